@@ -1,0 +1,48 @@
+# One image for all of Runyard: `runyard server`, `runyard recorder` and `runyard worker` are commands of it. docker-compose.yml runs them.
+
+# The browser code. Nothing of this stage but static/vendor goes on: not Node.js, which static/vendor.py takes from a Python package.
+FROM python:3.12-slim-bookworm AS browser
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY package.json package-lock.json .npmrc constraints.txt ./
+COPY static/vendor.py static/
+RUN python static/vendor.py
+
+
+FROM python:3.12-slim-bookworm
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+
+# PyTorch's wheels for Linux on x86-64 carry CUDA: about 5 GB, so they are installed from these two files alone, and a change of Runyard's
+# own code does not fetch them again.
+WORKDIR /srv/runyard
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
+    && pip install -c constraints.txt -r /tmp/requirements.txt \
+    && rm /tmp/requirements.txt
+
+# The volume takes over the owner of the folder that it covers.
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin runyard \
+    && install -d -o runyard -g runyard -m 0750 /data
+VOLUME /data
+
+COPY README.md runyard.py ./
+COPY models/ models/
+COPY worker/ worker/
+COPY app/ app/
+COPY templates/ templates/
+COPY static/ static/
+COPY --from=browser /build/static/vendor/ static/vendor/
+# Editable: templates and static files are found beside the code, as in a checkout.
+RUN pip install --no-deps -e .
+
+# utility: NVML, for the GPU's load and memory.
+ENV RUNYARD_DATA_DIR=/data NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER runyard
+EXPOSE 8000
+
+# Of the server. docker-compose.yml replaces it for the recorder and the workers, which answer no HTTP.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+
+# Without RUNYARD_BEHIND_LOOPBACK_PUBLISH=1 this refuses to start: see docker-compose.yml.
+CMD ["runyard", "server", "--host", "0.0.0.0", "--port", "8000"]

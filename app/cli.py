@@ -1,0 +1,129 @@
+"""The command line: `runyard up`, and each of its parts alone. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app.contract.settings import Settings
+
+cli = typer.Typer(
+    name="runyard",
+    help="Launch, watch and compare training runs of image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). RUNYARD_HOST")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one. RUNYARD_PORT")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of everything that is written. RUNYARD_DATA_DIR")]
+Slots = Annotated[int | None, typer.Option(help="Runs that train at a time. RUNYARD_SLOTS")]
+
+
+def _settings(**said: object) -> Settings:
+    """Settings of the environment under what was said on the command line, which child processes then see too."""
+    given = {name: value for name, value in said.items() if value is not None}
+    try:
+        settings = Settings.model_validate({**Settings().model_dump(), **given})
+    except ValidationError as error:
+        for each in error.errors():
+            name = ".".join(str(part) for part in each["loc"])
+            print(f"runyard: {name}: {each['msg']}", file=sys.stderr)
+        raise typer.Exit(2) from error
+    for name, value in given.items():
+        os.environ[f"RUNYARD_{name.upper()}"] = str(value)
+    return settings
+
+
+def _checked_bind(settings: Settings) -> None:
+    from app.security import BindError, check_bind
+
+    try:
+        check_bind(settings.host, settings.behind_loopback_publish)
+    except BindError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+@cli.command()
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
+    """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
+    from app.embedded import StartError, Yard
+
+    settings = _settings(host=host, port=port, data_dir=data_dir, slots=slots)
+    _checked_bind(settings)
+    try:
+        status = Yard(settings).up()
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    raise typer.Exit(status)
+
+
+@cli.command()
+def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Serve the pages and the API."""
+    import uvicorn
+
+    from app.contract.process import end_with_parent, log_to_stderr
+    from app.main import create_app
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    _checked_bind(settings)
+    log_to_stderr()
+    end_with_parent()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+@cli.command()
+def recorder(data_dir: DataDir = None) -> None:
+    """Write what workers report into the database."""
+    import signal
+    from threading import Event
+
+    from redis import Redis
+
+    from app.contract.process import end_with_parent, log_to_stderr
+    from app.recorder import Recorder
+    from app.store.database import migrate, open_database
+
+    settings = _settings(data_dir=data_dir)
+    log_to_stderr()
+    end_with_parent()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine = open_database(settings.database)
+    migrate(engine)
+    Recorder(settings, engine, Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)).run(stop)
+
+
+@cli.command()
+def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
+    """Train runs on this machine."""
+    _settings(slots=slots, data_dir=data_dir)
+    # A fresh interpreter: what the fork server hands to trainers must not include the command line's own modules.
+    os.execv(sys.executable, [sys.executable, "-m", "worker"])
+
+
+def main() -> None:
+    """Entry of the `runyard` program."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Redis keys and the Celery client that server, recorder and worker share."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+EVENTS = "runyard:events"
+GROUP = "recorder"
+DEAD = "runyard:dead"
+COMMITTED = "runyard:committed"
+COMMITS = "runyard:commits"
+CONTROL = "runyard:control"
+QUEUE = "runyard"
+WAKE = "runyard.wake"
+REPLY_SECONDS = 15
+
+
+def renewal_key(worker: str) -> str:
+    """Where the recorder leaves its answer to a worker's heartbeat."""
+    return f"runyard:renewal:{worker}"
+
+
+def committed_field(run: str, fence: int) -> str:
+    """Field of the hash ``COMMITTED`` that holds the last sequence number committed for this attempt."""
+    return f"{run}:{fence}"
+
+
+def celery_address(redis_url: str) -> str:
+    """The same Redis in Celery's spelling."""
+    return "redis+socket://" + redis_url.removeprefix("unix://") if redis_url.startswith("unix://") else redis_url
+
+
+def celery_client(redis_url: str) -> Celery:
+    """Celery with the settings that must not be left to its defaults; docs/decisions/0002 has the reasons."""
+    client = Celery("runyard", broker=celery_address(redis_url))
+    client.conf.update(
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_keepalive": True, "socket_connect_timeout": 2, "max_retries": 2},
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+    )
+    return client

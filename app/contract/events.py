@@ -1,0 +1,225 @@
+"""Every message between worker and recorder, and how it travels as an entry of one Redis stream.
+
+An entry has the fields ``k`` (kind), ``b`` (body) and, for what a trainer reports, ``r`` (run), ``f`` (fence) and
+``s`` (sequence number, from 1 without a gap). Bodies are JSON, but for metric points, which are packed arrays.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.contract.spec import RunConfig
+
+Outcome = Literal["succeeded", "failed", "cancelled", "interrupted"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# What a trainer reports, in order ------------------------------------------------------------------------------------
+
+
+class Started(_Event):
+    """The first step is about to be made; points after ``step`` of an earlier attempt are void."""
+
+    step: int
+    epoch: int
+    params: int
+    environment: dict[str, Any]
+
+
+class Progress(_Event):
+    """How far a run is. ``step`` counts optimiser steps from 0; ``eta_seconds`` includes validation."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    samples_per_second: float | None = None
+    eta_seconds: float | None = None
+    phase: str = "training"
+
+
+class LogLine(_Event):
+    """One line of a run's log; ``time`` is in seconds since 1970, UTC."""
+
+    time: float
+    level: Literal["debug", "info", "warning", "error"]
+    text: str
+
+
+class Log(_Event):
+    lines: list[LogLine]
+
+
+class Checkpoint(_Event):
+    """A checkpoint was written under ``path`` of the artifact store."""
+
+    path: str
+    epoch: int
+    step: int
+    best: bool = False
+
+
+class Finishing(_Event):
+    """Training is over; the best checkpoint is being tested."""
+
+
+class Result(_Event):
+    """The last word of a trainer."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+# What a supervisor reports -------------------------------------------------------------------------------------------
+
+
+class DeviceFacts(_Event):
+    """A worker's device: ``kind`` cpu or cuda, memory in bytes."""
+
+    kind: Literal["cpu", "cuda"]
+    name: str
+    memory_bytes: int
+    cores: int
+
+
+class Claim(_Event):
+    """A free slot asks for a run; the answer goes to the Redis list ``reply``."""
+
+    claim: str
+    worker: str
+    slot: int
+    device: DeviceFacts
+    reply: str
+
+
+class Holding(_Event):
+    run: str
+    fence: int
+
+
+class Heartbeat(_Event):
+    """A worker is alive and still holds these runs; renews their leases."""
+
+    worker: str
+    beat: int
+    host: str
+    pid: int
+    slots: int
+    device: DeviceFacts
+    versions: dict[str, str]
+    runs: list[Holding]
+
+
+class Ended(_Event):
+    """A trainer process is gone without a Result of its own, or its supervisor ended it."""
+
+    run: str
+    fence: int
+    outcome: Outcome
+    reason: str
+
+
+class Goodbye(_Event):
+    """A worker has stopped in good order and holds nothing more."""
+
+    worker: str
+
+
+TRAINER_EVENTS: dict[str, type[_Event]] = {
+    "started": Started,
+    "progress": Progress,
+    "log": Log,
+    "checkpoint": Checkpoint,
+    "finishing": Finishing,
+    "result": Result,
+}
+SUPERVISOR_EVENTS: dict[str, type[_Event]] = {
+    "claim": Claim,
+    "heartbeat": Heartbeat,
+    "ended": Ended,
+    "goodbye": Goodbye,
+}
+
+
+# What the recorder answers -------------------------------------------------------------------------------------------
+
+
+class Grant(_Event):
+    """Answer to a Claim: a run to train, or nothing (``run`` empty)."""
+
+    run: str = ""
+    fence: int = 0
+    attempt: int = 0
+    config: RunConfig | None = None
+    resume: Checkpoint | None = None
+
+
+class Renewal(_Event):
+    """Answer to a Heartbeat: it was heard; of the runs held, these are to be stopped or are no longer the worker's."""
+
+    beat: int
+    cancel: list[Holding] = []
+    drop: list[Holding] = []
+
+
+# Metric points -------------------------------------------------------------------------------------------------------
+
+_HEAD = struct.Struct("<dH")
+_SERIES = struct.Struct("<HI")
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of one metric: little-endian arrays of steps (uint32), values (float64) and time offsets (float32)."""
+
+    name: str
+    count: int
+    steps: bytes
+    values: bytes
+    offsets: bytes
+
+
+def pack_points(base_time: float, series: Iterable[Points]) -> bytes:
+    """Body of a ``metrics`` entry; offsets are in seconds after ``base_time`` (seconds since 1970)."""
+    parts: list[bytes] = []
+    count = 0
+    for each in series:
+        name = each.name.encode()
+        parts += (_SERIES.pack(len(name), each.count), name, each.steps, each.values, each.offsets)
+        count += 1
+    return b"".join((_HEAD.pack(base_time, count), *parts))
+
+
+def unpack_points(body: bytes) -> tuple[float, list[Points]]:
+    """Inverse of pack_points; raises ValueError when ``body`` is cut off or not such a body."""
+    try:
+        base_time, count = _HEAD.unpack_from(body)
+        at = _HEAD.size
+        found = []
+        for _ in range(count):
+            name_bytes, n = _SERIES.unpack_from(body, at)
+            at += _SERIES.size
+            ends = [at + name_bytes, at + name_bytes + 4 * n, at + name_bytes + 12 * n, at + name_bytes + 16 * n]
+            if ends[-1] > len(body):
+                raise ValueError("metric points are cut off")
+            name = body[at : ends[0]].decode()
+            found.append(Points(name, n, body[ends[0] : ends[1]], body[ends[1] : ends[2]], body[ends[2] : ends[3]]))
+            at = ends[-1]
+    except struct.error as error:
+        raise ValueError(f"not a metrics entry: {error}") from error
+    if at != len(body):
+        raise ValueError("metric points are followed by something else")
+    return base_time, found
+
+
+def entry(run: str, fence: int, sequence: int, kind: str, body: bytes) -> dict[str, bytes | str | int]:
+    """Fields of a stream entry that a trainer reports."""
+    return {"r": run, "f": fence, "s": sequence, "k": kind, "b": body}

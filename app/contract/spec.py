@@ -1,0 +1,206 @@
+"""RunSpec: what to train, as a user says it; RunConfig: the same with every blank filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.datasets import DATASETS, Dataset
+from app.contract.recipes import PRESETS, RECIPES, recipe_settings
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "plateau", "cosine"]
+Precision = Literal["32", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class _Shared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, max_length=20, description="Options of the family, by name."
+    )
+    auxiliary: bool = Field(False, description="Feed the dataset's measured scalars to the network as well.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Seeds weights, batch order and dropout.")
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
+        "", description="Shown instead of family, size and dataset."
+    )
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    notes: str = Field("", max_length=20_000)
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher starts first.")
+    device: Device = Field("auto", description="auto takes what the worker has.")
+
+
+class RunSpec(_Shared):
+    """What a user asks for. Only ``family`` or ``preset`` is required; preset, recipe and family fill the blanks."""
+
+    family: Word | None = Field(None, description="Architecture family, see /api/v1/architectures.")
+    size: Word | None = Field(None, description="Size of the family; its default when left out.")
+    dataset: Word | None = Field(None, description="Dataset, see /api/v1/datasets; digits when left out.")
+    targets: list[Word] | None = Field(None, max_length=10, description="Heads to train; the first one when left out.")
+    recipe: Word = Field("default", description="Named settings, see /api/v1/recipes.")
+    preset: Word | None = Field(None, description="Named family, size, dataset and recipe in one.")
+    epochs: int | None = Field(None, ge=1, le=100_000)
+    batch_size: int | None = Field(None, ge=1, le=65_536)
+    optimizer: Optimizer | None = None
+    lr: Positive | None = Field(None, description="Learning rate.")
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(None, description="For sgd.")
+    schedule: Schedule | None = None
+    lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
+        None, description="Where a cosine schedule ends."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
+        None, description="Largest gradient norm; 0 does not clip."
+    )
+    crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(None, description="Random crop after padding.")
+    flip: bool | None = Field(None, description="Mirror training images at random.")
+    precision: Precision | None = None
+    deterministic: bool | None = Field(None, description="Only repeatable operations, also on a GPU.")
+
+
+class RunConfig(_Shared):
+    """A RunSpec with every blank filled: the same words always train the same network."""
+
+    family: str
+    size: str
+    dataset: str
+    targets: list[str]
+    recipe: str
+    preset: str | None = None
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    lr: float
+    weight_decay: float
+    momentum: float
+    schedule: Schedule
+    lr_min: float
+    label_smoothing: float
+    clip_norm: float
+    crop_padding: int
+    flip: bool
+    precision: Precision
+    deterministic: bool
+
+    @property
+    def title(self) -> str:
+        """What a run is called when it has no name of its own."""
+        return self.name or f"{self.family} {self.size} · {self.dataset}"
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field, as a sentence for its user."""
+
+    field: str
+    message: str
+
+
+class SpecError(ValueError):
+    """A spec that cannot be trained, with every field that is wrong."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
+    """Fill every blank of ``spec``: its own words, then its preset, its recipe, the family's defaults.
+
+    Raises SpecError with one sentence for each field that names something that does not exist.
+    """
+    errors: list[FieldError] = []
+    said = spec.model_dump(exclude_none=True, exclude_unset=True)
+    if spec.preset is not None:
+        if spec.preset in PRESETS:
+            said = dict(PRESETS[spec.preset]) | said
+        else:
+            errors.append(_unknown("preset", spec.preset, list(PRESETS)))
+    recipe = said.get("recipe", "default")
+    if recipe not in RECIPES:
+        errors.append(_unknown("recipe", recipe, list(RECIPES)))
+    dataset = _dataset(said.get("dataset", "digits"), errors)
+    family = _family(said.get("family"), spec.preset, catalogue, errors)
+    size = said.get("size") or (family.default if family else "")
+    if family and family.size(size) is None:
+        errors.append(_unknown("size", size, [each.name for each in family.sizes], f" for {family.name}"))
+    if family:
+        errors += _wrong_options(family, said.get("options", {}))
+    targets = list(said.get("targets") or ([dataset.targets[0].name] if dataset else []))
+    if dataset:
+        offered = [target.name for target in dataset.targets]
+        for target in targets:
+            if target not in offered:
+                errors.append(_unknown("targets", target, offered, f" in {dataset.name}", "target"))
+        if len(set(targets)) != len(targets):
+            errors.append(FieldError("targets", "each target can be named once"))
+    if said.get("auxiliary"):
+        errors.append(FieldError("auxiliary", f"{said.get('dataset', 'digits')} offers no auxiliary scalars"))
+    if errors or not family or not dataset:
+        raise SpecError(errors)
+    settings = recipe_settings(recipe, family.name)
+    filled = settings | said | {"size": size, "dataset": dataset.name, "targets": targets, "recipe": recipe}
+    config = RunConfig.model_validate(filled)
+    _check_batch(config, family, dataset)
+    return config
+
+
+def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> None:
+    if config.batch_size < family.smallest_batch:
+        reason = f"{family.name} normalises over the batch, so its batch size is at least {family.smallest_batch}"
+        raise SpecError([FieldError("batch_size", reason)])
+    if config.batch_size > dataset.train:
+        reason = f"{dataset.name} has {dataset.train:,} training images, so a batch holds at most that many"
+        raise SpecError([FieldError("batch_size", reason)])
+    if config.schedule == "cosine" and config.lr_min > config.lr:
+        reason = f"lr_min ({config.lr_min:g}) is where the schedule ends, so it cannot be above lr ({config.lr:g})"
+        raise SpecError([FieldError("lr_min", reason)])
+
+
+def _dataset(name: str, errors: list[FieldError]) -> Dataset | None:
+    if name not in DATASETS:
+        errors.append(_unknown("dataset", name, list(DATASETS)))
+    return DATASETS.get(name)
+
+
+def _family(name: str | None, preset: str | None, catalogue: Catalogue, errors: list[FieldError]) -> FamilyEntry | None:
+    if name is None:
+        if preset is None:
+            families = ", ".join(catalogue.families)
+            errors.append(FieldError("family", f"name a family or a preset; families: {families}"))
+        return None
+    if name in catalogue.broken:
+        errors.append(FieldError("family", f"{name} could not be imported: {catalogue.broken[name]}"))
+    elif name not in catalogue.families:
+        errors.append(_unknown("family", name, list(catalogue.families)))
+    return catalogue.families.get(name)
+
+
+def _wrong_options(family: FamilyEntry, chosen: dict[str, Any]) -> list[FieldError]:
+    offered = {option.name: option for option in family.options}
+    errors = []
+    for name, value in chosen.items():
+        if name not in offered:
+            errors.append(_unknown("options", name, list(offered), f" for {family.name}", "option"))
+        elif value not in offered[name].choices:
+            what = f" for option {name} of {family.name}"
+            errors.append(_unknown("options", str(value), [str(c) for c in offered[name].choices], what, "choice"))
+    return errors
+
+
+def _unknown(field: str, got: str, exist: list[str], where: str = "", noun: str = "") -> FieldError:
+    noun = noun or field
+    shown = got if len(got) <= 40 else got[:40] + "…"
+    plural = {"family": "families", "size": "sizes"}.get(noun, noun + "s")
+    if not exist:
+        return FieldError(field, f"no {noun} '{shown}'{where}; there are none")
+    return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: {', '.join(exist)}")

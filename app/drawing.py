@@ -1,0 +1,303 @@
+"""Curves as the page shows them first, drawn by the server: which charts a run has, their lines, ticks and colours.
+
+`static/charts.js` draws the same charts anew from the same points, with zoom and a readout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.rendering import COLOURS, colour, span
+from app.store.metric import Curve, Floats, envelope
+
+DRAWN_POINTS = 600
+AXES = ("step", "epoch", "time")
+SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a viewer has set for the charts; it stands in the page's address."""
+
+    x: str = "step"
+    smoothing: float = 0.6
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve of a chart. ``id`` is its key among the points; ``css`` its colour and dash; ``smooth``: it is noisy."""
+
+    id: str
+    label: str
+    css: str
+    smooth: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one box shows; ``unit`` is percent, power or plain; ``log``: the log-y switch applies to it."""
+
+    key: str
+    title: str
+    unit: str
+    log: bool
+    series: list[Series]
+
+
+@dataclass(frozen=True)
+class Points:
+    """A curve with what its x axis needs."""
+
+    curve: Curve
+    steps_per_epoch: float | None
+    started: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    css: str
+    points: str
+    faint: bool = False
+    dot: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as SVG coordinates of 0..1000 and ticks in per cent."""
+
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    points: int
+
+
+# Which charts there are ----------------------------------------------------------------------------------------------
+
+_TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate"}
+_UNITS = {"acc": "percent", "lr": "power"}
+
+
+def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
+    """The charts of one run: curves with the same last part share a box; loss, accuracy and learning rate come first."""
+    groups: dict[str, list[str]] = {"loss": [], "acc": [], "lr": []}
+    for name in names:
+        first, _, last = name.partition("/")[0], "", name.rsplit("/", 1)[-1]
+        if first != "test":
+            groups.setdefault(last if last in _TITLES else name, []).append(name)
+    charts = []
+    for key, members in groups.items():
+        members.sort(key=lambda name: (name.partition("/")[0] != "train", name))
+        charts.append(
+            Chart(key, _TITLES.get(key, key), _UNITS.get(key, "plain"), key in ("loss", "lr"), _series(members, number))
+        )
+    return charts
+
+
+def _series(names: list[str], number: int) -> list[Series]:
+    found = []
+    heads: dict[str, int] = {}
+    for name in names:
+        parts = name.split("/")
+        label = " ".join(parts[:-1]) if parts[-1] in _TITLES else parts[-1]
+        head = "/".join(parts[1:-1])
+        shift = heads.setdefault(head, len(heads))
+        train = parts[0] == "train" and parts[-1] != "lr"
+        if train and not head:
+            css = "train d0"
+        else:
+            css = f"c{(number - 1 + shift) % COLOURS + 1} d{1 if train else 0}"
+        found.append(Series(name, label, css, train))
+    return found
+
+
+def charts_of_comparison(runs: list[tuple[str, str, int, list[str]]]) -> list[Chart]:
+    """Charts in which the same metric of several runs lies over one another; a run is id, title, number, metrics."""
+    names = sorted({name for *_, metrics in runs for name in metrics if _is_compared(name)}, key=_rank)
+    return [
+        Chart(
+            key=name.replace("/", "-"),
+            title=name,
+            unit=_UNITS.get(name.rsplit("/", 1)[-1], "plain"),
+            log=name.endswith("loss"),
+            series=[
+                Series(f"{run}:{name}", title, colour(number), name.startswith("train/"))
+                for run, title, number, metrics in runs
+                if name in metrics
+            ],
+        )
+        for name in names
+    ]
+
+
+def _is_compared(name: str) -> bool:
+    return name.startswith("val/") or name in ("train/loss", "train/acc")
+
+
+def _rank(name: str) -> tuple[int, int, str]:
+    order = {"val/acc": 0, "val/loss": 1, "train/loss": 2, "train/acc": 3}
+    return order.get(name, 4), 0 if name.endswith("acc") else 1, name
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+def smoothed(values: Floats, weight: float) -> Floats:
+    """Exponential moving average without the pull towards its start; what is not finite is passed over."""
+    if not 0 < weight < 1:
+        return values
+    out = np.full(len(values), np.nan)
+    total, share = 0.0, 0.0
+    for i, value in enumerate(values.tolist()):
+        if math.isfinite(value):
+            total, share = total * weight + (1 - weight) * value, share * weight + (1 - weight)
+            out[i] = total / share
+    return out
+
+
+def spark(curve: Curve | None, points: int = 80) -> str:
+    """A curve as the points of a polyline in a box of 100 × 24, without axes."""
+    if curve is None:
+        return ""
+    reduced = envelope(curve, points)
+    good = np.isfinite(reduced.values)
+    x, y = reduced.steps[good].astype(float), reduced.values[good]
+    if len(x) < 2:
+        return ""
+    return " ".join(
+        f"{a:.1f},{b:.1f}"
+        for a, b in zip(_scaled(x, x[0], x[-1], 0, 100), _scaled(y, y.min(), y.max(), 22, 2), strict=True)
+    )
+
+
+def _scaled(values: Floats, low: float, high: float, first: float, last: float) -> Floats:
+    if high <= low:
+        return np.full(len(values), (first + last) / 2)
+    return first + (values - low) / (high - low) * (last - first)
+
+
+def x_of(points: Points, axis: str) -> Floats:
+    """Where the points of a curve stand on the x axis: steps, epochs, or seconds since the start."""
+    if axis == "epoch" and points.steps_per_epoch:
+        return np.asarray(points.curve.steps / points.steps_per_epoch, dtype=float)
+    if axis == "time":
+        times = points.curve.times
+        start = points.started if points.started is not None else (times[0] if len(times) else 0.0)
+        return np.asarray(times - start, dtype=float)
+    return points.curve.steps.astype(float)
+
+
+def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture:
+    """The first paint of a chart."""
+    drawn: list[tuple[str, Floats, Floats, bool]] = []
+    total = 0
+    for series in chart.series:
+        if series.id not in points:
+            continue
+        held = points[series.id]
+        total += len(held.curve.steps)
+        raw = held.curve
+        if series.smooth and 0 < controls.smoothing < 1:
+            even = Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            drawn.append((series.css, *_reduced(held, raw, controls.x), True))
+            drawn.append((series.css, *_reduced(held, even, controls.x), False))
+        else:
+            drawn.append((series.css, *_reduced(held, raw, controls.x), False))
+    log = controls.log and chart.log
+    usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
+    xs = [x for _, x, _, _ in drawn if len(x)]
+    if not any(len(y) for y in usable):
+        return Picture([], [], [], total)
+    x_low, x_high = min(float(x.min()) for x in xs), max(float(x.max()) for x in xs)
+    x_low = min(x_low, 0.0) if controls.x != "time" else x_low
+    low, high = min(float(y.min()) for y in usable if len(y)), max(float(y.max()) for y in usable if len(y))
+    place: Callable[[Floats], Floats]
+    if log:
+        low, high = math.log10(low), math.log10(high)
+        low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+        y_ticks = [(10.0**power, float(power)) for power in range(math.ceil(low), math.floor(high) + 1)]
+        place = np.log10
+    else:
+        margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+        low, high = low - margin, high + margin
+        y_ticks = [(value, value) for value in ticks(low, high, 5)]
+        place = np.asarray
+    lines = [_line(css, x, y, faint, (x_low, x_high), (low, high), place, log) for css, x, y, faint in drawn]
+    return Picture(
+        [line for line in lines if line.points or line.dot],
+        [
+            Tick(_percent(value, x_low, x_high), x_label(value, controls.x))
+            for value in ticks(x_low, x_high, 6)
+            if x_high > x_low
+        ],
+        [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
+        total,
+    )
+
+
+def _reduced(held: Points, curve: Curve, axis: str) -> tuple[Floats, Floats]:
+    few = envelope(curve, DRAWN_POINTS)
+    return x_of(Points(few, held.steps_per_epoch, held.started), axis), few.values
+
+
+def _drawable(values: Floats, log: bool) -> np.typing.NDArray[np.bool_]:
+    return np.isfinite(values) & (values > 0) if log else np.isfinite(values)
+
+
+def _line(
+    css: str,
+    x: Floats,
+    y: Floats,
+    faint: bool,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    place: Callable[[Floats], Floats],
+    log: bool,
+) -> Line:
+    good = _drawable(y, log)
+    across = _scaled(x[good], *x_range, 0, SIZE)
+    up = _scaled(place(y[good]), *y_range, SIZE, 0)
+    if len(across) == 1:
+        return Line(css, "", faint, (round(float(across[0]) / 10, 1), round(float(up[0]) / 10, 1)))
+    return Line(css, " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True)), faint)
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * (value - low) / (high - low):.2f}%"
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round values between ``low`` and ``high``, about so many."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    unit = 10.0 ** math.floor(math.log10(rough))
+    pace = next(step * unit for step in (1, 2, 5, 10) if step * unit >= rough * 0.999)
+    return [round(i * pace, 12) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+
+
+def x_label(value: float, axis: str) -> str:
+    """A tick of the x axis."""
+    if axis == "time":
+        return span(value) if value >= 10 else f"{value:g} s"
+    return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"
+
+
+def y_label(value: float, unit: str) -> str:
+    """A tick of the y axis."""
+    if unit == "percent":
+        return f"{100 * value:.4g} %"
+    if value and (abs(value) < 0.001 or unit == "power"):
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    return f"{value:.4g}"

@@ -1,0 +1,124 @@
+"""What pages say about a run in figures: which of its metrics stand for it, how far it is, what was changed in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.contract.datasets import DATASETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import RunConfig
+from app.store.metric import Summary
+from app.store.query import RunRow, position_in_queue, why_waiting
+from app.store.run import ACTIVE, RunRecord
+from app.store.worker import WorkerRecord
+
+UNSEEN = ("name", "tags", "notes", "priority", "preset", "options")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run as its row, its card and its page show it. ``best_epoch`` is where ``val_acc`` was best."""
+
+    run: RunRecord
+    number: int
+    val_acc: float | None
+    best_epoch: int | None
+    val_loss: float | None
+    best_val_loss: float | None
+    test_acc: float | None
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    samples_per_second: float | None
+    eta_seconds: float | None
+    phase: str
+    seconds: float | None
+    not_finite: int
+    active: bool
+    position: int | None
+    why: str
+
+    @property
+    def share(self) -> float:
+        """How much of its steps a run has made, 0 to 1."""
+        if self.run.status == "succeeded":
+            return 1.0
+        return min(1.0, self.step / self.steps) if self.steps else 0.0
+
+
+def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
+    """The figures of a run."""
+    run, summary = row.run, row.summary
+    progress: dict[str, Any] = run.progress
+    acc, loss = pick(summary, run.config, "val", "acc"), pick(summary, run.config, "val", "loss")
+    test = pick(summary, run.config, "test", "acc")
+    per_epoch = steps_per_epoch(run)
+    return Facts(
+        run=run,
+        number=run.number,
+        val_acc=acc.best if acc else None,
+        best_epoch=max(1, round(acc.best_step / per_epoch)) if acc and per_epoch else None,
+        val_loss=loss.last if loss else None,
+        best_val_loss=loss.best if loss else None,
+        test_acc=test.last if test else None,
+        epoch=int(progress.get("epoch") or 0),
+        epochs=int(progress.get("epochs") or run.config.epochs),
+        step=int(progress.get("step") or 0),
+        steps=int(progress.get("steps") or 0),
+        samples_per_second=progress.get("samples_per_second"),
+        eta_seconds=progress.get("eta_seconds") if run.status == "running" else None,
+        phase=str(progress.get("phase") or ""),
+        seconds=None if run.started_at is None else (run.ended_at or time.time()) - run.started_at,
+        not_finite=sum(figures.not_finite for figures in summary.values()),
+        active=run.status in ACTIVE,
+        position=position,
+        why=why,
+    )
+
+
+def facts_with_place(connection: Connection, row: RunRow, workers: list[WorkerRecord]) -> Facts:
+    """The same; a run that waits says its place in the queue and why it has not started."""
+    if row.run.status != "queued":
+        return facts(row)
+    position = position_in_queue(connection, row.run)
+    return facts(row, position, why_waiting(row.run, position - 1, workers))
+
+
+def metric_name(names: Any, config: RunConfig, stage: str, last: str) -> str | None:
+    """The metric that stands for a run: the one of all heads together, else that of its first head."""
+    wanted = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in config.targets)]
+    return next((name for name in wanted if name in names), None)
+
+
+def pick(summary: dict[str, Summary], config: RunConfig, stage: str, last: str) -> Summary | None:
+    """The summary of that metric."""
+    name = metric_name(summary, config, stage, last)
+    return None if name is None else summary[name]
+
+
+def steps_per_epoch(run: RunRecord) -> float | None:
+    """Optimiser steps in an epoch, as the trainer reported them, else as they follow from dataset and batch size."""
+    steps, epochs = run.progress.get("steps"), run.progress.get("epochs")
+    if steps and epochs:
+        return float(steps) / float(epochs)
+    dataset = DATASETS.get(run.config.dataset)
+    return float(max(1, dataset.train // run.config.batch_size)) if dataset else None
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Every setting that says what is trained, options by their own names."""
+    said = {name: value for name, value in config.model_dump().items() if name not in UNSEEN}
+    return said | {f"option {name}": value for name, value in config.options.items()}
+
+
+def changed_settings(config: RunConfig) -> dict[str, Any]:
+    """What a run does not take from its recipe, with what the recipe says instead."""
+    if config.recipe not in RECIPES:
+        return {}
+    default = recipe_settings(config.recipe, config.family) | {"seed": 1, "device": "auto", "auxiliary": False}
+    return {name: value for name, value in default.items() if getattr(config, name, value) != value}

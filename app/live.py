@@ -1,0 +1,264 @@
+"""Commit notices -> browsers: one Redis subscription a server process, fanned out in memory as server-sent events.
+
+What is sent is read from the database, once for all who watch a run; a notice only says when to look. Every event
+carries the commit it belongs to as its id, so a browser that comes back continues after the last one it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, text
+from starlette.concurrency import run_in_threadpool
+
+from app.contract import broker
+from app.store.database import reading
+from app.store.log import read_lines
+from app.store.metric import Curve, read_since
+from app.store.run import TERMINAL, RunRecord, load_run
+
+logger = logging.getLogger("runyard.live")
+
+BATCH_SECONDS = 0.1
+LOOK_SECONDS = 2.0
+PING_SECONDS = 15.0
+QUEUE_LENGTH = 300
+LOG_LINES = 500
+EVERYTHING = ""
+
+Frame = bytes
+DescribeStatus = Callable[[RunRecord], dict[str, Any]]
+
+
+def frame(event: str, commit: int, data: Any) -> Frame:
+    """One server-sent event. Values that JSON has no word for (NaN, infinities) are sent as null."""
+    return (
+        f"event: {event}\nid: {commit}\ndata: {json.dumps(data, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+    )
+
+
+def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
+    """A curve as lists; a value that is not finite is null."""
+    finite = [value if value - value == 0 else None for value in curve.values.tolist()]
+    return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
+
+
+def changes(engine: Engine, run_id: str, after: int, describe: DescribeStatus) -> tuple[int, list[Frame], bool]:
+    """What changed in a run after a commit: the newest commit, the events, and whether the run has ended."""
+    with reading(engine) as connection:
+        newest = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
+        record = load_run(connection, run_id)
+        if record is None:
+            return newest, [frame("gone", newest, {})], True
+        points = read_since(connection, run_id, after)
+        lines = read_lines(connection, run_id, tail=LOG_LINES, after_commit=after)
+    frames = []
+    if points is None or record.reset_commit > after:
+        frames.append(frame("reset", newest, {}))
+    elif points:
+        frames.append(frame("metrics", newest, {name: curve_as_json(curve) for name, curve in points.items()}))
+    if lines:
+        frames.append(frame("log", newest, lines))
+    if record.progress_commit > after:
+        frames.append(frame("progress", newest, record.progress))
+    if record.status_commit > after:
+        frames.append(frame("status", newest, describe(record)))
+    return newest, frames, record.status in TERMINAL
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Events of the commits after ``start`` up to ``commit``, ready to send."""
+
+    start: int
+    commit: int
+    frames: Frame
+    last: bool = False
+
+
+@dataclass(eq=False)
+class _Viewer:
+    queue: asyncio.Queue[_Batch | None] = field(default_factory=lambda: asyncio.Queue(QUEUE_LENGTH))
+
+
+@dataclass(eq=False)
+class _Channel:
+    """Those who watch one run, and how far they were told of it."""
+
+    cursor: int
+    viewers: set[_Viewer] = field(default_factory=set)
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Hub:
+    """Tells browsers of commits; start and stop it with the server."""
+
+    def __init__(self, engine: Engine, redis_url: str, describe: DescribeStatus) -> None:
+        self.engine = engine
+        self.redis_url = redis_url
+        self.describe = describe
+        self._channels: dict[str, _Channel] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        self._listener = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        """End every stream."""
+        self._stopping.set()
+        for channel in list(self._channels.values()):
+            for viewer in list(channel.viewers):
+                _end(viewer)
+        tasks = [channel.task for channel in self._channels.values() if channel.task] + [self._listener]
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            client = Redis.from_url(self.redis_url)
+            try:
+                async with client.pubsub() as subscription:
+                    await subscription.subscribe(broker.COMMITS)
+                    self._look_everywhere()
+                    async for message in subscription.listen():
+                        if message["type"] == "message":
+                            self._hear(json.loads(message["data"]))
+            except (RedisError, OSError) as error:
+                logger.info("Redis does not answer (%s); looking into the database until it does", error)
+                await asyncio.sleep(0.5)
+            finally:
+                await client.aclose()
+
+    def _hear(self, notice: dict[str, Any]) -> None:
+        for run_id in notice["runs"]:
+            if run_id in self._channels:
+                self._channels[run_id].look.set()
+        if EVERYTHING in self._channels:
+            self._channels[EVERYTHING].look.set()
+
+    def _look_everywhere(self) -> None:
+        for channel in self._channels.values():
+            channel.look.set()
+
+    # One run ---------------------------------------------------------------------------------------------------------
+
+    async def watch(self, run_id: str, after: int) -> AsyncIterator[Frame]:
+        """Everything that changes in a run after a commit, each change once, until the run has ended."""
+        viewer = _Viewer()
+        channel = self._join(run_id, viewer, after)
+        try:
+            # Whoever comes late reads up to now by itself; what the channel tells meanwhile waits in the queue.
+            batch = await self._read(run_id, after)
+            seen = batch.commit
+            yield f"retry: 1000\n: at commit {seen}\n\n".encode() + batch.frames
+            while not batch.last:
+                told = await self._next(viewer)
+                if told is None:
+                    return
+                if told.commit <= seen:
+                    if told is _PING:
+                        yield told.frames
+                    continue
+                # A batch that reaches back behind what this viewer has seen would tell part of it twice.
+                batch = told if told.start >= seen else await self._read(run_id, seen)
+                seen = batch.commit
+                if batch.frames:
+                    yield batch.frames
+        finally:
+            self._leave(run_id, channel, viewer)
+
+    async def watch_all(self) -> AsyncIterator[Frame]:
+        """A word whenever a run or a worker changed, at most ten times a second; the page asks what."""
+        viewer = _Viewer()
+        channel = self._join(EVERYTHING, viewer, 0)
+        try:
+            yield b"retry: 1000\n\n"
+            while (told := await self._next(viewer)) is not None:
+                yield told.frames
+        finally:
+            self._leave(EVERYTHING, channel, viewer)
+
+    async def _next(self, viewer: _Viewer) -> _Batch | None:
+        if self._stopping.is_set():
+            return None
+        try:
+            return await asyncio.wait_for(viewer.queue.get(), PING_SECONDS)
+        except TimeoutError:
+            return _PING
+
+    async def _read(self, run_id: str, after: int) -> _Batch:
+        newest, frames, ended = await run_in_threadpool(changes, self.engine, run_id, after, self.describe)
+        if ended:
+            frames.append(frame("end", newest, {}))
+        return _Batch(after, newest, b"".join(frames), ended)
+
+    def _join(self, key: str, viewer: _Viewer, after: int) -> _Channel:
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = _Channel(after)
+            pump = self._pump_all(channel) if key == EVERYTHING else self._pump(key, channel)
+            channel.task = asyncio.create_task(pump)
+        channel.viewers.add(viewer)
+        return channel
+
+    def _leave(self, key: str, channel: _Channel, viewer: _Viewer) -> None:
+        channel.viewers.discard(viewer)
+        if not channel.viewers and self._channels.get(key) is channel:
+            del self._channels[key]
+            if channel.task is not None:
+                channel.task.cancel()
+
+    async def _pump(self, run_id: str, channel: _Channel) -> None:
+        while True:
+            await self._until_something_new(channel)
+            batch = await self._read(run_id, channel.cursor)
+            channel.cursor = batch.commit
+            if batch.frames:
+                self._tell(channel, batch)
+            if batch.last:
+                return
+
+    async def _pump_all(self, channel: _Channel) -> None:
+        while True:
+            await self._until_something_new(channel)
+            self._tell(channel, _Batch(0, 0, b"event: changed\ndata: {}\n\n"))
+
+    async def _until_something_new(self, channel: _Channel) -> None:
+        # Changes within the batch time are told together.
+        await asyncio.sleep(BATCH_SECONDS)
+        try:
+            await asyncio.wait_for(channel.look.wait(), LOOK_SECONDS)
+        except TimeoutError:
+            return
+        finally:
+            channel.look.clear()
+
+    def _tell(self, channel: _Channel, batch: _Batch) -> None:
+        for viewer in list(channel.viewers):
+            try:
+                viewer.queue.put_nowait(batch)
+            except asyncio.QueueFull:
+                # It comes back by itself and reads from the database what it has missed.
+                channel.viewers.discard(viewer)
+                _end(viewer)
+
+
+_PING = _Batch(0, -1, b": still here\n\n")
+
+
+def _end(viewer: _Viewer) -> None:
+    while viewer.queue.full():
+        viewer.queue.get_nowait()
+    viewer.queue.put_nowait(None)

@@ -1,0 +1,99 @@
+"""The server: its parts put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from redis import Redis
+from starlette.requests import Request
+
+from app import errors
+from app.contract.broker import celery_client
+from app.contract.catalogue import Catalogue
+from app.contract.settings import Settings
+from app.deps import Parts
+from app.inspector import Inspector
+from app.live import Hub
+from app.rendering import ROOT, Templates
+from app.routes import routers
+from app.routes.runs import run_status
+from app.security import Guard
+from app.store.database import migrate, open_database
+
+logger = logging.getLogger("runyard.server")
+
+API_PREFIX = "/api/v1"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; opens the database, and starts to listen for commits with its lifespan."""
+    settings = settings or Settings()
+    engine = open_database(settings.database)
+    migrate(engine)
+    templates = Templates()
+    hub = Hub(engine, settings.redis, run_status)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await hub.start()
+        # Looked at now, so that the first launch need not wait for torch in its process; who asks meanwhile waits.
+        looking = asyncio.create_task(parts.inspector.catalogue())
+        looking.add_done_callback(_heard)
+        yield
+        looking.cancel()
+        await hub.stop()
+        redis.close()
+        engine.dispose()
+
+    redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
+    app = FastAPI(
+        title="Runyard",
+        version="0.1.0",
+        description="Launch, watch and compare training runs of image classifiers.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.templates = templates
+    parts = app.state.parts = Parts(
+        settings=settings,
+        engine=engine,
+        redis=redis,
+        celery=celery_client(settings.redis),
+        hub=hub,
+        inspector=Inspector(settings.data_dir.absolute()),
+        templates=templates,
+    )
+    errors.install(app)
+    for api, pages in routers():
+        if api is not None:
+            app.include_router(api, prefix=API_PREFIX)
+        if pages is not None:
+            app.include_router(pages, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        return templates.page(request, "docs.html")
+
+    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    return app
+
+
+def _heard(looking: asyncio.Task[Catalogue]) -> None:
+    if not looking.cancelled() and looking.exception() is not None:
+        logger.error("%s", looking.exception())
+
+
+def __getattr__(name: str) -> Any:
+    # `uvicorn app.main:app` finds the application, and importing this module opens no database.
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)

@@ -1,0 +1,15 @@
+"""Where a request lives: one file for each first path segment, its API and its pages side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+
+
+def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
+    """The API router and the page router of every noun."""
+    from app.routes import catalogue, compare, health, launch, now, runs, workers
+
+    for module in (now, launch, runs, compare, catalogue, workers, health):
+        yield getattr(module, "api", None), getattr(module, "pages", None)

@@ -1,0 +1,30 @@
+"""/healthz: whether this server can do its work."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.deps import PartsDep
+from app.store.database import reading
+
+pages = APIRouter()
+
+
+@pages.get("/healthz")
+def healthz(parts: PartsDep) -> JSONResponse:
+    """200 when the database and Redis answer, else 503; each part with "ok" or what is wrong with it."""
+    said = {"database": "ok", "redis": "ok"}
+    try:
+        with reading(parts.engine) as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        said["database"] = type(error).__name__
+    try:
+        parts.redis.ping()
+    except (RedisError, OSError) as error:
+        said["redis"] = type(error).__name__
+    return JSONResponse(said, 200 if set(said.values()) == {"ok"} else 503)

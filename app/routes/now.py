@@ -1,0 +1,83 @@
+"""/: what runs now, what waits, who trains; and /now, the part of it that is shown anew when something changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy import Connection
+
+from app.deps import Parts, PartsDep
+from app.drawing import spark
+from app.facts import Facts, facts, metric_name
+from app.store.database import reading
+from app.store.metric import Curve, read_curves
+from app.store.query import RunFilter, RunRow, active_runs, count_by_status, list_runs, queue
+from app.store.run import TERMINAL
+from app.store.worker import WorkerRecord, list_workers
+
+pages = APIRouter()
+
+QUEUE_ROWS = 20
+FINISHED_ROWS = 8
+SPARK_POINTS = 120
+
+
+@dataclass(frozen=True)
+class Card:
+    """A run on the board: its figures and the one curve that stands for it."""
+
+    facts: Facts
+    curve_name: str
+    spark: str
+
+
+def card(connection: Connection, row: RunRow) -> Card:
+    """A run with a small picture: its validation accuracy, or its loss as long as nothing was validated."""
+    for stage, last in (("val", "acc"), ("train", "loss")):
+        name = metric_name(row.summary, row.run.config, stage, last)
+        if name is not None:
+            curves: dict[str, Curve] = read_curves(connection, row.run.id, [name], SPARK_POINTS)
+            drawn = spark(curves.get(name), SPARK_POINTS)
+            if drawn:
+                return Card(facts(row), name, drawn)
+    return Card(facts(row), "", "")
+
+
+def board(parts: Parts) -> dict[str, Any]:
+    """Everything on the page."""
+    now = time.time()
+    with reading(parts.engine) as connection:
+        workers: list[WorkerRecord] = list_workers(connection, now, parts.settings.lease_seconds)
+        waiting, queued = queue(connection, workers, QUEUE_ROWS)
+        ended = list_runs(connection, RunFilter(status=list(TERMINAL)), "-ended", FINISHED_ROWS, None, now)
+        return {
+            "active": [card(connection, row) for row in active_runs(connection)],
+            "waiting": waiting,
+            "queued": queued,
+            "workers": workers,
+            "finished": [card(connection, row) for row in ended.rows],
+            "everything": sum(count_by_status(connection).values()),
+            "titles": {row.run.id: row.run.title for row in active_runs(connection)},
+        }
+
+
+@pages.get("/")
+def now_page(request: Request, parts: PartsDep) -> HTMLResponse:
+    """What happens now."""
+    return parts.templates.page(request, "now.html", **board(parts))
+
+
+@pages.get("/now")
+def now_board(request: Request, parts: PartsDep) -> HTMLResponse:
+    """The same without the page around it."""
+    return parts.templates.fragment(request, "_board.html", **board(parts))
+
+
+@pages.get("/now/yard")
+def now_yard(request: Request, parts: PartsDep) -> HTMLResponse:
+    """The chips of the header."""
+    return parts.templates.page(request, "_yard.html")

@@ -1,0 +1,64 @@
+"""/workers: who is there to train."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.deps import PartsDep
+from app.rendering import iso
+from app.store.database import reading
+from app.store.worker import list_workers
+
+api = APIRouter(tags=["workers"])
+
+
+class WorkerOut(BaseModel):
+    """A worker that was heard of within its lease. Memory in bytes; times in ISO 8601, UTC."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int
+    free_slots: int
+    device: str
+    device_kind: str
+    memory_bytes: int
+    cores: int
+    versions: dict[str, str]
+    first_seen: str
+    last_seen: str
+    runs: list[str]
+
+
+class WorkersOut(BaseModel):
+    workers: list[WorkerOut]
+
+
+@api.get("/workers")
+def get_workers(parts: PartsDep) -> WorkersOut:
+    """The workers that are connected, with their devices and the runs they hold."""
+    with reading(parts.engine) as connection:
+        found = list_workers(connection, time.time(), parts.settings.lease_seconds)
+    return WorkersOut(
+        workers=[
+            WorkerOut(
+                id=worker.id,
+                host=worker.host,
+                pid=worker.pid,
+                slots=worker.slots,
+                free_slots=worker.free_slots,
+                device=worker.device_name,
+                device_kind=worker.device_kind,
+                memory_bytes=worker.memory_bytes,
+                cores=worker.cores,
+                versions=worker.versions,
+                first_seen=iso(worker.first_seen) or "",
+                last_seen=iso(worker.last_seen) or "",
+                runs=worker.runs,
+            )
+            for worker in found
+        ]
+    )

@@ -1,0 +1,79 @@
+"""The connection to the database: how it is opened, written and migrated."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(url: str) -> Engine:
+    """An engine whose SQLite connections use WAL, wait 10 s for a lock and sync every commit to the disk."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url)
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # SQLAlchemy's own "begin" event says BEGIN; the driver must not say it a second time.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
+        "cache_size=-32000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins as a reader and then writes can fail at once with "database is locked".
+    immediate = connection.get_execution_options().get("runyard_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that may write; commits at its end."""
+    with engine.connect().execution_options(runyard_write=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A consistent view of the database."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+def next_commit(connection: Connection) -> int:
+    """The number of the commit that this transaction will be: larger than every number before it."""
+    number = connection.execute(text("UPDATE commit_counter SET value = value + 1 RETURNING value")).scalar_one()
+    return int(number)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to the newest revision; safe when several processes start at once."""
+    with writing(engine) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    """A result as plain dicts."""
+    return [dict(row) for row in result.mappings()]

@@ -1,0 +1,54 @@
+"""Where the log lines of a run live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+from app.contract.events import LogLine
+from app.store.database import rows
+
+
+class RunLog(SQLModel, table=True):
+    """One line of a run's log; ``time`` in seconds since 1970, UTC."""
+
+    __tablename__ = "run_log"
+
+    id: int | None = Field(None, primary_key=True)
+    run: str = Field(index=True, foreign_key="run.id", ondelete="CASCADE")
+    commit_number: int
+    attempt: int
+    time: float
+    level: str
+    text: str
+
+
+def add_lines(connection: Connection, run: str, attempt: int, lines: Iterable[LogLine], commit: int) -> None:
+    """Append lines to the log of a run."""
+    values = [
+        {"run": run, "commit": commit, "attempt": attempt, "time": line.time, "level": line.level, "text": line.text}
+        for line in lines
+    ]
+    if values:
+        connection.execute(
+            text(
+                "INSERT INTO run_log (run, commit_number, attempt, time, level, text)"
+                " VALUES (:run, :commit, :attempt, :time, :level, :text)"
+            ),
+            values,
+        )
+
+
+def read_lines(connection: Connection, run: str, *, tail: int = 200, after_commit: int = 0) -> list[dict[str, Any]]:
+    """The last ``tail`` lines that came after a commit, oldest first: id, time, level, text, attempt."""
+    found = connection.execute(
+        text(
+            "SELECT id, time, level, text, attempt FROM run_log WHERE run = :run AND commit_number > :after"
+            " ORDER BY id DESC LIMIT :tail"
+        ),
+        {"run": run, "after": after_commit, "tail": tail},
+    )
+    return rows(found)[::-1]

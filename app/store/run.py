@@ -1,0 +1,435 @@
+"""Where a run lives: its table, its states, and every transition between them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+from app.contract.events import Checkpoint, DeviceFacts, Started
+from app.contract.spec import RunConfig
+from app.store.database import next_commit
+
+ACTIVE = ("starting", "running", "finishing", "cancelling")
+TERMINAL = ("succeeded", "failed", "cancelled")
+STATES = ("queued", *ACTIVE, "lost", *TERMINAL)
+
+# What may follow what; the database itself refuses every other change, and terminal states have no successor. A lost
+# run, queued again or not, may turn out to have ended: its trainer's last words were found in a spool.
+TRANSITIONS: dict[str, tuple[str, ...]] = {
+    "queued": ("starting", "cancelled", "failed", "succeeded"),
+    "starting": ("running", "cancelling", "failed", "cancelled", "lost", "queued"),
+    "running": ("finishing", "cancelling", "succeeded", "failed", "cancelled", "lost", "queued"),
+    "finishing": ("succeeded", "failed", "cancelled", "cancelling", "lost", "queued"),
+    "cancelling": ("cancelled", "failed", "succeeded", "lost"),
+    "lost": ("queued", "failed", "cancelled", "succeeded"),
+    "succeeded": (),
+    "failed": (),
+    "cancelled": (),
+}
+
+
+class Run(SQLModel, table=True):
+    """One run. Times are seconds since 1970 (UTC); ``*_commit`` number the commit that last changed that part."""
+
+    __tablename__ = "run"
+
+    id: str = Field(primary_key=True)
+    number: int = Field(unique=True)
+    status: str = Field(index=True)
+    reason: str = ""
+    family: str = Field(index=True)
+    size: str
+    dataset: str = Field(index=True)
+    recipe: str
+    seed: int
+    epochs: int
+    batch_size: int
+    lr: float
+    name: str = ""
+    notes: str = ""
+    params: int | None = None
+    device_wanted: str = "auto"
+    priority: int = 0
+    config: str
+    asked: str
+    attempt: int = 0
+    losses: int = 0
+    fence: int = 0
+    applied: int = 0
+    claim: str = ""
+    worker: str = ""
+    slot: int = 0
+    device: str = ""
+    created_at: float = Field(index=True)
+    queued_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    lease_until: float | None = None
+    deadline: float | None = None
+    progress: str = "{}"
+    environment: str = "{}"
+    checkpoint: str = ""
+    best_checkpoint: str = ""
+    status_commit: int = 0
+    progress_commit: int = 0
+    reset_commit: int = 0
+    idempotency_key: str | None = Field(None, unique=True)
+    deleted_at: float | None = None
+
+
+class RunTag(SQLModel, table=True):
+    """A tag of a run."""
+
+    __tablename__ = "run_tag"
+
+    run: str = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
+    tag: str = Field(primary_key=True, index=True)
+
+
+class CommitCounter(SQLModel, table=True):
+    """One row: the number of the newest commit that a viewer could see."""
+
+    __tablename__ = "commit_counter"
+
+    id: int = Field(primary_key=True)
+    value: int = 0
+
+
+@dataclass
+class RunRecord:
+    """A row of ``run`` with its JSON read."""
+
+    row: dict[str, Any]
+    config: RunConfig
+    progress: dict[str, Any]
+    environment: dict[str, Any]
+    tags: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.row[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def title(self) -> str:
+        """The run's own name, or family, size and dataset."""
+        return self.config.title
+
+    @property
+    def asked_spec(self) -> dict[str, Any]:
+        """What its launcher said, blanks left out."""
+        said: dict[str, Any] = json.loads(self.row["asked"])
+        return said
+
+    @property
+    def live(self) -> bool:
+        """Whether anything about the run can still change."""
+        return self.row["status"] not in TERMINAL
+
+
+def new_id(now: float) -> str:
+    """A run id that sorts by time of creation and cannot be guessed."""
+    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+    value = int(now * 1000) << 30 | secrets.randbits(30)
+    digits = ""
+    for _ in range(15):
+        value, digit = divmod(value, 32)
+        digits = alphabet[digit] + digits
+    return f"r_{digits}"
+
+
+def insert_run(
+    connection: Connection,
+    config: RunConfig,
+    asked: dict[str, Any],
+    params: int | None,
+    now: float,
+    idempotency_key: str | None = None,
+) -> str:
+    """Add a queued run and return its id; the same ``idempotency_key`` gives back the run that it made before."""
+    if idempotency_key is not None:
+        found = connection.execute(
+            text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": idempotency_key}
+        ).scalar()
+        if found is not None:
+            return str(found)
+    commit = next_commit(connection)
+    run = new_id(now)
+    number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
+    values = {
+        "id": run,
+        "number": number,
+        "status": "queued",
+        "family": config.family,
+        "size": config.size,
+        "dataset": config.dataset,
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "lr": config.lr,
+        "name": config.name,
+        "notes": config.notes,
+        "params": params,
+        "device_wanted": config.device,
+        "priority": config.priority,
+        "config": config.model_dump_json(),
+        "asked": json.dumps(asked),
+        "created_at": now,
+        "queued_at": now,
+        "status_commit": commit,
+        "progress_commit": commit,
+        "idempotency_key": idempotency_key,
+    }
+    row = Run(**values).model_dump()
+    columns = ", ".join(row)
+    connection.execute(text(f"INSERT INTO run ({columns}) VALUES (:{', :'.join(row)})"), row)
+    for tag in dict.fromkeys(config.tags):
+        connection.execute(text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag)"), {"run": run, "tag": tag})
+    return run
+
+
+def transition(
+    connection: Connection,
+    run: str,
+    to: str,
+    commit: int,
+    *,
+    fence: int | None = None,
+    reason: str | None = None,
+    **changes: Any,
+) -> bool:
+    """Move ``run`` to the state ``to`` by one compare-and-set; False when its state or its fence does not allow it."""
+    allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    sets = {"status": to, "status_commit": commit} | changes
+    if reason is not None:
+        sets["reason"] = reason
+    if to in TERMINAL:
+        sets |= {"lease_until": None, "deadline": None}
+    assignments = ", ".join(f"{column} = :{column}" for column in sets)
+    states = ", ".join(f"'{state}'" for state in allowed)
+    guard = "" if fence is None else " AND fence = :guard_fence"
+    changed = connection.execute(
+        text(f"UPDATE run SET {assignments} WHERE id = :run AND status IN ({states}){guard}"),
+        sets | {"run": run, "guard_fence": fence},
+    )
+    return changed.rowcount == 1
+
+
+# Queue ---------------------------------------------------------------------------------------------------------------
+
+QUEUE_ORDER = "priority DESC, queued_at, number"
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A run that a claim was given."""
+
+    run: str
+    fence: int
+    attempt: int
+    config: RunConfig
+    resume: Checkpoint | None
+
+
+def claim_next(
+    connection: Connection, claim: str, worker: str, slot: int, device: DeviceFacts, commit: int, lease_until: float
+) -> Granted | None:
+    """Give the first queued run that fits ``device`` to ``claim``; the same claim asked twice gets the same run."""
+    held = connection.execute(
+        text("SELECT id, fence, attempt, config, checkpoint FROM run WHERE claim = :claim AND status = 'starting'"),
+        {"claim": claim},
+    ).one_or_none()
+    if held is None:
+        held = connection.execute(
+            text(
+                "UPDATE run SET status = 'starting', reason = '', fence = fence + 1, attempt = attempt + 1,"
+                " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
+                " status_commit = :commit"
+                " WHERE id = (SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL"
+                f"  AND device_wanted IN ('auto', :kind) ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
+                " RETURNING id, fence, attempt, config, checkpoint"
+            ),
+            {
+                "claim": claim,
+                "worker": worker,
+                "slot": slot,
+                "device": device.name,
+                "kind": device.kind,
+                "lease": lease_until,
+                "commit": commit,
+            },
+        ).one_or_none()
+    if held is None:
+        return None
+    resume = Checkpoint.model_validate_json(held.checkpoint) if held.checkpoint else None
+    return Granted(held.id, held.fence, held.attempt, RunConfig.model_validate_json(held.config), resume)
+
+
+def renew(connection: Connection, run: str, fence: int, lease_until: float) -> str | None:
+    """Renew the lease of a run and return its status; None when the run is no longer this fence's."""
+    status = connection.execute(
+        text(
+            "UPDATE run SET lease_until = :lease WHERE id = :run AND fence = :fence"
+            f" AND status IN {ACTIVE} RETURNING status"
+        ),
+        {"lease": lease_until, "run": run, "fence": fence},
+    ).scalar()
+    return None if status is None else str(status)
+
+
+def begin(connection: Connection, run: str, fence: int, started: Started, commit: int, now: float) -> bool:
+    """A trainer is about to make its first step."""
+    changed = transition(connection, run, "running", commit, fence=fence, deadline=None)
+    connection.execute(
+        text(
+            "UPDATE run SET started_at = coalesce(started_at, :now), params = :params, environment = :environment,"
+            " status_commit = :commit WHERE id = :run AND fence = :fence"
+        ),
+        {
+            "now": now,
+            "params": started.params,
+            "environment": json.dumps(started.environment),
+            "commit": commit,
+            "run": run,
+            "fence": fence,
+        },
+    )
+    return changed
+
+
+def end(connection: Connection, run: str, fence: int, outcome: str, reason: str, commit: int, now: float) -> bool:
+    """A run has ended; an interrupted one goes back to the queue and continues from its last checkpoint."""
+    if outcome != "interrupted":
+        return transition(connection, run, outcome, commit, fence=fence, reason=reason, ended_at=now)
+    if transition(connection, run, "queued", commit, fence=fence, reason=reason, lease_until=None, claim=""):
+        return True
+    return transition(connection, run, "cancelled", commit, fence=fence, reason=reason, ended_at=now)
+
+
+def request_cancel(connection: Connection, run: str, commit: int, now: float, grace_seconds: float) -> str | None:
+    """Stop a run: one that waits ends at once, one that is held is asked to. Returns the status it has now."""
+    stopped = connection.execute(
+        text(
+            "UPDATE run SET status = 'cancelled', reason = 'stopped while it waited', ended_at = :now,"
+            " status_commit = :commit, lease_until = NULL WHERE id = :run AND status IN ('queued', 'lost')"
+        ),
+        {"run": run, "now": now, "commit": commit},
+    )
+    if stopped.rowcount:
+        return "cancelled"
+    transition(connection, run, "cancelling", commit, reason="stop was asked for", deadline=now + grace_seconds)
+    found = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
+    return None if found is None else str(found)
+
+
+def anything_overdue(connection: Connection, now: float) -> bool:
+    """Whether a lease has run out, or a lost run waits to be settled."""
+    due = text(f"SELECT 1 FROM run WHERE (status IN {ACTIVE} OR status = 'lost') AND lease_until < :now LIMIT 1")
+    return connection.execute(due, {"now": now}).one_or_none() is not None
+
+
+def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
+    """Mark every run whose lease has run out as lost (a run that was being stopped ends as cancelled)."""
+    gone = connection.execute(
+        text(f"SELECT id, status, worker, losses FROM run WHERE status IN {ACTIVE} AND lease_until < :now"),
+        {"now": now},
+    ).all()
+    for row in gone:
+        if row.status == "cancelling":
+            transition(connection, row.id, "cancelled", commit, reason="stopped; its worker is gone", ended_at=now)
+        else:
+            reason = f"its worker {row.worker} is gone: no sign of life until the lease ran out"
+            transition(connection, row.id, "lost", commit, reason=reason, lease_until=now, losses=row.losses + 1)
+    return [str(row.id) for row in gone]
+
+
+def settle_lost(connection: Connection, commit: int, now: float, max_attempts: int) -> list[str]:
+    """Queue every lost run again from its last checkpoint, or fail it when it was started often enough."""
+    lost = connection.execute(
+        text("SELECT id, losses, reason, checkpoint FROM run WHERE status = 'lost' AND lease_until < :until"),
+        {"until": now - 1.0},
+    ).all()
+    for row in lost:
+        if row.losses >= max_attempts:
+            reason = f"lost {row.losses} times, the last time because {row.reason}"
+            transition(connection, row.id, "failed", commit, reason=reason, ended_at=now)
+        else:
+            step = Checkpoint.model_validate_json(row.checkpoint).step if row.checkpoint else 0
+            where = f"from its checkpoint at step {step:,}" if step else "from the start"
+            reason = f"{row.reason}; goes on {where}"
+            transition(connection, row.id, "queued", commit, reason=reason, lease_until=None, claim="")
+    return [str(row.id) for row in lost]
+
+
+def postpone_leases(connection: Connection, until: float) -> None:
+    """Give every held run time to renew its lease: nobody could listen for a while."""
+    connection.execute(
+        text(f"UPDATE run SET lease_until = :until WHERE status IN {ACTIVE} AND lease_until < :until"),
+        {"until": until},
+    )
+
+
+# Deletion ------------------------------------------------------------------------------------------------------------
+
+
+def delete_run(connection: Connection, run: str, commit: int, now: float) -> bool:
+    """Put an ended run into the trash; False when it has not ended or does not exist."""
+    changed = connection.execute(
+        text(
+            "UPDATE run SET deleted_at = :now, status_commit = :commit"
+            f" WHERE id = :run AND deleted_at IS NULL AND status IN {TERMINAL}"
+        ),
+        {"run": run, "now": now, "commit": commit},
+    )
+    return changed.rowcount == 1
+
+
+def restore_run(connection: Connection, run: str, commit: int) -> bool:
+    """Take a run out of the trash."""
+    changed = connection.execute(
+        text("UPDATE run SET deleted_at = NULL, status_commit = :commit WHERE id = :run AND deleted_at IS NOT NULL"),
+        {"run": run, "commit": commit},
+    )
+    return changed.rowcount == 1
+
+
+def purge_runs(connection: Connection, before: float) -> list[str]:
+    """Remove the runs that were deleted before ``before`` for good, with all they had; returns their ids."""
+    old = connection.execute(text("SELECT id FROM run WHERE deleted_at < :before"), {"before": before}).scalars().all()
+    for run in old:
+        connection.execute(text("DELETE FROM run WHERE id = :run"), {"run": run})
+    return [str(run) for run in old]
+
+
+def load_run(connection: Connection, run: str, *, deleted: bool = False) -> RunRecord | None:
+    """The run with this id, or None; one in the trash only when asked for."""
+    guard = "" if deleted else " AND deleted_at IS NULL"
+    row = connection.execute(text(f"SELECT * FROM run WHERE id = :run{guard}"), {"run": run}).mappings().one_or_none()
+    return None if row is None else record(dict(row), tags_of(connection, [run]).get(run, []))
+
+
+def record(row: dict[str, Any], tags: list[str]) -> RunRecord:
+    """A RunRecord of a row of ``run``."""
+    config = RunConfig.model_validate_json(row["config"])
+    return RunRecord(row, config, json.loads(row["progress"]), json.loads(row["environment"]), tags)
+
+
+def tags_of(connection: Connection, runs: list[str]) -> dict[str, list[str]]:
+    """Tags of these runs."""
+    if not runs:
+        return {}
+    names = {f"r{i}": run for i, run in enumerate(runs)}
+    found: dict[str, list[str]] = {}
+    places = ", ".join(f":{name}" for name in names)
+    for run, tag in connection.execute(
+        text(f"SELECT run, tag FROM run_tag WHERE run IN ({places}) ORDER BY tag"), names
+    ):
+        found.setdefault(run, []).append(tag)
+    return found

@@ -1,0 +1,115 @@
+"""Where a worker is known: its device, its slots and when it was last heard of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+from app.contract.events import Heartbeat
+
+
+class Worker(SQLModel, table=True):
+    """One worker process; ``last_seen`` in seconds since 1970, UTC. Whether it is there follows from that alone."""
+
+    __tablename__ = "worker"
+
+    id: str = Field(primary_key=True)
+    host: str
+    pid: int
+    slots: int
+    device_kind: str
+    device_name: str
+    memory_bytes: int
+    cores: int
+    versions: str = "{}"
+    first_seen: float
+    last_seen: float = Field(index=True)
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """A worker that is there, and the runs that it holds."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int
+    device_kind: str
+    device_name: str
+    memory_bytes: int
+    cores: int
+    versions: dict[str, str]
+    first_seen: float
+    last_seen: float
+    runs: list[str]
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that hold no run."""
+        return max(0, self.slots - len(self.runs))
+
+
+def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
+    """Note that a worker is alive; True when it was not known before."""
+    values: dict[str, Any] = {
+        "id": beat.worker,
+        "host": beat.host,
+        "pid": beat.pid,
+        "slots": beat.slots,
+        "device_kind": beat.device.kind,
+        "device_name": beat.device.name,
+        "memory_bytes": beat.device.memory_bytes,
+        "cores": beat.device.cores,
+        "versions": json.dumps(beat.versions),
+        "now": now,
+    }
+    known = connection.execute(
+        text("UPDATE worker SET last_seen = :now, slots = :slots WHERE id = :id"), values
+    ).rowcount
+    if not known:
+        connection.execute(
+            text(
+                "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
+                " first_seen, last_seen) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes,"
+                " :cores, :versions, :now, :now)"
+            ),
+            values,
+        )
+    return not known
+
+
+def forget(connection: Connection, worker: str) -> None:
+    """A worker said goodbye."""
+    connection.execute(text("DELETE FROM worker WHERE id = :id"), {"id": worker})
+
+
+def any_silent(connection: Connection, before: float) -> bool:
+    """Whether a worker was last heard of before ``before``."""
+    due = text("SELECT 1 FROM worker WHERE last_seen < :before LIMIT 1")
+    return connection.execute(due, {"before": before}).one_or_none() is not None
+
+
+def forget_silent(connection: Connection, before: float) -> list[str]:
+    """Remove the workers that were last heard of before ``before``; returns their ids."""
+    gone = connection.execute(text("DELETE FROM worker WHERE last_seen < :before RETURNING id"), {"before": before})
+    return [str(row.id) for row in gone]
+
+
+def list_workers(connection: Connection, now: float, silent_seconds: float) -> list[WorkerRecord]:
+    """The workers heard of within ``silent_seconds``, with the runs that they hold."""
+    held: dict[str, list[str]] = {}
+    active = "('starting', 'running', 'finishing', 'cancelling')"
+    for run, worker in connection.execute(text(f"SELECT id, worker FROM run WHERE status IN {active} ORDER BY number")):
+        held.setdefault(worker, []).append(run)
+    found = connection.execute(
+        text("SELECT * FROM worker WHERE last_seen >= :since ORDER BY host, first_seen"),
+        {"since": now - silent_seconds},
+    ).mappings()
+    return [
+        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": held.get(row["id"], [])})
+        for row in found
+    ]

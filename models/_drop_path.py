@@ -1,0 +1,32 @@
+"""Drop path, also called stochastic depth (Huang et al. 2016, "Deep Networks with Stochastic Depth")."""
+
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Joins a residual branch [N, ...] to the path that skips it.
+
+    In training the branch is left out for each image alone with probability `rate` and otherwise divided by 1 - rate,
+    so its expectation stays. It draws from torch's random state.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"a drop-path rate is at least 0 and below 1, not {rate}")
+        self.rate = rate
+
+    def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return skip + branch
+        kept = branch.new_empty((len(branch),) + (1,) * (branch.ndim - 1)).bernoulli_(1 - self.rate)
+        return torch.addcmul(skip, branch, kept, value=1 / (1 - self.rate))
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3g}"
+
+
+def rising(rate: float, blocks: int) -> list[float]:
+    """The rate of each block: linearly from 0 at the first to `rate` at the last."""
+    return [rate * (block / max(blocks - 1, 1)) for block in range(blocks)]

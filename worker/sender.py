@@ -1,0 +1,85 @@
+"""Brings the entries of one attempt to the Redis stream, in order, until the recorder has committed them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.contract import broker
+from app.contract.events import entry
+from worker.spool import Said, Spool
+
+logger = logging.getLogger("runyard.sender")
+
+BATCH = 200
+RESEND_SECONDS = 1.0
+LONGEST_RESEND_SECONDS = 10.0
+
+
+class Sender:
+    """Sends and, where Redis lost something, sends again from the last committed entry on."""
+
+    def __init__(self, redis: Redis, spool: Spool) -> None:
+        self.redis = redis
+        self.spool = spool
+        self.committed = 0
+        self._field = broker.committed_field(spool.run, spool.fence)
+        self._waiting: deque[Said] = deque()
+        self._sent = 0
+        self._progress_at = time.monotonic()
+        self._patience = RESEND_SECONDS
+        self._down = False
+
+    def recover(self) -> int:
+        """Take over what an earlier process kept in the spool; returns the last sequence number."""
+        for said in self.spool.read():
+            self._waiting.append(said)
+        return self._waiting[-1].sequence if self._waiting else 0
+
+    def put(self, said: Said) -> None:
+        """Keep an entry and send it with the next push."""
+        self.spool.append(said)
+        if not self._waiting:
+            self._progress_at = time.monotonic()
+        self._waiting.append(said)
+
+    def push(self) -> bool:
+        """Send what is new and hear what was committed; True when nothing waits any more. Never raises for Redis."""
+        now = time.monotonic()
+        if self._waiting and self._sent >= self._waiting[0].sequence and now - self._progress_at > self._patience:
+            self._sent = self._waiting[0].sequence - 1
+            self._progress_at = now
+            self._patience = min(2 * self._patience, LONGEST_RESEND_SECONDS)
+        fresh = [said for said in self._waiting if said.sequence > self._sent][:BATCH]
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hget(broker.COMMITTED, self._field)
+        for said in fresh:
+            fields: Any = entry(self.spool.run, self.spool.fence, said.sequence, said.kind, said.body)
+            pipe.xadd(broker.EVENTS, fields)
+        try:
+            committed = pipe.execute()[0]
+        except (RedisError, OSError) as error:
+            if not self._down:
+                logger.warning("Redis does not answer (%s); keeping what is reported until it does", error)
+            self._down = True
+            return False
+        self._down = False
+        if fresh:
+            self._sent = fresh[-1].sequence
+        self._hear(int(committed or 0), now)
+        return not self._waiting
+
+    def _hear(self, committed: int, now: float) -> None:
+        if committed <= self.committed:
+            return
+        self.committed = committed
+        self._progress_at = now
+        self._patience = RESEND_SECONDS
+        while self._waiting and self._waiting[0].sequence <= committed:
+            self._waiting.popleft()
+        self.spool.cut(committed)

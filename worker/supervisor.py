@@ -1,0 +1,344 @@
+"""The supervisor: claims runs, owns one trainer process a slot, keeps its lease, and ends it when it must end.
+
+It lives in the worker process, which never imports torch: trainers are forked from a warm server that has everything
+imported and has computed nothing, so a start takes a fraction of a second and a GPU is never shared with a parent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import secrets
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.contract import broker
+from app.contract.events import Claim, DeviceFacts, Ended, Goodbye, Grant, Heartbeat, Holding, Outcome, Renewal
+from app.contract.settings import Settings
+from app.contract.spec import RunConfig
+from worker.job import CANCEL, INTERRUPT, Control, Job, probe, train
+from worker.sender import Sender
+from worker.spool import Spool, leftovers
+
+logger = logging.getLogger("runyard.worker")
+
+LOOK_SECONDS = 0.2
+CLAIM_SECONDS = 10
+
+
+@dataclass(eq=False)
+class Held:
+    """A run that a slot trains, and what is to happen to it."""
+
+    run: str
+    fence: int
+    slot: int
+    control: Control
+    dropped: bool = False
+    commanded_at: float | None = None
+    killed_because: str = ""
+    outcome: Outcome = "failed"
+    pulse: int = 0
+    pulse_at: float = field(default_factory=time.monotonic)
+
+    def command(self, what: int) -> None:
+        """Tell the trainer to stop; the first command stands."""
+        if self.control.order(what):
+            self.commanded_at = time.monotonic()
+
+
+class Supervisor:
+    """All that one worker process does besides Celery."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.id = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+        self.redis = self._client()
+        self.device: DeviceFacts
+        self.versions: dict[str, str] = {}
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._held: dict[tuple[str, int], Held] = {}
+        self._lock = threading.Lock()
+        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._gone = threading.Event()
+        self._beat = 0
+        self._renewed_at = time.monotonic()
+
+    def _client(self) -> Redis:
+        return Redis.from_url(self.settings.redis, socket_timeout=30, socket_connect_timeout=2)
+
+    # The worker's life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Warm the fork server, look at the device, and say that this worker is there."""
+        self._context.set_forkserver_preload(["worker.trainer"])
+        self.device, self.versions = self._probe()
+        for slot in range(self.settings.slots):
+            self._slots.put(slot)
+        for task in (self._heartbeats, self._nudges, self._recover_spools):
+            threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
+
+    def _probe(self) -> tuple[DeviceFacts, dict[str, str]]:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=probe, args=(there,), daemon=True)
+        process.start()
+        there.close()
+        try:
+            facts = here.recv()
+        except EOFError as error:
+            process.join()
+            raise RuntimeError(f"torch cannot be used here: the probe ended with {process.exitcode}") from error
+        process.join()
+        versions: dict[str, str] = facts.pop("versions")
+        if self.settings.device == "cuda" and facts["kind"] != "cuda":
+            raise RuntimeError("RUNYARD_DEVICE is cuda, but torch finds no GPU here")
+        if self.settings.device == "cpu":
+            facts |= {"kind": "cpu", "name": "cpu"}
+        return DeviceFacts(cores=len(os.sched_getaffinity(0)), **facts), versions
+
+    def stop(self) -> None:
+        """Interrupt every run; they go back to the queue with a checkpoint. Returns at once."""
+        self._stopping.set()
+        with self._lock:
+            for held in self._held.values():
+                held.command(INTERRUPT)
+
+    def leave(self) -> None:
+        """Say goodbye, when nothing is held any more."""
+        self._gone.set()
+        try:
+            self._send(self.redis, "goodbye", Goodbye(worker=self.id))
+        except (RedisError, OSError) as error:
+            logger.info("left without a goodbye: %s", error)
+
+    # Threads ----------------------------------------------------------------------------------------------------------
+
+    def _heartbeats(self) -> None:
+        redis = Redis.from_url(self.settings.redis, socket_timeout=2, socket_connect_timeout=2)
+        while not self._gone.is_set():
+            try:
+                self._send(redis, "heartbeat", self._heartbeat())
+                self._obey(redis.get(broker.renewal_key(self.id)))
+            except (RedisError, OSError) as error:
+                logger.warning("Redis does not answer (%s); training goes on", error)
+            if time.monotonic() - self._renewed_at > self.settings.orphan_seconds:
+                self._end_orphans()
+            self._gone.wait(self.settings.heartbeat_seconds)
+
+    def _heartbeat(self) -> Heartbeat:
+        self._beat += 1
+        with self._lock:
+            runs = [Holding(run=held.run, fence=held.fence) for held in self._held.values()]
+        return Heartbeat(
+            worker=self.id,
+            beat=self._beat,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slots=self.settings.slots,
+            device=self.device,
+            versions=self.versions,
+            runs=runs,
+        )
+
+    def _obey(self, answer: Any) -> None:
+        if answer is None:
+            return
+        renewal = Renewal.model_validate_json(answer)
+        if self._beat - renewal.beat <= self.settings.lease_seconds / self.settings.heartbeat_seconds:
+            self._renewed_at = time.monotonic()
+        with self._lock:
+            for holding in renewal.cancel:
+                if held := self._held.get((holding.run, holding.fence)):
+                    held.command(CANCEL)
+            for holding in renewal.drop:
+                if held := self._held.get((holding.run, holding.fence)):
+                    held.dropped = True
+
+    def _end_orphans(self) -> None:
+        with self._lock:
+            for held in self._held.values():
+                held.command(INTERRUPT)
+
+    def _nudges(self) -> None:
+        """Hear at once of a stop; the next heartbeat would tell of it too."""
+        while not self._gone.is_set():
+            redis = self._client()
+            try:
+                with redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
+                    subscription.subscribe(broker.CONTROL)
+                    while not self._gone.is_set():
+                        message = subscription.get_message(timeout=1.0)
+                        if message is not None:
+                            self._cancel(json.loads(message["data"])["cancel"])
+            except (RedisError, OSError):
+                self._gone.wait(0.5)
+            finally:
+                redis.close()
+
+    def _cancel(self, run: str) -> None:
+        with self._lock:
+            for held in self._held.values():
+                if held.run == run:
+                    held.command(CANCEL)
+
+    def _recover_spools(self) -> None:
+        """Bring what an earlier worker's trainers could not send before they died."""
+        for run, fence in leftovers(self.settings.spool):
+            try:
+                spool = Spool(self.settings.spool, run, fence)
+            except BlockingIOError:  # its trainer lives
+                continue
+            self._drain(self._client(), spool)
+
+    # One slot ---------------------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Take a free slot and train one run after another until there is none; returns at once without a free slot."""
+        try:
+            slot = self._slots.get_nowait()
+        except queue.Empty:
+            return
+        redis = self._client()
+        try:
+            while not self._stopping.is_set():
+                grant = self._claim(redis, slot)
+                if grant is None or grant.config is None:
+                    return
+                self._train(redis, slot, grant, grant.config)
+        except (RedisError, OSError) as error:
+            logger.warning("slot %d: Redis does not answer (%s); the next wake-up tries again", slot, error)
+        finally:
+            redis.close()
+            self._slots.put(slot)
+
+    def _claim(self, redis: Redis, slot: int) -> Grant | None:
+        claim = secrets.token_hex(8)
+        reply = f"runyard:reply:{claim}"
+        asked = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
+        self._send(redis, "claim", asked)
+        answer: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
+        if answer is None:
+            return None
+        grant = Grant.model_validate_json(answer[1])
+        return grant if grant.run else None
+
+    def _train(self, redis: Redis, slot: int, grant: Grant, config: RunConfig) -> None:
+        shared = self._context.RawArray("q", 2)
+        held = Held(grant.run, grant.fence, slot, Control(shared))
+        with self._lock:
+            self._held[(held.run, held.fence)] = held
+        if self._stopping.is_set():
+            held.command(INTERRUPT)
+        threads = max(1, self.device.cores // self.settings.slots)
+        job = Job(
+            run=grant.run,
+            fence=grant.fence,
+            attempt=grant.attempt,
+            config=config,
+            resume=grant.resume,
+            settings=self.settings,
+            device="cuda:0" if self.device.kind == "cuda" else "cpu",
+            threads=threads,
+        )
+        process = self._context.Process(target=train, args=(job, shared), name=grant.run, daemon=True)
+        logger.info("%s starts in slot %d, attempt %d", grant.run, slot, grant.attempt)
+        try:
+            process.start()
+            self._watch(process, held)
+            self._settle(redis, held, process.exitcode)
+        finally:
+            with self._lock:
+                self._held.pop((held.run, held.fence), None)
+
+    def _watch(self, process: ForkServerProcess, held: Held) -> None:
+        """Until the trainer is gone: look after its pulse, its time to stop, and whether it is still ours."""
+        while not multiprocessing.connection.wait([process.sentinel], timeout=LOOK_SECONDS):
+            now = time.monotonic()
+            pulse = held.control.pulse
+            if pulse != held.pulse:
+                held.pulse, held.pulse_at = pulse, now
+            if held.dropped:
+                self._kill(process, held, "it belongs to another attempt by now", "failed")
+            elif held.commanded_at is not None and now - held.commanded_at > self.settings.cancel_seconds:
+                outcome: Outcome = "cancelled" if held.control.command == CANCEL else "interrupted"
+                seconds = self.settings.cancel_seconds
+                self._kill(process, held, f"it did not stop within {seconds:.0f} s and was killed", outcome)
+            elif now - held.pulse_at > self.settings.stall_seconds:
+                seconds = self.settings.stall_seconds
+                self._kill(process, held, f"it made no step for {seconds:.0f} s and was killed", "failed")
+        process.join()
+
+    def _kill(self, process: ForkServerProcess, held: Held, because: str, outcome: Outcome) -> None:
+        if not held.killed_because:
+            logger.warning("%s: %s", held.run, because)
+            held.killed_because, held.outcome = because, outcome
+        if process.pid is not None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                process.kill()  # it has not made its own group yet
+
+    def _settle(self, redis: Redis, held: Held, exitcode: int | None) -> None:
+        """Bring home what the trainer left in its spool, and its end when it could not say that itself."""
+        if not self._drain(redis, Spool(self.settings.spool, held.run, held.fence)) or held.dropped:
+            return
+        if exitcode == 0 and not held.killed_because:
+            logger.info("%s has ended", held.run)
+            return
+        reason = held.killed_because or _how_it_died(exitcode)
+        ended = Ended(run=held.run, fence=held.fence, outcome=held.outcome, reason=reason)
+        logger.warning("%s: %s", held.run, reason)
+        field = broker.committed_field(held.run, held.fence) + ":ended"
+        while not self._gone.is_set():
+            try:
+                self._send(redis, "ended", ended)
+                if self._confirmed(redis, field):
+                    redis.hdel(broker.COMMITTED, field)
+                    return
+            except (RedisError, OSError):
+                self._gone.wait(0.5)
+
+    def _confirmed(self, redis: Redis, field: str) -> bool:
+        for _ in range(20):
+            if redis.hget(broker.COMMITTED, field):
+                return True
+            self._gone.wait(0.1)
+        return False
+
+    def _drain(self, redis: Redis, spool: Spool) -> bool:
+        """Send a spool until all of it is committed, then remove it; False when the worker ends before that."""
+        sender = Sender(redis, spool)
+        sender.recover()
+        while not sender.push():
+            if self._gone.wait(0.05):
+                spool.close()
+                return False
+        spool.remove()
+        redis.hdel(broker.COMMITTED, broker.committed_field(spool.run, spool.fence))
+        return True
+
+    def _send(self, redis: Redis, kind: str, said: Any) -> None:
+        redis.xadd(broker.EVENTS, {"k": kind, "b": said.model_dump_json()})
+
+
+def _how_it_died(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "the training process vanished"
+    if exitcode == -signal.SIGKILL:
+        return "the training process was killed (signal 9); most often the machine ran out of memory"
+    if exitcode < 0:
+        return f"the training process was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"the training process ended with exit code {exitcode} before it could say why"

@@ -1,0 +1,52 @@
+"""The only file that knows Celery: a wake-up lets a free slot ask for work."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from celery.exceptions import SecurityWarning
+from celery.signals import worker_ready, worker_shutting_down
+
+from app.contract import broker
+from app.contract.settings import Settings
+from worker.supervisor import Supervisor
+
+logger = logging.getLogger("runyard.worker")
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until a signal ends it; runs in hand go back to the queue with a checkpoint."""
+    # The advice not to run as root is about pickled messages, and only JSON is accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    supervisor = Supervisor(settings)
+    client = broker.celery_client(settings.redis)
+    client.task(name=broker.WAKE)(supervisor.work)
+
+    def ready(**_: Any) -> None:
+        logger.info("worker %s is ready: %s, %d slots", supervisor.id, supervisor.device.name, settings.slots)
+
+    def stopping(**_: Any) -> None:
+        logger.info("worker %s stops", supervisor.id)
+        supervisor.stop()
+
+    worker_ready.connect(ready, weak=False)
+    worker_shutting_down.connect(stopping, weak=False)
+    supervisor.start()
+    worker = client.Worker(
+        pool="threads",
+        concurrency=settings.slots,
+        queues=[broker.QUEUE],
+        hostname=supervisor.id,
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    try:
+        worker.start()
+    finally:
+        supervisor.stop()
+        supervisor.leave()
