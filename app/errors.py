@@ -6,7 +6,7 @@ The API answers with problem details (RFC 9457) that name the field; a browser g
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -142,17 +142,23 @@ async def _known(request: Request, error: Exception) -> Response:
             told.status, told.title = error.status_code, str(error.detail)
             if error.status_code == 404:
                 told = NotFound(f"there is nothing at {request.url.path[:200]}")
+            elif error.__cause__ is not None and error.status_code == 400:
+                # What FastAPI raises for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.
+                message = "the body cannot be read as JSON"
+                told = Invalid(message, [FieldError("body", message)])
             return _answer(request, told)
     raise error
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
-    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _answer(request, RunyardError("this is a fault of Runyard's own; the server's log says more"))
+def install(app: FastAPI, headers: Mapping[str, str]) -> None:
+    """Register the handlers. ``headers`` go with the answer to a fault, which Starlette sends past all middleware."""
 
+    async def unknown(request: Request, error: Exception) -> Response:
+        logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+        answer = _answer(request, RunyardError("this is a fault of Runyard's own; the server's log says more"))
+        answer.headers.update(headers)
+        return answer
 
-def install(app: FastAPI) -> None:
-    """Register the handlers."""
     for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _known)
-    app.add_exception_handler(Exception, _unknown)
+    app.add_exception_handler(Exception, unknown)

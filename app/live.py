@@ -259,6 +259,7 @@ _PING = _Batch(0, -1, b": still here\n\n")
 
 
 def _end(viewer: _Viewer) -> None:
-    while viewer.queue.full():
+    # All of it goes: a viewer that is told a later batch without an earlier one would come back behind the gap.
+    while not viewer.queue.empty():
         viewer.queue.get_nowait()
     viewer.queue.put_nowait(None)

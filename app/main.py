@@ -24,7 +24,7 @@ from app.live import Hub
 from app.rendering import ROOT, Templates
 from app.routes import routers
 from app.routes.runs import run_status
-from app.security import Guard
+from app.security import HEADERS, Guard
 from app.store.database import migrate, open_database
 
 logger = logging.getLogger("runyard.server")
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         inspector=Inspector(settings.data_dir.absolute()),
         templates=templates,
     )
-    errors.install(app)
+    errors.install(app, HEADERS)
     for api, pages in routers():
         if api is not None:
             app.include_router(api, prefix=API_PREFIX)

@@ -222,6 +222,9 @@ class Recorder:
 
     def _gather(self, batch: _Batch, run_id: str, body: bytes) -> None:
         base_time, series = unpack_points(body)
+        offsets = np.frombuffer(b"".join(points.offsets for points in series), "<f4")
+        if not np.isfinite(base_time) or not np.isfinite(offsets).all():
+            raise ValueError("the times of metric points must be finite")
         for points in series:
             batch.points.setdefault((run_id, points.name), []).append((base_time, points))
         batch.note(run_id, "metrics")

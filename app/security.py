@@ -10,12 +10,14 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import problem
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY_BYTES = 4 * 2**20
+TOO_LARGE = f"a request may hold {MAX_BODY_BYTES // 2**20} MiB at most"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -71,28 +73,33 @@ class Guard:
         await self.app(scope, _limited(receive), _with_headers(send))
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
-        host = _hostname(headers.get("host", ""))
+        host = _split(f"//{headers.get('host', '')}")[0]
         if host not in self.hosts:
             return 421, (
                 "this server does not answer to that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"
             )
-        if int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
-            return 413, f"a request may hold {MAX_BODY_BYTES // 2**20} MiB at most"
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            return 400, "the length of the request is not a number"
+        if len(length) > 15 or int(length) > MAX_BODY_BYTES:
+            return 413, TOO_LARGE
         if method in SAFE_METHODS:
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "a request that changes something must come from Runyard's own pages"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and _split(origin)[1] != headers.get("host"):
             return 403, "a request that changes something must come from Runyard's own pages"
         return None
 
 
-def _hostname(host: str) -> str:
+def _split(address: str) -> tuple[str, str]:
+    """Host name, and host with port, of an address; blank where it is none."""
     try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
+        parts = urlsplit(address)
+        return (parts.hostname or "").lower(), parts.netloc
     except ValueError:
-        return ""
+        return "", ""
 
 
 def _limited(receive: Receive) -> Receive:
@@ -103,7 +110,8 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > MAX_BODY_BYTES:
-            return {"type": "http.disconnect"}
+            # Without a length said beforehand; a handler of ours turns this into an answer.
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     return limited

@@ -16,6 +16,7 @@ import fsspec
 import safetensors.torch
 import torch
 from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
 from torch import Tensor
 
 
@@ -85,10 +86,11 @@ def from_bytes(content: bytes) -> State:
     length = int.from_bytes(content[:8], "little")
     try:
         about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["runyard"])
-    except (ValueError, KeyError) as error:
+        tensors = safetensors.torch.load(content)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError("not a checkpoint of Runyard, or cut off") from error
     state = State({}, {"state": {}, "param_groups": about["groups"]}, {}, about["facts"])
-    for name, value in safetensors.torch.load(content).items():
+    for name, value in tensors.items():
         kind, rest = name.split("/", 1)
         if kind == "network":
             state.network[rest] = value

@@ -90,7 +90,7 @@ class Slices:
 
 
 class Classifier(pl.LightningModule):
-    """Trains ``network`` on ``data`` as ``config`` says. ``must_stop`` is asked before every step."""
+    """Trains ``network`` on ``data`` as ``config`` says. ``must_stop`` is asked before every step and every batch of an evaluation."""
 
     def __init__(
         self,
@@ -145,13 +145,14 @@ class Classifier(pl.LightningModule):
     def training_step(self, block: Tensor, _: int) -> None:
         for indices in block:
             if self.must_stop():
-                self._report_steps()
+                self.report_steps()
                 raise Stopped
             self._micro_step(indices)
-        self._report_steps()
+        self.report_steps()
         self._report_progress()
 
     def on_validation_epoch_start(self) -> None:
+        self._pace.measure(self.position.step)
         self._begin_evaluation()
 
     def validation_step(self, rows: slice, _: int) -> None:
@@ -211,7 +212,7 @@ class Classifier(pl.LightningModule):
         position.done += 1
         self._pending.append((position.step, loss.detach(), {k: v.detach() for k, v in logits.items()}, targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
-            self._report_steps()
+            self.report_steps()
         self.after_step()
 
     def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
@@ -224,7 +225,7 @@ class Classifier(pl.LightningModule):
         ]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _report_steps(self) -> None:
+    def report_steps(self) -> None:
         """Hand the pending steps' figures over, still on the device."""
         self._reported_at = time.monotonic()
         if not self._pending:

@@ -6,6 +6,7 @@ thread, all points since the last flush in one entry.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from torch import Tensor
 from app.contract.events import Log, LogLine, Points, pack_points
 from worker.sender import Sender
 from worker.spool import Said
+
+logger = logging.getLogger("runyard.reporter")
 
 Names = tuple[str, ...]
 
@@ -71,9 +74,15 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._closing.wait(self._flush_seconds):
-            self._collect()
+            self._collect_if_possible()
             self._sender.push()
-        self._collect()
+        self._collect_if_possible()
+
+    def _collect_if_possible(self) -> None:
+        try:
+            self._collect()
+        except OSError as error:
+            logger.error("some of what was reported is lost: it cannot be kept (%s)", error)
 
     def _collect(self) -> None:
         points: dict[Names, list[tuple[int, float, Sequence[Tensor | float]]]] = {}
@@ -92,12 +101,16 @@ class Reporter:
         if not points:
             return
         base = next(iter(points.values()))[0][1]
-        series = [each for names, rows in points.items() for each in _columns(names, rows, base)]
+        try:
+            series = [each for names, rows in points.items() for each in _columns(names, rows, base)]
+        except RuntimeError as error:  # of a GPU that failed nothing can be read, but why a run failed can be said
+            logger.error("some points are lost: their device does not give them back (%s)", error)
+            return
         self._put("metrics", pack_points(base, series))
 
     def _put(self, kind: str, body: bytes) -> None:
+        self._sender.put(Said(self._sequence + 1, kind, body))
         self._sequence += 1
-        self._sender.put(Said(self._sequence, kind, body))
 
 
 def _columns(names: Names, rows: list[tuple[int, float, Sequence[Tensor | float]]], base: float) -> list[Points]:

@@ -34,11 +34,13 @@ class Sender:
         self._progress_at = time.monotonic()
         self._patience = RESEND_SECONDS
         self._down = False
+        self._ask_first = False
 
     def recover(self) -> int:
         """Take over what an earlier process kept in the spool; returns the last sequence number."""
         for said in self.spool.read():
             self._waiting.append(said)
+        self._ask_first = bool(self._waiting)
         return self._waiting[-1].sequence if self._waiting else 0
 
     def put(self, said: Said) -> None:
@@ -55,7 +57,8 @@ class Sender:
             self._sent = self._waiting[0].sequence - 1
             self._progress_at = now
             self._patience = min(2 * self._patience, LONGEST_RESEND_SECONDS)
-        fresh = [said for said in self._waiting if said.sequence > self._sent][:BATCH]
+        # Most of what is recovered was committed long ago.
+        fresh = [] if self._ask_first else [said for said in self._waiting if said.sequence > self._sent][:BATCH]
         pipe = self.redis.pipeline(transaction=False)
         pipe.hget(broker.COMMITTED, self._field)
         for said in fresh:
@@ -68,18 +71,18 @@ class Sender:
                 logger.warning("Redis does not answer (%s); keeping what is reported until it does", error)
             self._down = True
             return False
-        self._down = False
+        self._down = self._ask_first = False
         if fresh:
             self._sent = fresh[-1].sequence
         self._hear(int(committed or 0), now)
         return not self._waiting
 
     def _hear(self, committed: int, now: float) -> None:
-        if committed <= self.committed:
-            return
-        self.committed = committed
-        self._progress_at = now
-        self._patience = RESEND_SECONDS
-        while self._waiting and self._waiting[0].sequence <= committed:
+        if committed > self.committed:
+            self.committed = committed
+            self._progress_at = now
+            self._patience = RESEND_SECONDS
+        # Of an attempt that was replaced everything counts as committed, what it says from then on too.
+        while self._waiting and self._waiting[0].sequence <= self.committed:
             self._waiting.popleft()
-        self.spool.cut(committed)
+        self.spool.cut(self.committed)

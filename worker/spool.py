@@ -6,10 +6,10 @@ and the worker, not a power cut, and are locked while a process writes them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,10 +46,14 @@ class Spool:
         self._turn = 0
 
     def append(self, said: Said) -> None:
-        """Keep an entry; it is safe from the death of this process when this returns."""
+        """Keep an entry; it is safe from the death of this process when this returns. Raises OSError, nothing kept."""
         kind = said.kind.encode()
         file = self._files[self._turn]
-        file.write(_HEAD.pack(said.sequence, len(kind), len(said.body)) + kind + said.body)
+        record = _HEAD.pack(said.sequence, len(kind), len(said.body)) + kind + said.body
+        written = file.write(record)
+        if written != len(record):
+            file.truncate(file.seek(0, os.SEEK_END) - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
         self._newest[self._turn] = said.sequence
 
     def cut(self, committed: int) -> None:
@@ -62,11 +66,14 @@ class Spool:
             self._turn = other
 
     def read(self) -> list[Said]:
-        """Every entry that is kept, in order; a last one that was cut off by a crash is left out."""
-        found = [said for path in self._paths for said in _read(path)]
+        """Every entry that is kept, in order; a last one that was cut off by a crash is left out, and removed."""
+        found: list[Said] = []
+        for turn, path in enumerate(self._paths):
+            kept, end = _read(path)
+            self._files[turn].truncate(end)  # what is appended from now on must be found again
+            self._newest[turn] = max((said.sequence for said in kept), default=0)
+            found += kept
         found.sort(key=lambda said: said.sequence)
-        if found:
-            self._newest = [max((said.sequence for said in _read(path)), default=0) for path in self._paths]
         return found
 
     def remove(self) -> None:
@@ -81,17 +88,20 @@ class Spool:
             file.close()
 
 
-def _read(path: Path) -> Iterator[Said]:
+def _read(path: Path) -> tuple[list[Said], int]:
+    """The whole entries of a file, and where they end."""
     content = path.read_bytes()
-    at = 0
-    while at + _HEAD.size <= len(content):
-        sequence, kind_bytes, body_bytes = _HEAD.unpack_from(content, at)
-        at += _HEAD.size
+    found: list[Said] = []
+    whole = 0
+    while whole + _HEAD.size <= len(content):
+        sequence, kind_bytes, body_bytes = _HEAD.unpack_from(content, whole)
+        at = whole + _HEAD.size
         end = at + kind_bytes + body_bytes
         if end > len(content):
-            return
-        yield Said(sequence, content[at : at + kind_bytes].decode(), content[at + kind_bytes : end])
-        at = end
+            break
+        found.append(Said(sequence, content[at : at + kind_bytes].decode(), content[at + kind_bytes : end]))
+        whole = end
+    return found, whole
 
 
 def leftovers(folder: Path) -> list[tuple[str, int]]:

@@ -196,12 +196,15 @@ class Supervisor:
 
     def _recover_spools(self) -> None:
         """Bring what an earlier worker's trainers could not send before they died."""
+        redis = self._client()
         for run, fence in leftovers(self.settings.spool):
             try:
-                spool = Spool(self.settings.spool, run, fence)
+                self._drain(redis, Spool(self.settings.spool, run, fence))
             except BlockingIOError:  # its trainer lives
                 continue
-            self._drain(self._client(), spool)
+            except (RedisError, OSError) as error:
+                logger.warning("what %s reported cannot be brought yet (%s)", run, error)
+        redis.close()
 
     # One slot ---------------------------------------------------------------------------------------------------------
 

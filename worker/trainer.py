@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -78,6 +77,10 @@ def _capture_words(reporter: Reporter) -> None:
             reporter.say(f"{record.name}: {record.getMessage()}", level)
 
     logging.captureWarnings(True)
+    # What a library tells the developers of another is nothing that a user can act on.
+    for kind in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=kind)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").propagate = True
     logging.getLogger().addHandler(ToReporter(logging.WARNING))
@@ -113,8 +116,17 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     config = job.config
     device = torch.device(job.device)
     _seed(config)
+
+    def say(text: str) -> None:
+        control.beat()  # a download that gets on is not stuck
+        reporter.say(text)
+
+    def must_stop() -> bool:
+        control.beat()
+        return control.command != GO_ON
+
     reporter.say(f"attempt {job.attempt} on {job.device}, {job.threads} threads, seed {config.seed}")
-    data = load(config.dataset, config.targets, job.settings.datasets, reporter.say)
+    data = load(config.dataset, config.targets, job.settings.datasets, say)
     resident = Resident(data, device)
     heads = {target.name: target.classes for target in dataset(config.dataset).targets if target.name in config.targets}
     ordered = {name: heads[name] for name in config.targets}
@@ -127,12 +139,12 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         f"{config.family} {config.size}: {params:,} parameters; {images:,} training images resident, {megabytes:.1f} MB"
     )
     store = Store(job.settings.artifacts)
-    module = Classifier(network, resident, config, reporter, lambda: control.command != GO_ON)
+    module = Classifier(network, resident, config, reporter, must_stop)
     keeper = _Keeper(job, store, module, reporter)
     if job.resume is not None:
         keeper.restore(job.resume)
     reporter.event("started", _started(job, module, params, device))
-    module.after_step = keeper.after_step(control)
+    module.after_step = keeper.save_now_and_then
     module.after_validation = keeper.after_validation
     trainer = _lightning(config, device, module.position.epoch)
     try:
@@ -142,7 +154,8 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         keeper.load_best()
         trainer.test(module, verbose=False)
     except Stopped:
-        keeper.save()
+        if module.position.epoch < config.epochs:
+            keeper.save()  # and not the best weights in the place of the last, when the test was stopped
         if control.command == CANCEL:
             return Result(outcome="cancelled", reason=f"stopped at step {module.position.step:,} of {module.steps:,}")
         return Result(outcome="interrupted", reason=f"its worker stopped; goes on from step {module.position.step:,}")
@@ -160,6 +173,7 @@ def _seed(config: RunConfig) -> None:
 def _lightning(config: RunConfig, device: torch.device, epochs_done: int) -> pl.Trainer:
     # What the trainer would log, save or draw is done by the reporter and the keeper.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning 2.6.6 with torch 2.15
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -200,15 +214,11 @@ class _Keeper:
         self._every = job.settings.checkpoint_seconds
         self._saved_at = time.monotonic()
 
-    def after_step(self, control: Control) -> Callable[[], None]:
-        """What to do after every step: show life, and save where an epoch takes long."""
-
-        def step() -> None:
-            control.beat()
-            if time.monotonic() - self._saved_at > self._every:
-                self.save()
-
-        return step
+    def save_now_and_then(self) -> None:
+        """After every step: save where an epoch takes long."""
+        if time.monotonic() - self._saved_at > self._every:
+            self._module.report_steps()  # a run that goes on from here must not miss them
+            self.save()
 
     def after_validation(self, improved: bool) -> None:
         """Keep the weights when they are the best so far, and everything to go on from."""

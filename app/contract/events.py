@@ -9,13 +9,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.spec import RunConfig
 
 Outcome = Literal["succeeded", "failed", "cancelled", "interrupted"]
+# What a database can hold: one entry that says more must not stop the recorder.
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 
 
 class _Event(BaseModel):
@@ -28,9 +31,9 @@ class _Event(BaseModel):
 class Started(_Event):
     """The first step is about to be made; points after ``step`` of an earlier attempt are void."""
 
-    step: int
-    epoch: int
-    params: int
+    step: Whole
+    epoch: Whole
+    params: Whole
     environment: dict[str, Any]
 
 
@@ -49,7 +52,7 @@ class Progress(_Event):
 class LogLine(_Event):
     """One line of a run's log; ``time`` is in seconds since 1970, UTC."""
 
-    time: float
+    time: Time
     level: Literal["debug", "info", "warning", "error"]
     text: str
 
@@ -62,8 +65,8 @@ class Checkpoint(_Event):
     """A checkpoint was written under ``path`` of the artifact store."""
 
     path: str
-    epoch: int
-    step: int
+    epoch: Whole
+    step: Whole
     best: bool = False
 
 
@@ -86,8 +89,8 @@ class DeviceFacts(_Event):
 
     kind: Literal["cpu", "cuda"]
     name: str
-    memory_bytes: int
-    cores: int
+    memory_bytes: Whole
+    cores: Whole
 
 
 class Claim(_Event):
@@ -95,14 +98,14 @@ class Claim(_Event):
 
     claim: str
     worker: str
-    slot: int
+    slot: Whole
     device: DeviceFacts
     reply: str
 
 
 class Holding(_Event):
     run: str
-    fence: int
+    fence: Whole
 
 
 class Heartbeat(_Event):
@@ -111,8 +114,8 @@ class Heartbeat(_Event):
     worker: str
     beat: int
     host: str
-    pid: int
-    slots: int
+    pid: Whole
+    slots: Whole
     device: DeviceFacts
     versions: dict[str, str]
     runs: list[Holding]
@@ -122,7 +125,7 @@ class Ended(_Event):
     """A trainer process is gone without a Result of its own, or its supervisor ended it."""
 
     run: str
-    fence: int
+    fence: Whole
     outcome: Outcome
     reason: str
 

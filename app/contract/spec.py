@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core import PydanticKnownError
 
 from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
@@ -65,6 +66,21 @@ class RunSpec(_Shared):
     flip: bool | None = Field(None, description="Mirror training images at random.")
     precision: Precision | None = None
     deterministic: bool | None = Field(None, description="Only repeatable operations, also on a GPU.")
+
+    @field_validator("seed", "priority", "epochs", "batch_size", "crop_padding", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        # true would be taken for 1.
+        if isinstance(value, bool):
+            raise PydanticKnownError("int_type")
+        return value
+
+    @field_validator("lr", "weight_decay", "momentum", "lr_min", "label_smoothing", "clip_norm", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticKnownError("float_type")
+        return value
 
 
 class RunConfig(_Shared):
@@ -191,7 +207,7 @@ def _wrong_options(family: FamilyEntry, chosen: dict[str, Any]) -> list[FieldErr
     for name, value in chosen.items():
         if name not in offered:
             errors.append(_unknown("options", name, list(offered), f" for {family.name}", "option"))
-        elif value not in offered[name].choices:
+        elif not any(type(value) is type(choice) and value == choice for choice in offered[name].choices):
             what = f" for option {name} of {family.name}"
             errors.append(_unknown("options", str(value), [str(c) for c in offered[name].choices], what, "choice"))
     return errors

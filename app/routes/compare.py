@@ -78,6 +78,7 @@ def compare_page(
             "controls": set_by_viewer,
             "address": "/compare?runs=" + ",".join(row.run.id for row in rows),
             "live": any(row.run.live for row in rows),
+            "live_ids": [row.run.id for row in rows if row.run.live],
         }
         if not rows:
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())

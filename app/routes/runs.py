@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from app import notices
 from app.contract.catalogue import Catalogue
 from app.contract.datasets import DATASETS
-from app.contract.spec import RunConfig, RunSpec, resolve
+from app.contract.spec import FieldError, RunConfig, RunSpec, resolve
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.drawing import AXES, Chart, Controls, Points, charts_of_run, draw, spark
 from app.errors import Conflict, Invalid, NotFound
@@ -264,7 +264,7 @@ def get_runs(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> RunsOut:
-    """Runs that match all filters; a filter given several times matches any of its values."""
+    """Runs that match all filters; a filter given several times matches any of its values, ``tag`` all of them."""
     where = RunFilter(status, family, size, dataset, tag, q)
     with reading(parts.engine) as connection:
         page = list_runs(connection, where, sort, limit, after, time.time())
@@ -291,7 +291,10 @@ def get_metrics(
         curves = read_curves(connection, run_id, wanted, points)
     missing = [name for name in wanted or [] if name not in curves]
     if missing:
-        raise Invalid(f"no metric '{missing[0][:60]}' in this run; metrics: {', '.join(curves) or 'none yet'}")
+        with reading(parts.engine) as connection:
+            exist = ", ".join(read_summaries(connection, [run_id])[run_id]) or "none yet"
+        sentence = f"no metric '{missing[0][:60]}' in this run; metrics: {exist}"
+        raise Invalid(sentence, [FieldError("names", sentence)])
     return {name: CurveOut(**curve_as_json(curve)) for name, curve in curves.items()}
 
 

@@ -210,19 +210,22 @@ def merge_chunks(connection: Connection, run: str, commit: int) -> int:
         connection.execute(
             text(f"DELETE FROM metric_chunk WHERE id IN ({', '.join(str(int(chunk.id)) for chunk in chunks)})")
         )
-        _insert_merged(connection, series, tier + 1, max(chunk.commit_number for chunk in chunks), curve)
+        # In the place of the first of them, so that the order holds where several points share a step.
+        newest = max(chunk.commit_number for chunk in chunks)
+        _insert_merged(connection, chunks[0].id, series, tier + 1, newest, curve)
     return len(groups)
 
 
-def _insert_merged(connection: Connection, series: int, tier: int, commit: int, curve: Curve) -> None:
+def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, commit: int, curve: Curve) -> None:
     level = envelope(curve, max(2, 2 * (len(curve.steps) // BUCKET)))
     connection.execute(
         text(
-            "INSERT INTO metric_chunk (series, tier, commit_number, first_step, last_step, points, steps, point_values,"
-            " times, level_steps, level_values)"
-            " VALUES (:series, :tier, :commit, :first, :last, :n, :steps, :values, :times, :lsteps, :lvalues)"
+            "INSERT INTO metric_chunk (id, series, tier, commit_number, first_step, last_step, points, steps,"
+            " point_values, times, level_steps, level_values)"
+            " VALUES (:id, :series, :tier, :commit, :first, :last, :n, :steps, :values, :times, :lsteps, :lvalues)"
         ),
         {
+            "id": chunk,
             "series": series,
             "tier": tier,
             "commit": commit,
@@ -255,7 +258,7 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
             connection.execute(text("DELETE FROM metric_series WHERE id = :s"), {"s": series})
             continue
         kept = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
-        _insert_merged(connection, series, 1, commit, kept)
+        _insert_merged(connection, chunks[0].id, series, 1, commit, kept)
         _write_summary(connection, series, _figures(name, kept))
     return bool(affected)
 
@@ -273,7 +276,7 @@ def _joined(chunks: Iterable[object]) -> Curve:
 
 
 def envelope(curve: Curve, points: int) -> Curve:
-    """At most ``points`` points that keep the lowest and the highest of every stretch, so that no spike vanishes."""
+    """At most ``points`` points (or two) that keep the lowest and the highest of every stretch, so that no spike vanishes."""
     n = len(curve.steps)
     if points <= 0 or n <= points:
         return curve

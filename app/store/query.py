@@ -46,7 +46,9 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs: every list is "one of these", empty lists do not filter; ``q`` is looked for in names and notes."""
+    """Which runs: every list is "one of these" (of tags: all of these), empty ones do not filter; ``q`` is looked for in
+    ids, names, notes, and in family, size and dataset as they stand in a title.
+    """
 
     status: list[str] = field(default_factory=list)
     family: list[str] = field(default_factory=list)
@@ -135,15 +137,29 @@ def _conditions(where: RunFilter) -> tuple[list[str], dict[str, Any]]:
 
 
 def _keyset(value: str, descending: bool, after: str, values: dict[str, Any]) -> str:
+    wrong = "not a cursor of this list; take it from 'next' of the page before"
     try:
         last, number = json.loads(base64.urlsafe_b64decode(after.encode()))
-        values |= {"last": last, "last_number": int(number)}
-    except (ValueError, TypeError) as error:
-        raise QueryError("after", "not a cursor of this list; take it from 'next' of the page before") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise QueryError("after", wrong) from error
+    if not _storable(last) or type(number) is not int or not _storable(number):
+        raise QueryError("after", wrong)
+    values |= {"last": last, "last_number": number}
     if last is None:
         return f"(({value}) IS NULL AND number < :last_number)"
     beyond = "<" if descending else ">"
     return f"(({value}) IS NULL OR {value} {beyond} :last OR ({value} = :last AND number < :last_number))"
+
+
+def _storable(value: Any) -> bool:
+    match value:
+        case None:
+            return True
+        case int() | float():
+            return abs(value) < 2**63
+        case str():
+            return value == value.encode("utf-8", "replace").decode()
+    return False
 
 
 def _cursor(value: Any, number: int) -> str:

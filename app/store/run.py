@@ -310,6 +310,10 @@ def end(connection: Connection, run: str, fence: int, outcome: str, reason: str,
         return transition(connection, run, outcome, commit, fence=fence, reason=reason, ended_at=now)
     if transition(connection, run, "queued", commit, fence=fence, reason=reason, lease_until=None, claim=""):
         return True
+    # Told twice, it finds the run in the queue, where it stays; one that was being stopped has been stopped.
+    status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
+    if status != "cancelling":
+        return False
     return transition(connection, run, "cancelled", commit, fence=fence, reason=reason, ended_at=now)
 
 

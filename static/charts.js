@@ -1,0 +1,433 @@
+/**
+ * Charts drawn by uPlot over what the server drew: all charts of a page share the x axis, the zoom and the cursor.
+ *
+ * @typedef {{step: number[], value: (number | null)[], time: number[], per_epoch: number | null, started: number | null}} Points
+ * @typedef {{id: string, label: string, css: string, smooth: boolean}} Series
+ * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[]}} Definition
+ * @typedef {{x: string, smoothing: number, log: boolean}} Controls
+ */
+
+const COLUMNS_WITH_DOTS = 50;
+
+/** Exponential moving average without the pull towards its start; nulls are passed over. */
+export function smoothed(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
+  let total = 0;
+  let share = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    total = total * weight + (1 - weight) * value;
+    share = share * weight + (1 - weight);
+    return total / share;
+  });
+}
+
+/**
+ * @param {Points} points
+ * @param {string} axis
+ */
+function xOf(points, axis) {
+  if (axis === "epoch" && points.per_epoch) return points.step.map((step) => step / /** @type {number} */ (points.per_epoch));
+  if (axis === "time") {
+    const start = points.started ?? points.time[0] ?? 0;
+    return points.time.map((time) => time - start);
+  }
+  return points.step;
+}
+
+/**
+ * @param {number | null | undefined} value
+ * @param {string} unit
+ */
+export function written(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (unit === "percent") return `${(100 * value).toFixed(2)} %`;
+  if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) return value.toExponential(2).replace("e+", "e");
+  return String(Number(value.toPrecision(4)));
+}
+
+/** @param {number} value */
+function span(value) {
+  if (value < 60) return `${Number(value.toPrecision(3))} s`;
+  if (value < 3600) return value % 60 ? `${Math.floor(value / 60)}:${String(Math.round(value % 60)).padStart(2, "0")}` : `${value / 60} min`;
+  return `${Number((value / 3600).toPrecision(3))} h`;
+}
+
+/**
+ * @param {string} axis
+ * @param {number} value
+ */
+export function writtenX(axis, value) {
+  if (axis === "time") return span(value);
+  return axis === "epoch" ? `epoch ${Number(value.toPrecision(4))}` : `step ${Math.round(value).toLocaleString("en")}`;
+}
+
+/**
+ * @param {string} axis
+ * @param {string} unit
+ */
+function ticks(axis, unit) {
+  return {
+    x: (/** @type {unknown} */ _, /** @type {number[]} */ values) =>
+      values.map((value) => (axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
+    y: (/** @type {unknown} */ _, /** @type {(number | null)[]} */ values) =>
+      values.map((value) => {
+        if (value === null) return null;
+        if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
+        if (value && (Math.abs(value) < 1e-3 || unit === "power")) return value.toExponential().replace("e+", "e").replace(/(\.\d{2})\d+/, "$1");
+        return String(Number(value.toPrecision(5)));
+      }),
+  };
+}
+
+export class Board {
+  /**
+   * @param {Controls} controls
+   * @param {(zoom: [number, number] | null) => void} onZoom
+   */
+  constructor(controls, onZoom) {
+    this.controls = controls;
+    this.onZoom = onZoom;
+    /** @type {Record<string, Points>} */
+    this.points = {};
+    /** @type {Map<string, Chart>} */
+    this.charts = new Map();
+    /** @type {[number, number] | null} */
+    this.zoom = null;
+    this.frame = 0;
+    /** @type {(() => void)[]} */
+    this.afterPaint = [];
+    document.addEventListener("theme-changed", () => this.rebuild());
+  }
+
+  /**
+   * Take over the boxes of these definitions with these points.
+   * @param {Definition[]} definitions
+   * @param {Record<string, Points>} points
+   * @param {(definition: Definition) => HTMLElement | null} boxOf
+   */
+  load(definitions, points, boxOf) {
+    this.points = points;
+    for (const definition of definitions) {
+      const box = boxOf(definition);
+      if (!box) continue;
+      this.charts.get(definition.key)?.destroy();
+      this.charts.set(definition.key, new Chart(this, box, definition));
+    }
+    this.rebuild();
+  }
+
+  /**
+   * Append points; false when there is a metric among them that no chart shows yet.
+   * @param {Record<string, {step: number[], value: (number | null)[], time: number[]}>} fresh
+   */
+  append(fresh) {
+    for (const [id, more] of Object.entries(fresh)) {
+      const held = this.points[id];
+      if (!held) return false;
+      for (let i = 0; i < more.step.length; i++) {
+        held.step.push(more.step[i]);
+        held.value.push(more.value[i]);
+        held.time.push(more.time[i]);
+      }
+    }
+    this.draw();
+    return true;
+  }
+
+  /** Draw with the next frame, once for all that came before it. */
+  draw(/** @type {(() => void) | undefined} */ done) {
+    if (done) this.afterPaint.push(done);
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      for (const chart of this.charts.values()) chart.refresh();
+      const waiting = this.afterPaint;
+      this.afterPaint = [];
+      // After the frame is on the screen.
+      if (waiting.length) setTimeout(() => waiting.forEach((each) => each()));
+    });
+  }
+
+  rebuild() {
+    for (const chart of this.charts.values()) chart.build();
+  }
+
+  /** @param {[number, number] | null} range */
+  zoomTo(range) {
+    this.zoom = range;
+    for (const chart of this.charts.values()) chart.applyZoom();
+    this.onZoom(range);
+  }
+}
+
+class Chart {
+  /**
+   * @param {Board} board
+   * @param {HTMLElement} box
+   * @param {Definition} definition
+   */
+  constructor(board, box, definition) {
+    this.board = board;
+    this.box = box;
+    this.definition = definition;
+    this.plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
+    /** @type {any} */
+    this.uplot = null;
+    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes.observe(this.plot);
+  }
+
+  destroy() {
+    this.sizes.disconnect();
+    this.uplot?.destroy();
+    this.uplot = null;
+  }
+
+  /** The series that have points, and for each what is drawn: raw, or faint raw below smooth. */
+  drawn() {
+    const weight = this.board.controls.smoothing;
+    const found = [];
+    for (const series of this.definition.series) {
+      const points = this.board.points[series.id];
+      if (!points) continue;
+      const smooth = series.smooth && weight > 0;
+      if (smooth) found.push({ series, points, kind: "faint" });
+      found.push({ series, points, kind: smooth ? "smooth" : "plain" });
+    }
+    return found;
+  }
+
+  data() {
+    const { x, smoothing, log } = this.board.controls;
+    const positive = log && this.definition.log;
+    const tables = this.drawn().map(({ points, kind }) => {
+      let values = kind === "smooth" ? smoothed(points.value, smoothing) : points.value;
+      if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
+      return [xOf(points, x), values];
+    });
+    if (!tables.length) return null;
+    // Where a curve has no point it is `undefined` and the line goes through; a value that was NaN is null: a gap.
+    return tables.length > 1 ? window.uPlot.join(tables) : tables[0];
+  }
+
+  build() {
+    this.uplot?.destroy();
+    this.uplot = null;
+    const data = this.data();
+    this.count();
+    if (!data) {
+      delete window.runyard.charts[this.definition.key];
+      return;
+    }
+    const { x, log } = this.board.controls;
+    const look = getComputedStyle(this.box);
+    const axis = { stroke: this.colourOf("--faint"), font: `11px ${look.fontFamily}`, ticks: { show: false } };
+    const grid = { stroke: this.colourOf("--line"), width: 1 };
+    const write = ticks(x, this.definition.unit);
+    const series = this.drawn().map(({ series, points, kind }) => ({
+      label: series.label,
+      stroke: this.colourOfSeries(series.css),
+      alpha: kind === "faint" ? 0.3 : 1,
+      width: kind === "faint" ? 1 : 1.75,
+      dash: kind === "faint" ? undefined : this.dashOf(series.css),
+      spanGaps: false,
+      points: { show: kind !== "faint" && points.step.length <= COLUMNS_WITH_DOTS, size: 5, fill: this.colourOfSeries(series.css), width: 0 },
+    }));
+    const options = {
+      width: this.plot.clientWidth,
+      height: this.plot.clientHeight,
+      padding: [8, 12, 0, 0],
+      legend: { show: false },
+      cursor: {
+        y: false,
+        drag: { x: true, y: false, setScale: false },
+        sync: { key: "runyard", scales: ["x", null] },
+        bind: { dblclick: () => () => this.board.zoomTo(null) },
+        points: { size: 6 },
+      },
+      scales: { x: { time: false }, y: { distr: log && this.definition.log ? 3 : 1 } },
+      axes: [
+        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x },
+        { ...axis, grid, size: 46, gap: 5, space: 36, values: write.y },
+      ],
+      series: [{}, ...series],
+      hooks: {
+        setSelect: [(/** @type {any} */ u) => this.select(u)],
+        setCursor: [(/** @type {any} */ u) => this.readOut(u)],
+      },
+    };
+    this.plot.replaceChildren();
+    this.uplot = new window.uPlot(options, data, this.plot);
+    window.runyard.charts[this.definition.key] = this.uplot;
+    this.applyZoom();
+    this.readOut(this.uplot);
+  }
+
+  refresh() {
+    if (!this.uplot) {
+      this.build();
+      return;
+    }
+    const drawn = this.drawn();
+    if (drawn.length !== this.uplot.series.length - 1) {
+      this.build();
+      return;
+    }
+    this.uplot.batch(() => {
+      this.uplot.setData(this.data(), false);
+      drawn.forEach(({ points, kind }, i) => {
+        this.uplot.series[i + 1].points.show = kind !== "faint" && points.step.length <= COLUMNS_WITH_DOTS;
+      });
+      this.applyZoom();
+    });
+    this.count();
+    this.readOut(this.uplot);
+  }
+
+  count() {
+    const ids = this.definition.series.map((series) => series.id);
+    this.box.dataset.points = String(ids.reduce((sum, id) => sum + (this.board.points[id]?.step.length ?? 0), 0));
+  }
+
+  applyZoom() {
+    if (!this.uplot) return;
+    const [low, high] = this.board.zoom ?? this.whole();
+    this.uplot.setScale("x", { min: low, max: high });
+  }
+
+  /** From where the first point of any curve stands to the last one, so that all charts agree without a zoom. */
+  whole() {
+    let [low, high] = [Infinity, -Infinity];
+    for (const points of Object.values(this.board.points)) {
+      if (!points.step.length) continue;
+      const ends = xOf({ ...points, step: ends_of(points.step), time: ends_of(points.time) }, this.board.controls.x);
+      low = Math.min(low, ends[0]);
+      high = Math.max(high, ends[ends.length - 1]);
+    }
+    if (this.board.controls.x !== "time") low = Math.min(low, 0);
+    return high > low ? [low, high] : [low - 0.5, high + 0.5];
+  }
+
+  /** @param {any} u */
+  select(u) {
+    if (u.select.width < 4) return;
+    const range = /** @type {[number, number]} */ ([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")]);
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.board.zoomTo(range);
+  }
+
+  /** @param {any} u */
+  readOut(u) {
+    const at = u.cursor.idx;
+    const drawn = this.drawn();
+    drawn.forEach(({ series, kind }, i) => {
+      if (kind === "faint") return;
+      const place = this.box.querySelector(`[data-readout="${CSS.escape(series.id)}"]`);
+      if (!place) return;
+      const values = u.data[i + 1];
+      let index = at ?? values.length - 1;
+      while (index > 0 && (values[index] === undefined || values[index] === null)) index--;
+      place.textContent = written(values[index], this.definition.unit);
+    });
+    const heading = /** @type {HTMLElement} */ (this.box.querySelector("h2"));
+    heading.title = at === null || at === undefined ? "" : writtenX(this.board.controls.x, u.data[0][at]);
+
+  }
+
+  resize() {
+    const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
+    if (this.uplot && width && (width !== this.uplot.width || height !== this.uplot.height)) this.uplot.setSize({ width, height });
+  }
+
+  /** @param {string} token */
+  colourOf(token) {
+    return this.probed((probe) => (probe.style.color = `var(${token})`), (look) => look.color);
+  }
+
+  /** @param {string} css */
+  colourOfSeries(css) {
+    return this.probed((probe) => {
+      probe.className = css;
+      probe.style.color = "var(--series)";
+    }, (look) => look.color);
+  }
+
+  /** @param {string} css */
+  dashOf(css) {
+    const dash = this.probed((probe) => (probe.className = css), (look) => look.getPropertyValue("--dash")).trim();
+    return dash ? dash.split(" ").map(Number) : undefined;
+  }
+
+  /**
+   * @param {(probe: HTMLElement) => void} dress
+   * @param {(look: CSSStyleDeclaration) => string} read
+   */
+  probed(dress, read) {
+    const probe = document.createElement("i");
+    probe.hidden = true;
+    dress(probe);
+    this.box.append(probe);
+    const value = read(getComputedStyle(probe));
+    probe.remove();
+    return value;
+  }
+}
+
+/** @param {number[]} values */
+function ends_of(values) {
+  return [values[0], values[values.length - 1]];
+}
+
+/**
+ * The controls above the charts; what they say stands in the address.
+ * @param {HTMLFormElement} form
+ * @returns {Controls}
+ */
+export function readControls(form) {
+  const said = new FormData(form);
+  return { x: String(said.get("x") ?? "step"), smoothing: Number(said.get("smoothing") ?? 0), log: said.has("log") };
+}
+
+/**
+ * A board whose controls, zoom and address follow one another.
+ * @param {HTMLFormElement} form
+ */
+export function boardOf(form) {
+  window.runyard = { charts: {} };
+  const reset = /** @type {HTMLElement} */ (form.querySelector("[data-reset-zoom]"));
+  const board = new Board(readControls(form), (zoom) => {
+    reset.hidden = zoom === null;
+    write();
+  });
+  const write = () => {
+    const address = new URL(location.href);
+    const { x, smoothing, log } = board.controls;
+    address.searchParams.set("x", x);
+    address.searchParams.set("smoothing", smoothing.toFixed(2));
+    if (log) address.searchParams.set("log", "1");
+    else address.searchParams.delete("log");
+    if (board.zoom) address.searchParams.set("zoom", board.zoom.map((value) => Number(value.toPrecision(6))).join(","));
+    else address.searchParams.delete("zoom");
+    history.replaceState(history.state, "", address);
+  };
+  const zoom = new URLSearchParams(location.search).get("zoom")?.split(",").map(Number);
+  if (zoom?.length === 2 && zoom[0] < zoom[1]) {
+    board.zoom = [zoom[0], zoom[1]];
+    reset.hidden = false;
+  }
+  reset.addEventListener("click", () => board.zoomTo(null));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", () => {
+    const before = board.controls.x;
+    board.controls = readControls(form);
+    const output = form.querySelector("output");
+    if (output) output.value = board.controls.smoothing.toFixed(2);
+    if (before !== board.controls.x) {
+      board.zoom = null;
+      reset.hidden = true;
+    }
+    board.rebuild();
+    write();
+  });
+  return board;
+}

@@ -1,0 +1,98 @@
+/**
+ * The one stream of server-sent events that a tab holds. It is closed while nobody looks, because a browser opens six
+ * connections to a host at most, and goes on after the last event it heard.
+ */
+
+const AGAIN_MILLISECONDS = 3000;
+const EVENTS = ["changed", "status", "progress", "metrics", "log", "reset", "end", "gone"];
+
+export class Stream {
+  /**
+   * @param {string} address
+   * @param {(event: string, data: any) => void} tell
+   * @param {number | null} after the commit that the page was made at; null for a stream that cannot be resumed
+   */
+  constructor(address, tell, after) {
+    this.address = address;
+    this.tell = tell;
+    this.after = after;
+    /** @type {EventSource | null} */
+    this.source = null;
+    this.over = false;
+    this.again = 0;
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
+    addEventListener("pagehide", () => this.close());
+    addEventListener("pageshow", () => this.open());
+    this.open();
+  }
+
+  open() {
+    if (this.over || this.source || document.hidden) return;
+    const source = new EventSource(this.after === null ? this.address : `${this.address}?after=${this.after}`);
+    this.source = source;
+    source.onopen = () => {
+      document.body.dataset.live = "1";
+      if (this.after === null) this.tell("changed", {});
+    };
+    source.onerror = () => {
+      document.body.dataset.live = "0";
+      if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
+      this.close();
+      this.again = setTimeout(() => this.open(), AGAIN_MILLISECONDS);
+    };
+    for (const name of EVENTS) source.addEventListener(name, (event) => this.hear(name, event));
+  }
+
+  /**
+   * @param {string} name
+   * @param {MessageEvent} event
+   */
+  hear(name, event) {
+    if (this.after !== null && event.lastEventId) this.after = Number(event.lastEventId);
+    if (name === "end" || name === "gone") this.finish();
+    this.tell(name, JSON.parse(event.data));
+  }
+
+  /** Go on from another commit: the page was told everything up to there in another way. */
+  resume(/** @type {number} */ after) {
+    this.close();
+    this.after = after;
+    this.open();
+  }
+
+  close() {
+    clearTimeout(this.again);
+    this.source?.close();
+    this.source = null;
+    document.body.dataset.live = "0";
+  }
+
+  finish() {
+    this.over = true;
+    this.close();
+  }
+}
+
+/**
+ * At most one call in so many milliseconds, the last one never left out.
+ * @param {number} milliseconds
+ * @param {() => void} act
+ */
+export function throttled(milliseconds, act) {
+  let last = 0;
+  let timer = 0;
+  return () => {
+    if (timer) return;
+    const wait = Math.max(0, last + milliseconds - Date.now());
+    timer = setTimeout(() => {
+      timer = 0;
+      last = Date.now();
+      act();
+    }, wait);
+  };
+}
+
+/** Tell the fragments on this page that something changed; htmx listens for it. */
+export function announce(/** @type {string} */ name) {
+  document.body.dispatchEvent(new Event(name));
+}
