@@ -1,0 +1,27 @@
+"""``python -m bench``: run one measurement or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+BENCHES = {
+    "latency": "from the log call in the trainer to an event-stream client and to a browser's pixels",
+    "startup": "from the start of the server to its first page, and from a launch to the first training step",
+}
+
+
+def main(words: list[str]) -> int:
+    """Run the benches that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    listing = "; ".join(f"{name}: {about}" for name, about in BENCHES.items())
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], help=listing)
+    chosen = parser.parse_args(words).names or list(BENCHES)
+    for name in chosen:
+        importlib.import_module(f"bench.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
