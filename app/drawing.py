@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.rendering import COLOURS, colour, span
+from app.rendering import COLOURS, colour, figure, span
 from app.store.metric import Curve, Floats, envelope
 
 DRAWN_POINTS = 600
@@ -30,12 +30,23 @@ class Controls:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve of a chart. ``id`` is its key among the points; ``css`` its colour and dash; ``smooth``: it is noisy."""
+    """One curve of a chart. ``id``: its key among the points; ``css``: its colour and dash; ``smooth``: it is noisy."""
 
     id: str
     label: str
     css: str
     smooth: bool
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run among others: its curves by the name under which they are laid over those of the other runs."""
+
+    run: str
+    title: str
+    number: int
+    curves: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,13 @@ class Tick:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as SVG coordinates of 0..1000 and ticks in per cent."""
+    """A chart as SVG coordinates of 0..1000 and ticks in per cent; ``last`` has the last value of each series."""
 
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     points: int
+    last: dict[str, str]
 
 
 # Which charts there are ----------------------------------------------------------------------------------------------
@@ -89,10 +101,10 @@ _UNITS = {"acc": "percent", "lr": "power"}
 
 
 def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
-    """The charts of one run: curves with the same last part share a box; loss, accuracy and learning rate come first."""
+    """The charts of one run: curves with the same last part share a box; loss, accuracy, learning rate come first."""
     groups: dict[str, list[str]] = {"loss": [], "acc": [], "lr": []}
     for name in names:
-        first, _, last = name.partition("/")[0], "", name.rsplit("/", 1)[-1]
+        first, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
         if first != "test":
             groups.setdefault(last if last in _TITLES else name, []).append(name)
     charts = []
@@ -111,19 +123,18 @@ def _series(names: list[str], number: int) -> list[Series]:
         parts = name.split("/")
         label = " ".join(parts[:-1]) if parts[-1] in _TITLES else parts[-1]
         head = "/".join(parts[1:-1])
-        shift = heads.setdefault(head, len(heads))
         train = parts[0] == "train" and parts[-1] != "lr"
-        if train and not head:
-            css = "train d0"
-        else:
-            css = f"c{(number - 1 + shift) % COLOURS + 1} d{1 if train else 0}"
-        found.append(Series(name, label, css, train))
+        grey = train and not head
+        # The first head has the run's own colour.
+        shift = 0 if grey else heads.setdefault(head, len(heads))
+        own = f"c{(number - 1 + shift) % COLOURS + 1} d{1 if train else 0}"
+        found.append(Series(name, label, "train d0" if grey else own, train))
     return found
 
 
-def charts_of_comparison(runs: list[tuple[str, str, int, list[str]]]) -> list[Chart]:
-    """Charts in which the same metric of several runs lies over one another; a run is id, title, number, metrics."""
-    names = sorted({name for *_, metrics in runs for name in metrics if _is_compared(name)}, key=_rank)
+def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
+    """Charts in which the same curve of several runs lies over one another."""
+    names = sorted({name for run in runs for name in run.curves}, key=_rank)
     return [
         Chart(
             key=name.replace("/", "-"),
@@ -131,17 +142,19 @@ def charts_of_comparison(runs: list[tuple[str, str, int, list[str]]]) -> list[Ch
             unit=_UNITS.get(name.rsplit("/", 1)[-1], "plain"),
             log=name.endswith("loss"),
             series=[
-                Series(f"{run}:{name}", title, colour(number), name.startswith("train/"))
-                for run, title, number, metrics in runs
-                if name in metrics
+                Series(
+                    id=f"{run.run}:{run.curves[name]}",
+                    label=f"#{run.number} {run.title}",
+                    css=colour(run.number),
+                    smooth=name.startswith("train/"),
+                    href=f"/runs/{run.run}",
+                )
+                for run in runs
+                if name in run.curves
             ],
         )
         for name in names
     ]
-
-
-def _is_compared(name: str) -> bool:
-    return name.startswith("val/") or name in ("train/loss", "train/acc")
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -201,6 +214,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
     """The first paint of a chart."""
     drawn: list[tuple[str, Floats, Floats, bool]] = []
     total = 0
+    last: dict[str, str] = {}
     for series in chart.series:
         if series.id not in points:
             continue
@@ -209,15 +223,17 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         raw = held.curve
         if series.smooth and 0 < controls.smoothing < 1:
             even = Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            last[series.id] = value_label(even, chart.unit)
             drawn.append((series.css, *_reduced(held, raw, controls.x), True))
             drawn.append((series.css, *_reduced(held, even, controls.x), False))
         else:
+            last[series.id] = value_label(raw, chart.unit)
             drawn.append((series.css, *_reduced(held, raw, controls.x), False))
     log = controls.log and chart.log
     usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
     xs = [x for _, x, _, _ in drawn if len(x)]
     if not any(len(y) for y in usable):
-        return Picture([], [], [], total)
+        return Picture([], [], [], total, last)
     x_low, x_high = min(float(x.min()) for x in xs), max(float(x.max()) for x in xs)
     x_low = min(x_low, 0.0) if controls.x != "time" else x_low
     low, high = min(float(y.min()) for y in usable if len(y)), max(float(y.max()) for y in usable if len(y))
@@ -242,6 +258,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         ],
         [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
         total,
+        last,
     )
 
 
@@ -301,3 +318,11 @@ def y_label(value: float, unit: str) -> str:
         mantissa, power = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(power)}"
     return f"{value:.4g}"
+
+
+def value_label(curve: Curve, unit: str) -> str:
+    """The last finite value of a curve, as its legend says it."""
+    good = curve.values[np.isfinite(curve.values)]
+    if not len(good):
+        return "–"
+    return f"{100 * good[-1]:.2f} %" if unit == "percent" else figure(float(good[-1]))

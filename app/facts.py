@@ -16,6 +16,20 @@ from app.store.query import RunRow, position_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
+FIRST = (
+    "family",
+    "size",
+    "dataset",
+    "targets",
+    "recipe",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "lr",
+    "schedule",
+    "lr_min",
+    "seed",
+)
 UNSEEN = ("name", "tags", "notes", "priority", "preset", "options")
 
 
@@ -112,8 +126,9 @@ def steps_per_epoch(run: RunRecord) -> float | None:
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Every setting that says what is trained, options by their own names."""
-    said = {name: value for name, value in config.model_dump().items() if name not in UNSEEN}
-    return said | {f"option {name}": value for name, value in config.options.items()}
+    said = config.model_dump(exclude=set(UNSEEN))
+    first = {name: said.pop(name) for name in FIRST}
+    return first | {f"option {name}": value for name, value in config.options.items()} | said
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:

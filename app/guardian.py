@@ -11,10 +11,22 @@ from app.contract.process import end_with_parent
 
 def main(command: list[str]) -> int:
     """Run ``command`` until it ends or this process is told to; returns its exit status."""
+    stopping = False
+    process: subprocess.Popen[bytes] | None = None
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+        if process is not None:
+            process.terminate()
+
+    # Before anything else: a signal that comes in between must not leave the program behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     end_with_parent()
     process = subprocess.Popen(command)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: process.terminate())
+    if stopping:
+        process.terminate()
     return process.wait()
 
 

@@ -42,7 +42,7 @@ class Inspector:
         try:
             kept = json.loads(self._file.read_bytes())
             return Catalogue.model_validate(kept["catalogue"]) if kept["digest"] == _digest() else None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     async def _made(self) -> Catalogue:

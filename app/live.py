@@ -34,14 +34,40 @@ LOG_LINES = 500
 EVERYTHING = ""
 
 Frame = bytes
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a viewer was told of a run's points, its log and its state: a commit each.
+
+    A connection can break between the events of one commit; written as an event's id ("17.15.15", or "17" where all
+    three are alike) it lets the viewer go on with exactly what is missing.
+    """
+
+    metrics: int
+    log: int
+    state: int
+
+    @classmethod
+    def parse(cls, words: str) -> Cursor:
+        """Inverse of str(); raises ValueError."""
+        parts = [int(word) for word in words.split(".")]
+        if len(parts) not in (1, 3) or min(parts) < 0 or max(parts) >= 2**63:
+            raise ValueError(f"not the id of an event: {words[:40]}")
+        return cls(*parts) if len(parts) == 3 else cls(parts[0], parts[0], parts[0])
+
+    def __str__(self) -> str:
+        alike = self.metrics == self.log == self.state
+        return str(self.state) if alike else f"{self.metrics}.{self.log}.{self.state}"
+
+
 DescribeStatus = Callable[[RunRecord], dict[str, Any]]
 
 
-def frame(event: str, commit: int, data: Any) -> Frame:
+def frame(event: str, cursor: Cursor | int, data: Any) -> Frame:
     """One server-sent event. Values that JSON has no word for (NaN, infinities) are sent as null."""
-    return (
-        f"event: {event}\nid: {commit}\ndata: {json.dumps(data, separators=(',', ':'), allow_nan=False)}\n\n".encode()
-    )
+    said = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return f"event: {event}\nid: {cursor}\ndata: {said}\n\n".encode()
 
 
 def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
@@ -50,25 +76,29 @@ def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
     return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
 
 
-def changes(engine: Engine, run_id: str, after: int, describe: DescribeStatus) -> tuple[int, list[Frame], bool]:
-    """What changed in a run after a commit: the newest commit, the events, and whether the run has ended."""
+def changes(
+    engine: Engine, run_id: str, after: Cursor | int, describe: DescribeStatus
+) -> tuple[int, list[Frame], bool]:
+    """What changed in a run after a cursor: the newest commit, the events, and whether the run has ended."""
+    seen = after if isinstance(after, Cursor) else Cursor(after, after, after)
     with reading(engine) as connection:
         newest = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
         record = load_run(connection, run_id)
         if record is None:
             return newest, [frame("gone", newest, {})], True
-        points = read_since(connection, run_id, after)
-        lines = read_lines(connection, run_id, tail=LOG_LINES, after_commit=after)
+        points = read_since(connection, run_id, seen.metrics)
+        lines = read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log)
     frames = []
-    if points is None or record.reset_commit > after:
-        frames.append(frame("reset", newest, {}))
+    if points is None or record.reset_commit > seen.metrics:
+        frames.append(frame("reset", Cursor(newest, seen.log, seen.state), {}))
     elif points:
-        frames.append(frame("metrics", newest, {name: curve_as_json(curve) for name, curve in points.items()}))
+        told = {name: curve_as_json(curve) for name, curve in points.items()}
+        frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
     if lines:
-        frames.append(frame("log", newest, lines))
-    if record.progress_commit > after:
-        frames.append(frame("progress", newest, record.progress))
-    if record.status_commit > after:
+        frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
+    if record.progress_commit > seen.state:
+        frames.append(frame("progress", Cursor(newest, newest, seen.state), record.progress))
+    if record.status_commit > seen.state:
         frames.append(frame("status", newest, describe(record)))
     return newest, frames, record.status in TERMINAL
 
@@ -154,10 +184,10 @@ class Hub:
 
     # One run ---------------------------------------------------------------------------------------------------------
 
-    async def watch(self, run_id: str, after: int) -> AsyncIterator[Frame]:
-        """Everything that changes in a run after a commit, each change once, until the run has ended."""
+    async def watch(self, run_id: str, after: Cursor | int) -> AsyncIterator[Frame]:
+        """Everything that changes in a run after a cursor, each change once, until the run has ended."""
         viewer = _Viewer()
-        channel = self._join(run_id, viewer, after)
+        channel = self._join(run_id, viewer, after if isinstance(after, int) else after.state)
         try:
             # Whoever comes late reads up to now by itself; what the channel tells meanwhile waits in the queue.
             batch = await self._read(run_id, after)
@@ -194,15 +224,18 @@ class Hub:
         if self._stopping.is_set():
             return None
         try:
-            return await asyncio.wait_for(viewer.queue.get(), PING_SECONDS)
+            # Not wait_for: before Python 3.12 it forgets that it was cancelled when its time comes at that moment.
+            async with asyncio.timeout(PING_SECONDS):
+                return await viewer.queue.get()
         except TimeoutError:
             return _PING
 
-    async def _read(self, run_id: str, after: int) -> _Batch:
+    async def _read(self, run_id: str, after: Cursor | int) -> _Batch:
         newest, frames, ended = await run_in_threadpool(changes, self.engine, run_id, after, self.describe)
         if ended:
             frames.append(frame("end", newest, {}))
-        return _Batch(after, newest, b"".join(frames), ended)
+        start = after if isinstance(after, int) else after.state
+        return _Batch(start, newest, b"".join(frames), ended)
 
     def _join(self, key: str, viewer: _Viewer, after: int) -> _Channel:
         channel = self._channels.get(key)
@@ -232,18 +265,19 @@ class Hub:
 
     async def _pump_all(self, channel: _Channel) -> None:
         while True:
-            await self._until_something_new(channel)
-            self._tell(channel, _Batch(0, 0, b"event: changed\ndata: {}\n\n"))
+            if await self._until_something_new(channel):
+                self._tell(channel, _Batch(0, 0, b"event: changed\ndata: {}\n\n"))
 
-    async def _until_something_new(self, channel: _Channel) -> None:
-        # Changes within the batch time are told together.
+    async def _until_something_new(self, channel: _Channel) -> bool:
+        """True after a notice, False when it is time to look without one; what changes in between is told together."""
         await asyncio.sleep(BATCH_SECONDS)
         try:
-            await asyncio.wait_for(channel.look.wait(), LOOK_SECONDS)
+            async with asyncio.timeout(LOOK_SECONDS):
+                await channel.look.wait()
         except TimeoutError:
-            return
-        finally:
-            channel.look.clear()
+            return False
+        channel.look.clear()
+        return True
 
     def _tell(self, channel: _Channel, batch: _Batch) -> None:
         for viewer in list(channel.viewers):

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from redis import Redis
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app import errors
 from app.contract.broker import celery_client
@@ -30,6 +31,15 @@ from app.store.database import migrate, open_database
 logger = logging.getLogger("runyard.server")
 
 API_PREFIX = "/api/v1"
+
+
+class Revalidated(StaticFiles):
+    """Static files that a browser asks for again each time (and mostly need not fetch), so that no old one stays."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -77,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.include_router(api, prefix=API_PREFIX)
         if pages is not None:
             app.include_router(pages, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
+    app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request) -> HTMLResponse:

@@ -7,7 +7,8 @@
  * @typedef {{x: string, smoothing: number, log: boolean}} Controls
  */
 
-const COLUMNS_WITH_DOTS = 50;
+const POINTS_WITH_DOTS = 50;
+const REST = 3;
 
 /** Exponential moving average without the pull towards its start; nulls are passed over. */
 export function smoothed(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
@@ -79,6 +80,21 @@ function ticks(axis, unit) {
   };
 }
 
+const FINE = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
+const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
+/** Ticks of steps and epochs stand at whole numbers, unless less than three of them are in sight. */
+function wholeIncrements(/** @type {unknown} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) {
+  return high - low < 3 ? FINE : WHOLE;
+}
+
+/** The y axis ends a little above and below what is drawn, as it does in the server's picture. */
+function closeRange(/** @type {unknown} */ _, /** @type {number | null} */ low, /** @type {number | null} */ high) {
+  if (low === null || high === null) return [0, 1];
+  const margin = (high - low) * 0.05 || Math.abs(high) * 0.05 || 0.5;
+  return [low - margin, high + margin];
+}
+
 export class Board {
   /**
    * @param {Controls} controls
@@ -94,6 +110,8 @@ export class Board {
     /** @type {[number, number] | null} */
     this.zoom = null;
     this.frame = 0;
+    this.drawnAt = 0;
+    this.cost = 0;
     /** @type {(() => void)[]} */
     this.afterPaint = [];
     document.addEventListener("theme-changed", () => this.rebuild());
@@ -135,17 +153,24 @@ export class Board {
   }
 
   /** Draw with the next frame, once for all that came before it. */
-  draw(/** @type {(() => void) | undefined} */ done) {
+  draw(/** @type {(() => void) | undefined} */ done = undefined) {
     if (done) this.afterPaint.push(done);
     if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      for (const chart of this.charts.values()) chart.refresh();
-      const waiting = this.afterPaint;
-      this.afterPaint = [];
-      // After the frame is on the screen.
-      if (waiting.length) setTimeout(() => waiting.forEach((each) => each()));
-    });
+    // Curves of a million points are drawn less often, so that the page stays quick.
+    const wait = Math.max(0, this.drawnAt + REST * this.cost - performance.now());
+    this.frame = setTimeout(() => requestAnimationFrame(() => this.paint()), wait);
+  }
+
+  paint() {
+    this.frame = 0;
+    const start = performance.now();
+    for (const chart of this.charts.values()) chart.refresh();
+    this.drawnAt = performance.now();
+    this.cost = this.drawnAt - start;
+    const waiting = this.afterPaint;
+    this.afterPaint = [];
+    // After the frame is on the screen.
+    if (waiting.length) setTimeout(() => waiting.forEach((each) => each()));
   }
 
   rebuild() {
@@ -213,8 +238,9 @@ class Chart {
   build() {
     this.uplot?.destroy();
     this.uplot = null;
-    const data = this.data();
+    const data = window.uPlot ? this.data() : null;
     this.count();
+    // Where uPlot could not be loaded, what the server drew stays.
     if (!data) {
       delete window.runyard.charts[this.definition.key];
       return;
@@ -224,14 +250,19 @@ class Chart {
     const axis = { stroke: this.colourOf("--faint"), font: `11px ${look.fontFamily}`, ticks: { show: false } };
     const grid = { stroke: this.colourOf("--line"), width: 1 };
     const write = ticks(x, this.definition.unit);
-    const series = this.drawn().map(({ series, points, kind }) => ({
+    const series = this.drawn().map(({ series, kind }) => ({
       label: series.label,
       stroke: this.colourOfSeries(series.css),
       alpha: kind === "faint" ? 0.3 : 1,
       width: kind === "faint" ? 1 : 1.75,
       dash: kind === "faint" ? undefined : this.dashOf(series.css),
       spanGaps: false,
-      points: { show: kind !== "faint" && points.step.length <= COLUMNS_WITH_DOTS, size: 5, fill: this.colourOfSeries(series.css), width: 0 },
+      points: {
+        show: () => kind !== "faint" && (this.board.points[series.id]?.step.length ?? 0) <= POINTS_WITH_DOTS,
+        size: 5,
+        fill: this.colourOfSeries(series.css),
+        width: 0,
+      },
     }));
     const options = {
       width: this.plot.clientWidth,
@@ -245,9 +276,9 @@ class Chart {
         bind: { dblclick: () => () => this.board.zoomTo(null) },
         points: { size: 6 },
       },
-      scales: { x: { time: false }, y: { distr: log && this.definition.log ? 3 : 1 } },
+      scales: { x: { time: false }, y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: closeRange } },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x },
+        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x, incrs: x === "time" ? undefined : wholeIncrements },
         { ...axis, grid, size: 46, gap: 5, space: 36, values: write.y },
       ],
       series: [{}, ...series],
@@ -275,9 +306,6 @@ class Chart {
     }
     this.uplot.batch(() => {
       this.uplot.setData(this.data(), false);
-      drawn.forEach(({ points, kind }, i) => {
-        this.uplot.series[i + 1].points.show = kind !== "faint" && points.step.length <= COLUMNS_WITH_DOTS;
-      });
       this.applyZoom();
     });
     this.count();

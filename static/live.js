@@ -10,7 +10,7 @@ export class Stream {
   /**
    * @param {string} address
    * @param {(event: string, data: any) => void} tell
-   * @param {number | null} after the commit that the page was made at; null for a stream that cannot be resumed
+   * @param {string | number | null} after the commit (or event id) that the page was made at; null for a stream that cannot be resumed
    */
   constructor(address, tell, after) {
     this.address = address;
@@ -48,7 +48,7 @@ export class Stream {
    * @param {MessageEvent} event
    */
   hear(name, event) {
-    if (this.after !== null && event.lastEventId) this.after = Number(event.lastEventId);
+    if (this.after !== null && event.lastEventId) this.after = event.lastEventId;
     if (name === "end" || name === "gone") this.finish();
     this.tell(name, JSON.parse(event.data));
   }

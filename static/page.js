@@ -20,7 +20,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 // Pages about one run hear of it in `run.js`; the others hear that anything changed.
 const address = document.body.dataset.stream;
 if (address && !document.body.dataset.run) {
-  new Stream(address, throttled(500, () => announce("yard-changed")), null);
+  new Stream(address, throttled(1000, () => announce("yard-changed")), null);
 }
 
 // Copying -------------------------------------------------------------------------------------------------------------

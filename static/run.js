@@ -79,10 +79,13 @@ function sayHowFarBehind(/** @type {Record<string, {time: number[]}>} */ fresh) 
 
 // What the stream says ------------------------------------------------------------------------------------------------
 
-const changed = throttled(400, () => {
-  announce("run-changed");
-  announce("yard-changed");
-});
+// Fragments have no throttle of their own: htmx's drops the last event, the one that says how it ended.
+const headChanged = throttled(500, () => announce("run-changed"));
+const yardChanged = throttled(2000, () => announce("yard-changed"));
+function changed() {
+  headChanged();
+  yardChanged();
+}
 
 /**
  * @param {string} event
@@ -117,10 +120,11 @@ function hear(event, data) {
 // Log -----------------------------------------------------------------------------------------------------------------
 
 const log = /** @type {HTMLElement} */ (document.getElementById("log"));
+const lineList = /** @type {HTMLElement} */ (document.getElementById("log-lines"));
 const follow = /** @type {HTMLButtonElement} */ (document.getElementById("log-follow"));
 const state = /** @type {HTMLElement} */ (document.getElementById("log-state"));
 let following = true;
-let lastLine = Number(log.querySelector("[data-line]:last-child")?.getAttribute("data-line") ?? 0);
+let lastLine = Number(lineList.lastElementChild?.getAttribute("data-line") ?? 0);
 
 function toEnd() {
   log.scrollTop = log.scrollHeight;
@@ -153,8 +157,8 @@ function addLines(lines) {
     time.dataset.shown = "clock";
     time.textContent = clockTime(line.time * 1000);
     row.append(time, line.text);
-    log.append(row);
+    lineList.append(row);
   }
-  while (log.childElementCount > LOG_LINES) log.firstElementChild?.remove();
+  while (lineList.childElementCount > LOG_LINES) lineList.firstElementChild?.remove();
   if (following) toEnd();
 }

@@ -21,6 +21,7 @@ function show() {
   }
   const words = document.querySelector("[data-selected]");
   if (words) words.textContent = selected.size ? `${selected.size} selected` : "None selected";
+  document.querySelector(".selection")?.toggleAttribute("data-none", !selected.size);
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-act]"))) {
     button.disabled = selected.size < (button.dataset.act === "compare" ? 2 : 1);
   }
@@ -62,7 +63,7 @@ document.addEventListener("click", (event) => {
   }
   if (box) anchor = row.dataset.run ?? "";
   here = row.dataset.run ?? "";
-  show();
+  for (const each of rows()) each.toggleAttribute("data-here", each === row);
 });
 
 document.addEventListener("htmx:afterSettle", show);

@@ -86,10 +86,11 @@ def from_bytes(content: bytes) -> State:
     length = int.from_bytes(content[:8], "little")
     try:
         about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["runyard"])
+        facts, groups, plain = about["facts"], about["groups"], about["plain"]
         tensors = safetensors.torch.load(content)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError("not a checkpoint of Runyard, or cut off") from error
-    state = State({}, {"state": {}, "param_groups": about["groups"]}, {}, about["facts"])
+    state = State({}, {"state": {}, "param_groups": groups}, {}, facts)
     for name, value in tensors.items():
         kind, rest = name.split("/", 1)
         if kind == "network":
@@ -99,7 +100,7 @@ def from_bytes(content: bytes) -> State:
         else:
             index, slot = rest.split("/", 1)
             state.optimizer["state"].setdefault(int(index), {})[slot] = value
-    for index, slots in about["plain"].items():
+    for index, slots in plain.items():
         state.optimizer["state"].setdefault(int(index), {}).update(slots)
     return state
 

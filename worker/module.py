@@ -90,7 +90,7 @@ class Slices:
 
 
 class Classifier(pl.LightningModule):
-    """Trains ``network`` on ``data`` as ``config`` says. ``must_stop`` is asked before every step and every batch of an evaluation."""
+    """Trains ``network`` on ``data`` as ``config`` says. ``must_stop`` is asked before every step and evaluation."""
 
     def __init__(
         self,

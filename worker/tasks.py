@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from app.contract import broker
 from app.contract.settings import Settings
@@ -31,6 +31,8 @@ def run_worker(settings: Settings) -> None:
         logger.info("worker %s stops", supervisor.id)
         supervisor.stop()
 
+    # Celery would set the level of the root logger, and so silence our own; whoever hears this signal logs as he likes.
+    setup_logging.connect(lambda **_: None, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
     supervisor.start()

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
-from app.deps import Parts, PartsDep
-from app.drawing import Points, charts_of_comparison, draw
-from app.facts import Facts, facts, settings_of, steps_per_epoch
+from app.deps import PartsDep
+from app.drawing import Compared, Points, charts_of_comparison, draw
+from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.rendering import count, figure, metric_value, setting, short, span
 from app.routes.runs import controls, points_as_json
 from app.store.database import reading
@@ -27,6 +28,7 @@ pages = APIRouter()
 MOST_RUNS = 32
 CURVE_POINTS = 2000
 PICKED_ROWS = 30
+STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,12 @@ def compare_page(
     x: str = "",
     smoothing: str = "",
     log: str = "",
-) -> HTMLResponse:
+) -> Response:
     """Curves over one another, figures side by side, and what differs; without runs, a list to choose from."""
     wanted = chosen_ids(runs)
+    if len(runs) > 1 or "back" in request.query_params:
+        # What a form of checkboxes asks for, as an address that can be shared.
+        return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
     set_by_viewer = controls(x, smoothing, log, "epoch", 0.8)
     with reading(parts.engine) as connection:
         rows = runs_by_id(connection, wanted[:MOST_RUNS])
@@ -85,9 +90,9 @@ def compare_page(
             pickable = [facts(row) for row in recent.rows]
             return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
         points = _read_points(connection, rows)
-    charts = charts_of_comparison(
-        [(row.run.id, f"#{row.run.number} {row.run.title}", row.run.number, list(row.summary)) for row in rows]
-    )
+    charts = charts_of_comparison([_compared_run(row) for row in rows])
+    # A head that only one of the runs has compares with nothing.
+    charts = [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(rows) == 1]
     return parts.templates.page(
         request,
         "compare.html",
@@ -106,13 +111,26 @@ def compare_figures(
         rows = runs_by_id(connection, chosen_ids(runs)[:MOST_RUNS])
     address = "/compare?runs=" + ",".join(row.run.id for row in rows)
     live = any(row.run.live for row in rows)
-    return parts.templates.fragment(request, "_compare_figures.html", address=address, live=live, **_compared(rows))
+    return parts.templates.fragment(request, "_compare_update.html", address=address, live=live, **_compared(rows))
+
+
+def _compared_run(row: RunRow) -> Compared:
+    """A run's curves; what stands for a run with several heads lies over what stands for a run with one."""
+    curves: dict[str, str] = {}
+    for title in STANDARD:
+        stage, _, last = title.partition("/")
+        name = metric_name(row.summary, row.run.config, stage, last)
+        if name is not None:
+            curves[title] = name
+    shown = set(curves.values())
+    curves |= {name: name for name in row.summary if name.startswith("val/") and name not in shown}
+    return Compared(row.run.id, row.run.title, row.run.number, curves)
 
 
 def _read_points(connection: Connection, rows: list[RunRow]) -> dict[str, Points]:
     points = {}
     for row in rows:
-        names = [name for name in row.summary if name.startswith("val/") or name in ("train/loss", "train/acc")]
+        names = list(_compared_run(row).curves.values())
         for name, curve in read_curves(connection, row.run.id, names, CURVE_POINTS).items():
             points[f"{row.run.id}:{name}"] = Points(curve, steps_per_epoch(row.run), row.run.started_at)
     return points

@@ -111,6 +111,7 @@ MORE: list[_Row] = [
     ("tags", "Tags", "words", "separated by commas"),
     ("notes", "Notes", "text", ""),
 ]
+_LABELS = {name: label for name, label, _, _ in MAIN + MORE}
 CHOICES = {
     "optimizer": ["adam", "adamw", "sgd"],
     "schedule": ["constant", "plateau", "cosine"],
@@ -179,9 +180,10 @@ def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalogue: 
 
 def _note(draft: Draft, errors: list[FieldError]) -> None:
     for error in errors:
-        words = error.message[:1].upper() + error.message[1:].replace("_", " ") if error.message else ""
-        if error.field not in draft.errors:
-            draft.errors[error.field] = words + ("" if words.endswith(".") else ".")
+        words = error.message
+        if error.field in _LABELS and words.startswith(error.field):
+            words = _LABELS[error.field] + words.removeprefix(error.field)
+        draft.errors.setdefault(error.field, f"{words[:1].upper()}{words[1:]}".rstrip(".") + ".")
 
 
 def _with_preset(form: Form) -> Form:
@@ -336,7 +338,8 @@ def _lasts(connection: Connection, config: RunConfig) -> str:
     ]
     if not paces:
         return ""
-    return f"about {span(statistics.median(paces) * config.epochs)}, from {len(paces)} run{'s' if len(paces) != 1 else ''} here"
+    lasts = span(statistics.median(paces) * config.epochs)
+    return f"about {lasts}, from {len(paces)} run{'s' if len(paces) != 1 else ''} here"
 
 
 # Routes --------------------------------------------------------------------------------------------------------------
@@ -354,6 +357,14 @@ def _gathered(pairs: Any) -> Form:
     return form
 
 
+def _own_size(form: Form, catalogue: Catalogue) -> Form:
+    """A form that was sent without JavaScript: the size that stood there for another family was not chosen."""
+    before = catalogue.families.get(next(iter(form.get("size_of", [])), ""))
+    if before and form.get("family") != [before.name] and form.get("size") == [before.default]:
+        return {name: values for name, values in form.items() if name != "size"}
+    return form
+
+
 def _fitting(form: Form, catalogue: Catalogue) -> Form:
     """A form whose family or dataset was just changed: what the new one does not have is blank again."""
     form = dict(form)
@@ -361,7 +372,8 @@ def _fitting(form: Form, catalogue: Catalogue) -> Form:
     dataset = DATASETS.get(next(iter(form.get("dataset", [])), ""))
     if family:
         offered = {size.name for size in family.sizes}
-        form["size"] = [size for size in form.get("size", []) if size in offered]
+        mine = form.get("size_of", [family.name]) == [family.name]
+        form["size"] = [size for size in form.get("size", []) if mine and size in offered]
         options = {OPTION + option.name for option in family.options}
         form = {name: values for name, values in form.items() if not name.startswith(OPTION) or name in options}
     if dataset:
@@ -400,6 +412,8 @@ async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep
     async with request.form(max_files=0, max_fields=200) as posted:
         form = _gathered(posted.multi_items())
     key = form.pop("key", [""])[0]
+    form = _own_size(form, catalogue)
+    form.pop("size_of", None)
     return await run_in_threadpool(_launched, request, parts, catalogue, form, key)
 
 

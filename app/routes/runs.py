@@ -24,7 +24,7 @@ from app.deps import CatalogueDep, Parts, PartsDep
 from app.drawing import AXES, Chart, Controls, Points, charts_of_run, draw, spark
 from app.errors import Conflict, Invalid, NotFound
 from app.facts import Facts, changed_settings, facts_with_place, metric_name, settings_of, steps_per_epoch
-from app.live import curve_as_json
+from app.live import Cursor, curve_as_json
 from app.rendering import iso, local_path, wants_fragment
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
@@ -202,7 +202,8 @@ def cancel(parts: Parts, run_id: str) -> str:
     """Stop a run; returns the status it has now. Raises NotFound."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        status = run_store.request_cancel(connection, run_id, commit, time.time(), parts.settings.cancel_seconds)
+        grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
+        status = run_store.request_cancel(connection, run_id, commit, time.time(), grace)
     if status is None:
         raise NotFound(f"no run '{run_id[:40]}'")
     if status == "cancelling":
@@ -310,12 +311,18 @@ def get_logs(run_id: str, parts: PartsDep, tail: Annotated[int, Query(ge=1, le=1
 async def get_events(
     run_id: str,
     parts: PartsDep,
-    after: Annotated[int, Query(ge=0)] = 0,
-    last_event_id: Annotated[int | None, Header()] = None,
+    after: Annotated[str, Query(max_length=60, description="The id of the last event that was heard.")] = "0",
+    last_event_id: Annotated[str | None, Header(max_length=60)] = None,
 ) -> StreamingResponse:
-    """Server-sent events: status, progress, metrics, log, reset (read the curves anew), end. Each id is a commit."""
+    """Server-sent events: status, progress, metrics, log, reset (read the curves anew), end; ids resume exactly."""
+    try:
+        cursor = Cursor.parse(after if last_event_id is None else last_event_id)
+    except ValueError as error:
+        raise Invalid(
+            "after must be the id of an event of this stream, or 0", [FieldError("after", str(error))]
+        ) from error
     await run_in_threadpool(find_run, parts, run_id)
-    return event_stream(parts.hub.watch(run_id, after if last_event_id is None else last_event_id))
+    return event_stream(parts.hub.watch(run_id, cursor))
 
 
 @api.get("/events", response_class=StreamingResponse)
@@ -410,10 +417,10 @@ class Column:
 COLUMNS = [
     Column("number", "run", first="-"),
     Column("status", "status"),
-    Column("family", "family"),
-    Column("size", "size"),
-    Column("dataset", "dataset"),
-    Column("params", "parameters", "n"),
+    Column("family", "family", "wide-only"),
+    Column("size", "size", "wide-only"),
+    Column("dataset", "dataset", "wide-only"),
+    Column("params", "parameters", "n wide-only"),
     Column("val/acc", "best val/acc", "n", "-"),
     Column("test/acc", "test/acc", "n", "-"),
     Column("duration", "duration", "n", "-"),
@@ -432,8 +439,20 @@ def listing(
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Listing:
     """The table that an address asks for; empty fields of the filter's form do not filter."""
-    chosen = [[value for value in values if value] for values in (status, family, size, dataset, tag)]
-    return Listing(q.strip(), *chosen, sort or "-number", after or None)
+    return Listing(
+        q=q.strip(),
+        status=_said(status),
+        family=_said(family),
+        size=_said(size),
+        dataset=_said(dataset),
+        tag=_said(tag),
+        sort=sort or "-number",
+        after=after or None,
+    )
+
+
+def _said(values: list[str]) -> list[str]:
+    return [value for value in values if value]
 
 
 ListingDep = Annotated[Listing, Depends(listing)]
@@ -469,7 +488,7 @@ def runs_page(
         rows = [_table_row(connection, row, workers) for row in page.rows]
         everything = sum(count_by_status(connection).values())
         choices = _choices(connection)
-    values = {
+    values: dict[str, Any] = {
         "shown": shown,
         "columns": COLUMNS,
         "rows": rows,
@@ -480,9 +499,12 @@ def runs_page(
         "fresh": 0,
     }
     if wants_fragment(request):
-        return parts.templates.fragment(request, "_runs.html", **values)
-    notice = {"deleted": _ids(deleted.split(",")), "restored": restored, "stopped": stopped, "kept": kept}
-    return parts.templates.page(request, "runs.html", choices=choices, statuses=run_store.STATES, **notice, **values)
+        table = parts.templates.fragment(request, "_runs.html", **values)
+        table.headers["HX-Push-Url"] = shown.address()
+        return table
+    values |= {"choices": choices, "statuses": run_store.STATES, "deleted": _ids(deleted.split(","))}
+    values |= {"restored": restored, "stopped": stopped, "kept": kept}
+    return parts.templates.page(request, "runs.html", **values)
 
 
 @pages.get("/runs/rows")

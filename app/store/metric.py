@@ -276,7 +276,7 @@ def _joined(chunks: Iterable[object]) -> Curve:
 
 
 def envelope(curve: Curve, points: int) -> Curve:
-    """At most ``points`` points (or two) that keep the lowest and the highest of every stretch, so that no spike vanishes."""
+    """At most ``points`` points (at least two) that keep the extremes of every stretch, so that no spike vanishes."""
     n = len(curve.steps)
     if points <= 0 or n <= points:
         return curve

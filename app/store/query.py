@@ -46,8 +46,9 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs: every list is "one of these" (of tags: all of these), empty ones do not filter; ``q`` is looked for in
-    ids, names, notes, and in family, size and dataset as they stand in a title.
+    """Which runs: every list is "one of these" (of tags: all of these), empty lists do not filter.
+
+    ``q`` is looked for in ids, names, notes, and in family, size and dataset as they stand in a title.
     """
 
     status: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
@@ -295,7 +296,7 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
         {
             "now": now,
             "params": started.params,
-            "environment": json.dumps(started.environment),
+            "environment": to_json(started.environment, inf_nan_mode="null").decode(),
             "commit": commit,
             "run": run,
             "fence": fence,
@@ -334,13 +335,19 @@ def request_cancel(connection: Connection, run: str, commit: int, now: float, gr
 
 
 def anything_overdue(connection: Connection, now: float) -> bool:
-    """Whether a lease has run out, or a lost run waits to be settled."""
-    due = text(f"SELECT 1 FROM run WHERE (status IN {ACTIVE} OR status = 'lost') AND lease_until < :now LIMIT 1")
+    """Whether a lease or a deadline has run out, or a lost run waits to be settled."""
+    due = text(
+        f"SELECT 1 FROM run WHERE (status IN {ACTIVE} OR status = 'lost') AND (lease_until < :now OR deadline < :now)"
+        " LIMIT 1"
+    )
     return connection.execute(due, {"now": now}).one_or_none() is not None
 
 
 def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
-    """Mark every run whose lease has run out as lost (a run that was being stopped ends as cancelled)."""
+    """Mark every run whose lease has run out as lost; one that was to be stopped is cancelled, and at its deadline too.
+
+    A worker that still holds a run after that is told with its next heartbeat that the run is no longer its own.
+    """
     gone = connection.execute(
         text(f"SELECT id, status, worker, losses FROM run WHERE status IN {ACTIVE} AND lease_until < :now"),
         {"now": now},
@@ -351,7 +358,13 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
         else:
             reason = f"its worker {row.worker} is gone: no sign of life until the lease ran out"
             transition(connection, row.id, "lost", commit, reason=reason, lease_until=now, losses=row.losses + 1)
-    return [str(row.id) for row in gone]
+    late = connection.execute(
+        text("SELECT id FROM run WHERE status = 'cancelling' AND deadline < :now"), {"now": now}
+    ).scalars()
+    ended = [str(run) for run in late]
+    for run in ended:
+        transition(connection, run, "cancelled", commit, reason="its worker did not stop it in time", ended_at=now)
+    return [str(row.id) for row in gone] + ended
 
 
 def settle_lost(connection: Connection, commit: int, now: float, max_attempts: int) -> list[str]:

@@ -150,7 +150,8 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def yard(short_folder: Path) -> Iterator[RunningYard]:
     """One Runyard for all tests of a file."""
-    running = RunningYard(short_folder)
+    # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
+    running = RunningYard(short_folder, "--slots", "2")
     running.wait_for_worker()
     yield running
     running.stop()

@@ -1,0 +1,87 @@
+"""Events survive their journey bit by bit, and what was cut off on the way is noticed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.contract.events import (
+    SUPERVISOR_EVENTS,
+    TRAINER_EVENTS,
+    LogLine,
+    Points,
+    Started,
+    entry,
+    pack_points,
+    unpack_points,
+)
+
+
+@st.composite
+def series(draw: st.DrawFn) -> Points:
+    pairs = draw(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.floats(), st.floats(width=32)), max_size=20))
+    return Points(
+        draw(st.text("ab/_ é∂🎉\0", max_size=30)),
+        len(pairs),
+        np.array([pair[0] for pair in pairs], "<u4").tobytes(),
+        np.array([pair[1] for pair in pairs], "<f8").tobytes(),
+        np.array([pair[2] for pair in pairs], "<f4").tobytes(),
+    )
+
+
+@given(base=st.floats(), sent=st.lists(series(), max_size=5))
+def test_points_arrive_as_they_were_sent(base: float, sent: list[Points]) -> None:
+    arrived_base, arrived = unpack_points(pack_points(base, sent))
+    assert arrived == sent
+    assert arrived_base == base or (math.isnan(arrived_base) and math.isnan(base))
+
+
+@given(sent=st.lists(series(), max_size=4), data=st.data())
+def test_points_that_were_cut_off_are_refused(sent: list[Points], data: st.DataObject) -> None:
+    body = pack_points(1.0, sent)
+    kept = data.draw(st.integers(0, len(body) - 1))
+    with pytest.raises(ValueError, match=r"cut off|not a metrics entry"):
+        unpack_points(body[:kept])
+
+
+@given(sent=st.lists(series(), max_size=3), more=st.binary(min_size=1, max_size=20))
+def test_points_that_something_follows_are_refused(sent: list[Points], more: bytes) -> None:
+    with pytest.raises(ValueError, match="followed by something else"):
+        unpack_points(pack_points(1.0, sent) + more)
+
+
+@given(body=st.binary(max_size=200))
+def test_any_bytes_are_points_or_a_value_error(body: bytes) -> None:
+    try:
+        base, found = unpack_points(body)
+    except ValueError:
+        return
+    again = pack_points(base, found)
+    assert again[8:] == body[8:]
+    assert math.isnan(base) or again == body
+
+
+def test_an_entry_says_run_attempt_and_number() -> None:
+    assert entry("r_1", 2, 3, "log", b"x") == {"r": "r_1", "f": 2, "s": 3, "k": "log", "b": b"x"}
+
+
+def test_kinds_of_trainer_and_supervisor_do_not_overlap() -> None:
+    assert not set(TRAINER_EVENTS) & set(SUPERVISOR_EVENTS)
+    assert "metrics" not in TRAINER_EVENTS | SUPERVISOR_EVENTS
+
+
+@pytest.mark.parametrize("step", [-1, 2**63, 10**30])
+def test_a_number_that_no_database_holds_is_refused(step: int) -> None:
+    with pytest.raises(ValidationError):
+        Started(step=step, epoch=0, params=1, environment={})
+
+
+@pytest.mark.parametrize("time", [math.nan, math.inf, -1.0, 1e300])
+def test_a_time_that_is_none_is_refused(time: float) -> None:
+    with pytest.raises(ValidationError):
+        LogLine(time=time, level="info", text="")

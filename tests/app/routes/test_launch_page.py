@@ -1,0 +1,191 @@
+"""The launch form: what is wrong stands beside its field, and what would follow stands beside the form."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from html import unescape
+from typing import Any
+
+import pytest
+
+HTMX = {"HX-Request": "true"}
+
+
+def command_of(page: Any) -> tuple[str, dict[str, Any]]:
+    """Address and body of the curl command, as a shell would read it."""
+    words = shlex.split(unescape(page.words["command"]).replace("\\\n", ""))
+    return words[1], json.loads(words[words.index("-d") + 1])
+
+
+def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?family=simple_cnn&size=base&dataset=mnist&epochs=3"))
+    assert "checked" in page.one("input", name="family", value="simple_cnn")
+    assert "checked" in page.one("input", name="size", value="base")
+    assert page.words["plan-params"] == "421,834"
+    assert page.words["plan-steps"] == "429 an epoch, 1,287 in all"
+    assert page.one("input", name="epochs")["value"] == "3"
+    assert page.words["mark-epochs"] == "changed"
+    assert page.one("input", name="batch_size")["placeholder"] == "128"
+    assert page.words["mark-batch_size"] == ""
+
+
+def test_the_command_says_only_what_differs_and_survives_a_shell(client: Any, look: Any) -> None:
+    page = look(client.get("/launch", params={"family": "vit", "seed": "1", "lr": "0.002", "name": "it's $HOME `x`"}))
+    address, body = command_of(page)
+    assert address == "http://127.0.0.1:8000/api/v1/runs"
+    assert body == {"family": "vit", "lr": 0.002, "name": "it's $HOME `x`"}
+
+
+def test_the_command_launches_the_same_run_as_the_form(client: Any, look: Any, runs: Any) -> None:
+    form = {
+        "family": "vit",
+        "option.pool": "mean",
+        "option.patch": "7",
+        "dataset": "mnist",
+        "tags": "a, b",
+        "flip": "true",
+    }
+    _, body = command_of(look(client.get("/launch", params=form)))
+    by_command = client.post("/api/v1/runs", json=body).json()
+    by_form = client.post("/launch", data=form, follow_redirects=False).headers["location"].rpartition("/")[2]
+    assert runs.get(by_form).config.model_dump() == by_command["spec"]
+    assert by_command["spec"]["options"] == {"pool": "mean", "patch": 7}
+
+
+def test_a_posted_form_launches_without_a_script(client: Any, look: Any, runs: Any) -> None:
+    page = look(client.get("/launch"))
+    key = page.one("input", name="key")["value"]
+    form = {
+        "key": key,
+        "family": "simple_mlp",
+        "size": "base",
+        "dataset": "digits",
+        "epochs": "2",
+        "lr": "",
+        "notes": "",
+    }
+    answer = client.post("/launch", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    run = answer.headers["location"].removeprefix("/runs/")
+    assert runs.get(run).config.epochs == 2
+    # The button pressed twice launches one run.
+    assert client.post("/launch", data=form, follow_redirects=False).headers["location"] == f"/runs/{run}"
+    other = client.post("/launch", data=form | {"epochs": "3"}, follow_redirects=False).headers["location"]
+    assert other != f"/runs/{run}"
+
+
+def test_errors_stand_beside_their_fields_and_nothing_typed_is_lost(client: Any, look: Any, runs: Any) -> None:
+    form = {"family": "simple_cnn", "batch_size": "0", "lr": "abc", "epochs": "4", "name": "<b>kept</b>"}
+    page = look(client.post("/launch", data=form), 422)
+    assert page.words["error-batch_size"] == "Batch size must be at least 1."
+    assert page.words["error-lr"] == "Learning rate must be a number."
+    assert page.one("input", name="batch_size")["aria-invalid"] == "true"
+    assert page.one("input", name="batch_size")["value"] == "0"
+    assert page.one("input", name="name")["value"] == "<b>kept</b>"
+    assert page.words["error-epochs"] == ""
+    assert runs.sql("SELECT count(*) FROM run") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"family": "no_such"}, "family"),
+        ({"family": "vit", "size": "no_such"}, "size"),
+        ({"family": "vit", "dataset": "no_such"}, "dataset"),
+        ({"family": "vit", "targets": "no_such"}, "targets"),
+        ({"family": "vit", "recipe": "no_such"}, "recipe"),
+        ({"family": "vit", "option.pool": "no_such"}, "options"),
+        ({"family": "vit", "batch_size": "60000"}, "batch_size"),
+        ({"family": "vit", "lr_min": "1"}, "lr_min"),
+        ({"family": "vit", "optimizer": "no_such"}, "optimizer"),
+        ({"family": "vit", "seed": "1e999"}, "seed"),
+        ({"family": "vit", "epochs": "2.5"}, "epochs"),
+        ({"family": "vit", "priority": "high"}, "priority"),
+        ({"family": "vit", "name": "x" * 300}, "name"),
+    ],
+)
+def test_whatever_is_wrong_is_said_where_it_is_wrong(client: Any, look: Any, form: dict[str, str], field: str) -> None:
+    if field == "family":
+        page = look(client.post("/launch", data=form), 422)
+        assert page.words["error-family"]
+        return
+    for page in (look(client.post("/launch", data=form), 422), look(client.get("/launch/check", params=form))):
+        assert page.words[f"error-{field}"], page.words
+
+
+def test_all_errors_are_said_at_once(client: Any, look: Any) -> None:
+    page = look(client.get("/launch/check?family=vit&epochs=0&dataset=no_such", headers=HTMX))
+    assert page.words["error-epochs"]
+    assert page.words["error-dataset"]
+    assert "once the form is right" in page.html
+
+
+def test_another_family_takes_along_only_what_it_has(client: Any, look: Any) -> None:
+    page = look(client.get("/launch/fields?family=simple_mlp&size=huge&option.pool=mean&lr=abc", headers=HTMX))
+    assert not page.all("input", name="option.pool")
+    assert "checked" in page.one("input", name="size", value="base")
+    assert page.one("input", name="lr")["value"] == "abc"
+    assert page.words["error-size"] == ""
+
+
+def test_another_dataset_brings_its_targets_and_counts(client: Any, look: Any) -> None:
+    page = look(client.get("/launch/fields?family=simple_cnn&dataset=cifar10&targets=digit", headers=HTMX))
+    assert [found["value"] for found in page.all("input", name="targets")] == ["class", "domain", "mobility", "size"]
+    assert "checked" in page.one("input", name="targets", value="class")
+
+
+def test_several_targets_are_counted_when_the_run_starts(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?family=simple_cnn&dataset=cifar10&targets=class&targets=domain"))
+    assert "counted when it starts" in page.words["plan-params"]
+    assert command_of(page)[1]["targets"] == ["class", "domain"]
+
+
+def test_a_preset_fills_in_what_it_stands_for(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?preset=mnist_cnn_421k"))
+    assert "checked" in page.one("input", name="family", value="simple_cnn")
+    assert page.words["plan-params"] == "421,834"
+
+
+def test_clone_fills_in_what_a_run_was(client: Any, look: Any, runs: Any) -> None:
+    run = runs.add(epochs=33, seed=7, tags=["paper"], lr=0.5)
+    page = look(client.get(f"/launch?from={run}"))
+    assert page.one("input", name="epochs")["value"] == "33"
+    assert page.one("input", name="seed")["value"] == "7"
+    assert page.one("input", name="tags")["value"] == "paper"
+    assert page.one("input", name="batch_size")["value"] == ""
+    again = {found["name"]: found.get("value", "") for found in page.all("input") if found.get("type") is None}
+    form = again | {"family": "simple_mlp", "size": "base", "dataset": "digits", "weight_decay": "0"}
+    location = client.post("/launch", data=form, follow_redirects=False).headers["location"]
+    before, after = runs.get(run).config, runs.get(location.rpartition("/")[2]).config
+    assert after.model_dump() == before.model_dump()
+    assert "Not found" in look(client.get("/launch?from=r_nothing"), 404).html
+
+
+def test_the_page_says_when_the_run_would_start(client: Any, look: Any, runs: Any, present: Any) -> None:
+    assert look(client.get("/launch")).words["plan-starts"] == "when a worker connects"
+    present(time.time(), slots=2)
+    assert look(client.get("/launch")).words["plan-starts"] == "at once, 2 slots free"
+    assert look(client.get("/launch?device=cuda")).words["plan-starts"] == "when a worker with cuda connects"
+    for _ in range(3):
+        runs.add()
+    assert look(client.get("/launch")).words["plan-starts"] == "after 3 others in the queue"
+    assert look(client.get("/launch?priority=5")).words["plan-starts"] == "at once, 2 slots free"
+
+
+def test_half_of_a_surrogate_pair_breaks_nothing(client: Any) -> None:
+    assert client.get("/launch?name=%ED%A0%80").status_code == 200
+    assert client.post("/launch", data={"family": "%ED%A0%80", "name": "\x00"}).status_code in (200, 422)
+
+
+def test_another_family_comes_at_its_own_default_size(client: Any, look: Any, runs: Any) -> None:
+    asked = {"family": "simple_cnn", "size": "small", "size_of": "simple_dense_net"}
+    page = look(client.get("/launch/fields", params=asked, headers=HTMX))
+    assert "checked" in page.one("input", name="size", value="base")
+    assert page.words["plan-params"] == "421,834"
+    # Without JavaScript the form still shows the sizes of the family that it was made for.
+    sent = client.post("/launch", data=asked, follow_redirects=False)
+    assert client.get("/api/v1" + sent.headers["location"]).json()["spec"]["size"] == "base"
+    chosen = client.post("/launch", data=asked | {"size": "tiny"}, follow_redirects=False)
+    assert client.get("/api/v1" + chosen.headers["location"]).json()["spec"]["size"] == "tiny"

@@ -1,0 +1,86 @@
+"""The first page says what runs, what waits and why, and what to do where there is nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+HTMX = {"HX-Request": "true"}
+
+
+def test_an_empty_yard_says_what_to_do_next(client: Any, look: Any) -> None:
+    page = look(client.get("/"))
+    assert "Nothing has run yet." in page.html
+    assert "runyard worker" in page.html
+    assert page.all("a", href="/launch")
+
+
+def test_a_run_that_trains_shows_its_figures_a_curve_and_a_stop_button(client: Any, look: Any, trained: Any) -> None:
+    run = trained(outcome=None)
+    page = look(client.get("/"))
+    assert page.one("article", data_run=run)
+    assert page.one("form", action=f"/runs/{run}/cancel", method="post")
+    assert page.all("polyline")
+    assert "90.00 %" in page.html
+    assert "182 k" in page.html
+    assert page.one("progress")["value"] == "1.0000"
+
+
+def test_a_run_that_waits_shows_its_place_and_the_reason(client: Any, look: Any, runs: Any) -> None:
+    runs.add()
+    runs.add(name="second")
+    page = look(client.get("/"))
+    assert page.html.count("no worker is connected") == 3
+    assert "Nothing runs, 2 wait." in page.html
+
+
+def test_a_worker_shows_its_device_slots_memory_and_versions(client: Any, look: Any, present: Any) -> None:
+    present(time.time(), slots=2)
+    page = look(client.get("/"))
+    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots taken"):
+        assert words in page.html
+
+
+def test_runs_that_have_ended_stand_below(client: Any, look: Any, trained: Any) -> None:
+    run = trained(outcome="failed")
+    page = look(client.get("/"))
+    assert page.all("a", href=f"/runs/{run}")
+    assert page.one("span", data_status="failed")
+
+
+def test_the_live_part_is_the_same_as_the_first_paint(client: Any, trained: Any) -> None:
+    trained()
+    board = client.get("/now", headers=HTMX).text
+    assert "<html" not in board
+    assert board.strip() in client.get("/").text
+
+
+def test_the_header_counts_what_waits(client: Any, look: Any, runs: Any) -> None:
+    runs.add()
+    assert "1 queued" in look(client.get("/now/yard")).html
+
+
+def test_a_hostile_name_is_only_text(client: Any, look: Any, trained: Any) -> None:
+    trained(outcome=None, name="<script>alert(1)</script>")
+    page = look(client.get("/"))
+    assert "<script>alert(1)" not in page.html
+    assert "&lt;script&gt;alert(1)" in page.html
+
+
+def test_stop_from_the_first_page_leads_back_to_it(client: Any, runs: Any) -> None:
+    run = runs.add()
+    answer = client.post(f"/runs/{run}/cancel", data={"back": "/"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert runs.status(run) == "cancelled"
+
+
+def test_a_page_that_is_not_there_says_so_in_words(client: Any, look: Any) -> None:
+    page = look(client.get("/nothing"), 404)
+    assert "There is nothing at /nothing." in page.html
+
+
+def test_the_description_of_the_api_needs_nothing_from_elsewhere(client: Any, look: Any) -> None:
+    page = look(client.get("/docs"))
+    addresses = [found.get("src") or found.get("href") for tag, found in page.elements if tag in ("script", "link")]
+    assert all(address is None or address.startswith("/") for address in addresses)
+    assert page.one("div", id="swagger")["data-openapi"] == "/openapi.json"

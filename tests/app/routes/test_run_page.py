@@ -1,0 +1,124 @@
+"""A run's page is complete before any script runs, and right in every state."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+HTMX = {"HX-Request": "true"}
+
+
+def points_of(page: Any) -> dict[str, Any]:
+    """The points that the page carries."""
+    found = re.search(r'<script type="application/json" id="points">(.*?)</script>', page.html, re.S)
+    assert found
+    read: dict[str, Any] = json.loads(found[1])
+    return read
+
+
+def test_the_first_paint_is_complete(client: Any, look: Any, trained: Any) -> None:
+    run = trained(epochs=7)
+    page = look(client.get(f"/runs/{run}"))
+    for words in ("90.00 %", "89.00 %", "182 k", "2 min 10 s", "epoch 1 &lt;done&gt;", "made-up cpu", "1,000"):
+        assert words in page.html
+    assert [found["data-chart"] for found in page.all("figure") if "data-chart" in found] == ["loss", "acc", "lr"]
+    # Raw and smoothed train/loss, val/loss, val/acc, train/lr.
+    assert len(page.all("polyline")) == 5
+    assert page.one("figure", data_chart="loss")["data-points"] == "202"
+    assert "not 10" in page.html
+
+
+def test_the_points_carry_the_commit_from_which_the_stream_goes_on(
+    client: Any, look: Any, trained: Any, runs: Any
+) -> None:
+    run = trained(outcome=None)
+    page = look(client.get(f"/runs/{run}"))
+    said = points_of(page)
+    assert said["commit"] == runs.commit()
+    assert page.one("body")["data-after"] == str(said["commit"])
+    assert page.one("body")["data-stream"] == f"/api/v1/runs/{run}/events"
+    assert said["points"]["train/loss"]["value"][50] is None
+    assert len(said["points"]["train/loss"]["step"]) == 200
+    assert said["whole"]
+
+
+def test_a_run_that_has_ended_opens_no_stream(client: Any, look: Any, trained: Any) -> None:
+    assert "data-stream" not in look(client.get(f"/runs/{trained()}")).one("body")
+
+
+def test_a_long_run_is_reduced_and_says_so(client: Any, look: Any, trained: Any) -> None:
+    run = trained(points=12_000)
+    said = points_of(look(client.get(f"/runs/{run}")))
+    assert not said["whole"]
+    assert len(said["points"]["train/loss"]["step"]) <= 5000
+    every = client.get(f"/runs/{run}/points?points=0").json()
+    assert every["whole"]
+    assert len(every["points"]["train/loss"]["step"]) == 12_000
+
+
+def test_nan_is_said_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
+    assert "1 value was NaN or infinite." in look(client.get(f"/runs/{trained()}")).html
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("queued", "Next in the queue"),
+        ("starting", "Starting"),
+        ("finishing", "the best checkpoint is tested"),
+        ("cancelling", "Stopping"),
+        ("lost", "Lost:"),
+        ("failed", "Failed:"),
+        ("cancelled", "Stopped"),
+        ("succeeded", "succeeded"),
+    ],
+)
+def test_every_state_has_a_page(client: Any, look: Any, runs: Any, status: str, words: str) -> None:
+    run = runs.add()
+    runs.set(run, status=status, reason="a reason")
+    page = look(client.get(f"/runs/{run}"))
+    assert words in page.html
+    ended = status in ("failed", "cancelled", "succeeded")
+    assert bool(page.all("form", action=f"/runs/{run}/delete")) == ended
+    assert bool(page.all("form", action=f"/runs/{run}/cancel")) != ended
+    assert "no points yet" in page.html
+    assert look(client.get(f"/runs/{run}/head", headers=HTMX)).html.split()[0] in page.html
+
+
+def test_the_update_is_made_of_the_same_parts(client: Any, trained: Any) -> None:
+    run = trained()
+    update = client.get(f"/runs/{run}/head", headers=HTMX).text
+    head = update.partition("<aside")[0].strip()
+    assert head in client.get(f"/runs/{run}").text
+    assert 'id="chart-' not in update
+
+
+def test_what_a_viewer_has_set_stands_in_the_address(client: Any, look: Any, trained: Any) -> None:
+    run = trained()
+    page = look(client.get(f"/runs/{run}?x=epoch&smoothing=0&log=1"))
+    assert "checked" in page.one("input", name="x", value="epoch")
+    assert "checked" in page.one("input", name="log")
+    assert len(page.all("polyline")) == 4
+    look(client.get(f"/runs/{run}?x=colour&smoothing=nan&log=x"))
+    look(client.get(f"/runs/{run}?x=time&smoothing=0.9"))
+
+
+def test_nothing_in_the_points_can_end_their_element(client: Any, look: Any, trained: Any) -> None:
+    run = trained(name="</script><script>alert(1)</script>", notes="<b>bold</b>")
+    page = look(client.get(f"/runs/{run}"))
+    assert "</script><script>alert" not in page.html
+    assert "<b>bold" not in page.html
+    compared = look(client.get(f"/compare?runs={run}"))
+    assert "</script><script>alert" not in compared.html
+
+
+def test_stop_and_delete_work_without_a_script(client: Any, look: Any, runs: Any) -> None:
+    run = runs.add()
+    page = look(client.post(f"/runs/{run}/cancel"))
+    assert page.one("form", action=f"/runs/{run}/delete")
+    assert "1 run deleted." in look(client.post(f"/runs/{run}/delete")).html
+    assert "Not found" in look(client.get(f"/runs/{run}"), 404).html
+    assert client.get(f"/runs/{run}/points").status_code == 404

@@ -1,0 +1,89 @@
+"""The database is opened durable, migrates once, and gives every commit its own number."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlmodel import SQLModel
+
+from app.store import log, metric, run, worker
+from app.store.database import next_commit, open_database, reading, rows, writing
+
+
+def test_sqlite_waits_for_locks_and_syncs_every_commit(engine: Engine) -> None:
+    with reading(engine) as connection:
+        said = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10000}
+
+
+MIGRATE = """
+import sys
+from app.store.database import migrate, open_database
+migrate(open_database(sys.argv[1]))
+"""
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'runyard.db'}"
+    started = [
+        subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    complaints = [process.communicate(timeout=30)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], complaints
+    engine = open_database(url)
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT value FROM commit_counter")).scalars().all() == [0]
+    engine.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) -> None:
+    assert {module.__name__ for module in (log, metric, run, worker)}
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_commits_of_many_writers_are_numbered_without_gap_or_double(engine: Engine) -> None:
+    numbers: list[int] = []
+
+    def write() -> None:
+        for _ in range(10):
+            with writing(engine) as connection:
+                numbers.append(next_commit(connection))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(1, 41))
+
+
+def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
+    def fail() -> None:
+        with writing(engine) as connection:
+            next_commit(connection)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with reading(engine) as connection:
+        assert rows(connection.execute(text("SELECT value FROM commit_counter"))) == [{"value": 0}]
+
+
+def test_a_reader_sees_one_moment(engine: Engine) -> None:
+    with reading(engine) as before:
+        before.execute(text("SELECT value FROM commit_counter")).scalar()
+        with writing(engine) as connection:
+            next_commit(connection)
+        assert before.execute(text("SELECT value FROM commit_counter")).scalar() == 0

@@ -1,0 +1,336 @@
+"""Every point that was added comes back, whatever became of its chunks, and figures are those of numpy."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, text
+
+from app.store import metric
+from app.store.database import next_commit, reading, writing
+from app.store.metric import Curve, envelope, read_curves, read_since, read_summaries
+from tests.conftest import Runs
+
+AWKWARD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
+VALUES = st.one_of(st.floats(-100, 100), AWKWARD)
+
+
+def curve(values: Any, first: int = 0, steps: Any = None) -> Curve:
+    array = np.array(values, np.float64)
+    counted = np.arange(first, first + len(array)) if steps is None else np.array(steps)
+    return Curve(counted.astype(np.uint32), array, 1000.0 + counted.astype(np.float64))
+
+
+def same(one: Curve, other: Curve) -> bool:
+    return (
+        np.array_equal(one.steps, other.steps)
+        and np.array_equal(one.values, other.values, equal_nan=True)
+        and np.array_equal(one.times, other.times)
+    )
+
+
+def part(whole: Curve, begin: int, end: int | None = None) -> Curve:
+    return Curve(whole.steps[begin:end], whole.values[begin:end], whole.times[begin:end])
+
+
+def add(runs: Runs, run: str, *parts: Curve, name: str = "train/loss") -> int:
+    """Add each part in a commit of its own; returns the last one."""
+    commit = 0
+    for each in parts:
+        with writing(runs.engine) as connection:
+            commit = next_commit(connection)
+            metric.add_points(connection, run, name, each, commit)
+    return commit
+
+
+def merge(connection: Connection, run: str, commit: int) -> None:
+    while metric.merge_chunks(connection, run, commit):
+        pass
+
+
+def everything(connection: Connection, run: str, name: str = "train/loss") -> Curve:
+    return read_curves(connection, run, [name], 0)[name]
+
+
+def empty(connection: Connection, run: str) -> None:
+    connection.execute(text("DELETE FROM metric_chunk"))
+    connection.execute(text("DELETE FROM metric_series WHERE run = :run"), {"run": run})
+
+
+@pytest.fixture
+def run(runs: Runs) -> str:
+    return runs.add()
+
+
+@pytest.fixture
+def small_fan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merges after every third chunk, so that few points pass through every tier."""
+    monkeypatch.setattr(metric, "FAN", 3)
+    monkeypatch.setattr(metric, "MERGE_AFTER_COMMITS", 2)
+
+
+@st.composite
+def chunked(draw: st.DrawFn) -> tuple[Curve, list[int], list[bool]]:
+    """A curve, the sizes of its chunks, and after which of them there is a merge."""
+    sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=45))
+    total = sum(sizes)
+    values = draw(st.lists(VALUES, min_size=total, max_size=total))
+    gaps = draw(st.lists(st.integers(0, 3), min_size=total, max_size=total))
+    merges = draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
+    return curve(values, steps=np.cumsum(gaps)), sizes, merges
+
+
+@hypothesis_settings(max_examples=40)
+@given(made=chunked())
+def test_every_point_comes_back_in_order_however_it_was_chunked_and_merged(
+    runs: Runs, run: str, small_fan: None, made: tuple[Curve, list[int], list[bool]]
+) -> None:
+    whole, sizes, merges = made
+    with writing(runs.engine) as connection:
+        empty(connection, run)
+        at = 0
+        for size, merging in zip(sizes, merges, strict=True):
+            commit = next_commit(connection)
+            metric.add_points(connection, run, "train/loss", part(whole, at, at + size), commit)
+            at += size
+            if merging:
+                merge(connection, run, commit)
+            assert same(everything(connection, run), part(whole, 0, at))
+        merge(connection, run, next_commit(connection) + 10)
+        assert same(everything(connection, run), whole)
+        kept = connection.execute(text("SELECT count(*), max(tier) FROM metric_chunk")).one()
+        assert kept[0] < 15
+        expected = figures(whole)
+        assert summary(connection, run) == expected
+
+
+def figures(whole: Curve, larger: bool = False) -> dict[str, Any]:
+    finite = np.isfinite(whole.values)
+    good, steps = whole.values[finite], whole.steps[finite]
+    last = float(whole.values[-1])
+    found: dict[str, Any] = {
+        "points": len(whole.steps),
+        "last": last if math.isfinite(last) else None,
+        "last_step": int(whole.steps[-1]),
+        "not_finite": int((~finite).sum()),
+        "min": None,
+        "max": None,
+        "best": None,
+        "best_step": 0,
+    }
+    if len(good):
+        best = int(good.argmax() if larger else good.argmin())
+        found |= {"min": good.min(), "max": good.max(), "best": good[best], "best_step": int(steps[best])}
+    return found
+
+
+def summary(connection: Connection, run: str, name: str = "train/loss") -> dict[str, Any]:
+    return dict(read_summaries(connection, [run])[run][name].__dict__)
+
+
+@given(parts=st.lists(st.lists(VALUES, min_size=1, max_size=8), min_size=1, max_size=5))
+@pytest.mark.parametrize("name", ["val/acc", "train/loss"])
+def test_the_figures_of_a_curve_are_those_of_numpy(runs: Runs, run: str, name: str, parts: list[list[float]]) -> None:
+    whole = curve([value for each in parts for value in each])
+    with writing(runs.engine) as connection:
+        empty(connection, run)
+        at = 0
+        for each in parts:
+            metric.add_points(connection, run, name, part(whole, at, at + len(each)), next_commit(connection))
+            at += len(each)
+        assert summary(connection, run, name) == figures(whole, larger=name == "val/acc")
+
+
+@pytest.mark.parametrize(
+    ("name", "larger"),
+    [
+        ("val/acc", True),
+        ("val/digit/acc", True),
+        ("test/f1", True),
+        ("system/samples_per_second", True),
+        ("train/loss", False),
+        ("acc/loss", False),
+        ("train/lr", False),
+    ],
+)
+def test_accuracies_are_better_when_larger_and_losses_when_smaller(name: str, larger: bool) -> None:
+    assert metric.larger_is_better(name) == larger
+
+
+def test_adding_nothing_makes_no_curve(runs: Runs, run: str) -> None:
+    add(runs, run, curve([]))
+    with reading(runs.engine) as connection:
+        assert read_curves(connection, run) == {}
+        assert read_summaries(connection, [run]) == {run: {}}
+        assert read_summaries(connection, []) == {}
+
+
+# Reduction -----------------------------------------------------------------------------------------------------------
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=300), points=st.integers(2, 120))
+def test_a_reduced_curve_keeps_its_extremes_and_only_points_that_are_there(values: list[float], points: int) -> None:
+    whole = curve(values)
+    found = envelope(whole, points)
+    assert len(found.steps) <= max(points, 2)
+    assert np.array_equal(found.values, whole.values[found.steps], equal_nan=True)
+    assert np.array_equal(found.times, whole.times[found.steps])
+    assert (np.diff(found.steps.astype(np.int64)) > 0).all()
+    good = whole.values[~np.isnan(whole.values)]
+    if len(good):
+        assert good.min() in found.values
+        assert good.max() in found.values
+        # Of equal extremes of a stretch the first is shown.
+        if points == 2 and len(values) > 2:
+            expected = {int(np.nanargmin(whole.values)), int(np.nanargmax(whole.values))}
+            if np.isfinite(good).all():
+                assert set(found.steps.tolist()) == expected
+    else:
+        assert np.isnan(found.values).all()
+
+
+@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=200), points=st.integers(2, 60))
+def test_the_extremes_of_every_stretch_are_kept(values: list[float], points: int) -> None:
+    whole = curve(values)
+    found = envelope(whole, points)
+    if len(values) <= points:
+        assert same(found, whole)
+        return
+    edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
+    expected = set()
+    for begin, end in pairwise(edges):
+        stretch = whole.values[begin:end]
+        expected |= {int(begin + stretch.argmin()), int(begin + stretch.argmax())}
+    assert found.steps.tolist() == sorted(expected)
+
+
+def test_no_points_asked_for_means_every_point() -> None:
+    whole = curve(range(1000))
+    assert envelope(whole, 0) is whole
+
+
+def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> None:
+    values = np.sin(np.arange(64_000) / 100)
+    values[31_337], values[50_001] = 99.0, -99.0
+    whole = curve(values)
+    with writing(runs.engine) as connection:
+        for begin in range(0, 64_000, 500):
+            piece = part(whole, begin, begin + 500)
+            metric.add_points(connection, run, "train/loss", piece, next_commit(connection))
+        newest = next_commit(connection) + metric.MERGE_AFTER_COMMITS
+        merge(connection, run, newest)
+        # Further points that were never merged are part of the picture as well.
+        metric.add_points(connection, run, "train/loss", curve([7.0, 55.0], first=64_000), newest)
+        tiers = set(connection.execute(text("SELECT tier FROM metric_chunk")).scalars())
+        connection.execute(text("UPDATE metric_chunk SET steps = x'', point_values = x'', times = x'' WHERE tier > 0"))
+        far = read_curves(connection, run, points=100)["train/loss"]
+    assert tiers == {0, 1}
+    assert len(far.steps) <= 100
+    shown = dict(zip(far.steps.tolist(), far.values.tolist(), strict=True))
+    assert shown[31_337] == 99.0
+    assert shown[50_001] == -99.0
+    assert shown[64_001] == 55.0
+    assert all(time == 1000 + step for step, time in zip(far.steps.tolist(), far.times.tolist(), strict=True))
+
+
+def test_only_the_curves_asked_for_are_read(runs: Runs, run: str) -> None:
+    for name in ("a/x", "b/x", "c/x"):
+        add(runs, run, curve([1.0]), name=name)
+    with reading(runs.engine) as connection:
+        assert list(read_curves(connection, run)) == ["a/x", "b/x", "c/x"]
+        assert list(read_curves(connection, run, ["c/x", "a/x", "z/x"])) == ["a/x", "c/x"]
+
+
+# Going on from a checkpoint ------------------------------------------------------------------------------------------
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20), step=st.integers(0, 60), merging=st.booleans())
+def test_an_attempt_that_goes_on_from_a_step_drops_the_points_after_it(
+    runs: Runs, run: str, small_fan: None, sizes: list[int], step: int, merging: bool
+) -> None:
+    whole = curve(np.cos(np.arange(sum(sizes)) * 7.0))
+    with writing(runs.engine) as connection:
+        empty(connection, run)
+        at = 0
+        for size in sizes:
+            metric.add_points(connection, run, "train/loss", part(whole, at, at + size), next_commit(connection))
+            at += size
+        commit = next_commit(connection)
+        if merging:
+            merge(connection, run, commit + 10)
+        assert metric.cut_after(connection, run, step, commit) == (len(whole.steps) - 1 > step)
+        kept = part(whole, 0, step + 1)
+        assert same(everything(connection, run), kept)
+        assert summary(connection, run) == figures(kept)
+        # The next attempt makes them anew.
+        again = curve(np.arange(30.0), first=len(kept.steps))
+        metric.add_points(connection, run, "train/loss", again, next_commit(connection))
+        merge(connection, run, commit + 10)
+        joined = everything(connection, run)
+        assert joined.steps.tolist() == list(range(len(kept.steps) + 30))
+        assert joined.values[len(kept.steps) :].tolist() == list(range(30))
+
+
+def test_a_curve_that_began_after_the_checkpoint_is_gone(runs: Runs, run: str) -> None:
+    add(runs, run, curve([1, 2, 3]), name="a/x")
+    add(runs, run, curve([1.0], first=90), name="b/x")
+    with writing(runs.engine) as connection:
+        assert metric.cut_after(connection, run, 50, next_commit(connection))
+        assert list(read_curves(connection, run)) == ["a/x"]
+        assert list(read_summaries(connection, [run])[run]) == ["a/x"]
+
+
+# What came after a commit --------------------------------------------------------------------------------------------
+
+
+def test_what_came_after_any_commit_is_known_exactly(runs: Runs, run: str) -> None:
+    whole = curve(np.arange(60.0))
+    commits = [add(runs, run, part(whole, begin, begin + 5)) for begin in range(0, 60, 5)]
+    with reading(runs.engine) as connection:
+        for i, commit in enumerate(commits):
+            found = read_since(connection, run, commit)
+            assert found is not None
+            if i == len(commits) - 1:
+                assert found == {}
+            else:
+                assert same(found["train/loss"], part(whole, 5 * (i + 1)))
+        assert read_since(connection, "r_none", 0) == {}
+
+
+def test_after_a_merge_older_commits_are_unknown_and_newer_ones_exact(runs: Runs, run: str, small_fan: None) -> None:
+    whole = curve(np.arange(24.0))
+    commits = [add(runs, run, part(whole, begin, begin + 4)) for begin in range(0, 24, 4)]
+    with writing(runs.engine) as connection:
+        merge(connection, run, commits[-1])
+        for i, commit in enumerate(commits):
+            found = read_since(connection, run, commit)
+            if i < 2:
+                assert found is None
+            else:
+                assert found is not None
+                rest = part(whole, 4 * (i + 1))
+                assert found == {} if i == 5 else same(found["train/loss"], rest)
+
+
+def test_a_merge_leaves_the_newest_commits_to_those_who_watch(runs: Runs, run: str) -> None:
+    parts = [curve([float(i)], first=i) for i in range(metric.FAN + 5)]
+    last = add(runs, run, *parts)
+    with writing(runs.engine) as connection:
+        assert metric.merge_chunks(connection, run, last) == 0
+        assert metric.merge_chunks(connection, run, last + metric.MERGE_AFTER_COMMITS) == 1
+
+
+def test_after_points_were_dropped_older_commits_are_unknown(runs: Runs, run: str) -> None:
+    before = add(runs, run, curve([1.0, 2, 3]))
+    with writing(runs.engine) as connection:
+        cut = next_commit(connection)
+        metric.cut_after(connection, run, 0, cut)
+        assert read_since(connection, run, before) is None
+        assert read_since(connection, run, cut) == {}

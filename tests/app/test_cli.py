@@ -1,0 +1,54 @@
+"""The command line refuses in one line what cannot be, before it starts anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def runyard(folder: Path, *said: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *said],
+        env=clean | {"RUNYARD_DATA_DIR": str(folder / "data"), "COLUMNS": "200"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "server"])
+def test_an_address_that_others_can_reach_is_refused_in_one_sentence(tmp_path: Path, command: str) -> None:
+    done = runyard(tmp_path, command, "--host", "0.0.0.0", "--port", "0")
+    assert done.returncode == 2
+    assert done.stderr.startswith("runyard: will not listen on 0.0.0.0: everyone who reaches it could launch")
+    assert "ssh -L" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    done = runyard(tmp_path, "up", RUNYARD_SLOTS="none", RUNYARD_DEVICE="tpu")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert any(line.startswith("runyard: slots: ") and "integer" in line for line in lines)
+    assert any(line.startswith("runyard: device: ") and "'cuda'" in line for line in lines)
+
+
+def test_a_path_that_is_too_long_is_said(tmp_path: Path) -> None:
+    done = runyard(tmp_path, "up", "--port", "0", "--data-dir", str(tmp_path / ("x" * 120)))
+    assert done.returncode == 1
+    assert "runyard: the path of the data folder is too long for a socket" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_part(tmp_path: Path) -> None:
+    done = runyard(tmp_path, "--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("up", "server", "recorder", "worker"))

@@ -1,0 +1,446 @@
+"""What the tests share: a real Redis, a database of its own for each test, the real catalogue, and a worker made up."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from pydantic import BaseModel
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, text
+from starlette.testclient import TestClient
+
+from app.contract import broker
+from app.contract.catalogue import Catalogue
+from app.contract.events import (
+    Claim,
+    DeviceFacts,
+    Grant,
+    Heartbeat,
+    Holding,
+    Points,
+    Renewal,
+    Started,
+    entry,
+    pack_points,
+)
+from app.contract.settings import Settings
+from app.contract.spec import RunConfig, RunSpec, resolve
+from app.embedded import find_redis, redis_command
+from app.inspector import _digest
+from app.main import create_app
+from app.recorder import Recorder
+from app.store import run as run_store
+from app.store.database import migrate, open_database, reading, writing
+from app.store.run import RunRecord, insert_run, load_run
+
+# Two cores are shared with other work, so how long an example takes says nothing.
+hypothesis_settings.register_profile(
+    "runyard",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis_settings.load_profile("runyard")
+
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+    """The first true answer of ``ready``; fails when there is none in time."""
+    end = time.monotonic() + seconds
+    while True:
+        found = ready()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what or ready}")
+        time.sleep(0.01)
+
+
+# Redis ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """Address of a Redis of this session's own."""
+    folder = Path(tempfile.mkdtemp(prefix="ry"))
+    process = subprocess.Popen(
+        redis_command(find_redis(), folder, folder / "s"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    url = f"unix://{folder / 's'}"
+    client = Redis.from_url(url)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except (RedisError, OSError):
+            return False
+
+    try:
+        until(answers, what="Redis answers")
+        yield url
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis(redis_server: str) -> Iterator[Redis]:
+    """An empty Redis."""
+    client = Redis.from_url(redis_server)
+    client.flushall()
+    yield client
+    client.close()
+
+
+# Database ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with all tables and no rows, to be copied."""
+    file = tmp_path_factory.mktemp("database") / "empty.db"
+    engine = open_database(f"sqlite:///{file}")
+    migrate(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return file
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with a data folder of this test's own, and none from the environment."""
+    for name in [name for name in os.environ if name.startswith("RUNYARD_")]:
+        monkeypatch.delenv(name)
+    return Settings(data_dir=tmp_path / "data", redis_url=redis_server)
+
+
+@pytest.fixture
+def engine(settings: Settings, empty_database: Path) -> Iterator[Engine]:
+    """A migrated database in the test's data folder."""
+    settings.data_dir.mkdir()
+    shutil.copyfile(empty_database, settings.data_dir / "runyard.db")
+    opened = open_database(settings.database)
+    yield opened
+    opened.dispose()
+
+
+# Catalogue and server ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def catalogue_json(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """``catalogue.json`` as the server keeps it, made from the real networks in a process of its own."""
+    folder = tmp_path_factory.getbasetemp()
+    # The processes of one session of pytest-xdist share it: it takes five seconds to make.
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    file = folder / "catalogue.json"
+    with open(folder / "catalogue.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            printed = subprocess.run([sys.executable, "-m", "app.inspector"], check=True, capture_output=True).stdout
+            found = Catalogue.model_validate_json(printed)
+            file.write_text(json.dumps({"digest": _digest(), "catalogue": found.model_dump()}))
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def catalogue(catalogue_json: bytes) -> Catalogue:
+    """The real catalogue."""
+    return Catalogue.model_validate(json.loads(catalogue_json)["catalogue"])
+
+
+@pytest.fixture
+def server(settings: Settings, engine: Engine, redis: Redis, catalogue_json: bytes) -> Iterator[FastAPI]:
+    """The application on the test's database."""
+    (settings.data_dir / "catalogue.json").write_bytes(catalogue_json)
+    app = create_app(settings)
+    yield app
+    parts = app.state.parts
+    parts.celery.close()
+    parts.redis.close()
+    parts.engine.dispose()
+
+
+@pytest.fixture
+def client(server: FastAPI) -> Iterator[TestClient]:
+    """A client of the running server, as a script on this machine is one."""
+    with TestClient(server, base_url=ADDRESS, raise_server_exceptions=False) as found:
+        yield found
+
+
+def errors_of(answer: Any) -> dict[str, str]:
+    """Field -> sentence of a refusal; checks that it is a proper one."""
+    assert answer.status_code == 422, answer.text[:300]
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert said["status"] == 422
+    assert said["title"]
+    assert said["detail"]
+    found = {each["field"]: each["message"] for each in said["errors"]}
+    assert all(found.values())
+    return found
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def config(catalogue: Catalogue | None = None, **said: Any) -> RunConfig:
+    """A run's configuration; of a family made up where no catalogue is given."""
+    if catalogue is not None:
+        return resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalogue)
+    blanks: dict[str, Any] = {
+        "family": "simple_mlp",
+        "size": "base",
+        "dataset": "digits",
+        "targets": ["digit"],
+        "recipe": "default",
+        "epochs": 2,
+        "batch_size": 128,
+        "optimizer": "adam",
+        "lr": 0.001,
+        "weight_decay": 0.0,
+        "momentum": 0.9,
+        "schedule": "plateau",
+        "lr_min": 0.0,
+        "label_smoothing": 0.0,
+        "clip_norm": 0.0,
+        "crop_padding": 0,
+        "flip": False,
+        "precision": "32",
+        "deterministic": False,
+    }
+    return RunConfig.model_validate(blanks | said)
+
+
+class Runs:
+    """The runs of a database, as a test makes and reads them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def add(self, now: float = 1_700_000_000.0, key: str | None = None, **said: Any) -> str:
+        """Queue a run."""
+        with writing(self.engine) as connection:
+            return insert_run(connection, config(**said), said, 1000, now, key)
+
+    def get(self, run: str) -> RunRecord:
+        """A run, the trash included."""
+        with reading(self.engine) as connection:
+            found = load_run(connection, run, deleted=True)
+        assert found is not None
+        return found
+
+    def status(self, run: str) -> str:
+        """The state of a run."""
+        return str(self.get(run).status)
+
+    def set(self, run: str, **values: Any) -> None:
+        """Write columns of a run past all rules."""
+        sets = ", ".join(f"{column} = :{column}" for column in values)
+        with writing(self.engine) as connection:
+            connection.execute(text(f"UPDATE run SET {sets} WHERE id = :id"), values | {"id": run})
+
+    def sql(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        with reading(self.engine) as connection:
+            return [tuple(row) for row in connection.execute(text(query), values)]
+
+    def commit(self) -> int:
+        """The newest commit."""
+        return int(self.sql("SELECT value FROM commit_counter")[0][0])
+
+    def finish(self, run: str, outcome: str = "succeeded", now: float = 1_700_000_100.0) -> None:
+        """Let a run end, whatever it was about to do."""
+        self.set(run, status="running", fence=1)
+        with writing(self.engine) as connection:
+            assert run_store.end(connection, run, 1, outcome, "", self.commit(), now)
+
+
+@pytest.fixture
+def runs(engine: Engine) -> Runs:
+    """The runs of the test's database."""
+    return Runs(engine)
+
+
+# Recorder and worker -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Clock:
+    """A clock that a test sets; it starts at the real time."""
+
+    now: float = field(default_factory=time.time)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The recorder's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def recorder(settings: Settings, engine: Engine, redis: Redis, clock: Clock) -> Iterator[Recorder]:
+    """A recorder that has joined the stream; ``step`` it by hand."""
+    found = Recorder(settings, engine, redis, clock)
+    found.connect()
+    yield found
+    found.celery.close()
+
+
+@dataclass
+class Trainer:
+    """What a trainer process sends about one attempt."""
+
+    redis: Redis
+    run: str
+    fence: int
+    said: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def say(self, kind: str, said: BaseModel | bytes) -> int:
+        """Send an entry; returns its number."""
+        body = said if isinstance(said, bytes) else said.model_dump_json().encode()
+        self.said.append((kind, body))
+        self.send(len(self.said))
+        return len(self.said)
+
+    def keep(self, kind: str, said: BaseModel | bytes) -> int:
+        """Write an entry into the spool only: Redis does not get it."""
+        body = said if isinstance(said, bytes) else said.model_dump_json().encode()
+        self.said.append((kind, body))
+        return len(self.said)
+
+    def send(self, first: int, last: int | None = None) -> None:
+        """Send entries of the spool, again or not."""
+        for number in range(first, (last or first) + 1):
+            kind, body = self.said[number - 1]
+            self.redis.xadd(broker.EVENTS, cast(Any, entry(self.run, self.fence, number, kind, body)))
+
+    def start(self, step: int = 0) -> None:
+        """The first step is about to be made."""
+        self.say("started", Started(step=step, epoch=0, params=1000, environment={"python": "3.11"}))
+
+    def points(self, **curves: list[tuple[int, float]]) -> int:
+        """Send points; ``train__loss`` stands for train/loss."""
+        return self.say("metrics", packed({name.replace("__", "/"): pairs for name, pairs in curves.items()}))
+
+    @property
+    def committed(self) -> int | None:
+        """The number that the recorder says it has committed."""
+        said = cast(Any, self.redis.hget(broker.COMMITTED, broker.committed_field(self.run, self.fence)))
+        return None if said is None else int(said)
+
+
+def packed(curves: dict[str, list[tuple[int, float]]], base_time: float = 1_700_000_000.0) -> bytes:
+    """Body of a metrics entry; a point's time is its step after the base."""
+    return pack_points(
+        base_time,
+        [
+            Points(
+                name,
+                len(pairs),
+                np.array([step for step, _ in pairs], "<u4").tobytes(),
+                np.array([value for _, value in pairs], "<f8").tobytes(),
+                np.array([step for step, _ in pairs], "<f4").tobytes(),
+            )
+            for name, pairs in curves.items()
+        ],
+    )
+
+
+class Worker:
+    """A worker as the recorder sees one."""
+
+    def __init__(self, redis: Redis, name: str = "w1", kind: str = "cpu", slots: int = 1) -> None:
+        self.redis = redis
+        self.name = name
+        self.slots = slots
+        self.device = DeviceFacts.model_validate(
+            {"kind": kind, "name": f"made-up {kind}", "memory_bytes": 2**34, "cores": 2}
+        )
+        self.claims = 0
+        self.beats = 0
+
+    def send(self, kind: str, said: BaseModel, entry_id: str = "*") -> None:
+        """Send what a supervisor says."""
+        self.redis.xadd(broker.EVENTS, cast(Any, {"k": kind, "b": said.model_dump_json()}), id=entry_id)
+
+    def claim(self, claim: str = "", slot: int = 0) -> Claim:
+        """A claim of a free slot."""
+        self.claims += 1
+        claim = claim or f"{self.name}-{self.claims}"
+        return Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
+
+    def ask(self, claim: str = "", slot: int = 0) -> str:
+        """Send a claim; returns where the answer will lie."""
+        said = self.claim(claim, slot)
+        self.send("claim", said)
+        return said.reply
+
+    def answer(self, reply: str) -> Grant | None:
+        """The answer to a claim, if there is one."""
+        said = cast(Any, self.redis.lpop(reply))
+        return None if said is None else Grant.model_validate_json(said)
+
+    def beat(self, *held: tuple[str, int], entry_id: str = "*") -> int:
+        """Send a heartbeat; returns its number."""
+        self.beats += 1
+        said = Heartbeat(
+            worker=self.name,
+            beat=self.beats,
+            host="here",
+            pid=1,
+            slots=self.slots,
+            device=self.device,
+            versions={"torch": "2"},
+            runs=[Holding(run=run, fence=fence) for run, fence in held],
+        )
+        self.send("heartbeat", said, entry_id)
+        return self.beats
+
+    @property
+    def renewal(self) -> Renewal | None:
+        """The answer to the last heartbeat."""
+        said = cast(Any, self.redis.get(broker.renewal_key(self.name)))
+        return None if said is None else Renewal.model_validate_json(said)
+
+    def train(self, recorder: Recorder) -> Trainer:
+        """Claim the next run and start to train it."""
+        reply = self.ask()
+        recorder.step()
+        grant = self.answer(reply)
+        assert grant is not None
+        assert grant.run
+        trainer = Trainer(self.redis, grant.run, grant.fence)
+        trainer.start()
+        recorder.step()
+        return trainer
+
+
+@pytest.fixture
+def worker(redis: Redis) -> Worker:
+    """A worker with one slot and no GPU."""
+    return Worker(redis)

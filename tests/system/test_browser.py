@@ -1,0 +1,158 @@
+"""A person's way through Runyard, in a real Chromium: launch, watch, stop, compare."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+MACS = [
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    found = found or next((path for path in MACS if Path(path).exists()), None)
+    assert found, "the browser tests need Chromium: apt install chromium, or brew install --cask chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page on which every complaint of the console, a blocked script or style too, fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    complaints = _complaints(page)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def _chart(page: Page, words: str) -> Any:
+    return page.evaluate(f"(() => {{ const u = window.runyard.charts.loss; return {words}; }})()")
+
+
+def _launch(page: Page, yard: Any, family: str, size: str, epochs: int) -> str:
+    page.goto(f"{yard.address}/launch")
+    page.get_by_text(family, exact=True).click()
+    page.locator(f"#size-{size}").locator("xpath=..").click()
+    page.locator("[name=dataset]").select_option("digits")
+    page.locator("#field-epochs").fill(str(epochs))
+    expect(page.locator("#plan-steps")).to_contain_text(f"{9 * epochs:,} in all")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.wait_for_url(re.compile(r"/runs/r_\w+$"))
+    return page.url.rsplit("/", 1)[1]
+
+
+def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -> None:
+    page.goto(yard.address)
+    expect(page.get_by_text("Nothing has run yet").first).to_be_visible()
+    page.get_by_role("link", name="Launch a run").click()
+    page.wait_for_url("**/launch")
+    page.get_by_text("simple_cnn", exact=True).click()
+    expect(page.locator("#plan-params")).to_have_text("421,834")
+
+    run = _launch(page, yard, "simple_cnn", "base", 20)
+    expect(page.locator("h1")).to_have_text("simple_cnn base · digits")
+    expect(page.locator("body[data-live='1']")).to_be_attached()
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
+    yard.until(lambda: _chart(page, "u.data[0].length") > 12)
+
+    # The zoom stays where it was put while points arrive.
+    box = page.locator(".u-over").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    zoomed = _chart(page, "[u.scales.x.min, u.scales.x.max]")
+    before = _chart(page, "u.data[0].length")
+    yard.until(lambda: _chart(page, "u.data[0].length") > before + 10)
+    assert _chart(page, "[u.scales.x.min, u.scales.x.max]") == zoomed
+
+    yard.wait_for(run, "succeeded", seconds=90)
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=5000)
+    accuracy = page.locator(".figures div", has_text="test/acc").locator("b").inner_text()
+    assert float(accuracy.split()[0]) >= 97
+
+    # Every point that was stored is on the page.
+    stored = len(yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["step"])
+    assert stored == 180
+    page.reload()
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
+    assert _chart(page, "u.data[0].length") >= stored
+
+    other = _launch(page, yard, "simple_mlp", "base", 5000)
+    yard.wait_for_step(other, 20)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=3000)
+
+    page.goto(f"{yard.address}/runs")
+    for each in (run, other):
+        page.locator(f"#row-{each} input[type=checkbox]").check()
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url(re.compile(r"/compare\?runs="))
+    expect(page.get_by_text("simple_cnn base · digits").first).to_be_visible()
+    expect(page.get_by_text("simple_mlp base · digits").first).to_be_visible()
+    yard.until(lambda: page.evaluate("Object.keys(window.runyard.charts).length") >= 3)
+
+
+def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: Any) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(f"{yard.address}/launch")
+    page.locator("#field-epochs").fill("-3")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    expect(page.locator("#error-epochs")).to_have_text("Epochs must be at least 1.")
+    page.locator("#field-epochs").fill("3000")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.wait_for_url(re.compile(r"/runs/r_\w+$"))
+    run = page.url.rsplit("/", 1)[1]
+    yard.wait_for_step(run, 20)
+    page.reload()
+    assert page.locator("figure.chart svg polyline, figure.chart svg path").count() >= 2
+    page.get_by_role("button", name="Stop").click()
+    yard.wait_for(run, "cancelled", seconds=3)
+    page.reload()
+    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
+    context.close()
+
+
+def _complaints(page: Page) -> list[str]:
+    heard: list[str] = []
+    page.on("console", lambda said: heard.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    return heard
+
+
+@pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/docs", "/nowhere"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_page_fits_its_window_and_the_browser_has_nothing_to_complain_of(
+    browser: Browser, yard: Any, path: str, width: int
+) -> None:
+    for dark in (False, True):
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
+        )
+        page = context.new_page()
+        heard = _complaints(page)
+        page.goto(f"{yard.address}{path}", wait_until="load")
+        if path == "/docs":
+            expect(page.get_by_text("/api/v1/runs/{run_id}/cancel").first).to_be_visible(timeout=10000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # The browser reports the 404 of a page that is not there, rightly.
+        assert [each for each in heard if path != "/nowhere" or "404" not in each] == []
+        context.close()

@@ -1,0 +1,142 @@
+"""The arrows between the packages: who may import whom, and what is never imported where."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"app", "worker", "models"}
+HEAVY = {"torch", "torchvision", "lightning", "timm"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of a module; ``lazy`` when it stands inside a function."""
+
+    file: str
+    module: str
+    lazy: bool
+
+    @property
+    def root(self) -> str:
+        return self.module.split(".")[0]
+
+
+def imports(folder: str) -> Iterator[Import]:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        yield from found_in(ast.parse(path.read_text()), name, path, lazy=False)
+
+
+def found_in(node: ast.AST, name: str, path: Path, lazy: bool) -> Iterator[Import]:
+    match node:
+        case ast.Import():
+            yield from (Import(name, alias.name, lazy) for alias in node.names)
+        case ast.ImportFrom():
+            assert node.level == 0, f"{name} imports relatively"
+            module = node.module or ""
+            # "from app.store import run" imports a module; "from app.store.run import Run" a name of one.
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                is_module = (ROOT / whole.replace(".", "/")).is_dir() or (
+                    ROOT / (whole.replace(".", "/") + ".py")
+                ).exists()
+                yield Import(name, whole if is_module else module, lazy)
+    for child in ast.iter_child_nodes(node):
+        yield from found_in(child, name, path, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def outside(folder: str) -> list[Import]:
+    """Imports of what is neither ours nor of the standard library."""
+    return [each for each in imports(folder) if each.root not in sys.stdlib_module_names | OURS | {"__future__"}]
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    tree = ast.parse("import a.b\nfrom app.store import run\nfrom c.d import e\ndef f():\n    import torch\n")
+    found = {(each.module, each.lazy) for each in found_in(tree, "x", ROOT, lazy=False)}
+    assert found == {("a.b", False), ("app.store.run", False), ("c.d", False), ("torch", True)}
+    for folder in OURS:
+        assert len(list(imports(folder))) > 20
+
+
+def test_models_import_torch_and_themselves() -> None:
+    assert {each.root for each in outside("models")} <= {"torch"}
+    assert {each.root for each in imports("models") if each.root in OURS} <= {"models"}
+
+
+def test_the_contract_imports_pydantic_and_nothing_of_ours() -> None:
+    for each in outside("app/contract"):
+        allowed = {"pydantic", "pydantic_core", "pydantic_settings"}
+        allowed |= {"celery"} if each.file == "app/contract/broker.py" else set()
+        assert each.root in allowed, each
+    ours = [each for each in imports("app/contract") if each.root in OURS]
+    assert ours
+    assert [each for each in ours if not each.module.startswith("app.contract")] == []
+
+
+def test_the_worker_imports_of_ours_only_contract_and_models() -> None:
+    ours = [each for each in imports("worker") if each.root in {"app", "models"}]
+    assert ours
+    assert [each for each in ours if each.root == "app" and not each.module.startswith("app.contract")] == []
+
+
+def test_the_worker_knows_no_database_and_no_web_server() -> None:
+    assert {each.root for each in outside("worker")} & {
+        "sqlalchemy",
+        "sqlmodel",
+        "alembic",
+        "fastapi",
+        "starlette",
+    } == set()
+
+
+def test_only_tasks_knows_celery_in_the_worker() -> None:
+    assert {each.file for each in outside("worker") if each.root in {"celery", "kombu"}} <= {"worker/tasks.py"}
+
+
+def test_the_server_never_imports_the_worker() -> None:
+    assert [each for each in imports("app") if each.root == "worker"] == []
+
+
+def test_the_server_imports_torch_only_inside_the_inspectors_own_process() -> None:
+    heavy = [each for each in imports("app") if each.root in HEAVY | {"models"}]
+    assert {(each.file, each.lazy) for each in heavy} == {("app/inspector.py", True)}
+    assert {each.root for each in heavy} <= {"torch", "models"}
+
+
+def test_the_store_knows_no_requests() -> None:
+    found = list(imports("app/store"))
+    ours = {each.module for each in found if each.root == "app"}
+    assert ours
+    assert [module for module in ours if not module.startswith(("app.store", "app.contract"))] == []
+    assert {each.root for each in found} & {"fastapi", "starlette", "redis", "celery", "jinja2"} == set()
+
+
+def test_importing_the_server_package_does_nothing() -> None:
+    assert (ROOT / "app" / "__init__.py").read_text() == ""
+
+
+@pytest.mark.parametrize("folder", ["app", "worker", "models"])
+def test_nothing_is_called_utils_or_helpers(folder: str) -> None:
+    vague = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+    assert [path for path in (ROOT / folder).rglob("*.py") if path.stem.strip("_") in vague] == []
+
+
+def test_nothing_is_unpickled() -> None:
+    for each in [*imports("app"), *imports("worker"), *imports("models")]:
+        if each.root in {"pickle", "marshal", "shelve", "dill", "cloudpickle"}:
+            # CIFAR's own archives are pickles; its reader allows nothing but arrays.
+            assert each.file == "worker/datasets.py", each
+
+
+@pytest.mark.parametrize("folder", ["app", "worker", "models"])
+def test_every_module_says_what_it_is_for(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        if path.stem != "__init__":
+            assert ast.get_docstring(ast.parse(path.read_text())), path

@@ -1,0 +1,277 @@
+"""What several tests of the worker need: a Redis of their own, configurations, and a fit whose every word is kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from redis import Redis
+from redis.exceptions import RedisError
+from torch import Tensor
+
+from app.contract import broker
+from app.contract.events import Checkpoint, Result, unpack_points
+from app.contract.recipes import recipe_settings
+from app.contract.settings import Settings
+from app.contract.spec import RunConfig
+from app.embedded import find_redis, redis_command
+from worker.datasets import load
+from worker.job import COMMAND, GO_ON, PULSE, Control, Job
+from worker.reporter import Reporter
+from worker.spool import Said
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small run no faster on more, and other test processes need the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # Numpy's, in the fork server and what is forked from it.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    yield
+    torch.set_num_threads(before)
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """What ``condition`` returns as soon as that is true; an AssertionError when it is not within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+# Redis ---------------------------------------------------------------------------------------------------------------
+
+
+class RedisServer:
+    """A Redis as `runyard up` starts it; what it holds outlives a stop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        command = redis_command(find_redis(), self.folder, self.socket)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.client() as client:
+            until(lambda: self._answers(client), "Redis answers")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def client(self) -> Redis:
+        return Redis.from_url(self.url, socket_timeout=10, socket_connect_timeout=2)
+
+    @staticmethod
+    def _answers(client: Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except (RedisError, OSError):
+            return False
+
+
+@pytest.fixture(scope="session")
+def session_server() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ry") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def server(session_server: RedisServer) -> Iterator[RedisServer]:
+    """A running, empty Redis; a test may stop and start it."""
+    with session_server.client() as client:
+        client.flushall()
+    yield session_server
+    if not session_server.running:
+        session_server.start()
+
+
+@pytest.fixture
+def redis(server: RedisServer) -> Iterator[Redis]:
+    with server.client() as client:
+        yield client
+
+
+class Committer:
+    """Takes entries as the recorder does: each sequence number once, in order, and none after a gap."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.taken: dict[tuple[str, int], list[Said]] = {}
+        self._redis = redis
+        self._at: Any = "0-0"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Committer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.take()
+            self._stop.wait(0.005)
+
+    def take(self) -> None:
+        """Commit all that is in the stream."""
+        entries: Any = self._redis.xrange(broker.EVENTS, f"({self._at}")
+        for entry_id, fields in entries:
+            self._at = entry_id.decode()
+            attempt = fields[b"r"].decode(), int(fields[b"f"])
+            said = Said(int(fields[b"s"]), fields[b"k"].decode(), fields[b"b"])
+            taken = self.taken.setdefault(attempt, [])
+            if said.sequence == len(taken) + 1:
+                taken.append(said)
+        for (run, fence), taken in self.taken.items():
+            self._redis.hset(broker.COMMITTED, broker.committed_field(run, fence), str(len(taken)))
+
+
+def points_of(entries: Sequence[Said]) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of each metric, in the order in which they came."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for said in entries:
+        if said.kind == "metrics":
+            for points in unpack_points(said.body)[1]:
+                steps, values = np.frombuffer(points.steps, "<u4"), np.frombuffer(points.values, "<f8")
+                assert len(steps) == len(values) == len(points.offsets) // 4 == points.count
+                found.setdefault(points.name, []).extend(zip(steps.tolist(), values.tolist(), strict=True))
+    return found
+
+
+# Fits ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A datasets folder in which digits is prepared."""
+    folder = tmp_path_factory.mktemp("datasets")
+    load("digits", ["digit"], folder, lambda text: None)
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, datasets: Path) -> Path:
+    """A data folder of its own, with the session's datasets."""
+    (tmp_path / "datasets").symlink_to(datasets)
+    return tmp_path
+
+
+def make_config(family: str = "simple_mlp", size: str = "tiny", **changes: Any) -> RunConfig:
+    """A configuration as the form makes it: unless told otherwise, two epochs of the smallest network on digits."""
+    named: dict[str, Any] = {"family": family, "size": size, "dataset": "digits", "targets": ["digit"], "epochs": 2}
+    return RunConfig.model_validate(recipe_settings("default", family) | named | {"recipe": "default"} | changes)
+
+
+class Collector(Reporter):
+    """A reporter that keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[tuple[str, ...], int, list[float]]] = []
+        self.events: list[tuple[str, BaseModel]] = []
+        self.lines: list[tuple[str, str]] = []
+        self.order: list[tuple[str, int]] = []
+
+    def points(self, names: tuple[str, ...], step: int, values: Sequence[Tensor | float]) -> None:
+        self.rows.append((names, step, [float(value) for value in values]))
+        self.order.append(("points", step))
+
+    def event(self, kind: str, said: BaseModel) -> None:
+        self.events.append((kind, said))
+        self.order.append((kind, getattr(said, "step", -1)))
+
+    def say(self, text: str, level: str = "info") -> None:
+        self.lines.append((level, text))
+
+    def close(self, patience_seconds: float) -> bool:
+        return True
+
+    @property
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Steps and values by metric."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for names, step, values in self.rows:
+            for name, value in zip(names, values, strict=True):
+                found.setdefault(name, []).append((step, value))
+        return found
+
+    def said(self, kind: str) -> list[Any]:
+        """The events of one kind."""
+        return [body for name, body in self.events if name == kind]
+
+    def last_checkpoint(self) -> Checkpoint:
+        """The one to go on from."""
+        found: Checkpoint = [each for each in self.said("checkpoint") if not each.best][-1]
+        return found
+
+
+class StopsAt(list[int]):
+    """Shared numbers of a Control in which a command appears at a given pulse."""
+
+    def __init__(self, pulse: int, command: int) -> None:
+        super().__init__([GO_ON, 0])
+        self._pulse, self._command = pulse, command
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(index, value)
+        if index == PULSE and value >= self._pulse:
+            super().__setitem__(COMMAND, self._command)
+
+
+@dataclass
+class Fitted:
+    """A fit and all that it said."""
+
+    result: Result
+    reporter: Collector
+    artifacts: Path
+    pulses: int
+
+    def kept(self, checkpoint: Checkpoint) -> bytes:
+        return (self.artifacts / checkpoint.path).read_bytes()
+
+
+def fit_run(
+    config: RunConfig,
+    data_dir: Path,
+    *,
+    shared: list[int] | None = None,
+    resume: Checkpoint | None = None,
+    fence: int = 1,
+    **settings: Any,
+) -> Fitted:
+    """Train one attempt of the run ``r`` in this process; what goes wrong raises."""
+    from worker.trainer import fit
+
+    chosen = Settings(data_dir=data_dir, **settings)
+    shared = [GO_ON, 0] if shared is None else shared
+    reporter = Collector()
+    job = Job("r", fence, fence, config, resume, chosen, "cpu", 1)
+    result = fit(job, reporter, Control(shared))
+    return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
