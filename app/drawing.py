@@ -326,3 +326,15 @@ def value_label(curve: Curve, unit: str) -> str:
     if not len(good):
         return "–"
     return f"{100 * good[-1]:.2f} %" if unit == "percent" else figure(float(good[-1]))
+
+
+def read_controls(
+    x: str = "", smoothing: str = "", log: str = "", default_x: str = "step", default_smoothing: float = 0.6
+) -> Controls:
+    """What the address says about the charts; what makes no sense is as if it were not there."""
+    try:
+        weight = min(0.99, max(0.0, float(smoothing)))
+    except ValueError:
+        weight = default_smoothing
+    weight = weight if math.isfinite(weight) else default_smoothing
+    return Controls(x if x in AXES else default_x, weight, log == "1")

@@ -150,10 +150,7 @@ class Hub:
             for viewer in list(channel.viewers):
                 _end(viewer)
         tasks = [channel.task for channel in self._channels.values() if channel.task] + [self._listener]
-        for task in tasks:
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
+        await asyncio.gather(*(_cancelled(task) for task in tasks if task))
 
     async def _listen(self) -> None:
         while True:
@@ -287,6 +284,13 @@ class Hub:
                 # It comes back by itself and reads from the database what it has missed.
                 channel.viewers.discard(viewer)
                 _end(viewer)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    # Asked again until it is done: redis-py, while it connects, may forget that it was cancelled.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)
 
 
 _PING = _Batch(0, -1, b": still here\n\n")

@@ -24,7 +24,7 @@ from app.inspector import Inspector
 from app.live import Hub
 from app.rendering import ROOT, Templates
 from app.routes import routers
-from app.routes.runs import run_status
+from app.routes.runs.api import run_status
 from app.security import HEADERS, Guard
 from app.store.database import migrate, open_database
 

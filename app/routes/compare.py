@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
 from app.deps import PartsDep
-from app.drawing import Compared, Points, charts_of_comparison, draw
+from app.drawing import Compared, Points, charts_of_comparison, draw, read_controls
 from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.rendering import count, figure, metric_value, setting, short, span
-from app.routes.runs import controls, points_as_json
+from app.routes.runs.page import points_as_json
 from app.store.database import reading
 from app.store.metric import read_curves
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
@@ -72,7 +72,7 @@ def compare_page(
     if len(runs) > 1 or "back" in request.query_params:
         # What a form of checkboxes asks for, as an address that can be shared.
         return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
-    set_by_viewer = controls(x, smoothing, log, "epoch", 0.8)
+    set_by_viewer = read_controls(x, smoothing, log, "epoch", 0.8)
     with reading(parts.engine) as connection:
         rows = runs_by_id(connection, wanted[:MOST_RUNS])
         found = {row.run.id for row in rows}

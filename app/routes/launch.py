@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
+from app.actions import find_run, first_target, launch
 from app.contract.catalogue import Catalogue, FamilyEntry, OptionEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.recipes import PRESETS, RECIPES, recipe_settings
@@ -25,7 +26,6 @@ from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import sentence
 from app.rendering import setting, span
-from app.routes.runs import find_run, first_target, launch
 from app.store.database import reading
 from app.store.query import RunFilter, list_runs, queue
 from app.store.worker import list_workers

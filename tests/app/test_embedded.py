@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -168,31 +169,45 @@ GUARDED = """
 import os, subprocess, sys
 reading, writing = os.pipe()
 os.set_inheritable(reading, True)
-environment = dict(os.environ, RUNYARD_PARENT_PIPE=str(reading))
-guard = subprocess.Popen(
-    [sys.executable, "-m", "app.guardian", "sh", "-c", "echo $$; exec sleep 1000"],
-    env=environment, pass_fds=[reading], start_new_session=True,
+program = ["sh", "-c", "while :; do sleep 0.05; done", sys.argv[1]]
+subprocess.Popen(
+    [sys.executable, "-m", "app.guardian", *program],
+    env=dict(os.environ, RUNYARD_PARENT_PIPE=str(reading)), pass_fds=[reading], start_new_session=True,
 )
-print(guard.pid, flush=True)
+sys.stdin.read()
 os.kill(os.getpid(), 9)
 """
 
 
-def test_redis_ends_when_runyard_is_killed() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ry"))
-    try:
-        with open(folder / "out", "w") as out:
-            subprocess.run([sys.executable, "-c", GUARDED], stdout=out, check=False)
-        found = until(lambda: pids(folder / "out"))
-        assert len(found) == 2
-        until(lambda: all(gone(pid) for pid in found))
-    finally:
-        shutil.rmtree(folder)
+def guarded(token: str) -> list[list[str]]:
+    """Command lines of the guardian and of what it guards."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if token in words and GUARDED not in words:
+                found.append(words)
+    return found
 
 
-def pids(file: Path) -> list[int] | None:
-    said = file.read_text().split()
-    return [int(word) for word in said] if len(said) == 2 else None
+@pytest.mark.parametrize("at_once", [False, True])
+def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    token = f"token-{uuid.uuid4()}"
+    parent = subprocess.Popen([sys.executable, "-c", GUARDED, token], stdin=subprocess.PIPE)
+    assert parent.stdin is not None
+    if not at_once:
+        until(lambda: "sh" in [words[0] for words in guarded(token)])
+    parent.stdin.close()
+    assert parent.wait(10) == -9
+    said: list[str] = []
+
+    def heard() -> bool:
+        said.append(capfd.readouterr().err)
+        return "is gone: stopping" in "".join(said)
+
+    until(heard)
+    # The guardian carries the token as well, and starts nothing after its end.
+    until(lambda: not guarded(token))
 
 
 def test_children_see_the_settings_of_runyard(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from app.contract import broker
 from app.contract.events import Checkpoint, Log, LogLine, Progress, Result
 from app.live import Cursor, Hub, changes
 from app.recorder import Recorder
-from app.routes.runs import run_status
+from app.routes.runs.api import run_status
 from tests.conftest import Clock, Runs, Trainer, Worker
 
 Event = tuple[str, str, Any]
@@ -312,6 +312,19 @@ def test_a_stopping_server_ends_every_stream(yard: Yard) -> None:
         await late.until_end()
 
     yard.play(act)
+
+
+def test_a_server_that_stops_while_it_still_connects_comes_to_an_end(yard: Yard) -> None:
+    async def act() -> None:
+        for turns in range(40):
+            hub = Hub(yard.engine, yard.url, run_status)
+            await hub.start()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await hub.stop()
+
+    asyncio.run(act())
 
 
 async def drain(stream: AsyncIterator[bytes]) -> bytes:

@@ -271,6 +271,31 @@ def test_what_an_older_attempt_says_is_ignored_and_called_committed(
     assert new.committed == 1
 
 
+def test_what_an_older_attempt_says_in_the_batch_in_which_the_run_is_granted_again_is_ignored(
+    runs: Runs, recorder: Recorder, worker: Worker, clock: Clock
+) -> None:
+    run = runs.add()
+    old = worker.train(recorder)
+    tick(recorder, clock, 11)
+    tick(recorder, clock, 2)
+    assert runs.status(run) == "queued"
+    old.points(train__loss=[(1, 1.0)])
+    reply = worker.ask()
+    old.points(train__loss=[(2, 2.0)])
+    old.say("log", log("too late"))
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    assert (grant.run, grant.fence) == (run, old.fence + 1)
+    assert curve(runs, run) == [(1, 1.0)]
+    assert lines(runs, run) == []
+    new = Trainer(worker.redis, run, grant.fence)
+    new.start()
+    new.points(train__loss=[(1, 10.0)])
+    recorder.step()
+    assert curve(runs, run) == [(1, 10.0)]
+
+
 def test_an_attempt_that_goes_on_from_a_checkpoint_voids_the_points_after_it(
     runs: Runs, recorder: Recorder, worker: Worker
 ) -> None:

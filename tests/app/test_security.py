@@ -99,6 +99,9 @@ def routes(app: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def included(router: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for route in router.effective_candidates():
+        if hasattr(route, "effective_candidates"):
+            yield from included(route, prefix)
+            continue
         for method in route.methods or ():
             yield method, prefix + re.sub(r"{[^}]+}", "x", route.path)
 

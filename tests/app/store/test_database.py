@@ -59,7 +59,10 @@ def test_commits_of_many_writers_are_numbered_without_gap_or_double(engine: Engi
     def write() -> None:
         for _ in range(10):
             with writing(engine) as connection:
+                # Who reads first and then writes must not find that another has written in between.
+                before = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
                 numbers.append(next_commit(connection))
+                assert numbers[-1] == before + 1
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:

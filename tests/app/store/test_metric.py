@@ -111,6 +111,16 @@ def test_every_point_comes_back_in_order_however_it_was_chunked_and_merged(
         assert summary(connection, run) == expected
 
 
+def test_points_that_share_a_step_stay_in_the_order_in_which_they_came(runs: Runs, run: str, small_fan: None) -> None:
+    whole = curve(np.arange(60.0), steps=np.full(60, 7))
+    with writing(runs.engine) as connection:
+        for at in range(0, 60, 2):
+            commit = next_commit(connection)
+            metric.add_points(connection, run, "train/loss", part(whole, at, at + 2), commit)
+            merge(connection, run, commit)
+            assert same(everything(connection, run), part(whole, 0, at + 2))
+
+
 def figures(whole: Curve, larger: bool = False) -> dict[str, Any]:
     finite = np.isfinite(whole.values)
     good, steps = whole.values[finite], whole.steps[finite]

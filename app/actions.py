@@ -1,0 +1,89 @@
+"""What users do to runs, by whichever route they come: launch, stop, delete, restore."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy.exc import IntegrityError
+
+from app import notices
+from app.contract.catalogue import Catalogue
+from app.contract.datasets import DATASETS
+from app.contract.spec import RunSpec, resolve
+from app.deps import Parts
+from app.errors import Conflict, NotFound
+from app.store import run as run_store
+from app.store.database import next_commit, reading, writing
+from app.store.metric import Summary, read_summaries
+from app.store.run import RunRecord
+
+
+def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
+    """A run and its summaries. Raises NotFound."""
+    with reading(parts.engine) as connection:
+        record = run_store.load_run(connection, run_id)
+        if record is None:
+            raise NotFound(f"no run '{run_id[:40]}'")
+        return record, read_summaries(connection, [run_id])[run_id]
+
+
+def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: str | None = None) -> str:
+    """Queue a run and wake a worker; returns its id. Raises SpecError."""
+    config = resolve(spec, catalogue)
+    size = catalogue.families[config.family].size(config.size)
+    plain = size is not None and not config.options and len(config.targets) == 1 and not config.auxiliary
+    default_target = plain and config.targets == [first_target(config.dataset)]
+    params = size.params[config.dataset] if size is not None and default_target else None
+    asked = spec.model_dump(exclude_unset=True)
+    try:
+        with writing(parts.engine) as connection:
+            run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key)
+            record = run_store.load_run(connection, run_id, deleted=True)
+    except IntegrityError as error:
+        raise Conflict("another run was launched with this key at the same moment; ask again") from error
+    if record is not None and record.status == "queued":
+        notices.wake_workers(parts.redis, parts.celery, 1)
+        notices.announce(parts.redis, record.status_commit, run_id, "status")
+    return run_id
+
+
+def first_target(dataset: str) -> str:
+    """The target that a dataset is trained on when none is named."""
+    return DATASETS[dataset].targets[0].name
+
+
+def cancel(parts: Parts, run_id: str) -> str:
+    """Stop a run; returns the status it has now. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
+        status = run_store.request_cancel(connection, run_id, commit, time.time(), grace)
+    if status is None:
+        raise NotFound(f"no run '{run_id[:40]}'")
+    if status == "cancelling":
+        notices.nudge_cancel(parts.redis, run_id)
+    notices.announce(parts.redis, commit, run_id, "status")
+    return status
+
+
+def delete(parts: Parts, run_id: str) -> None:
+    """Put a run into the trash. Raises NotFound, or Conflict while it has not ended."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        done = run_store.delete_run(connection, run_id, commit, time.time())
+        record = run_store.load_run(connection, run_id)
+    if not done:
+        if record is None:
+            raise NotFound(f"no run '{run_id[:40]}'")
+        raise Conflict(f"this run is {record.status}; stop it before you delete it")
+    notices.announce(parts.redis, commit, run_id, "status")
+
+
+def restore(parts: Parts, run_id: str) -> None:
+    """Take a run out of the trash. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        done = run_store.restore_run(connection, run_id, commit)
+    if not done:
+        raise NotFound(f"no deleted run '{run_id[:40]}'")
+    notices.announce(parts.redis, commit, run_id, "status")

@@ -1,0 +1,12 @@
+"""/runs: launch, list, watch, stop and delete runs; the API, the table of all runs, and the page of one."""
+
+from fastapi import APIRouter
+
+from app.routes.runs import page, table
+from app.routes.runs.api import api
+
+__all__ = ["api", "pages"]
+
+pages = APIRouter()
+pages.include_router(table.pages)
+pages.include_router(page.pages)

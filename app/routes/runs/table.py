@@ -1,0 +1,277 @@
+"""/runs: every run in one table, to be filtered, sorted, selected, compared, stopped and deleted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import Connection, text
+
+from app.actions import cancel, delete, find_run, restore
+from app.deps import PartsDep
+from app.drawing import spark
+from app.errors import Conflict
+from app.facts import Facts, facts_with_place, metric_name
+from app.rendering import local_path, wants_fragment
+from app.store import run as run_store
+from app.store.database import reading
+from app.store.metric import read_curves
+from app.store.query import RunFilter, RunRow, count_by_status, list_runs, runs_by_id
+from app.store.worker import WorkerRecord, list_workers
+
+pages = APIRouter()
+
+PAGE_ROWS = 50
+TRASH_IDS = 200
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the run table shows, as its address says it."""
+
+    q: str
+    status: list[str]
+    family: list[str]
+    size: list[str]
+    dataset: list[str]
+    tag: list[str]
+    sort: str
+    after: str | None
+
+    def address(self, **changes: Any) -> str:
+        """The address of this table with some of it changed; a page deeper in only survives a change of nothing."""
+        said = {**self.__dict__, **changes}
+        if changes and "after" not in changes:
+            said["after"] = None
+        said["sort"] = None if said["sort"] == "-number" else said["sort"]
+        query = urlencode([(name, value) for name, value in said.items() if value], doseq=True)
+        return f"/runs?{query}" if query else "/runs"
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.q or self.status or self.family or self.size or self.dataset or self.tag)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the run table, and the sort that a click on its head asks for."""
+
+    key: str
+    title: str
+    css: str = ""
+    first: str = ""
+
+    def toggled(self, sort: str) -> str:
+        """The sort after a click: the other way round where it is already sorted by this column."""
+        if sort.lstrip("-") != self.key:
+            return self.first + self.key
+        return self.key if sort.startswith("-") else f"-{self.key}"
+
+    def order(self, sort: str) -> str:
+        """For ``aria-sort``."""
+        if sort.lstrip("-") != self.key:
+            return "none"
+        return "descending" if sort.startswith("-") else "ascending"
+
+
+COLUMNS = [
+    Column("number", "run", first="-"),
+    Column("status", "status"),
+    Column("family", "family", "wide-only"),
+    Column("size", "size", "wide-only"),
+    Column("dataset", "dataset", "wide-only"),
+    Column("params", "parameters", "n wide-only"),
+    Column("val/acc", "best val/acc", "n", "-"),
+    Column("test/acc", "test/acc", "n", "-"),
+    Column("duration", "duration", "n", "-"),
+    Column("started", "started", "n", "-"),
+]
+
+
+def listing(
+    q: Annotated[str, Query(max_length=200)] = "",
+    status: Annotated[list[str], Query()] = [],
+    family: Annotated[list[str], Query()] = [],
+    size: Annotated[list[str], Query()] = [],
+    dataset: Annotated[list[str], Query()] = [],
+    tag: Annotated[list[str], Query()] = [],
+    sort: Annotated[str, Query(max_length=100)] = "-number",
+    after: Annotated[str | None, Query(max_length=500)] = None,
+) -> Listing:
+    """The table that an address asks for; empty fields of the filter's form do not filter."""
+    return Listing(
+        q=q.strip(),
+        status=_said(status),
+        family=_said(family),
+        size=_said(size),
+        dataset=_said(dataset),
+        tag=_said(tag),
+        sort=sort or "-number",
+        after=after or None,
+    )
+
+
+def _said(values: list[str]) -> list[str]:
+    return [value for value in values if value]
+
+
+ListingDep = Annotated[Listing, Depends(listing)]
+
+
+@pages.get("/runs")
+def runs_page(
+    request: Request,
+    parts: PartsDep,
+    shown: ListingDep,
+    deleted: Annotated[str, Query(max_length=4000)] = "",
+    restored: Annotated[int, Query(ge=0)] = 0,
+    stopped: Annotated[int, Query(ge=0)] = 0,
+    kept: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    """The run table; htmx gets only the table."""
+    where = RunFilter(shown.status, shown.family, shown.size, shown.dataset, shown.tag, shown.q)
+    with reading(parts.engine) as connection:
+        page = list_runs(connection, where, shown.sort, PAGE_ROWS, shown.after, time.time())
+        workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+        rows = [_table_row(connection, row, workers) for row in page.rows]
+        everything = sum(count_by_status(connection).values())
+        choices = _choices(connection)
+    values: dict[str, Any] = {
+        "shown": shown,
+        "columns": COLUMNS,
+        "rows": rows,
+        "next": page.next,
+        "total": page.total,
+        "everything": everything,
+        "refresh": _refresh_address(shown, [row.facts for row in rows], page.total),
+        "fresh": 0,
+    }
+    if wants_fragment(request):
+        table = parts.templates.fragment(request, "_runs.html", **values)
+        table.headers["HX-Push-Url"] = shown.address()
+        return table
+    values |= {"choices": choices, "statuses": run_store.STATES, "deleted": _ids(deleted.split(","))}
+    values |= {"restored": restored, "stopped": stopped, "kept": kept}
+    return parts.templates.page(request, "runs.html", **values)
+
+
+@pages.get("/runs/rows")
+def runs_rows(
+    request: Request,
+    parts: PartsDep,
+    shown: ListingDep,
+    ids: Annotated[str, Query(max_length=4000)] = "",
+    seen: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    """The rows of the runs that lived when they were last shown, to be put in the place of the old ones."""
+    where = RunFilter(shown.status, shown.family, shown.size, shown.dataset, shown.tag, shown.q)
+    with reading(parts.engine) as connection:
+        workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+        found = runs_by_id(connection, _ids(ids.split(",")))
+        rows = [_table_row(connection, row, workers) for row in found]
+        total = list_runs(connection, where, shown.sort, 1, None, time.time()).total
+    return parts.templates.fragment(
+        request,
+        "_runs_rows.html",
+        rows=rows,
+        shown=shown,
+        fresh=max(0, total - seen),
+        refresh=_refresh_address(shown, [row.facts for row in rows], seen),
+    )
+
+
+@dataclass(frozen=True)
+class TableRow:
+    facts: Facts
+    spark: str
+
+
+def _table_row(connection: Connection, row: RunRow, workers: list[WorkerRecord]) -> TableRow:
+    name = metric_name(row.summary, row.run.config, "val", "acc")
+    curves = read_curves(connection, row.run.id, [name], 60) if name else {}
+    return TableRow(facts_with_place(connection, row, workers), spark(curves.get(name or "")))
+
+
+def _choices(connection: Connection) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for column in ("family", "size", "dataset"):
+        query = f"SELECT DISTINCT {column} FROM run WHERE deleted_at IS NULL ORDER BY {column}"
+        found[column] = [str(value) for value in connection.execute(text(query)).scalars()]
+    return found
+
+
+def _refresh_address(shown: Listing, rows: list[Facts], seen: int) -> str:
+    live = ",".join(row.run.id for row in rows if row.run.live)
+    query = urlencode({"ids": live, "seen": seen})
+    address = shown.address().replace("/runs", "/runs/rows", 1)
+    return f"{address}{'&' if '?' in address else '?'}{query}"
+
+
+def _ids(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(value.strip() for value in values if value.strip()))[:TRASH_IDS]
+
+
+def _back(path: str, **said: Any) -> RedirectResponse:
+    address = urlsplit(local_path(path, "/runs"))
+    query = [(name, value) for name, value in parse_qsl(address.query) if name not in NOTICES]
+    query += [(name, str(value)) for name, value in said.items() if value]
+    return RedirectResponse(f"{address.path}?{urlencode(query)}" if query else address.path, 303)
+
+
+NOTICES = ("deleted", "restored", "stopped", "kept")
+RunsForm = Annotated[list[str], Form(max_length=TRASH_IDS)]
+BackForm = Annotated[str, Form(max_length=4000)]
+
+
+@pages.post("/runs/stop")
+def stop_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs") -> RedirectResponse:
+    """Stop the chosen runs; those that have ended stay as they are."""
+    stopped = 0
+    for run_id in _ids(runs):
+        record, _ = find_run(parts, run_id)
+        if record.live:
+            cancel(parts, run_id)
+            stopped += 1
+    return _back(back, stopped=stopped)
+
+
+@pages.post("/runs/delete")
+def delete_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs") -> RedirectResponse:
+    """Put the chosen runs into the trash; those that have not ended are kept."""
+    deleted, kept = [], 0
+    for run_id in _ids(runs):
+        try:
+            delete(parts, run_id)
+            deleted.append(run_id)
+        except Conflict:
+            kept += 1
+    return _back(back, deleted=",".join(deleted), kept=kept)
+
+
+@pages.post("/runs/restore")
+def restore_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs") -> RedirectResponse:
+    """Undo a deletion."""
+    restored = 0
+    for run_id in _ids(runs):
+        restore(parts, run_id)
+        restored += 1
+    return _back(back, restored=restored)
+
+
+@pages.post("/runs/{run_id}/cancel")
+def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
+    """Stop one run."""
+    cancel(parts, run_id)
+    return RedirectResponse(local_path(back, f"/runs/{run_id}"), 303)
+
+
+@pages.post("/runs/{run_id}/delete")
+def delete_one(run_id: str, parts: PartsDep) -> RedirectResponse:
+    """Put one run into the trash."""
+    delete(parts, run_id)
+    return _back("/runs", deleted=run_id)
