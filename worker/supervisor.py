@@ -85,6 +85,8 @@ class Supervisor:
     def start(self) -> None:
         """Warm the fork server, look at the device, and say that this worker is there."""
         self._context.set_forkserver_preload(["worker.trainer"])
+        # Trainers inherit it: docs/decisions/0009-threads-that-do-not-spin.md
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         self.device, self.versions = self._probe()
         for slot in range(self.settings.slots):
             self._slots.put(slot)

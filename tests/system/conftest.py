@@ -22,11 +22,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# No test may reach the network: a closed port stands for all hosts but this one, dataset hosts above all.
+NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+OFFLINE = {**NOWHERE, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+
 
 class RunningYard:
     """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder."""
 
-    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.output = folder / "up.out"
         with open(self.output, "wb") as output:
@@ -36,7 +40,7 @@ class RunningYard:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **OFFLINE},
             )
         self.address = str(self.until(self._address, 60))
 
@@ -139,32 +143,33 @@ class RunningYard:
                 raise
 
 
-@pytest.fixture(scope="module")
-def short_folder() -> Iterator[Path]:
-    """A temporary folder with a short path, for Unix sockets."""
+def _folder(catalogue: Path | None = None) -> Path:
+    """A folder with a short path, for Unix sockets; with the catalogue of an earlier Runyard, to spare its making."""
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    if catalogue is not None and catalogue.exists():
+        (folder / "data").mkdir()
+        shutil.copy(catalogue, folder / "data")
+    return folder
 
 
-@pytest.fixture(scope="module")
-def yard(short_folder: Path) -> Iterator[RunningYard]:
-    """One Runyard for all tests of a file."""
+@pytest.fixture(scope="session")
+def yard() -> Iterator[RunningYard]:
+    """One Runyard for all tests that leave it as it was: running, and empty-handed."""
     # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
-    running = RunningYard(short_folder, "--slots", "2")
+    running = RunningYard(_folder(), "--slots", "2")
     running.wait_for_worker()
     yield running
     running.stop()
+    shutil.rmtree(running.folder, ignore_errors=True)
 
 
 @pytest.fixture
-def own_yard() -> Iterator[Callable[..., RunningYard]]:
+def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
     """Starts a Runyard for one test; stopped at its end."""
     started: list[RunningYard] = []
 
-    def start(*options: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> RunningYard:
-        folder = folder or Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-        running = RunningYard(folder, *options, environment=environment)
+    def start(folder: Path | None = None) -> RunningYard:
+        running = RunningYard(folder or _folder(yard.folder / "data" / "catalogue.json"), "--slots", "2")
         started.append(running)
         return running
 

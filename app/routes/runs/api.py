@@ -158,7 +158,7 @@ def post_run(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> RunOut:
     """Launch a run. The same Idempotency-Key gives back the run that it launched before."""
-    run_id = launch(parts, catalogue, spec, idempotency_key)
+    run_id = launch(parts, catalogue, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*find_run(parts, run_id))
 
