@@ -199,11 +199,17 @@ def _keep(tensors: dict[str, Tensor], path: Path, facts: Dataset, say: Say) -> N
 def _one_at_a_time(path: Path, facts: Dataset, say: Say) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # closing it gives the lock back, and so does the end of the process
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another run to fetch {facts.name}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        said_at = -math.inf
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # A blocking flock would neither tell the user anything nor let the run be stopped.
+                if time.monotonic() - said_at >= PROGRESS_SECONDS:
+                    said_at = time.monotonic()
+                    say(f"waiting for another run to fetch {facts.name}")
+                time.sleep(0.1)
         yield
 
 

@@ -117,16 +117,20 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     device = torch.device(job.device)
     _seed(config)
 
-    def say(text: str) -> None:
-        control.beat()  # a download that gets on is not stuck
-        reporter.say(text)
-
     def must_stop() -> bool:
-        control.beat()
+        control.beat()  # a download that gets on is not stuck, and neither is an evaluation
         return control.command != GO_ON
 
+    def say(text: str) -> None:
+        reporter.say(text)
+        if must_stop():
+            raise Stopped
+
     reporter.say(f"attempt {job.attempt} on {job.device}, {job.threads} threads, seed {config.seed}")
-    data = load(config.dataset, config.targets, job.settings.datasets, say)
+    try:
+        data = load(config.dataset, config.targets, job.settings.datasets, say)
+    except Stopped:
+        return _stopped(control, "while its data was fetched", "the start")
     resident = Resident(data, device)
     heads = {target.name: target.classes for target in dataset(config.dataset).targets if target.name in config.targets}
     ordered = {name: heads[name] for name in config.targets}
@@ -156,10 +160,15 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     except Stopped:
         if module.position.epoch < config.epochs:
             keeper.save()  # and not the best weights in the place of the last, when the test was stopped
-        if control.command == CANCEL:
-            return Result(outcome="cancelled", reason=f"stopped at step {module.position.step:,} of {module.steps:,}")
-        return Result(outcome="interrupted", reason=f"its worker stopped; goes on from step {module.position.step:,}")
+        step = module.position.step
+        return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
     return Result(outcome="succeeded")
+
+
+def _stopped(control: Control, where: str, goes_on_from: str) -> Result:
+    if control.command == CANCEL:
+        return Result(outcome="cancelled", reason=f"stopped {where}")
+    return Result(outcome="interrupted", reason=f"its worker stopped; goes on from {goes_on_from}")
 
 
 def _seed(config: RunConfig) -> None:

@@ -243,6 +243,19 @@ def test_a_cancelled_run_says_so_and_keeps_a_checkpoint(data_dir: Path, pulse: i
     assert last(fitted).facts["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
 
 
+def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> Any:
+        say = arguments[3]
+        for megabytes in range(100):
+            say(f"fetching digits: {megabytes} MB of 100")
+        raise AssertionError("the download went on after the stop")
+
+    monkeypatch.setattr(trainer_module, "load", slow)
+    fitted = fit_run(make_config(), data_dir, shared=StopsAt(3, CANCEL))
+    assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while its data was fetched")
+    assert fitted.reporter.said("started") == []
+
+
 def test_data_that_cannot_be_had_is_one_sentence(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise DatasetError("digits could not be fetched (no route); check the network, then launch again")
