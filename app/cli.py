@@ -96,8 +96,10 @@ def recorder(data_dir: DataDir = None) -> None:
     from threading import Event
 
     from redis import Redis
+    from redis.exceptions import ConnectionError as RedisConnectionError
 
     from app.contract.process import end_with_parent, log_to_stderr
+    from app.embedded import StartError, check_redis
     from app.recorder import Recorder
     from app.store.database import migrate, open_database
 
@@ -107,9 +109,17 @@ def recorder(data_dir: DataDir = None) -> None:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    redis = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)
+    try:
+        check_redis(redis)
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except (RedisConnectionError, OSError):
+        print("runyard: Redis does not answer yet; the recorder waits for it", file=sys.stderr)
     engine = open_database(settings.database)
     migrate(engine)
-    Recorder(settings, engine, Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)).run(stop)
+    Recorder(settings, engine, redis).run(stop)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 
 def runyard(folder: Path, *said: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,3 +53,16 @@ def test_help_names_every_part(tmp_path: Path) -> None:
     done = runyard(tmp_path, "--help")
     assert done.returncode == 0
     assert all(word in done.stdout for word in ("up", "server", "recorder", "worker"))
+
+
+def test_a_recorder_refuses_a_redis_that_would_forget_what_it_was_given(
+    tmp_path: Path, redis: Redis, redis_server: str
+) -> None:
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        done = runyard(tmp_path, "recorder", RUNYARD_REDIS_URL=redis_server)
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+    assert done.returncode == 1
+    assert "set it to noeviction" in done.stderr
+    assert not (tmp_path / "data").exists()
