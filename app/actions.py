@@ -28,7 +28,11 @@ def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
 
 
 def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: str | None = None) -> str:
-    """Queue a run and wake a worker; returns its id. Raises SpecError."""
+    """Queue a run and wake a worker; returns its id.
+
+    The same ``idempotency_key`` gives back the run that it launched before. Raises SpecError, and Conflict when that
+    run was another one.
+    """
     config = resolve(spec, catalogue)
     size = catalogue.families[config.family].size(config.size)
     plain = size is not None and not config.options and len(config.targets) == 1 and not config.auxiliary
@@ -41,6 +45,8 @@ def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: s
             record = run_store.load_run(connection, run_id, deleted=True)
     except IntegrityError as error:
         raise Conflict("another run was launched with this key at the same moment; ask again") from error
+    if record is not None and record.asked_spec != asked:
+        raise Conflict(f"this Idempotency-Key has launched another run before, {run_id}; take a new key for a new run")
     if record is not None and record.status == "queued":
         notices.wake_workers(parts.redis, parts.celery, 1)
         notices.announce(parts.redis, record.status_commit, run_id, "status")

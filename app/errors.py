@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
@@ -19,6 +20,23 @@ from app.contract.spec import FieldError, SpecError
 from app.store.query import QueryError
 
 logger = logging.getLogger("runyard.server")
+
+
+class FieldProblem(BaseModel):
+    """One thing wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457); ``errors`` names each field that is wrong and says what would be right."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
 
 
 class RunyardError(Exception):
@@ -100,6 +118,8 @@ def sentence(error: ErrorDetails) -> FieldError:
             message = f"{name} must be text"
         case "json_invalid":
             field, message = "body", "the body is not JSON"
+        case "model_attributes_type" | "dict_type" if not path:
+            field, message = "body", "the body must be a JSON object, sent with 'content-type: application/json'"
         case _:
             message = f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}"
     return FieldError(_printable(field), _printable(message))

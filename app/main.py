@@ -84,7 +84,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app, HEADERS)
     for api, pages in routers():
         if api is not None:
-            app.include_router(api, prefix=API_PREFIX)
+            app.include_router(
+                api, prefix=API_PREFIX, responses={422: {"model": errors.Problem, "description": "Invalid"}}
+            )
         if pages is not None:
             app.include_router(pages, include_in_schema=False)
     app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")

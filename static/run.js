@@ -71,6 +71,7 @@ async function reload(points) {
 function sayHowFarBehind(/** @type {Record<string, {time: number[]}>} */ fresh) {
   const newest = Math.max(...Object.values(fresh).map((points) => points.time[points.time.length - 1] ?? 0));
   board.draw(() => {
+    if (!stream || stream.over) return;
     const behind = Math.max(0, Date.now() - newest * 1000);
     live.textContent = `live · ${behind < 10_000 ? `${Math.round(behind)} ms` : `${Math.round(behind / 1000)} s`} behind`;
     live.dataset.behind = String(Math.round(behind));

@@ -42,6 +42,12 @@ class _Shared(BaseModel):
 class RunSpec(_Shared):
     """What a user asks for. Only ``family`` or ``preset`` is required; preset, recipe and family fill the blanks."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"family": "simple_cnn", "size": "base", "dataset": "digits", "epochs": 20}],
+        }
+    )
+
     family: Word | None = Field(None, description="Architecture family, see /api/v1/architectures.")
     size: Word | None = Field(None, description="Size of the family; its default when left out.")
     dataset: Word | None = Field(None, description="Dataset, see /api/v1/datasets; digits when left out.")

@@ -321,7 +321,10 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
     fitting = [worker for worker in workers if config.device in ("auto", worker.device_kind)]
     if not fitting:
         return f"when a worker with {config.device} connects"
-    ahead = sum(1 for each in waiting if each.run.priority >= config.priority) if queued <= len(waiting) else queued
+    # A run that waits for a device which these workers do not have stands in nobody's way.
+    wanted = {"auto", *(worker.device_kind for worker in fitting)}
+    before = [each for each in waiting if each.run.priority >= config.priority and each.run.device_wanted in wanted]
+    ahead = len(before) if queued <= len(waiting) else queued
     free = sum(worker.free_slots for worker in fitting)
     if free > ahead:
         return f"at once, {free} slot{'s' if free != 1 else ''} free"

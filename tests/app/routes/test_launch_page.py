@@ -189,3 +189,11 @@ def test_another_family_comes_at_its_own_default_size(client: Any, look: Any, ru
     assert client.get("/api/v1" + sent.headers["location"]).json()["spec"]["size"] == "base"
     chosen = client.post("/launch", data=asked | {"size": "tiny"}, follow_redirects=False)
     assert client.get("/api/v1" + chosen.headers["location"]).json()["spec"]["size"] == "tiny"
+
+
+def test_a_run_that_waits_for_a_device_nobody_has_holds_nobody_up(
+    client: Any, look: Any, runs: Any, present: Any
+) -> None:
+    present(time.time())
+    client.post("/api/v1/runs", json={"family": "vit", "device": "cuda"})
+    assert look(client.get("/launch")).words["plan-starts"].startswith("at once")

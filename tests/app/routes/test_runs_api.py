@@ -402,3 +402,28 @@ def test_a_run_that_does_not_exist_is_not_found(client: TestClient, run: str) ->
         assert answer.status_code == 404, (method, path)
         assert answer.headers["content-type"] == "application/problem+json"
         assert len(answer.content) < 1000
+
+
+def test_a_key_that_launched_one_run_does_not_stand_for_another(client: Any) -> None:
+    headers = {"Idempotency-Key": "mine"}
+    first = client.post("/api/v1/runs", json={"family": "simple_mlp", "epochs": 1}, headers=headers)
+    again = client.post("/api/v1/runs", json={"family": "simple_mlp", "epochs": 1}, headers=headers)
+    assert again.json()["id"] == first.json()["id"]
+    other = client.post("/api/v1/runs", json={"family": "simple_mlp", "epochs": 2}, headers=headers)
+    assert other.status_code == 409
+    assert first.json()["id"] in other.json()["detail"]
+    assert client.get("/api/v1/runs").json()["total"] == 1
+
+
+def test_a_body_that_is_not_said_to_be_json_is_told_so(client: Any) -> None:
+    answer = client.post("/api/v1/runs", content='{"family": "vit"}', headers={"content-type": "text/plain"})
+    assert answer.status_code == 422
+    assert "sent with 'content-type: application/json'" in answer.json()["detail"]
+
+
+def test_the_description_of_the_api_shows_a_launch_that_works_and_the_errors_as_they_are(client: Any) -> None:
+    described = client.get("/openapi.json").json()
+    (example,) = described["components"]["schemas"]["RunSpec"]["examples"]
+    assert client.post("/api/v1/runs", json=example).status_code == 201
+    schema = described["paths"]["/api/v1/runs"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]
+    assert schema["$ref"].endswith("/Problem")
