@@ -43,10 +43,12 @@ case "$*" in
   static/vendor.py) mkdir -p static/vendor; : > static/vendor/versions.json ;;
 esac
 """
+# It takes a moment to stop, as Runyard does: GNU make 4.3 complains of "No child processes" when its child is gone at
+# the very instant of the signal (in 421 of 4,228 trials of bare make; in none of 49 where that took half a second).
 FAKE_RUNYARD = """#!/bin/sh
 echo "runyard $*" >> calls
 [ -z "$FAKE_STAY" ] && exit 0
-trap 'echo "runyard stops" >> calls; exit 0' INT TERM
+trap 'echo "runyard stops" >> calls; sleep 0.5; exit 0' INT TERM
 : > ready
 while :; do sleep 0.05; done
 """
@@ -224,9 +226,7 @@ def test_ctrl_c_stops_runyard_and_make_says_nothing(checkout: Path, running: sub
     os.killpg(running.pid, signal.SIGINT)
     said, _ = running.communicate(timeout=PATIENCE_SECONDS)
     assert calls(checkout)[-1] == "runyard stops"
-    # GNU make 4.3 itself can be caught between two waits by the signal, and then says this, whatever its recipe does.
-    its_own = ("make: *** wait: No child processes", "make: *** Waiting for unfinished jobs")
-    assert not [line for line in said.splitlines() if "***" in line and not line.startswith(its_own)]
+    assert "***" not in said
 
 
 @needs_make
