@@ -37,7 +37,7 @@ def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: s
     size = catalogue.families[config.family].size(config.size)
     plain = size is not None and not config.options and len(config.targets) == 1 and not config.auxiliary
     default_target = plain and config.targets == [first_target(config.dataset)]
-    params = size.params[config.dataset] if size is not None and default_target else None
+    params = size.params.get(config.dataset) if size is not None and default_target else None
     asked = spec.model_dump(exclude_unset=True)
     try:
         with writing(parts.engine) as connection:

@@ -100,12 +100,16 @@ _TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate"}
 _UNITS = {"acc": "percent", "lr": "power"}
 
 
+# Shown as a figure: as a curve it would say nothing.
+FIGURES_ALONE = frozenset({"system/peak_memory_mb"})
+
+
 def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
     """The charts of one run: curves with the same last part share a box; loss, accuracy, learning rate come first."""
     groups: dict[str, list[str]] = {"loss": [], "acc": [], "lr": []}
     for name in names:
         first, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
-        if first != "test":
+        if first != "test" and name not in FIGURES_ALONE:
             groups.setdefault(last if last in _TITLES else name, []).append(name)
     charts = []
     for key, members in groups.items():
@@ -134,7 +138,7 @@ def _series(names: list[str], number: int) -> list[Series]:
 
 def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
     """Charts in which the same curve of several runs lies over one another."""
-    names = sorted({name for run in runs for name in run.curves}, key=_rank)
+    names = sorted({name for run in runs for name in run.curves} - FIGURES_ALONE, key=_rank)
     return [
         Chart(
             key=name.replace("/", "-"),

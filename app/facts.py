@@ -30,7 +30,18 @@ FIRST = (
     "lr_min",
     "seed",
 )
+PEAK_MEMORY = "system/peak_memory_mb"
 UNSEEN = ("name", "tags", "notes", "priority", "preset", "options")
+
+
+@dataclass(frozen=True)
+class Head:
+    """One of several targets: its best validation accuracy and that on the test set, 0 to 1."""
+
+    target: str
+    classes: int | None
+    val_acc: float | None
+    test_acc: float | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,9 @@ class Facts:
     samples_per_second: float | None
     eta_seconds: float | None
     phase: str
+    phase_share: float | None
+    heads: list[Head]
+    peak_memory_mb: float | None
     seconds: float | None
     not_finite: int
     active: bool
@@ -62,6 +76,8 @@ class Facts:
         """How much of its steps a run has made, 0 to 1."""
         if self.run.status == "succeeded":
             return 1.0
+        if self.run.status == "starting" and self.phase_share is not None:
+            return min(1.0, max(0.0, self.phase_share))
         return min(1.0, self.step / self.steps) if self.steps else 0.0
 
 
@@ -87,12 +103,25 @@ def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
         samples_per_second=progress.get("samples_per_second"),
         eta_seconds=progress.get("eta_seconds") if run.status == "running" else None,
         phase=str(progress.get("phase") or ""),
+        phase_share=progress.get("share"),
+        heads=_heads(run.config, summary) if len(run.config.targets) > 1 else [],
+        peak_memory_mb=summary[PEAK_MEMORY].max if PEAK_MEMORY in summary else None,
         seconds=None if run.started_at is None else (run.ended_at or time.time()) - run.started_at,
         not_finite=sum(figures.not_finite for figures in summary.values()),
         active=run.status in ACTIVE,
         position=position,
         why=why,
     )
+
+
+def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
+    facts = DATASETS.get(config.dataset)
+    classes = {target.name: target.classes for target in facts.targets} if facts else {}
+    found = []
+    for target in config.targets:
+        val, test = summary.get(f"val/{target}/acc"), summary.get(f"test/{target}/acc")
+        found.append(Head(target, classes.get(target), val.best if val else None, test.last if test else None))
+    return found
 
 
 def facts_with_place(connection: Connection, row: RunRow, workers: list[WorkerRecord]) -> Facts:
@@ -135,5 +164,5 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
     """What a run does not take from its recipe, with what the recipe says instead."""
     if config.recipe not in RECIPES:
         return {}
-    default = recipe_settings(config.recipe, config.family) | {"seed": 1, "device": "auto", "auxiliary": False}
+    default = recipe_settings(config.recipe, config.family, config.dataset) | {"device": "auto", "auxiliary": False}
     return {name: value for name, value in default.items() if getattr(config, name, value) != value}

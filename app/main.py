@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from app import errors
 from app.contract.broker import celery_client
-from app.contract.catalogue import Catalogue
 from app.contract.settings import Settings
 from app.deps import Parts
 from app.inspector import Inspector
@@ -42,9 +41,13 @@ class Revalidated(StaticFiles):
         return response
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; opens the database, and starts to listen for commits with its lifespan."""
+def create_app(settings: Settings | None = None, inspector: Inspector | None = None) -> FastAPI:
+    """The ASGI application; opens the database, and starts to listen for commits with its lifespan.
+
+    Without an ``inspector`` it has one of its own.
+    """
     settings = settings or Settings()
+    inspector = inspector or Inspector(settings.data_dir.absolute(), settings.models_path)
     engine = open_database(settings.database)
     migrate(engine)
     templates = Templates()
@@ -53,11 +56,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await hub.start()
-        # Looked at now, so that the first launch need not wait for torch in its process; who asks meanwhile waits.
-        looking = asyncio.create_task(parts.inspector.catalogue())
-        looking.add_done_callback(_heard)
+        # Now, so that the first launch need not wait for torch in the inspector's process; who asks meanwhile waits.
+        starting = asyncio.create_task(inspector.start())
+        starting.add_done_callback(_heard)
         yield
-        looking.cancel()
+        starting.cancel()
+        await inspector.close()
         await hub.stop()
         redis.close()
         engine.dispose()
@@ -72,13 +76,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.templates = templates
-    parts = app.state.parts = Parts(
+    app.state.parts = Parts(
         settings=settings,
         engine=engine,
         redis=redis,
         celery=celery_client(settings.redis),
         hub=hub,
-        inspector=Inspector(settings.data_dir.absolute()),
+        inspector=inspector,
         templates=templates,
     )
     errors.install(app, HEADERS)
@@ -99,9 +103,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _heard(looking: asyncio.Task[Catalogue]) -> None:
-    if not looking.cancelled() and looking.exception() is not None:
-        logger.error("%s", looking.exception())
+def _heard(starting: asyncio.Task[None]) -> None:
+    if not starting.cancelled() and starting.exception() is not None:
+        logger.error("%s", starting.exception())
 
 
 def __getattr__(name: str) -> Any:

@@ -2,13 +2,18 @@
 
 `ls models` is the catalogue, and an underscore marks machinery. Every other module here is imported below and registers
 its own family, so adding an architecture is adding a file. A module that cannot be imported takes nothing with it:
-its error is kept in `broken`, by module name.
+its error is kept in `broken`, by module name. `load_path` does the same for a folder outside this package.
 
 A network is built from a `Shape` and nothing else, and follows one protocol:
 `forward(images [N, C, H, W] float, auxiliary [N, n] float or None)` gives logits [N, classes] for one head,
-and a dict of them by head name for several.
+and a dict of them by head name for several, which is what `Heads` does.
 """
 
+from models._check import REFERENCES
+from models._drop_path import DropPath
+from models._files import discover, load_path
+from models._heads import Heads
+from models._initialise import draw_truncated_normal
 from models._registry import (
     Family,
     Option,
@@ -17,14 +22,16 @@ from models._registry import (
     UnknownArchitecture,
     build,
     count_parameters,
-    discover,
     families,
     get,
     register,
 )
 
 __all__ = [
+    "REFERENCES",
+    "DropPath",
     "Family",
+    "Heads",
     "Option",
     "Shape",
     "Size",
@@ -32,8 +39,10 @@ __all__ = [
     "broken",
     "build",
     "count_parameters",
+    "draw_truncated_normal",
     "families",
     "get",
+    "load_path",
     "register",
 ]
 

@@ -1,16 +1,22 @@
 """What a family of architectures is, and the one table of them all."""
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+
 
 class UnknownArchitecture(ValueError):
     """A family, size, option or choice that does not exist; the message names what does."""
+
+
+class Refused(ValueError):
+    """A shape or a registration that cannot be, or that is not what its network is; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Family:
 
     `build(shape, **settings, **options)` gives the network. `summary` is one sentence on what it is, `when` on when to
     choose it, `reference` the paper. Training needs batches of at least `smallest_batch` images. The catalogue is
-    sorted by `order`, then by name.
+    sorted by `order`, then by name. `source` is the file that registered it, filled in while that is imported.
     """
 
     name: str
@@ -87,6 +93,7 @@ class Family:
     takes_auxiliary: bool = False
     reference: str = ""
     order: int = 100
+    source: str = ""
 
     def size(self, name: str) -> Size:
         """The size of that name; raises UnknownArchitecture."""
@@ -117,23 +124,47 @@ class Family:
 
 
 _families: dict[str, Family] = {}
+_unloaded: dict[str, str] = {}
+_sources: list[str] = []
 
 
 def register(family: Family) -> Family:
-    """Put a family into the catalogue; raises ValueError, and changes nothing, if it contradicts itself or another."""
-    if family.name in _families:
-        raise ValueError(f"a family named {family.name!r} is registered already")
-    for noun, names in (
-        ("size", [size.name for size in family.sizes]),
-        ("option", [option.name for option in family.options]),
-    ):
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"family {family.name!r} has two {noun}s named {name!r}")
+    """Put a family into the catalogue; raises Refused, and changes nothing, if it contradicts itself or another."""
+    _require_sound(family)
+    there = _families.get(family.name)
+    if there is not None:
+        where = f", by {there.source}" if there.source else ""
+        raise Refused(f"a family named {family.name!r} is registered already{where}")
     family.size(family.default)
     family.choose()
+    if _sources:
+        family = replace(family, source=_sources[-1])
     _families[family.name] = family
     return family
+
+
+@contextmanager
+def registering(source: str) -> Iterator[None]:
+    """Families registered inside come from the file `source`; when anything is raised, none of them stays."""
+    _sources.append(source)
+    try:
+        yield
+    except BaseException:
+        for family in registered_by(source):
+            del _families[family.name]
+        raise
+    finally:
+        _sources.pop()
+
+
+def registered_by(source: str) -> list[Family]:
+    """The families that the file `source` has registered."""
+    return [family for family in _families.values() if family.source == source]
+
+
+def note_unloaded(errors: Mapping[str, str]) -> None:
+    """Remember files (by stem) that could not be loaded, so that who asks for their families is told why."""
+    _unloaded.update(errors)
 
 
 def families() -> dict[str, Family]:
@@ -143,9 +174,12 @@ def families() -> dict[str, Family]:
 
 def get(name: str) -> Family:
     """The family of that name; raises UnknownArchitecture."""
-    if name not in _families:
-        raise UnknownArchitecture(f"no family {name!r}; families: {_listed(families())}")
-    return _families[name]
+    if name in _families:
+        return _families[name]
+    if name in _unloaded:
+        raise UnknownArchitecture(f"the family {name!r} could not be loaded: {_unloaded[name]}")
+    others = "".join(f"; {file} could not be loaded: {error}" for file, error in _unloaded.items())
+    raise UnknownArchitecture(f"no family {name!r}; families: {_listed(families())}{others}")
 
 
 def build(family: str, size: str, shape: Shape, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -166,22 +200,46 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def discover(package: str, path: Iterable[str]) -> dict[str, str]:
-    """Import every module of the package that has no leading underscore; returns the errors of those that failed."""
-    broken: dict[str, str] = {}
-    for module in pkgutil.iter_modules(path):
-        if module.name.startswith("_"):
-            continue
-        try:
-            importlib.import_module(f"{package}.{module.name}")
-        except Exception as error:
-            broken[module.name] = f"{type(error).__name__}: {error}"
-    return broken
-
-
 def _require_whole(name: str, value: object, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
+        raise Refused(f"{name} must be a whole number of at least {at_least}, not {value!r}")
+
+
+def _require_sound(family: Family) -> None:
+    # One family that cannot be shown, sorted or sent as JSON would take the whole catalogue with it.
+    _require_name("family", family.name)
+    for field in ("summary", "when", "reference", "default"):
+        _require_text(f"{field} of family {family.name!r}", getattr(family, field))
+    _require_whole(f"order of family {family.name!r}", family.order, at_least=0)
+    _require_whole(f"smallest_batch of family {family.name!r}", family.smallest_batch, at_least=1)
+    groups: tuple[tuple[str, type, Any], ...] = (("size", Size, family.sizes), ("option", Option, family.options))
+    for noun, kind, group in groups:
+        if not isinstance(group, tuple | list) or not all(isinstance(each, kind) for each in group):
+            raise Refused(f"{noun}s of family {family.name!r} must be a tuple, ({kind.__name__}(…), …)")
+        names = [each.name for each in group]
+        for name in names:
+            _require_name(noun, name)
+            if names.count(name) > 1:
+                raise Refused(f"family {family.name!r} has two {noun}s named {name!r}")
+    for size in family.sizes:
+        if not isinstance(size.settings, Mapping) or not all(isinstance(name, str) for name in size.settings):
+            raise Refused(f'settings of size {size.name!r} must be by name, {{"width": 8}}, not {size.settings!r}')
+    for option in family.options:
+        _require_text(f"about of option {option.name!r}", option.about)
+        for choice in option.choices:
+            if not isinstance(choice, str | int | float):
+                raise Refused(f"choices of option {option.name!r} must be text, numbers or booleans, not {choice!r}")
+
+
+def _require_name(noun: str, name: object) -> None:
+    # Addresses, filters and lists by comma carry these names, and "all" stands for all of them there.
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name == "all":
+        raise Refused(f"{name!r} cannot name a {noun}: only letters, digits and _ . - can, and not 'all'")
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise Refused(f"{name} must be text, not {value!r}")
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -11,10 +11,38 @@ function markInvalid() {
 
 document.addEventListener("htmx:afterSettle", markInvalid);
 
+// What a blank means may follow from another field: the warm-up from the schedule.
+document.addEventListener("htmx:afterSettle", () => {
+  for (const mark of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll(".mark[data-blank]"))) {
+    const field = document.getElementById(mark.id.replace("mark-", "field-"));
+    if (field instanceof HTMLInputElement) field.placeholder = mark.dataset.blank ?? "";
+  }
+});
+
+// The way back to the recipe: a link that loads the form anew, or, here, fields that are made blank again.
+form.addEventListener("click", (event) => {
+  const link = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-back]"));
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const links = /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll(".field [data-back]"));
+  const names = link.dataset.back === "*" ? [...links].map((each) => each.dataset.back) : [link.dataset.back];
+  /** @type {HTMLInputElement[]} */
+  const fields = names.flatMap((name) => /** @type {HTMLInputElement | null} */ (form.querySelector(`#field-${name}`)) ?? []);
+  for (const field of fields) {
+    field.value = "";
+    typed.set(field.name, { name: field.name, value: "", checked: false });
+  }
+  fields[0]?.focus();
+  fields[0]?.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
 // The form comes anew after a choice that others depend on. What was opened stays open, and what was typed while it was
 // on its way is put back: the server could not know of it.
-let opened = false;
-/** @type {Map<string, string>} name -> value */
+/** @type {Set<string>} ids of what is unfolded */
+const unfolded = new Set();
+let commandKind = "as-curl";
+/** @typedef {{ name: string, value: string, checked: boolean }} Typed */
+/** @type {Map<string, Typed>} by name; of checkboxes, several of which have one name, by name and value */
 const typed = new Map();
 
 /** @param {Event} event */
@@ -25,36 +53,46 @@ function isForm(event) {
 for (const kind of ["input", "change"]) {
   form.addEventListener(kind, (event) => {
     const field = /** @type {HTMLInputElement} */ (event.target);
-    if (field.name && !("depends" in field.dataset) && field.type !== "checkbox") typed.set(field.name, field.value);
+    if (field.name === "command") commandKind = field.id;
+    const { name, value, type, checked } = field;
+    if (!name || field.form !== form || "depends" in field.dataset) return;
+    typed.set(type === "checkbox" ? `${name}=${value}` : name, { name, value, checked });
   });
 }
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (isForm(event)) typed.clear();
 });
-document.addEventListener("htmx:beforeSwap", (event) => {
-  if (!isForm(event)) return;
-  opened = /** @type {HTMLDetailsElement | null} */ (document.getElementById("more"))?.open ?? false;
+form.addEventListener(
+  "toggle",
+  (event) => {
+    const details = /** @type {HTMLDetailsElement} */ (event.target);
+    if (details.open) unfolded.add(details.id);
+    else unfolded.delete(details.id);
+  },
+  true,
+);
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+  /** @type {HTMLInputElement} */ (document.getElementById(commandKind)).checked = true;
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   if (!isForm(event)) return;
-  const more = /** @type {HTMLDetailsElement | null} */ (document.getElementById("more"));
-  if (more && opened) more.open = true;
-  for (const [name, value] of typed) putBack(name, value);
+  for (const each of typed.values()) putBack(each);
 });
 
 /**
  * Set a field as its user would have; one that is not there any more is left out.
- * @param {string} name
- * @param {string} value
+ * @param {Typed} typed
  */
-function putBack(name, value) {
-  const selector = `[name="${CSS.escape(name)}"]`;
-  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll(selector));
-  const field = [...fields].find((each) => each.type !== "radio" || each.value === value);
+function putBack({ name, value, checked }) {
+  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll(`[name="${CSS.escape(name)}"]`));
+  const field = [...fields].find((each) => !["radio", "checkbox"].includes(each.type) || each.value === value);
   if (!field || field.type === "hidden") return;
   if (field.type === "radio") field.checked = true;
+  else if (field.type === "checkbox") field.checked = checked;
   else field.value = value;
-  field.dispatchEvent(new Event(field.tagName === "SELECT" || field.type === "radio" ? "change" : "input", { bubbles: true }));
+  const atOnce = field.tagName === "SELECT" || field.type === "radio" || field.type === "checkbox";
+  field.dispatchEvent(new Event(atOnce ? "change" : "input", { bubbles: true }));
 }
 
 form.addEventListener("submit", () => {

@@ -69,6 +69,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") showKeys();
   else if (followsG && event.key === "n") location.assign("/");
   else if (followsG && event.key === "r") location.assign("/runs");
+  else if (followsG && event.key === "a") location.assign("/architectures");
   else if (event.key === "l") location.assign("/launch");
   else if (event.key === "/") {
     const search = document.getElementById("search");

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
 from app.embedded import find_redis, redis_command
-from app.inspector import _digest
+from app.inspector import Inspector
 from app.main import create_app
 from app.recorder import Recorder
 from app.store import run as run_store
@@ -151,30 +151,54 @@ def engine(settings: Settings, empty_database: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def catalogue_json(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """``catalogue.json`` as the server keeps it, made from the real networks in a process of its own."""
+    return (_inspected(tmp_path_factory) / "catalogue.json").read_bytes()
+
+
+def _inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp()
     # The processes of one session of pytest-xdist share it: it takes five seconds to make.
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    file = folder / "catalogue.json"
     with open(folder / "catalogue.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.exists():
-            printed = subprocess.run([sys.executable, "-m", "app.inspector"], check=True, capture_output=True).stdout
-            found = Catalogue.model_validate_json(printed)
-            file.write_text(json.dumps({"digest": _digest(), "catalogue": found.model_dump()}))
-    return file.read_bytes()
+        if not (folder / "catalogue.json").exists():
+            found = Inspector(folder)
+            asyncio.run(found.catalogue())
+            asyncio.run(found.close())
+    return folder
 
 
 @pytest.fixture(scope="session")
 def catalogue(catalogue_json: bytes) -> Catalogue:
     """The real catalogue."""
-    return Catalogue.model_validate(json.loads(catalogue_json)["catalogue"])
+    return Catalogue.model_validate(json.loads(catalogue_json)["found"])
+
+
+class SharedInspector(Inspector):
+    """The inspector of all servers of a session: its process starts when a test needs it, and ends with the last."""
+
+    async def start(self) -> None:
+        """Nothing: most tests look at no network."""
+
+    async def close(self) -> None:
+        """Nothing: the next test's server needs it too."""
+
+    async def end(self) -> None:
+        """End its process."""
+        await super().close()
+
+
+@pytest.fixture(scope="session")
+def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
+    """The real inspector."""
+    found = SharedInspector(_inspected(tmp_path_factory))
+    yield found
+    asyncio.run(found.end())
 
 
 @pytest.fixture
-def server(settings: Settings, engine: Engine, redis: Redis, catalogue_json: bytes) -> Iterator[FastAPI]:
+def server(settings: Settings, engine: Engine, redis: Redis, inspector: Inspector) -> Iterator[FastAPI]:
     """The application on the test's database."""
-    (settings.data_dir / "catalogue.json").write_bytes(catalogue_json)
-    app = create_app(settings)
+    app = create_app(settings, inspector)
     yield app
     parts = app.state.parts
     parts.celery.close()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from fastapi.routing import APIRoute
 from typer.main import get_command
 
 import models
 from app.cli import cli
 from app.contract.datasets import DATASETS
+from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.settings import Settings
 from app.contract.spec import RunSpec
@@ -63,6 +67,59 @@ def test_the_table_of_families_has_every_size_with_its_exact_count_and_default()
             shown = f"**{size.name}**" if size.name == family.default else size.name
             expected.append(f"{shown} {size.counts[0]:,}")
         assert said[name].rstrip(" |") == " · ".join(expected)
+
+
+def preset_rows() -> list[str]:
+    """The README's rows of presets, with the count of the network that each names."""
+    rows = []
+    for name, said in PRESETS.items():
+        facts = DATASETS[said["dataset"]]
+        targets = said.get("targets", [facts.targets[0].name])
+        shape = models.Shape(facts.channels, facts.side, {target: facts.target(target).classes for target in targets})
+        with torch.device("meta"):
+            params = models.count_parameters(models.build(said["family"], said["size"], shape))
+        more = [
+            f"{key} {', '.join(value) if isinstance(value, list) else value}"
+            for key, value in said.items()
+            if key not in ("family", "size", "dataset", "recipe")
+        ]
+        architecture = f"{said['family']} {said['size']}"
+        rows.append(
+            f"| `{name}` | {architecture} | {said['dataset']} | {said['recipe']} | {'; '.join(more)} | {params:,} |"
+        )
+    return rows
+
+
+def recipe_rows() -> list[str]:
+    """The README's rows of recipes."""
+    return [
+        f"| `{recipe.name}` | {', '.join(recipe.datasets) or 'any'} | {recipe.about} |" for recipe in RECIPES.values()
+    ]
+
+
+def dataset_rows() -> list[str]:
+    """The README's rows of datasets."""
+    rows = []
+    for facts in DATASETS.values():
+        targets = ", ".join(f"{target.name} {target.classes}" for target in facts.targets)
+        where = "offline" if facts.offline else f"{facts.megabytes:g} MB"
+        images = f"{facts.train:,} / {facts.validation:,} / {facts.test:,}"
+        shape = f"{facts.channels}×{facts.side}×{facts.side}"
+        rows.append(f"| `{facts.name}` | {shape} | {images} | {targets} | {len(facts.auxiliary) or ''} | {where} |")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("section", "rows"),
+    [("Datasets", dataset_rows), ("Recipes and presets", recipe_rows), ("Recipes and presets", preset_rows)],
+    ids=["datasets", "recipes", "presets"],
+)
+def test_a_table_of_the_catalogue_is_what_the_code_says(section: str, rows: Callable[[], list[str]]) -> None:
+    lines = [re.sub(r" +", " ", line) for line in _section(section).splitlines()]
+    expected = [re.sub(r" +", " ", row) for row in rows()]
+    start = lines.index(expected[0])
+    assert lines[start : start + len(expected)] == expected
+    assert not [*lines, ""][start + len(expected)].startswith("|")
 
 
 def test_the_table_of_fields_names_every_field_of_a_run_and_no_other() -> None:

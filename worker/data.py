@@ -4,7 +4,6 @@ Every operation here works on a batch, none on an image, and none waits for the 
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.datasets import PARTS, Data, Part
+from worker.inputs import Inputs
 
 
 class BatchSizeError(ValueError):
@@ -97,9 +97,9 @@ class Augment:
 class Resident:
     """A dataset on the device: images as uint8, targets as int64, and what it takes to make a batch of them.
 
-    device: where they are put, and where batches come from. mean, std: per channel, of pixels scaled to 0..1; the
-    dataset's own unless given. memory_format: how the images lie in memory, and so what a batch costs least in.
-    Raises ValueError for a mean or std that has not one number a channel, or a std that is not positive.
+    device: where they are put, and where batches come from. inputs: what images and scalars are scaled by; the data's
+    own unless given. memory_format: how the images lie in memory, and so what a batch costs least in.
+    Raises ValueError for inputs that have not one mean a channel, or not one a scalar.
     """
 
     def __init__(
@@ -107,8 +107,7 @@ class Resident:
         data: Data,
         device: torch.device,
         *,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        inputs: Inputs | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self.dataset = data.dataset
@@ -116,11 +115,11 @@ class Resident:
         self.memory_format = memory_format
         self.channels = data.dataset.channels
         self.shape = (data.dataset.channels, data.dataset.side, data.dataset.side)
-        self.mean = tuple(data.dataset.mean if mean is None else mean)
-        self.std = tuple(data.dataset.std if std is None else std)
-        if not len(self.mean) == len(self.std) == self.channels or not all(value > 0 for value in self.std):
-            raise ValueError(f"mean {self.mean} and std {self.std} do not fit {self.channels} channels")
-        means, stds = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        self.inputs = inputs or Inputs.of(data)
+        mean, std = self.inputs.mean, self.inputs.std
+        if len(mean) != self.channels:
+            raise ValueError(f"mean {mean} and std {std} do not fit {self.channels} channels")
+        means, stds = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (mean, std))
         # As large as an image and laid out as one: a number a channel would be ten times slower with channels last,
         # where the CPU would have to broadcast it three values at a time.
         self._scale, self._shift = (
@@ -133,6 +132,15 @@ class Resident:
         self._targets = {
             part: {name: values.to(device) for name, values in data.split(part).targets.items()} for part in PARTS
         }
+
+        self._scalars = {part: self._standardised(data.split(part).auxiliary) for part in PARTS}
+
+    def _standardised(self, scalars: Tensor | None) -> Tensor | None:
+        if scalars is None:
+            return None
+        if scalars.shape[1] != len(self.inputs.scalars):
+            raise ValueError(f"{scalars.shape[1]} scalars an image, but figures for {len(self.inputs.scalars)}")
+        return self.inputs.standardise(scalars).to(self.device)
 
     def size(self, part: Part) -> int:
         """How many images the split has."""
@@ -154,6 +162,13 @@ class Resident:
         if isinstance(indices, slice):
             return {name: values[indices] for name, values in self._targets[part].items()}
         return {name: values.index_select(0, indices) for name, values in self._targets[part].items()}
+
+    def scalars(self, part: Part, indices: Tensor | slice) -> Tensor | None:
+        """The split's auxiliary scalars, standardised, float32 [B, n]; None where the data came without."""
+        scalars = self._scalars[part]
+        if scalars is None or isinstance(indices, slice):
+            return None if scalars is None else scalars[indices]
+        return scalars.index_select(0, indices)
 
     def normalise(
         self, images: Tensor, *, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format | None = None

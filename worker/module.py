@@ -6,6 +6,8 @@ optimiser steps by manual optimisation, and metrics go to the reporter, which re
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -21,13 +23,13 @@ from app.contract.events import Progress
 from app.contract.spec import RunConfig
 from worker.data import Augment, Resident, evaluation_batches, order
 from worker.datasets import Part
+from worker.pace import Pace
 from worker.reporter import Reporter
 from worker.schedule import make_optimizer, make_schedule
 
 BLOCK = 16
 EVALUATION_BATCH = 1024
 REPORT_SECONDS = 0.02
-PROGRESS_SECONDS = 0.5
 
 
 class Stopped(Exception):
@@ -56,6 +58,29 @@ class Best:
     def beaten_by(self, accuracy: float, loss: float) -> bool:
         """Whether these figures are better: by accuracy, and by loss between equals."""
         return (accuracy, -loss) > (self.accuracy, -self.loss)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step leaves to be reported, on the device; ``parts``: the losses of several heads."""
+
+    step: int
+    loss: Tensor
+    parts: dict[str, Tensor]
+    logits: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far, in 10⁶ bytes: a GPU's, as torch allotted it, else the whole process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 class Blocks:
@@ -113,14 +138,14 @@ class Classifier(pl.LightningModule):
         self.best = Best()
         self.optimizer = make_optimizer(network, config, data.device)
         self.schedule = make_schedule(config, self.steps)
-        self.augment = Augment(config.crop_padding, config.flip)
+        self.augment = Augment(config.crop_padding, config.flip, config.rotation)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.after_step: Callable[[], None] = lambda: None
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
-        self._pending: list[tuple[int, Tensor, dict[str, Tensor], dict[str, Tensor]]] = []
+        self._pending: list[_Step] = []
         self._reported_at = 0.0
-        self._pace = _Pace(config.batch_size)
+        self._pace = Pace(config.batch_size)
 
     # Lightning's side -------------------------------------------------------------------------------------------------
 
@@ -170,8 +195,11 @@ class Classifier(pl.LightningModule):
         if improved:
             self.best = Best(accuracy, loss, self.position.epoch, self.position.step, self.best.path)
         mark = ", best so far" if improved else ""
-        self.reporter.say(f"epoch {self.position.epoch} val/loss {loss:.4f} val/acc {accuracy:.4f}{mark}")
+        self.reporter.say(f"epoch {self.position.epoch} {self._in_words(figures)}{mark}")
+        self.reporter.points(("system/peak_memory_mb",), self.position.step, (peak_memory_mb(self.data.device),))
         self.after_validation(improved)
+        if self.gave_up:
+            self.trainer.should_stop = True
         self._report_progress(now=True)
 
     def on_test_epoch_start(self) -> None:
@@ -184,8 +212,7 @@ class Classifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         figures = self._end_evaluation("test", self.data.size("test"))
-        accuracy = self._leading(figures, "test")
-        self.reporter.say(f"test/loss {figures['test/loss']:.4f} test/acc {accuracy:.4f}, with epoch {self.best.epoch}")
+        self.reporter.say(f"{self._in_words(figures)}, with epoch {self.best.epoch}")
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -201,16 +228,19 @@ class Classifier(pl.LightningModule):
             group["lr"] = rate
         images, targets = self.data.batch("train", indices, augment=self.augment, generator=self.generator)
         self.optimizer.zero_grad(set_to_none=True)
+        scalars = self.data.scalars("train", indices)
         with self._autocast():
-            logits = self._by_head(self.network(images))
-            loss = self._loss(logits, targets, self.config.label_smoothing)
+            logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
+            losses = self._losses(logits, targets, self.config.label_smoothing)
+            loss = self._total(losses)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         position.step += 1
         position.done += 1
-        self._pending.append((position.step, loss.detach(), {k: v.detach() for k, v in logits.items()}, targets))
+        parts = {name: each.detach() for name, each in losses.items()} if len(losses) > 1 else {}
+        self._pending.append(_Step(position.step, loss.detach(), parts, _detached(logits), targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self.report_steps()
         self.after_step()
@@ -218,36 +248,53 @@ class Classifier(pl.LightningModule):
     def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
         return output if isinstance(output, dict) else {self.config.targets[0]: output}
 
-    def _loss(self, logits: dict[str, Tensor], targets: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        losses = [
-            self.weights[name] * F.cross_entropy(found.float(), targets[name], label_smoothing=smoothing)
+    def _losses(
+        self, logits: dict[str, Tensor], targets: dict[str, Tensor], smoothing: float = 0.0
+    ) -> dict[str, Tensor]:
+        """The mean loss of each head over the batch."""
+        return {
+            name: F.cross_entropy(found.float(), targets[name], label_smoothing=smoothing)
             for name, found in logits.items()
-        ]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        }
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The loss that is trained: all heads', by their weights."""
+        weighted = [self.weights[name] * loss for name, loss in losses.items()]
+        return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
 
     def report_steps(self) -> None:
         """Hand the pending steps' figures over, still on the device."""
         self._reported_at = time.monotonic()
         if not self._pending:
             return
-        heads = list(self._pending[0][2])
+        heads = list(self._pending[0].logits)
         hits = [
             (
-                torch.stack([row[2][head] for row in self._pending]).argmax(-1)
-                == torch.stack([row[3][head] for row in self._pending])
+                torch.stack([row.logits[head] for row in self._pending]).argmax(-1)
+                == torch.stack([row.targets[head] for row in self._pending])
             )
             .float()
             .mean(1)
             for head in heads
         ]
-        names = ("train/loss", *(self._accuracy_name("train", head) for head in heads))
-        for i, (step, loss, _, _) in enumerate(self._pending):
-            self.reporter.points(names, step, (loss, *(head_hits[i] for head_hits in hits)))
-        self.reporter.points(("train/lr",), self._pending[-1][0], (self.optimizer.param_groups[0]["lr"],))
+        parts = list(self._pending[0].parts)
+        names = (
+            "train/loss",
+            *(self._metric_name("train", head, "acc") for head in heads),
+            *(self._metric_name("train", head, "loss") for head in parts),
+        )
+        for i, row in enumerate(self._pending):
+            self.reporter.points(
+                names, row.step, (row.loss, *(head_hits[i] for head_hits in hits), *(row.parts[p] for p in parts))
+            )
+        self.reporter.points(("train/lr",), self._pending[-1].step, (self.optimizer.param_groups[0]["lr"],))
         self._pending.clear()
 
-    def _accuracy_name(self, part: str, head: str) -> str:
-        return f"{part}/acc" if len(self.config.targets) == 1 else f"{part}/{head}/acc"
+    def _metric_name(self, part: str, head: str, figure: str) -> str:
+        return f"{part}/{figure}" if len(self.config.targets) == 1 else f"{part}/{head}/{figure}"
+
+    def _in_words(self, figures: dict[str, float]) -> str:
+        return " ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
     def _report_progress(self, now: bool = False) -> None:
         if not self._pace.due() and not now:
@@ -270,65 +317,38 @@ class Classifier(pl.LightningModule):
 
     def _begin_evaluation(self) -> None:
         device = self.data.device
-        self._total = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+        exact = torch.float64 if device.type == "cpu" else torch.float32
+        self._sums = {name: torch.zeros((), dtype=exact, device=device) for name in self.config.targets}
         self._hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in self.config.targets}
 
     def _evaluate(self, part: Part, rows: slice) -> None:
         images, targets = self.data.batch(part, rows)
+        scalars = self.data.scalars(part, rows)
         with self._autocast():
-            logits = self._by_head(self.network(images))
-            loss = self._loss(logits, targets)
-        self._total += loss * len(images)
+            logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
+            losses = self._losses(logits, targets)
         for name, found in logits.items():
+            self._sums[name] += losses[name] * len(images)
             self._hits[name] += (found.argmax(1) == targets[name]).sum()
 
     def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
-        read = torch.stack([self._total.double(), *(hits.double() for hits in self._hits.values())]).tolist()
-        figures = {f"{part}/loss": read[0] / images}
-        for name, hits in zip(self._hits, read[1:], strict=True):
-            figures[self._accuracy_name(part, name)] = hits / images
+        names = list(self._hits)
+        read = torch.stack([each.double() for each in (*self._sums.values(), *self._hits.values())]).tolist()
+        losses = {name: each / images for name, each in zip(names, read[: len(names)], strict=True)}
+        figures = {f"{part}/loss": sum(self.weights[name] * loss for name, loss in losses.items())}
+        for name, hits in zip(names, read[len(names) :], strict=True):
+            figures[self._metric_name(part, name, "acc")] = hits / images
+        if len(names) > 1:
+            figures |= {self._metric_name(part, name, "loss"): loss for name, loss in losses.items()}
         self.reporter.points(tuple(figures), self.position.step, tuple(figures.values()))
         return figures
 
     def _leading(self, figures: dict[str, float], part: str) -> float:
         """The accuracy of the first head: what "best" goes by."""
-        return figures[self._accuracy_name(part, self.config.targets[0])]
+        return figures[self._metric_name(part, self.config.targets[0], "acc")]
 
-
-class _Pace:
-    """How fast training goes: samples a second while it trains, and seconds a step with everything in between."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._began: float | None = None
-        self._first_step = 0
-        self._mark = 0.0
-        self._mark_step = 0
-        self._speed: float | None = None
-
-    def restart(self, step: int) -> None:
-        """An epoch begins: the time since the last measure was not spent training."""
-        now = time.monotonic()
-        if self._began is None:
-            self._began, self._first_step = now, step
-        self._mark, self._mark_step = now, step
-
-    def due(self) -> bool:
-        return time.monotonic() - self._mark > PROGRESS_SECONDS
-
-    def measure(self, step: int) -> float | None:
-        """Samples a second since the last measure, smoothed over a few."""
-        now = time.monotonic()
-        if step > self._mark_step and now > self._mark:
-            fresh = (step - self._mark_step) * self._batch_size / (now - self._mark)
-            self._speed = fresh if self._speed is None else 0.5 * self._speed + 0.5 * fresh
-            self._mark, self._mark_step = now, step
-        self._latest = step
-        return self._speed
-
-    def seconds_left(self, steps: int) -> float | None:
-        """Seconds that so many steps will take at the pace of all so far, validation included."""
-        done = self._latest - self._first_step
-        if self._began is None or done <= 0:
-            return None
-        return (time.monotonic() - self._began) / done * steps
+    @property
+    def gave_up(self) -> bool:
+        """Whether early stopping ends this run: so many epochs have passed without a better validation."""
+        patience = self.config.early_stopping
+        return patience > 0 and self.position.epoch - max(0, self.best.epoch) >= patience

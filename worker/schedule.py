@@ -3,100 +3,73 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
+from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
 
-PLATEAU_FACTOR = 0.1
-PLATEAU_PATIENCE = 10
 PLATEAU_THRESHOLD = 1e-4
 
 
-class Schedule(Protocol):
-    """Learning rate by optimiser step."""
+class Schedule:
+    """Learning rate by optimiser step, as `app/contract/schedules.py` plans it for ``steps`` in all."""
 
-    def rate(self, step: int) -> float:
-        """The rate for the step after ``step`` steps."""
-        ...
-
-    def after_validation(self, loss: float) -> None:
-        """Hear a validation loss."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Inverse of state."""
-        ...
-
-
-class Constant:
-    """The same rate throughout."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-
-    def rate(self, step: int) -> float:
-        return self._rate
-
-    def after_validation(self, loss: float) -> None:
-        return
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        return
-
-
-class Cosine(Constant):
-    """Half a cosine from ``rate`` to ``lowest`` over ``steps`` (Loshchilov & Hutter 2017, without restarts)."""
-
-    def __init__(self, rate: float, lowest: float, steps: int) -> None:
-        super().__init__(rate)
-        self._lowest = lowest
+    def __init__(self, config: RunConfig, steps: int) -> None:
+        self._config = config
         self._steps = max(1, steps)
 
     def rate(self, step: int) -> float:
-        part = min(1.0, step / self._steps)
-        return self._lowest + 0.5 * (self._rate - self._lowest) * (1 + math.cos(math.pi * part))
+        """The rate for the step after ``step`` steps."""
+        return rate_at(self._config, step, self._steps)
+
+    def after_validation(self, loss: float) -> None:
+        """Hear a validation loss."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Inverse of state."""
 
 
-class Plateau(Constant):
-    """A tenth of the rate after ten validations without a lower loss."""
+class Plateau(Schedule):
+    """``plateau_factor`` times the rate after more than ``plateau_patience`` validations without a lower loss."""
 
-    def __init__(self, rate: float) -> None:
-        super().__init__(rate)
+    def __init__(self, config: RunConfig, steps: int) -> None:
+        super().__init__(config, steps)
+        self._share = 1.0
         self._best = math.inf
         self._bad = 0
+
+    def rate(self, step: int) -> float:
+        return super().rate(step) * self._share
 
     def after_validation(self, loss: float) -> None:
         if loss < self._best * (1 - PLATEAU_THRESHOLD):
             self._best, self._bad = loss, 0
             return
         self._bad += 1
-        if self._bad > PLATEAU_PATIENCE:
-            self._rate *= PLATEAU_FACTOR
+        if self._bad > self._config.plateau_patience:
+            self._share *= self._config.plateau_factor
             self._bad = 0
 
     def state(self) -> dict[str, Any]:
-        return {"rate": self._rate, "best": None if math.isinf(self._best) else self._best, "bad": self._bad}
+        return {"share": self._share, "best": None if math.isinf(self._best) else self._best, "bad": self._bad}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._rate, self._bad = state["rate"], state["bad"]
+        # The first version kept the rate itself.
+        self._share = state["share"] if "share" in state else state["rate"] / self._config.lr
+        self._bad = state["bad"]
         self._best = math.inf if state["best"] is None else state["best"]
 
 
 def make_schedule(config: RunConfig, steps: int) -> Schedule:
     """The schedule that ``config`` names, over ``steps`` optimiser steps in all."""
-    if config.schedule == "cosine":
-        return Cosine(config.lr, config.lr_min, steps)
-    return Plateau(config.lr) if config.schedule == "plateau" else Constant(config.lr)
+    return (Plateau if config.schedule == "plateau" else Schedule)(config, steps)
 
 
 def make_optimizer(network: nn.Module, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:

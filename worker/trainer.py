@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -26,12 +27,13 @@ from redis import Redis
 
 import models
 from app.contract.datasets import dataset
-from app.contract.events import Checkpoint, Finishing, Result, Started
+from app.contract.events import Checkpoint, Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import checkpoint
 from worker.checkpoint import State, Store
 from worker.data import BatchSizeError, Resident
 from worker.datasets import DatasetError, load
+from worker.inputs import Inputs
 from worker.job import CANCEL, GO_ON, Control, Job
 from worker.module import Best, Classifier, Position, Stopped
 from worker.reporter import Reporter
@@ -127,42 +129,81 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
             raise Stopped
 
     reporter.say(f"attempt {job.attempt} on {job.device}, {job.threads} threads, seed {config.seed}")
+    at = job.resume.step if job.resume else 0
+
+    def progress(phase: str, share: float) -> None:
+        epoch = job.resume.epoch if job.resume else 0
+        said = Progress(epoch=epoch, epochs=config.epochs, step=at, steps=0, phase=phase, share=share)
+        reporter.event("progress", said)
+        if must_stop():
+            raise Stopped
+
     try:
-        data = load(config.dataset, config.targets, job.settings.datasets, say)
+        data = load(
+            config.dataset,
+            config.targets,
+            job.settings.datasets,
+            say,
+            auxiliary=config.auxiliary,
+            progress=progress,
+        )
     except Stopped:
         return _stopped(control, "while its data was fetched", "the start")
-    resident = Resident(data, device)
-    heads = {target.name: target.classes for target in dataset(config.dataset).targets if target.name in config.targets}
-    ordered = {name: heads[name] for name in config.targets}
-    shape = models.Shape(data.dataset.channels, data.dataset.side, ordered)
-    network = models.build(config.family, config.size, shape, dict(config.options)).to(device)
+    store = Store(job.settings.artifacts)
+    kept = checkpoint.from_bytes(store.read(job.resume.path)) if job.resume else None
+    # What a run was begun with it goes on with, also where the dataset's files have become others since.
+    inputs = Inputs.from_facts(kept.facts["inputs"]) if kept and "inputs" in kept.facts else Inputs.of(data, config)
+    resident = Resident(data, device, inputs=inputs)
+    network = build_network(config, len(inputs.scalars), job.settings.models_path).to(device)
     params = models.count_parameters(network)
     images = resident.size("train")
     megabytes = data.train.images.numel() / 1e6
     reporter.say(
         f"{config.family} {config.size}: {params:,} parameters; {images:,} training images resident, {megabytes:.1f} MB"
     )
-    store = Store(job.settings.artifacts)
+    for name in config.targets:
+        share = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
+        reporter.say(f"{name}: the largest class alone would score {share:.1%} on the test set")
     module = Classifier(network, resident, config, reporter, must_stop)
     keeper = _Keeper(job, store, module, reporter)
-    if job.resume is not None:
-        keeper.restore(job.resume)
+    if kept is not None:
+        keeper.restore(kept)
     reporter.event("started", _started(job, module, params, device))
     module.after_step = keeper.save_now_and_then
     module.after_validation = keeper.after_validation
     trainer = _lightning(config, device, module.position.epoch)
     try:
-        if module.position.epoch < config.epochs:
+        if module.position.epoch < config.epochs and not module.gave_up:
             trainer.fit(module)
         reporter.event("finishing", Finishing())
         keeper.load_best()
         trainer.test(module, verbose=False)
     except Stopped:
-        if module.position.epoch < config.epochs:
+        if module.position.epoch < config.epochs and not module.gave_up:
             keeper.save()  # and not the best weights in the place of the last, when the test was stopped
         step = module.position.step
         return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
+    if module.gave_up and module.position.epoch < config.epochs:
+        waited = f"{config.early_stopping} epoch{'s' if config.early_stopping > 1 else ''}"
+        reason = f"stopped early after epoch {module.position.epoch}: no better validation for {waited}"
+        reporter.say(reason)
+        return Result(outcome="succeeded", reason=reason)
     return Result(outcome="succeeded")
+
+
+def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> torch.nn.Module:
+    """The network that ``config`` names, freshly initialised, with room for so many auxiliary scalars.
+
+    Architectures of the user's own are imported here, in the trainer's process: an edited file counts from the next run
+    on. Raises UnknownArchitecture, also for a file that could not be used, with its error.
+    """
+    broken = models.load_path(models_path) if models_path is not None else {}
+    if config.family not in models.families() and config.family in broken:
+        raise models.UnknownArchitecture(f"{config.family} could not be imported: {broken[config.family]}")
+    facts = dataset(config.dataset)
+    heads = {name: facts.target(name).classes for name in config.targets}
+    shape = models.Shape(facts.channels, facts.side, heads, scalars)
+    return models.build(config.family, config.size, shape, dict(config.options))
 
 
 def _stopped(control: Control, where: str, goes_on_from: str) -> Result:
@@ -217,6 +258,7 @@ class _Keeper:
 
     def __init__(self, job: Job, store: Store, module: Classifier, reporter: Reporter) -> None:
         self._folder = f"{job.run}/{job.fence}"
+        self._config = job.config
         self._store = store
         self._module = module
         self._reporter = reporter
@@ -234,7 +276,8 @@ class _Keeper:
         module = self._module
         if improved:
             module.best.path = f"{self._folder}/best.safetensors"
-            self._store.write(module.best.path, checkpoint.to_bytes(State(module.network.state_dict(), {}, {})))
+            state = State(module.network.state_dict(), {}, {}, self._what())
+            self._store.write(module.best.path, checkpoint.to_bytes(state))
             self._say(module.best.path, best=True)
         self.save()
 
@@ -243,17 +286,24 @@ class _Keeper:
         module = self._module
         self._saved_at = time.monotonic()
         best = asdict(module.best) | {"loss": None if module.best.epoch < 0 else module.best.loss}
-        facts = {"position": asdict(module.position), "best": best, "schedule": module.schedule.state()}
+        facts = self._what() | {
+            "position": asdict(module.position),
+            "best": best,
+            "schedule": module.schedule.state(),
+        }
         random = checkpoint.random_state(module.data.device, module.generator)
         state = State(module.network.state_dict(), module.optimizer.state_dict(), random, facts)
         path = f"{self._folder}/last.safetensors"
         self._store.write(path, checkpoint.to_bytes(state))
         self._say(path, best=False)
 
-    def restore(self, kept: Checkpoint) -> None:
-        """Go on where ``kept`` was saved."""
+    def _what(self) -> dict[str, Any]:
+        """What the network is and how it is fed: all that a prediction needs beside the weights."""
+        return {"config": self._config.model_dump(), "inputs": self._module.data.inputs.as_facts()}
+
+    def restore(self, state: State) -> None:
+        """Go on where ``state`` was saved."""
         module = self._module
-        state = checkpoint.from_bytes(self._store.read(kept.path))
         module.network.load_state_dict(state.network)
         module.optimizer.load_state_dict(state.optimizer)
         module.schedule.restore(state.facts["schedule"])

@@ -29,7 +29,7 @@ class OptionEntry(BaseModel):
 
 
 class FamilyEntry(BaseModel):
-    """One family of networks with its sizes, smallest first."""
+    """One family of networks with its sizes, smallest first; ``source`` is the file of one from outside, else ""."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,6 +42,7 @@ class FamilyEntry(BaseModel):
     options: list[OptionEntry]
     smallest_batch: int
     takes_auxiliary: bool
+    source: str = ""
 
     def size(self, name: str) -> SizeEntry | None:
         """The size called ``name``, or None."""

@@ -18,13 +18,27 @@ class Target:
     """One thing to predict about an image, the job of one head.
 
     classes: how many values it takes; weight: of its loss in a sum over several heads; labels: the values' names, in
-    order.
+    order. measured: whether its values are measured from the pixels, which takes the first run that asks for it a
+    minute or so, rather than stored with the images.
     """
 
     name: str
     classes: int
     weight: float
     labels: tuple[str, ...]
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One number measured from an image's pixels that a network may be given beside the image.
+
+    about: what it is, in a few words; unit: "px" is a pixel of the image, "" a ratio.
+    """
+
+    name: str
+    about: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,8 @@ class Dataset:
     channels, side: an image is [channels, side, side]. targets: the first is the default, and the one by which the
     splits are stratified. train, validation, test: images in each split. source: where the images come from, in one
     line. offline: whether it is there without a download. mean, std: per channel, of the official training images (of
-    digits: of the training split) scaled to 0..1. megabytes: to download, in 10⁶ bytes.
+    digits: of the training split) scaled to 0..1. megabytes: to download, in 10⁶ bytes. auxiliary: the scalars that a
+    network can be given beside the image; none for photographs.
     """
 
     name: str
@@ -50,6 +65,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     megabytes: float
+    auxiliary: tuple[Scalar, ...] = ()
 
     def target(self, name: str) -> Target:
         """The target of this name. Raises UnknownTarget, with the names that exist."""
@@ -64,6 +80,19 @@ def _target(name: str, labels: tuple[str, ...], weight: float = 1.0) -> Target:
 
 
 _DIGIT: Final = tuple("0123456789")
+
+_MEASURED: Final = (
+    Target("thickness", 5, 0.5, ("thinnest", "thin", "medium", "thick", "thickest"), measured=True),
+    Target("smoothness", 3, 0.5, ("angular", "medium", "smooth"), measured=True),
+)
+
+_SCALARS: Final = (
+    Scalar("area", "how much is ink", "px²"),
+    Scalar("stroke_length", "how long the strokes' centre lines are", "px"),
+    Scalar("thickness", "how thick the strokes are on average", "px"),
+    Scalar("slant", "how far the strokes lean to the right of upright", "°"),
+    Scalar("height_to_width", "the height of the inked part over its width", ""),
+)
 
 _FASHION: Final = (
     "T-shirt/top",
@@ -221,7 +250,7 @@ _ALL: Final = (
         title="Digits",
         channels=1,
         side=28,
-        targets=(_target("digit", _DIGIT),),
+        targets=(_target("digit", _DIGIT), *_MEASURED),
         train=1_257,
         validation=180,
         test=360,
@@ -230,13 +259,14 @@ _ALL: Final = (
         mean=(0.3048,),
         std=(0.3247,),
         megabytes=0.0,
+        auxiliary=_SCALARS,
     ),
     Dataset(
         name="mnist",
         title="MNIST",
         channels=1,
         side=28,
-        targets=(_target("digit", _DIGIT),),
+        targets=(_target("digit", _DIGIT), *_MEASURED),
         train=55_000,
         validation=5_000,
         test=10_000,
@@ -245,6 +275,7 @@ _ALL: Final = (
         mean=(0.1307,),
         std=(0.3081,),
         megabytes=11.6,
+        auxiliary=_SCALARS,
     ),
     Dataset(
         name="fashion_mnist",
@@ -260,6 +291,7 @@ _ALL: Final = (
         mean=(0.2860,),
         std=(0.3530,),
         megabytes=30.9,
+        auxiliary=_SCALARS,
     ),
     Dataset(
         name="cifar10",

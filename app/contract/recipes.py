@@ -1,11 +1,13 @@
-"""Named recipes and presets: what a run trains with where its launcher said nothing else."""
+"""Named recipes: what a run trains with where its launcher said nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from app.contract.schedules import ONE_CYCLE_WARMUP
 
 _ADAM: dict[str, Any] = {
     "optimizer": "adam",
@@ -14,14 +16,21 @@ _ADAM: dict[str, Any] = {
     "momentum": 0.9,
     "schedule": "plateau",
     "lr_min": 0.0,
+    "warmup": 0.0,
+    "plateau_factor": 0.1,
+    "plateau_patience": 10,
+    "early_stopping": 0,
     "label_smoothing": 0.0,
     "clip_norm": 0.0,
     "crop_padding": 0,
     "flip": False,
+    "rotation": 0.0,
+    "normalization": "dataset",
     "epochs": 10,
     "batch_size": 128,
     "precision": "32",
     "deterministic": False,
+    "seed": 1,
 }
 _ADAMW_COSINE = _ADAM | {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine", "lr_min": 1e-5}
 
@@ -31,70 +40,105 @@ _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "vit": _ADAMW_COSINE,
 }
 
+_CIFAR = {"crop_padding": 4, "flip": True, "clip_norm": 1.0, "batch_size": 128, "epochs": 50}
+_CIFAR100 = {"rotation": 15.0, "epochs": 100}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named set of training settings, laid over the family's defaults."""
+    """A named set of training settings, laid over the family's defaults.
+
+    ``over``: what is laid over ``settings`` for a family, a dataset, or both of them ("vit/digits"), in this order.
+    ``datasets``: those it is made for; empty for any.
+    """
 
     name: str
     about: str
     settings: Mapping[str, Any]
+    over: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
+
+    def fits(self, dataset: str) -> bool:
+        """Whether it is made for ``dataset``."""
+        return not self.datasets or dataset in self.datasets
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        recipe.name: recipe
-        for recipe in (
-            Recipe("default", "The family's own optimiser and schedule, 10 epochs", {}),
-            Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
-        )
-    }
+_ALL = (
+    Recipe("default", "The family's own optimiser and schedule, 10 epochs", {}),
+    Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
+    Recipe(
+        "fast",
+        "One cycle of the learning rate in few epochs, at the highest rate that held; measured on digits",
+        {
+            "optimizer": "adamw",
+            "lr": 5e-3,
+            "weight_decay": 0.01,
+            "schedule": "one_cycle",
+            "warmup": ONE_CYCLE_WARMUP,
+            "lr_min": 1e-6,
+            "epochs": 5,
+        },
+        over={
+            "convnext_v2": {"lr": 8e-3},
+            "vit": {"lr": 2e-3, "clip_norm": 1.0},
+            "efficientnet": {"lr": 1e-2},
+            # 1,257 images: in batches of 128, five epochs would be 45 steps.
+            "digits": {"batch_size": 32},
+            "convnext_v2/digits": {"epochs": 10},
+            "vit/digits": {"epochs": 30},
+        },
+    ),
+    Recipe(
+        "vit_mnist_995",
+        "The recipe by which vit small reaches 99.5 % on MNIST (validation, as claimed): 200 epochs, random crop",
+        {
+            "optimizer": "adamw",
+            "lr": 5e-4,
+            "weight_decay": 1e-3,
+            "schedule": "cosine",
+            "lr_min": 1e-5,
+            "clip_norm": 1.0,
+            "batch_size": 128,
+            "epochs": 200,
+            "crop_padding": 2,
+            "normalization": "half",
+            "seed": 12345,
+        },
+        datasets=("mnist", "fashion_mnist", "digits"),
+    ),
+    Recipe(
+        "cifar",
+        "Random crop, mirroring and clipped gradients, 50 epochs; CIFAR-100: rotation too, 100 epochs",
+        _CIFAR,
+        over={"cifar100": _CIFAR100},
+        datasets=("cifar10", "cifar100"),
+    ),
+    Recipe(
+        "cifar_sgd",
+        "For simple_cnn on CIFAR-100: SGD from 0.1 along a cosine, 200 epochs, the images varied as by cifar",
+        _CIFAR
+        | {
+            "optimizer": "sgd",
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "schedule": "cosine",
+            "lr_min": 0.0,
+            "label_smoothing": 0.1,
+        },
+        over={"cifar10": {"epochs": 200}, "cifar100": _CIFAR100 | {"epochs": 200}},
+        datasets=("cifar10", "cifar100"),
+    ),
 )
 
-
-def recipe_settings(recipe: str, family: str) -> dict[str, Any]:
-    """Every training setting of ``recipe`` for ``family``; families unknown here get Adam with a plateau schedule."""
-    return _FAMILY_DEFAULTS.get(family, _ADAM) | dict(RECIPES[recipe].settings)
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
 
 
-def _presets() -> dict[str, dict[str, Any]]:
-    rows = """
-        mnist_sdn_8k              simple_dense_net tiny     mnist
-        mnist_sdn_68k             simple_dense_net small    mnist
-        cifar100_sdn_1m           simple_dense_net large    cifar100
-        simple_mlp_256_128        simple_mlp       base     mnist
-        mnist_cnn_8k              simple_cnn       tiny     mnist
-        mnist_cnn_68k             simple_cnn       small    mnist
-        mnist_cnn_421k            simple_cnn       base     mnist
-        cifar10_cnn_64k           simple_cnn       large    cifar10
-        cifar100_cnn_64k          simple_cnn       large    cifar100
-        mnist_convnext_18k        convnext_v2      tiny     mnist
-        mnist_convnext_68k        convnext_v2      small    mnist
-        mnist_convnext_288k       convnext_v2      base     mnist
-        cifar10_convnext_210k     convnext_v2      base     cifar10
-        cifar100_convnext_210k    convnext_v2      base     cifar100
-        mnist_convnext_725k       convnext_v2      large    mnist
-        cifar10_convnext_64k      convnext_v2      small_k3 cifar10
-        cifar10_convnext_128k     convnext_v2      base_k3  cifar10
-        cifar100_convnext_1m      convnext_v2      xlarge   cifar100
-        cifar100_convnext_10m     convnext_v2      huge     cifar100
-        mnist_vit_38k             vit              tiny     mnist
-        mnist_vit_210k            vit              small    mnist
-        cifar10_vit_210k          vit              small    cifar10
-        cifar100_vit_210k         vit              small    cifar100
-        mnist_vit_821k            vit              base     mnist
-        mnist_efficientnet_22k    efficientnet     tiny     mnist
-        mnist_efficientnet_66k    efficientnet     mini     mnist
-        mnist_efficientnet_210k   efficientnet     small    mnist
-        cifar10_efficientnet_210k efficientnet     small    cifar10
-        cifar100_efficientnet_210k efficientnet    small    cifar100
-        mnist_efficientnet_7m     efficientnet     large    mnist
-    """
-    found = {}
-    for row in rows.strip().splitlines():
-        name, family, size, dataset = row.split()
-        found[name] = {"family": family, "size": size, "dataset": dataset}
-    return found
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(_presets())
+def recipe_settings(recipe: str, family: str, dataset: str) -> dict[str, Any]:
+    """Every training setting of ``recipe`` for ``family`` on ``dataset``; families unknown here get Adam with a plateau
+    schedule."""
+    found = RECIPES[recipe]
+    settings = {**_FAMILY_DEFAULTS.get(family, _ADAM), **found.settings}
+    for key in (family, dataset, f"{family}/{dataset}"):
+        settings |= found.over.get(key, {})
+    return settings

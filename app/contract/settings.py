@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Further host names, by comma, that a browser may use to reach this server (DNS rebinding)."
     )
+    models_path: Path | None = Field(
+        None, description="Folder of architectures of your own, one Python file each; read by worker and inspector."
+    )
     heartbeat_seconds: float = Field(2.0, gt=0, description="How often a worker says that it is alive.")
     lease_seconds: float = Field(10.0, gt=0, description="A run whose worker was silent for so long is lost.")
     orphan_seconds: float = Field(

@@ -10,16 +10,20 @@ from pydantic_core import PydanticKnownError
 
 from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
-from app.contract.recipes import PRESETS, RECIPES, recipe_settings
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.schedules import ONE_CYCLE_WARMUP
 
 Optimizer = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["constant", "plateau", "cosine"]
+Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]
+Normalization = Literal["dataset", "half"]
 Precision = Literal["32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class _Shared(BaseModel):
@@ -50,7 +54,9 @@ class RunSpec(_Shared):
 
     family: Word | None = Field(None, description="Architecture family, see /api/v1/architectures.")
     size: Word | None = Field(None, description="Size of the family; its default when left out.")
-    dataset: Word | None = Field(None, description="Dataset, see /api/v1/datasets; digits when left out.")
+    dataset: Word | None = Field(
+        None, description="Dataset, see /api/v1/datasets; left out: what the recipe is made for, else digits."
+    )
     targets: list[Word] | None = Field(None, max_length=10, description="Heads to train; the first one when left out.")
     recipe: Word = Field("default", description="Named settings, see /api/v1/recipes.")
     preset: Word | None = Field(None, description="Named family, size, dataset and recipe in one.")
@@ -62,7 +68,17 @@ class RunSpec(_Shared):
     momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(None, description="For sgd.")
     schedule: Schedule | None = None
     lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
-        None, description="Where a cosine schedule ends."
+        None, description="Where cosine and one_cycle end."
+    )
+    warmup: Share | None = Field(None, description="Share of the run's steps in which the rate rises.")
+    plateau_factor: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None, description="What the plateau schedule multiplies the rate by."
+    )
+    plateau_patience: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None, description="Epochs without a lower validation loss that the plateau schedule waits."
+    )
+    early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None, description="Stop after so many epochs without a better validation; 0 never does."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
     clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
@@ -70,10 +86,25 @@ class RunSpec(_Shared):
     )
     crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(None, description="Random crop after padding.")
     flip: bool | None = Field(None, description="Mirror training images at random.")
+    rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] | None = Field(
+        None, description="Turn training images at random by up to so many degrees to either side."
+    )
+    normalization: Normalization | None = Field(
+        None, description="dataset: by its own mean and deviation; half: by 0.5 and 0.5."
+    )
     precision: Precision | None = None
     deterministic: bool | None = Field(None, description="Only repeatable operations, also on a GPU.")
 
-    @field_validator("seed", "priority", "epochs", "batch_size", "crop_padding", mode="before")
+    @field_validator(
+        "seed",
+        "priority",
+        "epochs",
+        "batch_size",
+        "crop_padding",
+        "plateau_patience",
+        "early_stopping",
+        mode="before",
+    )
     @classmethod
     def _whole(cls, value: Any) -> Any:
         # true would be taken for 1.
@@ -81,7 +112,18 @@ class RunSpec(_Shared):
             raise PydanticKnownError("int_type")
         return value
 
-    @field_validator("lr", "weight_decay", "momentum", "lr_min", "label_smoothing", "clip_norm", mode="before")
+    @field_validator(
+        "lr",
+        "weight_decay",
+        "momentum",
+        "lr_min",
+        "warmup",
+        "plateau_factor",
+        "label_smoothing",
+        "clip_norm",
+        "rotation",
+        mode="before",
+    )
     @classmethod
     def _number(cls, value: Any) -> Any:
         if isinstance(value, bool):
@@ -90,7 +132,10 @@ class RunSpec(_Shared):
 
 
 class RunConfig(_Shared):
-    """A RunSpec with every blank filled: the same words always train the same network."""
+    """A RunSpec with every blank filled: the same words always train the same network.
+
+    A field that has a default came with a later version: what was launched before is read as it trained then.
+    """
 
     family: str
     size: str
@@ -106,10 +151,16 @@ class RunConfig(_Shared):
     momentum: float
     schedule: Schedule
     lr_min: float
+    warmup: float = 0.0
+    plateau_factor: float = 0.1
+    plateau_patience: int = 10
+    early_stopping: int = 0
     label_smoothing: float
     clip_norm: float
     crop_padding: int
     flip: bool
+    rotation: float = 0.0
+    normalization: Normalization = "dataset"
     precision: Precision
     deterministic: bool
 
@@ -150,7 +201,8 @@ def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
     recipe = said.get("recipe", "default")
     if recipe not in RECIPES:
         errors.append(_unknown("recipe", recipe, list(RECIPES)))
-    dataset = _dataset(said.get("dataset", "digits"), errors)
+    made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
+    dataset = _dataset(said.get("dataset") or next(iter(made_for), "digits"), errors)
     family = _family(said.get("family"), spec.preset, catalogue, errors)
     size = said.get("size") or (family.default if family else "")
     if family and family.size(size) is None:
@@ -166,14 +218,32 @@ def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
         if len(set(targets)) != len(targets):
             errors.append(FieldError("targets", "each target can be named once"))
     if said.get("auxiliary"):
-        errors.append(FieldError("auxiliary", f"{said.get('dataset', 'digits')} offers no auxiliary scalars"))
+        errors += _wrong_auxiliary(family, dataset, catalogue)
+    if dataset and made_for and dataset.name not in made_for:
+        reason = f"recipe {recipe} is made for {', '.join(made_for)}, not for {dataset.name}"
+        errors.append(FieldError("recipe", reason))
     if errors or not family or not dataset:
         raise SpecError(errors)
-    settings = recipe_settings(recipe, family.name)
+    settings = recipe_settings(recipe, family.name, dataset.name)
+    if said.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
+        settings["warmup"] = ONE_CYCLE_WARMUP
     filled = settings | said | {"size": size, "dataset": dataset.name, "targets": targets, "recipe": recipe}
+    defaults = {option.name: option.default for option in family.options}
+    # The default said in so many words makes no other network.
+    filled["options"] = {name: value for name, value in said.get("options", {}).items() if value != defaults[name]}
     config = RunConfig.model_validate(filled)
     _check_batch(config, family, dataset)
     return config
+
+
+def _wrong_auxiliary(family: FamilyEntry | None, dataset: Dataset | None, catalogue: Catalogue) -> list[FieldError]:
+    if family and not family.takes_auxiliary:
+        able = ", ".join(each.name for each in catalogue.families.values() if each.takes_auxiliary) or "none"
+        return [FieldError("auxiliary", f"{family.name} takes no auxiliary scalars; families that do: {able}")]
+    if dataset and not dataset.auxiliary:
+        offering = ", ".join(each.name for each in DATASETS.values() if each.auxiliary) or "none"
+        return [FieldError("auxiliary", f"{dataset.name} offers no auxiliary scalars; datasets that do: {offering}")]
+    return []
 
 
 def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> None:
@@ -183,7 +253,7 @@ def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> No
     if config.batch_size > dataset.train:
         reason = f"{dataset.name} has {dataset.train:,} training images, so a batch holds at most that many"
         raise SpecError([FieldError("batch_size", reason)])
-    if config.schedule == "cosine" and config.lr_min > config.lr:
+    if config.schedule in ("cosine", "one_cycle") and config.lr_min > config.lr:
         reason = f"lr_min ({config.lr_min:g}) is where the schedule ends, so it cannot be above lr ({config.lr:g})"
         raise SpecError([FieldError("lr_min", reason)])
 
@@ -200,7 +270,8 @@ def _family(name: str | None, preset: str | None, catalogue: Catalogue, errors: 
             families = ", ".join(catalogue.families)
             errors.append(FieldError("family", f"name a family or a preset; families: {families}"))
         return None
-    if name in catalogue.broken:
+    # A file from outside that has a family's name, and is refused for it, takes nothing from the family.
+    if name not in catalogue.families and name in catalogue.broken:
         errors.append(FieldError("family", f"{name} could not be imported: {catalogue.broken[name]}"))
     elif name not in catalogue.families:
         errors.append(_unknown("family", name, list(catalogue.families)))

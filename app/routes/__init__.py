@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
     """The API router and the page router of every noun."""
-    from app.routes import catalogue, compare, health, launch, now, runs, workers
+    from app.routes import architectures, catalogue, compare, health, launch, now, preview, runs, workers
 
-    for module in (now, launch, runs, compare, catalogue, workers, health):
+    for module in (now, launch, preview, runs, compare, architectures, catalogue, workers, health):
         yield getattr(module, "api", None), getattr(module, "pages", None)

@@ -1,4 +1,4 @@
-"""/architectures, /datasets, /recipes, /presets: what there is to choose from."""
+"""/datasets, /recipes, /presets: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -8,29 +8,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.contract.datasets import DATASETS
-from app.contract.recipes import PRESETS, RECIPES, recipe_settings
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import FieldError, SpecError
 from app.deps import CatalogueDep
 
 api = APIRouter(tags=["catalogue"])
-
-
-class ArchitectureOut(BaseModel):
-    """One size of a family; ``params`` are exact, by dataset, with the dataset's first target as the only head."""
-
-    family: str
-    size: str
-    default: bool
-    definition: str
-    params: dict[str, int]
-    summary: str
-    when: str
-    reference: str
-    options: dict[str, list[Any]]
-
-
-class ArchitecturesOut(BaseModel):
-    architectures: list[ArchitectureOut]
-    broken: dict[str, str]
 
 
 class TargetOut(BaseModel):
@@ -61,10 +44,12 @@ class DatasetsOut(BaseModel):
 
 
 class RecipeOut(BaseModel):
-    """A named recipe and what it sets, family by family."""
+    """A named recipe and what it sets, family by family, on ``dataset``; ``datasets``: what it is made for."""
 
     name: str
     about: str
+    datasets: list[str]
+    dataset: str
     settings: dict[str, dict[str, Any]]
 
 
@@ -74,29 +59,6 @@ class RecipesOut(BaseModel):
 
 class PresetsOut(BaseModel):
     presets: dict[str, dict[str, Any]]
-
-
-@api.get("/architectures")
-def get_architectures(catalogue: CatalogueDep) -> ArchitecturesOut:
-    """Every family and size."""
-    return ArchitecturesOut(
-        architectures=[
-            ArchitectureOut(
-                family=family.name,
-                size=size.name,
-                default=size.name == family.default,
-                definition=size.definition,
-                params=size.params,
-                summary=family.summary,
-                when=family.when,
-                reference=family.reference,
-                options={option.name: option.choices for option in family.options},
-            )
-            for family in catalogue.families.values()
-            for size in family.sizes
-        ],
-        broken=catalogue.broken,
-    )
 
 
 @api.get("/datasets")
@@ -128,16 +90,25 @@ def get_datasets() -> DatasetsOut:
 
 
 @api.get("/recipes")
-def get_recipes(catalogue: CatalogueDep) -> RecipesOut:
-    """Every recipe."""
+def get_recipes(catalogue: CatalogueDep, dataset: str | None = None) -> RecipesOut:
+    """Every recipe, as it is on ``dataset``; without, on the first one that it is made for."""
+    if dataset is not None and dataset not in DATASETS:
+        raise SpecError([FieldError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")])
+    shown = {
+        recipe.name: dataset or next(iter(recipe.datasets), "digits")
+        for recipe in RECIPES.values()
+        if dataset is None or recipe.fits(dataset)
+    }
     return RecipesOut(
         recipes=[
             RecipeOut(
-                name=recipe.name,
-                about=recipe.about,
-                settings={family: recipe_settings(recipe.name, family) for family in catalogue.families},
+                name=name,
+                about=RECIPES[name].about,
+                datasets=list(RECIPES[name].datasets or DATASETS),
+                dataset=on,
+                settings={family: recipe_settings(name, family, on) for family in catalogue.families},
             )
-            for recipe in RECIPES.values()
+            for name, on in shown.items()
         ]
     )
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from models import Family, Shape, _registry
+from models import Family, Shape, _files, _registry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +25,8 @@ def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Family]:
     """A copy of the catalogue, so that what a test registers is gone after it."""
     copy = dict(_registry._families)
     monkeypatch.setattr(_registry, "_families", copy)
+    monkeypatch.setattr(_registry, "_unloaded", {})
+    monkeypatch.setattr(_files, "_results", {})
     return copy
 
 

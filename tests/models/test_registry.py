@@ -1,7 +1,6 @@
 import pickle
 from dataclasses import FrozenInstanceError, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from models import (
     get,
     register,
 )
-from models._registry import discover
+from models._registry import note_unloaded, registered_by, registering
 
 
 def linear(shape: Shape, **settings: Any) -> nn.Module:
@@ -91,14 +90,36 @@ def test_changing_the_returned_catalogue_changes_nothing() -> None:
     assert families()
 
 
+def other(**said: Any) -> Family:
+    """The toy with anything at all in its fields."""
+    return replace(TOY, **said)
+
+
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        (replace(TOY, name="vit"), "a family named 'vit' is registered already"),
-        (replace(TOY, sizes=TOY.sizes * 2), "family 'toy' has two sizes named 'tiny'"),
-        (replace(TOY, options=TOY.options * 2), "family 'toy' has two options named 'patch'"),
-        (replace(TOY, default="huge"), "no size 'huge' for toy; sizes: tiny"),
-        (replace(TOY, options=(Option("patch", 5, (4, 7), "A number."),)), "no choice 5 for option patch of toy"),
+        (other(name="vit"), r"a family named 'vit' is registered already, by models/vit\.py"),
+        (
+            other(name="toy,net"),
+            "'toy,net' cannot name a family: only letters, digits and _ . - can, and not 'all'",
+        ),
+        (other(name="all"), "'all' cannot name a family"),
+        (other(name=["toy"]), "cannot name a family"),
+        (other(sizes=(replace(TOY.sizes[0], name=""),)), "'' cannot name a size"),
+        (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple, \(Size"),
+        (other(sizes=({"name": "tiny"},)), "sizes of family 'toy' must be a tuple"),
+        (other(sizes=(Size("tiny", cast(Any, (2, 3)), (1, 2, 3)),)), "settings of size 'tiny' must be by name"),
+        (other(summary=None), "summary of family 'toy' must be text, not None"),
+        (other(order="last"), "order of family 'toy' must be a whole number"),
+        (other(smallest_batch=0), "smallest_batch of family 'toy' must be a whole number of at least 1"),
+        (
+            other(options=(Option("act", torch.relu, (torch.relu,), "A function."),)),
+            "choices of option 'act' must",
+        ),
+        (other(sizes=TOY.sizes * 2), "family 'toy' has two sizes named 'tiny'"),
+        (other(options=TOY.options * 2), "family 'toy' has two options named 'patch'"),
+        (other(default="huge"), "no size 'huge' for toy; sizes: tiny"),
+        (other(options=(Option("patch", 5, (4, 7), "A number."),)), "no choice 5 for option patch of toy"),
     ],
 )
 def test_a_family_that_contradicts_itself_or_another_is_refused(
@@ -152,23 +173,34 @@ def test_a_network_on_the_meta_device_has_no_memory(mnist: Shape) -> None:
     assert all(parameter.is_meta for parameter in network.parameters())
 
 
-def test_a_module_that_cannot_be_imported_takes_nothing_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_catalogue: dict[str, Family]
-) -> None:
-    package = tmp_path / "zoo_of_this_test"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "absent.py").write_text("import a_module_that_nobody_has")
-    (package / "crooked.py").write_text("def (")
-    (package / "whole.py").write_text(
-        "from dataclasses import replace\nfrom models import get, register\nregister(replace(get('vit'), name='whole'))"
-    )
-    (package / "_machinery.py").write_text("raise RuntimeError('this must not be imported')")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_families_know_the_file_that_registered_them(own_catalogue: dict[str, Family]) -> None:
+    with registering("here/toy.py"):
+        assert register(TOY).source == "here/toy.py"
+    assert [family.name for family in registered_by("here/toy.py")] == ["toy"]
+    assert get("vit").source == "models/vit.py"
+    assert register(replace(TOY, name="toy2")).source == ""
 
-    broken = discover(package.name, [str(package)])
 
-    assert set(broken) == {"absent", "crooked"}
-    assert broken["absent"] == "ModuleNotFoundError: No module named 'a_module_that_nobody_has'"
-    assert broken["crooked"].startswith("SyntaxError: ")
-    assert "whole" in families()
+def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalogue: dict[str, Family]) -> None:
+    def register_and_fail() -> None:
+        with registering("here/broken.py"):
+            register(replace(TOY, name="first"))
+            with registering("here/neighbour.py"):
+                register(replace(TOY, name="neighbour"))
+            register(replace(TOY, name="second"))
+            raise KeyError("oh")
+
+    with pytest.raises(KeyError):
+        register_and_fail()
+    assert "neighbour" in families()
+    assert not {"first", "second"} & set(families())
+
+
+def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalogue: dict[str, Family]) -> None:
+    note_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
+    with pytest.raises(UnknownArchitecture, match=r"the family 'toy' could not be loaded: SyntaxError: .* \(line 3\)"):
+        get("toy")
+    with pytest.raises(
+        UnknownArchitecture, match=r"no family 'toi'; families: .*; toy could not be loaded: SyntaxError"
+    ):
+        get("toi")

@@ -28,9 +28,12 @@ OFFLINE = {**NOWHERE, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 
 
 class RunningYard:
-    """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder."""
+    """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    ``settings`` are further environment variables.
+    """
+
+    def __init__(self, folder: Path, *options: str, **settings: str) -> None:
         self.folder = folder
         self.output = folder / "up.out"
         with open(self.output, "wb") as output:
@@ -40,7 +43,7 @@ class RunningYard:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, **OFFLINE},
+                env={**os.environ, **OFFLINE, **settings},
             )
         self.address = str(self.until(self._address, 60))
 
@@ -168,8 +171,9 @@ def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
     """Starts a Runyard for one test; stopped at its end."""
     started: list[RunningYard] = []
 
-    def start(folder: Path | None = None) -> RunningYard:
-        running = RunningYard(folder or _folder(yard.folder / "data" / "catalogue.json"), "--slots", "2")
+    def start(folder: Path | None = None, **settings: str) -> RunningYard:
+        folder = folder or _folder(yard.folder / "data" / "catalogue.json")
+        running = RunningYard(folder, "--slots", "2", **settings)
         started.append(running)
         return running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 import threading
@@ -26,8 +27,10 @@ from app.contract.recipes import recipe_settings
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.embedded import find_redis, redis_command
+from tests.worker.official_files import CIFARS, MNISTS, TEST, TRAINING, Mirror, know, mnist_files, point, put
 from worker.datasets import load
 from worker.job import COMMAND, GO_ON, PULSE, Control, Job
+from worker.official import digits
 from worker.reporter import Reporter
 from worker.spool import Said
 
@@ -186,7 +189,8 @@ def data_dir(tmp_path: Path, datasets: Path) -> Path:
 def make_config(family: str = "simple_mlp", size: str = "tiny", **changes: Any) -> RunConfig:
     """A configuration as the form makes it: unless told otherwise, two epochs of the smallest network on digits."""
     named: dict[str, Any] = {"family": family, "size": size, "dataset": "digits", "targets": ["digit"], "epochs": 2}
-    return RunConfig.model_validate(recipe_settings("default", family) | named | {"recipe": "default"} | changes)
+    settings = recipe_settings("default", family, str(changes.get("dataset", "digits")))
+    return RunConfig.model_validate(settings | named | {"recipe": "default"} | changes)
 
 
 class Collector(Reporter):
@@ -275,3 +279,58 @@ def fit_run(
     job = Job("r", fence, fence, config, resume, chosen, "cpu", 1)
     result = fit(job, reporter, Control(shared))
     return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
+
+
+# Datasets' official files --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test reaches neither the network nor a proxy."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        assert address[0] == "127.0.0.1", f"a test wants to reach {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What a user was told: give its append as `say`."""
+    return []
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    """A server of files, without any so far."""
+    one = Mirror()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every dataset looks for its files at a port on which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        for name in MNISTS | CIFARS:
+            point(name, f"http://127.0.0.1:{taken.getsockname()[1]}/", monkeypatch)
+        yield
+
+
+@pytest.fixture
+def official(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
+    """Call it with a dataset and a folder: its small official files are there, and torchvision takes them for right.
+
+    mnist is drawn, so that its measures vary; cifar10 and cifar100 are noise.
+    """
+
+    def given(name: str, folder: Path) -> None:
+        drawn = digits().images[:, 0].numpy()
+        files = mnist_files(drawn[:TRAINING], drawn[TRAINING : TRAINING + TEST]) if name in MNISTS else None
+        put(name, folder, know(name, monkeypatch, files))
+
+    return given

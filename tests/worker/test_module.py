@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 import models
 from app.contract.datasets import dataset
 from app.contract.events import Progress
-from tests.worker.conftest import Fitted, fit_run, make_config
+from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
 from worker import module as module_module
+from worker import pace as pace_module
 from worker import trainer as trainer_module
 from worker.checkpoint import from_bytes
 from worker.data import Resident, order
 from worker.datasets import Data, Split, load
+from worker.job import INTERRUPT
 from worker.module import BLOCK, Best, Classifier
 
 CPU = torch.device("cpu")
@@ -138,7 +141,7 @@ def test_loss_goes_down_and_accuracy_up(data_dir: Path) -> None:
 
 
 def test_progress_tells_speed_and_the_time_left(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module_module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(pace_module, "PROGRESS_SECONDS", 0.0)
     fitted = fit_run(make_config(batch_size=32, epochs=3), data_dir)
     told: list[Progress] = fitted.reporter.said("progress")
     steps = [each.step for each in told]
@@ -166,7 +169,8 @@ def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
 ) -> None:
     """A hundredth of a second a step, 100 s a validation, by a clock of our own."""
     clock = Clock()
-    monkeypatch.setattr(module_module, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
+    for each in (module_module, pace_module):
+        monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
     step, evaluate = Classifier._micro_step, Classifier._evaluate
 
     def slow_step(self: Classifier, indices: Tensor) -> None:
@@ -201,7 +205,7 @@ def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> Data:
 
     data = Data(facts, split(100, 1), split(40, 2), split(30, 3))
 
-    def fake(name: str, targets: list[str], folder: Path, say: Any) -> Data:
+    def fake(name: str, targets: list[str], folder: Path, say: Any, **_: Any) -> Data:
         train, validation, test = (
             Split(part.images, {target: part.targets[target] for target in targets})
             for part in (data.train, data.validation, data.test)
@@ -216,8 +220,9 @@ def test_several_heads_have_their_own_accuracies_and_a_weighted_loss(data_dir: P
     config = make_config(dataset="cifar10", targets=["class", "domain"], batch_size=20, size="small", epochs=3)
     fitted = fit_run(config, data_dir)
     curves = fitted.reporter.curves
-    expected = {f"{part}/{what}" for part in ("train", "val", "test") for what in ("loss", "class/acc", "domain/acc")}
-    assert set(curves) == expected | {"train/lr"}
+    figures = ("loss", "class/acc", "class/loss", "domain/acc", "domain/loss")
+    expected = {f"{part}/{what}" for part in ("train", "val", "test") for what in figures}
+    assert set(curves) == expected | {"train/lr", "system/peak_memory_mb"}
 
     network = models.build("simple_mlp", "small", models.Shape(3, 32, {"class": 10, "domain": 2}), {})
     network.load_state_dict(last_weights(fitted))
@@ -228,8 +233,20 @@ def test_several_heads_have_their_own_accuracies_and_a_weighted_loss(data_dir: P
     parts = {name: F.cross_entropy(logits[name], targets[name]).item() for name in ("class", "domain")}
     assert curves["val/loss"][-1][1] == pytest.approx(parts["class"] + 0.3 * parts["domain"], rel=1e-5)
     for name in ("class", "domain"):
+        assert curves[f"val/{name}/loss"][-1][1] == pytest.approx(parts[name], rel=1e-5)
         hits = (logits[name].argmax(1) == targets[name]).double().mean().item()
         assert curves[f"val/{name}/acc"][-1][1] == pytest.approx(hits)
+
+
+def test_the_training_loss_of_several_heads_is_their_weighted_sum_at_every_step(
+    data_dir: Path, small_cifar10: Data
+) -> None:
+    config = make_config(dataset="cifar10", targets=["class", "domain", "size"], batch_size=20, label_smoothing=0.1)
+    curves = fit_run(config, data_dir).reporter.curves
+    parts = zip(*(curves[f"train/{name}/loss"] for name in config.targets), strict=True)
+    found = [value for _, value in curves["train/loss"]]
+    assert len(found) == 10
+    assert found == pytest.approx([a + 0.3 * b + 0.3 * c for (_, a), (_, b), (_, c) in parts], rel=1e-5)
 
 
 def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Data) -> None:
@@ -240,7 +257,8 @@ def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Da
     ranked = zip(curves["val/domain/acc"], curves["val/loss"], strict=True)
     accuracy, _, step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)
     assert (best.step, best.epoch) == (step, step // 5)
-    assert any(f"val/acc {accuracy:.4f}, best so far" in text for _, text in fitted.reporter.lines)
+    marked = [text for _, text in fitted.reporter.lines if text.endswith("best so far")]
+    assert f"val/domain/acc {accuracy:.4f}" in marked[-1]
 
 
 def test_best_is_by_accuracy_and_between_equals_by_loss() -> None:
@@ -308,7 +326,7 @@ def test_batch_size_1_works_for_a_network_without_normalisation(
     data = load("digits", ["digit"], data_dir / "datasets", lambda text: None)
     train = Split(data.train.images[:100], {"digit": data.train.targets["digit"][:100]})
     few = Data(data.dataset, train, data.validation, data.test)
-    monkeypatch.setattr(trainer_module, "load", lambda *_: few)
+    monkeypatch.setattr(trainer_module, "load", lambda *_, **__: few)
     fitted = fit_run(make_config(batch_size=1), data_dir)
     assert fitted.result.outcome == "succeeded"
     assert [step for step, _ in fitted.reporter.curves["train/loss"]] == list(range(1, 201))
@@ -327,3 +345,80 @@ def test_augmentation_reaches_training_batches_and_no_others(data_dir: Path, mon
     monkeypatch.setattr(Resident, "batch", watched)
     fit_run(make_config(crop_padding=2, flip=True), data_dir)
     assert set(seen) == {("train", True), ("validation", False), ("test", False)}
+
+
+# Early stopping ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No validation is better than the one of epoch 2."""
+    monkeypatch.setattr(Best, "beaten_by", lambda self, accuracy, loss: self.epoch < 2)
+
+
+def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: Path, stubborn: None) -> None:
+    fitted = fit_run(make_config(epochs=9, early_stopping=3), data_dir)
+    assert fitted.result.outcome == "succeeded"
+    assert fitted.result.reason == "stopped early after epoch 5: no better validation for 3 epochs"
+    assert len(fitted.reporter.curves["val/acc"]) == 5
+    assert [each.epoch for each in fitted.reporter.said("checkpoint") if each.best] == [1, 2]
+    assert any(text.startswith("test/loss") and text.endswith("with epoch 2") for _, text in fitted.reporter.lines)
+
+
+def test_without_early_stopping_a_run_trains_all_its_epochs(data_dir: Path, stubborn: None) -> None:
+    fitted = fit_run(make_config(epochs=6), data_dir)
+    assert (fitted.result.reason, len(fitted.reporter.curves["val/acc"])) == ("", 6)
+    patient = fit_run(make_config(epochs=6, early_stopping=4), data_dir, fence=2)
+    assert (patient.result.reason, len(patient.reporter.curves["val/acc"])) == ("", 6)
+
+
+def test_a_run_that_was_interrupted_while_testing_after_an_early_stop_does_not_train_on(
+    data_dir: Path, stubborn: None
+) -> None:
+    whole = fit_run(make_config(epochs=9, early_stopping=1), data_dir)
+    again = fit_run(make_config(epochs=9, early_stopping=1), data_dir, resume=whole.reporter.last_checkpoint(), fence=2)
+    assert again.result == whole.result
+    assert "train/loss" not in again.reporter.curves
+    assert again.reporter.curves["test/acc"] == whole.reporter.curves["test/acc"]
+
+
+# Auxiliary scalars ---------------------------------------------------------------------------------------------------
+
+
+def test_auxiliary_scalars_are_standardised_on_the_training_set_and_fed(data_dir: Path, datasets: Path) -> None:
+    config = make_config("simple_cnn", auxiliary=True)
+    fitted = fit_run(config, data_dir)
+    data = load("digits", ["digit"], datasets, lambda text: None, auxiliary=True)
+    held = Resident(data, CPU)
+    train = held.scalars("train", slice(None))
+    assert train is not None
+    assert data.validation.auxiliary is not None
+    torch.testing.assert_close(train.mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.std(0, correction=0), torch.ones(5), atol=1e-4, rtol=0)
+
+    network = models.build("simple_cnn", "tiny", models.Shape(1, 28, {"digit": 10}, 5), {})
+    network.load_state_dict(last_weights(fitted))
+    images, targets = held.batch("validation", slice(0, 180))
+    mean, std = (torch.tensor(each) for each in (data.auxiliary_mean, data.auxiliary_std))
+    with torch.no_grad():
+        fed, shuffled = (
+            F.cross_entropy(network.eval()(images, scalars), targets["digit"]).item()
+            for scalars in ((data.validation.auxiliary - mean) / std, torch.zeros(180, 5))
+        )
+    assert fitted.reporter.curves["val/loss"][-1][1] == pytest.approx(fed, rel=1e-5)
+    assert fed != pytest.approx(shuffled, rel=1e-3)
+
+
+def test_a_run_goes_on_with_the_figures_it_began_with(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config("simple_cnn", auxiliary=True)
+    whole = fit_run(config, data_dir)
+    first = fit_run(config, data_dir, shared=StopsAt(12, INTERRUPT), fence=2)
+    real = load
+
+    def measured_anew(*args: Any, **how: Any) -> Data:
+        data = real(*args, **how)
+        return replace(data, auxiliary_mean=tuple(value + 1 for value in data.auxiliary_mean))
+
+    monkeypatch.setattr(trainer_module, "load", measured_anew)
+    second = fit_run(config, data_dir, resume=first.reporter.last_checkpoint(), fence=3)
+    assert_same(last_weights(second), last_weights(whole))

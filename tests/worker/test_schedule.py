@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from typing import Any
@@ -11,38 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from app.contract.schedules import curve
 from tests.worker.conftest import make_config
-from worker.schedule import Constant, Cosine, Plateau, Schedule, make_optimizer, make_schedule
-
-RATES = st.floats(1e-6, 10)
+from worker.schedule import Plateau, Schedule, make_optimizer, make_schedule
 
 
-@given(RATES, st.floats(0, 1), st.integers(1, 5000))
-@settings(deadline=None)
-def test_cosine_starts_at_lr_falls_throughout_and_ends_at_lr_min_over_the_run_s_own_steps(
-    lr: float, part: float, steps: int
-) -> None:
-    lowest = lr * part
-    cosine = Cosine(lr, lowest, steps)
-    rates = [cosine.rate(step) for step in range(steps + 1)]
-    assert rates[0] == pytest.approx(lr)
-    assert rates[-1] == pytest.approx(lowest, abs=1e-12)
-    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(rates))
-    assert cosine.rate(steps + 10) == pytest.approx(lowest, abs=1e-12)
-    if steps % 2 == 0:
-        assert cosine.rate(steps // 2) == pytest.approx((lr + lowest) / 2)
-
-
-@pytest.mark.parametrize("steps", [1, 7, 300])
-def test_cosine_is_torch_s(steps: int) -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.3)
-    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.01)
-    ours = Cosine(0.3, 0.01, steps)
-    for step in range(steps + 1):
-        assert ours.rate(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
-        if step < steps:
-            optimizer.step()
-            theirs.step()
+def plateau(**changes: Any) -> Schedule:
+    return make_schedule(make_config(schedule="plateau", **changes), 100)
 
 
 LOSSES = st.lists(
@@ -55,7 +29,7 @@ LOSSES = st.lists(
 def test_plateau_is_torch_s_given_the_same_losses(lr: float, losses: list[float]) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
-    ours = Plateau(lr)
+    ours = plateau(lr=lr)
     for step, loss in enumerate(losses):
         ours.after_validation(loss)
         theirs.step(loss)
@@ -63,16 +37,24 @@ def test_plateau_is_torch_s_given_the_same_losses(lr: float, losses: list[float]
         assert ours.rate(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=2e-8)
 
 
-def test_plateau_falls_to_a_tenth_after_more_than_ten_validations_without_a_lower_loss() -> None:
-    plateau = Plateau(1.0)
-    rates = []
+def test_plateau_falls_by_its_factor_after_more_validations_than_its_patience_without_a_lower_loss() -> None:
+    patient, hasty = plateau(lr=1.0), plateau(lr=1.0, plateau_factor=0.5, plateau_patience=1)
+    rates: dict[Schedule, list[float]] = {patient: [], hasty: []}
     for _ in range(24):
-        plateau.after_validation(0.5)
-        rates.append(plateau.rate(0))
-    assert rates == pytest.approx([1.0] * 11 + [0.1] * 11 + [0.01] * 2)
+        for schedule, seen in rates.items():
+            schedule.after_validation(0.5)
+            seen.append(schedule.rate(0))
+    assert rates[patient] == pytest.approx([1.0] * 11 + [0.1] * 11 + [0.01] * 2)
+    assert rates[hasty][:7] == pytest.approx([1.0] * 2 + [0.5] * 2 + [0.25] * 2 + [0.125])
 
 
-@given(LOSSES, LOSSES, st.sampled_from(["constant", "plateau", "cosine"]))
+def test_plateau_goes_on_from_a_checkpoint_of_the_first_version() -> None:
+    schedule = plateau(lr=0.5)
+    schedule.restore({"rate": 0.05, "best": 0.3, "bad": 2})
+    assert schedule.rate(7) == pytest.approx(0.05)
+
+
+@given(LOSSES, LOSSES, st.sampled_from(["constant", "plateau", "cosine", "one_cycle"]))
 @settings(max_examples=100, deadline=None)
 def test_a_schedule_that_was_kept_as_json_goes_on_as_if_it_had_not_stopped(
     before: list[float], after: list[float], kind: str
@@ -92,17 +74,12 @@ def test_a_schedule_that_was_kept_as_json_goes_on_as_if_it_had_not_stopped(
     assert second.state() == whole.state()
 
 
-def test_a_configuration_gets_the_schedule_it_names() -> None:
-    made: dict[str, Any] = {
-        name: make_schedule(make_config(schedule=name, lr=0.2, lr_min=0.1), 10)
-        for name in ("constant", "plateau", "cosine")
-    }
-    assert [type(made[name]) for name in ("constant", "plateau", "cosine")] == [Constant, Plateau, Cosine]
-    assert [schedule.rate(0) for schedule in made.values()] == [0.2] * 3
-    assert made["cosine"].rate(10) == pytest.approx(0.1)
-    for _ in range(30):
-        made["constant"].after_validation(1.0)
-    assert made["constant"].rate(5) == 0.2
+def test_a_schedule_trains_as_the_launch_form_draws_it() -> None:
+    for name in ("constant", "cosine", "one_cycle", "plateau"):
+        config = make_config(schedule=name, lr=0.2, lr_min=0.1, warmup=0.25)
+        schedule = make_schedule(config, 40)
+        assert isinstance(schedule, Plateau) == (name == "plateau")
+        assert [(step, schedule.rate(step)) for step in range(40)] == curve(config, 40, 40)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import cancel, delete, find_run, launch, restore
-from app.contract.spec import FieldError, RunConfig, RunSpec
+from app.contract.spec import FieldError, RunConfig, RunSpec, resolve
 from app.deps import CatalogueDep, PartsDep
 from app.errors import Invalid
 from app.live import Cursor, curve_as_json
@@ -150,7 +150,7 @@ def as_json(record: RunRecord, summary: dict[str, Summary]) -> RunOut:
 
 
 @api.post("/runs", status_code=201)
-def post_run(
+async def post_run(
     spec: RunSpec,
     parts: PartsDep,
     catalogue: CatalogueDep,
@@ -158,9 +158,10 @@ def post_run(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> RunOut:
     """Launch a run. The same Idempotency-Key gives back the run that it launched before."""
-    run_id = launch(parts, catalogue, spec, idempotency_key or None)
+    await parts.inspector.check(resolve(spec, catalogue))
+    run_id = await run_in_threadpool(launch, parts, catalogue, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
-    return as_json(*find_run(parts, run_id))
+    return as_json(*await run_in_threadpool(find_run, parts, run_id))
 
 
 @api.get("/runs")

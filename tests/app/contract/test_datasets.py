@@ -22,8 +22,8 @@ def test_only_digits_is_there_without_a_download() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "counts", "heads"),
     [
-        ("digits", (1, 28), (1_257, 180, 360), {"digit": 10}),
-        ("mnist", (1, 28), (55_000, 5_000, 10_000), {"digit": 10}),
+        ("digits", (1, 28), (1_257, 180, 360), {"digit": 10, "thickness": 5, "smoothness": 3}),
+        ("mnist", (1, 28), (55_000, 5_000, 10_000), {"digit": 10, "thickness": 5, "smoothness": 3}),
         ("fashion_mnist", (1, 28), (55_000, 5_000, 10_000), {"class": 10}),
         ("cifar10", (3, 32), (45_000, 5_000, 10_000), {"class": 10, "domain": 2, "mobility": 3, "size": 3}),
         ("cifar100", (3, 32), (45_000, 5_000, 10_000), {"fine": 100, "coarse": 20}),

@@ -2,36 +2,119 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from app.contract.catalogue import Catalogue
-from app.contract.recipes import PRESETS, RECIPES, recipe_settings
-from app.contract.spec import RunConfig, RunSpec, resolve
+from app.contract.datasets import DATASETS
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
 def test_every_preset_can_be_launched(catalogue: Catalogue) -> None:
+    # The presets' targets are tested where their datasets are: here, that each is what it says.
     assert len(PRESETS) >= 30
     for name, preset in PRESETS.items():
         found = resolve(RunSpec(preset=name), catalogue)
-        assert (found.family, found.size, found.dataset) == (preset["family"], preset["size"], preset["dataset"])
         assert found.preset == name
+        for field, value in preset.items():
+            assert getattr(found, field) == value, (name, field)
 
 
-def test_every_preset_can_be_launched_with_every_recipe(catalogue: Catalogue) -> None:
-    for recipe in RECIPES:
-        assert resolve(RunSpec(preset="mnist_cnn_8k", recipe=recipe), catalogue).recipe == recipe
+def test_every_preset_can_be_launched_with_every_recipe_of_its_dataset(catalogue: Catalogue) -> None:
+    tried = 0
+    for name, preset in PRESETS.items():
+        for recipe in RECIPES.values():
+            if recipe.fits(preset["dataset"]):
+                tried += 1
+                assert resolve(RunSpec(preset=name, recipe=recipe.name), catalogue).recipe == recipe.name
+    assert tried > 2 * len(PRESETS)
 
 
 def test_a_recipe_sets_every_training_setting_and_nothing_else(catalogue: Catalogue) -> None:
-    first = set(recipe_settings("default", "simple_cnn"))
+    first = set(recipe_settings("default", "simple_cnn", "digits"))
     assert first < set(RunConfig.model_fields)
+    shared = {"options", "auxiliary", "name", "tags", "notes", "priority", "device"}
+    chosen = {"family", "size", "dataset", "targets", "recipe", "preset"}
+    assert set(RunConfig.model_fields) - shared - chosen == first
     for family in [*catalogue.families, "a family of the user's own"]:
-        for recipe in RECIPES:
-            assert set(recipe_settings(recipe, family)) == first
+        for recipe in RECIPES.values():
+            for dataset in recipe.datasets or DATASETS:
+                assert set(recipe_settings(recipe.name, family, dataset)) == first
 
 
-def test_quick_is_shorter_than_default() -> None:
-    assert recipe_settings("quick", "vit")["epochs"] < recipe_settings("default", "vit")["epochs"]
+def test_default_and_quick_differ_only_in_their_epochs() -> None:
+    for family in ("simple_cnn", "vit"):
+        default, quick = (recipe_settings(name, family, "digits") for name in ("default", "quick"))
+        assert {name for name in default if default[name] != quick[name]} == {"epochs"}
+        assert (default["epochs"], quick["epochs"]) == (10, 5)
+
+
+def said(recipe: str, family: str, dataset: str, *names: str) -> tuple[Any, ...]:
+    found = recipe_settings(recipe, family, dataset)
+    return tuple(found[name] for name in names)
+
+
+def test_the_default_recipe_is_adam_on_a_plateau_and_adamw_along_a_cosine_for_convnext_and_vit() -> None:
+    names = ("optimizer", "lr", "weight_decay", "schedule", "plateau_factor", "plateau_patience", "batch_size")
+    adam = ("adam", 1e-3, 1e-4, "plateau", 0.1, 10, 128)
+    for family in ("simple_mlp", "simple_cnn", "efficientnet"):
+        assert said("default", family, "mnist", *names) == adam
+    assert said("default", "simple_dense_net", "mnist", *names) == ("adam", 1e-3, 0, "plateau", 0.1, 10, 128)
+    for family in ("convnext_v2", "vit"):
+        assert said("default", family, "mnist", *names[:4], "lr_min") == ("adamw", 1e-3, 0.01, "cosine", 1e-5)
+
+
+def test_vit_mnist_995_is_the_recipe_of_its_claim() -> None:
+    names = ("optimizer", "lr", "weight_decay", "schedule", "lr_min", "epochs", "clip_norm", "batch_size")
+    assert said("vit_mnist_995", "vit", "mnist", *names) == ("adamw", 5e-4, 1e-3, "cosine", 1e-5, 200, 1.0, 128)
+    varied = said("vit_mnist_995", "vit", "mnist", "crop_padding", "flip", "normalization", "seed")
+    assert varied == (2, False, "half", 12345)
+
+
+def test_cifar_varies_its_images_and_trains_cifar100_longer() -> None:
+    names = ("crop_padding", "flip", "rotation", "clip_norm", "batch_size", "epochs")
+    assert said("cifar", "vit", "cifar10", *names) == (4, True, 0.0, 1.0, 128, 50)
+    assert said("cifar", "vit", "cifar100", *names) == (4, True, 15.0, 1.0, 128, 100)
+    assert said("cifar", "vit", "cifar10", "optimizer") == ("adamw",)
+
+
+def test_cifar_sgd_is_sgd_along_a_cosine_for_200_epochs() -> None:
+    names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "label_smoothing")
+    expected = ("sgd", 0.1, 0.9, 5e-4, "cosine", 200, 0.1)
+    assert said("cifar_sgd", "simple_cnn", "cifar100", *names) == expected
+    assert said("cifar_sgd", "simple_cnn", "cifar10", *names) == expected
+
+
+def test_a_recipe_is_refused_on_a_dataset_that_it_is_not_made_for(catalogue: Catalogue) -> None:
+    with pytest.raises(SpecError, match="recipe cifar is made for cifar10, cifar100, not for mnist"):
+        resolve(RunSpec(family="vit", recipe="cifar", dataset="mnist"), catalogue)
+
+
+def test_a_recipe_without_a_dataset_trains_the_first_that_it_is_made_for(catalogue: Catalogue) -> None:
+    assert resolve(RunSpec(family="vit", recipe="cifar"), catalogue).dataset == "cifar10"
+    assert resolve(RunSpec(family="vit", recipe="vit_mnist_995"), catalogue).dataset == "mnist"
+    assert resolve(RunSpec(family="vit"), catalogue).dataset == "digits"
+
+
+def test_a_recipe_s_seed_gives_way_to_the_user_s(catalogue: Catalogue) -> None:
+    assert resolve(RunSpec(preset="vit_mnist_995"), catalogue).seed == 12345
+    assert resolve(RunSpec(preset="vit_mnist_995", seed=1), catalogue).seed == 1
+    assert resolve(RunSpec(preset="mnist_vit_38k"), catalogue).seed == 1
 
 
 def test_reading_a_recipe_does_not_change_it() -> None:
-    recipe_settings("default", "vit")["epochs"] = 999
-    assert recipe_settings("default", "vit")["epochs"] != 999
+    recipe_settings("default", "vit", "digits")["epochs"] = 999
+    assert recipe_settings("default", "vit", "digits")["epochs"] != 999
+
+
+def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
+    names = ("optimizer", "schedule", "warmup", "epochs", "batch_size", "lr")
+    assert said("fast", "simple_cnn", "mnist", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 5e-3)
+    assert said("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
+    assert said("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
+    # What is said of a family on a dataset goes before what is said of either.
+    assert said("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 30, 32, 2e-3)
+    assert said("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)

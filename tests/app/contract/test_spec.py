@@ -108,8 +108,18 @@ def test_a_long_wrong_name_is_shown_cut(catalogue: Catalogue) -> None:
     assert len(refused(catalogue, family="x" * 80)["family"]) < 200
 
 
-WHOLE = ["seed", "priority", "epochs", "batch_size", "crop_padding"]
-NUMBERS = ["lr", "weight_decay", "momentum", "lr_min", "label_smoothing", "clip_norm"]
+WHOLE = ["seed", "priority", "epochs", "batch_size", "crop_padding", "plateau_patience", "early_stopping"]
+NUMBERS = [
+    "lr",
+    "weight_decay",
+    "momentum",
+    "lr_min",
+    "warmup",
+    "plateau_factor",
+    "label_smoothing",
+    "clip_norm",
+    "rotation",
+]
 
 
 @pytest.mark.parametrize("field", WHOLE + NUMBERS)
@@ -139,7 +149,10 @@ def test_whatever_is_a_number_is_no_whole_number() -> None:
         momentum=st.none() | st.floats(0, 1, exclude_max=True),
         seed=st.integers(0, 2**32 - 1),
         flip=st.none() | st.booleans(),
-    )
+        rotation=st.none() | st.floats(0, 180),
+        schedule=st.sampled_from([None, "constant", "plateau", "one_cycle"]),
+        early_stopping=st.none() | st.integers(0, 100),
+    ).filter(lambda spec: spec.dataset is None or RECIPES[spec.recipe].fits(spec.dataset))
 )
 def test_what_was_said_stands_in_the_configuration(catalogue: Catalogue, spec: RunSpec) -> None:
     found = resolve(spec, catalogue)
@@ -151,3 +164,12 @@ def test_what_was_said_stands_in_the_configuration(catalogue: Catalogue, spec: R
 def test_a_run_is_called_by_its_name_or_by_what_it_trains(catalogue: Catalogue) -> None:
     assert resolve(RunSpec(family="vit", name=" mine "), catalogue).title == "mine"
     assert resolve(RunSpec(family="vit"), catalogue).title == "vit small · digits"
+
+
+def test_an_option_said_as_it_is_anyway_makes_the_same_configuration(catalogue: Catalogue) -> None:
+    family = next(each for each in catalogue.families.values() if each.options)
+    option = family.options[0]
+    said = resolve(RunSpec(family=family.name, options={option.name: option.default}), catalogue)
+    assert said == resolve(RunSpec(family=family.name), catalogue)
+    other = next(choice for choice in option.choices if choice != option.default)
+    assert resolve(RunSpec(family=family.name, options={option.name: other}), catalogue).options == {option.name: other}

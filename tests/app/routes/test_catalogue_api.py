@@ -6,7 +6,8 @@ from starlette.testclient import TestClient
 
 from app.contract.catalogue import Catalogue
 from app.contract.datasets import DATASETS
-from app.contract.recipes import PRESETS, RECIPES
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES
 
 
 def test_every_size_of_every_family_is_listed_with_its_exact_parameters(

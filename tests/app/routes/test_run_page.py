@@ -6,7 +6,12 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
+from sqlalchemy import Engine
+
+from app.store.database import next_commit, writing
+from app.store.metric import Curve, add_points
 
 HTMX = {"HX-Request": "true"}
 
@@ -122,3 +127,42 @@ def test_stop_and_delete_work_without_a_script(client: Any, look: Any, runs: Any
     assert "1 run deleted." in look(client.post(f"/runs/{run}/delete")).html
     assert "Not found" in look(client.get(f"/runs/{run}"), 404).html
     assert client.get(f"/runs/{run}/points").status_code == 404
+
+
+def test_every_head_has_its_figures_and_the_page_says_whose_stand_first(
+    client: Any, look: Any, runs: Any, engine: Engine
+) -> None:
+    run = runs.add(family="simple_cnn", dataset="digits", targets=["digit", "thickness"])
+    runs.set(run, status="running", fence=1, started_at=1000.0)
+    steps, times = np.array([9, 18], dtype=np.uint32), np.array([1001.0, 1002.0])
+    figures = {"val/digit/acc": [0.9, 0.8], "val/thickness/acc": [0.5, 0.6], "test/thickness/acc": [0.1, 0.55]}
+    with writing(engine) as connection:
+        commit = next_commit(connection)
+        for name, values in figures.items():
+            add_points(connection, run, name, Curve(steps, np.array(values), times), commit)
+    page = look(client.get(f"/runs/{run}"))
+    rows = "".join(page.words["heads"].split())
+    assert rows == "targetclassesbestval/acctest/accdigit1090.00%–thickness560.00%55.00%"
+    assert "best val/digit/acc" in page.html
+    single = runs.add(family="simple_cnn", dataset="digits")
+    assert not look(client.get(f"/runs/{single}")).all("div", id="heads")
+
+
+def test_a_start_that_takes_long_says_what_is_done_and_how_far_it_is(client: Any, look: Any, runs: Any) -> None:
+    run = runs.add()
+    phase = {"epoch": 0, "epochs": 10, "step": 0, "steps": 0, "phase": "fetching mnist", "share": 0.425}
+    runs.set(run, status="starting", progress=json.dumps(phase))
+    page = look(client.get(f"/runs/{run}"))
+    assert "fetching mnist, 42 % done" in page.html
+    assert page.one("progress")["value"] == "0.4250"
+
+
+def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any, engine: Engine) -> None:
+    run = runs.add()
+    runs.set(run, status="running", fence=1, started_at=1000.0)
+    with writing(engine) as connection:
+        curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
+        add_points(connection, run, "system/peak_memory_mb", curve, next_commit(connection))
+    page = look(client.get(f"/runs/{run}"))
+    assert "<span>peak memory</span><b>532 " in page.html
+    assert [found["data-chart"] for found in page.all("figure") if "data-chart" in found] == ["loss", "acc", "lr"]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
-from html import unescape
 from typing import Any
 
 import pytest
 
-HTMX = {"HX-Request": "true"}
+from app.contract.spec import RunSpec
+from tests.app.routes.launch.sent import command_of, filled_in
 
-
-def command_of(page: Any) -> tuple[str, dict[str, Any]]:
-    """Address and body of the curl command, as a shell would read it."""
-    words = shlex.split(unescape(page.words["command"]).replace("\\\n", ""))
-    return words[1], json.loads(words[words.index("-d") + 1])
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
@@ -26,7 +20,8 @@ def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
     assert page.words["plan-params"] == "421,834"
     assert page.words["plan-steps"] == "429 an epoch, 1,287 in all"
     assert page.one("input", name="epochs")["value"] == "3"
-    assert page.words["mark-epochs"] == "changed"
+    assert page.words["mark-epochs"].startswith("changed from 10")
+    assert page.words["launch-changes"] == "1 setting changed from recipe default · back to the recipe"
     assert page.one("input", name="batch_size")["placeholder"] == "128"
     assert page.words["mark-batch_size"] == ""
 
@@ -111,19 +106,21 @@ def test_whatever_is_wrong_is_said_where_it_is_wrong(client: Any, look: Any, for
         page = look(client.post("/launch", data=form), 422)
         assert page.words["error-family"]
         return
-    for page in (look(client.post("/launch", data=form), 422), look(client.get("/launch/check", params=form))):
+    for page in (look(client.post("/launch", data=form), 422), look(client.post("/launch/check", data=form))):
         assert page.words[f"error-{field}"], page.words
 
 
 def test_all_errors_are_said_at_once(client: Any, look: Any) -> None:
-    page = look(client.get("/launch/check?family=vit&epochs=0&dataset=no_such", headers=HTMX))
+    page = look(client.post("/launch/check", data={"family": "vit", "epochs": "0", "dataset": "no_such"}))
     assert page.words["error-epochs"]
     assert page.words["error-dataset"]
     assert "once the form is right" in page.html
 
 
 def test_another_family_takes_along_only_what_it_has(client: Any, look: Any) -> None:
-    page = look(client.get("/launch/fields?family=simple_mlp&size=huge&option.pool=mean&lr=abc", headers=HTMX))
+    page = look(
+        client.post("/launch/fields", data={"family": "simple_mlp", "size": "huge", "option.pool": "mean", "lr": "abc"})
+    )
     assert not page.all("input", name="option.pool")
     assert "checked" in page.one("input", name="size", value="base")
     assert page.one("input", name="lr")["value"] == "abc"
@@ -131,36 +128,37 @@ def test_another_family_takes_along_only_what_it_has(client: Any, look: Any) -> 
 
 
 def test_another_dataset_brings_its_targets_and_counts(client: Any, look: Any) -> None:
-    page = look(client.get("/launch/fields?family=simple_cnn&dataset=cifar10&targets=digit", headers=HTMX))
+    page = look(client.post("/launch/fields", data={"family": "simple_cnn", "dataset": "cifar10", "targets": "digit"}))
     assert [found["value"] for found in page.all("input", name="targets")] == ["class", "domain", "mobility", "size"]
     assert "checked" in page.one("input", name="targets", value="class")
 
 
-def test_several_targets_are_counted_when_the_run_starts(client: Any, look: Any) -> None:
+def test_several_targets_are_counted_exactly(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=cifar10&targets=class&targets=domain"))
-    assert "counted when it starts" in page.words["plan-params"]
+    assert page.words["plan-params"] == "422,866"
     assert command_of(page)[1]["targets"] == ["class", "domain"]
 
 
-def test_a_preset_fills_in_what_it_stands_for(client: Any, look: Any) -> None:
-    page = look(client.get("/launch?preset=mnist_cnn_421k"))
-    assert "checked" in page.one("input", name="family", value="simple_cnn")
-    assert page.words["plan-params"] == "421,834"
+def test_every_field_of_a_run_can_be_reached(client: Any, look: Any) -> None:
+    sent = set(filled_in(look(client.get("/launch?preset=mnist_cnn_421k&auxiliary=true"))))
+    sent |= set(filled_in(look(client.get("/launch?family=vit"))))
+    options = {name for name in sent if name.startswith("option.")}
+    assert options == {"option.pool", "option.patch"}
+    assert set(RunSpec.model_fields) - {"options"} == sent - options - {"key", "size_of"}
 
 
-def test_clone_fills_in_what_a_run_was(client: Any, look: Any, runs: Any) -> None:
-    run = runs.add(epochs=33, seed=7, tags=["paper"], lr=0.5)
-    page = look(client.get(f"/launch?from={run}"))
-    assert page.one("input", name="epochs")["value"] == "33"
-    assert page.one("input", name="seed")["value"] == "7"
-    assert page.one("input", name="tags")["value"] == "paper"
-    assert page.one("input", name="batch_size")["value"] == ""
-    again = {found["name"]: found.get("value", "") for found in page.all("input") if found.get("type") is None}
-    form = again | {"family": "simple_mlp", "size": "base", "dataset": "digits", "weight_decay": "0"}
-    location = client.post("/launch", data=form, follow_redirects=False).headers["location"]
-    before, after = runs.get(run).config, runs.get(location.rpartition("/")[2]).config
-    assert after.model_dump() == before.model_dump()
-    assert "Not found" in look(client.get("/launch?from=r_nothing"), 404).html
+def test_auxiliary_scalars_are_offered_where_they_can_be_had(client: Any, look: Any, runs: Any) -> None:
+    page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
+    assert "checked" not in page.one("input", name="auxiliary")
+    assert page.words["hint-auxiliary"].strip() == "area, stroke length, thickness, slant, height to width"
+    for other in ("family=vit&dataset=mnist", "family=simple_cnn&dataset=cifar10"):
+        assert not look(client.get(f"/launch?{other}")).all("input", name="auxiliary")
+    form = {"family": "simple_cnn", "dataset": "mnist", "auxiliary": "true"}
+    run = client.post("/launch", data=form, follow_redirects=False).headers["location"].rpartition("/")[2]
+    assert runs.get(run).config.auxiliary
+    page = look(client.post("/launch", data=form | {"dataset": "cifar10"}), 422)
+    assert "offers no auxiliary scalars" in page.words["error-auxiliary"]
+    assert not look(client.post("/launch/fields", data=form | {"dataset": "cifar10"})).all("input", name="auxiliary")
 
 
 def test_the_page_says_when_the_run_would_start(client: Any, look: Any, runs: Any, present: Any) -> None:
@@ -181,7 +179,7 @@ def test_half_of_a_surrogate_pair_breaks_nothing(client: Any) -> None:
 
 def test_another_family_comes_at_its_own_default_size(client: Any, look: Any, runs: Any) -> None:
     asked = {"family": "simple_cnn", "size": "small", "size_of": "simple_dense_net"}
-    page = look(client.get("/launch/fields", params=asked, headers=HTMX))
+    page = look(client.post("/launch/fields", data=asked))
     assert "checked" in page.one("input", name="size", value="base")
     assert page.words["plan-params"] == "421,834"
     # Without JavaScript the form still shows the sizes of the family that it was made for.

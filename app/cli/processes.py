@@ -1,4 +1,4 @@
-"""The command line: `runyard up`, and each of its parts alone. Nothing heavy is imported before a command needs it."""
+"""`runyard up`, and each of its parts alone."""
 
 from __future__ import annotations
 
@@ -8,37 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
+from app.cli.settings import read_settings
 from app.contract.settings import Settings
-
-cli = typer.Typer(
-    name="runyard",
-    help="Launch, watch and compare training runs of image classifiers.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). RUNYARD_HOST")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one. RUNYARD_PORT")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of everything that is written. RUNYARD_DATA_DIR")]
 Slots = Annotated[int | None, typer.Option(help="Runs that train at a time. RUNYARD_SLOTS")]
-
-
-def _settings(**said: object) -> Settings:
-    """Settings of the environment under what was said on the command line, which child processes then see too."""
-    given = {name: value for name, value in said.items() if value is not None}
-    try:
-        settings = Settings.model_validate({**Settings().model_dump(), **given})
-    except ValidationError as error:
-        for each in error.errors():
-            name = ".".join(str(part) for part in each["loc"])
-            print(f"runyard: {name}: {each['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from error
-    for name, value in given.items():
-        os.environ[f"RUNYARD_{name.upper()}"] = str(value)
-    return settings
 
 
 def _checked_bind(settings: Settings) -> None:
@@ -51,12 +28,11 @@ def _checked_bind(settings: Settings) -> None:
         raise typer.Exit(2) from error
 
 
-@cli.command()
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
     from app.embedded import StartError, Yard
 
-    settings = _settings(host=host, port=port, data_dir=data_dir, slots=slots)
+    settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _checked_bind(settings)
     try:
         status = Yard(settings).up()
@@ -66,7 +42,6 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
     raise typer.Exit(status)
 
 
-@cli.command()
 def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Serve the pages and the API."""
     import uvicorn
@@ -74,7 +49,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     from app.contract.process import end_with_parent, log_to_stderr
     from app.main import create_app
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
     _checked_bind(settings)
     log_to_stderr()
     end_with_parent()
@@ -89,7 +64,6 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     )
 
 
-@cli.command()
 def recorder(data_dir: DataDir = None) -> None:
     """Write what workers report into the database."""
     import signal
@@ -103,7 +77,7 @@ def recorder(data_dir: DataDir = None) -> None:
     from app.recorder import Recorder
     from app.store.database import migrate, open_database
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     log_to_stderr()
     end_with_parent()
     stop = Event()
@@ -122,18 +96,8 @@ def recorder(data_dir: DataDir = None) -> None:
     Recorder(settings, engine, redis).run(stop)
 
 
-@cli.command()
 def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
     """Train runs on this machine."""
-    _settings(slots=slots, data_dir=data_dir)
+    read_settings(slots=slots, data_dir=data_dir)
     # A fresh interpreter: what the fork server hands to trainers must not include the command line's own modules.
     os.execv(sys.executable, [sys.executable, "-m", "worker"])
-
-
-def main() -> None:
-    """Entry of the `runyard` program."""
-    cli()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,179 @@
+"""The network that a run would train: built, traced, counted; or why it cannot be trained so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import models
+from app.contract.catalogue import Catalogue, FamilyEntry, OptionEntry, SizeEntry
+from app.contract.datasets import DATASETS, Dataset
+from app.contract.preview import Layer
+from app.contract.spec import RunConfig
+from app.inspection import Refusal, Traced
+from app.inspection.blocks import draw
+from app.inspection.trace import Part, Trace, trace
+from app.inspection.words import about
+
+LABEL_BYTES = 8
+
+
+class Refused(Exception):
+    """A network that cannot be trained as a config says."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def catalogue(broken: dict[str, str]) -> Catalogue:
+    """What can be trained, from the networks themselves."""
+    families = {}
+    for family in models.families().values():
+        families[family.name] = FamilyEntry(
+            name=family.name,
+            summary=family.summary,
+            when=family.when,
+            reference=family.reference,
+            default=family.default,
+            sizes=[SizeEntry(name=s.name, definition=s.definition, params=_counts(family, s)) for s in family.sizes],
+            options=[
+                OptionEntry(name=option.name, default=option.default, choices=list(option.choices), about=option.about)
+                for option in family.options
+            ],
+            smallest_batch=family.smallest_batch,
+            takes_auxiliary=family.takes_auxiliary,
+            source=family.source if Path(family.source).is_absolute() else "",
+        )
+    return Catalogue(families=families, broken=broken)
+
+
+def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
+    """Parameters by dataset, where the network can be built for it."""
+    found: dict[str, int] = {}
+    of_shape: dict[tuple[int, int, int], int] = {}
+    for dataset in DATASETS.values():
+        classes = dataset.targets[0].classes
+        key = (dataset.channels, dataset.side, classes)
+        if key not in of_shape:
+            shape = models.Shape(dataset.channels, dataset.side, {dataset.targets[0].name: classes})
+            try:
+                with torch.device("meta"):
+                    of_shape[key] = models.count_parameters(models.build(family.name, size.name, shape))
+            except Exception:
+                continue  # Who asks for this size on this dataset is told why.
+        found[dataset.name] = of_shape[key]
+    return found
+
+
+def inspect(config: RunConfig) -> Traced:
+    """The network of ``config``. Raises Refused where it cannot be built, or a batch cannot pass through it."""
+    try:
+        found = _traced(config)
+    except Exception as error:
+        raise Refused(_refusal(config, error)) from error
+    shape = _shape(config)
+    parameters, buffers = list(found.network.parameters()), list(found.network.buffers())
+    pixels = shape.channels * shape.side**2 + shape.auxiliary
+    return Traced(
+        params=sum(each.numel() for each in parameters),
+        flops=sum(part.flops for part in found.parts),
+        weight_bytes=sum(each.numel() * each.element_size() for each in [*parameters, *buffers]),
+        trained_bytes=sum(each.numel() * each.element_size() for each in parameters if each.requires_grad),
+        kept_bytes=found.kept_bytes,
+        kept_bytes_per_image=found.kept_bytes_per_image,
+        image_bytes=4 * pixels + LABEL_BYTES * len(shape.heads),
+        layers=_layers(found),
+        blocks=draw(found),
+    )
+
+
+def _layers(found: Trace) -> list[Layer]:
+    """What does something itself or has parameters of its own, in the order in which it comes first."""
+    rows = [
+        part
+        for part in found.parts
+        if part.params or part.flops or (part.module is not None and not _inner(part.module) and part.entered)
+    ]
+
+    def order(part: Part) -> float:
+        first = part.entered if part.worked is None or not _inner(part.module) else part.worked
+        return float("inf") if first is None else float(first)
+
+    return [
+        Layer(
+            path=part.path or part.kind,
+            kind=part.kind,
+            about=about(part),
+            shape=part.shape,
+            params=part.params,
+            flops=part.flops,
+        )
+        for part in sorted(rows, key=order)
+    ]
+
+
+def _inner(module: nn.Module | None) -> bool:
+    return module is not None and next(module.children(), None) is not None
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def _shape(config: RunConfig) -> models.Shape:
+    dataset = DATASETS[config.dataset]
+    heads = {name: dataset.target(name).classes for name in config.targets}
+    return models.Shape(dataset.channels, dataset.side, heads, len(dataset.auxiliary) if config.auxiliary else 0)
+
+
+def _traced(config: RunConfig) -> Trace:
+    shape = _shape(config)
+    return trace(
+        lambda: models.build(config.family, config.size, shape, dict(config.options)), shape, config.precision == "bf16"
+    )
+
+
+def _fits(config: RunConfig) -> bool:
+    try:
+        _traced(config)
+    except Exception:
+        return False
+    return True
+
+
+def _refusal(config: RunConfig, error: Exception) -> Refusal:
+    """The field that would have to change, found by changing one after the other."""
+    dataset = DATASETS[config.dataset]
+    words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    if not isinstance(error, ValueError):
+        words = f"{config.family} {config.size} cannot be trained so: {type(error).__name__}: {words}"
+    for name, choices in _other_choices(config):
+        if choices:
+            return Refusal(field="options", message=f"{words}; {name} that fits {dataset.title}: {', '.join(choices)}")
+    return Refusal(field=_field(config, dataset), message=words)
+
+
+def _other_choices(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
+    """Each option that was chosen, with the choices of it with which the network can be trained."""
+    for option in models.get(config.family).options:
+        if option.name in config.options:
+            others = [config.options | {option.name: choice} for choice in option.choices]
+            tried = [config.model_copy(update={"options": options}) for options in others]
+            yield option.name, [str(each.options[option.name]) for each in tried if _fits(each)]
+
+
+def _field(config: RunConfig, dataset: Dataset) -> str:
+    blanks: dict[str, Any] = {
+        "options": {},
+        "auxiliary": False,
+        "targets": [dataset.targets[0].name],
+        "size": models.get(config.family).default,
+    }
+    for name, blank in blanks.items():
+        if getattr(config, name) != blank and _fits(config.model_copy(update={name: blank})):
+            return name
+    return "dataset"

@@ -1,0 +1,63 @@
+"""/api/v1/architectures: every family and size, for scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.deps import CatalogueDep
+
+api = APIRouter(tags=["catalogue"])
+
+
+class ArchitectureOut(BaseModel):
+    """One size of a family; ``params`` are exact, by dataset, with the dataset's first target as the only head.
+
+    ``source`` is the file of a family from outside, else empty.
+    """
+
+    family: str
+    size: str
+    default: bool
+    definition: str
+    params: dict[str, int]
+    summary: str
+    when: str
+    reference: str
+    options: dict[str, list[Any]]
+    source: str
+    smallest_batch: int
+    takes_auxiliary: bool
+
+
+class ArchitecturesOut(BaseModel):
+    architectures: list[ArchitectureOut]
+    broken: dict[str, str]
+
+
+@api.get("/architectures")
+def get_architectures(catalogue: CatalogueDep) -> ArchitecturesOut:
+    """Every family and size."""
+    return ArchitecturesOut(
+        architectures=[
+            ArchitectureOut(
+                family=family.name,
+                size=size.name,
+                default=size.name == family.default,
+                definition=size.definition,
+                params=size.params,
+                summary=family.summary,
+                when=family.when,
+                reference=family.reference,
+                options={option.name: option.choices for option in family.options},
+                source=family.source,
+                smallest_batch=family.smallest_batch,
+                takes_auxiliary=family.takes_auxiliary,
+            )
+            for family in catalogue.families.values()
+            for size in family.sizes
+        ],
+        broken=catalogue.broken,
+    )

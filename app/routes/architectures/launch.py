@@ -1,0 +1,275 @@
+"""/architectures/launch: every size of a family, or of all, on one dataset: first the plan, then the launch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from sqlalchemy import Connection, text
+from starlette.concurrency import run_in_threadpool
+
+from app.actions import launch
+from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.datasets import DATASETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import FieldError, RunSpec, SpecError, resolve
+from app.deps import CatalogueDep, Parts, PartsDep
+from app.errors import sentence
+from app.rendering import span
+from app.routes.architectures.page import default_batch
+from app.store.database import reading
+from app.store.measured import measure, measured_devices
+from app.store.worker import list_workers
+
+pages = APIRouter()
+
+# Where all families are launched at once, what would hold up the others is left out unless it is asked for.
+MOST_PARAMS_OF_ALL = 5_000_000
+FIELDS = ("family", "dataset", "recipe", "epochs", "most", "tag")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A size that was asked for; ``why_not`` says why it is left out, blank where it is launched."""
+
+    family: str
+    size: str
+    params: int | None
+    spec: RunSpec | None
+    seconds: float | None
+    why_not: str
+
+    @property
+    def title(self) -> str:
+        """Family and size."""
+        return f"{self.family} {self.size}"
+
+
+@dataclass
+class Plan:
+    """What a form asks for, and what would follow."""
+
+    form: dict[str, str]
+    chosen: list[Candidate] = field(default_factory=list)
+    left_out: list[Candidate] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    epochs: int | None = None
+    lasts: str = ""
+
+    @property
+    def planned(self) -> str:
+        """What would be launched, as the confirmation says it; what was not shown is not launched."""
+        how = [self.form[name] for name in ("dataset", "recipe", "epochs")]
+        return " ".join(["/".join(how), *(f"{each.family}/{each.size}" for each in self.chosen)])
+
+
+def read_form(said: Mapping[str, Any]) -> dict[str, str]:
+    """What stands in each field; blank where nothing was sent, or a file."""
+    values = {name: said.get(name, "") for name in FIELDS}
+    form = {
+        name: value.strip()[:200].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+        for name, value in values.items()
+    }
+    form["dataset"] = form["dataset"] or "digits"
+    form["recipe"] = form["recipe"] or "default"
+    if "most" not in said:
+        form["most"] = "0" if form["family"] else f"{MOST_PARAMS_OF_ALL:,}"
+    return form
+
+
+async def refused(parts: Parts, catalogue: Catalogue, form: dict[str, str]) -> dict[tuple[str, str], str]:
+    """Why sizes of families from outside cannot be trained so; of the others that is known when they are listed."""
+    found = {}
+    for family in _asked(catalogue, form):
+        for size in family.sizes if family.source else ():
+            spec, _, _ = _checked(form, family.name, size.name, catalogue)
+            try:
+                if spec is not None:
+                    await parts.inspector.check(resolve(spec, catalogue))
+            except SpecError as error:
+                found[family.name, size.name] = str(error)
+    return found
+
+
+def make_plan(parts: Parts, catalogue: Catalogue, form: dict[str, str], refused: Mapping[tuple[str, str], str]) -> Plan:
+    """Every size that the form asks for, smallest first: launched, or left out for a reason."""
+    plan = Plan(dict(form))
+    dataset = DATASETS.get(form["dataset"])
+    if dataset is None:
+        plan.errors["dataset"] = f"No dataset '{form['dataset'][:40]}'; datasets: {', '.join(DATASETS)}."
+        return plan
+    if form["family"] not in ("", *catalogue.families):
+        names = ", ".join(catalogue.families)
+        plan.errors["family"] = f"No family '{form['family'][:40]}'; families: {names}."
+        return plan
+    most = _whole(form["most"] or "0")
+    if most is None:
+        plan.errors["most"] = "The largest number of parameters must be a whole number; 0 leaves none out."
+    if not form["tag"]:
+        plan.errors["tag"] = "Name a tag, so that these runs stand together."
+    with reading(parts.engine) as connection:
+        paces = _epoch_seconds(connection, dataset.name)
+        slots = sum(w.slots for w in list_workers(connection, time.time(), parts.settings.lease_seconds))
+    refusals: list[list[FieldError]] = []
+    found = []
+    for family in _asked(catalogue, form):
+        for size in family.sizes:
+            spec, epochs, errors = _checked(form, family.name, size.name, catalogue)
+            params = size.params.get(dataset.name)
+            why_not = "; ".join(error.message for error in errors) or refused.get((family.name, size.name), "")
+            if not why_not and params is None:
+                why_not = f"it cannot be built for {dataset.name}"
+            elif not why_not and most and params is not None and params > most:
+                why_not = f"more than {most:,} parameters"
+            pace = paces.get((family.name, size.name))
+            seconds = pace * epochs if pace is not None and epochs is not None else None
+            plan.epochs = plan.epochs or epochs
+            refusals.append(errors)
+            found.append(Candidate(family.name, size.name, params, spec, seconds, why_not))
+    # What is wrong with every one of them is wrong with the form.
+    for error in refusals[0] if refusals else []:
+        name = "tag" if error.field == "tags" else error.field
+        if name in FIELDS and all(error in errors for errors in refusals):
+            plan.errors[name] = f"{error.message[:1].upper()}{error.message[1:]}."
+    if not plan.errors:
+        found.sort(key=lambda each: each.params or 0)
+        plan.chosen = [each for each in found if not each.why_not]
+        plan.left_out = [each for each in found if each.why_not]
+        plan.lasts = _lasts(plan.chosen, slots)
+    return plan
+
+
+def _asked(catalogue: Catalogue, form: dict[str, str]) -> list[FamilyEntry]:
+    return [family for name, family in catalogue.families.items() if form["family"] in ("", name)]
+
+
+def _whole(said: str) -> int | None:
+    digits = said.replace(",", "").replace("_", "").replace(" ", "")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
+
+
+def _checked(
+    form: dict[str, str], family: str, size: str, catalogue: Catalogue
+) -> tuple[RunSpec | None, int | None, list[FieldError]]:
+    said: dict[str, Any] = {"family": family, "size": size, "dataset": form["dataset"]}
+    said |= {"tags": [form["tag"]]} if form["tag"] else {}
+    said |= {"recipe": form["recipe"]} if form["recipe"] != "default" else {}
+    said |= {"epochs": form["epochs"]} if form["epochs"] else {}
+    try:
+        spec = RunSpec.model_validate(said)
+        return spec, resolve(spec, catalogue).epochs, []
+    except ValidationError as error:
+        return None, None, [sentence(each) for each in error.errors(include_url=False)]
+    except SpecError as error:
+        return None, None, error.errors
+
+
+def next_tag(connection: Connection, family: str, dataset: str) -> str:
+    """The first tag of the form zoo-digits-1 that no run has, the trash included."""
+    base = "-".join(part for part in ("zoo", family[:24], dataset) if part)
+    taken = set(connection.execute(text("SELECT DISTINCT tag FROM run_tag WHERE tag LIKE 'zoo-%'")).scalars())
+    return next(tag for i in range(1, len(taken) + 2) if (tag := f"{base}-{i}") not in taken)
+
+
+def _epoch_seconds(connection: Connection, dataset: str) -> dict[tuple[str, str], float]:
+    device = next(iter(measured_devices(connection, dataset)), "")
+    target = DATASETS[dataset].targets[0].name
+    found = measure(connection, dataset, target, device, default_batch(dataset))
+    return {key: each.epoch_seconds.value for key, each in found.items() if each.epoch_seconds.value is not None}
+
+
+def _lasts(chosen: list[Candidate], slots: int) -> str:
+    known = [each.seconds for each in chosen if each.seconds is not None]
+    if not known:
+        return ""
+    whole = f"about {span(sum(known))} of training at the pace of earlier runs here"
+    if slots > 1:
+        whole += f", about {span(sum(known) / slots)} on {slots} slots"
+    unknown = len(chosen) - len(known)
+    if unknown:
+        whole += f"; nothing is known yet of {unknown} of the {len(chosen)}"
+    return whole
+
+
+def _values(catalogue: Catalogue, plan: Plan, key: str = "") -> dict[str, Any]:
+    dataset, recipe = plan.form["dataset"], plan.form["recipe"]
+    known = recipe in RECIPES and dataset in DATASETS
+    return {
+        "plan": plan,
+        "families": [("", f"all {len(catalogue.families)} families"), *((name, name) for name in catalogue.families)],
+        "datasets": [(each.name, each.title) for each in DATASETS.values()],
+        "recipes": [(each.name, each.name) for each in RECIPES.values() if each.fits(dataset)],
+        "blank_epochs": recipe_settings(recipe, plan.form["family"], dataset)["epochs"] if known else "",
+        "key": key[:80] or secrets.token_urlsafe(12),
+        "changed": False,
+    }
+
+
+# Routes --------------------------------------------------------------------------------------------------------------
+
+
+@pages.get("/architectures/launch")
+async def launch_plan_page(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+    """What would be launched; nothing is yet."""
+    form = read_form(request.query_params)
+    if "tag" not in request.query_params:
+        form["tag"] = await run_in_threadpool(_next_tag, parts, form)
+    plan = await _plan(parts, catalogue, form)
+    values = _values(catalogue, plan)
+    return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", **values)
+
+
+@pages.get("/architectures/launch/plan")
+async def launch_plan(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+    """The plan anew, while someone changes the form."""
+    plan = await _plan(parts, catalogue, read_form(request.query_params))
+    # The same key all along: a page that comes back from the history is still the one that launched.
+    values = _values(catalogue, plan, request.query_params.get("key", ""))
+    return parts.templates.fragment(request, "_architectures_plan.html", **values)
+
+
+@pages.post("/architectures/launch")
+async def post_launch_all(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+    """Launch what was confirmed; or the plan again, where the form asks for something else than the plan said."""
+    async with request.form(max_files=0, max_fields=40) as posted:
+        said = {name: value for name, value in posted.items() if isinstance(value, str)}
+    plan = await _plan(parts, catalogue, read_form(said))
+    key = said.get("key", "")
+    if not plan.chosen or plan.planned != said.get("planned", ""):
+        values = _values(catalogue, plan, key) | {"changed": not plan.errors and bool(plan.chosen)}
+        return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", 422, **values)
+    await run_in_threadpool(_launch, parts, catalogue, plan, key)
+    return RedirectResponse(f"/runs?{urlencode({'tag': plan.form['tag']})}", 303)
+
+
+def _next_tag(parts: Parts, form: dict[str, str]) -> str:
+    with reading(parts.engine) as connection:
+        return next_tag(connection, form["family"], form["dataset"])
+
+
+async def _plan(parts: Parts, catalogue: Catalogue, form: dict[str, str]) -> Plan:
+    found = await refused(parts, catalogue, form)
+    return await run_in_threadpool(make_plan, parts, catalogue, form, found)
+
+
+def _launch(parts: Parts, catalogue: Catalogue, plan: Plan, key: str) -> None:
+    for each in plan.chosen:
+        if each.spec is not None:
+            launch(parts, catalogue, each.spec, _key(key, each.spec))
+
+
+def _key(key: str, spec: RunSpec) -> str | None:
+    """The button pressed twice launches each run once; the same form filled in anew launches others."""
+    if not key:
+        return None
+    said = json.dumps([key, spec.model_dump(exclude_unset=True)], sort_keys=True).encode()
+    return f"zoo-{hashlib.sha256(said).hexdigest()}"

@@ -1,0 +1,340 @@
+"""/architectures: each family with what it is, its blocks, and what its sizes cost and have reached here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.blocks import Diagram, draw_blocks
+from app.contract.catalogue import Catalogue, FamilyEntry, SizeEntry
+from app.contract.datasets import DATASETS, Dataset
+from app.contract.presets import PRESETS
+from app.contract.preview import Profile
+from app.contract.recipes import recipe_settings
+from app.contract.spec import RunSpec, SpecError, resolve
+from app.deps import CatalogueDep, Parts, PartsDep
+from app.errors import Unavailable
+from app.rendering import ROOT, setting, wants_fragment
+from app.store.database import reading
+from app.store.measured import Measured, measure, measured_devices
+from app.store.query import QueryError
+
+pages = APIRouter()
+
+# How long the page waits for costs and diagrams before it comes with what is there, and how long each time that it
+# then fetches the others.
+PATIENCE_SECONDS, WAIT_SECONDS = 0.15, 2.0
+VIEWS = {"family": "by family", "table": "all in one table"}
+PRESET_WORDS = ("family", "size", "dataset", "recipe")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows, as its address says it; ``picked``: family -> the size whose blocks are drawn instead of
+    those of its default."""
+
+    dataset: Dataset
+    device: str
+    view: str
+    sort: str
+    picked: dict[str, str]
+
+    def address(self, **changes: Any) -> str:
+        """The address of this page with some of it changed; ``picked`` is laid over what is picked now."""
+        picked = self.picked | changes.pop("picked", {})
+        said = {"dataset": self.dataset.name, "device": self.device, "view": self.view, "sort": self.sort} | changes
+        blank = {"device": "", "view": "family", "sort": ""}
+        query = [(name, value) for name, value in said.items() if value != blank.get(name)]
+        query += [("blocks", f"{family}/{size}") for family, size in picked.items()]
+        return "/architectures?" + urlencode(query, safe="/")
+
+    def drawn(self, family: FamilyEntry) -> str:
+        """The size of a family whose blocks are drawn."""
+        return self.picked.get(family.name, family.default)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A size with what it costs, as far as that is known yet, and what has been measured."""
+
+    family: FamilyEntry
+    size: SizeEntry
+    place: int
+    params: int | None
+    cost: Profile | None
+    measured: Measured
+
+    @property
+    def default(self) -> bool:
+        """Whether the family is trained in this size when none is named."""
+        return self.size.name == self.family.default
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and the value that it sorts by; ``first`` is the way round that a first click sorts."""
+
+    key: str
+    title: str
+    value: Callable[[Row], float | None]
+    first: str = ""
+    css: str = "n"
+
+    def toggled(self, sort: str) -> str:
+        """The sort after a click: the other way round where it is already sorted by this column."""
+        if sort.lstrip("-") != self.key:
+            return self.first + self.key
+        return self.key if sort.startswith("-") else f"-{self.key}"
+
+    def order(self, sort: str) -> str:
+        """For ``aria-sort``."""
+        if sort.lstrip("-") != self.key:
+            return "none"
+        return "descending" if sort.startswith("-") else "ascending"
+
+
+COLUMNS = [
+    Column("size", "size", lambda row: row.place, css=""),
+    Column("params", "parameters", lambda row: row.params),
+    Column("flops", "MFLOP", lambda row: row.cost.flops if row.cost else None),
+    Column("activations", "activations, MB", lambda row: row.cost.activation_bytes if row.cost else None),
+    Column("memory", "to train, MB", lambda row: row.cost.memory_bytes if row.cost else None),
+    Column("speed", "images/s", lambda row: row.measured.samples_per_second.value, "-", "n measured"),
+    Column("peak", "peak memory, MB", lambda row: row.measured.peak_memory_mb.value, "", "n measured"),
+    Column("test_acc", "best test accuracy", lambda row: row.measured.test_acc.value, "-", "n measured"),
+]
+
+
+@dataclass(frozen=True)
+class PresetRow:
+    """A preset with what it says beyond family, size, dataset and recipe, in words."""
+
+    name: str
+    said: dict[str, Any]
+    note: str
+    params: int | None
+
+
+@dataclass
+class Costs:
+    """What the inspector has found: a Profile for each size, a diagram for each family or why it has none, parameters
+    of presets that the catalogue does not count, and what went wrong with all of them."""
+
+    profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
+    diagrams: dict[str, Diagram] = field(default_factory=dict)
+    undrawn: dict[str, str] = field(default_factory=dict)
+    presets: dict[str, int] = field(default_factory=dict)
+    waiting: bool = False
+    failure: str = ""
+
+
+# Costs and diagrams --------------------------------------------------------------------------------------------------
+
+_looking: set[asyncio.Task[None]] = set()
+
+
+async def look(parts: Parts, catalogue: Catalogue, shown: Shown, patience_seconds: float) -> Costs:
+    """Costs and diagrams, as far as they are there in time; the others are still computed, for whoever asks next."""
+    costs = Costs()
+    task = asyncio.create_task(_fill(costs, parts, catalogue, shown))
+    _looking.add(task)
+    task.add_done_callback(_looking.discard)
+    await asyncio.wait({task}, timeout=patience_seconds)
+    if task.done():
+        task.result()
+    # The task goes on to fill its own.
+    found = {name: dict(getattr(costs, name)) for name in ("profiles", "diagrams", "undrawn", "presets")}
+    return Costs(**found, waiting=not task.done(), failure=costs.failure)
+
+
+async def _fill(costs: Costs, parts: Parts, catalogue: Catalogue, shown: Shown) -> None:
+    """Diagrams first: the costs of all sizes take longest."""
+    image = [shown.dataset.channels, shown.dataset.side, shown.dataset.side]
+    try:
+        for name, family in catalogue.families.items() if shown.view == "family" else ():
+            try:
+                blocks = await parts.inspector.diagram(name, shown.drawn(family), shown.dataset.name)
+                costs.diagrams[name] = draw_blocks(blocks, image)
+            except SpecError as error:
+                costs.undrawn[name] = str(error)
+        for name in PRESETS:
+            if counted(catalogue, name) is None:
+                # One whose family is not there is listed without a count.
+                with suppress(SpecError):
+                    config = resolve(RunSpec(preset=name), catalogue)
+                    costs.presets[name] = (await parts.inspector.profile(config)).params
+        costs.profiles = await parts.inspector.zoo(shown.dataset.name)
+    except Unavailable as error:
+        costs.failure = error.message
+
+
+# What the page is told -----------------------------------------------------------------------------------------------
+
+
+def read_address(
+    catalogue: Catalogue,
+    dataset: str = "digits",
+    device: str = "",
+    view: str = "",
+    sort: str = "",
+    blocks: Iterable[str] = (),
+) -> Shown:
+    """What an address asks for. Raises QueryError with what exists, where it names what does not."""
+    if dataset not in DATASETS:
+        raise QueryError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")
+    if view not in ("", *VIEWS):
+        raise QueryError("view", f"no view '{view[:40]}'; views: {', '.join(VIEWS)}")
+    keys = [column.key for column in COLUMNS]
+    if sort.removeprefix("-") not in ("", *keys):
+        raise QueryError("sort", f"cannot sort by '{sort[:40]}'; columns: {', '.join(keys)}")
+    picked = {}
+    for name, _, size in (each.partition("/") for each in blocks):
+        family = catalogue.families.get(name)
+        if family is None:
+            raise QueryError("blocks", f"no family '{name[:40]}'; families: {', '.join(catalogue.families)}")
+        if family.size(size) is None:
+            sizes = ", ".join(each.name for each in family.sizes)
+            raise QueryError("blocks", f"no size '{size[:40]}' for {name}; sizes: {sizes}")
+        if size != family.default:
+            picked[name] = size
+    return Shown(DATASETS[dataset], device, view or "family", sort, picked)
+
+
+def rows_of(
+    catalogue: Catalogue, shown: Shown, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
+) -> list[Row]:
+    """Every size in the order that the address asks for; without a value, last in either direction."""
+    sizes = [(family, size) for family in catalogue.families.values() for size in family.sizes]
+    rows = [
+        Row(
+            family,
+            size,
+            place,
+            size.params.get(shown.dataset.name),
+            profiles.get((family.name, size.name)),
+            measured.get((family.name, size.name), Measured()),
+        )
+        for place, (family, size) in enumerate(sizes)
+    ]
+    column = next((each for each in COLUMNS if each.key == shown.sort.removeprefix("-")), COLUMNS[0])
+    sign = -1 if shown.sort.startswith("-") else 1
+
+    def order(row: Row) -> float:
+        value = column.value(row)
+        return math.inf if value is None else sign * value
+
+    return sorted(rows, key=order)
+
+
+def best_of(rows: list[Row]) -> dict[str, float]:
+    """The best speed and accuracy, where there are two to compare."""
+    found = {}
+    for column in COLUMNS:
+        values = [value for row in rows if (value := column.value(row)) is not None]
+        if column.key in ("speed", "test_acc") and len(set(values)) > 1:
+            found[column.key] = max(values)
+    return found
+
+
+def preset_rows(catalogue: Catalogue, counts: dict[str, int]) -> list[PresetRow]:
+    """Every preset; ``counts`` has the parameters of those that the catalogue does not count."""
+    rows = []
+    for name, said in PRESETS.items():
+        more = {key: value for key, value in said.items() if key not in PRESET_WORDS}
+        note = "; ".join(f"{key.replace('_', ' ')} {setting(value)}" for key, value in more.items())
+        rows.append(PresetRow(name, dict(said), note, counts.get(name, counted(catalogue, name))))
+    return rows
+
+
+def counted(catalogue: Catalogue, preset: str) -> int | None:
+    """The catalogue's count for a preset that changes neither the heads nor an option of the family."""
+    said = PRESETS[preset]
+    family = catalogue.families.get(said["family"])
+    size = family.size(said["size"]) if family else None
+    if size is None or {"targets", "options", "auxiliary"} & set(said):
+        return None
+    return size.params.get(said["dataset"])
+
+
+def _file(name: str, outside: Path | None) -> str:
+    """The file of a broken module, as its reader finds it; the name itself where there is none."""
+    if (ROOT / "models" / f"{name}.py").exists():
+        return f"models/{name}.py"
+    there = outside.expanduser() / f"{name}.py" if outside else None
+    return str(there) if there is not None and there.exists() else name
+
+
+def megas(value: float) -> str:
+    """Millions, in three digits: 0.421, 35.1, 1,240."""
+    return f"{value / 1e6:,.0f}" if value >= 999.5e6 else f"{value / 1e6:.3g}"
+
+
+def default_batch(dataset: str) -> int:
+    """Images in one step of the default recipe, which costs and measurements are for."""
+    return int(recipe_settings("default", "", dataset)["batch_size"])
+
+
+def view(parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> dict[str, Any]:
+    """Everything that the page's templates need."""
+    batch = default_batch(shown.dataset.name)
+    target = shown.dataset.targets[0].name
+    with reading(parts.engine) as connection:
+        devices = measured_devices(connection, shown.dataset.name)
+        device = shown.device if shown.device in devices else next(iter(devices), "")
+        measured = measure(connection, shown.dataset.name, target, device, batch)
+    rows = rows_of(catalogue, shown, costs.profiles, measured)
+    return {
+        "shown": shown,
+        "costs": costs,
+        "datasets": list(DATASETS.values()),
+        "devices": devices,
+        "device": device,
+        "batch_size": batch,
+        "target": target,
+        "views": VIEWS,
+        "columns": COLUMNS,
+        "families": list(catalogue.families.values()),
+        "rows": rows,
+        "best": best_of(rows),
+        "broken": {_file(name, parts.settings.models_path): why for name, why in catalogue.broken.items()},
+        "presets": preset_rows(catalogue, costs.presets),
+        "megas": megas,
+    }
+
+
+# Routes --------------------------------------------------------------------------------------------------------------
+
+
+@pages.get("/architectures")
+async def architectures_page(
+    request: Request,
+    parts: PartsDep,
+    catalogue: CatalogueDep,
+    dataset: Annotated[str, Query(max_length=80)] = "digits",
+    device: Annotated[str, Query(max_length=200)] = "",
+    view: Annotated[str, Query(max_length=20)] = "",
+    sort: Annotated[str, Query(max_length=40)] = "",
+    blocks: Annotated[list[str], Query(max_length=200)] = [],
+    wait: Annotated[str, Query(max_length=1)] = "",
+) -> HTMLResponse:
+    """The zoo; htmx gets only what changes with the address. ?wait=1 waits longer for costs and diagrams."""
+    shown = read_address(catalogue, dataset, device, view, sort, blocks)
+    costs = await look(parts, catalogue, shown, WAIT_SECONDS if wait else PATIENCE_SECONDS)
+    return await run_in_threadpool(_page, request, parts, catalogue, shown, costs)
+
+
+def _page(request: Request, parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> HTMLResponse:
+    values = view(parts, catalogue, shown, costs)
+    if wants_fragment(request):
+        return parts.templates.fragment(request, "_architectures.html", **values)
+    return parts.templates.page(request, "architectures.html", **values)

@@ -1,0 +1,252 @@
+"""The form's words and what they mean: a form is read into a RunSpec, and a run is written back into its form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.datasets import DATASETS, Dataset
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.schedules import ONE_CYCLE_WARMUP
+from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
+from app.errors import sentence
+from app.routes.launch.groups import LABELS
+
+Form = dict[str, list[str]]
+"""What stands in each field, by name; a field that is not there, or is blank, says nothing."""
+
+OPTION = "option."
+HEAD = ("family", "size", "dataset", "targets", "recipe")
+"""The fields that are never blank on the page."""
+SETTINGS = tuple(recipe_settings("default", "", "digits"))
+"""The fields that a recipe has a value for."""
+_DEFAULTS = {"auxiliary": False, "name": "", "tags": [], "notes": "", "priority": 0, "device": "auto"}
+
+
+@dataclass
+class Draft:
+    """A form as it stands, read with the only validator there is.
+
+    ``said``: what it says that would not be so without saying it. ``blanks``: what a blank in each field means.
+    ``config`` is None as long as something is wrong; ``errors`` has one sentence for each such field.
+    """
+
+    form: Form
+    said: dict[str, Any]
+    blanks: dict[str, Any]
+    family: FamilyEntry | None
+    dataset: Dataset | None
+    recipe: str
+    preset: str
+    spec: RunSpec | None = None
+    config: RunConfig | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def one(self, name: str) -> str:
+        """What stands in a field."""
+        return next((value for value in self.form.get(name, []) if value), "")
+
+    def meant(self, name: str) -> str:
+        """What a field comes to: its own words, or what its blank means."""
+        return self.one(name) or written(self.blanks.get(name))
+
+    @property
+    def targets(self) -> list[str]:
+        """The heads, in the order in which they are trained."""
+        return [value for value in self.form.get("targets", []) if value] or list(self.blanks["targets"])
+
+    @property
+    def changed(self) -> list[str]:
+        """The fields that differ from the recipe, or from the preset where one is chosen."""
+        head = ["family", "size", "dataset", "recipe", "targets", "auxiliary"] if self.preset else []
+        found = [name for name in (*head, *SETTINGS) if name in self.said]
+        return found + ([OPTION + name for name in self.said.get("options", {})] if self.preset else [])
+
+
+def said_in(form: Form, family: FamilyEntry | None) -> dict[str, Any]:
+    """What a form says, as fields of a RunSpec; a blank says nothing."""
+    said: dict[str, Any] = {}
+    for name, values in form.items():
+        if name == "notes":
+            # Browsers send every end of a line as CRLF.
+            words = values[0].replace("\r\n", "\n") if values else ""
+            said |= {"notes": words} if words else {}
+            continue
+        values = [value.strip() for value in values if value.strip()]
+        if name == "options" or name not in RunSpec.model_fields or not values:
+            continue
+        if name == "tags":
+            said[name] = [tag for value in values for tag in split_tags(value)]
+        else:
+            said[name] = values if name == "targets" else values[0]
+    options = {
+        name.removeprefix(OPTION): _typed(values[0], name.removeprefix(OPTION), family)
+        for name, values in form.items()
+        if name.startswith(OPTION) and values and values[0]
+    }
+    return said | ({"options": options} if options else {})
+
+
+def _typed(value: str, name: str, family: FamilyEntry | None) -> Any:
+    option = next((each for each in family.options if each.name == name), None) if family else None
+    return next((choice for choice in option.choices if str(choice) == value), value) if option else value
+
+
+def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: str) -> dict[str, Any]:
+    """The settings that a run has where nothing else is said; of a recipe that is gone, those of the default."""
+    settings = recipe_settings(recipe if recipe in RECIPES else "default", family, dataset)
+    if schedule == "one_cycle" and settings["schedule"] != "one_cycle":
+        settings["warmup"] = ONE_CYCLE_WARMUP
+    return settings | {name: value for name, value in PRESETS.get(preset, {}).items() if name in settings}
+
+
+def blanks_of(said: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """What `resolve` fills in for each field that says nothing, after what the other fields say."""
+    preset = str(said.get("preset", ""))
+    stands_for = PRESETS.get(preset, {})
+    recipe = str(said.get("recipe") or stands_for.get("recipe", "default"))
+    made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
+    usual = stands_for.get("dataset") or next(iter(made_for), "digits")
+    dataset = DATASETS.get(str(said.get("dataset") or usual))
+    family = catalogue.families.get(str(said.get("family") or stands_for.get("family", "")))
+    head = {
+        "recipe": "default",
+        "dataset": usual,
+        "size": family.default if family else "",
+        "targets": [dataset.targets[0].name] if dataset else [],
+        "options": {option.name: option.default for option in family.options} if family else {},
+    }
+    names = (family.name if family else "", dataset.name if dataset else "")
+    settings = settings_of(preset, recipe, *names, str(said.get("schedule", "")))
+    return _DEFAULTS | head | settings | dict(stands_for)
+
+
+def _without_blanks(said: dict[str, Any], blanks: dict[str, Any]) -> dict[str, Any]:
+    kept = {
+        name: value
+        for name, value in said.items()
+        if name == "options" or name not in blanks or not same(value, blanks[name])
+    }
+    defaults = blanks["options"]
+    options = {name: value for name, value in kept.pop("options", {}).items() if defaults.get(name, object) != value}
+    return kept | ({"options": options} if options else {})
+
+
+def same(value: Any, blank: Any) -> bool:
+    """Whether what stands in a field is what its blank means."""
+    if isinstance(value, str) and isinstance(blank, int | float) and not isinstance(blank, bool):
+        try:
+            return float(value) == float(blank)
+        except ValueError:
+            return False
+    return bool(value == (written(blank) if isinstance(value, str) else blank))
+
+
+def written(value: Any) -> str:
+    """A value as it stands in a field; a number that is read again is the same number."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            short = f"{value:g}"
+            return short if float(short) == value else repr(value)
+    return str(value)
+
+
+def split_tags(words: str) -> list[str]:
+    """Tags between commas; a tag that has a comma itself stands in quotes."""
+    line = re.sub(r"[\r\n]+", " ", words)
+    try:
+        found = next(csv.reader([line], skipinitialspace=True), [])
+    except csv.Error:
+        found = line.split(",")
+    return [tag.strip() for tag in found if tag.strip()]
+
+
+def joined_tags(tags: Iterable[str]) -> str:
+    """Tags as `split_tags` reads them."""
+    written_tags = []
+    for tag in tags:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([tag])
+        written_tags.append(line.getvalue())
+    return ", ".join(written_tags)
+
+
+def drafted(form: Form, catalogue: Catalogue) -> Draft:
+    """A form with its errors, or with the RunSpec and RunConfig that it means."""
+    preset = next((value for value in form.get("preset", []) if value in PRESETS), "")
+    named = next((value for value in form.get("family", []) if value), PRESETS.get(preset, {}).get("family", ""))
+    family = catalogue.families.get(named)
+    said = said_in(form, family)
+    blanks = blanks_of(said, catalogue)
+    form = dict(form)
+    for name in HEAD:
+        blank = blanks.get(name, "")
+        form[name] = [value for value in form.get(name, []) if value] or (blank if name == "targets" else [blank])
+    draft = Draft(
+        form=form,
+        said=_without_blanks(said, blanks),
+        blanks=blanks,
+        family=family,
+        dataset=DATASETS.get(form["dataset"][0]),
+        recipe=form["recipe"][0],
+        preset=preset,
+    )
+    try:
+        draft.spec = RunSpec.model_validate(draft.said)
+        draft.config = resolve(draft.spec, catalogue)
+    except ValidationError as error:
+        note(draft, [sentence(each) for each in error.errors(include_url=False)])
+        note(draft, _errors_of_the_rest(draft.said, draft.errors, catalogue))
+    except SpecError as error:
+        note(draft, error.errors)
+    return draft
+
+
+def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalogue: Catalogue) -> list[FieldError]:
+    # All that is wrong is shown at once: what cannot be read hides nothing else.
+    rest = {name: value for name, value in said.items() if name not in wrong}
+    try:
+        resolve(RunSpec.model_validate(rest), catalogue)
+    except (SpecError, ValidationError) as error:
+        return error.errors if isinstance(error, SpecError) else []
+    return []
+
+
+def note(draft: Draft, errors: Iterable[FieldError]) -> None:
+    """Write down what is wrong, by field; a draft with an error has no config."""
+    for error in errors:
+        draft.config = None
+        words = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
+        if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", words):
+            words = LABELS[error.field] + words.removeprefix(error.field)
+        draft.errors.setdefault(error.field, f"{words[:1].upper()}{words[1:]}".rstrip(".") + ".")
+
+
+def form_of(config: RunConfig) -> Form:
+    """The form that would launch a run once more: what its recipe or preset says stays blank.
+
+    It needs no catalogue: a run whose family is gone still has a form, in which the family is what is wrong.
+    """
+    preset = config.preset if config.preset in PRESETS else None
+    blanks = dict(_DEFAULTS)
+    if config.recipe in RECIPES:
+        blanks |= settings_of(preset or "", config.recipe, config.family, config.dataset, config.schedule)
+    form: Form = {"preset": [preset]} if preset else {}
+    for name, value in config.model_dump(exclude={"preset", "options"}).items():
+        if name in HEAD:
+            form[name] = list(value) if name == "targets" else [value]
+        elif name not in blanks or value != blanks[name]:
+            form[name] = [joined_tags(value)] if name == "tags" else [written(value)]
+    return form | {OPTION + name: [str(value)] for name, value in config.options.items()}

@@ -1,0 +1,197 @@
+"""/launch: the form that says what to train, and what would follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.actions import find_run, launch
+from app.contract.catalogue import Catalogue
+from app.contract.datasets import DATASETS
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES
+from app.contract.spec import SpecError
+from app.deps import CatalogueDep, Parts, PartsDep
+from app.routes.launch.commands import commands_of
+from app.routes.launch.cost import PATIENCE_SECONDS, Cost, look_at_cost
+from app.routes.launch.fields import address, fields_of_page
+from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
+from app.routes.launch.plan import plan_of
+
+pages = APIRouter()
+
+LONGEST_ADDRESS = 4000
+
+
+# Reading what was sent -----------------------------------------------------------------------------------------------
+
+
+def _gathered(pairs: Iterable[tuple[str, Any]]) -> Form:
+    form: Form = {}
+    for name, value in pairs:
+        if isinstance(value, str):
+            form.setdefault(name, []).append(value.encode("utf-8", "replace").decode())
+    return form
+
+
+async def _posted(request: Request) -> Form:
+    async with request.form(max_files=0, max_fields=200) as posted:
+        return _gathered(posted.multi_items())
+
+
+def _with_family(form: Form, catalogue: Catalogue) -> Form:
+    """A form in which a family is chosen: the first one where nothing says another."""
+    named = any(form.get("family", [])) or any(name in PRESETS for name in form.get("preset", []))
+    return form if named else form | {"family": [next(iter(catalogue.families), "")]}
+
+
+def _own_size(form: Form, catalogue: Catalogue) -> Form:
+    """A form that was sent without JavaScript: the size that stood there for another family was not chosen."""
+    before = catalogue.families.get(next(iter(form.get("size_of", [])), ""))
+    if before and form.get("family") != [before.name] and form.get("size") == [before.default]:
+        return {name: values for name, values in form.items() if name != "size"}
+    return form
+
+
+def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
+    """A form whose family, dataset or recipe was just changed: what the new one does not have is blank again.
+
+    The sentence says what was let go of, where its user had chosen it and would not see that it is gone.
+    """
+    form, said = dict(form), ""
+    family = catalogue.families.get(next(iter(form.get("family", [])), ""))
+    dataset = DATASETS.get(next(iter(form.get("dataset", [])), ""))
+    preset = PRESETS.get(next(iter(form.get("preset", [])), ""))
+    if family:
+        offered = {size.name for size in family.sizes}
+        mine = form.get("size_of", [family.name]) == [family.name]
+        form["size"] = [size for size in form.get("size", []) if mine and size in offered] or [family.default]
+        options = {OPTION + option.name for option in family.options}
+        form = {name: values for name, values in form.items() if not name.startswith(OPTION) or name in options}
+        if preset and preset["family"] != family.name:
+            # Its recipe and dataset stand in their own fields; what is let go of is its name and its settings.
+            form.pop("preset")
+    if dataset:
+        offered = {target.name for target in dataset.targets}
+        form["targets"] = [name for name in form.get("targets", []) if name in offered] or [dataset.targets[0].name]
+        recipe = RECIPES.get(next(iter(form.get("recipe", [])), ""))
+        if recipe and not recipe.fits(dataset.name):
+            form["recipe"] = ["default"]
+            made_for = ", ".join(recipe.datasets)
+            said = f"Recipe {recipe.name} is made for {made_for}, so default stands instead for {dataset.name}."
+    if (family and not family.takes_auxiliary) or (dataset and not dataset.auxiliary):
+        form.pop("auxiliary", None)
+    return form, said
+
+
+# Answering -----------------------------------------------------------------------------------------------------------
+
+
+def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> dict[str, Any]:
+    spec = draft.spec if draft.config is not None else None
+    return fields_of_page(draft) | {
+        "draft": draft,
+        "families": list(catalogue.families.values()),
+        "broken": catalogue.broken,
+        "family": draft.family,
+        "dataset": draft.dataset,
+        "datasets": list(DATASETS.values()),
+        "plan": plan_of(parts, catalogue, draft, cost),
+        "cost": cost,
+        "commands": commands_of(spec, str(request.base_url)) if spec else None,
+        "key": secrets.token_urlsafe(12),
+    }
+
+
+async def _page(
+    request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, status: int = 200, source: Any = None
+) -> HTMLResponse:
+    cost = await look_at_cost(parts, catalogue, draft, PATIENCE_SECONDS)
+
+    def rendered() -> HTMLResponse:
+        values = _values(request, parts, catalogue, draft, cost)
+        return parts.templates.page(request, "launch.html", status, source=source, said="", **values)
+
+    return await run_in_threadpool(rendered)
+
+
+async def _fragment(
+    request: Request,
+    parts: Parts,
+    catalogue: Catalogue,
+    form: Form,
+    name: str,
+    patience: float | None = PATIENCE_SECONDS,
+    said: str = "",
+) -> HTMLResponse:
+    draft = drafted(_with_family(form, catalogue), catalogue)
+    cost = await look_at_cost(parts, catalogue, draft, patience)
+
+    def rendered() -> HTMLResponse:
+        values = _values(request, parts, catalogue, draft, cost)
+        answer = parts.templates.fragment(request, name, said=said, **values)
+        # The address holds the state of the form, so that it can be loaded again, kept and passed on.
+        if len(here := address(draft)) <= LONGEST_ADDRESS:
+            answer.headers["HX-Replace-Url"] = here
+        return answer
+
+    return await run_in_threadpool(rendered)
+
+
+@pages.get("/launch")
+async def launch_page(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+    """The form; ?family=…&epochs=… fills it in, ?preset=NAME too, ?from=RUN fills in what another run was."""
+    form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
+    source = None
+    if form.get("from"):
+        source, _ = await run_in_threadpool(find_run, parts, form["from"][0])
+        form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
+    draft = drafted(_with_family(form, catalogue), catalogue)
+    return await _page(request, parts, catalogue, draft, source=source)
+
+
+@pages.post("/launch/fields")
+async def launch_fields(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+    """The form anew, after a choice on which other fields depend."""
+    form, said = fitting(await _posted(request), catalogue)
+    return await _fragment(request, parts, catalogue, form, "_launch_form.html", said=said)
+
+
+@pages.post("/launch/check")
+async def launch_check(request: Request, parts: PartsDep, catalogue: CatalogueDep, wait: bool = False) -> HTMLResponse:
+    """What is wrong and what would follow, while someone types; with ``wait`` not before the network's figures."""
+    patience = None if wait else PATIENCE_SECONDS
+    return await _fragment(request, parts, catalogue, await _posted(request), "_launch_notes.html", patience)
+
+
+@pages.post("/launch")
+async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+    """Launch; or the same form again with what is wrong beside each field."""
+    form = await _posted(request)
+    key = form.pop("key", [""])[0]
+    form = _own_size(form, catalogue)
+    form.pop("size_of", None)
+    draft = drafted(form, catalogue)
+    if draft.config is not None:
+        try:
+            await parts.inspector.check(draft.config)
+        except SpecError as error:
+            note(draft, error.errors)
+    if draft.spec is None or draft.config is None:
+        shown = drafted(_with_family(form, catalogue), catalogue)
+        shown.errors |= draft.errors
+        shown.config = None
+        return await _page(request, parts, catalogue, shown, 422)
+    # The button pressed twice launches one run; the same form filled in anew launches another.
+    said = json.dumps([key, sorted(form.items())]).encode()
+    token = f"form-{hashlib.sha256(said).hexdigest()}" if key else None
+    run_id = await run_in_threadpool(launch, parts, catalogue, draft.spec, token)
+    return RedirectResponse(f"/runs/{run_id}", 303)

@@ -1,0 +1,94 @@
+"""What would follow from launching now: steps, when it starts, how long it takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from app.actions import first_target
+from app.contract.catalogue import Catalogue
+from app.contract.preview import Prediction
+from app.contract.spec import RunConfig
+from app.deps import Parts
+from app.rendering import span
+from app.routes.launch.cost import Cost
+from app.routes.launch.form import Draft
+from app.routes.launch.rate import RatePicture, draw_rate
+from app.store.database import reading
+from app.store.query import queue
+from app.store.worker import list_workers
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a run takes on a device: in words, and what they rest on."""
+
+    device: str
+    lasts: str
+    basis: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would follow. ``params`` is exact; it and the rest are None or 0 while they cannot be known."""
+
+    params: int | None
+    images: int
+    steps_per_epoch: int
+    steps: int
+    starts: str
+    rate: RatePicture | None = None
+    durations: list[Duration] = field(default_factory=list)
+
+
+def plan_of(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> Plan:
+    """The plan of a draft, with what is known of its cost."""
+    params = cost.preview.params if cost.preview else _params(catalogue, draft)
+    config = draft.config
+    images = draft.dataset.train if draft.dataset else 0
+    if config is None:
+        return Plan(params, images, 0, 0, "once the form is right")
+    per_epoch = images // config.batch_size
+    steps = per_epoch * config.epochs
+    predictions = cost.preview.predictions if cost.preview else []
+    with reading(parts.engine) as connection:
+        starts = _starts(connection, parts, config)
+    durations = [_duration(each, config.epochs) for each in predictions]
+    return Plan(params, images, per_epoch, steps, starts, draw_rate(config, steps), durations)
+
+
+def _params(catalogue: Catalogue, draft: Draft) -> int | None:
+    """The exact count, which the catalogue knows for a family's own options and a dataset's first target."""
+    if draft.family is None or draft.dataset is None or "options" in draft.said or draft.one("auxiliary"):
+        return None
+    size = draft.family.size(draft.one("size"))
+    plain = draft.targets == [first_target(draft.dataset.name)]
+    return size.params.get(draft.dataset.name) if size is not None and plain else None
+
+
+def _duration(prediction: Prediction, epochs: int) -> Duration:
+    if prediction.epoch_seconds is None:
+        return Duration(prediction.device, "", prediction.basis)
+    lasts = f"about {span(prediction.epoch_seconds * epochs)}, {span(prediction.epoch_seconds)} an epoch"
+    runs = f"from {prediction.runs} run{'s' if prediction.runs != 1 else ''}"
+    return Duration(prediction.device, lasts, f"{runs}: {prediction.basis}" if prediction.basis else runs)
+
+
+def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
+    workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+    waiting, queued = queue(connection, workers, 500)
+    if not workers:
+        return "when a worker connects"
+    fitting = [worker for worker in workers if config.device in ("auto", worker.device_kind)]
+    if not fitting:
+        return f"when a worker with {config.device} connects"
+    # A run that waits for a device which these workers do not have stands in nobody's way.
+    wanted = {"auto", *(worker.device_kind for worker in fitting)}
+    before = [each for each in waiting if each.run.priority >= config.priority and each.run.device_wanted in wanted]
+    ahead = len(before) if queued <= len(waiting) else queued
+    free = sum(worker.free_slots for worker in fitting)
+    if free > ahead:
+        return f"at once, {free} slot{'s' if free != 1 else ''} free"
+    return "next, when a slot is free" if not ahead else f"after {ahead} other{'s' if ahead != 1 else ''} in the queue"
