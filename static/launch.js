@@ -55,9 +55,9 @@ for (const kind of ["input", "change"]) {
     const field = /** @type {HTMLInputElement} */ (event.target);
     if (field.name === "command") commandKind = field.id;
     const { name, value, type, checked } = field;
-    if (!name || field.form !== form || "depends" in field.dataset) return;
+    if (!name || field.form !== form) return;
     typed.set(type === "checkbox" ? `${name}=${value}` : name, { name, value, checked });
-  });
+  }, true); // before htmx, which sends what is typed and so forgets it
 }
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (isForm(event)) typed.clear();
@@ -77,7 +77,11 @@ document.addEventListener("htmx:afterSwap", () => {
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   if (!isForm(event)) return;
-  for (const each of typed.values()) putBack(each);
+  // What others depend on goes last: it lets the form come once more.
+  const depends = (/** @type {Typed} */ { name }) => form.querySelector(`[name="${CSS.escape(name)}"][data-depends]`) !== null;
+  const kept = [...typed.values()];
+  for (const each of kept.filter((each) => !depends(each))) putBack(each);
+  for (const each of kept.filter(depends)) putBack(each);
 });
 
 /**

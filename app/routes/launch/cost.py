@@ -16,6 +16,9 @@ from app.routes.preview import preview
 PATIENCE_SECONDS = 0.4
 """How long a page waits for figures that are not there yet; a warm process answers sooner."""
 
+WAIT_SECONDS = 1.0
+"""How long it waits for them when it asks again."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -30,8 +33,8 @@ class Cost:
 _going_on: set[asyncio.Task[Preview]] = set()
 
 
-async def look_at_cost(parts: Parts, catalogue: Catalogue, draft: Draft, patience: float | None) -> Cost:
-    """The cost of what a draft means, ``waiting`` when it takes longer than ``patience`` seconds; None waits.
+async def look_at_cost(parts: Parts, catalogue: Catalogue, draft: Draft, patience: float) -> Cost:
+    """The cost of what a draft means, ``waiting`` when it takes longer than ``patience`` seconds.
 
     A network that cannot be built is noted among the draft's errors.
     """

@@ -21,7 +21,7 @@ from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.routes.launch.commands import commands_of
-from app.routes.launch.cost import PATIENCE_SECONDS, Cost, look_at_cost
+from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
 from app.routes.launch.plan import plan_of
@@ -129,7 +129,7 @@ async def _fragment(
     catalogue: Catalogue,
     form: Form,
     name: str,
-    patience: float | None = PATIENCE_SECONDS,
+    patience: float = PATIENCE_SECONDS,
     said: str = "",
 ) -> HTMLResponse:
     draft = drafted(_with_family(form, catalogue), catalogue)
@@ -167,8 +167,11 @@ async def launch_fields(request: Request, parts: PartsDep, catalogue: CatalogueD
 
 @pages.post("/launch/check")
 async def launch_check(request: Request, parts: PartsDep, catalogue: CatalogueDep, wait: bool = False) -> HTMLResponse:
-    """What is wrong and what would follow, while someone types; with ``wait`` not before the network's figures."""
-    patience = None if wait else PATIENCE_SECONDS
+    """What is wrong and what would follow, while someone types; with ``wait`` a little later, for the network's figures.
+
+    Not much later: what is typed meanwhile waits for the answer.
+    """
+    patience = WAIT_SECONDS if wait else PATIENCE_SECONDS
     return await _fragment(request, parts, catalogue, await _posted(request), "_launch_notes.html", patience)
 
 
