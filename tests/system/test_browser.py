@@ -45,15 +45,16 @@ def _chart(page: Page, words: str) -> Any:
     return page.evaluate(f"(() => {{ const u = window.runyard.charts.loss; return {words}; }})()")
 
 
-def _launch(page: Page, yard: Any, family: str, size: str, epochs: int, targets: tuple[str, ...] = ()) -> str:
+def _launch(page: Page, yard: Any, family: str, size: str, epochs: int, steps: int, **more: Any) -> str:
     page.goto(f"{yard.address}/launch")
     page.locator("#launch").get_by_text(family, exact=True).click()
     page.locator(f"#size-{size}").locator("xpath=..").click()
     page.locator("[name=dataset]").select_option("digits")
-    for target in targets:
+    page.locator("#field-recipe").select_option(more.get("recipe", "default"))
+    for target in more.get("targets", []):
         page.locator(f"#target-{target}").check()
     page.locator("#field-epochs").fill(str(epochs))
-    expect(page.locator("#plan-steps")).to_contain_text(f"{9 * epochs:,} in all")
+    expect(page.locator("#plan-steps")).to_contain_text(f"{steps * epochs:,} in all")
     page.get_by_role("button", name="Launch", exact=True).click()
     page.wait_for_url(re.compile(r"/runs/r_\w+$"))
     return page.url.rsplit("/", 1)[1]
@@ -66,7 +67,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.locator("#launch").get_by_text("simple_cnn", exact=True).click()
     expect(page.locator("#plan-params")).to_have_text("421,834")
 
-    run = _launch(page, yard, "simple_cnn", "base", 20, ("thickness", "smoothness"))
+    run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
     expect(page.locator("h1")).to_have_text("simple_cnn base · digits")
     expect(page.locator("body[data-live='1']")).to_be_attached()
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
@@ -96,12 +97,12 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
 
     # Every point that was stored is on the page.
     stored = len(yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["step"])
-    assert stored == 180
+    assert stored == 6 * 39
     page.reload()
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
     assert _chart(page, "u.data[0].length") >= stored
 
-    other = _launch(page, yard, "simple_mlp", "base", 5000)
+    other = _launch(page, yard, "simple_mlp", "base", 5000, 9)
     yard.wait_for_step(other, 20)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=3000)

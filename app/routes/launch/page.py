@@ -167,9 +167,9 @@ async def launch_fields(request: Request, parts: PartsDep, catalogue: CatalogueD
 
 @pages.post("/launch/check")
 async def launch_check(request: Request, parts: PartsDep, catalogue: CatalogueDep, wait: bool = False) -> HTMLResponse:
-    """What is wrong and what would follow, while someone types; with ``wait`` a little later, for the network's figures.
+    """What is wrong and what would follow, while someone types; ``wait`` waits a little for the network's figures.
 
-    Not much later: what is typed meanwhile waits for the answer.
+    Not for long: what is typed meanwhile waits for the answer.
     """
     patience = WAIT_SECONDS if wait else PATIENCE_SECONDS
     return await _fragment(request, parts, catalogue, await _posted(request), "_launch_notes.html", patience)
