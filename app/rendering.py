@@ -80,15 +80,15 @@ def span(seconds: float | None) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
-def octets(value: int | None) -> str:
-    """An amount of memory in units of 1024: 79.6 GiB."""
+def octets(value: int | None, step: int = 1024) -> str:
+    """An amount of memory in units of 1024, as devices are sold, or of 1000, as costs are told: 79.6 GiB, 57.6 MB."""
     if not value:
         return "–"
     size, unit = float(value), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
+    for larger in ("KiB", "MiB", "GiB", "TiB") if step == 1024 else ("kB", "MB", "GB", "TB"):
+        if size < step:
             break
-        size, unit = size / 1024, larger
+        size, unit = size / step, larger
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
 
 

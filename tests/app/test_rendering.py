@@ -49,6 +49,7 @@ from app.rendering import (
         (span(90_000), "1 d 1 h"),
         (span(-1), "–"),
         (octets(80 * 2**30), "80 GiB"),
+        (octets(57_600_000, 1000), "57.6 MB"),
         (octets(0), "–"),
         (setting(1e-5), "1e-05"),
         (setting(True), "yes"),

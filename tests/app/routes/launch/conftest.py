@@ -40,8 +40,8 @@ class Figures:
             params=421_834 if len(config.targets) == 1 else 422_866,
             flops=8_300_000,
             batch_size=config.batch_size,
-            activation_bytes=3 * 2**20,
-            memory_bytes=10 * 2**20,
+            activation_bytes=3_000_000,
+            memory_bytes=10_000_000,
             steps_per_epoch=steps,
             steps=steps * config.epochs,
             layers=[

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("figures")
 def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
     assert page.words["plan-flops"] == "8.3 MFLOP"
-    assert page.words["plan-memory"] == "10 MiB3 MiB of it activations"
+    assert page.words["plan-memory"] == "10 MB3 MB of it activations"
     assert "about 25.0 s" not in page.html
     assert "about 25 s, 2.5 s an epoch" in page.html
     assert "from 12 runs: runs like this one" in page.html
