@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.blocks import Diagram, draw_blocks
+from app.column import Column
 from app.contract.catalogue import Catalogue, FamilyEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.presets import PRESETS
@@ -81,37 +82,21 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column and the value that it sorts by; ``first`` is the way round that a first click sorts."""
+class RowColumn(Column):
+    """A column of sizes and the value of a row that it sorts by."""
 
-    key: str
-    title: str
-    value: Callable[[Row], float | None]
-    first: str = ""
-    css: str = "n"
-
-    def toggled(self, sort: str) -> str:
-        """The sort after a click: the other way round where it is already sorted by this column."""
-        if sort.lstrip("-") != self.key:
-            return self.first + self.key
-        return self.key if sort.startswith("-") else f"-{self.key}"
-
-    def order(self, sort: str) -> str:
-        """For ``aria-sort``."""
-        if sort.lstrip("-") != self.key:
-            return "none"
-        return "descending" if sort.startswith("-") else "ascending"
+    value: Callable[[Row], float | None] = lambda row: None
 
 
 COLUMNS = [
-    Column("size", "size", lambda row: row.place, css=""),
-    Column("params", "parameters", lambda row: row.params),
-    Column("flops", "MFLOP", lambda row: row.cost.flops if row.cost else None),
-    Column("activations", "activations, MB", lambda row: row.cost.activation_bytes if row.cost else None),
-    Column("memory", "to train, MB", lambda row: row.cost.memory_bytes if row.cost else None),
-    Column("speed", "images/s", lambda row: row.measured.samples_per_second.value, "-", "n measured"),
-    Column("peak", "peak memory, MB", lambda row: row.measured.peak_memory_mb.value, "", "n measured"),
-    Column("test_acc", "best test accuracy", lambda row: row.measured.test_acc.value, "-", "n measured"),
+    RowColumn("size", "size", value=lambda row: row.place),
+    RowColumn("params", "parameters", "n", value=lambda row: row.params),
+    RowColumn("flops", "MFLOP", "n", value=lambda row: row.cost.flops if row.cost else None),
+    RowColumn("activations", "activations, MB", "n", value=lambda row: row.cost.activation_bytes if row.cost else None),
+    RowColumn("memory", "to train, MB", "n", value=lambda row: row.cost.memory_bytes if row.cost else None),
+    RowColumn("speed", "images/s", "n measured", "-", lambda row: row.measured.samples_per_second.value),
+    RowColumn("peak", "peak memory, MB", "n measured", value=lambda row: row.measured.peak_memory_mb.value),
+    RowColumn("test_acc", "best test accuracy", "n measured", "-", lambda row: row.measured.test_acc.value),
 ]
 
 

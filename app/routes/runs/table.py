@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Connection, text
 
 from app.actions import cancel, delete, find_run, restore
+from app.column import Column
 from app.deps import PartsDep
 from app.drawing import spark
 from app.errors import Conflict
@@ -55,28 +56,6 @@ class Listing:
     def filtered(self) -> bool:
         """Whether anything is left out."""
         return bool(self.q or self.status or self.family or self.size or self.dataset or self.tag)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the run table, and the sort that a click on its head asks for."""
-
-    key: str
-    title: str
-    css: str = ""
-    first: str = ""
-
-    def toggled(self, sort: str) -> str:
-        """The sort after a click: the other way round where it is already sorted by this column."""
-        if sort.lstrip("-") != self.key:
-            return self.first + self.key
-        return self.key if sort.startswith("-") else f"-{self.key}"
-
-    def order(self, sort: str) -> str:
-        """For ``aria-sort``."""
-        if sort.lstrip("-") != self.key:
-            return "none"
-        return "descending" if sort.startswith("-") else "ascending"
 
 
 COLUMNS = [
