@@ -99,6 +99,13 @@ function putBack({ name, value, checked }) {
   field.dispatchEvent(new Event(atOnce ? "change" : "input", { bubbles: true }));
 }
 
+// What is said beside the fields is of the last answer that came.
+const fault = /** @type {HTMLElement} */ (document.getElementById("launch-fault"));
+for (const kind of ["htmx:responseError", "htmx:sendError"]) {
+  document.addEventListener(kind, () => (fault.textContent = "The form could not be checked: the server did not answer as it should. What stands beside the fields may be out of date."));
+}
+document.addEventListener("htmx:afterSwap", () => (fault.textContent = ""));
+
 form.addEventListener("submit", () => {
   const button = /** @type {HTMLButtonElement} */ (document.getElementById("launch-button"));
   requestAnimationFrame(() => {

@@ -12,6 +12,9 @@ document.addEventListener("htmx:load", (event) => showTimes(/** @type {CustomEve
 const shown = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = /** @type {CustomEvent} */ (event);
+  // The answer to a fragment that has been replaced since is out of date.
+  const asker = detail.requestConfig.elt;
+  if ("refresh" in asker.dataset && !asker.isConnected) detail.shouldSwap = false;
   if (detail.target?.dataset.same !== "skip") return;
   if (shown.get(detail.target) === detail.serverResponse) detail.shouldSwap = false;
   shown.set(detail.target, detail.serverResponse);

@@ -100,7 +100,7 @@ def _field(row: Row, draft: Draft) -> Field:
         row=row,
         value=value,
         blank=blank_written,
-        shown=SAID.get(blank_written, blank_written),
+        shown=_named(row, blank_written),
         choices=CHOICES.get(row.name, ()),
         error=draft.errors.get(row.name, ""),
         changed=changed,
@@ -123,7 +123,12 @@ def _state(field: Field) -> str:
     if field.row.name == "notes":
         return "notes"
     label = field.row.label.lower()
-    return label if value == "true" else f"{label} {SAID.get(value, value)}"
+    return label if value == "true" else f"{label} {_named(field.row, value)}"
+
+
+def _named(row: Row, value: str) -> str:
+    """A value as the page writes it; a batch of 32 is no float32."""
+    return SAID.get(value, value) if row.name in CHOICES else value
 
 
 # The way back --------------------------------------------------------------------------------------------------------
