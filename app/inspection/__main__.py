@@ -7,6 +7,7 @@ architectures from outside.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -38,7 +39,12 @@ def main(folder: Path | None) -> None:
     # What it complains of is told to who asked, or is no fault.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     broken = models.broken | (models.load_path(folder) if folder is not None else {})
+    # To look for garbage among all that torch holds takes longer than most answers. So it is done while nobody waits,
+    # among what is new since the last time.
+    gc.disable()
     while True:
+        gc.collect()
+        gc.freeze()
         _say(answers, _answer(json.loads(lines.get()), broken))
 
 

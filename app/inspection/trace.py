@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 import models
+from app.inspection.remembered import Remembered
 
 # A prime, so that a size which it divides is one that grows with the batch: no width of a network is a multiple of it.
 # Always the same, because torch remembers what it found out about a shape.
@@ -30,6 +32,9 @@ _COUNTED: Final[dict[Any, Callable[..., int]]] = {
     **flop_registry,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
 }
+
+
+_remembered: Final = Remembered()
 
 
 @dataclass
@@ -74,9 +79,9 @@ def trace(build: Callable[[], nn.Module], shape: models.Shape, bf16: bool = Fals
     """
     network = _on_meta(build)
     try:
-        with FakeTensorMode():
-            _pretend_to_be_on_a_cpu(network)
-            return _Tracer(network).run(shape, bf16, "cpu")
+        with FakeTensorMode() as mode:
+            _pretend_to_be_on_a_cpu(network, mode)
+            return _Tracer(network, mode).run(shape, bf16, "cpu")
     except Exception:
         # Tensors that a network keeps in lists of its own stay on the meta device. There it can run as well, and only
         # mixed precision and fused attention are missing.
@@ -88,14 +93,19 @@ def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _pretend_to_be_on_a_cpu(network: nn.Module) -> None:
+def _pretend_to_be_on_a_cpu(network: nn.Module, mode: FakeTensorMode) -> None:
     pretended: dict[int, Tensor] = {}
 
     def pretend(real: Tensor) -> Tensor:
         if id(real) not in pretended:
-            fresh = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="cpu")
-            trained = isinstance(real, nn.Parameter)
-            pretended[id(real)] = nn.Parameter(fresh, real.requires_grad) if trained else fresh
+            # A meta tensor with another device written on it.
+            with no_dispatch():
+                fresh = FakeTensor(mode, torch.empty_like(real), torch.device("cpu"))
+            if isinstance(real, nn.Parameter):
+                # What nn.Parameter() makes of such a tensor, without a copy of it.
+                fresh.requires_grad_(real.requires_grad)
+                fresh._is_param = True
+            pretended[id(real)] = fresh
         return pretended[id(real)]
 
     for module in network.modules():
@@ -109,9 +119,10 @@ def _pretend_to_be_on_a_cpu(network: nn.Module) -> None:
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Listens to modules by hooks, and to operations as a dispatch mode."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, mode: FakeTensorMode | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.network = network
+        self._mode = mode
         self.parts: list[Part] = []
         self._of_parameter: dict[int, Part] = {}
         self._inside: list[Part] = []
@@ -181,7 +192,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if operation is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # asked for more often than all else together
-        out = operation(*args, **kwargs)
+        mode = self._mode
+        out = operation(*args, **kwargs) if mode is None else _remembered(mode, operation, args, kwargs)
         for each in args:
             part = self._of_parameter.get(id(each))
             if part is not None and part.entered is None:
