@@ -46,7 +46,7 @@ bench: setup ## measure this machine (ARGS="--help": what there is)
 	@exec .venv/bin/python -m bench $(ARGS)
 
 clean: ## remove what setup and the tools made; data/ stays
-	rm -rf .venv node_modules static/vendor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench node_modules static/vendor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The new stamp carries the time of the start, so that a change made while pip ran is installed by the next make.

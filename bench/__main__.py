@@ -6,6 +6,8 @@ import argparse
 import importlib
 import sys
 
+from bench.record import print_targets
+
 BENCHES = {
     "latency": "from the log call in the trainer to an event-stream client and to a browser's pixels",
     "startup": "from the start of the server to its first page, and from a launch to the first training step",
@@ -19,7 +21,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], help=listing)
     chosen = parser.parse_args(words).names or list(BENCHES)
     for name in chosen:
+        print(f"\n{name}: {BENCHES[name]}")
         importlib.import_module(f"bench.{name}").main()
+    print("\ntargets and figures, of these and of earlier measurements")
+    print_targets()
     return 0
 
 

@@ -10,9 +10,8 @@ import shutil
 import threading
 import time
 import urllib.request
-from typing import Any
 
-from bench.record import keep, spread
+from bench.record import keep, row
 from bench.yard import Yard
 
 RUN = {"family": "simple_cnn", "size": "base", "epochs": 60}
@@ -41,11 +40,13 @@ def main() -> None:
         yard.wait(yard.call("/runs", {"family": "simple_mlp", "epochs": 1})["id"], "succeeded")
         stream = _stream_ages(yard)
         browser = _browser_ages(yard)
-    rows: list[dict[str, Any]] = [
-        {"what": "log call -> event-stream client, ms", **spread([1000 * age for age in stream])},
-        {"what": "log call -> painted by Chromium, ms", **spread([1000 * age for age in browser])},
-    ]
-    keep("latency", [row | {"target": "p95 <= 300"} for row in rows])
+    keep(
+        "latency",
+        [
+            row("log call -> event-stream client, ms", [1000 * age for age in stream], "<= 300", "p95"),
+            row("log call -> painted by Chromium, ms", [1000 * age for age in browser], "<= 300", "p95"),
+        ],
+    )
 
 
 def _launched(yard: Yard) -> str:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-from bench.record import keep, spread
+from bench.record import keep, row
 from bench.yard import Yard
 
 REPEATS = 7
@@ -33,8 +33,8 @@ def main() -> None:
     keep(
         "startup",
         [
-            {"what": "server process start -> first page, s", **spread(pages), "target": "< 2"},
-            {"what": "POST /api/v1/runs -> first training step done, s", **spread(steps), "target": "< 2"},
+            row("server process start -> first page, s", pages, "< 2"),
+            row("POST /api/v1/runs -> first training step done, s", steps, "< 2"),
         ],
     )
 
