@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain, compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,9 @@ from worker.spool import Said
 logger = logging.getLogger("runyard.reporter")
 
 Names = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Event:
-    kind: str
-    body: bytes
+Values = Sequence[Tensor | float]
+# Of each call: names, step, time and values of points; or None, the kind and the body of an event, and None.
+CELLS = 4
 
 
 class Reporter:
@@ -39,19 +37,21 @@ class Reporter:
     def __init__(self, sender: Sender, flush_seconds: float = 0.05) -> None:
         self._sender = sender
         self._flush_seconds = flush_seconds
-        self._said: deque[tuple[Names, int, float, Sequence[Tensor | float]] | _Event] = deque()
+        # Cell after cell: a tuple kept for each call would be one more thing for Python's garbage collector to look at.
+        # Another thread sees all the cells of a call or none, since a deque is extended by a tuple in one go.
+        self._said: deque[Any] = deque()
         self._sequence = sender.recover()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
-    def points(self, names: Names, step: int, values: Sequence[Tensor | float]) -> None:
+    def points(self, names: Names, step: int, values: Values) -> None:
         """One value of each metric at ``step``: 0-d tensors on any device, or numbers."""
-        self._said.append((names, step, time.time(), values))
+        self._said.extend((names, step, time.time(), values))
 
     def event(self, kind: str, said: BaseModel) -> None:
         """One of the contract's trainer events; kept in order with the points around it."""
-        self._said.append(_Event(kind, said.model_dump_json().encode()))
+        self._said.extend((None, kind, said.model_dump_json().encode(), None))
 
     def say(self, text: str, level: str = "info") -> None:
         """A line of the run's log."""
@@ -85,48 +85,68 @@ class Reporter:
             logger.error("some of what was reported is lost: it cannot be kept (%s)", error)
 
     def _collect(self) -> None:
-        points: dict[Names, list[tuple[int, float, Sequence[Tensor | float]]]] = {}
-        while self._said:
-            said = self._said.popleft()
-            if isinstance(said, _Event):
-                self._put_points(points)
-                points = {}
-                self._put(said.kind, said.body)
-            else:
-                names, step, at, values = said
-                points.setdefault(names, []).append((step, at, values))
-        self._put_points(points)
-
-    def _put_points(self, points: dict[Names, list[tuple[int, float, Sequence[Tensor | float]]]]) -> None:
-        if not points:
-            return
-        base = next(iter(points.values()))[0][1]
+        take = self._said.popleft
+        cells = [take() for _ in range(len(self._said))]
+        done = 0
         try:
-            series = [each for names, rows in points.items() for each in _columns(names, rows, base)]
+            for at in [CELLS * call for call, names in enumerate(cells[::CELLS]) if names is None]:
+                points, done = cells[done:at], at
+                self._put_points(points)
+                done = at + CELLS
+                self._put(cells[at + 1], cells[at + 2])
+            points, done = cells[done:], len(cells)
+            self._put_points(points)
+        except OSError:
+            self._said.extendleft(reversed(cells[done:]))  # what could not be kept is lost, not what follows it
+            raise
+
+    def _put_points(self, cells: list[Any]) -> None:
+        if not cells:
+            return
+        base = cells[2]
+        try:
+            body = pack_points(base, _series(cells, base))
         except RuntimeError as error:  # of a GPU that failed nothing can be read, but why a run failed can be said
             logger.error("some points are lost: their device does not give them back (%s)", error)
             return
-        self._put("metrics", pack_points(base, series))
+        self._put("metrics", body)
 
     def _put(self, kind: str, body: bytes) -> None:
         self._sender.put(Said(self._sequence + 1, kind, body))
         self._sequence += 1
 
 
-def _columns(names: Names, rows: list[tuple[int, float, Sequence[Tensor | float]]], base: float) -> list[Points]:
-    steps = np.array([row[0] for row in rows], "<u4").tobytes()
-    offsets = np.array([row[1] - base for row in rows], "<f4").tobytes()
-    values = _read_back([value for row in rows for value in row[2]]).reshape(len(rows), len(names))
-    return [
-        Points(name, len(rows), steps, np.ascontiguousarray(values[:, column]).tobytes(), offsets)
-        for column, name in enumerate(names)
-    ]
+def _series(cells: list[Any], base: float) -> list[Points]:
+    """Points of each metric; times are told from ``base`` on."""
+    names: list[Names] = cells[::CELLS]
+    found: list[Points] = []
+    for these in dict.fromkeys(names):
+        mine = [each == these for each in names]
+        steps, times, values = (list(compress(cells[at::CELLS], mine)) for at in range(1, CELLS))
+        packed = np.array(steps, "<u4").tobytes()
+        offsets = (np.array(times) - base).astype("<f4").tobytes()
+        columns = _read_back(list(chain.from_iterable(values))).reshape(len(steps), len(these)).T
+        found += [
+            Points(name, len(steps), packed, column.tobytes(), offsets)
+            for name, column in zip(these, columns, strict=True)
+        ]
+    return found
 
 
-def _read_back(values: list[Tensor | float]) -> np.ndarray:
+def _read_back(values: Values) -> np.ndarray:
     """All values as float64; those on a device are read in one copy."""
-    if all(isinstance(value, Tensor) for value in values):
-        stacked = torch.stack([value.detach().float() for value in values if isinstance(value, Tensor)])
-        found: np.ndarray = stacked.double().cpu().numpy().astype("<f8", copy=False)
-        return found
-    return np.array([float(value) for value in values], "<f8")
+    if not any(issubclass(kind, Tensor) for kind in set(map(type, values))):
+        return np.array(values, "<f8")
+    far = [isinstance(value, Tensor) and not value.is_cpu for value in values]
+    if any(far):
+        values = _fetched(values, far)
+    # A stack of the CPU's own tensors would cost several times as much.
+    return np.array([value.item() if isinstance(value, Tensor) else value for value in values], "<f8")
+
+
+def _fetched(values: Values, far: list[bool]) -> list[Tensor | float]:
+    """The same values, those that are ``far`` as numbers."""
+    with torch.no_grad():
+        stacked = torch.stack([value.float() for value in compress(values, far) if isinstance(value, Tensor)])
+    copied = iter(stacked.cpu().tolist())
+    return [next(copied) if away else value for value, away in zip(values, far, strict=True)]

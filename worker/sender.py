@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -52,13 +53,15 @@ class Sender:
 
     def push(self) -> bool:
         """Send what is new and hear what was committed; True when nothing waits any more. Never raises for Redis."""
+        if not self._waiting:
+            return True
         now = time.monotonic()
-        if self._waiting and self._sent >= self._waiting[0].sequence and now - self._progress_at > self._patience:
+        if self._sent >= self._waiting[0].sequence and now - self._progress_at > self._patience:
             self._sent = self._waiting[0].sequence - 1
             self._progress_at = now
             self._patience = min(2 * self._patience, LONGEST_RESEND_SECONDS)
         # Most of what is recovered was committed long ago.
-        fresh = [] if self._ask_first else [said for said in self._waiting if said.sequence > self._sent][:BATCH]
+        fresh = [] if self._ask_first else self._unsent()
         pipe = self.redis.pipeline(transaction=False)
         pipe.hget(broker.COMMITTED, self._field)
         for said in fresh:
@@ -76,6 +79,11 @@ class Sender:
             self._sent = fresh[-1].sequence
         self._hear(int(committed or 0), now)
         return not self._waiting
+
+    def _unsent(self) -> list[Said]:
+        # Numbers have no gaps; while the recorder is away, a great many wait that were sent already.
+        sent = max(0, self._sent + 1 - self._waiting[0].sequence)
+        return list(islice(self._waiting, sent, sent + BATCH))
 
     def _hear(self, committed: int, now: float) -> None:
         if committed > self.committed:

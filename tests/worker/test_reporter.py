@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_what_a_dead_redis_did_not_take_is_brought_by_the_next_process_which_cou
 class Broken(torch.Tensor):
     """What a GPU gives back after an illegal access."""
 
-    def detach(self) -> torch.Tensor:
+    def item(self) -> float:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
@@ -235,3 +236,47 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_gap_in_the_numbers(caplog: p
     assert reporter.close(1.0)
     assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log")]
     assert "No space left on device" in caplog.text
+
+
+def test_what_follows_an_entry_that_a_full_disk_did_not_take_is_kept() -> None:
+    class FullForPoints(Kept):
+        def put(self, said: Said) -> None:
+            if said.kind == "metrics":
+                raise OSError(28, "No space left on device")
+            super().put(said)
+
+    sender = FullForPoints()
+    reporter = Reporter(cast(Sender, sender), 60.0)
+    reporter.say("before")
+    reporter.points(("a",), 1, (1.0,))
+    reporter.say("after")
+    reporter.event("finishing", Finishing())
+    assert reporter.close(1.0)
+    assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log"), (2, "log"), (3, "finishing")]
+
+
+def test_many_threads_report_at_once_and_none_of_their_points_is_torn() -> None:
+    reporter, entries = kept_reporter(0.001)
+
+    def report(number: int) -> None:
+        for step in range(2000):
+            reporter.points((f"{number}/a", f"{number}/b"), step, (float(number), float(step)))
+
+    threads = [threading.Thread(target=report, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert reporter.close(1.0)
+    curves = points_of(entries)
+    for number in range(4):
+        assert curves[f"{number}/a"] == [(step, float(number)) for step in range(2000)]
+        assert curves[f"{number}/b"] == [(step, float(step)) for step in range(2000)]
+
+
+def test_float64_tensors_of_the_cpu_arrive_exactly() -> None:
+    reporter, entries = kept_reporter()
+    value = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    reporter.points(("a", "b"), 1, (value, 3))
+    reporter.close(1.0)
+    assert points_of(entries) == {"a": [(1, 0.1)], "b": [(1, 3.0)]}

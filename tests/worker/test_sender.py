@@ -214,3 +214,10 @@ def test_a_redis_that_is_not_there_is_waited_for_and_told_of_once(
     assert [sender.push() for _ in range(3)] == [False, False, False]
     assert [record.levelname for record in caplog.records if "does not answer" in record.message] == ["WARNING"]
     assert [said.sequence for said in spool.read()] == [1]
+
+
+def test_a_sender_with_nothing_to_say_asks_redis_nothing(
+    tmp_path: Path, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Sender(Redis.from_url(f"unix://{tmp_path}/none.sock"), spool).push()
+    assert not caplog.records
