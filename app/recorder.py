@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.exc import OperationalError
 
 from app import notices
@@ -50,10 +50,18 @@ from app.store.database import next_commit, reading, writing
 logger = logging.getLogger("runyard.recorder")
 
 BATCH = 2000
+# A commit costs as much for one entry as for twenty: what comes so soon after the last one goes into the next.
+GATHER_SECONDS = 0.02
 TICK_SECONDS = 0.5
 MERGE_SECONDS = 5.0
 PURGE_SECONDS = 3600.0
 Entry = tuple[bytes, dict[bytes, bytes]]
+
+_HEADS = text("SELECT id, fence, applied, attempt FROM run WHERE id IN :runs").bindparams(
+    bindparam("runs", expanding=True)
+)
+_SET_APPLIED = text("UPDATE run SET applied = :applied WHERE id = :run AND fence = :fence")
+_SET_PROGRESS = text("UPDATE run SET progress = :progress, progress_commit = :commit WHERE id = :run")
 
 
 @dataclass
@@ -101,7 +109,9 @@ class Recorder:
                 if not connected:
                     self.connect()
                     connected = True
-                self.step(block_milliseconds=200)
+                began = time.monotonic()
+                if 0 < self.step(block_milliseconds=200) < BATCH:
+                    stop.wait(began + GATHER_SECONDS - time.monotonic())
             except (RedisError, OSError) as error:
                 if connected or not isinstance(error, RedisConnectionError):
                     logger.warning("Redis does not answer (%s); trying again", error)
@@ -160,15 +170,20 @@ class Recorder:
         server_now = self._server_now(entries)
         with writing(self.engine) as connection:
             batch = _Batch(next_commit(connection), self.clock())
+            self._find_heads(connection, batch, entries)
             for entry_id, fields in entries:
                 try:
                     self._apply_one(connection, batch, fields, server_now - _milliseconds(entry_id) / 1000)
                 except (ValidationError, ValueError, KeyError) as error:
                     self._put_aside(fields, entry_id.decode(), error)
-            self._write_points(connection, batch)
+            self._write_points(connection, batch, list(batch.points))
+            self._write_heads(connection, batch)
         self._announce(batch, [entry_id for entry_id, _ in entries])
 
     def _server_now(self, entries: list[Entry]) -> float:
+        """Redis' time, by which the age of what supervisors say is told; 0 where none of them says anything."""
+        if all(b"r" in fields for _, fields in entries):
+            return 0.0
         seconds, microseconds = self.redis.time()
         newest = max(_milliseconds(entry_id) for entry_id, _ in entries) / 1000
         return max(newest, float(seconds) + float(microseconds) / 1e6)
@@ -234,11 +249,15 @@ class Recorder:
         logger.error("entry %s cannot be read and is put aside in %s: %s", which, broker.DEAD, error)
         self.redis.xadd(broker.DEAD, dict(fields), maxlen=1000)  # type: ignore[arg-type]
 
+    def _find_heads(self, connection: Connection, batch: _Batch, entries: list[Entry]) -> None:
+        """How far the runs are that these entries are about."""
+        runs = {fields[b"r"].decode(errors="replace") for _, fields in entries if b"r" in fields}
+        for row in connection.execute(_HEADS, {"runs": sorted(runs)}) if runs else ():
+            batch.heads[row.id] = (row.fence, row.applied, row.attempt)
+
     def _head(self, connection: Connection, batch: _Batch, run_id: str) -> tuple[int, int, int] | None:
-        if run_id not in batch.heads:
-            row = connection.execute(
-                text("SELECT fence, applied, attempt FROM run WHERE id = :run"), {"run": run_id}
-            ).one_or_none()
+        if run_id not in batch.heads:  # granted anew in this batch, or gone
+            row = connection.execute(_HEADS, {"runs": [run_id]}).one_or_none()
             if row is None:
                 return None
             batch.heads[run_id] = (row.fence, row.applied, row.attempt)
@@ -257,10 +276,7 @@ class Recorder:
                 run.begin(connection, run_id, fence, said, batch.commit, batch.now)
                 batch.note(run_id, "status")
             case Progress():
-                connection.execute(
-                    text("UPDATE run SET progress = :progress, progress_commit = :commit WHERE id = :run"),
-                    at | {"progress": said.model_dump_json()},
-                )
+                connection.execute(_SET_PROGRESS, at | {"progress": said.model_dump_json()})
                 batch.note(run_id, "progress")
             case Log():
                 log.add_lines(connection, run_id, attempt, said.lines, batch.commit)
@@ -281,22 +297,18 @@ class Recorder:
 
     def _settle_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:
         """Write the points of a run before something that looks at them."""
-        self._write_points(connection, batch, only=run_id)
+        self._write_points(connection, batch, [key for key in batch.points if key[0] == run_id])
 
-    def _write_points(self, connection: Connection, batch: _Batch, only: str | None = None) -> None:
-        for key in [key for key in batch.points if only is None or key[0] == only]:
-            parts = batch.points.pop(key)
-            curve = metric.Curve(
-                np.frombuffer(b"".join(points.steps for _, points in parts), "<u4"),
-                np.frombuffer(b"".join(points.values for _, points in parts), "<f8"),
-                np.concatenate([np.frombuffer(points.offsets, "<f4").astype("<f8") + base for base, points in parts]),
-            )
-            metric.add_points(connection, key[0], key[1], curve, batch.commit)
-        for run_id, (fence, applied, _) in batch.heads.items():
-            connection.execute(
-                text("UPDATE run SET applied = :applied WHERE id = :run AND fence = :fence"),
-                {"applied": applied, "run": run_id, "fence": fence},
-            )
+    def _write_points(self, connection: Connection, batch: _Batch, keys: list[tuple[str, str]]) -> None:
+        curves = {key: _curve(batch.points.pop(key)) for key in keys}
+        metric.add_curves(connection, curves, batch.commit)
+
+    def _write_heads(self, connection: Connection, batch: _Batch) -> None:
+        heads = [
+            {"run": run_id, "fence": fence, "applied": applied} for run_id, (fence, applied, _) in batch.heads.items()
+        ]
+        if heads:
+            connection.execute(_SET_APPLIED, heads)
 
     # Workers ---------------------------------------------------------------------------------------------------------
 
@@ -418,6 +430,15 @@ def remove_artifacts(settings: Settings, run_id: str) -> None:
     files, root = fsspec.core.url_to_fs(f"{settings.artifacts}/{run_id}")
     if files.exists(root):
         files.rm(root, recursive=True)
+
+
+def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:
+    """What several entries say of one metric, by each entry's base time."""
+    return metric.Curve(
+        np.frombuffer(b"".join(points.steps for _, points in parts), "<u4"),
+        np.frombuffer(b"".join(points.values for _, points in parts), "<f8"),
+        np.concatenate([np.frombuffer(points.offsets, "<f4").astype("<f8") + base for base, points in parts]),
+    )
 
 
 def _first_stream(found: Any) -> list[Entry]:

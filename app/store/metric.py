@@ -8,20 +8,22 @@ the lowest and the highest point of every ``BUCKET``, so that a curve of million
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import Connection, Index, UniqueConstraint, text
+from sqlalchemy import Connection, Index, UniqueConstraint, bindparam, text
 from sqlmodel import Field, SQLModel
+
+from app.store.curve import Curve as Curve
+from app.store.curve import Figures, combined, figures
+from app.store.curve import Floats as Floats
+from app.store.curve import envelope as envelope
+from app.store.curve import larger_is_better as larger_is_better
 
 FAN = 32
 BUCKET = 64
 MERGE_AFTER_COMMITS = 200
-
-Steps = npt.NDArray[np.uint32]
-Floats = npt.NDArray[np.float64]
 
 
 class MetricSeries(SQLModel, table=True):
@@ -68,15 +70,6 @@ class MetricChunk(SQLModel, table=True):
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Points of one metric: steps, values and times (seconds since 1970), equally long."""
-
-    steps: Steps
-    values: Floats
-    times: Floats
-
-
-@dataclass(frozen=True)
 class Summary:
     """A curve in figures."""
 
@@ -90,140 +83,110 @@ class Summary:
     not_finite: int
 
 
-def larger_is_better(name: str) -> bool:
-    """Whether the best value of a metric is its largest: accuracies and throughputs; losses and times are not."""
-    return any(word in name.rsplit("/", 1)[-1] for word in ("acc", "f1", "auc", "per_second", "precision", "recall"))
-
-
 # Writing -------------------------------------------------------------------------------------------------------------
 
-_SUMMARY = "points, first_step, last_step, last, last_time, low, low_step, high, high_step, best, best_step, not_finite"
+_EXTREMES = ("low", "low_step", "high", "high_step", "best", "best_step")
+_FIGURES = ("points", "first_step", "last_step", "last", "last_time", "not_finite", *_EXTREMES)
+# Made once: SQLAlchemy takes as long to read a statement as to execute it.
+_FIND_SERIES = text(f"SELECT id, run, name, {', '.join(_FIGURES)} FROM metric_series WHERE run IN :runs").bindparams(
+    bindparam("runs", expanding=True)
+)
+_ADD_SERIES = text(
+    f"INSERT INTO metric_series (run, name, {', '.join(_FIGURES)})"
+    f" VALUES (:run, :name, {', '.join(f':{column}' for column in _FIGURES)}) RETURNING id"
+)
+_ADD_CHUNK = text(
+    "INSERT INTO metric_chunk (series, tier, commit_number, first_step, last_step, points, steps, point_values, times,"
+    " level_steps, level_values) VALUES (:series, 0, :commit, :first, :last, :n, :steps, :values, :times, :none, :none)"
+)
+_SET_END = text(
+    "UPDATE metric_series SET points = :points, first_step = :first_step, last_step = :last_step, last = :last,"
+    " last_time = :last_time, not_finite = :not_finite WHERE id = :series"
+)
+_SET_EXTREMES = text(
+    f"UPDATE metric_series SET {', '.join(f'{column} = :{column}' for column in _EXTREMES)} WHERE id = :series"
+)
 
 
 def add_points(connection: Connection, run: str, name: str, curve: Curve, commit: int) -> None:
-    """Append points to a curve: one chunk and the summary. The caller has made sure that they are new."""
-    if not len(curve.steps):
+    """Append points to a curve, as ``add_curves`` does."""
+    add_curves(connection, {(run, name): curve}, commit)
+
+
+def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], commit: int) -> None:
+    """Append points to curves by (run, metric): a chunk and the summary of each. The caller knows that they are new."""
+    fresh = {key: curve for key, curve in curves.items() if len(curve.steps)}
+    if not fresh:
         return
-    series = connection.execute(
-        text(f"SELECT id, {_SUMMARY} FROM metric_series WHERE run = :run AND name = :name"), {"run": run, "name": name}
-    ).one_or_none()
-    if series is None:
-        number = connection.execute(
-            text(
-                "INSERT INTO metric_series (run, name, points, first_step, last_step, last_time, low_step, high_step,"
-                " best_step, not_finite) VALUES (:run, :name, 0, :first, 0, 0, 0, 0, 0, 0) RETURNING id"
-            ),
-            {"run": run, "name": name, "first": int(curve.steps[0])},
-        ).scalar_one()
-        old = None
-    else:
-        number, old = series.id, series
-    connection.execute(
-        text(
-            "INSERT INTO metric_chunk (series, tier, commit_number, first_step, last_step, points, steps, point_values,"
-            " times, level_steps, level_values)"
-            " VALUES (:series, 0, :commit, :first, :last, :n, :steps, :values, :times, x'', x'')"
-        ),
-        {
-            "series": number,
-            "commit": commit,
-            "first": int(curve.steps[0]),
-            "last": int(curve.steps[-1]),
-            "n": len(curve.steps),
-            "steps": curve.steps.astype("<u4", copy=False).tobytes(),
-            "values": curve.values.astype("<f8", copy=False).tobytes(),
-            "times": curve.times.astype("<f8", copy=False).tobytes(),
-        },
-    )
-    fresh = _figures(name, curve)
-    if old is not None:
-        fresh = _combined(name, old._asdict(), fresh)
-    _write_summary(connection, number, fresh)
+    found = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
+    known = {(row["run"], row["name"]): row for row in found}
+    chunks: list[dict[str, object]] = []
+    ends: list[Figures] = []
+    extremes: list[Figures] = []
+    for (run, name), curve in fresh.items():
+        new = figures(name, curve)
+        old = known.get((run, name))
+        if old is None:
+            series = connection.execute(_ADD_SERIES, new | {"run": run, "name": name}).scalar_one()
+        else:
+            series = old["id"]
+            both = combined(name, dict(old), new) | {"series": series}
+            ends.append(both)
+            if any(both[column] != old[column] for column in _EXTREMES):
+                extremes.append(both)
+        chunks.append(
+            {
+                "series": series,
+                "commit": commit,
+                "first": new["first_step"],
+                "last": new["last_step"],
+                "n": new["points"],
+                "steps": curve.steps.astype("<u4", copy=False).tobytes(),
+                "values": curve.values.astype("<f8", copy=False).tobytes(),
+                "times": curve.times.astype("<f8", copy=False).tobytes(),
+                "none": b"",
+            }
+        )
+    connection.execute(_ADD_CHUNK, chunks)
+    if ends:
+        connection.execute(_SET_END, ends)
+    if extremes:
+        connection.execute(_SET_EXTREMES, extremes)
 
 
-def _figures(name: str, curve: Curve) -> dict[str, float | int | None]:
-    finite = np.isfinite(curve.values)
-    good = curve.values[finite]
-    figures: dict[str, float | int | None] = {
-        "points": len(curve.steps),
-        "first_step": int(curve.steps[0]),
-        "last_step": int(curve.steps[-1]),
-        "last": float(curve.values[-1]) if finite[-1] else None,
-        "last_time": float(curve.times[-1]),
-        "not_finite": int(len(curve.values) - len(good)),
-        "low": None,
-        "low_step": 0,
-        "high": None,
-        "high_step": 0,
-    }
-    if len(good):
-        steps = curve.steps[finite]
-        low, high = int(good.argmin()), int(good.argmax())
-        figures |= {"low": float(good[low]), "low_step": int(steps[low])}
-        figures |= {"high": float(good[high]), "high_step": int(steps[high])}
-    return _with_best(name, figures)
-
-
-def _combined(
-    name: str, old: dict[str, float | int | None], new: dict[str, float | int | None]
-) -> dict[str, float | int | None]:
-    both = dict(new)
-    both["points"] = int(old["points"] or 0) + int(new["points"] or 0)
-    both["not_finite"] = int(old["not_finite"] or 0) + int(new["not_finite"] or 0)
-    both["first_step"] = old["first_step"]
-    for end, better in (("low", -1), ("high", 1)):
-        before, after = old[end], new[end]
-        if after is None or (before is not None and (after - before) * better <= 0):
-            both[end], both[f"{end}_step"] = before, old[f"{end}_step"]
-    return _with_best(name, both)
-
-
-def _with_best(name: str, figures: dict[str, float | int | None]) -> dict[str, float | int | None]:
-    end = "high" if larger_is_better(name) else "low"
-    return figures | {"best": figures[end], "best_step": figures[f"{end}_step"]}
-
-
-def _write_summary(connection: Connection, series: int, figures: dict[str, float | int | None]) -> None:
-    sets = ", ".join(f"{column} = :{column}" for column in _SUMMARY.split(", "))
-    connection.execute(text(f"UPDATE metric_series SET {sets} WHERE id = :series"), figures | {"series": series})
+_FULL_GROUPS = text(
+    "SELECT series, tier FROM metric_chunk WHERE series IN (SELECT id FROM metric_series WHERE run = :run)"
+    " AND commit_number < :before AND tier < 3 GROUP BY series, tier HAVING count(*) >= :fan"
+)
+_GROUP = text(
+    "SELECT id, commit_number, steps, point_values, times FROM metric_chunk"
+    " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY first_step, id LIMIT :fan"
+)
+_REMOVE_CHUNK = text("DELETE FROM metric_chunk WHERE id = :id")
+_ADD_MERGED = text(
+    "INSERT INTO metric_chunk (id, series, tier, commit_number, first_step, last_step, points, steps,"
+    " point_values, times, level_steps, level_values)"
+    " VALUES (:id, :series, :tier, :commit, :first, :last, :n, :steps, :values, :times, :lsteps, :lvalues)"
+)
 
 
 def merge_chunks(connection: Connection, run: str, commit: int) -> int:
     """Merge full groups of a run's older chunks; returns how many. Newer chunks stay, so that viewers can resume."""
-    groups = connection.execute(
-        text(
-            "SELECT series, tier FROM metric_chunk WHERE series IN (SELECT id FROM metric_series WHERE run = :run)"
-            " AND commit_number < :before AND tier < 3 GROUP BY series, tier HAVING count(*) >= :fan"
-        ),
-        {"run": run, "before": commit - MERGE_AFTER_COMMITS, "fan": FAN},
-    ).all()
+    limits = {"before": commit - MERGE_AFTER_COMMITS, "fan": FAN}
+    groups = connection.execute(_FULL_GROUPS, limits | {"run": run}).all()
     for series, tier in groups:
-        chunks = connection.execute(
-            text(
-                "SELECT id, commit_number, steps, point_values, times FROM metric_chunk"
-                " WHERE series = :series AND tier = :tier AND commit_number < :before"
-                " ORDER BY first_step, id LIMIT :fan"
-            ),
-            {"series": series, "tier": tier, "before": commit - MERGE_AFTER_COMMITS, "fan": FAN},
-        ).all()
-        curve = _joined(chunks)
-        connection.execute(
-            text(f"DELETE FROM metric_chunk WHERE id IN ({', '.join(str(int(chunk.id)) for chunk in chunks)})")
-        )
+        chunks = connection.execute(_GROUP, limits | {"series": series, "tier": tier}).all()
+        connection.execute(_REMOVE_CHUNK, [{"id": chunk.id} for chunk in chunks])
         # In the place of the first of them, so that the order holds where several points share a step.
         newest = max(chunk.commit_number for chunk in chunks)
-        _insert_merged(connection, chunks[0].id, series, tier + 1, newest, curve)
+        _insert_merged(connection, chunks[0].id, series, tier + 1, newest, _joined(chunks))
     return len(groups)
 
 
 def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, commit: int, curve: Curve) -> None:
     level = envelope(curve, max(2, 2 * (len(curve.steps) // BUCKET)))
     connection.execute(
-        text(
-            "INSERT INTO metric_chunk (id, series, tier, commit_number, first_step, last_step, points, steps,"
-            " point_values, times, level_steps, level_values)"
-            " VALUES (:id, :series, :tier, :commit, :first, :last, :n, :steps, :values, :times, :lsteps, :lvalues)"
-        ),
+        _ADD_MERGED,
         {
             "id": chunk,
             "series": series,
@@ -259,7 +222,8 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
             continue
         kept = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
         _insert_merged(connection, chunks[0].id, series, 1, commit, kept)
-        _write_summary(connection, series, _figures(name, kept))
+        connection.execute(_SET_END, figures(name, kept) | {"series": series})
+        connection.execute(_SET_EXTREMES, figures(name, kept) | {"series": series})
     return bool(affected)
 
 
@@ -273,35 +237,6 @@ def _joined(chunks: Iterable[object]) -> Curve:
         np.frombuffer(b"".join(row.point_values for row in rows), "<f8"),  # type: ignore[attr-defined]
         np.frombuffer(b"".join(row.times for row in rows), "<f8"),  # type: ignore[attr-defined]
     )
-
-
-def envelope(curve: Curve, points: int) -> Curve:
-    """At most ``points`` points (at least two) that keep the extremes of every stretch, so that no spike vanishes."""
-    n = len(curve.steps)
-    if points <= 0 or n <= points:
-        return curve
-    buckets = max(1, points // 2)
-    edges = np.linspace(0, n, buckets + 1).astype(np.int64)
-    starts = edges[:-1]
-    values = curve.values
-    # NaN would win every comparison; it is shown where its whole stretch has nothing else.
-    low = np.where(np.isnan(values), np.inf, values)
-    high = np.where(np.isnan(values), -np.inf, values)
-    bucket_of = np.repeat(np.arange(buckets), np.diff(edges))
-    lowest = np.minimum.reduceat(low, starts)
-    highest = np.maximum.reduceat(high, starts)
-    at_low = _first_in_bucket(low == lowest[bucket_of], bucket_of, starts)
-    at_high = _first_in_bucket(high == highest[bucket_of], bucket_of, starts)
-    picked = np.unique(np.concatenate((at_low, at_high)))
-    return Curve(curve.steps[picked], curve.values[picked], curve.times[picked])
-
-
-def _first_in_bucket(
-    hit: npt.NDArray[np.bool_], bucket_of: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    at = np.flatnonzero(hit)
-    _, first = np.unique(bucket_of[at], return_index=True)
-    return at[first]
 
 
 def read_curves(

@@ -584,6 +584,77 @@ def test_every_commit_is_announced_after_it_can_be_read(
     }
 
 
+# How often it commits -------------------------------------------------------------------------------------------------
+
+
+class Waits(threading.Event):
+    """Ends a recorder's loop at its first wait, and knows how long that would have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        self.set()
+        return True
+
+
+def test_what_comes_soon_after_a_commit_is_gathered_for_the_next(
+    settings: Settings, engine: Engine, runs: Runs, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.add()
+    recorder = Recorder(settings, engine, redis)
+    # Longer than anything takes here, so that what is left of it is known.
+    monkeypatch.setattr("app.recorder.GATHER_SECONDS", 3600.0)
+    before = runs.commit()
+    worker.ask()
+    stop = Waits()
+    recorder.run(stop)
+    assert runs.commit() == before + 1
+    (seconds,) = stop.seconds
+    assert seconds is not None
+    assert 3500 < seconds < 3600
+    recorder.celery.close()
+
+
+def test_a_recorder_that_is_behind_does_not_wait(
+    settings: Settings, engine: Engine, runs: Runs, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(settings, engine, redis)
+    recorder.connect()
+    monkeypatch.setattr("app.recorder.BATCH", 2)
+    for _ in range(5):
+        worker.ask()
+    before = runs.commit()
+    stop = Waits()
+    recorder.run(stop)
+    # Two batches were full, and the last was not.
+    assert runs.commit() == before + 3
+    assert len(stop.seconds) == 1
+    assert pending(redis) == 0
+    recorder.celery.close()
+
+
+def test_several_runs_that_share_a_batch_keep_to_themselves(
+    runs: Runs, recorder: Recorder, worker: Worker, redis: Redis
+) -> None:
+    ids = [runs.add(), runs.add()]
+    first, second = worker.train(recorder), Worker(redis, "w2").train(recorder)
+    for step in range(1, 6):
+        first.points(train__loss=[(step, 1.0 * step)], val__acc=[(step, 0.1)])
+        second.points(train__loss=[(step, 10.0 * step)])
+    second.say("result", Result(outcome="succeeded"))
+    first.points(train__loss=[(6, 6.0)])
+    recorder.step()
+    assert curve(runs, ids[0]) == [(step, 1.0 * step) for step in range(1, 7)]
+    assert curve(runs, ids[0], "val/acc") == [(step, 0.1) for step in range(1, 6)]
+    assert curve(runs, ids[1]) == [(step, 10.0 * step) for step in range(1, 6)]
+    assert [runs.status(run) for run in ids] == ["running", "succeeded"]
+    assert [runs.get(run).row["applied"] for run in ids] == [7, 7]
+    assert (first.committed, second.committed) == (7, 7)
+
+
 # Trouble -------------------------------------------------------------------------------------------------------------
 
 

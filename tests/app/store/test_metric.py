@@ -158,6 +158,39 @@ def test_the_figures_of_a_curve_are_those_of_numpy(runs: Runs, run: str, name: s
         assert summary(connection, run, name) == figures(whole, larger=name == "val/acc")
 
 
+@given(
+    batches=st.lists(
+        st.dictionaries(
+            st.tuples(st.integers(0, 1), st.sampled_from(["val/acc", "train/loss", "train/lr"])),
+            st.lists(VALUES, max_size=5),
+            max_size=6,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_curves_that_are_added_together_are_those_that_are_added_one_by_one(
+    runs: Runs, run: str, batches: list[dict[tuple[int, str], list[float]]]
+) -> None:
+    together, apart = [run, runs.add()], [runs.add(), runs.add()]
+    with writing(runs.engine) as connection:
+        for each in together:
+            empty(connection, each)
+        at: dict[tuple[int, str], int] = {}
+        for batch in batches:
+            parts = {key: curve(values, at.get(key, 0)) for key, values in batch.items()}
+            at |= {key: at.get(key, 0) + len(values) for key, values in batch.items()}
+            commit = next_commit(connection)
+            metric.add_curves(connection, {(together[i], name): part for (i, name), part in parts.items()}, commit)
+            for (i, name), part in parts.items():
+                metric.add_points(connection, apart[i], name, part, commit)
+        for one, other in zip(together, apart, strict=True):
+            found, expected = read_curves(connection, one, points=0), read_curves(connection, other, points=0)
+            assert list(found) == list(expected)
+            assert all(same(found[name], expected[name]) for name in found)
+            assert read_summaries(connection, [one])[one] == read_summaries(connection, [other])[other]
+
+
 @pytest.mark.parametrize(
     ("name", "larger"),
     [

@@ -1,0 +1,101 @@
+"""The arithmetic of a curve: its points, its figures, and fewer points that show the same. No database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Steps = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
+# Columns of a curve's row in the database: points, first_step, last_step, last, last_time, low, … (MetricSeries).
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one metric: steps, values and times (seconds since 1970), equally long."""
+
+    steps: Steps
+    values: Floats
+    times: Floats
+
+
+@lru_cache(1000)
+def larger_is_better(name: str) -> bool:
+    """Whether the best value of a metric is its largest: accuracies and throughputs; losses and times are not."""
+    return any(word in name.rsplit("/", 1)[-1] for word in ("acc", "f1", "auc", "per_second", "precision", "recall"))
+
+
+def figures(name: str, curve: Curve) -> Figures:
+    """What a curve of at least one point says of itself; NaN and infinite values are never best, lowest or highest."""
+    steps, values = curve.steps, curve.values
+    finite = np.isfinite(values)
+    good, at = (values, steps) if finite.all() else (values[finite], steps[finite])
+    found: Figures = {
+        "points": len(steps),
+        "first_step": int(steps[0]),
+        "last_step": int(steps[-1]),
+        "last": float(values[-1]) if finite[-1] else None,
+        "last_time": float(curve.times[-1]),
+        "not_finite": len(values) - len(good),
+        "low": None,
+        "low_step": 0,
+        "high": None,
+        "high_step": 0,
+    }
+    if len(good):
+        low, high = good.argmin(), good.argmax()
+        found["low"], found["low_step"] = float(good[low]), int(at[low])
+        found["high"], found["high_step"] = float(good[high]), int(at[high])
+    return _with_best(name, found)
+
+
+def combined(name: str, old: Figures, new: Figures) -> Figures:
+    """Figures of a curve after points that came later; of equal extremes the first counts."""
+    both = dict(new)
+    both["points"] = old["points"] + new["points"]
+    both["not_finite"] = old["not_finite"] + new["not_finite"]
+    both["first_step"] = old["first_step"]
+    for end, better in (("low", -1), ("high", 1)):
+        before, after = old[end], new[end]
+        if after is None or (before is not None and (after - before) * better <= 0):
+            both[end], both[f"{end}_step"] = before, old[f"{end}_step"]
+    return _with_best(name, both)
+
+
+def _with_best(name: str, found: Figures) -> Figures:
+    end = "high" if larger_is_better(name) else "low"
+    found["best"], found["best_step"] = found[end], found[f"{end}_step"]
+    return found
+
+
+def envelope(curve: Curve, points: int) -> Curve:
+    """At most ``points`` points (at least two) that keep the extremes of every stretch, so that no spike vanishes."""
+    n = len(curve.steps)
+    if points <= 0 or n <= points:
+        return curve
+    buckets = max(1, points // 2)
+    edges = np.linspace(0, n, buckets + 1).astype(np.int64)
+    low = high = curve.values
+    if np.isnan(low).any():
+        # NaN would win every comparison; it is shown where its whole stretch has nothing else.
+        missing = np.isnan(low)
+        low, high = np.where(missing, np.inf, low), np.where(missing, -np.inf, high)
+    at_low = _first_in_stretch(low, np.minimum, edges)
+    at_high = _first_in_stretch(high, np.maximum, edges)
+    # One of each in every stretch, in order; one point can be both.
+    pairs = np.stack((np.minimum(at_low, at_high), np.maximum(at_low, at_high)), 1).ravel()
+    picked = pairs[np.append(True, pairs[1:] != pairs[:-1])]
+    return Curve(curve.steps[picked], curve.values[picked], curve.times[picked])
+
+
+def _first_in_stretch(values: Floats, extreme: np.ufunc, edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where in each stretch its extreme is, for the first time."""
+    starts, lengths = edges[:-1], np.diff(edges)
+    hits = np.flatnonzero(values == np.repeat(extreme.reduceat(values, starts), lengths))
+    first: npt.NDArray[np.int64] = hits[np.searchsorted(hits, starts)]
+    return first
