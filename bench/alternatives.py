@@ -10,7 +10,8 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
+
+from bench.asked import Asked
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv-bench"
@@ -49,34 +50,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-class Theirs:
-    """A process of that environment that runs ``bench/theirs/<module>.py`` and answers a line of JSON for a line.
-
-    The module reads questions from its standard input and writes each answer as ``@`` and JSON on a line of its own;
-    whatever else a tracker prints is passed over. Times that it answers are its own.
-    """
+class Theirs(Asked):
+    """A process of that environment that runs ``bench/theirs/<module>.py``; times that it answers are its own."""
 
     def __init__(self, module: str, *arguments: str) -> None:
-        words = [python(), "-u", str(Path(__file__).parent / "theirs" / f"{module}.py"), *arguments]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, question: Any) -> Any:
-        """The answer. Raises RuntimeError when the process has ended instead."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("@"):
-                return json.loads(line[1:])
-        raise RuntimeError(f"{self._process.args!r} ended with status {self._process.wait()}")
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        super().__init__(python(), "-u", str(Path(__file__).parent / "theirs" / f"{module}.py"), *arguments)

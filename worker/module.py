@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +24,12 @@ from worker.data import Augment, Resident, evaluation_batches, order
 from worker.datasets import Part
 from worker.pace import Pace
 from worker.reporter import Reporter
-from worker.schedule import make_optimizer, make_schedule
+from worker.schedule import make_schedule
+from worker.tuning import Tuning, asked_for
 
-BLOCK = 16
-EVALUATION_BATCH = 1024
+BLOCK = 64
+EVALUATION_IMAGES = {"cpu": 1024, "cuda": 16384}
+"""In one forward pass of an evaluation, where the memory holds so many; on a CPU more are slower (bench/evaluation)."""
 REPORT_SECONDS = 0.02
 
 
@@ -102,10 +103,10 @@ class Blocks:
 
 
 class Slices:
-    """A split in large batches, in order; not a list, in which Lightning would see several loaders."""
+    """A split in batches of ``size``, in order; not a list, in which Lightning would see several loaders."""
 
-    def __init__(self, images: int) -> None:
-        self._slices = evaluation_batches(images, EVALUATION_BATCH)
+    def __init__(self, images: int, size: int) -> None:
+        self._slices = evaluation_batches(images, size)
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -115,7 +116,10 @@ class Slices:
 
 
 class Classifier(pl.LightningModule):
-    """Trains ``network`` on ``data`` as ``config`` says. ``must_stop`` is asked before every step and evaluation."""
+    """Trains ``network`` on ``data`` as ``config`` says, and runs it as ``tuning`` says (None: the plain way).
+
+    ``must_stop`` is asked before every step and evaluation.
+    """
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class Classifier(pl.LightningModule):
         config: RunConfig,
         reporter: Reporter,
         must_stop: Callable[[], bool],
+        tuning: Tuning | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -136,10 +141,14 @@ class Classifier(pl.LightningModule):
         self.steps = self.steps_per_epoch * config.epochs
         self.position = Position()
         self.best = Best()
-        self.optimizer = make_optimizer(network, config, data.device)
+        self.tuning = tuning or asked_for(config)
+        self.tuning.place(network)
+        self.optimizer = self.tuning.make_optimizer(network, config)
+        self.forward_in_training = self.tuning.forward(network)
         self.schedule = make_schedule(config, self.steps)
         self.augment = Augment(config.crop_padding, config.flip, config.rotation)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
         self.after_step: Callable[[], None] = lambda: None
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
@@ -159,10 +168,10 @@ class Classifier(pl.LightningModule):
         return Blocks(self)
 
     def val_dataloader(self) -> Any:
-        return Slices(self.data.size("validation"))
+        return Slices(self.data.size("validation"), self.evaluation_images)
 
     def test_dataloader(self) -> Any:
-        return Slices(self.data.size("test"))
+        return Slices(self.data.size("test"), self.evaluation_images)
 
     def on_train_epoch_start(self) -> None:
         self._pace.restart(self.position.step)
@@ -174,7 +183,6 @@ class Classifier(pl.LightningModule):
                 raise Stopped
             self._micro_step(indices)
         self.report_steps()
-        self._report_progress()
 
     def on_validation_epoch_start(self) -> None:
         self._pace.measure(self.position.step)
@@ -216,11 +224,6 @@ class Classifier(pl.LightningModule):
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "32":
-            return nullcontext()
-        return torch.autocast(self.data.device.type, torch.bfloat16)
-
     def _micro_step(self, indices: Tensor) -> None:
         position = self.position
         rate = self.schedule.rate(position.step)
@@ -229,8 +232,9 @@ class Classifier(pl.LightningModule):
         images, targets = self.data.batch("train", indices, augment=self.augment, generator=self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         scalars = self.data.scalars("train", indices)
-        with self._autocast():
-            logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
+        forward = self.forward_in_training
+        with self.tuning.autocast(self.data.device):
+            logits = self._by_head(forward(images) if scalars is None else forward(images, scalars))
             losses = self._losses(logits, targets, self.config.label_smoothing)
             loss = self._total(losses)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -243,6 +247,7 @@ class Classifier(pl.LightningModule):
         self._pending.append(_Step(position.step, loss.detach(), parts, _detached(logits), targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self.report_steps()
+            self._report_progress()
         self.after_step()
 
     def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
@@ -259,7 +264,9 @@ class Classifier(pl.LightningModule):
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         """The loss that is trained: all heads', by their weights."""
-        weighted = [self.weights[name] * loss for name, loss in losses.items()]
+        # A factor of 1 would be two kernels a step for nothing.
+        weights = self.weights
+        weighted = [loss if weights[name] == 1 else weights[name] * loss for name, loss in losses.items()]
         return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
 
     def report_steps(self) -> None:
@@ -322,11 +329,31 @@ class Classifier(pl.LightningModule):
         self._hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in self.config.targets}
 
     def _evaluate(self, part: Part, rows: slice) -> None:
+        """Add what the images of ``rows`` score; in halves, from now on, where the GPU's memory does not hold them."""
+        size = self.evaluation_images
+        if rows.stop - rows.start > size:
+            for some in evaluation_batches(rows.stop - rows.start, size):
+                self._evaluate(part, slice(rows.start + some.start, rows.start + some.stop))
+            return
+        try:
+            self._score(part, rows)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            # What the failed pass allotted lives as long as its traceback: the halves come after this block.
+            self.evaluation_images = max(1, (rows.stop - rows.start) // 2)
+            torch.cuda.empty_cache()
+        else:
+            return
+        self._evaluate(part, rows)
+
+    def _score(self, part: Part, rows: slice) -> None:
         images, targets = self.data.batch(part, rows)
         scalars = self.data.scalars(part, rows)
-        with self._autocast():
+        with self.tuning.autocast(self.data.device):
             logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
             losses = self._losses(logits, targets)
+        # Nothing is added before all of it is there, so that what failed half way can be done again.
         for name, found in logits.items():
             self._sums[name] += losses[name] * len(images)
             self._hits[name] += (found.argmax(1) == targets[name]).sum()

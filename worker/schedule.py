@@ -1,12 +1,9 @@
-"""Optimisers and learning-rate schedules; a schedule is a function of the step and a few figures that JSON can say."""
+"""Learning-rate schedules: functions of the step and of a few figures that JSON can say."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
-import torch
-from torch import nn
 
 from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
@@ -70,14 +67,3 @@ class Plateau(Schedule):
 def make_schedule(config: RunConfig, steps: int) -> Schedule:
     """The schedule that ``config`` names, over ``steps`` optimiser steps in all."""
     return (Plateau if config.schedule == "plateau" else Schedule)(config, steps)
-
-
-def make_optimizer(network: nn.Module, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The optimiser that ``config`` names, fused into one kernel."""
-    parameters = list(network.parameters())
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-        )
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, config.lr, weight_decay=config.weight_decay, fused=True)

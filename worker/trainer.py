@@ -11,10 +11,9 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 import warnings
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from redis import Redis
 
 import models
 from app.contract.datasets import dataset
-from app.contract.events import Checkpoint, Finishing, Progress, Result, Started
+from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import checkpoint
 from worker.checkpoint import State, Store
@@ -35,10 +34,13 @@ from worker.data import BatchSizeError, Resident
 from worker.datasets import DatasetError, load
 from worker.inputs import Inputs
 from worker.job import CANCEL, GO_ON, Control, Job
-from worker.module import Best, Classifier, Position, Stopped
+from worker.keeper import Keeper
+from worker.module import Classifier, Stopped
 from worker.reporter import Reporter
 from worker.sender import Sender
 from worker.spool import Spool
+from worker.trials import Trials
+from worker.tuning import Tuning
 
 CLOSE_SECONDS = 3.0
 
@@ -153,8 +155,12 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     kept = checkpoint.from_bytes(store.read(job.resume.path)) if job.resume else None
     # What a run was begun with it goes on with, also where the dataset's files have become others since.
     inputs = Inputs.from_facts(kept.facts["inputs"]) if kept and "inputs" in kept.facts else Inputs.of(data, config)
-    resident = Resident(data, device, inputs=inputs)
     network = build_network(config, len(inputs.scalars), job.settings.models_path).to(device)
+    try:
+        tuning = _tuning(job, kept, Trials(network, data, inputs, config, device), reporter, progress)
+    except Stopped:
+        return _stopped(control, "while it tried how to train", "the start")
+    resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
     params = models.count_parameters(network)
     images = resident.size("train")
     megabytes = data.train.images.numel() / 1e6
@@ -164,14 +170,14 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     for name in config.targets:
         share = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
         reporter.say(f"{name}: the largest class alone would score {share:.1%} on the test set")
-    module = Classifier(network, resident, config, reporter, must_stop)
-    keeper = _Keeper(job, store, module, reporter)
+    module = Classifier(network, resident, config, reporter, must_stop, tuning)
+    keeper = Keeper(job, store, module, reporter)
     if kept is not None:
         keeper.restore(kept)
     reporter.event("started", _started(job, module, params, device))
     module.after_step = keeper.save_now_and_then
     module.after_validation = keeper.after_validation
-    trainer = _lightning(config, device, module.position.epoch)
+    trainer = lightning_trainer(config, device, module.position.epoch)
     try:
         if module.position.epoch < config.epochs and not module.gave_up:
             trainer.fit(module)
@@ -189,6 +195,21 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         reporter.say(reason)
         return Result(outcome="succeeded", reason=reason)
     return Result(outcome="succeeded")
+
+
+def _tuning(
+    job: Job, kept: State | None, trials: Trials, reporter: Reporter, progress: Callable[[str, float], None]
+) -> Tuning:
+    """How this attempt runs its network: as the one before it on such a device, else as trials say."""
+    before: dict[str, Any] = dict(kept.facts["tuning"]) if kept and "tuning" in kept.facts else {}
+    if before.pop("device", "") == torch.device(job.device).type:
+        return Tuning(**before)
+    choice = trials.choose(job.settings.tunings, lambda share: progress("trying how to train fastest", share))
+    reporter.say(f"trains in {choice.tuning}: {choice.why}")
+    for way, seconds in choice.seconds.items():
+        took = "cannot be run here" if seconds is None else f"{1000 * seconds:.3g} ms a step"
+        reporter.say(f"tried {way}: {took}", "debug")
+    return choice.tuning
 
 
 def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> torch.nn.Module:
@@ -220,7 +241,7 @@ def _seed(config: RunConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _lightning(config: RunConfig, device: torch.device, epochs_done: int) -> pl.Trainer:
+def lightning_trainer(config: RunConfig, device: torch.device, epochs_done: int) -> pl.Trainer:
     # What the trainer would log, save or draw is done by the reporter and the keeper.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning 2.6.6 with torch 2.15
@@ -244,6 +265,7 @@ def _started(job: Job, module: Classifier, params: int, device: torch.device) ->
         "device_name": name,
         "host": socket.gethostname(),
         "threads": job.threads,
+        "trained_in": str(module.tuning),
         "steps_per_epoch": module.steps_per_epoch,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -251,74 +273,3 @@ def _started(job: Job, module: Classifier, params: int, device: torch.device) ->
         "numpy": np.__version__,
     }
     return Started(step=module.position.step, epoch=module.position.epoch, params=params, environment=environment)
-
-
-class _Keeper:
-    """Saves and restores checkpoints of one attempt: ``last`` to go on from, ``best`` to test and to use."""
-
-    def __init__(self, job: Job, store: Store, module: Classifier, reporter: Reporter) -> None:
-        self._folder = f"{job.run}/{job.fence}"
-        self._config = job.config
-        self._store = store
-        self._module = module
-        self._reporter = reporter
-        self._every = job.settings.checkpoint_seconds
-        self._saved_at = time.monotonic()
-
-    def save_now_and_then(self) -> None:
-        """After every step: save where an epoch takes long."""
-        if time.monotonic() - self._saved_at > self._every:
-            self._module.report_steps()  # a run that goes on from here must not miss them
-            self.save()
-
-    def after_validation(self, improved: bool) -> None:
-        """Keep the weights when they are the best so far, and everything to go on from."""
-        module = self._module
-        if improved:
-            module.best.path = f"{self._folder}/best.safetensors"
-            state = State(module.network.state_dict(), {}, {}, self._what())
-            self._store.write(module.best.path, checkpoint.to_bytes(state))
-            self._say(module.best.path, best=True)
-        self.save()
-
-    def save(self) -> None:
-        """Keep everything to go on from."""
-        module = self._module
-        self._saved_at = time.monotonic()
-        best = asdict(module.best) | {"loss": None if module.best.epoch < 0 else module.best.loss}
-        facts = self._what() | {
-            "position": asdict(module.position),
-            "best": best,
-            "schedule": module.schedule.state(),
-        }
-        random = checkpoint.random_state(module.data.device, module.generator)
-        state = State(module.network.state_dict(), module.optimizer.state_dict(), random, facts)
-        path = f"{self._folder}/last.safetensors"
-        self._store.write(path, checkpoint.to_bytes(state))
-        self._say(path, best=False)
-
-    def _what(self) -> dict[str, Any]:
-        """What the network is and how it is fed: all that a prediction needs beside the weights."""
-        return {"config": self._config.model_dump(), "inputs": self._module.data.inputs.as_facts()}
-
-    def restore(self, state: State) -> None:
-        """Go on where ``state`` was saved."""
-        module = self._module
-        module.network.load_state_dict(state.network)
-        module.optimizer.load_state_dict(state.optimizer)
-        module.schedule.restore(state.facts["schedule"])
-        module.position = Position(**state.facts["position"])
-        best: dict[str, Any] = state.facts["best"]
-        module.best = Best(**best | {"loss": float("inf") if best["loss"] is None else best["loss"]})
-        checkpoint.restore_random_state(state.random, module.data.device, module.generator)
-        self._reporter.say(f"goes on from step {module.position.step:,} in epoch {module.position.epoch + 1}")
-
-    def load_best(self) -> None:
-        """Put the best weights into the network."""
-        state = checkpoint.from_bytes(self._store.read(self._module.best.path))
-        self._module.network.load_state_dict(state.network)
-
-    def _say(self, path: str, best: bool) -> None:
-        position = self._module.position
-        said = Checkpoint(path=path, epoch=position.epoch, step=position.step, best=best)
-        self._reporter.event("checkpoint", said)

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "datasets"
 
     @property
+    def tunings(self) -> Path:
+        """File in which a worker remembers how networks run fastest on its machine."""
+        return self.data_dir.absolute() / "tunings.json"
+
+    @property
     def spool(self) -> Path:
         """Folder of what trainers reported and the recorder has not committed yet."""
         return self.data_dir.absolute() / "spool"

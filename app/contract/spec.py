@@ -17,7 +17,8 @@ from app.contract.schedules import ONE_CYCLE_WARMUP
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]
 Normalization = Literal["dataset", "half"]
-Precision = Literal["32", "bf16"]
+Precision = Literal["auto", "32", "bf16"]
+Compile = Literal["auto", "on", "off"]
 Device = Literal["auto", "cpu", "cuda"]
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
@@ -92,8 +93,15 @@ class RunSpec(_Shared):
     normalization: Normalization | None = Field(
         None, description="dataset: by its own mean and deviation; half: by 0.5 and 0.5."
     )
-    precision: Precision | None = None
-    deterministic: bool | None = Field(None, description="Only repeatable operations, also on a GPU.")
+    precision: Precision | None = Field(
+        None, description="32: float32; bf16: bfloat16 with float32 weights; auto: the faster of the two, as tried."
+    )
+    compile: Compile | None = Field(
+        None, description="By torch.compile; auto: for a long run, where a trial says that it pays."
+    )
+    deterministic: bool | None = Field(
+        None, description="Only repeatable operations, also on a GPU, and no trial of what is faster."
+    )
 
     @field_validator(
         "seed",
@@ -162,6 +170,7 @@ class RunConfig(_Shared):
     rotation: float = 0.0
     normalization: Normalization = "dataset"
     precision: Precision
+    compile: Compile = "off"
     deterministic: bool
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import worker.checkpoint
 from tests.worker.conftest import make_config
 from worker.checkpoint import State, Store, from_bytes, random_state, restore_random_state, to_bytes
-from worker.schedule import make_optimizer
+from worker.tuning import Tuning
 
 CPU = torch.device("cpu")
 OPTIMIZERS: list[dict[str, Any]] = [
@@ -39,7 +39,7 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor) -> No
 
 def state(**changes: Any) -> State:
     net = network()
-    optimizer = make_optimizer(net, make_config(), CPU)
+    optimizer = Tuning().make_optimizer(net, make_config())
     step(net, optimizer, torch.randn(4, 1, 4, 4))
     random = random_state(CPU, torch.Generator().manual_seed(7))
     return State(**{"network": net.state_dict(), "optimizer": optimizer.state_dict(), "random": random} | changes)
@@ -50,7 +50,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(chosen: dic
     config = make_config(**chosen)
     torch.manual_seed(1)
     net = network()
-    optimizer = make_optimizer(net, config, CPU)
+    optimizer = Tuning().make_optimizer(net, config)
     generator = torch.Generator().manual_seed(5)
     batches = [torch.randn(4, 1, 4, 4) for _ in range(6)]
     for images in batches[:3]:
@@ -64,7 +64,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(chosen: dic
 
     torch.manual_seed(99)
     other = network()
-    resumed = make_optimizer(other, config, CPU)
+    resumed = Tuning().make_optimizer(other, config)
     fresh = torch.Generator()
     found = from_bytes(content)
     other.load_state_dict(found.network)

@@ -23,7 +23,7 @@ from worker.checkpoint import from_bytes
 from worker.data import Resident, order
 from worker.datasets import Data, Split, load
 from worker.job import INTERRUPT
-from worker.module import BLOCK, Best, Classifier
+from worker.module import Best, Classifier
 
 CPU = torch.device("cpu")
 
@@ -57,9 +57,10 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     ],
 )
 def test_a_run_trains_the_very_weights_of_a_plain_pytorch_loop(
-    data_dir: Path, datasets: Path, family: str, changes: dict[str, Any]
+    data_dir: Path, datasets: Path, family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So neither Lightning nor the block of 16 micro-steps changes anything."""
+    """So neither Lightning nor the blocks of micro-steps change anything."""
+    monkeypatch.setattr(module_module, "BLOCK", 16)
     config = make_config(family, seed=3, epochs=3, **changes)
     fitted = fit_run(config, data_dir)
 
@@ -68,7 +69,7 @@ def test_a_run_trains_the_very_weights_of_a_plain_pytorch_loop(
     network = build(family, "tiny")
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     optimizer = kind(network.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-    assert 1257 // config.batch_size > BLOCK
+    assert 1257 // config.batch_size > module_module.BLOCK
     losses: list[tuple[int, float]] = []
     hits: list[tuple[int, float]] = []
     val_losses: list[float] = []
@@ -113,6 +114,53 @@ def test_how_many_steps_a_block_has_changes_nothing(
     assert found.reporter.curves["train/loss"] == expected.reporter.curves["train/loss"]
 
 
+# Evaluation ----------------------------------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A network that a make-believe GPU has no memory for with more than ``most`` images at once, when not training."""
+
+    def __init__(self, network: nn.Module, most: int) -> None:
+        super().__init__()
+        self.network, self.most, self.seen = network, most, list[int]()
+
+    def forward(self, images: Tensor) -> Any:
+        if not self.training:
+            self.seen.append(len(images))
+            if len(images) > self.most:
+                raise torch.cuda.OutOfMemoryError("made up")
+        return self.network(images)
+
+
+def test_an_evaluation_that_the_memory_does_not_hold_goes_on_in_halves_and_counts_every_image_once(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(epochs=2)
+    expected = fit_run(config, data_dir).reporter.curves
+    made: list[Small] = []
+
+    def built(*arguments: Any) -> nn.Module:
+        made.append(Small(build("simple_mlp", "tiny"), 50))
+        return made[-1]
+
+    monkeypatch.setattr(trainer_module, "build_network", built)
+    found = fit_run(config, data_dir, fence=2).reporter.curves
+    for name in ("val/acc", "test/acc"):
+        assert found[name] == expected[name]
+    for name in ("val/loss", "test/loss"):
+        for (step, value), (expected_step, expected_value) in zip(found[name], expected[name], strict=True):
+            assert step == expected_step
+            assert value == pytest.approx(expected_value, rel=1e-6)
+    # 180 images in validation: 180, 90 and 45 are tried once, and from then on 45 at a time.
+    assert made[0].seen[:7] == [180, 90, 45, 45, 45, 45, 45]
+
+
+def test_an_evaluation_for_which_one_image_is_too_much_fails(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "build_network", lambda *_: Small(build("simple_mlp", "tiny"), 0))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        fit_run(make_config(epochs=1), data_dir)
+
+
 # What is reported ----------------------------------------------------------------------------------------------------
 
 
@@ -142,11 +190,12 @@ def test_loss_goes_down_and_accuracy_up(data_dir: Path) -> None:
 
 def test_progress_tells_speed_and_the_time_left(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace_module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(module_module, "REPORT_SECONDS", 0.0)
     fitted = fit_run(make_config(batch_size=32, epochs=3), data_dir)
     told: list[Progress] = fitted.reporter.said("progress")
     steps = [each.step for each in told]
     assert steps == sorted(steps)
-    assert {16, 32, 39} <= set(steps)
+    assert set(range(1, 40)) <= set(steps)
     assert all(each.steps == 3 * 39 and each.epochs == 3 for each in told)
     assert all(each.samples_per_second is not None and each.samples_per_second > 0 for each in told)
     assert all(each.eta_seconds is not None for each in told)

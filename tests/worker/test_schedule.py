@@ -12,7 +12,7 @@ from torch import nn
 
 from app.contract.schedules import curve
 from tests.worker.conftest import make_config
-from worker.schedule import Plateau, Schedule, make_optimizer, make_schedule
+from worker.schedule import Plateau, Schedule, make_schedule
 
 
 def plateau(**changes: Any) -> Schedule:
@@ -80,15 +80,3 @@ def test_a_schedule_trains_as_the_launch_form_draws_it() -> None:
         schedule = make_schedule(config, 40)
         assert isinstance(schedule, Plateau) == (name == "plateau")
         assert [(step, schedule.rate(step)) for step in range(40)] == curve(config, 40, 40)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
-)
-def test_a_configuration_gets_the_optimiser_it_names_with_its_settings(name: str, kind: type) -> None:
-    config = make_config(optimizer=name, lr=0.03, weight_decay=0.02, momentum=0.8)
-    optimizer = make_optimizer(nn.Linear(2, 2), config, torch.device("cpu"))
-    assert type(optimizer) is kind
-    (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"], len(group["params"])) == (0.03, 0.02, 2)
-    assert group.get("momentum", 0.8) == 0.8

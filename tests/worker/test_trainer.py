@@ -73,7 +73,7 @@ CONFIGS = {
 @pytest.fixture
 def touchy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation in three batches, and a plateau after one validation that did not halve the loss."""
-    monkeypatch.setattr(module_module, "EVALUATION_BATCH", 64)
+    monkeypatch.setattr(module_module, "EVALUATION_IMAGES", {"cpu": 64})
     monkeypatch.setattr(schedule_module, "PLATEAU_THRESHOLD", 0.5)
 
 
@@ -316,7 +316,7 @@ def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
         return load(name, targets, folder, say)
 
     monkeypatch.setattr(trainer_module, "load", slow)
-    monkeypatch.setattr(module_module, "EVALUATION_BATCH", 64)
+    monkeypatch.setattr(module_module, "EVALUATION_IMAGES", {"cpu": 64})
     fitted = fit_run(make_config(), data_dir)
     assert fitted.pulses == 10 + 2 * (9 + 3) + 6
 

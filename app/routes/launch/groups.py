@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from app.contract.spec import Device, Normalization, Optimizer, Precision, Schedule
+from app.contract.spec import Compile, Device, Normalization, Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ GROUPS = (
         "Device",
         (
             Row("device", "Device", "choice", "auto takes what the worker has"),
-            Row("precision", "Precision", "choice"),
-            Row("deterministic", "Deterministic", "choice", "only repeatable operations, also on a GPU"),
+            Row("precision", "Precision", "choice", "auto: the faster one, as tried when the run starts"),
+            Row("compile", "Compile", "choice", "auto: for a long run, where a trial says that it pays"),
+            Row("deterministic", "Deterministic", "choice", "only repeatable operations, and no trial of faster ones"),
         ),
     ),
     Group(
@@ -101,6 +102,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule),
     "normalization": get_args(Normalization),
     "precision": get_args(Precision),
+    "compile": get_args(Compile),
     "device": get_args(Device),
     "flip": ("true", "false"),
     "deterministic": ("true", "false"),

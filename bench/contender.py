@@ -1,0 +1,276 @@
+"""``python -m bench.contender KIND CASE``: trains one epoch whenever it is asked to, and says what that took.
+
+KIND is plain (Runyard's own loop: Lightning, every metric of every step streaming to Redis, checkpoints), tuned (the
+same, in the fastest way that its trials find), bare (a plain PyTorch loop on tensors that lie on the device, already
+float and normalised; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
+torchvision's MNIST by a DataLoader). All have the same network, optimiser and rate; an epoch is training on all images
+and validation on the others.
+CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.contract.recipes import recipe_settings
+from app.contract.settings import Settings
+from app.contract.spec import RunConfig
+from bench.asked import answer
+from bench.interleave import cpu_seconds
+from bench.mnistlike import mnistlike
+from worker.inputs import Inputs
+from worker.tuning import asked_for
+
+EVALUATION = 1024
+
+
+def config_of(case: dict[str, Any]) -> RunConfig:
+    """The run of a case: the default recipe without its schedule, since a plain loop has none."""
+    settings = recipe_settings("default", case["family"], "mnist") | {"schedule": "constant", "epochs": 10_000}
+    named = {"family": case["family"], "size": case["size"], "dataset": "mnist", "targets": ["digit"]}
+    said = {
+        name: case[name] for name in ("batch_size", "precision", "compile", "lr", "schedule", "epochs") if name in case
+    }
+    return RunConfig.model_validate(settings | named | {"recipe": "default"} | said)
+
+
+class Clock:
+    """CPU and wall seconds of an epoch, of this process with its children, the device's work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def start(self) -> None:
+        self._wait()
+        self._cpu, self._wall = cpu_seconds(), time.perf_counter()
+
+    def stop(self) -> dict[str, float]:
+        self._wait()
+        return {"cpu": cpu_seconds() - self._cpu, "wall": time.perf_counter() - self._wall}
+
+
+def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
+    """A plain loop; its epochs answer the validation accuracy."""
+    from worker.trainer import build_network
+
+    config = config_of(case)
+    data = mnistlike(case["images"], case["images"] // 10, 100)
+    inputs = Inputs.of(data, config)
+
+    def ready(images: Tensor) -> Tensor:
+        return ((images.float() / 255 - inputs.mean[0]) / inputs.std[0]).to(device)
+
+    images, labels = ready(data.train.images), data.train.targets["digit"].to(device)
+    validation, answers = ready(data.validation.images), data.validation.targets["digit"].to(device)
+    torch.manual_seed(config.seed)
+    network = build_network(config, 0, None).to(device)
+    optimizer = asked_for(config).make_optimizer(network, config)
+    size = config.batch_size
+
+    def epoch() -> float:
+        network.train()
+        order = torch.randperm(len(images)).to(device)
+        for start in range(0, len(images) - size + 1, size):
+            chosen = order[start : start + size]
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(network(images[chosen]), labels[chosen]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        network.eval()
+        hits = torch.zeros((), dtype=torch.int64, device=device)
+        with torch.no_grad():
+            for some, right in zip(torch.split(validation, EVALUATION), torch.split(answers, EVALUATION), strict=True):
+                hits += (network(some).argmax(1) == right).sum()
+        return hits.item() / len(validation)
+
+    return epoch
+
+
+class Turns:
+    """Lets a loop that is not ours to break off go on for one epoch at a time: it waits at the end of each."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._go = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+        self._accuracy = 0.0
+        self.taken: dict[str, Any] = {}
+        self.about: dict[str, Any] = {}
+
+    def wait(self) -> None:
+        """Called in the loop before its first epoch."""
+        self._go.acquire()
+        self._clock.start()
+
+    def ended(self, accuracy: float) -> None:
+        """Called in the loop after each epoch."""
+        self.taken = self._clock.stop() | {"accuracy": accuracy} | self.about
+        self._done.release()
+        self.wait()
+
+    def epoch(self) -> dict[str, Any]:
+        """Called by who measures: lets one epoch happen."""
+        self._go.release()
+        self._done.acquire()
+        return self.taken
+
+
+def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) -> None:
+    """Runyard's loop as the trainer process has it, from the network to the checkpoints."""
+    from redis import Redis
+
+    from worker.checkpoint import Store
+    from worker.data import Resident
+    from worker.job import Control, Job
+    from worker.keeper import Keeper
+    from worker.module import Classifier
+    from worker.reporter import Reporter
+    from worker.sender import Sender
+    from worker.spool import Spool
+    from worker.trainer import build_network, lightning_trainer
+    from worker.trials import Trials
+
+    config = config_of(case)
+    settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
+    data = mnistlike(case["images"], case["images"] // 10, 100)
+    inputs = Inputs.of(data, config)
+    torch.manual_seed(config.seed)
+    network = build_network(config, 0, None).to(device)
+    tuning = asked_for(config)
+    if tuned:
+        # As many epochs as a user would train; the bench itself runs until it is told to end.
+        trials = Trials(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
+        choice = trials.choose(settings.tunings, lambda share: None)
+        tuning = choice.tuning
+        turns.about = {"tuning": str(tuning), "tried": choice.seconds}
+    resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
+    reporter = Reporter(Sender(Redis.from_url(case["redis"]), Spool(settings.spool, case["run"], case["fence"])))
+    job = Job(case["run"], case["fence"], 1, config, None, settings, str(device), case["threads"])
+    control = Control([0, 0])
+
+    def must_stop() -> bool:
+        control.beat()
+        return control.command != 0
+
+    module = Classifier(network, resident, config, reporter, must_stop, tuning)
+    keeper = Keeper(job, Store(settings.artifacts), module, reporter)
+    module.after_step = keeper.save_now_and_then
+
+    def after_validation(improved: bool) -> None:
+        keeper.after_validation(improved)
+        turns.ended(module.best.accuracy)
+
+    module.after_validation = after_validation
+    module.on_train_start = turns.wait  # type: ignore[method-assign]
+    lightning_trainer(config, device, 0).fit(module)
+
+
+def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
+    """What Lightning's and torchvision's introductions show."""
+    import lightning.pytorch as pl
+    from torch.utils.data import DataLoader, Subset
+    from torchmetrics.classification import MulticlassAccuracy
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    from worker.trainer import build_network
+
+    warnings.filterwarnings("ignore")
+    config = config_of(case)
+    mean, std = Inputs.of(mnistlike(10, 10, 10), config).mean, Inputs.of(mnistlike(10, 10, 10), config).std
+    whole = MNIST(case["mnist"], train=True, transform=Compose([ToTensor(), Normalize(mean, std)]))
+    held_out = MNIST(case["mnist"], train=False, transform=Compose([ToTensor(), Normalize(mean, std)]))
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = build_network(config, 0, None)
+            self.train_accuracy = MulticlassAccuracy(10, average="micro")
+            self.accuracy = MulticlassAccuracy(10, average="micro")
+
+        def training_step(self, batch: Any, _: int) -> Tensor:
+            images, labels = batch
+            logits = self.network(images)
+            loss = F.cross_entropy(logits, labels)
+            self.train_accuracy(logits, labels)
+            self.log("train/loss", loss)
+            self.log("train/acc", self.train_accuracy)
+            return loss
+
+        def validation_step(self, batch: Any, _: int) -> None:
+            images, labels = batch
+            logits = self.network(images)
+            self.accuracy(logits, labels)
+            self.log("val/loss", F.cross_entropy(logits, labels))
+            self.log("val/acc", self.accuracy)
+
+        def on_train_start(self) -> None:
+            turns.wait()
+
+        def on_train_epoch_end(self) -> None:
+            turns.ended(float(self.trainer.callback_metrics["val/acc"]))
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), config.lr, weight_decay=config.weight_decay)
+
+    workers = case["workers"]
+    train = DataLoader(whole, config.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    validation = DataLoader(Subset(held_out, range(case["images"] // 10)), config.batch_size, num_workers=workers)
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=10_000,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        logger=pl.loggers.CSVLogger(case["folder"]),
+    )
+    trainer.fit(Module(), train, validation)
+
+
+def main(kind: str, case: dict[str, Any]) -> None:
+    """Train an epoch for every question; the answer has its seconds and the validation accuracy."""
+    torch.set_num_threads(case["threads"])
+    device = torch.device(case.get("device", "cpu"))
+    clock = Clock(device)
+    if kind == "bare":
+        work = bare(case, device)
+
+        def timed() -> dict[str, float]:
+            clock.start()
+            accuracy = work()
+            return clock.stop() | {"accuracy": accuracy}
+
+        answer(lambda _: timed())
+        return
+    turns = Turns(clock)
+    threading.Thread(target=_until_no_more, args=(turns,), daemon=True).start()
+    if kind == "lightning":
+        lightning(case, device, turns)
+    else:
+        ours(case, device, turns, tuned=kind == "tuned")
+
+
+def _until_no_more(turns: Turns) -> None:
+    answer(lambda _: turns.epoch())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))
