@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from starlette.concurrency import run_in_threadpool
 
 from app.contract import broker
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import Curve, read_since
-from app.store.run import TERMINAL, RunRecord, load_run
+from app.store.run import TERMINAL, Marks, RunRecord, load_run, read_marks
 
 logger = logging.getLogger("runyard.live")
 
@@ -32,6 +33,7 @@ PING_SECONDS = 15.0
 QUEUE_LENGTH = 300
 LOG_LINES = 500
 EVERYTHING = ""
+RETRY = b"retry: 1000\n"
 
 Frame = bytes
 
@@ -49,12 +51,17 @@ class Cursor:
     state: int
 
     @classmethod
+    def at(cls, commit: int) -> Cursor:
+        """Told of everything up to this commit."""
+        return cls(commit, commit, commit)
+
+    @classmethod
     def parse(cls, words: str) -> Cursor:
         """Inverse of str(); raises ValueError."""
         parts = [int(word) for word in words.split(".")]
         if len(parts) not in (1, 3) or min(parts) < 0 or max(parts) >= 2**63:
             raise ValueError(f"not the id of an event: {words[:40]}")
-        return cls(*parts) if len(parts) == 3 else cls(parts[0], parts[0], parts[0])
+        return cls(*parts) if len(parts) == 3 else cls.at(parts[0])
 
     def __str__(self) -> str:
         alike = self.metrics == self.log == self.state
@@ -76,55 +83,77 @@ def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
     return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
 
 
-def changes(
-    engine: Engine, run_id: str, after: Cursor | int, describe: DescribeStatus
-) -> tuple[int, list[Frame], bool]:
-    """What changed in a run after a cursor: the newest commit, the events, and whether the run has ended."""
-    seen = after if isinstance(after, Cursor) else Cursor(after, after, after)
+@dataclass(frozen=True)
+class Changes:
+    """What one look into the database found: the newest commit, the events that follow each cursor, and whether the
+    run has ended, so that nothing will follow these.
+    """
+
+    commit: int
+    frames: dict[Cursor, Frame]
+    ended: bool
+
+
+def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: DescribeStatus) -> Changes:
+    """What changed in a run after each of these cursors, all seen at the same commit."""
     with reading(engine) as connection:
         newest = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
-        record = load_run(connection, run_id)
-        if record is None:
-            return newest, [frame("gone", newest, {})], True
-        points = read_since(connection, run_id, seen.metrics)
-        lines = read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log)
+        marks = read_marks(connection, run_id)
+        if marks is None:
+            gone = frame("gone", newest, {}) + frame("end", newest, {})
+            return Changes(newest, dict.fromkeys(cursors, gone), True)
+        found = {seen: _events(connection, run_id, marks, seen, newest, describe) for seen in cursors}
+    ended = marks.status in TERMINAL
+    end = frame("end", newest, {}) if ended else b""
+    return Changes(newest, {seen: b"".join(frames) + end for seen, frames in found.items()}, ended)
+
+
+def _events(
+    connection: Connection, run_id: str, marks: Marks, seen: Cursor, newest: int, describe: DescribeStatus
+) -> list[Frame]:
     frames = []
-    if points is None or record.reset_commit > seen.metrics:
+    points = read_since(connection, run_id, seen.metrics)
+    if points is None or marks.reset_commit > seen.metrics:
         frames.append(frame("reset", Cursor(newest, seen.log, seen.state), {}))
     elif points:
         told = {name: curve_as_json(curve) for name, curve in points.items()}
         frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
-    if lines:
+    if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
-    if record.progress_commit > seen.state:
-        frames.append(frame("progress", Cursor(newest, newest, seen.state), record.progress))
-    if record.status_commit > seen.state:
+    if marks.progress_commit > seen.state:
+        frames.append(frame("progress", Cursor(newest, newest, seen.state), json.loads(marks.progress)))
+    if marks.status_commit > seen.state:
+        record = load_run(connection, run_id)
+        assert record is not None
         frames.append(frame("status", newest, describe(record)))
-    return newest, frames, record.status in TERMINAL
+    return frames
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Events of the commits after ``start`` up to ``commit``, ready to send."""
+    """Events that are ready to send; nothing follows the last."""
 
-    start: int
-    commit: int
     frames: Frame
     last: bool = False
 
 
 @dataclass(eq=False)
 class _Viewer:
+    """One stream, how far it was told, and what it has not sent on yet (None: it is to end)."""
+
+    seen: Cursor
+    greeted: bool = False
     queue: asyncio.Queue[_Batch | None] = field(default_factory=lambda: asyncio.Queue(QUEUE_LENGTH))
 
 
 @dataclass(eq=False)
 class _Channel:
-    """Those who watch one run, and how far they were told of it."""
+    """Those who watch one run, and what wakes the task that tells them: that something changed, or that one came."""
 
-    cursor: int
     viewers: set[_Viewer] = field(default_factory=set)
     look: asyncio.Event = field(default_factory=asyncio.Event)
+    joined: asyncio.Event = field(default_factory=asyncio.Event)
+    told_at: float = 0.0
     task: asyncio.Task[None] | None = None
 
 
@@ -181,66 +210,38 @@ class Hub:
 
     # One run ---------------------------------------------------------------------------------------------------------
 
-    async def watch(self, run_id: str, after: Cursor | int) -> AsyncIterator[Frame]:
+    def watch(self, run_id: str, after: Cursor) -> AsyncIterator[Frame]:
         """Everything that changes in a run after a cursor, each change once, until the run has ended."""
-        viewer = _Viewer()
-        channel = self._join(run_id, viewer, after if isinstance(after, int) else after.state)
-        try:
-            # Whoever comes late reads up to now by itself; what the channel tells meanwhile waits in the queue.
-            batch = await self._read(run_id, after)
-            seen = batch.commit
-            yield f"retry: 1000\n: at commit {seen}\n\n".encode() + batch.frames
-            while not batch.last:
-                told = await self._next(viewer)
-                if told is None:
-                    return
-                if told.commit <= seen:
-                    if told is _PING:
-                        yield told.frames
-                    continue
-                # A batch that reaches back behind what this viewer has seen would tell part of it twice.
-                batch = told if told.start >= seen else await self._read(run_id, seen)
-                seen = batch.commit
-                if batch.frames:
-                    yield batch.frames
-        finally:
-            self._leave(run_id, channel, viewer)
+        return self._stream(run_id, _Viewer(after))
 
-    async def watch_all(self) -> AsyncIterator[Frame]:
+    def watch_all(self) -> AsyncIterator[Frame]:
         """A word whenever a run or a worker changed, at most ten times a second; the page asks what."""
-        viewer = _Viewer()
-        channel = self._join(EVERYTHING, viewer, 0)
-        try:
-            yield b"retry: 1000\n\n"
-            while (told := await self._next(viewer)) is not None:
-                yield told.frames
-        finally:
-            self._leave(EVERYTHING, channel, viewer)
+        viewer = _Viewer(Cursor.at(0), greeted=True)
+        viewer.queue.put_nowait(_Batch(RETRY + b"\n"))
+        return self._stream(EVERYTHING, viewer)
 
-    async def _next(self, viewer: _Viewer) -> _Batch | None:
+    async def _stream(self, key: str, viewer: _Viewer) -> AsyncIterator[Frame]:
         if self._stopping.is_set():
-            return None
+            return
+        channel = self._join(key, viewer)
         try:
-            # Not wait_for: before Python 3.12 it forgets that it was cancelled when its time comes at that moment.
-            async with asyncio.timeout(PING_SECONDS):
-                return await viewer.queue.get()
-        except TimeoutError:
-            return _PING
+            while (told := await viewer.queue.get()) is not None:
+                yield told.frames
+                if told.last:
+                    return
+        finally:
+            self._leave(key, channel, viewer)
 
-    async def _read(self, run_id: str, after: Cursor | int) -> _Batch:
-        newest, frames, ended = await run_in_threadpool(changes, self.engine, run_id, after, self.describe)
-        if ended:
-            frames.append(frame("end", newest, {}))
-        start = after if isinstance(after, int) else after.state
-        return _Batch(start, newest, b"".join(frames), ended)
-
-    def _join(self, key: str, viewer: _Viewer, after: int) -> _Channel:
+    def _join(self, key: str, viewer: _Viewer) -> _Channel:
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = _Channel(after)
+            channel = self._channels[key] = _Channel()
             pump = self._pump_all(channel) if key == EVERYTHING else self._pump(key, channel)
             channel.task = asyncio.create_task(pump)
         channel.viewers.add(viewer)
+        if not viewer.greeted:
+            channel.joined.set()
+            channel.look.set()
         return channel
 
     def _leave(self, key: str, channel: _Channel, viewer: _Viewer) -> None:
@@ -251,39 +252,74 @@ class Hub:
                 channel.task.cancel()
 
     async def _pump(self, run_id: str, channel: _Channel) -> None:
-        while True:
-            await self._until_something_new(channel)
-            batch = await self._read(run_id, channel.cursor)
-            channel.cursor = batch.commit
-            if batch.frames:
-                self._tell(channel, batch)
-            if batch.last:
-                return
+        try:
+            while channel.viewers:
+                await self._until_something_new(channel)
+                # Whoever has just come is told in the same look as all the others, and is at the same commit from then
+                # on: however many they are, they cost one reading.
+                cursors = {viewer.seen for viewer in channel.viewers}
+                found = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
+                self._tell_changes(channel, found)
+        except Exception:
+            # Nobody may wait for what will not come: they are told to come back.
+            logger.exception("%s cannot be told to those who watch it", run_id)
+            for viewer in list(channel.viewers):
+                _end(viewer)
+        finally:
+            if self._channels.get(run_id) is channel:
+                del self._channels[run_id]
 
     async def _pump_all(self, channel: _Channel) -> None:
         while True:
             if await self._until_something_new(channel):
-                self._tell(channel, _Batch(0, 0, b"event: changed\ndata: {}\n\n"))
+                self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
 
     async def _until_something_new(self, channel: _Channel) -> bool:
-        """True after a notice, False when it is time to look without one; what changes in between is told together."""
-        await asyncio.sleep(BATCH_SECONDS)
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                await channel.look.wait()
-        except TimeoutError:
-            return False
+        """True after a notice, or when someone has come who must be told what there is; False when it is time to look
+        without one. What changes in between is told together.
+        """
+        found = await _set_within(BATCH_SECONDS, channel.joined)
+        found = found or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
+        channel.joined.clear()
         channel.look.clear()
-        return True
+        if not found and time.monotonic() - channel.told_at >= PING_SECONDS:
+            self._tell(channel, list(channel.viewers), _PING)
+        return found
 
-    def _tell(self, channel: _Channel, batch: _Batch) -> None:
+    def _tell_changes(self, channel: _Channel, found: Changes) -> None:
+        now = Cursor.at(found.commit)
+        batches = {seen: _Batch(frames, found.ended) for seen, frames in found.frames.items()}
         for viewer in list(channel.viewers):
+            batch = batches.get(viewer.seen)
+            if batch is None:  # it came during this look, with another past: the next is for it
+                continue
+            viewer.seen = now
+            if not viewer.greeted:
+                viewer.greeted = True
+                batch = _Batch(RETRY + f": at commit {now}\n\n".encode() + batch.frames, batch.last)
+            if batch.frames:
+                self._tell(channel, [viewer], batch)
+            if batch.last:
+                channel.viewers.discard(viewer)
+
+    def _tell(self, channel: _Channel, viewers: Collection[_Viewer], batch: _Batch) -> None:
+        channel.told_at = time.monotonic()
+        for viewer in viewers:
             try:
                 viewer.queue.put_nowait(batch)
             except asyncio.QueueFull:
                 # It comes back by itself and reads from the database what it has missed.
                 channel.viewers.discard(viewer)
                 _end(viewer)
+
+
+async def _set_within(seconds: float, event: asyncio.Event) -> bool:
+    # Not wait_for: before Python 3.12 it forgets that it was cancelled when its time comes at that moment.
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -293,7 +329,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await asyncio.wait({task}, timeout=0.1)
 
 
-_PING = _Batch(0, -1, b": still here\n\n")
+_PING = _Batch(b": still here\n\n")
 
 
 def _end(viewer: _Viewer) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.events import LogLine
-from app.store.database import rows
 
 
 class RunLog(SQLModel, table=True):
@@ -44,11 +44,11 @@ def add_lines(connection: Connection, run: str, attempt: int, lines: Iterable[Lo
 
 def read_lines(connection: Connection, run: str, *, tail: int = 200, after_commit: int = 0) -> list[dict[str, Any]]:
     """The last ``tail`` lines that came after a commit, oldest first: id, time, level, text, attempt."""
-    found = connection.execute(
-        text(
-            "SELECT id, time, level, text, attempt FROM run_log WHERE run = :run AND commit_number > :after"
-            " ORDER BY id DESC LIMIT :tail"
-        ),
-        {"run": run, "after": after_commit, "tail": tail},
+    said = text(
+        "SELECT id, time, level, text, attempt, commit_number FROM run_log WHERE run = :run"
+        " ORDER BY id DESC LIMIT :tail"
     )
-    return rows(found)[::-1]
+    # Lines are added in the order of commits. A condition on the commit would look at every line of the run each time.
+    with connection.execute(said, {"run": run, "tail": tail}) as found:
+        fresh = [dict(row) for row in takewhile(lambda row: row["commit_number"] > after_commit, found.mappings())]
+    return [{name: line[name] for name in ("id", "time", "level", "text", "attempt")} for line in reversed(fresh)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Computed, Connection, Float, Index, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.events import Checkpoint, DeviceFacts, Started
@@ -34,18 +34,40 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _listed(*columns: str) -> Index:
+    """An index along which the run table is read."""
+    there = text("deleted_at IS NULL")
+    return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=there, postgresql_where=there)
+
+
 class Run(SQLModel, table=True):
     """One run. Times are seconds since 1970 (UTC); ``*_commit`` number the commit that last changed that part."""
 
     __tablename__ = "run"
+    # What runs are filtered by stands in each other's index, so that those that match are counted in it alone.
+    __table_args__ = (
+        _listed("status", "number", "family", "size", "dataset"),
+        _listed("family", "number", "status", "size", "dataset"),
+        _listed("size", "number", "status", "family", "dataset"),
+        _listed("dataset", "number", "status", "family", "size"),
+        *(_listed(column, "number") for column in ("name", "recipe", "seed", "epochs", "batch_size", "lr", "params")),
+        *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at")),
+        _listed("trained_seconds", "number"),
+        Index(
+            "ix_run_trash",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
+    )
 
     id: str = Field(primary_key=True)
     number: int = Field(unique=True)
     status: str = Field(index=True)
     reason: str = ""
-    family: str = Field(index=True)
+    family: str
     size: str
-    dataset: str = Field(index=True)
+    dataset: str
     recipe: str
     seed: int
     epochs: int
@@ -66,10 +88,11 @@ class Run(SQLModel, table=True):
     worker: str = ""
     slot: int = 0
     device: str = ""
-    created_at: float = Field(index=True)
+    created_at: float
     queued_at: float
     started_at: float | None = None
     ended_at: float | None = None
+    trained_seconds: float | None = Field(None, sa_column=Column(Float, Computed("ended_at - started_at")))
     lease_until: float | None = None
     deadline: float | None = None
     progress: str = "{}"
@@ -188,7 +211,7 @@ def insert_run(
         "progress_commit": commit,
         "idempotency_key": idempotency_key,
     }
-    row = Run(**values).model_dump()
+    row = Run(**values).model_dump(exclude={"trained_seconds"})
     columns = ", ".join(row)
     connection.execute(text(f"INSERT INTO run ({columns}) VALUES (:{', :'.join(row)})"), row)
     for tag in dict.fromkeys(config.tags):
@@ -430,6 +453,26 @@ def load_run(connection: Connection, run: str, *, deleted: bool = False) -> RunR
     guard = "" if deleted else " AND deleted_at IS NULL"
     row = connection.execute(text(f"SELECT * FROM run WHERE id = :run{guard}"), {"run": run}).mappings().one_or_none()
     return None if row is None else record(dict(row), tags_of(connection, [run]).get(run, []))
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What viewers of a run are told again and again, and the commits of the last changes; ``progress`` is JSON."""
+
+    status: str
+    progress: str
+    status_commit: int
+    progress_commit: int
+    reset_commit: int
+
+
+def read_marks(connection: Connection, run: str) -> Marks | None:
+    """Marks of a run, or None where it is not there or in the trash; costs a quarter of what load_run does."""
+    columns = ", ".join(Marks.__dataclass_fields__)
+    row = connection.execute(
+        text(f"SELECT {columns} FROM run WHERE id = :run AND deleted_at IS NULL"), {"run": run}
+    ).one_or_none()
+    return None if row is None else Marks(*row)
 
 
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:

@@ -7,8 +7,9 @@ import json
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from app import live
 from app.contract import broker
@@ -38,6 +40,11 @@ def events_of(frames: bytes) -> list[Event]:
             data = json.loads(fields["data"], parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
             found.append((fields["event"], fields.get("id", ""), data))
     return found
+
+
+def events_after(engine: Engine, run: str, seen: Cursor) -> list[Event]:
+    """What a viewer with this past is told."""
+    return events_of(changes(engine, run, [seen], run_status).frames[seen])
 
 
 def points_of(events: list[Event], name: str = "train/loss") -> list[int]:
@@ -149,6 +156,33 @@ def yard(engine: Engine, redis: Redis, redis_server: str, recorder: Recorder, tr
     return Yard(engine, redis, redis_server, recorder, trainer)
 
 
+class Looks:
+    """The hub's looks into the database, counted; they can be held up, and fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = 0
+        self.failing = False
+        self._free = threading.Event()
+        self._free.set()
+        monkeypatch.setattr(live, "changes", self._look)
+
+    def _look(self, *said: Any) -> live.Changes:
+        self.begun += 1
+        assert self._free.wait(10)
+        if self.failing:
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+        return changes(*said)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Looks that begin meanwhile wait for the end of this."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
+
+
 def test_viewers_who_come_at_different_moments_are_told_of_every_point_once(yard: Yard) -> None:
     async def act(hub: Hub) -> None:
         viewers = []
@@ -189,6 +223,78 @@ def commit_of(yard: Yard) -> int:
     return Runs(yard.engine).commit()
 
 
+def test_however_many_watch_with_whatever_pasts_a_change_is_read_once(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(monkeypatch)
+
+    async def act(hub: Hub) -> None:
+        pasts = [commit_of(yard)]
+        for _ in range(6):
+            await yard.record()
+            pasts.append(commit_of(yard))
+        viewers = [Viewer(hub, yard.trainer.run, past) for past in pasts for _ in range(5)]
+        await eventually(lambda: all(viewer.raw for viewer in viewers))
+        for _ in range(10):
+            before = looks.begun
+            await yard.record()
+            for viewer in viewers:
+                await viewer.until_told(lambda events: points_of(events)[-1:] == [yard.step - 1])
+            # One more where somebody came during the last one.
+            assert looks.begun <= before + 2
+        await yard.finish()
+        for number, viewer in enumerate(viewers):
+            assert points_of(await viewer.until_end()) == list(range(number // 5, 16))
+
+    yard.play(act)
+
+
+def test_who_comes_during_the_look_that_finds_the_end_is_told_whole(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(monkeypatch)
+
+    async def act(hub: Hub) -> None:
+        await yard.record(3)
+        past = commit_of(yard)
+        await yard.record(2)
+        await yard.finish()
+        with looks.held():
+            first = Viewer(hub, yard.trainer.run)
+            await eventually(lambda: looks.begun == 1)
+            late = [Viewer(hub, yard.trainer.run), Viewer(hub, yard.trainer.run, past)]
+            await eventually(lambda: len(hub._channels[yard.trainer.run].viewers) == 3)
+        for viewer, steps in zip([first, *late], ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [3, 4]), strict=True):
+            events = await viewer.until_end()
+            assert points_of(events) == steps
+            assert [event for event, _, _ in events].count("end") == 1
+        assert looks.begun == 2
+
+    yard.play(act)
+
+
+def test_when_the_database_cannot_be_read_viewers_are_sent_away_and_come_back(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = Looks(monkeypatch)
+
+    async def act(hub: Hub) -> None:
+        viewers = [Viewer(hub, yard.trainer.run) for _ in range(2)]
+        await eventually(lambda: all(viewer.raw for viewer in viewers))
+        looks.failing = True
+        await yard.record(3)
+        for viewer in viewers:
+            assert points_of(await viewer.until_end()) == []
+        looks.failing = False
+        again = [Viewer(hub, yard.trainer.run, viewer.last) for viewer in viewers]
+        await yard.finish()
+        for viewer in again:
+            assert points_of(await viewer.until_end()) == [0, 1, 2]
+
+    yard.play(act)
+    assert "cannot be told" in caplog.text
+
+
 def test_a_browser_that_comes_back_again_and_again_misses_nothing(yard: Yard) -> None:
     async def act(hub: Hub) -> None:
         steady = Viewer(hub, yard.trainer.run)
@@ -215,7 +321,7 @@ def test_a_slow_reader_is_dropped_and_catches_up(yard: Yard, monkeypatch: pytest
 
     async def act(hub: Hub) -> None:
         quick = Viewer(hub, yard.trainer.run)
-        stream = hub.watch(yard.trainer.run, 0)
+        stream = hub.watch(yard.trainer.run, Cursor.at(0))
         seen = events_of(await anext(stream))
         for _ in range(12):
             await yard.record()
@@ -307,7 +413,7 @@ def test_a_stopping_server_ends_every_stream(yard: Yard) -> None:
         assert "end" not in [event for event, _, _ in await viewer.until_end()]
         async with asyncio.timeout(5):
             assert await everything == b"retry: 1000\n\n"
-        # Who comes now is told what there is, and then to come back.
+        # Who comes now is not kept waiting.
         late = Viewer(hub, yard.trainer.run)
         await late.until_end()
 
@@ -374,6 +480,9 @@ def test_a_quiet_stream_says_that_it_is_still_there(yard: Yard, monkeypatch: pyt
         viewer = Viewer(hub, yard.trainer.run)
         await eventually(lambda: viewer.raw.count(b": still here\n\n") > 2)
         await viewer.leave()
+        everything = hub.watch_all()
+        assert [await anext(everything) for _ in range(3)] == [b"retry: 1000\n\n", *2 * [b": still here\n\n"]]
+        await cast(Any, everything).aclose()
 
     yard.play(act)
 
@@ -397,12 +506,10 @@ def test_a_connection_that_breaks_between_the_events_of_one_commit_goes_on_with_
     trainer.say("log", Log(lines=[LogLine(time=1, level="info", text="once")]))
     trainer.say("progress", Progress(epoch=1, epochs=2, step=3, steps=9))
     recorder.step()
-    _, frames, _ = changes(engine, trainer.run, 0, run_status)
-    whole = events_of(b"".join(frames))
+    whole = events_after(engine, trainer.run, Cursor.at(0))
     assert [event for event, _, _ in whole] == ["metrics", "log", "progress", "status"]
     for heard in range(1, 5):
-        _, frames, _ = changes(engine, trainer.run, Cursor.parse(whole[heard - 1][1]), run_status)
-        rest = [event for event, _, _ in events_of(b"".join(frames))]
+        rest = [event for event, _, _ in events_after(engine, trainer.run, Cursor.parse(whole[heard - 1][1]))]
         # Progress and status say how things are, so hearing one again does no harm.
         assert rest == [["log", "progress", "status"], ["progress", "status"], ["progress", "status"], []][heard - 1]
 
@@ -424,9 +531,7 @@ def test_values_that_json_has_no_word_for_are_sent_as_null(
 ) -> None:
     trainer.points(train__loss=[(1, math.nan), (2, math.inf), (3, -math.inf), (4, 1.5)])
     recorder.step()
-    newest, frames, ended = changes(engine, trainer.run, 0, run_status)
-    assert (newest, ended) == (runs.commit(), False)
-    told = {event: data for event, _, data in events_of(b"".join(frames))}
+    told = {event: data for event, _, data in events_after(engine, trainer.run, Cursor.at(0))}
     assert told["metrics"]["train/loss"]["value"] == [None, None, None, 1.5]
     assert told["metrics"]["train/loss"]["step"] == [1, 2, 3, 4]
-    assert changes(engine, trainer.run, newest, run_status) == (newest, [], False)
+    assert events_after(engine, trainer.run, Cursor.at(runs.commit())) == []

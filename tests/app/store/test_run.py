@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from itertools import product
@@ -376,6 +377,21 @@ def test_only_a_run_that_has_ended_can_be_deleted(runs: Runs, state: str) -> Non
     run = runs.add()
     runs.set(run, status=state)
     assert change(runs, lambda c, commit: store.delete_run(c, run, commit, NOW)) == (state in TERMINAL)
+
+
+def test_what_viewers_are_told_again_and_again_is_what_the_whole_run_says(runs: Runs) -> None:
+    run = runs.add()
+    runs.set(run, status="running", progress='{"step": 3}', status_commit=4, progress_commit=7, reset_commit=5)
+    with reading(runs.engine) as connection:
+        marks = store.read_marks(connection, run)
+        assert store.read_marks(connection, "r_none") is None
+    found = runs.get(run)
+    assert marks is not None
+    assert (marks.status, json.loads(marks.progress)) == (found.status, found.progress) == ("running", {"step": 3})
+    assert (marks.status_commit, marks.progress_commit, marks.reset_commit) == (4, 7, 5)
+    runs.set(run, deleted_at=1.0)
+    with reading(runs.engine) as connection:
+        assert store.read_marks(connection, run) is None
 
 
 def test_a_deleted_run_comes_back_whole(runs: Runs) -> None:
