@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"app", "worker", "models"}
-INSIDE = [Path("app/inspection") / f"{name}.py" for name in ("__main__", "network", "trace", "remembered", "words", "blocks")]
+INSPECTION = ("__main__", "network", "trace", "remembered", "words", "blocks")
+INSIDE = [Path("app/inspection") / f"{name}.py" for name in INSPECTION]
 HEAVY = {"torch", "torchvision", "lightning", "timm"}
 
 

@@ -69,7 +69,7 @@ _ALL = (
     Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
     Recipe(
         "fast",
-        "One cycle of the learning rate in few epochs, at the highest rate that held on digits; bfloat16 where it is faster",
+        "One cycle of the rate in few epochs, at the highest rate that held on digits; bfloat16 where it is faster",
         {
             "optimizer": "adamw",
             "lr": 5e-3,
