@@ -33,17 +33,18 @@ from bench.mnistlike import mnistlike
 from worker.inputs import Inputs
 from worker.tuning import asked_for
 
-EVALUATION = 1024
+EVALUATION = 256
 
 
 def config_of(case: dict[str, Any]) -> RunConfig:
-    """The run of a case: the default recipe without its schedule, since a plain loop has none."""
-    settings = recipe_settings("default", case["family"], "mnist") | {"schedule": "constant", "epochs": 10_000}
+    """The run of a case: by its recipe, or by the default one without a schedule, since a plain loop has none."""
+    recipe = case.get("recipe", "default")
+    settings = recipe_settings(recipe, case["family"], "mnist")
+    if recipe == "default":
+        settings |= {"schedule": "constant", "epochs": 10_000}
     named = {"family": case["family"], "size": case["size"], "dataset": "mnist", "targets": ["digit"]}
-    said = {
-        name: case[name] for name in ("batch_size", "precision", "compile", "lr", "schedule", "epochs") if name in case
-    }
-    return RunConfig.model_validate(settings | named | {"recipe": "default"} | said)
+    said = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
+    return RunConfig.model_validate(settings | named | {"recipe": recipe} | said)
 
 
 class Clock:

@@ -28,8 +28,9 @@ from worker.schedule import make_schedule
 from worker.tuning import Tuning, asked_for
 
 BLOCK = 64
-EVALUATION_IMAGES = {"cpu": 1024, "cuda": 16384}
-"""In one forward pass of an evaluation, where the memory holds so many; on a CPU more are slower (bench/evaluation)."""
+EVALUATION_IMAGES = {"cpu": 256, "cuda": 16384}
+"""In one forward pass of an evaluation, where the memory holds so many. On a CPU more do not fit into its caches:
+simple_cnn/base makes half as many images a second with 1024 (bench/evaluation.py)."""
 REPORT_SECONDS = 0.02
 
 
