@@ -29,9 +29,9 @@ from worker.tuning import Tuning, asked_for
 logger = logging.getLogger("runyard.trials")
 
 TRIED_STEPS: Final = 5
-"""Steps of each way that are timed, after one that is not; the quickest counts, since noise only slows."""
+"""Steps of each way that are timed, in turn with the others; the quickest counts, since noise only slows."""
 
-LONGEST_SHARE: Final = 0.05
+LONGEST_SHARE: Final = 0.1
 """Of the time that the run is expected to take, the most that is spent on trying, compiling apart."""
 
 FEWEST_STEPS: Final = 60
@@ -67,7 +67,6 @@ class Trials:
         self._tell: Callable[[float], None] = lambda share: None
         self._steps = len(data.train) // config.batch_size * config.epochs
         self._batch = _first(data, config.batch_size)
-        self._heads = list(config.targets)
         self._key = self._key_of(data)
 
     def choose(self, file: Path, tell: Callable[[float], None]) -> Choice:
@@ -97,23 +96,32 @@ class Trials:
         asked = self._config.compile == "on"
         if self._steps < FEWEST_STEPS and not asked:
             return Choice(plain, f"{self._steps} steps are over before trying could pay", {})
+        # The kernels of the optimiser are tried by themselves: what they save is the same in every other way.
+        kernels = replace(plain, optimizer="foreach")
+        ways = [plain, *self._ways(plain), kernels]
+        steps = min(TRIED_STEPS, int(LONGEST_SHARE * self._steps / len(ways)) - 1)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            one = self._seconds(plain, 1, 0.0)
+            if steps < 2:
+                seconds = self._seconds([plain], 1)
+                ways = [plain]
+            else:
+                seconds = self._seconds(ways, steps)
+            one = seconds[plain]
             if math.isinf(one):
                 return Choice(plain, "it could not be tried", {})  # why, training will say
-            ways = self._ways(plain)
-            steps = min(TRIED_STEPS, int(LONGEST_SHARE * self._steps / (len(ways) + 2)) - 1)
             compiles = asked or self._may_compile(one)
-            if steps < 2 and not compiles:
+            if ways == [plain] and not compiles:
                 words = f"{one * self._steps:.1f} s of training are over before trying could pay"
-                return Choice(plain, words, {str(plain): one})
-            best, seconds = self._fastest(plain, ways, max(2, steps))
+                return Choice(plain, words, _said(seconds))
+            best = min((way for way in ways if way != kernels), key=lambda way: seconds[way])
+            best = best if seconds[best] < WORTH * one else plain
+            if seconds.get(kernels, math.inf) < WORTH * one:
+                best = replace(best, optimizer="foreach")
             if compiles:
                 best = self._compiled(best, max(2, steps), seconds)
-        said = {str(way): None if math.isinf(each) else each for way, each in seconds.items()}
-        found = {"tuning": asdict(best), "seconds": said, "step_seconds": one, "compiled": compiles}
+        found = {"tuning": asdict(best), "seconds": _said(seconds), "step_seconds": one, "compiled": compiles}
         _remember(file, self._key, found)
-        return Choice(best, f"the fastest of {len(said)} ways that were tried", said)
+        return Choice(best, f"the fastest of {len(seconds)} ways that were tried", _said(seconds))
 
     def _ways(self, plain: Tuning) -> list[Tuning]:
         convolves = any(each.ndim == 4 for each in self._network.parameters())
@@ -124,17 +132,6 @@ class Trials:
         every = [Tuning(precision, layout) for precision in precisions for layout in layouts]
         return [way for way in every if way != plain]
 
-    def _fastest(self, plain: Tuning, ways: list[Tuning], steps: int) -> tuple[Tuning, dict[Tuning, float]]:
-        """The best of all, and with it the other kernels of the optimiser."""
-        seconds = {plain: self._seconds(plain, steps, 0.1)}
-        best = plain
-        for place, way in enumerate(ways):
-            seconds[way] = self._seconds(way, steps, 0.2 + 0.6 * place / len(ways))
-            best = way if seconds[way] < WORTH * seconds[best] else best
-        way = replace(best, optimizer="foreach")
-        seconds[way] = self._seconds(way, steps, 0.8)
-        return (way if seconds[way] < WORTH * seconds[best] else best), seconds
-
     def _may_compile(self, step_seconds: float) -> bool:
         return self._config.compile == "auto" and step_seconds * self._steps > COMPILING_PAYS_SECONDS
 
@@ -142,53 +139,36 @@ class Trials:
         """``best`` compiled where that is faster; and where it was asked for, unless it cannot be had."""
         modes: tuple[Literal["on", "graphs"], ...] = ("on", "graphs") if self._device.type == "cuda" else ("on",)
         ways = [replace(best, compile=mode) for mode in modes]
-        for way in ways:
-            seconds[way] = self._seconds(way, steps, 0.9)
+        seconds |= self._seconds([best, *ways], steps)
         fastest = min(ways, key=lambda way: seconds[way])
         if math.isinf(seconds[fastest]):
             return best
         return fastest if self._config.compile == "on" or seconds[fastest] < WORTH * seconds[best] else best
 
-    def _seconds(self, way: Tuning, steps: int, share: float) -> float:
-        """Seconds that a step takes; infinity where it cannot be run so: memory, a compiler, a network of one's own."""
-        self._tell(share)
-        try:
-            return self._timed(way, steps)
-        except Exception:
-            logger.info("%s cannot be run in %s", self._config.family, way, exc_info=True)
-            return math.inf
-        finally:
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    def _timed(self, way: Tuning, steps: int) -> float:
-        network = copy.deepcopy(self._network).train()
-        way.place(network)
-        resident = Resident(self._batch, self._device, inputs=self._inputs, memory_format=way.memory_format)
-        optimizer = way.make_optimizer(network, self._config)
-        forward = way.forward(network)
-        indices = torch.arange(resident.size("train"), device=self._device)
-        scalars = resident.scalars("train", indices)
-        found = math.inf
-        for step in range(steps + 1):
-            began = self._now()
-            images, targets = resident.batch("train", indices)
-            optimizer.zero_grad(set_to_none=True)
-            with way.autocast(self._device):
-                output = forward(images) if scalars is None else forward(images, scalars)
-                logits = output if isinstance(output, dict) else {self._heads[0]: output}
-                loss = torch.stack([F.cross_entropy(each.float(), targets[name]) for name, each in logits.items()])
-                total = loss.sum()
-            total.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if step:
-                found = min(found, self._now() - began)
-        return found
-
-    def _now(self) -> float:
+    def _seconds(self, ways: list[Tuning], steps: int) -> dict[Tuning, float]:
+        """Seconds that a step takes in each way; infinity where it cannot be run so."""
+        config, inputs = self._config, self._inputs
+        runners: dict[Tuning, _Runner] = {}
+        found = dict.fromkeys(ways, math.inf)
+        for turn in range(steps + 1):
+            for place, way in enumerate(ways):
+                self._tell((turn * len(ways) + place) / ((steps + 1) * len(ways)))
+                try:
+                    if turn == 0:  # builds, compiles, warms up
+                        runners[way] = _Runner(
+                            way, self._network, self._batch, self._inputs, self._config, self._device
+                        )
+                        runners[way].step()
+                    elif way in runners:
+                        found[way] = min(found[way], runners[way].timed())
+                except Exception:  # memory, a compiler that is missing, a network of the user's own
+                    logger.info("%s cannot be run in %s", config.family, way, exc_info=True)
+                    runners.pop(way, None)
+                    found[way] = math.inf
+        runners.clear()
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+            torch.cuda.empty_cache()
+        return found
 
     def _key_of(self, data: Data) -> str:
         config, device = self._config, self._device
@@ -203,6 +183,51 @@ class Trials:
         }
         fields = ("family", "size", "options", "auxiliary", "batch_size", "optimizer", "precision", "compile")
         return json.dumps(about | config.model_dump(include=set(fields)), sort_keys=True)
+
+
+class _Runner:
+    """A copy of a network that makes steps of training in one way."""
+
+    def __init__(
+        self, way: Tuning, network: nn.Module, data: Data, inputs: Inputs, config: RunConfig, device: torch.device
+    ) -> None:
+        network = copy.deepcopy(network).train()
+        way.place(network)
+        self._way = way
+        self._device = device
+        self._first = config.targets[0]
+        self._resident = Resident(data, device, inputs=inputs, memory_format=way.memory_format)
+        self._optimizer = way.make_optimizer(network, config)
+        self._forward = way.forward(network)
+        self._indices = torch.arange(self._resident.size("train"), device=device)
+
+    def timed(self) -> float:
+        """Seconds of one step: on a CPU of its own work, since what other processes take is not this way's fault."""
+        if self._device.type == "cpu":
+            began = time.process_time()
+            self.step()
+            return (time.process_time() - began) / torch.get_num_threads()
+        torch.cuda.synchronize(self._device)
+        began = time.perf_counter()
+        self.step()
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter() - began
+
+    def step(self) -> None:
+        """Train on the batch once."""
+        images, targets = self._resident.batch("train", self._indices)
+        scalars = self._resident.scalars("train", self._indices)
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._way.autocast(self._device):
+            output = self._forward(images) if scalars is None else self._forward(images, scalars)
+            logits = output if isinstance(output, dict) else {self._first: output}
+            losses = [F.cross_entropy(each.float(), targets[name]) for name, each in logits.items()]
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+
+def _said(seconds: dict[Tuning, float]) -> dict[str, float | None]:
+    return {str(way): None if math.isinf(each) else each for way, each in seconds.items()}
 
 
 def _first(data: Data, n: int) -> Data:
