@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from app.contract.spec import FieldError, SpecError
-from app.store.query import QueryError
+from app.store.order import QueryError
 
 logger = logging.getLogger("runyard.server")
 

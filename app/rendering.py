@@ -17,7 +17,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.store.database import reading
-from app.store.query import count_by_status
+from app.store.query import count_queued
 from app.store.worker import list_workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,12 +151,12 @@ def look_at_yard(request: Request) -> Yard | None:
     try:
         with reading(parts.engine) as connection:
             workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-            counts = count_by_status(connection)
+            queued = count_queued(connection)
     except SQLAlchemyError:
         return None
     slots, free = sum(worker.slots for worker in workers), sum(worker.free_slots for worker in workers)
     devices = sorted({worker.device_name for worker in workers})
-    return Yard(len(workers), devices, slots, free, counts.get("queued", 0), slots - free)
+    return Yard(len(workers), devices, slots, free, queued, slots - free)
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------

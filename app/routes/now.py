@@ -15,8 +15,7 @@ from app.drawing import spark
 from app.facts import Facts, facts, metric_name
 from app.store.database import reading
 from app.store.metric import Curve, read_curves
-from app.store.query import RunFilter, RunRow, active_runs, count_by_status, list_runs, queue
-from app.store.run import TERMINAL
+from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs, queue
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()
@@ -53,15 +52,15 @@ def board(parts: Parts) -> dict[str, Any]:
     with reading(parts.engine) as connection:
         workers: list[WorkerRecord] = list_workers(connection, now, parts.settings.lease_seconds)
         waiting, queued = queue(connection, workers, QUEUE_ROWS)
-        ended = list_runs(connection, RunFilter(status=list(TERMINAL)), "-ended", FINISHED_ROWS, None, now)
+        active = active_runs(connection)
         return {
-            "active": [card(connection, row) for row in active_runs(connection)],
+            "active": [card(connection, row) for row in active],
             "waiting": waiting,
             "queued": queued,
             "workers": workers,
-            "finished": [card(connection, row) for row in ended.rows],
-            "everything": sum(count_by_status(connection).values()),
-            "titles": {row.run.id: row.run.title for row in active_runs(connection)},
+            "finished": [card(connection, row) for row in ended_runs(connection, FINISHED_ROWS)],
+            "everything": count_runs(connection, RunFilter()),
+            "titles": {row.run.id: row.run.title for row in active},
         }
 
 

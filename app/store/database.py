@@ -76,4 +76,5 @@ def migrate(engine: Engine) -> None:
 
 def rows(result: Any) -> list[dict[str, Any]]:
     """A result as plain dicts."""
-    return [dict(row) for row in result.mappings()]
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result.all()]

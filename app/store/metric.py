@@ -9,10 +9,10 @@ the lowest and the highest point of every ``BUCKET``, so that a curve of million
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Index, UniqueConstraint, bindparam, text
+from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.store.curve import Curve as Curve
@@ -22,18 +22,23 @@ from app.store.curve import envelope as envelope
 from app.store.curve import larger_is_better as larger_is_better
 
 FAN = 32
+MOST = 8 * FAN
 BUCKET = 64
 MERGE_AFTER_COMMITS = 200
 
 
 class MetricSeries(SQLModel, table=True):
-    """One curve of one run with its summary; NaN and infinite values are counted, and are never best, min or max."""
+    """One curve of one run with its summary; NaN and infinite values are counted, and are never best, min or max.
+
+    ``run_number``: that of the run, which never changes, so that the index has the order of the run table.
+    """
 
     __tablename__ = "metric_series"
-    __table_args__ = (UniqueConstraint("run", "name"),)
+    __table_args__ = (UniqueConstraint("run", "name"), Index("ix_metric_series_best", "name", "best", "run_number"))
 
     id: int | None = Field(None, primary_key=True)
     run: str = Field(foreign_key="run.id", ondelete="CASCADE")
+    run_number: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     name: str
     points: int = 0
     first_step: int = 0
@@ -69,8 +74,7 @@ class MetricChunk(SQLModel, table=True):
     level_values: bytes = b""
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """A curve in figures."""
 
     points: int
@@ -92,8 +96,8 @@ _FIND_SERIES = text(f"SELECT id, run, name, {', '.join(_FIGURES)} FROM metric_se
     bindparam("runs", expanding=True)
 )
 _ADD_SERIES = text(
-    f"INSERT INTO metric_series (run, name, {', '.join(_FIGURES)})"
-    f" VALUES (:run, :name, {', '.join(f':{column}' for column in _FIGURES)}) RETURNING id"
+    f"INSERT INTO metric_series (run, run_number, name, {', '.join(_FIGURES)})"
+    f" VALUES (:run, (SELECT number FROM run WHERE id = :run), :name, :{', :'.join(_FIGURES)}) RETURNING id"
 )
 _ADD_CHUNK = text(
     "INSERT INTO metric_chunk (series, tier, commit_number, first_step, last_step, points, steps, point_values, times,"
@@ -160,7 +164,7 @@ _FULL_GROUPS = text(
 )
 _GROUP = text(
     "SELECT id, commit_number, steps, point_values, times FROM metric_chunk"
-    " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY first_step, id LIMIT :fan"
+    " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY first_step, id LIMIT :most"
 )
 _REMOVE_CHUNK = text("DELETE FROM metric_chunk WHERE id = :id")
 _ADD_MERGED = text(
@@ -171,11 +175,12 @@ _ADD_MERGED = text(
 
 
 def merge_chunks(connection: Connection, run: str, commit: int) -> int:
-    """Merge full groups of a run's older chunks; returns how many. Newer chunks stay, so that viewers can resume."""
-    limits = {"before": commit - MERGE_AFTER_COMMITS, "fan": FAN}
-    groups = connection.execute(_FULL_GROUPS, limits | {"run": run}).all()
+    """Merge a run's older chunks; returns into how many. Newer chunks stay, so that viewers can resume."""
+    before = commit - MERGE_AFTER_COMMITS
+    groups = connection.execute(_FULL_GROUPS, {"run": run, "before": before, "fan": FAN}).all()
     for series, tier in groups:
-        chunks = connection.execute(_GROUP, limits | {"series": series, "tier": tier}).all()
+        group = {"series": series, "tier": tier, "before": before, "most": MOST}
+        chunks = connection.execute(_GROUP, group).all()
         connection.execute(_REMOVE_CHUNK, [{"id": chunk.id} for chunk in chunks])
         # In the place of the first of them, so that the order holds where several points share a step.
         newest = max(chunk.commit_number for chunk in chunks)
@@ -315,9 +320,7 @@ def read_summaries(connection: Connection, runs: list[str]) -> dict[str, dict[st
             f" WHERE run IN ({', '.join(f':{name}' for name in names)}) ORDER BY name"
         ),
         names,
-    )
-    for row in rows:
-        found[row.run][row.name] = Summary(
-            row.points, row.last, row.last_step, row.best, row.best_step, row.low, row.high, row.not_finite
-        )
+    ).all()
+    for run, name, *said in rows:
+        found[run][name] = Summary(*said)
     return found

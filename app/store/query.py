@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,37 +10,13 @@ from sqlalchemy import Connection, text
 
 from app.store.database import rows
 from app.store.metric import Summary, read_summaries
-from app.store.run import ACTIVE, QUEUE_ORDER, STATES, RunRecord, record, tags_of
+from app.store.order import THERE, Place, QueryError, TooFarApart, read_cursor, read_order, sort_all, walk, write_cursor
+from app.store.run import ACTIVE, QUEUE_ORDER, STATES, TERMINAL, RunRecord, record, tags_of
 from app.store.worker import WorkerRecord
 
-DURATION = "coalesce(ended_at, :now) - started_at"
-COLUMNS = {
-    "number": "number",
-    "name": "name",
-    "status": "status",
-    "family": "family",
-    "size": "size",
-    "dataset": "dataset",
-    "recipe": "recipe",
-    "seed": "seed",
-    "epochs": "epochs",
-    "batch_size": "batch_size",
-    "lr": "lr",
-    "params": "params",
-    "attempt": "attempt",
-    "created": "created_at",
-    "started": "started_at",
-    "ended": "ended_at",
-    "duration": DURATION,
-}
-
-
-class QueryError(ValueError):
-    """A filter or sort that names what does not exist; ``field`` is the query parameter."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+# So many runs are sorted sooner than found one by one among all others; and so far they are looked for before.
+SORTED_AT_ONCE = 2000
+LOOKED_AHEAD = 5000
 
 
 @dataclass(frozen=True)
@@ -57,6 +32,11 @@ class RunFilter:
     dataset: list[str] = field(default_factory=list)
     tag: list[str] = field(default_factory=list)
     q: str = ""
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any run could be left out."""
+        return bool(self.status or self.family or self.size or self.dataset or self.tag or self.q)
 
 
 @dataclass(frozen=True)
@@ -83,88 +63,77 @@ def list_runs(
 
     Runs without a value come last in either direction. Raises QueryError.
     """
-    descending, key = sort.startswith("-"), sort.lstrip("-")
-    conditions, values = _conditions(where)
-    values["now"] = now
-    if key in COLUMNS:
-        value, join = COLUMNS[key], ""
-    elif "/" in key:
-        value, join = "s.best", " LEFT JOIN metric_series s ON s.run = run.id AND s.name = :metric"
-        values["metric"] = key
-    else:
-        raise QueryError(
-            "sort", f"cannot sort by '{key[:40]}'; columns: {', '.join(COLUMNS)}, or a metric such as test/acc"
-        )
-    total = connection.execute(text(f"SELECT count(*) FROM run WHERE {' AND '.join(conditions)}"), values).scalar_one()
-    if after:
-        conditions.append(_keyset(value, descending, after, values))
-    direction = "DESC" if descending else "ASC"
-    found = rows(
-        connection.execute(
-            text(
-                f"SELECT run.*, {value} AS sort_value FROM run{join} WHERE {' AND '.join(conditions)}"
-                f" ORDER BY ({value}) IS NULL, {value} {direction}, number DESC LIMIT :limit"
-            ),
-            values | {"limit": limit + 1},
-        )
-    )
-    more = len(found) > limit
-    found = found[:limit]
-    cursor = _cursor(found[-1]["sort_value"], found[-1]["number"]) if more else None
-    return RunPage(_with_summaries(connection, found), cursor, int(total))
+    order = read_order(sort, now)
+    behind = read_cursor(after) if after else None
+    # A text is looked for in every run, so that is done once.
+    total = None if where.q else count_runs(connection, where)
+    found: list[Place] | None = None
+    if not where.narrows:
+        found = walk(connection, order, THERE, {}, limit + 1, behind)
+    elif total is not None and total > SORTED_AT_ONCE:
+        with suppress(TooFarApart):
+            matching, values = _conditions(where, along_the_way=True)
+            found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+    if found is None:
+        found, counted = sort_all(connection, order, *_conditions(where), limit + 1, behind)
+        total = counted if total is None else total
+    cursor = write_cursor(found[limit - 1].value, found[limit - 1].number) if len(found) > limit else None
+    shown = runs_by_id(connection, [place.run for place in found[:limit]])
+    return RunPage(shown, cursor, count_runs(connection, where) if total is None else total)
 
 
-def _conditions(where: RunFilter) -> tuple[list[str], dict[str, Any]]:
+def count_runs(connection: Connection, where: RunFilter) -> int:
+    """How many runs match. Raises QueryError."""
+    if not where.narrows:
+        # All but the trash: a table's rows are counted without reading them.
+        return int(connection.execute(_COUNT_ALL).scalar_one())
+    matching, values = _conditions(where)
+    return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
+
+
+_COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)")
+
+
+def _conditions(where: RunFilter, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
+    """What is true of the runs that match: to find them by, or only to be checked along the way of another index."""
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    conditions = ["deleted_at IS NULL"]
+    # No index knows an expression: what is looked for in every run is read as the runs lie in the table.
+    conditions = ["run.deleted_at || '' IS NULL" if where.q else THERE]
     values: dict[str, Any] = {}
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)
         if wanted:
             names = {f"{column}{i}": value for i, value in enumerate(wanted)}
-            conditions.append(f"run.{column} IN ({', '.join(f':{name}' for name in names)})")
+            value = f"run.{column} || ''" if along_the_way else f"run.{column}"
+            conditions.append(f"{value} IN ({', '.join(f':{name}' for name in names)})")
             values |= names
     for i, tag in enumerate(where.tag):
-        conditions.append(f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND t.tag = :tag{i})")
+        conditions.append(
+            f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND t.tag = :tag{i})"
+            if along_the_way
+            else f"run.id IN (SELECT run FROM run_tag WHERE tag = :tag{i})"
+        )
         values[f"tag{i}"] = tag
     if where.q:
         escaped = where.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values["q"] = f"%{escaped}%"
         searched = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
         conditions.append("(" + " OR ".join(f"{column} LIKE :q ESCAPE '\\'" for column in searched) + ")")
-    return conditions, values
+    return " AND ".join(conditions), values
 
 
-def _keyset(value: str, descending: bool, after: str, values: dict[str, Any]) -> str:
-    wrong = "not a cursor of this list; take it from 'next' of the page before"
-    try:
-        last, number = json.loads(base64.urlsafe_b64decode(after.encode()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise QueryError("after", wrong) from error
-    if not _storable(last) or type(number) is not int or not _storable(number):
-        raise QueryError("after", wrong)
-    values |= {"last": last, "last_number": number}
-    if last is None:
-        return f"(({value}) IS NULL AND number < :last_number)"
-    beyond = "<" if descending else ">"
-    return f"(({value}) IS NULL OR {value} {beyond} :last OR ({value} = :last AND number < :last_number))"
-
-
-def _storable(value: Any) -> bool:
-    match value:
-        case None:
-            return True
-        case int() | float():
-            return abs(value) < 2**63
-        case str():
-            return value == value.encode("utf-8", "replace").decode()
-    return False
-
-
-def _cursor(value: Any, number: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([value, number]).encode()).decode()
+def distinct_values(connection: Connection, column: str) -> list[str]:
+    """What runs have in ``column`` (family, size or dataset), each once and sorted."""
+    # From each value to the next along the index, where DISTINCT reads the index from end to end.
+    following = f"SELECT min({column}) FROM run WHERE deleted_at IS NULL"
+    statement = (
+        f"WITH RECURSIVE found(value) AS ({following} UNION ALL"
+        f" SELECT ({following} AND {column} > found.value) FROM found WHERE found.value IS NOT NULL)"
+        " SELECT value FROM found WHERE value IS NOT NULL ORDER BY value"
+    )
+    return [str(value) for value in connection.execute(text(statement)).scalars()]
 
 
 def _with_summaries(connection: Connection, found: list[dict[str, Any]]) -> list[RunRow]:
@@ -181,7 +150,8 @@ def runs_by_id(connection: Connection, ids: list[str]) -> list[RunRow]:
         return []
     places = ", ".join(f":{name}" for name in names)
     found = rows(connection.execute(text(f"SELECT * FROM run WHERE id IN ({places}) AND deleted_at IS NULL"), names))
-    found.sort(key=lambda row: ids.index(row["id"]))
+    asked = {run: i for i, run in enumerate(ids)}
+    found.sort(key=lambda row: asked[row["id"]])
     return _with_summaries(connection, found)
 
 
@@ -196,6 +166,16 @@ def active_runs(connection: Connection) -> list[RunRow]:
     return _with_summaries(connection, found)
 
 
+def ended_runs(connection: Connection, limit: int) -> list[RunRow]:
+    """The runs that ended last, the newest end first."""
+    # The status is an expression here, so that SQLite reads along the index of ends.
+    statement = (
+        "SELECT * FROM run WHERE ended_at IS NOT NULL AND deleted_at IS NULL"
+        f" AND status || '' IN {TERMINAL} ORDER BY ended_at DESC, number DESC LIMIT :limit"
+    )
+    return _with_summaries(connection, rows(connection.execute(text(statement), {"limit": limit})))
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A queued run, its place (1 is next) and why it waits."""
@@ -207,9 +187,6 @@ class Waiting:
 
 def queue(connection: Connection, workers: list[WorkerRecord], limit: int = 50) -> tuple[list[Waiting], int]:
     """The queue in the order in which it will start, and how long it is in all."""
-    total = connection.execute(
-        text("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL")
-    ).scalar_one()
     found = rows(
         connection.execute(
             text(
@@ -219,7 +196,9 @@ def queue(connection: Connection, workers: list[WorkerRecord], limit: int = 50) 
         )
     )
     records = [record(row, []) for row in found]
-    return [Waiting(run, i + 1, why_waiting(run, i, workers)) for i, run in enumerate(records)], int(total)
+    return [Waiting(run, i + 1, why_waiting(run, i, workers)) for i, run in enumerate(records)], count_queued(
+        connection
+    )
 
 
 def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord]) -> str:
@@ -249,7 +228,9 @@ def position_in_queue(connection: Connection, run: RunRecord) -> int:
     return int(ahead) + 1
 
 
-def count_by_status(connection: Connection) -> dict[str, int]:
-    """How many runs are in each state."""
-    found = connection.execute(text("SELECT status, count(*) FROM run WHERE deleted_at IS NULL GROUP BY status"))
-    return {status: int(count) for status, count in found}
+def count_queued(connection: Connection) -> int:
+    """How many runs wait."""
+    return int(connection.execute(_COUNT_QUEUED).scalar_one())
+
+
+_COUNT_QUEUED = text("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL")

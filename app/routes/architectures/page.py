@@ -28,7 +28,7 @@ from app.errors import Unavailable
 from app.rendering import ROOT, setting, wants_fragment
 from app.store.database import reading
 from app.store.measured import Measured, measure, measured_devices
-from app.store.query import QueryError
+from app.store.order import QueryError
 
 pages = APIRouter()
 

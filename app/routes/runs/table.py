@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.actions import cancel, delete, find_run, restore
 from app.column import Column
@@ -21,7 +21,7 @@ from app.rendering import local_path, wants_fragment
 from app.store import run as run_store
 from app.store.database import reading
 from app.store.metric import read_curves
-from app.store.query import RunFilter, RunRow, count_by_status, list_runs, runs_by_id
+from app.store.query import RunFilter, RunRow, count_runs, distinct_values, list_runs, runs_by_id
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()
@@ -118,8 +118,8 @@ def runs_page(
         page = list_runs(connection, where, shown.sort, PAGE_ROWS, shown.after, time.time())
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         rows = [_table_row(connection, row, workers) for row in page.rows]
-        everything = sum(count_by_status(connection).values())
-        choices = _choices(connection)
+        everything = count_runs(connection, RunFilter())
+        choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
     values: dict[str, Any] = {
         "shown": shown,
         "columns": COLUMNS,
@@ -153,7 +153,7 @@ def runs_rows(
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         found = runs_by_id(connection, _ids(ids.split(",")))
         rows = [_table_row(connection, row, workers) for row in found]
-        total = list_runs(connection, where, shown.sort, 1, None, time.time()).total
+        total = count_runs(connection, where)
     return parts.templates.fragment(
         request,
         "_runs_rows.html",
@@ -174,14 +174,6 @@ def _table_row(connection: Connection, row: RunRow, workers: list[WorkerRecord])
     name = metric_name(row.summary, row.run.config, "val", "acc")
     curves = read_curves(connection, row.run.id, [name], 60) if name else {}
     return TableRow(facts_with_place(connection, row, workers), spark(curves.get(name or "")))
-
-
-def _choices(connection: Connection) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for column in ("family", "size", "dataset"):
-        query = f"SELECT DISTINCT {column} FROM run WHERE deleted_at IS NULL ORDER BY {column}"
-        found[column] = [str(value) for value in connection.execute(text(query)).scalars()]
-    return found
 
 
 def _refresh_address(shown: Listing, rows: list[Facts], seen: int) -> str:

@@ -8,13 +8,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlmodel import SQLModel
 
 from app.store import log, metric, run, worker
-from app.store.database import next_commit, open_database, reading, rows, writing
+from app.store.database import MIGRATIONS, next_commit, open_database, reading, rows, writing
 
 
 def test_sqlite_waits_for_locks_and_syncs_every_commit(engine: Engine) -> None:
@@ -51,6 +53,26 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
+    with writing(engine) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        run_columns = {"id": "r_1", "number": 7, "started_at": 10.0, "ended_at": 12.5}
+        series_columns = {"id": 1, "run": "r_1", "name": "val/acc", "best": 0.5}
+        for table, said in (("run", run_columns), ("metric_series", series_columns)):
+            for _, name, kind, needed, *_ in connection.exec_driver_sql(f"PRAGMA table_info({table})").all():
+                if needed and name not in said:
+                    said[name] = "" if kind == "VARCHAR" else 0
+            places = ", ".join(f":{name}" for name in said)
+            connection.execute(text(f"INSERT INTO {table} ({', '.join(said)}) VALUES ({places})"), said)
+        command.upgrade(config, "head")
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT number, trained_seconds FROM run")).all() == [(7, 2.5)]
+        assert connection.execute(text("SELECT run_number, best FROM metric_series")).all() == [(7, 0.5)]
 
 
 def test_commits_of_many_writers_are_numbered_without_gap_or_double(engine: Engine) -> None:

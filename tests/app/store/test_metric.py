@@ -142,7 +142,7 @@ def figures(whole: Curve, larger: bool = False) -> dict[str, Any]:
 
 
 def summary(connection: Connection, run: str, name: str = "train/loss") -> dict[str, Any]:
-    return dict(read_summaries(connection, [run])[run][name].__dict__)
+    return read_summaries(connection, [run])[run][name]._asdict()
 
 
 @given(parts=st.lists(st.lists(VALUES, min_size=1, max_size=8), min_size=1, max_size=5))

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
+from app.store.order import COLUMNS, QueryError
 from app.store.query import (
-    COLUMNS,
-    QueryError,
     RunFilter,
     RunPage,
     active_runs,
-    count_by_status,
+    count_queued,
+    count_runs,
+    distinct_values,
+    ended_runs,
     list_runs,
     position_in_queue,
     queue,
@@ -164,7 +166,7 @@ def test_a_deleted_run_is_not_listed(runs: Runs) -> None:
     runs.set(gone, deleted_at=1.0, status="failed")
     assert ids(listed(runs)) == [kept]
     with reading(runs.engine) as connection:
-        assert count_by_status(connection) == {"queued": 1}
+        assert count_runs(connection, RunFilter()) == count_queued(connection) == 1
         assert [row.run.id for row in runs_by_id(connection, [kept, "r_none", gone])] == [kept]
         assert runs_by_id(connection, []) == []
 
@@ -181,6 +183,32 @@ def test_active_runs_are_those_in_hand_or_just_lost(runs: Runs) -> None:
         runs.set(runs.add(), status=state, started_at=float(i))
     with reading(runs.engine) as connection:
         assert [row.run.status for row in active_runs(connection)] == list(states[1:6])
+
+
+def test_runs_that_have_ended_come_with_the_latest_end_first(runs: Runs) -> None:
+    def ended(at: float | None, status: str, deleted: float | None = None) -> str:
+        run = runs.add()
+        runs.set(run, status=status, ended_at=at, deleted_at=deleted)
+        return run
+
+    first, second = ended(5.0, "failed"), ended(5.0, "succeeded")
+    third = ended(9.0, "cancelled")
+    ended(None, "running")
+    ended(8.0, "succeeded", deleted=10.0)
+    with reading(runs.engine) as connection:
+        assert [row.run.id for row in ended_runs(connection, 9)] == [third, second, first]
+        assert [row.run.id for row in ended_runs(connection, 2)] == [third, second]
+
+
+def test_what_can_be_chosen_is_what_runs_have_outside_the_trash(runs: Runs) -> None:
+    with reading(runs.engine) as connection:
+        assert distinct_values(connection, "family") == []
+    runs.set(runs.add(family="vit", dataset="digits"), deleted_at=1.0)
+    for family in ("simple_mlp", "simple_cnn", "simple_mlp"):
+        runs.add(family=family, dataset="mnist")
+    with reading(runs.engine) as connection:
+        assert distinct_values(connection, "family") == ["simple_cnn", "simple_mlp"]
+        assert distinct_values(connection, "dataset") == ["mnist"]
 
 
 @pytest.mark.parametrize(("sort", "word"), [("colour", "test/acc"), ("", "columns"), ("-", "columns"), ("id;", "id;")])
