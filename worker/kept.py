@@ -1,6 +1,5 @@
 """A file of tensors that is made once and read by every run after: checked when read, made by one run at a time."""
 
-import fcntl
 import hashlib
 import os
 import time
@@ -8,16 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from worker.lock import LOOK_SECONDS, locked
 from worker.reason import reason
 from worker.telling import Telling
-
-_LOCK_SECONDS: Final = 0.1
 
 
 class _Damaged(Exception):
@@ -107,20 +104,11 @@ class Kept:
     def _one_at_a_time(self, tell: Telling) -> Iterator[None]:
         path = self.path.with_suffix(".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:  # closing it gives the lock back, and so does the end of the process
-            if not _locked(file):
+        with path.open("a") as file:
+            if not locked(file):
                 tell.begin(f"waiting for another run to {self.waiting}")
                 since = time.monotonic()
-                # A blocking flock would neither tell the user anything nor let the run be stopped.
-                while not _locked(file):
+                while not locked(file):
                     tell.get_on(0.0, f"for {time.monotonic() - since:.0f} s so far")
-                    time.sleep(_LOCK_SECONDS)
+                    time.sleep(LOOK_SECONDS)
             yield
-
-
-def _locked(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import hashlib
 import json
 import logging
@@ -24,6 +23,7 @@ from app.contract.spec import RunConfig
 from worker.data import Resident
 from worker.datasets import Data, Split
 from worker.inputs import Inputs
+from worker.lock import LOOK_SECONDS, locked
 from worker.tuning import Tuning, asked_for
 
 logger = logging.getLogger("runyard.trials")
@@ -44,7 +44,6 @@ COMPILING_PAYS_SECONDS: Final = 900.0
 """How long a run must be expected to take for compiling to be tried unasked: it takes up to a minute."""
 
 _VERSION: Final = 1
-_LOCK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,9 @@ class Trials:
             return Choice(plain, "deterministic, so nothing else was tried", {})
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.with_suffix(".lock").open("a") as lock:
-            # Blocking, it could not be stopped.
-            while not _locked(lock.fileno()):
+            while not locked(lock):
                 tell(0.0)
-                time.sleep(_LOCK_SECONDS)
+                time.sleep(LOOK_SECONDS)
             known = _read(file).get(self._key)
             if known is not None and (known["compiled"] or not self._may_compile(known["step_seconds"])):
                 return Choice(Tuning(**known["tuning"]), "as found before on this machine", known["seconds"])
@@ -264,11 +262,3 @@ def _remember(file: Path, key: str, choice: dict[str, Any]) -> None:
     fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps(_read(file) | {key: choice}, indent=1))
     fresh.replace(file)
-
-
-def _locked(number: int) -> bool:
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
