@@ -227,7 +227,8 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
             turns.ended(float(self.trainer.callback_metrics["val/acc"]))
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters(), config.lr, weight_decay=config.weight_decay)
+            kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+            return kind(self.parameters(), config.lr, weight_decay=config.weight_decay)
 
     workers = case["workers"]
     train = DataLoader(whole, config.batch_size, shuffle=True, num_workers=workers, drop_last=True)
