@@ -54,6 +54,7 @@ BATCH = 2000
 GATHER_SECONDS = 0.02
 TICK_SECONDS = 0.5
 MERGE_SECONDS = 5.0
+LEFT_OVER_SECONDS = 3600.0
 PURGE_SECONDS = 3600.0
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -98,6 +99,7 @@ class Recorder:
         self._next_merge = 0.0
         self._next_purge = 0.0
         self._unmerged: set[str] = set()
+        self._to_merge: list[str] = []
 
     # The loop --------------------------------------------------------------------------------------------------------
 
@@ -132,8 +134,12 @@ class Recorder:
         self._backlog = True
         with writing(self.engine) as connection:
             run.postpone_leases(connection, self.clock() + self.settings.lease_seconds)
-            active = connection.execute(text(f"SELECT id FROM run WHERE status IN {run.ACTIVE}")).scalars()
-            self._unmerged |= set(active)
+            # Of the ended ones, those whose last points another recorder may not have come to merge.
+            found = connection.execute(
+                text(f"SELECT id FROM run WHERE status IN {run.ACTIVE} OR ended_at > :since"),
+                {"since": self.clock() - LEFT_OVER_SECONDS},
+            )
+            self._unmerged |= set(found.scalars())
 
     def step(self, block_milliseconds: int = 0) -> int:
         """Apply what has come in, and once in a while look after leases and the queue; returns the entries applied."""
@@ -144,6 +150,8 @@ class Recorder:
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
             self.reconcile()
+        if self._to_merge:
+            self._merge(self._to_merge.pop())
         return len(entries)
 
     def _read(self, block_milliseconds: int) -> list[Entry]:
@@ -374,7 +382,8 @@ class Recorder:
             notices.wake_workers(self.redis, self.celery, wanted)
         if now >= self._next_merge:
             self._next_merge = now + MERGE_SECONDS
-            self._merge()
+            # One a step, so that nobody's points wait for all of them.
+            self._to_merge = sorted(self._unmerged)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_SECONDS
             self._purge(now)
@@ -407,14 +416,14 @@ class Recorder:
             free += min(each.free_slots, fitting)
         return free
 
-    def _merge(self) -> None:
-        for run_id in sorted(self._unmerged):
-            with writing(self.engine) as connection:
-                commit = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
-                merged = metric.merge_chunks(connection, run_id, commit)
-                status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run_id}).scalar()
-            if not merged and status in run.TERMINAL:
-                self._unmerged.discard(run_id)
+    def _merge(self, run_id: str) -> None:
+        with writing(self.engine) as connection:
+            commit = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
+            status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run_id}).scalar()
+            ended = status is None or status in run.TERMINAL
+            merged = metric.merge_chunks(connection, run_id, commit, ended)
+        if ended and not merged:
+            self._unmerged.discard(run_id)
 
     def _purge(self, now: float) -> None:
         with writing(self.engine) as connection:

@@ -1,15 +1,17 @@
 """Where a metric point lives: chunks of packed arrays, their reduced levels, and a summary for each curve.
 
 A chunk holds consecutive points of one curve as little-endian arrays: steps uint32, values float64, times float64
-(seconds since 1970). The recorder adds small chunks of tier 0; ``FAN`` chunks of a tier are merged into one of the
-next, so that a long curve is a handful of rows and each point is rewritten a few times. Merged chunks carry a level:
-the lowest and the highest point of every ``BUCKET``, so that a curve of millions of points is drawn from few of them.
+(seconds since 1970). The recorder adds small chunks of tier 0; ``FAN`` chunks of a tier or more are merged into one of
+the next, so that a long curve is a handful of rows and each point is rewritten three times at most. Merged chunks carry
+a level: the lowest and the highest point of every ``BUCKET``, so that a curve of millions of points is drawn from few.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from itertools import accumulate, groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
@@ -22,7 +24,10 @@ from app.store.curve import envelope as envelope
 from app.store.curve import larger_is_better as larger_is_better
 
 FAN = 32
-MOST = 8 * FAN
+# Rows that are merged in one go, tiers, and the points from which on a chunk is not merged any more.
+MOST = 1024
+TOP = 3
+LARGE = 2**17
 BUCKET = 64
 MERGE_AFTER_COMMITS = 200
 
@@ -160,12 +165,16 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
 
 _FULL_GROUPS = text(
     "SELECT series, tier FROM metric_chunk WHERE series IN (SELECT id FROM metric_series WHERE run = :run)"
-    " AND commit_number < :before AND tier < 3 GROUP BY series, tier HAVING count(*) >= :fan"
+    " AND commit_number < :before AND tier < :top GROUP BY series, tier HAVING count(*) >= :fan"
 )
 _GROUP = text(
-    "SELECT id, commit_number, steps, point_values, times FROM metric_chunk"
+    "SELECT id, commit_number, points FROM metric_chunk"
     " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY first_step, id LIMIT :most"
 )
+_CHUNKS = text(
+    "SELECT series, steps, point_values, times FROM metric_chunk WHERE id IN :ids ORDER BY first_step, id"
+).bindparams(bindparam("ids", expanding=True))
+_FINISH_CHUNK = text("UPDATE metric_chunk SET tier = :top WHERE id = :id")
 _REMOVE_CHUNK = text("DELETE FROM metric_chunk WHERE id = :id")
 _ADD_MERGED = text(
     "INSERT INTO metric_chunk (id, series, tier, commit_number, first_step, last_step, points, steps,"
@@ -174,18 +183,33 @@ _ADD_MERGED = text(
 )
 
 
-def merge_chunks(connection: Connection, run: str, commit: int) -> int:
-    """Merge a run's older chunks; returns into how many. Newer chunks stay, so that viewers can resume."""
-    before = commit - MERGE_AFTER_COMMITS
-    groups = connection.execute(_FULL_GROUPS, {"run": run, "before": before, "fan": FAN}).all()
+def merge_chunks(connection: Connection, run: str, commit: int, ended: bool = False) -> int:
+    """Merge a run's older chunks; returns into how many.
+
+    Newer chunks stay, so that viewers can resume, until the run has ``ended``: then as few as possible are left.
+    """
+    before, fan = (commit + 1, 2) if ended else (commit - MERGE_AFTER_COMMITS, FAN)
+    groups = connection.execute(_FULL_GROUPS, {"run": run, "before": before, "top": TOP, "fan": fan}).all()
+    merged = 0
     for series, tier in groups:
         group = {"series": series, "tier": tier, "before": before, "most": MOST}
-        chunks = connection.execute(_GROUP, group).all()
-        connection.execute(_REMOVE_CHUNK, [{"id": chunk.id} for chunk in chunks])
-        # In the place of the first of them, so that the order holds where several points share a step.
-        newest = max(chunk.commit_number for chunk in chunks)
-        _insert_merged(connection, chunks[0].id, series, tier + 1, newest, _joined(chunks))
-    return len(groups)
+        waiting = [(row.id, row.commit_number, row.points) for row in connection.execute(_GROUP, group)]
+        while len(waiting) >= fan:
+            sums = accumulate(points for *_, points in waiting)
+            count = max(1, sum(points <= LARGE for points in sums))
+            part, waiting = waiting[:count], waiting[count:]
+            ids = [chunk for chunk, *_ in part]
+            if tier and count == 1:
+                connection.execute(_FINISH_CHUNK, {"id": ids[0], "top": TOP})
+                continue
+            curve = _joined(connection.execute(_CHUNKS, {"ids": ids}))
+            connection.execute(_REMOVE_CHUNK, [{"id": chunk} for chunk in ids])
+            # What is as large as it may be is not looked at again.
+            next_tier = TOP if waiting else tier + 1
+            # In the place of the first of them, so that the order holds where several points share a step.
+            _insert_merged(connection, ids[0], series, next_tier, max(newest for _, newest, _ in part), curve)
+            merged += 1
+    return merged
 
 
 def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, commit: int, curve: Curve) -> None:
@@ -235,13 +259,27 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def _joined(chunks: Iterable[object]) -> Curve:
+def _joined(chunks: Iterable[Any]) -> Curve:
     rows = list(chunks)
     return Curve(
-        np.frombuffer(b"".join(row.steps for row in rows), "<u4"),  # type: ignore[attr-defined]
-        np.frombuffer(b"".join(row.point_values for row in rows), "<f8"),  # type: ignore[attr-defined]
-        np.frombuffer(b"".join(row.times for row in rows), "<f8"),  # type: ignore[attr-defined]
+        np.frombuffer(b"".join([row.steps for row in rows]), "<u4"),
+        np.frombuffer(b"".join([row.point_values for row in rows]), "<f8"),
+        np.frombuffer(b"".join([row.times for row in rows]), "<f8"),
     )
+
+
+_OF_RUNS = text(
+    "SELECT id, run, name, points FROM metric_series WHERE run IN :runs AND name IN :names ORDER BY name"
+).bindparams(bindparam("runs", expanding=True), bindparam("names", expanding=True))
+_WHOLE = text(
+    "SELECT series, steps, point_values, times FROM metric_chunk WHERE series IN :series"
+    " ORDER BY series, first_step, id"
+).bindparams(bindparam("series", expanding=True))
+_LEVELS = text(
+    "SELECT series, tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps END AS steps,"
+    " CASE WHEN tier = 0 THEN point_values END AS point_values, CASE WHEN tier = 0 THEN times END AS times"
+    " FROM metric_chunk WHERE series IN :series ORDER BY series, first_step, id"
+).bindparams(bindparam("series", expanding=True))
 
 
 def read_curves(
@@ -251,33 +289,37 @@ def read_curves(
     found = connection.execute(
         text("SELECT id, name, points FROM metric_series WHERE run = :run ORDER BY name"), {"run": run}
     ).all()
-    curves: dict[str, Curve] = {}
-    for series, name, total in found:
-        if names is not None and name not in names:
-            continue
-        if points and total > BUCKET * points:
-            curves[name] = envelope(_from_levels(connection, series), points)
-        else:
-            chunks = connection.execute(
-                text("SELECT steps, point_values, times FROM metric_chunk WHERE series = :s ORDER BY first_step, id"),
-                {"s": series},
-            ).all()
-            curves[name] = envelope(_joined(chunks), points)
-    return curves
+    wanted = [row for row in found if names is None or row.name in names]
+    curves = _read(connection, {row.id: row.points for row in wanted}, points)
+    return {row.name: curves[row.id] for row in wanted}
 
 
-def _from_levels(connection: Connection, series: int) -> Curve:
-    rows = connection.execute(
-        text(
-            "SELECT tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps ELSE x'' END AS steps,"
-            " CASE WHEN tier = 0 THEN point_values ELSE x'' END AS point_values,"
-            " CASE WHEN tier = 0 THEN times ELSE x'' END AS times"
-            " FROM metric_chunk WHERE series = :s ORDER BY first_step, id"
-        ),
-        {"s": series},
-    ).all()
+def read_one_of_each(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
+    """One curve of each run, by its name, reduced to at most ``points`` points; runs without it are left out."""
+    if not names:
+        return {}
+    asked = {"runs": list(names), "names": sorted(set(names.values()))}
+    wanted = [row for row in connection.execute(_OF_RUNS, asked) if row.name == names[row.run]]
+    curves = _read(connection, {row.id: row.points for row in wanted}, points)
+    return {row.run: curves[row.id] for row in wanted}
+
+
+def _read(connection: Connection, totals: Mapping[int, int], points: int) -> dict[int, Curve]:
+    """Reduced curves of series; ``totals``: how many points each has."""
+    far = [series for series, total in totals.items() if points and total > BUCKET * points]
+    near = [series for series in totals if series not in far]
+    found: dict[int, Curve] = {}
+    for wanted, statement, join in ((near, _WHOLE, _joined), (far, _LEVELS, _joined_levels)):
+        chunks = connection.execute(statement, {"series": wanted}).all() if wanted else []
+        for series, some in groupby(chunks, attrgetter("series")):
+            found[series] = envelope(join(some), points)
+    return found
+
+
+def _joined_levels(chunks: Iterable[Any]) -> Curve:
+    """Of merged chunks their levels, of the others every point."""
     steps, values, times = [], [], []
-    for row in rows:
+    for row in chunks:
         if row.tier:
             both = np.frombuffer(row.level_values, "<f8")
             steps.append(np.frombuffer(row.level_steps, "<u4"))
@@ -302,7 +344,7 @@ def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve
     ).all()
     if any(row.tier for row in rows):
         return None
-    by_name: dict[str, list[object]] = {}
+    by_name: dict[str, list[Any]] = {}
     for row in rows:
         by_name.setdefault(row.name, []).append(row)
     return {name: _joined(chunks) for name, chunks in by_name.items()}
@@ -313,14 +355,12 @@ def read_summaries(connection: Connection, runs: list[str]) -> dict[str, dict[st
     found: dict[str, dict[str, Summary]] = {run: {} for run in runs}
     if not runs:
         return found
-    names = {f"r{i}": run for i, run in enumerate(runs)}
-    rows = connection.execute(
-        text(
-            "SELECT run, name, points, last, last_step, best, best_step, low, high, not_finite FROM metric_series"
-            f" WHERE run IN ({', '.join(f':{name}' for name in names)}) ORDER BY name"
-        ),
-        names,
-    ).all()
-    for run, name, *said in rows:
+    for run, name, *said in connection.execute(_READ_SUMMARIES, {"runs": runs}).all():
         found[run][name] = Summary(*said)
     return found
+
+
+_READ_SUMMARIES = text(
+    "SELECT run, name, points, last, last_step, best, best_step, low, high, not_finite FROM metric_series"
+    " WHERE run IN :runs ORDER BY name"
+).bindparams(bindparam("runs", expanding=True))

@@ -753,6 +753,29 @@ def test_many_commits_are_merged_and_a_deleted_run_is_purged_with_its_files(
     assert not folder.exists()
 
 
+def test_an_ended_run_is_merged_to_the_last_point_by_whoever_records_then(
+    settings: Settings, engine: Engine, runs: Runs, recorder: Recorder, worker: Worker, clock: Clock, redis: Redis
+) -> None:
+    for ended_before in (False, True):
+        run = runs.add()
+        trainer = worker.train(recorder)
+        for step in range(1, 6):
+            trainer.points(train__loss=[(step, 1.0)])
+            recorder.step()
+        tick(recorder, clock, 6)
+        assert runs.sql("SELECT count(*) FROM metric_chunk WHERE tier = 0") == [(5,)]
+        trainer.say("result", Result(outcome="succeeded"))
+        recorder.step()
+        if ended_before:
+            recorder.celery.close()
+            recorder = Recorder(settings, engine, redis, clock)
+            recorder.connect()
+        for _ in range(4):
+            tick(recorder, clock, 6)
+        assert runs.sql("SELECT count(*) FROM metric_chunk WHERE tier = 0") == [(0,)]
+        assert len(curve(runs, run)) == 5
+
+
 def test_an_environment_that_json_has_no_words_for_does_not_reach_the_database(
     runs: Runs, recorder: Recorder, worker: Worker
 ) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from app.store import metric
 from app.store.database import next_commit, reading, writing
-from app.store.metric import Curve, envelope, read_curves, read_since, read_summaries
+from app.store.metric import Curve, envelope, read_curves, read_one_of_each, read_since, read_summaries
 from tests.conftest import Runs
 
 AWKWARD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
@@ -109,6 +109,35 @@ def test_every_point_comes_back_in_order_however_it_was_chunked_and_merged(
         assert kept[0] < 15
         expected = figures(whole)
         assert summary(connection, run) == expected
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=60),
+    large=st.sampled_from([8, 20, 2**17]),
+    ended=st.booleans(),
+)
+def test_chunks_grow_to_a_size_and_those_of_an_ended_run_are_as_few_as_that_allows(
+    runs: Runs, run: str, small_fan: None, monkeypatch: pytest.MonkeyPatch, sizes: list[int], large: int, ended: bool
+) -> None:
+    monkeypatch.setattr(metric, "LARGE", large)
+    whole = curve(np.sin(np.arange(sum(sizes))))
+    with writing(runs.engine) as connection:
+        empty(connection, run)
+        at = 0
+        for size in sizes:
+            commit = next_commit(connection)
+            metric.add_points(connection, run, "train/loss", part(whole, at, at + size), commit)
+            at += size
+        while metric.merge_chunks(connection, run, commit if ended else commit + 10, ended):
+            pass
+        assert same(everything(connection, run), whole)
+        chunks = connection.execute(text("SELECT tier, points, length(level_steps) FROM metric_chunk")).all()
+        assert all(points <= max(large, *sizes) for _, points, _ in chunks)
+        assert all(level > 0 for tier, _, level in chunks if tier)
+        if ended and large > sum(sizes):
+            assert len(chunks) == 1
+        # What was not merged in the end is no more than a few of every tier.
+        assert sum(tier < metric.TOP for tier, *_ in chunks) < metric.TOP * (2 if ended else metric.FAN)
 
 
 def test_points_that_share_a_step_stay_in_the_order_in_which_they_came(runs: Runs, run: str, small_fan: None) -> None:
@@ -292,6 +321,27 @@ def test_only_the_curves_asked_for_are_read(runs: Runs, run: str) -> None:
 
 
 # Going on from a checkpoint ------------------------------------------------------------------------------------------
+
+
+def test_one_curve_of_each_of_many_runs_is_what_each_alone_would_give(runs: Runs, small_fan: None) -> None:
+    names = {}
+    for i, length in enumerate((1, 3, 40, 200, 400)):
+        run = runs.add()
+        names[run] = ("val/acc", "val/digit/acc")[i % 2]
+        for name in ("val/acc", "val/digit/acc", "val/loss"):
+            whole = curve(np.sin(np.arange(length) * (i + 1.0)))
+            commit = add(runs, run, *(part(whole, at, at + 7) for at in range(0, length, 7)), name=name)
+        with writing(runs.engine) as connection:
+            merge(connection, run, commit)
+    without = runs.add()
+    add(runs, without, curve([1.0]), name="val/loss")
+    with reading(runs.engine) as connection:
+        for points in (2, 4, 1000):
+            found = read_one_of_each(connection, names | {without: "val/acc", "r_none": "val/acc"}, points)
+            assert found.keys() == names.keys()
+            for run, name in names.items():
+                assert same(found[run], read_curves(connection, run, [name], points)[name])
+        assert read_one_of_each(connection, {}, 10) == {}
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20), step=st.integers(0, 60), merging=st.booleans())
