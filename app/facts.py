@@ -12,7 +12,7 @@ from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig
 from app.store.metric import Summary
-from app.store.query import RunRow, position_in_queue, why_waiting
+from app.store.query import RunRow, positions_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
@@ -124,12 +124,15 @@ def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
     return found
 
 
-def facts_with_place(connection: Connection, row: RunRow, workers: list[WorkerRecord]) -> Facts:
-    """The same; a run that waits says its place in the queue and why it has not started."""
-    if row.run.status != "queued":
-        return facts(row)
-    position = position_in_queue(connection, row.run)
-    return facts(row, position, why_waiting(row.run, position - 1, workers))
+def facts_with_places(connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]) -> list[Facts]:
+    """The same of several; runs that wait say their place in the queue and why they have not started."""
+    places = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
+    found = []
+    for row in rows:
+        position = places.get(row.run.id)
+        why = "" if position is None else why_waiting(row.run, position - 1, workers)
+        found.append(facts(row, position, why))
+    return found
 
 
 def metric_name(names: Any, config: RunConfig, stage: str, last: str) -> str | None:

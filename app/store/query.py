@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from app.store.database import rows
 from app.store.metric import Summary, read_summaries
@@ -145,14 +145,17 @@ def _with_summaries(connection: Connection, found: list[dict[str, Any]]) -> list
 
 def runs_by_id(connection: Connection, ids: list[str]) -> list[RunRow]:
     """These runs in this order; ids that do not exist or lie in the trash are left out."""
-    names = {f"r{i}": run for i, run in enumerate(ids)}
-    if not names:
+    if not ids:
         return []
-    places = ", ".join(f":{name}" for name in names)
-    found = rows(connection.execute(text(f"SELECT * FROM run WHERE id IN ({places}) AND deleted_at IS NULL"), names))
+    found = rows(connection.execute(_READ_RUNS, {"runs": ids}))
     asked = {run: i for i, run in enumerate(ids)}
     found.sort(key=lambda row: asked[row["id"]])
     return _with_summaries(connection, found)
+
+
+_READ_RUNS = text("SELECT * FROM run WHERE id IN :runs AND deleted_at IS NULL").bindparams(
+    bindparam("runs", expanding=True)
+)
 
 
 def active_runs(connection: Connection) -> list[RunRow]:
@@ -216,16 +219,15 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord]) -> str:
     return busy if not ahead else f"{busy}, {ahead} ahead"
 
 
-def position_in_queue(connection: Connection, run: RunRecord) -> int:
-    """The place of a queued run, 1 being next."""
-    ahead = connection.execute(
-        text(
-            "SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL AND (priority > :priority OR"
-            " (priority = :priority AND (queued_at < :queued OR (queued_at = :queued AND number < :number))))"
-        ),
-        {"priority": run.priority, "queued": run.queued_at, "number": run.number},
-    ).scalar_one()
-    return int(ahead) + 1
+def positions_in_queue(connection: Connection, runs: list[str]) -> dict[str, int]:
+    """The places of those of these runs that are queued, 1 being next."""
+    return {run: int(place) for run, place in connection.execute(_FIND_PLACES, {"runs": runs})} if runs else {}
+
+
+_FIND_PLACES = text(
+    f"WITH waiting AS (SELECT id, row_number() OVER (ORDER BY {QUEUE_ORDER}) AS place FROM run"
+    " WHERE status = 'queued' AND deleted_at IS NULL) SELECT id, place FROM waiting WHERE id IN :runs"
+).bindparams(bindparam("runs", expanding=True))
 
 
 def count_queued(connection: Connection) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Column, Computed, Connection, Float, Index, text
+from sqlalchemy import Column, Computed, Connection, Float, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.events import Checkpoint, DeviceFacts, Started
@@ -485,11 +485,12 @@ def tags_of(connection: Connection, runs: list[str]) -> dict[str, list[str]]:
     """Tags of these runs."""
     if not runs:
         return {}
-    names = {f"r{i}": run for i, run in enumerate(runs)}
     found: dict[str, list[str]] = {}
-    places = ", ".join(f":{name}" for name in names)
-    for run, tag in connection.execute(
-        text(f"SELECT run, tag FROM run_tag WHERE run IN ({places}) ORDER BY tag"), names
-    ):
+    for run, tag in connection.execute(_READ_TAGS, {"runs": runs}):
         found.setdefault(run, []).append(tag)
     return found
+
+
+_READ_TAGS = text("SELECT run, tag FROM run_tag WHERE run IN :runs ORDER BY tag").bindparams(
+    bindparam("runs", expanding=True)
+)

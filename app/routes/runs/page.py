@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from app.deps import Parts, PartsDep
 from app.drawing import Chart, Points, charts_of_run, draw, read_controls
 from app.errors import NotFound
-from app.facts import Facts, changed_settings, facts_with_place, settings_of, steps_per_epoch
+from app.facts import Facts, changed_settings, facts_with_places, settings_of, steps_per_epoch
 from app.live import curve_as_json
 from app.store.database import reading
 from app.store.log import read_lines
@@ -32,7 +32,7 @@ def _find_facts(connection: Connection, parts: Parts, run_id: str) -> Facts:
     if not rows:
         raise NotFound(f"no run '{run_id[:40]}'")
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-    return facts_with_place(connection, rows[0], workers)
+    return facts_with_places(connection, rows, workers)[0]
 
 
 def _newest_commit(connection: Connection) -> int:

@@ -16,17 +16,18 @@ from app.column import Column
 from app.deps import PartsDep
 from app.drawing import spark
 from app.errors import Conflict
-from app.facts import Facts, facts_with_place, metric_name
+from app.facts import Facts, facts_with_places, metric_name
 from app.rendering import local_path, wants_fragment
 from app.store import run as run_store
 from app.store.database import reading
-from app.store.metric import read_curves
+from app.store.metric import read_one_of_each
 from app.store.query import RunFilter, RunRow, count_runs, distinct_values, list_runs, runs_by_id
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()
 
 PAGE_ROWS = 50
+SPARK_POINTS = 60
 TRASH_IDS = 200
 
 
@@ -117,7 +118,7 @@ def runs_page(
     with reading(parts.engine) as connection:
         page = list_runs(connection, where, shown.sort, PAGE_ROWS, shown.after, time.time())
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        rows = [_table_row(connection, row, workers) for row in page.rows]
+        rows = _table_rows(connection, page.rows, workers)
         everything = count_runs(connection, RunFilter())
         choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
     values: dict[str, Any] = {
@@ -152,7 +153,7 @@ def runs_rows(
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         found = runs_by_id(connection, _ids(ids.split(",")))
-        rows = [_table_row(connection, row, workers) for row in found]
+        rows = _table_rows(connection, found, workers)
         total = count_runs(connection, where)
     return parts.templates.fragment(
         request,
@@ -170,10 +171,11 @@ class TableRow:
     spark: str
 
 
-def _table_row(connection: Connection, row: RunRow, workers: list[WorkerRecord]) -> TableRow:
-    name = metric_name(row.summary, row.run.config, "val", "acc")
-    curves = read_curves(connection, row.run.id, [name], 60) if name else {}
-    return TableRow(facts_with_place(connection, row, workers), spark(curves.get(name or "")))
+def _table_rows(connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]) -> list[TableRow]:
+    names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
+    curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
+    figures = facts_with_places(connection, rows, workers)
+    return [TableRow(each, spark(curves.get(each.run.id))) for each in figures]
 
 
 def _refresh_address(shown: Listing, rows: list[Facts], seen: int) -> str:

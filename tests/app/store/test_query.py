@@ -24,7 +24,7 @@ from app.store.query import (
     distinct_values,
     ended_runs,
     list_runs,
-    position_in_queue,
+    positions_in_queue,
     queue,
     runs_by_id,
     why_waiting,
@@ -261,7 +261,8 @@ def test_the_queue_stands_in_the_order_in_which_runs_will_start(runs: Runs) -> N
     second, first, third = runs.add(10.0), runs.add(20.0, priority=5), runs.add(11.0)
     with reading(runs.engine) as connection:
         waiting, total = queue(connection, [worker(slots=2)], limit=2)
-        assert [position_in_queue(connection, runs.get(run)) for run in (first, second, third)] == [1, 2, 3]
+        assert positions_in_queue(connection, [third, first, "r_none"]) == {first: 1, third: 3}
+        assert positions_in_queue(connection, []) == {}
     assert [(each.run.id, each.position) for each in waiting] == [(first, 1), (second, 2)]
     assert total == 3
 
