@@ -60,7 +60,10 @@ class MetricSeries(SQLModel, table=True):
 
 
 class MetricChunk(SQLModel, table=True):
-    """Consecutive points of one curve; ``commit_number`` is the newest commit that any of them came with."""
+    """Consecutive points of one curve; ``commit_number`` is the newest commit that any of them came with.
+
+    The level stands before the points, since SQLite walks through all of a row that lies before what is read.
+    """
 
     __tablename__ = "metric_chunk"
     __table_args__ = (Index("ix_metric_chunk_series", "series", "first_step"),)
@@ -72,11 +75,11 @@ class MetricChunk(SQLModel, table=True):
     first_step: int
     last_step: int
     points: int
+    level_steps: bytes = b""
+    level_values: bytes = b""
     steps: bytes
     point_values: bytes
     times: bytes
-    level_steps: bytes = b""
-    level_values: bytes = b""
 
 
 class Summary(NamedTuple):

@@ -63,7 +63,8 @@ def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
         command.downgrade(config, "0001")
         run_columns = {"id": "r_1", "number": 7, "started_at": 10.0, "ended_at": 12.5}
         series_columns = {"id": 1, "run": "r_1", "name": "val/acc", "best": 0.5}
-        for table, said in (("run", run_columns), ("metric_series", series_columns)):
+        chunk_columns = {"id": 3, "series": 1, "steps": b"s", "point_values": b"v", "times": b"t", "level_steps": b"l"}
+        for table, said in (("run", run_columns), ("metric_series", series_columns), ("metric_chunk", chunk_columns)):
             for _, name, kind, needed, *_ in connection.exec_driver_sql(f"PRAGMA table_info({table})").all():
                 if needed and name not in said:
                     said[name] = "" if kind == "VARCHAR" else 0
@@ -73,6 +74,19 @@ def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
     with reading(engine) as connection:
         assert connection.execute(text("SELECT number, trained_seconds FROM run")).all() == [(7, 2.5)]
         assert connection.execute(text("SELECT run_number, best FROM metric_series")).all() == [(7, 0.5)]
+        chunk = connection.execute(text("SELECT id, steps, point_values, times, level_steps FROM metric_chunk")).all()
+        assert chunk == [(3, b"s", b"v", b"t", b"l")]
+
+
+def test_a_curve_seen_from_afar_is_read_without_its_points(engine: Engine) -> None:
+    with reading(engine) as connection:
+        columns = [name for _, name, *_ in connection.exec_driver_sql("PRAGMA table_info(metric_chunk)").all()]
+        keys = connection.exec_driver_sql("PRAGMA foreign_key_list(metric_chunk)").all()
+        indexes = connection.exec_driver_sql("PRAGMA index_list(metric_chunk)").all()
+    assert columns.index("level_values") < columns.index("steps")
+    # Nothing else was lost when the table was made anew.
+    assert [(key.table, key.on_delete) for key in keys] == [("metric_series", "CASCADE")]
+    assert [index.name for index in indexes] == ["ix_metric_chunk_series"]
 
 
 def test_commits_of_many_writers_are_numbered_without_gap_or_double(engine: Engine) -> None:
