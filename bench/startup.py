@@ -29,7 +29,7 @@ def main() -> None:
             yard.wait(run, "succeeded")
             curve = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
             steps.append(curve["time"][0] - began)
-            pages.append(_first_page(f"unix://{yard.folder}/data/redis/redis.sock"))
+            pages.append(_first_page(yard.redis_url))
     keep(
         "startup",
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -15,16 +16,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 
 class Yard:
-    """Started on entering, stopped on leaving; ``address`` is where it listens."""
+    """Started on entering, stopped on leaving; ``address`` is where it listens.
+
+    environment: settings of its own, such as ``RUNYARD_DEVICE="cpu"``.
+    """
+
+    def __init__(self, **environment: str) -> None:
+        self.environment = environment
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
         words = [sys.executable, "-m", "app.cli", "up", "--port", "0", "--data-dir", str(self.folder / "data")]
         self.output = self.folder / "up.out"
         with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True)
+            self.process = subprocess.Popen(
+                words, stdout=output, stderr=output, start_new_session=True, env=os.environ | self.environment
+            )
         self.address = self._said(r"Open (http://\S+)")
         self._said(r"(A worker is ready)")
         return self
@@ -45,6 +56,26 @@ class Yard:
             time.sleep(0.05)
         raise RuntimeError(f"Runyard did not start:\n{self.output.read_text()}")
 
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self.folder / "data"
+
+    @property
+    def redis_url(self) -> str:
+        """Address of its Redis."""
+        return f"unix://{self.data}/redis/redis.sock"
+
+    def part(self, name: str) -> psutil.Process:
+        """The process of one of its parts: "server", "recorder". Raises StopIteration where there is none."""
+        parts = psutil.Process(self.process.pid).children()
+        return next(each for each in parts if name in each.cmdline())
+
+    def trainer(self) -> psutil.Process:
+        """The process that trains at present: of all that lead a group of their own the busiest."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return max((each for each in below if os.getpgid(each.pid) == each.pid), key=cpu_seconds_of)
+
     def call(self, path: str, body: Any = None) -> Any:
         """An answer of the API."""
         data = None if body is None else json.dumps(body).encode()
@@ -61,3 +92,9 @@ class Yard:
             if found["status"] == "failed":
                 raise RuntimeError(found["reason"])
             time.sleep(0.02)
+
+
+def cpu_seconds_of(process: psutil.Process) -> float:
+    """CPU time of a process and its threads so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
