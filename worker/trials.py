@@ -145,7 +145,6 @@ class Trials:
 
     def _seconds(self, ways: list[Tuning], steps: int) -> dict[Tuning, float]:
         """Seconds that a step takes in each way; infinity where it cannot be run so."""
-        config, inputs = self._config, self._inputs
         runners: dict[Tuning, _Runner] = {}
         found = dict.fromkeys(ways, math.inf)
         for turn in range(steps + 1):
@@ -160,7 +159,7 @@ class Trials:
                     elif way in runners:
                         found[way] = min(found[way], runners[way].timed())
                 except Exception:  # memory, a compiler that is missing, a network of the user's own
-                    logger.info("%s cannot be run in %s", config.family, way, exc_info=True)
+                    logger.info("%s cannot be run in %s", self._config.family, way, exc_info=True)
                     runners.pop(way, None)
                     found[way] = math.inf
         runners.clear()
