@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.store.database import reading
@@ -125,8 +125,9 @@ def colour(number: int) -> str:
 
 
 def data_block(value: Any) -> Markup:
-    """JSON for a ``<script type="application/json">``; nothing in it can end the element."""
-    written = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON for a ``<script type="application/json">``; nothing in it can end the element; NaN is null."""
+    # Ten times as fast as the standard library, and a page of curves is megabytes of it.
+    written = to_json(value, inf_nan_mode="null").decode()
     return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 

@@ -78,6 +78,10 @@ def test_json_for_scripts_can_be_read_and_ends_no_element(value: Any) -> None:
     assert json.loads(block) == value
 
 
+def test_json_for_scripts_has_null_for_what_it_has_no_word_for() -> None:
+    assert json.loads(data_block([0.1, math.nan, math.inf])) == [0.1, None, None]
+
+
 @pytest.mark.parametrize("path", ["", "runs", "//x", "/\\x", "https://x/", "/a\r\nb", "/ä", "javascript:alert(1)"])
 def test_only_an_address_of_this_server_is_gone_to(path: str) -> None:
     assert local_path(path, "/") == "/"
