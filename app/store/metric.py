@@ -215,8 +215,12 @@ def merge_chunks(connection: Connection, run: str, commit: int, ended: bool = Fa
     return merged
 
 
+def _level(curve: Curve) -> Curve:
+    return envelope(curve, max(2, 2 * (len(curve.steps) // BUCKET)))
+
+
 def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, commit: int, curve: Curve) -> None:
-    level = envelope(curve, max(2, 2 * (len(curve.steps) // BUCKET)))
+    level = _level(curve)
     connection.execute(
         _ADD_MERGED,
         {
@@ -320,19 +324,21 @@ def _read(connection: Connection, totals: Mapping[int, int], points: int) -> dic
 
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
-    """Of merged chunks their levels, of the others every point."""
-    steps, values, times = [], [], []
-    for row in chunks:
-        if row.tier:
-            both = np.frombuffer(row.level_values, "<f8")
-            steps.append(np.frombuffer(row.level_steps, "<u4"))
-            values.append(both[: len(both) // 2])
-            times.append(both[len(both) // 2 :])
+    """Of merged chunks their levels; what is not merged is reduced as much, so that it takes no more of the picture."""
+    parts: list[Curve] = []
+    for merged, some in groupby(chunks, lambda chunk: chunk.tier > 0):
+        if merged:
+            for chunk in some:
+                both = np.frombuffer(chunk.level_values, "<f8")
+                values, times = both[: len(both) // 2], both[len(both) // 2 :]
+                parts.append(Curve(np.frombuffer(chunk.level_steps, "<u4"), values, times))
         else:
-            steps.append(np.frombuffer(row.steps, "<u4"))
-            values.append(np.frombuffer(row.point_values, "<f8"))
-            times.append(np.frombuffer(row.times, "<f8"))
-    return Curve(np.concatenate(steps), np.concatenate(values), np.concatenate(times))
+            parts.append(_level(_joined(some)))
+    return Curve(
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.times for part in parts]),
+    )
 
 
 def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve] | None:
