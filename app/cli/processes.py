@@ -44,6 +44,8 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
 
 def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Serve the pages and the API."""
+    import gc
+
     import uvicorn
 
     from app.contract.process import end_with_parent, log_to_stderr
@@ -53,8 +55,11 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     _checked_bind(settings)
     log_to_stderr()
     end_with_parent()
+    app = create_app(settings)
+    # What is there by now stays. To look through it for garbage takes a tenth of a second, each time in a request.
+    gc.freeze()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -16,7 +16,7 @@ from app.store.worker import WorkerRecord
 
 # So many runs are sorted sooner than found one by one among all others; and so far they are looked for before.
 SORTED_AT_ONCE = 2000
-LOOKED_AHEAD = 5000
+LOOKED_AHEAD = 2000
 
 
 @dataclass(frozen=True)
