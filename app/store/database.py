@@ -59,10 +59,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+_NEXT_COMMIT = text("UPDATE commit_counter SET value = value + 1 RETURNING value")
+
+
 def next_commit(connection: Connection) -> int:
     """The number of the commit that this transaction will be: larger than every number before it."""
-    number = connection.execute(text("UPDATE commit_counter SET value = value + 1 RETURNING value")).scalar_one()
-    return int(number)
+    return int(connection.execute(_NEXT_COMMIT).scalar_one())
 
 
 def migrate(engine: Engine) -> None:
