@@ -15,6 +15,9 @@ BENCHES = {
     "evaluation": "images a second in validation and test, by the number of images in a pass",
     "accuracy": "seconds of training until 99 % are right, on a stand-in of MNIST's size",
     "gpu": "training and accuracy on CUDA, where there is a GPU",
+    "logging": "a log call's CPU and its 99th percentile, against five other trackers; bytes of a scalar",
+    "recorder": "scalars a second from the stream into SQLite, none lost; 20 runs at their own pace",
+    "curves": "20 runs' curves against trackio and MLflow, and one run of ten million points",
     "viewers": "200 event-stream clients of a run of 1,000 scalars a second, and what 20 of them cost the training",
 }
 

@@ -280,3 +280,28 @@ def test_float64_tensors_of_the_cpu_arrive_exactly() -> None:
     reporter.points(("a", "b"), 1, (value, 3))
     reporter.close(1.0)
     assert points_of(entries) == {"a": [(1, 0.1)], "b": [(1, 3.0)]}
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that a GPU holds, as far as it says."""
+
+    is_cpu = False
+    copies = 0
+
+    def cpu(self, *_: Any, **__: Any) -> torch.Tensor:
+        Elsewhere.copies += 1
+        return self.as_subclass(torch.Tensor)
+
+
+def test_tensors_of_a_device_are_read_in_one_copy_though_others_stand_between_them() -> None:
+    reporter, entries = kept_reporter()
+    for step in range(50):
+        far = torch.tensor(step + 0.25, requires_grad=True).as_subclass(Elsewhere)
+        reporter.points(("a", "b", "c"), step, (far, torch.tensor(step), 2.5 * step))
+    reporter.close(1.0)
+    assert points_of(entries) == {
+        "a": [(step, step + 0.25) for step in range(50)],
+        "b": [(step, float(step)) for step in range(50)],
+        "c": [(step, 2.5 * step) for step in range(50)],
+    }
+    assert Elsewhere.copies == 1

@@ -1,0 +1,236 @@
+"""Other trackers in a training loop: what their log calls cost this process, and what they leave on disk.
+
+``python trackers.py NAME FOLDER`` answers ``{"calls": n, "names": [...], "tensors": false, "timed": false}`` with the
+CPU and wall seconds of so many calls, the last of which has been handed over; timed: with the seconds of each call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DISABLE_CODE": "true"}
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1", "TRACKIO_DIR": f"{sys.argv[2]}/trackio"}
+
+# One row of a step: metrics by name.
+Log = Callable[[dict[str, Any], int], object]
+
+
+class Tracker:
+    """One run of a tracker: ``log`` takes a step's metrics, ``close`` returns when nothing is left to write."""
+
+    log: Log
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def close(self) -> None:
+        """Hand everything over."""
+
+    def kept(self) -> int:
+        """Scalars that can be read back."""
+        raise NotImplementedError
+
+
+class TensorBoard(Tracker):
+    """torch's SummaryWriter, a scalar a call."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        super().__init__(folder)
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def kept(self) -> int:
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+        events = (event for file in self.folder.iterdir() for event in EventFileLoader(str(file)).Load())
+        return sum(len(event.summary.value) for event in events if event.HasField("summary"))
+
+
+class MLflow(Tracker):
+    """log_metric, or log_metrics where a step has several, into its SQLite store."""
+
+    def __init__(self, folder: Path) -> None:
+        import mlflow
+
+        super().__init__(folder)
+        folder.mkdir(parents=True)
+        mlflow.set_tracking_uri(f"sqlite:///{folder.parent / 'mlflow.db'}")
+        mlflow.set_experiment("bench")
+        self._mlflow: Any = mlflow
+        self._run = mlflow.start_run().info.run_id
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        if len(metrics) > 1:
+            self._mlflow.log_metrics({name: float(value) for name, value in metrics.items()}, step)
+            return
+        for name, value in metrics.items():
+            self._mlflow.log_metric(name, float(value), step)
+
+    def close(self) -> None:
+        self._mlflow.flush_async_logging()
+        self._mlflow.end_run()
+
+    def kept(self) -> int:
+        client = self._mlflow.MlflowClient()
+        names = client.get_run(self._run).data.metrics
+        return sum(len(client.get_metric_history(self._run, name)) for name in names)
+
+
+class Trackio(Tracker):
+    """trackio, to its local SQLite database."""
+
+    def __init__(self, folder: Path) -> None:
+        import trackio
+
+        super().__init__(folder)
+        self._run = trackio.init("bench", name=folder.name, embed=False, auto_log_gpu=False, auto_log_cpu=False)
+        self._trackio = trackio
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        self._trackio.log({name: float(value) for name, value in metrics.items()}, step)
+
+    def close(self) -> None:
+        self._trackio.finish()
+
+    def kept(self) -> int:
+        from trackio.sqlite_storage import SQLiteStorage
+
+        rows = SQLiteStorage.get_logs("bench", self._run.name, run_id=self._run.id)
+        return sum(len(row.keys() - {"step", "timestamp"}) for row in rows)
+
+
+class WandB(Tracker):
+    """W&B offline; its service is a process of its own, whose CPU is told apart."""
+
+    def __init__(self, folder: Path) -> None:
+        import wandb
+
+        super().__init__(folder)
+        folder.mkdir(parents=True)
+        settings = wandb.Settings(x_disable_stats=True, x_disable_meta=True, console="off", disable_git=True)
+        self._run = wandb.init(project="bench", dir=str(folder), mode="offline", settings=settings)
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        self._run.log({name: float(value) for name, value in metrics.items()}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+    def kept(self) -> int:
+        from wandb.proto import wandb_internal_pb2
+
+        found = 0
+        for data in (record for file in self.folder.rglob("*.wandb") for record in leveldb_records(file.read_bytes())):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.HasField("history"):
+                keys = (item.key or "/".join(item.nested_key) for item in record.history.item)
+                found += sum(not key.startswith("_") for key in keys)
+        return found
+
+
+def leveldb_records(content: bytes) -> Iterator[bytes]:
+    """Of a log in LevelDB's format, behind the seven bytes with which W&B's files begin."""
+    at, parts = 7, b""
+    while at + 7 <= len(content):
+        if at % 32768 > 32768 - 7:
+            at += -at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+class LightningCSV(Tracker):
+    """Lightning's CSVLogger; it writes a file anew every 100 steps, as it does by default."""
+
+    def __init__(self, folder: Path) -> None:
+        from lightning.pytorch.loggers import CSVLogger
+
+        super().__init__(folder)
+        self._logger = CSVLogger(str(folder), name="")
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        self._logger.log_metrics(metrics, step)
+
+    def close(self) -> None:
+        self._logger.finalize("success")
+
+    def kept(self) -> int:
+        lines = next(self.folder.rglob("metrics.csv")).read_text().splitlines()
+        return (len(lines) - 1) * (len(lines[0].split(",")) - 1)
+
+
+TRACKERS: dict[str, type[Tracker]] = {
+    "TensorBoard": TensorBoard,
+    "MLflow": MLflow,
+    "trackio": Trackio,
+    "W&B offline": WandB,
+    "Lightning CSVLogger": LightningCSV,
+}
+
+
+def rows_of(names: Sequence[str], calls: int, tensors: bool) -> list[dict[str, Any]]:
+    """What is logged: numbers, or 0-d tensors as a loss is one."""
+    import torch
+
+    pool: Sequence[Any] = torch.rand(4000).unbind() if tensors else torch.rand(4000).tolist()
+    return [{name: pool[(call + place) % 4000] for place, name in enumerate(names)} for call in range(calls)]
+
+
+def measured(tracker: Tracker, rows: list[dict[str, Any]], timed: bool) -> dict[str, Any]:
+    """Seconds of one run's calls, up to the last of its scalars being written; all of them are there afterwards."""
+    each: list[float] = []
+    log, clock = tracker.log, time.perf_counter
+    cpu, wall = time.process_time(), clock()
+    if timed:
+        for step, row in enumerate(rows):
+            began = clock()
+            log(row, step)
+            each.append(clock() - began)
+    else:
+        for step, row in enumerate(rows):
+            log(row, step)
+    tracker.close()
+    took = {"cpu": time.process_time() - cpu, "wall": clock() - wall, "each": each}
+    wanted = sum(map(len, rows))
+    if (kept := tracker.kept()) != wanted:
+        raise RuntimeError(f"{kept} of {wanted} scalars are there")
+    return took
+
+
+def bytes_of(folder: Path) -> int:
+    """Of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def main(name: str, folder: Path) -> None:
+    """Answer until there are no more questions."""
+    for number, line in enumerate(sys.stdin):
+        question = json.loads(line)
+        rows = rows_of(question["names"], question["calls"], question["tensors"])
+        before = bytes_of(folder)
+        answer = measured(TRACKERS[name](folder / f"run{number}"), rows, question["timed"])
+        print("@" + json.dumps(answer | {"bytes": bytes_of(folder) - before}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
