@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Column, Computed, Connection, Float, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
@@ -148,7 +148,7 @@ class RunRecord:
     @property
     def asked_spec(self) -> dict[str, Any]:
         """What its launcher said, blanks left out."""
-        said: dict[str, Any] = json.loads(self.row["asked"])
+        said: dict[str, Any] = from_json(self.row["asked"])
         return said
 
     @property
@@ -478,7 +478,7 @@ def read_marks(connection: Connection, run: str) -> Marks | None:
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:
     """A RunRecord of a row of ``run``."""
     config = RunConfig.model_validate_json(row["config"])
-    return RunRecord(row, config, json.loads(row["progress"]), json.loads(row["environment"]), tags)
+    return RunRecord(row, config, from_json(row["progress"]), from_json(row["environment"]), tags)
 
 
 def tags_of(connection: Connection, runs: list[str]) -> dict[str, list[str]]:

@@ -264,6 +264,15 @@ def trained(client: TestClient, recorder: Recorder, worker: Worker) -> str:
     return run
 
 
+def test_a_run_in_the_list_is_the_run_alone(client: TestClient, trained: str) -> None:
+    post(client, {"family": "vit", "tags": ["a"], "notes": "é"})
+    listed = client.get(RUNS)
+    assert listed.headers["content-type"] == "application/json"
+    assert [run["id"] for run in listed.json()["runs"]][1:] == [trained]
+    for run in listed.json()["runs"]:
+        assert run == client.get(f"{RUNS}/{run['id']}").json()
+
+
 def test_a_run_says_how_it_went(client: TestClient, trained: str) -> None:
     said = client.get(f"{RUNS}/{trained}").json()
     assert said["status"] == "succeeded"
