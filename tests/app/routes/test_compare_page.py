@@ -24,7 +24,7 @@ def test_the_first_paint_has_curves_figures_and_differences(client: Any, look: A
     assert len(page.all("polyline", class_="curve c2 d0")) == 3
     assert '<td class="n best">90.00 %<' in page.html
     assert '<td class="n">50.00 %<' in page.html
-    assert "1 of 28 settings; the other 27 are equal" in page.html
+    assert "1 of 29 settings; the other 28 are equal" in page.html
     assert f'href="/runs/{one}"' in page.html
 
 
@@ -40,7 +40,7 @@ def test_equal_runs_have_no_best_and_no_difference(client: Any, look: Any, train
     one, two = trained(), trained()
     page = look(client.get(f"/compare?runs={one},{two}"))
     assert '"n best"' not in page.html
-    assert "nothing: all 28 settings are equal" in page.html
+    assert "nothing: all 29 settings are equal" in page.html
 
 
 def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any, trained: Any) -> None:

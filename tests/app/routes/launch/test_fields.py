@@ -129,4 +129,6 @@ def test_clone_leaves_blank_what_the_recipe_says(client: Any, look: Any, runs: A
 def test_a_batch_of_32_is_a_number_and_a_precision_of_32_has_its_name(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=digits&recipe=fast&batch_size=64"))
     assert page.words["mark-batch_size"].startswith("changed from 32 ")
+    assert '<option value="" data-means="auto">auto</option>' in page.html
+    page = look(client.get("/launch?family=simple_cnn&dataset=digits"))
     assert '<option value="" data-means="32">float32</option>' in page.html
