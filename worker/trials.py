@@ -40,8 +40,12 @@ FEWEST_STEPS: Final = 60
 WORTH: Final = 0.97
 """What a way may take of the time of the best one so far to be worth the change."""
 
+COMPILING_PAYS_ON: Final = ("cuda",)
+"""Where compiling is tried unasked. On a CPU it was the fastest way of no network, and a run cannot be stopped while it
+compiles, which takes up to a minute (docs/decisions/0013)."""
+
 COMPILING_PAYS_SECONDS: Final = 900.0
-"""How long a run must be expected to take for compiling to be tried unasked: it takes up to a minute."""
+"""How long a run must be expected to take there."""
 
 _VERSION: Final = 1
 
@@ -131,7 +135,8 @@ class Trials:
         return [way for way in every if way != plain]
 
     def _may_compile(self, step_seconds: float) -> bool:
-        return self._config.compile == "auto" and step_seconds * self._steps > COMPILING_PAYS_SECONDS
+        allowed = self._config.compile == "auto" and self._device.type in COMPILING_PAYS_ON
+        return allowed and step_seconds * self._steps > COMPILING_PAYS_SECONDS
 
     def _compiled(self, best: Tuning, steps: int, seconds: dict[Tuning, float]) -> Tuning:
         """``best`` compiled where that is faster; and where it was asked for, unless it cannot be had."""

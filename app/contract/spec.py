@@ -97,7 +97,7 @@ class RunSpec(_Shared):
         None, description="32: float32; bf16: bfloat16 with float32 weights; auto: the faster of the two, as tried."
     )
     compile: Compile | None = Field(
-        None, description="By torch.compile; auto: for a long run, where a trial says that it pays."
+        None, description="By torch.compile; auto: for a long run on a GPU, where a trial says that it pays."
     )
     deterministic: bool | None = Field(
         None, description="Only repeatable operations, also on a GPU, and no trial of what is faster."

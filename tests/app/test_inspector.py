@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -58,7 +59,9 @@ class StandIn:
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     """Started in the place of the real process, with the same arguments."""
     program = tmp_path / "program"
-    program.write_text(STANDS_IN.format(python=sys.executable, folder=str(tmp_path)))
+    # Not the interpreter's path behind #!, which ends at the first space and after 127 bytes.
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path))}/stand_in.py "$@"\n')
+    (tmp_path / "stand_in.py").write_text(STANDS_IN.format(folder=str(tmp_path)))
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     # Files are looked at anew at every question.

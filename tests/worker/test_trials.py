@@ -142,11 +142,18 @@ def test_compiling_is_tried_unasked_only_for_a_run_that_lasts(
     digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = table(monkeypatch, {COMPILED: 0.01})
+    monkeypatch.setattr(trials_module, "COMPILING_PAYS_ON", ("cpu",))
     assert choose(digits, tmp_path, make_config("simple_mlp", epochs=100)).tuning == Tuning()
     assert COMPILED not in asked
     # What was found without it is no answer for a run that is long enough.
     assert choose(digits, tmp_path, make_config("simple_mlp", epochs=2000)).tuning == COMPILED
     assert choose(digits, tmp_path, make_config("simple_mlp", epochs=2000, compile="off")).tuning == Tuning()
+
+
+def test_a_cpu_compiles_nothing_unasked(digits: Data, tmp_path: Path, timed: list[Tuning]) -> None:
+    choose(digits, tmp_path, make_config("simple_mlp", epochs=100_000))
+    assert timed
+    assert {way.compile for way in timed} == {"off"}
 
 
 def test_who_asks_for_compiling_gets_it_also_where_it_is_slower(

@@ -80,7 +80,7 @@ GROUPS = (
         (
             Row("device", "Device", "choice", "auto takes what the worker has"),
             Row("precision", "Precision", "choice", "auto: the faster one, as tried when the run starts"),
-            Row("compile", "Compile", "choice", "auto: for a long run, where a trial says that it pays"),
+            Row("compile", "Compile", "choice", "auto: for a long run on a GPU, where a trial says that it pays"),
             Row("deterministic", "Deterministic", "choice", "only repeatable operations, and no trial of faster ones"),
         ),
     ),
