@@ -23,7 +23,7 @@ from tests.conftest import config, until
 EMPTY = Catalogue(families={})
 Found = TypeVar("Found")
 
-STANDS_IN = """#!{python} -S
+STANDS_IN = """
 import json, os, sys, time
 folder, rest = {folder!r}, sys.argv[3:]
 with open(os.path.join(folder, "starts"), "a") as starts:
@@ -60,7 +60,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     """Started in the place of the real process, with the same arguments."""
     program = tmp_path / "program"
     # Not the interpreter's path behind #!, which ends at the first space and after 127 bytes.
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path))}/stand_in.py "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S {shlex.quote(str(tmp_path))}/stand_in.py "$@"\n'
+    )
     (tmp_path / "stand_in.py").write_text(STANDS_IN.format(folder=str(tmp_path)))
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
