@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -125,7 +125,8 @@ class Worker:
 
     def close(self) -> None:
         for each in trainers(os.getpid()):
-            each.resume()
+            with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+                each.resume()
         self.supervisor.stop()
         for thread in self._threads:
             thread.join(30)
@@ -138,8 +139,16 @@ def fork_servers(pid: int) -> list[psutil.Process]:
 
 
 def trainers(pid: int) -> list[psutil.Process]:
-    """The children of a worker's fork server."""
-    return [child for each in fork_servers(pid) for child in each.children() if child.status() != psutil.STATUS_ZOMBIE]
+    """The living children of a worker's fork server."""
+    return [child for each in fork_servers(pid) for child in each.children() if lives(child)]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process that was there a moment ago still is, and is no zombie."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
