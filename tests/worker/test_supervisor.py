@@ -140,15 +140,7 @@ def fork_servers(pid: int) -> list[psutil.Process]:
 
 def trainers(pid: int) -> list[psutil.Process]:
     """The living children of a worker's fork server."""
-    return [child for each in fork_servers(pid) for child in each.children() if lives(child)]
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether a process that was there a moment ago still is, and is no zombie."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return [child for each in fork_servers(pid) for child in each.children() if alive(child)]
 
 
 @contextmanager
