@@ -12,7 +12,8 @@ from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig
 from app.store.metric import Summary
-from app.store.query import RunRow, positions_in_queue, why_waiting
+from app.store.query import RunRow
+from app.store.queue import positions_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.store.database import reading
-from app.store.query import count_queued
+from app.store.queue import count_queued
 from app.store.worker import list_workers
 
 ROOT = Path(__file__).resolve().parent.parent

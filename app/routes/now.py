@@ -15,7 +15,8 @@ from app.drawing import spark
 from app.facts import Facts, facts, metric_name
 from app.store.database import reading
 from app.store.metric import Curve, read_curves
-from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs, queue
+from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
+from app.store.queue import queue
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()

@@ -40,8 +40,17 @@ def _listed(*columns: str) -> Index:
     return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=there, postgresql_where=there)
 
 
+def _partial(name: str, condition: str, *columns: str) -> Index:
+    return Index(f"ix_run_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 class Run(SQLModel, table=True):
-    """One run. Times are seconds since 1970 (UTC); ``*_commit`` number the commit that last changed that part."""
+    """One run. Times are seconds since 1970 (UTC); ``*_commit`` number the commit that last changed that part.
+
+    ``rank`` is its place among queued runs of the same priority, the smallest first; ``stop_reason`` why it was stopped
+    where its user did not do it. ``relation`` says what it is to its ``parent``, one of RELATIONS; ``parent_step`` the
+    parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field.
+    """
 
     __tablename__ = "run"
     # What runs are filtered by stands in each other's index, so that those that match are counted in it alone.
@@ -59,6 +68,9 @@ class Run(SQLModel, table=True):
             sqlite_where=text("deleted_at IS NOT NULL"),
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
+        _partial("queue", "status = 'queued' AND deleted_at IS NULL", "priority", "rank", "number", "device_wanted"),
+        _partial("sweep", "sweep IS NOT NULL", "sweep", "number"),
+        _partial("parent", "parent IS NOT NULL", "parent", "number"),
     )
 
     id: str = Field(primary_key=True)
@@ -104,6 +116,13 @@ class Run(SQLModel, table=True):
     reset_commit: int = 0
     idempotency_key: str | None = Field(None, unique=True)
     deleted_at: float | None = None
+    rank: float = 0.0
+    stop_reason: str = ""
+    parent: str | None = None
+    relation: str = ""
+    parent_step: int | None = None
+    sweep: str | None = None
+    sweep_values: str = "{}"
 
 
 class RunTag(SQLModel, table=True):
@@ -157,15 +176,34 @@ class RunRecord:
         return self.row["status"] not in TERMINAL
 
 
-def new_id(now: float) -> str:
-    """A run id that sorts by time of creation and cannot be guessed."""
+RELATIONS = ("clone", "retry", "resume", "extend", "fork", "verify")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from, when a launch alone did not make it; the columns of ``run`` have the meanings.
+
+    ``checkpoint`` is what it begins from. ``rank`` keeps a place in the queue.
+    """
+
+    parent: str | None = None
+    relation: str = ""
+    parent_step: int | None = None
+    checkpoint: str = ""
+    sweep: str | None = None
+    sweep_values: dict[str, Any] = field(default_factory=dict)
+    rank: float | None = None
+
+
+def new_id(now: float, prefix: str = "r") -> str:
+    """An id that sorts by time of creation and cannot be guessed; ``prefix`` says of what: r, a run."""
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
     value = int(now * 1000) << 30 | secrets.randbits(30)
     digits = ""
     for _ in range(15):
         value, digit = divmod(value, 32)
         digits = alphabet[digit] + digits
-    return f"r_{digits}"
+    return f"{prefix}_{digits}"
 
 
 def insert_run(
@@ -175,6 +213,7 @@ def insert_run(
     params: int | None,
     now: float,
     idempotency_key: str | None = None,
+    origin: Origin | None = None,
 ) -> str:
     """Add a queued run and return its id; the same ``idempotency_key`` gives back the run that it made before."""
     if idempotency_key is not None:
@@ -184,7 +223,7 @@ def insert_run(
         if found is not None:
             return str(found)
     commit = next_commit(connection)
-    run = new_id(now)
+    run, origin = new_id(now), origin or Origin()
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
     values = {
         "id": run,
@@ -210,6 +249,13 @@ def insert_run(
         "status_commit": commit,
         "progress_commit": commit,
         "idempotency_key": idempotency_key,
+        "rank": now if origin.rank is None else origin.rank,
+        "parent": origin.parent,
+        "relation": origin.relation,
+        "parent_step": origin.parent_step,
+        "checkpoint": origin.checkpoint,
+        "sweep": origin.sweep,
+        "sweep_values": json.dumps(origin.sweep_values),
     }
     row = Run(**values).model_dump(exclude={"trained_seconds"})
     columns = ", ".join(row)
@@ -248,7 +294,7 @@ def transition(
 
 # Queue ---------------------------------------------------------------------------------------------------------------
 
-QUEUE_ORDER = "priority DESC, queued_at, number"
+QUEUE_ORDER = "priority DESC, rank, number"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft
 from app.routes.launch.rate import RatePicture, draw_rate
 from app.store.database import reading
-from app.store.query import queue
+from app.store.queue import queue
 from app.store.worker import list_workers
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import cancel, delete, find_run, launch, restore
@@ -41,7 +41,11 @@ class SummaryOut(BaseModel):
 
 
 class RunOut(BaseModel):
-    """A run. ``spec`` has every blank filled; ``asked`` is what its launcher said. Times in ISO 8601, UTC."""
+    """A run. ``spec`` has every blank filled; ``asked`` is what its launcher said. Times in ISO 8601, UTC.
+
+    ``relation`` is what it is to its ``parent``: clone, retry, resume, extend, fork or verify; ``parent_step`` the step
+    of the parent that it goes on from. ``sweep_values``: what its sweep chose for it.
+    """
 
     id: str
     number: int
@@ -59,6 +63,11 @@ class RunOut(BaseModel):
     environment: dict[str, Any]
     worker: str
     device: str
+    parent: str | None
+    relation: str
+    parent_step: int | None
+    sweep: str | None
+    sweep_values: dict[str, Any]
     created: str
     started: str | None
     ended: str | None
@@ -149,6 +158,11 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
         "environment": record.environment,
         "worker": row["worker"],
         "device": row["device"],
+        "parent": row["parent"],
+        "relation": row["relation"],
+        "parent_step": row["parent_step"],
+        "sweep": row["sweep"],
+        "sweep_values": from_json(row["sweep_values"]),
         "created": iso(row["created_at"]),
         "started": iso(row["started_at"]),
         "ended": iso(row["ended_at"]),
