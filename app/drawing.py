@@ -1,4 +1,4 @@
-"""Curves as the page shows them first, drawn by the server: which charts a run has, their lines, ticks and colours.
+"""Curves as the page shows them first, drawn by the server: lines, bands, ticks and labels of a chart.
 
 `static/charts.js` draws the same charts anew from the same points, with zoom and a readout.
 """
@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.rendering import COLOURS, colour, figure, span
+from app.charts import Chart
+from app.rendering import figure, span
 from app.store.metric import Curve, Floats, envelope
 
 DRAWN_POINTS = 600
@@ -29,44 +30,21 @@ class Controls:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One curve of a chart. ``id``: its key among the points; ``css``: its colour and dash; ``smooth``: it is noisy."""
+class Band:
+    """The interval around each point of a curve; NaN where there is none."""
 
-    id: str
-    label: str
-    css: str
-    smooth: bool
-    href: str = ""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A run among others: its curves by the name under which they are laid over those of the other runs."""
-
-    run: str
-    title: str
-    number: int
-    curves: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What one box shows; ``unit`` is percent, power or plain; ``log``: the log-y switch applies to it."""
-
-    key: str
-    title: str
-    unit: str
-    log: bool
-    series: list[Series]
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True)
 class Points:
-    """A curve with what its x axis needs."""
+    """A curve with what its x axis needs, and the interval around it where it is a mean."""
 
     curve: Curve
     steps_per_epoch: float | None
     started: float | None
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
@@ -85,85 +63,17 @@ class Tick:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as SVG coordinates of 0..1000 and ticks in per cent; ``last`` has the last value of each series."""
+    """A chart as SVG coordinates of 0..1000 and ticks in per cent; ``last`` has the last value of each series.
+
+    ``bands`` are areas below the lines.
+    """
 
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     points: int
     last: dict[str, str]
-
-
-# Which charts there are ----------------------------------------------------------------------------------------------
-
-_TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate"}
-_UNITS = {"acc": "percent", "lr": "power"}
-
-
-# Shown as a figure: as a curve it would say nothing.
-FIGURES_ALONE = frozenset({"system/peak_memory_mb"})
-
-
-def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
-    """The charts of one run: curves with the same last part share a box; loss, accuracy, learning rate come first."""
-    groups: dict[str, list[str]] = {"loss": [], "acc": [], "lr": []}
-    for name in names:
-        first, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
-        if first != "test" and name not in FIGURES_ALONE:
-            groups.setdefault(last if last in _TITLES else name, []).append(name)
-    charts = []
-    for key, members in groups.items():
-        members.sort(key=lambda name: (name.partition("/")[0] != "train", name))
-        charts.append(
-            Chart(key, _TITLES.get(key, key), _UNITS.get(key, "plain"), key in ("loss", "lr"), _series(members, number))
-        )
-    return charts
-
-
-def _series(names: list[str], number: int) -> list[Series]:
-    found = []
-    heads: dict[str, int] = {}
-    for name in names:
-        parts = name.split("/")
-        label = " ".join(parts[:-1]) if parts[-1] in _TITLES else parts[-1]
-        head = "/".join(parts[1:-1])
-        train = parts[0] == "train" and parts[-1] != "lr"
-        grey = train and not head
-        # The first head has the run's own colour.
-        shift = 0 if grey else heads.setdefault(head, len(heads))
-        own = f"c{(number - 1 + shift) % COLOURS + 1} d{1 if train else 0}"
-        found.append(Series(name, label, "train d0" if grey else own, train))
-    return found
-
-
-def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
-    """Charts in which the same curve of several runs lies over one another."""
-    names = sorted({name for run in runs for name in run.curves} - FIGURES_ALONE, key=_rank)
-    return [
-        Chart(
-            key=name.replace("/", "-"),
-            title=name,
-            unit=_UNITS.get(name.rsplit("/", 1)[-1], "plain"),
-            log=name.endswith("loss"),
-            series=[
-                Series(
-                    id=f"{run.run}:{run.curves[name]}",
-                    label=f"#{run.number} {run.title}",
-                    css=colour(run.number),
-                    smooth=name.startswith("train/"),
-                    href=f"/runs/{run.run}",
-                )
-                for run in runs
-                if name in run.curves
-            ],
-        )
-        for name in names
-    ]
-
-
-def _rank(name: str) -> tuple[int, int, str]:
-    order = {"val/acc": 0, "val/loss": 1, "train/loss": 2, "train/acc": 3}
-    return order.get(name, 4), 0 if name.endswith("acc") else 1, name
+    bands: list[Line] = field(default_factory=list)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -223,6 +133,7 @@ def x_of(points: Points, axis: str) -> Floats:
 def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture:
     """The first paint of a chart."""
     drawn: list[tuple[str, Floats, Floats, bool]] = []
+    areas: list[tuple[str, Floats, Floats, Floats]] = []
     total = 0
     last: dict[str, str] = {}
     for series in chart.series:
@@ -239,8 +150,11 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         else:
             last[series.id] = value_label(raw, chart.unit)
             drawn.append((series.css, *_reduced(held, raw, controls.x), False))
+        if held.band is not None:
+            areas.append((series.css, x_of(held, controls.x), held.band.low, held.band.high))
     log = controls.log and chart.log
     usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
+    usable += [y[_drawable(y, log)] for _, _, *ends in areas for y in ends]
     xs = [x for _, x, _, _ in drawn if len(x)]
     if not any(len(y) for y in usable):
         return Picture([], [], [], total, last)
@@ -269,7 +183,23 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
         total,
         last,
+        [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
     )
+
+
+def _area(
+    area: tuple[str, Floats, Floats, Floats],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    place: Callable[[Floats], Floats],
+    log: bool,
+) -> Line:
+    css, x, low, high = area
+    good = _drawable(low, log) & _drawable(high, log)
+    across = _scaled(x[good], *x_range, 0, SIZE)
+    up = [_scaled(place(end[good]), *y_range, SIZE, 0) for end in (low, high)]
+    around = np.concatenate((up[0], up[1][::-1]))
+    return Line(css, _polyline(np.concatenate((across, across[::-1])), around) if len(across) > 1 else "")
 
 
 def _reduced(held: Points, curve: Curve, axis: str) -> tuple[Floats, Floats]:

@@ -1,7 +1,7 @@
 /**
  * Charts drawn by uPlot over what the server drew: all charts of a page share the x axis, the zoom and the cursor.
  *
- * @typedef {{step: number[], value: (number | null)[], time: number[], per_epoch: number | null, started: number | null}} Points
+ * @typedef {{step: number[], value: (number | null)[], time: number[], per_epoch: number | null, started: number | null, low?: (number | null)[], high?: (number | null)[]}} Points
  * @typedef {{id: string, label: string, css: string, smooth: boolean}} Series
  * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[]}} Definition
  * @typedef {{x: string, smoothing: number, log: boolean}} Controls
@@ -208,7 +208,7 @@ class Chart {
     this.uplot = null;
   }
 
-  /** The series that have points, and for each what is drawn: raw, or faint raw below smooth. */
+  /** The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band. */
   drawn() {
     const weight = this.board.controls.smoothing;
     const found = [];
@@ -216,6 +216,7 @@ class Chart {
       const points = this.board.points[series.id];
       if (!points) continue;
       const smooth = series.smooth && weight > 0;
+      if (points.low && points.high) found.push({ series, points, kind: "high" }, { series, points, kind: "low" });
       if (smooth) found.push({ series, points, kind: "faint" });
       found.push({ series, points, kind: smooth ? "smooth" : "plain" });
     }
@@ -226,7 +227,8 @@ class Chart {
     const { x, smoothing, log } = this.board.controls;
     const positive = log && this.definition.log;
     const tables = this.drawn().map(({ points, kind }) => {
-      let values = kind === "smooth" ? smoothed(points.value, smoothing) : points.value;
+      let values = (kind === "low" ? points.low : kind === "high" ? points.high : points.value) ?? [];
+      if (kind === "smooth") values = smoothed(values, smoothing);
       if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
       return [xOf(points, x), values];
     });
@@ -252,13 +254,13 @@ class Chart {
     const write = ticks(x, this.definition.unit);
     const series = this.drawn().map(({ series, kind }) => ({
       label: series.label,
-      stroke: this.colourOfSeries(series.css),
+      stroke: isBandEnd(kind) ? undefined : this.colourOfSeries(series.css),
       alpha: kind === "faint" ? 0.3 : 1,
-      width: kind === "faint" ? 1 : 1.75,
+      width: isBandEnd(kind) ? 0 : kind === "faint" ? 1 : 1.75,
       dash: kind === "faint" ? undefined : this.dashOf(series.css),
       spanGaps: false,
       points: {
-        show: () => kind !== "faint" && (this.board.points[series.id]?.step.length ?? 0) <= POINTS_WITH_DOTS,
+        show: () => kind !== "faint" && !isBandEnd(kind) && (this.board.points[series.id]?.step.length ?? 0) <= POINTS_WITH_DOTS,
         size: 5,
         fill: this.colourOfSeries(series.css),
         width: 0,
@@ -282,6 +284,9 @@ class Chart {
         { ...axis, grid, size: 46, gap: 5, space: 36, values: write.y },
       ],
       series: [{}, ...series],
+      bands: this.drawn().flatMap(({ series, kind }, i) =>
+        kind === "high" ? [{ series: [i + 1, i + 2], fill: this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").replace(/\)$/, ", .16)") }] : [],
+      ),
       hooks: {
         setSelect: [(/** @type {any} */ u) => this.select(u)],
         setCursor: [(/** @type {any} */ u) => this.readOut(u)],
@@ -349,7 +354,7 @@ class Chart {
     const at = u.cursor.idx;
     const drawn = this.drawn();
     drawn.forEach(({ series, kind }, i) => {
-      if (kind === "faint") return;
+      if (kind === "faint" || isBandEnd(kind)) return;
       const place = this.box.querySelector(`[data-readout="${CSS.escape(series.id)}"]`);
       if (!place) return;
       const values = u.data[i + 1];
@@ -399,6 +404,11 @@ class Chart {
     probe.remove();
     return value;
   }
+}
+
+/** Whether it is an end of a band, which has no line, dot or readout of its own. */
+function isBandEnd(/** @type {string} */ kind) {
+  return kind === "low" || kind === "high";
 }
 
 /** @param {number[]} values */

@@ -1,4 +1,4 @@
-/** Curves of several runs over one another; those of runs that live are read anew when something changed. */
+/** Curves of several runs, or means of groups, over one another; while a run lives they are read anew when something changed. */
 
 import { boardOf } from "./charts.js";
 import { throttled } from "./live.js";
@@ -14,12 +14,17 @@ const boxOf = (/** @type {import("./charts.js").Definition} */ definition) =>
 board.load(embedded.charts, embedded.points, boxOf);
 
 async function readAnew() {
-  for (const run of alive) {
-    const answer = await fetch(`/runs/${run}/points?points=2000`);
-    if (!answer.ok) continue;
-    for (const [name, points] of Object.entries((await answer.json()).points)) board.points[`${run}:${name}`] = points;
-  }
-  board.draw();
+  const asked = new URLSearchParams(location.search);
+  const named = new URLSearchParams({ runs: asked.get("runs") ?? "", by: asked.get("by") ?? "" });
+  const answer = await fetch(`/compare/points?${named}`);
+  if (!answer.ok) return;
+  const found = await answer.json();
+  board.points = found.points;
+  // A curve that came meanwhile has a place only on the page as the server draws it now.
+  const drawn = new Set(embedded.charts.flatMap((/** @type {import("./charts.js").Definition} */ chart) => chart.series.map((series) => `${chart.key} ${series.id}`)));
+  const fresh = found.charts.some((/** @type {import("./charts.js").Definition} */ chart) => chart.series.some((series) => !drawn.has(`${chart.key} ${series.id}`)));
+  if (fresh) location.reload();
+  else board.draw();
 }
 
 if (alive.length) document.body.addEventListener("yard-changed", throttled(2000, readAnew));

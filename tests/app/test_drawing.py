@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.drawing import Chart, Controls, Points, Series, charts_of_run, draw, smoothed, spark, ticks
+from app.charts import Chart, Series, charts_of_run
+from app.drawing import Controls, Points, draw, smoothed, spark, ticks
 from app.store.metric import Curve
 
 

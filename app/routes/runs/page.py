@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy import Connection, text
 
 from app.deps import Parts, PartsDep
-from app.drawing import Chart, Points, charts_of_run, draw, read_controls
+from app.charts import Chart, charts_of_run
+from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
 from app.facts import Facts, changed_settings, facts_with_places, settings_of, steps_per_epoch
 from app.live import curve_as_json
@@ -55,10 +56,17 @@ def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int, 
         "whole": whole,
         "charts": [asdict(chart) for chart in charts],
         "points": {
-            name: curve_as_json(held.curve) | {"per_epoch": held.steps_per_epoch, "started": held.started}
+            name: curve_as_json(held.curve) | {"per_epoch": held.steps_per_epoch, "started": held.started} | _ends(held)
             for name, held in points.items()
         },
     }
+
+
+def _ends(held: Points) -> dict[str, list[float | None]]:
+    if held.band is None:
+        return {}
+    ends = {"low": held.band.low, "high": held.band.high}
+    return {name: [each if each - each == 0 else None for each in end.tolist()] for name, end in ends.items()}
 
 
 @pages.get("/runs/{run_id}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 HTMX = {"HX-Request": "true"}
 
 
@@ -83,3 +85,78 @@ def test_more_runs_than_can_be_told_apart_are_left_out_with_a_word(client: Any, 
     page = look(client.get("/compare?runs=" + ",".join(added)))
     assert "Only the first 32 runs are shown; 2 more were named." in page.html
     assert "None of these runs has points yet." in page.html
+
+
+def by_seed(trained: Any) -> list[str]:
+    """Three seeds of each of two variants, the second one clearly better."""
+    levels = {"mlp": (0.70, 0.72, 0.71), "cnn": (0.90, 0.92, 0.91)}
+    families = {"mlp": {}, "cnn": {"family": "simple_cnn"}}
+    return [
+        trained(level=level, seed=seed, **families[name])
+        for name, found in levels.items()
+        for seed, level in enumerate(found, 1)
+    ]
+
+
+def test_several_seeds_stand_as_one_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
+    ids = by_seed(trained)
+    page = look(client.get("/compare?runs=" + ",".join(ids)))
+    assert "as 2 groups: means with 95 % intervals over their seeds" in page.html
+    assert "90.00 ± 2.48 %" in page.html
+    assert "−20.00 ± 2.27" in page.html
+    words = "simple_cnn base is better than simple_mlp base by 20.00 ± 2.27 points of test/acc, 3 seeds each."
+    assert words in page.html
+    assert len(page.all("polygon", class_="band c4 d0")) == 3
+    assert page.one("details", id="each-run")
+    assert all(page.one("a", id=f"group-{run}") for run in ids)
+    assert f'href="/compare?runs={",".join(ids)}&amp;by=none"' in page.html
+
+
+def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: Any, trained: Any) -> None:
+    ids = ",".join(by_seed(trained))
+    alone = look(client.get(f"/compare?runs={ids}&by=none"))
+    assert len(alone.all("polyline", class_="curve c6 d0")) == 3
+    assert "polygon" not in alone.html
+    together = look(client.get(f"/compare?runs={ids}&by=dataset"))
+    assert "as 1 group:" in together.html
+    wrong = look(client.get(f"/compare?runs={ids}&by=colour"))
+    assert "No setting &#39;colour&#39; to group by; settings: none, variant, family" in wrong.html
+
+
+def test_groups_that_live_are_read_anew_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
+    ids = ",".join([*by_seed(trained), runs.add(seed=4)])
+    page = look(client.get(f"/compare?runs={ids}&by=variant"))
+    address = page.one("div", id="compare-figures")["hx-get"]
+    assert address == f"/compare/figures?runs={ids}&by=variant"
+    assert "3 of 4" in look(client.get(address, headers=HTMX)).html
+    points = client.get(f"/compare/points?runs={ids}&by=variant").json()["points"]
+    assert set(points) >= {"g1:val/acc", "g2:val/acc"}
+    assert points["g1:val/acc"]["low"][0] < points["g1:val/acc"]["value"][0] < points["g1:val/acc"]["high"][0]
+
+
+def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any) -> None:
+    ids = by_seed(trained)
+    said = client.get("/api/v1/compare", params={"runs": ",".join(ids)}).json()
+    assert [group["title"] for group in said["groups"]] == ["simple_mlp base", "simple_cnn base"]
+    mlp, cnn = (group["figures"]["test/acc"] for group in said["groups"])
+    assert (cnn["best"], cnn["n"], mlp["best"]) == (True, 3, False)
+    assert mlp["against_best"]["difference"] == pytest.approx(0.2)
+    assert mlp["against_best"]["p"] < 0.001
+    assert mlp["against_best"]["p_permutation"] == pytest.approx(0.1)
+    assert "is better than" in said["sentence"]
+    refused = client.get("/api/v1/compare", params={"runs": ids[0], "by": "colour"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "by")
+    assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
+
+
+def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_said(
+    client: Any, look: Any, trained: Any
+) -> None:
+    ids = [
+        trained(level=level, seed=seed, lr=lr)
+        for lr, levels in ((0.1, (0.80, 0.84)), (0.2, (0.81, 0.86)))
+        for seed, level in enumerate(levels, 1)
+    ]
+    words = look(client.get("/compare?runs=" + ",".join(ids))).html
+    assert "cannot be told apart: 1.50 ± 14." in words
+    assert "more seeds each would decide." in words

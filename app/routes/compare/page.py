@@ -1,0 +1,225 @@
+"""/compare: curves over one another, figures side by side, what differs; runs of the same variant as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from sqlalchemy import Connection
+
+from app.charts import Chart, Compared, charts_of_comparison
+from app.deps import PartsDep
+from app.drawing import Points, draw, read_controls
+from app.facts import Facts, facts, metric_name, steps_per_epoch
+from app.groups import Group, fields_of_grouping, grouped, mean_curve
+from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
+from app.routes.compare.verdict import verdict, verdict_of_groups
+from app.routes.runs.page import points_as_json
+from app.store.database import reading
+from app.store.metric import read_curves
+from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
+
+pages = APIRouter()
+
+MOST_RUNS = 32
+CURVE_POINTS = 2000
+PICKED_ROWS = 30
+STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
+
+
+def chosen_ids(runs: list[str]) -> list[str]:
+    """The runs that an address names, once each: ?runs=a,b and ?runs=a&runs=b mean the same."""
+    return list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a page, and their groups where they are shown as groups."""
+
+    rows: list[RunRow]
+    shown: list[Facts]
+    by: str
+    groups: list[Group] | None
+    wrong: str
+
+    @property
+    def address(self) -> str:
+        """The page's own address."""
+        said = f"&by={quote(self.by, safe=',')}" if self.by else ""
+        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{said}"
+
+    @property
+    def live(self) -> bool:
+        """Whether a run can still change."""
+        return any(row.run.live for row in self.rows)
+
+
+def read_comparison(connection: Connection, wanted: list[str], by: str) -> Comparison:
+    """The runs with these ids that there are, by groups where ``by`` says so or finds several seeds of something."""
+    rows = runs_by_id(connection, wanted[:MOST_RUNS])
+    shown = [facts(row) for row in rows]
+    wrong = ""
+    try:
+        fields = fields_of_grouping(by, shown)
+    except ValueError as error:
+        fields, wrong = None, str(error)
+    groups = grouped(shown, fields) if fields is not None and rows else None
+    return Comparison(rows, shown, by, groups, wrong)
+
+
+@pages.get("/compare")
+def compare_page(
+    request: Request,
+    parts: PartsDep,
+    runs: Annotated[list[str], Query(max_length=200)] = [],
+    by: Annotated[str, Query(max_length=400)] = "",
+    x: str = "",
+    smoothing: str = "",
+    log: str = "",
+) -> Response:
+    """Curves over one another, figures side by side, and what differs; without runs, a list to choose from."""
+    wanted = chosen_ids(runs)
+    if len(runs) > 1 or "back" in request.query_params:
+        # What a form of checkboxes asks for, as an address that can be shared.
+        return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
+    set_by_viewer = read_controls(x, smoothing, log, "epoch", 0.8)
+    with reading(parts.engine) as connection:
+        found = read_comparison(connection, wanted, by)
+        there = {row.run.id for row in found.rows}
+        values = _figures(found) | {
+            "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
+            "left_out": max(0, len(wanted) - MOST_RUNS),
+            "most": MOST_RUNS,
+            "controls": set_by_viewer,
+            "live_ids": [row.run.id for row in found.rows if row.run.live],
+        }
+        if not found.rows:
+            recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
+            pickable = [facts(row) for row in recent.rows]
+            return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
+        charts, points = _curves(connection, found)
+    return parts.templates.page(
+        request,
+        "compare.html",
+        boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
+        data=points_as_json(charts, points, 0, True),
+        **values,
+    )
+
+
+@pages.get("/compare/figures")
+def compare_figures(
+    request: Request,
+    parts: PartsDep,
+    runs: Annotated[list[str], Query(max_length=200)] = [],
+    by: Annotated[str, Query(max_length=400)] = "",
+) -> HTMLResponse:
+    """The tables of figures, while one of the runs lives."""
+    with reading(parts.engine) as connection:
+        found = read_comparison(connection, chosen_ids(runs), by)
+    return parts.templates.fragment(request, "_compare_update.html", **_figures(found))
+
+
+@pages.get("/compare/points")
+def compare_points(
+    parts: PartsDep,
+    runs: Annotated[list[str], Query(max_length=200)] = [],
+    by: Annotated[str, Query(max_length=400)] = "",
+) -> JSONResponse:
+    """The charts and points of the page."""
+    with reading(parts.engine) as connection:
+        found = read_comparison(connection, chosen_ids(runs), by)
+        charts, points = _curves(connection, found) if found.rows else ([], {})
+    return JSONResponse(points_as_json(charts, points, 0, True))
+
+
+def _figures(found: Comparison) -> dict[str, Any]:
+    shown = found.shown
+    differing, equal = differences(shown)
+    values: dict[str, Any] = {
+        "runs": shown,
+        "lines": lines(shown),
+        "differences": differing,
+        "equal": equal,
+        "address": found.address,
+        "live": found.live,
+        "by": found.by,
+        "wrong": found.wrong,
+        "groups": None,
+        "verdict": verdict(shown),
+    }
+    if found.groups is not None:
+        standing = standings_of(found.groups)
+        by = decisive(standing)
+        values |= {
+            "groups": group_rows(found.groups, standing),
+            "headings": [each.name for each in FIGURES],
+            "decisive": by,
+            "verdict": verdict_of_groups(standing[by], by),
+        }
+    return values
+
+
+# Curves --------------------------------------------------------------------------------------------------------------
+
+
+def _curves(connection: Connection, found: Comparison) -> tuple[list[Chart], dict[str, Points]]:
+    if found.groups is not None:
+        compared, points = _means(connection, found)
+    else:
+        compared = [_compared_run(row) for row in found.rows]
+        points = _read_points(connection, found.rows, CURVE_POINTS)
+    charts = charts_of_comparison(compared)
+    # A head that only one of the runs has compares with nothing.
+    return [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(compared) == 1], points
+
+
+def _compared_run(row: RunRow) -> Compared:
+    """A run's curves; what stands for a run with several heads lies over what stands for a run with one."""
+    curves: dict[str, str] = {}
+    for title in STANDARD:
+        stage, _, last = title.partition("/")
+        name = metric_name(row.summary, row.run.config, stage, last)
+        if name is not None:
+            curves[title] = name
+    shown = set(curves.values())
+    curves |= {name: name for name in row.summary if name.startswith("val/") and name not in shown}
+    return Compared(row.run.id, f"#{row.run.number} {row.run.title}", row.run.number, curves, f"/runs/{row.run.id}")
+
+
+def _read_points(connection: Connection, rows: Sequence[RunRow], most: int) -> dict[str, Points]:
+    points = {}
+    for row in rows:
+        names = list(_compared_run(row).curves.values())
+        for name, curve in read_curves(connection, row.run.id, names, most).items():
+            points[f"{row.run.id}:{name}"] = Points(curve, steps_per_epoch(row.run), row.run.started_at)
+    return points
+
+
+def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], dict[str, Points]]:
+    """Every group's curves as means; of all points, since the extremes of a stretch say nothing of its mean."""
+    each = _read_points(connection, found.rows, 0)
+    curves = {row.run.id: _compared_run(row).curves for row in found.rows}
+    compared, points = [], {}
+    for group in found.groups or []:
+        ids = [facts.run.id for facts in group.runs]
+        titles = list(dict.fromkeys(title for run_id in ids for title in curves[run_id]))
+        known = {}
+        for title in titles:
+            held = [
+                each[key]
+                for run_id in ids
+                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in each
+            ]
+            mean = mean_curve(held) if held else None
+            if mean is not None:
+                known[title] = title
+                points[f"{group.key}:{title}"] = Points(mean[0].curve, mean[0].steps_per_epoch, 0.0, mean[1])
+        label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
+        compared.append(Compared(group.key, label, group.number, known, ""))
+    return compared, points

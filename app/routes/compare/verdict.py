@@ -1,0 +1,96 @@
+"""What a comparison says in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.contract.datasets import DATASETS
+from app.facts import Facts
+from app.groups import Standing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence about the two best runs, and what stands behind it."""
+
+    sentence: str
+    behind: str
+
+
+def verdict(shown: list[Facts]) -> Verdict | None:
+    """How far the best run is ahead of the next one, if both were tested on the same images."""
+    tested = sorted((each for each in shown if each.test_acc is not None), key=lambda each: -(each.test_acc or 0))
+    if len(tested) < 2:
+        return None
+    first, second = tested[0], tested[1]
+    if first.run.config.dataset != second.run.config.dataset or first.run.config.targets != second.run.config.targets:
+        return None
+    high, low = first.test_acc or 0.0, second.test_acc or 0.0
+    images = DATASETS[first.run.config.dataset].test if first.run.config.dataset in DATASETS else 0
+    chance = 196 * math.sqrt((high * (1 - high) + low * (1 - low)) / images) if images else 0.0
+    points = 100 * (high - low)
+    names = (f"#{first.number} {first.run.title}", f"#{second.number} {second.run.title}")
+    if points == 0:
+        sentence = f"{names[0]} and {names[1]} are equally good on the test images."
+    elif points <= chance:
+        sentence = f"{names[0]} and {names[1]} cannot be told apart by test/acc: {points:.2f} points between them."
+    else:
+        sentence = f"{names[0]} is ahead of {names[1]} by {points:.2f} points of test/acc."
+    behind = f"One run each; {images:,} test images alone leave ± {chance:.2f} points (95 %)."
+    if first.run.params and second.run.params and first.run.params != second.run.params:
+        behind += f" It has {first.run.params / second.run.params:.2g} times the parameters"
+        behind += (
+            f" and took {first.seconds / second.seconds:.2g} times as long."
+            if first.seconds and second.seconds
+            else "."
+        )
+    return Verdict(sentence, behind)
+
+
+def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
+    """Whether the best group is really better than the next one, if all were tried on the same images.
+
+    ``figure`` names a share of right answers, whose means ``found`` holds.
+    """
+    known = sorted(
+        (each for each in found if each.mean is not None), key=lambda each: -(each.mean.mean if each.mean else 0)
+    )
+    tasks = {(f.run.config.dataset, *f.run.config.targets) for each in known for f in each.group.runs}
+    if len(known) < 2 or len(tasks) > 1:
+        return None
+    first, second = known[0], known[1]
+    against = second.against
+    if against is None:
+        return None
+    names, apart = (first.group.title, second.group.title), against.behind
+    points = f"{100 * apart.difference:.2f}"
+    seeds = _seeds(len(first.values), len(second.values))
+    if apart.half is None:
+        sentence = f"{names[0]} is ahead of {names[1]} by {points} points of {figure}."
+        return Verdict(sentence, f"{seeds}: only several seeds of both say whether another seed would agree.")
+    interval = f"{points} ± {100 * apart.half:.2f} points of {figure}"
+    p = against.p if against.p is not None else 1.0
+    if apart.certain and p < 0.05:
+        sentence = f"{names[0]} is better than {names[1]} by {interval}, {seeds}."
+    else:
+        sentence = f"{names[0]} and {names[1]} cannot be told apart: {interval} between them, {seeds}"
+        more = against.more_seeds and against.more_seeds - min(len(first.values), len(second.values))
+        sentence += f"; about {more} more seed{'s' if more != 1 else ''} each would decide." if more else "."
+    chance = [f"Welch's t-test p = {_p(apart.welch)}", f"permutation test p = {_p(apart.permutation)}"]
+    if len(known) > 2:
+        chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
+    return Verdict(sentence, f"{'; '.join(chance)}. Intervals are of 95 %.")
+
+
+def _seeds(one: int, other: int) -> str:
+    if one == other:
+        return f"{one} seeds each" if one > 1 else "one seed each"
+    return f"{one} and {other} seeds"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"

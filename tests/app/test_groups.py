@@ -1,0 +1,106 @@
+"""Runs of the same variant stand as one, with means and intervals that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.drawing import Points
+from app.facts import Facts, facts
+from app.groups import BUCKETS, fields_of_grouping, grouped, mean_curve, standings
+from app.statistics import mean_of
+from app.store.database import reading
+from app.store.metric import Curve
+from app.store.query import runs_by_id
+from tests.conftest import Runs
+
+
+def shown(runs: Runs, *said: dict[str, Any]) -> list[Facts]:
+    ids = [runs.add(**each) for each in said]
+    with reading(runs.engine) as connection:
+        return [facts(row) for row in runs_by_id(connection, ids)]
+
+
+def points(steps: list[int], values: list[float], per_epoch: float = 10.0, started: float = 100.0) -> Points:
+    times = np.array(steps, dtype=float) + started
+    return Points(Curve(np.array(steps, dtype=np.int64), np.array(values, dtype=float), times), per_epoch, started)
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group_and_are_named_by_what_differs(runs: Runs) -> None:
+    found = shown(runs, {"seed": 1}, {"seed": 2}, {"seed": 1, "lr": 0.5}, {"seed": 1, "family": "vit", "size": "tiny"})
+    fields = fields_of_grouping("", found)
+    assert fields is not None
+    groups = grouped(found, fields)
+    assert [len(group.runs) for group in groups] == [2, 1, 1]
+    assert groups[1].title.endswith("lr 0.5")
+    assert groups[2].title.startswith("vit tiny")
+    assert [group.number for group in groups] == [1, 3, 4]
+
+
+def test_nothing_is_grouped_unasked_where_no_variant_has_several_seeds(runs: Runs) -> None:
+    found = shown(runs, {"seed": 1}, {"seed": 1}, {"seed": 2, "lr": 0.5})
+    assert fields_of_grouping("", found) is None
+    assert fields_of_grouping("none", found) is None
+    assert len(grouped(found, fields_of_grouping("variant", found) or ())) == 2
+
+
+def test_runs_are_grouped_by_any_setting_and_a_wrong_one_is_answered_with_those_that_exist(runs: Runs) -> None:
+    found = shown(runs, {"lr": 0.1}, {"lr": 0.2}, {"lr": 0.1, "batch_size": 32})
+    groups = grouped(found, fields_of_grouping("lr", found) or ())
+    assert [(group.title, len(group.runs)) for group in groups] == [("lr 0.1", 2), ("lr 0.2", 1)]
+    with pytest.raises(ValueError, match="no setting 'colour' to group by; settings: none, variant, family"):
+        fields_of_grouping("colour", found)
+
+
+def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> None:
+    found = mean_curve([points([10, 20], [0.5, 0.7]), points([10, 20, 30], [0.7, 0.8, 0.9])])
+    assert found is not None
+    held, band = found
+    assert held.curve.steps.tolist() == [10, 20, 30]
+    assert held.curve.values == pytest.approx([0.6, 0.75, 0.9])
+    assert band.high[0] - held.curve.values[0] == pytest.approx(mean_of([0.5, 0.7]).half)
+    assert np.isnan(band.low[2])
+    assert np.isnan(band.high[2])
+    assert held.curve.times.tolist() == [10, 20, 30]
+
+
+def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
+    steps = list(range(1, 30_001))
+    found = mean_curve([points(steps, [float(i % 2) for i in steps]), points(steps, [1 + float(i % 2) for i in steps])])
+    assert found is not None
+    held, _ = found
+    assert len(held.curve.steps) == BUCKETS
+    assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
+
+
+def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> None:
+    found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
+    assert found is not None
+    assert found[0].curve.steps.tolist() == [10, 20]
+    assert found[0].curve.values == pytest.approx([0.3, 0.6])
+
+
+def test_what_is_not_finite_is_in_no_mean() -> None:
+    found = mean_curve([points([1, 2], [np.nan, 0.5]), points([1, 2], [0.1, np.inf])])
+    assert found is not None
+    assert found[0].curve.values == pytest.approx([0.1, 0.5])
+    assert mean_curve([points([1], [np.nan])]) is None
+
+
+def test_the_best_group_stands_first_by_its_mean_and_the_others_beside_it(runs: Runs) -> None:
+    found = shown(runs, *({"lr": lr, "seed": seed} for lr in (0.1, 0.2, 0.3) for seed in (1, 2)))
+    values = dict(zip((each.run.id for each in found), (0.90, 0.92, 0.80, 0.82, 0.5, 0.7), strict=True))
+    groups = grouped(found, fields_of_grouping("variant", found) or ())
+    best, second, third = standings(groups, lambda each: values[each.run.id])
+    assert best.best
+    assert best.against is None
+    assert second.against is not None
+    assert third.against is not None
+    assert second.against.behind.difference == pytest.approx(0.1)
+    assert second.against.p is not None
+    assert second.against.behind.welch is not None
+    assert second.against.p >= second.against.behind.welch
+    smallest = standings(groups, lambda each: values[each.run.id], better=-1)
+    assert [each.best for each in smallest] == [False, False, True]
