@@ -29,8 +29,13 @@ def publish_commit(redis: Any, commit: int, changed: Mapping[str, set[str]], wor
 
 def announce(redis: Redis, commit: int, run_id: str, what: str) -> None:
     """Tell every server that a run changed in this commit."""
+    tell(redis, commit, {run_id: {what}})
+
+
+def tell(redis: Redis, commit: int, changed: Mapping[str, set[str]]) -> None:
+    """Tell every server which runs changed in this commit, and in what."""
     try:
-        publish_commit(redis, commit, {run_id: {what}})
+        publish_commit(redis, commit, changed)
     except (RedisError, OSError) as error:
         logger.warning("servers were not told of commit %d (%s); they will see it by themselves", commit, error)
 

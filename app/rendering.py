@@ -16,8 +16,9 @@ from markupsafe import Markup
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.moment import iso as iso
 from app.store.database import reading
-from app.store.queue import count_queued
+from app.store.queue import count_queued, paused_at
 from app.store.worker import list_workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,13 +27,6 @@ DASHES = 4
 
 
 # How a value is written ----------------------------------------------------------------------------------------------
-
-
-def iso(seconds: float | None) -> str | None:
-    """Seconds since 1970 as ISO 8601 in UTC with milliseconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -144,6 +138,7 @@ class Yard:
     free: int
     queued: int
     active: int
+    paused: bool = False
 
 
 def look_at_yard(request: Request) -> Yard | None:
@@ -153,11 +148,12 @@ def look_at_yard(request: Request) -> Yard | None:
         with reading(parts.engine) as connection:
             workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
             queued = count_queued(connection)
+            paused = paused_at(connection) is not None
     except SQLAlchemyError:
         return None
     slots, free = sum(worker.slots for worker in workers), sum(worker.free_slots for worker in workers)
     devices = sorted({worker.device_name for worker in workers})
-    return Yard(len(workers), devices, slots, free, queued, slots - free)
+    return Yard(len(workers), devices, slots, free, queued, slots - free, paused)
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------

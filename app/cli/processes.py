@@ -72,13 +72,14 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 def recorder(data_dir: DataDir = None) -> None:
     """Write what workers report into the database."""
     import signal
-    from threading import Event
+    from threading import Event, Thread
 
     from redis import Redis
     from redis.exceptions import ConnectionError as RedisConnectionError
 
     from app.contract.process import end_with_parent, log_to_stderr
     from app.embedded import StartError, check_redis
+    from app.notifier import Notifier
     from app.recorder import Recorder
     from app.store.database import migrate, open_database
 
@@ -98,6 +99,8 @@ def recorder(data_dir: DataDir = None) -> None:
         print("runyard: Redis does not answer yet; the recorder waits for it", file=sys.stderr)
     engine = open_database(settings.database)
     migrate(engine)
+    # In a thread of its own: a webhook that answers late keeps no point waiting.
+    Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
     Recorder(settings, engine, redis).run(stop)
 
 

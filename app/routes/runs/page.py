@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy import Connection, text
 
-from app.deps import Parts, PartsDep
 from app.charts import Chart, charts_of_run
+from app.deps import Parts, PartsDep
 from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
 from app.facts import Facts, changed_settings, facts_with_places, settings_of, steps_per_epoch

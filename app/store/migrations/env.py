@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from app.store import log, metric, queue, run, sweep, worker  # noqa: F401  their tables register themselves
+from app.store import log, metric, notice, queue, run, sweep, worker  # noqa: F401  their tables register themselves
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

@@ -1,4 +1,4 @@
-"""Order and pause of the queue, lineage of runs, sweeps"""
+"""Order and pause of the queue, lineage of runs, sweeps, notifications"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -53,9 +53,63 @@ def upgrade() -> None:
         sa.UniqueConstraint("idempotency_key"),
     )
     op.create_index("ix_sweep_status", "sweep", ["status"])
+    _notifications()
+
+
+def _notifications() -> None:
+    op.create_table(
+        "notice",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run", sa.String(), nullable=True),
+        sa.Column("rule", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["run"], ["run.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("run", "rule"),
+    )
+    op.create_index("ix_notice_created_at", "notice", ["created_at"])
+    op.create_table(
+        "webhook",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("secret", sa.String(), nullable=False),
+        sa.Column("kinds", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("webhook", sa.String(), nullable=False),
+        sa.Column("notice", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.Float(), nullable=True),
+        sa.Column("delivered_at", sa.Float(), nullable=True),
+        sa.Column("answer", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["webhook"], ["webhook.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["notice"], ["notice.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    for column in ("webhook", "notice", "next_at"):
+        op.create_index(f"ix_delivery_{column}", "delivery", [column])
+    op.create_table(
+        "rule",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("run", sa.String(), nullable=True),
+        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("comparison", sa.String(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["run"], ["run.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
 
 
 def downgrade() -> None:
+    for table in ("delivery", "webhook", "notice", "rule"):
+        op.drop_table(table)
     op.drop_table("sweep")
     op.drop_table("queue_state")
     for name in INDEXES:

@@ -1,0 +1,115 @@
+"""/notifications: webhooks, rules and what happened, on a page that works without a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.contract.spec import FieldError
+from app.deps import Parts, PartsDep
+from app.errors import RunyardError, sentence
+from app.routes.notifications.acts import (
+    RuleSpec,
+    WebhookSpec,
+    add_rule,
+    add_webhook,
+    everything,
+    remove_rule,
+    remove_webhook,
+    test_webhook,
+)
+
+pages = APIRouter()
+
+KINDS = (("succeeded", "succeeds"), ("failed", "fails"), ("cancelled", "is stopped"), ("rule", "meets a rule"))
+HERE = "/notifications"
+
+
+@pages.get("/notifications")
+def notifications_page(request: Request, parts: PartsDep, run: str = "") -> HTMLResponse:
+    """Everything; ?run=ID fills in the form of a rule for that run."""
+    return _page(request, parts, {"run": run})
+
+
+@pages.get("/notifications/list")
+def notifications_list(request: Request, parts: PartsDep) -> HTMLResponse:
+    """What happened, while the page is open."""
+    return parts.templates.fragment(request, "_notifications_list.html", **everything(parts))
+
+
+@pages.post("/notifications/webhooks")
+async def post_webhook(request: Request, parts: PartsDep) -> Response:
+    """Add a webhook, or the page again with what is wrong."""
+    async with request.form(max_files=0, max_fields=20) as form:
+        said: dict[str, Any] = {"url": str(form.get("url", "")), "kinds": [str(each) for each in form.getlist("kinds")]}
+    return await run_in_threadpool(_added, request, parts, "webhook", said, said)
+
+
+@pages.post("/notifications/rules")
+async def post_rule(request: Request, parts: PartsDep) -> Response:
+    """Add a rule, or the page again with what is wrong."""
+    async with request.form(max_files=0, max_fields=20) as form:
+        typed = {name: str(form.get(name, "")).strip() for name in ("comparison", "metric", "value", "run")}
+    said: dict[str, Any] = {name: value for name, value in typed.items() if value}
+    if said.get("comparison") == "silent":
+        said.pop("metric", None)
+    return await run_in_threadpool(_added, request, parts, "rule", said, typed)
+
+
+def _added(request: Request, parts: Parts, what: str, said: dict[str, Any], typed: dict[str, Any]) -> Response:
+    errors: list[FieldError] = []
+    try:
+        if what == "webhook":
+            add_webhook(parts, WebhookSpec.model_validate(said))
+        else:
+            add_rule(parts, RuleSpec.model_validate(said))
+    except ValidationError as error:
+        errors = [sentence(each) for each in error.errors(include_url=False)]
+    except RunyardError as error:
+        errors = error.errors or [FieldError(what, error.message)]
+    if not errors:
+        return RedirectResponse(HERE, 303)
+    wrong = {each.field: _words(each.message) for each in reversed(errors)}
+    return _page(request, parts, typed, what, wrong, 422)
+
+
+def _words(message: str) -> str:
+    plain = message.replace("value error, ", "").partition(": ")[2] if "value error" in message else message
+    return f"{plain[:1].upper()}{plain[1:]}."
+
+
+@pages.post("/notifications/webhooks/{webhook_id}/delete")
+def post_delete_webhook(webhook_id: str, parts: PartsDep) -> Response:
+    """Remove a webhook."""
+    remove_webhook(parts, webhook_id)
+    return RedirectResponse(HERE, 303)
+
+
+@pages.post("/notifications/webhooks/{webhook_id}/test")
+def post_test_webhook(webhook_id: str, parts: PartsDep) -> Response:
+    """Try a webhook."""
+    test_webhook(parts, webhook_id)
+    return RedirectResponse(HERE, 303)
+
+
+@pages.post("/notifications/rules/{rule_id}/delete")
+def post_delete_rule(rule_id: str, parts: PartsDep) -> Response:
+    """Remove a rule."""
+    remove_rule(parts, rule_id)
+    return RedirectResponse(HERE, 303)
+
+
+def _page(
+    request: Request,
+    parts: Parts,
+    typed: dict[str, Any],
+    form: str = "",
+    wrong: dict[str, str] | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    values = everything(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
+    return parts.templates.page(request, "notifications.html", status, **values)
