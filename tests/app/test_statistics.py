@@ -41,6 +41,7 @@ def test_the_interval_of_a_mean_is_scipy_s(values: list[float]) -> None:
     assert found.half == pytest.approx(float(stats.t.ppf(0.975, len(values) - 1)) * error, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")
 @given(first=FIGURES, second=FIGURES)
 def test_welch_s_test_and_its_interval_are_scipy_s(first: list[float], second: list[float]) -> None:
     found = difference(first, second)
