@@ -17,6 +17,8 @@ from app.store.database import next_commit, reading, writing
 from app.store.metric import Summary, read_summaries
 from app.store.run import RunRecord
 
+LAUNCH_ATTEMPTS = 20
+
 
 def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
     """A run and its summaries. Raises NotFound."""
@@ -39,12 +41,16 @@ def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: s
     default_target = plain and config.targets == [first_target(config.dataset)]
     params = size.params.get(config.dataset) if size is not None and default_target else None
     asked = spec.model_dump(exclude_unset=True)
-    try:
-        with writing(parts.engine) as connection:
-            run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key)
-            record = run_store.load_run(connection, run_id, deleted=True)
-    except IntegrityError as error:
-        raise Conflict("another run was launched with this key at the same moment; ask again") from error
+    for left in reversed(range(LAUNCH_ATTEMPTS)):
+        try:
+            with writing(parts.engine) as connection:
+                run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key)
+                record = run_store.load_run(connection, run_id, deleted=True)
+            break
+        except IntegrityError:
+            # Another launch took the key, or the number, at the same moment: the next look finds what it made.
+            if not left:
+                raise
     if record is not None and record.asked_spec != asked:
         raise Conflict(f"this Idempotency-Key has launched another run before, {run_id}; take a new key for a new run")
     if record is not None and record.status == "queued":

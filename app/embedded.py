@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
+from app.gpus import worker_devices
 
 LONGEST_SOCKET_PATH = 107
 STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
@@ -126,8 +127,7 @@ class Child:
         """Ask it to end, then end it; False when it had to be killed."""
         if self.process is None:
             return True
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.ask_to_stop()
         try:
             self.process.wait(seconds)
             return True
@@ -136,6 +136,11 @@ class Child:
         finally:
             self.kill_group()
             self.process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Let it end in its own time."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
 
     def kill_group(self) -> None:
         if self.process is not None:
@@ -202,7 +207,8 @@ class Yard:
         options = ["--host", self.settings.host, "--port", str(port)]
         self._add("server", [*python, "app.cli", "server", *options])
         self._add("recorder", [*python, "app.cli", "recorder"])
-        self._add("worker", [*python, "worker"])
+        for i, device in enumerate(worker_devices(self.settings.device, os.environ)):
+            self._add(f"worker-{i + 1}" if i else "worker", [*python, "worker"], RUNYARD_DEVICE=device)
         return self._until(lambda: self._answers("/healthz"), 60.0, "server")
 
     def _start_redis(self) -> None:
@@ -217,8 +223,8 @@ class Yard:
         # Redis knows nothing of our pipe: a small process of ours stands between.
         self._add("redis", [sys.executable, "-m", "app.guardian", *command])
 
-    def _add(self, name: str, command: Sequence[str]) -> None:
-        child = Child(name, list(command), self._environment(), self.folder / "logs" / f"{name}.log")
+    def _add(self, name: str, command: Sequence[str], **more: str) -> None:
+        child = Child(name, list(command), self._environment() | more, self.folder / "logs" / f"{name}.log")
         self._children[name] = child
         child.start(self._pipe)
 
@@ -296,9 +302,13 @@ class Yard:
         self._stop.set()
         if self._children:
             say("Stopping: runs in hand save a checkpoint and go on at the next start …")
-        for name in ("worker", "server", "recorder", "redis"):
+        workers = [name for name in self._children if name.startswith("worker")]
+        for name in workers[1:]:
+            # Side by side: each may take its time to save a checkpoint.
+            self._children[name].ask_to_stop()
+        for name in (*workers, "server", "recorder", "redis"):
             child = self._children.get(name)
-            if child is not None and not child.stop(STOP_SECONDS[name]):
+            if child is not None and not child.stop(STOP_SECONDS[name.partition("-")[0]]):
                 say(f"{name} did not stop in time and was killed")
         if self._children:
             say("Stopped.")

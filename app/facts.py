@@ -13,7 +13,7 @@ from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig
 from app.store.metric import Summary
 from app.store.query import RunRow
-from app.store.queue import positions_in_queue, why_waiting
+from app.store.queue import paused_at, positions_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
@@ -128,10 +128,11 @@ def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
 def facts_with_places(connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]) -> list[Facts]:
     """The same of several; runs that wait say their place in the queue and why they have not started."""
     places = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
+    paused = bool(places) and paused_at(connection) is not None
     found = []
     for row in rows:
         position = places.get(row.run.id)
-        why = "" if position is None else why_waiting(row.run, position - 1, workers)
+        why = "" if position is None else why_waiting(row.run, position - 1, workers, paused)
         found.append(facts(row, position, why))
     return found
 

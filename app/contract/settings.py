@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.contract.spec import DEVICE
 
 
 class Settings(BaseSettings):
@@ -18,7 +20,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; only loopback is accepted until sign-in exists.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     slots: int = Field(1, ge=1, le=64, description="Runs that one worker trains at a time.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What a worker trains on; auto: a GPU if any.")
+    device: str = Field(
+        "auto",
+        description="What a worker trains on: auto, cpu, cuda or one GPU such as cuda:1; auto: a GPU if any.",
+    )
     redis_url: str | None = Field(None, description="An existing Redis; when unset, `runyard up` starts its own.")
     database_url: str | None = Field(None, description="SQLAlchemy address; when unset, SQLite in the data folder.")
     artifact_url: str | None = Field(
@@ -47,6 +52,13 @@ class Settings(BaseSettings):
     flush_seconds: float = Field(0.05, gt=0, description="How often a trainer sends its new points.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest time without a checkpoint within an epoch.")
     trash_days: float = Field(7.0, ge=0, description="Deleted runs can be restored for so many days.")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not DEVICE.fullmatch(value):
+            raise PydanticCustomError("device", "must be 'auto', 'cpu', 'cuda' or one GPU such as 'cuda:1'")
+        return value
 
     @property
     def database(self) -> str:

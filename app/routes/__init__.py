@@ -9,7 +9,31 @@ from fastapi import APIRouter
 
 def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
     """The API router and the page router of every noun."""
-    from app.routes import architectures, catalogue, compare, health, launch, notifications, now, preview, queue, runs, workers
+    from app.routes import (
+        architectures,
+        catalogue,
+        compare,
+        health,
+        launch,
+        notifications,
+        now,
+        preview,
+        queue,
+        runs,
+        workers,
+    )
 
-    for module in (now, queue, launch, preview, runs, compare, architectures, catalogue, workers, notifications, health):
+    for module in (
+        now,
+        queue,
+        launch,
+        preview,
+        runs,
+        compare,
+        architectures,
+        catalogue,
+        workers,
+        notifications,
+        health,
+    ):
         yield getattr(module, "api", None), getattr(module, "pages", None)

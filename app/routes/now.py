@@ -13,15 +13,15 @@ from sqlalchemy import Connection
 from app.deps import Parts, PartsDep
 from app.drawing import spark
 from app.facts import Facts, facts, metric_name
+from app.routes.queue import queue_rows
 from app.store.database import reading
 from app.store.metric import Curve, read_curves
 from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
-from app.store.queue import queue
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()
 
-QUEUE_ROWS = 20
+QUEUE_ROWS = 10
 FINISHED_ROWS = 8
 SPARK_POINTS = 120
 
@@ -52,12 +52,13 @@ def board(parts: Parts) -> dict[str, Any]:
     now = time.time()
     with reading(parts.engine) as connection:
         workers: list[WorkerRecord] = list_workers(connection, now, parts.settings.lease_seconds)
-        waiting, queued = queue(connection, workers, QUEUE_ROWS)
+        waiting, page = queue_rows(connection, workers, QUEUE_ROWS)
         active = active_runs(connection)
         return {
             "active": [card(connection, row) for row in active],
             "waiting": waiting,
-            "queued": queued,
+            "queued": page.total,
+            "paused": page.paused_at is not None,
             "workers": workers,
             "finished": [card(connection, row) for row in ended_runs(connection, FINISHED_ROWS)],
             "everything": count_runs(connection, RunFilter()),

@@ -25,6 +25,7 @@ class WorkerOut(BaseModel):
     free_slots: int
     device: str
     device_kind: str
+    device_index: int
     memory_bytes: int
     cores: int
     versions: dict[str, str]
@@ -52,6 +53,7 @@ def get_workers(parts: PartsDep) -> WorkersOut:
                 free_slots=worker.free_slots,
                 device=worker.device_name,
                 device_kind=worker.device_kind,
+                device_index=worker.device_index,
                 memory_bytes=worker.memory_bytes,
                 cores=worker.cores,
                 versions=worker.versions,

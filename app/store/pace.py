@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
 
@@ -23,6 +23,23 @@ NEWEST_RUNS = 2000
 FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
 # What a run has in common with another whose pace it will have, in words; what lies before it names the network.
 SETTINGS = {"dataset": "dataset", "batch_size": "batch size", "options": "options", "precision": "precision"}
+
+
+class Asked(Protocol):
+    """What a pace depends on, of a run that is to be trained; a RunConfig is one."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def size(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
+    @property
+    def precision(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -46,10 +63,32 @@ def predict(
     and size, by the number of training images; else, roughly, from what other networks took for their operations:
     ``flops`` an image, the one of ``config`` among them. Medians of training time; validation comes on top.
     """
-    finished: dict[str, list[_Run]] = {device: [] for device in devices}
-    for run in _finished(connection):
-        finished.setdefault(run.device, []).append(run)
-    return [_predicted(device, runs, config, flops or {}) for device, runs in finished.items()]
+    return Paces(connection).predict(config, devices, flops)
+
+
+class Paces:
+    """The paces of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._runs: dict[str, list[_Run]] = {}
+        for run in _finished(connection):
+            self._runs.setdefault(run.device, []).append(run)
+
+    @property
+    def devices(self) -> list[str]:
+        """Those on which most runs have finished first."""
+        return list(self._runs)
+
+    def predict(
+        self, config: Asked, devices: Iterable[str], flops: Mapping[Network, int] | None = None
+    ) -> list[Prediction]:
+        """As the function of this name says, from what was read."""
+        names = dict.fromkeys((*devices, *self._runs))
+        return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
+
+    def predict_on(self, config: Asked, device: str) -> Prediction:
+        """The same of one device, from finished runs of the same network alone."""
+        return _predicted(device, self._runs.get(device, []), config, {})
 
 
 def datasets_trained(connection: Connection) -> list[str]:
@@ -85,7 +124,7 @@ def _finished(connection: Connection) -> Iterable[_Run]:
             yield _Run(row.device, row.family, row.size, settings, plain, seconds)
 
 
-def _predicted(device: str, runs: list[_Run], config: RunConfig, flops: Mapping[Network, int]) -> Prediction:
+def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Network, int]) -> Prediction:
     images = DATASETS[config.dataset].train
     wanted = {name: getattr(config, name) for name in SETTINGS}
     same = [run for run in runs if (run.family, run.size) == (config.family, config.size)]

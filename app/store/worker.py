@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Heartbeat
+from app.contract.events import Heartbeat, answers
 
 
 class Worker(SQLModel, table=True):
@@ -28,6 +28,7 @@ class Worker(SQLModel, table=True):
     versions: str = "{}"
     first_seen: float
     last_seen: float = Field(index=True)
+    device_index: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class WorkerRecord:
     first_seen: float
     last_seen: float
     runs: list[str]
+    device_index: int = 0
+
+    @property
+    def device(self) -> str:
+        """What this worker trains on, as a run asks for it: cpu, or cuda:1."""
+        return answers(self.device_kind, self.device_index)[-1]
+
+    def takes(self, device: str, worker: str) -> bool:
+        """Whether a run that asks for this device and this worker can be trained here; claim_next decides alike."""
+        return device in answers(self.device_kind, self.device_index) and self.id.startswith(worker)
 
     @property
     def free_slots(self) -> int:
@@ -64,6 +75,7 @@ def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
         "device_name": beat.device.name,
         "memory_bytes": beat.device.memory_bytes,
         "cores": beat.device.cores,
+        "index": beat.device.index,
         "versions": json.dumps(beat.versions),
         "now": now,
     }
@@ -74,8 +86,8 @@ def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes,"
-                " :cores, :versions, :now, :now)"
+                " first_seen, last_seen, device_index) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name,"
+                " :memory_bytes, :cores, :versions, :now, :now, :index)"
             ),
             values,
         )

@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import page, table
+from app.routes.runs import many, page, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
+api.include_router(many.api)
 pages = APIRouter()
 pages.include_router(table.pages)
 pages.include_router(page.pages)

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import cancel, delete, find_run, launch, restore
-from app.contract.spec import FieldError, RunConfig, RunSpec, resolve
+from app.bulk import edit_run
+from app.contract.spec import FieldError, RunConfig, RunSpec, Tag, resolve
 from app.deps import CatalogueDep, PartsDep
 from app.errors import Invalid
 from app.live import Cursor, curve_as_json
@@ -80,6 +81,17 @@ class RunsOut(BaseModel):
     runs: list[RunOut]
     next: str | None
     total: int
+
+
+class RunChanges(BaseModel):
+    """What can be changed after a launch; what is left out stays as it is. ``priority`` only while the run waits."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "the good one", "tags": ["a"]}]})
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    notes: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    tags: Annotated[list[Tag], Field(max_length=20)] = []
+    priority: Annotated[int, Field(ge=-1000, le=1000, strict=True)] = 0
 
 
 class CurveOut(BaseModel):
@@ -211,6 +223,13 @@ def get_runs(
 @api.get("/runs/{run_id}")
 def get_run(run_id: str, parts: PartsDep) -> RunOut:
     """One run."""
+    return as_json(*find_run(parts, run_id))
+
+
+@api.patch("/runs/{run_id}")
+def patch_run(run_id: str, changes: RunChanges, parts: PartsDep) -> RunOut:
+    """Change name, notes, tags or priority of a run."""
+    edit_run(parts, run_id, changes.model_dump(exclude_unset=True))
     return as_json(*find_run(parts, run_id))
 
 

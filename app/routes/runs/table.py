@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Connection
 
-from app.actions import cancel, delete, find_run, restore
+from app.actions import cancel, delete, restore
+from app.bulk import cancel_many, restore_many
 from app.column import Column
 from app.deps import PartsDep
 from app.drawing import spark
 from app.errors import Conflict
 from app.facts import Facts, facts_with_places, metric_name
 from app.rendering import local_path, wants_fragment
+from app.routes.going_back import go_back
 from app.store import run as run_store
 from app.store.database import reading
+from app.store.many import Which, restorable
 from app.store.metric import read_one_of_each
 from app.store.query import RunFilter, RunRow, count_runs, distinct_values, list_runs, runs_by_id
 from app.store.worker import WorkerRecord, list_workers
@@ -112,6 +115,8 @@ def runs_page(
     restored: Annotated[int, Query(ge=0)] = 0,
     stopped: Annotated[int, Query(ge=0)] = 0,
     kept: Annotated[int, Query(ge=0)] = 0,
+    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
+    back_again: Annotated[int, Query(ge=0)] = 0,
 ) -> HTMLResponse:
     """The run table; htmx gets only the table."""
     where = RunFilter(shown.status, shown.family, shown.size, shown.dataset, shown.tag, shown.q)
@@ -121,6 +126,7 @@ def runs_page(
         rows = _table_rows(connection, page.rows, workers)
         everything = count_runs(connection, RunFilter())
         choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
+        undoable = len(restorable(connection, undo)) if undo else 0
     values: dict[str, Any] = {
         "shown": shown,
         "columns": COLUMNS,
@@ -137,6 +143,7 @@ def runs_page(
         return table
     values |= {"choices": choices, "statuses": run_store.STATES, "deleted": _ids(deleted.split(","))}
     values |= {"restored": restored, "stopped": stopped, "kept": kept}
+    values |= {"undo": undo, "undoable": undoable, "back_again": back_again}
     return parts.templates.page(request, "runs.html", **values)
 
 
@@ -189,14 +196,6 @@ def _ids(values: list[str]) -> list[str]:
     return list(dict.fromkeys(value.strip() for value in values if value.strip()))[:TRASH_IDS]
 
 
-def _back(path: str, **said: Any) -> RedirectResponse:
-    address = urlsplit(local_path(path, "/runs"))
-    query = [(name, value) for name, value in parse_qsl(address.query) if name not in NOTICES]
-    query += [(name, str(value)) for name, value in said.items() if value]
-    return RedirectResponse(f"{address.path}?{urlencode(query)}" if query else address.path, 303)
-
-
-NOTICES = ("deleted", "restored", "stopped", "kept")
 RunsForm = Annotated[list[str], Form(max_length=TRASH_IDS)]
 BackForm = Annotated[str, Form(max_length=4000)]
 
@@ -204,13 +203,19 @@ BackForm = Annotated[str, Form(max_length=4000)]
 @pages.post("/runs/stop")
 def stop_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs") -> RedirectResponse:
     """Stop the chosen runs; those that have ended stay as they are."""
-    stopped = 0
-    for run_id in _ids(runs):
-        record, _ = find_run(parts, run_id)
-        if record.live:
-            cancel(parts, run_id)
-            stopped += 1
-    return _back(back, stopped=stopped)
+    done = cancel_many(parts, Which(_ids(runs)))
+    return go_back(back, "/runs", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
+
+
+@pages.post("/runs/restore-queued")
+def restore_queued(
+    parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)], back: BackForm = "/runs"
+) -> RedirectResponse:
+    """Undo a stop: what had not started waits again, in its old place of the queue."""
+    with reading(parts.engine) as connection:
+        runs = restorable(connection, undo)
+    made = restore_many(parts, runs) if runs else []
+    return go_back(back, "/runs", back_again=len(made))
 
 
 @pages.post("/runs/delete")
@@ -223,7 +228,7 @@ def delete_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs") 
             deleted.append(run_id)
         except Conflict:
             kept += 1
-    return _back(back, deleted=",".join(deleted), kept=kept)
+    return go_back(back, "/runs", deleted=",".join(deleted), kept=kept)
 
 
 @pages.post("/runs/restore")
@@ -233,7 +238,7 @@ def restore_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs")
     for run_id in _ids(runs):
         restore(parts, run_id)
         restored += 1
-    return _back(back, restored=restored)
+    return go_back(back, "/runs", restored=restored)
 
 
 @pages.post("/runs/{run_id}/cancel")
@@ -247,4 +252,4 @@ def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectRespo
 def delete_one(run_id: str, parts: PartsDep) -> RedirectResponse:
     """Put one run into the trash."""
     delete(parts, run_id)
-    return _back("/runs", deleted=run_id)
+    return go_back("/runs", "/runs", deleted=run_id)

@@ -36,7 +36,7 @@ def test_every_preset_can_be_launched_with_every_recipe_of_its_dataset(catalogue
 def test_a_recipe_sets_every_training_setting_and_nothing_else(catalogue: Catalogue) -> None:
     first = set(recipe_settings("default", "simple_cnn", "digits"))
     assert first < set(RunConfig.model_fields)
-    shared = {"options", "auxiliary", "name", "tags", "notes", "priority", "device"}
+    shared = {"options", "auxiliary", "name", "tags", "notes", "priority", "device", "worker"}
     chosen = {"family", "size", "dataset", "targets", "recipe", "preset"}
     assert set(RunConfig.model_fields) - shared - chosen == first
     for family in [*catalogue.families, "a family of the user's own"]:

@@ -136,8 +136,21 @@ def test_a_run_that_lives_is_kept(client: Any, look: Any, runs: Any, trained: An
 def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, runs: Any, trained: Any) -> None:
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/stop", data={"runs": [ended, alive]}))
-    assert "1 run asked to stop" in page.html
+    assert "1 run cancelled" in page.html
     assert (runs.status(ended), runs.status(alive)) == ("succeeded", "cancelled")
+    undo = page.one("input", name="undo")["value"]
+    page = look(client.post("/runs/restore-queued", data={"undo": undo}))
+    assert "1 run waits again, in its old place of the queue." in page.html
+    assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL") == [(1,)]
+    assert "waits again" not in look(client.post("/runs/restore-queued", data={"undo": undo})).html
+
+
+def test_a_run_that_trains_is_asked_to_stop(client: Any, look: Any, runs: Any, trained: Any) -> None:
+    trains = trained(outcome=None)
+    page = look(client.post("/runs/stop", data={"runs": [trains]}))
+    assert "1 run asked to stop" in page.html
+    assert not page.all("button", id="undo-cancel")
+    assert runs.status(trains) == "cancelling"
 
 
 @pytest.mark.parametrize("back", ["https://elsewhere.example/", "//elsewhere.example/", "/\\elsewhere.example"])

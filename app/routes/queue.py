@@ -1,0 +1,307 @@
+"""/queue: what waits, in which order, when it will start and why it has not; to be ordered, paused and cancelled."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+from sqlalchemy import Connection
+
+from app.bulk import cancel_many, edit_run, move_run, restore_many, set_paused
+from app.contract.spec import FieldError
+from app.deps import Parts, PartsDep
+from app.errors import Invalid
+from app.rendering import iso, wants_fragment
+from app.routes.going_back import go_back
+from app.store.database import reading
+from app.store.expected import Expected, expect
+from app.store.many import Which, restorable
+from app.store.queue import QueuePage, Where, read_queue, why_waiting
+from app.store.run import RunRecord
+from app.store.worker import WorkerRecord, list_workers
+
+api = APIRouter(tags=["queue"])
+pages = APIRouter()
+
+PAGE_ROWS = 50
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """A run that waits, with its place, the reason, and what to expect of it."""
+
+    run: RunRecord
+    position: int
+    why: str
+    expected: Expected
+    in_seconds: float | None
+
+    @property
+    def start(self) -> float | None:
+        """The expected start, rounded so that it does not tremble with every look."""
+        if self.expected.start is None or self.in_seconds is None:
+            return None
+        step = 60 if self.in_seconds > 600 else 10 if self.in_seconds > 60 else 1
+        return round(self.expected.start / step) * step
+
+
+def queue_rows(
+    connection: Connection, workers: list[WorkerRecord], limit: int, after: str | None = None
+) -> tuple[list[QueueRow], QueuePage]:
+    """A page of the queue as it is shown. Raises QueryError."""
+    now = time.time()
+    page = read_queue(connection, limit, after)
+    paused = page.paused_at is not None
+    found = []
+    for i, (run, each) in enumerate(zip(page.runs, expect(connection, page, workers, now), strict=True)):
+        why = why_waiting(run, page.first + i - 1, workers, paused)
+        ahead = None if each.start is None else max(0.0, each.start - now)
+        found.append(QueueRow(run, page.first + i, why, each, ahead))
+    return found, page
+
+
+# The API -------------------------------------------------------------------------------------------------------------
+
+
+class QueuedRunOut(BaseModel):
+    """A run that waits, in short; /api/v1/runs/{id} has all of it."""
+
+    id: str
+    number: int
+    url: str
+    title: str
+    status: str
+    family: str
+    size: str
+    dataset: str
+    epochs: int
+    batch_size: int
+    seed: int
+    device: str
+    worker: str
+    priority: int
+    attempt: int
+    parent: str | None
+    relation: str
+    sweep: str | None
+    created: str
+
+
+class WaitingOut(BaseModel):
+    """Its place (1 is next), why it waits, and what to expect: ISO 8601 (UTC) and seconds of training, null if unknown.
+
+    ``start_why`` says why the start is not known, ``estimate`` what the length comes from or why there is none.
+    """
+
+    run: QueuedRunOut
+    position: int
+    why: str
+    expected_start: str | None
+    start_why: str
+    expected_seconds: float | None
+    estimate: str
+
+
+class QueueOut(BaseModel):
+    """One page of the queue in its order; pass ``next`` as ``after`` to get the following one."""
+
+    paused: bool
+    paused_since: str | None
+    total: int
+    next: str | None
+    runs: list[WaitingOut]
+
+
+class PausedOut(BaseModel):
+    paused: bool
+
+
+class PositionOut(BaseModel):
+    position: int
+
+
+class MoveIn(BaseModel):
+    """A queued run, and where it is to stand: ``to``, or right ``before`` or ``after`` another one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"run": "r_…", "to": "first"}]})
+
+    run: str
+    to: Where | None = None
+    before: str | None = None
+    after: str | None = None
+
+
+@api.get("/queue", response_model=QueueOut)
+def get_queue(
+    parts: PartsDep,
+    limit: Annotated[int, Query(ge=1, le=500)] = PAGE_ROWS,
+    after: Annotated[str | None, Query(max_length=500)] = None,
+) -> Response:
+    """What waits, in the order in which it will start."""
+    with reading(parts.engine) as connection:
+        workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+        found, page = queue_rows(connection, workers, limit, after)
+    said = {
+        "paused": page.paused_at is not None,
+        "paused_since": iso(page.paused_at),
+        "total": page.total,
+        "next": page.next,
+        "runs": [_described(row) for row in found],
+    }
+    return Response(to_json(said), media_type="application/json")
+
+
+AS_THEY_ARE = (
+    *("id", "number", "status", "family", "size", "dataset", "epochs", "batch_size", "seed", "priority", "attempt"),
+    *("parent", "relation", "sweep"),
+)
+
+
+def _described(row: QueueRow) -> dict[str, Any]:
+    run, config = row.run.row, row.run.config
+    return {
+        "run": {name: run[name] for name in AS_THEY_ARE}
+        | {
+            "url": f"/runs/{run['id']}",
+            "title": config.title,
+            "device": run["device_wanted"],
+            "worker": run["worker_wanted"],
+            "created": iso(run["created_at"]),
+        },
+        "position": row.position,
+        "why": row.why,
+        "expected_start": iso(row.expected.start),
+        "start_why": row.expected.start_why,
+        "expected_seconds": row.expected.seconds,
+        "estimate": row.expected.estimate,
+    }
+
+
+@api.post("/queue/pause")
+def post_pause(parts: PartsDep) -> PausedOut:
+    """Start no further run until the queue is resumed; those that train go on."""
+    set_paused(parts, True)
+    return PausedOut(paused=True)
+
+
+@api.post("/queue/resume")
+def post_resume(parts: PartsDep) -> PausedOut:
+    """Let runs start again."""
+    set_paused(parts, False)
+    return PausedOut(paused=False)
+
+
+@api.post("/queue/move")
+def post_move(said: MoveIn, parts: PartsDep) -> PositionOut:
+    """Move a queued run. It takes the priority of its new neighbours where its own does not allow that place."""
+    if sum(each is not None for each in (said.to, said.before, said.after)) != 1:
+        sentence = "say where to: exactly one of to, before and after"
+        raise Invalid(sentence, [FieldError("to", sentence)])
+    return PositionOut(position=move_run(parts, said.run, said.to, said.before, said.after))
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+BackForm = Annotated[str, Form(max_length=4000)]
+Act = Literal["first", "last", "up", "down", "before", "after", "priority", "cancel"]
+
+
+@pages.get("/queue")
+def queue_page(
+    request: Request,
+    parts: PartsDep,
+    after: Annotated[str | None, Query(max_length=500)] = None,
+    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
+    back_again: Annotated[int, Query(ge=0)] = 0,
+    stopped: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    """The queue; a script that asks again gets only what changes."""
+    with reading(parts.engine) as connection:
+        workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+        found, page = queue_rows(connection, workers, PAGE_ROWS, after or None)
+        undoable = len(restorable(connection, undo)) if undo else 0
+    values: dict[str, Any] = {
+        "rows": found,
+        "page": page,
+        "after": after or "",
+        "here": f"/queue?after={after}" if after else "/queue",
+        "workers": workers,
+        "undo": undo,
+        "undoable": undoable,
+        "back_again": back_again,
+        "stopped": stopped,
+        "everything": bool(workers),
+    }
+    if wants_fragment(request):
+        return parts.templates.fragment(request, "_queue.html", **values)
+    return parts.templates.page(request, "queue.html", **values)
+
+
+@pages.post("/queue/act")
+def act_on_run(
+    parts: PartsDep,
+    run: Annotated[str, Form(max_length=100)],
+    act: Annotated[Act, Form()],
+    other: Annotated[str, Form(max_length=100)] = "",
+    priority: Annotated[int | None, Form(ge=-1000, le=1000)] = None,
+    back: BackForm = "/queue",
+) -> RedirectResponse:
+    """One button of a row, or a drop beside an ``other`` row."""
+    match act:
+        case "cancel":
+            return _stop(parts, Which(runs=[run]), back)
+        case "priority":
+            edit_run(parts, run, {"priority": priority or 0})
+        case "before":
+            move_run(parts, run, None, before=other)
+        case "after":
+            move_run(parts, run, None, after=other)
+        case _:
+            move_run(parts, run, act)
+    return go_back(back, "/queue")
+
+
+@pages.post("/queue/cancel")
+def cancel_runs(
+    parts: PartsDep,
+    runs: Annotated[list[str], Form(max_length=1000)] = [],
+    all_of_them: Annotated[bool, Form(alias="all")] = False,
+    back: BackForm = "/queue",
+) -> RedirectResponse:
+    """Cancel the chosen runs, or all that wait."""
+    return _stop(parts, Which(queued=True) if all_of_them else Which(runs=list(dict.fromkeys(runs))), back)
+
+
+def _stop(parts: Parts, which: Which, back: str) -> RedirectResponse:
+    done = cancel_many(parts, which)
+    return go_back(back, "/queue", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
+
+
+@pages.post("/queue/restore")
+def restore_runs(
+    parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)], back: BackForm = "/queue"
+) -> RedirectResponse:
+    """Undo a cancel: what had not started waits again, in its old place."""
+    with reading(parts.engine) as connection:
+        runs = restorable(connection, undo)
+    made = restore_many(parts, runs) if runs else []
+    return go_back(back, "/queue", back_again=len(made))
+
+
+@pages.post("/queue/pause")
+def pause_queue(parts: PartsDep, back: BackForm = "/queue") -> RedirectResponse:
+    """Start no further run."""
+    set_paused(parts, True)
+    return go_back(back, "/queue")
+
+
+@pages.post("/queue/resume")
+def resume_queue(parts: PartsDep, back: BackForm = "/queue") -> RedirectResponse:
+    """Let runs start again."""
+    set_paused(parts, False)
+    return go_back(back, "/queue")
