@@ -23,7 +23,7 @@ class Series:
 class Compared:
     """A run or a group among others: its curves by the name under which they are laid over those of the others.
 
-    ``run`` is what its points' keys begin with, ``number`` says its colour.
+    ``run`` is what its points' keys begin with, ``number`` says its colour; ``mean``: its curves are means already.
     """
 
     run: str
@@ -31,6 +31,7 @@ class Compared:
     number: int
     curves: dict[str, str]
     href: str = ""
+    mean: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
                     id=f"{run.run}:{run.curves[name]}",
                     label=run.title,
                     css=colour(run.number),
-                    smooth=name.startswith("train/"),
+                    smooth=name.startswith("train/") and not run.mean,
                     href=run.href,
                 )
                 for run in runs

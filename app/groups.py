@@ -74,12 +74,9 @@ def grouped(shown: Sequence[Facts], fields: tuple[str, ...]) -> list[Group]:
     for facts in shown:
         found.setdefault(_key(facts, fields), []).append(facts)
     settings = [settings_of(runs[0].run.config) for runs in found.values()]
-    differing = [name for name in fields if len({repr(each.get(name)) for each in settings}) > 1]
-    named = [name for name in NAMED_FIRST[:2] if name in fields]
-    titles = [_title(each, named, differing) for each in settings]
     return [
         Group(f"g{i + 1}", title or "all runs", runs)
-        for i, (title, runs) in enumerate(zip(titles, found.values(), strict=True))
+        for i, (title, runs) in enumerate(zip(_titles(settings, fields), found.values(), strict=True))
     ]
 
 
@@ -88,12 +85,22 @@ def _key(facts: Facts, fields: tuple[str, ...]) -> str:
     return repr([settings.get(name) for name in fields])
 
 
-def _title(settings: dict[str, Any], named: list[str], differing: list[str]) -> str:
-    first = " ".join(str(settings[name]) for name in named)
-    others = [name for name in differing if name not in named]
-    bare = [setting(settings.get(name)) for name in others if name in NAMED_FIRST]
-    said = [f"{name.replace('_', ' ')} {setting(settings.get(name))}" for name in others if name not in NAMED_FIRST]
-    return " · ".join(part for part in (first, *bare, *said) if part)
+def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str]:
+    """A name for each group: family and size, then what else tells it from those that would be called the same."""
+    titles = [" ".join(str(each[name]) for name in NAMED_FIRST[:2] if name in fields) for each in settings]
+    for name in fields:
+        if len(set(titles)) == len(titles):
+            break
+        alike: dict[str, list[int]] = {}
+        for i, title in enumerate(titles):
+            alike.setdefault(title, []).append(i)
+        for places in alike.values():
+            if len({repr(settings[i].get(name)) for i in places}) > 1:
+                for i in places:
+                    said = setting(settings[i].get(name))
+                    said = said if name in NAMED_FIRST else f"{name.replace('_', ' ')} {said}"
+                    titles[i] = " · ".join(part for part in (titles[i], said) if part)
+    return titles
 
 
 # Curves --------------------------------------------------------------------------------------------------------------

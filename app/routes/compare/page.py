@@ -162,6 +162,7 @@ def _figures(found: Comparison) -> dict[str, Any]:
             "decisive": by,
             "verdict": verdict_of_groups(standing[by], by),
         }
+        values["differences"], values["equal"] = differences([group.runs[0] for group in found.groups])
     return values
 
 
@@ -221,5 +222,5 @@ def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], d
                 known[title] = title
                 points[f"{group.key}:{title}"] = Points(mean[0].curve, mean[0].steps_per_epoch, 0.0, mean[1])
         label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
-        compared.append(Compared(group.key, label, group.number, known, ""))
+        compared.append(Compared(group.key, label, group.number, known, mean=True))
     return compared, points
