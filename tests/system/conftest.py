@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,3 +182,43 @@ def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
     for running in started:
         running.stop()
         shutil.rmtree(running.folder, ignore_errors=True)
+
+
+# Browsers ------------------------------------------------------------------------------------------------------------
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+MACS = [
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    found = found or next((path for path in MACS if Path(path).exists()), None)
+    assert found, "the browser tests need Chromium: apt install chromium, or brew install --cask chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page on which every complaint of the console, a blocked script or style too, fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    complaints = complaints_of(page)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What the browser complains of from now on."""
+    heard: list[str] = []
+    page.on("console", lambda said: heard.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    return heard

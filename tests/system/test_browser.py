@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-MACS = [
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    found = found or next((path for path in MACS if Path(path).exists()), None)
-    assert found, "the browser tests need Chromium: apt install chromium, or brew install --cask chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page on which every complaint of the console, a blocked script or style too, fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    complaints = _complaints(page)
-    yield page
-    context.close()
-    assert complaints == []
+from tests.system.conftest import complaints_of
 
 
 def _chart(page: Page, words: str) -> Any:
@@ -144,21 +114,14 @@ def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: A
     context.close()
 
 
-def _complaints(page: Page) -> list[str]:
-    heard: list[str] = []
-    page.on("console", lambda said: heard.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    return heard
-
-
-@pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/docs", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/notifications", "/docs", "/nowhere"])
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_a_page_fits_its_window_and_the_browser_has_nothing_to_complain_of(
     browser: Browser, yard: Any, path: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    heard = _complaints(page)
+    heard = complaints_of(page)
     page.goto(f"{yard.address}{path}", wait_until="load")
     if path == "/docs":
         expect(page.get_by_text("/api/v1/runs/{run_id}/cancel").first).to_be_visible(timeout=10000)
