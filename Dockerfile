@@ -25,7 +25,7 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin runyard \
     && install -d -o runyard -g runyard -m 0750 /data
 VOLUME /data
 
-COPY README.md ./
+COPY README.md runyard.py ./
 COPY models/ models/
 COPY worker/ worker/
 COPY app/ app/

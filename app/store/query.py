@@ -31,11 +31,12 @@ class RunFilter:
     dataset: list[str] = field(default_factory=list)
     tag: list[str] = field(default_factory=list)
     q: str = ""
+    number: list[int] = field(default_factory=list)
 
     @property
     def narrows(self) -> bool:
         """Whether any run could be left out."""
-        return bool(self.status or self.family or self.size or self.dataset or self.tag or self.q)
+        return bool(self.status or self.family or self.size or self.dataset or self.tag or self.q or self.number)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ def _conditions(where: RunFilter, along_the_way: bool = False) -> tuple[str, dic
             value = f"run.{column} || ''" if along_the_way else f"run.{column}"
             conditions.append(f"{value} IN ({', '.join(f':{name}' for name in names)})")
             values |= names
+    if where.number:
+        names = {f"number{i}": value for i, value in enumerate(where.number)}
+        conditions.append(f"run.number IN ({', '.join(f':{name}' for name in names)})")
+        values |= names
     for i, tag in enumerate(where.tag):
         conditions.append(
             f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND t.tag = :tag{i})"

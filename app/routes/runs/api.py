@@ -205,13 +205,14 @@ def get_runs(
     size: Annotated[list[str], Query()] = [],
     dataset: Annotated[list[str], Query()] = [],
     tag: Annotated[list[str], Query()] = [],
+    number: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Query(max_length=500)] = [],
     q: Annotated[str, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=100)] = "-number",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Response:
     """Runs that match all filters; a filter given several times matches any of its values, ``tag`` all of them."""
-    where = RunFilter(status, family, size, dataset, tag, q)
+    where = RunFilter(status, family, size, dataset, tag, q, number)
     with reading(parts.engine) as connection:
         page = list_runs(connection, where, sort, limit, after, time.time())
     # A model for each of hundreds of summaries would take as long as all the rest.
@@ -239,16 +240,22 @@ def get_metrics(
     parts: PartsDep,
     names: Annotated[str, Query(max_length=2000, description="Metrics by comma; all when left out.")] = "",
     points: Annotated[int, Query(ge=0, le=1_000_000, description="0: every point.")] = 1000,
+    first: Annotated[int, Query(ge=0, lt=2**32, description="The first step that is wanted.")] = 0,
+    last: Annotated[int | None, Query(ge=0, lt=2**32, description="The last one; to the end when left out.")] = None,
 ) -> dict[str, CurveOut]:
-    """Curves; reduced to the lowest and highest point of every stretch, so that no spike vanishes."""
+    """Curves; reduced to the lowest and highest point of every stretch, so that no spike vanishes.
+
+    Between ``first`` and ``last`` fewer points share a stretch: whoever looks nearer sees more of them.
+    """
     find_run(parts, run_id)
     wanted = [name.strip() for name in names.split(",") if name.strip()] or None
     with reading(parts.engine) as connection:
-        curves = read_curves(connection, run_id, wanted, points)
-    missing = [name for name in wanted or [] if name not in curves]
+        within = None if first == 0 and last is None else (first, 2**32 if last is None else last)
+        curves = read_curves(connection, run_id, wanted, points, within)
+        known = read_summaries(connection, [run_id])[run_id] if wanted else {}
+    missing = [name for name in wanted or [] if name not in known]
     if missing:
-        with reading(parts.engine) as connection:
-            exist = ", ".join(read_summaries(connection, [run_id])[run_id]) or "none yet"
+        exist = ", ".join(known) or "none yet"
         sentence = f"no metric '{missing[0][:60]}' in this run; metrics: {exist}"
         raise Invalid(sentence, [FieldError("names", sentence)])
     return {name: CurveOut(**curve_as_json(curve)) for name, curve in curves.items()}
