@@ -8,6 +8,7 @@ a level: the lowest and the highest point of every ``BUCKET``, so that a curve o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, groupby
 from operator import attrgetter
@@ -278,27 +279,39 @@ def _joined(chunks: Iterable[Any]) -> Curve:
 _OF_RUNS = text(
     "SELECT id, run, name, points FROM metric_series WHERE run IN :runs AND name IN :names ORDER BY name"
 ).bindparams(bindparam("runs", expanding=True), bindparam("names", expanding=True))
-_WHOLE = text(
-    "SELECT series, steps, point_values, times FROM metric_chunk WHERE series IN :series"
-    " ORDER BY series, first_step, id"
-).bindparams(bindparam("series", expanding=True))
-_LEVELS = text(
+_IN_ORDER = " ORDER BY series, first_step, id"
+_WITHIN = " AND first_step <= :last AND last_step >= :first"
+_EVERY = "SELECT series, steps, point_values, times FROM metric_chunk WHERE series IN :series"
+_REDUCED = (
     "SELECT series, tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps END AS steps,"
     " CASE WHEN tier = 0 THEN point_values END AS point_values, CASE WHEN tier = 0 THEN times END AS times"
-    " FROM metric_chunk WHERE series IN :series ORDER BY series, first_step, id"
-).bindparams(bindparam("series", expanding=True))
+    " FROM metric_chunk WHERE series IN :series"
+)
+_SERIES = bindparam("series", expanding=True)
+_WHOLE, _WHOLE_WITHIN = (text(_EVERY + which + _IN_ORDER).bindparams(_SERIES) for which in ("", _WITHIN))
+_LEVELS, _LEVELS_WITHIN = (text(_REDUCED + which + _IN_ORDER).bindparams(_SERIES) for which in ("", _WITHIN))
+_EXTENTS_WITHIN = text(
+    f"SELECT series, points, first_step, last_step FROM metric_chunk WHERE series IN :series{_WITHIN}"
+).bindparams(_SERIES)
 
 
 def read_curves(
-    connection: Connection, run: str, names: list[str] | None = None, points: int = 1000
+    connection: Connection,
+    run: str,
+    names: list[str] | None = None,
+    points: int = 1000,
+    within: tuple[int, int] | None = None,
 ) -> dict[str, Curve]:
-    """Curves of a run by metric name, each reduced to at most ``points`` points (0: every point)."""
+    """Curves of a run by metric name, each reduced to at most ``points`` points (0: every point).
+
+    ``within``: only the points from the first to the last of these steps, both included, of curves that have any there.
+    """
     found = connection.execute(
         text("SELECT id, name, points FROM metric_series WHERE run = :run ORDER BY name"), {"run": run}
     ).all()
     wanted = [row for row in found if names is None or row.name in names]
-    curves = _read(connection, {row.id: row.points for row in wanted}, points)
-    return {row.name: curves[row.id] for row in wanted}
+    curves = _read(connection, {row.id: row.points for row in wanted}, points, within)
+    return {row.name: curves[row.id] for row in wanted if row.id in curves}
 
 
 def read_one_of_each(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
@@ -311,16 +324,41 @@ def read_one_of_each(connection: Connection, names: Mapping[str, str], points: i
     return {row.run: curves[row.id] for row in wanted}
 
 
-def _read(connection: Connection, totals: Mapping[int, int], points: int) -> dict[int, Curve]:
+def _read(
+    connection: Connection, totals: Mapping[int, int], points: int, within: tuple[int, int] | None = None
+) -> dict[int, Curve]:
     """Reduced curves of series; ``totals``: how many points each has."""
+    ends = {} if within is None else {"first": within[0], "last": within[1]}
+    if within is not None and totals:
+        totals = _totals_within(connection, list(totals), *within)
     far = [series for series, total in totals.items() if points and total > BUCKET * points]
     near = [series for series in totals if series not in far]
     found: dict[int, Curve] = {}
-    for wanted, statement, join in ((near, _WHOLE, _joined), (far, _LEVELS, _joined_levels)):
-        chunks = connection.execute(statement, {"series": wanted}).all() if wanted else []
+    whole, levels = (_WHOLE, _LEVELS) if within is None else (_WHOLE_WITHIN, _LEVELS_WITHIN)
+    for wanted, statement, join in ((near, whole, _joined), (far, levels, _joined_levels)):
+        chunks = connection.execute(statement, ends | {"series": wanted}).all() if wanted else []
         for series, some in groupby(chunks, attrgetter("series")):
-            found[series] = envelope(join(some), points)
+            curve = join(some)
+            if within is not None:
+                curve = _cut(curve, *within)
+            if len(curve.steps):
+                found[series] = envelope(curve, points)
     return found
+
+
+def _totals_within(connection: Connection, series: list[int], first: int, last: int) -> dict[int, int]:
+    """About how many points of each series lie there, as if those of a chunk were evenly spread over its steps."""
+    totals: dict[int, int] = {}
+    for row in connection.execute(_EXTENTS_WITHIN, {"series": series, "first": first, "last": last}):
+        share = (min(last, row.last_step) - max(first, row.first_step) + 1) / (row.last_step - row.first_step + 1)
+        totals[row.series] = totals.get(row.series, 0) + math.ceil(row.points * share)
+    return totals
+
+
+def _cut(curve: Curve, first: int, last: int) -> Curve:
+    # Not by bisection: what a script of its user's logged may go back in its steps.
+    there = (curve.steps >= first) & (curve.steps <= last)
+    return Curve(curve.steps[there], curve.values[there], curve.times[there])
 
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:

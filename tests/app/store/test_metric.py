@@ -312,6 +312,48 @@ def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> 
     assert all(time == 1000 + step for step, time in zip(far.steps.tolist(), far.times.tolist(), strict=True))
 
 
+@given(
+    cuts=st.lists(st.integers(1, 399), max_size=6, unique=True).map(sorted),
+    first=st.integers(-5, 420),
+    last=st.integers(-5, 420),
+    merged=st.booleans(),
+)
+def test_a_part_of_a_curve_is_what_lies_between_two_steps_however_it_was_chunked(
+    runs: Runs, small_fan: None, cuts: list[int], first: int, last: int, merged: bool
+) -> None:
+    run = runs.add()
+    whole = curve(np.sin(np.arange(400)))
+    commit = add(runs, run, *(part(whole, *ends) for ends in pairwise([0, *cuts, 400])))
+    if merged:
+        with writing(runs.engine) as connection:
+            merge(connection, run, commit + 1000)
+    with reading(runs.engine) as connection:
+        found = read_curves(connection, run, ["train/loss"], 0, (first, last)).get("train/loss")
+    there = (whole.steps >= first) & (whole.steps <= last)
+    if not there.any():
+        assert found is None
+    else:
+        assert found is not None
+        assert same(found, Curve(whole.steps[there], whole.values[there], whole.times[there]))
+
+
+def test_the_nearer_one_looks_at_a_long_curve_the_more_of_its_points_are_seen(runs: Runs, run: str) -> None:
+    values = np.zeros(300_000)
+    values[[150_000, 150_003]] = 5, -7
+    add(runs, run, *(part(curve(values), at, at + 10_000) for at in range(0, 300_000, 10_000)))
+    with writing(runs.engine) as connection:
+        while metric.merge_chunks(connection, run, 10**6, ended=True):
+            pass
+    with reading(runs.engine) as connection:
+        far = read_curves(connection, run, None, 200)["train/loss"]
+        near = read_curves(connection, run, None, 200, (149_950, 150_049))["train/loss"]
+        middle = read_curves(connection, run, None, 200, (100_000, 200_000))["train/loss"]
+    assert len(far.steps) <= 200
+    assert near.steps.tolist() == list(range(149_950, 150_050))
+    for seen in (far, middle, near):
+        assert {5.0, -7.0} <= set(seen.values.tolist())
+
+
 def test_only_the_curves_asked_for_are_read(runs: Runs, run: str) -> None:
     for name in ("a/x", "b/x", "c/x"):
         add(runs, run, curve([1.0]), name=name)
