@@ -119,7 +119,7 @@ addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   const button = /** @type {HTMLButtonElement} */ (document.getElementById("launch-button"));
   button.disabled = false;
-  button.textContent = "Launch";
+  button.textContent = button.dataset.words ?? "Launch";
   /** @type {HTMLInputElement} */ (form.elements.namedItem("key")).value = crypto.randomUUID();
 });
 

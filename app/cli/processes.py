@@ -82,6 +82,7 @@ def recorder(data_dir: DataDir = None) -> None:
     from app.notifier import Notifier
     from app.recorder import Recorder
     from app.store.database import migrate, open_database
+    from app.sweeping.driver import Driver
 
     settings = read_settings(data_dir=data_dir)
     log_to_stderr()
@@ -101,6 +102,8 @@ def recorder(data_dir: DataDir = None) -> None:
     migrate(engine)
     # In a thread of its own: a webhook that answers late keeps no point waiting.
     Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
+    # And a search that thinks about what to try next neither.
+    Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
     Recorder(settings, engine, redis).run(stop)
 
 

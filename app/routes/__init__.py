@@ -20,6 +20,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         preview,
         queue,
         runs,
+        sweeps,
         workers,
     )
 
@@ -29,6 +30,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         launch,
         preview,
         runs,
+        sweeps,
         compare,
         architectures,
         catalogue,

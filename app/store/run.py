@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Column, Computed, Connection, Float, Index, bindparam, text
+from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.events import Checkpoint, DeviceFacts, Started
@@ -18,6 +18,8 @@ from app.store.database import next_commit
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATES = ("queued", *ACTIVE, "lost", *TERMINAL)
+LOST_SECONDS = 1.0
+"""How long a lost run is shown as such before it is queued again."""
 
 # What may follow what; the database itself refuses every other change, and terminal states have no successor. A lost
 # run, queued again or not, may turn out to have ended: its trainer's last words were found in a spool.
@@ -40,7 +42,7 @@ def _listed(*columns: str) -> Index:
     return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=there, postgresql_where=there)
 
 
-def _partial(name: str, condition: str, *columns: str) -> Index:
+def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
     return Index(f"ix_run_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
@@ -49,7 +51,8 @@ class Run(SQLModel, table=True):
 
     ``rank`` is its place among queued runs of the same priority, the smallest first; ``stop_reason`` why it was stopped
     where its user did not do it. ``relation`` says what it is to its ``parent``, one of RELATIONS; ``parent_step`` the
-    parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field.
+    parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field. ``losses``: how often
+    it was lost since it last got further, which was up to ``lost_at_step``.
     """
 
     __tablename__ = "run"
@@ -68,7 +71,16 @@ class Run(SQLModel, table=True):
             sqlite_where=text("deleted_at IS NOT NULL"),
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
-        _partial("queue", "status = 'queued' AND deleted_at IS NULL", "priority", "rank", "number", "device_wanted"),
+        _partial(
+            "queue",
+            "status = 'queued' AND deleted_at IS NULL",
+            "status",
+            text("priority DESC"),
+            "rank",
+            "number",
+            "device_wanted",
+            "worker_wanted",
+        ),
         _partial("sweep", "sweep IS NOT NULL", "sweep", "number"),
         _partial("parent", "parent IS NOT NULL", "parent", "number"),
     )
@@ -89,6 +101,7 @@ class Run(SQLModel, table=True):
     notes: str = ""
     params: int | None = None
     device_wanted: str = "auto"
+    worker_wanted: str = ""
     priority: int = 0
     config: str
     asked: str
@@ -123,6 +136,7 @@ class Run(SQLModel, table=True):
     parent_step: int | None = None
     sweep: str | None = None
     sweep_values: str = "{}"
+    lost_at_step: int | None = None
 
 
 class RunTag(SQLModel, table=True):
@@ -183,7 +197,7 @@ RELATIONS = ("clone", "retry", "resume", "extend", "fork", "verify")
 class Origin:
     """Where a run comes from, when a launch alone did not make it; the columns of ``run`` have the meanings.
 
-    ``checkpoint`` is what it begins from. ``rank`` keeps a place in the queue.
+    ``checkpoint`` is what it begins from. ``rank`` keeps a place in the queue. ``id`` was made for it beforehand.
     """
 
     parent: str | None = None
@@ -193,6 +207,7 @@ class Origin:
     sweep: str | None = None
     sweep_values: dict[str, Any] = field(default_factory=dict)
     rank: float | None = None
+    id: str | None = None
 
 
 def new_id(now: float, prefix: str = "r") -> str:
@@ -223,7 +238,8 @@ def insert_run(
         if found is not None:
             return str(found)
     commit = next_commit(connection)
-    run, origin = new_id(now), origin or Origin()
+    origin = origin or Origin()
+    run = origin.id or new_id(now)
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
     values = {
         "id": run,
@@ -241,6 +257,7 @@ def insert_run(
         "notes": config.notes,
         "params": params,
         "device_wanted": config.device,
+        "worker_wanted": config.worker,
         "priority": config.priority,
         "config": config.model_dump_json(),
         "asked": json.dumps(asked),
@@ -282,7 +299,11 @@ def transition(
         sets["reason"] = reason
     if to in TERMINAL:
         sets |= {"lease_until": None, "deadline": None}
-    assignments = ", ".join(f"{column} = :{column}" for column in sets)
+    values = {column: f":{column}" for column in sets}
+    if "reason" in sets and to == "cancelled":
+        # The reason for which a run was to be stopped outlives what its worker says of the stop.
+        values["reason"] = "CASE WHEN stop_reason = '' THEN :reason ELSE stop_reason END"
+    assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
     states = ", ".join(f"'{state}'" for state in allowed)
     guard = "" if fence is None else " AND fence = :guard_fence"
     changed = connection.execute(
@@ -311,7 +332,10 @@ class Granted:
 def claim_next(
     connection: Connection, claim: str, worker: str, slot: int, device: DeviceFacts, commit: int, lease_until: float
 ) -> Granted | None:
-    """Give the first queued run that fits ``device`` to ``claim``; the same claim asked twice gets the same run."""
+    """Give the first queued run that fits ``device`` to ``claim``; the same claim asked twice gets the same run.
+
+    None, too, while the queue is paused.
+    """
     held = connection.execute(
         text("SELECT id, fence, attempt, config, checkpoint FROM run WHERE claim = :claim AND status = 'starting'"),
         {"claim": claim},
@@ -323,7 +347,10 @@ def claim_next(
                 " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
                 " status_commit = :commit"
                 " WHERE id = (SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL"
-                f"  AND device_wanted IN ('auto', :kind) ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
+                "  AND device_wanted IN (:any, :kind, :one)"
+                "  AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
+                "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL)"
+                f" ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
                 " RETURNING id, fence, attempt, config, checkpoint"
             ),
             {
@@ -331,7 +358,9 @@ def claim_next(
                 "worker": worker,
                 "slot": slot,
                 "device": device.name,
-                "kind": device.kind,
+                "any": device.answers[0],
+                "kind": device.answers[1],
+                "one": device.answers[-1],
                 "lease": lease_until,
                 "commit": commit,
             },
@@ -375,7 +404,12 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
 
 
 def end(connection: Connection, run: str, fence: int, outcome: str, reason: str, commit: int, now: float) -> bool:
-    """A run has ended; an interrupted one goes back to the queue and continues from its last checkpoint."""
+    """A run has ended; an interrupted one goes back to the queue and continues from its last checkpoint.
+
+    One whose trainer was killed does so too, as a lost one: not for ever, if it gets no further.
+    """
+    if outcome == "killed":
+        return _lose_killed(connection, run, fence, reason, commit, now)
     if outcome != "interrupted":
         return transition(connection, run, outcome, commit, fence=fence, reason=reason, ended_at=now)
     if transition(connection, run, "queued", commit, fence=fence, reason=reason, lease_until=None, claim=""):
@@ -387,18 +421,58 @@ def end(connection: Connection, run: str, fence: int, outcome: str, reason: str,
     return transition(connection, run, "cancelled", commit, fence=fence, reason=reason, ended_at=now)
 
 
-def request_cancel(connection: Connection, run: str, commit: int, now: float, grace_seconds: float) -> str | None:
-    """Stop a run: one that waits ends at once, one that is held is asked to. Returns the status it has now."""
+def _lose_killed(connection: Connection, run: str, fence: int, reason: str, commit: int, now: float) -> bool:
+    row = connection.execute(text(f"SELECT {_LOSING} FROM run WHERE id = :run"), {"run": run}).one_or_none()
+    if row is None:
+        return False
+    if row.status == "cancelling":
+        return transition(connection, run, "cancelled", commit, fence=fence, reason=reason, ended_at=now)
+    return _lose(connection, row, reason, commit, now - LOST_SECONDS - 1.0, fence)
+
+
+_LOSING = "id, status, worker, losses, lost_at_step, parent_step, checkpoint"
+
+
+def _lose(
+    connection: Connection, row: Any, reason: str, commit: int, lease_until: float, fence: int | None = None
+) -> bool:
+    """Mark a run as lost. Only where it has got no further since it was last lost does that count as a loss."""
+    step = _checkpoint_step(row.checkpoint)
+    further = step > (row.lost_at_step or row.parent_step or 0)
+    told: dict[str, Any] = {"losses": 0 if further else row.losses + 1, "lost_at_step": step}
+    return transition(connection, row.id, "lost", commit, fence=fence, reason=reason, lease_until=lease_until, **told)
+
+
+def _checkpoint_step(checkpoint: str) -> int:
+    return Checkpoint.model_validate_json(checkpoint).step if checkpoint else 0
+
+
+def request_cancel(
+    connection: Connection, run: str, commit: int, now: float, grace_seconds: float, stop_reason: str = ""
+) -> str | None:
+    """Stop a run: one that waits ends at once, one that is held is asked to. Returns the status it has now.
+
+    A ``stop_reason`` then stands as the reason of the stopped run.
+    """
     stopped = connection.execute(
         text(
-            "UPDATE run SET status = 'cancelled', reason = 'stopped while it waited', ended_at = :now,"
+            "UPDATE run SET status = 'cancelled', reason = :reason, stop_reason = :stop_reason, ended_at = :now,"
             " status_commit = :commit, lease_until = NULL WHERE id = :run AND status IN ('queued', 'lost')"
         ),
-        {"run": run, "now": now, "commit": commit},
+        {
+            "run": run,
+            "now": now,
+            "commit": commit,
+            "reason": stop_reason or "stopped while it waited",
+            "stop_reason": stop_reason,
+        },
     )
     if stopped.rowcount:
         return "cancelled"
-    transition(connection, run, "cancelling", commit, reason="stop was asked for", deadline=now + grace_seconds)
+    said: dict[str, Any] = {"reason": stop_reason or "stop was asked for", "deadline": now + grace_seconds}
+    if stop_reason:
+        said["stop_reason"] = stop_reason
+    transition(connection, run, "cancelling", commit, **said)
     found = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
     return None if found is None else str(found)
 
@@ -418,7 +492,7 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
     A worker that still holds a run after that is told with its next heartbeat that the run is no longer its own.
     """
     gone = connection.execute(
-        text(f"SELECT id, status, worker, losses FROM run WHERE status IN {ACTIVE} AND lease_until < :now"),
+        text(f"SELECT {_LOSING} FROM run WHERE status IN {ACTIVE} AND lease_until < :now"),
         {"now": now},
     ).all()
     for row in gone:
@@ -426,7 +500,7 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
             transition(connection, row.id, "cancelled", commit, reason="stopped; its worker is gone", ended_at=now)
         else:
             reason = f"its worker {row.worker} is gone: no sign of life until the lease ran out"
-            transition(connection, row.id, "lost", commit, reason=reason, lease_until=now, losses=row.losses + 1)
+            _lose(connection, row, reason, commit, now)
     late = connection.execute(
         text("SELECT id FROM run WHERE status = 'cancelling' AND deadline < :now"), {"now": now}
     ).scalars()
@@ -437,17 +511,17 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
 
 
 def settle_lost(connection: Connection, commit: int, now: float, max_attempts: int) -> list[str]:
-    """Queue every lost run again from its last checkpoint, or fail it when it was started often enough."""
+    """Queue every lost run again from its last checkpoint, or fail it when it was started often enough in vain."""
     lost = connection.execute(
         text("SELECT id, losses, reason, checkpoint FROM run WHERE status = 'lost' AND lease_until < :until"),
-        {"until": now - 1.0},
+        {"until": now - LOST_SECONDS},
     ).all()
     for row in lost:
         if row.losses >= max_attempts:
-            reason = f"lost {row.losses} times, the last time because {row.reason}"
+            reason = f"lost {row.losses} times without getting further, the last time because {row.reason}"
             transition(connection, row.id, "failed", commit, reason=reason, ended_at=now)
         else:
-            step = Checkpoint.model_validate_json(row.checkpoint).step if row.checkpoint else 0
+            step = _checkpoint_step(row.checkpoint)
             where = f"from its checkpoint at step {step:,}" if step else "from the start"
             reason = f"{row.reason}; goes on {where}"
             transition(connection, row.id, "queued", commit, reason=reason, lease_until=None, claim="")

@@ -1,12 +1,30 @@
-"""Where a sweep lives: what was asked for, and how far it is."""
+"""Where a sweep lives: what was asked for, how far it is, and its runs with the one figure that they are judged by."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
+
+from app.contract.sweep import Direction, SweepSpec
+from app.store.curve import larger_is_better
+from app.store.database import rows
+from app.store.run import TERMINAL, new_id
+
+STATES = ("running", "finished", "stopped")
+PRUNED = "pruned"
+"""What the ``stop_reason`` of a run begins with that was stopped because others did better."""
 
 
 class Sweep(SQLModel, table=True):
-    """One sweep; ``spec`` is a SweepSpec as JSON, ``planned`` how many runs it makes in all."""
+    """One sweep; ``spec`` is JSON of what was asked for and of what followed from it, see SweepRecord.
+
+    ``planned``: how many runs it makes in all. ``status``: running, finished or stopped.
+    """
 
     __tablename__ = "sweep"
 
@@ -20,3 +38,259 @@ class Sweep(SQLModel, table=True):
     created_at: float
     ended_at: float | None = None
     idempotency_key: str | None = Field(None, unique=True)
+
+
+@dataclass
+class SweepRecord:
+    """A row of ``sweep`` with its JSON read.
+
+    ``left_out``: combinations that do not exist, each a sentence. ``families``: the catalogue's entries that a search
+    resolves what it proposes with, so that it never depends on another process.
+    """
+
+    id: str
+    number: int
+    name: str
+    status: str
+    reason: str
+    planned: int
+    created_at: float
+    ended_at: float | None
+    asked: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
+    families: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> SweepSpec:
+        """What was asked for."""
+        return SweepSpec.model_validate(self.asked)
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """What its row keeps as JSON."""
+        return {"asked": self.asked, "left_out": self.left_out, "families": self.families}
+
+    @property
+    def fields(self) -> list[str]:
+        """What it varies, in the order in which it was named; the seed aside."""
+        named = [*self.asked.get("grid", {}), *self.asked.get("space", {})]
+        base = self.asked.get("base", {})
+        return [name for name in ("family", "size") if base.get(name) == "all"] + [n for n in named if n != "seed"]
+
+    @property
+    def title(self) -> str:
+        """Its own name, or what it varies."""
+        return self.name or (" × ".join(self.fields) if self.fields else "seeds")
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep: ``values`` is what was chosen for it, ``value`` its best figure by the sweep's metric."""
+
+    id: str
+    number: int
+    status: str
+    reason: str
+    pruned: bool
+    title: str
+    dataset: str
+    seed: int
+    epochs: int
+    values: dict[str, Any]
+    started_at: float | None
+    ended_at: float | None
+    metric: str | None
+    value: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing about it can change."""
+        return self.status in TERMINAL
+
+    @property
+    def configuration(self) -> str:
+        """The same for runs that differ in nothing but the seed."""
+        return key_of(self.values)
+
+
+def key_of(values: dict[str, Any]) -> str:
+    """What a sweep chose, the seed aside, as one word."""
+    return json.dumps({name: value for name, value in values.items() if name != "seed"}, sort_keys=True)
+
+
+def direction_of(metric: str, direction: str | None) -> Direction:
+    """Which way a metric is better: as was said, else by its name."""
+    if direction in ("maximize", "minimize"):
+        return "maximize" if direction == "maximize" else "minimize"
+    return "maximize" if larger_is_better(metric) else "minimize"
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def insert_sweep(
+    connection: Connection, name: str, contents: dict[str, Any], planned: int, now: float, key: str | None = None
+) -> str:
+    """Add a running sweep; returns its id. ``contents``: asked, left_out and families of its record."""
+    sweep = new_id(now, "s")
+    number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM sweep")).scalar_one()
+    row = Sweep(
+        id=sweep,
+        number=number,
+        name=name,
+        status="running",
+        spec=json.dumps(contents),
+        planned=planned,
+        created_at=now,
+        idempotency_key=key,
+    ).model_dump()
+    connection.execute(text(f"INSERT INTO sweep ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
+    return sweep
+
+
+def find_by_key(connection: Connection, key: str) -> str | None:
+    """The sweep that was made with this Idempotency-Key."""
+    found = connection.execute(text("SELECT id FROM sweep WHERE idempotency_key = :key"), {"key": key}).scalar()
+    return None if found is None else str(found)
+
+
+def settle_sweep(connection: Connection, sweep: str, status: str, now: float, reason: str = "") -> bool:
+    """End a running sweep; False where it does not run."""
+    changed = connection.execute(
+        text(
+            "UPDATE sweep SET status = :status, reason = :reason, ended_at = :now WHERE id = :id AND status = 'running'"
+        ),
+        {"id": sweep, "status": status, "reason": reason, "now": now},
+    )
+    return changed.rowcount == 1
+
+
+def continue_sweep(connection: Connection, sweep: str, contents: dict[str, Any], planned: int) -> None:
+    """Let a sweep run, on or again, with what it is asked for now."""
+    connection.execute(
+        text(
+            "UPDATE sweep SET status = 'running', reason = '', ended_at = NULL, spec = :spec, planned = :planned"
+            " WHERE id = :id"
+        ),
+        {"id": sweep, "spec": json.dumps(contents), "planned": planned},
+    )
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+_COLUMNS = "id, number, name, status, reason, spec, planned, created_at, ended_at"
+
+
+def _record(row: dict[str, Any]) -> SweepRecord:
+    contents = from_json(row.pop("spec"))
+    return SweepRecord(**row, **contents)
+
+
+def load_sweep(connection: Connection, sweep: str) -> SweepRecord | None:
+    """The sweep with this id."""
+    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE id = :id"), {"id": sweep})
+    return next((_record(row) for row in rows(found)), None)
+
+
+def list_sweeps(connection: Connection, limit: int, before: int | None = None) -> list[SweepRecord]:
+    """Sweeps with a smaller number than ``before``, the newest first."""
+    found = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM sweep WHERE number < :before ORDER BY number DESC LIMIT :limit"),
+        {"before": 2**53 if before is None else before, "limit": limit},
+    )
+    return [_record(row) for row in rows(found)]
+
+
+def running_sweeps(connection: Connection) -> list[SweepRecord]:
+    """Sweeps that have runs to make or to wait for, the oldest first."""
+    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE status = 'running' ORDER BY number"))
+    return [_record(row) for row in rows(found)]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The runs of a sweep by state; ``pruned`` are those of the cancelled ones that others did better than."""
+
+    states: dict[str, int]
+    pruned: int = 0
+
+    @property
+    def made(self) -> int:
+        """How many there are."""
+        return sum(self.states.values())
+
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return sum(count for state, count in self.states.items() if state in TERMINAL)
+
+
+_COUNTS = text(
+    f"SELECT sweep, status, count(*), sum(CASE WHEN status = 'cancelled' AND stop_reason LIKE '{PRUNED}%' THEN 1"
+    " ELSE 0 END) FROM run WHERE sweep IN :sweeps AND deleted_at IS NULL GROUP BY sweep, status"
+).bindparams(bindparam("sweeps", expanding=True))
+
+
+def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
+    """The runs of these sweeps by state."""
+    states: dict[str, dict[str, int]] = {sweep: {} for sweep in sweeps}
+    pruned = dict.fromkeys(sweeps, 0)
+    for sweep, status, number, some in connection.execute(_COUNTS, {"sweeps": sweeps}) if sweeps else ():
+        states[sweep][status] = int(number)
+        pruned[sweep] += int(some)
+    return {sweep: Counts(states[sweep], pruned[sweep]) for sweep in sweeps}
+
+
+_RUNS = text(
+    "SELECT id, number, status, reason, stop_reason, name, family, size, dataset, seed, epochs, sweep_values,"
+    " started_at, ended_at FROM run WHERE sweep = :sweep AND deleted_at IS NULL ORDER BY number"
+)
+_FIGURES = text(
+    "SELECT s.run, s.name, s.low, s.high FROM metric_series s JOIN run r ON r.id = s.run"
+    " WHERE r.sweep = :sweep AND r.deleted_at IS NULL AND (s.name = :metric OR s.name LIKE :heads) ORDER BY s.id"
+)
+
+
+def read_runs(connection: Connection, sweep: str, metric: str, direction: Direction) -> list[SweepRun]:
+    """Every run of a sweep by number, with its best figure; of several heads the first stands for a run."""
+    stage, _, last = metric.partition("/")
+    asked = {"sweep": sweep, "metric": metric, "heads": f"{stage}/%/{last}" if last and "/" not in last else metric}
+    figures: dict[str, tuple[str, float | None]] = {}
+    for run, name, low, high in connection.execute(_FIGURES, asked):
+        if run not in figures or name == metric:
+            figures[run] = (name, high if direction == "maximize" else low)
+    found = []
+    for row in rows(connection.execute(_RUNS, {"sweep": sweep})):
+        name, value = figures.get(row["id"], (None, None))
+        found.append(
+            SweepRun(
+                id=row["id"],
+                number=row["number"],
+                status=row["status"],
+                reason=row["reason"],
+                pruned=row["status"] == "cancelled" and row["stop_reason"].startswith(PRUNED),
+                title=row["name"] or f"{row['family']} {row['size']} · {row['dataset']}",
+                dataset=row["dataset"],
+                seed=row["seed"],
+                epochs=row["epochs"],
+                values=from_json(row["sweep_values"]),
+                started_at=row["started_at"],
+                ended_at=row["ended_at"],
+                metric=name,
+                value=value,
+            )
+        )
+    return found
+
+
+def best_run(connection: Connection, sweep: str, metric: str, direction: Direction) -> SweepRun | None:
+    """The best run of a sweep so far."""
+    ranked = best_first(read_runs(connection, sweep, metric, direction), direction)
+    return ranked[0] if ranked and ranked[0].value is not None else None
+
+
+def best_first(runs: list[SweepRun], direction: Direction) -> list[SweepRun]:
+    """The best run first; runs without a figure last, as they were."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    with_value = [(sign * run.value, run.number, run) for run in runs if run.value is not None]
+    return [run for *_, run in sorted(with_value, key=lambda each: each[:2])] + [r for r in runs if r.value is None]

@@ -1,4 +1,4 @@
-"""The same launch as a command: for curl, and for Runyard's own command line."""
+"""The same launch as a command: for curl, for Runyard's own command line, and for Python."""
 
 from __future__ import annotations
 
@@ -8,41 +8,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contract.spec import RunSpec
+from app.contract.sweep import OPTION, SweepSpec
 from app.routes.launch.form import written
 
 USUAL_ADDRESS = "http://127.0.0.1:8000/"
+SEARCHED = ("method", "draws", "metric", "direction", "pruning")
 
 
 @dataclass(frozen=True)
 class Commands:
-    """What to type into a shell; each launches the run that the form would.
+    """What to type; each launches what the form would.
 
     ``runyard`` is blank for tags that its list of tags, divided by commas, cannot hold.
     """
 
     curl: str
     runyard: str
+    python: str
 
 
-def commands_of(spec: RunSpec, address: str) -> Commands:
+def commands_of(spec: RunSpec | SweepSpec, address: str) -> Commands:
     """The commands that launch ``spec`` on the server at ``address``, which ends in a slash."""
-    said = spec.model_dump(exclude_unset=True)
-    tags = said.get("tags", [])
+    said = spec.model_dump(mode="json", exclude_unset=True)
+    run = said.get("base", {}) if isinstance(spec, SweepSpec) else said
+    tags = run.get("tags", [])
     sayable = len(set(tags)) == len(tags) and not any("," in tag for tag in tags)
-    return Commands(_curl(said, address), _runyard(said, address) if sayable else "")
+    if isinstance(spec, SweepSpec):
+        runyard = _line(_sweep(said), address)
+        return Commands(
+            _curl(said, f"{address}api/v1/sweeps"), runyard if sayable else "", _python(said, "sweep", address)
+        )
+    runyard = _line(["runyard", "launch", *_flags(said)], address)
+    return Commands(_curl(said, f"{address}api/v1/runs"), runyard if sayable else "", _python(said, "launch", address))
 
 
 def _curl(said: dict[str, Any], address: str) -> str:
     body = json.dumps(said, ensure_ascii=False)
-    return (
-        f"curl {shlex.quote(address + 'api/v1/runs')} \\\n"
-        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
-    )
+    return f"curl {shlex.quote(address)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
 
 
-def _runyard(said: dict[str, Any], address: str) -> str:
-    words = [] if address == USUAL_ADDRESS else [f"RUNYARD_URL={shlex.quote(address.rstrip('/'))}"]
-    words += ["runyard", "launch"]
+def _line(words: list[str], address: str) -> str:
+    where = [] if address == USUAL_ADDRESS else [f"RUNYARD_URL={shlex.quote(address.rstrip('/'))}"]
+    return " ".join([*where, *words])
+
+
+def _flags(said: dict[str, Any]) -> list[str]:
+    words = []
     for name, value in said.items():
         flag = "--" + name.replace("_", "-")
         match value:
@@ -54,9 +65,55 @@ def _runyard(said: dict[str, Any], address: str) -> str:
                 words.append(_flag(flag, ",".join(value)))
             case _:
                 words.append(_flag(flag, written(value)))
-    return " ".join(words)
+    return words
 
 
 def _flag(flag: str, value: str) -> str:
     # A value that begins with a dash would be read as a flag.
     return f"{flag}={shlex.quote(value)}" if value.startswith("-") else f"{flag} {shlex.quote(value)}"
+
+
+# Sweeps --------------------------------------------------------------------------------------------------------------
+
+
+def _sweep(said: dict[str, Any]) -> list[str]:
+    """A grid is a launch whose flags hold several values; what else belongs to a sweep is said by a command of its own."""
+    grid, space = said.get("grid", {}), said.get("space", {})
+    # A flag that has no value cannot hold several.
+    spaced = [name for name, values in grid.items() if not all(_in_a_flag(value) for value in values)]
+    plain = not space and not spaced and not any(name in said for name in (*SEARCHED, "name"))
+    words = ["runyard", "launch"] if plain else ["runyard", "sweep", "create"]
+    words += _flags(said.get("base", {}))
+    for name, values in grid.items():
+        listed = ",".join(written(value) for value in values)
+        if name in spaced:
+            words.append(_flag("--space", f"{name}={listed}"))
+        elif name.startswith(OPTION):
+            words.append(_flag("--option", f"{name.removeprefix(OPTION)}={listed}"))
+        else:
+            words.append(_flag("--" + name.replace("_", "-"), listed))
+    words += [_flag("--space", f"{name}={_spaced(chosen)}") for name, chosen in space.items()]
+    return words + [_flag(f"--{name}", written(said[name])) for name in ("seeds", *SEARCHED, "name") if name in said]
+
+
+def _in_a_flag(value: Any) -> bool:
+    return not isinstance(value, bool | list) and "," not in str(value)
+
+
+def _spaced(chosen: dict[str, Any]) -> str:
+    if "choice" in chosen:
+        return ",".join(written(value) for value in chosen["choice"])
+    how = ":log" if chosen.get("log") else f":{written(chosen['step'])}" if chosen.get("step") else ""
+    return f"{written(chosen['low'])}..{written(chosen['high'])}{how}"
+
+
+# Python --------------------------------------------------------------------------------------------------------------
+
+
+def _python(said: dict[str, Any], method: str, address: str) -> str:
+    where = "" if address == USUAL_ADDRESS else repr(address.rstrip("/"))
+    arguments = [f"{name}={value!r}" for name, value in said.items()]
+    call = ", ".join(arguments)
+    if len(call) > 60:
+        call = "\n    " + ",\n    ".join(arguments) + ",\n"
+    return f"from runyard import Runyard\n\nRunyard({where}).{method}({call})"

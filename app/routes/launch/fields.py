@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from app.contract.catalogue import OptionEntry
+from app.contract.catalogue import Catalogue, OptionEntry
 from app.contract.datasets import DATASETS, Target
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
 from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
 from app.routes.launch.groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
+from app.routes.launch.several import OWN
 
 # A longer one is left out of addresses, which servers and browsers cut.
 LONGEST_NOTE = 2000
@@ -23,7 +24,8 @@ class Field:
     """One field: ``value`` stands in it, ``blank`` is what it means when nothing does, in the form's own words.
 
     ``shown`` is the blank as people read it; ``changed`` says that the value is another one, and ``back`` is the
-    address of the form without it.
+    address of the form without it. ``several``: how many values it holds, in words, blank for one; ``also``: those
+    beside the first that are chosen, where it has boxes for them.
     """
 
     row: Row
@@ -34,6 +36,8 @@ class Field:
     error: str
     changed: bool
     back: str
+    several: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def _field(row: Row, draft: Draft) -> Field:
     value = draft.one(row.name)
     blank = draft.blanks.get(row.name)
     blank_written = "" if isinstance(blank, list) else written(blank)
-    changed = row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank)
+    several = draft.several.count(row.name)
+    changed = bool(several) or (row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank))
     return Field(
         row=row,
         value=value,
@@ -105,6 +110,8 @@ def _field(row: Row, draft: Draft) -> Field:
         error=draft.errors.get(row.name, ""),
         changed=changed,
         back=address(draft, {row.name}) if changed else "",
+        several=several,
+        also=tuple(draft.several.also.get(row.name, [])),
     )
 
 
@@ -113,11 +120,13 @@ def applies(row: Row, draft: Draft) -> bool:
     if not row.only:
         return True
     other, *choices = row.only.split()
-    return draft.meant(other) in choices
+    return draft.meant(other) in choices or any(value in choices for value in draft.several.values.get(other, []))
 
 
 def _state(field: Field) -> str:
     value = field.value.strip() or field.blank
+    if field.several:
+        return f"{field.row.label.lower()} {field.several}"
     if value in ("", "0", "false") or (field.row.name == "device" and value == "auto"):
         return ""
     if field.row.name == "notes":
@@ -139,10 +148,12 @@ def address(draft: Draft, without: set[str] | frozenset[str] = frozenset()) -> s
     pairs: list[tuple[str, str]] = [("preset", draft.preset)] if draft.preset else []
     options = {OPTION + name for name in draft.said.get("options", {})}
     for name, values in draft.form.items():
-        if name in without or name == "preset" or not (name in draft.said or name in options):
+        varied = name in draft.several.fields
+        if name in without or name == "preset" or not (name in draft.said or name in options or varied):
             continue
         if name != "notes" or len(values[0]) <= LONGEST_NOTE:
             pairs += [(name, value) for value in values if value.strip()]
+    pairs += draft.several.pairs(without)
     return f"/launch?{urlencode(pairs, errors='replace')}" if pairs else "/launch"
 
 
@@ -199,9 +210,37 @@ def presets_by_dataset() -> dict[str, list[str]]:
     return {dataset: names for dataset, names in found.items() if names}
 
 
-def fields_of_page(draft: Draft) -> dict[str, Any]:
+def also_choices(draft: Draft, catalogue: Catalogue) -> dict[str, list[tuple[str, bool]]]:
+    """What can be tried beside what is chosen, by field, and whether it is: of sizes those of all chosen families."""
+    families = [draft.one("family"), *draft.several.also.get("family", [])]
+    sizes = [size.name for name in families if name in catalogue.families for size in catalogue.families[name].sizes]
+    offered: dict[str, list[str]] = {
+        "family": list(catalogue.families),
+        "size": list(dict.fromkeys(sizes)),
+        "dataset": list(DATASETS),
+        "recipe": [each.recipe.name for each in recipe_choices(draft) if not each.why_not],
+    }
+    offered |= {name: list(choices) for name, choices in CHOICES.items()}
+    options = draft.family.options if draft.family else []
+    offered |= {OPTION + option.name: [str(choice) for choice in option.choices] for option in options}
+    found = {}
+    for name, choices in offered.items():
+        chosen = draft.several.also.get(name, [])
+        first = draft.one(name) or written(_blank(draft, name))
+        others = [choice for choice in dict.fromkeys([*choices, *chosen]) if choice != first]
+        found[name] = [(choice, choice in chosen) for choice in others]
+    return found
+
+
+def _blank(draft: Draft, name: str) -> Any:
+    if name.startswith(OPTION):
+        return draft.blanks.get("options", {}).get(name.removeprefix(OPTION))
+    return draft.blanks.get(name)
+
+
+def fields_of_page(draft: Draft, catalogue: Catalogue) -> dict[str, Any]:
     """Everything about the fields that the templates need."""
-    placed: Mapping[str, Any] = LABELS | dict.fromkeys((*HEAD, "options", "auxiliary", "preset"))
+    placed: Mapping[str, Any] = LABELS | dict.fromkeys((*HEAD, "options", "auxiliary", "preset", *OWN))
     return {
         "main": main_fields(draft),
         "groups": folded_fields(draft),
@@ -210,6 +249,7 @@ def fields_of_page(draft: Draft) -> dict[str, Any]:
         "targets": target_choices(draft),
         "options": option_choices(draft),
         "presets": presets_by_dataset(),
+        "also": also_choices(draft, catalogue),
         "named": SAID,
         "unplaced": [message for name, message in draft.errors.items() if name not in placed],
     }

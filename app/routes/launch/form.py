@@ -19,6 +19,7 @@ from app.contract.schedules import ONE_CYCLE_WARMUP
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.errors import sentence
 from app.routes.launch.groups import LABELS
+from app.routes.launch.several import Several, take_apart
 
 Form = dict[str, list[str]]
 """What stands in each field, by name; a field that is not there, or is blank, says nothing."""
@@ -28,7 +29,12 @@ HEAD = ("family", "size", "dataset", "targets", "recipe")
 """The fields that are never blank on the page."""
 SETTINGS = tuple(recipe_settings("default", "", "digits"))
 """The fields that a recipe has a value for."""
-_DEFAULTS = {"auxiliary": False, "name": "", "tags": [], "notes": "", "priority": 0, "device": "auto"}
+_DEFAULTS: dict[str, Any] = {
+    **{"auxiliary": False, "name": "", "tags": [], "notes": "", "priority": 0, "device": "auto", "worker": ""},
+    "find_batch": False,
+    "on_nonfinite": "stop",
+    "keep_checkpoints": 10,
+}
 
 
 @dataclass
@@ -36,7 +42,8 @@ class Draft:
     """A form as it stands, read with the only validator there is.
 
     ``said``: what it says that would not be so without saying it. ``blanks``: what a blank in each field means.
-    ``config`` is None as long as something is wrong; ``errors`` has one sentence for each such field.
+    ``config`` is None as long as something is wrong; ``errors`` has one sentence for each such field. Where fields hold
+    ``several`` values, the first of each stands for them in all the rest.
     """
 
     form: Form
@@ -49,6 +56,7 @@ class Draft:
     spec: RunSpec | None = None
     config: RunConfig | None = None
     errors: dict[str, str] = field(default_factory=dict)
+    several: Several = field(default_factory=Several)
 
     def one(self, name: str) -> str:
         """What stands in a field."""
@@ -185,6 +193,7 @@ def joined_tags(tags: Iterable[str]) -> str:
 
 def drafted(form: Form, catalogue: Catalogue) -> Draft:
     """A form with its errors, or with the RunSpec and RunConfig that it means."""
+    form, several = take_apart(form)
     preset = next((value for value in form.get("preset", []) if value in PRESETS), "")
     named = next((value for value in form.get("family", []) if value), PRESETS.get(preset, {}).get("family", ""))
     family = catalogue.families.get(named)
@@ -194,14 +203,16 @@ def drafted(form: Form, catalogue: Catalogue) -> Draft:
     for name in HEAD:
         blank = blanks.get(name, "")
         form[name] = [value for value in form.get(name, []) if value] or (blank if name == "targets" else [blank])
+    blanks["seeds"] = 1
     draft = Draft(
-        form=form,
+        form=form | several.typed | {"seeds": [several.seeds]},
         said=_without_blanks(said, blanks),
         blanks=blanks,
         family=family,
         dataset=DATASETS.get(form["dataset"][0]),
         recipe=form["recipe"][0],
         preset=preset,
+        several=several,
     )
     try:
         draft.spec = RunSpec.model_validate(draft.said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from app.contract.spec import Compile, Device, Normalization, Optimizer, Precision, Schedule
+from app.contract.spec import Compile, Device, Nonfinite, Normalization, Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ MAIN = (
     Row("epochs", "Epochs", "whole", "times through the training images"),
     Row("batch_size", "Batch size", "whole", "images in one step"),
     Row("seed", "Seed", "whole", "the same seed trains the same network"),
+    Row("seeds", "Seeds", "whole", "so many runs of each, from this seed on"),
     Row("optimizer", "Optimiser", "choice"),
     Row("lr", "Learning rate", "number", "the highest of its schedule"),
     Row("schedule", "Schedule", "choice", "how the learning rate goes on"),
@@ -62,6 +63,7 @@ GROUPS = (
             Row("clip_norm", "Clip norm", "number", "largest gradient norm; 0 does not clip"),
             Row("label_smoothing", "Label smoothing", "number", "0 to below 1"),
             Row("early_stopping", "Early stopping", "whole", "epochs without a better validation; 0 never stops"),
+            Row("on_nonfinite", "When the loss is NaN", "choice", "or infinite: stop at once, or go on"),
         ),
     ),
     Group(
@@ -79,6 +81,8 @@ GROUPS = (
         "Device",
         (
             Row("device", "Device", "choice", "auto takes what the worker has"),
+            Row("find_batch", "Largest batch", "choice", "find the largest that fits, instead of the batch size"),
+            Row("worker", "Worker", "words", "its host, or the beginning of its id; blank: the next free one"),
             Row("precision", "Precision", "choice", "auto: the faster one, as tried when the run starts"),
             Row("compile", "Compile", "choice", "auto: for a long run on a GPU, where a trial says that it pays"),
             Row("deterministic", "Deterministic", "choice", "only repeatable operations, and no trial of faster ones"),
@@ -90,6 +94,7 @@ GROUPS = (
         (
             Row("tags", "Tags", "words", "separated by commas"),
             Row("priority", "Priority", "whole", "higher starts first"),
+            Row("keep_checkpoints", "Kept checkpoints", "whole", "ends of epochs, evenly spread, to fork from"),
             Row("notes", "Notes", "text"),
         ),
     ),
@@ -103,9 +108,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "normalization": get_args(Normalization),
     "precision": get_args(Precision),
     "compile": get_args(Compile),
-    "device": get_args(Device),
+    "device": (*get_args(Device), *(f"cuda:{index}" for index in range(8))),
     "flip": ("true", "false"),
     "deterministic": ("true", "false"),
+    "find_batch": ("true", "false"),
+    "on_nonfinite": get_args(Nonfinite),
 }
-SAID = {"true": "yes", "false": "no", "one_cycle": "one cycle", "32": "float32", "bf16": "bfloat16"}
+SAID = {"true": "yes", "false": "no", "one_cycle": "one cycle", "32": "float32", "bf16": "bfloat16", "go_on": "go on"}
 """Choices that are shown under another name."""

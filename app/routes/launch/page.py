@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import find_run, launch
-from app.contract.catalogue import Catalogue
+from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
@@ -25,6 +25,9 @@ from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at
 from app.routes.launch.fields import address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
 from app.routes.launch.plan import plan_of
+from app.routes.launch.several import ALSO
+from app.routes.launch.sweep import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.sweeping.acts import checked, launch_sweep
 
 pages = APIRouter()
 
@@ -75,7 +78,12 @@ def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
         mine = form.get("size_of", [family.name]) == [family.name]
         form["size"] = [size for size in form.get("size", []) if mine and size in offered] or [family.default]
         options = {OPTION + option.name for option in family.options}
-        form = {name: values for name, values in form.items() if not name.startswith(OPTION) or name in options}
+        form = {
+            name: values
+            for name, values in form.items()
+            if not name.removeprefix(ALSO).startswith(OPTION) or name.removeprefix(ALSO) in options
+        }
+        form = _fitting_also(form, family, catalogue)
         if preset and preset["family"] != family.name:
             # Its recipe and dataset stand in their own fields; what is let go of is its name and its settings.
             form.pop("preset")
@@ -92,12 +100,25 @@ def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
     return form, said
 
 
+def _fitting_also(form: Form, family: FamilyEntry, catalogue: Catalogue) -> Form:
+    """A form in which only such sizes are to be tried as well as one of its families has."""
+    families = [
+        family,
+        *(catalogue.families[name] for name in form.get("also.family", []) if name in catalogue.families),
+    ]
+    offered = {size.name for each in families for size in each.sizes}
+    sizes = [name for name in form.get("also.size", []) if name in offered]
+    return form | ({"also.size": sizes} if "also.size" in form else {})
+
+
 # Answering -----------------------------------------------------------------------------------------------------------
 
 
 def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> dict[str, Any]:
+    sweep = plan_of_sweep(parts, catalogue, draft)
     spec = draft.spec if draft.config is not None else None
-    return fields_of_page(draft) | {
+    asked = sweep.spec if sweep is not None else spec
+    return fields_of_page(draft, catalogue) | {
         "draft": draft,
         "families": list(catalogue.families.values()),
         "broken": catalogue.broken,
@@ -106,7 +127,9 @@ def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, 
         "datasets": list(DATASETS.values()),
         "plan": plan_of(parts, catalogue, draft, cost),
         "cost": cost,
-        "commands": commands_of(spec, str(request.base_url)) if spec else None,
+        "sweep": sweep,
+        "how": how_of(draft),
+        "commands": commands_of(asked, str(request.base_url)) if asked and spec else None,
         "key": secrets.token_urlsafe(12),
     }
 
@@ -183,11 +206,14 @@ async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep
     form = _own_size(form, catalogue)
     form.pop("size_of", None)
     draft = drafted(form, catalogue)
-    if draft.config is not None:
-        try:
+    expansion, sweep = None, sweep_of(draft)
+    try:
+        if draft.config is not None and sweep is not None:
+            expansion = await checked(parts, catalogue, sweep)
+        elif draft.config is not None:
             await parts.inspector.check(draft.config)
-        except SpecError as error:
-            note(draft, error.errors)
+    except SpecError as error:
+        (note if sweep is None else note_sweep)(draft, error.errors)
     if draft.spec is None or draft.config is None:
         shown = drafted(_with_family(form, catalogue), catalogue)
         shown.errors |= draft.errors
@@ -196,5 +222,8 @@ async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep
     # The button pressed twice launches one run; the same form filled in anew launches another.
     said = json.dumps([key, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(said).hexdigest()}" if key else None
+    if sweep is not None and expansion is not None:
+        sweep_id = await run_in_threadpool(launch_sweep, parts, catalogue, sweep, expansion, token)
+        return RedirectResponse(f"/sweeps/{sweep_id}", 303)
     run_id = await run_in_threadpool(launch, parts, catalogue, draft.spec, token)
     return RedirectResponse(f"/runs/{run_id}", 303)

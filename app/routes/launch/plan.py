@@ -17,7 +17,7 @@ from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft
 from app.routes.launch.rate import RatePicture, draw_rate
 from app.store.database import reading
-from app.store.queue import queue
+from app.store.queue import paused_at, queue
 from app.store.worker import list_workers
 
 
@@ -81,12 +81,19 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
     waiting, queued = queue(connection, workers, 500)
     if not workers:
         return "when a worker connects"
-    fitting = [worker for worker in workers if config.device in ("auto", worker.device_kind)]
+    fitting = [worker for worker in workers if worker.takes(config.device, config.worker)]
     if not fitting:
-        return f"when a worker with {config.device} connects"
+        device = "" if config.device == "auto" else f" with {config.device}"
+        return f"when a worker{device}{' on ' if config.worker else ''}{config.worker} connects"
+    if paused_at(connection) is not None:
+        return "when the queue is resumed"
     # A run that waits for a device which these workers do not have stands in nobody's way.
-    wanted = {"auto", *(worker.device_kind for worker in fitting)}
-    before = [each for each in waiting if each.run.priority >= config.priority and each.run.device_wanted in wanted]
+    before = [
+        each
+        for each in waiting
+        if each.run.priority >= config.priority
+        and any(worker.takes(each.run.device_wanted, each.run.worker_wanted) for worker in fitting)
+    ]
     ahead = len(before) if queued <= len(waiting) else queued
     free = sum(worker.free_slots for worker in fitting)
     if free > ahead:

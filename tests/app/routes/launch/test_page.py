@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract.spec import RunSpec
+from app.routes.launch.several import OWN
 from tests.app.routes.launch.sent import command_of, filled_in
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -144,7 +145,7 @@ def test_every_field_of_a_run_can_be_reached(client: Any, look: Any) -> None:
     sent |= set(filled_in(look(client.get("/launch?family=vit"))))
     options = {name for name in sent if name.startswith("option.")}
     assert options == {"option.pool", "option.patch"}
-    assert set(RunSpec.model_fields) - {"options"} == sent - options - {"key", "size_of"}
+    assert set(RunSpec.model_fields) - {"options"} == sent - options - {"key", "size_of", *OWN}
 
 
 def test_auxiliary_scalars_are_offered_where_they_can_be_had(client: Any, look: Any, runs: Any) -> None:

@@ -1,0 +1,79 @@
+"""What follows where the form holds several values: how many runs that makes, how long they take, what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.contract.catalogue import Catalogue
+from app.contract.spec import FieldError, SpecError
+from app.contract.sweep import USUAL_DRAWS, SweepSpec
+from app.deps import Parts
+from app.rendering import span
+from app.routes.launch.form import Draft, note
+from app.sweeping.acts import look_ahead
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep before it starts; ``runs`` is 0 as long as something is wrong, and ``spec`` is None."""
+
+    spec: SweepSpec | None
+    runs: int
+    lasts: str
+    examples: list[str]
+    left_out: list[str]
+
+
+def sweep_of(draft: Draft) -> SweepSpec | None:
+    """The sweep that a form means, None for a single run; what is wrong with it is noted in the draft."""
+    if not draft.several.sweeping:
+        return None
+    try:
+        return draft.several.spec(draft.said, draft.blanks)
+    except SpecError as error:
+        note_sweep(draft, error.errors)
+        return None
+
+
+def note_sweep(draft: Draft, errors: list[FieldError]) -> None:
+    """Write down what is wrong with a sweep, at the fields of the form."""
+    placed = {"grid": "method", "space": "method", "direction": "metric"}
+    at = [
+        FieldError("options" if e.field.startswith("option.") else placed.get(e.field, e.field), e.message)
+        for e in errors
+    ]
+    note(draft, at)
+
+
+def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft) -> SweepPlan | None:
+    """What would follow from launching the form, None for a single run."""
+    if not draft.several.sweeping:
+        return None
+    spec = sweep_of(draft)
+    nothing = SweepPlan(None, 0, "", [], [])
+    if spec is None or draft.config is None:
+        return nothing
+    try:
+        found = look_ahead(parts, catalogue, spec)
+    except SpecError as error:
+        note_sweep(draft, error.errors)
+        return nothing
+    slots = f"{found.forecast.slots} slot{'s' if found.forecast.slots != 1 else ''}"
+    lasts = f"not known yet, on {slots}"
+    if found.forecast.seconds is not None:
+        lasts = f"about {span(found.forecast.seconds)} on {slots}"
+        if found.forecast.unknown:
+            lasts += f"; nothing is known yet of {found.forecast.unknown} of them"
+    return SweepPlan(spec, found.total, lasts, found.examples, found.expansion.left_out)
+
+
+def how_of(draft: Draft) -> dict[str, str]:
+    """What stands in the fields that say how a sweep goes about it."""
+    how = draft.several.how
+    return {
+        "method": draft.several.method,
+        "draws": how.get("draws", ""),
+        "usual_draws": str(USUAL_DRAWS),
+        "metric": how.get("metric", ""),
+        "pruning": how.get("pruning", ""),
+    }

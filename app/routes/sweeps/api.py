@@ -1,0 +1,243 @@
+"""/api/v1/sweeps: launch, watch, stop and extend many runs as one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app.contract.spec import SpecError
+from app.contract.sweep import MOST_RUNS, SweepSpec
+from app.deps import CatalogueDep, Parts, PartsDep
+from app.rendering import iso
+from app.routes.sweeps.standing import Standing, read_standing
+from app.store import sweep as store
+from app.store.database import reading
+from app.store.sweep import SweepRecord, SweepRun
+from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, launch_sweep, look_ahead, stop_sweep
+from app.sweeping.importance import METHOD
+
+api = APIRouter(tags=["sweeps"])
+
+
+class BestOut(BaseModel):
+    """The best run so far: its best figure by the sweep's metric, and what the sweep chose for it."""
+
+    run: str
+    number: int
+    value: float
+    values: dict[str, Any]
+
+
+class ConfigurationOut(BaseModel):
+    """Runs that differ only in their seed: the mean of their figures, and half its 95 % interval where n is over 1."""
+
+    values: dict[str, Any]
+    runs: list[str]
+    n: int
+    mean: float | None
+    half: float | None
+
+
+class SweepFacts(BaseModel):
+    """A sweep in short. ``counts`` are its runs by state; ``pruned`` are those of the cancelled that others beat."""
+
+    id: str
+    number: int
+    url: str
+    name: str
+    title: str
+    status: str
+    reason: str
+    method: str
+    metric: str
+    direction: str
+    pruning: str | None
+    planned: int
+    counts: dict[str, int]
+    pruned: int
+    created: str
+    ended: str | None
+
+
+class SweepOut(SweepFacts):
+    """A sweep. ``runs`` are all of its runs by number; ``left_out`` says which combinations do not exist, and why.
+
+    ``importances``: field -> 0 to 1, empty until enough runs have ended; ``importance_method`` says what they are.
+    """
+
+    spec: SweepSpec
+    compare_url: str
+    best: BestOut | None
+    importances: dict[str, float]
+    importance_method: str
+    configurations: list[ConfigurationOut]
+    left_out: list[str]
+    seconds_left: float | None
+    runs: list[str]
+
+
+class SweepsOut(BaseModel):
+    """One page of sweeps, the newest first; pass ``next`` as ``after`` to get the following one."""
+
+    sweeps: list[SweepFacts]
+    next: int | None
+
+
+class SweepPreview(BaseModel):
+    """What a sweep would make: how many runs, how long they take over the slots that there are (null: not known).
+
+    ``unknown`` runs have no known pace and are taken to last as long as the others do. ``examples`` are its first runs.
+    """
+
+    runs: int
+    seconds: float | None
+    unknown: int
+    slots: int
+    examples: list[str]
+    left_out: list[str]
+    errors: list[dict[str, str]] = []
+
+
+class More(BaseModel):
+    """What to add to a sweep: ``seeds`` and ``draws`` are how many there are to be, ``grid`` has further values."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"seeds": 5}]})
+
+    seeds: int | None = Field(None, ge=1, le=MOST_RUNS)
+    draws: int | None = Field(None, ge=1, le=MOST_RUNS)
+    grid: dict[str, list[Any]] | None = None
+
+
+def facts_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict[str, Any]:
+    """What a SweepFacts holds."""
+    return {
+        "id": record.id,
+        "number": record.number,
+        "url": f"/sweeps/{record.id}",
+        "name": record.name,
+        "title": record.title,
+        "status": record.status,
+        "reason": record.reason,
+        "method": spec.method,
+        "metric": spec.metric,
+        "direction": store.direction_of(spec.metric, spec.direction),
+        "pruning": spec.pruning,
+        "planned": record.planned,
+        "counts": counts.states,
+        "pruned": counts.pruned,
+        "created": iso(record.created_at),
+        "ended": iso(record.ended_at),
+    }
+
+
+def as_json(standing: Standing) -> SweepOut:
+    """A sweep as the API answers it."""
+    return SweepOut(
+        **facts_of(standing.record, standing.spec, standing.counts),
+        spec=standing.spec,
+        compare_url=standing.compare_url,
+        best=_best(standing.best),
+        importances=standing.importances,
+        importance_method=METHOD,
+        configurations=[
+            ConfigurationOut(
+                values=each.values,
+                runs=[run.id for run in each.runs],
+                n=each.mean.n if each.mean else 0,
+                mean=each.mean.mean if each.mean else None,
+                half=each.mean.half if each.mean else None,
+            )
+            for each in standing.configurations
+        ],
+        left_out=standing.record.left_out,
+        seconds_left=standing.seconds_left,
+        runs=[run.id for run in standing.runs],
+    )
+
+
+def _best(run: SweepRun | None) -> BestOut | None:
+    if run is None or run.value is None:
+        return None
+    return BestOut(run=run.id, number=run.number, value=run.value, values=run.values)
+
+
+def _read(parts: Parts, sweep: str) -> SweepOut:
+    with reading(parts.engine) as connection:
+        return as_json(read_standing(connection, parts, sweep))
+
+
+@api.post("/sweeps", status_code=201)
+async def post_sweep(
+    spec: SweepSpec,
+    parts: PartsDep,
+    catalogue: CatalogueDep,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> SweepOut:
+    """Launch a sweep. The same Idempotency-Key gives back the sweep that it launched before."""
+    expansion = await checked(parts, catalogue, spec)
+    sweep = await run_in_threadpool(launch_sweep, parts, catalogue, spec, expansion, idempotency_key or None)
+    response.headers["location"] = f"/api/v1/sweeps/{sweep}"
+    return await run_in_threadpool(_read, parts, sweep)
+
+
+@api.post("/sweeps/preview")
+async def post_preview(spec: SweepSpec, parts: PartsDep, catalogue: CatalogueDep) -> SweepPreview:
+    """How many runs a sweep would make and how long they would take, without launching any; ``errors`` by field."""
+    try:
+        expansion = await checked(parts, catalogue, spec)
+        found = await run_in_threadpool(look_ahead, parts, catalogue, spec, expansion)
+    except SpecError as error:
+        errors = [{"field": each.field, "message": each.message} for each in error.errors]
+        return SweepPreview(runs=0, seconds=None, unknown=0, slots=0, examples=[], left_out=[], errors=errors)
+    return SweepPreview(
+        runs=found.total,
+        seconds=found.forecast.seconds,
+        unknown=found.forecast.unknown,
+        slots=found.forecast.slots,
+        examples=found.examples,
+        left_out=found.expansion.left_out[:100],
+    )
+
+
+@api.get("/sweeps")
+def get_sweeps(
+    parts: PartsDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+) -> SweepsOut:
+    """Sweeps, the newest first."""
+    with reading(parts.engine) as connection:
+        found = store.list_sweeps(connection, limit + 1, after)
+        counts = store.count_runs(connection, [record.id for record in found])
+    shown = found[:limit]
+    return SweepsOut(
+        sweeps=[SweepFacts(**facts_of(record, record.spec, counts[record.id])) for record in shown],
+        next=shown[-1].number if len(found) > limit else None,
+    )
+
+
+@api.get("/sweeps/{sweep_id}")
+def get_sweep(sweep_id: str, parts: PartsDep) -> SweepOut:
+    """One sweep."""
+    return _read(parts, sweep_id)
+
+
+@api.post("/sweeps/{sweep_id}/stop")
+def post_stop(sweep_id: str, parts: PartsDep) -> SweepOut:
+    """Launch no more of its runs and stop all that have not ended."""
+    stop_sweep(parts, sweep_id)
+    return _read(parts, sweep_id)
+
+
+@api.post("/sweeps/{sweep_id}/extend")
+async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalogue: CatalogueDep) -> SweepOut:
+    """Add seeds, draws, or values of what it varies; only runs that it does not have are made."""
+    record = await run_in_threadpool(find_sweep, parts, sweep_id)
+    spec = extended(record, SweepSpec(**more.model_dump(exclude_none=True)))
+    expansion = await checked(parts, catalogue, spec)
+    await run_in_threadpool(extend_sweep, parts, catalogue, sweep_id, spec, expansion)
+    return await run_in_threadpool(_read, parts, sweep_id)

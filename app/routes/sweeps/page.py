@@ -1,0 +1,216 @@
+"""/sweeps: all of them; /sweeps/{id}: one, with its progress, its best, what matters, and its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.contract.spec import FieldError, SpecError
+from app.contract.sweep import SweepSpec
+from app.deps import CatalogueDep, Parts, PartsDep
+from app.routes.going_back import go_back
+from app.routes.launch.several import read_values
+from app.routes.sweeps.pictures import best_so_far, scatters
+from app.routes.sweeps.standing import Standing, read_standing
+from app.store import sweep as store
+from app.store.database import reading
+from app.store.many import restorable
+from app.store.sweep import Counts, SweepRecord, SweepRun
+from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
+from app.sweeping.expand import said
+from app.sweeping.importance import METHOD
+
+pages = APIRouter()
+
+LISTED = 30
+ROWS = 100
+MOST_BARS = 12
+# In the order in which a run goes through them; as they lie side by side in the bar.
+BAR = ("succeeded", "pruned", "failed", "cancelled", "finishing", "running", "starting", "cancelling", "lost", "queued")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in per cent."""
+
+    state: str
+    count: int
+    at: str
+    wide: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Progress: parts by state, and what is still ``to_come``."""
+
+    parts: list[Part]
+    planned: int
+    ended: int
+    to_come: int
+
+
+def bar_of(record: SweepRecord, counts: Counts) -> Bar:
+    """The bar of a sweep."""
+    numbers = dict(counts.states)
+    numbers["cancelled"] = numbers.get("cancelled", 0) - counts.pruned
+    numbers["pruned"] = counts.pruned
+    running = record.status == "running"
+    whole = max(record.planned if running else 0, counts.made, 1)
+    parts, at = [], 0.0
+    for state in BAR:
+        count = numbers.get(state, 0)
+        if count:
+            wide = 100 * count / whole
+            parts.append(Part(state, count, f"{at:.3f}%", f"{wide:.3f}%"))
+            at += wide
+    return Bar(
+        parts, whole if counts.made or running else 0, counts.ended, max(0, whole - counts.made) if running else 0
+    )
+
+
+def _board(standing: Standing, everything: bool) -> dict[str, Any]:
+    best, spec = standing.best, standing.spec
+    shown = standing.ranked if everything else standing.ranked[:ROWS]
+    return {
+        "standing": standing,
+        "record": standing.record,
+        "spec": spec,
+        "fields": standing.fields,
+        "bar": bar_of(standing.record, standing.counts),
+        "best": best,
+        "rows": shown,
+        "hidden": len(standing.ranked) - len(shown),
+        "everything": everything,
+        "scatters": scatters(standing.fields, spec, standing.runs, best, standing.importances),
+        "course": best_so_far(spec, standing.direction, standing.runs, best),
+        "importances": list(standing.importances.items())[:MOST_BARS],
+        "importance_method": METHOD,
+        "configurations": standing.configurations[:ROWS] if standing.several_seeds else [],
+        "said": said,
+        "field_name": field_name,
+    }
+
+
+def field_name(name: str) -> str:
+    """A swept field as the pages write it."""
+    return name.removeprefix("option.").replace("_", " ")
+
+
+def _read(parts: Parts, sweep: str, everything: bool) -> dict[str, Any]:
+    with reading(parts.engine) as connection:
+        return _board(read_standing(connection, parts, sweep), everything)
+
+
+@pages.get("/sweeps")
+def sweeps_page(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+    """All sweeps, the newest first."""
+    return parts.templates.page(request, "sweeps.html", **_listed(parts, after))
+
+
+@pages.get("/sweeps/list")
+def sweeps_list(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+    """The same without the page around it."""
+    return parts.templates.fragment(request, "_sweeps.html", **_listed(parts, after))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sweep in the list."""
+
+    record: SweepRecord
+    spec: SweepSpec
+    bar: Bar
+    best: SweepRun | None
+
+
+def _listed(parts: Parts, after: int | None) -> dict[str, Any]:
+    with reading(parts.engine) as connection:
+        found = store.list_sweeps(connection, LISTED + 1, after)
+        counts = store.count_runs(connection, [record.id for record in found])
+        rows = []
+        for record in found[:LISTED]:
+            spec = record.spec
+            direction = store.direction_of(spec.metric, spec.direction)
+            best = store.best_run(connection, record.id, spec.metric, direction)
+            rows.append(Row(record, spec, bar_of(record, counts[record.id]), best))
+    return {"rows": rows, "after": after, "next": rows[-1].record.number if len(found) > LISTED else None}
+
+
+@pages.get("/sweeps/{sweep_id}")
+def sweep_page(
+    sweep_id: str,
+    request: Request,
+    parts: PartsDep,
+    rows: str = "",
+    undo: float | None = None,
+    stopped: Annotated[int, Query(ge=0)] = 0,
+    back_again: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    """One sweep."""
+    with reading(parts.engine) as connection:
+        undoable = len(restorable(connection, undo)) if undo is not None else 0
+    notices: dict[str, Any] = {"undo": undo, "undoable": undoable, "stopped": stopped, "back_again": back_again}
+    values = _read(parts, sweep_id, rows == "all")
+    return parts.templates.page(request, "sweep.html", wrong={}, more={}, **notices, **values)
+
+
+@pages.get("/sweeps/{sweep_id}/board")
+def sweep_board(sweep_id: str, request: Request, parts: PartsDep, rows: str = "") -> HTMLResponse:
+    """What changes while it runs."""
+    return parts.templates.fragment(request, "_sweep.html", **_read(parts, sweep_id, rows == "all"))
+
+
+@pages.post("/sweeps/{sweep_id}/stop")
+def stop(sweep_id: str, parts: PartsDep) -> RedirectResponse:
+    """Stop all of its runs; those that had not started can be brought back."""
+    done = stop_sweep(parts, sweep_id)
+    undo = repr(done.at) if done.cancelled else ""
+    return go_back(f"/sweeps/{sweep_id}", "/sweeps", undo=undo, stopped=len(done.stopping))
+
+
+@pages.post("/sweeps/{sweep_id}/restore")
+def restore(sweep_id: str, parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)]) -> RedirectResponse:
+    """Undo a stop."""
+    with reading(parts.engine) as connection:
+        runs = restorable(connection, undo)
+    if runs:
+        restore_stopped(parts, sweep_id, runs)
+    return go_back(f"/sweeps/{sweep_id}", "/sweeps", back_again=len(runs))
+
+
+@pages.post("/sweeps/{sweep_id}/extend")
+async def extend(sweep_id: str, request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+    """More seeds, draws or values; or the page again with what is wrong."""
+    async with request.form(max_files=0, max_fields=60) as posted:
+        more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
+    record = await run_in_threadpool(find_sweep, parts, sweep_id)
+    try:
+        spec = extended(record, _more(more))
+        expansion = await checked(parts, catalogue, spec)
+        await run_in_threadpool(extend_sweep, parts, catalogue, sweep_id, spec, expansion)
+    except SpecError as error:
+        wrong = {each.field: f"{each.message[:1].upper()}{each.message[1:]}." for each in error.errors}
+        values = await run_in_threadpool(_read, parts, sweep_id, False)
+        nothing = {"undo": None, "undoable": 0, "stopped": 0, "back_again": 0}
+        return await run_in_threadpool(
+            lambda: parts.templates.page(request, "sweep.html", 422, wrong=wrong, more=more, **nothing, **values)
+        )
+    return RedirectResponse(f"/sweeps/{sweep_id}", 303)
+
+
+def _more(said: dict[str, str]) -> SweepSpec:
+    """What the form adds. Raises SpecError."""
+    asked: dict[str, Any] = {}
+    for name in ("seeds", "draws"):
+        if name in said:
+            if not said[name].isascii() or not said[name].isdigit() or not 0 < int(said[name][:9]) <= 1000:
+                raise SpecError([FieldError(name, f"{name} must be a whole number from 1 to 1,000")])
+            asked[name] = int(said[name])
+    grid = {
+        name.removeprefix("grid."): read_values(name[5:], words) for name, words in said.items() if name[:5] == "grid."
+    }
+    return SweepSpec(**asked, **({"grid": grid} if grid else {}))
