@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -19,7 +20,7 @@ from app.errors import Invalid
 from app.rendering import iso, wants_fragment
 from app.routes.going_back import go_back
 from app.store.database import reading
-from app.store.expected import Expected, expect
+from app.store.expected import NOBODY, Expected, expect
 from app.store.many import Which, restorable
 from app.store.queue import QueuePage, Where, read_queue, why_waiting
 from app.store.run import RunRecord
@@ -60,6 +61,8 @@ def queue_rows(
     found = []
     for i, (run, each) in enumerate(zip(page.runs, expect(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
+        if each.start_why == NOBODY:
+            each = replace(each, start_why=why)
         ahead = None if each.start is None else max(0.0, each.start - now)
         found.append(QueueRow(run, page.first + i, why, each, ahead))
     return found, page
@@ -229,13 +232,12 @@ def queue_page(
         "rows": found,
         "page": page,
         "after": after or "",
-        "here": f"/queue?after={after}" if after else "/queue",
+        "here": f"/queue?{urlencode({'after': after})}" if after else "/queue",
         "workers": workers,
         "undo": undo,
         "undoable": undoable,
         "back_again": back_again,
         "stopped": stopped,
-        "everything": bool(workers),
     }
     if wants_fragment(request):
         return parts.templates.fragment(request, "_queue.html", **values)

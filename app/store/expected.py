@@ -17,6 +17,9 @@ from app.store.run import ACTIVE, QUEUE_ORDER, RunRecord
 from app.store.worker import WorkerRecord
 
 
+NOBODY = "no connected worker can take it"
+
+
 @dataclass(frozen=True)
 class Expected:
     """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None where it cannot be known.
@@ -136,7 +139,7 @@ class _Yard:
         if paused:
             return Expected(None, PAUSED, seconds, words)
         if not slots:
-            return Expected(None, "no connected worker can take it", seconds, words)
+            return Expected(None, NOBODY, seconds, words)
         start, blamed, taken = self.place(run)
         if taken is not None:
             seconds, words = self._lengths.of(run, taken.worker.device_name)

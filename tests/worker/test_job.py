@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import os
 import pickle
+from multiprocessing import Pipe
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
@@ -66,3 +71,38 @@ def test_a_probe_tells_what_torch_finds() -> None:
     versions = connection.facts["versions"]
     assert isinstance(versions, dict)
     assert set(versions) == {"torch", "lightning"}
+
+
+def probed(device: str) -> dict[str, Any]:
+    here, there = Pipe()
+    probe(there, device)
+    found: dict[str, Any] = here.recv()
+    return found
+
+
+def test_a_machine_without_a_gpu_says_cpu() -> None:
+    facts = probed("auto")
+    assert (facts["kind"], facts.get("index", 0)) == ("cpu", 0)
+
+
+@pytest.mark.parametrize(("device", "index"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_the_gpu_that_was_asked_for_is_the_one_that_is_described(
+    monkeypatch: pytest.MonkeyPatch, device: str, index: int
+) -> None:
+    _make_up_gpus(monkeypatch)
+    facts = probed(device)
+    assert (facts["kind"], facts["index"], facts["name"]) == ("cuda", index, f"GPU {index}")
+    assert facts["memory_bytes"] == 100 + index
+
+
+def test_a_gpu_that_is_not_there_is_not_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    _make_up_gpus(monkeypatch)
+    assert probed("cuda:2")["kind"] == "cpu"
+
+
+def _make_up_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There are none here: torch is asked about two that are made up.
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    properties = {index: SimpleNamespace(name=f"GPU {index}", total_memory=100 + index) for index in range(2)}
+    monkeypatch.setattr("torch.cuda.get_device_properties", properties.__getitem__)
