@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.spec import RunConfig
 
-Outcome = Literal["succeeded", "failed", "cancelled", "interrupted"]
+Outcome = Literal["succeeded", "failed", "cancelled", "interrupted", "killed"]
 # What a database can hold: one entry that says more must not stop the recorder.
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
@@ -29,12 +29,18 @@ class _Event(BaseModel):
 
 
 class Started(_Event):
-    """The first step is about to be made; points after ``step`` of an earlier attempt are void."""
+    """The first step is about to be made; points after ``step`` of an earlier attempt are void.
+
+    ``environment`` stands beside every run of a list, ``capture`` is all that is known and is read for one run alone.
+    ``batch_size``: the one that was found, where the run was to begin with the largest that fits.
+    """
 
     step: Whole
     epoch: Whole
     params: Whole
     environment: dict[str, Any]
+    capture: dict[str, Any] = {}
+    batch_size: Whole | None = None
 
 
 class Progress(_Event):
@@ -67,12 +73,17 @@ class Log(_Event):
 
 
 class Checkpoint(_Event):
-    """A checkpoint was written under ``path`` of the artifact store."""
+    """A checkpoint was written under ``path`` of the artifact store.
+
+    ``epoch``: how many are done, and ``within`` the steps of the next one. ``kept``: it stays to be forked from.
+    """
 
     path: str
     epoch: Whole
     step: Whole
     best: bool = False
+    within: Whole = 0
+    kept: bool = False
 
 
 class Finishing(_Event):
@@ -90,12 +101,23 @@ class Result(_Event):
 
 
 class DeviceFacts(_Event):
-    """A worker's device: ``kind`` cpu or cuda, memory in bytes."""
+    """A worker's device: ``kind`` cpu or cuda, ``index`` which GPU of its machine, memory in bytes."""
 
     kind: Literal["cpu", "cuda"]
     name: str
     memory_bytes: Whole
     cores: Whole
+    index: Whole = 0
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What a run can ask for to be trained on it."""
+        return answers(self.kind, self.index)
+
+
+def answers(kind: str, index: int) -> tuple[str, ...]:
+    """What a run can ask for to be trained on such a device."""
+    return ("auto", kind, f"{kind}:{index}") if kind == "cuda" else ("auto", kind)
 
 
 class Claim(_Event):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from pydantic_core import PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
@@ -19,7 +20,10 @@ Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]
 Normalization = Literal["dataset", "half"]
 Precision = Literal["auto", "32", "bf16"]
 Compile = Literal["auto", "on", "off"]
+Nonfinite = Literal["stop", "go_on"]
 Device = Literal["auto", "cpu", "cuda"]
+"""What a run can ask for; beside these one GPU by its index."""
+DEVICE = re.compile(r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
@@ -41,7 +45,27 @@ class _Shared(BaseModel):
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str = Field("", max_length=20_000)
     priority: int = Field(0, ge=-1000, le=1000, description="Higher starts first.")
-    device: Device = Field("auto", description="auto takes what the worker has.")
+    device: str = Field(
+        "auto",
+        description="auto takes what the worker has; else cpu, cuda, or one GPU by its index: cuda:1.",
+        json_schema_extra={"pattern": DEVICE.pattern},
+    )
+    worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
+        "", description="Only on this worker: its host, or the beginning of its id; blank takes the next free one."
+    )
+
+    find_batch: bool = Field(False, description="Begin with the largest batch that fits, instead of batch_size.")
+    on_nonfinite: Nonfinite = Field("stop", description="When the loss becomes NaN or infinite: stop, or go_on.")
+    keep_checkpoints: int = Field(
+        10, ge=0, le=1000, description="How many ends of epochs are kept, evenly spread, to fork from later."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not DEVICE.fullmatch(value):
+            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index such as cuda:1")
+        return value
 
 
 class RunSpec(_Shared):
@@ -111,6 +135,7 @@ class RunSpec(_Shared):
         "crop_padding",
         "plateau_patience",
         "early_stopping",
+        "keep_checkpoints",
         mode="before",
     )
     @classmethod

@@ -173,3 +173,14 @@ def test_an_option_said_as_it_is_anyway_makes_the_same_configuration(catalogue: 
     assert said == resolve(RunSpec(family=family.name), catalogue)
     other = next(choice for choice in option.choices if choice != option.default)
     assert resolve(RunSpec(family=family.name, options={option.name: other}), catalogue).options == {option.name: other}
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:15"])
+def test_a_run_asks_for_any_device_or_for_one_gpu(device: str) -> None:
+    assert RunSpec(family="vit", device=device, worker=" trainbox ").worker == "trainbox"
+
+
+@pytest.mark.parametrize("device", ["", "tpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:1\n", "CUDA", "cuda:123"])
+def test_no_other_device_is_taken(device: str) -> None:
+    with pytest.raises(ValidationError, match="must be auto, cpu, cuda, or one GPU by its index such as cuda:1"):
+        RunSpec(family="vit", device=device)
