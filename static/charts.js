@@ -4,8 +4,10 @@
  * @typedef {{step: number[], value: (number | null)[], time: number[], per_epoch: number | null, started: number | null, low?: (number | null)[], high?: (number | null)[]}} Points
  * @typedef {{id: string, label: string, css: string, smooth: boolean}} Series
  * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[]}} Definition
- * @typedef {{x: string, smoothing: number, log: boolean}} Controls
+ * @typedef {{x: string, smoothing: number, log: boolean, logX: boolean, clip: boolean}} Controls
  */
+
+import { addMenu } from "./chart-menu.js";
 
 const POINTS_WITH_DOTS = 50;
 const REST = 3;
@@ -95,6 +97,32 @@ function closeRange(/** @type {unknown} */ _, /** @type {number | null} */ low, 
   return [low - margin, high + margin];
 }
 
+const CLIPPED_SHARE = 0.02;
+
+/**
+ * The range without the outermost values in sight: one spike does not flatten all the rest.
+ * @param {any} u
+ * @param {number | null} low
+ * @param {number | null} high
+ */
+function clippedRange(u, low, high) {
+  const { min, max } = u.scales.x;
+  const [from, to] = [min ?? -Infinity, max ?? Infinity];
+  /** @type {number[]} */
+  const seen = [];
+  for (let i = 1; i < u.data.length; i++) {
+    if (u.series[i].alpha !== 1) continue;
+    for (let j = 0; j < u.data[i].length; j++) {
+      const value = u.data[i][j];
+      if (value !== null && value !== undefined && u.data[0][j] >= from && u.data[0][j] <= to) seen.push(value);
+    }
+  }
+  if (seen.length < 20) return closeRange(u, low, high);
+  seen.sort((one, other) => one - other);
+  const cut = Math.floor(seen.length * CLIPPED_SHARE);
+  return closeRange(u, seen[cut], seen[seen.length - 1 - cut]);
+}
+
 export class Board {
   /**
    * @param {Controls} controls
@@ -109,6 +137,8 @@ export class Board {
     this.charts = new Map();
     /** @type {[number, number] | null} */
     this.zoom = null;
+    /** Whether what is zoomed to is the end, and stays it while points arrive. */
+    this.following = false;
     this.frame = 0;
     this.drawnAt = 0;
     this.cost = 0;
@@ -173,6 +203,29 @@ export class Board {
     if (waiting.length) setTimeout(() => waiting.forEach((each) => each()));
   }
 
+  /** From where the first point of any curve stands to the last one, so that all charts agree without a zoom. */
+  whole() {
+    const { x, logX } = this.controls;
+    let [low, high] = [Infinity, -Infinity];
+    for (const points of Object.values(this.points)) {
+      if (!points.step.length) continue;
+      const ends = xOf({ ...points, step: ends_of(points.step), time: ends_of(points.time) }, x);
+      low = Math.min(low, ends[0]);
+      high = Math.max(high, ends[ends.length - 1]);
+    }
+    if (logX) return high > 0 ? [low > 0 ? low : high / 1e4, high] : [0.1, 1];
+    if (x !== "time") low = Math.min(low, 0);
+    return high > low ? [low, high] : [low - 0.5, high + 0.5];
+  }
+
+  /** What of the x axis is in sight. */
+  sight() {
+    if (!this.zoom || !this.following) return this.zoom ?? this.whole();
+    const [, end] = this.whole();
+    const ahead = Math.max(0, end - this.zoom[1]);
+    return /** @type {[number, number]} */ ([this.zoom[0] + ahead, this.zoom[1] + ahead]);
+  }
+
   rebuild() {
     for (const chart of this.charts.values()) chart.build();
   }
@@ -180,6 +233,8 @@ export class Board {
   /** @param {[number, number] | null} range */
   zoomTo(range) {
     this.zoom = range;
+    const [, end] = this.whole();
+    this.following = range !== null && range[1] >= end;
     for (const chart of this.charts.values()) chart.applyZoom();
     this.onZoom(range);
   }
@@ -196,6 +251,7 @@ class Chart {
     this.box = box;
     this.definition = definition;
     this.plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
+    addMenu(this);
     /** @type {any} */
     this.uplot = null;
     this.sizes = new ResizeObserver(() => this.resize());
@@ -224,13 +280,15 @@ class Chart {
   }
 
   data() {
-    const { x, smoothing, log } = this.board.controls;
+    const { x, smoothing, log, logX } = this.board.controls;
     const positive = log && this.definition.log;
     const tables = this.drawn().map(({ points, kind }) => {
       let values = (kind === "low" ? points.low : kind === "high" ? points.high : points.value) ?? [];
       if (kind === "smooth") values = smoothed(values, smoothing);
       if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
-      return [xOf(points, x), values];
+      const xs = xOf(points, x);
+      // Nothing at 0 or before it has a place on a logarithmic axis.
+      return logX ? [xs.filter((each) => each > 0), values.filter((_, i) => xs[i] > 0)] : [xs, values];
     });
     if (!tables.length) return null;
     // Where a curve has no point it is `undefined` and the line goes through; a value that was NaN is null: a gap.
@@ -247,7 +305,7 @@ class Chart {
       delete window.runyard.charts[this.definition.key];
       return;
     }
-    const { x, log } = this.board.controls;
+    const { x, log, logX, clip } = this.board.controls;
     const look = getComputedStyle(this.box);
     const axis = { stroke: this.colourOf("--faint"), font: `11px ${look.fontFamily}`, ticks: { show: false } };
     const grid = { stroke: this.colourOf("--line"), width: 1 };
@@ -278,9 +336,12 @@ class Chart {
         bind: { dblclick: () => () => this.board.zoomTo(null) },
         points: { size: 6 },
       },
-      scales: { x: { time: false }, y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: closeRange } },
+      scales: {
+        x: logX ? { time: false, distr: 3 } : { time: false },
+        y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : closeRange },
+      },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x, incrs: x === "time" ? undefined : wholeIncrements },
+        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x, incrs: x === "time" || logX ? undefined : wholeIncrements },
         { ...axis, grid, size: 46, gap: 5, space: 36, values: write.y },
       ],
       series: [{}, ...series],
@@ -324,21 +385,8 @@ class Chart {
 
   applyZoom() {
     if (!this.uplot) return;
-    const [low, high] = this.board.zoom ?? this.whole();
+    const [low, high] = this.board.sight();
     this.uplot.setScale("x", { min: low, max: high });
-  }
-
-  /** From where the first point of any curve stands to the last one, so that all charts agree without a zoom. */
-  whole() {
-    let [low, high] = [Infinity, -Infinity];
-    for (const points of Object.values(this.board.points)) {
-      if (!points.step.length) continue;
-      const ends = xOf({ ...points, step: ends_of(points.step), time: ends_of(points.time) }, this.board.controls.x);
-      low = Math.min(low, ends[0]);
-      high = Math.max(high, ends[ends.length - 1]);
-    }
-    if (this.board.controls.x !== "time") low = Math.min(low, 0);
-    return high > low ? [low, high] : [low - 0.5, high + 0.5];
   }
 
   /** @param {any} u */
@@ -423,7 +471,13 @@ function ends_of(values) {
  */
 export function readControls(form) {
   const said = new FormData(form);
-  return { x: String(said.get("x") ?? "step"), smoothing: Number(said.get("smoothing") ?? 0), log: said.has("log") };
+  return {
+    x: String(said.get("x") ?? "step"),
+    smoothing: Number(said.get("smoothing") ?? 0),
+    log: said.has("log"),
+    logX: said.has("logx"),
+    clip: said.has("clip"),
+  };
 }
 
 /**
@@ -433,17 +487,24 @@ export function readControls(form) {
 export function boardOf(form) {
   window.runyard = { charts: {} };
   const reset = /** @type {HTMLElement} */ (form.querySelector("[data-reset-zoom]"));
+  // What only a browser can do, the server's form knows nothing of.
+  for (const name of ["logx", "clip"]) {
+    const box = /** @type {HTMLInputElement | null} */ (form.querySelector(`[name=${name}]`));
+    if (box) box.checked = new URLSearchParams(location.search).get(name) === "1";
+  }
   const board = new Board(readControls(form), (zoom) => {
     reset.hidden = zoom === null;
     write();
   });
   const write = () => {
     const address = new URL(location.href);
-    const { x, smoothing, log } = board.controls;
+    const { x, smoothing, log, logX, clip } = board.controls;
     address.searchParams.set("x", x);
     address.searchParams.set("smoothing", smoothing.toFixed(2));
-    if (log) address.searchParams.set("log", "1");
-    else address.searchParams.delete("log");
+    for (const [name, on] of /** @type {[string, boolean][]} */ ([["log", log], ["logx", logX], ["clip", clip]])) {
+      if (on) address.searchParams.set(name, "1");
+      else address.searchParams.delete(name);
+    }
     if (board.zoom) address.searchParams.set("zoom", board.zoom.map((value) => Number(value.toPrecision(6))).join(","));
     else address.searchParams.delete("zoom");
     history.replaceState(history.state, "", address);
@@ -456,11 +517,11 @@ export function boardOf(form) {
   reset.addEventListener("click", () => board.zoomTo(null));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", () => {
-    const before = board.controls.x;
+    const { x: before, logX: beforeLog } = board.controls;
     board.controls = readControls(form);
     const output = form.querySelector("output");
     if (output) output.value = board.controls.smoothing.toFixed(2);
-    if (before !== board.controls.x) {
+    if (before !== board.controls.x || beforeLog !== board.controls.logX) {
       board.zoom = null;
       reset.hidden = true;
     }

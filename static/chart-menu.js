@@ -1,0 +1,146 @@
+/** What can be done with one chart beside looking at it: seen alone, and taken along as CSV, PNG or SVG. */
+
+import { writtenX } from "./charts.js";
+
+/** @typedef {{box: HTMLElement, definition: import("./charts.js").Definition, board: import("./charts.js").Board, uplot: any}} Chart */
+
+/** @param {Chart} chart */
+export function addMenu(chart) {
+  if (chart.box.querySelector(".chart-menu")) return;
+  const menu = document.createElement("details");
+  menu.className = "chart-menu";
+  const summary = document.createElement("summary");
+  summary.setAttribute("aria-label", `what to do with ${chart.definition.title}`);
+  summary.textContent = "⋯";
+  const list = document.createElement("div");
+  const acts = /** @type {[string, () => unknown][]} */ ([
+    ["Full screen", () => chart.box.requestFullscreen()],
+    ["Copy as CSV", () => copy(csvOf(chart), menu)],
+    ["Save CSV", () => save(new Blob([csvOf(chart)], { type: "text/csv" }), chart, "csv")],
+    ["Save PNG", () => pngOf(chart)],
+    ["Save SVG", () => save(new Blob([svgOf(chart)], { type: "image/svg+xml" }), chart, "svg")],
+  ]);
+  for (const [words, act] of acts) {
+    if (words === "Full screen" && !document.fullscreenEnabled) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = words;
+    button.addEventListener("click", () => {
+      menu.open = false;
+      if (chart.uplot) act();
+    });
+    list.append(button);
+  }
+  menu.append(summary, list);
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    summary.focus();
+    event.stopPropagation();
+  });
+  menu.addEventListener("focusout", (event) => {
+    if (!menu.contains(/** @type {Node | null} */ (event.relatedTarget))) menu.open = false;
+  });
+  chart.box.querySelector("figcaption")?.append(menu);
+}
+
+/** What is drawn as a table: x, then each curve; where a curve has no point its cell is blank. */
+function csvOf(/** @type {Chart} */ chart) {
+  const quoted = (/** @type {string} */ words) => (/[",\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words);
+  const shown = shownSeries(chart);
+  const head = [chart.board.controls.x, ...shown.map(({ label }) => quoted(label))];
+  const rows = chart.uplot.data[0].map((/** @type {number} */ x, /** @type {number} */ i) => [x, ...shown.map(({ at }) => chart.uplot.data[at][i] ?? "")].join(","));
+  return [head.join(","), ...rows, ""].join("\n");
+}
+
+/** The series with their place in uPlot's data; the raw trace below a smooth one is named as such. */
+function shownSeries(/** @type {Chart} */ chart) {
+  const seen = new Map();
+  return chart.uplot.series.slice(1).map((/** @type {any} */ series, /** @type {number} */ i) => {
+    const n = seen.get(series.label) ?? 0;
+    seen.set(series.label, n + 1);
+    const words = series.width === 0 ? (n ? " low" : " high") : series.alpha < 1 ? " raw" : "";
+    return { label: series.label + words, at: i + 1, series };
+  });
+}
+
+/**
+ * @param {string} words
+ * @param {HTMLElement} menu
+ */
+async function copy(words, menu) {
+  await navigator.clipboard.writeText(words);
+  const summary = /** @type {HTMLElement} */ (menu.querySelector("summary"));
+  summary.textContent = "copied";
+  setTimeout(() => (summary.textContent = "⋯"), 1500);
+}
+
+/**
+ * @param {Blob} blob
+ * @param {Chart} chart
+ * @param {string} kind
+ */
+function save(blob, chart, kind) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${document.title.split(" · ")[0]} ${chart.definition.title}`.replace(/[^\w.#-]+/g, "-") + `.${kind}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** The chart's own pixels, on the page's ground. */
+function pngOf(/** @type {Chart} */ chart) {
+  const drawn = chart.uplot.ctx.canvas;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [drawn.width, drawn.height];
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.fillStyle = getComputedStyle(chart.box).backgroundColor;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(drawn, 0, 0);
+  canvas.toBlob((blob) => blob && save(blob, chart, "png"));
+}
+
+/** The chart drawn anew as paths, with its ticks and a legend, so that it can be printed at any size. */
+function svgOf(/** @type {Chart} */ chart) {
+  const u = chart.uplot;
+  const { left, top, width, height } = u.bbox;
+  const ratio = devicePixelRatio;
+  const box = { x: left / ratio, y: top / ratio, w: width / ratio, h: height / ratio };
+  const shown = shownSeries(chart);
+  const look = getComputedStyle(chart.box);
+  const escaped = (/** @type {string} */ words) => words.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
+  const place = (/** @type {number} */ value, /** @type {string} */ scale) => u.valToPos(value, scale);
+  const line = (/** @type {{at: number, series: any}} */ { at, series }) => {
+    let path = "";
+    let open = false;
+    u.data[at].forEach((/** @type {number | null | undefined} */ value, /** @type {number} */ i) => {
+      const x = u.data[0][i];
+      if (value === null) open = false;
+      if (value === null || value === undefined || x < u.scales.x.min || x > u.scales.x.max) return;
+      path += `${open ? "L" : "M"}${(box.x + place(x, "x")).toFixed(1)} ${(box.y + place(value, "y")).toFixed(1)}`;
+      open = true;
+    });
+    const stroke = typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
+    const dash = series.dash ? ` stroke-dasharray="${series.dash.join(" ")}"` : "";
+    return series.width === 0 ? "" : `<path d="${path}" fill="none" stroke="${stroke}" stroke-width="${series.width}" opacity="${series.alpha ?? 1}"${dash}/>`;
+  };
+  const ticks = u.axes.flatMap((/** @type {any} */ axis, /** @type {number} */ i) =>
+    (axis._splits ?? []).map((/** @type {number} */ value, /** @type {number} */ n) => {
+      const words = escaped(String(axis._values?.[n] ?? ""));
+      if (!words) return "";
+      const at = place(value, axis.scale);
+      if (i === 0) return `<text x="${box.x + at}" y="${box.y + box.h + 16}" text-anchor="middle">${words}</text>`;
+      return `<path d="M${box.x} ${box.y + at}h${box.w}" stroke="#8884"/><text x="${box.x - 6}" y="${box.y + at + 4}" text-anchor="end">${words}</text>`;
+    }),
+  );
+  const keys = shown
+    .filter((/** @type {any} */ each) => each.series.width && each.series.alpha === 1)
+    .map((/** @type {any} */ { label, series, at }, /** @type {number} */ i) => {
+      const stroke = typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
+      return `<text x="${box.x}" y="${u.height + 18 + 16 * i}" fill="${stroke}">${escaped(label)}</text>`;
+    });
+  const tall = u.height + 16 * keys.length + 12;
+  const body = [...ticks, `<svg x="0" y="0" overflow="hidden">${shown.map(line).join("")}</svg>`, ...keys].join("");
+  const title = escaped(`${chart.definition.title}, ${writtenX(chart.board.controls.x, u.scales.x.min)} to ${writtenX(chart.board.controls.x, u.scales.x.max)}`);
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${u.width}" height="${tall}" viewBox="0 0 ${u.width} ${tall}" font-family="sans-serif" font-size="11" fill="${look.color}"><title>${title}</title><rect width="100%" height="100%" fill="${look.backgroundColor}"/>${body}</svg>`;
+}

@@ -1,0 +1,76 @@
+"""A person compares variants over their seeds: sees them arrive, looks closer, and takes the figures along."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from playwright.sync_api import Page, expect
+
+
+def drawn(page: Page, words: str) -> Any:
+    return page.evaluate(f"(() => {{ const u = window.runyard.charts['train-loss']; return {words}; }})()")
+
+
+def choose(page: Page, words: str) -> None:
+    page.get_by_label("what to do with train/loss").click()
+    page.locator("#chart-train-loss").get_by_role("button", name=words).click()
+
+
+def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: Any, tmp_path: Path) -> None:
+    said = {"dataset": "digits", "family": "simple_mlp", "size": "tiny", "epochs": 5}
+    ids = [yard.launch(**said, lr=lr, seed=seed) for lr in (0.001, 0.01) for seed in (1, 2, 3)]
+    page.goto(f"{yard.address}/compare?runs={','.join(ids)}&by=variant")
+    expect(page.locator("#groups tbody tr")).to_have_count(2)
+    for run in ids:
+        yard.wait_for(run, "succeeded")
+    # It was not loaded again by hand.
+    expect(page.locator("#groups")).to_contain_text("3 of 3", timeout=10_000)
+    expect(page.locator("#verdict")).to_contain_text("simple_mlp tiny · lr 0.0", timeout=10_000)
+    expect(page.locator("#verdict")).to_contain_text(re.compile("is better than|cannot be told apart"))
+    mean = page.locator("#groups tbody tr").first.locator("td").nth(1)
+    expect(mean).to_have_text(re.compile(r"^[0-9.]+ ± [0-9.]+ %$"))
+
+    page.reload()
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
+    # Two means, each with the two ends of its band.
+    assert drawn(page, "u.series.length - 1") == 6
+    assert drawn(page, "u.bands.length") == 2
+    assert drawn(page, "u.data[1].every((high, i) => high === null || high >= u.data[2][i])")
+
+    page.get_by_label("log x").check()
+    assert drawn(page, "u.scales.x.distr") == 3
+    assert drawn(page, "Math.min(...u.data[0])") > 0
+    page.get_by_label("clip outliers").check()
+    assert "logx=1" in page.url
+    assert "clip=1" in page.url
+    page.reload()
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
+    assert drawn(page, "u.scales.x.distr") == 3
+    expect(page.get_by_label("clip outliers")).to_be_checked()
+
+    with page.expect_download() as saved:
+        choose(page, "Save CSV")
+    table = list(csv.reader(io.StringIO(Path(saved.value.path()).read_text())))
+    assert table[0][0] == "epoch"
+    assert [name for name in table[0] if name.endswith("(mean of 3)")] == table[0][3::3]
+    assert len(table) - 1 == drawn(page, "u.data[0].length")
+    with page.expect_download() as saved:
+        choose(page, "Save SVG")
+    picture = ElementTree.parse(saved.value.path()).getroot()
+    assert len(picture.findall(".//{*}svg/{*}path")) == 2
+    with page.expect_download() as saved:
+        choose(page, "Save PNG")
+    assert Path(saved.value.path()).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    page.get_by_label("what to do with train/loss").click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#chart-train-loss .chart-menu")).not_to_have_attribute("open", "")
+
+    page.get_by_role("link", name="Each run").click()
+    page.wait_for_url(re.compile("by=none"))
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
+    assert drawn(page, "u.bands.length") == 0
