@@ -124,6 +124,12 @@ function svgOf(/** @type {Chart} */ chart) {
     const dash = series.dash ? ` stroke-dasharray="${series.dash.join(" ")}"` : "";
     return series.width === 0 ? "" : `<path d="${path}" fill="none" stroke="${stroke}" stroke-width="${series.width}" opacity="${series.alpha ?? 1}"${dash}/>`;
   };
+  const bands = (u.bands ?? []).map((/** @type {{series: [number, number], fill: any}} */ { series: [high, low], fill }) => {
+    const there = u.data[0].flatMap((/** @type {number} */ x, /** @type {number} */ i) => (u.data[high][i] != null && u.data[low][i] != null && x >= u.scales.x.min && x <= u.scales.x.max ? [i] : []));
+    const at = (/** @type {number} */ end) => (/** @type {number} */ i) => `${(box.x + place(u.data[0][i], "x")).toFixed(1)},${(box.y + place(u.data[end][i], "y")).toFixed(1)}`;
+    const colour = typeof fill === "function" ? fill(u, high) : fill;
+    return `<polygon points="${[...there.map(at(high)), ...there.reverse().map(at(low))].join(" ")}" fill="${colour}"/>`;
+  });
   const ticks = u.axes.flatMap((/** @type {any} */ axis, /** @type {number} */ i) =>
     (axis._splits ?? []).map((/** @type {number} */ value, /** @type {number} */ n) => {
       const words = escaped(String(axis._values?.[n] ?? ""));
@@ -140,7 +146,7 @@ function svgOf(/** @type {Chart} */ chart) {
       return `<text x="${box.x}" y="${u.height + 18 + 16 * i}" fill="${stroke}">${escaped(label)}</text>`;
     });
   const tall = u.height + 16 * keys.length + 12;
-  const body = [...ticks, `<svg x="0" y="0" overflow="hidden">${shown.map(line).join("")}</svg>`, ...keys].join("");
+  const body = [...ticks, `<svg x="0" y="0" overflow="hidden">${bands.join("")}${shown.map(line).join("")}</svg>`, ...keys].join("");
   const title = escaped(`${chart.definition.title}, ${writtenX(chart.board.controls.x, u.scales.x.min)} to ${writtenX(chart.board.controls.x, u.scales.x.max)}`);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${u.width}" height="${tall}" viewBox="0 0 ${u.width} ${tall}" font-family="sans-serif" font-size="11" fill="${look.color}"><title>${title}</title><rect width="100%" height="100%" fill="${look.backgroundColor}"/>${body}</svg>`;
 }

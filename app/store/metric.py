@@ -287,7 +287,7 @@ _REDUCED = (
     " CASE WHEN tier = 0 THEN point_values END AS point_values, CASE WHEN tier = 0 THEN times END AS times"
     " FROM metric_chunk WHERE series IN :series"
 )
-_SERIES = bindparam("series", expanding=True)
+_SERIES: Any = bindparam("series", expanding=True)
 _WHOLE, _WHOLE_WITHIN = (text(_EVERY + which + _IN_ORDER).bindparams(_SERIES) for which in ("", _WITHIN))
 _LEVELS, _LEVELS_WITHIN = (text(_REDUCED + which + _IN_ORDER).bindparams(_SERIES) for which in ("", _WITHIN))
 _EXTENTS_WITHIN = text(

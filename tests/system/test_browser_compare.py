@@ -63,6 +63,7 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
         choose(page, "Save SVG")
     picture = ElementTree.parse(saved.value.path()).getroot()
     assert len(picture.findall(".//{*}svg/{*}path")) == 2
+    assert len(picture.findall(".//{*}svg/{*}polygon")) == 2
     with page.expect_download() as saved:
         choose(page, "Save PNG")
     assert Path(saved.value.path()).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

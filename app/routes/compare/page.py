@@ -18,6 +18,7 @@ from app.drawing import Points, draw, read_controls
 from app.facts import Facts, facts, metric_name, steps_per_epoch
 from app.groups import Group, fields_of_grouping, grouped, mean_curve
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
+from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.verdict import verdict, verdict_of_groups
 from app.routes.runs.page import points_as_json
 from app.store.database import reading
@@ -78,6 +79,7 @@ def compare_page(
     parts: PartsDep,
     runs: Annotated[list[str], Query(max_length=200)] = [],
     by: Annotated[str, Query(max_length=400)] = "",
+    cost: str = "",
     x: str = "",
     smoothing: str = "",
     log: str = "",
@@ -91,7 +93,7 @@ def compare_page(
     with reading(parts.engine) as connection:
         found = read_comparison(connection, wanted, by)
         there = {row.run.id for row in found.rows}
-        values = _figures(found) | {
+        values = _figures(found, cost) | {
             "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
             "left_out": max(0, len(wanted) - MOST_RUNS),
             "most": MOST_RUNS,
@@ -118,11 +120,12 @@ def compare_figures(
     parts: PartsDep,
     runs: Annotated[list[str], Query(max_length=200)] = [],
     by: Annotated[str, Query(max_length=400)] = "",
+    cost: str = "",
 ) -> HTMLResponse:
     """The tables of figures, while one of the runs lives."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, chosen_ids(runs), by)
-    return parts.templates.fragment(request, "_compare_update.html", **_figures(found))
+    return parts.templates.fragment(request, "_compare_update.html", **_figures(found, cost))
 
 
 @pages.get("/compare/points")
@@ -138,7 +141,7 @@ def compare_points(
     return JSONResponse(points_as_json(charts, points, 0, True))
 
 
-def _figures(found: Comparison) -> dict[str, Any]:
+def _figures(found: Comparison, cost: str) -> dict[str, Any]:
     shown = found.shown
     differing, equal = differences(shown)
     values: dict[str, Any] = {
@@ -163,6 +166,11 @@ def _figures(found: Comparison) -> dict[str, Any]:
             "verdict": verdict_of_groups(standing[by], by),
         }
         values["differences"], values["equal"] = differences([group.runs[0] for group in found.groups])
+    figure = values.get("decisive") or (
+        "test/acc" if sum(each.test_acc is not None for each in shown) > 1 else "val/acc"
+    )
+    values["scatter"] = scatter(shown, found.groups, figure.removeprefix("best "), cost)
+    values |= {"costs": list(COSTS), "cost": cost if cost in COSTS else ""}
     return values
 
 
