@@ -20,6 +20,7 @@ from app.store.database import next_commit, reading, writing
 from app.store.edit import edit
 from app.store.many import Cancelled, Which
 from app.store.queue import Place, Where
+from app.store.sweep import settle_sweep
 from app.store.worker import list_workers
 
 logger = logging.getLogger("runyard.server")
@@ -32,6 +33,9 @@ def cancel_many(parts: Parts, which: Which) -> Cancelled:
         _found(connection, which)
         commit = next_commit(connection)
         done = many.cancel_runs(connection, which, commit, time.time(), grace)
+        if which.sweep is not None:
+            # A search would go on to propose.
+            settle_sweep(connection, which.sweep, "stopped", time.time(), "stopped by its user")
     for run in done.held:
         notices.nudge_cancel(parts.redis, run)
     _announce(parts, commit, [*done.cancelled, *done.stopping])

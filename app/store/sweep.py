@@ -80,7 +80,8 @@ class SweepRecord:
     @property
     def title(self) -> str:
         """Its own name, or what it varies."""
-        return self.name or (" × ".join(self.fields) if self.fields else "seeds")
+        fields = [name.removeprefix("option.").replace("_", " ") for name in self.fields]
+        return self.name or " × ".join(fields) or "seeds"
 
 
 @dataclass(frozen=True)

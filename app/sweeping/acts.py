@@ -159,9 +159,6 @@ def find_sweep(parts: Parts, sweep: str) -> SweepRecord:
 def stop_sweep(parts: Parts, sweep: str) -> Cancelled:
     """Make no more runs and stop all that have not ended. Raises NotFound."""
     find_sweep(parts, sweep)
-    # First of all, so that a search proposes nothing more.
-    with writing(parts.engine) as connection:
-        sweep_store.settle_sweep(connection, sweep, "stopped", time.time(), "stopped by its user")
     return cancel_many(parts, Which(sweep=sweep))
 
 

@@ -119,6 +119,7 @@ class _Axes:
         self.choices: dict[str, list[Any]] = {}
         self.ranges: dict[str, Range] = {}
         self.every_size = False
+        self.most_params = spec.most_params
         named: dict[str, Choice | Range] = {name: _choice(values) for name, values in spec.grid.items()}
         both = named.keys() & spec.space.keys()
         errors = [FieldError(name, f"{name} stands in grid and in space; name it once") for name in sorted(both)]
@@ -244,6 +245,11 @@ class _Axes:
 
             raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
         config = resolve(spec, self.catalogue)
+        size = self.catalogue.families[config.family].size(config.size)
+        params = size.params.get(config.dataset, 0) if size is not None else 0
+        if self.most_params is not None and params > self.most_params:
+            words = f"{params:,} parameters, more than {self.most_params:,}"
+            raise SpecError([FieldError("most_params", words)])
         held = {OPTION + name: value for name, value in spec.options.items()}
         typed = {name: getattr(spec, name) if name in chosen else held[name] for name in values}
         return Planned(spec.model_dump(exclude_unset=True), config, typed)
@@ -328,8 +334,12 @@ def _products(choices: Mapping[str, list[Any]]) -> Iterator[Values]:
 def said(values: Values) -> str:
     """Values in words: vit, tiny, lr 0.001."""
     bare = ("family", "size", "dataset")
-    words = [_word(v) if n in bare else f"{n.removeprefix(OPTION)} {_word(v)}" for n, v in values.items()]
+    words = [_word(v) if n in bare else f"{_named(n)} {_word(v)}" for n, v in values.items()]
     return ", ".join(words) or "as it is"
+
+
+def _named(name: str) -> str:
+    return name.removeprefix(OPTION).replace("_", " ")
 
 
 def _word(value: Any) -> str:

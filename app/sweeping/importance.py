@@ -1,8 +1,8 @@
 """How much each swept field matters: the share of the metric's variance that the field alone explains.
 
 A one-way analysis of variance for each field, with the correction for the number of groups (epsilon squared): 1 where
-the field alone decides, 0 where what it explains is no more than chance would. Many different numbers are
-first put into as many groups as the root of their count. Said so on the page; it needs no model, and a grid's figures are exact.
+the field alone decides, 0 where what it explains is no more than chance would. Many different numbers are put into as
+many groups as the root of their count first. The page says so. It needs no model, and no library in the server.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -17,18 +16,21 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import launch
 from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunSpec, SpecError, resolve
+from app.contract.sweep import SweepSpec
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import sentence
 from app.rendering import span
 from app.routes.architectures.page import default_batch
 from app.store.database import reading
 from app.store.measured import measure, measured_devices
+from app.store.sweep import find_by_key
 from app.store.worker import list_workers
+from app.sweeping.acts import extend_sweep, find_sweep, launch_sweep
+from app.sweeping.expand import Expansion, expand
 
 pages = APIRouter()
 
@@ -247,8 +249,8 @@ async def post_launch_all(request: Request, parts: PartsDep, catalogue: Catalogu
     if not plan.chosen or plan.planned != said.get("planned", ""):
         values = _values(catalogue, plan, key) | {"changed": not plan.errors and bool(plan.chosen)}
         return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", 422, **values)
-    await run_in_threadpool(_launch, parts, catalogue, plan, key)
-    return RedirectResponse(f"/runs?{urlencode({'tag': plan.form['tag']})}", 303)
+    sweep = await run_in_threadpool(_launch, parts, catalogue, plan, key)
+    return RedirectResponse(f"/sweeps/{sweep}", 303)
 
 
 def _next_tag(parts: Parts, form: dict[str, str]) -> str:
@@ -261,15 +263,37 @@ async def _plan(parts: Parts, catalogue: Catalogue, form: dict[str, str]) -> Pla
     return await run_in_threadpool(make_plan, parts, catalogue, form, found)
 
 
-def _launch(parts: Parts, catalogue: Catalogue, plan: Plan, key: str) -> None:
-    for each in plan.chosen:
-        if each.spec is not None:
-            launch(parts, catalogue, each.spec, _key(key, each.spec))
+def _launch(parts: Parts, catalogue: Catalogue, plan: Plan, key: str) -> str:
+    """Launch what is planned as one sweep, so that it can be compared from the first second; returns its id."""
+    spec = _sweep(plan)
+    place = {(each.family, each.size): i for i, each in enumerate(plan.chosen)}
+    found = [each for each in expand(spec, catalogue).runs if (each.config.family, each.config.size) in place]
+    found.sort(key=lambda each: place[each.config.family, each.config.size])
+    expansion = Expansion(found, [f"{each.title}: {each.why_not}" for each in plan.left_out])
+    token = _key(key, plan)
+    with reading(parts.engine) as connection:
+        before = find_by_key(connection, token) if token else None
+    if before is None:
+        return launch_sweep(parts, catalogue, spec, expansion, token)
+    # From a page of the history, with other sizes than it had: those that are not there yet are added.
+    if find_sweep(parts, before).asked != spec.model_dump(mode="json", exclude_unset=True):
+        extend_sweep(parts, catalogue, before, spec, expansion)
+    return before
 
 
-def _key(key: str, spec: RunSpec) -> str | None:
-    """The button pressed twice launches each run once; the same form filled in anew launches others."""
+def _sweep(plan: Plan) -> SweepSpec:
+    base: dict[str, Any] = {"dataset": plan.form["dataset"], "tags": [plan.form["tag"]]}
+    base |= {"recipe": plan.form["recipe"]} if plan.form["recipe"] != "default" else {}
+    base |= {"epochs": int(plan.form["epochs"])} if plan.form["epochs"] else {}
+    families = list(dict.fromkeys(each.family for each in (*plan.chosen, *plan.left_out)))
+    asked: dict[str, Any] = {"base": base, "grid": {"family": families, "size": ["all"]}, "name": plan.form["tag"]}
+    most = _whole(plan.form["most"] or "0")
+    return SweepSpec(**asked, **({"most_params": most} if most else {}))
+
+
+def _key(key: str, plan: Plan) -> str | None:
+    """The button pressed twice launches once; the same form filled in anew launches others."""
     if not key:
         return None
-    said = json.dumps([key, spec.model_dump(exclude_unset=True)], sort_keys=True).encode()
+    said = json.dumps([key, {name: plan.form[name] for name in FIELDS if name != "most"}], sort_keys=True).encode()
     return f"zoo-{hashlib.sha256(said).hexdigest()}"

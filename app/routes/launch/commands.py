@@ -77,7 +77,7 @@ def _flag(flag: str, value: str) -> str:
 
 
 def _sweep(said: dict[str, Any]) -> list[str]:
-    """A grid is a launch whose flags hold several values; what else belongs to a sweep is said by a command of its own."""
+    """A grid is a launch whose flags hold several values; what else belongs to a sweep has a command of its own."""
     grid, space = said.get("grid", {}), said.get("space", {})
     # A flag that has no value cannot hold several.
     spaced = [name for name, values in grid.items() if not all(_in_a_flag(value) for value in values)]

@@ -24,6 +24,8 @@ ALSO = "also."
 HOW = ("method", "draws", "metric", "pruning")
 """Fields of the form that say how a sweep goes about it; they matter only where there is one."""
 OWN = ("seeds", *HOW)
+FIRST = ("family", "size", "dataset", "recipe")
+"""What a run is called by, which stands first in a sweep too."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 RANGE = re.compile(rf"(log\s+)?({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+step\s+({NUMBER}))?", re.IGNORECASE)
 
@@ -78,7 +80,8 @@ class Several:
         base |= {"options": options} if options else {}
         asked: dict[str, Any] = {"base": base}
         if self.values:
-            asked["grid"] = {name: [_filled(name, v, blanks) for v in vs] for name, vs in self.values.items()}
+            ordered = sorted(self.values, key=lambda name: (name not in FIRST, FIRST.index(name) if name in FIRST else 0))
+            asked["grid"] = {name: [_filled(name, v, blanks) for v in self.values[name]] for name in ordered}
         if self.ranges:
             asked["space"] = self.ranges
         if self.seeds:

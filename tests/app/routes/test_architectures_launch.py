@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -68,12 +67,15 @@ def test_one_press_launches_every_size_under_one_tag(client: Any, look: Any, run
     said = fields_of(plan_page(client, look, **FAMILY, epochs="3"))
     answer = client.post("/architectures/launch", data=said, follow_redirects=False)
     assert answer.status_code == 303
-    address = urlsplit(answer.headers["location"])
-    assert (address.path, parse_qs(address.query)) == ("/runs", {"tag": ["zoo-vit-digits-1"]})
+    # As one sweep, whose page has the link to their comparison from the first second.
+    page = look(client.get(answer.headers["location"]))
+    ids = ",".join(run for (run,) in runs.sql("SELECT id FROM run ORDER BY number"))
+    assert page.one("a", id="sweep-compare")["href"] == f"/compare?runs={ids}"
+    assert page.words["sweep-compare"] == "Compare all 4"
     assert titles(runs) == [("vit", "tiny"), ("vit", "small"), ("vit", "base"), ("vit", "large")]
     tagged = client.get("/api/v1/runs?tag=zoo-vit-digits-1").json()["runs"]
     assert [each["spec"]["epochs"] for each in tagged] == [3, 3, 3, 3]
-    assert look(client.get(answer.headers["location"])).words["runs-total"].startswith("4")
+    assert look(client.get("/runs?tag=zoo-vit-digits-1")).words["runs-total"].startswith("4")
 
 
 def test_pressed_twice_or_sent_again_it_launches_once(client: Any, look: Any, runs: Any) -> None:
