@@ -44,7 +44,7 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.settings import Settings
-from app.store import log, metric, run, worker
+from app.store import lineage, log, metric, queue, run, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -279,9 +279,13 @@ class Recorder:
         match said:
             case Started():
                 self._settle_points(connection, batch, run_id)
-                if metric.cut_after(connection, run_id, said.step, batch.commit):
+                tested = lineage.forget_tests(connection, run_id)
+                if metric.cut_after(connection, run_id, said.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
                 run.begin(connection, run_id, fence, said, batch.commit, batch.now)
+                lineage.save_capture(connection, run_id, said.capture)
+                if said.batch_size:
+                    lineage.set_batch_size(connection, run_id, said.batch_size)
                 batch.note(run_id, "status")
             case Progress():
                 connection.execute(_SET_PROGRESS, at | {"progress": said.model_dump_json()})
@@ -289,6 +293,8 @@ class Recorder:
             case Log():
                 log.add_lines(connection, run_id, attempt, said.lines, batch.commit)
                 batch.note(run_id, "log")
+            case Checkpoint() if said.kept:
+                lineage.keep(connection, run_id, said)
             case Checkpoint():
                 column = "best_checkpoint" if said.best else "checkpoint"
                 connection.execute(
@@ -405,16 +411,7 @@ class Recorder:
 
     def _wakes_wanted(self, connection: Connection, now: float) -> int:
         """How many claims could be granted now."""
-        queued = connection.execute(
-            text("SELECT device_wanted, count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL GROUP BY 1")
-        ).all()
-        if not queued:
-            return 0
-        free = 0
-        for each in worker.list_workers(connection, now, self.settings.lease_seconds):
-            fitting = sum(count for wanted, count in queued if wanted in ("auto", each.device_kind))
-            free += min(each.free_slots, fitting)
-        return free
+        return queue.claimable(connection, lambda: worker.list_workers(connection, now, self.settings.lease_seconds))
 
     def _merge(self, run_id: str) -> None:
         with writing(self.engine) as connection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,16 @@ from torch import Tensor
 
 @dataclass
 class State:
-    """All that a run needs to go on as if it had never stopped. ``facts`` holds what JSON can say."""
+    """All that a run needs to go on as if it had never stopped. ``facts`` holds what JSON can say.
+
+    ``best``: the best weights so far, in a checkpoint that has to do without the file they lie in.
+    """
 
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
     random: dict[str, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Store:
@@ -43,6 +48,11 @@ class Store:
             _write_local(Path(target), content)
         else:
             self._files.pipe_file(target, content)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{path}")
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
@@ -64,6 +74,7 @@ def to_bytes(state: State) -> bytes:
     """A state as one safetensors file."""
     tensors = {f"network/{name}": value for name, value in state.network.items()}
     tensors |= {f"random/{name}": value for name, value in state.random.items()}
+    tensors |= {f"best/{name}": value for name, value in state.best.items()}
     plain: dict[str, dict[str, Any]] = {}
     for index, slots in state.optimizer.get("state", {}).items():
         for name, value in slots.items():
@@ -97,6 +108,8 @@ def from_bytes(content: bytes) -> State:
             state.network[rest] = value
         elif kind == "random":
             state.random[rest] = value
+        elif kind == "best":
+            state.best[rest] = value
         else:
             index, slot = rest.split("/", 1)
             state.optimizer["state"].setdefault(int(index), {})[slot] = value

@@ -18,7 +18,7 @@ COMMAND, PULSE = 0, 1
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a run."""
+    """One attempt at a run; ``command`` is the command line of its worker."""
 
     run: str
     fence: int
@@ -28,6 +28,7 @@ class Job:
     settings: Settings
     device: str
     threads: int
+    command: tuple[str, ...] = ()
 
 
 class Control:
@@ -65,8 +66,8 @@ def train(job: Job, shared: Any) -> None:
     main(job, Control(shared))
 
 
-def probe(connection: Any) -> None:
-    """Tell what torch finds here: device kind, name, memory in bytes, versions."""
+def probe(connection: Any, device: str = "auto") -> None:
+    """Tell what torch finds here: device kind, name, index, memory in bytes, versions; of a GPU, the one asked for."""
     import os
 
     import lightning
@@ -78,8 +79,9 @@ def probe(connection: Any) -> None:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
     }
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        facts |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory}
+    index = int(device.partition(":")[2] or 0)
+    if torch.cuda.is_available() and index < torch.cuda.device_count():
+        properties = torch.cuda.get_device_properties(index)
+        facts |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
     connection.send(facts)
     connection.close()

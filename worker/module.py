@@ -6,6 +6,7 @@ optimiser steps by manual optimisation, and metrics go to the reporter, which re
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -22,6 +23,7 @@ from app.contract.events import Progress
 from app.contract.spec import RunConfig
 from worker.data import Augment, Resident, evaluation_batches, order
 from worker.datasets import Part
+from worker.finite import Diverged, Made, Watch, named
 from worker.pace import Pace
 from worker.reporter import Reporter
 from worker.schedule import make_schedule
@@ -64,9 +66,14 @@ class Best:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step leaves to be reported, on the device; ``parts``: the losses of several heads."""
+    """What a step leaves to be reported, on the device; ``parts``: the losses of several heads.
+
+    ``rate``: of its learning; ``norm``: of its gradient, where that is clipped.
+    """
 
     step: int
+    rate: float
+    norm: Tensor | None
     loss: Tensor
     parts: dict[str, Tensor]
     logits: dict[str, Tensor]
@@ -154,8 +161,16 @@ class Classifier(pl.LightningModule):
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
         self._pending: list[_Step] = []
+        self._watch: Watch | None = Watch()
         self._reported_at = 0.0
         self._pace = Pace(config.batch_size)
+
+    def go_on_from(self, position: Position) -> None:
+        """Stand where a checkpoint was saved; the schedule is that of all steps, those made with other batches too."""
+        self.position = position
+        begun = position.step - position.done
+        self.steps = begun + self.steps_per_epoch * (self.config.epochs - position.epoch)
+        self.schedule = make_schedule(self.config, self.steps)
 
     # Lightning's side -------------------------------------------------------------------------------------------------
 
@@ -187,6 +202,8 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._pace.measure(self.position.step)
+        if self._watch is not None:
+            self._hear_of(self._watch.settle())
         self._begin_evaluation()
 
     def validation_step(self, rows: slice, _: int) -> None:
@@ -197,6 +214,8 @@ class Classifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         figures = self._end_evaluation("val", self.data.size("validation"))
         accuracy, loss = self._leading(figures, "val"), figures["val/loss"]
+        if self._watch is not None and not math.isfinite(loss):
+            self._hear_of(f"validation loss became {named(loss)} after epoch {self.position.epoch + 1}")
         self.schedule.after_validation(loss)
         improved = self.best.beaten_by(accuracy, loss)
         self.position.epoch += 1
@@ -239,13 +258,14 @@ class Classifier(pl.LightningModule):
             losses = self._losses(logits, targets, self.config.label_smoothing)
             loss = self._total(losses)
         loss.backward()  # type: ignore[no-untyped-call]
+        norm = None
         if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         position.step += 1
         position.done += 1
         parts = {name: each.detach() for name, each in losses.items()} if len(losses) > 1 else {}
-        self._pending.append(_Step(position.step, loss.detach(), parts, _detached(logits), targets))
+        self._pending.append(_Step(position.step, rate, norm, loss.detach(), parts, _detached(logits), targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self.report_steps()
             self._report_progress()
@@ -296,7 +316,23 @@ class Classifier(pl.LightningModule):
                 names, row.step, (row.loss, *(head_hits[i] for head_hits in hits), *(row.parts[p] for p in parts))
             )
         self.reporter.points(("train/lr",), self._pending[-1].step, (self.optimizer.param_groups[0]["lr"],))
+        made = [Made(row.step, row.loss, row.rate, row.norm) for row in self._pending]
         self._pending.clear()
+        if self._watch is not None:
+            self._hear_of(self._watch.look(made))
+
+    def _hear_of(self, words: str | None) -> None:
+        """Stop at a loss that is not finite, or say so once and go on, as the run asks."""
+        if words is None:
+            return
+        if self.config.on_nonfinite == "go_on":
+            self._watch = None
+            self.reporter.say(f"{words}; goes on, as was asked for", "warning")
+            return
+        ways = ["a lower learning rate"]
+        ways += [] if self.config.warmup else ["a warm-up"]
+        ways += [] if self.config.clip_norm else ["clip_norm"]
+        raise Diverged(f"{words}; try {', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else f"{words}; try {ways[0]}")
 
     def _metric_name(self, part: str, head: str, figure: str) -> str:
         return f"{part}/{figure}" if len(self.config.targets) == 1 else f"{part}/{head}/{figure}"

@@ -29,6 +29,8 @@ Names = tuple[str, ...]
 Values = Sequence[Tensor | float]
 # Of each call: names, step, time and values of points; or None, the kind and the body of an event, and None.
 CELLS = 4
+REPLACED = 2**53
+"""What the recorder says is committed of an attempt that was replaced."""
 
 
 class Reporter:
@@ -41,6 +43,8 @@ class Reporter:
         # Another thread sees all the cells of a call or none, since a deque is extended by a tuple in one go.
         self._said: deque[Any] = deque()
         self._sequence = sender.recover()
+        self._checkpoints: deque[int] = deque()
+        self._safe_checkpoints = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
@@ -57,6 +61,19 @@ class Reporter:
         """A line of the run's log."""
         line = LogLine.model_validate({"time": time.time(), "level": level, "text": text.rstrip()})
         self.event("log", Log(lines=[line]))
+
+    def safe_checkpoints(self) -> int:
+        """How many of the checkpoint events are committed; called from the thread that trains alone.
+
+        None of an attempt that was replaced: what it has kept may be what its successor reads.
+        """
+        committed = self._sender.committed
+        if committed >= REPLACED:
+            return 0
+        while self._checkpoints and self._checkpoints[0] <= committed:
+            self._checkpoints.popleft()
+            self._safe_checkpoints += 1
+        return self._safe_checkpoints
 
     def close(self, patience_seconds: float) -> bool:
         """Send what is left; True when all of it is committed. What is not stays in the spool for the supervisor."""
@@ -114,6 +131,8 @@ class Reporter:
     def _put(self, kind: str, body: bytes) -> None:
         self._sender.put(Said(self._sequence + 1, kind, body))
         self._sequence += 1
+        if kind == "checkpoint":
+            self._checkpoints.append(self._sequence)
 
 
 def _series(cells: list[Any], base: float) -> list[Points]:

@@ -15,6 +15,7 @@ import queue
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from app.contract.events import Claim, DeviceFacts, Ended, Goodbye, Grant, Heart
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from worker.job import CANCEL, INTERRUPT, Control, Job, probe, train
+from worker.memory import out_of_memory_kills
 from worker.sender import Sender
 from worker.spool import Spool, leftovers
 
@@ -50,6 +52,7 @@ class Held:
     commanded_at: float | None = None
     killed_because: str = ""
     outcome: Outcome = "failed"
+    out_of_memory: bool = False
     pulse: int = 0
     pulse_at: float = field(default_factory=time.monotonic)
 
@@ -95,7 +98,7 @@ class Supervisor:
 
     def _probe(self) -> tuple[DeviceFacts, dict[str, str]]:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=probe, args=(there,), daemon=True)
+        process = self._context.Process(target=probe, args=(there, self.settings.device), daemon=True)
         process.start()
         there.close()
         try:
@@ -105,10 +108,11 @@ class Supervisor:
             raise RuntimeError(f"torch cannot be used here: the probe ended with {process.exitcode}") from error
         process.join()
         versions: dict[str, str] = facts.pop("versions")
-        if self.settings.device == "cuda" and facts["kind"] != "cuda":
-            raise RuntimeError("RUNYARD_DEVICE is cuda, but torch finds no GPU here")
+        if self.settings.device.startswith("cuda") and facts["kind"] != "cuda":
+            which = "no such GPU" if ":" in self.settings.device else "no GPU"
+            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {which} here")
         if self.settings.device == "cpu":
-            facts |= {"kind": "cpu", "name": "cpu"}
+            facts |= {"kind": "cpu", "name": "cpu", "index": 0}
         return DeviceFacts(cores=len(os.sched_getaffinity(0)), **facts), versions
 
     def stop(self) -> None:
@@ -255,15 +259,21 @@ class Supervisor:
             config=config,
             resume=grant.resume,
             settings=self.settings,
-            device="cuda:0" if self.device.kind == "cuda" else "cpu",
+            device=f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu",
             threads=threads,
+            command=tuple(sys.orig_argv),
         )
         process = self._context.Process(target=train, args=(job, shared), name=grant.run, daemon=True)
         logger.info("%s starts in slot %d, attempt %d", grant.run, slot, grant.attempt)
+        kills = out_of_memory_kills()
         try:
             process.start()
             self._watch(process, held)
-            self._settle(redis, held, process.exitcode)
+            if process.exitcode == -signal.SIGKILL and not held.killed_because:
+                held.out_of_memory = out_of_memory_kills() > kills
+                # Whoever killed it, it was not the run's fault: it goes on from its checkpoint, but not for ever.
+                held.outcome = "failed" if held.out_of_memory else "killed"
+            self._settle(redis, held, process.exitcode, config.batch_size)
         finally:
             with self._lock:
                 self._held.pop((held.run, held.fence), None)
@@ -296,7 +306,7 @@ class Supervisor:
             except ProcessLookupError:
                 process.kill()  # it has not made its own group yet
 
-    def _settle(self, redis: Redis, held: Held, exitcode: int | None) -> None:
+    def _settle(self, redis: Redis, held: Held, exitcode: int | None, batch_size: int) -> None:
         """Bring home what the trainer left in its spool, and its end when it could not say that itself."""
         if not self._drain(redis, Spool(self.settings.spool, held.run, held.fence)) or held.dropped:
             return
@@ -304,6 +314,8 @@ class Supervisor:
             logger.info("%s has ended", held.run)
             return
         reason = held.killed_because or _how_it_died(exitcode)
+        if held.out_of_memory:
+            reason = f"the machine ran out of memory and the system ended the run; {_smaller(batch_size)}"
         ended = Ended(run=held.run, fence=held.fence, outcome=held.outcome, reason=reason)
         logger.warning("%s: %s", held.run, reason)
         field = broker.committed_field(held.run, held.fence) + ":ended"
@@ -339,11 +351,15 @@ class Supervisor:
         redis.xadd(broker.EVENTS, {"k": kind, "b": said.model_dump_json()})
 
 
+def _smaller(batch_size: int) -> str:
+    return f"try batch size {batch_size // 2:,}, or find_batch" if batch_size > 1 else "try a smaller size"
+
+
 def _how_it_died(exitcode: int | None) -> str:
     if exitcode is None:
         return "the training process vanished"
     if exitcode == -signal.SIGKILL:
-        return "the training process was killed (signal 9); most often the machine ran out of memory"
+        return "its training process was killed (signal 9), by hand or for want of memory"
     if exitcode < 0:
         return f"the training process was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
     return f"the training process ended with exit code {exitcode} before it could say why"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import platform
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning
 import lightning.pytorch as pl
 import numpy as np
 import sklearn.datasets  # noqa: F401  the offline default: imported here, it costs the forkserver a second, not a run
@@ -28,13 +27,16 @@ import models
 from app.contract.datasets import dataset
 from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
-from worker import checkpoint
+from worker import checkpoint, environment
 from worker.checkpoint import State, Store
 from worker.data import BatchSizeError, Resident
-from worker.datasets import DatasetError, load
+from worker.datasets import Data, DatasetError, load
+from worker.finite import Diverged
+from worker.fitting import largest_batch, words_of_failure
 from worker.inputs import Inputs
 from worker.job import CANCEL, GO_ON, Control, Job
 from worker.keeper import Keeper
+from worker.memory import is_host_out_of_memory
 from worker.module import Classifier, Stopped
 from worker.reporter import Reporter
 from worker.sender import Sender
@@ -96,15 +98,27 @@ def _attempt(job: Job, reporter: Reporter, control: Control) -> Result:
     except (DatasetError, BatchSizeError, models.UnknownArchitecture) as error:
         reporter.say(str(error), "error")
         return Result(outcome="failed", reason=str(error))
-    except torch.cuda.OutOfMemoryError:
-        config = job.config
-        what = f"{config.family} {config.size} at batch size {config.batch_size}"
-        reason = f"the GPU's memory does not hold {what}; try half of it"
-        reporter.say(reason, "error")
-        return Result(outcome="failed", reason=reason)
+    except Diverged as error:
+        reporter.say(str(error), "error")
+        return Result(outcome="failed", reason=str(error))
     except Exception as error:  # whatever it was, the user is told, and the traceback stands in the log
-        reporter.say(traceback.format_exc(), "error")
-        return Result(outcome="failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+        on_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
+        if not on_gpu and not is_host_out_of_memory(error):
+            reporter.say(traceback.format_exc(), "error")
+            return Result(outcome="failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+        reporter.say(_first_line(error), "error")
+    # Here, where the traceback that held the run's tensors is gone.
+    reason = _too_large(job, "cuda" if on_gpu else "cpu")
+    reporter.say(reason, "error")
+    return Result(outcome="failed", reason=reason)
+
+
+def _too_large(job: Job, kind: str) -> str:
+    gc.collect()
+    config = job.config
+    scalars = len(dataset(config.dataset).auxiliary) if config.auxiliary else 0
+    device = job.device if kind == job.device.split(":")[0] else kind
+    return words_of_failure(config, lambda: build_network(config, scalars, job.settings.models_path), device, scalars)
 
 
 def _first_line(error: BaseException) -> str:
@@ -154,9 +168,11 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     store = Store(job.settings.artifacts)
     kept = checkpoint.from_bytes(store.read(job.resume.path)) if job.resume else None
     # What a run was begun with it goes on with, also where the dataset's files have become others since.
-    inputs = Inputs.from_facts(kept.facts["inputs"]) if kept and "inputs" in kept.facts else Inputs.of(data, config)
+    as_before = kept is not None and "inputs" in kept.facts and not _differs(kept, config, "normalization")
+    inputs = Inputs.from_facts(kept.facts["inputs"]) if kept and as_before else Inputs.of(data, config)
     network = build_network(config, len(inputs.scalars), job.settings.models_path).to(device)
     try:
+        config = _with_batch(job, kept, network, data, inputs, reporter, progress)
         tuning = _tuning(job, kept, Trials(network, data, inputs, config, device), reporter, progress)
     except Stopped:
         return _stopped(control, "while it tried how to train", "the start")
@@ -197,12 +213,47 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     return Result(outcome="succeeded")
 
 
+def _differs(kept: State, config: RunConfig, *names: str) -> bool:
+    """Whether a fork asks for something else than the run that it goes on from."""
+    before = kept.facts.get("config", {})
+    return any(name in before and before[name] != getattr(config, name) for name in names)
+
+
+def _with_batch(
+    job: Job,
+    kept: State | None,
+    network: torch.nn.Module,
+    data: Data,
+    inputs: Inputs,
+    reporter: Reporter,
+    progress: Callable[[str, float], None],
+) -> RunConfig:
+    """The configuration with the largest batch that fits, where that is asked for: found once, then the same."""
+    config = job.config
+    if not config.find_batch:
+        return config
+    if kept is not None:
+        return config.model_copy(update={"batch_size": kept.facts["config"]["batch_size"]})
+    tried: list[int] = []
+
+    def tell(batch: int) -> None:
+        tried.append(batch)
+        progress(f"finding the largest batch: {batch:,}", 0.0)
+
+    resident = Resident(data, torch.device(job.device), inputs=inputs)
+    smallest = models.families()[config.family].smallest_batch
+    found = largest_batch(network, resident, config, smallest, tell)
+    reporter.say(f"the largest batch that fits is {found.batch_size:,}: {found.why}; tried {len(tried)}")
+    return config.model_copy(update={"batch_size": found.batch_size})
+
+
 def _tuning(
     job: Job, kept: State | None, trials: Trials, reporter: Reporter, progress: Callable[[str, float], None]
 ) -> Tuning:
     """How this attempt runs its network: as the one before it on such a device, else as trials say."""
     before: dict[str, Any] = dict(kept.facts["tuning"]) if kept and "tuning" in kept.facts else {}
-    if before.pop("device", "") == torch.device(job.device).type:
+    same = kept is not None and not _differs(kept, job.config, "precision", "compile", "deterministic")
+    if before.pop("device", "") == torch.device(job.device).type and same:
         return Tuning(**before)
     choice = trials.choose(job.settings.tunings, lambda share: progress("trying how to train fastest", share))
     reporter.say(f"trains in {choice.tuning}: {choice.why}")
@@ -259,17 +310,25 @@ def lightning_trainer(config: RunConfig, device: torch.device, epochs_done: int)
 
 
 def _started(job: Job, module: Classifier, params: int, device: torch.device) -> Started:
+    config = module.config
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    environment = {
-        "device": job.device,
-        "device_name": name,
-        "host": socket.gethostname(),
-        "threads": job.threads,
-        "trained_in": str(module.tuning),
-        "steps_per_epoch": module.steps_per_epoch,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "lightning": lightning.__version__,
-        "numpy": np.__version__,
-    }
-    return Started(step=module.position.step, epoch=module.position.epoch, params=params, environment=environment)
+    captured = environment.capture(
+        datasets=job.settings.datasets,
+        name=config.dataset,
+        measured=config.auxiliary or any(module.data.dataset.target(each).measured for each in config.targets),
+        device=device,
+        models_path=job.settings.models_path,
+        command=list(job.command),
+    )
+    facts = environment.facts(job.device, job.threads, name) | environment.brief(captured)
+    facts |= {"trained_in": str(module.tuning), "steps_per_epoch": module.steps_per_epoch}
+    if config.find_batch:
+        facts["batch_size_found"] = config.batch_size
+    return Started(
+        step=module.position.step,
+        epoch=module.position.epoch,
+        params=params,
+        environment=facts,
+        capture=captured,
+        batch_size=config.batch_size if config.find_batch else None,
+    )

@@ -7,10 +7,8 @@ import hashlib
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +20,7 @@ from torch import nn
 from app.contract.spec import RunConfig
 from worker.data import Resident
 from worker.datasets import Data, Split
+from worker.environment import processor_name
 from worker.inputs import Inputs
 from worker.lock import LOOK_SECONDS, locked
 from worker.tuning import Tuning, asked_for
@@ -176,7 +175,7 @@ class Trials:
         config, device = self._config, self._device
         about = {
             "version": _VERSION,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "network": hashlib.sha256(str(self._network).encode()).hexdigest()[:16],
@@ -240,15 +239,6 @@ def _first(data: Data, n: int) -> Data:
         return Split(split.images[:n], {name: each[:n] for name, each in split.targets.items()}, scalars)
 
     return replace(data, train=cut(data.train, n), validation=cut(data.validation, 1), test=cut(data.test, 1))
-
-
-def _processor() -> str:
-    """The name of this machine's processor, or what is known of it."""
-    with suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return os.uname().machine
 
 
 # What is remembered --------------------------------------------------------------------------------------------------

@@ -219,6 +219,9 @@ class Collector(Reporter):
     def say(self, text: str, level: str = "info") -> None:
         self.lines.append((level, text))
 
+    def safe_checkpoints(self) -> int:
+        return len(self.said("checkpoint"))
+
     def close(self, patience_seconds: float) -> bool:
         return True
 
@@ -237,7 +240,7 @@ class Collector(Reporter):
 
     def last_checkpoint(self) -> Checkpoint:
         """The one to go on from."""
-        found: Checkpoint = [each for each in self.said("checkpoint") if not each.best][-1]
+        found: Checkpoint = [each for each in self.said("checkpoint") if not each.best and not each.kept][-1]
         return found
 
 

@@ -253,19 +253,27 @@ def test_a_run_that_belongs_to_another_attempt_by_now_is_killed_and_changes_noth
     assert leftovers(settings.spool) == []
 
 
-def test_a_trainer_that_is_killed_from_outside_fails_its_run_with_the_signal(
+def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     yard: Yard, worker: Worker, settings: Settings
 ) -> None:
     run_id = yard.launch(LONG)
     slot = worker.work()
-    until(lambda: yard.trains(run_id), "the run trains")
+    until(lambda: yard.trains(run_id) and yard.row(run_id).checkpoint, "the run trains and has a checkpoint")
     worker.trainer().kill()
-    until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
+    until(lambda: yard.status(run_id) == "queued", "the run is queued again", 10.0)
     assert "signal 9" in yard.row(run_id).reason
+    assert "from its checkpoint at step" in yard.row(run_id).reason
+    assert yard.row(run_id).losses == 0, "it had got further"
+    slot.join(10)
+    assert leftovers(settings.spool) == []
+    slot = worker.work()
+    until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
+    until(lambda: any("goes on from step" in line for line in yard.words(run_id)), "and says so")
+    yard.cancel(run_id)
+    until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
     points = yard.steps(run_id, "train/loss")
     assert points == list(range(1, len(points) + 1))
     slot.join(10)
-    assert leftovers(settings.spool) == []
     again = yard.launch(make_config())
     worker.work()
     until(lambda: yard.status(again) == "succeeded", "the slot trains the next run")

@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import many, page, table
+from app.routes.runs import again, many, page, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
 api.include_router(many.api)
+api.include_router(again.api)
 pages = APIRouter()
 pages.include_router(table.pages)
 pages.include_router(page.pages)
+pages.include_router(again.pages)

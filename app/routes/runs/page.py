@@ -16,6 +16,7 @@ from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
 from app.facts import Facts, changed_settings, facts_with_places, settings_of, steps_per_epoch
 from app.live import curve_as_json
+from app.routes.runs.again import around
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import read_curves, read_summaries
@@ -92,6 +93,7 @@ def run_page(
         commit=commit,
         lines=lines,
         **_side(shown),
+        **around(parts, shown.run),
     )
 
 
@@ -105,7 +107,8 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """What changes on a run's page beside its curves and its log."""
     with reading(parts.engine) as connection:
         shown = _find_facts(connection, parts, run_id)
-    return parts.templates.fragment(request, "_run_update.html", facts=shown, **_side(shown))
+    values = _side(shown) | around(parts, shown.run)
+    return parts.templates.fragment(request, "_run_update.html", facts=shown, **values)
 
 
 @pages.get("/runs/{run_id}/points")

@@ -3,7 +3,16 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from app.store import log, metric, notice, queue, run, sweep, worker  # noqa: F401  their tables register themselves
+from app.store import (  # noqa: F401  their tables register themselves
+    lineage,
+    log,
+    metric,
+    notice,
+    queue,
+    run,
+    sweep,
+    worker,
+)
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

@@ -312,6 +312,46 @@ def interrupt(runs: Runs, run: str, fence: int = 1) -> None:
         store.end(connection, run, fence, "interrupted", "its worker stopped", next_commit(connection), NOW)
 
 
+def killed(runs: Runs, run: str, fence: int) -> bool:
+    with writing(runs.engine) as connection:
+        return store.end(
+            connection, run, fence, "killed", "its training process was killed", next_commit(connection), NOW
+        )
+
+
+def test_a_killed_run_goes_on_as_often_as_it_gets_further_and_fails_when_it_does_not(runs: Runs) -> None:
+    run = runs.add()
+    for fence, step in enumerate((100, 200, 200, 250, 250, 250), 1):
+        assert claim(runs, f"c{fence}", until=NOW + 1000) is not None
+        runs.set(run, checkpoint=Checkpoint(path="p", epoch=0, step=step).model_dump_json())
+        assert killed(runs, run, fence)
+        assert runs.status(run) == "lost"
+        settle(runs, NOW, attempts=2)
+        assert runs.get(run).losses == {100: 0, 200: fence - 2, 250: fence - 4}[step]
+    assert runs.status(run) == "failed"
+    assert "lost 2 times without getting further" in runs.get(run).reason
+    assert "its training process was killed" in runs.get(run).reason
+
+
+def test_a_run_that_goes_on_from_another_and_is_killed_at_once_has_got_no_further(runs: Runs) -> None:
+    run = runs.add()
+    runs.set(run, parent_step=90, checkpoint=Checkpoint(path="p", epoch=0, step=90).model_dump_json())
+    assert claim(runs, "c1", until=NOW + 1000) is not None
+    assert killed(runs, run, 1)
+    assert runs.get(run).losses == 1
+
+
+def test_a_run_that_is_killed_while_it_stops_is_cancelled_and_an_older_attempt_changes_nothing(runs: Runs) -> None:
+    run = runs.add()
+    claim(runs, "c1", until=NOW + 1000)
+    assert not killed(runs, run, 0)
+    assert runs.status(run) == "starting"
+    cancel(runs, run)
+    assert killed(runs, run, 1)
+    assert runs.status(run) == "cancelled"
+    assert not killed(runs, "r_none", 1)
+
+
 def test_an_interrupted_run_waits_again_and_counts_no_loss(runs: Runs) -> None:
     run = runs.add()
     claim(runs, "c1")

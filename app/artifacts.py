@@ -1,0 +1,42 @@
+"""The artifact store as the server uses it: what a run begins from is copied to it, what it leaves is removed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from app.contract.events import Checkpoint
+from app.contract.settings import Settings
+from app.errors import Conflict
+from app.store.run import RunRecord
+
+
+def _store(settings: Settings) -> tuple[Any, str]:
+    import fsspec  # imports half a second's worth of libraries, and is needed seldom
+
+    files, root = fsspec.core.url_to_fs(settings.artifacts)
+    return files, str(root)
+
+
+def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, run_id: str) -> Checkpoint:
+    """Copy a checkpoint of ``parent``, and its best weights, to where ``run_id`` begins from. Raises Conflict."""
+    files, root = _store(settings)
+    path = f"{run_id}/0/last.safetensors"
+    best = Checkpoint.model_validate_json(parent.best_checkpoint).path if parent.best_checkpoint else ""
+    files.makedirs(f"{root}/{run_id}/0", exist_ok=True)
+    try:
+        files.cp_file(f"{root}/{begin.path}", f"{root}/{path}")
+        # A checkpoint that is kept to be forked from has them in itself.
+        if best:
+            files.cp_file(f"{root}/{best}", f"{root}/{run_id}/0/best.safetensors")
+    except FileNotFoundError as error:
+        remove(settings, run_id)
+        raise Conflict("the checkpoint to go on from is no longer in the artifact store") from error
+    return begin.model_copy(update={"path": path, "kept": True})
+
+
+def remove(settings: Settings, run_id: str) -> None:
+    """Remove all that a run has left."""
+    files, root = _store(settings)
+    with suppress(FileNotFoundError):
+        files.rm(f"{root}/{run_id}", recursive=True)

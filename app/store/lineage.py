@@ -1,0 +1,203 @@
+"""Where a run comes from and what came of it: its family, the checkpoints kept of it, what it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+from app.contract.events import Checkpoint
+from app.store import metric
+
+MOST = 200
+"""Runs of a family that are told."""
+
+
+class KeptCheckpoint(SQLModel, table=True):
+    """A checkpoint that stays: at the end of an epoch, to fork from, or the one that a run was begun with."""
+
+    __tablename__ = "kept_checkpoint"
+
+    run: str = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
+    step: int = Field(primary_key=True)
+    epoch: int
+    path: str
+    ends_epoch: bool
+
+
+class RunCapture(SQLModel, table=True):
+    """All that is known of what a run was trained with, as JSON: too much to stand beside every row of a list."""
+
+    __tablename__ = "run_capture"
+
+    run: str = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
+    content: str
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------------------
+
+
+def keep(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
+    """Remember a checkpoint that stays; one of the same step takes the place of the older."""
+    values = {
+        "run": run,
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
+        "path": checkpoint.path,
+        "ends_epoch": checkpoint.within == 0,
+    }
+    connection.execute(
+        text("DELETE FROM kept_checkpoint WHERE run = :run AND step = :step"), {"run": run, "step": checkpoint.step}
+    )
+    connection.execute(
+        text(
+            "INSERT INTO kept_checkpoint (run, step, epoch, path, ends_epoch)"
+            " VALUES (:run, :step, :epoch, :path, :ends_epoch)"
+        ),
+        values,
+    )
+
+
+def kept(connection: Connection, run: str) -> list[Checkpoint]:
+    """The checkpoints that stay of a run, by step; ``within`` is above 0 for one that ends no epoch."""
+    found = connection.execute(
+        text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
+    )
+    return [
+        Checkpoint(path=row.path, epoch=row.epoch, step=row.step, within=0 if row.ends_epoch else 1, kept=True)
+        for row in found
+    ]
+
+
+# What a run was trained with -----------------------------------------------------------------------------------------
+
+
+def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> None:
+    """Remember what the newest attempt at a run was trained with."""
+    connection.execute(text("DELETE FROM run_capture WHERE run = :run"), {"run": run})
+    connection.execute(
+        text("INSERT INTO run_capture (run, content) VALUES (:run, :content)"),
+        {"run": run, "content": to_json(content, inf_nan_mode="null").decode("utf-8", "replace")},
+    )
+
+
+def read_capture(connection: Connection, run: str) -> dict[str, Any]:
+    """What a run was trained with; empty as long as no trainer has told."""
+    content = connection.execute(text("SELECT content FROM run_capture WHERE run = :run"), {"run": run}).scalar()
+    found: dict[str, Any] = from_json(content) if content else {}
+    return found
+
+
+def set_batch_size(connection: Connection, run: str, batch_size: int) -> None:
+    """The batch size that a trainer has found is the run's from now on, wherever its configuration is read."""
+    content = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
+    config = to_json(from_json(content) | {"batch_size": batch_size}).decode()
+    connection.execute(
+        text("UPDATE run SET batch_size = :size, config = :config WHERE id = :run"),
+        {"run": run, "size": batch_size, "config": config},
+    )
+
+
+# Curves --------------------------------------------------------------------------------------------------------------
+
+_FIGURES = (
+    "name, points, first_step, last_step, last, last_time, low, low_step, high, high_step, best, best_step, not_finite"
+)
+_CHUNK = "tier, first_step, last_step, points, level_steps, level_values, steps, point_values, times"
+_OF_THE_TEST = "name LIKE 'test/%'"
+
+
+def copy_points(connection: Connection, parent: str, child: str, step: int, commit: int) -> None:
+    """Give a new run its parent's curves up to ``step``, but for what the parent was tested with at its end."""
+    names = {"parent": parent, "child": child, "step": step, "commit": commit}
+    connection.execute(
+        text(
+            f"INSERT INTO metric_series (run, run_number, {_FIGURES})"
+            f" SELECT :child, (SELECT number FROM run WHERE id = :child), {_FIGURES} FROM metric_series"
+            f" WHERE run = :parent AND first_step <= :step AND NOT {_OF_THE_TEST} ORDER BY id"
+        ),
+        names,
+    )
+    chunk = ", ".join(f"c.{column}" for column in _CHUNK.split(", "))
+    connection.execute(
+        text(
+            f"INSERT INTO metric_chunk (series, commit_number, {_CHUNK})"
+            f" SELECT mine.id, :commit, {chunk} FROM metric_chunk c JOIN metric_series s ON s.id = c.series"
+            " JOIN metric_series mine ON mine.run = :child AND mine.name = s.name"
+            " WHERE s.run = :parent AND c.first_step <= :step ORDER BY c.first_step, c.id"
+        ),
+        names,
+    )
+    metric.cut_after(connection, child, step, commit)
+
+
+def forget_tests(connection: Connection, run: str) -> bool:
+    """Remove what an earlier attempt was tested with: the next one is tested anew, at the same step perhaps."""
+    gone = connection.execute(text(f"DELETE FROM metric_series WHERE run = :run AND {_OF_THE_TEST}"), {"run": run})
+    return gone.rowcount > 0
+
+
+# The family ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A run of a family. ``step``: how far it has come; ``deleted``: it is in the trash."""
+
+    id: str
+    number: int
+    title: str
+    status: str
+    parent: str | None
+    relation: str
+    parent_step: int | None
+    step: int
+    deleted: bool
+
+
+_FAMILY = text(
+    "WITH RECURSIVE up(id, far) AS ("
+    "  SELECT id, 0 FROM run WHERE id = :run"
+    "  UNION SELECT p.id, up.far + 1 FROM up JOIN run r ON r.id = up.id JOIN run p ON p.id = r.parent"
+    f"  WHERE up.far < {MOST}"
+    "), down(id) AS ("
+    "  SELECT id FROM run WHERE id = :run UNION SELECT r.id FROM down JOIN run r ON r.parent = down.id"
+    ")"
+    " SELECT id, number, name, family, size, dataset, status, parent, relation, parent_step, progress,"
+    " deleted_at IS NOT NULL AS deleted FROM run"
+    " WHERE id IN (SELECT id FROM up) OR id IN (SELECT id FROM down)"
+    f" ORDER BY number LIMIT {MOST}"
+)
+
+
+def family(connection: Connection, run: str) -> list[Relative]:
+    """Every ancestor and every descendant of a run and itself, by number; the oldest ``MOST`` of them."""
+    return [
+        Relative(
+            row.id,
+            row.number,
+            row.name or f"{row.family} {row.size} · {row.dataset}",
+            row.status,
+            row.parent,
+            row.relation,
+            row.parent_step,
+            int(from_json(row.progress).get("step") or row.parent_step or 0),
+            bool(row.deleted),
+        )
+        for row in connection.execute(_FAMILY, {"run": run})
+    ]
+
+
+def newest_rerun(connection: Connection, run: str) -> str | None:
+    """The last run that trained this one again to be compared with it."""
+    found = connection.execute(
+        text(
+            "SELECT id FROM run WHERE parent = :run AND relation = 'verify' AND deleted_at IS NULL"
+            " ORDER BY number DESC LIMIT 1"
+        ),
+        {"run": run},
+    ).scalar()
+    return None if found is None else str(found)
