@@ -12,6 +12,7 @@ BENCHES = {
     "latency": "from the log call in the trainer to an event-stream client and to a browser's pixels",
     "startup": "from the start of the server to its first page, and from a launch to the first training step",
     "table": "the run table with 10,000 and 100,000 runs, however sorted and filtered, first and deep pages",
+    "queue": "1,000 queued runs against ten: the queue's page and API; all of them cancelled, and none started",
     "training": "an epoch against a plain PyTorch loop and against Lightning with torchmetrics and torchvision",
     "evaluation": "images a second in validation and test, by the number of images in a pass",
     "accuracy": "seconds of training until 99 % are right, on a stand-in of MNIST's size",

@@ -37,7 +37,7 @@ class Served:
         self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with Redis.from_url(self.settings.redis) as client:
             _wait(lambda: _answers(client), "Redis")
-        port = free_port("127.0.0.1", 0)
+        self.port = port = free_port("127.0.0.1", 0)
         words = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", str(self.folder)]
         environment = os.environ | {"RUNYARD_REDIS_URL": self.settings.redis}
         self._server = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)

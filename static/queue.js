@@ -35,7 +35,7 @@ function here() {
 
 /** @param {string} html */
 function show(html) {
-  const focused = document.activeElement?.id ?? "";
+  const focused = whereFocusIs();
   const fresh = new DOMParser().parseFromString(html, "text/html");
   const parts = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-part]")]);
   for (const old of area.querySelectorAll("[data-part]")) {
@@ -44,7 +44,7 @@ function show(html) {
   for (const part of parts) showPart(part);
   showTimes(area);
   mark();
-  if (focused && document.activeElement?.id !== focused) refocus(focused);
+  if (focused) refocus(focused);
 }
 
 /** @param {HTMLElement} part */
@@ -81,9 +81,20 @@ function showRows(list, next) {
   while (list.children.length > wanted.length) list.lastElementChild?.remove();
 }
 
-/** @param {string} id */
-function refocus(id) {
-  const found = /** @type {HTMLButtonElement | null} */ (document.getElementById(id));
+/** A selector of what has the focus, which finds it again once it was made anew. */
+function whereFocusIs() {
+  const focused = document.activeElement;
+  const row = focused?.closest(ROW);
+  if (!focused || !row || focused === row) return focused?.id ? `#${focused.id}` : "";
+  const { name, value } = /** @type {HTMLButtonElement} */ (focused);
+  const button = focused.matches("button") ? `[value=${value}]` : "";
+  return `#${row.id} ${focused.localName}${name ? `[name=${name}]` : ""}${button}`;
+}
+
+/** @param {string} where */
+function refocus(where) {
+  const found = /** @type {HTMLButtonElement | null} */ (document.querySelector(where));
+  if (found === document.activeElement) return;
   const row = /** @type {HTMLElement | null | undefined} */ (found?.closest(ROW));
   (found?.disabled ? row : found)?.focus({ preventScroll: true });
 }

@@ -29,7 +29,7 @@ from app.store.worker import WorkerRecord, list_workers
 api = APIRouter(tags=["queue"])
 pages = APIRouter()
 
-PAGE_ROWS = 50
+PAGE_ROWS = 40
 
 
 @dataclass(frozen=True)
