@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
@@ -15,6 +15,7 @@ from app.drawing import spark
 from app.facts import Facts, facts, metric_name
 from app.routes.queue import queue_rows
 from app.store.database import reading
+from app.store.many import restorable
 from app.store.metric import Curve, read_curves
 from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
 from app.store.worker import WorkerRecord, list_workers
@@ -67,9 +68,17 @@ def board(parts: Parts) -> dict[str, Any]:
 
 
 @pages.get("/")
-def now_page(request: Request, parts: PartsDep) -> HTMLResponse:
+def now_page(
+    request: Request,
+    parts: PartsDep,
+    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
+    back_again: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
     """What happens now."""
-    return parts.templates.page(request, "now.html", **board(parts))
+    with reading(parts.engine) as connection:
+        undoable = len(restorable(connection, undo)) if undo else 0
+    said: dict[str, Any] = {"undo": undo, "undoable": undoable, "back_again": back_again} | board(parts)
+    return parts.templates.page(request, "now.html", **said)
 
 
 @pages.get("/now")

@@ -67,11 +67,31 @@ def test_a_hostile_name_is_only_text(client: Any, look: Any, trained: Any) -> No
     assert "&lt;script&gt;alert(1)" in page.html
 
 
-def test_stop_from_the_first_page_leads_back_to_it(client: Any, runs: Any) -> None:
-    run = runs.add()
+def test_stop_from_the_first_page_leads_back_to_it_and_can_be_undone(client: Any, look: Any, runs: Any) -> None:
+    run = runs.add(name="back again")
+    page = look(client.post(f"/runs/{run}/cancel", data={"back": "/"}))
+    assert "1 run cancelled." in page.html
+    assert runs.status(run) == "cancelled"
+    undo = page.one("input", name="undo")["value"]
+    page = look(client.post("/queue/restore", data={"undo": undo, "back": "/"}))
+    assert "1 run waits again" in page.html
+    assert page.html.count("back again") > 1
+    assert not page.all("button", id="undo-cancel")
+
+
+def test_a_stop_of_what_trains_leads_back_with_nothing_to_undo(client: Any, trained: Any) -> None:
+    run = trained(outcome=None)
     answer = client.post(f"/runs/{run}/cancel", data={"back": "/"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert runs.status(run) == "cancelled"
+
+
+def test_the_first_of_a_long_queue_stand_here_and_lead_to_all_of_it(client: Any, look: Any, runs: Any) -> None:
+    for i in range(12):
+        runs.add(float(i))
+    page = look(client.get("/"))
+    assert len([each for each in page.all("li") if "data-run" in each]) == 10
+    assert "All 12 that wait" in page.html
+    assert page.all("a", href="/queue")
 
 
 def test_a_page_that_is_not_there_says_so_in_words(client: Any, look: Any) -> None:
