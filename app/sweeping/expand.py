@@ -24,6 +24,8 @@ ALL = "all"
 MOST_COMBINATIONS = 20_000
 MOST_CHECKED = 2000
 TRIES = 60
+# What a network is refused for that exists, but is larger than was asked for.
+TOO_LARGE = "most_params"
 Values = dict[str, Any]
 
 
@@ -196,13 +198,19 @@ class _Axes:
         refused: list[tuple[Values, list[FieldError]]] = []
         found, seen = Expansion(), set()
         for values in _products(choices):
+            planned: Planned | None
             try:
                 planned = self.planned(values)
             except SpecError as error:
-                refused.append((values, error.errors))
-                continue
+                if not (self.every_size and all(each.field == "size" for each in error.errors)):
+                    refused.append((values, error.errors))
+                if any(each.field != TOO_LARGE for each in error.errors):
+                    continue
+                planned = None
             for name, value in values.items():
                 good[name].add(repr(value))
+            if planned is None:
+                continue
             # "32" and 32 are the same value.
             key = key_of(planned.values) + str(planned.config.seed)
             if key not in seen:
@@ -212,8 +220,7 @@ class _Axes:
         if wrong:
             raise SpecError(wrong)
         for values, errors in refused:
-            if not (self.every_size and all(each.field == "size" for each in errors)):
-                found.left_out.append(f"{said(values)}: {'; '.join(each.message for each in errors)}")
+            found.left_out.append(f"{said(values)}: {'; '.join(each.message for each in errors)}")
         return found
 
     def _always_wrong(
@@ -249,7 +256,7 @@ class _Axes:
         params = size.params.get(config.dataset, 0) if size is not None else 0
         if self.most_params is not None and params > self.most_params:
             words = f"{params:,} parameters, more than {self.most_params:,}"
-            raise SpecError([FieldError("most_params", words)])
+            raise SpecError([FieldError(TOO_LARGE, words)])
         held = {OPTION + name: value for name, value in spec.options.items()}
         typed = {name: getattr(spec, name) if name in chosen else held[name] for name in values}
         return Planned(spec.model_dump(exclude_unset=True), config, typed)

@@ -115,7 +115,7 @@ def _fitting_also(form: Form, family: FamilyEntry, catalogue: Catalogue) -> Form
 
 
 def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> dict[str, Any]:
-    sweep = plan_of_sweep(parts, catalogue, draft)
+    sweep = plan_of_sweep(parts, catalogue, draft, cost)
     spec = draft.spec if draft.config is not None else None
     asked = sweep.spec if sweep is not None else spec
     return fields_of_page(draft, catalogue) | {

@@ -80,7 +80,9 @@ class Several:
         base |= {"options": options} if options else {}
         asked: dict[str, Any] = {"base": base}
         if self.values:
-            ordered = sorted(self.values, key=lambda name: (name not in FIRST, FIRST.index(name) if name in FIRST else 0))
+            ordered = sorted(
+                self.values, key=lambda name: (name not in FIRST, FIRST.index(name) if name in FIRST else 0)
+            )
             asked["grid"] = {name: [_filled(name, v, blanks) for v in self.values[name]] for name in ordered}
         if self.ranges:
             asked["space"] = self.ranges

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.contract.catalogue import Catalogue
-from app.contract.spec import FieldError, SpecError
+from app.contract.spec import FieldError, RunConfig, SpecError
 from app.contract.sweep import USUAL_DRAWS, SweepSpec
 from app.deps import Parts
 from app.rendering import span
+from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft, note
-from app.sweeping.acts import look_ahead
+from app.sweeping.acts import Outlook, look_ahead
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def note_sweep(draft: Draft, errors: list[FieldError]) -> None:
     note(draft, at)
 
 
-def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft) -> SweepPlan | None:
+def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> SweepPlan | None:
     """What would follow from launching the form, None for a single run."""
     if not draft.several.sweeping:
         return None
@@ -58,13 +59,22 @@ def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft) -> SweepPlan
     except SpecError as error:
         note_sweep(draft, error.errors)
         return nothing
-    slots = f"{found.forecast.slots} slot{'s' if found.forecast.slots != 1 else ''}"
-    lasts = f"not known yet, on {slots}"
-    if found.forecast.seconds is not None:
-        lasts = f"about {span(found.forecast.seconds)} on {slots}"
-        if found.forecast.unknown:
-            lasts += f"; nothing is known yet of {found.forecast.unknown} of them"
+    lasts = _lasts(found, draft.config, cost)
     return SweepPlan(spec, found.total, lasts, found.examples, found.expansion.left_out)
+
+
+def _lasts(found: Outlook, first: RunConfig, cost: Cost) -> str:
+    slots = f"{found.forecast.slots} slot{'s' if found.forecast.slots != 1 else ''}"
+    if found.forecast.seconds is not None:
+        words = f"about {span(found.forecast.seconds)} on {slots}"
+        unknown = found.forecast.unknown
+        return f"{words}; nothing is known yet of {unknown} of them" if unknown else words
+    predictions = cost.preview.predictions if cost.preview else []
+    paces = [each.epoch_seconds for each in predictions if each.epoch_seconds is not None]
+    if not paces:
+        return f"how long is not known yet, on {slots}"
+    seconds = found.total * paces[0] * first.epochs / found.forecast.slots
+    return f"roughly {span(seconds)} on {slots}, if each lasts as long as the first"
 
 
 def how_of(draft: Draft) -> dict[str, str]:

@@ -24,7 +24,7 @@ MLP = {"family": "simple_mlp"}
 
 def test_values_stand_between_commas(client: Any, look: Any) -> None:
     page = look(client.get("/launch", params=MLP | {"lr": "1e-3, 3e-4", "seeds": "3"}))
-    assert page.words["sweep-sum"].startswith("6 runs · not known yet, on 1 slot")
+    assert page.words["sweep-sum"].startswith("6 runs · roughly 2 min 30 s on 1 slot")
     assert page.words["launch-button"] == "Launch 6 runs"
     assert page.words["mark-lr"].startswith("2 values · back")
     assert page.one("input", name="lr")["value"] == "1e-3, 3e-4"
