@@ -339,9 +339,10 @@ class _Api(Generic[RunT, SweepT]):
         return _Call("GET", f"/sweeps/{sweep}", self._sweep)
 
     @_request
-    def sweeps(self, /) -> _Call[list[SweepT]]:
-        """All sweeps, the newest first."""
-        return _Call("GET", "/sweeps", lambda said: [self._sweep(each) for each in said["sweeps"]])
+    def sweeps(self, /, limit: int = 50, after: int | None = None) -> _Call[list[SweepT]]:
+        """Sweeps in short, the newest first, of those with a number below ``after``; refresh() tells the rest."""
+        query = {"limit": limit, "after": after}
+        return _Call("GET", "/sweeps", lambda said: [self._sweep(each) for each in said["sweeps"]], None, query)
 
     @_request
     def queue(self, /, limit: int | None = None, after: str | None = None) -> _Call[Json]:
@@ -518,6 +519,7 @@ class _RunBase(Generic[RunT]):
     summary: dict[str, Json]
     progress: Json
     parent: str | None
+    relation: str
     sweep: str | None
 
     def __init__(self, client: _Api[RunT, Any], data: Json) -> None:
@@ -632,6 +634,7 @@ class _SweepBase(Generic[SweepT, RunT]):
     id: str
     number: int
     name: str
+    title: str
     status: str
     planned: int
     counts: dict[str, int]
@@ -643,12 +646,13 @@ class _SweepBase(Generic[SweepT, RunT]):
         self._take(data)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.number} {self.name!r} {self.status}>"
+        return f"<{type(self).__name__} #{self.number} {self.title!r} {self.status}>"
 
     def _take(self, data: Json) -> SweepT:
         self.data = data
         for name in _SweepBase.__annotations__:
             setattr(self, name, data.get(name))
+        self.runs = data.get("runs", [])
         return cast(SweepT, self)
 
     @property
@@ -659,7 +663,8 @@ class _SweepBase(Generic[SweepT, RunT]):
     @property
     def ended(self) -> bool:
         """Whether it launches no more runs and all of its runs have ended."""
-        return self.status != "running" and sum(self.counts.get(status, 0) for status in ENDED) == len(self.runs)
+        living = sum(number for status, number in self.counts.items() if status not in ENDED)
+        return self.status != "running" and not living
 
     @_request
     def refresh(self, /) -> _Call[SweepT]:

@@ -7,19 +7,31 @@ from typing import Annotated
 
 import typer
 
-from app.cli import architectures, launch, processes
+from app.cli import acts, architectures, catalogue, doctor, export, launch, processes, queue, runs, sweep, watch
+
+LOOKING = "Look at runs"
+DOING = "Do something with runs"
+AROUND = "What there is"
+PARTS = "The parts of `runyard up`, each alone"
 
 cli = typer.Typer(
     name="runyard",
     help="Launch, watch and compare training runs of image classifiers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (processes.up, launch.command(), architectures.architectures):
+for command in (processes.up, launch.command()):
     cli.command()(command)
-for part in (processes.server, processes.recorder, processes.worker):
-    cli.command(rich_help_panel="The parts of `runyard up`, each alone")(part)
+for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export):
+    cli.command(rich_help_panel=LOOKING)(command)
+for command in (acts.cancel, acts.retry, acts.resume, acts.clone, acts.fork):
+    cli.command(rich_help_panel=DOING)(command)
+cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=DOING)
+cli.add_typer(queue.queue, name="queue", rich_help_panel=DOING)
+for command in (architectures.architectures, catalogue.datasets, catalogue.workers, doctor.doctor):
+    cli.command(rich_help_panel=AROUND)(command)
+for command in (processes.server, processes.recorder, processes.worker):
+    cli.command(rich_help_panel=PARTS)(command)
 
 
 def _tell_version(wanted: bool) -> None:

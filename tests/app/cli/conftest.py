@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
-from tests.conftest import until
+from runyard import Runyard
+from tests.served import serving
 
 Said = Callable[..., Result]
 
@@ -28,18 +27,30 @@ def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def url(server: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of the test's server, which RUNYARD_URL names."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        running = uvicorn.Server(uvicorn.Config(server, log_config=None, timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        try:
-            until(lambda: running.started, what="the server has started")
-            monkeypatch.setenv("RUNYARD_URL", address)
-            yield address
-        finally:
-            running.should_exit = True
-            thread.join(10)
+    with serving(server) as address:
+        monkeypatch.setenv("RUNYARD_URL", address)
+        yield address
+
+
+@pytest.fixture
+def yard(url: str) -> Iterator[Runyard]:
+    """The client of the test's server."""
+    with Runyard(url) as client:
+        yield client
+
+
+Sent = Callable[[Any, Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def intercept(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sent], None]:
+    """Puts something between the program and the server: it is given each request, and what sends it."""
+    real = Runyard._send
+
+    def put(sent: Sent) -> None:
+        monkeypatch.setattr(Runyard, "_send", lambda self, call: sent(call, lambda: real(self, call)))
+
+    return put
 
 
 @pytest.fixture

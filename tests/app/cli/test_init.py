@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
+
+from typer.main import get_command
 
 from app.cli import cli
 from tests.app.cli.conftest import Said
@@ -16,11 +20,40 @@ def test_the_version_is_that_of_the_package(runyard: Said) -> None:
 
 
 def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Said) -> None:
-    names = ("up", "launch", "architectures", "server", "recorder", "worker")
+    names = (
+        *("up", "launch"),
+        *("ls", "show", "watch", "logs", "compare", "export"),
+        *("cancel", "retry", "resume", "clone", "fork"),
+        *("architectures", "datasets", "workers", "doctor"),
+        *("server", "recorder", "worker"),
+    )
     assert [each.callback.__name__ for each in cli.registered_commands if each.callback] == list(names)
+    assert [each.name for each in cli.registered_groups] == ["sweep", "queue"]
     for words in (["--help"], []):
         said = runyard(*words).output
-        assert all(f" {name} " in said for name in names)
+        assert all(f" {name} " in said for name in (*names, "sweep", "queue"))
+
+
+def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each command with the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, *above, name)
+        yield (*above, name), command
+
+
+def test_whatever_talks_to_a_server_prints_json_and_can_be_pointed_at_another_server() -> None:
+    for words, command in every_command(get_command(cli)):
+        options = {option for parameter in command.params for option in parameter.opts}
+        if words[0] in ("up", "server", "recorder", "worker") or words == ("sweep",):
+            continue
+        assert "--json" in options, words
+        assert "--url" in options or words[0] in ("architectures", "doctor"), words
+        assert command.help, words
+
+
+def test_the_shell_can_be_taught_to_complete(runyard: Said) -> None:
+    assert "--install-completion" in runyard("--help").output
 
 
 def test_nothing_heavy_is_imported_before_a_command_needs_it() -> None:
@@ -38,5 +71,8 @@ def test_nothing_heavy_is_imported_before_a_command_needs_it() -> None:
         "uvicorn",
         "numpy",
         "models",
+        "httpx",
+        "rich",
+        "runyard",
     }
     assert not heavy & set(loaded)

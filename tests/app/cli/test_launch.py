@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from app.cli import launch
-from app.cli.api import Api, ApiError
-from app.routes.compare import MOST_RUNS
-from tests.app.cli.conftest import Said
+from app.cli.shown import run_line
+from app.routes.compare.page import MOST_RUNS
+from runyard import Runyard, RunyardError
+from tests.app.cli.conftest import Said, Sent
 from tests.conftest import Runs
 
 
@@ -45,7 +46,9 @@ def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(url: st
     }
 
 
-def test_several_runs_are_queued_in_order_and_shown_together(url: str, runyard: Said, runs: Runs) -> None:
+def test_several_runs_are_queued_in_order_and_shown_together(
+    url: str, runyard: Said, runs: Runs, yard: Runyard
+) -> None:
     done = runyard(
         "launch", "--family", "simple_mlp,vit", "--size", "all", "--tags", "zoo, 1", "--most-params", "300_000"
     )
@@ -63,35 +66,88 @@ def test_several_runs_are_queued_in_order_and_shown_together(url: str, runyard: 
         "runyard: left out, with more than 300,000 parameters:"
         " vit base · digits (821,514), vit large · digits (14,384,650)\n"
     )
-    assert Api(url).get("/runs", tag=["zoo", "1"])["total"] == 5
+    assert {run.id for run in yard.runs(tag=["zoo", "1"])} == set(ids)
 
 
-def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str, runyard: Said) -> None:
+def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str, runyard: Said, runs: Runs) -> None:
     assert launch.MOST_COMPARED == MOST_RUNS
     done = runyard("launch", "--family", "all", "--size", "all", "--dataset", "digits,mnist")
-    assert done.exit_code == 0
-    assert done.stdout.count(" parameters ") == Api(url).get("/runs", limit=1)["total"] > MOST_RUNS
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count(" parameters ") == len(queued(runs)) > MOST_RUNS
     assert "compare" not in done.stdout
+    assert "sweep: " in done.stdout
 
 
-def test_as_json_the_runs_are_those_of_the_api(url: str, runyard: Said, runs: Runs) -> None:
+def test_as_json_the_runs_are_those_of_the_api(url: str, runyard: Said, runs: Runs, yard: Runyard) -> None:
     done = runyard("launch", "--family", "simple_cnn", "--size", "tiny,large", "--most-params", "10000", "--json")
     assert done.exit_code == 0
     said = json.loads(done.stdout)
-    assert said["runs"] == [Api(url).get(f"/runs/{said['runs'][0]['id']}")]
+    assert said["runs"] == [yard.run(said["runs"][0]["id"]).data]
     assert said["left_out"] == [{"family": "simple_cnn", "size": "large", "dataset": "digits", "params": 3_291_786}]
-    assert said["links"] == {}
+    assert (said["links"], said["sweep"]) == ({}, None)
     assert queued(runs) == [("simple_cnn", "tiny", "digits")]
 
 
 def test_each_run_has_a_key_of_its_own_and_the_next_call_others(url: str, runyard: Said, runs: Runs) -> None:
     for _ in range(2):
-        assert runyard("launch", "--family", "simple_cnn", "--size", "tiny,small").exit_code == 0
+        words = ("--family", "simple_cnn,vit", "--size", "all", "--most-params", "69000")
+        assert runyard("launch", *words).exit_code == 0
     keys = [str(row[0]) for row in runs.sql("SELECT idempotency_key FROM run ORDER BY number")]
-    assert len(set(keys)) == 4
-    tokens = [key.rpartition("-")[0] for key in keys]
-    assert tokens[0] == tokens[1] != tokens[2] == tokens[3]
-    assert len(tokens[0]) > 20
+    assert len(set(keys)) == len(keys) == 6
+    assert min(map(len, keys)) > 20
+
+
+# Sweeps --------------------------------------------------------------------------------------------------------------
+
+
+def test_every_combination_of_several_values_and_seeds_is_one_sweep(
+    url: str, runyard: Said, runs: Runs, yard: Runyard
+) -> None:
+    words = "--family simple_cnn,vit --size tiny,small --dataset digits --lr 1e-3,3e-4 --seeds 2 --epochs 3 --tags a"
+    done = runyard("launch", *words.split())
+    assert done.exit_code == 0, done.output
+    (sweep,) = (each.refresh() for each in yard.sweeps())
+    assert (sweep.planned, len(sweep.runs)) == (16, 16)
+    found = [yard.run(run_id) for run_id in sweep.runs]
+    combinations = {(run.spec["family"], run.spec["size"], run.spec["lr"], run.spec["seed"]) for run in found}
+    assert len(combinations) == 16
+    assert {(run.spec["epochs"], *run.tags) for run in found} >= {(3, "a")}
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if " parameters " in line]) == 16
+    assert f"sweep: {url}/sweeps/{sweep.id}" in lines
+    assert lines[-1] == f"compared: {url}/compare?runs={','.join(sweep.runs)}&by=variant"
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("--family vit --seeds 3", 3),
+        ("--family vit --size all", 4),
+        ("--family simple_mlp,vit --size all", 7),
+        ("--family vit --option patch=4,7 --option pool=mean,cls", 4),
+        ("--family vit --size tiny --seed 4,9", 2),
+        ("--family vit --seed 5 --seeds 2 --weight-decay 0,0.1", 4),
+        ("--preset mnist_cnn_8k --dataset digits,mnist", 2),
+    ],
+)
+def test_what_is_named_several_times_is_one_sweep_of_what_the_plan_says(
+    url: str, runyard: Said, yard: Runyard, words: str, number: int
+) -> None:
+    done = runyard("launch", *words.split(), "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert len(said["runs"]) == said["sweep"]["planned"] == number
+    assert [sweep.id for sweep in yard.sweeps()] == [said["sweep"]["id"]]
+    assert said["links"]["sweep"] == f"{url}/sweeps/{said['sweep']['id']}"
+    assert {run["sweep"] for run in said["runs"]} == {said["sweep"]["id"]}
+    seeds = {run["spec"]["seed"] for run in said["runs"]}
+    assert "seed" not in words or len(seeds) > 1
+    assert "--seed 5" not in words or seeds == {5, 6}
+
+
+def test_one_run_is_no_sweep(url: str, runyard: Said, yard: Runyard) -> None:
+    assert runyard("launch", "--family", "vit", "--seeds", "1").exit_code == 0
+    assert yard.sweeps() == []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +160,9 @@ def test_each_run_has_a_key_of_its_own_and_the_next_call_others(url: str, runyar
         ("--family vit,simple_cnn --auxiliary", ["vit takes no auxiliary scalars; families that do: simple_cnn"]),
         ("--family vit --option pool", ["--option wants name=value"]),
         ("--family vit --most-params 5", ["left out, with more than 5 parameters: vit small", "no run is left"]),
+        ("--family vit --seeds 2 --seed 1,2", ["with --seeds, --seed is the first of them: one whole number"]),
+        ("--family vit --lr 0.1,fast,-1", ["lr must be a number", "lr must be greater than 0"]),
+        ("--family vit --option patch=4,5", ["no choice '5' for option patch of vit; choices: 4, 7"]),
         ("--family vit --dataset cifar --size tinny", ["no dataset 'cifar'; datasets: ", "no size 'tinny' for vit"]),
     ],
 )
@@ -120,47 +179,43 @@ def test_when_anything_is_wrong_nothing_is_launched(
     assert queued(runs) == []
 
 
-def refusing(at: int, error: ApiError) -> Callable[..., Any]:
-    """Api.post that lets through what comes before the launch number ``at``."""
-    real, launches = Api.post, iter(range(1000))
-
-    def post(self: Api, path: str, body: Any, key: str = "") -> Any:
-        if path == "/runs" and next(launches) == at:
-            raise error
-        return real(self, path, body, key)
-
-    return post
-
-
 def test_a_network_that_cannot_take_the_images_stops_all_launches(
-    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None]
 ) -> None:
     previewed: list[Any] = []
 
-    def post(self: Api, path: str, body: Any, key: str = "") -> Any:
-        assert path == "/preview"
-        previewed.append(body)
-        if body["dataset"] == "cifar10":
-            raise ApiError("patches of 7 do not fill 32 pixels", 422)
-        raise ApiError("none yet", 404)
+    def sent(call: Any, send: Callable[[], Any]) -> Any:
+        if call.path != "/preview":
+            return send()
+        previewed.append(call.body)
+        if call.body["dataset"] == "cifar10":
+            raise RunyardError("patches of 7 do not fill 32 pixels", 422)
+        raise RunyardError("none yet", 404)
 
-    monkeypatch.setattr(Api, "post", post)
-    done = runyard("launch", "--family", "vit", "--dataset", "mnist,cifar10", "--option", "patch=7")
+    intercept(sent)
+    done = runyard("launch", "--family", "vit", "--dataset", "mnist,cifar10", "--option", "patch=7", "--seeds", "2")
     assert (done.exit_code, done.stderr) == (2, "runyard: patches of 7 do not fill 32 pixels\n")
     assert [each["options"] for each in previewed] == [{"patch": 7}, {"patch": 7}]
     assert queued(runs) == []
 
 
 def test_when_a_launch_fails_midway_those_before_it_are_named(
-    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None]
 ) -> None:
-    monkeypatch.setattr(Api, "post", refusing(2, ApiError("the disk is full", 500)))
-    done = runyard("launch", "--family", "vit", "--size", "all")
+    launches = iter(range(1000))
+
+    def sent(call: Any, send: Callable[[], Any]) -> Any:
+        if (call.method, call.path) == ("POST", "/runs") and next(launches) == 2:
+            raise RunyardError("the disk is full", 500)
+        return send()
+
+    intercept(sent)
+    done = runyard("launch", "--family", "simple_mlp,vit", "--size", "all", "--most-params", "69000")
     assert done.exit_code == 2
-    lines = done.stderr.splitlines()
+    lines = done.stderr.splitlines()[1:]
     ids = [row[0] for row in runs.sql("SELECT id FROM run ORDER BY number")]
     assert [line.rpartition("/")[2] for line in lines[:2]] == ids
-    assert lines[-2:] == ["runyard: only 2 of 4 runs were launched", "runyard: the disk is full"]
+    assert lines[-2:] == ["runyard: only 2 of 3 runs were launched", "runyard: the disk is full"]
     assert done.stdout == ""
 
 
@@ -185,36 +240,44 @@ def test_the_server_is_the_one_that_is_named_or_configured(
 # Waiting -------------------------------------------------------------------------------------------------------------
 
 
-def ending(runs: Runs, *outcomes: str) -> Callable[..., Any]:
-    """Api.post after which the run that it launched has ended."""
-    real, left = Api.post, iter(outcomes)
+def ending(runs: Runs, *outcomes: str) -> Sent:
+    """Lets each run that is launched end."""
+    left = iter(outcomes)
 
-    def post(self: Api, path: str, body: Any, key: str = "") -> Any:
-        answer = real(self, path, body, key)
-        runs.finish(answer["id"], next(left))
+    def sent(call: Any, send: Callable[[], Any]) -> Any:
+        answer = send()
+        if (call.method, call.path) in (("POST", "/runs"), ("POST", "/sweeps")):
+            for (run,) in runs.sql("SELECT id FROM run WHERE status = 'queued' ORDER BY number"):
+                runs.finish(run, next(left))
         return answer
 
-    return post
+    return sent
 
 
+@pytest.mark.parametrize("how", ["--wait", "--watch"])
 def test_waiting_ends_with_a_line_for_each_run_and_status_0_when_all_succeeded(
-    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None], how: str
 ) -> None:
-    monkeypatch.setattr(Api, "post", ending(runs, "succeeded", "succeeded"))
-    done = runyard("launch", "--family", "vit", "--size", "tiny,small", "--wait")
-    assert done.exit_code == 0
+    intercept(ending(runs, "succeeded", "succeeded"))
+    done = runyard("launch", "--family", "vit", "--size", "tiny,small", how)
+    assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert len(lines) == 2 + 1 + 2
-    assert lines[3].startswith("succeeded  vit tiny · digits  ")
-    assert lines[4].startswith("succeeded  vit small · digits  ")
+    assert lines[3].startswith("compared: ")
+    if how == "--wait":
+        assert len(lines) == 2 + 2 + 2
+        assert lines[4].startswith("succeeded  vit tiny · digits  ")
+        assert lines[5].startswith("succeeded  vit small · digits  ")
+    else:
+        assert lines[4].startswith("#1  succeeded  vit tiny · digits   ━━━━━")
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+@pytest.mark.parametrize("how", ["--wait", "--watch"])
 def test_waiting_ends_with_status_1_when_one_did_not_succeed(
-    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch, outcome: str
+    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None], outcome: str, how: str
 ) -> None:
-    monkeypatch.setattr(Api, "post", ending(runs, outcome, "succeeded"))
-    done = runyard("launch", "--family", "vit", "--size", "tiny,small", "--wait", "--json")
+    intercept(ending(runs, outcome, "succeeded"))
+    done = runyard("launch", "--family", "vit", "--size", "tiny,small", how, "--json")
     assert done.exit_code == 1
     assert [run["status"] for run in json.loads(done.stdout)["runs"]] == [outcome, "succeeded"]
 
@@ -229,21 +292,24 @@ def test_an_ended_run_in_a_line_says_what_it_reached_or_why_it_failed() -> None:
         "seconds": 12.34,
         "summary": {"val/acc": {"last": 0.1}, "test/digit/acc": {"last": 0.98765}, "test/loss": {"last": 1.0}},
     }
-    assert launch._line(run, "http://a") == (
-        "succeeded  vit tiny · mnist  test/digit/acc 0.9877  12.3 s  http://a/runs/r1"
-    )
+    assert run_line(run, "http://a") == ("succeeded  vit tiny · mnist  test/digit/acc 0.9877  12.3 s  http://a/runs/r1")
     run |= {"status": "failed", "reason": "out of memory", "seconds": None}
-    assert launch._line(run, "http://a") == "failed     vit tiny · mnist  out of memory  http://a/runs/r1"
-    assert launch._line({"id": "r1", "status": "deleted"}, "http://a") == "deleted    run r1"
+    assert run_line(run, "http://a") == "failed     vit tiny · mnist  out of memory  http://a/runs/r1"
+    assert run_line({"id": "r1", "status": "deleted"}, "http://a") == "deleted    run r1"
 
 
-def test_who_stops_waiting_is_told_that_the_runs_go_on(
-    url: str, runyard: Said, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("how", "function"), [("--wait", "app.cli.launch.wait_for"), ("--watch", "app.cli.watch.watch_runs")]
+)
+def test_who_stops_waiting_is_told_that_the_runs_go_on_and_how_to_stop_them(
+    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch, how: str, function: str
 ) -> None:
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "wait_for", interrupted)
-    done = runyard("launch", "--family", "vit", "--wait")
+    monkeypatch.setattr(function, interrupted)
+    done = runyard("launch", "--family", "vit", how)
     assert done.exit_code == 130
-    assert done.stderr == "runyard: not waiting any longer; the runs go on\n"
+    ((run_id, status),) = runs.sql("SELECT id, status FROM run")
+    assert status == "queued"
+    assert done.stderr == (f"runyard: not waiting any longer; the runs go on (`runyard cancel {run_id}` stops them)\n")

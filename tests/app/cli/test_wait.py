@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from app import notices
-from app.cli.api import Api, ApiError
 from app.cli.wait import FEW, PATIENCE_SECONDS, UNENDED, wait_for
 from app.store.run import STATES, TERMINAL
+from runyard import Runyard, RunyardError
+from tests.app.cli.conftest import Sent
 from tests.conftest import Runs
 
 
@@ -23,14 +24,14 @@ def test_what_has_not_ended_is_every_state_that_is_not_terminal() -> None:
 
 
 @pytest.mark.parametrize("number", [1, FEW, FEW + 2])
-def test_each_run_is_told_when_it_ends_and_not_before(url: str, runs: Runs, redis: Redis, number: int) -> None:
+def test_each_run_is_told_when_it_ends_and_not_before(yard: Runyard, runs: Runs, redis: Redis, number: int) -> None:
     ids = [runs.add(tags=["mine"]) for _ in range(number)]
     runs.add(tags=["not mine"])
     told: Queue[str] = Queue()
     paused = threading.Event()
 
     def follow() -> None:
-        for run in wait_for(Api(url), ids, pause=lambda _: paused.set()):
+        for run in wait_for(yard, ids, pause=lambda _: paused.set()):
             told.put(run["id"])
 
     thread = threading.Thread(target=follow, daemon=True)
@@ -45,17 +46,17 @@ def test_each_run_is_told_when_it_ends_and_not_before(url: str, runs: Runs, redi
     assert number == 1 or paused.is_set()
 
 
-def test_runs_that_have_ended_or_were_deleted_are_told_at_once(url: str, runs: Runs) -> None:
+def test_runs_that_have_ended_or_were_deleted_are_told_at_once(yard: Runyard, runs: Runs) -> None:
     first, second = runs.add(), runs.add()
     runs.finish(first, "failed")
     runs.finish(second)
     runs.set(second, deleted_at=1.0)
-    found = list(wait_for(Api(url), [first, second, first]))
+    found = list(wait_for(yard, [first, second, first]))
     assert [(run["id"], run["status"]) for run in found] == [(first, "failed"), (second, "deleted")]
 
 
-def test_nothing_is_waited_for_when_there_is_nothing(url: str) -> None:
-    assert list(wait_for(Api(url), [])) == []
+def test_nothing_is_waited_for_when_there_is_nothing(yard: Runyard) -> None:
+    assert list(wait_for(yard, [])) == []
 
 
 class Unsteady:
@@ -64,15 +65,14 @@ class Unsteady:
     def __init__(self, *deeds: Any) -> None:
         self.deeds = list(deeds)
 
-    @contextmanager
-    def changes(self) -> Iterator[Iterator[None]]:
-        yield iter(())
+    def changes(self) -> Iterator[None]:
+        yield None
 
-    def get(self, path: str, **query: Any) -> Any:
+    def run(self, run_id: str) -> Any:
         deed = self.deeds.pop(0) if len(self.deeds) > 1 else self.deeds[0]
         if isinstance(deed, Exception):
             raise deed
-        return {"id": path.removeprefix("/runs/"), "status": deed}
+        return SimpleNamespace(data={"id": run_id, "status": deed})
 
 
 def waited(server: Any) -> tuple[list[Any], int]:
@@ -82,45 +82,45 @@ def waited(server: Any) -> tuple[list[Any], int]:
 
 
 def test_a_server_that_is_started_again_is_waited_for() -> None:
-    server = Unsteady("running", ApiError("away"), ApiError("starting", 503), "running", "succeeded")
+    server = Unsteady("running", RunyardError("away"), RunyardError("starting", 503), "running", "succeeded")
     found, pauses = waited(server)
     assert [run["status"] for run in found] == ["succeeded"]
     assert pauses == 4
 
 
 def test_a_server_that_stays_away_is_not_waited_for_for_ever() -> None:
-    server: Any = Unsteady("running", ApiError("away"))
+    server: Any = Unsteady("running", RunyardError("away"))
     now = [0.0]
 
     def pause(seconds: float) -> None:
         now[0] += seconds
 
-    with pytest.raises(ApiError, match="away"):
+    with pytest.raises(RunyardError, match="away"):
         list(wait_for(server, ["a"], pause, clock=lambda: now[0]))
     assert PATIENCE_SECONDS < now[0] <= PATIENCE_SECONDS + 2
 
 
 def test_a_server_that_refuses_is_not_asked_again() -> None:
-    with pytest.raises(ApiError, match="no"):
-        waited(Unsteady(ApiError("no", 403)))
+    with pytest.raises(RunyardError, match="no"):
+        waited(Unsteady(RunyardError("no", 403)))
 
 
 def test_many_runs_are_looked_at_page_by_page(
-    url: str, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    yard: Runyard, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch, intercept: Callable[[Sent], None]
 ) -> None:
     ids = [runs.add() for _ in range(12)]
     others = [runs.add() for _ in range(3)]
     for run in ids[:-1]:
         runs.finish(run)
     asked: list[Any] = []
-    real = Api.get
 
-    def get(self: Api, path: str, **query: Any) -> Any:
-        asked.append(path)
-        return real(self, path, **query | ({"limit": 1} if path == "/runs" else {}))
+    def sent(call: Any, send: Callable[[], Any]) -> Any:
+        asked.append(call.path)
+        return send()
 
-    monkeypatch.setattr(Api, "get", get)
-    waiting = wait_for(Api(url), ids, pause=lambda _: None)
+    intercept(sent)
+    monkeypatch.setattr("runyard.PAGE_RUNS", 1)
+    waiting = wait_for(yard, ids, pause=lambda _: None)
     assert [next(waiting)["id"] for _ in ids[:-1]] == ids[:-1]
     assert asked.count("/runs") == 1 + len(others)
     runs.finish(ids[-1])

@@ -1,0 +1,116 @@
+"""`runyard export`: the table of runs, or the curves of one, as CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from app.cli import completion
+from app.cli.runs import Dataset, Family, Size, Sort, Status, Tag, Words, filters
+from app.cli.server import Url, find_run, told
+
+if TYPE_CHECKING:
+    from runyard import Curve, Run
+
+FACTS = ("number", "id", "title", "status", "reason", "created", "started", "ended", "seconds", "params", "device")
+
+One = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="The curves of this run; left out: runs.", autocompletion=completion.runs),
+]
+Format = Annotated[Literal["csv", "json"], typer.Option("--format", help="csv or json.")]
+
+
+def export(
+    run: One = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Left out: printed.")] = None,
+    written: Format = "csv",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    metric: Annotated[list[str] | None, typer.Option(metavar="A,B,…", help="Of a run: these metrics.")] = None,
+    status: Status = None,
+    family: Family = None,
+    size: Size = None,
+    dataset: Dataset = None,
+    tag: Tag = None,
+    q: Words = None,
+    sort: Sort = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many runs at most.")] = None,
+    url: Url = None,
+) -> None:
+    """Write runs with their settings and figures, or every point of one run's curves."""
+    written = "json" if as_json else written
+    with told(url) as yard:
+        if run is not None:
+            names = [part.strip() for value in metric or [] for part in value.split(",") if part.strip()]
+            curves = find_run(yard, run).curves(names)
+            with _opened(output) as file:
+                _write_curves(file, curves, written)
+            return
+        where = filters(status, family, size, dataset, tag, q, sort)
+        found = yard.runs(limit=limit, **where)
+        with _opened(output) as file:
+            if written == "json":
+                file.write(json.dumps({"runs": [each.data for each in found]}) + "\n")
+            else:
+                _write_runs(file, list(found))
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+    else:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            yield file
+
+
+def _write_runs(file: IO[str], runs: list[Run]) -> None:
+    """A row a run: facts, every setting, and of every metric the figure that stands for the run."""
+    settings = list(dict.fromkeys(name for run in runs for name in run.spec if name not in ("name", "notes")))
+    metrics = sorted({name for run in runs for name in run.summary})
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow([*FACTS, *settings, *metrics])
+    for run in runs:
+        facts = [run.data[name] for name in FACTS]
+        rows.writerow(
+            [*map(_cell, facts), *(_cell(run.spec.get(name)) for name in settings), *map(run.figure, metrics)]
+        )
+
+
+def _cell(value: Any) -> Any:
+    """A value in a cell. One that a spreadsheet would take for a formula is led by an apostrophe."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value) if value else ""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _write_curves(file: IO[str], curves: Mapping[str, Curve], written: str) -> None:
+    """A row a point; what is not finite is blank, in JSON null."""
+    lists = {
+        name: {part: list(map(_number, getattr(curve, part))) for part in curve._fields}
+        for name, curve in curves.items()
+    }
+    if written == "json":
+        file.write(json.dumps(lists, allow_nan=False) + "\n")
+        return
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(("metric", "step", "value", "time"))
+    for name, curve in lists.items():
+        rows.writerows((name, *point) for point in zip(curve["step"], curve["value"], curve["time"], strict=True))
+
+
+def _number(value: Any) -> int | float | None:
+    plain = value.item() if hasattr(value, "item") else value
+    return plain if math.isfinite(plain) else None

@@ -1,0 +1,104 @@
+"""Curves in a terminal, in the dots of braille letters: two across and four down in each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+# Bit of the dot in each column, from the top.
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+BLANK = 0x2800
+COLOURS = ("cyan", "yellow", "green", "magenta", "red", "blue", "bright_cyan", "bright_yellow")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; points that are not finite are left out."""
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+    def points(self) -> list[tuple[float, float]]:
+        """Its finite points, by rising x."""
+        pairs = zip(self.xs, self.ys, strict=True)
+        return sorted((float(x), float(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y))
+
+
+def plot(title: str, lines: Sequence[Line], width: int = 60, height: int = 10) -> Text:
+    """A picture of these curves, ``width`` × ``height`` letters in all, with the ends of both axes and a legend."""
+    from rich.text import Text
+
+    curves = [(line.points(), COLOURS[i % len(COLOURS)]) for i, line in enumerate(lines)]
+    every = [point for points, _ in curves for point in points]
+    picture = Text(title[:width] + "\n", style="bold")
+    if not every:
+        picture.append("no points yet" + "\n" * (height - 1), style="dim")
+        return picture
+    low, high = _span([y for _, y in every])
+    left, right = _span([x for x, _ in every])
+    labels = [f"{high:.4g}", f"{low:.4g}"]
+    margin = max(map(len, labels))
+    columns, rows = max(2, width - margin - 2), max(2, height - 3)
+    cells, colours = _drawn(curves, (left, right), (low, high), columns, rows)
+    for i, row in enumerate(cells):
+        label = labels[0] if i == 0 else labels[1] if i == rows - 1 else ""
+        picture.append(f"{label:>{margin}} ┤", style="dim")
+        for cell, colour in zip(row, colours[i], strict=True):
+            picture.append(chr(BLANK + cell), style=colour)
+        picture.append("\n")
+    first, last = f"{left:,.6g}", f"{right:,.6g}"
+    picture.append(f"{'':{margin + 2}}{first}{last:>{max(1, columns - len(first))}}\n", style="dim")
+    for line, (_, colour) in zip(lines, curves, strict=True):
+        picture.append(f"— {line.label}  ", style=colour)
+    picture.append("\n")
+    return picture
+
+
+def _drawn(
+    curves: Sequence[tuple[list[tuple[float, float]], str]],
+    x_span: tuple[float, float],
+    y_span: tuple[float, float],
+    columns: int,
+    rows: int,
+) -> tuple[list[list[int]], list[list[str]]]:
+    """The dots in each letter, and the colour of the last curve that passes through it."""
+    cells = [[0] * columns for _ in range(rows)]
+    colours = [[""] * columns for _ in range(rows)]
+    across, down = 2 * columns - 1, 4 * rows - 1
+    for points, colour in curves:
+        dots = [
+            (
+                round((x - x_span[0]) / (x_span[1] - x_span[0]) * across),
+                round((y_span[1] - y) / (y_span[1] - y_span[0]) * down),
+            )
+            for x, y in points
+        ]
+        for start, end in zip(dots, dots[1:] or dots, strict=False):
+            for x, y in _between(start, end):
+                cells[y // 4][x // 2] |= DOTS[x % 2][y % 4]
+                colours[y // 4][x // 2] = colour
+    return cells, colours
+
+
+def _between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+    """The dots of a straight line, both ends included."""
+    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+    return [
+        (round(start[0] + (end[0] - start[0]) * i / steps), round(start[1] + (end[1] - start[1]) * i / steps))
+        for i in range(steps + 1)
+    ]
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if low == high:
+        # A level line is drawn in the middle.
+        margin = abs(low) / 2 or 1.0
+        return low - margin, high + margin
+    return low, high

@@ -1,0 +1,199 @@
+"""Runs listed, shown, compared and exported in a terminal, and as programs read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app import notices
+from app.cli.export import _cell
+from app.cli.shown import moment, span, words
+from app.contract.events import Log, LogLine
+from app.recorder import Recorder
+from runyard import Runyard
+from tests.app.cli.conftest import Said
+from tests.conftest import Runs, Worker
+
+
+@pytest.fixture
+def three(yard: Runyard, runs: Runs, recorder: Recorder, worker: Worker) -> list[str]:
+    """Two runs of one variant that have succeeded, with points and a log; and one that waits."""
+    ids = []
+    for seed, accuracy in ((1, 0.5), (2, 0.75)):
+        run = yard.launch(family="vit", size="tiny", seed=seed, tags=["a"], name="=1+1" if seed == 2 else "")
+        trainer = worker.train(recorder)
+        trainer.points(
+            val__acc=[(1, accuracy), (2, accuracy - 0.1)], test__acc=[(2, accuracy)], train__loss=[(1, float("nan"))]
+        )
+        trainer.say("log", Log(lines=[LogLine(time=1.0, level="info", text=f"seed {seed}")]))
+        recorder.step()
+        runs.finish(run.id)
+        ids.append(run.id)
+    return [*ids, yard.launch(family="simple_cnn", size="tiny", dataset="mnist", notes="a note").id]
+
+
+def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Said) -> None:
+    lines = runyard("ls").stdout.splitlines()
+    assert lines[0].split()[:3] == ["#", "status", "run"]
+    assert [line.split()[0] for line in lines[2:]] == ["3", "2", "1"]
+    assert " 75.00 % " in lines[3]
+    assert lines[3].rstrip().endswith(three[1])
+
+    def listed(*said: str) -> list[str]:
+        done = runyard("ls", "--json", *said)
+        assert done.exit_code == 0, done.output
+        return [run["id"] for run in json.loads(done.stdout)["runs"]]
+
+    assert listed("--sort", "test/acc", "--limit", "2") == three[:2]
+    assert listed("--status", "queued,running") == [three[2]]
+    assert listed("--family", "vit", "--tag", "a", "--size", "tiny") == [three[1], three[0]]
+    assert listed("--dataset", "mnist", "--dataset", "digits", "-n", "1") == [three[2]]
+    assert listed("-q", "a note") == [three[2]]
+    assert runyard("ls", "--dataset", "cifar10").stdout == "no runs\n"
+
+
+@pytest.mark.parametrize("name", ["3", "#3", "{id}", "{prefix}"])
+def test_a_run_is_named_by_its_number_its_id_or_the_beginning_of_its_id(
+    url: str, runyard: Said, runs: Runs, name: str
+) -> None:
+    for i in range(3):
+        runs.add(now=1_700_000_000.0 + 86_400 * i)
+    ((run_id,),) = runs.sql("SELECT id FROM run WHERE number = 3")
+    done = runyard("show", name.format(id=run_id, prefix=run_id[:7]), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["id"] == run_id
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("7", "no run 7; `runyard ls` lists them"),
+        ("r_zz", "no run's id begins with 'r_zz'; `runyard ls` lists them"),
+        (" ", "no run's id begins with ''; `runyard ls` lists them"),
+        ("r_", "2 runs' ids begin with 'r_': #2 r_"),
+        ("9999999999999999999999", "Input should be less than 9223372036854775808"),
+    ],
+)
+def test_what_names_no_run_or_several_is_said_in_one_sentence(
+    url: str, runyard: Said, runs: Runs, name: str, sentence: str
+) -> None:
+    for _ in range(2):
+        runs.add()
+    done = runyard("show", name)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert sentence.lower() in done.stderr.lower() or "number" in done.stderr
+
+
+def test_a_run_is_shown_with_its_settings_and_figures(three: list[str], runyard: Said, url: str) -> None:
+    said = runyard("show", three[1]).stdout
+    assert "run     " in said
+    assert f"page        {url}/runs/{three[1]}" in said
+    assert "status      succeeded" in said
+    assert "optimizer" in said
+    row = next(line for line in said.splitlines() if line.startswith("val/acc"))
+    assert row.split()[1:] == ["0.65", "0.75", "1", "2"]
+    assert runyard("show", "3").stdout.rstrip().endswith("a note")
+
+
+def test_the_log_is_printed_and_followed_to_the_end_of_the_run(three: list[str], runyard: Said) -> None:
+    assert runyard("logs", three[0]).stdout.rstrip().endswith("seed 1")
+    (line,) = runyard("logs", "-f", "2", "--json").stdout.splitlines()
+    assert json.loads(line) == {"id": 2, "time": 1.0, "level": "info", "text": "seed 2", "attempt": 1}
+
+
+def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: Said, url: str) -> None:
+    done = runyard("compare", "1,2", "#3")
+    assert done.exit_code == 0, done.output
+    assert "0.6250 ± 1.5883" in done.stdout
+    assert done.stdout.rstrip().endswith(f"{url}/compare?runs={','.join(three)}&by=variant")
+    said = json.loads(runyard("compare", "1", "2", "--json").stdout)
+    (group,) = said["groups"]
+    assert group["figures"]["test/acc"]["mean"] == 0.625
+    assert runyard("compare", "1", "2", "--by", "colour").stderr.startswith("runyard: no setting 'colour' to group by")
+    done = runyard("compare")
+    assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or a sweep with --sweep\n")
+
+
+def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Said, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(runyard("export", "--sort", "number").stdout)))
+    assert [row["id"] for row in rows] == three
+    assert (rows[0]["test/acc"], rows[0]["val/acc"], rows[0]["lr"], rows[0]["tags"]) == ("0.5", "0.5", "0.001", "a")
+    # A spreadsheet would take it for a formula.
+    assert rows[1]["title"] == "'=1+1"
+    file = tmp_path / "runs.json"
+    assert runyard("export", "--json", "--status", "queued", "-o", str(file)).stdout == ""
+    assert [run["id"] for run in json.loads(file.read_text())["runs"]] == [three[2]]
+    done = runyard("export", "-o", str(tmp_path / "no" / "folder"))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("runyard: [Errno 2] No such file or directory")
+
+
+def test_curves_are_exported_point_by_point(three: list[str], runyard: Said) -> None:
+    rows = list(csv.DictReader(io.StringIO(runyard("export", "1").stdout)))
+    found = [(row["metric"], row["step"], row["value"]) for row in rows]
+    assert ("val/acc", "2", "0.4") in found
+    assert ("train/loss", "1", "") in found
+    said = json.loads(runyard("export", "1", "--metric", "val/acc", "--format", "json").stdout)
+    assert list(said) == ["val/acc"]
+    assert said["val/acc"]["value"] == [0.5, 0.4]
+
+
+def test_watching_what_has_ended_draws_it_once_and_says_how_it_ended(
+    three: list[str], runyard: Said, runs: Runs, redis: Redis
+) -> None:
+    done = runyard("watch", "1")
+    assert done.exit_code == 0, done.output
+    assert "#1  succeeded  vit tiny" in done.stdout
+    assert "val/acc" in done.stdout
+    assert any("⠀" < letter <= "⣿" for letter in done.stdout)
+    runs.finish(three[2], "failed")
+    notices.announce(redis, runs.commit(), three[2], "status")
+    done = runyard("watch", "1", "2", "3")
+    assert done.exit_code == 1
+    assert "validation accuracy" in done.stdout
+    assert "— #1" in done.stdout
+    assert "runyard: #3 simple_cnn tiny · mnist failed: " in done.stderr
+
+
+def test_what_is_there_to_train_and_who_trains_is_listed(
+    url: str, runyard: Said, worker: Worker, recorder: Recorder
+) -> None:
+    assert runyard("workers").stdout == "no worker is connected; `runyard worker` starts one\n"
+    worker.beat()
+    recorder.step()
+    assert "here (process 1)" in runyard("workers").stdout
+    assert json.loads(runyard("workers", "--json").stdout)["workers"][0]["device"] == "made-up cpu"
+    said = runyard("datasets").stdout
+    assert "digit 10, thickness 5, smoothness 3" in said
+    assert len(json.loads(runyard("datasets", "--json").stdout)["datasets"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "–"), (0.0, "0.0 s"), (9.94, "9.9 s"), (48.4, "48 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_a_length_of_time_in_words(seconds: float | None, said: str) -> None:
+    assert span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "–"), (True, "yes"), (12345, "12,345"), (0.00031, "0.00031"), (["a", 1], "a, 1"), ({"x": 0.5}, "x 0.5")],
+)
+def test_a_value_in_words(value: Any, said: str) -> None:
+    assert words(value) == said
+    assert moment(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"), [(["a", "b"], "a b"), ({}, ""), ({"a": 1}, '{"a": 1}'), ("@x", "'@x"), (-1, -1), ("x", "x")]
+)
+def test_a_cell_of_a_table_is_no_formula(value: Any, cell: Any) -> None:
+    assert _cell(value) == cell
