@@ -7,7 +7,6 @@ from typing import Any
 
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
-from app.errors import Conflict
 from app.store.run import RunRecord
 
 
@@ -19,7 +18,10 @@ def _store(settings: Settings) -> tuple[Any, str]:
 
 
 def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, run_id: str) -> Checkpoint:
-    """Copy a checkpoint of ``parent``, and its best weights, to where ``run_id`` begins from. Raises Conflict."""
+    """Copy a checkpoint of ``parent``, and its best weights, to where ``run_id`` begins from.
+
+    Raises FileNotFoundError, having left nothing.
+    """
     files, root = _store(settings)
     path = f"{run_id}/0/last.safetensors"
     best = Checkpoint.model_validate_json(parent.best_checkpoint).path if parent.best_checkpoint else ""
@@ -29,9 +31,9 @@ def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, ru
         # A checkpoint that is kept to be forked from has them in itself.
         if best:
             files.cp_file(f"{root}/{best}", f"{root}/{run_id}/0/best.safetensors")
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         remove(settings, run_id)
-        raise Conflict("the checkpoint to go on from is no longer in the artifact store") from error
+        raise
     return begin.model_copy(update={"path": path, "kept": True})
 
 

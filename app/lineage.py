@@ -192,7 +192,10 @@ def _queue(
     run_id = run_store.new_id(now)
     origin = Origin(parent=parent.id, relation=relation, id=run_id)
     if begin is not None:
-        begin = artifacts.copy_checkpoint(parts.settings, parent, begin, run_id)
+        try:
+            begin = artifacts.copy_checkpoint(parts.settings, parent, begin, run_id)
+        except FileNotFoundError as error:
+            raise Conflict("the checkpoint to go on from is no longer in the artifact store") from error
         told = begin.model_copy(update={"kept": False, "best": False})
         origin = Origin(parent.id, relation, begin.step, told.model_dump_json(), id=run_id)
     try:

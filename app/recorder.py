@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.exc import OperationalError
 
-from app import notices
+from app import artifacts, notices
 from app.contract import broker
 from app.contract.events import (
     SUPERVISOR_EVENTS,
@@ -426,16 +426,7 @@ class Recorder:
         with writing(self.engine) as connection:
             purged = run.purge_runs(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
-            remove_artifacts(self.settings, run_id)
-
-
-def remove_artifacts(settings: Settings, run_id: str) -> None:
-    """Remove the checkpoints of a run that was deleted for good."""
-    import fsspec  # imports half a second's worth of libraries, and is needed once a week
-
-    files, root = fsspec.core.url_to_fs(f"{settings.artifacts}/{run_id}")
-    if files.exists(root):
-        files.rm(root, recursive=True)
+            artifacts.remove(self.settings, run_id)
 
 
 def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:

@@ -60,7 +60,8 @@ def capture(
         "dataset": data_facts(datasets, name, measured),
     }
     if models_path is not None:
-        found["models"] = checkout(models_path) or {"folder": str(models_path), "note": "not in a git checkout"}
+        outside = {"folder": _sayable(str(models_path)), "note": "not in a git checkout"}
+        found["models"] = checkout(models_path) or outside
     return found
 
 
@@ -145,7 +146,12 @@ def clean_command(words: list[str]) -> str:
         else:
             shown.append(_PASSWORD.sub("://…@", word))
         hide = bool(secret and not secret[2] and word.startswith("-"))
-    return " ".join(shown)
+    return _sayable(" ".join(shown))
+
+
+def _sayable(words: str) -> str:
+    """Without what JSON cannot say: bytes of a file name that are no UTF-8."""
+    return words.encode("utf-8", "replace").decode()
 
 
 # Machine -------------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> N
     connection.execute(text("DELETE FROM run_capture WHERE run = :run"), {"run": run})
     connection.execute(
         text("INSERT INTO run_capture (run, content) VALUES (:run, :content)"),
-        {"run": run, "content": to_json(content, inf_nan_mode="null").decode("utf-8", "replace")},
+        {"run": run, "content": to_json(content, inf_nan_mode="null").decode()},
     )
 
 
