@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 
 from app.store.database import rows
+from app.store.language import asked_by
 from app.store.metric import Summary, read_summaries
 from app.store.order import THERE, Place, QueryError, TooFarApart, read_cursor, read_order, sort_all, walk, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
@@ -22,7 +24,7 @@ LOOKED_AHEAD = 2000
 class RunFilter:
     """Which runs: every list is "one of these" (of tags: all of these), empty lists do not filter.
 
-    ``q`` is looked for in ids, names, notes, and in family, size and dataset as they stand in a title.
+    ``q`` is a question in the words of `app.store.language`.
     """
 
     status: list[str] = field(default_factory=list)
@@ -65,43 +67,44 @@ def list_runs(
     """
     order = read_order(sort, now)
     behind = read_cursor(after) if after else None
-    # A text is looked for in every run, so that is done once.
-    total = None if where.q else count_runs(connection, where)
+    # What is asked in words is asked of every run, so that is done once.
+    total = None if where.q else count_runs(connection, where, now)
     found: list[Place] | None = None
     if not where.narrows:
         found = walk(connection, order, THERE, {}, limit + 1, behind)
     elif total is not None and total > SORTED_AT_ONCE:
         with suppress(TooFarApart):
-            matching, values = _conditions(where, along_the_way=True)
+            matching, values = _conditions(where, now, along_the_way=True)
             found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
     if found is None:
-        found, counted = sort_all(connection, order, *_conditions(where), limit + 1, behind)
+        found, counted = sort_all(connection, order, *_conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
     cursor = write_cursor(found[limit - 1].value, found[limit - 1].number) if len(found) > limit else None
     shown = runs_by_id(connection, [place.run for place in found[:limit]])
-    return RunPage(shown, cursor, count_runs(connection, where) if total is None else total)
+    return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
 
 
-def count_runs(connection: Connection, where: RunFilter) -> int:
-    """How many runs match. Raises QueryError."""
+def count_runs(connection: Connection, where: RunFilter, now: float | None = None) -> int:
+    """How many runs match; ``now`` is what durations that still grow are measured to. Raises QueryError."""
     if not where.narrows:
         # All but the trash: a table's rows are counted without reading them.
         return int(connection.execute(_COUNT_ALL).scalar_one())
-    matching, values = _conditions(where)
+    matching, values = _conditions(where, time.time() if now is None else now)
     return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
 
 
 _COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)")
 
 
-def _conditions(where: RunFilter, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
+def _conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
     """What is true of the runs that match: to find them by, or only to be checked along the way of another index."""
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
+    asked = asked_by(where.q, now)
     # No index knows an expression: what is looked for in every run is read as the runs lie in the table.
-    conditions = ["run.deleted_at || '' IS NULL" if where.q else THERE]
-    values: dict[str, Any] = {}
+    conditions = ["run.deleted_at || '' IS NULL" if asked.texts else THERE, *asked.conditions]
+    values = dict(asked.values)
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)
         if wanted:
@@ -120,18 +123,17 @@ def _conditions(where: RunFilter, along_the_way: bool = False) -> tuple[str, dic
             else f"run.id IN (SELECT run FROM run_tag WHERE tag = :tag{i})"
         )
         values[f"tag{i}"] = tag
-    if where.q:
-        escaped = where.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        values["q"] = f"%{escaped}%"
-        searched = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
-        conditions.append("(" + " OR ".join(f"{column} LIKE :q ESCAPE '\\'" for column in searched) + ")")
     return " AND ".join(conditions), values
 
 
 def distinct_values(connection: Connection, column: str) -> list[str]:
-    """What runs have in ``column`` (family, size or dataset), each once and sorted."""
+    """What runs have in ``column`` (family, size, dataset, "tag", or "metric"), each once and sorted."""
+    table, column, which = {
+        "tag": ("run_tag", "tag", "TRUE"),
+        "metric": ("metric_series", "name", "TRUE"),
+    }.get(column, ("run", column, "deleted_at IS NULL"))
     # From each value to the next along the index, where DISTINCT reads the index from end to end.
-    following = f"SELECT min({column}) FROM run WHERE deleted_at IS NULL"
+    following = f"SELECT min({column}) FROM {table} WHERE {which}"
     statement = (
         f"WITH RECURSIVE found(value) AS ({following} UNION ALL"
         f" SELECT ({following} AND {column} > found.value) FROM found WHERE found.value IS NOT NULL)"

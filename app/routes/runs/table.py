@@ -11,20 +11,21 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Connection
 
-from app.actions import cancel, delete, restore
+from app.actions import delete, restore
 from app.bulk import cancel_many, restore_many
-from app.column import Column
 from app.deps import PartsDep
 from app.drawing import spark
 from app.errors import Conflict
 from app.facts import Facts, facts_with_places, metric_name
-from app.rendering import local_path, wants_fragment
+from app.rendering import wants_fragment
 from app.routes.going_back import go_back
+from app.routes.runs.columns import STANDARD, columns_of, offered
 from app.store import run as run_store
 from app.store.database import reading
 from app.store.many import Which, restorable
-from app.store.metric import read_one_of_each
-from app.store.query import RunFilter, RunRow, count_runs, distinct_values, list_runs, runs_by_id
+from app.store.metric import Summary, read_one_of_each
+from app.store.order import QueryError
+from app.store.query import RunFilter, RunPage, RunRow, count_runs, distinct_values, list_runs, runs_by_id
 from app.store.worker import WorkerRecord, list_workers
 
 pages = APIRouter()
@@ -44,6 +45,7 @@ class Listing:
     size: list[str]
     dataset: list[str]
     tag: list[str]
+    columns: str
     sort: str
     after: str | None
 
@@ -62,20 +64,6 @@ class Listing:
         return bool(self.q or self.status or self.family or self.size or self.dataset or self.tag)
 
 
-COLUMNS = [
-    Column("number", "run", first="-"),
-    Column("status", "status"),
-    Column("family", "family", "wide-only"),
-    Column("size", "size", "wide-only"),
-    Column("dataset", "dataset", "wide-only"),
-    Column("params", "parameters", "n wide-only"),
-    Column("val/acc", "best val/acc", "n", "-"),
-    Column("test/acc", "test/acc", "n", "-"),
-    Column("duration", "duration", "n", "-"),
-    Column("started", "started", "n", "-"),
-]
-
-
 def listing(
     q: Annotated[str, Query(max_length=200)] = "",
     status: Annotated[list[str], Query()] = [],
@@ -83,6 +71,8 @@ def listing(
     size: Annotated[list[str], Query()] = [],
     dataset: Annotated[list[str], Query()] = [],
     tag: Annotated[list[str], Query()] = [],
+    columns: Annotated[str, Query(max_length=1000)] = "",
+    column: Annotated[list[str], Query(max_length=60)] = [],
     sort: Annotated[str, Query(max_length=100)] = "-number",
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Listing:
@@ -94,6 +84,7 @@ def listing(
         size=_said(size),
         dataset=_said(dataset),
         tag=_said(tag),
+        columns=_chosen(columns, column),
         sort=sort or "-number",
         after=after or None,
     )
@@ -101,6 +92,13 @@ def listing(
 
 def _said(values: list[str]) -> list[str]:
     return [value for value in values if value]
+
+
+def _chosen(columns: str, ticked: list[str]) -> str:
+    """The columns by comma, in the address's words or as the form of boxes says them; "" for the usual ones."""
+    keys = [part.strip() for value in (ticked or [columns]) for part in value.split(",") if part.strip()]
+    said = ",".join(dict.fromkeys(keys))
+    return "" if said == ",".join(STANDARD) else said
 
 
 ListingDep = Annotated[Listing, Depends(listing)]
@@ -120,16 +118,26 @@ def runs_page(
 ) -> HTMLResponse:
     """The run table; htmx gets only the table."""
     where = RunFilter(shown.status, shown.family, shown.size, shown.dataset, shown.tag, shown.q)
+    wrong = ""
     with reading(parts.engine) as connection:
-        page = list_runs(connection, where, shown.sort, PAGE_ROWS, shown.after, time.time())
+        try:
+            page = list_runs(connection, where, shown.sort, PAGE_ROWS, shown.after, time.time())
+        except QueryError as error:
+            # Half a question is what someone who types has asked; the table says what is missing.
+            if error.field != "q":
+                raise
+            wrong, page = str(error), RunPage([], None, 0)
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         rows = _table_rows(connection, page.rows, workers)
         everything = count_runs(connection, RunFilter())
         choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
         undoable = len(restorable(connection, undo)) if undo else 0
+    metrics = sorted({name for row in page.rows for name in row.summary})
     values: dict[str, Any] = {
         "shown": shown,
-        "columns": COLUMNS,
+        "offered": offered(metrics, shown.columns),
+        "columns": columns_of(shown.columns),
+        "wrong": wrong,
         "rows": rows,
         "next": page.next,
         "total": page.total,
@@ -167,6 +175,7 @@ def runs_rows(
         "_runs_rows.html",
         rows=rows,
         shown=shown,
+        columns=columns_of(shown.columns),
         fresh=max(0, total - seen),
         refresh=_refresh_address(shown, [row.facts for row in rows], seen),
     )
@@ -176,13 +185,15 @@ def runs_rows(
 class TableRow:
     facts: Facts
     spark: str
+    summary: dict[str, Summary]
 
 
 def _table_rows(connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]) -> list[TableRow]:
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
     curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
     figures = facts_with_places(connection, rows, workers)
-    return [TableRow(each, spark(curves.get(each.run.id))) for each in figures]
+    pairs = zip(figures, rows, strict=True)
+    return [TableRow(each, spark(curves.get(each.run.id)), row.summary) for each, row in pairs]
 
 
 def _refresh_address(shown: Listing, rows: list[Facts], seen: int) -> str:
@@ -243,9 +254,9 @@ def restore_runs(parts: PartsDep, runs: RunsForm = [], back: BackForm = "/runs")
 
 @pages.post("/runs/{run_id}/cancel")
 def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
-    """Stop one run."""
-    cancel(parts, run_id)
-    return RedirectResponse(local_path(back, f"/runs/{run_id}"), 303)
+    """Stop one run; where it had not started, the page that it leads back to offers to undo that."""
+    done = cancel_many(parts, Which([run_id]))
+    return go_back(back, f"/runs/{run_id}", undo=repr(done.at) if done.cancelled and back else "")
 
 
 @pages.post("/runs/{run_id}/delete")

@@ -70,7 +70,7 @@ def test_filters_stay_in_the_links(client: Any, look: Any, runs: Any) -> None:
     page = look(client.get("/runs?family=simple_mlp&status=&q=mine"))
     assert rows(page) == [mine]
     assert "of 2" in page.words["runs-total"]
-    assert page.one("input", name="q")["value"] == "mine"
+    assert page.one("input", type="search", name="q")["value"] == "mine"
     assert "/runs?q=mine&family=simple_mlp&sort=status" in [link["href"] for link in page.all("a") if "href" in link]
 
 
@@ -166,3 +166,53 @@ def test_hostile_words_in_the_address_are_only_text(client: Any, look: Any, runs
     runs.add(name='"><img src=x onerror=alert(1)>')
     page = look(client.get("/runs", params={"q": '"><img src=x onerror=alert(1)>', "deleted": '"><b>'}))
     assert not page.all("img")
+
+
+def test_a_question_in_words_is_asked_of_the_table(client: Any, look: Any, runs: Any, trained: Any) -> None:
+    good = trained(level=0.99, family="vit", size="tiny")
+    trained(level=0.5)
+    assert rows(look(client.get("/runs", params={"q": "family:vit val/acc>0.9 -status:failed"}))) == [good]
+
+
+def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
+    runs.add()
+    page = look(client.get("/runs", params={"q": "colour:red"}))
+    assert "No field &#39;colour&#39;; fields: is, tag" in page.html
+    assert "This question cannot be read yet." in page.html
+    refused = client.get("/api/v1/runs", params={"q": "colour:red"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
+
+
+def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, look: Any, trained: Any) -> None:
+    run = trained(lr=0.02, tags=["paper"])
+    chosen = "lr,optimizer,val/loss,val/loss.last,train/loss.max,tags,notes,nonsense,created"
+    page = look(client.get("/runs", params={"columns": chosen}))
+    headings = [words for words in ("learning rate", "optimizer", "val/loss.last", "created") if words in page.html]
+    assert len(headings) == 4
+    assert "<td" in page.html
+    row = page.html[page.html.index(f'id="row-{run}"') :]
+    assert [value in row for value in (">0.02<", ">adam<", ">0.4<", ">paper<")] == [True] * 4
+    assert "nonsense" not in page.html.split('name="columns"')[0]
+    assert page.all("th")[1]["aria-sort"] == "descending"
+    # Later pages, sorting and filtering keep them.
+    assert "columns=lr" in page.html
+    again = look(client.get("/runs", params=[("column", "lr"), ("column", "seed")]))
+    assert "learning rate" in again.html
+    assert "best val/acc" not in again.html[again.html.index("runs-table") :]
+
+
+def test_the_words_of_a_question_are_those_that_runs_have(client: Any, trained: Any) -> None:
+    trained(tags=["paper"], family="vit", size="tiny")
+    words = client.get("/runs/words").json()
+    assert words["values"]["tag"] == ["paper"]
+    assert words["values"]["family"] == ["vit"]
+    assert "val/acc" in words["metrics"]
+    assert {"family", "tag", "is", "lr", "created"} <= set(words["fields"])
+
+
+def test_a_tag_of_a_run_leads_to_those_that_have_it(client: Any, look: Any, runs: Any) -> None:
+    runs.add(tags=["paper"])
+    runs.add()
+    page = look(client.get("/runs?family=simple_mlp"))
+    [link] = [each["href"] for each in page.all("a", class_="tag")]
+    assert len(rows(look(client.get(link)))) == 1

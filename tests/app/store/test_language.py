@@ -1,0 +1,147 @@
+"""What is asked for in words finds the runs that it means; whatever is typed is answered with runs or a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.store.database import next_commit, reading, writing
+from app.store.language import NAMES, Term, terms
+from app.store.metric import Curve, add_points
+from app.store.order import QueryError
+from app.store.query import RunFilter, list_runs
+from tests.conftest import Runs
+
+NOW = 1_800_000_000.0
+DAY = 1_793_491_200.0  # 2026-11-01, UTC
+
+
+@pytest.fixture
+def known(runs: Runs) -> dict[str, str]:
+    """Ids of runs that differ in every way that can be asked about, to a letter each."""
+    said: dict[str, dict[str, Any]] = {
+        "a": {"family": "vit", "size": "tiny", "tags": ["paper", "old one"], "name": "late fusion"},
+        "b": {"family": "vit", "size": "small", "lr": 0.01, "epochs": 40},
+        "c": {"optimizer": "sgd", "seed": 3, "notes": "50% off: a_b"},
+        "d": {"flip": True},
+    }
+    ids = {letter: runs.add(**each) for letter, each in said.items()}
+    for letter, status, began, seconds in (("a", "succeeded", DAY, 600), ("b", "failed", DAY + 90_000, 30)):
+        runs.set(ids[letter], status="running", created_at=began, started_at=began)
+        runs.set(ids[letter], status=status, ended_at=began + seconds)
+    for letter, values in {"a": [0.5, 0.99, 0.97], "b": [0.2, 0.3]}.items():
+        with writing(runs.engine) as connection:
+            curve = Curve(np.arange(len(values), dtype="<u4"), np.array(values), np.arange(len(values), dtype=float))
+            add_points(connection, ids[letter], "val/acc", curve, next_commit(connection))
+    return ids
+
+
+def found(runs: Runs, ids: dict[str, str], said: str) -> str:
+    letters = {run: letter for letter, run in ids.items()}
+    with reading(runs.engine) as connection:
+        page = list_runs(connection, RunFilter(q=said), "number", 100, None, NOW)
+    assert page.total == len(page.rows)
+    return "".join(letters[row.run.id] for row in page.rows)
+
+
+@pytest.mark.parametrize(
+    ("said", "letters"),
+    [
+        ("", "abcd"),
+        ("family:vit", "ab"),
+        ("family:vit size:small", "b"),
+        ("size:tiny,small", "ab"),
+        ("-family:vit", "cd"),
+        ("family!=vit", "cd"),
+        ("status:failed,succeeded", "ab"),
+        ("is:live", "cd"),
+        ("is:ended -status:failed", "a"),
+        ("tag:paper", "a"),
+        ('tag:"old one"', "a"),
+        ("-tag:paper", "bcd"),
+        ("val/acc>0.98", "a"),
+        ("val/acc>98%", "a"),
+        ("val/acc.last<0.98", "ab"),
+        ("val/acc.min<=0.2", "b"),
+        ("-val/acc>0.98", "bcd"),
+        ("val/acc:none", "cd"),
+        ("val/acc:any", "ab"),
+        ("lr=0.01", "b"),
+        ("lr:1e-2", "b"),
+        ("epochs>=40", "b"),
+        ("epochs<40", "acd"),
+        ("seed:3,4", "c"),
+        ("duration>5m", "a"),
+        ("duration<1min", "b"),
+        ("created>=2026-11-02", "b"),
+        ("started<2026-11-02", "a"),
+        ("optimizer:sgd", "c"),
+        ("optimizer!=sgd", "abd"),
+        ("flip:yes", "d"),
+        ("flip:false", "abc"),
+        ("fusion", "a"),
+        ('"late fusion"', "a"),
+        ("late fusion", "a"),
+        ('"fusion late"', ""),
+        ("50%", "c"),
+        ("a_b", "c"),
+        ("-fusion family:vit", "b"),
+        ("vit tiny", "a"),
+        ("-lr>1000", "abcd"),
+    ],
+)
+def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, str], said: str, letters: str) -> None:
+    assert found(runs, known, said) == letters
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("colour:red", "no field 'colour'; fields: is, tag, id, name"),
+        ("status:done", "no status 'done'; there are queued, starting"),
+        ("is:good", "no is 'good'; there are live, running, ended"),
+        ("epochs>many", "'many' is no number that epochs can be compared with"),
+        ("duration>5parsecs", "say 10m"),
+        ("created>yesterday", "'yesterday' is no day; say created>2026-11-01"),
+        ("family>vit", "family is a word: write family:vit"),
+        ("family:", "family: names no value"),
+        ("family:,", "family:, names no value"),
+        ('name:"a', 'a quote " is not closed'),
+        ("a " * 31, "31 terms are more than the 30"),
+        ("val/acc>1e999", "is no number"),
+    ],
+)
+def test_what_cannot_be_asked_is_answered_with_what_can(
+    runs: Runs, known: dict[str, str], said: str, words: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        found(runs, known, said)
+    assert words in str(caught.value)
+    assert caught.value.field == "q"
+
+
+FRAGMENTS = st.sampled_from(
+    [*NAMES, "val/acc", ":", ">", "<=", "!=", "-", '"', "1", "a", " ", ",", "%", "'", ";", "\\", "\0", "é"]
+)
+
+
+@given(said=st.lists(FRAGMENTS, max_size=12).map("".join) | st.text(max_size=40))
+def test_whatever_is_typed_gives_runs_or_a_sentence(runs: Runs, said: str) -> None:
+    with reading(runs.engine) as connection:
+        try:
+            page = list_runs(connection, RunFilter(q=said), "-number", 10, None, NOW)
+        except QueryError as error:
+            sentence = str(error)
+            page = None
+    assert sentence if page is None else page.total >= 0
+
+
+@given(value=st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), min_size=1, max_size=20))
+def test_any_value_can_be_said_in_quotes(value: str) -> None:
+    [term] = terms(f'-name:"{value}"')
+    assert (term.no, term.name, term.how, term.value) == (True, "name", ":", value)
+    assert isinstance(term, Term)

@@ -1,0 +1,47 @@
+"""A person finds runs among others: asks in words that complete themselves, and chooses what stands beside them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+
+def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: Any) -> None:
+    tag = "question"
+    for size in ("tiny", "small"):
+        yard.wait_for(yard.launch(family="simple_mlp", size=size, dataset="digits", epochs=1, tags=[tag]), "succeeded")
+    page.goto(f"{yard.address}/runs")
+    search = page.locator("#search")
+    with page.expect_response("**/runs/words"):
+        search.click()
+    page.keyboard.type("ta")
+    expect(page.locator("#words-list li").first).to_have_text("tag:")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type("que")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    expect(search).to_have_value(f"tag:{tag} ")
+    page.keyboard.type("-size:ti")
+    expect(page.locator("#words-list li")).to_have_text(["-size:tiny"])
+    page.locator("#words-list li").click()
+    expect(search).to_have_value(f"tag:{tag} -size:tiny ")
+    expect(page.locator("#runs-table tbody tr")).to_have_count(1)
+    page.wait_for_url(re.compile("q=tag%3Aquestion"))
+    page.keyboard.type("colour:")
+    expect(page.get_by_text("This question cannot be read yet.")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    page.goto(f"{yard.address}/runs?q=tag:{tag}")
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("learning rate", exact=True).check()
+    page.get_by_label("curve").uncheck()
+    page.get_by_role("button", name="Show these columns").click()
+    expect(page.get_by_role("columnheader", name="learning rate")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="curve")).to_have_count(0)
+    expect(page.locator("#runs-table tbody tr")).to_have_count(2)
+    page.get_by_role("columnheader", name="learning rate").get_by_role("link").click()
+    page.wait_for_url(re.compile("sort=lr"))
+    expect(page.get_by_role("columnheader", name="learning rate")).to_have_attribute("aria-sort", "ascending")
