@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import again, many, page, table
+from app.routes.runs import again, many, page, table, words
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
@@ -10,6 +10,7 @@ __all__ = ["api", "pages"]
 api.include_router(many.api)
 api.include_router(again.api)
 pages = APIRouter()
+pages.include_router(words.pages)
 pages.include_router(table.pages)
 pages.include_router(page.pages)
 pages.include_router(again.pages)
