@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.sweep import Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
-from app.store.run import TERMINAL, new_id
+from app.store.run import QUEUE_ORDER, TERMINAL, new_id
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"
@@ -240,6 +240,24 @@ def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
         states[sweep][status] = int(number)
         pruned[sweep] += int(some)
     return {sweep: Counts(states[sweep], pruned[sweep]) for sweep in sweeps}
+
+
+def count_ahead(connection: Connection, sweep: str) -> int:
+    """How many runs of others stand in the queue before the first of this sweep that waits."""
+    first = connection.execute(
+        text(
+            "SELECT priority, rank FROM run WHERE sweep = :sweep AND status = 'queued' AND deleted_at IS NULL"
+            f" ORDER BY {QUEUE_ORDER} LIMIT 1"
+        ),
+        {"sweep": sweep},
+    ).one_or_none()
+    if first is None:
+        return 0
+    ahead = text(
+        "SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep)"
+        " AND (priority > :priority OR (priority = :priority AND rank < :rank))"
+    )
+    return int(connection.execute(ahead, {"sweep": sweep, "priority": first.priority, "rank": first.rank}).scalar_one())
 
 
 _RUNS = text(

@@ -24,9 +24,10 @@ from app.store.database import reading, writing
 from app.store.many import Cancelled, Which
 from app.store.sweep import SweepRecord, SweepRun, direction_of
 from app.store.worker import list_workers
-from app.sweeping.expand import Expansion, Planned, expand, plan_one, said, with_seeds
+from app.sweeping.expand import Expansion, Planned, expand, plan_one, with_seeds
 from app.sweeping.forecast import Forecast, forecast
 from app.sweeping.insert import insert_planned
+from app.sweeping.words import said
 
 logger = logging.getLogger("runyard.server")
 

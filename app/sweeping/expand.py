@@ -18,6 +18,7 @@ from app.contract.recipes import RECIPES
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, NUMBERS, OPTION, SWEPT, WHOLE, Choice, Range, SweepSpec
 from app.store.sweep import key_of
+from app.sweeping.words import said
 
 ALL = "all"
 # So many combinations are looked at to find those that exist; and so many draws for one that is new.
@@ -336,22 +337,3 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 def _products(choices: Mapping[str, list[Any]]) -> Iterator[Values]:
     for values in product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
-
-
-def said(values: Values) -> str:
-    """Values in words: vit, tiny, lr 0.001."""
-    bare = ("family", "size", "dataset")
-    words = [_word(v) if n in bare else f"{_named(n)} {_word(v)}" for n, v in values.items()]
-    return ", ".join(words) or "as it is"
-
-
-def _named(name: str) -> str:
-    return name.removeprefix(OPTION).replace("_", " ")
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return "+".join(str(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)[:60]

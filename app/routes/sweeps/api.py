@@ -66,6 +66,7 @@ class SweepOut(SweepFacts):
     """A sweep. ``runs`` are all of its runs by number; ``left_out`` says which combinations do not exist, and why.
 
     ``importances``: field -> 0 to 1, empty until enough runs have ended; ``importance_method`` says what they are.
+    ``seconds_left`` is what its own runs still take; ``ahead`` how many runs of others stand in the queue before them.
     """
 
     spec: SweepSpec
@@ -76,6 +77,7 @@ class SweepOut(SweepFacts):
     configurations: list[ConfigurationOut]
     left_out: list[str]
     seconds_left: float | None
+    ahead: int
     runs: list[str]
 
 
@@ -154,6 +156,7 @@ def as_json(standing: Standing) -> SweepOut:
         ],
         left_out=standing.record.left_out,
         seconds_left=standing.seconds_left,
+        ahead=standing.ahead,
         runs=[run.id for run in standing.runs],
     )
 

@@ -21,8 +21,8 @@ from app.store.database import reading
 from app.store.many import restorable
 from app.store.sweep import Counts, SweepRecord, SweepRun
 from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
-from app.sweeping.expand import said
 from app.sweeping.importance import METHOD
+from app.sweeping.words import said
 
 pages = APIRouter()
 

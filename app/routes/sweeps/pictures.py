@@ -12,7 +12,7 @@ from app.contract.sweep import Direction, SweepSpec
 from app.drawing import SIZE, Tick, ticks, y_label
 from app.rendering import metric_value
 from app.store.sweep import SweepRun
-from app.sweeping.expand import said
+from app.sweeping.words import said
 
 # Beyond so many words on an axis they would lie over one another.
 MOST_WORDS = 12
@@ -68,7 +68,7 @@ class _Height:
 
     @property
     def ticks(self) -> list[Tick]:
-        return [Tick(f"{self.at(v):.2f}%", y_label(v, self.unit)) for v in ticks(self.low, self.high, 4)]
+        return [Tick(f"{self.at(v):.2f}%", y_label(v, self.unit)) for v in ticks(self.low, self.high, 5)]
 
 
 def _height(metric: str, values: Sequence[float]) -> _Height:

@@ -15,6 +15,7 @@ from app.deps import Parts
 from app.errors import NotFound
 from app.statistics import Mean, mean_of
 from app.store import sweep as store
+from app.store.queue import paused_at
 from app.store.sweep import Counts, SweepRecord, SweepRun
 from app.store.worker import list_workers
 from app.sweeping.forecast import forecast
@@ -38,7 +39,10 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Standing:
-    """A sweep as its page and the API show it. ``runs`` are by number, ``ranked`` the best first."""
+    """A sweep as its page and the API show it. ``runs`` are by number, ``ranked`` the best first.
+
+    ``seconds_left`` is the time that its own runs take, ``ahead`` how many of others stand before them in the queue.
+    """
 
     record: SweepRecord
     spec: SweepSpec
@@ -49,6 +53,8 @@ class Standing:
     configurations: list[Configuration]
     importances: dict[str, float]
     seconds_left: float | None
+    ahead: int
+    paused: bool
 
     @property
     def fields(self) -> list[str]:
@@ -106,6 +112,8 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
         configurations=_configurations(runs, direction),
         importances=importances(settled, record.fields),
         seconds_left=_seconds_left(connection, parts, record, runs),
+        ahead=store.count_ahead(connection, sweep),
+        paused=paused_at(connection) is not None,
     )
 
 

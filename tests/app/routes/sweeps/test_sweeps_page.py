@@ -70,6 +70,22 @@ def test_best_so_far_pictures_and_importances_come_as_runs_end(client: Any, look
     assert page.words["configurations"].count("2 of 2") == 3
 
 
+def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
+    client: Any, look: Any, runs: Any, reached: Any
+) -> None:
+    other = launched(client, base={"family": "vit"}, seeds=2)
+    sweep = launched(client, **GRID)["id"]
+    assert "when it ends is not known yet" in look(client.get(f"/sweeps/{sweep}")).html
+    reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
+    page = look(client.get(f"/sweeps/{sweep}"))
+    assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs in the queue"
+    client.post(f"/api/v1/sweeps/{other['id']}/stop")
+    assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
+    client.post("/api/v1/queue/pause")
+    page = look(client.get(f"/sweeps/{sweep}/board"))
+    assert page.words["sweep-left"].startswith("the queue is paused; about 20 s")
+
+
 def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any, look: Any, reached: Any) -> None:
     said = {"grid": {"family": ["simple_mlp", "vit"], "targets": [["digit"], ["digit", "thickness"]]}}
     sweep = launched(client, **said, metric="val/loss")
