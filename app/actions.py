@@ -29,7 +29,13 @@ def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
         return record, read_summaries(connection, [run_id])[run_id]
 
 
-def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: str | None = None) -> str:
+def launch(
+    parts: Parts,
+    catalogue: Catalogue,
+    spec: RunSpec,
+    idempotency_key: str | None = None,
+    origin: run_store.Origin | None = None,
+) -> str:
     """Queue a run and wake a worker; returns its id.
 
     The same ``idempotency_key`` gives back the run that it launched before. Raises SpecError, and Conflict when that
@@ -44,7 +50,7 @@ def launch(parts: Parts, catalogue: Catalogue, spec: RunSpec, idempotency_key: s
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
             with writing(parts.engine) as connection:
-                run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key)
+                run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
                 record = run_store.load_run(connection, run_id, deleted=True)
             break
         except IntegrityError:

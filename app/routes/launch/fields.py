@@ -15,6 +15,9 @@ from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
 from app.routes.launch.groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
 from app.routes.launch.several import OWN
 
+SOURCE = "source"
+"""The field that names the run which the form was filled in from."""
+
 # A longer one is left out of addresses, which servers and browsers cut.
 LONGEST_NOTE = 2000
 
@@ -149,7 +152,8 @@ def address(draft: Draft, without: set[str] | frozenset[str] = frozenset()) -> s
     options = {OPTION + name for name in draft.said.get("options", {})}
     for name, values in draft.form.items():
         varied = name in draft.several.fields
-        if name in without or name == "preset" or not (name in draft.said or name in options or varied):
+        kept = name in draft.said or name in options or varied or name == SOURCE
+        if name in without or name == "preset" or not kept:
             continue
         if name != "notes" or len(values[0]) <= LONGEST_NOTE:
             pairs += [(name, value) for value in values if value.strip()]

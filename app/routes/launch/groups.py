@@ -63,7 +63,12 @@ GROUPS = (
             Row("clip_norm", "Clip norm", "number", "largest gradient norm; 0 does not clip"),
             Row("label_smoothing", "Label smoothing", "number", "0 to below 1"),
             Row("early_stopping", "Early stopping", "whole", "epochs without a better validation; 0 never stops"),
-            Row("on_nonfinite", "When the loss is NaN", "choice", "or infinite: stop at once, or go on"),
+            Row(
+                "on_nonfinite",
+                "If not finite",
+                "choice",
+                "when the loss becomes NaN or infinite: stop, or go on",
+            ),
         ),
     ),
     Group(

@@ -22,11 +22,13 @@ from app.contract.spec import SpecError
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
-from app.routes.launch.fields import address, fields_of_page
+from app.routes.launch.fields import SOURCE, address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
 from app.routes.launch.plan import plan_of
 from app.routes.launch.several import ALSO
+from app.routes.launch.source import differences, source_of
 from app.routes.launch.sweep import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.store.run import Origin
 from app.sweeping.acts import checked, launch_sweep
 
 pages = APIRouter()
@@ -115,6 +117,7 @@ def _fitting_also(form: Form, family: FamilyEntry, catalogue: Catalogue) -> Form
 
 
 def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> dict[str, Any]:
+    source = source_of(parts, draft)
     sweep = plan_of_sweep(parts, catalogue, draft, cost)
     spec = draft.spec if draft.config is not None else None
     asked = sweep.spec if sweep is not None else spec
@@ -130,18 +133,18 @@ def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, 
         "sweep": sweep,
         "how": how_of(draft),
         "commands": commands_of(asked, str(request.base_url)) if asked and spec else None,
+        "source": source,
+        "differs": differences(source, draft),
         "key": secrets.token_urlsafe(12),
     }
 
 
-async def _page(
-    request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, status: int = 200, source: Any = None
-) -> HTMLResponse:
+async def _page(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, status: int = 200) -> HTMLResponse:
     cost = await look_at_cost(parts, catalogue, draft, PATIENCE_SECONDS)
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalogue, draft, cost)
-        return parts.templates.page(request, "launch.html", status, source=source, said="", **values)
+        return parts.templates.page(request, "launch.html", status, said="", **values)
 
     return await run_in_threadpool(rendered)
 
@@ -173,12 +176,12 @@ async def _fragment(
 async def launch_page(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
     """The form; ?family=…&epochs=… fills it in, ?preset=NAME too, ?from=RUN fills in what another run was."""
     form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
-    source = None
     if form.get("from"):
         source, _ = await run_in_threadpool(find_run, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
+        form[SOURCE] = [source.id]
     draft = drafted(_with_family(form, catalogue), catalogue)
-    return await _page(request, parts, catalogue, draft, source=source)
+    return await _page(request, parts, catalogue, draft)
 
 
 @pages.post("/launch/fields")
@@ -225,5 +228,7 @@ async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep
     if sweep is not None and expansion is not None:
         sweep_id = await run_in_threadpool(launch_sweep, parts, catalogue, sweep, expansion, token)
         return RedirectResponse(f"/sweeps/{sweep_id}", 303)
-    run_id = await run_in_threadpool(launch, parts, catalogue, draft.spec, token)
+    source = await run_in_threadpool(source_of, parts, draft)
+    origin = Origin(parent=source.id, relation="clone") if source else None
+    run_id = await run_in_threadpool(launch, parts, catalogue, draft.spec, token, origin)
     return RedirectResponse(f"/runs/{run_id}", 303)
