@@ -32,6 +32,7 @@ from app.sweeping.words import said
 logger = logging.getLogger("runyard.server")
 
 EXAMPLES = 5
+LAUNCH_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -98,29 +99,39 @@ def launch_sweep(
 
     The same ``idempotency_key`` gives back the sweep that it made before. Raises Conflict when that was another one.
     """
-    asked = spec.model_dump(mode="json", exclude_unset=True)
-    now = time.time()
-    made: list[str] = []
-    try:
-        with writing(parts.engine) as connection:
-            before = sweep_store.find_by_key(connection, idempotency_key) if idempotency_key else None
-            if before is not None:
-                record = sweep_store.load_sweep(connection, before)
-                if record is not None and record.asked != asked:
-                    words = f"this Idempotency-Key has launched another sweep before, {before}"
-                    raise Conflict(f"{words}; take a new key for a new sweep")
-                return before
-            contents: dict[str, Any] = {"asked": asked, "left_out": expansion.left_out[:100]}
-            planned = len(expansion.runs)
-            if spec.method == "tpe":
-                planned = spec.configurations * spec.seeds
-                contents["families"] = families_of(spec, catalogue)
-            sweep = sweep_store.insert_sweep(connection, spec.name, contents, planned, now, idempotency_key)
-            made = insert_planned(connection, catalogue, sweep, spec, expansion.runs, now)
-    except IntegrityError as error:
-        raise Conflict("another sweep was launched with this key at the same moment; ask again") from error
+    for left in reversed(range(LAUNCH_ATTEMPTS)):
+        try:
+            sweep, made = _insert(parts, catalogue, spec, expansion, idempotency_key)
+            break
+        except IntegrityError:
+            # Another launch took the key, or the number, at the same moment: the next look finds what it made.
+            if not left:
+                raise
     _announce(parts, made)
     return sweep
+
+
+def _insert(
+    parts: Parts, catalogue: Catalogue, spec: SweepSpec, expansion: Expansion, idempotency_key: str | None
+) -> tuple[str, list[str]]:
+    """The sweep and the runs that were made for it now. Raises Conflict."""
+    asked = spec.model_dump(mode="json", exclude_unset=True)
+    now = time.time()
+    with writing(parts.engine) as connection:
+        before = sweep_store.find_by_key(connection, idempotency_key) if idempotency_key else None
+        if before is not None:
+            record = sweep_store.load_sweep(connection, before)
+            if record is not None and record.asked != asked:
+                words = f"this Idempotency-Key has launched another sweep before, {before}"
+                raise Conflict(f"{words}; take a new key for a new sweep")
+            return before, []
+        contents: dict[str, Any] = {"asked": asked, "left_out": expansion.left_out[:100]}
+        planned = len(expansion.runs)
+        if spec.method == "tpe":
+            planned = spec.configurations * spec.seeds
+            contents["families"] = families_of(spec, catalogue)
+        sweep = sweep_store.insert_sweep(connection, spec.name, contents, planned, now, idempotency_key)
+        return sweep, insert_planned(connection, catalogue, sweep, spec, expansion.runs, now)
 
 
 def families_of(spec: SweepSpec, catalogue: Catalogue) -> dict[str, Any]:

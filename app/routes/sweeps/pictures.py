@@ -16,13 +16,15 @@ from app.sweeping.words import said
 
 # Beyond so many words on an axis they would lie over one another.
 MOST_WORDS = 12
+# Of more runs than these a picture has dots alone: it is sent again each second while they train.
+MOST_LINKED = 300
 EDGE = 6.0
 """Per cent of the width that is left free at either side, so that no dot lies on an axis."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A run in a picture: place in per cent, what it is in words, and its page."""
+    """A run in a picture: place in per cent, what it is in words, and its page; both blank where there are many."""
 
     x: str
     y: str
@@ -110,7 +112,8 @@ def _scatter(
     else:
         log = False
         places, x_ticks = _words(values)
-    dots = [_dot(run, place, height, spec.metric, best) for run, place in zip(runs, places, strict=True)]
+    linked = len(runs) <= MOST_LINKED
+    dots = [_dot(run, place, height, spec.metric, best, linked) for run, place in zip(runs, places, strict=True)]
     return Scatter(name, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, log, share)
 
 
@@ -156,11 +159,13 @@ def _named(value: Any) -> str:
     return said({"family": value})
 
 
-def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun | None) -> Dot:
+def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun | None, linked: bool) -> Dot:
     value = run.value if run.value is not None else math.nan
-    words = f"#{run.number}: {metric_value(metric, value)}, {said(run.values)}"
     mine = best is not None and run.id == best.id
-    return Dot(f"{x:.2f}%", f"{height.at(value):.2f}%", words, f"/runs/{run.id}", mine)
+    words, href = "", ""
+    if linked or mine:
+        words, href = f"#{run.number}: {metric_value(metric, value)}, {said(run.values)}", f"/runs/{run.id}"
+    return Dot(f"{x:.2f}%", f"{height.at(value):.2f}%", words, href, mine)
 
 
 def best_so_far(
@@ -179,7 +184,7 @@ def best_so_far(
         reached = pick(reached, value)
         across = i / (len(ended) - 1)
         line.append((SIZE * across, SIZE / 100 * height.at(reached)))
-        dots.append(_dot(run, 100 * across, height, spec.metric, best))
+        dots.append(_dot(run, 100 * across, height, spec.metric, best, len(ended) <= MOST_LINKED))
     steps = [line[0]]
     for (_, before), (x, y) in pairwise(line):
         steps += [(x, before), (x, y)]

@@ -159,6 +159,16 @@ def test_a_large_sweep_shows_its_best_and_compares_them(client: Any, look: Any) 
     assert look(client.get(f"/sweeps/{sweep['id']}?rows=all")).html.count("data-run=") == 150
 
 
+def test_of_very_many_runs_only_the_best_is_linked_in_the_pictures(client: Any, look: Any, reached: Any) -> None:
+    sweep = launched(client, base={"family": "simple_mlp"}, grid={"lr": [i / 1000 for i in range(1, 302)]})
+    for number, run in enumerate(sweep["runs"]):
+        reached(run, 0.2 + number / 1000)
+    page = look(client.get(f"/sweeps/{sweep['id']}"))
+    assert len(page.all("circle")) == 602
+    assert page.words["sweep-compare"] == "Compare the best 32"
+    assert page.one("a", id="sweep-compare")["href"].startswith(f"/compare?runs={sweep['runs'][-1]}")
+
+
 @pytest.mark.parametrize("method", ["random", "tpe"])
 def test_draws_have_a_field_of_their_own(client: Any, look: Any, method: str) -> None:
     space = {"lr": {"low": 0.001, "high": 0.1}}
