@@ -21,6 +21,7 @@ from app.contract.settings import Settings
 from app.deps import Parts
 from app.inspector import Inspector
 from app.live import Hub
+from app.openapi import describe
 from app.rendering import ROOT, Templates
 from app.routes import routers
 from app.routes.runs.api import run_status
@@ -93,6 +94,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
             )
         if pages is not None:
             app.include_router(pages, include_in_schema=False)
+    describe(app, API_PREFIX)
     app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)

@@ -1,0 +1,333 @@
+"""Name and examples of every operation of the API, by method and path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+RUN_ID, OTHER_ID, SWEEP_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne", "s_1kf3t8v09h5d2pr"
+CREATED, STARTED, ENDED = "2026-11-20T09:30:00Z", "2026-11-20T09:30:00.400Z", "2026-11-20T09:30:41.500Z"
+
+SPEC: dict[str, Any] = {"family": "simple_cnn", "size": "base", "dataset": "digits", "epochs": 20}
+CONFIG: dict[str, Any] = {
+    **SPEC,
+    "targets": ["digit"],
+    "recipe": "default",
+    "batch_size": 128,
+    "optimizer": "adam",
+    "lr": 0.001,
+    "weight_decay": 0.0,
+    "momentum": 0.9,
+    "schedule": "plateau",
+    "lr_min": 0.0,
+    "label_smoothing": 0.0,
+    "clip_norm": 0.0,
+    "crop_padding": 0,
+    "flip": False,
+    "precision": "auto",
+    "deterministic": False,
+    "seed": 1,
+}
+SUMMARY: dict[str, Any] = {
+    "last": 0.9944,
+    "last_step": 180,
+    "best": 0.9944,
+    "best_step": 162,
+    "min": 0.8167,
+    "max": 0.9944,
+    "points": 20,
+    "not_finite": 0,
+}
+QUEUED: dict[str, Any] = {
+    "id": RUN_ID,
+    "number": 12,
+    "url": f"/runs/{RUN_ID}",
+    "title": "simple_cnn base · digits",
+    "status": "queued",
+    "reason": "",
+    "attempt": 0,
+    "params": 421834,
+    "spec": CONFIG,
+    "asked": SPEC,
+    "tags": [],
+    "progress": {},
+    "summary": {},
+    "environment": {},
+    "worker": "",
+    "device": "",
+    "parent": None,
+    "relation": "",
+    "parent_step": None,
+    "sweep": None,
+    "sweep_values": {},
+    "created": CREATED,
+    "started": None,
+    "ended": None,
+    "seconds": None,
+}
+RUN: dict[str, Any] = QUEUED | {
+    "status": "succeeded",
+    "attempt": 1,
+    "progress": {"epoch": 20, "epochs": 20, "step": 180, "steps": 180, "samples_per_second": 4200.0},
+    "summary": {"val/acc": SUMMARY},
+    "device": "NVIDIA H100",
+    "started": STARTED,
+    "ended": ENDED,
+    "seconds": 41.1,
+}
+AGAIN: dict[str, Any] = QUEUED | {"id": OTHER_ID, "number": 13, "url": f"/runs/{OTHER_ID}", "parent": RUN_ID}
+CURVE = {"step": [9, 18, 27], "value": [0.8167, 0.9056, 0.9333], "time": [1795512602.1, 1795512604.0, 1795512605.9]}
+
+SWEEP_SPEC: dict[str, Any] = {
+    "base": {"dataset": "digits", "epochs": 3},
+    "grid": {"family": ["simple_cnn", "vit"], "size": ["tiny", "small"]},
+    "seeds": 3,
+}
+SWEEP_FACTS: dict[str, Any] = {
+    "id": SWEEP_ID,
+    "number": 4,
+    "url": f"/sweeps/{SWEEP_ID}",
+    "name": "",
+    "title": "family × size × 3 seeds",
+    "status": "running",
+    "reason": "",
+    "method": "grid",
+    "metric": "val/acc",
+    "direction": "maximize",
+    "pruning": None,
+    "planned": 12,
+    "counts": {"succeeded": 1, "running": 1, "queued": 10},
+    "pruned": 0,
+    "created": CREATED,
+    "ended": None,
+}
+VALUES: dict[str, Any] = {"family": "simple_cnn", "size": "tiny", "seed": 1}
+SWEEP: dict[str, Any] = SWEEP_FACTS | {
+    "spec": SWEEP_SPEC,
+    "compare_url": f"/compare?runs={RUN_ID},{OTHER_ID}&by=variant",
+    "best": {"run": RUN_ID, "number": 12, "value": 0.9444, "values": VALUES},
+    "importances": {},
+    "importance_method": "variance between the means of each value",
+    "configurations": [{"values": VALUES, "runs": [RUN_ID], "n": 1, "mean": 0.9444, "half": None}],
+    "left_out": [],
+    "seconds_left": 55.0,
+    "ahead": 0,
+    "runs": [RUN_ID, OTHER_ID],
+}
+PREVIEW: dict[str, Any] = {
+    "family": "simple_cnn",
+    "size": "base",
+    "dataset": "digits",
+    "params": 421834,
+    "flops": 13022208,
+    "batch_size": 128,
+    "activation_bytes": 90112000,
+    "memory_bytes": 103014400,
+    "steps_per_epoch": 9,
+    "steps": 180,
+    "layers": [
+        {"path": "body.0", "kind": "Conv2d", "about": "32 × 3×3", "shape": [32, 28, 28], "params": 320, "flops": 451584}
+    ],
+    "predictions": [{"device": "NVIDIA H100", "epoch_seconds": 0.4, "runs": 3, "basis": "runs of this network"}],
+}
+WAITING: dict[str, Any] = {
+    "run": {
+        **{name: QUEUED[name] for name in ("id", "number", "url", "title", "status", "attempt", "parent", "relation")},
+        **{name: CONFIG[name] for name in ("family", "size", "dataset", "epochs", "batch_size", "seed")},
+        **{"device": "auto", "worker": "", "priority": 0, "sweep": None, "created": CREATED},
+    },
+    "position": 1,
+    "why": "next; every slot is taken",
+    "expected_start": ENDED,
+    "start_why": "",
+    "expected_seconds": 41.0,
+    "estimate": "3 runs of this network on this device",
+}
+RELATIVE: dict[str, Any] = {
+    **{name: RUN[name] for name in ("id", "number", "title", "status", "parent", "relation", "parent_step")},
+    "step": 180,
+    "deleted": False,
+}
+MEAN: dict[str, Any] = {
+    "mean": 0.9861,
+    "half": 0.0069,
+    "n": 3,
+    "values": [0.9833, 0.9861, 0.9889],
+    "best": True,
+    "against_best": None,
+}
+COMPARISON: dict[str, Any] = {
+    "by": ["family", "size", "dataset"],
+    "groups": [{"title": "simple_cnn tiny", "runs": [RUN_ID, OTHER_ID], "live": False, "figures": {"test/acc": MEAN}}],
+    "sentence": None,
+    "behind": None,
+}
+ARCHITECTURE: dict[str, Any] = {
+    "family": "simple_cnn",
+    "size": "base",
+    "default": True,
+    "definition": "32-64 channels, 128 hidden",
+    "params": {"digits": 421834, "cifar10": 545098},
+    "summary": "Convolutions, pooling, one hidden layer.",
+    "when": "A good first choice for small images.",
+    "reference": "",
+    "options": {"pool": ["max", "mean"]},
+    "source": "",
+    "smallest_batch": 1,
+    "takes_auxiliary": True,
+}
+DATASET: dict[str, Any] = {
+    "name": "digits",
+    "title": "Digits",
+    "channels": 1,
+    "side": 28,
+    "targets": [{"name": "digit", "classes": 10, "weight": 1.0, "labels": list("0123456789")}],
+    "train": 1257,
+    "validation": 180,
+    "test": 360,
+    "source": "scikit-learn",
+    "offline": True,
+    "megabytes": 0.0,
+}
+RECIPE: dict[str, Any] = {
+    "name": "quick",
+    "about": "As default, 5 epochs: for trying out",
+    "datasets": ["digits", "mnist"],
+    "dataset": "digits",
+    "settings": {"simple_cnn": {"optimizer": "adam", "lr": 0.001, "epochs": 5}},
+}
+WORKER: dict[str, Any] = {
+    "id": "trainbox-4711",
+    "host": "trainbox",
+    "pid": 4711,
+    "slots": 1,
+    "free_slots": 0,
+    "device": "NVIDIA H100",
+    "device_kind": "cuda",
+    "device_index": 0,
+    "memory_bytes": 85899345920,
+    "cores": 16,
+    "versions": {"torch": "2.14.1"},
+    "first_seen": CREATED,
+    "last_seen": ENDED,
+    "runs": [RUN_ID],
+}
+WEBHOOK: dict[str, Any] = {"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}
+WEBHOOK_OUT: dict[str, Any] = WEBHOOK | {
+    "id": "w_1kf3t8v0c6gkj1s",
+    "secret": "a secret that signs what is sent",
+    "answer": None,
+    "created": CREATED,
+}
+RULE: dict[str, Any] = {"comparison": "above", "metric": "val/acc", "value": 0.99}
+RULE_OUT: dict[str, Any] = RULE | {"id": "u_1kf3t8v0d3mx8zp", "run": None, "held": 0, "created": CREATED}
+NOTICE: dict[str, Any] = {
+    "id": 7,
+    "kind": "succeeded",
+    "sentence": "#12 simple_cnn base · digits has succeeded",
+    "run": RUN_ID,
+    "rule": None,
+    "created": ENDED,
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``name`` is what generated clients call it; ``body`` and ``answer`` are examples, None where there is none."""
+
+    name: str
+    body: Any = None
+    answer: Any = None
+
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("POST", "/runs"): Operation("launch_run", SPEC, QUEUED),
+    ("GET", "/runs"): Operation("list_runs", None, {"runs": [RUN], "next": None, "total": 1}),
+    ("GET", "/runs/{run_id}"): Operation("read_run", None, RUN),
+    ("PATCH", "/runs/{run_id}"): Operation("edit_run", {"name": "first try", "tags": ["a"]}, RUN),
+    ("DELETE", "/runs/{run_id}"): Operation("delete_run"),
+    ("POST", "/runs/{run_id}/restore"): Operation("restore_run", None, RUN),
+    ("GET", "/runs/{run_id}/metrics"): Operation("read_metrics", None, {"val/acc": CURVE}),
+    ("GET", "/runs/{run_id}/logs"): Operation(
+        "read_log",
+        None,
+        {"lines": [{"id": 1, "time": 1795512600.6, "level": "info", "text": "421,834 parameters", "attempt": 1}]},
+    ),
+    ("GET", "/runs/{run_id}/events"): Operation("follow_run"),
+    ("GET", "/events"): Operation("follow_changes"),
+    ("POST", "/runs/{run_id}/cancel"): Operation("cancel_run", None, RUN | {"status": "cancelling"}),
+    ("POST", "/runs/cancel"): Operation(
+        "cancel_runs", {"runs": [RUN_ID, OTHER_ID]}, {"cancelled": [OTHER_ID], "stopping": [RUN_ID]}
+    ),
+    ("POST", "/runs/restore-queued"): Operation(
+        "restore_queued_runs", {"runs": [RUN_ID]}, {"runs": [{"was": RUN_ID, "id": OTHER_ID}]}
+    ),
+    ("POST", "/runs/{run_id}/retry"): Operation("retry_run", None, AGAIN | {"relation": "retry"}),
+    ("POST", "/runs/{run_id}/resume"): Operation(
+        "resume_run", {"epochs": 40}, AGAIN | {"relation": "extend", "parent_step": 180}
+    ),
+    ("POST", "/runs/{run_id}/clone"): Operation("clone_run", {"lr": 0.0003}, AGAIN | {"relation": "clone"}),
+    ("POST", "/runs/{run_id}/fork"): Operation(
+        "fork_run",
+        {"epoch": 10, "changes": {"lr": 0.0001}},
+        AGAIN | {"relation": "fork", "parent_step": 90},
+    ),
+    ("POST", "/runs/{run_id}/verify"): Operation("verify_run", None, AGAIN | {"relation": "verify"}),
+    ("GET", "/runs/{run_id}/verify"): Operation(
+        "read_verdict",
+        None,
+        {
+            "state": "identical",
+            "sentence": "Every point of every curve is the same.",
+            "run": RUN_ID,
+            "rerun": OTHER_ID,
+            "metric": None,
+            "step": None,
+        },
+    ),
+    ("GET", "/runs/{run_id}/lineage"): Operation("read_lineage", None, {"runs": [RELATIVE]}),
+    ("GET", "/runs/{run_id}/environment"): Operation("read_environment", None, {"python": "3.11.7", "torch": "2.14.1"}),
+    ("POST", "/preview"): Operation("preview_run", SPEC, PREVIEW),
+    ("POST", "/sweeps"): Operation("launch_sweep", SWEEP_SPEC, SWEEP),
+    ("GET", "/sweeps"): Operation("list_sweeps", None, {"sweeps": [SWEEP_FACTS], "next": None}),
+    ("POST", "/sweeps/preview"): Operation(
+        "preview_sweep",
+        SWEEP_SPEC,
+        {
+            "runs": 12,
+            "seconds": 58.0,
+            "unknown": 0,
+            "slots": 1,
+            "examples": ["simple_cnn, tiny, seed 1", "simple_cnn, small, seed 1"],
+            "left_out": [],
+            "errors": [],
+        },
+    ),
+    ("GET", "/sweeps/{sweep_id}"): Operation("read_sweep", None, SWEEP),
+    ("POST", "/sweeps/{sweep_id}/stop"): Operation("stop_sweep", None, SWEEP | {"status": "stopped"}),
+    ("POST", "/sweeps/{sweep_id}/extend"): Operation("extend_sweep", {"seeds": 5}, SWEEP | {"planned": 20}),
+    ("GET", "/queue"): Operation(
+        "read_queue", None, {"paused": False, "paused_since": None, "total": 1, "next": None, "runs": [WAITING]}
+    ),
+    ("POST", "/queue/pause"): Operation("pause_queue", None, {"paused": True}),
+    ("POST", "/queue/resume"): Operation("resume_queue", None, {"paused": False}),
+    ("POST", "/queue/move"): Operation("move_run", {"run": RUN_ID, "to": "first"}, {"position": 1}),
+    ("GET", "/compare"): Operation("compare_runs", None, COMPARISON),
+    ("GET", "/architectures"): Operation("list_architectures", None, {"architectures": [ARCHITECTURE], "broken": {}}),
+    ("GET", "/datasets"): Operation("list_datasets", None, {"datasets": [DATASET]}),
+    ("GET", "/recipes"): Operation("list_recipes", None, {"recipes": [RECIPE]}),
+    ("GET", "/presets"): Operation(
+        "list_presets",
+        None,
+        {"presets": {"mnist_cnn_8k": {"family": "simple_cnn", "size": "tiny", "dataset": "mnist"}}},
+    ),
+    ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
+    ("GET", "/webhooks"): Operation("list_webhooks", None, {"webhooks": [WEBHOOK_OUT]}),
+    ("POST", "/webhooks"): Operation("create_webhook", WEBHOOK, WEBHOOK_OUT),
+    ("DELETE", "/webhooks/{webhook_id}"): Operation("delete_webhook"),
+    ("POST", "/webhooks/{webhook_id}/test"): Operation("try_webhook", None, {"notice": 7}),
+    ("GET", "/rules"): Operation("list_rules", None, {"rules": [RULE_OUT]}),
+    ("POST", "/rules"): Operation("create_rule", RULE, RULE_OUT),
+    ("DELETE", "/rules/{rule_id}"): Operation("delete_rule"),
+    ("GET", "/notices"): Operation("list_notices", None, {"notices": [NOTICE]}),
+}
