@@ -17,7 +17,7 @@ def _chart(page: Page, words: str) -> Any:
 
 def _launch(page: Page, yard: Any, family: str, size: str, epochs: int, steps: int, **more: Any) -> str:
     page.goto(f"{yard.address}/launch")
-    page.locator("#launch").get_by_text(family, exact=True).click()
+    page.locator(f"#family-{family}").locator("xpath=..").click()
     page.locator(f"#size-{size}").locator("xpath=..").click()
     page.locator("[name=dataset]").select_option("digits")
     page.locator("#field-recipe").select_option(more.get("recipe", "default"))
@@ -34,7 +34,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.goto(yard.address)
     page.get_by_role("banner").get_by_role("link", name="Launch a run").click()
     page.wait_for_url("**/launch")
-    page.locator("#launch").get_by_text("simple_cnn", exact=True).click()
+    page.locator("#family-simple_cnn").locator("xpath=..").click()
     expect(page.locator("#plan-params")).to_have_text("421,834")
 
     run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
