@@ -16,7 +16,6 @@ from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, QUEUE_ORDER, RunRecord
 from app.store.worker import WorkerRecord
 
-
 NOBODY = "no connected worker can take it"
 
 
