@@ -115,6 +115,18 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
                 assert list(inspect.signature(one).parameters) == list(inspect.signature(other).parameters), name
 
 
+def test_every_request_of_the_client_is_one_of_the_api(server: FastAPI) -> None:
+    paths = server.openapi()["paths"]
+    known = {(method.upper(), re.sub(r"{\w+}", "{}", path)) for path, methods in paths.items() for method in methods}
+    sent = set()
+    for node in ast.walk(ast.parse(FILE.read_text())):
+        match node:
+            case ast.Call(func=ast.Name("_Call"), args=[ast.Constant(method), path, *_]):
+                sent.add((method, f"/api/v1{re.sub(r'{[^}]*}', '{}', ast.unparse(path).strip('f' + chr(39)))}"))
+    assert len(sent) >= 30
+    assert sent <= known
+
+
 def test_what_has_ended_is_every_terminal_state() -> None:
     assert set(runyard.ENDED) == set(TERMINAL)
 
