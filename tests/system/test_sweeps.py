@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from html import unescape
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+import pytest
 
 NET = {"family": "simple_dense_net", "size": "tiny", "dataset": "digits"}
 
@@ -61,3 +71,34 @@ def test_a_hopeless_run_is_stopped_and_says_why(yard: Any) -> None:
     assert found["reason"].endswith(" of 2 runs there")
     assert found["progress"]["epoch"] < 80
     assert ended(yard, sweep["id"])["pruned"] >= 1
+
+
+FORMS = [
+    "family=simple_mlp&lr=1e-3, 2e-3&seeds=2&epochs=1",
+    "family=simple_mlp&lr=log 1e-3 .. 1e-1&also.optimizer=sgd&also.flip=true&method=tpe&draws=3&epochs=1&name=it's one",
+    "family=convnext_v2&also.family=simple_mlp&size=tiny&also.size=small_k3&epochs=1",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_commands_beside_the_form_make_the_sweep_that_it_means(yard: Any, form: str) -> None:
+    with urllib.request.urlopen(f"{yard.address}/launch?{quote(form, safe='=&')}", timeout=20) as answer:
+        page = answer.read().decode()
+    asked = []
+    for kind in ("curl", "runyard", "python"):
+        command = unescape(re.findall(rf'id="command-{kind}"[^>]*>(.*?)</pre>', page, re.DOTALL)[0])
+        before = {each["id"] for each in yard.call("/sweeps")["sweeps"]}
+        words = [sys.executable, "-c", command] if kind == "python" else ["bash", "-c", command]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(words, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        (made,) = [each["id"] for each in yard.call("/sweeps")["sweeps"] if each["id"] not in before]
+        found = yard.call(f"/sweeps/{made}/stop", {})
+        said = {name: found["spec"][name] for name in ("base", "seeds", "method", "draws", "name")}
+        # A flag says every value in its own way, and a choice may stand in the grid or in the space.
+        varied = {name: sorted(map(str, values)) for name, values in found["spec"]["grid"].items()}
+        for name, space in found["spec"]["space"].items():
+            varied[name] = sorted(map(str, space["choice"])) if "choice" in space else space
+        lowered = {name: [v.lower() for v in vs] if isinstance(vs, list) else vs for name, vs in varied.items()}
+        asked.append((said, lowered, found["planned"], len(found["left_out"])))
+    assert asked[0] == asked[1] == asked[2]

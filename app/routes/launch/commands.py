@@ -19,7 +19,7 @@ SEARCHED = ("method", "draws", "metric", "direction", "pruning")
 class Commands:
     """What to type; each launches what the form would.
 
-    ``runyard`` is blank for tags that its list of tags, divided by commas, cannot hold.
+    ``runyard`` is blank for a run whose tags its list of tags, divided by commas, cannot hold.
     """
 
     curl: str
@@ -27,17 +27,18 @@ class Commands:
     python: str
 
 
-def commands_of(spec: RunSpec | SweepSpec, address: str) -> Commands:
-    """The commands that launch ``spec`` on the server at ``address``, which ends in a slash."""
+def commands_of(spec: RunSpec | SweepSpec, address: str, whole: bool = True) -> Commands:
+    """The commands that launch ``spec`` on the server at ``address``, which ends in a slash.
+
+    ``whole``: every combination of a sweep's values exists. Where some do not, flags would be refused for them.
+    """
     said = spec.model_dump(mode="json", exclude_unset=True)
     run = said.get("base", {}) if isinstance(spec, SweepSpec) else said
     tags = run.get("tags", [])
     sayable = len(set(tags)) == len(tags) and not any("," in tag for tag in tags)
     if isinstance(spec, SweepSpec):
-        runyard = _line(_sweep(said), address)
-        return Commands(
-            _curl(said, f"{address}api/v1/sweeps"), runyard if sayable else "", _python(said, "sweep", address)
-        )
+        runyard = _line(_sweep(said) if sayable and whole else _from_standard_input(said), address)
+        return Commands(_curl(said, f"{address}api/v1/sweeps"), runyard, _python(said, "sweep", address))
     runyard = _line(["runyard", "launch", *_flags(said)], address)
     return Commands(_curl(said, f"{address}api/v1/runs"), runyard if sayable else "", _python(said, "launch", address))
 
@@ -94,6 +95,11 @@ def _sweep(said: dict[str, Any]) -> list[str]:
             words.append(_flag("--" + name.replace("_", "-"), listed))
     words += [_flag("--space", f"{name}={_spaced(chosen)}") for name, chosen in space.items()]
     return words + [_flag(f"--{name}", written(said[name])) for name in ("seeds", *SEARCHED, "name") if name in said]
+
+
+def _from_standard_input(said: dict[str, Any]) -> list[str]:
+    """What flags cannot say is read as it is sent."""
+    return ["runyard", "sweep", "create", "--file", "-", "<<<", shlex.quote(json.dumps(said, ensure_ascii=False))]
 
 
 def _in_a_flag(value: Any) -> bool:

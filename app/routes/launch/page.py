@@ -132,7 +132,9 @@ def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, 
         "cost": cost,
         "sweep": sweep,
         "how": how_of(draft),
-        "commands": commands_of(asked, str(request.base_url)) if asked and spec else None,
+        "commands": commands_of(asked, str(request.base_url), not (sweep and sweep.left_out))
+        if asked and spec
+        else None,
         "source": source,
         "differs": differences(source, draft),
         "key": secrets.token_urlsafe(12),

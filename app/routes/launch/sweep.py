@@ -29,8 +29,10 @@ def sweep_of(draft: Draft) -> SweepSpec | None:
     """The sweep that a form means, None for a single run; what is wrong with it is noted in the draft."""
     if not draft.several.sweeping:
         return None
+    # As it was read: what is typed as "3" is a number.
+    said = draft.said if draft.spec is None else draft.spec.model_dump(mode="json", exclude_unset=True)
     try:
-        return draft.several.spec(draft.said, draft.blanks)
+        return draft.several.spec(said, draft.blanks)
     except SpecError as error:
         note_sweep(draft, error.errors)
         return None

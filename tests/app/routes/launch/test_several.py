@@ -204,3 +204,10 @@ def test_no_words_break_the_reading(words: str) -> None:
     one, several = take_apart({"lr": [words], "family": ["vit"], "seeds": [words], "also.size": [words]})
     assert len(one["lr"]) <= 1
     json.dumps([several.values, several.ranges])
+
+
+def test_a_sweep_that_flags_cannot_say_is_read_as_it_is_sent() -> None:
+    asked = SweepSpec(base={"tags": ["a,b"]}, grid={"family": ["vit", "simple_mlp"], "size": ["tiny", "large"]})
+    for words in (runyard_words(asked), shlex.split(commands_of(asked, USUAL_ADDRESS, whole=False).runyard)):
+        assert words[:-1] == ["runyard", "sweep", "create", "--file", "-", "<<<"]
+        assert SweepSpec.model_validate(json.loads(words[-1])) == asked
