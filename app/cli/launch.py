@@ -38,8 +38,9 @@ def command() -> Callable[..., None]:
     ) -> None:
         """Launch runs on a running server: every combination of the values that are named, by comma.
 
-        Several runs are one sweep. Ends with status 0 when all were launched and, with --wait or --watch, have
-        succeeded; 1 when one did not succeed; 2 when not all could be launched.
+        Several runs are one sweep. With --wait or --watch the status is 0 if all succeeded, else 1.
+
+        It is 2 when not all could be launched, and then those that were are named.
         """
         with told(url, status=2) as yard:
             plan = _planned(yard, read_flags(given), most_params, seeds)

@@ -76,6 +76,9 @@ def told(url: str | None, status: int = 1, interrupted: str = "stopped") -> Iter
     except ValueError as error:
         tell(str(error))
         raise typer.Exit(2) from error
+    except BrokenPipeError:
+        # Whoever read what is printed has read enough (`runyard ls | head`): typer ends quietly.
+        raise
     except OSError as error:
         tell(str(error))
         raise typer.Exit(1) from error

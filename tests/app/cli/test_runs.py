@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +176,14 @@ def test_what_is_there_to_train_and_who_trains_is_listed(
     said = runyard("datasets").stdout
     assert "digit 10, thickness 5, smoothness 3" in said
     assert len(json.loads(runyard("datasets", "--json").stdout)["datasets"]) == 5
+
+
+def test_who_reads_only_the_beginning_is_not_told_of_an_error(url: str, runs: Runs) -> None:
+    for _ in range(3):
+        runs.add()
+    command = f"{shlex.quote(sys.executable)} -m app.cli export --json | head -c 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("{", "")
 
 
 @pytest.mark.parametrize(
