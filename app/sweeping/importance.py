@@ -1,8 +1,9 @@
 """How much each swept field matters: the share of the metric's variance that the field alone explains.
 
 A one-way analysis of variance for each field, with the correction for the number of groups (epsilon squared): 1 where
-the field alone decides, 0 where what it explains is no more than chance would. Many different numbers are put into as
-many groups as the root of their count first. The page says so. It needs no model, and no library in the server.
+the field alone decides, 0 where what it explains is no more than chance would. Many different numbers that were drawn
+are put into as many groups as the root of their count first. The page says so. It needs no model, and no library in the
+server.
 """
 
 from __future__ import annotations
@@ -15,26 +16,32 @@ METHOD = "share of the variance that the field alone explains (one-way analysis 
 FEWEST_RUNS = 5
 
 
-def importances(points: Sequence[tuple[Mapping[str, Any], float]], fields: Sequence[str]) -> dict[str, float]:
-    """Field -> 0 to 1, the largest first; empty as long as there are too few ``points`` (values, figure)."""
+def importances(
+    points: Sequence[tuple[Mapping[str, Any], float]], fields: Sequence[str], drawn: bool
+) -> dict[str, float]:
+    """Field -> 0 to 1, the largest first; empty as long as there are too few ``points`` (values, figure).
+
+    ``drawn``: the values are no grid. A point is then to be a whole configuration, since the seeds of one share all of
+    its values, and any one of them would seem to explain what they have in common.
+    """
     points = [(values, figure) for values, figure in points if math.isfinite(figure)]
     if len(points) < FEWEST_RUNS:
         return {}
     found = {}
     for field in fields:
         having = [(values[field], figure) for values, figure in points if field in values]
-        share = _share(_grouped([value for value, _ in having]), [figure for _, figure in having])
+        share = _share(_grouped([value for value, _ in having], drawn), [figure for _, figure in having])
         if share is not None:
             found[field] = share
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-def _grouped(values: Sequence[Any]) -> list[str]:
-    """The group of each value: itself, or of many different numbers the stretch in which it lies."""
+def _grouped(values: Sequence[Any], drawn: bool) -> list[str]:
+    """The group of each value: itself, or of many different numbers that were drawn the stretch in which it lies."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     different = sorted(set(numbers))
     groups = max(2, round(math.sqrt(len(values))))
-    if len(numbers) < len(values) or len(different) <= max(groups, len(values) // 2):
+    if not drawn or len(numbers) < len(values) or len(different) <= groups:
         return [repr(value) for value in values]
     # Groups of about as many values each, by rank: the same for a number and its logarithm.
     ranks = {value: i for i, value in enumerate(different)}

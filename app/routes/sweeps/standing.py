@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -101,7 +102,7 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
     spec = record.spec
     direction = store.direction_of(spec.metric, spec.direction)
     runs = store.read_runs(connection, sweep, spec.metric, direction)
-    settled = [(r.values, r.value) for r in runs if r.value is not None and (r.status == "succeeded" or r.pruned)]
+    configurations = _configurations(runs, direction)
     return Standing(
         record=record,
         spec=spec,
@@ -109,12 +110,22 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
         counts=store.count_runs(connection, [sweep])[sweep],
         runs=runs,
         ranked=store.best_first(runs, direction),
-        configurations=_configurations(runs, direction),
-        importances=importances(settled, record.fields),
+        configurations=configurations,
+        importances=_importances(record, spec, configurations),
         seconds_left=_seconds_left(connection, parts, record, runs),
         ahead=store.count_ahead(connection, sweep),
         paused=paused_at(connection) is not None,
     )
+
+
+def _importances(record: SweepRecord, spec: SweepSpec, configurations: list[Configuration]) -> dict[str, float]:
+    """What matters, by the runs that have come to an end of their own or were beaten."""
+    points: list[tuple[dict[str, Any], float]] = []
+    for each in configurations:
+        settled = [r.value for r in each.runs if r.value is not None and (r.status == "succeeded" or r.pruned)]
+        figures = settled if spec.method == "grid" else [fmean(settled)] if settled else []
+        points += [(each.values, figure) for figure in figures]
+    return importances(points, record.fields, spec.method != "grid")
 
 
 def _configurations(runs: list[SweepRun], direction: Direction) -> list[Configuration]:

@@ -248,3 +248,13 @@ def test_the_best_configuration_and_what_matters_are_told(client: Any, runs: Any
     assert found["configurations"][0]["half"] > 0
     assert found["importances"]["lr"] > 0.9
     assert "one-way analysis of variance" in found["importance_method"]
+
+
+def test_what_is_drawn_matters_only_if_it_does_whatever_the_seeds(client: Any, reached: Any) -> None:
+    space = {"lr": {"low": 0.001, "high": 0.1}, "weight_decay": {"low": 0.0, "high": 0.1}}
+    sweep = launched(client, **VIT, method="random", space=space, draws=24, seeds=2)
+    for run in sweep["runs"]:
+        reached(run, 5 * client.get(f"/api/v1/runs/{run}").json()["spec"]["lr"])
+    found = client.get(f"/api/v1/sweeps/{sweep['id']}").json()["importances"]
+    assert found["lr"] > 0.8
+    assert found["weight_decay"] < 0.4
