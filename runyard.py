@@ -227,18 +227,16 @@ class _request(Generic[P, T]):  # noqa: N801
 
     def __init__(self, describe: Callable[Concatenate[Any, P], _Call[T]]) -> None:
         self._describe = describe
-        self.__doc__ = describe.__doc__
-        self.__wrapped__ = describe
 
     @overload
     def __get__(self, on: _Now, kind: Any = None) -> Callable[P, T]: ...
     @overload
     def __get__(self, on: _Later, kind: Any = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
     @overload
-    def __get__(self, on: None, kind: Any = None) -> _request[P, T]: ...
+    def __get__(self, on: None, kind: Any = None) -> Callable[Concatenate[Any, P], _Call[T]]: ...
     def __get__(self, on: Any, kind: Any = None) -> Any:
-        if on is None:
-            return self
+        if on is None:  # of a class, for help()
+            return self._describe
 
         def ask(*arguments: P.args, **named: P.kwargs) -> Any:
             return on._send(self._describe(on, *arguments, **named))

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import os
+import pydoc
 import re
 import socket
 import subprocess
@@ -125,6 +126,14 @@ def test_every_request_of_the_client_is_one_of_the_api(server: FastAPI) -> None:
                 sent.add((method, f"/api/v1{re.sub(r'{[^}]*}', '{}', ast.unparse(path).strip('f' + chr(39)))}"))
     assert len(sent) >= 30
     assert sent <= known
+
+
+def test_help_shows_each_method_with_its_arguments() -> None:
+    said = pydoc.plain(pydoc.render_doc(Runyard))
+    assert re.search(
+        r"launch\(self, /, \*, idempotency_key: .*\n[ |]+Queue a run; the fields are those of the form", said
+    )
+    assert "wait(self, timeout: " in pydoc.plain(pydoc.render_doc(Run))
 
 
 def test_what_has_ended_is_every_terminal_state() -> None:
