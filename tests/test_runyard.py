@@ -7,7 +7,6 @@ import asyncio
 import inspect
 import json
 import math
-import os
 import pydoc
 import re
 import socket
@@ -17,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, assert_type
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ from app.contract.events import Log
 from app.contract.events import LogLine as SentLine
 from app.recorder import Recorder
 from app.store.run import TERMINAL
-from runyard import AsyncRunyard, FieldProblem, Point, Run, Runyard, RunyardError
+from runyard import AsyncRun, AsyncRunyard, FieldProblem, Point, Run, Runyard, RunyardError
 from tests.conftest import Runs, Trainer, Worker
 from tests.served import breaking, hang_up, odd_server, say, serving
 
@@ -144,7 +143,8 @@ def test_what_has_ended_is_every_terminal_state() -> None:
 
 
 def test_a_run_is_launched_with_its_fields_and_can_be_found_again(yard: Runyard, runs: Runs) -> None:
-    run = yard.launch(family="simple_cnn", size="tiny", lr=0.01, tags=["a"], seed=3)
+    # The type is checked by mypy.
+    run = assert_type(yard.launch(family="simple_cnn", size="tiny", lr=0.01, tags=["a"], seed=3), Run)
     assert (run.status, run.number, run.ended, run.tags) == ("queued", 1, False, ["a"])
     assert run.spec["lr"] == 0.01
     assert run.url == f"{yard.url}/runs/{run.id}"
@@ -547,7 +547,7 @@ def test_everything_can_be_awaited_as_well(
                 break
             with pytest.raises(RunyardError, match="no family 'vitt'"):
                 await yard.launch(family="vitt")
-            other = await yard.launch(family="vit")
+            other = assert_type(await yard.launch(family="vit"), AsyncRun)
             assert (await other.cancel()).status == "cancelled"
             assert len((await yard.compare([run.id])).groups) == 1
             return points
@@ -564,21 +564,3 @@ def test_an_awaited_server_that_is_not_there_is_said() -> None:
 
     with pytest.raises(RunyardError, match=r"^no Runyard answers at "):
         asyncio.run(ask())
-
-
-def test_the_module_is_typed_for_those_who_use_it(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from runyard import AsyncRunyard, Runyard\n"
-        "yard = Runyard()\n"
-        "reveal_type(yard.launch(family='vit').retry())\n"
-        "reveal_type(yard.sweep({}).runs)\n"
-        "async def later(far: AsyncRunyard) -> None:\n"
-        "    reveal_type(await (await far.launch(family='vit')).wait())\n"
-    )
-    words = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)]
-    done = subprocess.run(
-        words, cwd=tmp_path, env=os.environ | {"MYPYPATH": str(FILE.parent)}, capture_output=True, text=True
-    )
-    found = re.findall(r'Revealed type is "([^"]+)"', done.stdout)
-    assert found == ["runyard.Run", "list[str]", "runyard.AsyncRun"], done.stdout
