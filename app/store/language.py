@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from app.store.order import COLUMNS, QueryError
+from app.store.order import COLUMNS, QueryError, metric_figure
+from app.store.order import OF_METRIC as FIGURES_OF_METRIC
 from app.store.run import ACTIVE, STATES, TERMINAL
 
 MOST_TERMS = 30
@@ -61,7 +62,7 @@ KINDS = {
     "running": f"run.status IN {ACTIVE}",
     "ended": f"run.status IN {TERMINAL}",
 }
-OF_METRIC = {"best": "s.best", "last": "s.last", "min": "s.low", "max": "s.high"}
+OF_METRIC = {which: f"s.{column}" for which, column in FIGURES_OF_METRIC.items()}
 SEARCHED = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
 NAMES = ("is", "tag", *WORDS, *FIGURES, *MOMENTS, *SETTINGS)
 
@@ -232,9 +233,7 @@ def _setting(asked: Asked, term: Term) -> str:
 
 
 def _metric(asked: Asked, term: Term) -> str:
-    name, _, which = term.name.rpartition(".")
-    if which not in OF_METRIC:
-        name, which = term.name, "best"
+    name, which = metric_figure(term.name)
     metric = asked.bind(name)
     if term.value in ("any", "none") and term.how == ":":
         there = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"

@@ -1,20 +1,19 @@
 """The order of the run table, and how a page of it is found.
 
-Runs stand in the order of a column, of their duration or of the best value of a metric, equal ones the newest first,
-those without a value last in either direction. However many there are, a page is read from where the one before it
-ended, along an index of (value, number).
+Runs stand in the order of a column, of their duration or of a figure of a metric, equal ones in the order of further
+keys and then the newest first, those without a value last in either direction. However many there are, a page is read
+from where the one before it ended, along an index of (value, number); figures that change with every point, such as the
+last, have none and are sorted each time.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, text
-
-from app.store.database import rows
+from app.store.curve import larger_is_better
 
 COLUMNS = {
     "number": "run.number",
@@ -38,6 +37,9 @@ COLUMNS = {
 # The condition of the indexes.
 THERE = "run.deleted_at IS NULL"
 NULLABLE = ("params", "started", "ended")
+# The figures of a metric, and the columns of its series.
+OF_METRIC = {"best": "best", "last": "last", "min": "low", "max": "high"}
+MOST_KEYS = 3
 
 Values = dict[str, Any]
 
@@ -61,9 +63,20 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Then:
+    """A further key, by which runs with equal values of the keys before it are ordered; NULL last."""
+
+    value: str
+    join: str
+    descending: bool
+    values: Values
+
+
+@dataclass(frozen=True)
 class Order:
     """What the table is sorted by. ``value`` and ``join`` give every run its value or NULL, the sources together all
-    runs that have one; ``missing`` is true of those that have none, and "" where each run has one."""
+    runs that have one; ``missing`` is true of those that have none, and "" where each run has one. ``indexed``: an
+    index has that order. ``then`` orders those that are equal."""
 
     value: str
     join: str
@@ -71,6 +84,13 @@ class Order:
     missing: str
     descending: bool
     values: Values
+    indexed: bool = True
+    then: tuple[Then, ...] = ()
+
+    @property
+    def along(self) -> bool:
+        """Whether a page is found along an index."""
+        return self.indexed and (not self.then or len(self.sources) == 1)
 
     @property
     def direction(self) -> str:
@@ -83,24 +103,54 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A run in the order: its value there and its number."""
-
-    run: str
-    number: int
-    value: Any
-
-
-@dataclass(frozen=True)
 class Cursor:
     """Behind which run a page begins."""
 
     value: Any
     number: int
+    then: tuple[Any, ...] = ()
+
+
+def keys_of(sort: str) -> list[str]:
+    """The keys of a sort, each with its minus, the first of each column."""
+    found: dict[str, str] = {}
+    for key in (part.strip() for part in sort.split(",")):
+        if key:
+            found.setdefault(key.lstrip("-"), key)
+    return list(found.values())
+
+
+def metric_figure(key: str) -> tuple[str, str]:
+    """The metric and the figure that a key names: val/loss.last is ("val/loss", "last"); val/loss its best."""
+    name, _, which = key.rpartition(".")
+    return (name, which) if name and which in OF_METRIC else (key, "best")
+
+
+def _column_of(metric: str, which: str) -> str:
+    """The column of a figure; of two that are equal the one that has an index."""
+    best = "max" if larger_is_better(metric) else "min"
+    return "best" if which == best else OF_METRIC[which]
 
 
 def read_order(sort: str, now: float) -> Order:
-    """The order that a key of COLUMNS or a metric names, "-" before it for the largest first. Raises QueryError."""
+    """The order that keys of COLUMNS or figures of metrics name, "-" before one for the largest first.
+
+    Several by comma: each further one orders what is equal in those before it. Raises QueryError.
+    """
+    keys = keys_of(sort) or [sort]
+    if len(keys) > MOST_KEYS:
+        raise QueryError("sort", f"a table is sorted by {MOST_KEYS} columns at most")
+    first, further = _first_key(keys[0], now), []
+    for i, key in enumerate(keys[1:]):
+        # No two runs share a number.
+        if "number" in [each.lstrip("-") for each in keys[: i + 1]]:
+            _first_key(key, now)
+            continue
+        further.append(_further_key(key, now, i))
+    return replace(first, then=tuple(further))
+
+
+def _first_key(sort: str, now: float) -> Order:
     descending, key = sort.startswith("-"), sort.lstrip("-")
     if key == "duration":
         # Of runs that have ended it is a column; the others, whose duration grows, are few.
@@ -117,38 +167,51 @@ def read_order(sort: str, now: float) -> Order:
         raise QueryError(
             "sort", f"cannot sort by '{key[:40]}'; columns: {', '.join(COLUMNS)}, or a metric such as test/acc"
         )
+    metric, which = metric_figure(key)
+    column = _column_of(metric, which)
     # CROSS JOIN: SQLite reads the metric's index first, whatever is asked of the runs.
     source = Source(
         "metric_series s CROSS JOIN run",
-        "s.best",
-        "s.name = :metric AND s.best IS NOT NULL AND run.number = s.run_number",
+        f"s.{column}",
+        f"s.name = :metric AND s.{column} IS NOT NULL AND run.number = s.run_number",
         "s.run_number",
     )
     missing = (
-        "NOT EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = :metric AND s.best IS NOT NULL)"
+        "NOT EXISTS (SELECT 1 FROM metric_series s"
+        f" WHERE s.run = run.id AND s.name = :metric AND s.{column} IS NOT NULL)"
     )
     join = " LEFT JOIN metric_series s ON s.run = run.id AND s.name = :metric"
-    return Order("s.best", join, (source,), missing, descending, {"metric": key})
+    return Order(f"s.{column}", join, (source,), missing, descending, {"metric": metric}, column == "best")
+
+
+def _further_key(sort: str, now: float, place: int) -> Then:
+    found = _first_key(sort, now)
+    if "metric" not in found.values:
+        return Then(found.value, "", found.descending, found.values)
+    alias, name = f"s{place}", f"metric{place}"
+    join = found.join.replace(" s ", f" {alias} ").replace("s.", f"{alias}.").replace(":metric", f":{name}")
+    value = found.value.replace("s.", f"{alias}.")
+    return Then(value, join, found.descending, {name: found.values["metric"]})
 
 
 # Cursors -------------------------------------------------------------------------------------------------------------
 
 
-def write_cursor(value: Any, number: int) -> str:
-    """The cursor of the page behind a run with this value and number."""
-    return base64.urlsafe_b64encode(json.dumps([value, number]).encode()).decode()
+def write_cursor(value: Any, number: int, then: tuple[Any, ...] = ()) -> str:
+    """The cursor of the page behind a run with this value and number, and these values of further keys."""
+    return base64.urlsafe_b64encode(json.dumps([value, number, *then]).encode()).decode()
 
 
-def read_cursor(after: str) -> Cursor:
-    """Inverse of write_cursor. Raises QueryError."""
+def read_cursor(after: str, further: int = 0) -> Cursor:
+    """Inverse of write_cursor, where there are so many ``further`` keys. Raises QueryError."""
     wrong = "not a cursor of this list; take it from 'next' of the page before"
     try:
-        value, number = json.loads(base64.urlsafe_b64decode(after.encode()))
+        value, number, *then = json.loads(base64.urlsafe_b64decode(after.encode()))
     except (ValueError, TypeError, RecursionError) as error:
         raise QueryError("after", wrong) from error
-    if not _storable(value) or type(number) is not int or not _storable(number):
+    if type(number) is not int or len(then) != further or not all(map(_storable, (value, number, *then))):
         raise QueryError("after", wrong)
-    return Cursor(value, number)
+    return Cursor(value, number, tuple(then))
 
 
 def _storable(value: Any) -> bool:
@@ -160,117 +223,3 @@ def _storable(value: Any) -> bool:
         case str():
             return value == value.encode("utf-8", "replace").decode()
     return False
-
-
-# Pages ---------------------------------------------------------------------------------------------------------------
-
-
-class TooFarApart(Exception):
-    """Those that match lie so far apart in the order that they are better looked for in another way."""
-
-
-def walk(
-    connection: Connection,
-    order: Order,
-    matching: str,
-    values: Values,
-    limit: int,
-    after: Cursor | None,
-    steps: int | None = None,
-) -> list[Place]:
-    """The first ``limit`` runs behind ``after`` of which ``matching`` is true, found along the order's index.
-
-    Raises TooFarApart after ``steps`` runs that have a value.
-    """
-    values = values | order.values
-    found: list[Place] = []
-    if after is None or after.value is not None:
-        for source in order.sources:
-            found += _from_source(connection, order, source, matching, values, limit, after, steps)
-        if len(order.sources) > 1:
-            found.sort(key=lambda place: -place.number)
-            found.sort(key=lambda place: place.value, reverse=order.descending)
-            found = found[:limit]
-    if order.missing and len(found) < limit:
-        behind = "" if after is None or after.value is not None else " AND run.number < :last_number"
-        statement = (
-            f"SELECT run.id, run.number, NULL AS value FROM run WHERE {order.missing} AND {matching}{behind}"
-            " ORDER BY run.number DESC LIMIT :limit"
-        )
-        last = {"last_number": after.number} if after else {}
-        found += _places(connection, statement, values | last | {"limit": limit - len(found)})
-    return found
-
-
-def _from_source(
-    connection: Connection,
-    order: Order,
-    source: Source,
-    matching: str,
-    values: Values,
-    limit: int,
-    after: Cursor | None,
-    steps: int | None,
-) -> list[Place]:
-    value, values = source.value, values | {"limit": limit}
-    select = f"SELECT run.id, run.number, {value} AS value FROM {source.tables} WHERE {source.known} AND {matching}"
-    newest = f" ORDER BY {source.number} DESC LIMIT :limit"
-    parts, rest = [], ""
-    if after is not None:
-        values |= {"last": after.value, "last_number": after.number}
-        parts.append(f"{select} AND {value} = :last AND {source.number} < :last_number{newest}")
-        rest = f" AND {value} {order.beyond} :last"
-    # Thousands of runs may have the value with which the page ends: of those only the newest are read.
-    ahead = (
-        f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.known}{rest}"
-        f" ORDER BY {value} {order.direction}{'' if steps is None else ' LIMIT :steps'}"
-    )
-    edge = _edge(connection.execute(text(ahead), values | {"steps": steps}), limit, steps)
-    if edge is None:
-        parts.append(select + rest)
-    else:
-        values |= {"edge": edge}
-        before = ">" if order.descending else "<"
-        parts.append(f"{select}{rest} AND {value} {before} :edge")
-        parts.append(f"{select} AND {value} = :edge{newest}")
-    whole = " UNION ALL ".join(f"SELECT * FROM ({part}) AS part{i}" for i, part in enumerate(parts))
-    return _places(connection, f"{whole} ORDER BY value {order.direction}, number DESC LIMIT :limit", values)
-
-
-def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
-    """The value of the last of ``limit`` runs that match, None where there are fewer. Raises TooFarApart."""
-    seen = found = 0
-    with ahead:
-        for row in ahead:
-            seen += 1
-            found += bool(row.matches)
-            if found == limit:
-                return row.value
-    if seen == steps:
-        raise TooFarApart
-    return None
-
-
-def sort_all(
-    connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
-) -> tuple[list[Place], int | None]:
-    """The same by sorting all that match; and how many there are, which is not known where nothing is behind after."""
-    values = values | order.values | {"limit": limit}
-    behind = ""
-    if after is not None:
-        values |= {"last": after.value, "last_number": after.number}
-        behind = " WHERE value IS NULL AND number < :last_number"
-        if after.value is not None:
-            behind = f" WHERE value IS NULL OR value {order.beyond} :last OR (value = :last AND number < :last_number)"
-    statement = (
-        f"WITH matching AS MATERIALIZED (SELECT run.id, run.number, {order.value} AS value FROM run{order.join}"
-        f" WHERE {matching}) SELECT id, number, value, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
-        f" ORDER BY value IS NULL, value {order.direction}, number DESC LIMIT :limit"
-    )
-    found = rows(connection.execute(text(statement), values))
-    places = [Place(row["id"], row["number"], row["value"]) for row in found]
-    return places, int(found[0]["total"]) if found else None
-
-
-def _places(connection: Connection, statement: str, values: Values) -> list[Place]:
-    return [Place(*row) for row in connection.execute(text(statement), values)]

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, bindparam, text
 from app.store.database import rows
 from app.store.language import asked_by
 from app.store.metric import Summary, read_summaries
-from app.store.order import THERE, Place, QueryError, TooFarApart, read_cursor, read_order, sort_all, walk, write_cursor
+from app.store.order import THERE, QueryError, read_cursor, read_order, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
+from app.store.walk import Place, TooFarApart, sort_all, walk
 
 # So many runs are sorted sooner than found one by one among all others; and so far they are looked for before.
 SORTED_AT_ONCE = 2000
@@ -61,25 +62,27 @@ class RunPage:
 def list_runs(
     connection: Connection, where: RunFilter, sort: str, limit: int, after: str | None, now: float
 ) -> RunPage:
-    """Runs that match, sorted by a column of COLUMNS or by the best value of a metric ("-test/acc": largest first).
+    """Runs that match, sorted by columns of COLUMNS or figures of metrics ("-test/acc,params": the largest best value
+    first, of equal ones the smallest).
 
     Runs without a value come last in either direction. Raises QueryError.
     """
     order = read_order(sort, now)
-    behind = read_cursor(after) if after else None
+    behind = read_cursor(after, len(order.then)) if after else None
     # What is asked in words is asked of every run, so that is done once.
     total = None if where.q else count_runs(connection, where, now)
     found: list[Place] | None = None
-    if not where.narrows:
+    if not where.narrows and (order.along or not order.then):
         found = walk(connection, order, THERE, {}, limit + 1, behind)
-    elif total is not None and total > SORTED_AT_ONCE:
+    elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
         with suppress(TooFarApart):
             matching, values = _conditions(where, now, along_the_way=True)
             found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
     if found is None:
         found, counted = sort_all(connection, order, *_conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
-    cursor = write_cursor(found[limit - 1].value, found[limit - 1].number) if len(found) > limit else None
+    last = found[limit - 1] if len(found) > limit else None
+    cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
     shown = runs_by_id(connection, [place.run for place in found[:limit]])
     return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
 

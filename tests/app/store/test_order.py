@@ -13,13 +13,23 @@ from sqlalchemy import Engine, text
 
 from app.store import query
 from app.store.database import reading, writing
-from app.store.order import COLUMNS, QueryError, read_cursor, write_cursor
+from app.store.order import COLUMNS, QueryError, read_cursor, read_order, write_cursor
 from app.store.query import RunFilter, count_runs, list_runs
 from app.store.run import STATES
 from tests.conftest import Runs
 
 NOW = 1_700_000_500.0
-SORTS = [f"{way}{key}" for key in [*COLUMNS, "test/acc", "val/loss"] for way in ("", "-")]
+FIGURES = ("test/acc", "val/loss", "test/acc.max", "val/loss.min")
+SORTS = [f"{way}{key}" for key in [*COLUMNS, *FIGURES] for way in ("", "-")]
+UNINDEXED = ["test/acc.last", "-val/loss.last", "-test/acc.min", "val/loss.max"]
+SEVERAL = ["-test/acc,params", "params,-test/acc", "lr,-val/loss,name", "status,-duration", "-duration,lr"]
+    "-test/acc,params",
+    "params,-test/acc",
+    "lr,-val/loss,name",
+    "status,-duration",
+    "-duration,lr",
+    "size,lr,-params",
+]
 
 
 @dataclass
@@ -46,7 +56,9 @@ class Drawn:
     def value(self, key: str) -> Any:
         """What it is sorted by."""
         if "/" in key:
-            return self.best.get(key)
+            name, _, which = key.partition(".")
+            best = self.best.get(name)
+            return best if best is None or which in ("", "max" if "acc" in name else "min") else OTHERS[which](best)
         if key == "duration":
             ended = NOW if self.ended_at is None else self.ended_at
             return None if self.started_at is None else ended - self.started_at
@@ -65,6 +77,10 @@ class Drawn:
             and set(where.tag) <= set(self.tags)
             and any(where.q.lower() in words.lower() for words in searched)
         )
+
+
+# What a made-up series has beside its best value.
+OTHERS = {"last": lambda best: 2 * best % 1.5, "min": lambda best: -(best % 0.75), "max": lambda best: 1 + best % 0.75}
 
 
 def few(*values: Any) -> st.SearchStrategy[Any]:
@@ -124,25 +140,27 @@ def add_series(execute: Any, run: str, name: str, best: float | None) -> None:
     """A summary, as the recorder leaves it."""
     execute(
         "INSERT INTO metric_series (run, run_number, name, points, first_step, last_step, last_time, low_step,"
-        " high_step, best, best_step, not_finite)"
-        " VALUES (?, (SELECT number FROM run WHERE id = ?), ?, 1, 1, 1, 0, 0, 0, ?, 0, 0)",
-        (run, run, name, best),
+        " high_step, best, best_step, not_finite, last, low, high)"
+        " VALUES (?, (SELECT number FROM run WHERE id = ?), ?, 1, 1, 1, 0, 0, 0, ?, 0, 0, ?, ?, ?)",
+        (run, run, name, best, *(None if best is None else OTHERS[which](best) for which in ("last", "min", "max"))),
     )
 
 
 def sorted_by_hand(drawn: list[Drawn], where: RunFilter, sort: str) -> list[str]:
     """Ids of those that match, in order."""
-    key = sort.lstrip("-")
     there = sorted((each for each in drawn if each.matches(where)), key=lambda each: -each.number)
-    known = [each for each in there if each.value(key) is not None]
-    known.sort(key=lambda each: each.value(key), reverse=sort.startswith("-"))
-    return [each.id for each in known + [each for each in there if each.value(key) is None]]
+    for part in reversed(sort.split(",")):
+        key = part.lstrip("-")
+        known = [each for each in there if each.value(key) is not None]
+        known.sort(key=lambda each: each.value(key), reverse=part.startswith("-"))
+        there = known + [each for each in there if each.value(key) is None]
+    return [each.id for each in there]
 
 
 @given(
     drawn=RUNS,
     where=FILTERS,
-    sort=st.sampled_from(SORTS),
+    sort=st.sampled_from([*SORTS, *UNINDEXED, *SEVERAL]),
     limit=st.integers(1, 5),
     at_once=few(0, 0, 2000),
     ahead=few(1, 4, 5000),
@@ -223,3 +241,17 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
     assert (cursor.value, cursor.number) == (0.1 + 0.2, 7)
     with pytest.raises(QueryError, match="not a cursor"):
         read_cursor("x")
+    cursor = read_cursor(write_cursor(None, 7, ("a", None)), further=2)
+    assert cursor.then == ("a", None)
+    # A page deeper in of a table that was sorted by fewer columns.
+    with pytest.raises(QueryError, match="not a cursor"):
+        read_cursor(write_cursor(1, 7), further=1)
+
+
+def test_a_sort_by_many_columns_or_by_what_there_is_not_says_so() -> None:
+    assert [each.value for each in read_order("-test/acc,params,params", NOW).then] == ["run.params"]
+    assert read_order("number,colour-free/loss", NOW).then == ()
+    with pytest.raises(QueryError, match="by 3 columns at most"):
+        read_order("lr,seed,epochs,params", NOW)
+    with pytest.raises(QueryError, match="cannot sort by 'colour'"):
+        read_order("lr,-colour", NOW)
