@@ -100,7 +100,7 @@ def _from_source(
 def _sorted_source(
     connection: Connection, order: Order, source: Source, values: Values, limit: int, after: Cursor | None
 ) -> list[Place]:
-    """The same of all runs where no index has the order: the metric's series are sorted by themselves, without their wide runs."""
+    """The same of all runs where no index has the order: the metric's series are sorted, without their wide runs."""
     behind = ""
     if after is not None:
         behind = f" AND ({source.value} {order.beyond} :last OR ({source.value} = :last AND run_number < :last_number))"
@@ -110,7 +110,8 @@ def _sorted_source(
         f" ORDER BY value {order.direction}, run_number DESC"
         # Of so many, as many as are wanted are outside the trash.
         " LIMIT :limit + (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)) s CROSS JOIN run"
-        f" WHERE run.number = s.run_number AND {THERE} ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
+        f" WHERE run.number = s.run_number AND {THERE}"
+        f" ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
     )
     last = {"last": after.value, "last_number": after.number} if after is not None else {}
     return _places(connection, statement, values | last | {"limit": limit})
@@ -220,4 +221,4 @@ def sort_all(
 
 
 def _places(connection: Connection, statement: str, values: Values) -> list[Place]:
-    return [Place(*row[:3], tuple(row[3:])) for row in connection.execute(text(statement), values)]
+    return [Place(row[0], row[1], row[2], tuple(row[3:])) for row in connection.execute(text(statement), values)]

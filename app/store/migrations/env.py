@@ -11,6 +11,8 @@ from app.store import (  # noqa: F401  their tables register themselves
     queue,
     run,
     sweep,
+    undo,
+    view,
     worker,
 )
 

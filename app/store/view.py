@@ -1,0 +1,102 @@
+"""Where a saved view lives: a name for an address of the run table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+from app.store.run import new_id
+
+MOST_VIEWS = 100
+
+
+class View(SQLModel, table=True):
+    """A saved view; ``question`` is what stands behind the ``?`` of its address."""
+
+    __tablename__ = "view"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    question: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class ViewRecord:
+    """A view as it was saved."""
+
+    id: str
+    name: str
+    question: str
+    created_at: float
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"/runs?{self.question}" if self.question else "/runs"
+
+
+class NameTaken(ValueError):
+    """Another view has this name."""
+
+
+class TooMany(ValueError):
+    """There are as many views as a list can be chosen from."""
+
+
+def list_views(connection: Connection) -> list[ViewRecord]:
+    """All of them, by name."""
+    found = connection.execute(text("SELECT id, name, question, created_at FROM view ORDER BY lower(name), name"))
+    return [ViewRecord(*row) for row in found]
+
+
+def find_view(connection: Connection, view: str) -> ViewRecord | None:
+    """The view with this id."""
+    row = connection.execute(
+        text("SELECT id, name, question, created_at FROM view WHERE id = :id"), {"id": view}
+    ).one_or_none()
+    return None if row is None else ViewRecord(*row)
+
+
+def save_view(connection: Connection, name: str, question: str, now: float) -> ViewRecord:
+    """Keep an address under a name; the same name holds the newest. Raises TooMany."""
+    known = {view.name: view for view in list_views(connection)}
+    if name in known:
+        connection.execute(
+            text("UPDATE view SET question = :question WHERE id = :id"), {"question": question, "id": known[name].id}
+        )
+        return ViewRecord(known[name].id, name, question, known[name].created_at)
+    if len(known) >= MOST_VIEWS:
+        raise TooMany(f"there are {MOST_VIEWS} saved views; delete one first")
+    view = ViewRecord(new_id(now, "v"), name, question, now)
+    put_view(connection, view)
+    return view
+
+
+def put_view(connection: Connection, view: ViewRecord) -> None:
+    """Write a view as it is said, as a deletion is undone. Raises NameTaken."""
+    _free(connection, view.name, view.id)
+    connection.execute(
+        text("INSERT INTO view (id, name, question, created_at) VALUES (:id, :name, :question, :created_at)"),
+        view.__dict__,
+    )
+
+
+def rename_view(connection: Connection, view: str, name: str) -> bool:
+    """Give a view another name; False where there is none. Raises NameTaken."""
+    _free(connection, name, view)
+    done = connection.execute(text("UPDATE view SET name = :name WHERE id = :id"), {"name": name, "id": view})
+    return done.rowcount == 1
+
+
+def delete_view(connection: Connection, view: str) -> bool:
+    """Remove a view; False where there is none."""
+    return connection.execute(text("DELETE FROM view WHERE id = :id"), {"id": view}).rowcount == 1
+
+
+def _free(connection: Connection, name: str, view: str) -> None:
+    other = connection.execute(text("SELECT id FROM view WHERE name = :name"), {"name": name}).scalar()
+    if other is not None and other != view:
+        raise NameTaken(f"there is a view called '{name[:60]}' already")
