@@ -106,8 +106,13 @@ function hear(event, data) {
     case "log":
       addLines(data);
       break;
+    case "status":
+      announce("status-changed");
+      changed();
+      break;
     case "end":
       live.textContent = "";
+      announce("status-changed");
       changed();
       break;
     case "gone":

@@ -23,10 +23,12 @@ from app.contract.events import (
     LogLine,
     Progress,
     Result,
+    Started,
     pack_points,
 )
 from app.contract.settings import Settings
 from app.recorder import Recorder
+from app.store import lineage
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import read_curves
@@ -318,6 +320,48 @@ def test_an_attempt_that_goes_on_from_a_checkpoint_voids_the_points_after_it(
     recorder.step()
     assert curve(runs, run) == [(step, float(step)) for step in range(1, 7)] + [(7, 70.0)]
     assert runs.get(run).row["reset_commit"] == runs.commit()
+
+
+def test_what_an_earlier_attempt_was_tested_with_goes_when_the_next_one_starts_at_the_same_step(
+    runs: Runs, recorder: Recorder, worker: Worker
+) -> None:
+    run = runs.add()
+    first = worker.train(recorder)
+    first.say("checkpoint", Checkpoint(path="p", epoch=2, step=6))
+    first.points(val__acc=[(6, 0.5)], test__acc=[(6, 0.4)])
+    first.say("result", Result(outcome="interrupted", reason="its worker stopped"))
+    recorder.step()
+    reply = worker.ask()
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    second = Trainer(worker.redis, run, grant.fence)
+    second.start(6)
+    recorder.step()
+    assert curve(runs, run, "test/acc") == []
+    second.points(test__acc=[(6, 0.4)])
+    recorder.step()
+    assert curve(runs, run, "test/acc") == [(6, 0.4)]
+    assert curve(runs, run, "val/acc") == [(6, 0.5)]
+
+
+def test_a_start_tells_what_trains_the_run_and_which_batch_was_found(
+    runs: Runs, recorder: Recorder, worker: Worker
+) -> None:
+    run = runs.add(find_batch=True)
+    trainer = worker.train(recorder)
+    said = Started(step=0, epoch=0, params=5, environment={"torch": "2"}, capture={"command": "x"}, batch_size=640)
+    trainer.say("started", said)
+    trainer.say("checkpoint", Checkpoint(path="p", epoch=1, step=9))
+    trainer.say("checkpoint", Checkpoint(path="kept", epoch=1, step=9, kept=True))
+    recorder.step()
+    found = runs.get(run)
+    assert (found.batch_size, found.config.batch_size) == (640, 640)
+    assert found.environment == {"torch": "2"}
+    assert Checkpoint.model_validate_json(found.checkpoint).path == "p"
+    with reading(runs.engine) as connection:
+        assert lineage.read_capture(connection, run) == {"command": "x"}
+        assert [each.path for each in lineage.kept(connection, run)] == ["kept"]
 
 
 def test_what_is_said_of_a_purged_run_is_called_committed(runs: Runs, recorder: Recorder, redis: Redis) -> None:

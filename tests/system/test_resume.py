@@ -17,7 +17,7 @@ SPEC: dict[str, Any] = {
     "size": "tiny",
     "dataset": "digits",
     "batch_size": 4,
-    "epochs": 5,
+    "epochs": 6,
     "optimizer": "adamw",
     "schedule": "cosine",
     "crop_padding": 2,
@@ -74,7 +74,8 @@ def until_it_trains(yard: Any, run: str, attempt: int, step: int) -> None:
         assert found is None or found["status"] not in ("failed", "succeeded"), found["reason"]
         if not found or found["attempt"] != attempt or found["status"] != "running":
             return False
-        made: int = yard.call(f"/runs/{run}/metrics?names=train/loss&points=2")["train/loss"]["step"][-1]
+        curves = yard.call(f"/runs/{run}/metrics?points=2")
+        made: int = curves["train/loss"]["step"][-1] if "train/loss" in curves else 0
         began.append(made)
         return made > began[0] and made >= step
 
@@ -92,7 +93,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
     yard.wait_for_worker()
     run = yard.launch(**SPEC)
     # Five kills of the trainer, and between them one of the worker with all that is its.
-    plan = [*sorted(moments.randrange(100, steps * 7 // 10) for _ in range(5))]
+    plan = [*sorted(moments.randrange(100, steps * 45 // 100) for _ in range(5))]
     worker_after = moments.randrange(1, 5)
     kills = 0
     for number, step in enumerate(plan):
@@ -155,12 +156,12 @@ def test_a_stopped_run_is_resumed_and_a_finished_one_extended_and_forked_to_the_
 
 
 def test_a_run_that_was_stopped_goes_on_in_a_new_run_as_if_it_had_not_been(yard: Any) -> None:
-    spec = SPEC | {"epochs": 8, "seed": 6}
+    spec = SPEC | {"epochs": 5, "seed": 6}
     run = yard.launch(**spec)
     yard.wait_for_step(run, PER_EPOCH + 20)
     yard.call(f"/runs/{run}/cancel", {})
     stopped = yard.wait_for(run, "cancelled", seconds=10)
-    assert 0 < stopped["progress"]["step"] < 8 * PER_EPOCH, "it was over before it was stopped"
+    assert 0 < stopped["progress"]["step"] < 5 * PER_EPOCH, "it was over before it was stopped"
     resumed = yard.call(f"/runs/{run}/resume", {})
     assert resumed["relation"] == "resume"
     assert resumed["parent_step"] > PER_EPOCH

@@ -182,6 +182,16 @@ def test_a_store_gives_back_what_was_written_and_makes_the_folders(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["last.safetensors"] * 2
 
 
+def test_a_file_that_is_removed_is_gone_and_one_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+    for address in (str(tmp_path), "memory://removed"):
+        store = Store(address)
+        store.write("r/1/last.safetensors", b"x")
+        store.remove("r/1/last.safetensors")
+        store.remove("r/1/last.safetensors")
+        with pytest.raises(FileNotFoundError):
+            store.read("r/1/last.safetensors")
+
+
 @pytest.mark.parametrize("dies_in", ["fsync", "replace"])
 def test_a_crash_while_writing_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str

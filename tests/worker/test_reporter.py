@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from app.contract.events import Finishing, Log, Progress, unpack_points
+from app.contract.events import Checkpoint, Finishing, Log, Progress, unpack_points
 from tests.worker.conftest import Committer, RedisServer, points_of, until
 from worker.reporter import Reporter
 from worker.sender import Sender
@@ -200,6 +200,22 @@ def test_what_a_dead_redis_did_not_take_is_brought_by_the_next_process_which_cou
     assert [entry.sequence for entry in entries] == [*numbers, len(numbers) + 1]
     assert numbers == list(range(1, len(numbers) + 1))
     kept.close()
+
+
+def test_a_checkpoint_is_safe_once_the_recorder_has_committed_it_and_never_when_the_attempt_was_replaced(
+    redis: Redis, spool: Spool, committer: Committer
+) -> None:
+    sender = Sender(redis, spool)
+    reporter = Reporter(sender)
+    assert reporter.safe_checkpoints() == 0
+    for step in (1, 2):
+        reporter.points(("train/loss",), step, (1.0,))
+        reporter.event("checkpoint", Checkpoint(path=f"p{step}", epoch=0, step=step))
+    until(lambda: reporter.safe_checkpoints() == 2, "both are committed")
+    assert committer
+    sender.committed = 2**53
+    assert reporter.safe_checkpoints() == 0
+    reporter.close(1.0)
 
 
 class Broken(torch.Tensor):

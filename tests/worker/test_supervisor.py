@@ -27,6 +27,7 @@ from app.recorder import Recorder
 from app.store import log, metric, run
 from app.store.database import migrate, next_commit, open_database, reading, writing
 from tests.worker.conftest import RedisServer, make_config, until
+from worker import supervisor as supervisor_module
 from worker.sender import Sender
 from worker.spool import Said, Spool, leftovers
 from worker.supervisor import Supervisor, _how_it_died
@@ -277,6 +278,21 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     again = yard.launch(make_config())
     worker.work()
     until(lambda: yard.status(again) == "succeeded", "the slot trains the next run")
+
+
+def test_a_trainer_that_the_system_ends_for_want_of_memory_fails_its_run_with_what_to_try(
+    yard: Yard, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([4, 5])
+    monkeypatch.setattr(supervisor_module, "out_of_memory_kills", lambda: next(kills))
+    run_id = yard.launch(LONG)
+    worker.work()
+    until(lambda: yard.trains(run_id), "the run trains")
+    worker.trainer().kill()
+    until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
+    assert yard.row(run_id).reason == (
+        "the machine ran out of memory and the system ended the run; try batch size 32, or find_batch"
+    )
 
 
 def test_a_trainer_that_does_not_react_to_a_stop_is_killed_after_its_time(yard: Yard, settings: Settings) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Form, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -195,12 +195,21 @@ def _whole(name: str, words: str) -> int | None:
     return int(words)
 
 
-def around(parts: Parts, run: RunRecord) -> dict[str, Any]:
-    """What a run's page shows of its family, of what can be done with it and of what it was trained with."""
+@pages.get("/runs/{run_id}/environment")
+def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
+    """What a run was trained with, as its page shows it."""
+    run, _ = find_run(parts, run_id)
+    with reading(parts.engine) as connection:
+        captured = lineage.read_capture(connection, run_id)
+    return parts.templates.fragment(request, "_run_environment.html", run=run, captured=captured)
+
+
+def around(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
+    """What a run's page shows of its family, of what can be done with it and, if ``whole``, of what trained it."""
     with reading(parts.engine) as connection:
         kept: Possible = possible(run, lineage.kept(connection, run.id))
         relatives = lineage.family(connection, run.id)
-        captured = lineage.read_capture(connection, run.id)
+        captured = lineage.read_capture(connection, run.id) if whole else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None
     told: Verdict | None = verdict(parts, run.id) if rerun else None
     return {"possible": kept, "family": drawn(relatives, run.id), "captured": captured, "verdict": told}

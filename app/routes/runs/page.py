@@ -107,7 +107,7 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """What changes on a run's page beside its curves and its log."""
     with reading(parts.engine) as connection:
         shown = _find_facts(connection, parts, run_id)
-    values = _side(shown) | around(parts, shown.run)
+    values = _side(shown) | around(parts, shown.run, whole=False)
     return parts.templates.fragment(request, "_run_update.html", facts=shown, **values)
 
 

@@ -321,6 +321,41 @@ def test_the_environment_of_a_run_is_told_whole(client: TestClient, trained: Tra
     assert client.get("/api/v1/runs/r_none/environment").status_code == 404
 
 
+def test_the_page_has_all_of_it_folded_and_its_updates_leave_it_where_it_is(
+    client: TestClient, trained: Trained, engine: Engine, runs: Runs, look: Any
+) -> None:
+    run = trained()
+    runs.set(run, environment='{"torch": "2.9"}')
+    captured = {
+        "command": "runyard up",
+        "code": {"folder": "/src", "commit": "c0ffee" * 6, "branch": "main", "diff": "-a\n+<b>", "note": "cut"},
+        "models": {"folder": "/nets", "note": "not in a git checkout"},
+        "packages": {"torch": "2.9"},
+        "freeze": ["torch==2.9", "numpy==2.0"],
+        "machine": {"processor": "Test", "memory_bytes": 2**34},
+        "device": {"kind": "cpu"},
+        "dataset": {"name": "digits", "sha256": "ab" * 32},
+    }
+    with writing(engine) as connection:
+        lineage.save_capture(connection, run, captured)
+    page = look(client.get(f"/runs/{run}"))
+    card = client.get(f"/runs/{run}/environment")
+    for said in (page.html, card.text):
+        for words in (
+            "c0ffeec0ffee",
+            "on main, changed",
+            "+&lt;b&gt;",
+            "numpy==2.0",
+            "ab" * 32,
+            "runyard up",
+            "16 GiB",
+        ):
+            assert words in said, words
+    assert not page.all("details", id="environment-changes", open="")
+    update = client.get(f"/runs/{run}/head").text
+    assert "numpy==2.0" not in update
+
+
 # Pages ---------------------------------------------------------------------------------------------------------------
 
 

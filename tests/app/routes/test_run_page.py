@@ -96,7 +96,7 @@ def test_every_state_has_a_page(client: Any, look: Any, runs: Any, status: str, 
 def test_the_update_is_made_of_the_same_parts(client: Any, trained: Any) -> None:
     run = trained()
     update = client.get(f"/runs/{run}/head", headers=HTMX).text
-    head = update.partition("<aside")[0].strip()
+    head = update.partition('<div class="stack" id="run-side"')[0].strip()
     assert head in client.get(f"/runs/{run}").text
     assert 'id="chart-' not in update
 
