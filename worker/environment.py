@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-GIT_SECONDS: Final = 5.0
+GIT_SECONDS: Final = 2.0
 LONGEST_DIFF: Final = 64 * 1024
 MATTER: Final = (
     *("torch", "torchvision", "lightning", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "scikit-learn"),

@@ -39,12 +39,7 @@ class Watch:
             return None
         if made[0].loss.is_cpu:
             return self._judge(made, [each.loss.item() for each in made])
-        losses = torch.stack([each.loss.float() for each in made])
-        there = torch.empty(len(made), pin_memory=True)
-        there.copy_(losses, non_blocking=True)
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
-        self._coming.append((made, there, copied))
+        self._coming.append((made, *_fetched(torch.stack([each.loss.float() for each in made]))))
         return self._arrived(wait=False)
 
     def settle(self) -> str | None:
@@ -75,6 +70,15 @@ class Watch:
         if last.norm is not None:
             about.append(f"gradient norm {last.norm.item():.4g} before clipping")
         return f"{words}; the last finite: {last.loss.item():.4g} at step {last.step:,} ({', '.join(about)})"
+
+
+def _fetched(losses: Tensor) -> tuple[Tensor, Any]:
+    """Where the losses of a GPU will be, and the event that tells when they are there."""
+    there = torch.empty(losses.shape, pin_memory=True)
+    there.copy_(losses, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+    return there, copied
 
 
 def named(value: float) -> str:

@@ -42,6 +42,55 @@ def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     assert [named(value) for value in (math.nan, math.inf, -math.inf)] == ["NaN", "infinite", "minus infinite"]
 
 
+class Elsewhere(torch.Tensor):
+    """The stand-in of a tensor on a GPU."""
+
+    @property
+    def is_cpu(self) -> bool:  # type: ignore[override]
+        return False
+
+
+class Copied:
+    """The stand-in of CUDA's event: the copy is there when the test says so, or when it is waited for."""
+
+    def __init__(self) -> None:
+        self.there = False
+        self.waited = 0
+
+    def query(self) -> bool:
+        return self.there
+
+    def synchronize(self) -> None:
+        self.waited += not self.there
+
+
+def test_losses_of_a_gpu_are_waited_for_only_where_a_validation_is_about_to_follow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no GPU here: what fetches the values is replaced, what is made of them is not."""
+    events: list[Copied] = []
+
+    def fetched(losses: Tensor) -> tuple[Tensor, Copied]:
+        events.append(Copied())
+        return losses.as_subclass(Tensor), events[-1]
+
+    monkeypatch.setattr("worker.finite._fetched", fetched)
+
+    def far(step: int, loss: float) -> Made:
+        return Made(step, torch.tensor(loss).as_subclass(Elsewhere), 0.5)
+
+    watch = Watch()
+    assert watch.look([far(1, 3.0), far(2, 2.0)]) is None
+    assert watch.look([far(3, math.nan)]) is None
+    assert [event.waited for event in events] == [0, 0]
+    events[0].there = True
+    assert watch.look([far(4, math.nan)]) is None
+    assert sum(event.waited for event in events) == 0
+    said = watch.settle()
+    assert said is not None
+    assert said.startswith("loss became NaN at step 3; the last finite: 2 at step 2")
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_and_buffers_that_are_not_finite_are_seen(value: float) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))

@@ -65,9 +65,10 @@ class RelativeOut(BaseModel):
 
 
 class LineageOut(BaseModel):
-    """Every ancestor and every descendant of a run and itself, oldest first."""
+    """Every ancestor and every descendant of a run and itself, oldest first; ``kept``: after which epochs it forks."""
 
     runs: list[RelativeOut]
+    kept: list[int]
 
 
 class VerdictOut(BaseModel):
@@ -136,7 +137,8 @@ def get_lineage(run_id: str, parts: PartsDep) -> LineageOut:
     """Where a run comes from, and what came of it."""
     find_run(parts, run_id)
     with reading(parts.engine) as connection:
-        return LineageOut(runs=[RelativeOut(**asdict(each)) for each in lineage.family(connection, run_id)])
+        kept = [each.epoch for each in lineage.kept(connection, run_id) if not each.within]
+        return LineageOut(runs=[RelativeOut(**asdict(each)) for each in lineage.family(connection, run_id)], kept=kept)
 
 
 @api.get("/runs/{run_id}/environment")

@@ -144,7 +144,9 @@ def test_a_parent_that_is_purged_takes_nothing_from_its_child(
     assert client.get(f"/api/v1/runs/{run}").status_code == 404
     assert (Path(settings.artifacts) / found["id"] / "0" / "last.safetensors").exists()
     assert len(client.get(f"/api/v1/runs/{found['id']}/metrics?points=0").json()["train/loss"]["step"]) == 200
-    family = client.get(f"/api/v1/runs/{found['id']}/lineage").json()["runs"]
+    told = client.get(f"/api/v1/runs/{found['id']}/lineage").json()
+    assert told["kept"] == [4], "where it began it can be forked"
+    family = told["runs"]
     assert [(each["id"], each["parent"]) for each in family] == [(found["id"], run)]
 
 
