@@ -38,7 +38,7 @@ def cancel_many(parts: Parts, which: Which) -> Cancelled:
             settle_sweep(connection, which.sweep, "stopped", time.time(), "stopped by its user")
     for run in done.held:
         notices.nudge_cancel(parts.redis, run)
-    _announce(parts, commit, [*done.cancelled, *done.stopping])
+    announce_runs(parts, commit, [*done.cancelled, *done.stopping])
     return done
 
 
@@ -66,7 +66,7 @@ def restore_many(parts: Parts, runs: list[str]) -> list[tuple[str, str]]:
             state = "it had started" if record.status == "cancelled" else f"it is {record.status}"
             raise Conflict(f"only runs that were cancelled while they waited come back: {made} did not, {state}")
         commit = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
-    _announce(parts, commit, [run for pair in made for run in pair])
+    announce_runs(parts, commit, [run for pair in made for run in pair])
     wake(parts)
     return made
 
@@ -92,7 +92,7 @@ def set_paused(parts: Parts, paused: bool) -> None:
             queue_store.pause(connection, time.time())
         else:
             queue_store.resume(connection)
-    _announce(parts, commit, [], everything=True)
+    announce_runs(parts, commit, [], everything=True)
     if not paused:
         wake(parts)
 
@@ -108,7 +108,7 @@ def move_run(parts: Parts, run_id: str, to: Where | None, before: str | None = N
             other = _waiting(connection, str(before or after))
             place = queue_store.move_beside(connection, place, other, before is not None, commit, now)
         position = queue_store.position_of(connection, place)
-    _announce(parts, commit, [run_id])
+    announce_runs(parts, commit, [run_id])
     return position
 
 
@@ -132,7 +132,7 @@ def wake(parts: Parts) -> None:
         notices.wake_workers(parts.redis, parts.celery, wanted)
 
 
-def _announce(parts: Parts, commit: int, runs: Iterable[str], everything: bool = False) -> None:
+def announce_runs(parts: Parts, commit: int, runs: Iterable[str], everything: bool = False) -> None:
     """One notice of all that changed in this commit."""
     try:
         notices.publish_commit(parts.redis, commit, {run: {"status"} for run in runs}, everything)

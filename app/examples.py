@@ -240,6 +240,14 @@ class Operation:
     answer: Any = None
 
 
+VIEW: dict[str, Any] = {"name": "the best of mnist", "question": "q=dataset%3Amnist&sort=-test%2Facc"}
+VIEW_OUT: dict[str, Any] = {
+    **VIEW,
+    "id": "v_1kf3t8v0a2mzq4c",
+    "url": f"/runs?{VIEW['question']}",
+    "created": CREATED,
+}
+
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/runs"): Operation("launch_run", SPEC, QUEUED),
     ("GET", "/runs"): Operation("list_runs", None, {"runs": [RUN], "next": None, "total": 1}),
@@ -322,6 +330,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {"presets": {"mnist_cnn_8k": {"family": "simple_cnn", "size": "tiny", "dataset": "mnist"}}},
     ),
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
+    ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
+    ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
+    ("DELETE", "/views/{view_id}"): Operation("delete_view"),
     ("GET", "/webhooks"): Operation("list_webhooks", None, {"webhooks": [WEBHOOK_OUT]}),
     ("POST", "/webhooks"): Operation("create_webhook", WEBHOOK, WEBHOOK_OUT),
     ("DELETE", "/webhooks/{webhook_id}"): Operation("delete_webhook"),

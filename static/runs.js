@@ -5,6 +5,9 @@ import { writing } from "./page.js";
 /** @type {Set<string>} */
 const selected = new Set();
 let here = "";
+/** Whether all that match are meant, on whatever page they stand. */
+const every = () => /** @type {HTMLInputElement | null} */ (document.querySelector("[data-every]"));
+const meantMany = () => (every()?.checked ? Number(every()?.dataset.every) : selected.size);
 
 const rows = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#runs-table tbody tr[data-run]")]);
 const boxOf = (/** @type {Element | null | undefined} */ row) =>
@@ -14,16 +17,18 @@ const boxOf = (/** @type {Element | null | undefined} */ row) =>
 function show() {
   const onPage = new Set(rows().map((row) => row.dataset.run ?? ""));
   for (const run of selected) if (!onPage.has(run)) selected.delete(run);
+  const many = meantMany();
   for (const row of rows()) {
     const box = boxOf(row);
     if (box) box.checked = selected.has(row.dataset.run ?? "");
     row.toggleAttribute("data-here", row.dataset.run === here);
   }
   const words = document.querySelector("[data-selected]");
-  if (words) words.textContent = selected.size ? `${selected.size} selected` : "None selected";
-  document.querySelector(".selection")?.toggleAttribute("data-none", !selected.size);
+  if (words) words.textContent = many ? `${many.toLocaleString("en")} selected` : "None selected";
+  document.querySelector(".selection")?.toggleAttribute("data-none", !many);
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-act]"))) {
-    button.disabled = selected.size < (button.dataset.act === "compare" ? 2 : 1);
+    // A group is several runs.
+    button.disabled = many < (button.dataset.act === "compare" && !document.querySelector("tr[data-group]") ? 2 : 1);
   }
   const all = /** @type {HTMLInputElement | null} */ (document.querySelector("[data-check-all]"));
   if (all) {
@@ -39,6 +44,7 @@ function readBoxes() {
 
 document.addEventListener("change", (event) => {
   const box = /** @type {HTMLInputElement} */ (event.target);
+  if ("every" in box.dataset) return show();
   if ("checkAll" in box.dataset) {
     for (const row of rows()) {
       const each = boxOf(row);
@@ -82,7 +88,7 @@ function move(by) {
   const row = all[Math.min(all.length - 1, Math.max(0, at < 0 ? 0 : at + by))];
   here = row.dataset.run ?? "";
   show();
-  /** @type {HTMLElement | null} */ (row.querySelector("td.name a"))?.focus({ preventScroll: true });
+  /** @type {HTMLElement | null} */ (row.querySelector("td.name a, th.name summary"))?.focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
 }
 
@@ -96,12 +102,18 @@ function toggle() {
 
 /** @param {string} act */
 function press(act) {
-  if (!selected.size && here) toggle();
+  if (!meantMany() && here) toggle();
   const button = /** @type {HTMLButtonElement | null} */ (document.querySelector(`[data-act=${act}]`));
   if (button && !button.disabled) button.click();
 }
 
 document.addEventListener("keydown", (event) => {
+  if (/** @type {HTMLElement} */ (event.target).matches("[data-tag-field]") && event.key === "Enter") {
+    // Enter would press the first button of the form.
+    event.preventDefault();
+    /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=tag]"))?.click();
+    return;
+  }
   if (writing(event) || document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
   const onControl = target.matches("button, summary, input") || (target.matches("a") && !target.closest("#runs-table tbody"));
@@ -120,8 +132,30 @@ document.addEventListener("keydown", (event) => {
       break;
     case "Enter":
       if (onControl || !here || target.matches("a")) return;
+      if (here.includes(",")) return;
       location.assign(`/runs/${here}`);
       break;
+    case "e": {
+      const link = /** @type {HTMLElement | null | undefined} */ (rows().find((row) => row.dataset.run === here)?.querySelector("a[data-edit]"));
+      if (!link) return;
+      link.click();
+      break;
+    }
+    case "t": {
+      const field = /** @type {HTMLElement | null} */ (document.querySelector("[data-tag-field]"));
+      if (!field) return;
+      if (!meantMany() && here) toggle();
+      field.focus();
+      break;
+    }
+    case "A": {
+      // The page first, then all that match.
+      const all = /** @type {HTMLInputElement | null} */ (document.querySelector("[data-check-all]"));
+      if (!all) return;
+      if (all.checked && every()) /** @type {HTMLInputElement} */ (every()).click();
+      else if (!all.checked) all.click();
+      break;
+    }
     case "c":
       press("compare");
       break;

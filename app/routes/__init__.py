@@ -21,6 +21,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         queue,
         runs,
         sweeps,
+        views,
         workers,
     )
 
@@ -30,6 +31,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         launch,
         preview,
         runs,
+        views,
         sweeps,
         compare,
         architectures,

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from app.rendering import local_path
 
-SAID = ("deleted", "restored", "stopped", "kept", "undo", "back_again")
+SAID = ("stopped", "kept", "undo", "back_again", "act", "undone", "refused", "edit")
 
 
 def go_back(path: str, otherwise: str, **said: Any) -> RedirectResponse:

@@ -76,10 +76,10 @@ def list_runs(
         found = walk(connection, order, THERE, {}, limit + 1, behind)
     elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
         with suppress(TooFarApart):
-            matching, values = _conditions(where, now, along_the_way=True)
+            matching, values = conditions(where, now, along_the_way=True)
             found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
     if found is None:
-        found, counted = sort_all(connection, order, *_conditions(where, now), limit + 1, behind)
+        found, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
     last = found[limit - 1] if len(found) > limit else None
     cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
@@ -92,14 +92,35 @@ def count_runs(connection: Connection, where: RunFilter, now: float | None = Non
     if not where.narrows:
         # All but the trash: a table's rows are counted without reading them.
         return int(connection.execute(_COUNT_ALL).scalar_one())
-    matching, values = _conditions(where, time.time() if now is None else now)
+    matching, values = conditions(where, time.time() if now is None else now)
     return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
 
 
 _COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)")
 
 
-def _conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
+def matching_ids(connection: Connection, where: RunFilter, limit: int, now: float) -> list[str]:
+    """The ids of runs that match, the newest first. Raises QueryError."""
+    matching, values = conditions(where, now)
+    statement = f"SELECT run.id FROM run WHERE {matching} ORDER BY run.number DESC LIMIT :limit"
+    return [str(run) for run in connection.execute(text(statement), values | {"limit": limit}).scalars()]
+
+
+def changed_since(connection: Connection, runs: list[str], commit: int) -> list[str]:
+    """Which of these runs live or have changed after ``commit``, and are outside the trash; in this order."""
+    if not runs:
+        return []
+    found = set(connection.execute(_CHANGED, {"runs": runs, "commit": commit}).scalars())
+    return [run for run in runs if run in found]
+
+
+_CHANGED = text(
+    "SELECT id FROM run WHERE id IN :runs AND deleted_at IS NULL"
+    f" AND (status_commit > :commit OR status NOT IN {TERMINAL})"
+).bindparams(bindparam("runs", expanding=True))
+
+
+def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
     """What is true of the runs that match: to find them by, or only to be checked along the way of another index."""
     for status in where.status:
         if status not in STATES:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import again, many, page, table, words
+from app.routes.runs import acts, again, many, page, table, words
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
@@ -12,5 +12,6 @@ api.routes.extend([*many.api.routes, *again.api.routes])
 pages = APIRouter()
 pages.include_router(words.pages)
 pages.include_router(table.pages)
+pages.include_router(acts.pages)
 pages.include_router(page.pages)
 pages.include_router(again.pages)

@@ -13,11 +13,12 @@ from app.facts import Facts
 from app.rendering import count, metric_value, moment, setting, short, span
 from app.store.metric import Summary
 from app.store.order import COLUMNS as SORTABLE
+from app.store.order import MOST_KEYS, keys_of, metric_figure
 
 STANDARD = ("status", "family", "size", "dataset", "params", "val/acc", "curve", "test/acc", "duration", "started")
 WIDE = ("family", "size", "dataset", "params")
 FIGURES = ("best", "last", "min", "max")
-TITLES = {"params": "parameters", "val/acc": "best val/acc", "batch_size": "batch", "lr": "learning rate"}
+TITLES = {"params": "parameters", "batch_size": "batch", "lr": "learning rate"}
 OWN = ("status", "params", "duration", "started", "created", "ended", "attempt", "device", "worker", "tags", "notes")
 SPEED = ("images_a_second", "peak_memory")
 UNSHOWN = ("name", "options", "preset")
@@ -32,7 +33,31 @@ class Shown(Column):
     @property
     def sortable(self) -> bool:
         """Whether the table can be sorted by it."""
-        return self.key in SORTABLE or ("/" in self.key and self.key.rpartition(".")[2] not in FIGURES)
+        return self.key in SORTABLE or "/" in self.key
+
+    def rank(self, sort: str) -> int:
+        """Its place among the keys of a sort, from 1; 0 where it is none of them."""
+        keys = [key.lstrip("-") for key in keys_of(sort)]
+        return keys.index(self.key) + 1 if self.key in keys else 0
+
+    def own(self, sort: str) -> str:
+        """Its own key in a sort, "" where it has none."""
+        return next((key for key in keys_of(sort) if key.lstrip("-") == self.key), "")
+
+    def toggled(self, sort: str) -> str:
+        """The sort after a click: by this column alone, the other way round where it was already first."""
+        return super().toggled(self.own(sort)) if self.rank(sort) == 1 else self.first + self.key
+
+    def added(self, sort: str) -> str:
+        """The sort after a click with shift: this column orders what is equal in those before it."""
+        keys = keys_of(sort)
+        if self.rank(sort):
+            return ",".join(super(Shown, self).toggled(key) if key == self.own(sort) else key for key in keys)
+        return ",".join([*keys[: MOST_KEYS - 1], self.first + self.key])
+
+    def order(self, sort: str) -> str:
+        """For ``aria-sort`` and its arrow."""
+        return super().order(self.own(sort))
 
     def cell(self, facts: Facts, summary: dict[str, Summary]) -> str | Markup:
         """What a run has there, in words."""
@@ -65,9 +90,7 @@ class Shown(Column):
 
 
 def _of_metric(key: str, summary: dict[str, Summary]) -> str:
-    name, _, which = key.rpartition(".")
-    if which not in FIGURES:
-        name, which = key, "best"
+    name, which = metric_figure(key)
     found = summary.get(name)
     return "–" if found is None else metric_value(name, getattr(found, which))
 
@@ -84,7 +107,7 @@ def possible(key: str) -> bool:
 
 
 def _column(key: str) -> Shown:
-    title = TITLES.get(key, key.replace("_", " "))
+    title = title_of(key)
     if key in ("status", "curve"):
         return Shown(key, title, kind=key)
     words = key in ("family", "size", "dataset", "recipe", "tags", "notes", "device", "worker", "optimizer", "schedule")
@@ -93,13 +116,22 @@ def _column(key: str) -> Shown:
     return Shown(key, title, css, "-" if downwards else "")
 
 
+def title_of(key: str) -> str:
+    """The heading of a column; of a metric it says which figure it is, but for what is measured once."""
+    if "/" not in key:
+        return TITLES.get(key, key.removeprefix("option.").replace("_", " "))
+    name, which = metric_figure(key)
+    return name if which == "best" and name.startswith("test/") else f"{which} {name}"
+
+
 @dataclass(frozen=True)
 class Choice:
-    """A box of the column chooser."""
+    """A box of the column chooser; ``short`` is what stands beside it."""
 
     key: str
     title: str
     chosen: bool
+    short: str = ""
 
 
 def offered(metrics: Sequence[str], said: str) -> list[tuple[str, list[Choice]]]:
@@ -107,14 +139,16 @@ def offered(metrics: Sequence[str], said: str) -> list[tuple[str, list[Choice]]]
     chosen = [column.key for column in columns_of(said)[1:]]
     settings = [name for name in RunConfig.model_fields if name not in (*UNSHOWN, *OWN, "family", "size", "dataset")]
     groups: dict[str, list[str]] = {
-        "shown": chosen,
         "run": [*(key for key in STANDARD if "/" not in key), *(key for key in OWN if key not in STANDARD), *SPEED],
         "settings": settings,
-        "metrics": [name for metric in metrics for name in (metric, f"{metric}.last")],
     }
-    return [
-        (title, [Choice(key, _column(key).title, True) for key in keys])
-        if title == "shown"
-        else (title, [Choice(key, _column(key).title, False) for key in keys if key not in chosen])
-        for title, keys in groups.items()
-    ]
+    found = [("shown", [Choice(key, title_of(key), True, title_of(key)) for key in chosen])]
+    for title, keys in groups.items():
+        found.append((title, [Choice(key, title_of(key), False, title_of(key)) for key in keys if key not in chosen]))
+    for metric in metrics:
+        keys = [metric if which == "best" else f"{metric}.{which}" for which in FIGURES]
+        titles = zip(keys, FIGURES, strict=True)
+        found.append(
+            (metric, [Choice(key, f"{which} {metric}", False, which) for key, which in titles if key not in chosen])
+        )
+    return found

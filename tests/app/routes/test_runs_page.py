@@ -103,15 +103,22 @@ def test_htmx_gets_only_the_table_and_a_clean_address(client: Any, runs: Any) ->
 
 
 def test_rows_of_runs_that_live_come_anew(client: Any, look: Any, runs: Any, trained: Any) -> None:
-    trained()
+    ended = trained()
     alive = runs.add()
     page = look(client.get("/runs"))
     address = page.one("div", id="runs-refresh")["hx-get"]
-    assert parse_qs(urlsplit(address).query)["ids"] == [alive]
-    runs.add()
+    assert parse_qs(urlsplit(address).query)["ids"] == [f"{alive},{ended}"]
+    newest = runs.add()
     fresh = look(client.get(address, headers=HTMX))
     assert [found["data-run"] for found in fresh.all("tr", hx_swap_oob="true")] == [alive]
-    assert "1 more run since" in fresh.html
+    # On the first page, the newest first, a new run is put in above; elsewhere it is only said.
+    assert rows(fresh) == [newest, alive]
+    assert fresh.one("tbody", hx_swap_oob="afterbegin:#runs-table tbody")
+    elsewhere = look(client.get("/runs?sort=status")).one("div", id="runs-refresh")["hx-get"]
+    runs.add()
+    assert "1 more run since" in look(client.get(elsewhere, headers=HTMX)).html
+    client.patch(f"/api/v1/runs/{ended}", json={"name": "renamed"})
+    assert "renamed" in client.get(fresh.one("div", id="runs-refresh")["hx-get"], headers=HTMX).text
 
 
 def test_a_deletion_can_be_undone(client: Any, look: Any, trained: Any) -> None:
@@ -119,9 +126,9 @@ def test_a_deletion_can_be_undone(client: Any, look: Any, trained: Any) -> None:
     page = look(client.post("/runs/delete", data={"runs": [run], "back": "/runs?sort=status"}))
     assert rows(page) == []
     assert "1 run deleted." in page.html
-    assert page.one("form", action="/runs/restore")
-    assert page.one("input", type="hidden", name="runs")["value"] == run
-    page = look(client.post("/runs/restore", data={"runs": [run], "back": "/runs?sort=status"}))
+    assert page.one("form", action="/runs/undo")
+    act = page.one("input", type="hidden", name="act")["value"]
+    page = look(client.post("/runs/undo", data={"act": act, "back": "/runs?sort=status"}))
     assert rows(page) == [run]
     assert "1 run restored." in page.html
 

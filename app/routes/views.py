@@ -1,0 +1,123 @@
+"""/views: questions to the run table, kept by name; the forms of the table and the API."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.contract.spec import FieldError
+from app.deps import Parts, PartsDep
+from app.errors import Conflict, Invalid
+from app.rendering import iso
+from app.routes.going_back import go_back
+from app.routes.runs.listing import listing_of
+from app.store.database import reading, writing
+from app.store.view import TooMany, ViewRecord, list_views, save_view
+from app.undoable import remove_view, retitle_view
+
+api = APIRouter(tags=["views"])
+pages = APIRouter()
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+
+
+class ViewIn(BaseModel):
+    """A name, and the address of the run table that it is to stand for: ``/runs?…`` or what stands behind its ``?``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    question: Annotated[str, Field(max_length=4000)] = ""
+
+
+class ViewOut(BaseModel):
+    """A saved view."""
+
+    id: str
+    name: str
+    question: str
+    url: str
+    created: str
+
+
+class ViewsOut(BaseModel):
+    """All saved views, by name."""
+
+    views: list[ViewOut]
+
+
+def _as_json(view: ViewRecord) -> ViewOut:
+    said = iso(view.created_at) or ""
+    return ViewOut(id=view.id, name=view.name, question=view.question, url=view.url, created=said)
+
+
+def _save(parts: Parts, name: str, question: str) -> ViewRecord:
+    said = urlsplit(question).query if question.startswith("/") else question.lstrip("?")
+    try:
+        with writing(parts.engine) as connection:
+            # As the table itself would write it, so that nothing else is kept.
+            return save_view(connection, name, listing_of(said).question(after=None), time.time())
+    except TooMany as error:
+        raise Conflict(str(error)) from error
+
+
+@api.get("/views")
+def get_views(parts: PartsDep) -> ViewsOut:
+    """Saved views of the run table."""
+    with reading(parts.engine) as connection:
+        return ViewsOut(views=[_as_json(view) for view in list_views(connection)])
+
+
+@api.post("/views", status_code=201)
+def post_view(said: ViewIn, parts: PartsDep) -> ViewOut:
+    """Save a view; one of the same name is replaced."""
+    return _as_json(_save(parts, said.name, said.question))
+
+
+@api.delete("/views/{view_id}", status_code=204)
+def delete_view(view_id: str, parts: PartsDep) -> None:
+    """Delete a saved view."""
+    remove_view(parts, view_id)
+
+
+# Forms ---------------------------------------------------------------------------------------------------------------
+
+
+def _named(words: str) -> str:
+    name = words.strip()
+    if not 1 <= len(name) <= 60:
+        sentence = "a view has a name of 60 characters at most"
+        raise Invalid(sentence, [FieldError("name", sentence)])
+    return name
+
+
+@pages.post("/views")
+def save(
+    parts: PartsDep,
+    name: Annotated[str, Form(max_length=200)] = "",
+    question: Annotated[str, Form(max_length=4000)] = "",
+) -> RedirectResponse:
+    """Save what the table shows under a name, and show it."""
+    return RedirectResponse(_save(parts, _named(name), question).url, 303)
+
+
+@pages.post("/views/{view_id}/rename")
+def rename(
+    view_id: str,
+    parts: PartsDep,
+    name: Annotated[str, Form(max_length=200)] = "",
+    back: Annotated[str, Form(max_length=4000)] = "/runs",
+) -> RedirectResponse:
+    """Give a saved view another name."""
+    return go_back(back, "/runs", act=retitle_view(parts, view_id, _named(name)))
+
+
+@pages.post("/views/{view_id}/delete")
+def delete(view_id: str, parts: PartsDep, back: Annotated[str, Form(max_length=4000)] = "/runs") -> RedirectResponse:
+    """Delete a saved view."""
+    return go_back(back, "/runs", act=remove_view(parts, view_id))
