@@ -130,7 +130,7 @@ def _state(field: Field) -> str:
     value = field.value.strip() or field.blank
     if field.several:
         return f"{field.row.label.lower()} {field.several}"
-    if value in ("", "0", "false") or (field.row.name == "device" and value == "auto"):
+    if value in ("", "0", "false") or (field.row.name not in SETTINGS and value == field.blank):
         return ""
     if field.row.name == "notes":
         return "notes"
