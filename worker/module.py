@@ -157,6 +157,8 @@ class Classifier(pl.LightningModule):
         self.augment = Augment(config.crop_padding, config.flip, config.rotation)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
+        self.norm: Tensor | None = None
+        """Of the last step's gradient before it was clipped, where it is clipped."""
         self.after_step: Callable[[], None] = lambda: None
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
@@ -260,7 +262,7 @@ class Classifier(pl.LightningModule):
         loss.backward()  # type: ignore[no-untyped-call]
         norm = None
         if self.config.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            norm = self.norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         position.step += 1
         position.done += 1

@@ -43,6 +43,7 @@ from worker.sender import Sender
 from worker.spool import Spool
 from worker.trials import Trials
 from worker.tuning import Tuning
+from worker.watching import watched
 
 CLOSE_SECONDS = 3.0
 
@@ -196,7 +197,8 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     trainer = lightning_trainer(config, device, module.position.epoch)
     try:
         if module.position.epoch < config.epochs and not module.gave_up:
-            trainer.fit(module)
+            with watched(module, reporter, device):
+                trainer.fit(module)
         reporter.event("finishing", Finishing())
         keeper.load_best()
         trainer.test(module, verbose=False)

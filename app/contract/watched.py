@@ -1,0 +1,20 @@
+"""What is measured beside a training: names of the metrics, each with its unit, in the order of their charts."""
+
+from __future__ import annotations
+
+IMAGES_PER_SECOND = "system/images_per_second"
+GRADIENT_NORM = "train/grad_norm"
+HOST_NAMES = (
+    "system/cpu_percent",
+    "system/memory_percent",
+    "system/disk_read_mb_per_second",
+    "system/disk_write_mb_per_second",
+)
+"""Of the whole machine that trains."""
+GPU_NAMES = (
+    "system/gpu_percent",
+    "system/gpu_memory_percent",
+    "system/gpu_power_watts",
+    "system/gpu_temperature_celsius",
+)
+"""Of the GPU that trains."""
