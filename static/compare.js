@@ -28,3 +28,43 @@ async function readAnew() {
 }
 
 if (alive.length) document.body.addEventListener("yard-changed", throttled(2000, readAnew));
+
+// Where runs split ----------------------------------------------------------------------------------------------------
+
+/** @type {{run: string, step: number, per_epoch: number | null, css: string, label: string}[]} */
+const splits = JSON.parse(document.getElementById("splits-data")?.textContent ?? "[]");
+
+/** @param {any} u a chart */
+function markSplits(u) {
+  for (const old of u.over.querySelectorAll(".split")) old.remove();
+  const { min, max } = u.scales.x;
+  for (const { step, per_epoch, css, label } of splits) {
+    const axis = board.controls.x;
+    // When it was that step is another time for each run.
+    const x = axis === "step" ? step : axis === "epoch" && per_epoch ? step / per_epoch : null;
+    if (x === null || min === null || x < min || x > max) continue;
+    const mark = document.createElement("div");
+    const left = u.valToPos(x, "x");
+    mark.className = `split ${css}${left > u.over.clientWidth * 0.7 ? " left" : ""}`;
+    mark.style.left = `${left}px`;
+    const words = document.createElement("span");
+    words.textContent = label;
+    mark.append(words);
+    u.over.append(mark);
+  }
+}
+
+const marked = new WeakSet();
+function watchCharts() {
+  // @ts-ignore made by charts.js
+  for (const u of Object.values(window.runyard?.charts ?? {})) {
+    if (marked.has(u)) continue;
+    marked.add(u);
+    u.hooks.draw = [...(u.hooks.draw ?? []), markSplits];
+    markSplits(u);
+  }
+}
+if (splits.length) {
+  watchCharts();
+  new MutationObserver(watchCharts).observe(/** @type {HTMLElement} */ (document.getElementById("charts")), { childList: true, subtree: true });
+}

@@ -54,10 +54,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting in which the runs differ."""
+    """A setting in which the runs differ, or not where ``equal``."""
 
     name: str
     values: list[str]
+    equal: bool = False
 
 
 def lines(shown: Sequence[Facts]) -> list[Line]:
@@ -72,12 +73,16 @@ def _cells(values: list[Any], written: Callable[[Any], str], better: int) -> lis
     return [Cell(written(value), decides != 0 and value is not None and value == best) for value in values]
 
 
-def differences(shown: Sequence[Facts]) -> tuple[list[Difference], int]:
-    """In which settings these runs differ, and in how many they do not."""
+def differences(shown: Sequence[Facts], everything: bool = False) -> tuple[list[Difference], int]:
+    """In which settings these runs differ, and in how many they do not; with ``everything`` these are listed too."""
     settings = [settings_of(each.run.config) for each in shown]
     names = list(dict.fromkeys(name for each in settings for name in each))
     differing = [name for name in names if len({repr(each.get(name)) for each in settings}) > 1]
-    found = [Difference(name.replace("_", " "), [setting(each.get(name)) for each in settings]) for name in differing]
+    found = [
+        Difference(name.replace("_", " "), [setting(each.get(name)) for each in settings], name not in differing)
+        for name in names
+        if everything or name in differing
+    ]
     return found, len(names) - len(differing)
 
 

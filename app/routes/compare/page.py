@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,10 +17,13 @@ from app.deps import PartsDep
 from app.drawing import Points, draw, read_controls
 from app.facts import Facts, facts, metric_name, steps_per_epoch
 from app.groups import Group, fields_of_grouping, grouped, mean_curve
+from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
+from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
+from app.routes.compare.split import splits_of
 from app.routes.compare.verdict import verdict, verdict_of_groups
-from app.routes.runs.page import points_as_json
+from app.routes.runs.points import points_as_json
 from app.store.database import reading
 from app.store.metric import read_curves
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
@@ -30,6 +33,7 @@ pages = APIRouter()
 MOST_RUNS = 32
 CURVE_POINTS = 2000
 PICKED_ROWS = 30
+Baseline = Annotated[str, Query(max_length=60)]
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
 
 
@@ -47,12 +51,24 @@ class Comparison:
     by: str
     groups: list[Group] | None
     wrong: str
+    baseline: str = ""
+    settings: str = ""
+
+    @property
+    def place(self) -> int | None:
+        """Where the baseline stands among the runs or groups."""
+        return place_of(self.baseline, self.shown, self.groups)
 
     @property
     def address(self) -> str:
         """The page's own address."""
-        said = f"&by={quote(self.by, safe=',')}" if self.by else ""
-        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{said}"
+        return self.address_with()
+
+    def address_with(self, **changes: str) -> str:
+        """The same with some of it changed: by, baseline, settings."""
+        known = {"by": self.by, "baseline": self.baseline if self.place is not None else "", "settings": self.settings}
+        said = [f"&{name}={quote(value, safe=',')}" for name, value in (known | changes).items() if value]
+        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(said)}"
 
     @property
     def live(self) -> bool:
@@ -60,7 +76,9 @@ class Comparison:
         return any(row.run.live for row in self.rows)
 
 
-def read_comparison(connection: Connection, wanted: list[str], by: str) -> Comparison:
+def read_comparison(
+    connection: Connection, wanted: list[str], by: str, baseline: str = "", settings: str = ""
+) -> Comparison:
     """The runs with these ids that there are, by groups where ``by`` says so or finds several seeds of something."""
     rows = runs_by_id(connection, wanted[:MOST_RUNS])
     shown = [facts(row) for row in rows]
@@ -70,7 +88,7 @@ def read_comparison(connection: Connection, wanted: list[str], by: str) -> Compa
     except ValueError as error:
         fields, wrong = None, str(error)
     groups = grouped(shown, fields) if fields is not None and rows else None
-    return Comparison(rows, shown, by, groups, wrong)
+    return Comparison(rows, shown, by, groups, wrong, baseline, "all" if settings == "all" else "")
 
 
 @pages.get("/compare")
@@ -79,6 +97,8 @@ def compare_page(
     parts: PartsDep,
     runs: Annotated[list[str], Query(max_length=200)] = [],
     by: Annotated[str, Query(max_length=400)] = "",
+    baseline: Baseline = "",
+    settings: str = "",
     cost: str = "",
     x: str = "",
     smoothing: str = "",
@@ -91,7 +111,7 @@ def compare_page(
         return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
     set_by_viewer = read_controls(x, smoothing, log, "epoch", 0.8)
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, wanted, by)
+        found = read_comparison(connection, wanted, by, baseline, settings)
         there = {row.run.id for row in found.rows}
         values = _figures(found, cost) | {
             "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
@@ -99,6 +119,7 @@ def compare_page(
             "most": MOST_RUNS,
             "controls": set_by_viewer,
             "live_ids": [row.run.id for row in found.rows if row.run.live],
+            "split_data": [asdict(split) for split in splits_of(found.shown)] if found.groups is None else [],
         }
         if not found.rows:
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
@@ -109,7 +130,7 @@ def compare_page(
         request,
         "compare.html",
         boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
-        data=points_as_json(charts, points, 0, True),
+        data=points_as_json(charts, points, 0),
         **values,
     )
 
@@ -120,11 +141,13 @@ def compare_figures(
     parts: PartsDep,
     runs: Annotated[list[str], Query(max_length=200)] = [],
     by: Annotated[str, Query(max_length=400)] = "",
+    baseline: Baseline = "",
+    settings: str = "",
     cost: str = "",
 ) -> HTMLResponse:
     """The tables of figures, while one of the runs lives."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, chosen_ids(runs), by)
+        found = read_comparison(connection, chosen_ids(runs), by, baseline, settings)
     return parts.templates.fragment(request, "_compare_update.html", **_figures(found, cost))
 
 
@@ -138,15 +161,20 @@ def compare_points(
     with reading(parts.engine) as connection:
         found = read_comparison(connection, chosen_ids(runs), by)
         charts, points = _curves(connection, found) if found.rows else ([], {})
-    return JSONResponse(points_as_json(charts, points, 0, True))
+    return JSONResponse(points_as_json(charts, points, 0))
 
 
 def _figures(found: Comparison, cost: str) -> dict[str, Any]:
     shown = found.shown
-    differing, equal = differences(shown)
+    place = found.place
+    differing, equal = differences(shown, bool(found.settings))
     values: dict[str, Any] = {
         "runs": shown,
         "lines": lines(shown),
+        "deltas": None if place is None or found.groups is not None else deltas_of_runs(shown, place),
+        "splits": splits_of(shown),
+        "comparison": found,
+        "place": place,
         "differences": differing,
         "equal": equal,
         "address": found.address,
@@ -161,15 +189,19 @@ def _figures(found: Comparison, cost: str) -> dict[str, Any]:
         by = decisive(standing)
         values |= {
             "groups": group_rows(found.groups, standing),
+            "group_deltas": None if place is None else deltas_of_groups(found.groups, place),
             "headings": [each.name for each in FIGURES],
             "decisive": by,
             "verdict": verdict_of_groups(standing[by], by),
         }
-        values["differences"], values["equal"] = differences([group.runs[0] for group in found.groups])
+        values["differences"], values["equal"] = differences(
+            [group.runs[0] for group in found.groups], bool(found.settings)
+        )
     figure = values.get("decisive") or (
         "test/acc" if sum(each.test_acc is not None for each in shown) > 1 else "val/acc"
     )
     values["scatter"] = scatter(shown, found.groups, figure.removeprefix("best "), cost)
+    values["parallel"] = parallel(shown, found.groups)
     values |= {"costs": list(COSTS), "cost": cost if cost in COSTS else ""}
     return values
 

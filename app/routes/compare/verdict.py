@@ -10,13 +10,22 @@ from app.contract.datasets import DATASETS
 from app.facts import Facts
 from app.groups import Standing
 
+# How many more of what has one seed; and of how many a button is offered.
+FIRST_SEEDS = 2
+MOST_SEEDS = 50
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence about the two best runs, and what stands behind it."""
+    """A sentence about the two best runs, and what stands behind it.
+
+    ``more``: with so many more seeds of each of ``variants`` (their runs by comma) it would say more.
+    """
 
     sentence: str
     behind: str
+    more: int = 0
+    variants: tuple[str, ...] = ()
 
 
 def verdict(shown: list[Facts]) -> Verdict | None:
@@ -69,11 +78,13 @@ def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
     seeds = _seeds(len(first.values), len(second.values))
     if apart.half is None:
         sentence = f"{names[0]} is ahead of {names[1]} by {points} points of {figure}."
-        return Verdict(sentence, f"{seeds}: only several seeds of both say whether another seed would agree.")
+        behind = f"{seeds}: only several seeds of both say whether another seed would agree."
+        return Verdict(sentence, behind, FIRST_SEEDS, _members(first, second))
     interval = f"{points} ± {100 * apart.half:.2f} points of {figure}"
     p = against.p if against.p is not None else 1.0
     if apart.certain and p < 0.05:
         sentence = f"{names[0]} is better than {names[1]} by {interval}, {seeds}."
+        more = None
     else:
         sentence = f"{names[0]} and {names[1]} cannot be told apart: {interval} between them, {seeds}"
         more = against.more_seeds and against.more_seeds - min(len(first.values), len(second.values))
@@ -81,7 +92,14 @@ def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
     chance = [f"Welch's t-test p = {_p(apart.welch)}", f"permutation test p = {_p(apart.permutation)}"]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
-    return Verdict(sentence, f"{'; '.join(chance)}. Intervals are of 95 %.")
+    behind = f"{'; '.join(chance)}. Intervals are of 95 %."
+    if more is None or not 0 < more <= MOST_SEEDS:
+        return Verdict(sentence, behind)
+    return Verdict(sentence, behind, more, _members(first, second))
+
+
+def _members(*found: Standing) -> tuple[str, ...]:
+    return tuple(",".join(facts.run.id for facts in standing.group.runs) for standing in found)
 
 
 def _seeds(one: int, other: int) -> str:
