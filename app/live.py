@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from starlette.concurrency import run_in_threadpool
 
 from app.contract import broker
+from app.store.change import marks_of
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import Curve, read_since
@@ -120,6 +121,9 @@ def _events(
         frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
     if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
+    if happened := marks_of(connection, run_id, seen.state):
+        told_marks = [asdict(each) for each in happened]
+        frames.append(frame("mark", Cursor(newest, newest, seen.state), told_marks))
     if marks.progress_commit > seen.state:
         frames.append(frame("progress", Cursor(newest, newest, seen.state), json.loads(marks.progress)))
     if marks.status_commit > seen.state:

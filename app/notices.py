@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract import broker
+from app.contract.events import Asked
 
 logger = logging.getLogger("runyard.notices")
 
@@ -46,6 +47,14 @@ def nudge_cancel(redis: Redis, run_id: str) -> None:
         redis.publish(broker.CONTROL, json.dumps({"cancel": run_id}))
     except (RedisError, OSError) as error:
         logger.warning("the worker of %s was not nudged (%s); its next heartbeat will tell it", run_id, error)
+
+
+def nudge_changes(redis: Redis, asked: Asked) -> None:
+    """Tell the worker that holds a run what is to be changed of it; its next heartbeat would tell it anyway."""
+    try:
+        redis.publish(broker.CONTROL, json.dumps({"asked": asked.model_dump()}))
+    except (RedisError, OSError) as error:
+        logger.warning("the worker of %s was not nudged (%s); its next heartbeat will tell it", asked.run, error)
 
 
 def wake_workers(redis: Redis, celery: Celery, wanted: int) -> None:

@@ -27,6 +27,7 @@ from app.contract import broker
 from app.contract.events import (
     SUPERVISOR_EVENTS,
     TRAINER_EVENTS,
+    Changed,
     Checkpoint,
     Claim,
     Ended,
@@ -44,7 +45,7 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.settings import Settings
-from app.store import lineage, log, metric, queue, run, worker
+from app.store import change, lineage, log, logged, metric, queue, run, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -283,6 +284,10 @@ class Recorder:
                 if metric.cut_after(connection, run_id, said.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
                 run.begin(connection, run_id, fence, said, batch.commit, batch.now)
+                if attempt > 1:
+                    words = f"attempt {attempt} goes on from step {said.step:,}" if said.step else f"attempt {attempt}"
+                    change.cut(connection, run_id, said.step)
+                    change.mark(connection, run_id, "restart", said.step, words, batch.commit, batch.now)
                 lineage.save_capture(connection, run_id, said.capture)
                 if said.batch_size:
                     lineage.set_batch_size(connection, run_id, said.batch_size)
@@ -293,9 +298,24 @@ class Recorder:
             case Log():
                 log.add_lines(connection, run_id, attempt, said.lines, batch.commit)
                 batch.note(run_id, "log")
+                for line in said.lines:
+                    if line.level == "warning":
+                        change.warn(connection, run_id, line.text, batch.commit, line.time)
+            case Changed():
+                if change.settle(connection, run_id, said, batch.commit, batch.now):
+                    batch.note(run_id, "mark")
             case Checkpoint() if said.kept:
                 lineage.keep(connection, run_id, said)
+                words = (
+                    f"checkpoint kept in epoch {said.epoch + 1}" if said.within else f"checkpoint of epoch {said.epoch}"
+                )
+                change.mark(connection, run_id, "checkpoint", said.step, words, batch.commit, batch.now)
+                batch.note(run_id, "mark")
             case Checkpoint():
+                if said.best:
+                    words = f"best so far, epoch {said.epoch}"
+                    change.mark(connection, run_id, "best", said.step, words, batch.commit, batch.now)
+                    batch.note(run_id, "mark")
                 column = "best_checkpoint" if said.best else "checkpoint"
                 connection.execute(
                     text(f"UPDATE run SET {column} = :checkpoint WHERE id = :run"),
@@ -340,6 +360,7 @@ class Recorder:
             attempt=granted.attempt,
             config=granted.config,
             resume=granted.resume,
+            changes=change.to_train(connection, granted.run),
         )
         batch.replies.append((claim.reply, grant))
 
@@ -354,7 +375,9 @@ class Recorder:
                 drop.append(holding)
             elif status == "cancelling":
                 cancel.append(holding)
-        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop)
+        lost = {each.run for each in drop}
+        asked = change.waiting(connection, [each.run for each in beat.runs if each.run not in lost])
+        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=asked)
 
     # After the commit ------------------------------------------------------------------------------------------------
 
@@ -405,6 +428,8 @@ class Recorder:
                 logger.warning("%s is lost: its lease ran out", run_id)
                 changed[run_id] = {"status"}
             for run_id in run.settle_lost(connection, commit, now, self.settings.max_attempts):
+                changed[run_id] = {"status"}
+            for run_id in logged.end_silent(connection, commit, now):
                 changed[run_id] = {"status"}
             gone = worker.forget_silent(connection, self._silent(now))
         notices.publish_commit(self.redis, commit, changed, bool(gone))

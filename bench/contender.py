@@ -178,7 +178,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
 
     module.after_validation = after_validation
     module.on_train_start = turns.wait  # type: ignore[method-assign]
-    lightning_trainer(config, device, 0).fit(module)
+    lightning_trainer(device).fit(module)
 
 
 def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:

@@ -6,9 +6,10 @@ The supervisor imports this module and no torch; torch is there in the fork serv
 from __future__ import annotations
 
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
-from app.contract.events import Checkpoint
+from app.contract.events import Change, Checkpoint
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 
@@ -29,13 +30,18 @@ class Job:
     device: str
     threads: int
     command: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 class Control:
-    """Two shared numbers: what the supervisor commands, and a pulse that moves with every step."""
+    """Two shared numbers: what the supervisor commands, and a pulse that moves with every step.
 
-    def __init__(self, shared: Any) -> None:
+    ``asked`` is the trainer's end of a pipe through which changes come; a step looks at neither.
+    """
+
+    def __init__(self, shared: Any, asked: Connection | None = None) -> None:
         self._shared = shared
+        self.asked = asked
 
     @property
     def command(self) -> int:
@@ -59,11 +65,11 @@ class Control:
         self._shared[PULSE] += 1
 
 
-def train(job: Job, shared: Any) -> None:
+def train(job: Job, shared: Any, asked: Connection | None = None) -> None:
     """A trainer process."""
     from worker.trainer import main
 
-    main(job, Control(shared))
+    main(job, Control(shared, asked))
 
 
 def probe(connection: Any, device: str = "auto") -> None:

@@ -11,6 +11,7 @@ import torch
 from app.contract.events import Checkpoint
 from app.contract.spec import RunConfig
 from worker import checkpoint
+from worker.changes import Course
 from worker.checkpoint import State, Store
 from worker.finite import all_finite
 from worker.job import Job
@@ -35,6 +36,7 @@ class Keeper:
     def __init__(self, job: Job, store: Store, module: Classifier, reporter: Reporter) -> None:
         self._run = job.run
         self._folder = f"{job.run}/{job.fence}"
+        self._begun = job.resume is not None and job.resume.path.startswith(f"{job.run}/0/")
         self._config: RunConfig = module.config
         self._store = store
         self._module = module
@@ -61,6 +63,14 @@ class Keeper:
             self._write_best(self._module.network.state_dict())
         content = self._write_last()
         self._keep(content)
+
+    def keep_now(self) -> bool:
+        """Save as now and then, and keep a copy that stays; False when the weights are not finite."""
+        if self._is_spoilt():
+            return False
+        self._module.report_steps()
+        self._write_kept(self._write_last(), f"step-{self._module.position.step}")
+        return True
 
     def save(self) -> None:
         """Keep everything to go on from; weights that are not finite never take the place of those that were."""
@@ -105,6 +115,7 @@ class Keeper:
             "position": asdict(module.position),
             "best": best,
             "schedule": module.schedule.state(),
+            "course": asdict(module.course),
         }
         random = checkpoint.random_state(module.data.device, module.generator)
         return State(module.network.state_dict(), module.optimizer.state_dict(), random, facts)
@@ -118,15 +129,18 @@ class Keeper:
         if many < asked and self._kept_all:
             self._kept_all = False
             self._reporter.say(f"keeps {many} ends of epochs to fork from, not {asked}: they take {len(last):,} B each")
-        epoch, best = module.position.epoch, module.best
-        if not is_kept(epoch, self._config.epochs, many):
-            return
+        epoch = module.position.epoch
+        if is_kept(epoch, module.course.epochs, many):
+            self._write_kept(last, f"epoch-{epoch}")
+
+    def _write_kept(self, last: bytes, name: str) -> None:
+        epoch, best = self._module.position.epoch, self._module.best
         if best.epoch not in (-1, epoch):
             # The file of the best weights will hold others by then.
             state = self._state()
             state.best = checkpoint.from_bytes(self._store.read(best.path)).network
             last = checkpoint.to_bytes(state)
-        path = f"{self._folder}/epoch-{epoch}.safetensors"
+        path = f"{self._folder}/{name}.safetensors"
         self._store.write(path, last)
         self._say(path, kept=True)
 
@@ -146,6 +160,7 @@ class Keeper:
             self._restore_optimizer(state)
         else:
             self._reporter.say(f"begins anew with {self._config.optimizer}: it cannot use what another one remembers")
+        self._restore_course(state)
         module.go_on_from(Position(**state.facts["position"]))
         if self._as_before(state, "schedule") and state.facts["schedule"]:
             module.schedule.restore(state.facts["schedule"])
@@ -159,6 +174,14 @@ class Keeper:
     def _as_before(self, state: State, name: str) -> bool:
         before = state.facts.get("config", {})
         return bool(before.get(name, getattr(self._config, name)) == getattr(self._config, name))
+
+    def _restore_course(self, state: State) -> None:
+        """What was changed of this run holds; of the one that it goes on from only the factor, for the same rate."""
+        found = state.facts.get("course")
+        if found and not self._begun:
+            self._module.course = Course(**found)
+        elif found and self._as_before(state, "lr") and self._as_before(state, "schedule"):
+            self._module.course.factor = found["factor"]
 
     def _restore_optimizer(self, state: State) -> None:
         optimizer = self._module.optimizer

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from app.contract.events import Progress
 from app.contract.spec import RunConfig
+from worker.changes import NEVER, Course
 from worker.data import Augment, Resident, evaluation_batches, order
 from worker.datasets import Part
 from worker.finite import Diverged, Made, Watch, named
@@ -147,6 +148,7 @@ class Classifier(pl.LightningModule):
         self.must_stop = must_stop
         self.steps_per_epoch = data.size("train") // config.batch_size
         self.steps = self.steps_per_epoch * config.epochs
+        self.course = Course(config.epochs, config.epochs)
         self.position = Position()
         self.best = Best()
         self.tuning = tuning or asked_for(config)
@@ -161,6 +163,8 @@ class Classifier(pl.LightningModule):
         """Of the last step's gradient before it was clipped, where it is clipped."""
         self.after_step: Callable[[], None] = lambda: None
         self.after_validation: Callable[[bool], None] = lambda improved: None
+        self.change_at: float = NEVER
+        self.apply_changes: Callable[[bool], None] = lambda validated: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
         self._pending: list[_Step] = []
         self._watch: Watch | None = Watch()
@@ -170,9 +174,19 @@ class Classifier(pl.LightningModule):
     def go_on_from(self, position: Position) -> None:
         """Stand where a checkpoint was saved; the schedule is that of all steps, those made with other batches too."""
         self.position = position
-        begun = position.step - position.done
-        self.steps = begun + self.steps_per_epoch * (self.config.epochs - position.epoch)
-        self.schedule = make_schedule(self.config, self.steps)
+        self.plan()
+
+    def plan(self) -> None:
+        """Count the steps of the course, and plan the learning rate over them; what a plateau has heard it keeps.
+
+        A schedule that depends on the number of steps goes on at the rate that a run of so many has here.
+        """
+        begun = self.position.step - self.position.done
+        course, epoch, heard = self.course, self.position.epoch, self.schedule.state()
+        self.steps = begun + self.steps_per_epoch * (course.epochs - epoch)
+        self.schedule = make_schedule(self.config, begun + self.steps_per_epoch * (course.planned - epoch))
+        if heard:
+            self.schedule.restore(heard)
 
     # Lightning's side -------------------------------------------------------------------------------------------------
 
@@ -199,6 +213,9 @@ class Classifier(pl.LightningModule):
             if self.must_stop():
                 self.report_steps()
                 raise Stopped
+            if self.position.step >= self.change_at:
+                self.report_steps()
+                self.apply_changes(False)
             self._micro_step(indices)
         self.report_steps()
 
@@ -220,6 +237,8 @@ class Classifier(pl.LightningModule):
             self._hear_of(f"validation loss became {named(loss)} after epoch {self.position.epoch + 1}")
         self.schedule.after_validation(loss)
         improved = self.best.beaten_by(accuracy, loss)
+        if self.position.step >= self.change_at:
+            self.apply_changes(True)
         self.position.epoch += 1
         self.position.done = 0
         if improved:
@@ -228,7 +247,9 @@ class Classifier(pl.LightningModule):
         self.reporter.say(f"epoch {self.position.epoch} {self._in_words(figures)}{mark}")
         self.reporter.points(("system/peak_memory_mb",), self.position.step, (peak_memory_mb(self.data.device),))
         self.after_validation(improved)
-        if self.gave_up:
+        if self.position.step >= self.change_at:
+            self.apply_changes(False)
+        if self.gave_up or self.position.epoch >= self.course.epochs:
             self.trainer.should_stop = True
         self._report_progress(now=True)
 
@@ -248,7 +269,7 @@ class Classifier(pl.LightningModule):
 
     def _micro_step(self, indices: Tensor) -> None:
         position = self.position
-        rate = self.schedule.rate(position.step)
+        rate = self.schedule.rate(position.step) * self.course.factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images, targets = self.data.batch("train", indices, augment=self.augment, generator=self.generator)
@@ -350,8 +371,8 @@ class Classifier(pl.LightningModule):
         self.reporter.event(
             "progress",
             Progress(
-                epoch=min(self.position.epoch + (not now), self.config.epochs),
-                epochs=self.config.epochs,
+                epoch=min(self.position.epoch + (not now), self.course.epochs),
+                epochs=self.course.epochs,
                 step=self.position.step,
                 steps=self.steps,
                 samples_per_second=speed,

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
@@ -26,7 +27,18 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract import broker
-from app.contract.events import Claim, DeviceFacts, Ended, Goodbye, Grant, Heartbeat, Holding, Outcome, Renewal
+from app.contract.events import (
+    Asked,
+    Claim,
+    DeviceFacts,
+    Ended,
+    Goodbye,
+    Grant,
+    Heartbeat,
+    Holding,
+    Outcome,
+    Renewal,
+)
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from worker.job import CANCEL, INTERRUPT, Control, Job, probe, train
@@ -42,12 +54,14 @@ CLAIM_SECONDS = 10
 
 @dataclass(eq=False)
 class Held:
-    """A run that a slot trains, and what is to happen to it."""
+    """A run that a slot trains, and what is to happen to it; ``told``: the changes that its trainer knows of."""
 
     run: str
     fence: int
     slot: int
     control: Control
+    inbox: Connection
+    told: set[int] = field(default_factory=set)
     dropped: bool = False
     commanded_at: float | None = None
     killed_because: str = ""
@@ -60,6 +74,21 @@ class Held:
         """Tell the trainer to stop; the first command stands."""
         if self.control.order(what):
             self.commanded_at = time.monotonic()
+
+    def ask(self, asked: Asked) -> None:
+        """Hand changes to the trainer, each once and in their order.
+
+        The pipe holds all that can wait of a run, so that nobody waits for a trainer that does not read.
+        """
+        for change in asked.changes:
+            if change.id in self.told:
+                continue
+            try:
+                self.inbox.send_bytes(change.model_dump_json().encode())
+            except OSError as error:
+                logger.info("%s: a change comes too late for this attempt (%s)", self.run, error)
+                return
+            self.told.add(change.id)
 
 
 class Supervisor:
@@ -172,6 +201,8 @@ class Supervisor:
             for holding in renewal.drop:
                 if held := self._held.get((holding.run, holding.fence)):
                     held.dropped = True
+        for asked in renewal.asked:
+            self._ask(asked)
 
     def _end_orphans(self) -> None:
         with self._lock:
@@ -179,7 +210,7 @@ class Supervisor:
                 held.command(INTERRUPT)
 
     def _nudges(self) -> None:
-        """Hear at once of a stop; the next heartbeat would tell of it too."""
+        """Hear at once of a stop or a change; the next heartbeat would tell of it too."""
         while not self._gone.is_set():
             redis = self._client()
             try:
@@ -188,17 +219,29 @@ class Supervisor:
                     while not self._gone.is_set():
                         message = subscription.get_message(timeout=1.0)
                         if message is not None:
-                            self._cancel(json.loads(message["data"])["cancel"])
+                            self._heed(json.loads(message["data"]))
             except (RedisError, OSError):
                 self._gone.wait(0.5)
             finally:
                 redis.close()
+
+    def _heed(self, said: dict[str, Any]) -> None:
+        if "cancel" in said:
+            self._cancel(said["cancel"])
+        if "asked" in said:
+            self._ask(Asked.model_validate(said["asked"]))
 
     def _cancel(self, run: str) -> None:
         with self._lock:
             for held in self._held.values():
                 if held.run == run:
                     held.command(CANCEL)
+
+    def _ask(self, asked: Asked) -> None:
+        with self._lock:
+            for held in self._held.values():
+                if held.run == asked.run and not held.dropped:
+                    held.ask(asked)
 
     def _recover_spools(self) -> None:
         """Bring what an earlier worker's trainers could not send before they died."""
@@ -246,7 +289,8 @@ class Supervisor:
 
     def _train(self, redis: Redis, slot: int, grant: Grant, config: RunConfig) -> None:
         shared = self._context.RawArray("q", 2)
-        held = Held(grant.run, grant.fence, slot, Control(shared))
+        asked, inbox = self._context.Pipe(duplex=False)
+        held = Held(grant.run, grant.fence, slot, Control(shared), inbox, told={change.id for change in grant.changes})
         with self._lock:
             self._held[(held.run, held.fence)] = held
         if self._stopping.is_set():
@@ -262,12 +306,14 @@ class Supervisor:
             device=f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu",
             threads=threads,
             command=tuple(sys.orig_argv),
+            changes=tuple(grant.changes),
         )
-        process = self._context.Process(target=train, args=(job, shared), name=grant.run, daemon=True)
+        process = self._context.Process(target=train, args=(job, shared, asked), name=grant.run, daemon=True)
         logger.info("%s starts in slot %d, attempt %d", grant.run, slot, grant.attempt)
         kills = out_of_memory_kills()
         try:
             process.start()
+            asked.close()
             self._watch(process, held)
             if process.exitcode == -signal.SIGKILL and not held.killed_because:
                 held.out_of_memory = out_of_memory_kills() > kills
@@ -277,6 +323,7 @@ class Supervisor:
         finally:
             with self._lock:
                 self._held.pop((held.run, held.fence), None)
+                inbox.close()
 
     def _watch(self, process: ForkServerProcess, held: Held) -> None:
         """Until the trainer is gone: look after its pulse, its time to stop, and whether it is still ours."""

@@ -28,6 +28,7 @@ from app.contract.datasets import dataset
 from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import checkpoint, environment
+from worker.changes import Changes
 from worker.checkpoint import State, Store
 from worker.data import BatchSizeError, Resident
 from worker.datasets import Data, DatasetError, load
@@ -191,26 +192,32 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     keeper = Keeper(job, store, module, reporter)
     if kept is not None:
         keeper.restore(kept)
+    changes = Changes(module, keeper, reporter, job.changes)
+    changes.listen(control.asked)
     reporter.event("started", _started(job, module, params, device))
     module.after_step = keeper.save_now_and_then
     module.after_validation = keeper.after_validation
-    trainer = lightning_trainer(config, device, module.position.epoch)
+    changes.apply()  # they may give a run that has made all of its epochs some more
+    trainer = lightning_trainer(device)
     try:
-        if module.position.epoch < config.epochs and not module.gave_up:
+        if module.position.epoch < module.course.epochs and not module.gave_up:
             with watched(module, reporter, device):
                 trainer.fit(module)
         reporter.event("finishing", Finishing())
         keeper.load_best()
         trainer.test(module, verbose=False)
     except Stopped:
-        if module.position.epoch < config.epochs and not module.gave_up:
+        if module.position.epoch < module.course.epochs and not module.gave_up:
             keeper.save()  # and not the best weights in the place of the last, when the test was stopped
         step = module.position.step
         return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
-    if module.gave_up and module.position.epoch < config.epochs:
+    if module.gave_up and module.position.epoch < module.course.epochs:
         waited = f"{config.early_stopping} epoch{'s' if config.early_stopping > 1 else ''}"
         reason = f"stopped early after epoch {module.position.epoch}: no better validation for {waited}"
         reporter.say(reason)
+        return Result(outcome="succeeded", reason=reason)
+    if module.course.epochs < module.course.planned:
+        reason = f"stopped after epoch {module.course.epochs} of {module.course.planned}, as was asked"
         return Result(outcome="succeeded", reason=reason)
     return Result(outcome="succeeded")
 
@@ -294,14 +301,15 @@ def _seed(config: RunConfig) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def lightning_trainer(config: RunConfig, device: torch.device, epochs_done: int) -> pl.Trainer:
+def lightning_trainer(device: torch.device) -> pl.Trainer:
+    """Lightning's Trainer; how many epochs it makes is the module's to say."""
     # What the trainer would log, save or draw is done by the reporter and the keeper.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning 2.6.6 with torch 2.15
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=max(1, config.epochs - epochs_done),
+        max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

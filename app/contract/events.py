@@ -86,6 +86,19 @@ class Checkpoint(_Event):
     kept: bool = False
 
 
+class Changed(_Event):
+    """What a user asked of the run was done at ``step``, or cannot be: ``reason`` says why.
+
+    ``epochs``: how many the run has in all from then on.
+    """
+
+    id: Whole
+    outcome: Literal["applied", "refused"]
+    step: Whole
+    epochs: Whole
+    reason: str = ""
+
+
 class Finishing(_Event):
     """Training is over; the best checkpoint is being tested."""
 
@@ -168,6 +181,7 @@ TRAINER_EVENTS: dict[str, type[_Event]] = {
     "progress": Progress,
     "log": Log,
     "checkpoint": Checkpoint,
+    "change": Changed,
     "finishing": Finishing,
     "result": Result,
 }
@@ -182,22 +196,52 @@ SUPERVISOR_EVENTS: dict[str, type[_Event]] = {
 # What the recorder answers -------------------------------------------------------------------------------------------
 
 
+ChangeKind = Literal["stop_after_epoch", "epochs", "lr_factor", "checkpoint", "note"]
+
+
+class Change(_Event):
+    """What a user asks of a run while it trains: at ``step``, or, without one, before the next step.
+
+    ``applied``: it was done there by an earlier attempt, and is done again by one that goes on from before; ``epochs``
+    is then how many the run had in all from there on.
+    """
+
+    id: Whole
+    kind: ChangeKind
+    value: int | float | str | None = None
+    step: Whole | None = None
+    epochs: Whole | None = None
+    applied: bool = False
+
+
+class Asked(_Event):
+    """What waits to be changed of a run."""
+
+    run: str
+    changes: list[Change]
+
+
 class Grant(_Event):
-    """Answer to a Claim: a run to train, or nothing (``run`` empty)."""
+    """Answer to a Claim: a run to train, or nothing (``run`` empty), and what was and is to be changed of it."""
 
     run: str = ""
     fence: int = 0
     attempt: int = 0
     config: RunConfig | None = None
     resume: Checkpoint | None = None
+    changes: list[Change] = []
 
 
 class Renewal(_Event):
-    """Answer to a Heartbeat: it was heard; of the runs held, these are to be stopped or are no longer the worker's."""
+    """Answer to a Heartbeat: it was heard; of the runs held, these are to be stopped or are no longer the worker's.
+
+    ``asked``: what is to be changed of them, as often as it is not done.
+    """
 
     beat: int
     cancel: list[Holding] = []
     drop: list[Holding] = []
+    asked: list[Asked] = []
 
 
 # Metric points -------------------------------------------------------------------------------------------------------
