@@ -22,7 +22,7 @@ NOW = 1_700_000_500.0
 FIGURES = ("test/acc", "val/loss", "test/acc.max", "val/loss.min")
 SORTS = [f"{way}{key}" for key in [*COLUMNS, *FIGURES] for way in ("", "-")]
 UNINDEXED = ["test/acc.last", "-val/loss.last", "-test/acc.min", "val/loss.max"]
-SEVERAL = ["-test/acc,params", "params,-test/acc", "lr,-val/loss,name", "status,-duration", "-duration,lr"]
+SEVERAL = [
     "-test/acc,params",
     "params,-test/acc",
     "lr,-val/loss,name",
