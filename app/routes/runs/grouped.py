@@ -112,7 +112,8 @@ class Grouped:
 
 def figures_of(columns: str) -> list[str]:
     """The figures among the chosen columns, and how long it took."""
-    keys = [key for key in columns.split(",") if key] or list(STANDARD)
+    # How large a network is says nothing of its runs, unless it is asked for.
+    keys = [key for key in columns.split(",") if key] or [key for key in STANDARD if key != "params"]
     found = [key for key in keys if "/" in key or key in ("params", "duration")]
     return found or ["val/acc", "test/acc"]
 

@@ -1,0 +1,58 @@
+"""What every variant has reached on every dataset, and a way to launch what is missing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def cell(page: Any, family: str, size: str, place: int) -> str:
+    """The words of a cell, counted from the parameters on."""
+    row = page.html[page.html.index(f'{family} <span class="soft">{size}</span>') :]
+    found = re.findall(r"<td.*?</td>", row, re.S)[place]
+    return re.sub(r"<[^>]+>|\s+", " ", found).strip()
+
+
+def test_a_cell_is_the_mean_over_the_seeds_of_the_best_configuration(client: Any, look: Any, trained: Any) -> None:
+    good = [trained(level=level, seed=seed, lr=0.01) for seed, level in enumerate((0.90, 0.92, 0.91), 1)]
+    for seed in (1, 2):
+        trained(level=0.5, seed=seed)
+    # A single lucky run of another configuration says less than three.
+    trained(level=0.99, lr=0.5)
+    trained(level=0.97, outcome="failed", lr=0.01, seed=9)
+    trained(level=0.98, targets=["thickness"])
+    page = look(client.get("/leaderboard"))
+    assert re.match(r"90\.00 ± 2\.48 % +best +n = 3", cell(page, "simple_mlp", "base", 1))
+    assert f'href="/compare?runs={",".join(sorted(good))}"' in page.html or all(run in page.html for run in good)
+    assert "recipe default, 2 epochs; the best of 3 configurations" in page.html
+    assert cell(page, "simple_mlp", "base", 0) == "235,146"
+
+
+def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -> None:
+    page = look(client.get("/leaderboard"))
+    href = "/launch?family=vit&size=tiny&dataset=mnist&seeds=3"
+    link = page.one("a", href=href)
+    assert link["title"] == "launch vit tiny on mnist"
+    form = look(client.get(href))
+    assert form.one("input", name="seeds")["value"] == "3"
+    assert "0 cells are filled" in page.html
+
+
+def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalogue(
+    client: Any, look: Any, trained: Any
+) -> None:
+    trained(family="vit", size="tiny", level=0.7)
+    trained(level=0.9)
+    trained(family="gone", size="by", level=0.8)
+    page = look(client.get("/leaderboard?dataset=digits"))
+    names = re.findall(r'<th scope="row">(\w+) ', page.html)
+    assert names[:3] == ["simple_mlp", "gone", "vit"]
+    assert "not in the catalogue now" in page.html
+    assert [each["aria-sort"] for each in page.all("th") if each.get("aria-sort") == "descending"] == ["descending"]
+    assert re.findall(r'<th scope="row">(\w+) ', look(client.get("/leaderboard?sort=digits")).html)[0] == "vit"
+    assert client.get("/leaderboard?sort=nothing").status_code == 200
+
+
+def test_the_board_is_reached_from_the_comparison_and_the_architectures(client: Any, look: Any) -> None:
+    assert look(client.get("/compare")).all("a", href="/leaderboard")
+    assert look(client.get("/architectures")).all("a", href="/leaderboard?dataset=digits")
