@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from app.contract.spec import RunConfig
+from app.contract.watched import GPU_NAMES, GRADIENT_NORM, HOST_NAMES, IMAGES_PER_SECOND
 from app.rendering import COLOURS, colour
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve of a chart. ``id``: its key among the points; ``css``: its colour and dash; ``smooth``: it is noisy."""
+    """One curve of a chart. ``id``: its key among the points; ``css``: its colour and dash; ``smooth``: it is noisy.
+
+    ``against``: the id of the curve of a baseline from which its difference is told.
+    """
 
     id: str
     label: str
     css: str
     smooth: bool
     href: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,52 +42,156 @@ class Compared:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one box shows; ``unit`` is percent, power or plain; ``log``: the log-y switch applies to it."""
+    """What one box shows; ``unit`` is percent, power or plain; ``log``: the log-y switch applies to it.
+
+    ``group``: under which heading of a run's page it stands.
+    """
 
     key: str
     title: str
     unit: str
     log: bool
     series: list[Series]
+    group: str = ""
 
 
-_TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate"}
+_TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate", "grad_norm": "gradient norm"}
 _UNITS = {"acc": "percent", "lr": "power"}
+_WORDS = {"cpu": "CPU", "gpu": "GPU", "percent": "%", "mb per second": "MB/s", "watts": "W", "celsius": "°C"}
+_LOG = ("loss", "lr", "grad_norm")
 
+LEARNING, OPTIMISATION, THROUGHPUT, SYSTEM = "training and validation", "optimisation", "throughput", "system"
 
 # Shown as a figure: as a curve it would say nothing.
 FIGURES_ALONE = frozenset({"system/peak_memory_mb"})
 
 
+def expected_names(config: RunConfig, device: str) -> list[str]:
+    """The curves that a run will report: their places are kept free from the start, so that nothing moves later."""
+    heads = [""] if len(config.targets) == 1 else [f"{target}/" for target in config.targets]
+    names = [f"{stage}/loss" for stage in ("train", "val")]
+    names += [f"{stage}/{head}acc" for stage in ("train", "val") for head in heads]
+    names += [f"{stage}/{head}loss" for stage in ("train", "val") for head in heads if head]
+    names += ["train/lr", GRADIENT_NORM, IMAGES_PER_SECOND, *HOST_NAMES]
+    names += GPU_NAMES if device.startswith("cuda") else []
+    return names
+
+
 def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
-    """The charts of one run: curves with the same last part share a box; loss, accuracy, learning rate come first."""
-    groups: dict[str, list[str]] = {"loss": [], "acc": [], "lr": []}
-    for name in names:
-        first, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
-        if first != "test" and name not in FIGURES_ALONE:
-            groups.setdefault(last if last in _TITLES else name, []).append(name)
+    """The charts of one run by groups: loss, accuracy and learning rate always, then those of each head, then the rest.
+
+    The same figure of training and validation share a box; of several heads it has a box for each of them, and one in
+    which all of them lie over one another.
+    """
+    boxes: dict[tuple[str, str], list[str]] = {(LEARNING, "loss"): [], (LEARNING, "acc"): [], (OPTIMISATION, "lr"): []}
+    for name in sorted(set(names) - FIGURES_ALONE, key=_place):
+        for box in _boxes_of(name):
+            boxes.setdefault(box, []).append(name)
+    order = {group: place for place, group in enumerate([LEARNING])}
+    for group, _ in boxes:
+        order.setdefault(group, len(order) if group not in _LAST else 1000 + _LAST.index(group))
     charts = []
-    for key, members in groups.items():
+    for (group, key), members in sorted(boxes.items(), key=lambda box: order[box[0][0]]):
         members.sort(key=lambda name: (name.partition("/")[0] != "train", name))
+        last = key.rsplit("/", 1)[-1]
         charts.append(
-            Chart(key, _TITLES.get(key, key), _UNITS.get(key, "plain"), key in ("loss", "lr"), _series(members, number))
+            Chart(
+                key,
+                _TITLES.get(last) or (_measured(key) if key.startswith("system/") else key),
+                _UNITS.get(last, "plain"),
+                last in _LOG,
+                _series(members, number),
+                group,
+            )
         )
     return charts
+
+
+_LAST = (OPTIMISATION, THROUGHPUT, SYSTEM)
+
+
+def _measured(name: str) -> str:
+    """What the machine says, in words with its unit: "GPU memory, %"."""
+    said = name.removeprefix("system/").replace("_", " ")
+    for unit in ("percent", "mb per second", "watts", "celsius"):
+        if said.endswith(f" {unit}"):
+            said = f"{said.removesuffix(unit).strip()}, {_WORDS[unit]}"
+    first, _, rest = said.partition(" ")
+    return f"{_WORDS.get(first.rstrip(','), first.rstrip(','))}{',' if first.endswith(',') else ''} {rest}".strip()
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Images per second, then GPU, CPU, memory and disk as the worker lists them, then what is not known here."""
+    known = [*HOST_NAMES, *GPU_NAMES]
+    return (known.index(name) if name in known else -1 if name == IMAGES_PER_SECOND else len(known)), name
+
+
+def _boxes_of(name: str) -> list[tuple[str, str]]:
+    """In which boxes a curve stands, each by its group and key; in none that of the test, which is one point."""
+    parts = name.split("/")
+    stage, last = parts[0], parts[-1]
+    if stage == "test":
+        return []
+    if name == IMAGES_PER_SECOND:
+        return [(THROUGHPUT, name)]
+    if stage == "system":
+        return [(SYSTEM, name)]
+    if stage not in ("train", "val"):
+        return [(stage if len(parts) > 1 else "other", name)]
+    if last in ("lr", "grad_norm"):
+        return [(OPTIMISATION, last)]
+    if len(parts) == 2:
+        return [(LEARNING, last if last in _TITLES else name)]
+    own = ("/".join(parts[1:-1]), "/".join(parts[1:]))
+    return [own, (LEARNING, last)] if last == "acc" and stage == "val" else [own]
 
 
 def _series(names: list[str], number: int) -> list[Series]:
     found = []
     heads: dict[str, int] = {}
+    several = len({name.split("/")[1] for name in names if name.count("/") > 1}) > 1
     for name in names:
         parts = name.split("/")
-        label = " ".join(parts[:-1]) if parts[-1] in _TITLES else parts[-1]
+        label = parts[0] if parts[0] in ("train", "val") else _measured(name) if parts[0] == "system" else parts[-1]
         head = "/".join(parts[1:-1])
+        label = f"{label} {head}" if several and head else label
         train = parts[0] == "train" and parts[-1] != "lr"
-        grey = train and not head
         # The first head has the run's own colour.
-        shift = 0 if grey else heads.setdefault(head, len(heads))
-        own = f"c{(number - 1 + shift) % COLOURS + 1} d{1 if train else 0}"
-        found.append(Series(name, label, "train d0" if grey else own, train))
+        shift = heads.setdefault(head, len(heads)) if several and head else 0
+        own = f"c{(number - 1 + shift) % COLOURS + 1} d0"
+        both = train and any(each.startswith("val/") for each in names)
+        found.append(Series(name, label, "train d0" if both else own, train))
+    return found
+
+
+def laid_over(charts: list[Chart], others: Sequence[Compared], baseline: str = "") -> list[Chart]:
+    """The same charts with the curves of other runs, or of means, over those of the run that have the same name."""
+    found = []
+    for chart in charts:
+        series = [
+            replace(each, against=f"{other.run}:{other.curves[each.id]}")
+            if (other := next((one for one in others if one.run == baseline), None)) and each.id in other.curves
+            else each
+            for each in chart.series
+        ]
+        for other in others:
+            for each in chart.series:
+                if each.id not in other.curves:
+                    continue
+                label = other.title if len(chart.series) == 1 else f"{other.title}, {each.label}"
+                # Where it would have the run's own colour it has another dash.
+                css = colour(other.number)
+                css = css.replace("d0", "d2") if css in {one.css for one in chart.series} else css
+                series.append(
+                    Series(
+                        f"{other.run}:{other.curves[each.id]}",
+                        label,
+                        css,
+                        each.smooth and not other.mean,
+                        other.href,
+                    )
+                )
+        found.append(replace(chart, series=series))
     return found
 
 

@@ -38,13 +38,34 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Where an exponential average stands: what more values are added to."""
+
+    total: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
 class Points:
-    """A curve with what its x axis needs, and the interval around it where it is a mean."""
+    """A curve with what its x axis needs, and the interval around it where it is a mean.
+
+    ``coarse``: it has more points than these. ``even``: it smoothed, by an average of all its points.
+    """
 
     curve: Curve
     steps_per_epoch: float | None
     started: float | None
     band: Band | None = None
+    coarse: bool = False
+    even: Even | None = None
+
+
+@dataclass(frozen=True)
+class Even:
+    """A smoothed curve with few points, and where its average stands at its end."""
+
+    curve: Curve
+    average: Average
 
 
 @dataclass(frozen=True)
@@ -81,18 +102,32 @@ class Picture:
 
 def smoothed(values: Floats, weight: float) -> Floats:
     """Exponential moving average without the pull towards its start; what is not finite is passed over."""
-    if not 0 < weight < 1:
-        return values
-    out = []
-    total, share, rest = 0.0, 0.0, 1 - weight
-    for value in values.tolist():
-        # Only what is finite leaves nothing when it is taken from itself.
-        if value - value == 0:
-            total, share = total * weight + rest * value, share * weight + rest
-            out.append(total / share)
-        else:
-            out.append(math.nan)
-    return np.array(out, dtype=np.float64)
+    return averaged(values, weight)[0] if 0 < weight < 1 else values
+
+
+def averaged(values: Floats, weight: float) -> tuple[Floats, Average]:
+    """The same for a weight above 0 and below 1, and where the average stands after the last value."""
+    good = np.isfinite(values)
+    found = values[good]
+    n = len(found)
+    out = np.full(len(values), np.nan)
+    if not n:
+        return out, Average()
+    # In blocks, each a cumulative sum of values that are scaled up instead of down; not so long that one overflows.
+    block = int(max(1, min(4096, n, 100 / -math.log10(weight))))
+    padded = np.concatenate((found, np.zeros(-n % block))).reshape(-1, block)
+    decay = weight ** np.arange(block)
+    sums = np.cumsum(padded / decay, axis=1) * decay * (1 - weight)
+    carried = np.zeros(len(sums))
+    ends, far = sums[:, -1].tolist(), weight**block
+    before = 0.0
+    for i in range(1, len(ends)):
+        before = before * far + ends[i - 1]
+        carried[i] = before
+    totals = (sums + carried[:, None] * (decay * weight)).ravel()[:n]
+    shares = 1 - weight ** np.arange(1, n + 1)
+    out[good] = totals / shares
+    return out, Average(float(totals[-1]), float(shares[-1]))
 
 
 def spark(curve: Curve | None, points: int = 80) -> str:
@@ -143,7 +178,9 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         total += len(held.curve.steps)
         raw = held.curve
         if series.smooth and 0 < controls.smoothing < 1:
-            even = Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            even = (
+                held.even.curve if held.even else Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            )
             last[series.id] = value_label(even, chart.unit)
             drawn.append((series.css, *_reduced(held, raw, controls.x), True))
             drawn.append((series.css, *_reduced(held, even, controls.x), False))

@@ -1,6 +1,6 @@
 /** What can be done with one chart beside looking at it: seen alone, and taken along as CSV, PNG or SVG. */
 
-import { writtenX } from "./charts.js";
+import { writtenX } from "./chart-words.js";
 
 /** @typedef {{box: HTMLElement, definition: import("./charts.js").Definition, board: import("./charts.js").Board, uplot: any}} Chart */
 
@@ -15,6 +15,7 @@ export function addMenu(chart) {
   const list = document.createElement("div");
   const acts = /** @type {[string, () => unknown][]} */ ([
     ["Full screen", () => chart.box.requestFullscreen()],
+    ...(chart.box.closest(".chart-group") ? /** @type {[string, () => unknown][]} */ ([["Move ahead", () => move(chart.box, -1)], ["Move back", () => move(chart.box, 1)]]) : []),
     ["Copy as CSV", () => copy(csvOf(chart), menu)],
     ["Save CSV", () => save(new Blob([csvOf(chart)], { type: "text/csv" }), chart, "csv")],
     ["Save PNG", () => pngOf(chart)],
@@ -27,9 +28,13 @@ export function addMenu(chart) {
     button.textContent = words;
     button.addEventListener("click", () => {
       menu.open = false;
-      if (chart.uplot) act();
+      if (chart.uplot || words.startsWith("Move")) act();
     });
     list.append(button);
+  }
+  function move(/** @type {HTMLElement} */ box, /** @type {number} */ by) {
+    box.dispatchEvent(new CustomEvent("chart-move", { bubbles: true, detail: by }));
+    summary.focus();
   }
   menu.append(summary, list);
   menu.addEventListener("keydown", (event) => {

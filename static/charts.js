@@ -1,127 +1,21 @@
 /**
  * Charts drawn by uPlot over what the server drew: all charts of a page share the x axis, the zoom and the cursor.
  *
- * @typedef {{step: number[], value: (number | null)[], time: number[], per_epoch: number | null, started: number | null, low?: (number | null)[], high?: (number | null)[]}} Points
- * @typedef {{id: string, label: string, css: string, smooth: boolean}} Series
- * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[]}} Definition
+ * @typedef {import("./curves.js").Points} Points
+ * @typedef {{id: string, label: string, css: string, smooth: boolean, href: string, against: string}} Series
+ * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[], group: string}} Definition
  * @typedef {{x: string, smoothing: number, log: boolean, logX: boolean, clip: boolean}} Controls
  */
 
 import { addMenu } from "./chart-menu.js";
+import { clippedRange, closeRange, ticks, wholeIncrements, written, writtenDelta, writtenX } from "./chart-words.js";
+import { append, even, raw, stepsOf, wantsFiner, xOf } from "./curves.js";
+import { drawMarks } from "./marks.js";
 
 const POINTS_WITH_DOTS = 50;
 const REST = 3;
-
-/** Exponential moving average without the pull towards its start; nulls are passed over. */
-export function smoothed(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
-  let total = 0;
-  let share = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    total = total * weight + (1 - weight) * value;
-    share = share * weight + (1 - weight);
-    return total / share;
-  });
-}
-
-/**
- * @param {Points} points
- * @param {string} axis
- */
-function xOf(points, axis) {
-  if (axis === "epoch" && points.per_epoch) return points.step.map((step) => step / /** @type {number} */ (points.per_epoch));
-  if (axis === "time") {
-    const start = points.started ?? points.time[0] ?? 0;
-    return points.time.map((time) => time - start);
-  }
-  return points.step;
-}
-
-/**
- * @param {number | null | undefined} value
- * @param {string} unit
- */
-export function written(value, unit) {
-  if (value === null || value === undefined) return "–";
-  if (unit === "percent") return `${(100 * value).toFixed(2)} %`;
-  if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) return value.toExponential(2).replace("e+", "e");
-  return String(Number(value.toPrecision(4)));
-}
-
-/** @param {number} value */
-function span(value) {
-  if (value < 60) return `${Number(value.toPrecision(3))} s`;
-  if (value < 3600) return value % 60 ? `${Math.floor(value / 60)}:${String(Math.round(value % 60)).padStart(2, "0")}` : `${value / 60} min`;
-  return `${Number((value / 3600).toPrecision(3))} h`;
-}
-
-/**
- * @param {string} axis
- * @param {number} value
- */
-export function writtenX(axis, value) {
-  if (axis === "time") return span(value);
-  return axis === "epoch" ? `epoch ${Number(value.toPrecision(4))}` : `step ${Math.round(value).toLocaleString("en")}`;
-}
-
-/**
- * @param {string} axis
- * @param {string} unit
- */
-function ticks(axis, unit) {
-  return {
-    x: (/** @type {unknown} */ _, /** @type {number[]} */ values) =>
-      values.map((value) => (axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
-    y: (/** @type {unknown} */ _, /** @type {(number | null)[]} */ values) =>
-      values.map((value) => {
-        if (value === null) return null;
-        if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
-        if (value && (Math.abs(value) < 1e-3 || unit === "power")) return value.toExponential().replace("e+", "e").replace(/(\.\d{2})\d+/, "$1");
-        return String(Number(value.toPrecision(5)));
-      }),
-  };
-}
-
-const FINE = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
-const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
-
-/** Ticks of steps and epochs stand at whole numbers, unless less than three of them are in sight. */
-function wholeIncrements(/** @type {unknown} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) {
-  return high - low < 3 ? FINE : WHOLE;
-}
-
-/** The y axis ends a little above and below what is drawn, as it does in the server's picture. */
-function closeRange(/** @type {unknown} */ _, /** @type {number | null} */ low, /** @type {number | null} */ high) {
-  if (low === null || high === null) return [0, 1];
-  const margin = (high - low) * 0.05 || Math.abs(high) * 0.05 || 0.5;
-  return [low - margin, high + margin];
-}
-
-const CLIPPED_SHARE = 0.02;
-
-/**
- * The range without the outermost values in sight: one spike does not flatten all the rest.
- * @param {any} u
- * @param {number | null} low
- * @param {number | null} high
- */
-function clippedRange(u, low, high) {
-  const { min, max } = u.scales.x;
-  const [from, to] = [min ?? -Infinity, max ?? Infinity];
-  /** @type {number[]} */
-  const seen = [];
-  for (let i = 1; i < u.data.length; i++) {
-    if (u.series[i].alpha !== 1) continue;
-    for (let j = 0; j < u.data[i].length; j++) {
-      const value = u.data[i][j];
-      if (value !== null && value !== undefined && u.data[0][j] >= from && u.data[0][j] <= to) seen.push(value);
-    }
-  }
-  if (seen.length < 20) return closeRange(u, low, high);
-  seen.sort((one, other) => one - other);
-  const cut = Math.floor(seen.length * CLIPPED_SHARE);
-  return closeRange(u, seen[cut], seen[seen.length - 1 - cut]);
-}
+const MANY_CHARTS = 12;
+const LOOKED_MILLISECONDS = 120;
 
 export class Board {
   /**
@@ -144,6 +38,15 @@ export class Board {
     this.cost = 0;
     /** @type {(() => void)[]} */
     this.afterPaint = [];
+    /**
+     * Reads finer points of a part of some curves; null where every curve is held whole.
+     * @type {((names: string[], first: number, last: number, weight: number) => Promise<Record<string, any>>) | null}
+     */
+    this.readPart = null;
+    /** Reads everything anew, smoothed with the weight that the controls now have. */
+    this.readAnew = () => {};
+    this.finer = 0;
+    this.asked = 0;
     document.addEventListener("theme-changed", () => this.rebuild());
   }
 
@@ -152,9 +55,11 @@ export class Board {
    * @param {Definition[]} definitions
    * @param {Record<string, Points>} points
    * @param {(definition: Definition) => HTMLElement | null} boxOf
+   * @param {number} weight with which the long ones of them were smoothed
    */
-  load(definitions, points, boxOf) {
+  load(definitions, points, boxOf, weight = 0) {
     this.points = points;
+    for (const held of Object.values(points)) held.weight = weight;
     for (const definition of definitions) {
       const box = boxOf(definition);
       if (!box) continue;
@@ -165,19 +70,13 @@ export class Board {
   }
 
   /**
-   * Append points; false when there is a metric among them that no chart shows yet.
+   * Append points; false, and nothing is appended, when there is a metric among them that no chart shows yet.
    * @param {Record<string, {step: number[], value: (number | null)[], time: number[]}>} fresh
    */
   append(fresh) {
-    for (const [id, more] of Object.entries(fresh)) {
-      const held = this.points[id];
-      if (!held) return false;
-      for (let i = 0; i < more.step.length; i++) {
-        held.step.push(more.step[i]);
-        held.value.push(more.value[i]);
-        held.time.push(more.time[i]);
-      }
-    }
+    for (const id of Object.keys(fresh)) if (!this.points[id]) return false;
+    const noisy = new Set([...this.charts.values()].flatMap(({ definition }) => definition.series.filter((series) => series.smooth).map((series) => series.id)));
+    for (const [id, more] of Object.entries(fresh)) append(this.points[id], more, noisy.has(id) ? this.controls.smoothing : 0);
     this.draw();
     return true;
   }
@@ -209,7 +108,7 @@ export class Board {
     let [low, high] = [Infinity, -Infinity];
     for (const points of Object.values(this.points)) {
       if (!points.step.length) continue;
-      const ends = xOf({ ...points, step: ends_of(points.step), time: ends_of(points.time) }, x);
+      const ends = xOf({ step: ends_of(points.step), value: [], time: ends_of(points.time) }, points, x);
       low = Math.min(low, ends[0]);
       high = Math.max(high, ends[ends.length - 1]);
     }
@@ -226,8 +125,50 @@ export class Board {
     return /** @type {[number, number]} */ ([this.zoom[0] + ahead, this.zoom[1] + ahead]);
   }
 
+  /** Build every chart anew: at once, or of very many those in sight, and the others when they come into it. */
   rebuild() {
-    for (const chart of this.charts.values()) chart.build();
+    const lazy = this.charts.size > MANY_CHARTS;
+    for (const chart of this.charts.values()) {
+      if (lazy && !chart.inSight) chart.unbuilt = true;
+      else chart.build();
+    }
+    this.look();
+  }
+
+  /** Read finer points of what is in sight, once the viewer has come to rest there. */
+  look() {
+    if (!this.readPart) return;
+    clearTimeout(this.finer);
+    this.finer = setTimeout(() => this.readFiner(), LOOKED_MILLISECONDS);
+  }
+
+  async readFiner() {
+    const weight = this.controls.smoothing;
+    const range = this.sight();
+    const wanted = [];
+    let [first, last] = [Infinity, 0];
+    for (const chart of this.zoom && this.readPart ? this.charts.values() : []) {
+      if (!chart.inSight) continue;
+      for (const series of chart.definition.series) {
+        const held = this.points[series.id];
+        if (!held?.coarse || series.id.includes(":")) continue;
+        const [from, to] = stepsOf(held, this.controls.x, range);
+        if (!wantsFiner(held, Math.max(0, from), to, series.smooth ? weight : 0)) continue;
+        wanted.push(series.id);
+        first = Math.min(first, Math.max(0, from));
+        last = Math.max(last, to);
+      }
+    }
+    if (!wanted.length || !this.readPart) return;
+    const number = ++this.asked;
+    const found = await this.readPart(wanted, first, last, weight);
+    // What was asked for since is nearer to what is in sight now.
+    if (number !== this.asked || !found) return;
+    for (const [id, part] of Object.entries(found)) {
+      const held = this.points[id];
+      if (held) held.part = { ...part, first, last: Math.min(last, held.step[held.step.length - 1]), weight };
+    }
+    this.draw();
   }
 
   /** @param {[number, number] | null} range */
@@ -237,6 +178,7 @@ export class Board {
     this.following = range !== null && range[1] >= end;
     for (const chart of this.charts.values()) chart.applyZoom();
     this.onZoom(range);
+    this.look();
   }
 }
 
@@ -254,24 +196,46 @@ class Chart {
     addMenu(this);
     /** @type {any} */
     this.uplot = null;
+    this.inSight = true;
+    /** Whether it has to be built, or only drawn, when it comes into sight. */
+    this.unbuilt = false;
+    this.stale = false;
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.plot);
+    this.sights = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting), { rootMargin: "150px" });
+    this.sights.observe(box);
+  }
+
+  /** @param {boolean} inSight */
+  seen(inSight) {
+    const comes = inSight && !this.inSight;
+    this.inSight = inSight;
+    if (!comes) return;
+    if (this.unbuilt) this.build();
+    else if (this.stale) this.refresh();
+    if (this.board.zoom) this.board.look();
   }
 
   destroy() {
     this.sizes.disconnect();
+    this.sights.disconnect();
     this.uplot?.destroy();
     this.uplot = null;
   }
 
-  /** The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band. */
+  /**
+   * The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band.
+   * @returns {{series: Series, points: Points, kind: "high" | "low" | "faint" | "smooth" | "plain"}[]}
+   */
   drawn() {
     const weight = this.board.controls.smoothing;
+    /** @type {ReturnType<Chart["drawn"]>} */
     const found = [];
     for (const series of this.definition.series) {
       const points = this.board.points[series.id];
       if (!points) continue;
-      const smooth = series.smooth && weight > 0;
+      // A long curve that is not smoothed yet is shown as it is.
+      const smooth = series.smooth && weight > 0 && (!points.coarse || (points.even !== undefined && points.weight === weight));
       if (points.low && points.high) found.push({ series, points, kind: "high" }, { series, points, kind: "low" });
       if (smooth) found.push({ series, points, kind: "faint" });
       found.push({ series, points, kind: smooth ? "smooth" : "plain" });
@@ -283,10 +247,10 @@ class Chart {
     const { x, smoothing, log, logX } = this.board.controls;
     const positive = log && this.definition.log;
     const tables = this.drawn().map(({ points, kind }) => {
-      let values = (kind === "low" ? points.low : kind === "high" ? points.high : points.value) ?? [];
-      if (kind === "smooth") values = smoothed(values, smoothing);
+      const trace = (kind === "smooth" && even(points, smoothing)) || raw(points);
+      let values = (kind === "low" ? points.low : kind === "high" ? points.high : trace.value) ?? [];
       if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
-      const xs = xOf(points, x);
+      const xs = xOf(trace, points, x);
       // Nothing at 0 or before it has a place on a logarithmic axis.
       return logX ? [xs.filter((each) => each > 0), values.filter((_, i) => xs[i] > 0)] : [xs, values];
     });
@@ -296,9 +260,10 @@ class Chart {
   }
 
   build() {
+    this.unbuilt = this.stale = false;
     this.uplot?.destroy();
     this.uplot = null;
-    const data = window.uPlot ? this.data() : null;
+    const data = window.uPlot && this.plot.clientWidth ? this.data() : null;
     this.count();
     // Where uPlot could not be loaded, what the server drew stays.
     if (!data) {
@@ -348,6 +313,7 @@ class Chart {
       bands: this.drawn().flatMap(({ series, kind }, i) =>
         kind === "high" ? [{ series: [i + 1, i + 2], fill: this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").replace(/\)$/, ", .16)") }] : [],
       ),
+      plugins: [drawMarks(this.board)],
       hooks: {
         setSelect: [(/** @type {any} */ u) => this.select(u)],
         setCursor: [(/** @type {any} */ u) => this.readOut(u)],
@@ -358,9 +324,16 @@ class Chart {
     window.runyard.charts[this.definition.key] = this.uplot;
     this.applyZoom();
     this.readOut(this.uplot);
+    this.box.dispatchEvent(new CustomEvent("chart-built", { bubbles: true, detail: this.uplot }));
   }
 
   refresh() {
+    this.count();
+    if (!this.inSight) {
+      this.stale = true;
+      return;
+    }
+    this.stale = false;
     if (!this.uplot) {
       this.build();
       return;
@@ -374,7 +347,6 @@ class Chart {
       this.uplot.setData(this.data(), false);
       this.applyZoom();
     });
-    this.count();
     this.readOut(this.uplot);
   }
 
@@ -400,23 +372,35 @@ class Chart {
   /** @param {any} u */
   readOut(u) {
     const at = u.cursor.idx;
+    const { unit } = this.definition;
     const drawn = this.drawn();
+    const valueOf = (/** @type {number} */ i) => {
+      const values = u.data[i + 1];
+      if (!values) return undefined;
+      let index = at ?? values.length - 1;
+      while (index > 0 && (values[index] === undefined || values[index] === null)) index--;
+      return values[index];
+    };
     drawn.forEach(({ series, kind }, i) => {
       if (kind === "faint" || isBandEnd(kind)) return;
       const place = this.box.querySelector(`[data-readout="${CSS.escape(series.id)}"]`);
       if (!place) return;
-      const values = u.data[i + 1];
-      let index = at ?? values.length - 1;
-      while (index > 0 && (values[index] === undefined || values[index] === null)) index--;
-      place.textContent = written(values[index], this.definition.unit);
+      const value = valueOf(i);
+      place.textContent = written(value, unit);
+      const delta = this.box.querySelector(`[data-delta="${CSS.escape(series.id)}"]`);
+      if (!delta) return;
+      const base = valueOf(drawn.findIndex((each) => each.series.id === series.against && (each.kind === "plain" || each.kind === "smooth")));
+      delta.textContent = value == null || base == null ? "" : `Δ ${writtenDelta(value - base, unit)}`;
     });
     const heading = /** @type {HTMLElement} */ (this.box.querySelector("h2"));
     heading.title = at === null || at === undefined ? "" : writtenX(this.board.controls.x, u.data[0][at]);
-
+    this.box.dataset.at = heading.title;
   }
 
   resize() {
     const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
+    // It was in a folded group when it was to be built.
+    if (!this.uplot && width && !this.unbuilt) this.build();
     if (this.uplot && width && (width !== this.uplot.width || height !== this.uplot.height)) this.uplot.setSize({ width, height });
   }
 
@@ -525,6 +509,7 @@ export function boardOf(form) {
       board.zoom = null;
       reset.hidden = true;
     }
+    if (board.controls.smoothing > 0 && Object.values(board.points).some((held) => held.coarse && held.weight !== board.controls.smoothing)) board.readAnew();
     board.rebuild();
     write();
   });

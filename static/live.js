@@ -4,7 +4,12 @@
  */
 
 const AGAIN_MILLISECONDS = 3000;
-const EVENTS = ["changed", "status", "progress", "metrics", "log", "reset", "end", "gone"];
+const LOOK_MILLISECONDS = 2000;
+/** A timer that comes so late says that the machine slept: what was connected before may be dead without a word. */
+const SLEPT_MILLISECONDS = 15_000;
+/** A stream that can be resumed and says nothing for so long is opened anew: that costs little, and loses nothing. */
+const SILENT_MILLISECONDS = 30_000;
+const EVENTS = ["changed", "status", "progress", "metrics", "log", "mark", "reset", "end", "gone"];
 
 export class Stream {
   /**
@@ -20,6 +25,12 @@ export class Stream {
     this.source = null;
     this.over = false;
     this.again = 0;
+    /** When something was heard last, and since when nothing can be heard; milliseconds since 1970, 0 while it can. */
+    this.heardAt = Date.now();
+    this.lostAt = 0;
+    this.lookedAt = Date.now();
+    setInterval(() => this.look(), LOOK_MILLISECONDS);
+    addEventListener("online", () => this.reopen());
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
     addEventListener("pagehide", () => this.close());
     addEventListener("pageshow", () => this.open());
@@ -32,10 +43,13 @@ export class Stream {
     this.source = source;
     source.onopen = () => {
       document.body.dataset.live = "1";
+      this.lostAt = 0;
+      this.heardAt = Date.now();
       if (this.after === null) this.tell("changed", {});
     };
     source.onerror = () => {
       document.body.dataset.live = "0";
+      this.lostAt ||= Date.now();
       if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
       this.close();
       this.again = setTimeout(() => this.open(), AGAIN_MILLISECONDS);
@@ -48,6 +62,7 @@ export class Stream {
    * @param {MessageEvent} event
    */
   hear(name, event) {
+    this.heardAt = Date.now();
     if (this.after !== null && event.lastEventId) this.after = event.lastEventId;
     if (name === "end" || name === "gone") this.finish();
     this.tell(name, JSON.parse(event.data));
@@ -58,6 +73,23 @@ export class Stream {
     this.close();
     this.after = after;
     this.open();
+  }
+
+  /** Open a connection anew that may be dead, though nobody has said so. */
+  reopen() {
+    if (this.over || !this.source) return;
+    this.close();
+    this.open();
+  }
+
+  look() {
+    const now = Date.now();
+    const slept = now - this.lookedAt > SLEPT_MILLISECONDS;
+    this.lookedAt = now;
+    const silent = this.after !== null && now - this.heardAt > SILENT_MILLISECONDS;
+    if (!slept && !silent) return;
+    this.heardAt = now;
+    this.reopen();
   }
 
   close() {

@@ -1,10 +1,14 @@
 /** A run's page: what it reports is drawn as it comes, from the commit on that the page was made at. */
 
+import { arrange, filterable, place } from "./chart-layout.js";
 import { boardOf } from "./charts.js";
 import { announce, Stream, throttled } from "./live.js";
-import { clockTime } from "./time.js";
+import { tail } from "./log.js";
+import { showInTab } from "./tab.js";
 
-const LOG_LINES = 2000;
+const FEW_MILLISECONDS = 250;
+const LATE_MILLISECONDS = 3000;
+const PART_POINTS = 2000;
 
 const run = document.body.dataset.run ?? "";
 const live = /** @type {HTMLElement} */ (document.getElementById("live"));
@@ -12,21 +16,52 @@ const charts = /** @type {HTMLElement} */ (document.getElementById("charts"));
 const board = boardOf(/** @type {HTMLFormElement} */ (document.getElementById("controls")));
 const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{}");
 
-board.load(embedded.charts, embedded.points, boxOf);
-if (!embedded.whole) reload(0);
-
 /** @type {Stream | null} */
 let stream = null;
+
+arrange(charts);
+filterable(charts, /** @type {HTMLInputElement | null} */ (document.getElementById("chart-filter")));
+board.readPart = readPart;
+board.readAnew = debounced(FEW_MILLISECONDS, () => reload());
+board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
+// What the server had no time to smooth for the first paint.
+if (board.controls.smoothing > 0 && Object.keys(embedded.points).some(unsmoothed)) reload();
+
+const addLines = tail(() => stream !== null && !stream.over);
 if (document.body.dataset.stream) {
   stream = new Stream(document.body.dataset.stream, hear, Number(document.body.dataset.after));
+  setInterval(sayConnection, 1000);
 }
+showInTab();
+document.addEventListener("htmx:afterSettle", showInTab);
+
+/** @param {string} id */
+function unsmoothed(id) {
+  const held = board.points[id];
+  const noisy = embedded.charts.some((/** @type {import("./charts.js").Definition} */ chart) => chart.series.some((series) => series.id === id && series.smooth));
+  return noisy && held?.coarse && !held.even && !id.includes(":");
+}
+
+/**
+ * @param {number} milliseconds
+ * @param {() => void} act
+ */
+function debounced(milliseconds, act) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds);
+  };
+}
+
+// Boxes ---------------------------------------------------------------------------------------------------------------
 
 /** @param {import("./charts.js").Definition} definition */
 function boxOf(definition) {
   const known = /** @type {HTMLElement | null} */ (charts.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
   const box = known ?? newBox(definition);
   const keys = /** @type {HTMLElement} */ (box.querySelector(".keys"));
-  if (keys.childElementCount !== definition.series.length) keys.replaceChildren(...definition.series.map(keyOf));
+  if (keys.childElementCount !== definition.series.length) keys.replaceChildren(...definition.series.map((series) => keyOf(series, definition.title)));
   return box;
 }
 
@@ -37,45 +72,106 @@ function newBox(definition) {
   box.dataset.chart = definition.key;
   box.id = `chart-${definition.key.replaceAll("/", "-")}`;
   /** @type {HTMLElement} */ (box.querySelector("h2")).textContent = definition.title;
-  charts.querySelector("section")?.before(box);
+  const group = charts.querySelector(`[data-group="${CSS.escape(definition.group)}"]`) ?? newGroup(definition.group);
+  group.querySelector(".charts")?.append(box);
+  const count = /** @type {HTMLElement} */ (group.querySelector("summary .soft"));
+  count.textContent = String(group.querySelectorAll("figure.chart").length);
+  place(group);
   return box;
 }
 
-/** @param {import("./charts.js").Series} series */
-function keyOf(series) {
+/** @param {string} name */
+function newGroup(name) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById("chart-group"));
+  const group = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+  group.dataset.group = name;
+  /** @type {HTMLElement} */ (group.querySelector("h2")).textContent = name;
+  charts.querySelector("#charts-none")?.before(group);
+  return group;
+}
+
+/**
+ * @param {import("./charts.js").Series} series
+ * @param {string} title of its chart
+ */
+function keyOf(series, title) {
   const key = document.createElement("span");
   key.className = series.css;
   const dot = document.createElement("span");
   dot.className = `dot ${series.css}`;
   const value = document.createElement("b");
   value.dataset.readout = series.id;
-  key.append(dot, series.label, value);
+  key.append(dot, series.label === title ? "" : series.label, value);
   return key;
 }
 
 // Points --------------------------------------------------------------------------------------------------------------
 
-/**
- * Read the curves anew and go on from the commit they were read at.
- * @param {number} points 0: every point
- */
-async function reload(points) {
-  const answer = await fetch(`/runs/${run}/points?points=${points}`);
-  if (!answer.ok) return;
-  const fresh = await answer.json();
-  board.load(fresh.charts, fresh.points, boxOf);
-  stream?.resume(fresh.commit);
+/** What the address says of the runs that are laid over this one. */
+function beside() {
+  const said = new URLSearchParams(location.search);
+  const asked = new URLSearchParams();
+  for (const word of said.getAll("with")) asked.append("with", word);
+  if (said.get("baseline")) asked.set("baseline", said.get("baseline") ?? "");
+  return asked;
 }
+
+/** Read the curves anew and go on from the commit they were read at. */
+async function reload() {
+  const asked = beside();
+  const weight = board.controls.smoothing;
+  asked.set("smoothing", weight.toFixed(2));
+  const answer = await fetch(`/runs/${run}/points?${asked}`).catch(() => null);
+  if (!answer?.ok) {
+    // The stream comes back, and with it what is missing here.
+    setTimeout(reload, LATE_MILLISECONDS);
+    return;
+  }
+  const fresh = await answer.json();
+  // A weight that was set meanwhile is asked for by the slider itself.
+  board.load(fresh.charts, fresh.points, boxOf, weight);
+  if (stream && !stream.over) stream.resume(fresh.commit);
+}
+
+/**
+ * @param {string[]} names
+ * @param {number} first
+ * @param {number} last
+ * @param {number} weight
+ */
+async function readPart(names, first, last, weight) {
+  const asked = new URLSearchParams({ names: names.join(","), first: String(first), last: String(last), points: String(PART_POINTS), smoothing: weight.toFixed(2) });
+  const answer = await fetch(`/runs/${run}/points/part?${asked}`).catch(() => null);
+  return answer?.ok ? (await answer.json()).points : null;
+}
+
+// Connection ----------------------------------------------------------------------------------------------------------
 
 /** How long ago the newest of these points was made, said once they are on the screen. */
 function sayHowFarBehind(/** @type {Record<string, {time: number[]}>} */ fresh) {
   const newest = Math.max(...Object.values(fresh).map((points) => points.time[points.time.length - 1] ?? 0));
   board.draw(() => {
-    if (!stream || stream.over) return;
+    if (!stream || stream.over || stream.lostAt) return;
     const behind = Math.max(0, Date.now() - newest * 1000);
     live.textContent = `live · ${behind < 10_000 ? `${Math.round(behind)} ms` : `${Math.round(behind / 1000)} s`} behind`;
     live.dataset.behind = String(Math.round(behind));
+    live.dataset.state = behind > LATE_MILLISECONDS ? "late" : "live";
   });
+}
+
+function sayConnection() {
+  if (!stream || stream.over) return;
+  const now = Date.now();
+  if (stream.lostAt) {
+    live.textContent = `reconnecting… ${Math.round((now - stream.lostAt) / 1000)} s`;
+    live.dataset.state = "lost";
+  } else if (now - stream.heardAt > LATE_MILLISECONDS) {
+    live.textContent = `live · nothing new for ${Math.round((now - stream.heardAt) / 1000)} s`;
+    live.dataset.state = "quiet";
+  } else if (live.dataset.state === "lost") {
+    live.textContent = "live";
+    live.dataset.state = "live";
+  }
 }
 
 // What the stream says ------------------------------------------------------------------------------------------------
@@ -83,6 +179,7 @@ function sayHowFarBehind(/** @type {Record<string, {time: number[]}>} */ fresh) 
 // Fragments have no throttle of their own: htmx's drops the last event, the one that says how it ended.
 const headChanged = throttled(500, () => announce("run-changed"));
 const yardChanged = throttled(2000, () => announce("yard-changed"));
+const epochEnded = throttled(1000, () => announce("epoch-ended"));
 function changed() {
   headChanged();
   yardChanged();
@@ -96,15 +193,19 @@ function hear(event, data) {
   switch (event) {
     case "metrics":
       if (board.append(data)) sayHowFarBehind(data);
-      else reload(0);
+      else reload();
+      if (Object.keys(data).some((name) => name.startsWith("val/"))) epochEnded();
       changed();
       break;
     case "reset":
-      reload(0);
+      reload();
       changed();
       break;
     case "log":
       addLines(data);
+      break;
+    case "mark":
+      document.dispatchEvent(new CustomEvent("run-marks", { detail: data }));
       break;
     case "status":
       announce("status-changed");
@@ -121,50 +222,4 @@ function hear(event, data) {
     default:
       changed();
   }
-}
-
-// Log -----------------------------------------------------------------------------------------------------------------
-
-const log = /** @type {HTMLElement} */ (document.getElementById("log"));
-const lineList = /** @type {HTMLElement} */ (document.getElementById("log-lines"));
-const follow = /** @type {HTMLButtonElement} */ (document.getElementById("log-follow"));
-const state = /** @type {HTMLElement} */ (document.getElementById("log-state"));
-let following = true;
-let lastLine = Number(lineList.lastElementChild?.getAttribute("data-line") ?? 0);
-
-function toEnd() {
-  log.scrollTop = log.scrollHeight;
-}
-
-function sayState() {
-  follow.hidden = following;
-  if (stream && !stream.over) state.textContent = following ? "following" : "paused; scroll to the end to follow";
-}
-
-log.addEventListener("scroll", () => {
-  following = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
-  sayState();
-});
-follow.addEventListener("click", toEnd);
-toEnd();
-sayState();
-
-/** @param {{id: number, time: number, level: string, text: string}[]} lines */
-function addLines(lines) {
-  log.querySelector("[data-none]")?.remove();
-  for (const line of lines) {
-    if (line.id <= lastLine) continue;
-    lastLine = line.id;
-    const row = document.createElement("div");
-    row.className = line.level;
-    row.dataset.line = String(line.id);
-    const time = document.createElement("time");
-    time.dateTime = new Date(line.time * 1000).toISOString();
-    time.dataset.shown = "clock";
-    time.textContent = clockTime(line.time * 1000);
-    row.append(time, line.text);
-    lineList.append(row);
-  }
-  while (lineList.childElementCount > LOG_LINES) lineList.firstElementChild?.remove();
-  if (following) toEnd();
 }

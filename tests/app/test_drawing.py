@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.charts import Chart, Series, charts_of_run
-from app.drawing import Controls, Points, draw, smoothed, spark, ticks
+from app.drawing import Controls, Points, averaged, draw, smoothed, spark, ticks
 from app.store.metric import Curve
 
 
@@ -21,12 +21,36 @@ def curve(values: list[float]) -> Curve:
 
 
 def test_curves_with_the_same_last_part_share_a_box() -> None:
-    charts = charts_of_run(["val/digit/acc", "train/loss", "val/loss", "test/acc", "system/gpu_percent", "train/lr"], 3)
-    assert [(chart.key, [each.id for each in chart.series]) for chart in charts] == [
-        ("loss", ["train/loss", "val/loss"]),
-        ("acc", ["val/digit/acc"]),
-        ("lr", ["train/lr"]),
-        ("system/gpu_percent", ["system/gpu_percent"]),
+    charts = charts_of_run(["val/loss", "train/loss", "val/acc", "test/acc", "system/gpu_percent", "train/lr"], 3)
+    assert [(chart.group, chart.key, [each.id for each in chart.series]) for chart in charts] == [
+        ("training and validation", "loss", ["train/loss", "val/loss"]),
+        ("training and validation", "acc", ["val/acc"]),
+        ("optimisation", "lr", ["train/lr"]),
+        ("system", "system/gpu_percent", ["system/gpu_percent"]),
+    ]
+
+
+def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:
+    names = [f"{stage}/{head}/acc" for stage in ("train", "val") for head in ("digit", "size")]
+    charts = charts_of_run([*names, "val/loss", "train/grad_norm", "system/images_per_second"], 1)
+    found = {(chart.group, chart.key): [each.label for each in chart.series] for chart in charts}
+    assert found == {
+        ("training and validation", "loss"): ["val"],
+        ("training and validation", "acc"): ["val digit", "val size"],
+        ("digit", "digit/acc"): ["train", "val"],
+        ("size", "size/acc"): ["train", "val"],
+        ("optimisation", "lr"): [],
+        ("optimisation", "grad_norm"): ["train"],
+        ("throughput", "system/images_per_second"): ["images per second"],
+    }
+
+
+def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> None:
+    charts = charts_of_run(["episode/reward", "episode/length", "reward"], 1)
+    assert [(chart.group, chart.key) for chart in charts if chart.series] == [
+        ("episode", "episode/length"),
+        ("episode", "episode/reward"),
+        ("other", "reward"),
     ]
 
 
@@ -38,6 +62,26 @@ def test_validation_has_the_colour_of_the_run_and_training_is_grey() -> None:
 def test_the_first_of_several_heads_has_the_colour_of_the_run() -> None:
     accuracy = charts_of_run(["train/acc", "val/class/acc", "val/size/acc"], 8)[1]
     assert [each.css for each in accuracy.series] == ["train d0", "c8 d0", "c1 d0"]
+
+
+@given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=300), st.floats(0.01, 0.99))
+def test_an_average_in_blocks_is_the_one_that_is_made_value_by_value(values: list[float], weight: float) -> None:
+    total = share = 0.0
+    one_by_one = []
+    for value in values:
+        total, share = total * weight + (1 - weight) * value, share * weight + 1 - weight
+        one_by_one.append(total / share)
+    found, average = averaged(np.array(values), weight)
+    scale = max(abs(value) for value in values)
+    assert found.tolist() == pytest.approx(one_by_one, rel=1e-9, abs=1e-9 * scale)
+    assert average.share == pytest.approx(share)
+
+
+def test_a_long_average_is_carried_from_block_to_block() -> None:
+    values = np.random.default_rng(1).normal(size=20_000)
+    found, _ = averaged(values, 0.99)
+    window = 0.01 * 0.99 ** np.arange(5000)[::-1]
+    assert found[-1] == pytest.approx(float(values[-5000:] @ window))
 
 
 def test_smoothing_is_not_drawn_towards_the_start() -> None:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy import Connection, text
 
-from app.charts import Chart, charts_of_run
+from app.beside import BEST, EARLIER, Beside, pickable, read_beside, read_forecast
+from app.charts import Chart, charts_of_run, expected_names, laid_over
 from app.deps import Parts, PartsDep
 from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
-from app.facts import Facts, changed_settings, facts_with_places, settings_of, steps_per_epoch
-from app.live import curve_as_json
+from app.facts import Facts, changed_settings, facts_with_places, settings_of
 from app.routes.runs.again import around
+from app.routes.runs.changes import control_of
+from app.routes.runs.points import points_as_json, read_points
 from app.store.database import reading
 from app.store.log import read_lines
-from app.store.metric import read_curves, read_summaries
 from app.store.query import runs_by_id
-from app.store.run import RunRecord
 from app.store.worker import list_workers
 
 pages = APIRouter()
 
-LONGEST_EMBEDDED = 5000
+LOG_LINES = 400
+MANY_CHARTS = 4
+# What a run is known by; all else that is as its recipe says is folded away.
+ESSENTIAL = ("family", "size", "dataset", "targets", "recipe", "epochs", "batch_size", "optimizer", "lr", "seed")
+
+With = Annotated[list[str], Query(alias="with", max_length=40)]
 
 
 def _find_facts(connection: Connection, parts: Parts, run_id: str) -> Facts:
@@ -41,65 +47,103 @@ def _newest_commit(connection: Connection) -> int:
     return int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
 
 
-def _read_points(connection: Connection, record: RunRecord, points: int) -> tuple[dict[str, Points], bool]:
-    """The curves of a run, and whether they are whole."""
-    curves = read_curves(connection, record.id, None, points)
-    totals = read_summaries(connection, [record.id])[record.id]
-    per_epoch = steps_per_epoch(record)
-    whole = all(name in totals and len(curve.steps) >= totals[name].points for name, curve in curves.items())
-    return {name: Points(curve, per_epoch, record.started_at) for name, curve in curves.items()}, whole
+@dataclass(frozen=True)
+class Curves:
+    """The charts of a run's page with their points, what else is laid over them, and the commit of all that."""
+
+    commit: int
+    charts: list[Chart]
+    points: dict[str, Points]
+    beside: Beside
+
+    def as_json(self) -> dict[str, Any]:
+        """What `run.js` draws from."""
+        return points_as_json(self.charts, self.points, self.commit) | {"baseline": self.beside.baseline}
 
 
-def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int, whole: bool) -> dict[str, Any]:
-    """What `charts.js` draws from."""
-    return {
-        "commit": commit,
-        "whole": whole,
-        "charts": [asdict(chart) for chart in charts],
-        "points": {
-            name: curve_as_json(held.curve) | {"per_epoch": held.steps_per_epoch, "started": held.started} | _ends(held)
-            for name, held in points.items()
-        },
-    }
-
-
-def _ends(held: Points) -> dict[str, list[float | None]]:
-    if held.band is None:
-        return {}
-    ends = {"low": held.band.low, "high": held.band.high}
-    return {name: [each if each - each == 0 else None for each in end.tolist()] for name, end in ends.items()}
+def _curves(
+    connection: Connection,
+    shown: Facts,
+    points: int | None,
+    smoothing: float,
+    first_paint: bool,
+    said: list[str],
+    baseline: str,
+) -> Curves:
+    run = shown.run
+    found = read_points(connection, run, points, smoothing, first_paint=first_paint)
+    expected = expected_names(run.config, run.device or "") if run.live and not run.logged else []
+    beside = read_beside(connection, shown, said, baseline)
+    charts = laid_over(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
+    if run.logged:
+        charts = [chart for chart in charts if chart.series]
+    return Curves(_newest_commit(connection), charts, found | beside.points, beside)
 
 
 @pages.get("/runs/{run_id}")
 def run_page(
-    run_id: str, request: Request, parts: PartsDep, x: str = "", smoothing: str = "", log: str = ""
+    run_id: str,
+    request: Request,
+    parts: PartsDep,
+    x: str = "",
+    smoothing: str = "",
+    log: str = "",
+    said: With = [],
+    baseline: str = "",
 ) -> HTMLResponse:
     """One run, complete without a script: figures, curves, log, configuration."""
     set_by_viewer = read_controls(x, smoothing, log)
     # One transaction, so that the stream goes on exactly where the page ends.
     with reading(parts.engine) as connection:
-        commit = _newest_commit(connection)
         shown = _find_facts(connection, parts, run_id)
-        points, whole = _read_points(connection, shown.run, LONGEST_EMBEDDED)
-        lines = read_lines(connection, run_id, tail=400)
-    charts = charts_of_run(points, shown.number)
+        curves = _curves(connection, shown, None, set_by_viewer.smoothing, True, said, baseline)
+        lines = read_lines(connection, run_id, tail=LOG_LINES)
+        others = pickable(connection, shown)
+        foretold = _foretold(connection, shown)
+    boxes = [(chart, draw(chart, curves.points, set_by_viewer)) for chart in curves.charts]
     return parts.templates.page(
         request,
         "run.html",
         facts=shown,
         controls=set_by_viewer,
-        boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
-        data=points_as_json(charts, points, commit, whole),
-        commit=commit,
+        groups=[(group, list(some)) for group, some in groupby(boxes, lambda box: box[0].group)],
+        many=len(boxes) > MANY_CHARTS,
+        data=curves.as_json(),
+        commit=curves.commit,
         lines=lines,
+        beside=curves.beside,
+        pickable=others,
+        tokens={
+            BEST: "the best so far on " + shown.run.config.dataset,
+            EARLIER: "mean of earlier runs of this configuration",
+        },
+        **foretold,
         **_side(shown),
         **around(parts, shown.run),
+        **control_of(parts, run_id),
     )
+
+
+def _foretold(connection: Connection, shown: Facts) -> dict[str, Any]:
+    forecast, comparable = read_forecast(connection, shown) if shown.run.live and not shown.run.logged else (None, 0)
+    return {"forecast": forecast, "comparable": comparable}
 
 
 def _side(shown: Facts) -> dict[str, Any]:
     config = shown.run.config
-    return {"settings": settings_of(config), "changed": changed_settings(config)}
+    settings = {
+        name: value
+        for name, value in settings_of(config).items()
+        if value not in (None, [], {}, "") and not (name == "auxiliary" and not value)
+    }
+    changed = changed_settings(config)
+    logged = shown.run.logged
+    first = {name: settings[name] for name in settings if logged or name in changed or name in ESSENTIAL}
+    return {
+        "first": first,
+        "rest": {name: settings[name] for name in settings if name not in first},
+        "changed": changed,
+    }
 
 
 @pages.get("/runs/{run_id}/head")
@@ -111,13 +155,48 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     return parts.templates.fragment(request, "_run_update.html", facts=shown, **values)
 
 
+@pages.get("/runs/{run_id}/forecast")
+def run_forecast(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
+    """How a run will probably end, told anew after each epoch."""
+    with reading(parts.engine) as connection:
+        shown = _find_facts(connection, parts, run_id)
+        foretold = _foretold(connection, shown)
+    return parts.templates.fragment(request, "_run_forecast.html", facts=shown, **foretold)
+
+
 @pages.get("/runs/{run_id}/points")
 def run_points(
-    run_id: str, parts: PartsDep, points: Annotated[int, Query(ge=0, le=1_000_000)] = LONGEST_EMBEDDED
+    run_id: str,
+    parts: PartsDep,
+    points: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    smoothing: Annotated[float, Query(ge=0, lt=1)] = 0.0,
+    said: With = [],
+    baseline: str = "",
 ) -> JSONResponse:
     """The charts and points of a run's page, with the commit they were read at."""
     with reading(parts.engine) as connection:
-        commit = _newest_commit(connection)
+        shown = _find_facts(connection, parts, run_id)
+        found = _curves(connection, shown, points, smoothing, False, said, baseline)
+    return JSONResponse(found.as_json())
+
+
+@pages.get("/runs/{run_id}/points/part")
+def run_points_of_a_part(
+    run_id: str,
+    parts: PartsDep,
+    first: Annotated[int, Query(ge=0, lt=2**32)],
+    last: Annotated[int, Query(ge=0, lt=2**32)],
+    names: Annotated[str, Query(max_length=6000)] = "",
+    points: Annotated[int, Query(ge=2, le=20_000)] = 2000,
+    smoothing: Annotated[float, Query(ge=0, lt=1)] = 0.0,
+) -> JSONResponse:
+    """Finer points of the curves with these names, by comma, from the first to the last of these steps."""
+    with reading(parts.engine) as connection:
         record = _find_facts(connection, parts, run_id).run
-        found, whole = _read_points(connection, record, points)
-    return JSONResponse(points_as_json(charts_of_run(found, record.number), found, commit, whole))
+        found = read_points(connection, record, points, smoothing, words_of_names(names), (first, last))
+    return JSONResponse({"first": first, "last": last, "points": points_as_json([], found, 0)["points"]})
+
+
+def words_of_names(names: str) -> list[str] | None:
+    """Names of curves, all of them where none is said."""
+    return [name for part in names.split(",") if (name := part.strip())] or None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from app.drawing import smoothed
 from app.store.database import next_commit, writing
 from app.store.metric import Curve, add_points
 
@@ -47,21 +48,46 @@ def test_the_points_carry_the_commit_from_which_the_stream_goes_on(
     assert page.one("body")["data-stream"] == f"/api/v1/runs/{run}/events"
     assert said["points"]["train/loss"]["value"][50] is None
     assert len(said["points"]["train/loss"]["step"]) == 200
-    assert said["whole"]
+    assert "coarse" not in said["points"]["train/loss"]
 
 
 def test_a_run_that_has_ended_opens_no_stream(client: Any, look: Any, trained: Any) -> None:
     assert "data-stream" not in look(client.get(f"/runs/{trained()}")).one("body")
 
 
-def test_a_long_run_is_reduced_and_says_so(client: Any, look: Any, trained: Any) -> None:
+def test_a_long_run_is_reduced_and_its_smoothed_curve_is_made_from_all_points(
+    client: Any, look: Any, trained: Any
+) -> None:
     run = trained(points=12_000)
-    said = points_of(look(client.get(f"/runs/{run}")))
-    assert not said["whole"]
-    assert len(said["points"]["train/loss"]["step"]) <= 5000
-    every = client.get(f"/runs/{run}/points?points=0").json()
-    assert every["whole"]
-    assert len(every["points"]["train/loss"]["step"]) == 12_000
+    said = points_of(look(client.get(f"/runs/{run}?smoothing=0.9")))["points"]["train/loss"]
+    assert said["coarse"]
+    assert len(said["step"]) <= 5000
+    every = client.get(f"/runs/{run}/points?points=0").json()["points"]["train/loss"]
+    assert "coarse" not in every
+    assert len(every["step"]) == 12_000
+    whole = smoothed(np.array([np.nan if value is None else value for value in every["value"]]), 0.9)
+    assert len(said["even"]["step"]) <= 5000
+    for step, value in zip(said["even"]["step"], said["even"]["value"], strict=True):
+        assert value is None or value == pytest.approx(whole[step])
+    assert said["even"]["total"] / said["even"]["share"] == pytest.approx(whole[-1])
+
+
+def test_a_part_of_a_long_run_has_finer_points_and_the_average_that_the_whole_has_there(
+    client: Any, trained: Any
+) -> None:
+    run = trained(points=12_000)
+    every = client.get(f"/runs/{run}/points?points=0").json()["points"]["train/loss"]
+    whole = smoothed(np.array([np.nan if value is None else value for value in every["value"]]), 0.8)
+    asked = "first=6000&last=6400&points=1000&smoothing=0.8&names=train/loss"
+    part = client.get(f"/runs/{run}/points/part?{asked}").json()["points"]
+    assert list(part) == ["train/loss"]
+    assert part["train/loss"]["step"] == list(range(6000, 6401))
+    assert "coarse" not in part["train/loss"]
+    wide = client.get(f"/runs/{run}/points/part?{asked.replace('last=6400', 'last=11000')}").json()["points"]
+    assert wide["train/loss"]["coarse"]
+    even = wide["train/loss"]["even"]
+    assert even["step"][0] >= 6000
+    assert even["value"] == pytest.approx([whole[step] for step in even["step"]])
 
 
 def test_nan_is_said_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
@@ -104,9 +130,9 @@ def test_the_update_is_made_of_the_same_parts(client: Any, trained: Any) -> None
 def test_what_a_viewer_has_set_stands_in_the_address(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/runs/{run}?x=epoch&smoothing=0&log=1"))
-    assert "checked" in page.one("input", name="x", value="epoch")
-    assert "checked" in page.one("input", name="log")
-    assert len(page.all("polyline")) == 4
+    assert "checked" in page.one("input", type="radio", name="x", value="epoch")
+    assert "checked" in page.one("input", type="checkbox", name="log")
+    assert len(page.all("polyline")) == 4  # no longer the smoothed one
     look(client.get(f"/runs/{run}?x=colour&smoothing=nan&log=x"))
     look(client.get(f"/runs/{run}?x=time&smoothing=0.9"))
 
@@ -164,5 +190,5 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
         curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
         add_points(connection, run, "system/peak_memory_mb", curve, next_commit(connection))
     page = look(client.get(f"/runs/{run}"))
-    assert "<span>peak memory</span><b>532 " in page.html
-    assert [found["data-chart"] for found in page.all("figure") if "data-chart" in found] == ["loss", "acc", "lr"]
+    assert "<span>peak memory, MB</span><b>532<" in page.html
+    assert "system/peak_memory_mb" not in {found.get("data-chart") for found in page.all("figure")}
