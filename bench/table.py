@@ -35,7 +35,7 @@ DEEP_PAGES = 100
 ROUNDS = 9
 COMPARED = 20
 SORTS = ("-number", "-test/acc", "val/loss", "-duration", "lr", "name")
-FILTERS = ({"status": "failed"}, {"tag": "ablation"}, {"family": "vit", "dataset": "mnist"}, {"q": "trial 12"})
+FILTERS = ({"status": "failed"}, {"tag": "ablation"}, {"family": "vit", "dataset": "mnist"}, {"q": '"trial 12"'})
 FILTERED_SORTS = ("-number", "-test/acc")
 FORMATS = {"JSON": "/api/v1/runs", "HTML": "/runs"}
 COLUMNS = {"number": "number", "name": "name", "lr": "lr", "duration": "ended_at - started_at"}
@@ -133,7 +133,7 @@ def _expected(served: Served, sort: str, where: dict[str, str] | None = None) ->
         and where.get("family", family) == family
         and where.get("dataset", dataset) == dataset
         and ("tag" not in where or where["tag"] in (given or "").split(","))
-        and where.get("q", "").lower() in name.lower()
+        and where.get("q", "").strip('"').lower() in name.lower()
     ]
     kept.sort(key=lambda each: -each[2])
     known = sorted((each for each in kept if each[1] is not None), key=lambda each: each[1])

@@ -74,6 +74,19 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("htmx:afterSettle", show);
 document.addEventListener("htmx:oobAfterSwap", show);
+
+// Rows that come in above push nothing away: whoever has scrolled goes on to see what stood there.
+/** @type {{ row: HTMLElement, top: number } | null} */
+let watched = null;
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  if (/** @type {CustomEvent} */ (event).detail.target.tagName !== "TBODY" || !scrollY) return;
+  const row = rows().find((each) => each.getBoundingClientRect().bottom > 0);
+  if (row) watched = { row, top: row.getBoundingClientRect().top };
+});
+document.addEventListener("htmx:oobAfterSwap", () => {
+  if (watched?.row.isConnected) scrollBy({ top: watched.row.getBoundingClientRect().top - watched.top, behavior: "instant" });
+  watched = null;
+});
 addEventListener("pageshow", () => {
   readBoxes();
   show();

@@ -55,7 +55,7 @@ def test_groups_are_sorted_by_any_part_of_any_figure(
 ) -> None:
     ids = seeds(trained)
     page = look(client.get("/runs", params={"group": "family,size", "sort": sort}))
-    assert [each["data-run"] for each in page.all("tr") if "data-group" in each][0].split(",")[-1] == ids[first][0]
+    assert next(each["data-run"] for each in page.all("tr") if "data-group" in each).split(",")[-1] == ids[first][0]
 
 
 def test_a_variant_is_all_but_the_seed_and_is_named_by_what_tells_it_apart(
