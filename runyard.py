@@ -32,6 +32,7 @@ __all__ = [
     "AsyncRun",
     "AsyncRunyard",
     "AsyncSweep",
+    "Change",
     "Comparison",
     "Curve",
     "FieldProblem",
@@ -102,6 +103,19 @@ class LogLine(NamedTuple):
     level: str
     text: str
     attempt: int
+
+
+class Change(NamedTuple):
+    """A change of a run that trains: waiting until it is applied at a step, or refused, or late; ``data`` says all."""
+
+    id: int
+    kind: str
+    value: int | float | str | None
+    state: str
+    step: int | None
+    reason: str
+    sentence: str
+    data: Json
 
 
 class Curve(NamedTuple):
@@ -531,6 +545,8 @@ class _RunBase(Generic[RunT]):
         self.data = data
         for name in _RunBase.__annotations__:
             setattr(self, name, data.get(name))
+        # A run that was trained elsewhere has none.
+        self.spec = self.spec or {}
         return cast(RunT, self)
 
     def _other(self, said: Json) -> RunT:
@@ -560,6 +576,43 @@ class _RunBase(Generic[RunT]):
     def cancel(self, /) -> _Call[RunT]:
         """Stop it: at once while it waits, else at its next batch, with a checkpoint."""
         return _Call("POST", f"/runs/{self.id}/cancel", self._take)
+
+    @_request
+    def change(
+        self,
+        /,
+        *,
+        epochs: int | None = None,
+        lr_factor: float | None = None,
+        stop_after_epoch: bool | None = None,
+        checkpoint: bool | None = None,
+        note: str | None = None,
+    ) -> _Call[Change]:
+        """Change one thing of it before its next step; ``changes`` tells what became of it.
+
+        ``epochs``: so many in all; ``lr_factor``: of its learning rate from then on; ``stop_after_epoch``: end with the
+        epoch in training; ``checkpoint``: save, with a copy that stays; ``note``: mark the step on its curves.
+        """
+        said = _given(epochs=epochs, lr_factor=lr_factor, note=note)
+        said |= {
+            kind: None
+            for kind, wanted in (("stop_after_epoch", stop_after_epoch), ("checkpoint", checkpoint))
+            if wanted
+        }
+        if len(said) != 1:
+            raise ValueError("name one change: epochs, lr_factor, stop_after_epoch, checkpoint or note")
+        ((kind, value),) = said.items()
+        return _Call("POST", f"/runs/{self.id}/changes", _change, {"kind": kind} | _given(value=value))
+
+    @_request
+    def changes(self, /) -> _Call[list[Change]]:
+        """What was changed of it while it trained, and what waits to be."""
+        return _Call("GET", f"/runs/{self.id}/changes", lambda said: [_change(each) for each in said["changes"]])
+
+    @_request
+    def marks(self, /) -> _Call[list[Json]]:
+        """What happened to it, by step: checkpoints, its best epoch, warnings, restarts, changes, notes, forks."""
+        return _Call("GET", f"/runs/{self.id}/marks", lambda said: list(said["marks"]))
 
     @_request
     def retry(self, /) -> _Call[RunT]:
@@ -928,6 +981,11 @@ def _host(url: str) -> str:
 
 def _figure(said: Json) -> Figure:
     return Figure(said["mean"], said["half"], said["values"], said["best"])
+
+
+def _change(said: Json) -> Change:
+    kind, value, state = said["kind"], said["value"], said["state"]
+    return Change(said["id"], kind, value, state, said["step"], said["reason"], said["sentence"], said)
 
 
 def _curves(said: Json) -> dict[str, Curve]:

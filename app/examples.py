@@ -143,6 +143,22 @@ WAITING: dict[str, Any] = {
     "expected_seconds": 41.0,
     "estimate": "3 runs of this network on this device",
 }
+CHANGE: dict[str, Any] = {
+    "id": 3,
+    "kind": "lr_factor",
+    "value": 0.3,
+    "state": "waiting",
+    "step": None,
+    "epochs": None,
+    "reason": "",
+    "via": "API",
+    "inherited": False,
+    "sentence": "Every learning rate of the plateau schedule is multiplied by it from then on.",
+    "asked": STARTED,
+    "settled": None,
+}
+APPLIED: dict[str, Any] = {"state": "applied", "step": 90, "epochs": 20, "settled": ENDED}
+MARK: dict[str, Any] = {"id": 8, "kind": "change", "step": 90, "time": 1795512611.2, "text": "learning rate × 0.3"}
 RELATIVE: dict[str, Any] = {
     **{name: RUN[name] for name in ("id", "number", "title", "status", "parent", "relation", "parent_step")},
     "step": 180,
@@ -293,7 +309,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             "step": None,
         },
     ),
-    ("GET", "/runs/{run_id}/lineage"): Operation("read_lineage", None, {"runs": [RELATIVE]}),
+    ("POST", "/runs/{run_id}/changes"): Operation("create_change", {"kind": "lr_factor", "value": 0.3}, CHANGE),
+    ("GET", "/runs/{run_id}/changes"): Operation("list_changes", None, {"changes": [CHANGE | APPLIED]}),
+    ("GET", "/runs/{run_id}/marks"): Operation("list_marks", None, {"marks": [MARK]}),
+    ("GET", "/runs/{run_id}/lineage"): Operation("read_lineage", None, {"runs": [RELATIVE], "kept": [10, 20]}),
     ("GET", "/runs/{run_id}/environment"): Operation("read_environment", None, {"python": "3.11.7", "torch": "2.14.1"}),
     ("POST", "/preview"): Operation("preview_run", SPEC, PREVIEW),
     ("POST", "/sweeps"): Operation("launch_sweep", SWEEP_SPEC, SWEEP),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import to_json
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app import artifacts, notices
 from app.actions import find_run, first_target
@@ -23,7 +23,7 @@ from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.deps import Parts
 from app.errors import Conflict, Invalid, sentence
 from app.rerun import common_steps, first_difference
-from app.store import lineage
+from app.store import change, lineage
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
 from app.store.metric import read_curves
@@ -37,7 +37,10 @@ OF_THE_NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary"
 
 
 def retry(parts: Parts, run_id: str) -> str:
-    """Queue an ended run once more, from the start, with exactly the same configuration. Raises NotFound, Conflict."""
+    """Queue an ended run once more, from the start, with exactly the same configuration. Raises NotFound, Conflict.
+
+    What was changed of it while it trained is not repeated.
+    """
     run = _ended(parts, run_id)
     return _queue(parts, run, _found(run), "retry")
 
@@ -46,7 +49,7 @@ def verify(parts: Parts, run_id: str) -> str:
     """Queue an ended run once more to be compared with it, from where it began. Raises NotFound, Conflict.
 
     What resumed another is trained from the start: that it was interrupted must not show. What extended or forked one
-    begins from the same checkpoint.
+    begins from the same checkpoint. What was changed of it while it trained is changed again at the same steps.
     """
     run = _ended(parts, run_id)
     if run.relation not in ("fork", "extend", "verify") or run.parent_step is None:
@@ -60,7 +63,7 @@ def verify(parts: Parts, run_id: str) -> str:
 
 def clone(parts: Parts, catalogue: Catalogue, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
     """The spec of a run with these changes, null for "as usual", and what it comes to. Raises NotFound, SpecError."""
-    run, _ = find_run(parts, run_id)
+    run = launched(parts, run_id)
     said = {name: value for name, value in (run.asked_spec | changes).items() if value is not None}
     spec = _spec(said)
     return spec, resolve(spec, catalogue)
@@ -85,18 +88,28 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
     if not run.checkpoint:
         raise Conflict("this run has no checkpoint to go on from: it ended before the first; retry it instead")
     last, config = Checkpoint.model_validate_json(run.checkpoint), _found(run)
+    with reading(parts.engine) as connection:
+        ends, planned = course(connection, run)
+    as_asked = run.status == "succeeded" and ends < planned and last.epoch >= ends
+    config = config.model_copy(update={"epochs": planned})
     if epochs is not None and epochs < config.epochs:
         _refuse("epochs", f"this run has {config.epochs} epochs; it goes on to these, or to more, not to {epochs}")
-    if run.status == "succeeded" and last.epoch < config.epochs:
+    if run.status == "succeeded" and last.epoch < config.epochs and not as_asked:
         raise Conflict(
             f"this run stopped early after epoch {last.epoch}, and would again; fork it with another early_stopping"
         )
-    if run.status == "succeeded" and (epochs is None or epochs == config.epochs):
+    if run.status == "succeeded" and (epochs is None or epochs == config.epochs) and not as_asked:
         raise Conflict(f"this run has made all of its {config.epochs} epochs; name more epochs than that to extend it")
     if epochs is None or epochs == config.epochs:
-        return _queue(parts, run, config, "resume", last)
+        asked = run.asked_spec if planned == run.config.epochs else run.asked_spec | {"epochs": planned}
+        return _queue(parts, run, config, "resume", last, asked=asked)
     changed = config.model_copy(update={"epochs": epochs})
     return _queue(parts, run, changed, "extend", last, asked=run.asked_spec | {"epochs": epochs})
+
+
+def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
+    """After how many epochs a run ends, and how many it is to have, by what was changed of it."""
+    return change.course(change.changes_of(connection, run.id), run.config.epochs)
 
 
 def fork(parts: Parts, catalogue: Catalogue, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
@@ -105,7 +118,7 @@ def fork(parts: Parts, catalogue: Catalogue, run_id: str, epoch: int, changes: d
     Its schedule is the one it asks for, as if that had been so from the start. Raises NotFound, Conflict, Invalid,
     SpecError.
     """
-    run, _ = find_run(parts, run_id)
+    run = launched(parts, run_id)
     with reading(parts.engine) as connection:
         kept = {each.epoch: each for each in lineage.kept(connection, run_id) if not each.within}
     if epoch not in kept:
@@ -161,8 +174,16 @@ def _found(run: RunRecord) -> RunConfig:
     return run.config.model_copy(update={"find_batch": False}) if known else run.config
 
 
-def _ended(parts: Parts, run_id: str) -> RunRecord:
+def launched(parts: Parts, run_id: str) -> RunRecord:
+    """A run that can be trained here again. Raises NotFound, and Conflict for one that was trained elsewhere."""
     run, _ = find_run(parts, run_id)
+    if run.logged:
+        raise Conflict("this run was trained elsewhere, by a script of its own; only that script can train it again")
+    return run
+
+
+def _ended(parts: Parts, run_id: str) -> RunRecord:
+    run = launched(parts, run_id)
     if run.live:
         raise Conflict(f"this run is {run.status}; it can be trained again or go on once it has ended")
     return run
@@ -202,9 +223,12 @@ def _queue(
         with writing(parts.engine) as connection:
             run_store.insert_run(connection, config, asked, params, now, origin=origin)
             commit = next_commit(connection)
+            if relation == "verify":
+                change.repeat(connection, parent.id, run_id, begun=begin is not None)
             if begin is not None:
                 lineage.keep(connection, run_id, begin)
                 lineage.copy_points(connection, parent.id, run_id, begin.step, commit)
+                change.inherit(connection, parent.id, run_id, begin.step, commit, relation != "verify")
                 connection.execute(
                     text("UPDATE run SET progress = :progress WHERE id = :run"),
                     {"run": run_id, "progress": to_json(_progress(parent, config, begin)).decode()},
@@ -292,11 +316,13 @@ class Possible:
     forks: list[int] = field(default_factory=list)
 
 
-def possible(run: RunRecord, kept: list[Checkpoint]) -> Possible:
-    """Which of the acts a run allows."""
-    ended = not run.live
+def possible(run: RunRecord, kept: list[Checkpoint], course: tuple[int, int] | None = None) -> Possible:
+    """Which of the acts a run allows; ``course`` is what its changes have made of its epochs (`store.change`)."""
+    ends, planned = course or (run.config.epochs, run.config.epochs)
+    ended = not run.live and not run.logged
     checkpoint = Checkpoint.model_validate_json(run.checkpoint) if run.checkpoint else None
     goes_on = ended and checkpoint is not None
-    early = run.status == "succeeded" and checkpoint is not None and checkpoint.epoch < run.config.epochs
+    early = run.status == "succeeded" and checkpoint is not None and checkpoint.epoch < ends
     forks = [each.epoch for each in kept if not each.within]
-    return Possible(ended, goes_on and run.status != "succeeded", goes_on and not early, ended, forks)
+    as_asked = goes_on and not early and ends < planned
+    return Possible(ended, as_asked or (goes_on and run.status != "succeeded"), goes_on and not early, ended, forks)

@@ -480,6 +480,7 @@ export function boardOf(form) {
     reset.hidden = zoom === null;
     write();
   });
+  window.runyard.board = board;
   const write = () => {
     const address = new URL(location.href);
     const { x, smoothing, log, logX, clip } = board.controls;

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from app.cli import acts, architectures, catalogue, doctor, export, launch, processes, queue, runs, sweep, watch
+from app.cli import (
+    acts,
+    architectures,
+    catalogue,
+    changes,
+    doctor,
+    export,
+    launch,
+    processes,
+    queue,
+    runs,
+    sweep,
+    watch,
+)
 
 LOOKING = "Look at runs"
 DOING = "Do something with runs"
@@ -24,7 +37,7 @@ for command in (processes.up, launch.command()):
     cli.command()(command)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export):
     cli.command(rich_help_panel=LOOKING)(command)
-for command in (acts.cancel, acts.retry, acts.resume, acts.clone, acts.fork):
+for command in (acts.cancel, changes.change, acts.retry, acts.resume, acts.clone, acts.fork):
     cli.command(rich_help_panel=DOING)(command)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=DOING)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=DOING)

@@ -204,14 +204,17 @@ def course(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
     return ends, planned
 
 
-def inherit(connection: Connection, parent: str, child: str, step: int, commit: int) -> None:
-    """A run goes on from a step of another: show in it what was changed and happened up to there."""
-    values = {"parent": parent, "child": child, "step": step, "commit": commit, "yes": True}
+def inherit(connection: Connection, parent: str, child: str, step: int, commit: int, whole: bool) -> None:
+    """A run goes on from a step of another: show in it what was changed and happened up to there.
+
+    whole: all of it; otherwise what the other had inherited itself.
+    """
+    values = {"parent": parent, "child": child, "step": step, "commit": commit, "yes": True, "whole": whole}
     same = "kind, value, state, step, epochs, reason, via, asked_at, settled_at"
     connection.execute(
         text(
             f"INSERT INTO run_change (run, {same}, inherited) SELECT :child, {same}, :yes FROM run_change"
-            " WHERE run = :parent AND state = 'applied' AND step <= :step ORDER BY id"
+            " WHERE run = :parent AND state = 'applied' AND step <= :step AND (inherited OR :whole) ORDER BY id"
         ),
         values,
     )
@@ -225,10 +228,13 @@ def inherit(connection: Connection, parent: str, child: str, step: int, commit: 
     )
 
 
-def repeat(connection: Connection, run: str, again: str, after_step: int) -> None:
-    """A run is trained again to be compared: change it at the same steps, those after ``after_step``."""
+def repeat(connection: Connection, run: str, again: str, begun: bool) -> None:
+    """A run is trained again to be compared: change it at the same steps.
+
+    begun: from the checkpoint that the run began with itself, which has in it what the run inherited.
+    """
     for each in changes_of(connection, run):
-        begun_with = each.inherited and after_step > 0
+        begun_with = each.inherited and begun
         if each.state != "applied" or each.kind not in OF_TRAINING or begun_with:
             continue
         row = {"run": again, "kind": each.kind, "value": to_json(each.value).decode(), "no": False}

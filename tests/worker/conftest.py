@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from torch import Tensor
 
 from app.contract import broker
-from app.contract.events import Checkpoint, Result, unpack_points
+from app.contract.events import Change, Checkpoint, Result, unpack_points
 from app.contract.recipes import recipe_settings
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
@@ -277,6 +277,7 @@ def fit_run(
     shared: list[int] | None = None,
     resume: Checkpoint | None = None,
     fence: int = 1,
+    changes: Sequence[Change] = (),
     **settings: Any,
 ) -> Fitted:
     """Train one attempt of the run ``r`` in this process; what goes wrong raises."""
@@ -285,7 +286,7 @@ def fit_run(
     chosen = Settings(data_dir=data_dir, **settings)
     shared = [GO_ON, 0] if shared is None else shared
     reporter = Collector()
-    job = Job("r", fence, fence, config, resume, chosen, "cpu", 1)
+    job = Job("r", fence, fence, config, resume, chosen, "cpu", 1, changes=tuple(changes))
     result = fit(job, reporter, Control(shared))
     return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
 

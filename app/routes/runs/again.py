@@ -14,7 +14,7 @@ from app.actions import find_run
 from app.contract.spec import FieldError, SpecError
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
-from app.lineage import Possible, Verdict, clone, fork, launch_clone, possible, resume, retry, verdict, verify
+from app.lineage import Possible, Verdict, clone, course, fork, launch_clone, possible, resume, retry, verdict, verify
 from app.routes.runs.api import RunOut, as_json
 from app.store import lineage
 from app.store.database import reading
@@ -209,7 +209,7 @@ def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResp
 def around(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
     """What a run's page shows of its family, of what can be done with it and, if ``whole``, of what trained it."""
     with reading(parts.engine) as connection:
-        kept: Possible = possible(run, lineage.kept(connection, run.id))
+        kept: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
         relatives = lineage.family(connection, run.id)
         captured = lineage.read_capture(connection, run.id) if whole else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None

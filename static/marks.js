@@ -1,0 +1,201 @@
+/**
+ * What happened to a run as thin lines on its curves. The list on the page is what they are read from; a mark of it that
+ * is pointed at, or chosen with the arrow keys, is named on every chart.
+ *
+ * @typedef {{id: string, kind: string, step: number, time: number, text: string}} Mark
+ */
+
+import { announce, throttled } from "./live.js";
+
+const HIDDEN_KINDS = "runyard-marks-hidden";
+const NEAR_PIXELS = 5;
+
+/** @type {Mark[]} */
+let marks = [];
+/** @type {string | null} */
+let chosen = null;
+/** @type {Set<any>} */
+const plots = new Set();
+/** @type {Map<string, string>} */
+const colours = new Map();
+
+document.addEventListener("theme-changed", () => colours.clear());
+document.addEventListener("run-marks", throttled(300, () => announce("marks-changed")));
+document.addEventListener("htmx:load", (event) => {
+  if (/** @type {Element} */ (/** @type {CustomEvent} */ (event).detail.elt).closest?.("#run-changes")) readList();
+});
+document.addEventListener("DOMContentLoaded", readList);
+
+/** @returns {Set<string>} */
+function hiddenKinds() {
+  try {
+    return new Set(JSON.parse(localStorage.getItem(HIDDEN_KINDS) ?? "[]"));
+  } catch {
+    return new Set();
+  }
+}
+
+/** Take over what the list says, and let it be used. */
+function readList() {
+  const list = document.getElementById("marks");
+  const hidden = hiddenKinds();
+  marks = [...(list?.querySelectorAll("[data-mark]") ?? [])].map((item) => {
+    const { mark, kind, step, time } = /** @type {HTMLElement} */ (item).dataset;
+    return { id: mark ?? "", kind: kind ?? "", step: Number(step), time: Number(time), text: item.querySelector(".what")?.textContent ?? "" };
+  });
+  for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-mark-kind]"))) {
+    box.checked = !hidden.has(box.dataset.markKind ?? "");
+    box.addEventListener("change", () => {
+      const now = hiddenKinds();
+      if (box.checked) now.delete(box.dataset.markKind ?? "");
+      else now.add(box.dataset.markKind ?? "");
+      localStorage.setItem(HIDDEN_KINDS, JSON.stringify([...now]));
+      redraw();
+    });
+  }
+  if (list) useList(list);
+  if (!marks.some((mark) => mark.id === chosen)) chosen = null;
+  redraw();
+}
+
+/** @param {HTMLElement} list */
+function useList(list) {
+  list.setAttribute("role", "listbox");
+  const items = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[data-mark]")]);
+  const choose = (/** @type {HTMLElement | null} */ item) => {
+    chosen = item?.dataset.mark ?? null;
+    for (const each of items) each.setAttribute("aria-selected", String(each === item));
+    if (item) list.setAttribute("aria-activedescendant", item.id);
+    else list.removeAttribute("aria-activedescendant");
+    redraw();
+  };
+  for (const item of items) {
+    item.id = `mark-${item.dataset.mark}`;
+    item.setAttribute("role", "option");
+    item.setAttribute("aria-selected", String(item.dataset.mark === chosen));
+    item.addEventListener("pointerenter", () => choose(item));
+  }
+  list.addEventListener("pointerleave", () => choose(null));
+  list.addEventListener("blur", () => choose(null));
+  list.addEventListener("keydown", (event) => {
+    const by = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const at = items.findIndex((item) => item.dataset.mark === chosen);
+    const next = items[at < 0 ? (by > 0 ? 0 : items.length - 1) : Math.min(items.length - 1, Math.max(0, at + by))];
+    choose(next);
+    next.scrollIntoView({ block: "nearest" });
+  });
+}
+
+function redraw() {
+  for (const plot of plots) plot.redraw(false, false);
+}
+
+/** @param {string} kind */
+function colourOf(kind) {
+  const known = colours.get(kind);
+  if (known) return known;
+  const probe = document.createElement("i");
+  probe.className = `happening ${kind} probe`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  colours.set(kind, found);
+  return found;
+}
+
+/**
+ * Where a mark stands on the x axis of a board; null where it has no place there.
+ * @param {Mark} mark
+ * @param {import("./charts.js").Board} board
+ */
+function xOfMark(mark, board) {
+  const { x, logX } = board.controls;
+  const points = Object.values(board.points);
+  let at = mark.step;
+  if (x === "epoch") at = mark.step / (points.find((each) => each.per_epoch)?.per_epoch ?? 1);
+  if (x === "time") at = mark.time - (points.find((each) => each.started !== null)?.started ?? 0);
+  return logX && at <= 0 ? null : at;
+}
+
+/**
+ * The marks of a board's run, as uPlot draws them.
+ * @param {import("./charts.js").Board} board
+ */
+export function drawMarks(board) {
+  const label = document.createElement("div");
+  label.className = "mark-label";
+  label.hidden = true;
+  label.setAttribute("aria-hidden", "true");
+
+  /** @param {any} u */
+  const placed = (u) => {
+    const hidden = hiddenKinds();
+    return marks.flatMap((mark) => {
+      const at = hidden.has(mark.kind) ? null : xOfMark(mark, board);
+      if (at === null || at < u.scales.x.min || at > u.scales.x.max) return [];
+      return [{ mark, left: u.valToPos(at, "x") }];
+    });
+  };
+
+  /**
+   * @param {any} u
+   * @param {{mark: Mark, left: number} | undefined} found
+   */
+  const name = (u, found) => {
+    label.hidden = !found;
+    if (!found) return;
+    label.textContent = found.mark.text;
+    label.classList.toggle("before", found.left > u.over.clientWidth / 2);
+    label.style.left = `${found.left}px`;
+    label.style.color = colourOf(found.mark.kind);
+  };
+
+  return {
+    hooks: {
+      init: [(/** @type {any} */ u) => { plots.add(u); u.over.append(label); }],
+      destroy: [(/** @type {any} */ u) => plots.delete(u)],
+      draw: [
+        (/** @type {any} */ u) => {
+          const { ctx, bbox } = u;
+          const there = placed(u);
+          ctx.save();
+          for (const { mark, left } of there) {
+            const thick = mark.id === chosen ? 2 : 1;
+            ctx.strokeStyle = ctx.fillStyle = colourOf(mark.kind);
+            ctx.globalAlpha = mark.id === chosen ? 1 : 0.7;
+            ctx.lineWidth = thick * devicePixelRatio;
+            ctx.setLineDash(["best", "checkpoint"].includes(mark.kind) ? [2 * devicePixelRatio, 3 * devicePixelRatio] : []);
+            const x = Math.round(bbox.left + left * devicePixelRatio) + (thick * devicePixelRatio) / 2;
+            ctx.beginPath();
+            ctx.moveTo(x, bbox.top);
+            ctx.lineTo(x, bbox.top + bbox.height);
+            ctx.stroke();
+            // A small flag, by which a mark is found.
+            const flag = 4 * devicePixelRatio;
+            ctx.beginPath();
+            ctx.moveTo(x - flag, bbox.top);
+            ctx.lineTo(x + flag, bbox.top);
+            ctx.lineTo(x, bbox.top + 1.5 * flag);
+            ctx.fill();
+          }
+          ctx.restore();
+          u.root.dataset.marks = there.map(({ mark }) => `${mark.kind}@${mark.step}`).join(" ");
+          if (chosen !== null) name(u, there.find(({ mark }) => mark.id === chosen));
+          else if (!u.cursor.event) name(u, undefined);
+        },
+      ],
+      setCursor: [
+        (/** @type {any} */ u) => {
+          if (chosen !== null) return;
+          const at = u.cursor.left;
+          const near = at < 0 ? [] : placed(u).filter(({ left }) => Math.abs(left - at) <= NEAR_PIXELS);
+          near.sort((one, other) => Math.abs(one.left - at) - Math.abs(other.left - at));
+          name(u, near[0]);
+        },
+      ],
+    },
+  };
+}
