@@ -192,14 +192,24 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Groups that are read anew stay open.
+/** @type {Set<string>} */
+let open = new Set();
+document.addEventListener("htmx:beforeSwap", () => {
+  open = new Set([.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#runs-table details[open]"))].map((each) => each.dataset.of ?? ""));
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#runs-table details[data-of]"))) each.toggleAttribute("open", open.has(each.dataset.of ?? ""));
+});
+
 // A list that hangs over the table closes like a menu.
 document.addEventListener("click", (event) => {
-  for (const open of document.querySelectorAll(".tools .pop[open]")) if (!open.contains(/** @type {Node} */ (event.target))) open.removeAttribute("open");
+  for (const pop of document.querySelectorAll(".tools .pop[open]")) if (!pop.contains(/** @type {Node} */ (event.target))) pop.removeAttribute("open");
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  for (const open of document.querySelectorAll(".tools .pop[open]")) {
-    open.removeAttribute("open");
-    open.querySelector("summary")?.focus();
+  for (const pop of document.querySelectorAll(".tools .pop[open]")) {
+    pop.removeAttribute("open");
+    pop.querySelector("summary")?.focus();
   }
 });

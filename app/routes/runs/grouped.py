@@ -20,9 +20,11 @@ from app.routes.runs.listing import USUAL_SORT, Listing
 from app.statistics import Mean, mean_of
 from app.store.member import Member, read_members
 from app.store.order import QueryError, metric_figure
+from app.store.run import TERMINAL
 
 MOST_RUNS = 5000
 MOST_GROUPS = 200
+MOST_LIVE = 1000
 MOST_SHOWN = 40
 PARTS = ("mean", "median", "min", "max")
 ROW_FIELDS = ("status", "worker", "device", "sweep")
@@ -103,6 +105,12 @@ class Grouped:
     runs: int
     groups: int
     capped: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether they are read anew while a run of them changes; that of thousands would cost more than it tells."""
+        members = [each for row in self.rows for each in row.members]
+        return self.runs <= MOST_LIVE and any(each.status not in TERMINAL for each in members)
 
     @property
     def hidden(self) -> int:
