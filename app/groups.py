@@ -80,6 +80,15 @@ def grouped(shown: Sequence[Facts], fields: tuple[str, ...]) -> list[Group]:
     ]
 
 
+def varying_within(groups: Sequence[Group]) -> set[str]:
+    """The settings in which runs of one group differ, such as their seed: those say nothing of a group."""
+    found: set[str] = set()
+    for group in groups:
+        settings = [settings_of(facts.run.config) for facts in group.runs]
+        found |= {name for each in settings for name in each if len({repr(one.get(name)) for one in settings}) > 1}
+    return found | ({"seed"} if any(len(group.runs) > 1 for group in groups) else set())
+
+
 def _key(facts: Facts, fields: tuple[str, ...]) -> str:
     settings = settings_of(facts.run.config)
     return repr([settings.get(name) for name in fields])

@@ -93,7 +93,7 @@ async def relaunch_many(parts: Parts, catalogue: Catalogue, runs: Sequence[str])
             spec, config = await run_in_threadpool(clone, parts, catalogue, run, {})
             await parts.inspector.check(config)
             made.append(await run_in_threadpool(launch_clone, parts, catalogue, run, spec, config))
-        except (SpecError, Invalid, NotFound) as error:
+        except (SpecError, Invalid, NotFound, Conflict) as error:
             refused.append(f"{run}: {error}")
     act = ""
     if made:

@@ -44,7 +44,8 @@ def read_leaders(connection: Connection) -> dict[tuple[str, str, str], Leader]:
     """
     cells: dict[tuple[str, str, str], dict[str, list[tuple[str, float, str, int]]]] = {}
     for row in connection.execute(_QUERY):
-        if _TARGETS.get(row.dataset, "") not in row.variant:
+        target = _TARGETS.get(row.dataset)
+        if target is None or target not in row.variant:
             continue
         variants = cells.setdefault((row.family, row.size, row.dataset), {})
         variants.setdefault(row.variant, []).append((row.id, row.acc, row.recipe, row.epochs))

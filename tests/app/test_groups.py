@@ -9,7 +9,7 @@ import pytest
 
 from app.drawing import Points
 from app.facts import Facts, facts
-from app.groups import BUCKETS, fields_of_grouping, grouped, mean_curve, standings
+from app.groups import BUCKETS, fields_of_grouping, grouped, mean_curve, standings, varying_within
 from app.statistics import mean_of
 from app.store.database import reading
 from app.store.metric import Curve
@@ -104,3 +104,9 @@ def test_the_best_group_stands_first_by_its_mean_and_the_others_beside_it(runs: 
     assert second.against.p >= second.against.behind.welch
     smallest = standings(groups, lambda each: values[each.run.id], better=-1)
     assert [each.best for each in smallest] == [False, False, True]
+
+
+def test_what_differs_within_a_group_is_named_and_the_seed_with_it(runs: Runs) -> None:
+    found = shown(runs, {"seed": 1}, {"seed": 1, "epochs": 9}, {"lr": 0.5}, {"family": "vit", "size": "tiny"})
+    assert varying_within(grouped(found, ("family",))) == {"epochs", "lr", "seed"}
+    assert varying_within(grouped(found[:2], ("epochs",))) == set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,10 +73,12 @@ def _cells(values: list[Any], written: Callable[[Any], str], better: int) -> lis
     return [Cell(written(value), decides != 0 and value is not None and value == best) for value in values]
 
 
-def differences(shown: Sequence[Facts], everything: bool = False) -> tuple[list[Difference], int]:
+def differences(
+    shown: Sequence[Facts], everything: bool = False, without: Container[str] = ()
+) -> tuple[list[Difference], int]:
     """In which settings these runs differ, and in how many they do not; with ``everything`` these are listed too."""
     settings = [settings_of(each.run.config) for each in shown]
-    names = list(dict.fromkeys(name for each in settings for name in each))
+    names = [name for name in dict.fromkeys(name for each in settings for name in each) if name not in without]
     differing = [name for name in names if len({repr(each.get(name)) for each in settings}) > 1]
     found = [
         Difference(name.replace("_", " "), [setting(each.get(name)) for each in settings], name not in differing)

@@ -16,7 +16,7 @@ from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
 from app.drawing import Points, draw, read_controls
 from app.facts import Facts, facts, metric_name, steps_per_epoch
-from app.groups import Group, fields_of_grouping, grouped, mean_curve
+from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
 from app.routes.compare.parallel import parallel
@@ -195,7 +195,7 @@ def _figures(found: Comparison, cost: str) -> dict[str, Any]:
             "verdict": verdict_of_groups(standing[by], by),
         }
         values["differences"], values["equal"] = differences(
-            [group.runs[0] for group in found.groups], bool(found.settings)
+            [group.runs[0] for group in found.groups], bool(found.settings), varying_within(found.groups)
         )
     figure = values.get("decisive") or (
         "test/acc" if sum(each.test_acc is not None for each in shown) > 1 else "val/acc"

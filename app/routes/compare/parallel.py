@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.drawing import SIZE
 from app.facts import Facts, settings_of
-from app.groups import Group
+from app.groups import Group, varying_within
 from app.rendering import colour, metric_value, setting, short, span
 from app.statistics import mean_of
 
@@ -79,7 +79,8 @@ def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel
     members = [[facts] for facts in shown] if groups is None else [group.runs for group in groups]
     if len(members) < 2:
         return None
-    scales = [*_settings([each[0] for each in members]), *_results(members)]
+    without = varying_within(groups) if groups is not None else set()
+    scales = [*_settings([each[0] for each in members], without), *_results(members)]
     if len(scales) < 2:
         return None
     places = [100 * i / (len(scales) - 1) for i in range(len(scales))]
@@ -107,9 +108,9 @@ def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel
     return Parallel(axes, lines)
 
 
-def _settings(firsts: Sequence[Facts]) -> list[_Scale]:
+def _settings(firsts: Sequence[Facts], without: Container[str]) -> list[_Scale]:
     said = [settings_of(facts.run.config) for facts in firsts]
-    names = list(dict.fromkeys(name for each in said for name in each))
+    names = [name for name in dict.fromkeys(name for each in said for name in each) if name not in without]
     differing = [name for name in names if len({repr(each.get(name)) for each in said}) > 1]
     return [
         _scale(name.replace("_", " "), [each.get(name) for each in said], setting) for name in differing[:MOST_SETTINGS]
