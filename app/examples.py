@@ -256,6 +256,29 @@ class Operation:
     answer: Any = None
 
 
+SPREAD = {"mean": 0.9861, "half": 0.0025, "median": 0.986, "min": 0.985, "max": 0.9873, "n": 2}
+RUN_GROUP: dict[str, Any] = {
+    "values": ["simple_cnn base digits"],
+    "runs": [OTHER_ID, RUN_ID],
+    "figures": {"test/acc": SPREAD},
+}
+LEADERBOARD: dict[str, Any] = {
+    "leaders": [
+        {
+            "family": "simple_cnn",
+            "size": "base",
+            "dataset": "digits",
+            "mean": 0.9861,
+            "half": 0.0025,
+            "n": 2,
+            "recipe": "default",
+            "epochs": 20,
+            "configurations": 1,
+            "runs": [RUN_ID, OTHER_ID],
+        }
+    ],
+    "missing": [{"family": "vit", "size": "tiny", "dataset": "digits"}],
+}
 VIEW: dict[str, Any] = {"name": "the best of mnist", "question": "q=dataset%3Amnist&sort=-test%2Facc"}
 VIEW_OUT: dict[str, Any] = {
     **VIEW,
@@ -349,6 +372,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {"presets": {"mnist_cnn_8k": {"family": "simple_cnn", "size": "tiny", "dataset": "mnist"}}},
     ),
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
+    ("GET", "/groups"): Operation("list_groups", None, {"groups": [RUN_GROUP], "capped": False}),
+    ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
     ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
     ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
     ("DELETE", "/views/{view_id}"): Operation("delete_view"),

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app.column import Column
@@ -17,9 +18,68 @@ from app.deps import CatalogueDep, Parts, PartsDep
 from app.store.database import reading
 from app.store.leaders import Leader, read_leaders
 
+api = APIRouter(tags=["compare"])
 pages = APIRouter()
 
 COMPARED = 32
+
+
+class LeaderOut(BaseModel):
+    """Test accuracy (0 to 1) over the ``runs`` of the best of ``configurations``; ``half``: of its 95 % interval."""
+
+    family: str
+    size: str
+    dataset: str
+    mean: float
+    half: float | None
+    n: int
+    recipe: str
+    epochs: int
+    configurations: int
+    runs: list[str]
+
+
+class LeaderboardOut(BaseModel):
+    """What has been reached, the best of each dataset first, and what has not been tried."""
+
+    leaders: list[LeaderOut]
+    missing: list[dict[str, str]]
+
+
+@api.get("/leaderboard")
+def get_leaderboard(parts: PartsDep, catalogue: CatalogueDep) -> LeaderboardOut:
+    """Every family and size against every dataset."""
+    with reading(parts.engine) as connection:
+        found = read_leaders(connection)
+    ordered = sorted(found.items(), key=lambda each: (each[0][2], -each[1].mean.mean))
+    every = [
+        (family.name, size.name, dataset)
+        for family in catalogue.families.values()
+        for size in family.sizes
+        for dataset in DATASETS
+    ]
+    return LeaderboardOut(
+        leaders=[
+            LeaderOut(
+                family=family,
+                size=size,
+                dataset=dataset,
+                mean=each.mean.mean,
+                half=each.mean.half,
+                n=each.mean.n,
+                recipe=each.recipe,
+                epochs=each.epochs,
+                configurations=each.configurations,
+                runs=each.runs,
+            )
+            for (family, size, dataset), each in ordered
+        ],
+        missing=[
+            {"family": family, "size": size, "dataset": dataset}
+            for family, size, dataset in every
+            if (family, size, dataset) not in found
+        ],
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from app.contract.spec import RunConfig
 from app.facts import UNSEEN
 from app.groups import OWN
 from app.rendering import count, figure, metric_value, setting, short, span
-from app.routes.runs.columns import STANDARD, title_of
+from app.routes.runs.columns import title_of
 from app.routes.runs.listing import USUAL_SORT, Listing
 from app.statistics import Mean, mean_of
 from app.store.member import Member, read_members
@@ -25,6 +25,7 @@ from app.store.run import TERMINAL
 MOST_RUNS = 5000
 MOST_GROUPS = 200
 MOST_LIVE = 1000
+USUAL_FIGURES = "val/acc,test/acc,duration"
 MOST_SHOWN = 40
 PARTS = ("mean", "median", "min", "max")
 ROW_FIELDS = ("status", "worker", "device", "sweep")
@@ -119,11 +120,9 @@ class Grouped:
 
 
 def figures_of(columns: str) -> list[str]:
-    """The figures among the chosen columns, and how long it took."""
-    # How large a network is says nothing of its runs, unless it is asked for.
-    keys = [key for key in columns.split(",") if key] or [key for key in STANDARD if key != "params"]
-    found = [key for key in keys if "/" in key or key in ("params", "duration")]
-    return found or ["val/acc", "test/acc"]
+    """The figures among the chosen columns; the usual ones where there is none."""
+    found = [key for key in columns.split(",") if "/" in key or key in ("params", "duration")]
+    return found or USUAL_FIGURES.split(",")
 
 
 def read_groups(connection: Connection, shown: Listing) -> Grouped:

@@ -56,3 +56,14 @@ def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalogue
 def test_the_board_is_reached_from_the_comparison_and_the_architectures(client: Any, look: Any) -> None:
     assert look(client.get("/compare")).all("a", href="/leaderboard")
     assert look(client.get("/architectures")).all("a", href="/leaderboard?dataset=digits")
+
+
+def test_the_api_says_what_was_reached_and_what_is_missing(client: Any, trained: Any) -> None:
+    runs = [trained(level=level, seed=seed) for seed, level in enumerate((0.90, 0.92), 1)]
+    said = client.get("/api/v1/leaderboard").json()
+    [leader] = said["leaders"]
+    assert (leader["family"], leader["size"], leader["dataset"], leader["n"]) == ("simple_mlp", "base", "digits", 2)
+    assert abs(leader["mean"] - 0.90) < 1e-9
+    assert set(leader["runs"]) == set(runs)
+    assert {"family": "vit", "size": "tiny", "dataset": "digits"} in said["missing"]
+    assert {"family": "simple_mlp", "size": "base", "dataset": "digits"} not in said["missing"]

@@ -97,3 +97,18 @@ def test_a_group_is_chosen_as_all_of_its_runs(client: Any, look: Any, trained: A
     ]
     client.post("/runs/tag", data={"runs": [value], "tagged": "small ones"})
     assert [runs.get(run).tags for run in (*ids["tiny"], *ids["vit"])] == [["small ones"]] * 3 + [[]]
+
+
+def test_the_api_gives_the_same_groups(client: Any, trained: Any) -> None:
+    ids = seeds(trained)
+    asked = {"by": "size", "figures": "val/acc,val/loss.last", "q": "family:simple_mlp", "sort": "-val/acc@mean"}
+    said = client.get("/api/v1/groups", params=asked).json()
+    assert [group["values"] for group in said["groups"]] == [["small"], ["tiny"]]
+    small = said["groups"][0]
+    assert small["runs"] == ids["small"][::-1]
+    assert small["figures"]["val/acc"]["n"] == 3
+    assert small["figures"]["val/acc"]["median"] == pytest.approx(0.82)
+    assert small["figures"]["val/acc"]["half"] == pytest.approx(0.0248, abs=1e-4)
+    refused = client.get("/api/v1/groups", params={"by": "colour"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "group")
+    assert client.get("/api/v1/groups").json()["capped"] is False
