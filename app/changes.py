@@ -24,11 +24,11 @@ MOST_EPOCHS = 100_000
 FACTORS = (1e-6, 1e6)
 LONGEST_NOTE = 300
 VALUES: dict[ChangeKind, str] = {
-    "stop_after_epoch": "nothing",
-    "epochs": f"how many epochs in all, 1 to {MOST_EPOCHS:,}",
-    "lr_factor": "by what the learning rate is multiplied, like 0.3",
-    "checkpoint": "nothing",
-    "note": f"what to note, up to {LONGEST_NOTE} characters",
+    "stop_after_epoch": "a stop after the epoch has no value",
+    "epochs": f"the number of epochs must be a whole number, 1 to {MOST_EPOCHS:,}",
+    "lr_factor": f"the factor must be a number from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}, like 0.3",
+    "checkpoint": "a checkpoint has no value",
+    "note": f"the note must be a text of 1 to {LONGEST_NOTE} characters",
 }
 
 
@@ -87,8 +87,7 @@ def read_value(kind: ChangeKind, value: Any) -> int | float | str | None:
         case _:
             if value is None:
                 return None
-    message = f"the value of {kind} is {VALUES[kind]}"
-    raise Invalid(message, [FieldError("value", message)])
+    raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])])
 
 
 def meaning(kind: str, config: RunConfig) -> str:

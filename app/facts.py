@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
+from app.contract.logged import LoggedConfig
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig
 from app.store.metric import Summary
@@ -98,7 +99,7 @@ def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
         best_val_loss=loss.best if loss else None,
         test_acc=test.last if test else None,
         epoch=int(progress.get("epoch") or 0),
-        epochs=int(progress.get("epochs") or run.config.epochs),
+        epochs=int(progress.get("epochs") or run.config.epochs or 0),
         step=int(progress.get("step") or 0),
         steps=int(progress.get("steps") or 0),
         samples_per_second=progress.get("samples_per_second"),
@@ -154,12 +155,16 @@ def steps_per_epoch(run: RunRecord) -> float | None:
     steps, epochs = run.progress.get("steps"), run.progress.get("epochs")
     if steps and epochs:
         return float(steps) / float(epochs)
-    dataset = DATASETS.get(run.config.dataset)
+    # What a script trained elsewhere on data of this name may have been a part of it.
+    dataset = None if run.logged else DATASETS.get(run.config.dataset)
     return float(max(1, dataset.train // run.config.batch_size)) if dataset else None
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Every setting that says what is trained, options by their own names."""
+    if isinstance(config, LoggedConfig):
+        dataset = {"dataset": config.dataset} if config.dataset else {}
+        return {"experiment": config.family} | dataset | config.options
     said = config.model_dump(exclude=set(UNSEEN))
     first = {name: said.pop(name) for name in FIRST}
     return first | {f"option {name}": value for name, value in config.options.items()} | said

@@ -24,6 +24,7 @@ from app.live import Hub
 from app.openapi import describe
 from app.rendering import ROOT, Templates
 from app.routes import routers
+from app.routes.mlflow import mlflow
 from app.routes.runs.api import run_status
 from app.security import HEADERS, Guard
 from app.store.database import migrate, open_database
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
             )
         if pages is not None:
             app.include_router(pages, include_in_schema=False)
+    app.include_router(mlflow)
     describe(app, API_PREFIX)
     app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")
 

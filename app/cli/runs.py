@@ -118,7 +118,8 @@ def show(run: Name, as_json: AsJson = False, url: Url = None) -> None:
             }
         )
         print()
-        print_facts({name: value for name, value in found.spec.items() if name not in ("name", "tags", "notes")})
+        said = found.spec or found.data.get("parameters", {})
+        print_facts({name: value for name, value in said.items() if name not in ("name", "tags", "notes")})
         if found.summary:
             print()
             rows = [
@@ -126,8 +127,8 @@ def show(run: Name, as_json: AsJson = False, url: Url = None) -> None:
                 for name, each in found.summary.items()
             ]
             print_table(("metric", "last", "best", "at step", "points"), rows, ("last", "best", "at step", "points"))
-        if found.spec["notes"]:
-            print(f"\n{found.spec['notes']}")
+        if found.data.get("notes"):
+            print(f"\n{found.data['notes']}")
 
 
 def logs(

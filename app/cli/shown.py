@@ -103,16 +103,23 @@ RUN_FIGURES = ("#", "epoch", "val/acc", "test/acc", "time")
 
 def run_row(run: Run) -> list[str]:
     """A run as a row of RUN_COLUMNS."""
-    progress = run["progress"]
-    epochs = f"{progress.get('epoch') or 0}/{progress.get('epochs') or run['spec']['epochs']}"
+    epochs = epochs_of(run)
     took = "–" if run["seconds"] is None else span(run["seconds"])
     shares = [share(figure_of(run, stage)) for stage in ("val", "test")]
     return [str(run["number"]), run["status"], run["title"], epochs, *shares, took, moment(run["created"]), run["id"]]
 
 
+def epochs_of(run: Run) -> str:
+    """How many epochs of all, "3/10"; of a run that was trained elsewhere it is not known."""
+    progress = run["progress"]
+    if run["spec"] is None:
+        return "–"
+    return f"{progress.get('epoch') or 0}/{progress.get('epochs') or run['spec']['epochs']}"
+
+
 def figure_of(run: Run, stage: str, last: str = "acc") -> float | None:
     """The figure that stands for a run: of all heads together, else of its first one."""
-    names = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in run["spec"]["targets"])]
+    names = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in (run["spec"] or {}).get("targets", ()))]
     found = next((run["summary"][name] for name in names if name in run["summary"]), None)
     return None if found is None else found["last" if stage == "test" else "best"]
 
@@ -140,6 +147,8 @@ def run_line(run: Run, address: str) -> str:
 def run_name(run: Run) -> str:
     """Family, size and dataset, and what its sweep chose beside them."""
     spec = run["spec"]
+    if spec is None:
+        return str(run["title"])
     chosen = run.get("sweep_values") or {}
     more = [f"{name} {words(value)}" for name, value in chosen.items() if name not in ("family", "size", "dataset")]
     return " · ".join([f"{spec['family']} {spec['size']} · {spec['dataset']}", *more])

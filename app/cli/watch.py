@@ -12,7 +12,7 @@ import typer
 from app.cli import completion
 from app.cli.plot import Line, plot
 from app.cli.server import Url, find_runs, tell, told
-from app.cli.shown import COLOURS, AsJson, figure_of, print_json, run_name, share, span
+from app.cli.shown import COLOURS, AsJson, epochs_of, figure_of, print_json, run_name, share, span
 from app.cli.wait import UNENDED, Run, run_data
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Seen:
                 Text(run["status"], style=COLOURS.get(run["status"], "")),
                 Text(run_name(run)),
                 Text(_bar(progress, run["status"]), style="cyan"),
-                Text(f"epoch {progress.get('epoch') or 0}/{progress.get('epochs') or run['spec']['epochs']}"),
+                Text(f"epoch {epochs_of(run)}"),
                 Text(f"val {share(figure_of(run, 'val'))}"),
                 Text(f"test {share(figure_of(run, 'test'))}"),
                 Text(f"{span(eta)} left" if eta is not None else span(run["seconds"])),

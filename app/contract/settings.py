@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="How often a run that was lost or killed is started without getting further.")
     flush_seconds: float = Field(0.05, gt=0, description="How often a trainer sends its new points.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest time without a checkpoint within an epoch.")
+    silence_hours: float = Field(
+        24.0, gt=0, description="A run that a script logs, and of which nothing was heard for so long, has failed."
+    )
     trash_days: float = Field(7.0, ge=0, description="Deleted runs can be restored for so many days.")
 
     @field_validator("device")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, text
 from app.contract.spec import RunConfig
 from app.store.database import rows
 from app.store.queue import spread_ranks
-from app.store.run import Origin, delete_run, insert_run, tags_of
+from app.store.run import ENDS_AT_ONCE, STOPPED_HERE, Origin, delete_run, insert_run, tags_of
 
 # Of what a statement can be given.
 AT_ONCE = 1000
@@ -64,13 +64,15 @@ def cancel_runs(connection: Connection, which: Which, commit: int, now: float, g
 
 
 _END = (
-    "UPDATE run SET status = 'cancelled', reason = :reason, ended_at = :now, status_commit = :commit,"
-    " lease_until = NULL, deadline = NULL WHERE status IN ('queued', 'lost') AND deleted_at IS NULL AND {}"
+    f"UPDATE run SET status = 'cancelled', reason = CASE origin WHEN '' THEN :reason ELSE '{STOPPED_HERE}' END,"
+    " ended_at = :now, status_commit = :commit, lease_until = NULL, deadline = NULL"
+    f" WHERE {ENDS_AT_ONCE} AND deleted_at IS NULL AND {{}}"
     " RETURNING id, number, attempt"
 )
 _ASK = (
     "UPDATE run SET status = 'cancelling', reason = 'stop was asked for', deadline = :deadline,"
-    " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing') AND deleted_at IS NULL AND {}"
+    " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing') AND origin = ''"
+    " AND deleted_at IS NULL AND {}"
     " RETURNING id"
 )
 

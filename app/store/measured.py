@@ -47,7 +47,7 @@ FROM run
 LEFT JOIN metric_series test ON test.run = run.id AND test.name =
   CASE WHEN json_extract(run.config, '$.targets') = :alone THEN 'test/acc' ELSE :among END
 LEFT JOIN metric_series memory ON memory.run = run.id AND memory.name = '{PEAK_MEMORY}'
-WHERE run.status = 'succeeded' AND run.deleted_at IS NULL AND run.dataset = :dataset
+WHERE run.status = 'succeeded' AND run.deleted_at IS NULL AND run.dataset = :dataset AND run.origin = ''
 GROUP BY run.family, run.size
 """
 
@@ -91,7 +91,7 @@ def measured_devices(connection: Connection, dataset: str) -> dict[str, int]:
     found = connection.execute(
         text(
             "SELECT device, count(*) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
-            " AND dataset = :dataset GROUP BY device ORDER BY runs DESC, device"
+            " AND dataset = :dataset AND origin = '' GROUP BY device ORDER BY runs DESC, device"
         ),
         {"dataset": dataset},
     )

@@ -103,7 +103,7 @@ def _finished(connection: Connection) -> Iterable[_Run]:
         text(
             "SELECT device, family, size, dataset, batch_size, epochs, config, progress, ended_at - started_at AS took,"
             " count(*) OVER (PARTITION BY device) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
-            " AND device != '' ORDER BY runs DESC, device, number DESC LIMIT :newest"
+            " AND device != '' AND origin = '' ORDER BY runs DESC, device, number DESC LIMIT :newest"
         ),
         {"newest": NEWEST_RUNS},
     )

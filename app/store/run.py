@@ -12,6 +12,7 @@ from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, b
 from sqlmodel import Field, SQLModel
 
 from app.contract.events import Checkpoint, DeviceFacts, Started
+from app.contract.logged import LoggedConfig
 from app.contract.spec import RunConfig
 from app.store.database import next_commit
 
@@ -19,6 +20,9 @@ ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATES = ("queued", *ACTIVE, "lost", *TERMINAL)
 LOST_SECONDS = 1.0
+ENDS_AT_ONCE = "(status IN ('queued', 'lost') OR (origin != '' AND status = 'running'))"
+"""What of a run is true that ends as soon as it is to stop: no worker holds it."""
+STOPPED_HERE = "stopped here; what its script says from now on is refused"
 """How long a lost run is shown as such before it is queued again."""
 
 # What may follow what; the database itself refuses every other change, and terminal states have no successor. A lost
@@ -52,7 +56,8 @@ class Run(SQLModel, table=True):
     ``rank`` is its place among queued runs of the same priority, the smallest first; ``stop_reason`` why it was stopped
     where its user did not do it. ``relation`` says what it is to its ``parent``, one of RELATIONS; ``parent_step`` the
     parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field. ``losses``: how often
-    it was lost since it last got further, which was up to ``lost_at_step``.
+    it was lost since it last got further, which was up to ``lost_at_step``. ``origin`` is blank of a run that was
+    launched here; else it says by which way it came (app/store/logged.py).
     """
 
     __tablename__ = "run"
@@ -137,6 +142,7 @@ class Run(SQLModel, table=True):
     sweep: str | None = None
     sweep_values: str = "{}"
     lost_at_step: int | None = None
+    origin: str = Field("", sa_column_kwargs={"server_default": ""})
 
 
 class RunTag(SQLModel, table=True):
@@ -176,7 +182,12 @@ class RunRecord:
     @property
     def title(self) -> str:
         """The run's own name, or family, size and dataset."""
-        return self.config.title
+        return self.config.name or self.config.family if self.logged else self.config.title
+
+    @property
+    def logged(self) -> bool:
+        """Whether it was trained elsewhere: nothing is known of it but what its script said."""
+        return bool(self.row["origin"])
 
     @property
     def asked_spec(self) -> dict[str, Any]:
@@ -456,8 +467,9 @@ def request_cancel(
     """
     stopped = connection.execute(
         text(
-            "UPDATE run SET status = 'cancelled', reason = :reason, stop_reason = :stop_reason, ended_at = :now,"
-            " status_commit = :commit, lease_until = NULL WHERE id = :run AND status IN ('queued', 'lost')"
+            f"UPDATE run SET status = 'cancelled', reason = CASE origin WHEN '' THEN :reason ELSE '{STOPPED_HERE}' END,"
+            " stop_reason = :stop_reason, ended_at = :now, status_commit = :commit, lease_until = NULL, deadline = NULL"
+            f" WHERE id = :run AND {ENDS_AT_ONCE}"
         ),
         {
             "run": run,
@@ -597,7 +609,8 @@ def read_marks(connection: Connection, run: str) -> Marks | None:
 
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:
     """A RunRecord of a row of ``run``."""
-    config = RunConfig.model_validate_json(row["config"])
+    logged = bool(row["origin"])
+    config = LoggedConfig.of(from_json(row["config"])) if logged else RunConfig.model_validate_json(row["config"])
     return RunRecord(row, config, from_json(row["progress"]), from_json(row["environment"]), tags)
 
 

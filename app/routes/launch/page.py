@@ -13,13 +13,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import find_run, launch
+from app.actions import launch
 from app.contract.catalogue import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
 from app.deps import CatalogueDep, Parts, PartsDep
+from app.lineage import launched
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
@@ -179,7 +180,7 @@ async def launch_page(request: Request, parts: PartsDep, catalogue: CatalogueDep
     """The form; ?family=…&epochs=… fills it in, ?preset=NAME too, ?from=RUN fills in what another run was."""
     form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
     if form.get("from"):
-        source, _ = await run_in_threadpool(find_run, parts, form["from"][0])
+        source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
     draft = drafted(_with_family(form, catalogue), catalogue)

@@ -44,6 +44,8 @@ class SummaryOut(BaseModel):
 class RunOut(BaseModel):
     """A run. ``spec`` has every blank filled; ``asked`` is what its launcher said. Times in ISO 8601, UTC.
 
+    A run that was trained elsewhere has an ``origin``, no ``spec``, and the ``parameters`` that its script said.
+
     ``relation`` is what it is to its ``parent``: clone, retry, resume, extend, fork or verify; ``parent_step`` the step
     of the parent that it goes on from. ``sweep_values``: what its sweep chose for it.
     """
@@ -56,7 +58,10 @@ class RunOut(BaseModel):
     reason: str
     attempt: int
     params: int | None
-    spec: RunConfig
+    spec: RunConfig | None
+    origin: str = ""
+    parameters: dict[str, Any] = {}
+    notes: str = ""
     asked: dict[str, Any]
     tags: list[str]
     progress: dict[str, Any]
@@ -150,7 +155,10 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
         "reason": row["reason"],
         "attempt": row["attempt"],
         "params": row["params"],
-        "spec": record.config,
+        "spec": None if record.logged else record.config,
+        "origin": row["origin"],
+        "parameters": record.config.options if record.logged else {},
+        "notes": row["notes"],
         "asked": record.asked_spec,
         "tags": record.tags,
         "progress": record.progress,

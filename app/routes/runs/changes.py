@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr
 
-from app.changes import FACTORS, MOST_EPOCHS, VALUES, ask, meaning, read, why_not
+from app.changes import VALUES, ask, meaning, read, why_not
 from app.contract.events import ChangeKind
 from app.contract.spec import FieldError
 from app.deps import Parts, PartsDep
@@ -28,7 +28,7 @@ class ChangeIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "lr_factor", "value": 0.3}]})
 
     kind: ChangeKind
-    value: int | float | str | None = None
+    value: StrictInt | StrictFloat | StrictStr | None = None
 
 
 class ChangeOut(BaseModel):
@@ -150,12 +150,7 @@ def _typed(kind: ChangeKind, words: str) -> int | float | str | None:
     try:
         return int(words) if kind == "epochs" else float(words)
     except ValueError as error:
-        least, most = FACTORS
-        message = f"epochs must be a whole number, 1 to {MOST_EPOCHS:,}"
-        message = (
-            message if kind == "epochs" else f"the factor must be a number from {least:g} to {most:,.0f}, like 0.3"
-        )
-        raise Invalid(message, [FieldError("value", message)]) from error
+        raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])]) from error
 
 
 @pages.get("/runs/{run_id}/changes")

@@ -1,0 +1,355 @@
+"""MLflow's search language: parsed, never evaluated; what is not understood is refused in a sentence.
+
+``metrics.acc > 0.9 AND params.lr = '0.1' AND tags."my key" LIKE 'a%' AND attributes.status IN ('FINISHED')``
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.errors import Invalid
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|`[^`]*`)
+    |(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+    |(?P<operator><=|>=|!=|<>|=|<|>)
+    |(?P<mark>[(),.])
+    |(?P<word>[^\s'"`(),.<>=!]+)
+    )""",
+    re.VERBOSE,
+)
+_KINDS = {
+    "metric": "metrics",
+    "metrics": "metrics",
+    "param": "params",
+    "params": "params",
+    "parameter": "params",
+    "parameters": "params",
+    "tag": "tags",
+    "tags": "tags",
+    "attribute": "attributes",
+    "attributes": "attributes",
+    "attr": "attributes",
+    "run": "attributes",
+}
+STATES = {
+    "RUNNING": ("running",),
+    "SCHEDULED": (),
+    "FINISHED": ("succeeded",),
+    "FAILED": ("failed",),
+    "KILLED": ("cancelled",),
+}
+_ORDERED = ("<", "<=", ">", ">=")
+LONGEST = 6000
+MOST_TERMS = 50
+
+
+@dataclass(frozen=True)
+class Token:
+    kind: str
+    text: str
+
+
+@dataclass
+class Sql:
+    """Conditions with their values bound."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def bind(self, value: Any) -> str:
+        """A value under a name of its own."""
+        name = f"f{len(self.values)}"
+        self.values[name] = value
+        return f":{name}"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison: what of a run (``kind`` and ``key``), how, and with what."""
+
+    kind: str
+    key: str
+    how: str
+    value: float | str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """An attribute that can be asked for: its expression, and whether it is a number."""
+
+    expression: str
+    number: bool = False
+
+
+RUN_COLUMNS = {
+    "run_id": Column("run.id"),
+    "run_name": Column("run.name"),
+    "Run name": Column("run.name"),
+    "run name": Column("run.name"),
+    "status": Column("run.status"),
+    "user_id": Column('logged."user"'),
+    "start_time": Column("run.started_at * 1000", True),
+    "created": Column("run.started_at * 1000", True),
+    "end_time": Column("run.ended_at * 1000", True),
+    "artifact_uri": Column("''"),
+}
+EXPERIMENT_COLUMNS = {
+    "name": Column("name"),
+    "experiment_id": Column("CAST(id AS TEXT)"),
+    "creation_time": Column("created_at * 1000", True),
+    "last_update_time": Column("updated_at * 1000", True),
+}
+
+
+def tokens(said: str) -> list[Token]:
+    """The words of a question."""
+    if len(said) > LONGEST:
+        raise Invalid(f"a filter can have {LONGEST:,} characters at most")
+    found, at = [], 0
+    while at < len(said.rstrip()):
+        match = _TOKEN.match(said, at)
+        if match is None:
+            raise Invalid(f"the filter cannot be read from '{said[at : at + 30].strip()}' on")
+        kind = match.lastgroup or ""
+        found.append(Token(kind, match[kind]))
+        at = match.end()
+    return found
+
+
+class _Reader:
+    """Reads terms one after the other."""
+
+    def __init__(self, said: str, columns: Mapping[str, Column]) -> None:
+        self.tokens = tokens(said)
+        self.columns = columns
+        self.at = 0
+
+    def terms(self) -> list[Term]:
+        found: list[Term] = []
+        while self.at < len(self.tokens):
+            if found:
+                joined = self._next("AND").text.upper()
+                if joined != "AND":
+                    what = "OR is not understood" if joined == "OR" else f"'{joined[:30]}' is not understood"
+                    raise Invalid(f"{what} here; terms of a filter are joined by AND")
+            found.append(self._term())
+        if len(found) > MOST_TERMS:
+            raise Invalid(f"a filter can have {MOST_TERMS} terms at most")
+        return found
+
+    def _peek(self) -> Token | None:
+        return self.tokens[self.at] if self.at < len(self.tokens) else None
+
+    def _next(self, wanted: str) -> Token:
+        token = self._peek()
+        if token is None:
+            raise Invalid(f"the filter ends where {wanted} should follow")
+        self.at += 1
+        return token
+
+    def key(self) -> tuple[str, str]:
+        """What is asked about: ("metrics", "val/acc")."""
+        first = self._next("a name such as metrics.acc")
+        name = unquoted(first) if first.kind == "string" else first.text
+        if first.kind not in ("word", "string"):
+            raise Invalid(f"'{first.text[:30]}' stands where a name such as metrics.acc should")
+        dot = self._peek()
+        if dot is None or dot.text != ".":
+            return "attributes", self._attribute(name)
+        self.at += 1
+        kind = _KINDS.get(name.lower())
+        if kind is None:
+            raise Invalid(f"'{name[:30]}.' is not understood; there are metrics., params., tags. and attributes.")
+        token = self._next("a name")
+        key = unquoted(token) if token.kind == "string" else token.text
+        # A name with dots or slashes may stand without quotes.
+        while token.kind != "string" and (more := self._peek()) is not None and more.text == ".":
+            self.at += 1
+            key += "." + self._next("a name").text
+        return kind, self._attribute(key) if kind == "attributes" else key
+
+    def _attribute(self, name: str) -> str:
+        if name not in self.columns:
+            raise Invalid(f"no attribute '{name[:40]}'; attributes: {', '.join(self.columns)}")
+        return name
+
+    def _term(self) -> Term:
+        kind, key = self.key()
+        token = self._next("a comparison")
+        how = token.text.upper()
+        if how == "<>":
+            how = "!="
+        if how == "NOT":
+            how = f"NOT {self._next('IN').text.upper()}"
+        if how == "IS":
+            return Term(kind, key, self._null(), None)
+        if how in ("IN", "NOT IN"):
+            return Term(kind, key, how, self._list())
+        if token.kind != "operator" and how not in ("LIKE", "ILIKE"):
+            raise Invalid(f"'{how[:30]}' is no comparison; there are = != < <= > >= LIKE ILIKE IN, NOT IN, IS NULL")
+        value = self._next("a value")
+        if value.kind == "number":
+            return Term(kind, key, how, float(value.text))
+        if value.kind == "string" and not value.text.startswith("`"):
+            return Term(kind, key, how, unquoted(value))
+        raise Invalid(f"'{value.text[:30]}' is no value: a number, or text in quotes")
+
+    def _null(self) -> str:
+        word = self._next("NULL").text.upper()
+        negated = word == "NOT"
+        word = self._next("NULL").text.upper() if negated else word
+        if word != "NULL":
+            raise Invalid(f"IS is followed by NULL or NOT NULL, not by '{word[:30]}'")
+        return "IS NOT NULL" if negated else "IS NULL"
+
+    def _list(self) -> tuple[str, ...]:
+        if self._next("(").text != "(":
+            raise Invalid("IN is followed by values in brackets, such as ('a', 'b')")
+        found = []
+        while True:
+            value = self._next("a value")
+            if value.kind != "string":
+                raise Invalid("the values of IN are text in quotes")
+            found.append(unquoted(value))
+            mark = self._next(")").text
+            if mark == ")":
+                return tuple(found)
+            if mark != ",":
+                raise Invalid(f"'{mark[:30]}' stands where a comma or ) should")
+
+
+def unquoted(token: Token) -> str:
+    """The text between quotes."""
+    quote, inner = token.text[0], token.text[1:-1]
+    if quote == "`":
+        return inner
+    return re.sub(r"\\(.)", r"\1", inner.replace("''", "'") if quote == "'" else inner)
+
+
+def run_condition(said: str, sql: Sql) -> str:
+    """What is true of the runs that a filter lets through: of tables ``run`` and ``logged``."""
+    terms = _Reader(said, RUN_COLUMNS).terms()
+    return " AND ".join([_RUN_TERMS[term.kind](term, sql) for term in terms]) or "TRUE"
+
+
+def experiment_condition(said: str, sql: Sql) -> str:
+    """The same of experiments."""
+    found = []
+    for term in _Reader(said, EXPERIMENT_COLUMNS).terms():
+        if term.kind == "tags":
+            found.append(_of_text(term, sql, "json_each(experiment.tags)"))
+        elif term.kind == "attributes":
+            found.append(_attribute(term, sql, EXPERIMENT_COLUMNS[term.key]))
+        else:
+            raise Invalid(f"an experiment has no {term.kind}; it has attributes and tags")
+    return " AND ".join(found) or "TRUE"
+
+
+def _metric(term: Term, sql: Sql) -> str:
+    there = f"SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {sql.bind(term.key)}"
+    if term.how in ("IS NULL", "IS NOT NULL"):
+        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({there})"
+    if term.how not in (*_ORDERED, "=", "!=") or not isinstance(term.value, float):
+        raise Invalid(f"metric '{term.key[:60]}' can be compared with a number by = != < <= > >=")
+    return f"EXISTS ({there} AND s.last {term.how} {sql.bind(term.value)})"
+
+
+def _of_text(term: Term, sql: Sql, source: str) -> str:
+    there = f"SELECT 1 FROM {source} t WHERE t.key = {sql.bind(term.key)}"
+    if term.how in ("IS NULL", "IS NOT NULL"):
+        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({there})"
+    return f"EXISTS ({there} AND {_text(term, sql, 't.value')})"
+
+
+def _text(term: Term, sql: Sql, value: str) -> str:
+    if isinstance(term.value, tuple):
+        bound = ", ".join(sql.bind(each) for each in term.value)
+        return f"{value} {term.how} ({bound})"
+    if isinstance(term.value, float) or term.value is None or term.how in _ORDERED:
+        raise Invalid(f"'{term.key[:60]}' is text: it can be compared by = != LIKE ILIKE IN with text in quotes")
+    if term.how == "ILIKE":
+        return f"lower({value}) LIKE lower({sql.bind(term.value)}) ESCAPE '\\'"
+    if term.how == "LIKE":
+        # SQLite's own LIKE takes no notice of capitals; GLOB does.
+        return f"{value} GLOB {sql.bind(_glob(term.value))}"
+    return f"{value} {term.how} {sql.bind(term.value)}"
+
+
+def _glob(pattern: str) -> str:
+    marks = {"*": "[*]", "?": "[?]", "[": "[[]", "%": "*", "_": "?"}
+    return "".join(marks.get(each, each) for each in pattern)
+
+
+def _attribute(term: Term, sql: Sql, column: Column) -> str:
+    if term.how in ("IS NULL", "IS NOT NULL"):
+        return f"{column.expression} {term.how}"
+    if not column.number:
+        return _text(term, sql, column.expression)
+    if term.how not in (*_ORDERED, "=", "!=") or not isinstance(term.value, float):
+        raise Invalid(f"{term.key} is a number: it can be compared with one by = != < <= > >=")
+    return f"{column.expression} {term.how} {sql.bind(term.value)}"
+
+
+def _run_attribute(term: Term, sql: Sql) -> str:
+    if term.key != "status":
+        return _attribute(term, sql, RUN_COLUMNS[term.key])
+    said = term.value if isinstance(term.value, tuple) else (term.value,)
+    wanted: list[str] = []
+    for each in said:
+        if not isinstance(each, str) or each.upper() not in STATES:
+            raise Invalid(f"no status '{str(each)[:30]}'; statuses: {', '.join(STATES)}")
+        wanted += STATES[each.upper()]
+    if term.how not in ("=", "!=", "IN", "NOT IN"):
+        raise Invalid("status can be compared by = != IN")
+    states = ", ".join(sql.bind(each) for each in wanted) or "''"
+    return f"run.status {'NOT IN' if term.how in ('!=', 'NOT IN') else 'IN'} ({states})"
+
+
+_RUN_TERMS: dict[str, Callable[[Term, Sql], str]] = {
+    "metrics": _metric,
+    "params": lambda term, sql: _of_text(term, sql, "json_each(run.config, '$.options')"),
+    "tags": lambda term, sql: _of_text(term, sql, "json_each(logged.tags)"),
+    "attributes": _run_attribute,
+}
+
+
+def order_of_runs(said: list[str], sql: Sql) -> str:
+    """The order that a client asks for; what has no value comes last."""
+    found = []
+    for each in said:
+        match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", each, re.IGNORECASE | re.DOTALL)
+        reader = _Reader(match[1] if match else each, RUN_COLUMNS)
+        kind, key = reader.key()
+        if reader.at < len(reader.tokens):
+            raise Invalid(f"'{each[:60]}' is no order; say metrics.acc DESC")
+        value = _order_value(kind, key, sql)
+        way = "DESC" if match and (match[2] or "").lower() == "desc" else "ASC"
+        found.append(f"{value} IS NULL, {value} {way}")
+    return ", ".join([*found, "run.started_at DESC", "run.number DESC"])
+
+
+def _order_value(kind: str, key: str, sql: Sql) -> str:
+    if kind == "attributes":
+        return f"({RUN_COLUMNS[key].expression})"
+    name = sql.bind(key)
+    if kind == "metrics":
+        return f"(SELECT s.last FROM metric_series s WHERE s.run = run.id AND s.name = {name})"
+    source = "json_each(run.config, '$.options')" if kind == "params" else "json_each(logged.tags)"
+    return f"(SELECT t.value FROM {source} t WHERE t.key = {name})"
+
+
+def order_of_experiments(said: list[str]) -> str:
+    """The same of experiments."""
+    found = []
+    for each in said:
+        name, _, way = each.strip().partition(" ")
+        name = name.removeprefix("attributes.").removeprefix("attribute.")
+        if name not in EXPERIMENT_COLUMNS or way.strip().lower() not in ("", "asc", "desc"):
+            raise Invalid(f"'{each[:60]}' is no order; experiments have {', '.join(EXPERIMENT_COLUMNS)}")
+        expression = "id" if name == "experiment_id" else EXPERIMENT_COLUMNS[name].expression
+        found.append(f"{expression} {way.strip().upper() or 'ASC'}")
+    return ", ".join([*found, "updated_at DESC", "id DESC"])

@@ -1,0 +1,193 @@
+"""How MLflow's REST protocol asks and answers: one body or query, one answer, and errors in a shape of their own.
+
+Each call is a plain function of the server's parts and what was said; it is run in a thread. Bodies are read by hand:
+a model for each of a thousand points would take longer than to store them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import from_json, to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from app.deps import Parts, parts
+from app.errors import Conflict, Invalid, NotFound, RunyardError
+
+logger = logging.getLogger("runyard.server")
+
+router = APIRouter(include_in_schema=False)
+PREFIX = "/api/2.0/mlflow"
+Answer = dict[str, Any]
+
+
+class Exists(RunyardError):
+    """There is already one of this name."""
+
+    status = 400
+    title = "Exists already"
+
+
+class NotHere(RunyardError):
+    """MLflow has this, Runyard does not."""
+
+    status = 501
+    title = "Not here"
+
+
+_CODES: list[tuple[type[RunyardError], str, int]] = [
+    (NotFound, "RESOURCE_DOES_NOT_EXIST", 404),
+    (Exists, "RESOURCE_ALREADY_EXISTS", 400),
+    # Not 409 or 5xx: a client would say it again for minutes.
+    (Conflict, "INVALID_STATE", 400),
+    (Invalid, "INVALID_PARAMETER_VALUE", 400),
+    (NotHere, "NOT_IMPLEMENTED", 501),
+]
+
+
+class Said:
+    """What a client said, by name; every reading is checked, and refused in a sentence that names the field."""
+
+    def __init__(self, said: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
+        self.said = said
+        self.lists = lists or {}
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there."""
+        return self.said.get(name) is not None
+
+    def text(self, name: str, default: str | None = None, *, most: int = 5000) -> str:
+        """A field of text; one without a default must be there."""
+        value = self.said.get(name)
+        if value is None:
+            if default is None:
+                raise Invalid(f"{name} is missing")
+            return default
+        if isinstance(value, bool | int | float):
+            value = str(value)
+        if not isinstance(value, str):
+            raise Invalid(f"{name} must be text")
+        if len(value) > most:
+            raise Invalid(f"{name} can have {most:,} characters at most")
+        if "\0" in value or not _printable(value):
+            raise Invalid(f"{name} has characters that are no text")
+        return value
+
+    def whole(self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53) -> int:
+        """A field that is a whole number; protobuf writes long ones as text."""
+        value = self.said.get(name)
+        if value is None:
+            if default is None:
+                raise Invalid(f"{name} is missing")
+            return default
+        number = whole(value)
+        if number is None or not least <= number <= most:
+            raise Invalid(f"{name} must be a whole number from {least:,} to {most:,}")
+        return number
+
+    def items(self, name: str, most: int) -> list[Any]:
+        """A field that is a list."""
+        value = self.lists.get(name, self.said.get(name))
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise Invalid(f"{name} must be a list")
+        if len(value) > most:
+            raise Invalid(f"{name} can have {most:,} entries at most")
+        return value
+
+    def parts(self, name: str, most: int) -> list[Said]:
+        """A field that is a list of objects."""
+        found = self.items(name, most)
+        if not all(isinstance(each, dict) for each in found):
+            raise Invalid(f"{name} must be a list of objects")
+        return [Said(each) for each in found]
+
+    def pairs(self, name: str, most: int) -> dict[str, str]:
+        """A field that is a list of {key, value}."""
+        return {each.text("key", most=250): each.text("value", "", most=8000) for each in self.parts(name, most)}
+
+    @property
+    def run(self) -> str:
+        """The run that is meant; older clients say run_uuid."""
+        return self.text("run_id", self.text("run_uuid", ""), most=80) or self.text("run_id", most=80)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number as protobuf's JSON writes one; None where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str) and len(value) > 20:
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def number_as_json(value: float | None) -> float | str:
+    """A number as protobuf's JSON writes one; None stands for NaN."""
+    if value is None or math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _printable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Call = Callable[[Parts, Said], Answer]
+
+
+def call(path: str, *methods: str) -> Callable[[Call], Call]:
+    """Serve a function under a path of the protocol."""
+
+    def register(function: Call) -> Call:
+        async def endpoint(request: Request) -> Response:
+            try:
+                said = await _said(request)
+                answer = await run_in_threadpool(function, parts(request), said)
+                return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
+            except RunyardError as error:
+                return refusal(error)
+
+        endpoint.__name__ = function.__name__
+        router.add_api_route(PREFIX + path, endpoint, methods=list(methods or ("POST",)))
+        return function
+
+    return register
+
+
+async def _said(request: Request) -> Said:
+    if request.method == "GET":
+        query = request.query_params
+        return Said(dict(query), {name: query.getlist(name) for name in query})
+    try:
+        body = await request.body()
+    except HTTPException as error:
+        raise Invalid(str(error.detail)) from error
+    try:
+        said = from_json(body or b"{}")
+    except ValueError as error:
+        raise Invalid("the body is not JSON") from error
+    if not isinstance(said, dict):
+        raise Invalid("the body must be a JSON object")
+    return Said(said)
+
+
+def refusal(error: RunyardError) -> Response:
+    """An error as MLflow's clients read it."""
+    code, status = next(((code, status) for kind, code, status in _CODES if isinstance(error, kind)), ("", 0))
+    said = {"error_code": code or "INTERNAL_ERROR", "message": error.message}
+    return Response(to_json(said), status or 500, media_type="application/json")

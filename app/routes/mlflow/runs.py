@@ -1,0 +1,134 @@
+"""/api/2.0/mlflow/runs: a script's runs, from their beginning to their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, text
+
+from app import logged as acts
+from app.actions import delete, restore
+from app.deps import Parts
+from app.errors import Conflict, Invalid
+from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
+from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
+from app.store.database import reading
+from app.store.logged import Begun, Logged
+from app.store.run import TERMINAL
+
+OURS = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
+THEIRS = {ours: theirs for theirs, ours in OURS.items()}
+NUMBERS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+EARLIEST, LATEST = 0, 4_102_444_800_000
+
+
+def described(connection: Connection, found: list[Logged]) -> list[Answer]:
+    """Runs as the protocol tells them."""
+    metrics: dict[str, list[Answer]] = {each.id: [] for each in found}
+    for row in connection.execute(_NEWEST, {"runs": list(metrics)}):
+        at = {"step": row.last_step, "timestamp": round(row.last_time * 1000)}
+        metrics[row.run].append({"key": row.name, "value": number_as_json(row.last)} | at)
+    told = []
+    for each in found:
+        tags = each.tags | {"mlflow.runName": each.row["name"]}
+        data = {"metrics": metrics[each.id], "params": pairs(each.parameters), "tags": pairs(tags)}
+        told.append({"info": info(each), "data": data, "inputs": {"dataset_inputs": each.inputs}})
+    return told
+
+
+_NEWEST = text(
+    "SELECT run, name, last, last_step, last_time FROM metric_series WHERE run IN :runs ORDER BY name"
+).bindparams(bindparam("runs", expanding=True))
+
+
+def pairs(said: Mapping[str, str]) -> list[dict[str, str]]:
+    """Names with values as the protocol lists them."""
+    return [{"key": key, "value": value} for key, value in said.items()]
+
+
+def info(logged: Logged) -> Answer:
+    """The head of a run."""
+    row = logged.row
+    told: dict[str, Any] = {
+        "run_id": row["id"],
+        "run_uuid": row["id"],
+        "run_name": row["name"],
+        "experiment_id": str(row["experiment"]),
+        "user_id": row["user"],
+        "status": THEIRS.get(row["status"], "RUNNING"),
+        "start_time": round(row["started_at"] * 1000),
+        "artifact_uri": f"{ARTIFACTS}{row['experiment']}/{row['id']}/artifacts",
+        "lifecycle_stage": "active" if row["deleted_at"] is None else "deleted",
+    }
+    if row["status"] in TERMINAL:
+        told["end_time"] = round(row["ended_at"] * 1000)
+    return told
+
+
+@call("/runs/create")
+def create_run(parts: Parts, said: Said) -> Answer:
+    """Begin a run."""
+    tags = said.pairs("tags", 200)
+    with reading(parts.engine) as connection:
+        experiment = experiment_of(connection, said)
+    if experiment.deleted_at is not None:
+        raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
+    started = _moment(said, "start_time")
+    name = said.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
+    user = said.text("user_id", "", most=200) or tags.get("mlflow.user", "")
+    begun = Begun(
+        experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
+    )
+    run = acts.begin(parts, begun)
+    return {"run": _told(parts, acts.find(parts, run))}
+
+
+def _told(parts: Parts, logged: Logged) -> Answer:
+    with reading(parts.engine) as connection:
+        return described(connection, [logged])[0]
+
+
+def _moment(said: Said, field: str) -> float | None:
+    if not said.has(field):
+        return None
+    return said.whole(field, least=EARLIEST, most=LATEST) / 1000 or None
+
+
+@call("/runs/get", "GET")
+def get_run(parts: Parts, said: Said) -> Answer:
+    """A run with the newest value of each metric."""
+    return {"run": _told(parts, acts.find(parts, said.run))}
+
+
+@call("/runs/update")
+def update_run(parts: Parts, said: Said) -> Answer:
+    """Say how a run ended, or what it is called. One that has ended stays as it ended."""
+    status = said.text("status", "", most=20).upper()
+    status = NUMBERS.get(status, status)
+    if status not in ("", "RUNNING", "SCHEDULED", *OURS):
+        raise Invalid(f"no status '{status}'; statuses: {', '.join(NUMBERS.values())}")
+    name = said.text("run_name", most=500) if said.has("run_name") else None
+    acts.end(parts, said.run, OURS.get(status), _moment(said, "end_time"), name or None)
+    return {"run_info": info(acts.find(parts, said.run))}
+
+
+@call("/runs/delete")
+def delete_run(parts: Parts, said: Said) -> Answer:
+    """Put a run into the trash; one that has not ended is stopped for that."""
+    logged = acts.find(parts, said.run)
+    if logged.row["status"] not in TERMINAL:
+        acts.end(parts, logged.id, "cancelled", None, None)
+    if logged.row["deleted_at"] is None:
+        delete(parts, logged.id)
+    return {}
+
+
+@call("/runs/restore")
+def restore_run(parts: Parts, said: Said) -> Answer:
+    """Take a run out of the trash."""
+    logged = acts.find(parts, said.run)
+    if logged.row["deleted_at"] is not None:
+        restore(parts, logged.id)
+    return {}

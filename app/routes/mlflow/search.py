@@ -1,0 +1,68 @@
+"""/api/2.0/mlflow/runs/search and metrics/get-history: what was logged, read again."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from app import logged as acts
+from app.deps import Parts
+from app.routes.mlflow.experiments import view_of
+from app.routes.mlflow.filters import Sql, order_of_runs, run_condition
+from app.routes.mlflow.paging import next_token, offset_of
+from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
+from app.routes.mlflow.runs import described
+from app.store.database import reading
+from app.store.logged import find_many_logged
+from app.store.metric import read_curves
+
+MOST_RUNS, MOST_POINTS = 50_000, 25_000
+
+
+@call("/runs/search")
+def search_runs(parts: Parts, said: Said) -> Answer:
+    """Runs of experiments that a filter lets through, page by page."""
+    sql = Sql()
+    experiments = [str(each) for each in said.items("experiment_ids", 1000)]
+    ids = ", ".join(
+        sql.bind(int(each)) for each in experiments if each.isascii() and each.isdecimal() and len(each) < 16
+    )
+    conditions = [f"logged.experiment IN ({ids})", run_condition(said.text("filter", "", most=10_000), sql)]
+    view = view_of(said, "run_view_type")
+    conditions += {"ACTIVE_ONLY": ["run.deleted_at IS NULL"], "DELETED_ONLY": ["run.deleted_at IS NOT NULL"]}.get(
+        view, []
+    )
+    order = order_of_runs([str(each) for each in said.items("order_by", 20)], sql)
+    most, offset = said.whole("max_results", 1000, least=1, most=MOST_RUNS), offset_of(said)
+    statement = (
+        f"SELECT run.id FROM logged_run logged JOIN run ON run.id = logged.run WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {order} LIMIT :page_limit OFFSET :page_offset"
+    )
+    values = sql.values | {"page_limit": most + 1, "page_offset": offset}
+    with reading(parts.engine) as connection:
+        found = [str(run) for run in connection.execute(text(statement), values).scalars()]
+        shown = found[:most]
+        runs = [
+            each
+            for start in range(0, len(shown), 500)
+            for each in described(connection, find_many_logged(connection, shown[start : start + 500]))
+        ]
+    return {"runs": runs} | next_token(offset, most, len(found))
+
+
+@call("/metrics/get-history", "GET")
+def get_history(parts: Parts, said: Said) -> Answer:
+    """Every point of a metric; page by page where the client asks for pages."""
+    run, key = acts.find(parts, said.run).id, said.text("metric_key", most=250)
+    offset = offset_of(said)
+    with reading(parts.engine) as connection:
+        curve = read_curves(connection, run, [key], 0).get(key)
+    if curve is None:
+        return {"metrics": []}
+    most = said.whole("max_results", least=1, most=MOST_POINTS) if said.has("max_results") else len(curve.steps)
+    here = slice(offset, offset + most)
+    points = zip(curve.steps[here].tolist(), curve.values[here].tolist(), curve.times[here].tolist(), strict=True)
+    metrics = [
+        {"key": key, "step": step, "value": number_as_json(value), "timestamp": round(time * 1000)}
+        for step, value, time in points
+    ]
+    return {"metrics": metrics} | next_token(offset, most, max(0, len(curve.steps) - offset))

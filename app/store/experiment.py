@@ -1,0 +1,102 @@
+"""What scripts log their runs under: experiments, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, text
+from sqlmodel import Field, SQLModel
+
+DEFAULT = 0
+"""The one that is there from the start, for scripts that name none."""
+
+
+class Experiment(SQLModel, table=True):
+    """A name that runs are logged under; ``tags`` are JSON."""
+
+    __tablename__ = "experiment"
+
+    id: int | None = Field(None, primary_key=True)
+    name: str = Field(unique=True)
+    tags: str = "{}"
+    created_at: float
+    updated_at: float
+    deleted_at: float | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentRecord:
+    """A row of ``experiment`` with its JSON read."""
+
+    id: int
+    name: str
+    tags: dict[str, str]
+    created_at: float
+    updated_at: float
+    deleted_at: float | None
+
+
+_COLUMNS = "id, name, tags, created_at, updated_at, deleted_at"
+
+
+def _record(row: Any) -> ExperimentRecord:
+    return ExperimentRecord(row.id, row.name, from_json(row.tags), row.created_at, row.updated_at, row.deleted_at)
+
+
+def find_experiment(connection: Connection, experiment: int) -> ExperimentRecord | None:
+    """The experiment of this id, a deleted one too."""
+    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE id = :id"), {"id": experiment})
+    found = row.one_or_none()
+    return None if found is None else _record(found)
+
+
+def find_experiment_named(connection: Connection, name: str) -> ExperimentRecord | None:
+    """The experiment of this name, a deleted one too."""
+    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE name = :name"), {"name": name})
+    found = row.one_or_none()
+    return None if found is None else _record(found)
+
+
+def insert_experiment(connection: Connection, name: str, tags: Mapping[str, str], now: float) -> int:
+    """Add an experiment; returns its id."""
+    return int(
+        connection.execute(
+            text(
+                "INSERT INTO experiment (name, tags, created_at, updated_at) VALUES (:name, :tags, :now, :now)"
+                " RETURNING id"
+            ),
+            {"name": name, "tags": to_json(dict(tags)).decode(), "now": now},
+        ).scalar_one()
+    )
+
+
+def change_experiment(connection: Connection, experiment: int, now: float, **changes: Any) -> None:
+    """Write columns of an experiment; its runs are of the family that it is called."""
+    if "tags" in changes:
+        changes["tags"] = to_json(changes["tags"]).decode()
+    assignments = ", ".join(f"{column} = :{column}" for column in (*changes, "updated_at"))
+    connection.execute(
+        text(f"UPDATE experiment SET {assignments} WHERE id = :id"), changes | {"updated_at": now, "id": experiment}
+    )
+    if "name" in changes:
+        connection.execute(
+            text(
+                "UPDATE run SET family = :name, config = json_set(config, '$.family', :name)"
+                " WHERE id IN (SELECT run FROM logged_run WHERE experiment = :id)"
+            ),
+            {"name": changes["name"], "id": experiment},
+        )
+
+
+def list_experiments(
+    connection: Connection, condition: str, values: Mapping[str, Any], order: str, limit: int, offset: int
+) -> list[ExperimentRecord]:
+    """Experiments that a condition holds for."""
+    statement = (
+        f"SELECT {_COLUMNS} FROM experiment WHERE {condition} ORDER BY {order} LIMIT :page_limit OFFSET :page_offset"
+    )
+    found = connection.execute(text(statement), dict(values) | {"page_limit": limit, "page_offset": offset})
+    return [_record(row) for row in found]
