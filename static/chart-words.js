@@ -46,6 +46,7 @@ export function ticks(axis, unit) {
         if (value === null) return null;
         if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
         if (value && (Math.abs(value) < 1e-3 || unit === "power")) return value.toExponential().replace("e+", "e").replace(/(\.\d{2})\d+/, "$1");
+        if (Math.abs(value) >= 1e7) return value.toExponential().replace("e+", "e").replace(/(\.\d{2})\d+/, "$1");
         if (Math.abs(value) >= 1e4) return `${Number((value / 1000).toPrecision(4))}k`;
         return String(Number(value.toPrecision(5)));
       }),

@@ -28,6 +28,8 @@ export class Stream {
     /** When something was heard last, and since when nothing can be heard; milliseconds since 1970, 0 while it can. */
     this.heardAt = Date.now();
     this.lostAt = 0;
+    /** Called when the connection is lost or there again. */
+    this.onconnection = () => {};
     this.lookedAt = Date.now();
     setInterval(() => this.look(), LOOK_MILLISECONDS);
     addEventListener("online", () => this.reopen());
@@ -45,11 +47,13 @@ export class Stream {
       document.body.dataset.live = "1";
       this.lostAt = 0;
       this.heardAt = Date.now();
+      this.onconnection();
       if (this.after === null) this.tell("changed", {});
     };
     source.onerror = () => {
       document.body.dataset.live = "0";
       this.lostAt ||= Date.now();
+      this.onconnection();
       if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
       this.close();
       this.again = setTimeout(() => this.open(), AGAIN_MILLISECONDS);

@@ -30,6 +30,7 @@ if (board.controls.smoothing > 0 && Object.keys(embedded.points).some(unsmoothed
 const addLines = tail(() => stream !== null && !stream.over);
 if (document.body.dataset.stream) {
   stream = new Stream(document.body.dataset.stream, hear, Number(document.body.dataset.after));
+  stream.onconnection = sayConnection;
   setInterval(sayConnection, 1000);
 }
 showInTab();

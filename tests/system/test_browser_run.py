@@ -1,0 +1,204 @@
+"""A person watches a run: through restarts, near to, beside other runs, and arranged as they like it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.store.database import next_commit, open_database, writing
+from app.store.metric import Curve, add_curves, merge_chunks
+from tests.system.conftest import complaints_of
+
+LOSS = "window.runyard.charts.loss"
+# What the curve of a series holds: where it has no point there is `undefined`, which JSON leaves null.
+HELD = """([key, label]) => {
+  const u = window.runyard.charts[key];
+  const at = u.series.findIndex((series) => series.label === label && series.alpha === 1);
+  const there = u.data[0].map((_, i) => i).filter((i) => u.data[at][i] !== undefined);
+  return [there.map((i) => u.data[0][i]), there.map((i) => u.data[at][i])];
+}"""
+SHIFTS = """() => {
+  window.shifts = [];
+  const named = (node) => node?.id || node?.className || node?.textContent;
+  new PerformanceObserver((list) => window.shifts.push(
+    ...list.getEntries().map((entry) => [entry.value, entry.sources.map((source) => named(source.node))])))
+    .observe({ type: "layout-shift" });
+}"""
+
+
+SAID = """() => {
+  window.said = [];
+  const live = document.getElementById("live");
+  new MutationObserver(() => window.said.push(live.textContent)).observe(live, { childList: true });
+}"""
+
+
+def drawn(page: Page, yard: Any) -> None:
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
+
+
+def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and_nothing_moves(
+    browser: Browser, yard: Any
+) -> None:
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    heard = complaints_of(page)
+    run = yard.launch(family="simple_mlp", size="base", epochs=130, dataset="digits")
+    yard.wait_for_step(run, 200)
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0")
+    drawn(page, yard)
+    expect(page.locator("#live")).to_contain_text("behind")
+    page.evaluate(SHIFTS)
+    page.evaluate(SAID)
+    before = page.evaluate(f"{LOSS}.data[0].length")
+    yard.until(lambda: page.evaluate(f"{LOSS}.data[0].length") > before + 300)
+    assert re.match(r"\d+ % simple_mlp base", page.title())
+    assert page.locator("link[rel=icon]").get_attribute("href", timeout=2000).startswith("data:image/svg+xml")  # type: ignore[union-attr]
+    assert page.evaluate("window.shifts") == []
+    for part in (("app.cli", "server"), ("redis-server",)):
+        victim = yard.child(*part)
+        victim.kill()
+        yard.until(lambda part=part, victim=victim: yard.child(*part).pid != victim.pid)
+        yard.until(lambda: yard.try_call("/workers"))
+        assert yard.call(f"/runs/{run}")["status"] in ("running", "finishing", "succeeded")
+        expect(page.locator("#live")).not_to_contain_text("reconnecting", timeout=10_000)
+    yard.wait_for(run, "succeeded", seconds=60)
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=10_000)
+    logged = yard.call(f"/runs/{run}/metrics?points=0")
+    for chart, label, name in (
+        ("loss", "train", "train/loss"),
+        ("loss", "val", "val/loss"),
+        ("acc", "train", "train/acc"),
+        ("acc", "val", "val/acc"),
+    ):
+        steps, values = page.evaluate(HELD, [chart, label])
+        assert steps == logged[name]["step"], name
+        assert values == logged[name]["value"], name
+    assert page.title().startswith("✓")
+    said = page.evaluate("window.said")
+    assert any("reconnecting" in words for words in said), said[:3] + said[-3:]
+    # That a server was not there is all that the browser may say.
+    assert [words for words in heard if not re.search("Failed to load resource|^htmx:", words)] == []
+    page.context.close()
+
+
+@pytest.fixture
+def long_run(yard: Any) -> str:
+    """An ended run of 200,000 steps whose points were written past the trainer."""
+    run: str = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=77)
+    yard.wait_for(run, "succeeded")
+    engine = open_database(f"sqlite:///{yard.folder / 'data' / 'runyard.db'}")
+    steps = np.arange(10, 200_010, dtype=np.uint32)
+    values = np.random.default_rng(5).normal(size=len(steps)) + np.linspace(8, 1, len(steps))
+    values[70_000] = 99.0
+    with writing(engine) as connection:
+        commit = next_commit(connection)
+        for part in np.array_split(np.arange(len(steps)), 8):
+            curve = Curve(steps[part], values[part], 1.7e9 + steps[part] / 1000)
+            add_curves(connection, {(run, "train/loss"): curve}, commit)
+        merge_chunks(connection, run, commit, ended=True)
+    engine.dispose()
+    return run
+
+
+def test_a_long_run_is_drawn_from_few_points_and_zooming_in_brings_the_finer_ones(
+    page: Page, yard: Any, long_run: str
+) -> None:
+    page.goto(f"{yard.address}/runs/{long_run}?smoothing=0.9")
+    drawn(page, yard)
+    assert page.evaluate(f"{LOSS}.data[0].length") < 20_000
+    # The spike is there, and the smoothed curve has been made from all points.
+    raw = f"{LOSS}.series.findIndex((each) => each.label === 'train' && each.alpha < 1)"
+    assert page.evaluate(f"Math.max(...{LOSS}.data[{raw}].filter(Boolean))") == 99
+    with page.expect_response("**/points/part?*") as answered:
+        box = page.locator("#chart-loss .u-over").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.505 * box["width"], box["y"] + 50)
+        page.mouse.move(box["x"] + 0.515 * box["width"], box["y"] + 50)
+        page.mouse.up()
+    assert answered.value.ok
+    within = f"((u) => u.data[0].filter((x) => x >= u.scales.x.min && x <= u.scales.x.max).length)({LOSS})"
+    yard.until(lambda: page.evaluate(within) > 1000)
+    # Once more, to where every point is drawn.
+    page.evaluate("window.runyard.board.zoomTo([100_000, 100_500])")
+    yard.until(lambda: page.evaluate(within) >= 501)
+    logged = yard.call(f"/runs/{long_run}/metrics?points=0&names=train/loss&first=100000&last=100500")["train/loss"]
+    steps, values = page.evaluate(HELD.replace("alpha === 1", "alpha < 1"), ["loss", "train"])
+    found = [value for step, value in zip(steps, values, strict=True) if 100_000 <= step <= 100_500]
+    assert found == logged["value"]
+
+
+def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_told(page: Page, yard: Any) -> None:
+    said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
+    first, second, third = (yard.launch(**said, seed=seed) for seed in (501, 502, 503))
+    for run in (first, second, third):
+        yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{third}?smoothing=0")
+    drawn(page, yard)
+    alone = page.evaluate(f"{LOSS}.series.length")
+    page.locator("#beside summary").click()
+    page.get_by_label("mean of earlier runs").check()
+    page.locator(f"#beside input[value={first}]").check()
+    page.get_by_label("Δ to").select_option(first)
+    page.get_by_role("button", name="Lay over").click()
+    page.wait_for_url(re.compile("with=earlier"))
+    drawn(page, yard)
+    # Of the other run train and val; of the mean both with the two ends of their bands.
+    assert page.evaluate(f"{LOSS}.series.length") == alone + 2 + 6
+    mine, theirs = (yard.call(f"/runs/{run}")["summary"]["val/acc"]["last"] for run in (third, first))
+    points = 100 * (mine - theirs)
+    told = page.locator("#chart-acc [data-delta='val/acc']").inner_text()
+    assert told == f"Δ {'+' if points > 0 else '−' if points < 0 else '±'}{abs(points):.2f}"
+    page.reload()
+    expect(page.locator("#chart-acc")).to_contain_text("mean of")
+
+
+def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=40, targets=["digit", "thickness"])
+    yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{run}")
+    drawn(page, yard)
+    group = page.locator("[data-group='training and validation']")
+    assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
+    group.locator("#chart-loss .chart-handle").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("[data-group=thickness] > summary").click()
+    page.reload()
+    drawn(page, yard)
+    assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["acc", "loss"]
+    expect(page.locator("[data-group=thickness]")).not_to_have_attribute("open", "")
+    page.locator("#chart-acc .chart-handle").scroll_into_view_if_needed()
+    page.locator("#chart-loss").scroll_into_view_if_needed()
+    handle, other = (page.locator(f"#chart-{key} .chart-handle").bounding_box() for key in ("acc", "loss"))
+    assert handle is not None
+    assert other is not None
+    page.mouse.move(handle["x"] + 5, handle["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(other["x"] + 400, other["y"] + 150, steps=6)
+    page.mouse.up()
+    assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
+    page.get_by_label("Filter the charts by name").fill("gradient")
+    expect(page.locator("figure.chart:visible")).to_have_count(1)
+    page.get_by_label("Search the log").fill("best so far")
+    expect(page.locator("#log-lines mark").first).to_be_visible()
+    assert page.locator("#log-lines > div:visible").count() < page.locator("#log-lines > div").count()
+    page.get_by_label("Search the log").fill("")
+    page.locator("#log-level").select_option("error")
+    expect(page.locator("#log-state")).to_contain_text("0 of ")
+
+
+def test_a_failed_run_says_what_to_do_and_leads_there(page: Page, yard: Any) -> None:
+    run = yard.launch(
+        family="simple_mlp", size="tiny", dataset="digits", epochs=2, lr=1000, optimizer="sgd", schedule="constant"
+    )
+    yard.wait_for(run, "failed")
+    page.goto(f"{yard.address}/runs/{run}")
+    expect(page.locator("#run-failed")).to_contain_text("NaN")
+    page.locator("#again-lower-rate").click()
+    page.wait_for_url(re.compile(r"/launch\?"))
+    expect(page.locator("[name=lr]")).to_have_value("100")
