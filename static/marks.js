@@ -54,9 +54,25 @@ function readList() {
     });
   }
   if (list) useList(list);
+  sayNewest();
   if (!marks.some((mark) => mark.id === chosen)) chosen = null;
   redraw();
 }
+
+/** What became of the last change is said where it was asked for. */
+function sayNewest() {
+  const place = document.getElementById("control-said");
+  const newest = document.querySelector("#change-problem") ?? document.querySelector("#changes [data-change]");
+  if (!place || !newest) return;
+  const words = [...newest.querySelectorAll(".what, .state")].map((each) => each.textContent?.trim()).join(": ");
+  place.textContent = place.title = words || newest.textContent || "";
+  place.dataset.state = /** @type {HTMLElement} */ (newest).dataset.state ?? "refused";
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { elt, successful } = /** @type {CustomEvent} */ (event).detail;
+  if (elt instanceof HTMLFormElement && elt.closest("#run-control") && successful && !document.getElementById("change-problem")) elt.reset();
+});
 
 /** @param {HTMLElement} list */
 function useList(list) {
@@ -98,7 +114,8 @@ function colourOf(kind) {
   const known = colours.get(kind);
   if (known) return known;
   const probe = document.createElement("i");
-  probe.className = `happening ${kind} probe`;
+  probe.className = "happening probe";
+  probe.dataset.kind = kind;
   document.body.append(probe);
   const found = getComputedStyle(probe).color;
   probe.remove();

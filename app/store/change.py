@@ -181,12 +181,12 @@ def settle(connection: Connection, run: str, said: Changed, commit: int, now: fl
         return False
     kind = "note" if row.kind == "note" else "change"
     words = in_words(row.kind, from_json(row.value))
-    if row.kind == "epochs" and said.epochs != from_json(row.value):
+    if said.outcome == "refused":
+        words = f"{words}: refused, {said.reason}"
+    elif row.kind == "epochs" and said.epochs != from_json(row.value):
         words = f"{words}, so that it ends with epoch {said.epochs}"
     elif row.kind == "stop_after_epoch":
         words = f"to stop after epoch {said.epochs}"
-    if said.outcome == "refused":
-        words = f"{words}: refused, {said.reason}"
     mark(connection, run, kind, said.step, words, commit, now)
     return True
 

@@ -119,9 +119,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     yard.wait_for(resumed["id"], "cancelled")
 
 
-def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(own_yard: Any) -> None:
-    yard = own_yard(RUNYARD_CHECKPOINT_SECONDS="1000", RUNYARD_HEARTBEAT_SECONDS="0.3", RUNYARD_LEASE_SECONDS="2")
-    yard.wait_for_worker()
+def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(yard: Any) -> None:
     run = yard.launch(**SPEC | {"family": "simple_cnn", "batch_size": 4, "flip": True, "epochs": 4})
     until_it_trains(yard, run, 1, 330)
     # In mid-epoch, far behind the only checkpoint there is, at the end of the first epoch.

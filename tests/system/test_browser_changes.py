@@ -1,0 +1,86 @@
+"""A run is changed on its page while it trains, by hand and without a script, and its curves show it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect
+
+SPEC: dict[str, Any] = {"family": "simple_mlp", "size": "tiny", "batch_size": 16, "epochs": 5000, "schedule": "cosine"}
+
+
+def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(page: Page, yard: Any) -> None:
+    run = yard.launch(**SPEC)
+    yard.wait_for_step(run, 200)
+    page.goto(f"{yard.address}/runs/{run}")
+    expect(page.locator("#control-epochs-hint")).to_contain_text("The cosine schedule is that of the new number")
+    expect(page.locator(".chart .uplot").first).to_be_visible()
+
+    page.get_by_role("button", name="0.3", exact=True).click()
+    newest = page.locator("#changes li").first
+    expect(newest).to_contain_text("learning rate × 0.3")
+    expect(newest.locator(".state")).to_have_text(re.compile(r"applied at step [\d,]+"))
+    expect(page.locator("#control-said")).to_have_text(re.compile(r"learning rate × 0\.3: applied at step"))
+    page.locator("#control-note").fill("looks good from here")
+    page.locator("#control-note").press("Enter")
+    expect(newest).to_contain_text("note: looks good from here")
+    expect(page.locator("#control-note")).to_have_value("")
+    page.locator("#control-epochs").fill("many")
+    page.locator("#control-epochs-set").click()
+    expect(page.locator("#change-problem")).to_contain_text("number of epochs must be a whole number")
+    expect(page.locator("#control-said")).to_contain_text("number of epochs must be a whole number")
+    page.locator("#control-epochs").fill("4000")
+    page.locator("#control-epochs-set").click()
+    expect(newest).to_contain_text("4,000 epochs")
+    expect(newest.locator(".state")).to_have_text(re.compile("applied"))
+
+    # On every chart, at the step at which it was done; by kind, they go and come.
+    step = yard.call(f"/runs/{run}/changes")["changes"][0]["step"]
+    plot = page.locator("[data-chart='loss'] .uplot")
+    expect(plot).to_have_attribute("data-marks", re.compile(rf"change@{step}\b"))
+    expect(plot).to_have_attribute("data-marks", re.compile(r"note@\d+"))
+    page.locator("#mark-keys [data-mark-kind=change]").uncheck()
+    expect(plot).not_to_have_attribute("data-marks", re.compile("change@"))
+    page.reload()
+    expect(plot).to_have_attribute("data-marks", re.compile(r"note@\d+"))
+    expect(plot).not_to_have_attribute("data-marks", re.compile("change@"))
+    page.locator("#mark-keys [data-mark-kind=change]").check()
+
+    # By keyboard: the mark that is chosen in the list is named on the charts.
+    page.locator("#mark-keys [data-mark-kind=best]").uncheck()
+    page.locator("#marks").focus()
+    mark = page.locator("#marks [data-kind=note]").first
+    for _ in range(page.locator("#marks li").count()):
+        page.keyboard.press("ArrowDown")
+        if mark.get_attribute("aria-selected") == "true":
+            break
+    expect(page.locator("[data-chart='loss'] .mark-label")).to_have_text("looks good from here")
+
+    page.get_by_role("button", name="Stop after this epoch").click()
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=15_000)
+    expect(page.locator("#run-control form")).to_have_count(0)
+    expect(page.locator("#changes")).to_contain_text("stop after this epoch")
+    expect(page.locator("#marks")).to_contain_text("to stop after epoch")
+
+
+def test_a_run_is_changed_without_a_script(browser: Browser, yard: Any) -> None:
+    run = yard.launch(**SPEC)
+    yard.wait_for_step(run, 10)
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(f"{yard.address}/runs/{run}")
+    page.locator("#control-note").fill("by hand")
+    page.locator("#control-note-add").click()
+    page.wait_for_url(f"**/runs/{run}#control")
+    expect(page.locator("#changes li")).to_contain_text("note: by hand")
+    yard.until(lambda: yard.call(f"/runs/{run}/changes")["changes"][0]["state"] == "applied")
+    page.reload()
+    expect(page.locator("#changes li")).to_contain_text("applied at step")
+    page.locator("#control-lr").fill("-1")
+    page.locator("#control-lr-set").click()
+    expect(page.locator("main")).to_contain_text("The factor must be a number")
+    page.goto(f"{yard.address}/runs/{run}")
+    page.get_by_role("button", name="Stop now").click()
+    yard.wait_for(run, "cancelled")
+    context.close()
