@@ -15,8 +15,8 @@ from app.column import Column
 from app.contract.catalogue import Catalogue
 from app.contract.datasets import DATASETS
 from app.deps import CatalogueDep, Parts, PartsDep
+from app.leaders import Leader, read_leaders
 from app.store.database import reading
-from app.store.leaders import Leader, read_leaders
 
 api = APIRouter(tags=["compare"])
 pages = APIRouter()
