@@ -116,6 +116,9 @@ def test_the_seeds_that_would_decide_are_launched_at_one_press(client: Any, look
     assert set(query["runs"][0].split(",")) == {*ids, *(row[0] for row in made)}
     assert query["by"] == ["variant"]
     assert "10 runs compared" in look(client.get(answer.headers["location"])).html
+    # While a seed of them waits or trains, nobody is asked to launch more.
+    runs.set(ids[0], status="running")
+    assert not look(client.get("/compare?runs=" + ",".join(ids))).all("button", id="more-seeds")
 
 
 def test_seeds_of_nothing_or_too_many_are_refused(client: Any, runs: Any) -> None:
