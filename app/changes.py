@@ -109,6 +109,8 @@ def meaning(kind: str, config: RunConfig) -> str:
             return "It ends with the epoch in training and is tested; its learning rate stays as it was planned."
         case "checkpoint":
             return "It is saved before the next step, to go on from, with a copy that stays."
+        case "stop":
+            return "It was stopped before its next step, and saved."
     return "It is marked on the curves at the step that is being made."
 
 

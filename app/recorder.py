@@ -326,7 +326,9 @@ class Recorder:
                     batch.note(run_id, "status")
             case Result():
                 self._settle_points(connection, batch, run_id)
-                run.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
+                ended = run.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
+                if ended and said.outcome == "cancelled":
+                    change.stopped(connection, run_id, batch.commit, batch.now)
                 batch.note(run_id, "status")
 
     def _settle_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:

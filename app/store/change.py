@@ -101,6 +101,8 @@ def in_words(kind: str, value: Any) -> str:
             return "stop after this epoch"
         case "checkpoint":
             return "checkpoint now"
+        case "stop":
+            return "stop now"
     return str(value)
 
 
@@ -189,6 +191,22 @@ def settle(connection: Connection, run: str, said: Changed, commit: int, now: fl
         words = f"to stop after epoch {said.epochs}"
     mark(connection, run, kind, said.step, words, commit, now)
     return True
+
+
+def stopped(connection: Connection, run: str, commit: int, now: float) -> None:
+    """A run was stopped at the step of its last checkpoint: that is a change too, the last one."""
+    row = connection.execute(text("SELECT checkpoint, stop_reason FROM run WHERE id = :run"), {"run": run}).one()
+    if not row.checkpoint:
+        return
+    step = int(from_json(row.checkpoint)["step"])
+    connection.execute(
+        text(
+            "INSERT INTO run_change (run, kind, value, state, step, reason, via, asked_at, settled_at, inherited)"
+            " VALUES (:run, 'stop', 'null', 'applied', :step, :reason, '', :now, :now, :no)"
+        ),
+        {"run": run, "step": step, "reason": row.stop_reason, "now": now, "no": False},
+    )
+    mark(connection, run, "change", step, "stopped", commit, now)
 
 
 def course(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from starlette.testclient import TestClient
 
 from app.contract import broker
 from app.contract.events import Asked, Change, Changed, Checkpoint, Grant, Log, LogLine, Result
+from app.live import Cursor
+from app.live import changes as live_changes
 from app.recorder import Recorder
 from tests.conftest import Runs, Trainer, Worker, errors_of, until
 
@@ -211,6 +213,37 @@ def test_what_happens_to_a_run_is_marked_and_what_is_made_anew_is_marked_anew(
         ("checkpoint", 10, "checkpoint of epoch 1"),
         ("restart", 12, "attempt 2 goes on from step 12"),
     ]
+
+
+def test_a_stop_is_a_change_at_the_step_at_which_it_was_saved(
+    client: TestClient, runs: Runs, recorder: Recorder, worker: Worker
+) -> None:
+    run = runs.add()
+    trainer = worker.train(recorder)
+    client.post(f"/api/v1/runs/{run}/cancel")
+    trainer.say("checkpoint", Checkpoint(path="c", epoch=1, step=17))
+    trainer.say("result", Result(outcome="cancelled", reason="stopped at step 17 of 20"))
+    recorder.step()
+    (stop,) = changes(client, run)
+    assert (stop["kind"], stop["state"], stop["step"]) == ("stop", "applied", 17)
+    assert marks(client, run) == [("change", 17, "stopped")]
+
+
+def test_marks_are_told_by_the_live_stream_once_each(
+    client: TestClient, runs: Runs, recorder: Recorder, worker: Worker
+) -> None:
+    run = runs.add()
+    trainer = worker.train(recorder)
+    made = ask(client, run, "note", "here")
+    trainer.say("change", Changed(id=made["id"], outcome="applied", step=3, epochs=2))
+    recorder.step()
+    before = Cursor.at(0)
+    found = live_changes(runs.engine, run, [before], lambda record: {})
+    said = found.frames[before].decode()
+    (told,) = [json.loads(line[6:]) for line in said.split("event: mark\n")[1].splitlines() if line[:5] == "data:"][:1]
+    assert [(each["kind"], each["step"], each["text"]) for each in told] == [("note", 3, "here")]
+    after = Cursor.at(found.commit)
+    assert b"mark" not in live_changes(runs.engine, run, [after], lambda record: {}).frames[after]
 
 
 def test_a_run_that_others_go_on_from_is_marked_there(client: TestClient, runs: Runs) -> None:

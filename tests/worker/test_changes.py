@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from app.contract.events import Change, Changed
+from app.contract.events import Asked, Change, Changed
 from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config, until
 from worker.changes import NEVER, Changes
 from worker.checkpoint import State, from_bytes
-from worker.job import INTERRUPT
+from worker.job import INTERRUPT, Control
 from worker.module import Position
+from worker.supervisor import Held
 
 PER_EPOCH = 39
 CONFIG = make_config(batch_size=32, epochs=3, schedule="cosine", lr_min=1e-5, seed=11)
@@ -166,6 +167,21 @@ def test_a_note_changes_nothing_but_the_log(data_dir: Path) -> None:
     noted = fit_run(CONFIG, data_dir, fence=2, changes=[Change(id=1, kind="note", value="a new dataset", step=7)])
     assert plain.reporter.curves["train/loss"] == noted.reporter.curves["train/loss"]
     assert ("info", "note at step 7: a new dataset, as was asked") in noted.reporter.lines
+
+
+def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it() -> None:
+    asked, inbox = multiprocessing.Pipe(duplex=False)
+    held = Held("r", 1, 0, Control([0, 0]), inbox, told={1})
+    for changes in ([lr(1, 0.1), lr(2, 0.2)], [lr(2, 0.2)], [lr(2, 0.2), lr(3, 0.3)]):
+        held.ask(Asked(run="r", changes=changes))
+    heard = []
+    while asked.poll():
+        heard.append(Change.model_validate_json(asked.recv_bytes()).id)
+    assert heard == [2, 3]
+    asked.close()
+    held.ask(Asked(run="r", changes=[lr(4, 0.4)]))
+    assert held.told == {1, 2, 3}, "what was not handed over is for the next attempt"
+    inbox.close()
 
 
 class Still:
