@@ -46,7 +46,8 @@ def note_act(connection: Connection, kind: str, sentence: str, before: Any, now:
         {"id": act, "kind": kind, "sentence": sentence, "before": to_json(before).decode(), "at": now},
     )
     connection.execute(
-        text("DELETE FROM act WHERE at < (SELECT at FROM act ORDER BY at DESC LIMIT 1 OFFSET :kept)"), {"kept": KEPT - 1}
+        text("DELETE FROM act WHERE at < (SELECT at FROM act ORDER BY at DESC LIMIT 1 OFFSET :kept)"),
+        {"kept": KEPT - 1},
     )
     return act
 

@@ -54,7 +54,10 @@ def _comparable(_what: object, name: str | None, *_more: object) -> bool:
 
 
 def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) -> None:
-    assert {module.__name__ for module in (change, lineage, log, logged, metric, notice, queue, run, sweep, undo, view, worker)}
+    assert {
+        module.__name__
+        for module in (change, lineage, log, logged, metric, notice, queue, run, sweep, undo, view, worker)
+    }
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": _comparable})
         assert compare_metadata(context, SQLModel.metadata) == []
