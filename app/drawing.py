@@ -108,26 +108,36 @@ def smoothed(values: Floats, weight: float) -> Floats:
 def averaged(values: Floats, weight: float) -> tuple[Floats, Average]:
     """The same for a weight above 0 and below 1, and where the average stands after the last value."""
     good = np.isfinite(values)
-    found = values[good]
+    whole = bool(good.all())
+    found = values if whole else values[good]
     n = len(found)
-    out = np.full(len(values), np.nan)
     if not n:
-        return out, Average()
+        return np.full(len(values), np.nan), Average()
     # In blocks, each a cumulative sum of values that are scaled up instead of down; not so long that one overflows.
     block = int(max(1, min(4096, n, 100 / -math.log10(weight))))
-    padded = np.concatenate((found, np.zeros(-n % block))).reshape(-1, block)
+    padded = (found if not n % block else np.concatenate((found, np.zeros(-n % block)))).reshape(-1, block)
     decay = weight ** np.arange(block)
-    sums = np.cumsum(padded / decay, axis=1) * decay * (1 - weight)
+    sums = padded / decay
+    np.cumsum(sums, axis=1, out=sums)
+    sums *= decay * (1 - weight)
     carried = np.zeros(len(sums))
     ends, far = sums[:, -1].tolist(), weight**block
     before = 0.0
     for i in range(1, len(ends)):
         before = before * far + ends[i - 1]
         carried[i] = before
-    totals = (sums + carried[:, None] * (decay * weight)).ravel()[:n]
-    shares = 1 - weight ** np.arange(1, n + 1)
-    out[good] = totals / shares
-    return out, Average(float(totals[-1]), float(shares[-1]))
+    sums += carried[:, None] * (decay * weight)
+    even = sums.ravel()[:n]
+    total = float(even[-1])
+    # After so many values the start weighs nothing any more.
+    begun = min(n, math.ceil(-40 / math.log10(weight) / 2))
+    even[:begun] /= 1 - weight ** np.arange(1, begun + 1)
+    average = Average(total, float(1 - weight**n))
+    if whole:
+        return even, average
+    out = np.full(len(values), np.nan)
+    out[good] = even
+    return out, average
 
 
 def spark(curve: Curve | None, points: int = 80) -> str:

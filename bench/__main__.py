@@ -20,6 +20,7 @@ BENCHES = {
     "logging": "a log call's CPU and its 99th percentile, against five other trackers; bytes of a scalar",
     "recorder": "scalars a second from the stream into SQLite, none lost; 20 runs at their own pace",
     "curves": "20 runs' curves against trackio and MLflow, and one run of ten million points",
+    "page": "a run's page in a browser: ten million points, fifty charts; size, first chart, zoom, frames",
     "viewers": "200 event-stream clients of a run of 1,000 scalars a second, and what 20 of them cost the training",
 }
 

@@ -16,6 +16,8 @@ const POINTS_WITH_DOTS = 50;
 const REST = 3;
 const MANY_CHARTS = 12;
 const LOOKED_MILLISECONDS = 120;
+/** So far outside of the window a chart is drawn as if it were in it. */
+const NEAR_PIXELS = 150;
 
 export class Board {
   /**
@@ -66,6 +68,7 @@ export class Board {
       this.charts.get(definition.key)?.destroy();
       this.charts.set(definition.key, new Chart(this, box, definition));
     }
+    for (const chart of this.charts.values()) chart.measure();
     this.rebuild();
   }
 
@@ -176,7 +179,10 @@ export class Board {
     this.zoom = range;
     const [, end] = this.whole();
     this.following = range !== null && range[1] >= end;
-    for (const chart of this.charts.values()) chart.applyZoom();
+    for (const chart of this.charts.values()) {
+      if (chart.inSight) chart.applyZoom();
+      else chart.stale = true;
+    }
     this.onZoom(range);
     this.look();
   }
@@ -202,8 +208,14 @@ class Chart {
     this.stale = false;
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.plot);
-    this.sights = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting), { rootMargin: "150px" });
+    this.sights = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting), { rootMargin: `${NEAR_PIXELS}px` });
     this.sights.observe(box);
+  }
+
+  /** Whether it is in sight, before its observer says so. */
+  measure() {
+    const { top, bottom } = this.box.getBoundingClientRect();
+    this.inSight = bottom > -NEAR_PIXELS && top < innerHeight + NEAR_PIXELS;
   }
 
   /** @param {boolean} inSight */
