@@ -26,7 +26,7 @@ LONGEST_NOTE = 300
 VALUES: dict[ChangeKind, str] = {
     "stop_after_epoch": "a stop after the epoch has no value",
     "epochs": f"the number of epochs must be a whole number, 1 to {MOST_EPOCHS:,}",
-    "lr_factor": f"the factor must be a number from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}, like 0.3",
+    "lr_factor": f"the factor must be a number like 0.3, from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}",
     "checkpoint": "a checkpoint has no value",
     "note": f"the note must be a text of 1 to {LONGEST_NOTE} characters",
 }

@@ -22,7 +22,11 @@ const colours = new Map();
 document.addEventListener("theme-changed", () => colours.clear());
 document.addEventListener("run-marks", throttled(300, () => announce("marks-changed")));
 document.addEventListener("htmx:load", (event) => {
-  if (/** @type {Element} */ (/** @type {CustomEvent} */ (event).detail.elt).closest?.("#run-changes")) readList();
+  const { elt } = /** @type {CustomEvent} */ (event).detail;
+  if (elt.closest?.("#run-changes")) readList();
+  if (!elt.closest?.("#run-control")) return;
+  said = "";
+  sayNewest();
 });
 document.addEventListener("DOMContentLoaded", readList);
 
@@ -59,11 +63,17 @@ function readList() {
   redraw();
 }
 
-/** What became of the last change is said where it was asked for. */
+let said = "";
+
+/** What became of the last change is said where it was asked for; a refusal stays until there is something else. */
 function sayNewest() {
   const place = document.getElementById("control-said");
-  const newest = document.querySelector("#change-problem") ?? document.querySelector("#changes [data-change]");
-  if (!place || !newest) return;
+  const problem = document.getElementById("change-problem");
+  const last = document.querySelector("#changes [data-change]");
+  const newest = problem ?? last;
+  const state = last?.textContent?.replace(/\s+·.*/s, "") ?? "";
+  if (!place || !newest || (!problem && state === said)) return;
+  said = state;
   const words = [...newest.querySelectorAll(".what, .state")].map((each) => each.textContent?.trim()).join(": ");
   place.textContent = place.title = words || newest.textContent || "";
   place.dataset.state = /** @type {HTMLElement} */ (newest).dataset.state ?? "refused";
