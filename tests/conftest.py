@@ -54,7 +54,7 @@ from app.store.run import RunRecord, insert_run, load_run
 hypothesis_settings.register_profile(
     "runyard",
     deadline=None,
-    max_examples=50,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 hypothesis_settings.load_profile("runyard")
