@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.charts import Chart
 from app.rendering import figure, span
+from app.store.change import Mark
 from app.store.metric import Curve, Floats, envelope
 
 DRAWN_POINTS = 600
@@ -83,6 +84,15 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Happening:
+    """What is marked at a place of the x axis."""
+
+    kind: str
+    at: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A chart as SVG coordinates of 0..1000 and ticks in per cent; ``last`` has the last value of each series.
 
@@ -95,6 +105,7 @@ class Picture:
     points: int
     last: dict[str, str]
     bands: list[Line] = field(default_factory=list)
+    marks: list[Happening] = field(default_factory=list)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -175,8 +186,8 @@ def x_of(points: Points, axis: str) -> Floats:
     return points.curve.steps.astype(float)
 
 
-def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture:
-    """The first paint of a chart."""
+def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Sequence[Mark] = ()) -> Picture:
+    """The first paint of a chart, with marks of what happened to its run."""
     drawn: list[tuple[str, Floats, Floats, bool]] = []
     areas: list[tuple[str, Floats, Floats, Floats]] = []
     total = 0
@@ -231,7 +242,19 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls) -> Picture
         total,
         last,
         [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
+        _marked(marks, next(iter(points.values())), controls.x, (x_low, x_high)),
     )
+
+
+def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[Happening]:
+    at = Curve(np.array([each.step for each in marks], "<u4"), np.empty(0), np.array([each.time for each in marks]))
+    places = x_of(Points(at, points.steps_per_epoch, points.started), axis)
+    low, high = x_range
+    return [
+        Happening(each.kind, _percent(float(x), low, high), each.text)
+        for each, x in zip(marks, places, strict=True)
+        if low <= x <= high and low < high
+    ]
 
 
 def _area(

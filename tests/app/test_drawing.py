@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.charts import Chart, Series, charts_of_run
 from app.drawing import Controls, Points, averaged, draw, smoothed, spark, ticks
+from app.store.change import Mark
 from app.store.metric import Curve
 
 
@@ -112,3 +113,15 @@ def test_ticks_are_round_and_in_sight(low: float, width: float) -> None:
     # Far from zero, what a float can tell apart is coarser than a millionth of a narrow window.
     slack = width * 1e-6 + 4 * math.ulp(abs(low) + width)
     assert all(low - slack <= tick <= low + width + slack for tick in found)
+
+
+@pytest.mark.parametrize(("axis", "places"), [(axis, ["25.00%", "100.00%"]) for axis in ("step", "epoch", "time")])
+def test_marks_stand_where_the_curve_has_their_step_and_nowhere_else(axis: str, places: list[str]) -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("val/loss", "val", "c1 d0", False)])
+    held = Curve(np.array([0, 40], "<u4"), np.array([1.0, 0.5]), np.array([100.0, 140.0]))
+    marks = [Mark(1, "note", 10, 110.0, "a"), Mark(2, "best", 40, 140.0, "b"), Mark(3, "note", 41, 141.0, "beyond")]
+    found = draw(chart, {"val/loss": Points(held, 10.0, 100.0)}, Controls(axis, 0.0), marks).marks
+    assert [(each.kind, each.at, each.text) for each in found] == [
+        ("note", places[0], "a"),
+        ("best", places[1], "b"),
+    ]

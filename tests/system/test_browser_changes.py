@@ -77,6 +77,7 @@ def test_a_run_is_changed_without_a_script(browser: Browser, yard: Any) -> None:
     yard.until(lambda: yard.call(f"/runs/{run}/changes")["changes"][0]["state"] == "applied")
     page.reload()
     expect(page.locator("#changes li")).to_contain_text("applied at step")
+    expect(page.locator("[data-chart='loss'] line[data-kind='note'] title")).to_have_text("by hand")
     page.locator("#control-lr").fill("-1")
     page.locator("#control-lr-set").click()
     expect(page.locator("main")).to_contain_text("The factor must be a number")

@@ -100,7 +100,8 @@ def run_page(
         lines = read_lines(connection, run_id, tail=LOG_LINES)
         others = pickable(connection, shown)
         foretold = _foretold(connection, shown)
-    boxes = [(chart, draw(chart, curves.points, set_by_viewer)) for chart in curves.charts]
+    control = control_of(parts, run_id)
+    boxes = [(chart, draw(chart, curves.points, set_by_viewer, control["events"])) for chart in curves.charts]
     return parts.templates.page(
         request,
         "run.html",
@@ -120,7 +121,7 @@ def run_page(
         **foretold,
         **_side(shown),
         **around(parts, shown.run),
-        **control_of(parts, run_id),
+        **control,
     )
 
 
