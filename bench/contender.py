@@ -145,6 +145,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     from worker.spool import Spool
     from worker.trainer import build_network, lightning_trainer
     from worker.trials import Trials
+    from worker.watching import watched
 
     config = config_of(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -178,7 +179,8 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
 
     module.after_validation = after_validation
     module.on_train_start = turns.wait  # type: ignore[method-assign]
-    lightning_trainer(device).fit(module)
+    with watched(module, reporter, device):
+        lightning_trainer(device).fit(module)
 
 
 def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
