@@ -95,7 +95,7 @@ def _same_curves(own: Facts, row: RunRow) -> dict[str, str]:
 
 
 def best_run(connection: Connection, own: Facts) -> RunRow | None:
-    """The finished run of the same dataset and first target with the best validation so far, other than this one."""
+    """The finished run of the same dataset, and of as many targets, with the best validation, other than this one."""
     name = _leading(own)
     page = list_runs(connection, _finished(own), f"-{name}", 2, None, time.time())
     return next((row for row in page.rows if row.run.id != own.run.id and name in row.summary), None)

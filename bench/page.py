@@ -95,7 +95,7 @@ def _many(served: Served) -> str:
         run = insert_run(connection, any_config(), {}, None, BEGAN)
         commit = next_commit(connection)
         curves = {
-            (run, f"layer{i:02}/norm"): Curve(steps, values[i].astype(np.float64), BEGAN + steps) for i in range(MANY)
+            (run, f"layer{i:02}/norm"): Curve(steps, values[i], BEGAN + steps.astype(np.float64)) for i in range(MANY)
         }
         add_curves(connection, curves, commit)
         merge_chunks(connection, run, commit, ended=True)

@@ -43,8 +43,8 @@ class Host:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        psutil.cpu_percent(None)
         self._before = (clock(), *_disk())
+        self._used, self._passed = _processors()
 
     def read(self) -> tuple[float, ...]:
         now = (self._clock(), *_disk())
@@ -52,7 +52,19 @@ class Host:
         # A counter that began anew, of a disk that was taken away, is nothing that was read.
         megabytes = [max(0.0, (new - old) / 1e6 / seconds) for new, old in zip(now[1:], self._before[1:], strict=True)]
         self._before = now
-        return psutil.cpu_percent(None), psutil.virtual_memory().percent, *megabytes
+        (used, passed), (used_before, passed_before) = _processors(), (self._used, self._passed)
+        self._used, self._passed = used, passed
+        share = (used - used_before) / max(passed - passed_before, 1e-3)
+        return min(100.0, max(0.0, 100 * share)), psutil.virtual_memory().percent, *megabytes
+
+
+def _processors() -> tuple[float, float]:
+    """Seconds that all processors were busy, and that have passed on them."""
+    # Not psutil.cpu_percent: it remembers what it said to each thread, and says 0 to one that asks first.
+    times = psutil.cpu_times()._asdict()
+    # What guests have used is in what their host has.
+    passed = sum(value for name, value in times.items() if not name.startswith("guest"))
+    return passed - times["idle"] - times.get("iowait", 0.0), passed
 
 
 def _disk() -> tuple[int, int]:
