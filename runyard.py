@@ -306,6 +306,11 @@ class _Api(Generic[RunT, SweepT]):
         return _Call("POST", "/preview", _same, spec)
 
     @_request
+    def import_run(self, /, **said: Any) -> _Call[Json]:
+        """Bring in a run, or a part of one, that was recorded elsewhere; fields as /docs shows. Each point once."""
+        return _Call("POST", "/import", _same, said, key=str(said.get("key", "")))
+
+    @_request
     def run(self, /, run: str) -> _Call[RunT]:
         """The run with this id."""
         return _Call("GET", f"/runs/{run}", self._run)

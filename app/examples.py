@@ -374,6 +374,29 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
     ("GET", "/groups"): Operation("list_groups", None, {"groups": [RUN_GROUP], "capped": False}),
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
+    ("GET", "/runs.{written}"): Operation("export_runs"),
+    ("GET", "/runs/{run_id}/curves.{written}"): Operation("export_curves"),
+    ("POST", "/import"): Operation(
+        "import_run",
+        {
+            "key": "3f1c9a52d0e84b76",
+            "experiment": "lightning_logs",
+            "name": "version_0",
+            "started": 1763631000.0,
+            "ended": 1763631600.0,
+            "outcome": "",
+            "parameters": {"lr": "0.001"},
+            "curves": {
+                "train/loss": {
+                    "offset": 0,
+                    "step": [0, 50],
+                    "value": [2.31, 0.94],
+                    "time": [1763631001.0, 1763631009.5],
+                }
+            },
+        },
+        {"id": RUN_ID, "url": f"/runs/{RUN_ID}", "added": 2},
+    ),
     ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
     ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
     ("DELETE", "/views/{view_id}"): Operation("delete_view"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from app import notices
 from app.deps import Parts
@@ -199,7 +199,9 @@ def _check_names(connection: Connection, run: str, curves: Mapping[tuple[str, st
 
 # What a client sends again after an answer that was lost is the end of what was stored; a point with the same step,
 # value and millisecond is no second one.
-_ENDS = text("SELECT id, name, last_step, last_time, points FROM metric_series WHERE run = :run")
+_ENDS = text("SELECT id, name, last_step, last_time FROM metric_series WHERE run = :run AND name IN :names").bindparams(
+    bindparam("names", expanding=True)
+)
 _NEWEST = text(
     "SELECT steps, point_values, times FROM metric_chunk WHERE series = :series ORDER BY commit_number DESC, id DESC"
     " LIMIT 1"
@@ -211,7 +213,7 @@ def _without_repeated(
 ) -> dict[tuple[str, str], Curve]:
     if not curves:
         return curves
-    for row in connection.execute(_ENDS, {"run": run}).all():
+    for row in connection.execute(_ENDS, {"run": run, "names": [name for _, name in curves]}).all():
         curve = curves.get((run, row.name))
         if curve is None or int(curve.steps[-1]) != row.last_step or float(curve.times[-1]) != row.last_time:
             continue

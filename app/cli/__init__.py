@@ -14,6 +14,7 @@ from app.cli import (
     changes,
     doctor,
     export,
+    imports,
     launch,
     processes,
     queue,
@@ -39,6 +40,7 @@ for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export
     cli.command(rich_help_panel=LOOKING)(command)
 for command in (acts.cancel, changes.change, acts.retry, acts.resume, acts.clone, acts.fork):
     cli.command(rich_help_panel=DOING)(command)
+cli.command("import", rich_help_panel=DOING)(imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=DOING)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=DOING)
 for command in (architectures.architectures, catalogue.datasets, catalogue.workers, doctor.doctor):

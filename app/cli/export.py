@@ -1,4 +1,4 @@
-"""`runyard export`: the table of runs, or the curves of one, as CSV or JSON."""
+"""`runyard export`: the table of runs, or the curves of one, as CSV, JSON, Parquet or TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.cli.runs import Dataset, Family, Size, Sort, Status, Tag, Words, filter
 from app.cli.server import Url, find_run, told
 
 if TYPE_CHECKING:
-    from runyard import Curve, Run
+    from runyard import Curve, Run, Runyard
 
 FACTS = ("number", "id", "title", "status", "reason", "created", "started", "ended", "seconds", "params", "device")
 
@@ -26,7 +26,10 @@ One = Annotated[
     str | None,
     typer.Argument(metavar="RUN", help="The curves of this run; left out: runs.", autocompletion=completion.runs),
 ]
-Format = Annotated[Literal["csv", "json"], typer.Option("--format", help="csv or json.")]
+Format = Annotated[
+    Literal["csv", "json", "parquet", "tfevents"],
+    typer.Option("--format", help="csv or json; of runs also parquet, of one run tfevents (for TensorBoard)."),
+]
 
 
 def export(
@@ -50,17 +53,66 @@ def export(
     with told(url) as yard:
         if run is not None:
             names = [part.strip() for value in metric or [] for part in value.split(",") if part.strip()]
-            curves = find_run(yard, run).curves(names)
+            if written == "parquet":
+                raise ValueError(
+                    "the curves of a run are written as csv, json or tfevents; parquet is for the table of runs"
+                )
+            found_run = find_run(yard, run)
+            curves = found_run.curves(names)
+            if written == "tfevents":
+                _write_events(output, found_run, curves)
+                return
             with _opened(output) as file:
                 _write_curves(file, curves, written)
             return
         where = filters(status, family, size, dataset, tag, q, sort)
+        if written == "tfevents":
+            raise ValueError("tfevents has the curves of one run: name it, as in `runyard export 12 --format tfevents`")
+        if written == "parquet":
+            if limit is not None:
+                raise ValueError("parquet has every run that matches; --limit is for csv and json")
+            _save_parquet(yard, output, where)
+            return
         found = yard.runs(limit=limit, **where)
         with _opened(output) as file:
             if written == "json":
                 file.write(json.dumps({"runs": [each.data for each in found]}) + "\n")
             else:
                 _write_runs(file, list(found))
+
+
+def _write_events(output: Path | None, run: Run, curves: Mapping[str, Curve]) -> None:
+    """An event file into a folder, under a name that TensorBoard looks for."""
+    from datetime import datetime
+
+    from app.tfevents import Scalar, write_events
+
+    if output is None:
+        raise ValueError("an event file is no text; name the folder that it goes to with -o")
+    began = datetime.fromisoformat(run.data["started"] or run.data["created"]).timestamp()
+    output.mkdir(parents=True, exist_ok=True)
+    points = (
+        Scalar(name, int(step), float(value), float(time))
+        for name, curve in curves.items()
+        for step, value, time in zip(curve.step, curve.value, curve.time, strict=True)
+    )
+    with (output / f"events.out.tfevents.{began:.0f}.runyard-{run.number}").open("wb") as file:
+        file.writelines(write_events(points, began))
+
+
+def _save_parquet(yard: Runyard, output: Path | None, where: Mapping[str, Any]) -> None:
+    """What the server writes, since that takes a library which the program itself need not have."""
+    from runyard import RunyardError
+
+    if output is None:
+        raise ValueError("Parquet is no text; name the file that it goes to with -o")
+    asked = {name: value for name, value in where.items() if value not in (None, [], "")}
+    with yard._http.stream("GET", "/api/v1/runs.parquet", params=asked) as answer:
+        if answer.status_code != 200:
+            answer.read()
+            raise RunyardError(str(answer.json().get("detail", answer.text)), answer.status_code)
+        with output.open("wb") as file:
+            file.writelines(answer.iter_bytes())
 
 
 @contextmanager
@@ -75,14 +127,15 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 def _write_runs(file: IO[str], runs: list[Run]) -> None:
     """A row a run: facts, every setting, and of every metric the figure that stands for the run."""
     settings = list(dict.fromkeys(name for run in runs for name in run.spec if name not in ("name", "notes")))
+    own = list(dict.fromkeys(name for run in runs for name in run.data.get("parameters") or ()))
     metrics = sorted({name for run in runs for name in run.summary})
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow([*FACTS, *settings, *metrics])
+    rows.writerow([*FACTS, *settings, *(f"param.{name}" for name in own), *metrics])
     for run in runs:
         facts = [run.data[name] for name in FACTS]
-        rows.writerow(
-            [*map(_cell, facts), *(_cell(run.spec.get(name)) for name in settings), *map(run.figure, metrics)]
-        )
+        said = run.data.get("parameters") or {}
+        known = [*(run.spec.get(name) for name in settings), *(said.get(name) for name in own)]
+        rows.writerow([*map(_cell, [*facts, *known]), *map(run.figure, metrics)])
 
 
 def _cell(value: Any) -> Any:

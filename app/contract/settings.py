@@ -48,7 +48,9 @@ class Settings(BaseSettings):
         15.0, gt=0, description="A trainer that has not stopped so long after Stop is killed."
     )
     stall_seconds: float = Field(600.0, gt=0, description="A trainer that makes no step for so long is killed.")
-    max_attempts: int = Field(3, ge=1, description="How often a run that was lost or killed is started without getting further.")
+    max_attempts: int = Field(
+        3, ge=1, description="How often a run that was lost or killed is started without getting further."
+    )
     flush_seconds: float = Field(0.05, gt=0, description="How often a trainer sends its new points.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest time without a checkpoint within an epoch.")
     silence_hours: float = Field(

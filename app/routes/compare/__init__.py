@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.routes.compare import page, seeds
+from app.routes.compare import page, report, seeds
 from app.routes.compare.api import api
 from app.routes.compare.page import MOST_RUNS
 
@@ -11,3 +11,4 @@ __all__ = ["MOST_RUNS", "api", "pages"]
 pages = APIRouter()
 pages.include_router(page.pages)
 pages.include_router(seeds.pages)
+pages.include_router(report.pages)

@@ -71,6 +71,11 @@ class Comparison:
         return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(said)}"
 
     @property
+    def axis(self) -> str:
+        """Epochs, unless a run is among them of which nobody knows how many steps an epoch has."""
+        return "step" if any(row.run.logged for row in self.rows) else "epoch"
+
+    @property
     def live(self) -> bool:
         """Whether a run can still change."""
         return any(row.run.live for row in self.rows)
@@ -109,11 +114,11 @@ def compare_page(
     if len(runs) > 1 or "back" in request.query_params:
         # What a form of checkboxes asks for, as an address that can be shared.
         return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
-    set_by_viewer = read_controls(x, smoothing, log, "epoch", 0.8)
     with reading(parts.engine) as connection:
         found = read_comparison(connection, wanted, by, baseline, settings)
+        set_by_viewer = read_controls(x, smoothing, log, found.axis, 0.8)
         there = {row.run.id for row in found.rows}
-        values = _figures(found, cost) | {
+        values = figures_of(found, cost) | {
             "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
             "left_out": max(0, len(wanted) - MOST_RUNS),
             "most": MOST_RUNS,
@@ -125,7 +130,7 @@ def compare_page(
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
             pickable = [facts(row) for row in recent.rows]
             return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
-        charts, points = _curves(connection, found)
+        charts, points = curves_of(connection, found)
     return parts.templates.page(
         request,
         "compare.html",
@@ -148,7 +153,7 @@ def compare_figures(
     """The tables of figures, while one of the runs lives."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, chosen_ids(runs), by, baseline, settings)
-    return parts.templates.fragment(request, "_compare_update.html", **_figures(found, cost))
+    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, cost))
 
 
 @pages.get("/compare/points")
@@ -160,11 +165,12 @@ def compare_points(
     """The charts and points of the page."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, chosen_ids(runs), by)
-        charts, points = _curves(connection, found) if found.rows else ([], {})
+        charts, points = curves_of(connection, found) if found.rows else ([], {})
     return JSONResponse(points_as_json(charts, points, 0))
 
 
-def _figures(found: Comparison, cost: str) -> dict[str, Any]:
+def figures_of(found: Comparison, cost: str) -> dict[str, Any]:
+    """What the tables of the page show."""
     shown = found.shown
     place = found.place
     differing, equal = differences(shown, bool(found.settings))
@@ -209,7 +215,8 @@ def _figures(found: Comparison, cost: str) -> dict[str, Any]:
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
-def _curves(connection: Connection, found: Comparison) -> tuple[list[Chart], dict[str, Points]]:
+def curves_of(connection: Connection, found: Comparison) -> tuple[list[Chart], dict[str, Points]]:
+    """The charts of the page and their points."""
     if found.groups is not None:
         compared, points = _means(connection, found)
     else:
@@ -229,7 +236,7 @@ def _compared_run(row: RunRow) -> Compared:
         if name is not None:
             curves[title] = name
     shown = set(curves.values())
-    curves |= {name: name for name in row.summary if name.startswith("val/") and name not in shown}
+    curves |= {name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in shown}
     return Compared(row.run.id, f"#{row.run.number} {row.run.title}", row.run.number, curves, f"/runs/{row.run.id}")
 
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import find_run
 from app.contract.spec import FieldError
 from app.contract.sweep import SweepSpec
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
+from app.lineage import launched
 from app.routes.compare.page import MOST_RUNS, chosen_ids
 from app.store import sweep as sweeps
 from app.store.database import reading
@@ -58,7 +58,7 @@ def _sweep_of(parts: Parts, runs: list[str], more: int) -> SweepSpec:
     if not runs:
         sentence = "a variant is named by its runs"
         raise Invalid(sentence, [FieldError("variants", sentence)])
-    first, _ = find_run(parts, runs[0])
+    first = launched(parts, runs[0])
     with reading(parts.engine) as connection:
         used = {row.run.seed for row in runs_by_id(connection, runs)}
     fresh: list[int] = []

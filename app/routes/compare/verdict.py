@@ -99,8 +99,9 @@ def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
 
 
 def _members(*found: Standing) -> tuple[str, ...]:
-    """Their runs; none while some still train, which may decide it by themselves."""
-    if any(standing.group.live for standing in found):
+    """Their runs; none while some still train, which may decide it by themselves, nor where they are
+    trained elsewhere."""
+    if any(standing.group.live or standing.group.runs[0].run.logged for standing in found):
         return ()
     return tuple(",".join(facts.run.id for facts in standing.group.runs) for standing in found)
 

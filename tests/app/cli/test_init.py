@@ -23,11 +23,12 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Said
     names = (
         *("up", "launch"),
         *("ls", "show", "watch", "logs", "compare", "export"),
-        *("cancel", "retry", "resume", "clone", "fork"),
+        *("cancel", "change", "retry", "resume", "clone", "fork", "import"),
         *("architectures", "datasets", "workers", "doctor"),
         *("server", "recorder", "worker"),
     )
-    assert [each.callback.__name__ for each in cli.registered_commands if each.callback] == list(names)
+    commands = [each for each in cli.registered_commands if each.callback]
+    assert [each.name or each.callback.__name__ for each in commands if each.callback] == list(names)
     assert [each.name for each in cli.registered_groups] == ["sweep", "queue"]
     for words in (["--help"], []):
         said = runyard(*words).output

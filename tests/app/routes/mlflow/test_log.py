@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_a_batch_that_comes_twice_is_stored_once(script: Script, engine: Engine)
 
 def test_a_thousand_entries_are_one_commit_and_one_notice(script: Script, runs: Runs, redis: Redis) -> None:
     run = script.begin()
-    told = redis.pubsub(ignore_subscribe_messages=True)
+    told: Any = cast(Any, redis).pubsub(ignore_subscribe_messages=True)
     told.subscribe(broker.COMMITS)
     told.get_message(timeout=2)
     before = runs.commit()
@@ -141,7 +141,8 @@ def test_parameters_that_are_called_like_settings_stand_in_the_run_table(script:
     params = {"lr": "0.01", "batch_size": "32", "epochs": "many", "optimizer": "lion"}
     script.say("/runs/log-batch", run_id=run, params=[{"key": k, "value": v} for k, v in params.items()])
     config = runs.get(run).config
-    assert (config.lr, config.batch_size, config.epochs, config.optimizer) == (0.01, 32, None, None)
+    said: tuple[Any, ...] = (config.lr, config.batch_size, config.epochs, config.optimizer)
+    assert said == (0.01, 32, None, None)
     assert config.options == params
     assert runs.sql("SELECT lr, batch_size FROM run WHERE id = :run", run=run) == [(0.01, 32)]
 

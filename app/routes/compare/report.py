@@ -1,0 +1,59 @@
+"""/compare/report: a comparison as one file, to be kept or sent."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from app.deps import PartsDep
+from app.drawing import draw, read_controls
+from app.errors import NotFound
+from app.exporting.report import file_name, style
+from app.routes.compare.page import Baseline, chosen_ids, curves_of, figures_of, read_comparison
+from app.store.database import reading
+
+pages = APIRouter()
+
+# What stands in the file is its own style, and nothing that could run.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+@pages.get("/compare/report")
+def compare_report(
+    request: Request,
+    parts: PartsDep,
+    runs: Annotated[list[str], Query(max_length=200)] = [],
+    by: Annotated[str, Query(max_length=400)] = "",
+    baseline: Baseline = "",
+    settings: str = "",
+    cost: str = "",
+    x: str = "",
+    smoothing: str = "",
+    log: str = "",
+) -> HTMLResponse:
+    """The page of a comparison as it is now: its curves, figures with intervals, and what differs; links lead back."""
+    with reading(parts.engine) as connection:
+        found = read_comparison(connection, chosen_ids(runs), by, baseline, settings)
+        if not found.rows:
+            raise NotFound("none of these runs is here; name some: /compare/report?runs=…")
+        set_by_viewer = read_controls(x, smoothing, log, found.axis, 0.8)
+        values = figures_of(found, cost)
+        charts, points = curves_of(connection, found)
+    written = parts.templates.text(
+        "compare_report.html",
+        style=style(),
+        now=time.time(),
+        controls=set_by_viewer,
+        boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
+        **values,
+    )
+    home = str(request.base_url).rstrip("/")
+    headers = {
+        "content-security-policy": POLICY,
+        "content-disposition": f'attachment; filename="{file_name(each.number for each in found.shown)}"',
+        "cache-control": "no-store",
+    }
+    return HTMLResponse(written.replace('href="/', f'href="{home}/'), headers=headers)

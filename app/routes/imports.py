@@ -1,0 +1,84 @@
+"""/api/v1/import: runs that were recorded elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.deps import PartsDep
+from app.imported import Brought, Piece, bring
+from app.logged import LARGEST_STEP, Points
+
+api = APIRouter(tags=["runs"])
+
+MOST_POINTS = 50_000
+LATEST = 4_102_444_800.0
+Moment = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+
+
+class PieceIn(BaseModel):
+    """Consecutive points of one metric, ``offset`` being how many came before; NaN and infinities as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: int = Field(0, ge=0, lt=2**53)
+    step: list[Annotated[int, Field(ge=0, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
+    value: list[float] = Field(max_length=MOST_POINTS)
+    time: list[Moment] = Field(max_length=MOST_POINTS)
+
+    @model_validator(mode="after")
+    def _equally_long(self) -> PieceIn:
+        if not len(self.step) == len(self.value) == len(self.time):
+            raise ValueError("step, value and time must be equally long")
+        return self
+
+
+class ImportIn(BaseModel):
+    """A run that was recorded elsewhere, or a part of it. The same ``key`` means the same run: what of it is there
+    already is not added again.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{8,120}$")]
+    experiment: Name
+    name: Name
+    started: Moment
+    ended: Moment
+    outcome: Literal["", "succeeded", "failed", "cancelled"] = ""
+    parameters: dict[Key, Annotated[str, StringConstraints(max_length=6000)]] = Field(
+        default_factory=dict, max_length=2000
+    )
+    curves: dict[Key, PieceIn] = Field(default_factory=dict, max_length=2000)
+
+
+class ImportOut(BaseModel):
+    """The run, and how many points of it are new."""
+
+    id: str
+    url: str
+    added: int
+
+
+@api.post("/import")
+def post_import(said: ImportIn, parts: PartsDep) -> ImportOut:
+    """Bring in a run that was recorded elsewhere: again and again, but each point once."""
+    brought = Brought(
+        key=said.key,
+        experiment=said.experiment,
+        name=said.name,
+        started=said.started,
+        ended=max(said.started, said.ended),
+        outcome=said.outcome,
+        parameters=said.parameters,
+        pieces={
+            name: Piece(piece.offset, Points(piece.step, piece.value, piece.time))
+            for name, piece in said.curves.items()
+        },
+    )
+    run, added = bring(parts, brought)
+    return ImportOut(id=run, url=f"/runs/{run}", added=added)
