@@ -51,8 +51,8 @@ def export_runs(
     dataset: Annotated[list[str], Query()] = [],
     tag: Annotated[list[str], Query()] = [],
     number: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Query(max_length=500)] = [],
-    q: Annotated[str, Query(max_length=200)] = "",
-    sort: Annotated[str, Query(max_length=100)] = "-number",
+    q: Annotated[str, Query(max_length=1000)] = "",
+    sort: Annotated[str, Query(max_length=200)] = "-number",
 ) -> StreamingResponse:
     """Every run that matches, as a file: facts, settings, and of each metric the figure that stands for the run."""
     if written == "parquet":
