@@ -201,3 +201,10 @@ def test_a_long_curve_is_merged_and_stays_as_it_was(
     script.end(run)
     assert runs.sql("SELECT count(*) FROM metric_chunk") == [(1,)]
     assert np.array_equal(curve(engine, run, "loss")[1], np.arange(120.0))
+
+
+def test_a_page_of_another_site_cannot_log(client: TestClient) -> None:
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        answer = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, headers=headers)
+        assert answer.status_code == 403
+    assert client.get("/api/v1/runs").json()["total"] == 0

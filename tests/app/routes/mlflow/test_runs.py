@@ -171,6 +171,16 @@ def test_every_page_shows_a_logged_run_with_its_own_parameters_alone(
         f"/api/v1/compare?runs={run},{other}",
         "/queue",
         "/architectures",
+        "/leaderboard",
+        "/api/v1/leaderboard",
+        "/api/v1/groups?by=family",
+        "/api/v1/runs.csv",
+        f"/compare/report?runs={run},{other}",
+        f"/runs/{run}/control",
+        f"/runs/{run}/environment",
+        f"/runs/{run}/forecast",
+        f"/runs/{run}/points",
+        f"/api/v1/runs/{run}/changes",
     ):
         answer = client.get(path)
         assert answer.status_code == 200, f"{path}: {answer.text[:500]}"
