@@ -6,6 +6,8 @@ import { showTimes } from "./time.js";
 showTimes(document);
 setInterval(() => showTimes(document), 10_000);
 document.addEventListener("htmx:load", (event) => showTimes(/** @type {CustomEvent} */ (event).detail.elt));
+// Before it is painted: a time in the server's words, for a moment, would push what stands after it.
+document.addEventListener("htmx:afterSwap", (event) => showTimes(/** @type {CustomEvent} */ (event).detail.target));
 
 // A fragment that came back as it was is left alone: focus, hover and animations go on.
 /** @type {WeakMap<Element, string>} */

@@ -74,7 +74,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
 
     other = _launch(page, yard, "simple_mlp", "base", 5000, 9)
     yard.wait_for_step(other, 20)
-    page.get_by_role("button", name="Stop").click()
+    page.locator("button[id^=stop-]").click()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=3000)
 
     page.goto(f"{yard.address}/runs")
@@ -107,7 +107,7 @@ def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: A
     yard.wait_for_step(run, 20)
     page.reload()
     assert page.locator("figure.chart svg polyline, figure.chart svg path").count() >= 2
-    page.get_by_role("button", name="Stop").click()
+    page.locator("button[id^=stop-]").click()
     yard.wait_for(run, "cancelled", seconds=3)
     page.reload()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()

@@ -22,7 +22,7 @@ def test_a_run_is_stopped_resumed_and_forked_and_its_family_is_drawn(page: Page,
     yard.until(lambda: page.locator(".figures b").first.inner_text() != epoch)
     expect(page.locator("#environment-packages[open]")).to_be_visible()
     expect(page.locator("#act-resume")).to_have_count(0)
-    page.get_by_role("button", name="Stop").click()
+    page.locator("button[id^=stop-]").click()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=10_000)
     expect(page.locator("#environment-freeze")).to_contain_text("torch==")
 
