@@ -122,6 +122,8 @@ def _bytes(value: int | bytes) -> bytes:
 
 def _double(value: int | bytes) -> float:
     raw = _bytes(value)
+    if len(raw) not in (4, 8):
+        raise BrokenFile("an event has a number of another length than numbers have")
     return float(struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0])
 
 

@@ -7,7 +7,7 @@ import math
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.tfevents import BrokenFile, Scalar, Told, crc32c, masked_crc, read_records, read_scalars, record, write_events
@@ -124,6 +124,7 @@ def test_damage_is_told_with_its_place() -> None:
         read(b"a text file, not one of events")
 
 
+@example(b"\x05")
 @given(st.binary(max_size=80))
 def test_no_bytes_bring_the_reader_down(body: bytes) -> None:
     for data in (body, record(body), event(body), event(field(1, body)), event(value("a", body, "scalars"))):
