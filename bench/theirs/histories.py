@@ -48,7 +48,7 @@ def fill_mlflow(folder: Path, runs: int, names: list[str], points: int) -> Reads
     from mlflow.tracking._tracking_service.utils import _get_store
 
     address = f"sqlite:///{folder / 'mlflow.db'}"
-    client, store = MlflowClient(tracking_uri=address), _get_store(address)
+    client, store = MlflowClient(tracking_uri=address), _get_store(address)  # type: ignore[no-untyped-call]
     experiment = client.create_experiment("bench", artifact_location=str(folder / "artifacts"))
     wanted = [client.create_run(experiment).info.run_id for _ in range(runs)]
     database = sqlite3.connect(folder / "mlflow.db")
