@@ -1,6 +1,6 @@
 """Curves as the page shows them first, drawn by the server: lines, bands, ticks and labels of a chart.
 
-`static/charts.js` draws the same charts anew from the same points, with zoom and a readout.
+`static/chart.js` draws the same charts anew from the same points, with zoom and a readout.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from app.store.change import Mark
 from app.store.metric import Curve, Floats, envelope
 
 DRAWN_POINTS = 600
-AXES = ("step", "epoch", "time")
+AXES = ("step", "epoch", "time", "clock")
+"""The x axis: steps, epochs, seconds since the start of each run, or the instant by the clock."""
 SIZE = 1000
 
 
@@ -59,6 +61,11 @@ class Points:
     band: Band | None = None
     coarse: bool = False
     even: Even | None = None
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its points have instants by the clock; the mean of several runs counts from a start at 0."""
+        return self.started != 0
 
 
 @dataclass(frozen=True)
@@ -176,9 +183,11 @@ def _scaled(values: Floats, low: float, high: float, first: float, last: float) 
 
 
 def x_of(points: Points, axis: str) -> Floats:
-    """Where the points of a curve stand on the x axis: steps, epochs, or seconds since the start."""
+    """Where the points of a curve stand on the x axis: steps, epochs, seconds since the start or since 1970."""
     if axis == "epoch" and points.steps_per_epoch:
         return np.asarray(points.curve.steps / points.steps_per_epoch, dtype=float)
+    if axis == "clock":
+        return np.asarray(points.curve.times, dtype=float)
     if axis == "time":
         times = points.curve.times
         start = points.started if points.started is not None else (times[0] if len(times) else 0.0)
@@ -197,6 +206,8 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
             continue
         held = points[series.id]
         total += len(held.curve.steps)
+        if controls.x == "clock" and not held.has_clock:
+            continue
         raw = held.curve
         if series.smooth and 0 < controls.smoothing < 1:
             even = (
@@ -217,7 +228,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     if not any(len(y) for y in usable):
         return Picture([], [], [], total, last)
     x_low, x_high = min(float(x.min()) for x in xs), max(float(x.max()) for x in xs)
-    x_low = min(x_low, 0.0) if controls.x != "time" else x_low
+    x_low = min(x_low, 0.0) if controls.x in ("step", "epoch") else x_low
     low, high = min(float(y.min()) for y in usable if len(y)), max(float(y.max()) for y in usable if len(y))
     place: Callable[[Floats], Floats]
     if log:
@@ -235,7 +246,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
         [line for line in lines if line.points or line.dot],
         [
             Tick(_percent(value, x_low, x_high), x_label(value, controls.x))
-            for value in ticks(x_low, x_high, 6)
+            for value in (clock_ticks if controls.x == "clock" else ticks)(x_low, x_high, 6)
             if x_high > x_low
         ],
         [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
@@ -313,8 +324,22 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(i * pace, 12) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
 
 
+_CLOCK_PACES = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600 * n for n in (1, 2, 3, 6, 12)))
+_DAY = 86400
+
+
+def clock_ticks(low: float, high: float, about: int) -> list[float]:
+    """Round instants between ``low`` and ``high`` (seconds since 1970), about so many."""
+    rough = (high - low) / about
+    pace = next((each for each in _CLOCK_PACES if each >= rough), _DAY * math.ceil(rough / _DAY))
+    return [float(i * pace) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+
+
 def x_label(value: float, axis: str) -> str:
-    """A tick of the x axis."""
+    """A tick of the x axis; by the clock in UTC, because the server does not know the viewer's zone."""
+    if axis == "clock":
+        at = datetime.fromtimestamp(value, UTC)
+        return f"{at:%d %b}" if value % _DAY == 0 else f"{at:%H:%M:%S}" if value % 60 else f"{at:%H:%M}"
     if axis == "time":
         return span(value) if value >= 10 else f"{value:g} s"
     return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"

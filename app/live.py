@@ -95,10 +95,20 @@ class Changes:
     ended: bool
 
 
+def newest_commit(engine: Engine) -> int:
+    """The number of the last commit."""
+    with reading(engine) as connection:
+        return _newest(connection)
+
+
+def _newest(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
+
+
 def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: DescribeStatus) -> Changes:
     """What changed in a run after each of these cursors, all seen at the same commit."""
     with reading(engine) as connection:
-        newest = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
+        newest = _newest(connection)
         marks = read_marks(connection, run_id)
         if marks is None:
             gone = frame("gone", newest, {}) + frame("end", newest, {})
@@ -274,9 +284,14 @@ class Hub:
                 del self._channels[run_id]
 
     async def _pump_all(self, channel: _Channel) -> None:
+        told = await run_in_threadpool(newest_commit, self.engine)
         while True:
-            if await self._until_something_new(channel):
+            noticed = await self._until_something_new(channel)
+            newest = await run_in_threadpool(newest_commit, self.engine)
+            # Also without a notice: one that is lost must leave no page as it was.
+            if noticed or newest != told:
                 self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
+            told = newest
 
     async def _until_something_new(self, channel: _Channel) -> bool:
         """True after a notice, or when someone has come who must be told what there is; False when it is time to look

@@ -2,7 +2,7 @@
 
 import { writtenX } from "./chart-words.js";
 
-/** @typedef {{box: HTMLElement, definition: import("./charts.js").Definition, board: import("./charts.js").Board, uplot: any}} Chart */
+/** @typedef {{box: HTMLElement, definition: import("./chart.js").Definition, board: import("./board.js").Board, uplot: any}} Chart */
 
 /** @param {Chart} chart */
 export function addMenu(chart) {

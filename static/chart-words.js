@@ -24,11 +24,33 @@ function span(value) {
   return `${Number((value / 3600).toPrecision(3))} h`;
 }
 
+const TIME = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const CLOCKS = {
+  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }),
+  minute: new Intl.DateTimeFormat(undefined, TIME),
+  second: new Intl.DateTimeFormat(undefined, { ...TIME, second: "2-digit" }),
+};
+const DAY_SECONDS = 86_400;
+
+/**
+ * An instant in the viewer's zone, as exactly as the ticks of an axis stand apart.
+ * @param {number} seconds since 1970
+ * @param {number} apart seconds
+ */
+function clock(seconds, apart) {
+  const at = new Date(seconds * 1000);
+  if (apart >= DAY_SECONDS) return CLOCKS.day.format(at);
+  // Midnight says of which day it is.
+  if (at.getHours() + at.getMinutes() + at.getSeconds() === 0) return CLOCKS.day.format(at);
+  return (apart >= 60 ? CLOCKS.minute : CLOCKS.second).format(at);
+}
+
 /**
  * @param {string} axis
  * @param {number} value
  */
 export function writtenX(axis, value) {
+  if (axis === "clock") return `${CLOCKS.day.format(value * 1000)} ${CLOCKS.second.format(value * 1000)}`;
   if (axis === "time") return span(value);
   return axis === "epoch" ? `epoch ${Number(value.toPrecision(4))}` : `step ${Math.round(value).toLocaleString("en")}`;
 }
@@ -39,8 +61,8 @@ export function writtenX(axis, value) {
  */
 export function ticks(axis, unit) {
   return {
-    x: (/** @type {unknown} */ _, /** @type {number[]} */ values) =>
-      values.map((value) => (axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
+    x: (/** @type {unknown} */ _, /** @type {number[]} */ values, /** @type {number} */ __, /** @type {number} */ ___, /** @type {number} */ apart) =>
+      values.map((value) => (axis === "clock" ? clock(value, apart) : axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
     y: (/** @type {unknown} */ _, /** @type {(number | null)[]} */ values) =>
       values.map((value) => {
         if (value === null) return null;

@@ -1,6 +1,6 @@
 /** Curves of several runs, or means of groups, over one another; while a run lives they are read anew when something changed. */
 
-import { boardOf } from "./charts.js";
+import { boardOf } from "./board.js";
 import { throttled } from "./live.js";
 
 const board = boardOf(/** @type {HTMLFormElement} */ (document.getElementById("controls")));
@@ -8,7 +8,7 @@ const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{
 /** @type {string[]} */
 const alive = JSON.parse(document.getElementById("live-runs")?.textContent ?? "[]");
 
-const boxOf = (/** @type {import("./charts.js").Definition} */ definition) =>
+const boxOf = (/** @type {import("./chart.js").Definition} */ definition) =>
   /** @type {HTMLElement | null} */ (document.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
 
 board.load(embedded.charts, embedded.points, boxOf);
@@ -21,8 +21,8 @@ async function readAnew() {
   const found = await answer.json();
   board.points = found.points;
   // A curve that came meanwhile has a place only on the page as the server draws it now.
-  const drawn = new Set(embedded.charts.flatMap((/** @type {import("./charts.js").Definition} */ chart) => chart.series.map((series) => `${chart.key} ${series.id}`)));
-  const fresh = found.charts.some((/** @type {import("./charts.js").Definition} */ chart) => chart.series.some((series) => !drawn.has(`${chart.key} ${series.id}`)));
+  const drawn = new Set(embedded.charts.flatMap((/** @type {import("./chart.js").Definition} */ chart) => chart.series.map((series) => `${chart.key} ${series.id}`)));
+  const fresh = found.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => !drawn.has(`${chart.key} ${series.id}`)));
   if (fresh) location.reload();
   else board.draw();
 }
@@ -56,7 +56,7 @@ function markSplits(u) {
 
 const marked = new WeakSet();
 function watchCharts() {
-  // @ts-ignore made by charts.js
+  // @ts-ignore made by chart.js
   for (const u of Object.values(window.runyard?.charts ?? {})) {
     if (marked.has(u)) continue;
     marked.add(u);

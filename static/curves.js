@@ -11,6 +11,9 @@
 const MOST = 20_000;
 const LEFT = 5_000;
 
+/** Points that were reported together have one time; so far apart they are drawn, because an x has one point of a curve. */
+const TIE_SECONDS = 1e-6;
+
 /** Exponential moving average without the pull towards its start; nulls are passed over. */
 export function smoothed(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
   return averaged(values, weight, { total: 0, share: 0 });
@@ -138,6 +141,21 @@ function evenOfPart(held, part, weight) {
   return { step: part.step, time: part.time, value: averaged(part.value, weight, from) };
 }
 
+/** Whether an x axis is of seconds: since the start of each run, or of the clock. */
+export function isTime(/** @type {string} */ axis) {
+  return axis === "time" || axis === "clock";
+}
+
+/** Whether a curve has a place on an axis: the mean of several runs has none by the clock. */
+export function standsOn(/** @type {{started: number | null}} */ held, /** @type {string} */ axis) {
+  return axis !== "clock" || held.started !== 0;
+}
+
+/** The instant from which an axis of seconds counts for a curve. */
+function originOf(/** @type {{started: number | null, time?: number[]}} */ held, /** @type {string} */ axis) {
+  return axis === "clock" ? 0 : (held.started ?? held.time?.[0] ?? 0);
+}
+
 /**
  * Where points stand on the x axis.
  * @param {Trace} trace
@@ -146,9 +164,14 @@ function evenOfPart(held, part, weight) {
  */
 export function xOf(trace, held, axis) {
   if (axis === "epoch" && held.per_epoch) return trace.step.map((step) => step / /** @type {number} */ (held.per_epoch));
-  if (axis === "time") {
-    const start = held.started ?? held.time[0] ?? 0;
-    return trace.time.map((time) => time - start);
+  if (isTime(axis)) {
+    const start = originOf(held, axis);
+    let [before, ties] = [NaN, 0];
+    return trace.time.map((time) => {
+      ties = time === before ? ties + 1 : 0;
+      before = time;
+      return time - start + ties * TIE_SECONDS;
+    });
   }
   return trace.step;
 }
@@ -161,8 +184,8 @@ export function xOf(trace, held, axis) {
  */
 export function stepsOf(held, axis, [low, high]) {
   if (axis === "epoch" && held.per_epoch) return [Math.floor(low * held.per_epoch), Math.ceil(high * held.per_epoch)];
-  if (axis !== "time") return [Math.floor(low), Math.ceil(high)];
-  const start = held.started ?? held.time[0] ?? 0;
+  if (!isTime(axis)) return [Math.floor(low), Math.ceil(high)];
+  const start = originOf(held, axis);
   const [from, to] = [placeOf(held.time, low + start) - 1, placeOf(held.time, high + start)];
   return [held.step[Math.max(0, from)] ?? 0, held.step[Math.min(held.step.length - 1, to)] ?? 0];
 }

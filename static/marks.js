@@ -26,6 +26,7 @@ document.addEventListener("htmx:load", (event) => {
   if (elt.closest?.("#run-changes")) readList();
   if (!elt.closest?.("#run-control")) return;
   said = "";
+  refused = false;
   sayNewest();
 });
 document.addEventListener("DOMContentLoaded", readList);
@@ -64,20 +65,27 @@ function readList() {
 }
 
 let said = "";
+let refused = false;
 
-/** What became of the last change is said where it was asked for; a refusal stays until there is something else. */
+/** What became of the last change is said where it was asked for; a refusal stays until something else is asked for. */
 function sayNewest() {
   const place = document.getElementById("control-said");
   const problem = document.getElementById("change-problem");
   const last = document.querySelector("#changes [data-change]");
   const newest = problem ?? last;
   const state = last?.textContent?.replace(/\s+·.*/s, "") ?? "";
-  if (!place || !newest || (!problem && state === said)) return;
+  if (!place || !newest || (!problem && (refused || state === said))) return;
+  refused = problem !== null;
   said = state;
   const words = [...newest.querySelectorAll(".what, .state")].map((each) => each.textContent?.trim()).join(": ");
   place.textContent = place.title = words || newest.textContent || "";
   place.dataset.state = /** @type {HTMLElement} */ (newest).dataset.state ?? "refused";
 }
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const { elt } = /** @type {CustomEvent} */ (event).detail;
+  if (elt instanceof HTMLFormElement && elt.closest("#run-control")) refused = false;
+});
 
 document.addEventListener("htmx:afterRequest", (event) => {
   const { elt, successful } = /** @type {CustomEvent} */ (event).detail;
@@ -136,20 +144,21 @@ function colourOf(kind) {
 /**
  * Where a mark stands on the x axis of a board; null where it has no place there.
  * @param {Mark} mark
- * @param {import("./charts.js").Board} board
+ * @param {import("./board.js").Board} board
  */
 function xOfMark(mark, board) {
   const { x, logX } = board.controls;
   const points = Object.values(board.points);
   let at = mark.step;
   if (x === "epoch") at = mark.step / (points.find((each) => each.per_epoch)?.per_epoch ?? 1);
+  if (x === "clock") at = mark.time;
   if (x === "time") at = mark.time - (points.find((each) => each.started !== null)?.started ?? 0);
   return logX && at <= 0 ? null : at;
 }
 
 /**
  * The marks of a board's run, as uPlot draws them.
- * @param {import("./charts.js").Board} board
+ * @param {import("./board.js").Board} board
  */
 export function drawMarks(board) {
   const label = document.createElement("div");

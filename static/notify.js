@@ -45,6 +45,8 @@ const state = document.querySelector("[data-desktop-state]");
 
 function show() {
   if (!box || !state) return;
+  // It is disabled until somebody listens to it.
+  box.disabled = false;
   box.checked = wanted();
   if (!("Notification" in window)) {
     box.disabled = true;

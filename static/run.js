@@ -1,7 +1,7 @@
 /** A run's page: what it reports is drawn as it comes, from the commit on that the page was made at. */
 
 import { arrange, filterable, place } from "./chart-layout.js";
-import { boardOf } from "./charts.js";
+import { boardOf } from "./board.js";
 import { announce, Stream, throttled } from "./live.js";
 import { tail } from "./log.js";
 import { showInTab } from "./tab.js";
@@ -39,7 +39,7 @@ document.addEventListener("htmx:afterSettle", showInTab);
 /** @param {string} id */
 function unsmoothed(id) {
   const held = board.points[id];
-  const noisy = embedded.charts.some((/** @type {import("./charts.js").Definition} */ chart) => chart.series.some((series) => series.id === id && series.smooth));
+  const noisy = embedded.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => series.id === id && series.smooth));
   return noisy && held?.coarse && !held.even && !id.includes(":");
 }
 
@@ -57,7 +57,7 @@ function debounced(milliseconds, act) {
 
 // Boxes ---------------------------------------------------------------------------------------------------------------
 
-/** @param {import("./charts.js").Definition} definition */
+/** @param {import("./chart.js").Definition} definition */
 function boxOf(definition) {
   const known = /** @type {HTMLElement | null} */ (charts.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
   const box = known ?? newBox(definition);
@@ -66,7 +66,7 @@ function boxOf(definition) {
   return box;
 }
 
-/** @param {import("./charts.js").Definition} definition */
+/** @param {import("./chart.js").Definition} definition */
 function newBox(definition) {
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById("chart-box"));
   const box = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
@@ -92,7 +92,7 @@ function newGroup(name) {
 }
 
 /**
- * @param {import("./charts.js").Series} series
+ * @param {import("./chart.js").Series} series
  * @param {string} title of its chart
  */
 function keyOf(series, title) {

@@ -50,13 +50,16 @@ from app.store import run as run_store
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
 
-# Two cores are shared with other work, so how long an example takes says nothing.
-hypothesis_settings.register_profile(
-    "runyard",
-    deadline=None,
-    max_examples=25,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+# Two cores are shared with other work, so how long an example takes says nothing. The examples are the same every time:
+# a change is judged by itself, and not by what chance finds in code that it left alone; "explore" goes looking there.
+for profile, examples, repeatable in (("runyard", 25, True), ("explore", 500, False)):
+    hypothesis_settings.register_profile(
+        profile,
+        deadline=None,
+        max_examples=examples,
+        derandomize=repeatable,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
 hypothesis_settings.load_profile("runyard")
 
 ADDRESS = "http://127.0.0.1:8000"

@@ -97,7 +97,8 @@ def _measure_sign(grey: Floats, fine: Floats) -> tuple[float, ...]:
     from skimage.measure import find_contours
     from skimage.morphology import skeletonize
 
-    level = fine.max() / 2
+    # A little under the half: a pixel of exactly that is then inside, however its place has rounded it.
+    level = fine.max() * (0.5 - 1e-9)
     rows, columns = _extent((fine > level).any(axis=1)), _extent((fine > level).any(axis=0))
     fine = fine[rows, columns]
     sign = fine > level

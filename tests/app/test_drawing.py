@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.charts import Chart, Series, charts_of_run
-from app.drawing import Controls, Points, averaged, draw, smoothed, spark, ticks
+from app.drawing import AXES, Controls, Points, averaged, clock_ticks, draw, smoothed, spark, ticks, x_label
 from app.store.change import Mark
 from app.store.metric import Curve
 
@@ -91,7 +91,7 @@ def test_smoothing_is_not_drawn_towards_the_start() -> None:
 
 @given(
     st.lists(st.floats(width=32), max_size=50),
-    st.sampled_from(["step", "epoch", "time"]),
+    st.sampled_from(AXES),
     st.booleans(),
     st.floats(0, 0.99),
 )
@@ -115,7 +115,30 @@ def test_ticks_are_round_and_in_sight(low: float, width: float) -> None:
     assert all(low - slack <= tick <= low + width + slack for tick in found)
 
 
-@pytest.mark.parametrize(("axis", "places"), [(axis, ["25.00%", "100.00%"]) for axis in ("step", "epoch", "time")])
+@given(st.floats(0, 4e9), st.floats(1, 1e9))
+def test_ticks_of_the_clock_are_round_and_in_sight(low: float, width: float) -> None:
+    found = clock_ticks(low, low + width, 6)
+    assert len(found) <= 7
+    assert all(low <= tick <= low + width for tick in found)
+    assert len({tick - before for tick, before in zip(found[1:], found, strict=False)}) <= 1
+
+
+def test_ticks_of_the_clock_are_times_and_at_midnight_dates() -> None:
+    midnight = 1_795_564_800.0
+    assert [x_label(each, "clock") for each in clock_ticks(midnight - 3600, midnight + 3600, 5)] == [
+        *("23:00", "23:30", "25 Nov", "00:30", "01:00")
+    ]
+    assert x_label(midnight + 5, "clock") == "00:00:05"
+
+
+def test_the_mean_of_several_runs_has_no_place_by_the_clock() -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
+    picture = draw(chart, {"a": Points(curve([3.0, 2.0, 1.0]), 10.0, 0.0)}, Controls("clock"))
+    assert picture.lines == []
+    assert picture.points == 3
+
+
+@pytest.mark.parametrize(("axis", "places"), [(axis, ["25.00%", "100.00%"]) for axis in AXES])
 def test_marks_stand_where_the_curve_has_their_step_and_nowhere_else(axis: str, places: list[str]) -> None:
     chart = Chart("loss", "loss", "plain", True, [Series("val/loss", "val", "c1 d0", False)])
     held = Curve(np.array([0, 40], "<u4"), np.array([1.0, 0.5]), np.array([100.0, 140.0]))

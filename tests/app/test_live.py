@@ -464,9 +464,16 @@ def test_without_redis_a_viewer_is_told_a_little_later(
         with caplog.at_level(logging.INFO):
             await hub.start()
             viewer = Viewer(hub, yard.trainer.run)
+            everything = hub.watch_all()
+            assert await anext(everything) == b"retry: 1000\n\n"
+            # It looks for the first time.
+            assert await anext(everything) == b": still here\n\n"
             await yard.record(3)
             await yard.finish()
             assert points_of(await viewer.until_end()) == [0, 1, 2]
+            async with asyncio.timeout(5):
+                assert events_of(await anext(everything)) == [("changed", "", {})]
+            await cast(Any, everything).aclose()
         await hub.stop()
         assert "looking into the database" in caplog.text
 

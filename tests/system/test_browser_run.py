@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -202,3 +203,65 @@ def test_a_failed_run_says_what_to_do_and_leads_there(page: Page, yard: Any) -> 
     page.locator("#again-lower-rate").click()
     page.wait_for_url(re.compile(r"/launch\?"))
     expect(page.locator("[name=lr]")).to_have_value("100")
+
+
+# What the page does when the points that it reads anew hold one more curve.
+ONE_MORE_CURVE = """() => {
+  const { board } = window.runyard;
+  const { definition, box } = board.charts.get("loss");
+  const [first] = definition.series;
+  const more = { ...definition, series: [...definition.series, { ...first, id: "another", label: "another" }] };
+  board.load([more], { ...board.points, another: board.points[first.id] }, () => box);
+}"""
+
+
+def test_a_curve_that_comes_during_a_drag_does_not_end_the_drag(page: Page, yard: Any) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", epochs=3, dataset="digits", seed=504)
+    yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0")
+    drawn(page, yard)
+    alone = page.evaluate(f"{LOSS}.series.length")
+    box = page.locator("#chart-loss .u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50, steps=3)
+    page.evaluate(ONE_MORE_CURVE)
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 50, steps=3)
+    assert page.evaluate(f"{LOSS}.series.length") == alone
+    page.mouse.up()
+    expect(page.locator("[data-reset-zoom]")).to_be_visible()
+    yard.until(lambda: page.evaluate(f"{LOSS}.series.length") == alone + 1)
+    end = page.evaluate("window.runyard.board.whole()[1]")
+    seen = page.evaluate(f"[{LOSS}.scales.x.min, {LOSS}.scales.x.max]")
+    assert seen == pytest.approx([0.25 * end, 0.75 * end], abs=0.02 * end)
+    # The menu belongs to the chart that is seen.
+    with page.expect_download() as saved:
+        page.locator("#chart-loss .chart-menu summary").click()
+        page.locator("#chart-loss .chart-menu").get_by_role("button", name="Save CSV").click()
+    assert saved.value.path().read_text().startswith("step,train,val,another")
+
+
+def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard: Any) -> None:
+    page = browser.new_context(timezone_id="Asia/Kolkata", viewport={"width": 1440, "height": 900}).new_page()
+    heard = complaints_of(page)
+    run = yard.launch(family="simple_mlp", size="tiny", epochs=3, dataset="digits", seed=505)
+    yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0")
+    drawn(page, yard)
+    page.locator("#controls").get_by_text("clock").click()
+    logged = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["time"]
+    held = page.evaluate(HELD, ["loss", "train"])[0]
+    assert held == pytest.approx(logged, abs=0.001)
+    box = page.locator("#chart-loss .u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 50)
+    end = datetime.fromtimestamp(logged[-1], timezone(timedelta(hours=5.5)))
+    expect(page.locator("#chart-loss")).to_have_attribute("data-at", re.compile(f"{end:%H:%M}:"))
+    page.evaluate("([low, high]) => window.runyard.board.zoomTo([low, high])", [logged[0], logged[len(logged) // 2]])
+    page.reload()
+    drawn(page, yard)
+    seen = page.evaluate(f"[{LOSS}.scales.x.min, {LOSS}.scales.x.max]")
+    assert seen == pytest.approx([logged[0], logged[len(logged) // 2]], abs=0.001)
+    assert heard == []
+    page.context.close()

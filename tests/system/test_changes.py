@@ -120,10 +120,10 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
 
 
 def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(yard: Any) -> None:
-    run = yard.launch(**SPEC | {"family": "simple_cnn", "batch_size": 4, "flip": True, "epochs": 4})
+    run = yard.launch(**SPEC | {"family": "simple_cnn", "batch_size": 4, "flip": True, "epochs": 8})
     until_it_trains(yard, run, 1, 330)
     # In mid-epoch, far behind the only checkpoint there is, at the end of the first epoch.
-    changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 3), change(yard, run, "note", "here")]
+    changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 6), change(yard, run, "note", "here")]
     done = [applied(yard, run, each["id"]) for each in changes]
     victim = yard.until(lambda: trainer(yard), 10)
     victim.send_signal(signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     more = applied(yard, run, change(yard, run, "lr_factor", 0.5)["id"])
     yard.until(lambda: trainer(yard), 10).send_signal(signal.SIGKILL)
     found = yard.wait_for(run, "succeeded", seconds=60)
-    assert (found["attempt"], found["progress"]["step"]) == (3, 3 * 314)
+    assert (found["attempt"], found["progress"]["step"]) == (3, 6 * 314)
     listed = yard.call(f"/runs/{run}/changes")["changes"]
     assert [(each["id"], each["step"]) for each in listed] == [(each["id"], each["step"]) for each in [*done, more]]
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
@@ -154,7 +154,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     assert yard.call(f"/runs/{run}/verify")["state"] == "identical"
 
     plain = yard.call(f"/runs/{run}/retry", {})["id"]
-    assert yard.call(f"/runs/{plain}")["spec"]["epochs"] == 4
+    assert yard.call(f"/runs/{plain}")["spec"]["epochs"] == 8
     assert yard.call(f"/runs/{plain}/changes")["changes"] == []
     yard.call(f"/runs/{plain}/cancel", {})
     yard.wait_for(plain, "cancelled")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
@@ -168,7 +168,14 @@ def test_whatever_is_on_an_image_its_measures_are_finite(images: Images) -> None
     assert np.array_equal(columns(["height_to_width"], found)[:, 0] > 0, ink)
 
 
+def _two_pixels_one_half_as_bright() -> Images:
+    sign = np.zeros((10, 10), dtype=np.uint8)
+    sign[0, 0], sign[4, 4] = 75, 150
+    return sign
+
+
 @given(arrays(np.uint8, (10, 10)), st.integers(0, 18), st.integers(0, 18))
+@example(_two_pixels_one_half_as_bright(), 0, 0)
 def test_where_a_sign_stands_changes_none_of_its_measures(sign: Images, down: int, across: int) -> None:
     image = np.zeros((SIDE, SIDE), dtype=np.uint8)
     image[9:19, 9:19] = sign

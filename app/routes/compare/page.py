@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection
 
 from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
-from app.drawing import Points, draw, read_controls
+from app.drawing import Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name, steps_per_epoch
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
+from app.routes.compare.asked import Asked, AskedDep
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
 from app.routes.compare.parallel import parallel
@@ -33,13 +34,7 @@ pages = APIRouter()
 MOST_RUNS = 32
 CURVE_POINTS = 2000
 PICKED_ROWS = 30
-Baseline = Annotated[str, Query(max_length=60)]
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
-
-
-def chosen_ids(runs: list[str]) -> list[str]:
-    """The runs that an address names, once each: ?runs=a,b and ?runs=a&runs=b mean the same."""
-    return list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,12 @@ class Comparison:
         said = [f"&{name}={quote(value, safe=',')}" for name, value in (known | changes).items() if value]
         return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(said)}"
 
-    @property
-    def axis(self) -> str:
-        """Epochs, unless a run is among them of which nobody knows how many steps an epoch has."""
-        return "step" if any(row.run.logged for row in self.rows) else "epoch"
+    def controls(self, asked: Asked) -> Controls:
+        """How its charts are shown; over epochs, unless the viewer says otherwise or nobody knows how long they are."""
+        default = "step" if any(row.run.logged for row in self.rows) else "epoch"
+        # The mean of several runs has no place by the clock.
+        x = default if asked.x == "clock" and self.groups is not None else asked.x
+        return read_controls(x, asked.smoothing, asked.log, default, 0.8)
 
     @property
     def live(self) -> bool:
@@ -81,11 +78,10 @@ class Comparison:
         return any(row.run.live for row in self.rows)
 
 
-def read_comparison(
-    connection: Connection, wanted: list[str], by: str, baseline: str = "", settings: str = ""
-) -> Comparison:
-    """The runs with these ids that there are, by groups where ``by`` says so or finds several seeds of something."""
-    rows = runs_by_id(connection, wanted[:MOST_RUNS])
+def read_comparison(connection: Connection, asked: Asked) -> Comparison:
+    """The runs asked for that there are, by groups where ``by`` says so or finds several seeds of something."""
+    by = asked.by
+    rows = runs_by_id(connection, asked.ids[:MOST_RUNS])
     shown = [facts(row) for row in rows]
     wrong = ""
     try:
@@ -93,32 +89,21 @@ def read_comparison(
     except ValueError as error:
         fields, wrong = None, str(error)
     groups = grouped(shown, fields) if fields is not None and rows else None
-    return Comparison(rows, shown, by, groups, wrong, baseline, "all" if settings == "all" else "")
+    return Comparison(rows, shown, by, groups, wrong, asked.baseline, "all" if asked.settings == "all" else "")
 
 
 @pages.get("/compare")
-def compare_page(
-    request: Request,
-    parts: PartsDep,
-    runs: Annotated[list[str], Query(max_length=200)] = [],
-    by: Annotated[str, Query(max_length=400)] = "",
-    baseline: Baseline = "",
-    settings: str = "",
-    cost: str = "",
-    x: str = "",
-    smoothing: str = "",
-    log: str = "",
-) -> Response:
+def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response:
     """Curves over one another, figures side by side, and what differs; without runs, a list to choose from."""
-    wanted = chosen_ids(runs)
-    if len(runs) > 1 or "back" in request.query_params:
+    wanted = asked.ids
+    if len(asked.runs) > 1 or "back" in request.query_params:
         # What a form of checkboxes asks for, as an address that can be shared.
         return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, wanted, by, baseline, settings)
-        set_by_viewer = read_controls(x, smoothing, log, found.axis, 0.8)
+        found = read_comparison(connection, asked)
+        set_by_viewer = found.controls(asked)
         there = {row.run.id for row in found.rows}
-        values = figures_of(found, cost) | {
+        values = figures_of(found, asked.cost) | {
             "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
             "left_out": max(0, len(wanted) - MOST_RUNS),
             "most": MOST_RUNS,
@@ -141,30 +126,18 @@ def compare_page(
 
 
 @pages.get("/compare/figures")
-def compare_figures(
-    request: Request,
-    parts: PartsDep,
-    runs: Annotated[list[str], Query(max_length=200)] = [],
-    by: Annotated[str, Query(max_length=400)] = "",
-    baseline: Baseline = "",
-    settings: str = "",
-    cost: str = "",
-) -> HTMLResponse:
+def compare_figures(request: Request, parts: PartsDep, asked: AskedDep) -> HTMLResponse:
     """The tables of figures, while one of the runs lives."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, chosen_ids(runs), by, baseline, settings)
-    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, cost))
+        found = read_comparison(connection, asked)
+    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, asked.cost))
 
 
 @pages.get("/compare/points")
-def compare_points(
-    parts: PartsDep,
-    runs: Annotated[list[str], Query(max_length=200)] = [],
-    by: Annotated[str, Query(max_length=400)] = "",
-) -> JSONResponse:
+def compare_points(parts: PartsDep, asked: AskedDep) -> JSONResponse:
     """The charts and points of the page."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, chosen_ids(runs), by)
+        found = read_comparison(connection, asked)
         charts, points = curves_of(connection, found) if found.rows else ([], {})
     return JSONResponse(points_as_json(charts, points, 0))
 

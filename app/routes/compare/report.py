@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from app.deps import PartsDep
-from app.drawing import draw, read_controls
+from app.drawing import draw
 from app.errors import NotFound
 from app.exporting.report import file_name, style
-from app.routes.compare.page import Baseline, chosen_ids, curves_of, figures_of, read_comparison
+from app.routes.compare.asked import AskedDep
+from app.routes.compare.page import curves_of, figures_of, read_comparison
 from app.store.database import reading
 
 pages = APIRouter()
@@ -22,25 +22,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 @pages.get("/compare/report")
-def compare_report(
-    request: Request,
-    parts: PartsDep,
-    runs: Annotated[list[str], Query(max_length=200)] = [],
-    by: Annotated[str, Query(max_length=400)] = "",
-    baseline: Baseline = "",
-    settings: str = "",
-    cost: str = "",
-    x: str = "",
-    smoothing: str = "",
-    log: str = "",
-) -> HTMLResponse:
+def compare_report(request: Request, parts: PartsDep, asked: AskedDep) -> HTMLResponse:
     """The page of a comparison as it is now: its curves, figures with intervals, and what differs; links lead back."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, chosen_ids(runs), by, baseline, settings)
+        found = read_comparison(connection, asked)
         if not found.rows:
             raise NotFound("none of these runs is here; name some: /compare/report?runs=…")
-        set_by_viewer = read_controls(x, smoothing, log, found.axis, 0.8)
-        values = figures_of(found, cost)
+        set_by_viewer = found.controls(asked)
+        values = figures_of(found, asked.cost)
         charts, points = curves_of(connection, found)
     written = parts.templates.text(
         "compare_report.html",

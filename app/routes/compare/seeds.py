@@ -14,7 +14,8 @@ from app.contract.sweep import SweepSpec
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
 from app.lineage import launched
-from app.routes.compare.page import MOST_RUNS, chosen_ids
+from app.routes.compare.asked import named
+from app.routes.compare.page import MOST_RUNS
 from app.store import sweep as sweeps
 from app.store.database import reading
 from app.store.query import runs_by_id
@@ -38,14 +39,14 @@ async def launch_seeds(
     """Launch ``more`` seeds of each of ``variants``, which name their runs by comma; the comparison has them then."""
     made: list[str] = []
     for said in variants:
-        spec = await run_in_threadpool(_sweep_of, parts, chosen_ids([said]), more)
+        spec = await run_in_threadpool(_sweep_of, parts, named(said), more)
         expansion = await checked(parts, catalogue, spec)
         sweep = await run_in_threadpool(launch_sweep, parts, catalogue, spec, expansion)
         made += await run_in_threadpool(_runs_of, parts, sweep)
-    together = list(dict.fromkeys([*chosen_ids([runs]), *made]))
+    together = list(dict.fromkeys([*named(runs), *made]))
     if len(together) > MOST_RUNS:
         # Of what does not fit, the two that are to be told apart are what the comparison is about.
-        together = list(dict.fromkeys([*chosen_ids(variants), *made]))[:MOST_RUNS]
+        together = list(dict.fromkeys([*named(*variants), *made]))[:MOST_RUNS]
     rest = "".join(
         f"&{name}={quote(value, safe=',')}"
         for name, value in (("by", by or "variant"), ("baseline", baseline))

@@ -92,7 +92,7 @@ def _even(
 
 
 def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) -> dict[str, Any]:
-    """What `charts.js` draws from."""
+    """What `board.js` draws from."""
     return {
         "commit": commit,
         "charts": [asdict(chart) for chart in charts],

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 from app.store import change, lineage, log, logged, metric, notice, queue, run, sweep, undo, view, worker
@@ -46,6 +47,30 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     with reading(engine) as connection:
         assert connection.execute(text("SELECT value FROM commit_counter")).scalars().all() == [0]
     engine.dispose()
+
+
+def test_many_may_open_a_new_database_in_the_same_instant(tmp_path: Path) -> None:
+    refused: list[Exception] = []
+
+    def write(url: str, gate: threading.Barrier) -> None:
+        opened = open_database(url)
+        gate.wait()
+        try:
+            with writing(opened) as connection:
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS note (text)")
+        except OperationalError as error:
+            refused.append(error)
+        opened.dispose()
+
+    for attempt in range(40):
+        gate = threading.Barrier(8)
+        url = f"sqlite:///{tmp_path / str(attempt) / 'runyard.db'}"
+        threads = [threading.Thread(target=write, args=(url, gate)) for _ in range(gate.parties)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert refused == []
 
 
 def _comparable(_what: object, name: str | None, *_more: object) -> bool:
