@@ -14,6 +14,7 @@ from app.drawing import Points
 from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.forecast import Forecast, forecast
 from app.groups import OWN, mean_curve
+from app.points import read_points
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_of_each
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
@@ -50,8 +51,18 @@ def words_of(said: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for value in said for part in value.split(",") if part.strip()))[:MOST]
 
 
-def read_beside(connection: Connection, own: Facts, said: Sequence[str], baseline: str = "") -> Beside:
-    """Curves of the runs that ``said`` names, by id, or "best" or "earlier"; the baseline is one of them."""
+def read_beside(
+    connection: Connection,
+    own: Facts,
+    said: Sequence[str],
+    baseline: str = "",
+    smoothing: float = 0.0,
+    first_paint: bool = False,
+) -> Beside:
+    """Curves of the runs that ``said`` names, by id, or "best" or "earlier"; the baseline is one of them.
+
+    ``smoothing`` and ``first_paint``: as `read_points` takes them.
+    """
     words = words_of([*said, baseline])
     if not words:
         return Beside()
@@ -62,10 +73,9 @@ def read_beside(connection: Connection, own: Facts, said: Sequence[str], baselin
     points: dict[str, Points] = {}
     for row in rows:
         curves = _same_curves(own, row)
-        held = read_curves(connection, row.run.id, list(curves.values()), POINTS)
+        held = read_points(connection, row.run, POINTS, smoothing, list(curves.values()), first_paint=first_paint)
         others.append(_compared(row, {name: other for name, other in curves.items() if other in held}))
-        pace = steps_per_epoch(row.run)
-        points |= {f"{row.run.id}:{name}": Points(curve, pace, row.run.started_at) for name, curve in held.items()}
+        points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
     there = {row.run.id for row in rows}
     missing = [word for word in words if word not in (BEST, EARLIER) and word not in there and word != own.run.id]
     missing += [BEST] if BEST in words and best is None else []

@@ -15,6 +15,7 @@ from bench.backstage import Backstage
 from bench.contender import config_of
 from bench.interleave import REPEATS
 from bench.record import Row, keep, ratios, row
+from worker.process import SETTINGS
 
 WANTED = 0.99
 MOST_EPOCHS = 15
@@ -57,7 +58,8 @@ def _until(backstage: Backstage, case: dict[str, Any]) -> dict[str, float]:
     """What it takes until so many are right. Raises RuntimeError when that does not happen."""
     run, fence = backstage.hold(config_of(case))
     said = json.dumps(case | {"run": run, "fence": fence})
-    contender = Asked(sys.executable, "-m", "bench.contender", case["kind"], said)
+    environment = SETTINGS if case["kind"] in ("plain", "tuned") else None
+    contender = Asked(sys.executable, "-m", "bench.contender", case["kind"], said, environment=environment)
     total = {"cpu": 0.0, "wall": 0.0, "epochs": 0.0}
     try:
         while total["epochs"] < MOST_EPOCHS:

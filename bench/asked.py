@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 class Asked:
-    """Started with ``words``; its answers are the lines of its output that begin with @, all else is passed over."""
+    """Started with ``words``; its answers are the lines of its output that begin with @, all else is passed over.
 
-    def __init__(self, *words: str) -> None:
+    ``environment``: what it is told beside this process's own.
+    """
+
+    def __init__(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
         self._words = words
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        told = os.environ | (environment or {})
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=told)
 
     def ask(self, question: Any) -> Any:
         """The answer. Raises RuntimeError when the process has ended instead."""

@@ -6,6 +6,9 @@ Ours are the module's own steps, figures read back once at the end; the others a
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +27,7 @@ from bench.record import Row, keep, ratios, row
 from worker.data import Resident
 from worker.inputs import Inputs
 from worker.module import EVALUATION_IMAGES, Classifier
+from worker.process import SETTINGS
 from worker.reporter import Reporter
 from worker.trainer import build_network
 
@@ -46,6 +50,11 @@ class Told(Reporter):
 
 
 def main() -> None:
+    """In a process that has what the worker gives a trainer; both ways have it."""
+    subprocess.run([sys.executable, "-m", "bench.evaluation"], env=os.environ | SETTINGS, check=True)
+
+
+def measure() -> None:
     """Every network at every size, in turn with the usual way."""
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -114,3 +123,7 @@ def _same(ours: dict[str, float], theirs: dict[str, float]) -> None:
     for name, value in theirs.items():
         if abs(ours[name] - value) > 1e-3:
             raise RuntimeError(f"{name}: {ours[name]} here, {value} there")
+
+
+if __name__ == "__main__":
+    measure()

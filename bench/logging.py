@@ -128,6 +128,7 @@ def _logged(stage: Backstage, case: Case, calls: int, timed: bool = False, train
 def _costs(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:
     spent: dict[tuple[Case, str], list[float]] = defaultdict(list)
     recorder: dict[Case, list[float]] = defaultdict(list)
+    lost: dict[str, list[float]] = defaultdict(list)
     for turn in range(REPEATS):
         for case in CASES:
             names = [OURS, *(name for name in trackers if name in TARGETS or not case.tensors)]
@@ -138,8 +139,10 @@ def _costs(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:
                 else:
                     calls = THEIR_CALLS[name]
                     took = trackers[name].ask(case.question(calls))
+                    lost[name].append(took["lost"])
                 spent[case, name].append(1e6 * took["cpu"] / (calls * case.metrics))
     rows = []
+    by_case = [str(case) for case in CASES]
     for (case, name), each in spent.items():
         rows.append(row(f"{case}, {name}: µs of CPU a scalar", each))
         if name == OURS:
@@ -147,7 +150,10 @@ def _costs(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:
     for (case, name), each in spent.items():
         if name != OURS:
             rows.append(row(f"{case}: {OURS} / {name}", ratios(spent[case, OURS], each), TARGETS.get(name, "")))
-    return sorted(rows, key=lambda each: [str(case) for case in CASES].index(each["what"].split(",")[0].split(":")[0]))
+    rows.sort(key=lambda each: by_case.index(each["what"].split(",")[0].split(":")[0]))
+    return rows + [
+        row(f"scalars that are missing afterwards, {name}", each) for name, each in lost.items() if any(each)
+    ]
 
 
 def _calls(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:

@@ -16,6 +16,7 @@ from bench.contender import config_of
 from bench.interleave import REPEATS
 from bench.mnistlike import mnistlike, write_idx
 from bench.record import Row, keep, ratios, row
+from worker.process import SETTINGS
 
 # family, size, batch, images of an epoch, and the two targets: of our epoch over the bare loop's, over the pipeline's.
 CASES = (
@@ -69,7 +70,10 @@ def _epochs(backstage: Backstage, case: dict[str, Any]) -> dict[str, list[dict[s
     for name, more in kinds.items():
         run, fence = backstage.hold(config_of(case | more)) if name in ("plain", "tuned") else ("", 0)
         said = json.dumps(case | more | {"run": run, "fence": fence})
-        contenders[name] = Asked(sys.executable, "-m", "bench.contender", str(more["kind"]), said)
+        # Ours have the process that the worker gives a trainer, the others what Python starts with.
+        environment = SETTINGS if run else None
+        words = (sys.executable, "-m", "bench.contender", str(more["kind"]), said)
+        contenders[name] = Asked(*words, environment=environment)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
     try:
         for turn in range(-1, REPEATS):

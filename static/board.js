@@ -36,7 +36,7 @@ export class Board {
     this.afterPaint = [];
     /**
      * Reads finer points of a part of some curves; null where every curve is held whole.
-     * @type {((names: string[], first: number, last: number, weight: number) => Promise<Record<string, any>>) | null}
+     * @type {((names: string[], first: number, last: number, weight: number, owner: string) => Promise<Record<string, any>>) | null}
      */
     this.readPart = null;
     /** Reads everything anew, smoothed with the weight that the controls now have. */
@@ -153,27 +153,40 @@ export class Board {
   async readFiner() {
     const weight = this.controls.smoothing;
     const range = this.sight();
-    const wanted = [];
-    let [first, last] = [Infinity, 0];
+    /** @type {Map<string, {names: string[], first: number, last: number}>} */
+    const wanted = new Map();
     for (const chart of this.zoom && this.readPart ? this.charts.values() : []) {
       if (!chart.inSight) continue;
       for (const series of chart.definition.series) {
         const held = this.points[series.id];
-        if (!held?.coarse || series.id.includes(":")) continue;
+        if (!held?.coarse) continue;
         const [from, to] = stepsOf(held, this.controls.x, range);
         if (!wantsFiner(held, Math.max(0, from), to, series.smooth ? weight : 0)) continue;
-        wanted.push(series.id);
-        first = Math.min(first, Math.max(0, from));
-        last = Math.max(last, to);
+        const owner = ownerOf(series.id);
+        const asked = wanted.get(owner) ?? { names: [], first: Infinity, last: 0 };
+        asked.names.push(owner ? series.id.slice(owner.length + 1) : series.id);
+        asked.first = Math.min(asked.first, Math.max(0, from));
+        asked.last = Math.max(asked.last, to);
+        wanted.set(owner, asked);
       }
     }
-    if (!wanted.length || !this.readPart) return;
+    if (!wanted.size) return;
     const number = ++this.asked;
-    const found = await this.readPart(wanted, first, last, weight);
+    await Promise.all([...wanted].map(([owner, asked]) => this.readPartOf(owner, asked, weight, number)));
+  }
+
+  /**
+   * @param {string} owner the run whose curves they are, if it is another than the page's own
+   * @param {{names: string[], first: number, last: number}} asked
+   * @param {number} weight
+   * @param {number} number of this asking
+   */
+  async readPartOf(owner, { names, first, last }, weight, number) {
+    const found = await this.readPart?.(names, first, last, weight, owner);
     // What was asked for since is nearer to what is in sight now.
     if (number !== this.asked || !found) return;
-    for (const [id, part] of Object.entries(found)) {
-      const held = this.points[id];
+    for (const [name, part] of Object.entries(found)) {
+      const held = this.points[owner ? `${owner}:${name}` : name];
       if (held) held.part = { ...part, first, last: Math.min(last, held.step[held.step.length - 1]), weight };
     }
     this.draw();
@@ -191,6 +204,11 @@ export class Board {
     this.onZoom(range);
     this.look();
   }
+}
+
+/** The run, or group of runs, that a curve belongs to; nothing where it is the page's own. */
+export function ownerOf(/** @type {string} */ id) {
+  return /^(r_\w+|earlier|g\d+):/.exec(id)?.[1] ?? "";
 }
 
 /** @param {number[]} values */

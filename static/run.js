@@ -1,7 +1,7 @@
 /** A run's page: what it reports is drawn as it comes, from the commit on that the page was made at. */
 
 import { arrange, filterable, place } from "./chart-layout.js";
-import { boardOf } from "./board.js";
+import { boardOf, ownerOf } from "./board.js";
 import { announce, Stream, throttled } from "./live.js";
 import { tail } from "./log.js";
 import { showInTab } from "./tab.js";
@@ -9,6 +9,7 @@ import { showInTab } from "./tab.js";
 const FEW_MILLISECONDS = 250;
 const LATE_MILLISECONDS = 3000;
 const PART_POINTS = 2000;
+const BESIDE_MILLISECONDS = 4000;
 
 const run = document.body.dataset.run ?? "";
 const live = /** @type {HTMLElement} */ (document.getElementById("live"));
@@ -18,6 +19,8 @@ const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{
 
 /** @type {Stream | null} */
 let stream = null;
+/** When the curves that are laid over this run's are read again. */
+let besides = 0;
 
 arrange(charts);
 filterable(charts, /** @type {HTMLInputElement | null} */ (document.getElementById("chart-filter")));
@@ -26,6 +29,7 @@ board.readAnew = debounced(FEW_MILLISECONDS, () => reload());
 board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
 // What the server had no time to smooth for the first paint.
 if (board.controls.smoothing > 0 && Object.keys(embedded.points).some(unsmoothed)) reload();
+else if (embedded.beside_live) readBesideLater();
 
 const addLines = tail(() => stream !== null && !stream.over);
 if (document.body.dataset.stream) {
@@ -40,7 +44,7 @@ document.addEventListener("htmx:afterSettle", showInTab);
 function unsmoothed(id) {
   const held = board.points[id];
   const noisy = embedded.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => series.id === id && series.smooth));
-  return noisy && held?.coarse && !held.even && !id.includes(":");
+  return noisy && held?.coarse && !held.even;
 }
 
 /**
@@ -117,21 +121,50 @@ function beside() {
   return asked;
 }
 
-/** Read the curves anew and go on from the commit they were read at. */
-async function reload() {
-  const asked = beside();
+/** This page's stream tells of its own run: what lies beside it and still trains is read now and then. */
+function readBesideLater() {
+  clearTimeout(besides);
+  besides = setTimeout(readBeside, BESIDE_MILLISECONDS);
+}
+
+async function readBeside() {
   const weight = board.controls.smoothing;
+  const fresh = document.hidden ? null : await readPoints(weight);
+  if (!fresh) {
+    readBesideLater();
+    return;
+  }
+  for (const [id, points] of Object.entries(fresh.points)) {
+    if (!ownerOf(id)) continue;
+    // A curve that was not there before has no place on its chart yet.
+    if (!board.points[id]) return reload();
+    board.points[id] = { ...points, weight, part: board.points[id].part };
+  }
+  board.draw();
+  if (fresh.beside_live) readBesideLater();
+}
+
+/** The curves as the server has them now; null while it does not answer. */
+async function readPoints(/** @type {number} */ weight) {
+  const asked = beside();
   asked.set("smoothing", weight.toFixed(2));
   const answer = await fetch(`/runs/${run}/points?${asked}`).catch(() => null);
-  if (!answer?.ok) {
+  return answer?.ok ? answer.json() : null;
+}
+
+/** Read the curves anew and go on from the commit they were read at. */
+async function reload() {
+  const weight = board.controls.smoothing;
+  const fresh = await readPoints(weight);
+  if (!fresh) {
     // The stream comes back, and with it what is missing here.
     setTimeout(reload, LATE_MILLISECONDS);
     return;
   }
-  const fresh = await answer.json();
   // A weight that was set meanwhile is asked for by the slider itself.
   board.load(fresh.charts, fresh.points, boxOf, weight);
   if (stream && !stream.over) stream.resume(fresh.commit);
+  if (fresh.beside_live) readBesideLater();
 }
 
 /**
@@ -139,10 +172,11 @@ async function reload() {
  * @param {number} first
  * @param {number} last
  * @param {number} weight
+ * @param {string} owner the run whose curves they are, if it is another
  */
-async function readPart(names, first, last, weight) {
+async function readPart(names, first, last, weight, owner) {
   const asked = new URLSearchParams({ names: names.join(","), first: String(first), last: String(last), points: String(PART_POINTS), smoothing: weight.toFixed(2) });
-  const answer = await fetch(`/runs/${run}/points/part?${asked}`).catch(() => null);
+  const answer = await fetch(`/runs/${owner || run}/points/part?${asked}`).catch(() => null);
   return answer?.ok ? (await answer.json()).points : null;
 }
 

@@ -32,8 +32,7 @@ from worker.tuning import Tuning, asked_for
 
 BLOCK = 64
 EVALUATION_IMAGES = {"cpu": 256, "cuda": 16384}
-"""In one forward pass of an evaluation, where the memory holds so many. On a CPU more do not fit into its caches:
-simple_cnn/base makes half as many images a second with 1024 (bench/evaluation.py)."""
+"""In one forward pass of an evaluation, where memory holds so many. On a CPU more are no faster: bench/evaluation.py"""
 REPORT_SECONDS = 0.02
 
 

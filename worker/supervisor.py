@@ -43,6 +43,7 @@ from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from worker.job import CANCEL, INTERRUPT, Control, Job, probe, train
 from worker.memory import out_of_memory_kills
+from worker.process import prepare
 from worker.sender import Sender
 from worker.spool import Spool, leftovers
 
@@ -117,8 +118,8 @@ class Supervisor:
     def start(self) -> None:
         """Warm the fork server, look at the device, and say that this worker is there."""
         self._context.set_forkserver_preload(["worker.trainer"])
-        # Trainers inherit it: docs/decisions/0009-threads-that-do-not-spin.md
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        # The fork server, which starts now, and with it every trainer inherits this.
+        prepare(os.environ)
         self.device, self.versions = self._probe()
         for slot in range(self.settings.slots):
             self._slots.put(slot)

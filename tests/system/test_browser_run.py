@@ -159,6 +159,33 @@ def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_told(pa
     expect(page.locator("#chart-acc")).to_contain_text("mean of")
 
 
+def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(page: Page, yard: Any, long_run: str) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=506)
+    yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")
+    drawn(page, yard)
+    held = f"window.runyard.board.points['{long_run}:train/loss']"
+    assert page.evaluate(f"{held}.step.length") < 20_000
+    # The smoothed curve is made from all points, and not from those that are held.
+    every = yard.call(f"/runs/{long_run}/metrics?points=0&names=train/loss")["train/loss"]["value"]
+    yard.until(lambda: page.evaluate(f"{held}.even !== undefined"))
+    assert page.evaluate(f"{held}.even.total / {held}.even.share") == pytest.approx(
+        sum(0.1 * 0.9**i * value for i, value in enumerate(reversed(every[-400:]))), abs=1e-3
+    )
+    page.evaluate("window.runyard.board.zoomTo([100_000, 100_500])")
+    yard.until(lambda: (page.evaluate(f"{held}.part?.step.length") or 0) >= 501)
+
+    other = yard.launch(family="simple_mlp", size="tiny", epochs=5000, dataset="digits", seed=507)
+    yard.wait_for_step(other, 50)
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0&with={other}")
+    drawn(page, yard)
+    newest = f"window.runyard.board.points['{other}:train/loss'].step.at(-1)"
+    before = page.evaluate(newest)
+    yard.until(lambda: page.evaluate(newest) > before)
+    yard.call(f"/runs/{other}/cancel", {})
+    yard.wait_for(other, "cancelled")
+
+
 def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=40, targets=["digit", "thickness"])
     yard.wait_for(run, "succeeded")
@@ -169,8 +196,15 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     group.locator("#chart-loss .chart-handle").focus()
     page.keyboard.press("ArrowRight")
     page.locator("[data-group=thickness] > summary").click()
+    groups = page.locator("#charts > details")
+    first = groups.evaluate_all("each => each.map((group) => group.dataset.group)")
+    page.locator("[data-group=thickness] > summary .chart-handle").focus()
+    page.keyboard.press("ArrowUp")
+    moved = groups.evaluate_all("each => each.map((group) => group.dataset.group)")
+    assert moved.index("thickness") == first.index("thickness") - 1
     page.reload()
     drawn(page, yard)
+    assert groups.evaluate_all("each => each.map((group) => group.dataset.group)") == moved
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["acc", "loss"]
     expect(page.locator("[data-group=thickness]")).not_to_have_attribute("open", "")
     page.locator("#chart-acc .chart-handle").scroll_into_view_if_needed()

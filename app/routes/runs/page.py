@@ -17,9 +17,10 @@ from app.deps import Parts, PartsDep
 from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
 from app.facts import Facts, changed_settings, facts_with_places, settings_of
+from app.points import read_points
 from app.routes.runs.again import around
 from app.routes.runs.changes import control_of
-from app.routes.runs.points import points_as_json, read_points
+from app.routes.runs.points import points_as_json
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.query import runs_by_id
@@ -58,7 +59,10 @@ class Curves:
 
     def as_json(self) -> dict[str, Any]:
         """What `run.js` draws from."""
-        return points_as_json(self.charts, self.points, self.commit) | {"baseline": self.beside.baseline}
+        return points_as_json(self.charts, self.points, self.commit) | {
+            "baseline": self.beside.baseline,
+            "beside_live": self.beside.live,
+        }
 
 
 def _curves(
@@ -73,7 +77,7 @@ def _curves(
     run = shown.run
     found = read_points(connection, run, points, smoothing, first_paint=first_paint)
     expected = expected_names(run.config, run.device or "") if run.live and not run.logged else []
-    beside = read_beside(connection, shown, said, baseline)
+    beside = read_beside(connection, shown, said, baseline, smoothing, first_paint)
     charts = laid_over(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
     if run.logged:
         charts = [chart for chart in charts if chart.series]

@@ -1,0 +1,20 @@
+"""What a trainer's process is told by its environment before it starts: of OpenMP's threads and glibc's memory."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Final
+
+SETTINGS: Final = {
+    # docs/decisions/0009-threads-that-do-not-spin.md
+    "GOMP_SPINCOUNT": "1000",
+    # docs/decisions/0031-a-trainer-keeps-the-memory-it-had.md
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+}
+
+
+def prepare(environment: MutableMapping[str, str]) -> None:
+    """Add the settings; what the environment says already, it keeps."""
+    for name, value in SETTINGS.items():
+        environment.setdefault(name, value)
