@@ -7,7 +7,7 @@
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup up test lint bench clean stale
+.PHONY: help setup up test lint bench pictures clean stale
 
 # Tried in this order; `make setup PYTHON=python3.13` takes that one.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11
@@ -21,7 +21,7 @@ VENDOR = static/vendor/versions.json
 STALE := $(shell [ -x .venv/bin/python ] && [ "$$(cat $(PACKAGES) 2>/dev/null)" = "$$(pwd -P)" ] || echo stale)
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(PACKAGES) $(VENDOR) ## install what is missing: .venv and the browser code (the others do this first)
 	@:
@@ -44,6 +44,9 @@ lint: setup ## check style and types
 
 bench: setup ## measure this machine (ARGS="--help": what there is)
 	@exec .venv/bin/python -m bench $(ARGS)
+
+pictures: setup ## draw docs/screenshots anew, every page
+	@exec .venv/bin/python -m docs.pictures
 
 clean: ## remove what setup and the tools made; data/ stays
 	rm -rf .venv .venv-bench node_modules static/vendor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

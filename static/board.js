@@ -87,6 +87,12 @@ export class Board {
     return true;
   }
 
+  /** Whether there are curves that are to be smoothed and that the server had no time to smooth for the first paint. */
+  unsmoothed() {
+    const noisy = [...this.charts.values()].flatMap(({ definition }) => definition.series.filter((series) => series.smooth));
+    return this.controls.smoothing > 0 && noisy.some(({ id }) => this.points[id]?.coarse && !this.points[id].even);
+  }
+
   /** Draw with the next frame, once for all that came before it. */
   draw(/** @type {(() => void) | undefined} */ done = undefined) {
     if (done) this.afterPaint.push(done);

@@ -26,7 +26,7 @@ const chartsOf = (/** @type {Element} */ group) => /** @type {HTMLElement[]} */ 
 const groupsOf = (/** @type {Element} */ area) => /** @type {HTMLElement[]} */ ([...area.querySelectorAll("details.chart-group")]);
 const nameOf = (/** @type {Element} */ group) => /** @type {HTMLElement} */ (group).dataset.group ?? "";
 /** What a handle moves: its chart, or its group. */
-const movedBy = (/** @type {Element} */ handle) => /** @type {HTMLElement | null} */ (handle.closest("summary")?.parentElement ?? handle.closest("figure.chart"));
+const movedBy = (/** @type {Element} */ handle) => /** @type {HTMLElement | null} */ (handle.closest("figure.chart, details.chart-group"));
 /** What may change places with it. */
 const rowOf = (/** @type {HTMLElement} */ moved) => (moved.matches("figure") ? chartsOf(/** @type {Element} */ (moved.parentElement)) : groupsOf(/** @type {Element} */ (moved.parentElement)));
 
@@ -67,8 +67,8 @@ export function place(/** @type {Element} */ group) {
   /** @type {HTMLDetailsElement} */ (group).open = !folded.includes(nameOf(group));
   const places = order[nameOf(group)];
   const holder = group.querySelector(".charts");
-  const title = group.querySelector("summary h2");
-  if (title) addHandle(title, `the charts of ${title.textContent}`);
+  // Beside the summary: what is within it is no button of its own for those who hear the page.
+  if (holder) addHandle(holder, `the charts of ${group.querySelector("h2")?.textContent}`);
   for (const box of chartsOf(group)) {
     const caption = box.querySelector("figcaption > :first-child");
     if (caption) addHandle(caption, box.querySelector("h2")?.textContent ?? "");

@@ -1,7 +1,10 @@
 /** Curves of several runs, or means of groups, over one another; while a run lives they are read anew when something changed. */
 
 import { boardOf } from "./board.js";
-import { throttled } from "./live.js";
+import { debounced, throttled } from "./live.js";
+import { readPart } from "./parts.js";
+
+const FEW_MILLISECONDS = 250;
 
 const board = boardOf(/** @type {HTMLFormElement} */ (document.getElementById("controls")));
 const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{}");
@@ -11,20 +14,27 @@ const alive = JSON.parse(document.getElementById("live-runs")?.textContent ?? "[
 const boxOf = (/** @type {import("./chart.js").Definition} */ definition) =>
   /** @type {HTMLElement | null} */ (document.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
 
-board.load(embedded.charts, embedded.points, boxOf);
+board.readPart = (names, first, last, weight, owner) => readPart(owner, names, first, last, weight);
+board.readAnew = debounced(FEW_MILLISECONDS, () => readAnew());
+board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
+if (board.unsmoothed()) readAnew();
 
 async function readAnew() {
   const asked = new URLSearchParams(location.search);
-  const named = new URLSearchParams({ runs: asked.get("runs") ?? "", by: asked.get("by") ?? "" });
-  const answer = await fetch(`/compare/points?${named}`);
-  if (!answer.ok) return;
+  const weight = board.controls.smoothing;
+  const named = new URLSearchParams({ runs: asked.get("runs") ?? "", by: asked.get("by") ?? "", smoothing: weight.toFixed(2) });
+  const answer = await fetch(`/compare/points?${named}`).catch(() => null);
+  if (!answer?.ok) return;
   const found = await answer.json();
-  board.points = found.points;
   // A curve that came meanwhile has a place only on the page as the server draws it now.
   const drawn = new Set(embedded.charts.flatMap((/** @type {import("./chart.js").Definition} */ chart) => chart.series.map((series) => `${chart.key} ${series.id}`)));
   const fresh = found.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => !drawn.has(`${chart.key} ${series.id}`)));
-  if (fresh) location.reload();
-  else board.draw();
+  if (fresh) {
+    location.reload();
+    return;
+  }
+  for (const [id, held] of Object.entries(found.points)) held.part = board.points[id]?.part;
+  board.load(found.charts, found.points, boxOf, weight);
 }
 
 if (alive.length) document.body.addEventListener("yard-changed", throttled(2000, readAnew));

@@ -128,6 +128,19 @@ export function throttled(milliseconds, act) {
   };
 }
 
+/**
+ * A call once nothing has asked for it for so many milliseconds.
+ * @param {number} milliseconds
+ * @param {() => void} act
+ */
+export function debounced(milliseconds, act) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds);
+  };
+}
+
 /** Tell the fragments on this page that something changed; htmx listens for it. */
 export function announce(/** @type {string} */ name) {
   document.body.dispatchEvent(new Event(name));

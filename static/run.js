@@ -2,13 +2,13 @@
 
 import { arrange, filterable, place } from "./chart-layout.js";
 import { boardOf, ownerOf } from "./board.js";
-import { announce, Stream, throttled } from "./live.js";
+import { announce, debounced, Stream, throttled } from "./live.js";
 import { tail } from "./log.js";
+import { readPart } from "./parts.js";
 import { showInTab } from "./tab.js";
 
 const FEW_MILLISECONDS = 250;
 const LATE_MILLISECONDS = 3000;
-const PART_POINTS = 2000;
 const BESIDE_MILLISECONDS = 4000;
 
 const run = document.body.dataset.run ?? "";
@@ -24,11 +24,11 @@ let besides = 0;
 
 arrange(charts);
 filterable(charts, /** @type {HTMLInputElement | null} */ (document.getElementById("chart-filter")));
-board.readPart = readPart;
+board.readPart = (names, first, last, weight, owner) => readPart(owner || run, names, first, last, weight);
 board.readAnew = debounced(FEW_MILLISECONDS, () => reload());
 board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
 // What the server had no time to smooth for the first paint.
-if (board.controls.smoothing > 0 && Object.keys(embedded.points).some(unsmoothed)) reload();
+if (board.unsmoothed()) reload();
 else if (embedded.beside_live) readBesideLater();
 
 const addLines = tail(() => stream !== null && !stream.over);
@@ -39,25 +39,6 @@ if (document.body.dataset.stream) {
 }
 showInTab();
 document.addEventListener("htmx:afterSettle", showInTab);
-
-/** @param {string} id */
-function unsmoothed(id) {
-  const held = board.points[id];
-  const noisy = embedded.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => series.id === id && series.smooth));
-  return noisy && held?.coarse && !held.even;
-}
-
-/**
- * @param {number} milliseconds
- * @param {() => void} act
- */
-function debounced(milliseconds, act) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(act, milliseconds);
-  };
-}
 
 // Boxes ---------------------------------------------------------------------------------------------------------------
 
@@ -165,19 +146,6 @@ async function reload() {
   board.load(fresh.charts, fresh.points, boxOf, weight);
   if (stream && !stream.over) stream.resume(fresh.commit);
   if (fresh.beside_live) readBesideLater();
-}
-
-/**
- * @param {string[]} names
- * @param {number} first
- * @param {number} last
- * @param {number} weight
- * @param {string} owner the run whose curves they are, if it is another
- */
-async function readPart(names, first, last, weight, owner) {
-  const asked = new URLSearchParams({ names: names.join(","), first: String(first), last: String(last), points: String(PART_POINTS), smoothing: weight.toFixed(2) });
-  const answer = await fetch(`/runs/${owner || run}/points/part?${asked}`).catch(() => null);
-  return answer?.ok ? (await answer.json()).points : null;
 }
 
 // Connection ----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ FILES = {
         "dist/uPlot.min.css": "uPlot.min.css",
         "LICENSE": "uPlot.LICENSE.txt",
     },
+    # Looks for faults in the pages; only tests use it.
+    "axe-core": {
+        "axe.min.js": "axe.min.js",
+        "LICENSE": "axe.LICENSE.txt",
+    },
     "swagger-ui-dist": {
         "swagger-ui-bundle.js": "swagger-ui-bundle.js",
         "swagger-ui.css": "swagger-ui.css",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "setup", "up", "test", "lint", "bench", "clean"]
+TARGETS = ["help", "setup", "up", "test", "lint", "bench", "pictures", "clean"]
 PACKAGING = [
     "Makefile",
     "package.json",

@@ -292,7 +292,9 @@ def restore_runs(
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     made = restore_many(parts, runs) if runs else []
-    return go_back(back, "/queue", back_again=len(made))
+    # What comes back is a new run, with a page of its own.
+    page = {f"/runs/{old}": f"/runs/{new}" for old, new in made}
+    return go_back(page.get(back, back), "/queue", back_again=len(made))
 
 
 @pages.post("/queue/pause")

@@ -164,16 +164,20 @@ def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(page: 
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")
     drawn(page, yard)
-    held = f"window.runyard.board.points['{long_run}:train/loss']"
+    held = f"window.runyard?.board?.points['{long_run}:train/loss']"
     assert page.evaluate(f"{held}.step.length") < 20_000
-    # The smoothed curve is made from all points, and not from those that are held.
     every = yard.call(f"/runs/{long_run}/metrics?points=0&names=train/loss")["train/loss"]["value"]
-    yard.until(lambda: page.evaluate(f"{held}.even !== undefined"))
-    assert page.evaluate(f"{held}.even.total / {held}.even.share") == pytest.approx(
-        sum(0.1 * 0.9**i * value for i, value in enumerate(reversed(every[-400:]))), abs=1e-3
-    )
-    page.evaluate("window.runyard.board.zoomTo([100_000, 100_500])")
-    yard.until(lambda: (page.evaluate(f"{held}.part?.step.length") or 0) >= 501)
+    smoothed = sum(0.1 * 0.9**i * value for i, value in enumerate(reversed(every[-400:])))
+    for address in (
+        f"/runs/{run}?smoothing=0.9&with={long_run}",
+        f"/compare?runs={run},{long_run}&by=none&smoothing=0.9&x=step",
+    ):
+        page.goto(yard.address + address)
+        yard.until(lambda: page.evaluate(f"{held}?.even !== undefined"))
+        # The smoothed curve is made from all points, and not from those that are held.
+        assert page.evaluate(f"{held}.even.total / {held}.even.share") == pytest.approx(smoothed, abs=1e-3)
+        page.evaluate("window.runyard.board.zoomTo([100_000, 100_500])")
+        yard.until(lambda: (page.evaluate(f"{held}.part?.step.length") or 0) >= 501)
 
     other = yard.launch(family="simple_mlp", size="tiny", epochs=5000, dataset="digits", seed=507)
     yard.wait_for_step(other, 50)
@@ -195,13 +199,13 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
     group.locator("#chart-loss .chart-handle").focus()
     page.keyboard.press("ArrowRight")
-    page.locator("[data-group=thickness] > summary").click()
     groups = page.locator("#charts > details")
     first = groups.evaluate_all("each => each.map((group) => group.dataset.group)")
-    page.locator("[data-group=thickness] > summary .chart-handle").focus()
+    page.locator("[data-group=thickness] > .chart-handle").focus()
     page.keyboard.press("ArrowUp")
     moved = groups.evaluate_all("each => each.map((group) => group.dataset.group)")
     assert moved.index("thickness") == first.index("thickness") - 1
+    page.locator("[data-group=thickness] > summary").click()
     page.reload()
     drawn(page, yard)
     assert groups.evaluate_all("each => each.map((group) => group.dataset.group)") == moved
@@ -299,3 +303,62 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     assert seen == pytest.approx([logged[0], logged[len(logged) // 2]], abs=0.001)
     assert heard == []
     page.context.close()
+
+
+def test_what_is_looked_at_is_shared_by_all_charts_followed_and_kept_in_the_address(page: Page, yard: Any) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", epochs=5000, dataset="digits", seed=508)
+    yard.wait_for_step(run, 200)
+    page.goto(f"{yard.address}/runs/{run}?smoothing=0")
+    drawn(page, yard)
+    # The crosshair stands at the same step in every chart, with the value of each curve there.
+    box = page.locator("#chart-loss .u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 50)
+    at, told, own, other = page.evaluate("""() => {
+      const box = document.getElementById("chart-loss");
+      const { loss, acc } = window.runyard.charts;
+      const told = box.querySelector("[data-readout='train/loss']").textContent;
+      return [box.dataset.at, told, loss.cursor.left, acc.cursor.left];
+    }""")
+    assert re.fullmatch(r"step [\d,]+", at)
+    assert other == pytest.approx(own, abs=1)
+    step = int(at.removeprefix("step ").replace(",", ""))
+    logged = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
+    assert float(told) == pytest.approx(logged["value"][logged["step"].index(step)], rel=1e-3)
+    # Zoomed to the end, the charts follow it, and only there.
+    page.evaluate("window.runyard.board.zoomTo([-40, 0].map((by) => window.runyard.board.whole()[1] + by))")
+    seen = "[window.runyard.charts.loss.scales.x.min, window.runyard.charts.loss.scales.x.max]"
+    low, high = page.evaluate(seen)
+    yard.until(lambda: page.evaluate(seen)[1] > high + 20)
+    later = page.evaluate(seen)
+    assert later[1] - later[0] == pytest.approx(high - low)
+    page.evaluate("window.runyard.board.zoomTo([40, 90])")
+    before = page.evaluate(f"{LOSS}.data[0].length")
+    yard.until(lambda: page.evaluate(f"{LOSS}.data[0].length") > before + 20)
+    assert page.evaluate(seen) == [40, 90]
+    # The address is this very view.
+    page.get_by_label("log y").check()
+    again = page.context.new_page()
+    again.goto(page.url)
+    yard.until(lambda: again.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
+    assert again.evaluate(seen) == [40, 90]
+    assert again.evaluate(f"{LOSS}.scales.y.distr") == 3
+    again.close()
+    # One chart alone, and back.
+    page.get_by_label("what to do with loss").click()
+    page.locator("#chart-loss").get_by_role("button", name="Full screen").click()
+    yard.until(lambda: page.evaluate("document.fullscreenElement?.id") == "chart-loss")
+    page.evaluate("document.exitFullscreen()")
+    yard.call(f"/runs/{run}/cancel", {})
+    yard.wait_for(run, "cancelled")
+
+
+def test_a_forecast_comes_once_there_are_runs_to_tell_it_from(page: Page, yard: Any) -> None:
+    said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 6}
+    for run in [yard.launch(**said, seed=seed) for seed in range(600, 610)]:
+        yard.wait_for(run, "succeeded")
+    run = yard.launch(family="vit", size="small", dataset="digits", epochs=6, batch_size=8)
+    page.goto(f"{yard.address}/runs/{run}")
+    expect(page.locator("#run-forecast")).to_contain_text(re.compile(r"it held in \d+"), timeout=30_000)
+    yard.call(f"/runs/{run}/cancel", {})
+    yard.wait_for(run, "cancelled")

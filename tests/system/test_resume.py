@@ -89,7 +89,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
     print(f"moments of seed {seed}")
     moments = random.Random(seed)
     steps = PER_EPOCH * SPEC["epochs"]
-    yard = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05", RUNYARD_HEARTBEAT_SECONDS="0.3", RUNYARD_LEASE_SECONDS="2")
+    yard = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05", RUNYARD_HEARTBEAT_SECONDS="0.3", RUNYARD_LEASE_SECONDS="5")
     yard.wait_for_worker()
     run = yard.launch(**SPEC)
     # Five kills of the trainer, and between them one of the worker with all that is its.

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 
 import pytest
 
@@ -24,7 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def _faults(settings: Mapping[str, str]) -> int:
+def _faults(settings: dict[str, str]) -> int:
     without = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     command = [sys.executable, "-c", FAULTS]
     return int(subprocess.run(command, env=without | settings, check=True, capture_output=True, text=True).stdout)

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
 from app.drawing import Controls, Points, draw, read_controls
-from app.facts import Facts, facts, metric_name, steps_per_epoch
+from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
+from app.points import read_points
 from app.routes.compare.asked import Asked, AskedDep
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
@@ -26,7 +27,6 @@ from app.routes.compare.split import splits_of
 from app.routes.compare.verdict import verdict, verdict_of_groups
 from app.routes.runs.points import points_as_json
 from app.store.database import reading
-from app.store.metric import read_curves
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
 
 pages = APIRouter()
@@ -115,7 +115,7 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
             pickable = [facts(row) for row in recent.rows]
             return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
-        charts, points = curves_of(connection, found)
+        charts, points = curves_of(connection, found, set_by_viewer.smoothing, first_paint=True)
     return parts.templates.page(
         request,
         "compare.html",
@@ -138,7 +138,8 @@ def compare_points(parts: PartsDep, asked: AskedDep) -> JSONResponse:
     """The charts and points of the page."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, asked)
-        charts, points = curves_of(connection, found) if found.rows else ([], {})
+        weight = found.controls(asked).smoothing
+        charts, points = curves_of(connection, found, weight) if found.rows else ([], {})
     return JSONResponse(points_as_json(charts, points, 0))
 
 
@@ -188,13 +189,15 @@ def figures_of(found: Comparison, cost: str) -> dict[str, Any]:
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
-def curves_of(connection: Connection, found: Comparison) -> tuple[list[Chart], dict[str, Points]]:
-    """The charts of the page and their points."""
+def curves_of(
+    connection: Connection, found: Comparison, smoothing: float, first_paint: bool = False
+) -> tuple[list[Chart], dict[str, Points]]:
+    """The charts of the page and their points; ``smoothing`` and ``first_paint`` as `read_points` takes them."""
     if found.groups is not None:
         compared, points = _means(connection, found)
     else:
         compared = [_compared_run(row) for row in found.rows]
-        points = _read_points(connection, found.rows, CURVE_POINTS)
+        points = _points_of(connection, found.rows, CURVE_POINTS, smoothing, first_paint)
     charts = charts_of_comparison(compared)
     # A head that only one of the runs has compares with nothing.
     return [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(compared) == 1], points
@@ -213,18 +216,20 @@ def _compared_run(row: RunRow) -> Compared:
     return Compared(row.run.id, f"#{row.run.number} {row.run.title}", row.run.number, curves, f"/runs/{row.run.id}")
 
 
-def _read_points(connection: Connection, rows: Sequence[RunRow], most: int) -> dict[str, Points]:
-    points = {}
+def _points_of(
+    connection: Connection, rows: Sequence[RunRow], most: int, smoothing: float = 0.0, first_paint: bool = False
+) -> dict[str, Points]:
+    points: dict[str, Points] = {}
     for row in rows:
         names = list(_compared_run(row).curves.values())
-        for name, curve in read_curves(connection, row.run.id, names, most).items():
-            points[f"{row.run.id}:{name}"] = Points(curve, steps_per_epoch(row.run), row.run.started_at)
+        held = read_points(connection, row.run, most, smoothing, names, first_paint=first_paint)
+        points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
     return points
 
 
 def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], dict[str, Points]]:
     """Every group's curves as means; of all points, since the extremes of a stretch say nothing of its mean."""
-    each = _read_points(connection, found.rows, 0)
+    each = _points_of(connection, found.rows, 0)
     curves = {row.run.id: _compared_run(row).curves for row in found.rows}
     compared, points = [], {}
     for group in found.groups or []:

@@ -30,7 +30,7 @@ def compare_report(request: Request, parts: PartsDep, asked: AskedDep) -> HTMLRe
             raise NotFound("none of these runs is here; name some: /compare/report?runs=…")
         set_by_viewer = found.controls(asked)
         values = figures_of(found, asked.cost)
-        charts, points = curves_of(connection, found)
+        charts, points = curves_of(connection, found, set_by_viewer.smoothing)
     written = parts.templates.text(
         "compare_report.html",
         style=style(),

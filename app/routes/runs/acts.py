@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import delete
-from app.bulk import cancel_many, restore_many
+from app.bulk import cancel_many
 from app.contract.spec import FieldError
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
@@ -20,7 +20,7 @@ from app.routes.going_back import go_back
 from app.routes.launch.form import split_tags
 from app.routes.runs.listing import listing_of
 from app.store.database import reading
-from app.store.many import Which, missing, restorable
+from app.store.many import Which, missing
 from app.store.query import matching_ids
 from app.undoable import delete_many, edit_words, relaunch_many, tag_many, undo_act, untag_many
 
@@ -58,17 +58,6 @@ def stop_runs(
     """Stop the chosen runs; those that have ended stay as they are."""
     done = cancel_many(parts, Which(_chosen(parts, runs, every, matching)))
     return go_back(back, "/runs", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
-
-
-@pages.post("/runs/restore-queued")
-def restore_queued(
-    parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)], back: BackForm = "/runs"
-) -> RedirectResponse:
-    """Undo a stop: what had not started waits again, in its old place of the queue."""
-    with reading(parts.engine) as connection:
-        runs = restorable(connection, undo)
-    made = restore_many(parts, runs) if runs else []
-    return go_back(back, "/runs", back_again=len(made))
 
 
 @pages.post("/runs/delete")
@@ -167,7 +156,7 @@ def edit_run(
 def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
     """Stop one run; where it had not started, the page that it leads back to offers to undo that."""
     done = cancel_many(parts, Which([run_id]))
-    return go_back(back, f"/runs/{run_id}", undo=repr(done.at) if done.cancelled and back else "")
+    return go_back(back, f"/runs/{run_id}", undo=repr(done.at) if done.cancelled else "")
 
 
 @pages.post("/runs/{run_id}/delete")

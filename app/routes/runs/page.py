@@ -23,6 +23,7 @@ from app.routes.runs.changes import control_of
 from app.routes.runs.points import points_as_json
 from app.store.database import reading
 from app.store.log import read_lines
+from app.store.many import restorable
 from app.store.query import runs_by_id
 from app.store.worker import list_workers
 
@@ -94,6 +95,8 @@ def run_page(
     log: str = "",
     said: With = [],
     baseline: str = "",
+    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
+    back_again: Annotated[int, Query(ge=0)] = 0,
 ) -> HTMLResponse:
     """One run, complete without a script: figures, curves, log, configuration."""
     set_by_viewer = read_controls(x, smoothing, log)
@@ -103,6 +106,7 @@ def run_page(
         curves = _curves(connection, shown, None, set_by_viewer.smoothing, True, said, baseline)
         lines = read_lines(connection, run_id, tail=LOG_LINES)
         others = pickable(connection, shown)
+        undoable = len(restorable(connection, undo)) if undo else 0
         foretold = _foretold(connection, shown)
     control = control_of(parts, run_id)
     boxes = [(chart, draw(chart, curves.points, set_by_viewer, control["events"])) for chart in curves.charts]
@@ -118,6 +122,9 @@ def run_page(
         lines=lines,
         beside=curves.beside,
         pickable=others,
+        undo=undo,
+        undoable=undoable,
+        back_again=back_again,
         tokens={
             BEST: "the best so far on " + shown.run.config.dataset,
             EARLIER: "mean of earlier runs of this configuration",

@@ -155,6 +155,20 @@ def test_stop_and_delete_work_without_a_script(client: Any, look: Any, runs: Any
     assert client.get(f"/runs/{run}/points").status_code == 404
 
 
+def test_a_run_that_is_stopped_before_it_has_started_can_be_brought_back_from_its_own_page(
+    client: Any, look: Any, runs: Any
+) -> None:
+    run = runs.add()
+    page = look(client.post(f"/runs/{run}/cancel"))
+    assert "1 run cancelled." in page.html
+    undo = {name: page.one("input", type="hidden", name=name)["value"] for name in ("undo", "back")}
+    page = look(client.post("/queue/restore", data=undo))
+    assert "1 run waits again, in its old place of the queue." in page.html
+    [(again,)] = runs.sql("SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL")
+    assert again != run
+    assert page.one("body")["data-run"] == again
+
+
 def test_every_head_has_its_figures_and_the_page_says_whose_stand_first(
     client: Any, look: Any, runs: Any, engine: Engine
 ) -> None:

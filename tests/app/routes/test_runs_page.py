@@ -146,10 +146,10 @@ def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, run
     assert "1 run cancelled" in page.html
     assert (runs.status(ended), runs.status(alive)) == ("succeeded", "cancelled")
     undo = page.one("input", name="undo")["value"]
-    page = look(client.post("/runs/restore-queued", data={"undo": undo}))
+    page = look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"}))
     assert "1 run waits again, in its old place of the queue." in page.html
     assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL") == [(1,)]
-    assert "waits again" not in look(client.post("/runs/restore-queued", data={"undo": undo})).html
+    assert "waits again" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
 
 
 def test_a_run_that_trains_is_asked_to_stop(client: Any, look: Any, runs: Any, trained: Any) -> None:

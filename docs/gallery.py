@@ -1,0 +1,84 @@
+"""Runs of every kind in a Runyard, and the pages that show them: for screenshots, and for tests of every page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runyard import Run, Runyard
+
+TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pages by name, as paths; ``waiting`` and ``live`` are to be stopped by `close`."""
+
+    pages: Mapping[str, str]
+    live: Run
+    waiting: list[Run]
+
+
+def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
+    """Launches and waits: variants with seeds, a search, a run that failed; then one that trains while others wait.
+
+    ``epochs`` of those that end, and ``many`` points of the search.
+    """
+    variants = yard.sweep(
+        {"dataset": "digits", "size": "tiny", "epochs": epochs, "name": "first look"},
+        {"family": ["simple_cnn", "vit"]},
+        seeds=3,
+    )
+    search = yard.sweep(
+        TINY | {"epochs": epochs},
+        space={"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "batch_size": {"choice": [32, 64, 128]}},
+        method="random",
+        draws=many,
+    )
+    heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"])
+    diverged = yard.launch(**TINY, epochs=epochs, lr=1000, optimizer="sgd", schedule="constant")
+    for each in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
+        assert each.ended
+    again = heads.fork(max(1, epochs // 2), lr=3e-4).wait()
+    yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
+    live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
+    until = time.monotonic() + 60
+    while live.refresh().progress.get("step", 0) < 200:
+        assert time.monotonic() < until, f"{live.id} makes no steps"
+        time.sleep(0.1)
+    live.change(note="the picture was made here")
+    waiting = [yard.launch(**TINY, epochs=20, name=f"waits for its turn, {number}") for number in (1, 2, 3)]
+    runs = ",".join(variants.runs)
+    return Gallery(
+        {
+            "now": "/",
+            "launch": "/launch?family=vit&size=tiny&dataset=digits&lr=1e-3, 3e-4&seeds=3",
+            "launch-wrong": "/launch?family=vit&size=hug&epochs=-3",
+            "queue": "/queue",
+            "runs": "/runs",
+            "runs-grouped": "/runs?group=family,size",
+            "runs-none": "/runs?q=family:vit status:failed",
+            "run-live": f"/runs/{live.id}",
+            "run-finished": f"/runs/{heads.id}?with={again.id}",
+            "run-forked": f"/runs/{again.id}",
+            "run-failed": f"/runs/{diverged.id}",
+            "sweeps": "/sweeps",
+            "sweep": f"/sweeps/{search.id}",
+            "compare": f"/compare?runs={runs}&by=variant",
+            "compare-runs": f"/compare?runs={runs}&by=none",
+            "compare-pick": "/compare",
+            "leaderboard": "/leaderboard",
+            "architectures": "/architectures",
+            "notifications": "/notifications",
+            "nowhere": "/nowhere",
+        },
+        live,
+        waiting,
+    )
+
+
+def close(gallery: Gallery) -> None:
+    """Stop what still trains or waits."""
+    for run in (*gallery.waiting, gallery.live):
+        run.cancel()

@@ -1,0 +1,70 @@
+"""``make pictures``: draws docs/screenshots anew.
+
+Starts a Runyard in a temporary folder, trains what the pages are to show, and takes every page in light and dark, wide
+and narrow.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+from PIL import Image
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from bench.yard import Yard
+from docs.gallery import Gallery, close, fill
+from runyard import Runyard
+
+FOLDER: Final = Path(__file__).parent / "screenshots"
+SIZES: Final = {"wide": (1440, 900), "narrow": (390, 844)}
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+COLOURS: Final = 128
+
+
+def main() -> int:
+    """Draw all; the exit status."""
+    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if program is None:
+        print("pictures are drawn by Chromium, and there is none: apt install chromium", file=sys.stderr)
+        return 1
+    FOLDER.mkdir(exist_ok=True)
+    with Yard(RUNYARD_DEVICE="cpu") as started, sync_playwright() as playwright, Runyard(started.address) as yard:
+        print("trains what the pages are to show", flush=True)
+        gallery = fill(yard, epochs=12, many=8)
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        drawn = draw(browser, started.address, gallery)
+        browser.close()
+        close(gallery)
+    for old in set(FOLDER.glob("*.png")) - drawn:
+        old.unlink()
+    print(f"{len(drawn)} pictures in {FOLDER.relative_to(Path.cwd())}")
+    return 0
+
+
+def draw(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
+    """Take every page; the files."""
+    drawn = set()
+    for scheme in SCHEMES:
+        for size, (width, height) in SIZES.items():
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page = context.new_page()
+            for name, path in gallery.pages.items():
+                page.goto(address + path, wait_until="load")
+                # Whatever is asked for after the first paint.
+                expect(page.locator(".htmx-request")).to_have_count(0)
+                page.evaluate("document.fonts.ready.then(() => true)")
+                picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+                file = FOLDER / f"{name}-{size}-{scheme}.png"
+                picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+                drawn.add(file)
+            context.close()
+    return drawn
+
+
+if __name__ == "__main__":
+    sys.exit(main())
