@@ -32,6 +32,9 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     expect(page.locator("#groups")).to_contain_text("3 of 3", timeout=10_000)
     expect(page.locator("#verdict")).to_contain_text("simple_mlp tiny · lr 0.0", timeout=10_000)
     expect(page.locator("#verdict")).to_contain_text(re.compile("is better than|cannot be told apart"))
+    expect(page.locator("#verdict")).to_contain_text(
+        re.compile(r"Welch's t-test p [=<] [0-9.]+; permutation test p [=<] [0-9.]+")
+    )
     mean = page.locator("#groups tbody tr").first.locator("td").nth(1)
     expect(mean).to_have_text(re.compile(r"^[0-9.]+ ± [0-9.]+ %$"))
 

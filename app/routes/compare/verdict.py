@@ -89,7 +89,7 @@ def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
         sentence = f"{names[0]} and {names[1]} cannot be told apart: {interval} between them, {seeds}"
         more = against.more_seeds and against.more_seeds - min(len(first.values), len(second.values))
         sentence += f"; about {more} more seed{'s' if more != 1 else ''} each would decide." if more else "."
-    chance = [f"Welch's t-test p = {_p(apart.welch)}", f"permutation test p = {_p(apart.permutation)}"]
+    chance = [f"Welch's t-test {_p(apart.welch)}", f"permutation test {_p(apart.permutation)}"]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
     behind = f"{'; '.join(chance)}. Intervals are of 95 %."
@@ -114,5 +114,5 @@ def _seeds(one: int, other: int) -> str:
 
 def _p(value: float | None) -> str:
     if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+        return "p unknown"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
