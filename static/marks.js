@@ -30,6 +30,10 @@ document.addEventListener("htmx:load", (event) => {
   sayNewest();
 });
 document.addEventListener("DOMContentLoaded", readList);
+// At once: before what was swapped in has settled, and is told of as loaded, the next answer may stand in its place.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (/** @type {CustomEvent} */ (event).detail.target?.id === "run-changes") sayNewest();
+});
 
 /** @returns {Set<string>} */
 function hiddenKinds() {

@@ -20,6 +20,22 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (detail.target?.dataset.same !== "skip") return;
   if (shown.get(detail.target) === detail.serverResponse) detail.shouldSwap = false;
   shown.set(detail.target, detail.serverResponse);
+  if (!detail.shouldSwap) return;
+  typed.clear();
+  for (const field of detail.target.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")) {
+    if (field.value !== field.defaultValue) typed.set(field.id, field.value);
+  }
+});
+
+// What was typed into a fragment, and not sent yet, outlives its being shown anew.
+/** @type {Map<string, string>} */
+const typed = new Map();
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [id, words] of typed) {
+    const field = /** @type {HTMLInputElement | null} */ (document.getElementById(id));
+    if (field) field.value = words;
+  }
+  typed.clear();
 });
 
 // Pages about one run hear of it in `run.js`; the others hear that anything changed.

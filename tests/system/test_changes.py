@@ -120,7 +120,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
 
 
 def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(yard: Any) -> None:
-    run = yard.launch(**SPEC | {"family": "simple_cnn", "batch_size": 4, "flip": True, "epochs": 8})
+    run = yard.launch(**SPEC | {"family": "simple_cnn", "size": "base", "batch_size": 4, "flip": True, "epochs": 8})
     until_it_trains(yard, run, 1, 330)
     # In mid-epoch, far behind the only checkpoint there is, at the end of the first epoch.
     changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 6), change(yard, run, "note", "here")]
