@@ -14,6 +14,8 @@ const NEAR_PIXELS = 5;
 let marks = [];
 /** @type {string | null} */
 let chosen = null;
+/** Whether the list is being replaced by one with new marks: it loses the focus then, and gets it back. */
+let replaced = false;
 /** @type {Set<any>} */
 const plots = new Set();
 /** @type {Map<string, string>} */
@@ -33,6 +35,11 @@ document.addEventListener("DOMContentLoaded", readList);
 // At once: before what was swapped in has settled, and is told of as loaded, the next answer may stand in its place.
 document.addEventListener("htmx:afterSwap", (event) => {
   if (/** @type {CustomEvent} */ (event).detail.target?.id === "run-changes") sayNewest();
+  replaced = false;
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, shouldSwap } = /** @type {CustomEvent} */ (event).detail;
+  replaced = shouldSwap && target?.id === "run-changes";
 });
 
 /** @returns {Set<string>} */
@@ -114,7 +121,9 @@ function useList(list) {
     item.addEventListener("pointerenter", () => choose(item));
   }
   list.addEventListener("pointerleave", () => choose(null));
-  list.addEventListener("blur", () => choose(null));
+  list.addEventListener("blur", () => {
+    if (!replaced) choose(null);
+  });
   list.addEventListener("keydown", (event) => {
     const by = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
     if (!by) return;

@@ -68,6 +68,14 @@ def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(pa
         if mark.get_attribute("aria-selected") == "true":
             break
     expect(page.locator("[data-chart='loss'] .mark-label")).to_have_text("looks good from here")
+    # Also when the list comes anew, with a mark that was made meanwhile.
+    count = page.locator("#marks li").count()
+    yard.call(f"/runs/{run}/changes", {"kind": "checkpoint"})
+    yard.until(lambda: page.locator("#marks li").count() > count)
+    expect(page.locator("#marks")).to_be_focused()
+    expect(page.locator("#marks [data-kind=note]").first).to_have_attribute("aria-selected", "true")
+    expect(page.locator("[data-chart='loss'] .mark-label")).to_be_visible()
+    expect(page.locator("[data-chart='loss'] .mark-label")).to_have_text("looks good from here")
 
     page.get_by_role("button", name="Stop after this epoch").click()
     expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=15_000)
