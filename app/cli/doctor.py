@@ -27,6 +27,8 @@ OLDEST_PYTHON = (3, 11)
 ENOUGH_BYTES = 5 * 2**30
 TOO_FEW_BYTES = 200 * 2**20
 LOOK_SECONDS = 60.0
+# A server on a busy machine can take seconds to answer, and is Runyard all the same.
+ANSWER_SECONDS = 20.0
 
 ASK_TORCH = (
     "import json, torch; c = torch.cuda; there = c.is_available();"
@@ -238,7 +240,7 @@ def _is_runyard(settings: Settings) -> bool:
     from app.cli.server import server_address
 
     try:
-        said = httpx.get(f"{server_address(settings)}/healthz", timeout=1.0, trust_env=False).json()
+        said = httpx.get(f"{server_address(settings)}/healthz", timeout=ANSWER_SECONDS, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return False
     return isinstance(said, dict) and {"database", "redis"} <= set(said)

@@ -55,6 +55,7 @@ def test_a_machine_that_has_everything_is_well(runyard: Said, tmp_path: Path, mo
 
 
 def test_what_is_missing_ends_with_status_1_and_says_what_to_do(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("RUNYARD_PORT", str(taken.getsockname()[1]))
         done = runyard("doctor")
