@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.charts import Compared
-from app.drawing import Points
+from app.drawing import MEAN, Points
 from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.forecast import Forecast, forecast
 from app.groups import OWN, mean_curve
@@ -139,13 +139,14 @@ def _mean_of_earlier(connection: Connection, own: Facts) -> tuple[Compared | Non
     for row in rows:
         names = [name for name in row.summary if name in CURVES or name.startswith("val/")]
         for name, curve in read_curves(connection, row.run.id, names, 0).items():
-            held.setdefault(name, []).append(Points(curve, steps_per_epoch(row.run), row.run.started_at))
+            held.setdefault(name, []).append(Points(curve, steps_per_epoch(row.run), row.run.stretches))
     means = {name: mean for name, curves in held.items() if (mean := mean_curve(curves)) is not None}
     if not means:
         return None, {}
     # Its times count from the start of each run, and so do those of what it is laid over.
     points = {
-        f"{EARLIER}:{name}": Points(mean.curve, mean.steps_per_epoch, 0.0, band) for name, (mean, band) in means.items()
+        f"{EARLIER}:{name}": Points(mean.curve, mean.steps_per_epoch, MEAN, band)
+        for name, (mean, band) in means.items()
     }
     title = f"mean of {len(rows)} earlier" if len(rows) > 1 else "1 earlier run"
     return Compared(EARLIER, title, own.number + 4, {name: name for name in means}, mean=True), points

@@ -16,11 +16,16 @@ from app.charts import Chart
 from app.rendering import figure, span
 from app.store.change import Mark
 from app.store.metric import Curve, Floats, envelope
+from app.store.stretch import Stretches, trained_at
 
 DRAWN_POINTS = 600
 AXES = ("step", "epoch", "time", "clock")
-"""The x axis: steps, epochs, seconds since the start of each run, or the instant by the clock."""
+"""The x axis: steps, epochs, seconds that each run had been trained, or the instant by the clock."""
 SIZE = 1000
+
+
+MEAN: Stretches = ((0.0, 0.0),)
+"""The stretch of a mean of several runs, whose times are seconds already."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +57,21 @@ class Average:
 class Points:
     """A curve with what its x axis needs, and the interval around it where it is a mean.
 
-    ``coarse``: it has more points than these. ``even``: it smoothed, by an average of all its points.
+    ``stretches``: when it was trained; MEAN for the mean of several runs. ``coarse``: it has more points than these.
+    ``even``: it smoothed, by an average of all its points.
     """
 
     curve: Curve
     steps_per_epoch: float | None
-    started: float | None
+    stretches: Stretches = ()
     band: Band | None = None
     coarse: bool = False
     even: Even | None = None
 
     @property
     def has_clock(self) -> bool:
-        """Whether its points have instants by the clock; the mean of several runs counts from a start at 0."""
-        return self.started != 0
+        """Whether its points have instants by the clock; those of the mean of several runs count from 0."""
+        return self.stretches != MEAN
 
 
 @dataclass(frozen=True)
@@ -183,15 +189,13 @@ def _scaled(values: Floats, low: float, high: float, first: float, last: float) 
 
 
 def x_of(points: Points, axis: str) -> Floats:
-    """Where the points of a curve stand on the x axis: steps, epochs, seconds since the start or since 1970."""
+    """Where the points of a curve stand on the x axis: steps, epochs, seconds of training or since 1970."""
     if axis == "epoch" and points.steps_per_epoch:
         return np.asarray(points.curve.steps / points.steps_per_epoch, dtype=float)
     if axis == "clock":
         return np.asarray(points.curve.times, dtype=float)
     if axis == "time":
-        times = points.curve.times
-        start = points.started if points.started is not None else (times[0] if len(times) else 0.0)
-        return np.asarray(times - start, dtype=float)
+        return trained_at(points.stretches, points.curve.times)
     return points.curve.steps.astype(float)
 
 
@@ -259,7 +263,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
 
 def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[Happening]:
     at = Curve(np.array([each.step for each in marks], "<u4"), np.empty(0), np.array([each.time for each in marks]))
-    places = x_of(Points(at, points.steps_per_epoch, points.started), axis)
+    places = x_of(Points(at, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range
     return [
         Happening(each.kind, _percent(float(x), low, high), each.text)
@@ -285,7 +289,7 @@ def _area(
 
 def _reduced(held: Points, curve: Curve, axis: str) -> tuple[Floats, Floats]:
     few = envelope(curve, DRAWN_POINTS)
-    return x_of(Points(few, held.steps_per_epoch, held.started), axis), few.values
+    return x_of(Points(few, held.steps_per_epoch, held.stretches), axis), few.values
 
 
 def _drawable(values: Floats, log: bool) -> np.typing.NDArray[np.bool_]:

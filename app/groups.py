@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from app.drawing import Band, Points
+from app.drawing import MEAN, Band, Points
 from app.facts import Facts, settings_of
 from app.rendering import setting
 from app.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
 from app.store.metric import Curve, Floats
+from app.store.stretch import trained_at
 
 BY = ("none", "variant")
 BUCKETS = 300
@@ -134,7 +135,7 @@ def mean_curve(curves: Sequence[Points]) -> tuple[Points, Band] | None:
     table = np.array(
         [_binned(held.curve.values, place, len(grid)) for held, place in zip(curves, places, strict=True)]
     ).reshape(len(curves), len(grid))
-    since = [held.curve.times - (held.started if held.started is not None else 0.0) for held in curves]
+    since = [trained_at(held.stretches, held.curve.times) for held in curves]
     times = np.array([_binned(each, place, len(grid)) for each, place in zip(since, places, strict=True)])
     there = np.isfinite(table)
     n = there.sum(0)
@@ -149,7 +150,7 @@ def mean_curve(curves: Sequence[Points]) -> tuple[Points, Band] | None:
     half[several] = [t_quantile(int(each) - 1) for each in n[several]] * np.sqrt(spread / n[several])
     steps = np.asarray(grid[known], dtype=np.float64)
     curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(there, times, np.nan), axis=0))
-    return Points(curve, curves[0].steps_per_epoch, 0.0), Band(mean - half, mean + half)
+    return Points(curve, curves[0].steps_per_epoch, MEAN), Band(mean - half, mean + half)
 
 
 def _binned(values: Floats, places: Any, length: int) -> Floats:

@@ -23,7 +23,7 @@ from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.deps import Parts
 from app.errors import Conflict, Invalid, sentence
 from app.rerun import common_steps, first_difference
-from app.store import change, lineage
+from app.store import change, lineage, stretch
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
 from app.store.metric import read_curves
@@ -228,6 +228,7 @@ def _queue(
             if begin is not None:
                 lineage.keep(connection, run_id, begin)
                 lineage.copy_points(connection, parent.id, run_id, begin.step, commit)
+                stretch.inherit(connection, parent.id, run_id)
                 change.inherit(connection, parent.id, run_id, begin.step, commit, relation != "verify")
                 connection.execute(
                     text("UPDATE run SET progress = :progress WHERE id = :run"),

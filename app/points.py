@@ -56,7 +56,7 @@ def read_points(
     even = {name: _even(connection, record.id, name, totals[name], smoothing, most, within) for name in noisy}
     pace = steps_per_epoch(record)
     return {
-        name: Points(curve, pace, record.started_at, None, coarse.get(name, False), even.get(name))
+        name: Points(curve, pace, record.stretches, None, coarse.get(name, False), even.get(name))
         for name, curve in curves.items()
     }
 

@@ -1,6 +1,7 @@
 /** Curves of several runs, or means of groups, over one another; while a run lives they are read anew when something changed. */
 
 import { boardOf } from "./board.js";
+import { placeOfStep } from "./curves.js";
 import { debounced, throttled } from "./live.js";
 import { readPart } from "./parts.js";
 
@@ -41,17 +42,26 @@ if (alive.length) document.body.addEventListener("yard-changed", throttled(2000,
 
 // Where runs split ----------------------------------------------------------------------------------------------------
 
-/** @type {{run: string, step: number, per_epoch: number | null, css: string, label: string}[]} */
+/** @type {{owner: string, step: number, css: string, label: string}[]} */
 const splits = JSON.parse(document.getElementById("splits-data")?.textContent ?? "[]");
+
+/**
+ * Where a step stands on the x axis: at its own time for each run, which the longest of its curves knows best.
+ * @param {string} owner
+ * @param {number} step
+ */
+function placeOfSplit(owner, step) {
+  const held = Object.entries(board.points).filter(([id]) => id.startsWith(`${owner}:`)).map(([, points]) => points);
+  if (!held.length) return null;
+  return placeOfStep(held.reduce((best, each) => (each.step.length > best.step.length ? each : best)), board.controls.x, step);
+}
 
 /** @param {any} u a chart */
 function markSplits(u) {
   for (const old of u.over.querySelectorAll(".split")) old.remove();
   const { min, max } = u.scales.x;
-  for (const { step, per_epoch, css, label } of splits) {
-    const axis = board.controls.x;
-    // When it was that step is another time for each run.
-    const x = axis === "step" ? step : axis === "epoch" && per_epoch ? step / per_epoch : null;
+  for (const { owner, step, css, label } of splits) {
+    const x = placeOfSplit(owner, step);
     if (x === null || min === null || x < min || x > max) continue;
     const mark = document.createElement("div");
     const left = u.valToPos(x, "x");

@@ -4,7 +4,7 @@
  * @typedef {{step: number[], value: (number | null)[], time: number[]}} Trace
  * @typedef {Trace & {total: number, share: number}} Even a smoothed trace, and where its average stands at its end
  * @typedef {Trace & {first: number, last: number, coarse?: boolean, even?: Even, weight: number}} Part
- * @typedef {Trace & {per_epoch: number | null, started: number | null, low?: (number | null)[], high?: (number | null)[], coarse?: boolean, even?: Even, weight?: number, part?: Part}} Points
+ * @typedef {Trace & {per_epoch: number | null, stretches: [number, number][], low?: (number | null)[], high?: (number | null)[], coarse?: boolean, even?: Even, weight?: number, part?: Part}} Points
  */
 
 /** So many points of one curve are held before it is thinned out; then so many are left. */
@@ -84,12 +84,17 @@ function thinned(/** @type {Trace} */ { step, value, time }) {
   return few;
 }
 
-/** The first place at which a sorted list is not below a value. */
-function placeOf(/** @type {number[]} */ sorted, /** @type {number} */ value) {
+/**
+ * The first place at which a sorted list, or what is made of its values in the same order, is not below a value.
+ * @param {number[]} sorted
+ * @param {number} value
+ * @param {(each: number) => number} [made]
+ */
+function placeOf(sorted, value, made = (each) => each) {
   let [low, high] = [0, sorted.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (sorted[middle] < value) low = middle + 1;
+    if (made(sorted[middle]) < value) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -147,13 +152,24 @@ export function isTime(/** @type {string} */ axis) {
 }
 
 /** Whether a curve has a place on an axis: the mean of several runs has none by the clock. */
-export function standsOn(/** @type {{started: number | null}} */ held, /** @type {string} */ axis) {
-  return axis !== "clock" || held.started !== 0;
+export function standsOn(/** @type {Points} */ held, /** @type {string} */ axis) {
+  return axis !== "clock" || held.stretches[0]?.[0] !== 0;
 }
 
-/** The instant from which an axis of seconds counts for a curve. */
-function originOf(/** @type {{started: number | null, time?: number[]}} */ held, /** @type {string} */ axis) {
-  return axis === "clock" ? 0 : (held.started ?? held.time?.[0] ?? 0);
+/**
+ * Where an instant stands on an axis of seconds: by the clock, or how long had been trained then. A stretch of training is
+ * [when it began, how long had been trained before]; what lies between two stands where the later begins.
+ * @param {Points} held
+ * @param {string} axis
+ * @param {number} time
+ */
+export function secondsAt(held, axis, time) {
+  if (axis === "clock") return time;
+  const { stretches } = held;
+  if (!stretches.length) return time - (held.time[0] ?? time);
+  let at = stretches.length - 1;
+  while (at > 0 && stretches[at][0] > time) at--;
+  return Math.min(stretches[at][1] + time - stretches[at][0], stretches[at + 1]?.[1] ?? Infinity);
 }
 
 /**
@@ -165,15 +181,27 @@ function originOf(/** @type {{started: number | null, time?: number[]}} */ held,
 export function xOf(trace, held, axis) {
   if (axis === "epoch" && held.per_epoch) return trace.step.map((step) => step / /** @type {number} */ (held.per_epoch));
   if (isTime(axis)) {
-    const start = originOf(held, axis);
     let [before, ties] = [NaN, 0];
     return trace.time.map((time) => {
       ties = time === before ? ties + 1 : 0;
       before = time;
-      return time - start + ties * TIE_SECONDS;
+      return secondsAt(held, axis, time) + ties * TIE_SECONDS;
     });
   }
   return trace.step;
+}
+
+/**
+ * Where a step stands on the x axis of a curve: by time where the curve's first point from it on does, null where it has none.
+ * @param {Points} held
+ * @param {string} axis
+ * @param {number} step
+ */
+export function placeOfStep(held, axis, step) {
+  if (axis === "epoch") return held.per_epoch ? step / held.per_epoch : null;
+  if (!isTime(axis)) return step;
+  const at = placeOf(held.step, step);
+  return standsOn(held, axis) && at < held.step.length ? secondsAt(held, axis, held.time[at]) : null;
 }
 
 /**
@@ -185,8 +213,8 @@ export function xOf(trace, held, axis) {
 export function stepsOf(held, axis, [low, high]) {
   if (axis === "epoch" && held.per_epoch) return [Math.floor(low * held.per_epoch), Math.ceil(high * held.per_epoch)];
   if (!isTime(axis)) return [Math.floor(low), Math.ceil(high)];
-  const start = originOf(held, axis);
-  const [from, to] = [placeOf(held.time, low + start) - 1, placeOf(held.time, high + start)];
+  const seconds = (/** @type {number} */ time) => secondsAt(held, axis, time);
+  const [from, to] = [placeOf(held.time, low, seconds) - 1, placeOf(held.time, high, seconds)];
   return [held.step[Math.max(0, from)] ?? 0, held.step[Math.min(held.step.length - 1, to)] ?? 0];
 }
 

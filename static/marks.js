@@ -5,6 +5,7 @@
  * @typedef {{id: string, kind: string, step: number, time: number, text: string}} Mark
  */
 
+import { secondsAt } from "./curves.js";
 import { announce, throttled } from "./live.js";
 
 const HIDDEN_KINDS = "runyard-marks-hidden";
@@ -165,7 +166,8 @@ function xOfMark(mark, board) {
   let at = mark.step;
   if (x === "epoch") at = mark.step / (points.find((each) => each.per_epoch)?.per_epoch ?? 1);
   if (x === "clock") at = mark.time;
-  if (x === "time") at = mark.time - (points.find((each) => each.started !== null)?.started ?? 0);
+  const own = points.find((each) => each.stretches.length);
+  if (x === "time" && own) at = secondsAt(own, x, mark.time);
   return logX && at <= 0 ? null : at;
 }
 

@@ -11,6 +11,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -341,4 +342,5 @@ def _started(job: Job, module: Classifier, params: int, device: torch.device) ->
         environment=facts,
         capture=captured,
         batch_size=config.batch_size if config.find_batch else None,
+        time=time.time(),
     )

@@ -33,6 +33,7 @@ class Started(_Event):
 
     ``environment`` stands beside every run of a list, ``capture`` is all that is known and is read for one run alone.
     ``batch_size``: the one that was found, where the run was to begin with the largest that fits.
+    ``time``: when, by the clock that stamps the points.
     """
 
     step: Whole
@@ -41,6 +42,7 @@ class Started(_Event):
     environment: dict[str, Any]
     capture: dict[str, Any] = {}
     batch_size: Whole | None = None
+    time: Time | None = None
 
 
 class Progress(_Event):

@@ -14,7 +14,9 @@ from sqlmodel import Field, SQLModel
 from app.contract.events import Checkpoint, DeviceFacts, Started
 from app.contract.logged import LoggedConfig
 from app.contract.spec import RunConfig
+from app.store import stretch
 from app.store.database import next_commit
+from app.store.stretch import Stretches, read_stretches
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -143,6 +145,7 @@ class Run(SQLModel, table=True):
     sweep_values: str = "{}"
     lost_at_step: int | None = None
     origin: str = Field("", sa_column_kwargs={"server_default": ""})
+    stretches: str = Field("[]", sa_column_kwargs={"server_default": "[]"})
 
 
 class RunTag(SQLModel, table=True):
@@ -194,6 +197,11 @@ class RunRecord:
         """What its launcher said, blanks left out."""
         said: dict[str, Any] = from_json(self.row["asked"])
         return said
+
+    @property
+    def stretches(self) -> Stretches:
+        """The stretches of time in which it was trained, those of the run whose curves it began with included."""
+        return read_stretches(self.row["stretches"], self.row["started_at"])
 
     @property
     def live(self) -> bool:
@@ -397,6 +405,8 @@ def renew(connection: Connection, run: str, fence: int, lease_until: float) -> s
 def begin(connection: Connection, run: str, fence: int, started: Started, commit: int, now: float) -> bool:
     """A trainer is about to make its first step."""
     changed = transition(connection, run, "running", commit, fence=fence, deadline=None)
+    if changed:
+        stretch.go_on(connection, run, now if started.time is None else started.time)
     connection.execute(
         text(
             "UPDATE run SET started_at = coalesce(started_at, :now), params = :params, environment = :environment,"

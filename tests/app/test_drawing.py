@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.charts import Chart, Series, charts_of_run
-from app.drawing import AXES, Controls, Points, averaged, clock_ticks, draw, smoothed, spark, ticks, x_label
+from app.drawing import AXES, MEAN, Controls, Points, averaged, clock_ticks, draw, smoothed, spark, ticks, x_label
 from app.store.change import Mark
 from app.store.metric import Curve
 
@@ -97,7 +97,7 @@ def test_smoothing_is_not_drawn_towards_the_start() -> None:
 )
 def test_any_curve_has_a_picture(values: list[float], axis: str, log: bool, weight: float) -> None:
     chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
-    picture = draw(chart, {"a": Points(curve(values), 10.0, None)}, Controls(axis, weight, log))
+    picture = draw(chart, {"a": Points(curve(values), 10.0)}, Controls(axis, weight, log))
     for line in picture.lines:
         for pair in line.points.split():
             x, y = map(float, pair.split(","))
@@ -133,7 +133,7 @@ def test_ticks_of_the_clock_are_times_and_at_midnight_dates() -> None:
 
 def test_the_mean_of_several_runs_has_no_place_by_the_clock() -> None:
     chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
-    picture = draw(chart, {"a": Points(curve([3.0, 2.0, 1.0]), 10.0, 0.0)}, Controls("clock"))
+    picture = draw(chart, {"a": Points(curve([3.0, 2.0, 1.0]), 10.0, MEAN)}, Controls("clock"))
     assert picture.lines == []
     assert picture.points == 3
 
@@ -143,7 +143,7 @@ def test_marks_stand_where_the_curve_has_their_step_and_nowhere_else(axis: str, 
     chart = Chart("loss", "loss", "plain", True, [Series("val/loss", "val", "c1 d0", False)])
     held = Curve(np.array([0, 40], "<u4"), np.array([1.0, 0.5]), np.array([100.0, 140.0]))
     marks = [Mark(1, "note", 10, 110.0, "a"), Mark(2, "best", 40, 140.0, "b"), Mark(3, "note", 41, 141.0, "beyond")]
-    found = draw(chart, {"val/loss": Points(held, 10.0, 100.0)}, Controls(axis, 0.0), marks).marks
+    found = draw(chart, {"val/loss": Points(held, 10.0, ((100.0, 0.0),))}, Controls(axis, 0.0), marks).marks
     assert [(each.kind, each.at, each.text) for each in found] == [
         ("note", places[0], "a"),
         ("best", places[1], "b"),

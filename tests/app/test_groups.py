@@ -25,7 +25,9 @@ def shown(runs: Runs, *said: dict[str, Any]) -> list[Facts]:
 
 def points(steps: list[int], values: list[float], per_epoch: float = 10.0, started: float = 100.0) -> Points:
     times = np.array(steps, dtype=float) + started
-    return Points(Curve(np.array(steps, dtype=np.int64), np.array(values, dtype=float), times), per_epoch, started)
+    return Points(
+        Curve(np.array(steps, dtype=np.int64), np.array(values, dtype=float), times), per_epoch, ((started, 0.0),)
+    )
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_group_and_are_named_by_what_differs(runs: Runs) -> None:

@@ -78,3 +78,35 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     page.wait_for_url(re.compile("by=none"))
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
     assert drawn(page, "u.bands.length") == 0
+
+
+def test_where_forks_split_is_marked_on_every_axis_between_runs_and_between_groups(page: Page, yard: Any) -> None:
+    said = {"dataset": "digits", "family": "simple_mlp", "size": "tiny", "epochs": 4}
+    ids = [yard.launch(**said, seed=seed) for seed in (1, 2)]
+    for run in ids:
+        yard.wait_for(run, "succeeded")
+    forks = [yard.call(f"/runs/{run}/fork", {"epoch": 2, "changes": {"lr": 0.01}})["id"] for run in ids]
+    for run in forks:
+        yard.wait_for(run, "succeeded")
+    step = yard.call(f"/runs/{forks[0]}")["parent_step"]
+    loss = page.locator("#chart-train-loss")
+
+    def place() -> float:
+        """Where the mark stands on the x axis of the chart, in the axis' own unit."""
+        found = drawn(page, "u.posToVal(parseFloat(u.over.querySelector('.split').style.left), 'x')")
+        return float(found)
+
+    for by, marks in (("none", 2), ("variant", 1)):
+        page.goto(f"{yard.address}/compare?runs={','.join([*ids, *forks])}&by={by}&x=step")
+        expect(page.locator("#splits")).to_contain_text(f"at step {step}")
+        expect(loss.locator(".split")).to_have_count(marks)
+        assert abs(place() - step) < 1
+        page.get_by_role("radio", name="epoch").check()
+        expect(loss.locator(".split")).to_have_count(marks)
+        assert abs(place() - 2) < 0.1
+        page.get_by_role("radio", name="time").check()
+        expect(loss.locator(".split")).to_have_count(marks)
+        # A fork's time goes on from its parent's: what they share lies on one another, and nothing before the start.
+        shared = drawn(page, f"u.data[0].filter((x) => x < {place()}).length")
+        assert 0 < shared < drawn(page, "u.data[0].length")
+        assert drawn(page, "u.data[0][0]") >= 0

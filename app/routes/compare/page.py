@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
-from app.drawing import Controls, Points, draw, read_controls
+from app.drawing import MEAN, Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
 from app.points import read_points
@@ -23,7 +23,7 @@ from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
-from app.routes.compare.split import splits_of
+from app.routes.compare.split import splits_of, splits_of_groups
 from app.routes.compare.verdict import verdict, verdict_of_groups
 from app.routes.runs.points import points_as_json
 from app.store.database import reading
@@ -109,13 +109,13 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response
             "most": MOST_RUNS,
             "controls": set_by_viewer,
             "live_ids": [row.run.id for row in found.rows if row.run.live],
-            "split_data": [asdict(split) for split in splits_of(found.shown)] if found.groups is None else [],
         }
         if not found.rows:
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
             pickable = [facts(row) for row in recent.rows]
             return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
         charts, points = curves_of(connection, found, set_by_viewer.smoothing, first_paint=True)
+    values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(
         request,
         "compare.html",
@@ -152,7 +152,7 @@ def figures_of(found: Comparison, cost: str) -> dict[str, Any]:
         "runs": shown,
         "lines": lines(shown),
         "deltas": None if place is None or found.groups is not None else deltas_of_runs(shown, place),
-        "splits": splits_of(shown),
+        "splits": splits_of(shown) if found.groups is None else splits_of_groups(found.groups),
         "comparison": found,
         "place": place,
         "differences": differing,
@@ -245,7 +245,7 @@ def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], d
             mean = mean_curve(held) if held else None
             if mean is not None:
                 known[title] = title
-                points[f"{group.key}:{title}"] = Points(mean[0].curve, mean[0].steps_per_epoch, 0.0, mean[1])
+                points[f"{group.key}:{title}"] = Points(mean[0].curve, mean[0].steps_per_epoch, MEAN, mean[1])
         label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
         compared.append(Compared(group.key, label, group.number, known, mean=True))
     return compared, points

@@ -23,7 +23,7 @@ def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) 
 
 def _held_as_json(held: Points) -> dict[str, Any]:
     said: dict[str, Any] = curve_as_json(held.curve)
-    said |= {"per_epoch": held.steps_per_epoch, "started": held.started}
+    said |= {"per_epoch": held.steps_per_epoch, "stretches": held.stretches}
     if held.coarse:
         said["coarse"] = True
     if held.even is not None:

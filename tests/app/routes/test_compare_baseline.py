@@ -78,6 +78,28 @@ def test_runs_that_go_on_from_one_another_say_where_their_curves_split(
     assert 'id="splits"' not in look(client.get(f"/compare?runs={fork},{alone}")).html
 
 
+def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, trained: Any, runs: Any) -> None:
+    first = [trained(seed=seed) for seed in (1, 2)]
+    forks = [trained(seed=seed, lr=0.1) for seed in (1, 2)]
+    for parent, fork in zip(first, forks, strict=True):
+        runs.set(fork, parent=parent, relation="fork", parent_step=100)
+
+    def said(*ids: str) -> str:
+        return str(look(client.get(f"/compare?runs={','.join(ids)}&by=variant")).words.get("splits", ""))
+
+    assert re.fullmatch(r".* lr 0\.1 splits from .* lr 0\.\d+ at step 100 \(epoch 1\)\.", said(*first, *forks))
+    assert '"owner":"g2"' in client.get(f"/compare?runs={','.join([*first, *forks])}&by=variant").text
+    # Without their parents they are runs like any other, and a group of which one run is no fork begins nowhere.
+    assert said(*forks) == ""
+    assert said(*first, *forks, trained(seed=3, lr=0.1)) == ""
+    runs.set(forks[1], parent_step=150)
+    assert "at steps 100 to 150" in said(*first, *forks)
+    others = [trained(seed=seed, lr=0.2) for seed in (1, 2)]
+    for parent, fork in zip(first, others, strict=True):
+        runs.set(fork, parent=parent, relation="fork", parent_step=50)
+    assert re.search(r"lr 0\.2 goes on from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
+
+
 def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
     client: Any, look: Any, trained: Any
 ) -> None:
