@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from runyard import Run, Runyard
 
+SETTLING = ".htmx-request, #swagger .without-js, #swagger .loading-container"
+"""What a page shows as long as something of it is still on its way."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
 
 
@@ -72,6 +74,7 @@ def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
             "architectures": "/architectures",
             "notifications": "/notifications",
             "nowhere": "/nowhere",
+            "docs": "/docs",
         },
         live,
         waiting,

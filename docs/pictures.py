@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from bench.yard import Yard
-from docs.gallery import Gallery, close, fill
+from docs.gallery import SETTLING, Gallery, close, fill
 from runyard import Runyard
 
 FOLDER: Final = Path(__file__).parent / "screenshots"
@@ -56,7 +56,7 @@ def draw(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
             for name, path in gallery.pages.items():
                 page.goto(address + path, wait_until="load")
                 # Whatever is asked for after the first paint.
-                expect(page.locator(".htmx-request")).to_have_count(0)
+                expect(page.locator(SETTLING)).to_have_count(0)
                 page.evaluate("document.fonts.ready.then(() => true)")
                 picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
                 file = FOLDER / f"{name}-{size}-{scheme}.png"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from docs.gallery import Gallery, close, fill
+from docs.gallery import SETTLING, Gallery, close, fill
 from runyard import Runyard
 from tests.system.conftest import complaints_of
 
@@ -20,6 +20,15 @@ FAULTS = """async () => {
     .filter((each) => ["serious", "critical"].includes(each.impact))
     .flatMap((each) => each.nodes.map((node) => `${each.id}: ${node.target.join(" ")}: ${node.failureSummary}`));
 }"""
+
+UNFOLDED = {
+    "docs": (
+        *(f".opblock-{method} .opblock-summary-control" for method in ("get", "post", "patch", "delete")),
+        ".opblock-patch .try-out__btn",
+        ".models-control",
+    )
+}
+"""What is looked at unfolded, of pages that show little before."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +41,7 @@ def gallery(yard: Any) -> Iterator[Gallery]:
 
 def settled(page: Page, address: str) -> None:
     page.goto(address, wait_until="load")
-    expect(page.locator(".htmx-request")).to_have_count(0)
+    expect(page.locator(SETTLING)).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
@@ -49,6 +58,8 @@ def test_axe_finds_no_serious_fault_on_any_page_and_nothing_is_wider_than_the_wi
     axe = AXE.read_text()
     for name, path in gallery.pages.items():
         settled(page, yard.address + path)
+        for each in UNFOLDED.get(name, ()):
+            page.locator(each).first.click()
         page.evaluate(axe)
         if found := page.evaluate(FAULTS):
             faults[name] = found
@@ -58,3 +69,60 @@ def test_axe_finds_no_serious_fault_on_any_page_and_nothing_is_wider_than_the_wi
     assert faults == {}
     # The browser tells of the page that is not there, rightly.
     assert [each for each in heard if "404" not in each] == []
+
+
+WATCHED = """() => {
+  const shows = (each) => {
+    const look = getComputedStyle(each);
+    return (look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0) || look.boxShadow !== "none";
+  };
+  const named = (each) => {
+    const words = (each.getAttribute("aria-label") ?? each.textContent ?? "").trim().slice(0, 40);
+    return `${each.tagName.toLowerCase()}${each.id ? "#" + each.id : ""} ${each.className} ${each.name ?? ""} ${words}`;
+  };
+  window.reached = new Set();
+  const names = new Set();
+  window.faults = [];
+  document.addEventListener("focusin", ({ target }) => {
+    if (window.reached.has(target)) return;
+    window.reached.add(target);
+    names.add(named(target));
+    // What is drawn in the place of a box that cannot be seen shows the focus for it.
+    const shown = [target, target.closest("label"), target.nextElementSibling];
+    if (!shown.some((each) => each && shows(each))) window.faults.push(`no focus is seen: ${named(target)}`);
+    const { width, height } = target.getBoundingClientRect();
+    if (!width || !height) window.faults.push(`is not seen: ${named(target)}`);
+  });
+  window.missed = () => {
+    return [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")]
+      .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.disabled && each.type !== "hidden")
+      // What is shown anew while something trains is another element with the same name. What is not to be tabbed to is
+      // where keys lead that say so.
+      .filter((each) => !window.reached.has(each) && !names.has(named(each)) && each.getAttribute("tabindex") !== "-1")
+      // One of a group of choices is enough: arrow keys change between them.
+      .filter((each) => each.type !== "radio" || ![...window.reached].some((other) => other.name === each.name))
+      .map(named);
+  };
+}"""
+
+
+def test_everything_that_can_be_pressed_is_reached_by_tab_and_shows_its_focus(
+    browser: Browser, yard: Any, gallery: Gallery
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    faults: dict[str, list[str]] = {}
+    for name, path in gallery.pages.items():
+        settled(page, yard.address + path)
+        page.evaluate(WATCHED)
+        before = -1
+        while (reached := int(page.evaluate("window.reached.size"))) > before:
+            before = reached
+            for _ in range(25):
+                page.keyboard.press("Tab")
+        if found := page.evaluate("[...window.faults, ...window.missed().map((each) => `is not reached: ${each}`)]"):
+            faults[name] = found
+    context.close()
+    for name, found in faults.items():
+        print(name, *found, sep="\n    ")
+    assert faults == {}
