@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+
+UNENDED = ("queued", "starting", "running", "finishing", "cancelling", "lost")
 
 # No test may reach the network: a closed port stands for all hosts but this one, dataset hosts above all.
 NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
@@ -165,6 +167,32 @@ def yard() -> Iterator[RunningYard]:
     yield running
     running.stop()
     shutil.rmtree(running.folder, ignore_errors=True)
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test that failed has left training, waiting or paused in the yard of all, ends: it is idle then."""
+    yield
+    if not request.node.stash.get(FAILED, False) or "yard" not in request.fixturenames:
+        return
+    yard: RunningYard = request.getfixturevalue("yard")
+    yard.call("/queue/resume", {})
+    left = [run["id"] for state in UNENDED for run in yard.call(f"/runs?status={state}&limit=200")["runs"]]
+    for run in left:
+        yard.call(f"/runs/{run}/cancel", {})
+    for run in left:
+        yard.wait_for(run, "cancelled", "succeeded", "failed")
 
 
 @pytest.fixture

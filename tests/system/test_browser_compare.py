@@ -38,6 +38,13 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     mean = page.locator("#groups tbody tr").first.locator("td").nth(1)
     expect(mean).to_have_text(re.compile(r"^[0-9.]+ ± [0-9.]+ %$"))
 
+    # Nor were the points of accuracy against cost, with the front that nothing beats.
+    expect(page.locator("#scatter circle")).to_have_count(2)
+    assert page.locator("#scatter .front").get_attribute("points")
+    page.locator("#cost-FLOPs").click()
+    expect(page.locator("#scatter h2")).to_contain_text("against")
+    expect(page.locator("#cost-FLOPs")).to_have_attribute("aria-current", "true")
+
     page.reload()
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
     # Two means, each with the two ends of its band.

@@ -7,6 +7,9 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+MOST_RUNS = 32
+"""So many are compared at once."""
+
 
 def named(*said: str) -> list[str]:
     """The ids that are named, once each: ?runs=a,b and ?runs=a&runs=b mean the same."""

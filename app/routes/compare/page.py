@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
@@ -18,9 +18,10 @@ from app.drawing import MEAN, Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
 from app.points import read_points
-from app.routes.compare.asked import Asked, AskedDep
+from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
+from app.routes.compare.flops import FlopsDep
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.split import splits_of, splits_of_groups
@@ -31,7 +32,6 @@ from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
 
 pages = APIRouter()
 
-MOST_RUNS = 32
 CURVE_POINTS = 2000
 PICKED_ROWS = 30
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
@@ -93,7 +93,7 @@ def read_comparison(connection: Connection, asked: Asked) -> Comparison:
 
 
 @pages.get("/compare")
-def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response:
+def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> Response:
     """Curves over one another, figures side by side, and what differs; without runs, a list to choose from."""
     wanted = asked.ids
     if len(asked.runs) > 1 or "back" in request.query_params:
@@ -103,7 +103,7 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response
         found = read_comparison(connection, asked)
         set_by_viewer = found.controls(asked)
         there = {row.run.id for row in found.rows}
-        values = figures_of(found, asked.cost) | {
+        values = figures_of(found, asked.cost, flops) | {
             "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
             "left_out": max(0, len(wanted) - MOST_RUNS),
             "most": MOST_RUNS,
@@ -126,11 +126,11 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep) -> Response
 
 
 @pages.get("/compare/figures")
-def compare_figures(request: Request, parts: PartsDep, asked: AskedDep) -> HTMLResponse:
+def compare_figures(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> HTMLResponse:
     """The tables of figures, while one of the runs lives."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, asked)
-    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, asked.cost))
+    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, asked.cost, flops))
 
 
 @pages.get("/compare/points")
@@ -143,8 +143,8 @@ def compare_points(parts: PartsDep, asked: AskedDep) -> JSONResponse:
     return JSONResponse(points_as_json(charts, points, 0))
 
 
-def figures_of(found: Comparison, cost: str) -> dict[str, Any]:
-    """What the tables of the page show."""
+def figures_of(found: Comparison, cost: str, flops: Mapping[str, int]) -> dict[str, Any]:
+    """What the tables of the page show; ``flops`` of the runs where the cost is that."""
     shown = found.shown
     place = found.place
     differing, equal = differences(shown, bool(found.settings))
@@ -180,7 +180,7 @@ def figures_of(found: Comparison, cost: str) -> dict[str, Any]:
     figure = values.get("decisive") or (
         "test/acc" if sum(each.test_acc is not None for each in shown) > 1 else "val/acc"
     )
-    values["scatter"] = scatter(shown, found.groups, figure.removeprefix("best "), cost)
+    values["scatter"] = scatter(shown, found.groups, figure.removeprefix("best "), cost, flops)
     values["parallel"] = parallel(shown, found.groups)
     values |= {"costs": list(COSTS), "cost": cost if cost in COSTS else ""}
     return values

@@ -12,6 +12,7 @@ from app.drawing import draw
 from app.errors import NotFound
 from app.exporting.report import file_name, style
 from app.routes.compare.asked import AskedDep
+from app.routes.compare.flops import FlopsDep
 from app.routes.compare.page import curves_of, figures_of, read_comparison
 from app.store.database import reading
 
@@ -22,14 +23,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 @pages.get("/compare/report")
-def compare_report(request: Request, parts: PartsDep, asked: AskedDep) -> HTMLResponse:
+def compare_report(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> HTMLResponse:
     """The page of a comparison as it is now: its curves, figures with intervals, and what differs; links lead back."""
     with reading(parts.engine) as connection:
         found = read_comparison(connection, asked)
         if not found.rows:
             raise NotFound("none of these runs is here; name some: /compare/report?runs=…")
         set_by_viewer = found.controls(asked)
-        values = figures_of(found, asked.cost)
+        values = figures_of(found, asked.cost, flops)
         charts, points = curves_of(connection, found, set_by_viewer.smoothing)
     written = parts.templates.text(
         "compare_report.html",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.drawing import SIZE, Tick, ticks
 from app.facts import Facts
 from app.groups import Group
 from app.rendering import colour, short, span
+from app.routes.compare.flops import FLOPS
 from app.statistics import mean_of
 
 COSTS: dict[str, tuple[str, Callable[[Facts], float | None], Callable[[float], str]]] = {
     "parameters": ("parameters", lambda each: each.run.params, short),
+    # What a network costs is not known of its run alone.
+    FLOPS: ("FLOPs of an image forward", lambda _: None, short),
     "duration": ("duration", lambda each: each.seconds, span),
     "memory": (
         "most memory used, bytes",
@@ -61,14 +64,22 @@ class _Point:
     href: str
 
 
-def scatter(shown: Sequence[Facts], groups: Sequence[Group] | None, figure: str, cost: str) -> Scatter | None:
-    """The picture of these runs, or of their groups; None where fewer than two have both figures."""
+def scatter(
+    shown: Sequence[Facts], groups: Sequence[Group] | None, figure: str, cost: str, flops: Mapping[str, int]
+) -> Scatter | None:
+    """The picture of these runs, or of their groups; None where fewer than two have accuracy and parameters.
+
+    ``flops`` of each run by its id, where the cost is that.
+    """
     cost = cost if cost in COSTS else next(iter(COSTS))
     share = _tested if figure == "test/acc" else _validated
     title, of, written = COSTS[cost]
+    if cost == FLOPS:
+        of = lambda each: flops.get(each.run.id)  # noqa: E731  the others are lambdas as well
     points = _of_groups(groups, share, of) if groups is not None else _of_runs(shown, share, of)
     if len(points) < 2:
-        return None
+        # Of another cost more may be known: the choice stays there.
+        return None if cost == next(iter(COSTS)) else Scatter(cost, title, figure, [], "", [], [])
     front = pareto([(each.cost, each.share) for each in points])
     x_low, x_high = _wide(min(math.log10(each.cost) for each in points), max(math.log10(each.cost) for each in points))
     ends = [end for each in points for end in (each.share - (each.half or 0), each.share + (each.half or 0))]

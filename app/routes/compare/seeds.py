@@ -14,8 +14,7 @@ from app.contract.sweep import SweepSpec
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
 from app.lineage import launched
-from app.routes.compare.asked import named
-from app.routes.compare.page import MOST_RUNS
+from app.routes.compare.asked import MOST_RUNS, named
 from app.store import sweep as sweeps
 from app.store.database import reading
 from app.store.query import runs_by_id

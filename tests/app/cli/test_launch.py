@@ -11,7 +11,7 @@ import pytest
 
 from app.cli import launch
 from app.cli.shown import run_line
-from app.routes.compare.page import MOST_RUNS
+from app.routes.compare.asked import MOST_RUNS
 from runyard import Runyard, RunyardError
 from tests.app.cli.conftest import Said, Sent
 from tests.conftest import Runs
