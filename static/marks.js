@@ -220,10 +220,13 @@ export function drawMarks(board) {
             ctx.lineWidth = thick * devicePixelRatio;
             ctx.setLineDash(["best", "checkpoint"].includes(mark.kind) ? [2 * devicePixelRatio, 3 * devicePixelRatio] : []);
             const x = Math.round(bbox.left + left * devicePixelRatio) + (thick * devicePixelRatio) / 2;
-            ctx.beginPath();
-            ctx.moveTo(x, bbox.top);
-            ctx.lineTo(x, bbox.top + bbox.height);
-            ctx.stroke();
+            // Checkpoints are many, and say little until one is looked for.
+            if (mark.kind !== "checkpoint" || mark.id === chosen) {
+              ctx.beginPath();
+              ctx.moveTo(x, bbox.top);
+              ctx.lineTo(x, bbox.top + bbox.height);
+              ctx.stroke();
+            }
             // A small flag, by which a mark is found.
             const flag = 4 * devicePixelRatio;
             ctx.beginPath();
