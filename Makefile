@@ -74,7 +74,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 	@rm -f $(PACKAGES)
 	@pwd -P > $(PACKAGES).started
 	@echo "Runyard: installing Python packages into .venv (about 5 GB and a few minutes the first time)"
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' || { \
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]' || { \
 	  echo "Runyard: the Python packages could not be installed, for the reason above; run make again once it is gone." >&2; exit 1; }
 	@mv $(PACKAGES).started $(PACKAGES)
 

@@ -134,7 +134,9 @@ def _mean_of_earlier(connection: Connection, own: Facts) -> tuple[Compared | Non
     where = replace(_finished(own), family=[config.family], size=[config.size])
     alike = _variant(own)
     page = list_runs(connection, where, "-number", LOOKED_AT, None, time.time())
-    rows = [row for row in page.rows if row.run.number < own.number and _variant(facts(row)) == alike][:32]
+    earlier = [row for row in page.rows if row.run.number < own.number and _variant(facts(row)) == alike]
+    # Of each seed the newest: the same training twice says nothing more than once.
+    rows = list({row.run.config.seed: row for row in reversed(earlier)}.values())[::-1][:32]
     held: dict[str, list[Points]] = {}
     for row in rows:
         names = [name for name in row.summary if name in CURVES or name.startswith("val/")]

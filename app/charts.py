@@ -97,7 +97,7 @@ def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
         charts.append(
             Chart(
                 key,
-                _TITLES.get(last) or (_measured(key) if key.startswith("system/") else key),
+                _TITLES.get(last) or (_measured(key) if key.startswith("system/") else key.removeprefix("/")),
                 _UNITS.get(last, "plain"),
                 last in _LOG,
                 _series(members, number),
@@ -137,7 +137,8 @@ def _boxes_of(name: str) -> list[tuple[str, str]]:
     if stage == "system":
         return [(SYSTEM, name)]
     if stage not in ("train", "val"):
-        return [(stage if len(parts) > 1 else "other", name)]
+        # A script may log a plain "loss" beside train/loss: its box is another one.
+        return [(stage, name) if len(parts) > 1 else ("other", f"/{name}")]
     if last in ("lr", "grad_norm"):
         return [(OPTIMISATION, last)]
     if len(parts) == 2:

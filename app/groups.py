@@ -43,9 +43,22 @@ class Group:
         """Whether a run of it can still change."""
         return any(facts.run.live for facts in self.runs)
 
+    @property
+    def samples(self) -> list[Facts]:
+        """One run of each seed, the newest that succeeded: the same training twice says nothing more than once.
+
+        Of runs that were trained elsewhere every one counts: what their scripts did with the seed is not known.
+        """
+        counted: dict[str, Facts] = {}
+        for facts in sorted(self.runs, key=lambda each: (each.run.status == "succeeded", each.number)):
+            config = facts.run.config
+            settings = {name: value for name, value in settings_of(config).items() if name not in OWN}
+            counted[facts.run.id if facts.run.logged else repr((settings, config.seed))] = facts
+        return [facts for facts in self.runs if facts in counted.values()]
+
     def values(self, figure: Callable[[Facts], float | None]) -> list[float]:
-        """A figure of its runs, of those that have it."""
-        return [value for facts in self.runs if (value := figure(facts)) is not None]
+        """A figure of its samples, of those that have it."""
+        return [value for facts in self.samples if (value := figure(facts)) is not None]
 
 
 def fields_of_grouping(by: str, shown: Sequence[Facts]) -> tuple[str, ...] | None:

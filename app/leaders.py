@@ -27,10 +27,10 @@ class Leader:
 _APART = ("seed", "device", "worker", "keep_checkpoints", "find_batch", "name", "tags", "notes", "priority", "preset")
 _PATHS = ", ".join(f"'$.{name}'" for name in _APART)
 _QUERY = text(
-    "SELECT run.family, run.size, run.dataset, run.id, run.recipe, run.epochs, s.last AS acc,"
+    "SELECT run.family, run.size, run.dataset, run.id, run.recipe, run.epochs, run.seed, s.last AS acc,"
     f" json_remove(run.config, {_PATHS}) AS variant"
     " FROM metric_series s CROSS JOIN run WHERE s.name = 'test/acc' AND s.last IS NOT NULL"
-    " AND run.number = s.run_number AND run.status = 'succeeded' AND run.deleted_at IS NULL"
+    " AND run.number = s.run_number AND run.status = 'succeeded' AND run.deleted_at IS NULL ORDER BY run.number"
 )
 # The label that a dataset is known for: an accuracy of another one says something else.
 _TARGETS = {name: f'"targets":["{facts.targets[0].name}"]' for name, facts in DATASETS.items()}
@@ -40,16 +40,16 @@ def read_leaders(connection: Connection) -> dict[tuple[str, str, str], Leader]:
     """By family, size and dataset; of succeeded runs outside the trash that learned the dataset's first target alone.
 
     The best configuration is the one whose interval ends highest at its lower end; one run alone only counts where no
-    configuration has two.
+    configuration has two. Of each seed the newest run counts: the same training twice says nothing more than once.
     """
-    cells: dict[tuple[str, str, str], dict[str, list[tuple[str, float, str, int]]]] = {}
+    cells: dict[tuple[str, str, str], dict[str, dict[int, tuple[str, float, str, int]]]] = {}
     for row in connection.execute(_QUERY):
         target = _TARGETS.get(row.dataset)
         if target is None or target not in row.variant:
             continue
         variants = cells.setdefault((row.family, row.size, row.dataset), {})
-        variants.setdefault(row.variant, []).append((row.id, row.acc, row.recipe, row.epochs))
-    return {place: _best(variants.values()) for place, variants in cells.items()}
+        variants.setdefault(row.variant, {})[row.seed] = (row.id, row.acc, row.recipe, row.epochs)
+    return {place: _best(list(each.values()) for each in variants.values()) for place, variants in cells.items()}
 
 
 def _best(variants: Iterable[list[tuple[str, float, str, int]]]) -> Leader:

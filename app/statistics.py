@@ -69,6 +69,11 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     return Difference(apart, t_quantile(freedom) * error, 2 * (1 - t_share(abs(apart) / error, freedom)), permutation)
 
 
+def least_permutation_p(first: int, second: int) -> float:
+    """The smallest p that `permutation_p` can give for samples of these sizes, however far they are apart."""
+    return (2 if first == second else 1) / math.comb(first + second, first)
+
+
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """The share of all ways to deal the figures into two samples that leave them at least as far apart, R. A. Fisher.
 

@@ -88,7 +88,7 @@ async function copy(words, menu) {
 function save(blob, chart, kind) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${document.title.split(" · ")[0]} ${chart.definition.title}`.replace(/[^\w.#-]+/g, "-") + `.${kind}`;
+  link.download = `${document.title.split(" · ")[0]} ${chart.definition.title}`.replace(/[^\w.#-]+/g, "-").replace(/^-+/, "") + `.${kind}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

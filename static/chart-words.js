@@ -61,8 +61,9 @@ export function writtenX(axis, value) {
  */
 export function ticks(axis, unit) {
   return {
-    x: (/** @type {unknown} */ _, /** @type {number[]} */ values, /** @type {number} */ __, /** @type {number} */ ___, /** @type {number} */ apart) =>
-      values.map((value) => (axis === "clock" ? clock(value, apart) : axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
+    x: (/** @type {unknown} */ _, /** @type {(number | null)[]} */ values, /** @type {number} */ __, /** @type {number} */ ___, /** @type {number} */ apart) =>
+      // Of the ticks of a logarithmic axis, those that are not to be named are null.
+      values.map((value) => (value === null ? null : axis === "clock" ? clock(value, apart) : axis === "time" ? span(value) : axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value))),
     y: (/** @type {unknown} */ _, /** @type {(number | null)[]} */ values) =>
       values.map((value) => {
         if (value === null) return null;

@@ -143,7 +143,8 @@ def test_make_up_installs_first_and_then_starts_runyard(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     asked = calls(checkout)
     assert [line for line in asked if line.startswith("-m pip install")] == [
-        "-m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[dev]"
+        "-m pip install --quiet --disable-pip-version-check -c constraints.txt"
+        " --config-settings editable_mode=compat -e .[dev]"
     ]
     assert asked[-2:] == ["static/vendor.py", "runyard up --port 9000"]
 

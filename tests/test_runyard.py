@@ -564,3 +564,11 @@ def test_an_awaited_server_that_is_not_there_is_said() -> None:
 
     with pytest.raises(RunyardError, match=r"^no Runyard answers at "):
         asyncio.run(ask())
+
+
+def test_the_client_is_found_where_a_folder_of_the_same_name_lies_beside_the_script(tmp_path: Path) -> None:
+    (tmp_path / "runyard").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("from runyard import Runyard\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

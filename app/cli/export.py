@@ -130,7 +130,9 @@ def _write_runs(file: IO[str], runs: list[Run]) -> None:
     own = list(dict.fromkeys(name for run in runs for name in run.data.get("parameters") or ()))
     metrics = sorted({name for run in runs for name in run.summary})
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow([*FACTS, *settings, *(f"param.{name}" for name in own), *metrics])
+    # What was asked for has another name than what it was trained on.
+    heads = ["device_wanted" if name == "device" else name for name in settings]
+    rows.writerow([*FACTS, *heads, *(f"param.{name}" for name in own), *metrics])
     for run in runs:
         facts = [run.data[name] for name in FACTS]
         said = run.data.get("parameters") or {}

@@ -22,7 +22,8 @@ class Member:
     id: str
     number: int
     status: str
-    seed: int
+    seed: int | None
+    logged: bool
     row: dict[str, Any]
     config: dict[str, Any]
     figures: dict[str, float] = field(default_factory=dict)
@@ -34,15 +35,17 @@ def read_members(
     """The newest runs that match with the figures that ``keys`` name, and whether there are more. Raises QueryError."""
     matching, values = conditions(where, now)
     statement = (
-        "SELECT id, number, status, seed, family, size, dataset, recipe, worker, device, sweep, params, started_at,"
-        f" ended_at, config FROM run WHERE {matching} ORDER BY number DESC LIMIT :most"
+        "SELECT id, number, status, seed, origin, family, size, dataset, recipe, worker, device, sweep, params,"
+        f" started_at, ended_at, config FROM run WHERE {matching} ORDER BY number DESC LIMIT :most"
     )
     found = connection.execute(text(statement), values | {"most": most + 1}).mappings().all()
     members = {}
     for row in found[:most]:
         said = dict(row)
         config = from_json(said.pop("config"))
-        members[said["id"]] = Member(said["id"], said["number"], said["status"], said["seed"], said, config)
+        members[said["id"]] = Member(
+            said["id"], said["number"], said["status"], said["seed"], bool(said["origin"]), said, config
+        )
     wanted: dict[str, list[tuple[str, str]]] = {}
     for key in keys:
         if "/" in key:

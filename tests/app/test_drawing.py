@@ -46,12 +46,21 @@ def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:
     }
 
 
+def test_a_plain_loss_has_a_box_beside_that_of_training() -> None:
+    charts = charts_of_run(["train/loss", "loss", "lr"], 1)
+    found = {chart.key: (chart.group, chart.title, [each.id for each in chart.series]) for chart in charts}
+    assert found["loss"] == ("training and validation", "loss", ["train/loss"])
+    assert found["/loss"] == ("other", "loss", ["loss"])
+    assert found["/lr"] == ("other", "learning rate", ["lr"])
+    assert len(found) == len(charts)
+
+
 def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> None:
     charts = charts_of_run(["episode/reward", "episode/length", "reward"], 1)
     assert [(chart.group, chart.key) for chart in charts if chart.series] == [
         ("episode", "episode/length"),
         ("episode", "episode/reward"),
-        ("other", "reward"),
+        ("other", "/reward"),
     ]
 
 

@@ -112,3 +112,18 @@ def test_what_differs_within_a_group_is_named_and_the_seed_with_it(runs: Runs) -
     found = shown(runs, {"seed": 1}, {"seed": 1, "epochs": 9}, {"lr": 0.5}, {"family": "vit", "size": "tiny"})
     assert varying_within(grouped(found, ("family",))) == {"epochs", "lr", "seed"}
     assert varying_within(grouped(found[:2], ("epochs",))) == set()
+
+
+def test_the_same_training_twice_is_one_sample_and_the_newest_that_succeeded_stands_for_it(runs: Runs) -> None:
+    said: list[dict[str, Any]] = [{"seed": 1}, {"seed": 1}, {"seed": 2}, {"seed": 1, "device": "cpu"}, {"seed": 2}]
+    ids = [runs.add(**each) for each in said]
+    for run in ids[:4]:
+        runs.finish(run)
+    with reading(runs.engine) as connection:
+        found = [facts(row) for row in runs_by_id(connection, ids)]
+    (group,) = grouped(found, fields_of_grouping("variant", found) or ())
+    assert [each.number for each in group.samples] == [3, 4]
+    assert group.values(lambda each: float(each.number)) == [3.0, 4.0]
+    # Other settings make another training, also where they are not what is grouped by.
+    whole = grouped(shown(runs, {"seed": 1, "lr": 0.1}, {"seed": 1, "lr": 0.2}), ())
+    assert len(whole[0].samples) == 2

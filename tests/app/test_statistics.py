@@ -12,6 +12,7 @@ from scipy import stats
 from app.statistics import (
     difference,
     holm,
+    least_permutation_p,
     mean_of,
     permutation_p,
     seeds_to_decide,
@@ -98,3 +99,10 @@ def test_the_seeds_that_would_decide_are_enough_and_no_more() -> None:
     assert t_quantile(2 * (n - 2)) * math.sqrt(2 * 0.02**2 / (n - 1)) >= 0.01
     assert seeds_to_decide([0.9, 0.9], [0.9, 0.9]) is None
     assert seeds_to_decide([0.1, 0.9], [0.1001, 0.9001]) is None
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 3), (2, 4), (5, 5)])
+def test_no_permutation_test_gives_less_than_the_least(first: int, second: int) -> None:
+    assert permutation_p([1.0 + i for i in range(first)], [100.0 + i for i in range(second)]) == pytest.approx(
+        least_permutation_p(first, second)
+    )

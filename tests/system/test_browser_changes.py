@@ -65,6 +65,8 @@ def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(pa
     mark = page.locator("#marks [data-kind=note]").first
     for _ in range(page.locator("#marks li").count()):
         page.keyboard.press("ArrowDown")
+        # A list that comes anew in this moment has what is chosen marked a moment later.
+        expect(page.locator("#marks [aria-selected=true]")).to_have_count(1)
         if mark.get_attribute("aria-selected") == "true":
             break
     expect(page.locator("[data-chart='loss'] .mark-label")).to_have_text("looks good from here")

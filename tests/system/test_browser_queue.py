@@ -97,7 +97,7 @@ def test_the_queue_is_ordered_by_keys_and_by_drag_and_outlives_what_others_do(
 def test_runs_are_paused_cancelled_and_brought_back(page: Page, yard: Any, waiting: list[str]) -> None:
     heard = complaints_of(page)
     page.goto(f"{yard.address}/queue")
-    expect(page.locator("#queue-paused")).to_contain_text("The queue is paused")
+    expect(page.locator("#queue-paused")).to_contain_text("The queue was paused")
     expect(page.locator("#yard")).to_contain_text("paused · 5")
 
     row(page, "two").focus()

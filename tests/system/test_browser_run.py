@@ -301,6 +301,16 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     drawn(page, yard)
     seen = page.evaluate(f"[{LOSS}.scales.x.min, {LOSS}.scales.x.max]")
     assert seen == pytest.approx([logged[0], logged[len(logged) // 2]], abs=0.001)
+    # On a logarithmic axis all points but that at 0 stand, and nothing is named that has no name.
+    page.get_by_role("button", name="Reset zoom").click()
+    page.get_by_label("log x").check()
+    for axis in ("step", "epoch", "time"):
+        page.locator("#controls").get_by_text(axis, exact=True).click()
+        assert page.evaluate(f"{LOSS}.data[0].length") >= len(logged) - 1
+        assert page.evaluate(f"{LOSS}.scales.x.distr") == 3
+        named = page.evaluate(f"{LOSS}.axes[0]._values")
+        assert any(named)
+        assert not any("null" in str(each) for each in named if each is not None)
     assert heard == []
     page.context.close()
 

@@ -233,7 +233,7 @@ def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], d
     curves = {row.run.id: _compared_run(row).curves for row in found.rows}
     compared, points = [], {}
     for group in found.groups or []:
-        ids = [facts.run.id for facts in group.runs]
+        ids = [facts.run.id for facts in group.samples]
         titles = list(dict.fromkeys(title for run_id in ids for title in curves[run_id]))
         known = {}
         for title in titles:

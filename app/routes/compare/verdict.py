@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.contract.datasets import DATASETS
 from app.facts import Facts
 from app.groups import Standing
+from app.statistics import least_permutation_p
 
 # How many more of what has one seed; and of how many a button is offered.
 FIRST_SEEDS = 2
@@ -89,7 +90,11 @@ def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
         sentence = f"{names[0]} and {names[1]} cannot be told apart: {interval} between them, {seeds}"
         more = against.more_seeds and against.more_seeds - min(len(first.values), len(second.values))
         sentence += f"; about {more} more seed{'s' if more != 1 else ''} each would decide." if more else "."
-    chance = [f"Welch's t-test {_p(apart.welch)}", f"permutation test {_p(apart.permutation)}"]
+    permuted = f"permutation test {_p(apart.permutation)}"
+    least = least_permutation_p(len(first.values), len(second.values))
+    if apart.permutation is not None and apart.permutation <= least * (1 + 1e-9) and least >= 0.05:
+        permuted += ", the least that so few seeds can give"
+    chance = [f"Welch's t-test {_p(apart.welch)}", permuted]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
     behind = f"{'; '.join(chance)}. Intervals are of 95 %."

@@ -174,12 +174,22 @@ def _key(member: Member, fields: Sequence[str]) -> str:
 def _row(members: list[Member], fields: Sequence[str], keys: Sequence[str]) -> Row:
     titles = ["" if name == "variant" else setting(_value(members[0], name)) for name in fields]
     spreads = {}
+    samples = _samples(members)
     for key in keys:
-        values = [each.figures[key] for each in members if key in each.figures]
+        values = [each.figures[key] for each in samples if key in each.figures]
         if values:
             spreads[key] = Spread(mean_of(values), statistics.median(values), min(values), max(values))
     cells = [word for key in keys for word in _words(key, spreads.get(key))]
     return Row(titles, members, spreads, cells)
+
+
+def _samples(members: list[Member]) -> list[Member]:
+    """One run of each seed, the newest that succeeded; of those that were trained elsewhere every one."""
+    counted: dict[str, Member] = {}
+    for member in sorted(members, key=lambda each: (each.status == "succeeded", each.number)):
+        trained = json.dumps([_value(member, "variant"), member.seed], sort_keys=True)
+        counted[member.id if member.logged else trained] = member
+    return list(counted.values())
 
 
 def _words(key: str, spread: Spread | None) -> list[str]:
@@ -215,13 +225,16 @@ def _name_variants(rows: list[Row], fields: Sequence[str]) -> None:
     said = [_value(row.members[0], "variant") for row in rows]
     first = ("family", "size", "dataset")
     names = sorted({name for each in said for name in each} - set(first))
-    telling = [name for name in names if len({json.dumps(each.get(name), sort_keys=True) for each in said}) > 1]
-    alike: dict[str, int] = {}
     heads = [" ".join(str(each.get(name, "")) for name in first) for each in said]
-    for head in heads:
-        alike[head] = alike.get(head, 0) + 1
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for each, head in zip(said, heads, strict=True):
+        alike.setdefault(head, []).append(each)
+    telling = {
+        head: [name for name in names if len({json.dumps(each.get(name), sort_keys=True) for each in some}) > 1]
+        for head, some in alike.items()
+    }
     for row, each, head in zip(rows, said, heads, strict=True):
-        own = [f"{name.replace('_', ' ')} {setting(each.get(name))}" for name in telling] if alike[head] > 1 else []
+        own = [f"{name.replace('_', ' ')} {setting(each.get(name))}" for name in telling[head]]
         row.titles[place] = " · ".join([head, *own])
 
 

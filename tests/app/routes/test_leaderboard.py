@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 
 def cell(page: Any, family: str, size: str, place: int) -> str:
     """The words of a cell, counted from the parameters on."""
@@ -67,3 +69,14 @@ def test_the_api_says_what_was_reached_and_what_is_missing(client: Any, trained:
     assert set(leader["runs"]) == set(runs)
     assert {"family": "vit", "size": "tiny", "dataset": "digits"} in said["missing"]
     assert {"family": "simple_mlp", "size": "base", "dataset": "digits"} not in said["missing"]
+
+
+def test_the_same_training_twice_counts_once(client: Any, trained: Any) -> None:
+    for level in (0.70, 0.90):
+        trained(level=level, seed=1)
+    kept = trained(level=0.91, seed=1)
+    other = trained(level=0.89, seed=2)
+    trained("failed", level=0.5, seed=2)
+    (leader,) = client.get("/api/v1/leaderboard").json()["leaders"]
+    assert (leader["n"], leader["runs"]) == (2, [kept, other])
+    assert leader["mean"] == pytest.approx(0.89)

@@ -112,3 +112,22 @@ def test_the_api_gives_the_same_groups(client: Any, trained: Any) -> None:
     refused = client.get("/api/v1/groups", params={"by": "colour"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "group")
     assert client.get("/api/v1/groups").json()["capped"] is False
+
+
+def test_the_same_training_twice_is_one_sample_of_a_group(client: Any, trained: Any) -> None:
+    for seed, level in ((1, 0.90), (1, 0.90), (2, 0.80), (1, 0.90)):
+        trained(seed=seed, level=level)
+    trained(None, seed=2, level=0.10)
+    (group,) = client.get("/api/v1/groups?by=variant&columns=val/acc").json()["groups"]
+    figure = group["figures"]["val/acc"]
+    assert (len(group["runs"]), figure["n"]) == (5, 2)
+    assert figure["mean"] == pytest.approx(0.85)
+
+
+def test_one_other_run_does_not_lengthen_the_names_of_all_variants(client: Any, look: Any, trained: Any) -> None:
+    trained(family="vit", size="tiny")
+    trained(lr=0.1)
+    trained(lr=0.2)
+    page = look(client.get("/runs?group=variant"))
+    assert "vit tiny digits<" in page.html.replace(" <", "<")
+    assert "lr 0.2" in page.html
