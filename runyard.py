@@ -147,6 +147,26 @@ class Group(NamedTuple):
     runs: list[str]
     figures: dict[str, Figure]
 
+    @property
+    def seeds(self) -> int:
+        """How many of its runs count: of the same training done twice, one; all while none has a figure."""
+        return max((len(each.values) for each in self.figures.values()), default=len(self.runs))
+
+
+def _figure_words(name: str, figure: Figure | None) -> str:
+    """A figure with its unit: accuracies in percent, durations in seconds, and whole numbers as such."""
+    if figure is None:
+        return "–"
+    if name.endswith("acc"):
+        mean = f"{100 * figure.mean:.2f}"
+        return f"{mean} %" if figure.half is None else f"{mean} ± {100 * figure.half:.2f} %"
+    if name == "duration":
+        mean = f"{figure.mean:,.1f}"
+        return f"{mean} s" if figure.half is None else f"{mean} ± {figure.half:,.1f} s"
+    if not figure.half and figure.mean == int(figure.mean):
+        return f"{figure.mean:,.0f}"
+    return str(figure)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -167,7 +187,7 @@ class Comparison:
     def table(self) -> list[list[str]]:
         """Rows of words, the header first."""
         rows = [
-            [group.title, str(len(group.runs)), *(str(group.figures.get(name, "–")) for name in self.names)]
+            [group.title, str(group.seeds), *(_figure_words(name, group.figures.get(name)) for name in self.names)]
             for group in self.groups
         ]
         return [["runs alike but for the seed", "n", *self.names], *rows]

@@ -322,5 +322,6 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"port {port} of {host} is taken ({error.strerror}); give another with --port") from error
+            another = 'give another with --port (make up ARGS="--port 9000")'
+            raise StartError(f"port {port} of {host} is taken ({error.strerror}); {another}") from error
         return int(probe.getsockname()[1])

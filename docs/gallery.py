@@ -20,6 +20,7 @@ class Gallery:
     pages: Mapping[str, str]
     live: Run
     waiting: list[Run]
+    rule: str
 
 
 def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
@@ -43,7 +44,7 @@ def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
     for each in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
         assert each.ended
     again = heads.fork(max(1, epochs // 2), lr=3e-4).wait()
-    yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
+    rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
     live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
     until = time.monotonic() + 60
     while live.refresh().progress.get("step", 0) < 200:
@@ -78,10 +79,12 @@ def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
         },
         live,
         waiting,
+        rule["id"],
     )
 
 
-def close(gallery: Gallery) -> None:
-    """Stop what still trains or waits."""
+def close(yard: Runyard, gallery: Gallery) -> None:
+    """Stop what still trains or waits, and forget the rule."""
+    yard.ask("DELETE", f"/rules/{gallery.rule}")
     for run in (*gallery.waiting, gallery.live):
         run.cancel()

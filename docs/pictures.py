@@ -39,7 +39,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         drawn = draw(browser, started.address, gallery)
         browser.close()
-        close(gallery)
+        close(yard, gallery)
     for old in set(FOLDER.glob("*.png")) - drawn:
         old.unlink()
     print(f"{len(drawn)} pictures in {FOLDER.relative_to(Path.cwd())}")

@@ -41,6 +41,8 @@ def cancel(
             print_json(said)
             return
         cancelled, stopping = len(said["cancelled"]), len(said["stopping"])
+        if runs and not cancelled + stopping:
+            raise ValueError("nothing to stop: all of them have ended")
         print(f"{cancelled} cancelled before they started, {stopping} stopping")
 
 

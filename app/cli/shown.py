@@ -136,7 +136,7 @@ def run_line(run: Run, address: str) -> str:
     said = [f"{run['status']:9}", run_name(run)]
     if run["status"] == "succeeded":
         reached = [(name, each["last"]) for name, each in run["summary"].items() if name.startswith("test/")]
-        said += [f"{name} {value:.4f}" for name, value in reached if name.endswith("/acc") and value is not None]
+        said += [f"{name} {share(value)}" for name, value in reached if name.endswith("/acc") and value is not None]
     elif run["reason"]:
         said.append(run["reason"])
     if run["seconds"] is not None:

@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.sweep import Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
-from app.store.run import QUEUE_ORDER, TERMINAL, new_id
+from app.store.run import ACTIVE, QUEUE_ORDER, TERMINAL, new_id
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"
@@ -243,7 +243,10 @@ def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
 
 
 def count_ahead(connection: Connection, sweep: str) -> int:
-    """How many runs of others stand in the queue before the first of this sweep that waits."""
+    """How many runs of others stand in the queue before the first of this sweep that waits.
+
+    Those that train count as well as long as none of this sweep does: it is their room that it waits for.
+    """
     first = connection.execute(
         text(
             "SELECT priority, rank FROM run WHERE sweep = :sweep AND status = 'queued' AND deleted_at IS NULL"
@@ -254,8 +257,10 @@ def count_ahead(connection: Connection, sweep: str) -> int:
     if first is None:
         return 0
     ahead = text(
-        "SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep)"
-        " AND (priority > :priority OR (priority = :priority AND rank < :rank))"
+        "SELECT count(*) FROM run WHERE deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep) AND ("
+        " (status = 'queued' AND (priority > :priority OR (priority = :priority AND rank < :rank)))"
+        f" OR (status IN {ACTIVE} AND origin = ''"
+        f" AND NOT EXISTS (SELECT 1 FROM run WHERE sweep = :sweep AND status IN {ACTIVE})))"
     )
     return int(connection.execute(ahead, {"sweep": sweep, "priority": first.priority, "rank": first.rank}).scalar_one())
 

@@ -36,7 +36,7 @@ def gallery(yard: Any) -> Iterator[Gallery]:
     with Runyard(yard.address) as client:
         filled = fill(client, epochs=2, many=3)
         yield filled
-        close(filled)
+        close(client, filled)
 
 
 def settled(page: Page, address: str) -> None:

@@ -73,7 +73,9 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     shown = page.evaluate("window.shown")
     assert len(shown) == len(set(shown))
 
-    page.get_by_role("button", name="Remove").first.click()
+    # Others may have rules here as well.
+    row = page.get_by_role("row")
+    row.filter(has_text=address).get_by_role("button", name="Remove").click()
     expect(page.get_by_role("cell", name=address)).to_have_count(0)
-    page.get_by_role("button", name="Remove").first.click()
+    row.filter(has_text="val/acc above 0.0001").get_by_role("button", name="Remove").click()
     expect(page.get_by_role("cell", name="val/acc above 0.0001")).to_have_count(0)

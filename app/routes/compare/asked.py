@@ -24,6 +24,7 @@ class Asked(BaseModel):
     baseline: str = Field("", max_length=60)
     settings: str = ""
     cost: str = ""
+    picked: str = Field("", max_length=4000)
     x: str = ""
     smoothing: str = ""
     log: str = ""

@@ -18,7 +18,7 @@ from app.drawing import MEAN, Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
 from app.points import read_points
-from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep
+from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep, named
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
 from app.routes.compare.flops import FlopsDep
@@ -112,8 +112,11 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: Flop
         }
         if not found.rows:
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
-            pickable = [facts(row) for row in recent.rows]
-            return parts.templates.page(request, "compare_pick.html", pickable=pickable, **values)
+            # Those that were chosen before stand first.
+            chosen = {row.run.id: row for row in runs_by_id(connection, named(asked.picked)[:MOST_RUNS])}
+            pickable = [facts(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
+            values |= {"pickable": pickable, "picked": set(chosen)}
+            return parts.templates.page(request, "compare_pick.html", **values)
         charts, points = curves_of(connection, found, set_by_viewer.smoothing, first_paint=True)
     values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(

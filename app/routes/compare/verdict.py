@@ -53,7 +53,8 @@ def verdict(shown: list[Facts]) -> Verdict | None:
         behind += f" It has {first.run.params / second.run.params:.2g} times the parameters"
         behind += (
             f" and took {first.seconds / second.seconds:.2g} times as long."
-            if first.seconds and second.seconds
+            # One that goes on from another has made but a part of its steps.
+            if first.seconds and second.seconds and not first.run.parent_step and not second.run.parent_step
             else "."
         )
     return Verdict(sentence, behind)

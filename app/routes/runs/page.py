@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection, text
 
 from app.beside import BEST, EARLIER, Beside, pickable, read_beside, read_forecast
@@ -24,7 +24,7 @@ from app.routes.runs.points import points_as_json
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.many import restorable
-from app.store.query import runs_by_id
+from app.store.query import RunFilter, list_runs, runs_by_id
 from app.store.worker import list_workers
 
 pages = APIRouter()
@@ -43,6 +43,13 @@ def _find_facts(connection: Connection, parts: Parts, run_id: str) -> Facts:
         raise NotFound(f"no run '{run_id[:40]}'")
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
     return facts_with_places(connection, rows, workers)[0]
+
+
+def _id_of(parts: Parts, number: str) -> str | None:
+    """The run of a number, as people call it."""
+    with reading(parts.engine) as connection:
+        rows = list_runs(connection, RunFilter(number=[int(number)]), "-number", 1, None, time.time()).rows
+    return rows[0].run.id if rows else None
 
 
 def _newest_commit(connection: Connection) -> int:
@@ -97,9 +104,11 @@ def run_page(
     baseline: str = "",
     undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
     back_again: Annotated[int, Query(ge=0)] = 0,
-) -> HTMLResponse:
-    """One run, complete without a script: figures, curves, log, configuration."""
+) -> Response:
+    """One run, complete without a script: figures, curves, log, configuration; its number leads to it as well."""
     set_by_viewer = read_controls(x, smoothing, log)
+    if run_id.isdecimal() and len(run_id) < 19 and (found := _id_of(parts, run_id)):
+        return RedirectResponse(f"/runs/{found}", 303)
     # One transaction, so that the stream goes on exactly where the page ends.
     with reading(parts.engine) as connection:
         shown = _find_facts(connection, parts, run_id)

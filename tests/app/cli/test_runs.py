@@ -114,7 +114,7 @@ def test_the_log_is_printed_and_followed_to_the_end_of_the_run(three: list[str],
 def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: Said, url: str) -> None:
     done = runyard("compare", "1,2", "#3")
     assert done.exit_code == 0, done.output
-    assert "0.6250 ± 1.5883" in done.stdout
+    assert "62.50 ± 158.83 %" in done.stdout
     assert done.stdout.rstrip().endswith(f"{url}/compare?runs={','.join(three)}&by=variant")
     said = json.loads(runyard("compare", "1", "2", "--json").stdout)
     (group,) = said["groups"]

@@ -164,3 +164,15 @@ def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_sai
     words = look(client.get("/compare?runs=" + ",".join(ids))).html
     assert "cannot be told apart: 1.50 ± 14." in words
     assert "more seeds each would decide." in words
+
+
+def test_those_that_were_compared_are_chosen_where_others_are(client: Any, look: Any, trained: Any) -> None:
+    one, two, three = trained(), trained(lr=0.1), trained(lr=0.2)
+    page = look(client.get(f"/compare?runs={one},{two}"))
+    (link,) = [each["href"] for each in page.all("a") if each.get("href", "").startswith("/compare?picked=")]
+    page = look(client.get(link))
+    chosen = [each["value"] for each in page.all("input", name="runs") if "checked" in each]
+    assert chosen == [one, two] or chosen == [two, one]
+    assert len(page.all("input", name="runs")) == 3
+    page = look(client.get(f"/compare?runs={three}"))
+    assert f'href="/compare?picked={three}"' in page.html

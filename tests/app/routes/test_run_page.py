@@ -206,3 +206,11 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
     page = look(client.get(f"/runs/{run}"))
     assert "<span>peak memory, MB</span><b>532<" in page.html
     assert "system/peak_memory_mb" not in {found.get("data-chart") for found in page.all("figure")}
+
+
+def test_the_number_of_a_run_leads_to_it(client: Any, runs: Any) -> None:
+    run = runs.add()
+    answer = client.get("/runs/1", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/runs/{run}")
+    assert client.get("/runs/2").status_code == 404
+    assert client.get(f"/runs/{'9' * 40}").status_code == 404

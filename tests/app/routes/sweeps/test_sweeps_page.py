@@ -78,7 +78,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     assert "when it ends is not known yet" in look(client.get(f"/sweeps/{sweep}")).html
     reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
     page = look(client.get(f"/sweeps/{sweep}"))
-    assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs in the queue"
+    assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
     client.post(f"/api/v1/sweeps/{other['id']}/stop")
     assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
     client.post("/api/v1/queue/pause")
