@@ -104,6 +104,11 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (elt instanceof HTMLFormElement && elt.closest("#run-control") && successful && !document.getElementById("change-problem")) elt.reset();
 });
 
+/** Whether the pointer went there itself: a list that grows below one that rests chooses nothing by that. */
+function moved(/** @type {PointerEvent} */ { movementX, movementY }) {
+  return movementX !== 0 || movementY !== 0;
+}
+
 /** @param {HTMLElement} list */
 function useList(list) {
   list.setAttribute("role", "listbox");
@@ -119,9 +124,13 @@ function useList(list) {
     item.id = `mark-${item.dataset.mark}`;
     item.setAttribute("role", "option");
     item.setAttribute("aria-selected", String(item.dataset.mark === chosen));
-    item.addEventListener("pointerenter", () => choose(item));
+    item.addEventListener("pointermove", (event) => {
+      if (moved(event) && chosen !== item.dataset.mark) choose(item);
+    });
   }
-  list.addEventListener("pointerleave", () => choose(null));
+  list.addEventListener("pointerleave", (event) => {
+    if (moved(event)) choose(null);
+  });
   list.addEventListener("blur", () => {
     if (!replaced) choose(null);
   });
