@@ -163,7 +163,7 @@ def _figure_words(name: str, figure: Figure | None) -> str:
     if name == "duration":
         mean = f"{figure.mean:,.1f}"
         return f"{mean} s" if figure.half is None else f"{mean} ± {figure.half:,.1f} s"
-    if not figure.half and figure.mean == int(figure.mean):
+    if not figure.half and float(figure.mean).is_integer():
         return f"{figure.mean:,.0f}"
     return str(figure)
 

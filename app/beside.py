@@ -136,7 +136,9 @@ def _mean_of_earlier(connection: Connection, own: Facts) -> tuple[Compared | Non
     page = list_runs(connection, where, "-number", LOOKED_AT, None, time.time())
     earlier = [row for row in page.rows if row.run.number < own.number and _variant(facts(row)) == alike]
     # Of each seed the newest: the same training twice says nothing more than once.
-    rows = list({row.run.config.seed: row for row in reversed(earlier)}.values())[::-1][:32]
+    # Of those that were trained elsewhere every one counts: what their scripts did with the seed is not known.
+    counted = {row.run.id if row.run.logged else row.run.config.seed: row for row in reversed(earlier)}
+    rows = list(counted.values())[::-1][:32]
     held: dict[str, list[Points]] = {}
     for row in rows:
         names = [name for name in row.summary if name in CURVES or name.startswith("val/")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Group:
         """Whether a run of it can still change."""
         return any(facts.run.live for facts in self.runs)
 
-    @property
+    @cached_property
     def samples(self) -> list[Facts]:
         """One run of each seed, the newest that succeeded: the same training twice says nothing more than once.
 
@@ -54,7 +55,8 @@ class Group:
             config = facts.run.config
             settings = {name: value for name, value in settings_of(config).items() if name not in OWN}
             counted[facts.run.id if facts.run.logged else repr((settings, config.seed))] = facts
-        return [facts for facts in self.runs if facts in counted.values()]
+        chosen = {facts.run.id for facts in counted.values()}
+        return [facts for facts in self.runs if facts.run.id in chosen]
 
     def values(self, figure: Callable[[Facts], float | None]) -> list[float]:
         """A figure of its samples, of those that have it."""

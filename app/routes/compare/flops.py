@@ -28,6 +28,7 @@ async def flops_of(parts: PartsDep, asked: AskedDep) -> dict[str, int]:
         try:
             found[row.run.id] = (await parts.inspector.profile(row.run.config)).flops
         except (SpecError, Unavailable):
+            # An architecture that is gone, or a process that does not answer: the page says of how few it knows.
             continue
     return found
 
