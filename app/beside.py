@@ -10,11 +10,11 @@ import numpy as np
 from sqlalchemy import Connection
 
 from app.charts import Compared
-from app.drawing import MEAN, Points
+from app.drawing import Points
 from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.forecast import Forecast, forecast
 from app.groups import OWN, mean_curve
-from app.points import read_points
+from app.points import is_noisy, read_points
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_of_each
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
@@ -57,11 +57,11 @@ def read_beside(
     said: Sequence[str],
     baseline: str = "",
     smoothing: float = 0.0,
-    first_paint: bool = False,
+    at_once: int | None = None,
 ) -> Beside:
     """Curves of the runs that ``said`` names, by id, or "best" or "earlier"; the baseline is one of them.
 
-    ``smoothing`` and ``first_paint``: as `read_points` takes them.
+    ``smoothing`` and ``at_once``: as `read_points` takes them, for each run.
     """
     words = words_of([*said, baseline])
     if not words:
@@ -73,14 +73,14 @@ def read_beside(
     points: dict[str, Points] = {}
     for row in rows:
         curves = _same_curves(own, row)
-        held = read_points(connection, row.run, POINTS, smoothing, list(curves.values()), first_paint=first_paint)
+        held = read_points(connection, row.run, POINTS, smoothing, list(curves.values()), at_once=at_once)
         others.append(_compared(row, {name: other for name, other in curves.items() if other in held}))
         points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
     there = {row.run.id for row in rows}
     missing = [word for word in words if word not in (BEST, EARLIER) and word not in there and word != own.run.id]
     missing += [BEST] if BEST in words and best is None else []
     if EARLIER in words:
-        mean, curves_of_mean = _mean_of_earlier(connection, own)
+        mean, curves_of_mean = _mean_of_earlier(connection, own, smoothing)
         others += [mean] if mean else []
         points |= curves_of_mean
         missing += [] if mean else [EARLIER]
@@ -128,7 +128,7 @@ def pickable(connection: Connection, own: Facts) -> list[Facts]:
     return [facts(row) for row in page.rows if row.run.id != own.run.id and row.summary][:PICKABLE]
 
 
-def _mean_of_earlier(connection: Connection, own: Facts) -> tuple[Compared | None, dict[str, Points]]:
+def _mean_of_earlier(connection: Connection, own: Facts, smoothing: float) -> tuple[Compared | None, dict[str, Points]]:
     """The mean of the curves of earlier runs of the same configuration, whatever their seed, with its interval."""
     config = own.run.config
     where = replace(_finished(own), family=[config.family], size=[config.size])
@@ -144,16 +144,16 @@ def _mean_of_earlier(connection: Connection, own: Facts) -> tuple[Compared | Non
         names = [name for name in row.summary if name in CURVES or name.startswith("val/")]
         for name, curve in read_curves(connection, row.run.id, names, 0).items():
             held.setdefault(name, []).append(Points(curve, steps_per_epoch(row.run), row.run.stretches))
-    means = {name: mean for name, curves in held.items() if (mean := mean_curve(curves)) is not None}
+    means = {
+        name: mean
+        for name, curves in held.items()
+        if (mean := mean_curve(curves, smoothing if is_noisy(name) else None)) is not None
+    }
     if not means:
         return None, {}
-    # Its times count from the start of each run, and so do those of what it is laid over.
-    points = {
-        f"{EARLIER}:{name}": Points(mean.curve, mean.steps_per_epoch, MEAN, band)
-        for name, (mean, band) in means.items()
-    }
+    points = {f"{EARLIER}:{name}": mean for name, mean in means.items()}
     title = f"mean of {len(rows)} earlier" if len(rows) > 1 else "1 earlier run"
-    return Compared(EARLIER, title, own.number + 4, {name: name for name in means}, mean=True), points
+    return Compared(EARLIER, title, own.number + 4, {name: name for name in means}), points
 
 
 def _variant(shown: Facts) -> str:

@@ -29,7 +29,7 @@ class Series:
 class Compared:
     """A run or a group among others: its curves by the name under which they are laid over those of the others.
 
-    ``run`` is what its points' keys begin with, ``number`` says its colour; ``mean``: its curves are means already.
+    ``run`` is what its points' keys begin with, ``number`` says its colour.
     """
 
     run: str
@@ -37,7 +37,6 @@ class Compared:
     number: int
     curves: dict[str, str]
     href: str = ""
-    mean: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def laid_over(charts: list[Chart], others: Sequence[Compared], baseline: str = "
                         f"{other.run}:{other.curves[each.id]}",
                         label,
                         css,
-                        each.smooth and not other.mean,
+                        each.smooth,
                         other.href,
                     )
                 )
@@ -210,7 +209,7 @@ def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
                     id=f"{run.run}:{run.curves[name]}",
                     label=run.title,
                     css=colour(run.number),
-                    smooth=name.startswith("train/") and not run.mean,
+                    smooth=name.startswith("train/"),
                     href=run.href,
                 )
                 for run in runs

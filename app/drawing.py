@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -76,10 +76,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Even:
-    """A smoothed curve with few points, and where its average stands at its end."""
+    """A smoothed curve with few points, where its average stands at its end, and the interval around that of a mean."""
 
     curve: Curve
     average: Average
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
@@ -223,8 +224,10 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
         else:
             last[series.id] = value_label(raw, chart.unit)
             drawn.append((series.css, *_reduced(held, raw, controls.x), False))
-        if held.band is not None:
-            areas.append((series.css, x_of(held, controls.x), held.band.low, held.band.high))
+        shown = held.even if held.even and series.smooth and controls.smoothing > 0 else held
+        if shown.band is not None:
+            at = x_of(replace(held, curve=shown.curve), controls.x)
+            areas.append((series.css, at, shown.band.low, shown.band.high))
     log = controls.log and chart.log
     usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
     usable += [y[_drawable(y, log)] for _, _, *ends in areas for y in ends]

@@ -6,13 +6,13 @@ A group is what a comparison is about: one run says little about a variant, sinc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from app.drawing import MEAN, Band, Points
+from app.drawing import MEAN, Average, Band, Even, Points, smoothed
 from app.facts import Facts, settings_of
 from app.rendering import setting
 from app.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
@@ -131,13 +131,32 @@ def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
-def mean_curve(curves: Sequence[Points]) -> tuple[Points, Band] | None:
+def mean_curve(curves: Sequence[Points], smoothing: float | None = None) -> Points | None:
     """The mean of a curve over runs, at each x over those that have a value there, and its 95 % interval.
 
     Short curves at each of their steps, long ones in BUCKETS stretches of the same length, by the mean of each stretch.
     Curves of runs with different numbers of steps in an epoch are laid over one another by epochs. The interval is NaN
-    where there is one run. None where nothing is finite.
+    where there is one run. That of noisy curves, which have a ``smoothing``, has as ``even`` the mean and interval of
+    the curves smoothed first, each from all of its points. None where nothing is finite.
     """
+    raw = _mean_and_band(curves)
+    if raw is None:
+        return None
+    curve, band = raw
+    even = None
+    if smoothing is not None and 0 < smoothing < 1:
+        smooth = [replace(held, curve=_smoothed(held.curve, smoothing)) for held in curves]
+        found = _mean_and_band(smooth)
+        even = None if found is None else Even(found[0], Average(), found[1])
+    # A browser has not got the points to smooth it anew.
+    return Points(curve, curves[0].steps_per_epoch, MEAN, band, coarse=smoothing is not None, even=even)
+
+
+def _smoothed(curve: Curve, weight: float) -> Curve:
+    return Curve(curve.steps, smoothed(curve.values, weight), curve.times)
+
+
+def _mean_and_band(curves: Sequence[Points]) -> tuple[Curve, Band] | None:
     pace = curves[0].steps_per_epoch or 1.0
     xs = [held.curve.steps / (held.steps_per_epoch or 1.0) * pace for held in curves]
     grid = np.unique(np.concatenate(xs)) if xs else np.empty(0)
@@ -165,7 +184,7 @@ def mean_curve(curves: Sequence[Points]) -> tuple[Points, Band] | None:
     half[several] = [t_quantile(int(each) - 1) for each in n[several]] * np.sqrt(spread / n[several])
     steps = np.asarray(grid[known], dtype=np.float64)
     curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(there, times, np.nan), axis=0))
-    return Points(curve, curves[0].steps_per_epoch, MEAN), Band(mean - half, mean + half)
+    return curve, Band(mean - half, mean + half)
 
 
 def _binned(values: Floats, places: Any, length: int) -> Floats:

@@ -13,7 +13,7 @@ LONGEST_EMBEDDED = 5000
 EMBEDDED = 60_000
 FEWEST_EMBEDDED = 600
 SMOOTHED_AT_ONCE = 400_000
-"""Points of all noisy curves together which are read whole for a page's first paint."""
+"""Points of all noisy curves of a page together which are read whole for its first paint."""
 WARM_UP = 2000
 """Points before a part from which on its average is that of the whole curve, at any weight that can be set."""
 
@@ -35,11 +35,11 @@ def read_points(
     smoothing: float = 0.0,
     names: list[str] | None = None,
     within: tuple[int, int] | None = None,
-    first_paint: bool = False,
+    at_once: int | None = None,
 ) -> dict[str, Points]:
     """The curves of a run, at most ``points`` points of each (None: as many as a page carries, 0: every one).
 
-    Of noisy curves that are not whole the smoothed ones too; at the ``first_paint`` only where that takes no time.
+    Of noisy curves that are not whole the smoothed ones too, unless together they have more than ``at_once`` points.
     """
     totals = read_summaries(connection, [record.id])[record.id]
     most = embedded_points(len(totals if names is None else names)) if points is None else points
@@ -51,7 +51,7 @@ def read_points(
         if name in totals
     }
     noisy = [name for name, rough in coarse.items() if rough and is_noisy(name)] if 0 < smoothing < 1 else []
-    if first_paint and sum(totals[name].points for name in noisy) > SMOOTHED_AT_ONCE:
+    if at_once is not None and sum(totals[name].points for name in noisy) > at_once:
         noisy = []
     even = {name: _even(connection, record.id, name, totals[name], smoothing, most, within) for name in noisy}
     pace = steps_per_epoch(record)

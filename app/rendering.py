@@ -23,7 +23,7 @@ from app.store.worker import list_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = 8
-DASHES = 4
+DASHES = 7
 
 
 # How a value is written ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A run's page in a browser: one run of ten million points, and one of fifty curves; how long until it can be used.
+"""Pages of curves in a browser: a run of ten million points, one of fifty curves, and fifty runs that are compared.
 
 The long run's page carries few points of it; zooming in brings the finer ones, and the smoothed curve is made by the
 server from all of them.
@@ -15,14 +15,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from app.store.database import next_commit, writing
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import insert_run
-from bench.curves import LONG, _filled
+from bench.curves import FLUSH, LONG, _filled
 from bench.record import Row, keep, row
-from bench.recording import BEGAN, Array, any_config
+from bench.recording import BEGAN, NAMES, Array, any_config
 from bench.served import Served
 
 REPEATS = 9
 MANY = 50
 POINTS_OF_MANY = 2000
+POINTS_OF_COMPARED = 10_000
+MANY_CHARTS = f"{MANY} charts of {POINTS_OF_MANY:,} points"
+MANY_RUNS = f"{MANY} runs of {len(NAMES)} curves of {POINTS_OF_COMPARED:,} points, compared"
 SECONDS = 60_000
 
 # From the navigation on, in ms: when the first chart was drawn by its script, and the page's first contents.
@@ -79,10 +82,13 @@ def main() -> None:
         values = np.random.default_rng(4).normal(size=(1, LONG)).cumsum(1)
         long = _filled(served.engine, values, 1000, ended=True)
         many = _many(served)
+        noise = np.random.default_rng(9).normal(size=(MANY, len(NAMES), POINTS_OF_COMPARED)).cumsum(2)
+        compared = [_filled(served.engine, values, FLUSH, ended=True) for values in noise]
         with sync_playwright() as playwright:
             program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-            rows = _long(browser, served, long) + _fifty(browser, served, many)
+            rows = _long(browser, served, long) + _fifty(browser, served, f"/runs/{many}", MANY_CHARTS)
+            rows += _fifty(browser, served, f"/compare?runs={','.join(compared)}&by=none&x=step", MANY_RUNS)
             browser.close()
     keep("page", rows)
 
@@ -132,20 +138,19 @@ def _long(browser: Browser, served: Served, run: str) -> list[Row]:
     ]
 
 
-def _fifty(browser: Browser, served: Served, run: str) -> list[Row]:
-    size = len(served.get(f"/runs/{run}")) / 1000
+def _fifty(browser: Browser, served: Served, path: str, what: str) -> list[Row]:
+    size = len(served.get(path)) / 1000
     firsts: list[float] = []
     paints: list[float] = []
     frames: list[float] = []
     for _ in range(REPEATS):
-        page, (first, _paint) = _opened(browser, f"http://127.0.0.1:{served.port}/runs/{run}")
+        page, (first, _paint) = _opened(browser, f"http://127.0.0.1:{served.port}{path}")
         firsts.append(first)
         for _ in range(5):
             paints.append(page.evaluate(PAINT))
         found: Any = page.evaluate(FRAMES)
         frames += found
         page.context.close()
-    what = f"{MANY} charts of {POINTS_OF_MANY:,} points"
     return [
         row(f"{what}: page, kB", [size]),
         row(f"{what}: to the first chart, ms", firsts, "<= 1500"),

@@ -18,6 +18,8 @@ from typing import Any, Self
 
 import psutil
 
+LOOKED_SECONDS = 0.5
+
 
 class Yard:
     """Started on entering, stopped on leaving; ``address`` is where it listens.
@@ -72,9 +74,14 @@ class Yard:
         return next(each for each in parts if name in each.cmdline())
 
     def trainer(self) -> psutil.Process:
-        """The process that trains at present: of all that lead a group of their own the busiest."""
+        """The process that trains at present: of all that lead a group of their own the one that is busy now.
+
+        Not the one that has been: what they are forked from has imported torch.
+        """
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return max((each for each in below if os.getpgid(each.pid) == each.pid), key=cpu_seconds_of)
+        before = {each: cpu_seconds_of(each) for each in below if os.getpgid(each.pid) == each.pid}
+        time.sleep(LOOKED_SECONDS)
+        return max(before, key=lambda each: cpu_seconds_of(each) - before[each])
 
     def call(self, path: str, body: Any = None) -> Any:
         """An answer of the API."""

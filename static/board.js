@@ -7,7 +7,7 @@
  */
 
 import { Chart } from "./chart.js";
-import { append, standsOn, stepsOf, wantsFiner, xOf } from "./curves.js";
+import { append, ownerOf, standsOn, stepsOf, wantsFiner, xOf } from "./curves.js";
 
 const REST = 3;
 const MANY_CHARTS = 12;
@@ -29,6 +29,8 @@ export class Board {
     this.zoom = null;
     /** Whether what is zoomed to is the end, and stays it while points arrive. */
     this.following = false;
+    /** The curve that stands out, with all of its run; empty when none does. */
+    this.lit = "";
     this.frame = 0;
     this.drawnAt = 0;
     this.cost = 0;
@@ -137,6 +139,13 @@ export class Board {
     return /** @type {[number, number]} */ ([this.zoom[0] + ahead, this.zoom[1] + ahead]);
   }
 
+  /** Let a curve stand out, with all of its run, on every chart; none when it is empty. */
+  light(/** @type {string} */ id) {
+    if (id === this.lit) return;
+    this.lit = id;
+    for (const chart of this.charts.values()) chart.relight();
+  }
+
   /** Build every chart anew. */
   rebuild() {
     for (const chart of this.charts.values()) this.build(chart);
@@ -210,11 +219,6 @@ export class Board {
     this.onZoom(range);
     this.look();
   }
-}
-
-/** The run, or group of runs, that a curve belongs to; nothing where it is the page's own. */
-export function ownerOf(/** @type {string} */ id) {
-  return /^(r_\w+|earlier|g\d+):/.exec(id)?.[1] ?? "";
 }
 
 /** @param {number[]} values */

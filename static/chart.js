@@ -10,6 +10,7 @@
 import { addMenu } from "./chart-menu.js";
 import { clippedRange, closeRange, ticks, wholeIncrements, written, writtenDelta, writtenX } from "./chart-words.js";
 import { even, isTime, raw, standsOn, xOf } from "./curves.js";
+import { isLit, lightUp } from "./light.js";
 import { drawMarks } from "./marks.js";
 
 const POINTS_WITH_DOTS = 50;
@@ -28,6 +29,7 @@ export class Chart {
     this.definition = definition;
     this.plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
     addMenu(this);
+    lightUp(this);
     /** @type {any} */
     this.uplot = null;
     this.inSight = true;
@@ -77,7 +79,7 @@ export class Chart {
 
   /**
    * The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band.
-   * @returns {{series: Series, points: Points, kind: "high" | "low" | "faint" | "smooth" | "plain"}[]}
+   * @returns {{series: Series, points: Points, smooth: boolean, kind: "high" | "low" | "faint" | "smooth" | "plain"}[]}
    */
   drawn() {
     const weight = this.board.controls.smoothing;
@@ -88,9 +90,9 @@ export class Chart {
       if (!points || !standsOn(points, this.board.controls.x)) continue;
       // A long curve that is not smoothed yet is shown as it is.
       const smooth = series.smooth && weight > 0 && (!points.coarse || (points.even !== undefined && points.weight === weight));
-      if (points.low && points.high) found.push({ series, points, kind: "high" }, { series, points, kind: "low" });
-      if (smooth) found.push({ series, points, kind: "faint" });
-      found.push({ series, points, kind: smooth ? "smooth" : "plain" });
+      if (points.low && points.high) found.push({ series, points, smooth, kind: "high" }, { series, points, smooth, kind: "low" });
+      if (smooth) found.push({ series, points, smooth, kind: "faint" });
+      found.push({ series, points, smooth, kind: smooth ? "smooth" : "plain" });
     }
     return found;
   }
@@ -103,9 +105,10 @@ export class Chart {
   data() {
     const { x, smoothing, log, logX } = this.board.controls;
     const positive = log && this.definition.log;
-    const tables = this.drawn().map(({ points, kind }) => {
-      const trace = (kind === "smooth" && even(points, smoothing)) || raw(points);
-      let values = (kind === "low" ? points.low : kind === "high" ? points.high : trace.value) ?? [];
+    const tables = this.drawn().map(({ points, kind, smooth }) => {
+      /** @type {import("./curves.js").Trace & import("./curves.js").Band} */
+      const trace = (smooth && kind !== "faint" && even(points, smoothing)) || (isBandEnd(kind) ? points : raw(points));
+      let values = (kind === "low" ? trace.low : kind === "high" ? trace.high : trace.value) ?? [];
       if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
       const xs = xOf(trace, points, x);
       // Nothing at 0 or before it has a place on a logarithmic axis.
@@ -135,7 +138,7 @@ export class Chart {
     const series = this.drawn().map(({ series, kind }) => ({
       label: series.label,
       stroke: isBandEnd(kind) ? undefined : this.colourOfSeries(series.css),
-      alpha: kind === "faint" ? 0.3 : 1,
+      alpha: this.alphaOf(series, kind),
       width: isBandEnd(kind) ? 0 : kind === "faint" ? 1 : 1.75,
       dash: kind === "faint" ? undefined : this.dashOf(series.css),
       spanGaps: false,
@@ -168,7 +171,7 @@ export class Chart {
       ],
       series: [{}, ...series],
       bands: this.drawn().flatMap(({ series, kind }, i) =>
-        kind === "high" ? [{ series: [i + 1, i + 2], fill: this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").replace(/\)$/, ", .16)") }] : [],
+        kind === "high" ? [{ series: [i + 1, i + 2], fill: this.fillOf(series) }] : [],
       ),
       plugins: [drawMarks(this.board)],
       hooks: {
@@ -260,6 +263,32 @@ export class Chart {
     // It was in a folded group when it was to be built.
     if (!this.uplot && width && !this.unbuilt) this.build();
     if (this.uplot && width && (width !== this.uplot.width || height !== this.uplot.height)) this.uplot.setSize({ width, height });
+  }
+
+  /**
+   * How much is seen of what is drawn of a curve: little of all others, while some are lit.
+   * @param {Series} series
+   * @param {string} kind
+   */
+  alphaOf(series, kind) {
+    const lit = isLit(series.id, this.board.lit, this.definition);
+    return (kind === "faint" ? 0.3 : 1) * (lit ? 1 : 0.15);
+  }
+
+  /** @param {Series} series */
+  fillOf(series) {
+    const [start] = this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").split(")");
+    return () => `${start}, ${(0.16 * this.alphaOf(series, "band")).toFixed(3)})`;
+  }
+
+  /** Show anew which curves are lit. */
+  relight() {
+    if (!this.uplot) return;
+    this.drawn().forEach(({ series, kind }, i) => {
+      if (this.uplot.series[i + 1]) this.uplot.series[i + 1].alpha = this.alphaOf(series, kind);
+    });
+    if (this.inSight) this.uplot.redraw(false, false);
+    else this.stale = true;
   }
 
   /** @param {string} token */

@@ -2,9 +2,10 @@
  * The points of a curve as a page holds them: all of them, or few of a long one with finer ones of the part in sight.
  *
  * @typedef {{step: number[], value: (number | null)[], time: number[]}} Trace
- * @typedef {Trace & {total: number, share: number}} Even a smoothed trace, and where its average stands at its end
+ * @typedef {{low?: (number | null)[], high?: (number | null)[]}} Band the interval around each point of a mean
+ * @typedef {Trace & Band & {total: number, share: number}} Even a smoothed trace, and where its average stands at its end
  * @typedef {Trace & {first: number, last: number, coarse?: boolean, even?: Even, weight: number}} Part
- * @typedef {Trace & {per_epoch: number | null, stretches: [number, number][], low?: (number | null)[], high?: (number | null)[], coarse?: boolean, even?: Even, weight?: number, part?: Part}} Points
+ * @typedef {Trace & Band & {per_epoch: number | null, stretches: [number, number][], coarse?: boolean, even?: Even, weight?: number, part?: Part}} Points
  */
 
 /** So many points of one curve are held before it is thinned out; then so many are left. */
@@ -123,7 +124,7 @@ export function raw(/** @type {Points} */ held) {
  * The smoothed curve; null where it would have to be made from points that are not here (yet).
  * @param {Points} held
  * @param {number} weight
- * @returns {Trace | null}
+ * @returns {(Trace & Band) | null}
  */
 export function even(held, weight) {
   if (!held.coarse) return { ...held, value: smoothed(held.value, weight) };
@@ -144,6 +145,11 @@ function evenOfPart(held, part, weight) {
   const before = at >= 0 ? held.even?.value[at] : null;
   const from = before === null || before === undefined ? { total: 0, share: 0 } : { total: before, share: 1 };
   return { step: part.step, time: part.time, value: averaged(part.value, weight, from) };
+}
+
+/** The run, or group of runs, that a curve belongs to; nothing where it is the page's own. */
+export function ownerOf(/** @type {string} */ id) {
+  return /^(r_\w+|earlier|g\d+):/.exec(id)?.[1] ?? "";
 }
 
 /** Whether an x axis is of seconds: since the start of each run, or of the clock. */
@@ -226,7 +232,8 @@ export function stepsOf(held, axis, [low, high]) {
  * @param {number} weight of the smoothing; 0 for a curve that is not smoothed
  */
 export function wantsFiner(held, first, last, weight) {
-  if (!held.coarse || !held.step.length) return false;
+  // Of a mean there are no finer ones: each of its points is of many.
+  if (!held.coarse || held.low || !held.step.length) return false;
   const [from, to] = [Math.max(first, held.step[0]), Math.min(last, held.step[held.step.length - 1])];
   if (to <= from) return false;
   const { part } = held;

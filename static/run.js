@@ -1,7 +1,7 @@
 /** A run's page: what it reports is drawn as it comes, from the commit on that the page was made at. */
 
 import { arrange, filterable, place } from "./chart-layout.js";
-import { boardOf, ownerOf } from "./board.js";
+import { boardOf } from "./board.js";
 import { announce, debounced, Stream, throttled } from "./live.js";
 import { tail } from "./log.js";
 import { readPart } from "./parts.js";
@@ -83,6 +83,7 @@ function newGroup(name) {
 function keyOf(series, title) {
   const key = document.createElement("span");
   key.className = series.css;
+  key.dataset.series = series.id;
   const dot = document.createElement("span");
   dot.className = `dot ${series.css}`;
   const value = document.createElement("b");

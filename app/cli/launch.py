@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runyard import Runyard, Sweep
 
 # What /compare draws at once.
-MOST_COMPARED = 32
+MOST_COMPARED = 50
 
 Seeds = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="So many runs of each, from --seed on.")]
 MostParams = Annotated[

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.drawing import Points
+from app.drawing import Points, smoothed
 from app.facts import Facts, facts
 from app.groups import BUCKETS, fields_of_grouping, grouped, mean_curve, standings, varying_within
 from app.statistics import mean_of
@@ -59,7 +61,8 @@ def test_runs_are_grouped_by_any_setting_and_a_wrong_one_is_answered_with_those_
 def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> None:
     found = mean_curve([points([10, 20], [0.5, 0.7]), points([10, 20, 30], [0.7, 0.8, 0.9])])
     assert found is not None
-    held, band = found
+    held, band = found, found.band
+    assert band is not None
     assert held.curve.steps.tolist() == [10, 20, 30]
     assert held.curve.values == pytest.approx([0.6, 0.75, 0.9])
     assert band.high[0] - held.curve.values[0] == pytest.approx(mean_of([0.5, 0.7]).half)
@@ -72,7 +75,7 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
     steps = list(range(1, 30_001))
     found = mean_curve([points(steps, [float(i % 2) for i in steps]), points(steps, [1 + float(i % 2) for i in steps])])
     assert found is not None
-    held, _ = found
+    held = found
     assert len(held.curve.steps) == BUCKETS
     assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
 
@@ -80,15 +83,45 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
 def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> None:
     found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
     assert found is not None
-    assert found[0].curve.steps.tolist() == [10, 20]
-    assert found[0].curve.values == pytest.approx([0.3, 0.6])
+    assert found.curve.steps.tolist() == [10, 20]
+    assert found.curve.values == pytest.approx([0.3, 0.6])
 
 
 def test_what_is_not_finite_is_in_no_mean() -> None:
     found = mean_curve([points([1, 2], [np.nan, 0.5]), points([1, 2], [0.1, np.inf])])
     assert found is not None
-    assert found[0].curve.values == pytest.approx([0.1, 0.5])
+    assert found.curve.values == pytest.approx([0.1, 0.5])
     assert mean_curve([points([1], [np.nan])]) is None
+
+
+@given(
+    values=st.integers(2, 5).flatmap(
+        lambda runs: st.lists(st.lists(st.floats(-1, 1), min_size=runs, max_size=runs), min_size=1, max_size=40)
+    ),
+    weight=st.floats(0.05, 0.95),
+)
+def test_a_smoothed_mean_is_that_of_smoothed_runs_which_is_also_the_mean_smoothed(
+    values: list[list[float]], weight: float
+) -> None:
+    """What a smoothed mean is does not depend on which of both is done first; its interval is that of smoothed runs."""
+    table = np.array(values).T
+    steps = list(range(1, table.shape[1] + 1))
+    found = mean_curve([points(steps, run.tolist()) for run in table], weight)
+    assert found is not None
+    assert found.even is not None
+    assert found.even.band is not None
+    assert found.even.curve.values == pytest.approx(smoothed(found.curve.values, weight), abs=1e-9)
+    last = [float(smoothed(run, weight)[-1]) for run in table]
+    half = (found.even.band.high - found.even.band.low)[-1] / 2
+    assert half == pytest.approx(mean_of(last).half, abs=1e-9)
+    assert found.coarse
+
+
+def test_a_mean_that_is_not_of_noisy_curves_is_smoothed_nowhere() -> None:
+    found = mean_curve([points([1, 2], [0.1, 0.5]), points([1, 2], [0.3, 0.7])])
+    assert found is not None
+    assert found.even is None
+    assert not found.coarse
 
 
 def test_the_best_group_stands_first_by_its_mean_and_the_others_beside_it(runs: Runs) -> None:

@@ -16,6 +16,12 @@ def drawn(page: Page, words: str) -> Any:
     return page.evaluate(f"(() => {{ const u = window.runyard.charts['train-loss']; return {words}; }})()")
 
 
+def rougher(page: Page, series: int) -> float:
+    """How far a curve goes up and down in all."""
+    walk = "reduce((sum, y, i, all) => sum + (i ? Math.abs(y - all[i - 1]) : 0), 0)"
+    return float(drawn(page, f"u.data[{series}].filter((y) => y != null).{walk}"))
+
+
 def choose(page: Page, words: str) -> None:
     page.get_by_label("what to do with train/loss").click()
     page.locator("#chart-train-loss").get_by_role("button", name=words).click()
@@ -47,9 +53,30 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
 
     page.reload()
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
-    # Two means, each with the two ends of its band.
-    assert drawn(page, "u.series.length - 1") == 6
+    # Two means, each faint and smoothed over it, with the two ends of its band.
+    assert drawn(page, "u.series.length - 1") == 8
     assert drawn(page, "u.bands.length") == 2
+    rough, even = rougher(page, 3), rougher(page, 4)
+    assert even < rough
+    page.get_by_label("smoothing").press("End")
+    yard.until(lambda: drawn(page, "u.series.length - 1") == 8 and rougher(page, 4) < even)
+    assert rougher(page, 3) == rough
+    page.get_by_label("smoothing").press("Home")
+    yard.until(lambda: drawn(page, "u.series.length - 1") == 6)
+    page.get_by_label("smoothing").fill("0.8")
+    yard.until(lambda: drawn(page, "u.series.length - 1") == 8 and rougher(page, 4) == even)
+
+    # What is pointed at in a legend stands out on all charts.
+    def seen(chart: str = "train-loss") -> Any:
+        return page.evaluate(f"window.runyard.charts['{chart}'].series.slice(1).map(({{ alpha }}) => alpha)")
+
+    assert seen()[:4] == [1, 1, 0.3, 1]
+    page.locator("#chart-train-loss .keys [data-series]").first.hover()
+    assert seen()[4:] == [0.15, 0.15, 0.3 * 0.15, 0.15]
+    assert seen()[:4] == [1, 1, 0.3, 1]
+    assert sorted(set(seen("val-loss"))) == [0.15, 1]
+    page.locator("h1").hover()
+    assert seen()[4:] == [1, 1, 0.3, 1]
     assert drawn(page, "u.data[1].every((high, i) => high === null || high >= u.data[2][i])")
 
     page.get_by_label("log x").check()
@@ -67,12 +94,12 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
         choose(page, "Save CSV")
     table = list(csv.reader(io.StringIO(Path(saved.value.path()).read_text())))
     assert table[0][0] == "epoch"
-    assert [name for name in table[0] if name.endswith("(mean of 3)")] == table[0][3::3]
+    assert [name for name in table[0] if name.endswith("(mean of 3)")] == table[0][4::4]
     assert len(table) - 1 == drawn(page, "u.data[0].length")
     with page.expect_download() as saved:
         choose(page, "Save SVG")
     picture = ElementTree.parse(saved.value.path()).getroot()
-    assert len(picture.findall(".//{*}svg/{*}path")) == 2
+    assert len(picture.findall(".//{*}svg/{*}path")) == 4
     assert len(picture.findall(".//{*}svg/{*}polygon")) == 2
     with page.expect_download() as saved:
         choose(page, "Save PNG")

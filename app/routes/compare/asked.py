@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-MOST_RUNS = 32
+MOST_RUNS = 50
 """So many are compared at once."""
 
 

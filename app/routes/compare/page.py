@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
-from app.drawing import MEAN, Controls, Points, draw, read_controls
+from app.drawing import Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
-from app.points import read_points
+from app.points import SMOOTHED_AT_ONCE, is_noisy, read_points
 from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep, named
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
@@ -33,6 +33,9 @@ from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
 pages = APIRouter()
 
 CURVE_POINTS = 2000
+FEWEST_POINTS = 600
+ALL_POINTS = 120_000
+"""So many points of all curves together a page carries, but of each curve FEWEST_POINTS."""
 PICKED_ROWS = 30
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
 
@@ -117,7 +120,7 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: Flop
             pickable = [facts(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
             values |= {"pickable": pickable, "picked": set(chosen)}
             return parts.templates.page(request, "compare_pick.html", **values)
-        charts, points = curves_of(connection, found, set_by_viewer.smoothing, first_paint=True)
+        charts, points = curves_of(connection, found, set_by_viewer.smoothing, SMOOTHED_AT_ONCE)
     values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(
         request,
@@ -193,14 +196,16 @@ def figures_of(found: Comparison, cost: str, flops: Mapping[str, int]) -> dict[s
 
 
 def curves_of(
-    connection: Connection, found: Comparison, smoothing: float, first_paint: bool = False
+    connection: Connection, found: Comparison, smoothing: float, at_once: int | None = None
 ) -> tuple[list[Chart], dict[str, Points]]:
-    """The charts of the page and their points; ``smoothing`` and ``first_paint`` as `read_points` takes them."""
+    """The charts of the page and their points; ``at_once``: so many points of noisy curves are smoothed, more not."""
     if found.groups is not None:
-        compared, points = _means(connection, found)
+        compared, points = _means(connection, found, smoothing)
     else:
         compared = [_compared_run(row) for row in found.rows]
-        points = _points_of(connection, found.rows, CURVE_POINTS, smoothing, first_paint)
+        count = sum(len(each.curves) for each in compared)
+        most = max(FEWEST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, count)))
+        points = _points_of(connection, found.rows, most, smoothing, at_once and at_once // len(found.rows))
     charts = charts_of_comparison(compared)
     # A head that only one of the runs has compares with nothing.
     return [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(compared) == 1], points
@@ -220,17 +225,17 @@ def _compared_run(row: RunRow) -> Compared:
 
 
 def _points_of(
-    connection: Connection, rows: Sequence[RunRow], most: int, smoothing: float = 0.0, first_paint: bool = False
+    connection: Connection, rows: Sequence[RunRow], most: int, smoothing: float = 0.0, at_once: int | None = None
 ) -> dict[str, Points]:
     points: dict[str, Points] = {}
     for row in rows:
         names = list(_compared_run(row).curves.values())
-        held = read_points(connection, row.run, most, smoothing, names, first_paint=first_paint)
+        held = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
         points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
     return points
 
 
-def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], dict[str, Points]]:
+def _means(connection: Connection, found: Comparison, smoothing: float) -> tuple[list[Compared], dict[str, Points]]:
     """Every group's curves as means; of all points, since the extremes of a stretch say nothing of its mean."""
     each = _points_of(connection, found.rows, 0)
     curves = {row.run.id: _compared_run(row).curves for row in found.rows}
@@ -245,10 +250,10 @@ def _means(connection: Connection, found: Comparison) -> tuple[list[Compared], d
                 for run_id in ids
                 if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in each
             ]
-            mean = mean_curve(held) if held else None
+            mean = mean_curve(held, smoothing if is_noisy(title) else None) if held else None
             if mean is not None:
                 known[title] = title
-                points[f"{group.key}:{title}"] = Points(mean[0].curve, mean[0].steps_per_epoch, MEAN, mean[1])
+                points[f"{group.key}:{title}"] = mean
         label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
-        compared.append(Compared(group.key, label, group.number, known, mean=True))
+        compared.append(Compared(group.key, label, group.number, known))
     return compared, points

@@ -16,6 +16,7 @@ from app.bulk import cancel_many
 from app.contract.spec import FieldError
 from app.deps import CatalogueDep, Parts, PartsDep
 from app.errors import Invalid
+from app.routes.compare.asked import MOST_RUNS
 from app.routes.going_back import go_back
 from app.routes.launch.form import split_tags
 from app.routes.runs.listing import listing_of
@@ -27,7 +28,6 @@ from app.undoable import delete_many, edit_words, relaunch_many, tag_many, undo_
 pages = APIRouter()
 
 MOST_AT_ONCE = 10_000
-COMPARED = 32
 
 RunsForm = Annotated[list[str], Form(max_length=MOST_AT_ONCE)]
 BackForm = Annotated[str, Form(max_length=8000)]
@@ -124,7 +124,7 @@ def compare_runs(
 ) -> RedirectResponse:
     """The comparison of the chosen runs, of as many as are told apart there."""
     chosen = _chosen(parts, runs, every, matching)
-    return RedirectResponse(f"/compare?runs={quote(','.join(chosen[: COMPARED + 1]), safe=',')}", 303)
+    return RedirectResponse(f"/compare?runs={quote(','.join(chosen[: MOST_RUNS + 1]), safe=',')}", 303)
 
 
 @pages.post("/runs/undo")

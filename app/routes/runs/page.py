@@ -17,7 +17,7 @@ from app.deps import Parts, PartsDep
 from app.drawing import Points, draw, read_controls
 from app.errors import NotFound
 from app.facts import Facts, changed_settings, facts_with_places, settings_of
-from app.points import read_points
+from app.points import SMOOTHED_AT_ONCE, read_points
 from app.routes.runs.again import around
 from app.routes.runs.changes import control_of
 from app.routes.runs.points import points_as_json
@@ -78,14 +78,14 @@ def _curves(
     shown: Facts,
     points: int | None,
     smoothing: float,
-    first_paint: bool,
+    at_once: int | None,
     said: list[str],
     baseline: str,
 ) -> Curves:
     run = shown.run
-    found = read_points(connection, run, points, smoothing, first_paint=first_paint)
+    found = read_points(connection, run, points, smoothing, at_once=at_once)
     expected = expected_names(run.config, run.device or "") if run.live and not run.logged else []
-    beside = read_beside(connection, shown, said, baseline, smoothing, first_paint)
+    beside = read_beside(connection, shown, said, baseline, smoothing, at_once)
     charts = laid_over(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
     if run.logged:
         charts = [chart for chart in charts if chart.series]
@@ -112,7 +112,7 @@ def run_page(
     # One transaction, so that the stream goes on exactly where the page ends.
     with reading(parts.engine) as connection:
         shown = _find_facts(connection, parts, run_id)
-        curves = _curves(connection, shown, None, set_by_viewer.smoothing, True, said, baseline)
+        curves = _curves(connection, shown, None, set_by_viewer.smoothing, SMOOTHED_AT_ONCE, said, baseline)
         lines = read_lines(connection, run_id, tail=LOG_LINES)
         others = pickable(connection, shown)
         undoable = len(restorable(connection, undo)) if undo else 0
@@ -197,7 +197,7 @@ def run_points(
     """The charts and points of a run's page, with the commit they were read at."""
     with reading(parts.engine) as connection:
         shown = _find_facts(connection, parts, run_id)
-        found = _curves(connection, shown, points, smoothing, False, said, baseline)
+        found = _curves(connection, shown, points, smoothing, None, said, baseline)
     return JSONResponse(found.as_json())
 
 

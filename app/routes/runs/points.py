@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.charts import Chart
-from app.drawing import Points
+from app.drawing import Band, Points
 from app.live import curve_as_json
 
 
@@ -28,10 +28,12 @@ def _held_as_json(held: Points) -> dict[str, Any]:
         said["coarse"] = True
     if held.even is not None:
         average = {"total": held.even.average.total, "share": held.even.average.share}
-        said["even"] = curve_as_json(held.even.curve) | average
-    if held.band is not None:
-        said |= {name: _finite(end) for name, end in (("low", held.band.low), ("high", held.band.high))}
-    return said
+        said["even"] = curve_as_json(held.even.curve) | average | _ends(held.even.band)
+    return said | _ends(held.band)
+
+
+def _ends(band: Band | None) -> dict[str, list[float | None]]:
+    return {} if band is None else {"low": _finite(band.low), "high": _finite(band.high)}
 
 
 def _finite(values: np.typing.NDArray[np.float64]) -> list[float | None]:

@@ -85,9 +85,9 @@ def test_a_run_keeps_its_colour_and_dash_on_every_page(client: Any, look: Any, r
 
 
 def test_more_runs_than_can_be_told_apart_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
-    added = [runs.add() for _ in range(34)]
+    added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
-    assert "Only the first 32 runs are shown; 2 more were named." in page.html
+    assert "Only the first 50 runs are shown; 2 more were named." in page.html
     assert "None of these runs has points yet." in page.html
 
 

@@ -50,6 +50,17 @@ def test_groups_are_told_as_means_with_intervals(client: TestClient, trained: Tr
     assert page.words["each-run"].count("succeeded") == 6 or "status" in page.words["each-run"]
 
 
+def test_more_runs_than_fit_on_paper_stand_below_one_another(client: TestClient, trained: Trained) -> None:
+    ids = [trained(lr=number / 100, name=f"trial {number}") for number in range(1, 9)]
+    page = report(client, f"runs={','.join(ids)}&by=none")
+    for section in ("each-run", "differences"):
+        found = page.html.partition(f'id="{section}"')[2].partition("</section>")[0]
+        tables = [table.split("<tr")[1:] for table in found.split("<table>")[1:]]
+        # The names of the rows stand before six runs, and again before the other two.
+        assert [{len(re.findall("<t[hd]", row)) for row in rows} for rows in tables] == [{7}, {3}], section
+        assert [len(re.findall("#[1-8]\\b", rows[0])) for rows in tables] == [6, 2]
+
+
 def test_it_is_a_download_that_may_style_itself_and_no_more(client: TestClient, trained: Trained) -> None:
     answer = client.get(f"/compare/report?runs={trained()}")
     assert answer.headers["content-disposition"] == 'attachment; filename="runyard-comparison-1.html"'
