@@ -2,6 +2,7 @@
 
 import { arrange, filterable, place } from "./chart-layout.js";
 import { boardOf } from "./board.js";
+import { ownerOf } from "./curves.js";
 import { announce, debounced, Stream, throttled } from "./live.js";
 import { tail } from "./log.js";
 import { readPart } from "./parts.js";
