@@ -34,7 +34,7 @@ class Sender:
         self._sent = 0
         self._progress_at = time.monotonic()
         self._patience = RESEND_SECONDS
-        self._down = False
+        self.down = False
         self._ask_first = False
 
     def recover(self) -> int:
@@ -70,11 +70,11 @@ class Sender:
         try:
             committed = pipe.execute()[0]
         except (RedisError, OSError) as error:
-            if not self._down:
+            if not self.down:
                 logger.warning("Redis does not answer (%s); keeping what is reported until it does", error)
-            self._down = True
+            self.down = True
             return False
-        self._down = self._ask_first = False
+        self.down = self._ask_first = False
         if fresh:
             self._sent = fresh[-1].sequence
         self._hear(int(committed or 0), now)

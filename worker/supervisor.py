@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -51,6 +52,8 @@ logger = logging.getLogger("runyard.worker")
 
 LOOK_SECONDS = 0.2
 CLAIM_SECONDS = 10
+# Longer, a worker that stops does not wait for a recorder that commits nothing.
+LAST_SECONDS = 10.0
 
 
 @dataclass(eq=False)
@@ -106,6 +109,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._stops_at = math.inf
         self._gone = threading.Event()
         self._beat = 0
         self._renewed_at = time.monotonic()
@@ -147,6 +151,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Interrupt every run; they go back to the queue with a checkpoint. Returns at once."""
+        if not self._stopping.is_set():
+            self._stops_at = time.monotonic()
         self._stopping.set()
         with self._lock:
             for held in self._held.values():
@@ -367,14 +373,19 @@ class Supervisor:
         ended = Ended(run=held.run, fence=held.fence, outcome=held.outcome, reason=reason)
         logger.warning("%s: %s", held.run, reason)
         field = broker.committed_field(held.run, held.fence) + ":ended"
-        while not self._gone.is_set():
+        began = time.monotonic()
+        down = False
+        while self._may_wait(began, down):
             try:
                 self._send(redis, "ended", ended)
                 if self._confirmed(redis, field):
                     redis.hdel(broker.COMMITTED, field)
                     return
+                down = False
             except (RedisError, OSError):
+                down = True
                 self._gone.wait(0.5)
+        logger.warning("the end of %s could not be told; it goes on when its lease has run out", held.run)
 
     def _confirmed(self, redis: Redis, field: str) -> bool:
         for _ in range(20):
@@ -384,16 +395,28 @@ class Supervisor:
         return False
 
     def _drain(self, redis: Redis, spool: Spool) -> bool:
-        """Send a spool until all of it is committed, then remove it; False when the worker ends before that."""
+        """Send a spool until all of it is committed, then remove it; False when the worker ends before that.
+
+        What is left in it the next worker brings home.
+        """
         sender = Sender(redis, spool)
         sender.recover()
+        began = time.monotonic()
         while not sender.push():
-            if self._gone.wait(0.05):
+            if not self._may_wait(began, sender.down):
+                logger.warning("what %s reported stays here until the next start", spool.run)
                 spool.close()
                 return False
+            self._gone.wait(0.05)
         spool.remove()
         redis.hdel(broker.COMMITTED, broker.committed_field(spool.run, spool.fence))
         return True
+
+    def _may_wait(self, began: float, down: bool) -> bool:
+        """Whether to go on waiting for a commit: a worker that stops does not wait for a Redis that is gone."""
+        if not self._stopping.is_set():
+            return True
+        return not (self._gone.is_set() or down or time.monotonic() - max(began, self._stops_at) > LAST_SECONDS)
 
     def _send(self, redis: Redis, kind: str, said: Any) -> None:
         redis.xadd(broker.EVENTS, {"k": kind, "b": said.model_dump_json()})

@@ -280,10 +280,21 @@ class Mark:
 
 
 def mark(connection: Connection, run: str, kind: str, step: int, words: str, commit: int, now: float) -> None:
-    """Remember what happened at a step; of a run there is one best, and one checkpoint of a step."""
+    """Remember what happened at a step; of a run there is one best, and one checkpoint of a step.
+
+    A best that moves stays the same mark: who has chosen it goes with it.
+    """
     values = {"run": run, "kind": kind, "step": step, "text": words, "commit": commit, "now": now}
     if kind == "best":
-        connection.execute(text("DELETE FROM run_mark WHERE run = :run AND kind = 'best'"), values)
+        moved = connection.execute(
+            text(
+                "UPDATE run_mark SET commit_number = :commit, step = :step, time = :now, text = :text"
+                " WHERE run = :run AND kind = 'best'"
+            ),
+            values,
+        )
+        if moved.rowcount:
+            return
     elif kind == "checkpoint":
         connection.execute(
             text("DELETE FROM run_mark WHERE run = :run AND kind = 'checkpoint' AND step = :step"), values

@@ -162,7 +162,11 @@ def test_ctrl_c_ends_every_process_and_the_run_goes_on_at_the_next_start(own_yar
     steps = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["step"]
     assert steps[:30] == list(range(1, 31))
     assert steps == list(range(1, len(steps) + 1))
-    # And when Runyard itself is killed, nothing of it is left either.
+    # And when Runyard itself is killed, nothing of it is left either, though nobody hears what its trainer had to say.
+    run = yard.launch(family="simple_cnn", size="small", epochs=300)
+    yard.wait_for_step(run, 30)
     family = yard.children()
     yard.process.kill()
     yard.until(lambda: not _alive(family), 20)
+    yard = own_yard(folder=yard.folder)
+    yard.until(lambda: yard.call(f"/runs/{run}")["attempt"] == 2, 40)

@@ -378,6 +378,45 @@ def test_a_trainer_whose_lease_nobody_renews_saves_and_ends_and_its_run_goes_on_
         assert yard.steps(run_id, "train/loss") == list(range(1, step + 1))
 
 
+def test_a_worker_that_stops_while_redis_is_gone_ends_and_the_next_one_goes_on(
+    yard: Yard, settings: Settings, server: RedisServer
+) -> None:
+    run_id = yard.launch(LONG)
+    with started(settings) as first:
+        slot = first.work()
+        until(lambda: yard.trains(run_id), "the run trains")
+        server.stop()
+        first.supervisor.stop()
+        slot.join(20)
+        assert not slot.is_alive()
+    assert leftovers(settings.spool) == [(run_id, 1)]
+    server.start()
+    with started(settings) as second:
+        until(lambda: yard.status(run_id) == "queued", "the run is queued again", 20.0)
+        checkpoint = Checkpoint.model_validate_json(yard.row(run_id).checkpoint)
+        assert yard.steps(run_id, "train/loss") == list(range(1, checkpoint.step + 1))
+        second.work()
+        until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on", 20.0)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_worker_that_stops_waits_only_so_long_for_a_recorder_that_commits_nothing(
+    yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LAST_SECONDS", 0.5)
+    run_id = yard.launch(LONG)
+    with started(settings) as worker:
+        slot = worker.work()
+        until(lambda: yard.trains(run_id), "the run trains")
+        yard.close()
+        if killed:
+            worker.trainer().kill()
+        worker.supervisor.stop()
+        slot.join(20)
+        assert not slot.is_alive()
+    assert leftovers(settings.spool) == [(run_id, 1)]
+
+
 def test_what_a_dead_worker_s_trainer_had_to_say_is_brought_by_the_next_worker(
     yard: Yard, settings: Settings, redis: Redis
 ) -> None:

@@ -84,3 +84,15 @@ def test_warnings_are_marked_once_each_and_not_without_end(runs: Runs) -> None:
         assert next(each.text for each in change.marks_of(connection, run, after_commit=1)) == "warning 0"
     assert heard == change.MOST_WARNINGS - 1
     assert (marks[0].kind, marks[0].step, marks[0].text) == ("warning", 7, "slow")
+
+
+def test_a_best_that_moves_stays_the_same_mark_and_is_told_of_again(runs: Runs) -> None:
+    run, other = runs.add(), runs.add()
+    with writing(runs.engine) as connection:
+        change.mark(connection, other, "best", 5, "of another run", 1, NOW)
+        change.mark(connection, run, "best", 10, "best so far, epoch 1", 1, NOW)
+        (first,) = change.marks_of(connection, run)
+        change.mark(connection, run, "best", 20, "best so far, epoch 2", 2, NOW + 1)
+        (moved,) = change.marks_of(connection, run, after_commit=1)
+        assert [each.step for each in change.marks_of(connection, other)] == [5]
+    assert (moved.id, moved.step, moved.time, moved.text) == (first.id, 20, NOW + 1, "best so far, epoch 2")
