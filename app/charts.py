@@ -53,6 +53,11 @@ class Chart:
     series: list[Series]
     group: str = ""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether it has so many curves that their legend scrolls, and what is smoothed is shown alone."""
+        return len(self.series) > CROWD
+
 
 _TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate", "grad_norm": "gradient norm"}
 _UNITS = {"acc": "percent", "lr": "power"}
@@ -60,6 +65,9 @@ _WORDS = {"cpu": "CPU", "gpu": "GPU", "percent": "%", "mb per second": "MB/s", "
 _LOG = ("loss", "lr", "grad_norm")
 
 LEARNING, OPTIMISATION, THROUGHPUT, SYSTEM = "training and validation", "optimisation", "throughput", "system"
+
+CROWD = 12
+"""With more curves a chart is crowded."""
 
 # Shown as a figure: as a curve it would say nothing.
 FIGURES_ALONE = frozenset({"system/peak_memory_mb"})

@@ -19,6 +19,8 @@ from app.store.metric import Curve, Floats, envelope
 from app.store.stretch import Stretches, trained_at
 
 DRAWN_POINTS = 600
+CROWDED_POINTS = 6000
+"""So many points of one curve are drawn first, and of all curves of a crowded chart together."""
 AXES = ("step", "epoch", "time", "clock")
 """The x axis: steps, epochs, seconds that each run had been trained, or the instant by the clock."""
 SIZE = 1000
@@ -206,6 +208,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     areas: list[tuple[str, Floats, Floats, Floats]] = []
     total = 0
     last: dict[str, str] = {}
+    most = max(100, CROWDED_POINTS // len(chart.series)) if chart.crowded else DRAWN_POINTS
     for series in chart.series:
         if series.id not in points:
             continue
@@ -219,11 +222,13 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
                 held.even.curve if held.even else Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
             )
             last[series.id] = value_label(even, chart.unit)
-            drawn.append((series.css, *_reduced(held, raw, controls.x), True))
-            drawn.append((series.css, *_reduced(held, even, controls.x), False))
+            # Among very many, what is faint below each would hide the others.
+            if not chart.crowded:
+                drawn.append((series.css, *_reduced(held, raw, controls.x, most), True))
+            drawn.append((series.css, *_reduced(held, even, controls.x, most), False))
         else:
             last[series.id] = value_label(raw, chart.unit)
-            drawn.append((series.css, *_reduced(held, raw, controls.x), False))
+            drawn.append((series.css, *_reduced(held, raw, controls.x, most), False))
         shown = held.even if held.even and series.smooth and controls.smoothing > 0 else held
         if shown.band is not None:
             at = x_of(replace(held, curve=shown.curve), controls.x)
@@ -290,8 +295,8 @@ def _area(
     return Line(css, _polyline(np.concatenate((across, across[::-1])), around) if len(across) > 1 else "")
 
 
-def _reduced(held: Points, curve: Curve, axis: str) -> tuple[Floats, Floats]:
-    few = envelope(curve, DRAWN_POINTS)
+def _reduced(held: Points, curve: Curve, axis: str, most: int) -> tuple[Floats, Floats]:
+    few = envelope(curve, most)
     return x_of(Points(few, held.steps_per_epoch, held.stretches), axis), few.values
 
 

@@ -54,18 +54,17 @@ function csvOf(/** @type {Chart} */ chart) {
   const quoted = (/** @type {string} */ words) => (/[",\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words);
   const shown = shownSeries(chart);
   const head = [chart.board.controls.x, ...shown.map(({ label }) => quoted(label))];
-  const rows = chart.uplot.data[0].map((/** @type {number} */ x, /** @type {number} */ i) => [x, ...shown.map(({ at }) => chart.uplot.data[at][i] ?? "")].join(","));
+  const data = chart.data(true);
+  const rows = data[0].map((/** @type {number} */ x, /** @type {number} */ i) => [x, ...shown.map(({ at }) => data[at][i] ?? "")].join(","));
   return [head.join(","), ...rows, ""].join("\n");
 }
 
+const WORDS = { high: " high", low: " low", faint: " raw", smooth: "", plain: "" };
+
 /** The series with their place in uPlot's data; the raw trace below a smooth one is named as such. */
 function shownSeries(/** @type {Chart} */ chart) {
-  const seen = new Map();
   return chart.uplot.series.slice(1).map((/** @type {any} */ series, /** @type {number} */ i) => {
-    const n = seen.get(series.label) ?? 0;
-    seen.set(series.label, n + 1);
-    const words = series.width === 0 ? (n ? " low" : " high") : series.alpha < 1 ? " raw" : "";
-    return { label: series.label + words, at: i + 1, series };
+    return { label: series.label + WORDS[/** @type {keyof typeof WORDS} */ (series.kind)], at: i + 1, series };
   });
 }
 
@@ -145,7 +144,7 @@ function svgOf(/** @type {Chart} */ chart) {
     }),
   );
   const keys = shown
-    .filter((/** @type {any} */ each) => each.series.width && each.series.alpha === 1)
+    .filter((/** @type {any} */ { series }) => ["smooth", "plain"].includes(series.kind))
     .map((/** @type {any} */ { label, series, at }, /** @type {number} */ i) => {
       const stroke = typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
       return `<text x="${box.x}" y="${u.height + 18 + 16 * i}" fill="${stroke}">${escaped(label)}</text>`;

@@ -12,6 +12,7 @@ import { clippedRange, closeRange, ticks, wholeIncrements, written, writtenDelta
 import { even, isTime, raw, standsOn, xOf } from "./curves.js";
 import { isLit, lightUp } from "./light.js";
 import { drawMarks } from "./marks.js";
+import { onPlaces, wantsPlaces } from "./places.js";
 
 const POINTS_WITH_DOTS = 50;
 /** So far outside of the window a chart is drawn as if it were in it. */
@@ -38,6 +39,8 @@ export class Chart {
     this.stale = false;
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.plot);
+    /** @type {import("./places.js").Fine | null} */
+    this.fine = null;
     /** What of it was drawn when it was built. */
     this.built = "";
     /** Whether a stretch of it is being marked: it is not made anew under the viewer's hand. */
@@ -79,6 +82,7 @@ export class Chart {
 
   /**
    * The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band.
+   * Among very many, what is faint below each would hide the others, and is left out.
    * @returns {{series: Series, points: Points, smooth: boolean, kind: "high" | "low" | "faint" | "smooth" | "plain"}[]}
    */
   drawn() {
@@ -91,10 +95,15 @@ export class Chart {
       // A long curve that is not smoothed yet is shown as it is.
       const smooth = series.smooth && weight > 0 && (!points.coarse || (points.even !== undefined && points.weight === weight));
       if (points.low && points.high) found.push({ series, points, smooth, kind: "high" }, { series, points, smooth, kind: "low" });
-      if (smooth) found.push({ series, points, smooth, kind: "faint" });
+      if (smooth && !this.crowded) found.push({ series, points, smooth, kind: "faint" });
       found.push({ series, points, smooth, kind: smooth ? "smooth" : "plain" });
     }
     return found;
+  }
+
+  /** Whether it has very many curves. */
+  get crowded() {
+    return this.box.classList.contains("crowd");
   }
 
   /** Names all that is drawn: as long as it stays the same, a chart is not made anew for more points. */
@@ -102,9 +111,11 @@ export class Chart {
     return JSON.stringify(this.drawn().map(({ series, kind }) => [series.id, series.label, series.css, kind]));
   }
 
-  data() {
+  /** What is drawn; `exact`: each point at its very own place, as a file has it. */
+  data(exact = false) {
     const { x, smoothing, log, logX } = this.board.controls;
     const positive = log && this.definition.log;
+    /** @type {import("./places.js").Table[]} */
     const tables = this.drawn().map(({ points, kind, smooth }) => {
       /** @type {import("./curves.js").Trace & import("./curves.js").Band} */
       const trace = (smooth && kind !== "faint" && even(points, smoothing)) || (isBandEnd(kind) ? points : raw(points));
@@ -115,8 +126,11 @@ export class Chart {
       return logX ? [xs.filter((each) => each > 0), values.filter((_, i) => xs[i] > 0)] : [xs, values];
     });
     if (!tables.length) return null;
+    if (exact) return window.uPlot.join(tables);
+    const { tables: placed, fine } = logX ? { tables, fine: null } : onPlaces(tables, this.board.sight(), this.board.whole(), x === "step");
+    this.fine = fine;
     // Where a curve has no point it is `undefined` and the line goes through; a value that was NaN is null: a gap.
-    return tables.length > 1 ? window.uPlot.join(tables) : tables[0];
+    return placed.length > 1 ? window.uPlot.join(placed) : placed[0];
   }
 
   build() {
@@ -137,9 +151,10 @@ export class Chart {
     const write = ticks(x, this.definition.unit);
     const series = this.drawn().map(({ series, kind }) => ({
       label: series.label,
+      kind,
       stroke: isBandEnd(kind) ? undefined : this.colourOfSeries(series.css),
       alpha: this.alphaOf(series, kind),
-      width: isBandEnd(kind) ? 0 : kind === "faint" ? 1 : 1.75,
+      width: this.widthOf(series, kind),
       dash: kind === "faint" ? undefined : this.dashOf(series.css),
       spanGaps: false,
       points: {
@@ -220,6 +235,7 @@ export class Chart {
     if (!this.uplot) return;
     const [low, high] = this.board.sight();
     this.uplot.setScale("x", { min: low, max: high });
+    if (wantsPlaces(this.fine, [low, high], this.board.controls.x === "step")) this.board.draw();
   }
 
   /** @param {any} u */
@@ -275,6 +291,17 @@ export class Chart {
     return (kind === "faint" ? 0.3 : 1) * (lit ? 1 : 0.15);
   }
 
+  /**
+   * How thick a line is: thin among very many, unless it is lit.
+   * @param {Series} series
+   * @param {string} kind
+   */
+  widthOf(series, kind) {
+    if (isBandEnd(kind)) return 0;
+    const lit = this.board.lit && isLit(series.id, this.board.lit, this.definition);
+    return kind === "faint" || (this.crowded && !lit) ? 1 : 1.75;
+  }
+
   /** @param {Series} series */
   fillOf(series) {
     const [start] = this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").split(")");
@@ -285,7 +312,7 @@ export class Chart {
   relight() {
     if (!this.uplot) return;
     this.drawn().forEach(({ series, kind }, i) => {
-      if (this.uplot.series[i + 1]) this.uplot.series[i + 1].alpha = this.alphaOf(series, kind);
+      if (this.uplot.series[i + 1]) Object.assign(this.uplot.series[i + 1], { alpha: this.alphaOf(series, kind), width: this.widthOf(series, kind) });
     });
     if (this.inSight) this.uplot.redraw(false, false);
     else this.stale = true;

@@ -157,3 +157,16 @@ def test_marks_stand_where_the_curve_has_their_step_and_nowhere_else(axis: str, 
         ("note", places[0], "a"),
         ("best", places[1], "b"),
     ]
+
+
+def test_a_crowded_chart_shows_smoothed_curves_alone_and_few_points_of_each() -> None:
+    held = Points(curve([math.sin(i / 50) for i in range(5000)]), 10.0)
+    found = []
+    for many in (12, 13, 50):
+        chart = Chart("loss", "loss", "plain", True, [Series(str(i), str(i), "c1 d0", True) for i in range(many)])
+        picture = draw(chart, {str(i): held for i in range(many)}, Controls("step", 0.6))
+        sizes = {len(line.points.split()) for line in picture.lines}
+        found.append((len(picture.lines), {line.faint for line in picture.lines}, max(sizes)))
+    assert [(lines, faint) for lines, faint, _ in found] == [(24, {True, False}), (13, {False}), (50, {False})]
+    assert [most for *_, most in found] == sorted((most for *_, most in found), reverse=True)
+    assert 50 * found[-1][2] <= 6000
