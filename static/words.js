@@ -29,7 +29,7 @@ function complete(field) {
   function term() {
     const before = field.value.slice(0, field.selectionStart ?? field.value.length);
     // A quoted value may hold spaces.
-    const said = /(?:"[^"]*"|[^\s"])*(?:"[^"]*)?$/.exec(before)?.[0] ?? "";
+    const said = /(?:"[^"]*"|[^\s"()])*(?:"[^"]*)?$/.exec(before)?.[0] ?? "";
     return { from: before.length - said.length, said };
   }
 

@@ -151,7 +151,7 @@ def _gpus_of_the_driver() -> list[str]:
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError:  # no driver, so there is no GPU that torch could fail to find
         return []
     try:
         count = pynvml.nvmlDeviceGetCount()

@@ -143,7 +143,7 @@ def _follow(yard: Runyard, launched: Sequence[Run], drawn: bool, quiet: bool) ->
             ended[run["id"]] = run
             if not quiet:
                 print(run_line(run, yard.url), flush=True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # who waits goes away, and the runs go on: the caller says so
         return None
     return ended
 

@@ -1,9 +1,8 @@
-"""The words by which runs are looked for: ``family:vit val/acc>0.98 tag:paper -status:failed "late fusion"``.
+"""What the words of a question about runs mean, whose form `app.store.question` reads.
 
-Terms stand beside each other and must all hold; ``-`` before one means that it must not. A term is a field with a value
-(``family:vit``, several by comma: one of them), a figure compared (``epochs>=20``; ``val/acc>0.9``: the best value of a
-metric; ``val/loss.last<0.2``: another one), or a text that is looked for in ids, names, notes and titles. Values with
-spaces stand in quotes. What is said is parsed and bound as parameters; nothing of it is evaluated.
+A term is a field with a value (``family:vit``, several by comma: one of them), a figure compared (``epochs>=20``;
+``val/acc>0.9``: the best value of a metric; ``val/loss.last<0.2``: another one), or a text that is looked for in ids,
+names, notes and titles. Values with spaces stand in quotes. All values are bound as parameters; nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import Any
 
 from app.store.order import COLUMNS, QueryError, metric_figure
 from app.store.order import OF_METRIC as FIGURES_OF_METRIC
+from app.store.question import Part, Term, read
 from app.store.run import ACTIVE, STATES, TERMINAL
 
-MOST_TERMS = 30
 WORDS = {
     "id": "run.id",
     "name": "run.name",
@@ -66,9 +65,6 @@ OF_METRIC = {which: f"s.{column}" for which, column in FIGURES_OF_METRIC.items()
 SEARCHED = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
 NAMES = ("is", "tag", *WORDS, *FIGURES, *MOMENTS, *SETTINGS)
 
-_TERM = re.compile(
-    r"""(?P<no>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<how>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"])*)"""
-)
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "k": 1e3, "M": 1e6, "%": 0.01}
 
 
@@ -87,48 +83,25 @@ class Asked:
         return f":{name}"
 
 
-@dataclass(frozen=True)
-class Term:
-    """A term as it was said: ``name`` and ``how`` are "" of a mere text."""
-
-    no: bool
-    name: str
-    how: str
-    value: str
-    said: str
-
-
-def terms(said: str) -> list[Term]:
-    """A text in its terms. Raises QueryError where a quote does not end, or there are too many."""
-    if said.count('"') % 2:
-        raise QueryError("q", 'a quote " is not closed')
-    found = []
-    at = 0
-    while at < len(said):
-        if said[at].isspace():
-            at += 1
-            continue
-        match = _TERM.match(said, at)
-        if match is None or match.end() == at:
-            raise QueryError("q", f"cannot read '{said[at : at + 20]}'")
-        at = match.end()
-        value = match["value"].replace('"', "")
-        name, how = match["name"] or "", match["how"] or ""
-        if name or value:
-            found.append(Term(bool(match["no"]), name, how, value, match[0]))
-    if len(found) > MOST_TERMS:
-        raise QueryError("q", f"{len(found)} terms are more than the {MOST_TERMS} that can be looked for at once")
-    return found
-
-
 def asked_by(said: str, now: float) -> Asked:
     """What a text asks for. Raises QueryError with a sentence that says what exists."""
     asked = Asked()
-    for term in terms(said):
-        condition = _condition(asked, term, now)
-        # Of a run that has no such value, neither it nor its opposite is true; "-lr>1" means all the others.
-        asked.conditions.append(f"NOT coalesce({condition}, FALSE)" if term.no else condition)
+    whole = read(said)
+    if len(whole.choices) == 1:
+        asked.conditions = [_part(asked, part, now) for part in whole.choices[0]]
+    else:
+        asked.conditions = [_part(asked, whole, now)]
     return asked
+
+
+def _part(asked: Asked, part: Part, now: float) -> str:
+    if isinstance(part, Term):
+        condition = _condition(asked, part, now)
+    else:
+        choices = [" AND ".join(_part(asked, each, now) for each in choice) for choice in part.choices]
+        condition = f"({' OR '.join(f'({each})' for each in choices)})"
+    # Of a run that has no such value, neither it nor its opposite is true; "-lr>1" means all the others.
+    return f"NOT coalesce({condition}, FALSE)" if part.no else condition
 
 
 def _condition(asked: Asked, term: Term, now: float) -> str:

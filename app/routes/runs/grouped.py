@@ -15,6 +15,7 @@ from app.contract.spec import RunConfig
 from app.facts import UNSEEN
 from app.groups import OWN
 from app.rendering import count, figure, metric_value, setting, short, span
+from app.routes.compare.asked import MOST_RUNS as MOST_COMPARED
 from app.routes.runs.columns import title_of
 from app.routes.runs.listing import USUAL_SORT, Listing
 from app.statistics import Mean, mean_of
@@ -89,6 +90,11 @@ class Row:
     def ids(self) -> str:
         """Its members by comma, for a comparison or an act."""
         return ",".join(each.id for each in self.members)
+
+    @property
+    def compared(self) -> str:
+        """Those of them that a comparison takes."""
+        return ",".join(each.id for each in self.members[:MOST_COMPARED])
 
     @property
     def seeds(self) -> int:

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlencode
 from fastapi import Depends, Query
 
 from app.routes.runs.columns import STANDARD
-from app.store.language import terms
 from app.store.order import QueryError, keys_of
 from app.store.query import RunFilter
+from app.store.question import read
 
 USUAL_SORT = "-number"
 FILTERS = ("status", "family", "size", "dataset", "tag")
@@ -123,8 +123,8 @@ class Chip:
 
 
 def chips(shown: Listing) -> list[Chip]:
-    """Every term of the question, every filter, the grouping, and each key of a sort by several columns."""
-    found = [Chip("question", words, shown.address(q=rest)) for words, rest in _terms(shown.q)]
+    """Every part of the question, every filter, the grouping, and each key of a sort by several columns."""
+    found = [Chip("question", words, shown.address(q=rest)) for words, rest in _parts(shown.q)]
     for name in FILTERS:
         chosen: list[str] = getattr(shown, name)
         for value in chosen:
@@ -141,9 +141,11 @@ def chips(shown: Listing) -> list[Chip]:
     return found
 
 
-def _terms(q: str) -> list[tuple[str, str]]:
+def _parts(q: str) -> list[tuple[str, str]]:
+    """What must all hold, each with the question without it; of choices, none is left out alone."""
     try:
-        said = [term.said for term in terms(q)]
+        choices = read(q).choices
     except QueryError:
-        said = [q]
+        choices = ()
+    said = [part.said for part in choices[0]] if len(choices) == 1 else [q]
     return [(each, " ".join(said[:i] + said[i + 1 :])) for i, each in enumerate(said)]

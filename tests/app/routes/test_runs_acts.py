@@ -140,6 +140,11 @@ def test_every_part_of_what_is_asked_for_is_a_chip_that_leads_to_the_rest(client
     ]
     assert ("family" not in said[3], "tag" not in said[4]) == (True, True)
     assert [each["sort"] for each in said[5:]] == [["params"], ["-val/acc"]]
+    # What belongs together goes together.
+    for words, rest in (("lr>0.1 (a or b)", [["(a or b)"], ["lr>0.1"]]), ("a or b", [None])):
+        page = look(client.get("/runs", params={"q": words}))
+        said = [parse_qs(urlsplit(each["href"]).query) for each in page.all("a") if "data-chip" in each]
+        assert [each.get("q") for each in said] == rest
     # What cannot be read yet can be taken away as a whole.
     page = look(client.get("/runs", params={"q": 'colour:"red'}))
     assert [each["href"] for each in page.all("a") if "data-chip" in each] == ["/runs"]

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store.database import next_commit, reading, writing
-from app.store.language import NAMES, Term, terms
+from app.store.language import NAMES
 from app.store.metric import Curve, add_points
 from app.store.order import QueryError
 from app.store.query import RunFilter, list_runs
+from app.store.question import Either, Term, read
 from tests.conftest import Runs
 
 NOW = 1_800_000_000.0
@@ -92,6 +93,17 @@ def found(runs: Runs, ids: dict[str, str], said: str) -> str:
         ("-fusion family:vit", "b"),
         ("vit tiny", "a"),
         ("-lr>1000", "abcd"),
+        ("size:small or optimizer:sgd", "bc"),
+        ("size:small OR fusion OR flip:yes", "abd"),
+        ("family:vit size:small or flip:yes", "bd"),
+        ("family:vit (size:small or fusion)", "ab"),
+        ("(size:small or fusion) status:failed", "b"),
+        ("-(size:small or fusion)", "cd"),
+        ("-(val/acc>0.98 family:vit)", "bcd"),
+        ("((flip:yes))or(lr=0.01)", "bd"),
+        ("-(-(fusion) -size:small)", "ab"),
+        ('"or"', ""),
+        ('fusion ""', "a"),
     ],
 )
 def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, str], said: str, letters: str) -> None:
@@ -111,7 +123,15 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
         ("family:", "family: names no value"),
         ("family:,", "family:, names no value"),
         ('name:"a', 'a quote " is not closed'),
-        ("a " * 31, "31 terms are more than the 30"),
+        ("a " * 31, "more than the 30 terms"),
+        ("(" * 31 + "a" + ")" * 31, "more than 30 brackets"),
+        ("(family:vit", "a bracket ( is not closed"),
+        ("family:vit)", "a bracket ) closes none"),
+        ("family:vit or", "or stands between two terms"),
+        ("or a", "or stands between two terms"),
+        ("a or or b", "or stands between two terms"),
+        ("(a or) b", "or stands between two terms"),
+        ("a ( )", "nothing stands in the brackets"),
         ("val/acc>1e999", "is no number"),
     ],
 )
@@ -124,9 +144,29 @@ def test_what_cannot_be_asked_is_answered_with_what_can(
     assert caught.value.field == "q"
 
 
-FRAGMENTS = st.sampled_from(
-    [*NAMES, "val/acc", ":", ">", "<=", "!=", "-", '"', "1", "a", " ", ",", "%", "'", ";", "\\", "\0", "é"]
+SIGNS = (
+    "val/acc",
+    " or ",
+    "(",
+    ")",
+    ":",
+    ">",
+    "<=",
+    "!=",
+    "-",
+    '"',
+    "1",
+    "a",
+    " ",
+    ",",
+    "%",
+    "'",
+    ";",
+    "\\",
+    "\0",
+    "é",
 )
+FRAGMENTS = st.sampled_from([*NAMES, *SIGNS])
 
 
 @given(said=st.lists(FRAGMENTS, max_size=12).map("".join) | st.text(max_size=40))
@@ -142,6 +182,37 @@ def test_whatever_is_typed_gives_runs_or_a_sentence(runs: Runs, said: str) -> No
 
 @given(value=st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_value_can_be_said_in_quotes(value: str) -> None:
-    [term] = terms(f'-name:"{value}"')
-    assert (term.no, term.name, term.how, term.value) == (True, "name", ":", value)
+    [[term]] = read(f'-name:"{value}"').choices
     assert isinstance(term, Term)
+    assert (term.no, term.name, term.how, term.value) == (True, "name", ":", value)
+
+
+LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")
+
+
+@st.composite
+def questions(draw: st.DrawFn, depth: int = 3) -> tuple[str, frozenset[str]]:
+    """A question, and which of the four runs it is about."""
+    if depth == 0 or draw(st.booleans()):
+        at = draw(st.integers(0, 3))
+        said, there = LETTERS[at], frozenset("abcd"[at])
+    else:
+        choices = draw(st.lists(st.lists(questions(depth - 1), min_size=1, max_size=2), min_size=1, max_size=2))
+        said = "(" + " or ".join(" ".join(words for words, _ in choice) for choice in choices) + ")"
+        there = frozenset[str]().union(*(frozenset.intersection(*(runs for _, runs in choice)) for choice in choices))
+    return (f"-{said}", frozenset("abcd") - there) if draw(st.booleans()) else (said, there)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(question=questions())
+def test_brackets_choices_and_their_opposites_mean_what_sets_mean(
+    runs: Runs, known: dict[str, str], question: tuple[str, frozenset[str]]
+) -> None:
+    said, there = question
+    assert found(runs, known, said) == "".join(sorted(there))
+
+
+def test_a_part_knows_how_it_was_said() -> None:
+    [[first, second]] = read('family:vit  -(a or "b c")').choices
+    assert isinstance(second, Either)
+    assert (first.said, second.said) == ("family:vit", '-(a or "b c")')
