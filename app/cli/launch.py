@@ -135,6 +135,7 @@ def _follow(yard: Runyard, launched: Sequence[Run], drawn: bool, quiet: bool) ->
     ids = [each["id"] for each in launched]
     ended: dict[str, Run] = {}
     try:
+        _tell_what_holds(yard, ids)
         if drawn:
             from app.cli.watch import watch_runs
 
@@ -146,6 +147,16 @@ def _follow(yard: Runyard, launched: Sequence[Run], drawn: bool, quiet: bool) ->
     except KeyboardInterrupt:  # who waits goes away, and the runs go on: the caller says so
         return None
     return ended
+
+
+def _tell_what_holds(yard: Runyard, ids: Sequence[str]) -> None:
+    """Say why the first of the runs waits where nobody knows until when: a pause, or no worker that would take it."""
+    said = yard.queue()
+    first = next((each for each in said["runs"] if each["run"]["id"] in ids and not each["expected_start"]), None)
+    if said["paused"]:
+        tell("the queue is paused: no run starts (`runyard queue resume`)")
+    elif first is not None:
+        tell(f"#{first['run']['number']} waits: {first['why']}")
 
 
 def _body(planned: Planned) -> dict[str, Any]:

@@ -314,4 +314,17 @@ def test_who_stops_waiting_is_told_that_the_runs_go_on_and_how_to_stop_them(
     assert done.exit_code == 130
     ((run_id, status),) = runs.sql("SELECT id, status FROM run")
     assert status == "queued"
-    assert done.stderr == (f"runyard: not waiting any longer; the runs go on (`runyard cancel {run_id}` stops them)\n")
+    assert done.stderr.splitlines() == [
+        "runyard: #1 waits: no worker is connected",
+        f"runyard: not waiting any longer; the runs go on (`runyard cancel {run_id}` stops them)",
+    ]
+
+
+def test_who_waits_for_a_paused_queue_is_told_so(
+    url: str, runyard: Said, runs: Runs, yard: Runyard, intercept: Callable[[Sent], None]
+) -> None:
+    yard.pause_queue()
+    intercept(ending(runs, "succeeded"))
+    done = runyard("launch", "--family", "vit", "--wait")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[0] == "runyard: the queue is paused: no run starts (`runyard queue resume`)"
