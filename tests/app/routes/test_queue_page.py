@@ -56,9 +56,11 @@ def test_a_row_leads_to_its_sweep_and_to_what_it_comes_from(client: Any, look: A
     parent = runs.add()
     runs.finish(parent)
     with writing(runs.engine) as connection:
-        insert_run(connection, config(), {}, 1, 5.0, None, Origin(parent, "retry", sweep="s_1"))
+        origin = Origin(parent, "retry", sweep="s_1", sweep_values={"lr": 0.01, "size": "tiny"})
+        insert_run(connection, config(), {}, 1, 5.0, None, origin)
     page = look(client.get("/queue"))
     assert page.one("a", href="/sweeps/s_1")
+    assert "lr 0.01, seed 1 of" in page.html
     assert page.one("a", href=f"/runs/{parent}")
     assert "retry of" in page.html
 
