@@ -264,6 +264,7 @@ export class Chart {
       if (!place) return;
       const value = valueOf(i);
       place.textContent = written(value, unit);
+      place.title = kind === "smooth" ? "of the smoothed curve" : "";
       const delta = this.box.querySelector(`[data-delta="${CSS.escape(series.id)}"]`);
       if (!delta) return;
       const base = valueOf(drawn.findIndex((each) => each.series.id === series.against && (each.kind === "plain" || each.kind === "smooth")));
