@@ -72,6 +72,13 @@ class Facts:
     active: bool
     position: int | None
     why: str
+    apart: str = ""
+    """What tells it from others of its title, beside which it is shown."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among others."""
+        return f"#{self.number} {self.run.title}{' · ' if self.apart else ''}{self.apart}"
 
     @property
     def share(self) -> float:

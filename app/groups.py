@@ -5,7 +5,7 @@ A group is what a comparison is about: one run says little about a variant, sinc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -113,6 +113,24 @@ def _key(facts: Facts, fields: tuple[str, ...]) -> str:
 def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str]:
     """A name for each group: family and size, then what else tells it from those that would be called the same."""
     titles = [" ".join(str(each[name]) for name in NAMED_FIRST[:2] if name in fields) for each in settings]
+    return [
+        " · ".join(part for part in (title, *more) if part)
+        for title, more in zip(titles, _telling(titles, settings, fields), strict=True)
+    ]
+
+
+def told_apart(shown: Sequence[Facts]) -> list[Facts]:
+    """The same runs, those of one title with the settings in which they differ."""
+    settings = [settings_of(facts.run.config) for facts in shown]
+    names = [name for each in settings for name in each if name == "seed" or name not in OWN]
+    telling = _telling([facts.run.title for facts in shown], settings, dict.fromkeys(names))
+    return [replace(facts, apart=" · ".join(words)) for facts, words in zip(shown, telling, strict=True)]
+
+
+def _telling(titles: Sequence[str], settings: list[dict[str, Any]], fields: Iterable[str]) -> list[list[str]]:
+    """For each what tells it from the others of its title, no more than it takes."""
+    titles = list(titles)
+    found: list[list[str]] = [[] for _ in titles]
     for name in fields:
         if len(set(titles)) == len(titles):
             break
@@ -123,9 +141,9 @@ def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str
             if len({repr(settings[i].get(name)) for i in places}) > 1:
                 for i in places:
                     said = setting(settings[i].get(name))
-                    said = said if name in NAMED_FIRST else f"{name.replace('_', ' ')} {said}"
-                    titles[i] = " · ".join(part for part in (titles[i], said) if part)
-    return titles
+                    found[i].append(said if name in NAMED_FIRST else f"{name.replace('_', ' ')} {said}")
+                    titles[i] += f" · {said}"
+    return found
 
 
 # Curves --------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ FOLDER: Final = Path(__file__).parent / "screenshots"
 SIZES: Final = {"wide": (1440, 900), "narrow": (390, 844)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-COLOURS: Final = 128
+COLOURS: Final = 256
 
 
 def main() -> int:
@@ -60,7 +60,9 @@ def draw(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
                 page.evaluate("document.fonts.ready.then(() => true)")
                 picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
                 file = FOLDER / f"{name}-{size}-{scheme}.png"
-                picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+                # By median cut, the few pixels of a run's dot would get another run's colour.
+                few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+                few.save(file, optimize=True)
                 drawn.add(file)
             context.close()
     return drawn

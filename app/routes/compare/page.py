@@ -16,7 +16,7 @@ from app.charts import Chart, Compared, charts_of_comparison
 from app.deps import PartsDep
 from app.drawing import Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
-from app.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within
+from app.groups import Group, fields_of_grouping, grouped, mean_curve, told_apart, varying_within
 from app.points import SMOOTHED_AT_ONCE, is_noisy, read_points
 from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep, named
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
@@ -85,7 +85,7 @@ def read_comparison(connection: Connection, asked: Asked) -> Comparison:
     """The runs asked for that there are, by groups where ``by`` says so or finds several seeds of something."""
     by = asked.by
     rows = runs_by_id(connection, asked.ids[:MOST_RUNS])
-    shown = [facts(row) for row in rows]
+    shown = told_apart([facts(row) for row in rows])
     wrong = ""
     try:
         fields = fields_of_grouping(by, shown)
@@ -202,7 +202,10 @@ def curves_of(
     if found.groups is not None:
         compared, points = _means(connection, found, smoothing)
     else:
-        compared = [_compared_run(row) for row in found.rows]
+        compared = [
+            Compared(row.run.id, each.name, each.number, _curves(row), f"/runs/{row.run.id}")
+            for row, each in zip(found.rows, found.shown, strict=True)
+        ]
         count = sum(len(each.curves) for each in compared)
         most = max(FEWEST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, count)))
         points = _points_of(connection, found.rows, most, smoothing, at_once and at_once // len(found.rows))
@@ -211,8 +214,8 @@ def curves_of(
     return [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(compared) == 1], points
 
 
-def _compared_run(row: RunRow) -> Compared:
-    """A run's curves; what stands for a run with several heads lies over what stands for a run with one."""
+def _curves(row: RunRow) -> dict[str, str]:
+    """A run's curves by title; what stands for a run with several heads lies over what stands for a run with one."""
     curves: dict[str, str] = {}
     for title in STANDARD:
         stage, _, last = title.partition("/")
@@ -220,8 +223,9 @@ def _compared_run(row: RunRow) -> Compared:
         if name is not None:
             curves[title] = name
     shown = set(curves.values())
-    curves |= {name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in shown}
-    return Compared(row.run.id, f"#{row.run.number} {row.run.title}", row.run.number, curves, f"/runs/{row.run.id}")
+    return curves | {
+        name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in shown
+    }
 
 
 def _points_of(
@@ -229,7 +233,7 @@ def _points_of(
 ) -> dict[str, Points]:
     points: dict[str, Points] = {}
     for row in rows:
-        names = list(_compared_run(row).curves.values())
+        names = list(_curves(row).values())
         held = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
         points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
     return points
@@ -238,7 +242,7 @@ def _points_of(
 def _means(connection: Connection, found: Comparison, smoothing: float) -> tuple[list[Compared], dict[str, Points]]:
     """Every group's curves as means; of all points, since the extremes of a stretch say nothing of its mean."""
     each = _points_of(connection, found.rows, 0)
-    curves = {row.run.id: _compared_run(row).curves for row in found.rows}
+    curves = {row.run.id: _curves(row) for row in found.rows}
     compared, points = [], {}
     for group in found.groups or []:
         ids = [facts.run.id for facts in group.samples]

@@ -97,7 +97,7 @@ def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel
         lines.append(
             Line(
                 css=colour(first.number),
-                title=f"#{first.number} {first.run.title}" if alone else (groups or [])[i].title,
+                title=first.name if alone else (groups or [])[i].title,
                 href=f"/runs/{first.run.id}" if alone else f"/compare?runs={','.join(facts.run.id for facts in each)}",
                 points=" ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in known),
                 heights=",".join("" if height is None else f"{height:.2f}" for height in heights),

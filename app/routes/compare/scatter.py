@@ -131,8 +131,7 @@ def _of_runs(
     for each in shown:
         right, cost = share(each), of(each)
         if right is not None and cost:
-            title = f"#{each.number} {each.run.title}"
-            found.append(_Point(cost, right, None, colour(each.number), title, f"/runs/{each.run.id}"))
+            found.append(_Point(cost, right, None, colour(each.number), each.name, f"/runs/{each.run.id}"))
     return found
 
 

@@ -41,7 +41,7 @@ def verdict(shown: list[Facts]) -> Verdict | None:
     images = DATASETS[first.run.config.dataset].test if first.run.config.dataset in DATASETS else 0
     chance = 196 * math.sqrt((high * (1 - high) + low * (1 - low)) / images) if images else 0.0
     points = 100 * (high - low)
-    names = (f"#{first.number} {first.run.title}", f"#{second.number} {second.run.title}")
+    names = (first.name, second.name)
     if points == 0:
         sentence = f"{names[0]} and {names[1]} are equally good on the test images."
     elif points <= chance:
