@@ -250,7 +250,7 @@ class Classifier(pl.LightningModule):
             self.apply_changes(False)
         if self.gave_up or self.position.epoch >= self.course.epochs:
             self.trainer.should_stop = True
-        self._report_progress(now=True)
+        self.report_progress(now=True)
 
     def on_test_epoch_start(self) -> None:
         self._begin_evaluation()
@@ -290,7 +290,7 @@ class Classifier(pl.LightningModule):
         self._pending.append(_Step(position.step, rate, norm, loss.detach(), parts, _detached(logits), targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self.report_steps()
-            self._report_progress()
+            self.report_progress()
         self.after_step()
 
     def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
@@ -362,7 +362,8 @@ class Classifier(pl.LightningModule):
     def _in_words(self, figures: dict[str, float]) -> str:
         return " ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
-    def _report_progress(self, now: bool = False) -> None:
+    def report_progress(self, now: bool = False) -> None:
+        """Say how far it is, now and then or ``now``."""
         if not self._pace.due() and not now:
             return
         speed = self._pace.measure(self.position.step)
@@ -370,7 +371,7 @@ class Classifier(pl.LightningModule):
         self.reporter.event(
             "progress",
             Progress(
-                epoch=min(self.position.epoch + (not now), self.course.epochs),
+                epoch=min(self.position.epoch + (self.position.done > 0), self.course.epochs),
                 epochs=self.course.epochs,
                 step=self.position.step,
                 steps=self.steps,

@@ -203,7 +203,11 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     try:
         if module.position.epoch < module.course.epochs and not module.gave_up:
             with watched(module, reporter, device):
-                trainer.fit(module)
+                try:
+                    trainer.fit(module)
+                finally:
+                    # However it ends, what is told last is where it was.
+                    module.report_progress(now=True)
         reporter.event("finishing", Finishing())
         keeper.load_best()
         trainer.test(module, verbose=False)

@@ -204,3 +204,5 @@ def test_the_reason_of_the_run_is_the_sentence(data_dir: Path, monkeypatch: pyte
     assert result.reason.startswith("loss became NaN at step 5; the last finite: ")
     assert result.reason.endswith("try a lower learning rate, a warm-up or clip_norm")
     assert reporter.lines[-1] == ("error", result.reason)
+    told = reporter.said("progress")[-1]
+    assert (told.step, told.epoch) == (max(step for step, _ in reporter.curves["train/acc"]), 1)

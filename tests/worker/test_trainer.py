@@ -248,6 +248,7 @@ def test_a_cancelled_run_says_so_and_keeps_a_checkpoint(data_dir: Path, pulse: i
     assert fitted.result.outcome == "cancelled"
     assert fitted.result.reason == f"stopped at step {steps} of 117"
     assert last(fitted).facts["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
+    assert [each.step for each in fitted.reporter.said("progress")][-1:] == [steps]
 
 
 def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
