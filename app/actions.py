@@ -12,6 +12,7 @@ from app.contract.datasets import DATASETS
 from app.contract.spec import RunSpec, resolve
 from app.deps import Parts
 from app.errors import Conflict, NotFound
+from app.store import lease, trash
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Summary, read_summaries
@@ -75,7 +76,7 @@ def cancel(parts: Parts, run_id: str) -> str:
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
-        status = run_store.request_cancel(connection, run_id, commit, time.time(), grace)
+        status = lease.request_cancel(connection, run_id, commit, time.time(), grace)
     if status is None:
         raise NotFound(f"no run '{run_id[:40]}'")
     if status == "cancelling":
@@ -88,7 +89,7 @@ def delete(parts: Parts, run_id: str) -> None:
     """Put a run into the trash. Raises NotFound, or Conflict while it has not ended."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        done = run_store.delete_run(connection, run_id, commit, time.time())
+        done = trash.delete_run(connection, run_id, commit, time.time())
         record = run_store.load_run(connection, run_id)
     if not done:
         if record is None:
@@ -101,7 +102,7 @@ def restore(parts: Parts, run_id: str) -> None:
     """Take a run out of the trash. Raises NotFound."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        done = run_store.restore_run(connection, run_id, commit)
+        done = trash.restore_run(connection, run_id, commit)
     if not done:
         raise NotFound(f"no deleted run '{run_id[:40]}'")
     notices.announce(parts.redis, commit, run_id, "status")

@@ -45,7 +45,7 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.settings import Settings
-from app.store import change, lineage, log, logged, metric, queue, run, worker
+from app.store import change, lease, lineage, log, logged, metric, queue, run, trash, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -134,7 +134,7 @@ class Recorder:
                 raise
         self._backlog = True
         with writing(self.engine) as connection:
-            run.postpone_leases(connection, self.clock() + self.settings.lease_seconds)
+            lease.postpone_leases(connection, self.clock() + self.settings.lease_seconds)
             # Of the ended ones, those whose last points another recorder may not have come to merge.
             found = connection.execute(
                 text(f"SELECT id FROM run WHERE status IN {run.ACTIVE} OR ended_at > :since"),
@@ -214,7 +214,7 @@ class Recorder:
                     self._hear(connection, batch, said)
             case Ended():
                 self._settle_points(connection, batch, said.run)
-                if run.end(connection, said.run, said.fence, said.outcome, said.reason, batch.commit, batch.now):
+                if lease.end(connection, said.run, said.fence, said.outcome, said.reason, batch.commit, batch.now):
                     batch.note(said.run, "status")
                 # The supervisor repeats this until it hears that it was committed.
                 batch.committed[broker.committed_field(said.run, said.fence) + ":ended"] = 1
@@ -283,7 +283,7 @@ class Recorder:
                 tested = lineage.forget_tests(connection, run_id)
                 if metric.cut_after(connection, run_id, said.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
-                run.begin(connection, run_id, fence, said, batch.commit, batch.now)
+                lease.begin(connection, run_id, fence, said, batch.commit, batch.now)
                 if attempt > 1:
                     words = f"attempt {attempt} goes on from step {said.step:,}" if said.step else f"attempt {attempt}"
                     change.cut(connection, run_id, said.step)
@@ -326,7 +326,7 @@ class Recorder:
                     batch.note(run_id, "status")
             case Result():
                 self._settle_points(connection, batch, run_id)
-                ended = run.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
+                ended = lease.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
                 if ended and said.outcome == "cancelled":
                     change.stopped(connection, run_id, batch.commit, batch.now)
                 batch.note(run_id, "status")
@@ -350,7 +350,7 @@ class Recorder:
 
     def _grant(self, connection: Connection, batch: _Batch, claim: Claim) -> None:
         until = batch.now + self.settings.lease_seconds
-        granted = run.claim_next(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until)
+        granted = lease.claim_next(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until)
         if granted is None:
             batch.replies.append((claim.reply, Grant()))
             return
@@ -372,7 +372,7 @@ class Recorder:
         cancel: list[Holding] = []
         drop: list[Holding] = []
         for holding in beat.runs:
-            status = run.renew(connection, holding.run, holding.fence, batch.now + self.settings.lease_seconds)
+            status = lease.renew(connection, holding.run, holding.fence, batch.now + self.settings.lease_seconds)
             if status is None:
                 drop.append(holding)
             elif status == "cancelling":
@@ -405,7 +405,7 @@ class Recorder:
         """Find lost runs, wake workers for queued ones, merge old chunks, empty the trash."""
         now = self.clock()
         with reading(self.engine) as connection:
-            overdue = run.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
+            overdue = lease.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
             wanted = self._wakes_wanted(connection, now)
         if overdue:
             self._settle(now)
@@ -426,10 +426,10 @@ class Recorder:
         changed: dict[str, set[str]] = {}
         with writing(self.engine) as connection:
             commit = next_commit(connection)
-            for run_id in run.expire_leases(connection, commit, now):
+            for run_id in lease.expire_leases(connection, commit, now):
                 logger.warning("%s is lost: its lease ran out", run_id)
                 changed[run_id] = {"status"}
-            for run_id in run.settle_lost(connection, commit, now, self.settings.max_attempts):
+            for run_id in lease.settle_lost(connection, commit, now, self.settings.max_attempts):
                 changed[run_id] = {"status"}
             for run_id in logged.end_silent(connection, commit, now):
                 changed[run_id] = {"status"}
@@ -451,7 +451,7 @@ class Recorder:
 
     def _purge(self, now: float) -> None:
         with writing(self.engine) as connection:
-            purged = run.purge_runs(connection, now - self.settings.trash_days * 86400)
+            purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
             artifacts.remove(self.settings, run_id)
 

@@ -19,7 +19,7 @@ from app.contract.events import DeviceFacts
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.embedded import find_redis, redis_command
-from app.store import run
+from app.store import lease, run
 from app.store.database import migrate, next_commit, open_database, writing
 
 FOREVER = 1e9
@@ -65,7 +65,7 @@ class Backstage:
         with writing(self.engine) as connection:
             wanted = run.insert_run(connection, config, {}, None, time.time())
             until = time.time() + FOREVER
-            granted = run.claim_next(connection, wanted, worker, 0, device, next_commit(connection), until)
+            granted = lease.claim_next(connection, wanted, worker, 0, device, next_commit(connection), until)
         assert granted is not None
         if granted.run != wanted:
             raise RuntimeError("another run was in the queue")

@@ -46,7 +46,7 @@ from app.embedded import find_redis, redis_command
 from app.inspector import Inspector
 from app.main import create_app
 from app.recorder import Recorder
-from app.store import run as run_store
+from app.store import lease
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
 
@@ -301,7 +301,7 @@ class Runs:
         """Let a run end, whatever it was about to do."""
         self.set(run, status="running", fence=1)
         with writing(self.engine) as connection:
-            assert run_store.end(connection, run, 1, outcome, "", self.commit(), now)
+            assert lease.end(connection, run, 1, outcome, "", self.commit(), now)
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, text
 
 from app.store.database import rows
+from app.store.lease import QUEUE_ORDER
 from app.store.pace import Paces
 from app.store.queue import PAUSED, QueuePage
-from app.store.run import ACTIVE, QUEUE_ORDER, RunRecord
+from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
 NOBODY = "no connected worker can take it"

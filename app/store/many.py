@@ -11,8 +11,10 @@ from sqlalchemy import Connection, bindparam, text
 
 from app.contract.spec import RunConfig
 from app.store.database import rows
+from app.store.lease import ENDS_AT_ONCE, STOPPED_HERE
 from app.store.queue import spread_ranks
-from app.store.run import ENDS_AT_ONCE, STOPPED_HERE, Origin, delete_run, insert_run, tags_of
+from app.store.run import Origin, insert_run, tags_of
+from app.store.trash import delete_run
 
 # Of what a statement can be given.
 AT_ONCE = 1000

@@ -12,8 +12,9 @@ from sqlmodel import Field, SQLModel
 
 from app.store.database import rows
 from app.store.edit import edit
+from app.store.lease import QUEUE_ORDER
 from app.store.order import QueryError, read_cursor, write_cursor
-from app.store.run import QUEUE_ORDER, RunRecord, record
+from app.store.run import RunRecord, record
 from app.store.worker import WorkerRecord
 
 Where = Literal["first", "last", "up", "down"]

@@ -13,7 +13,8 @@ from sqlmodel import Field, SQLModel
 from app.contract.sweep import Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
-from app.store.run import ACTIVE, QUEUE_ORDER, TERMINAL, new_id
+from app.store.lease import QUEUE_ORDER
+from app.store.run import ACTIVE, TERMINAL, new_id
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"

@@ -26,8 +26,8 @@ from app.contract.spec import SpecError
 from app.contract.sweep import Choice, Range, SweepSpec
 from app.store import sweep as store
 from app.store.database import next_commit, reading, writing
+from app.store.lease import request_cancel
 from app.store.metric import read_one_of_each
-from app.store.run import request_cancel
 from app.store.sweep import SweepRecord, SweepRun, direction_of, key_of
 from app.store.worker import list_workers
 from app.sweeping.expand import Planned, plan_one, space_of, with_seeds

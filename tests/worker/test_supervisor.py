@@ -24,7 +24,7 @@ from app.contract.events import Checkpoint, DeviceFacts, Log, LogLine
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.recorder import Recorder
-from app.store import log, metric, run
+from app.store import lease, log, metric, run
 from app.store.database import migrate, next_commit, open_database, reading, writing
 from tests.worker.conftest import RedisServer, make_config, until
 from worker import supervisor as supervisor_module
@@ -75,7 +75,7 @@ class Yard:
 
     def cancel(self, run_id: str) -> None:
         with writing(self.engine) as connection:
-            run.request_cancel(connection, run_id, next_commit(connection), time.time(), 60.0)
+            lease.request_cancel(connection, run_id, next_commit(connection), time.time(), 60.0)
 
     def change(self, run_id: str, assignment: str) -> None:
         with writing(self.engine) as connection:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from app.contract.events import DeviceFacts
 from app.recorder import Recorder
 from app.store.database import next_commit, reading, writing
+from app.store.lease import claim_next
 from app.store.order import QueryError
 from app.store.queue import (
     claimable,
@@ -29,7 +30,6 @@ from app.store.queue import (
     spread_ranks,
     why_waiting,
 )
-from app.store.run import claim_next
 from app.store.worker import WorkerRecord
 from tests.conftest import Runs, Worker
 

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from app.contract.events import Checkpoint, DeviceFacts, LogLine, Started
+from app.store import lease, trash
 from app.store import run as store
 from app.store.database import next_commit, reading, writing
+from app.store.lease import Granted
 from app.store.log import add_lines
 from app.store.metric import Curve, add_points
-from app.store.run import ACTIVE, STATES, TERMINAL, TRANSITIONS, Granted
+from app.store.run import ACTIVE, STATES, TERMINAL, TRANSITIONS
 from tests.conftest import Runs, config
 
 NOW = 1_700_000_000.0
@@ -32,7 +34,7 @@ def device(kind: str = "cpu") -> DeviceFacts:
 
 def claim(runs: Runs, name: str, kind: str = "cpu", until: float = NOW + 10) -> Granted | None:
     with writing(runs.engine) as connection:
-        return store.claim_next(connection, name, "w1", 0, device(kind), next_commit(connection), until)
+        return lease.claim_next(connection, name, "w1", 0, device(kind), next_commit(connection), until)
 
 
 def change(runs: Runs, act: Callable[..., Any], *said: Any, **more: Any) -> Any:
@@ -123,19 +125,19 @@ def test_the_table_of_transitions_knows_every_state_and_an_end_has_no_successor(
 
 
 ACTS: dict[str, Callable[[Any, str, int, int, float], Any]] = {
-    "begin": lambda c, run, fence, commit, now: store.begin(
+    "begin": lambda c, run, fence, commit, now: lease.begin(
         c, run, fence, Started(step=0, epoch=0, params=1, environment={}), commit, now
     ),
     "finish": lambda c, run, fence, commit, now: store.transition(c, run, "finishing", commit, fence=fence),
-    "succeed": lambda c, run, fence, commit, now: store.end(c, run, fence, "succeeded", "", commit, now),
-    "fail": lambda c, run, fence, commit, now: store.end(c, run, fence, "failed", "x", commit, now),
-    "stopped": lambda c, run, fence, commit, now: store.end(c, run, fence, "cancelled", "", commit, now),
-    "interrupt": lambda c, run, fence, commit, now: store.end(c, run, fence, "interrupted", "", commit, now),
-    "renew": lambda c, run, fence, commit, now: store.renew(c, run, fence, now + 10),
-    "cancel": lambda c, run, fence, commit, now: store.request_cancel(c, run, commit, now, 15),
-    "claim": lambda c, run, fence, commit, now: store.claim_next(c, f"c{commit}", "w", 0, device(), commit, now + 10),
-    "expire": lambda c, run, fence, commit, now: store.expire_leases(c, commit, now),
-    "settle": lambda c, run, fence, commit, now: store.settle_lost(c, commit, now, 2),
+    "succeed": lambda c, run, fence, commit, now: lease.end(c, run, fence, "succeeded", "", commit, now),
+    "fail": lambda c, run, fence, commit, now: lease.end(c, run, fence, "failed", "x", commit, now),
+    "stopped": lambda c, run, fence, commit, now: lease.end(c, run, fence, "cancelled", "", commit, now),
+    "interrupt": lambda c, run, fence, commit, now: lease.end(c, run, fence, "interrupted", "", commit, now),
+    "renew": lambda c, run, fence, commit, now: lease.renew(c, run, fence, now + 10),
+    "cancel": lambda c, run, fence, commit, now: lease.request_cancel(c, run, commit, now, 15),
+    "claim": lambda c, run, fence, commit, now: lease.claim_next(c, f"c{commit}", "w", 0, device(), commit, now + 10),
+    "expire": lambda c, run, fence, commit, now: lease.expire_leases(c, commit, now),
+    "settle": lambda c, run, fence, commit, now: lease.settle_lost(c, commit, now, 2),
 }
 
 
@@ -176,10 +178,10 @@ def test_an_event_of_an_older_attempt_changes_nothing(runs: Runs) -> None:
     runs.set(run, fence=2)
     before = runs.get(run).row
     started = Started(step=0, epoch=0, params=5, environment={"x": 1})
-    assert not change(runs, lambda c, commit: store.begin(c, run, 1, started, commit, NOW))
-    assert not change(runs, lambda c, commit: store.end(c, run, 1, "succeeded", "", commit, NOW))
-    assert not change(runs, lambda c, commit: store.end(c, run, 1, "interrupted", "", commit, NOW))
-    assert change(runs, lambda c, commit: store.renew(c, run, 1, NOW + 99)) is None
+    assert not change(runs, lambda c, commit: lease.begin(c, run, 1, started, commit, NOW))
+    assert not change(runs, lambda c, commit: lease.end(c, run, 1, "succeeded", "", commit, NOW))
+    assert not change(runs, lambda c, commit: lease.end(c, run, 1, "interrupted", "", commit, NOW))
+    assert change(runs, lambda c, commit: lease.renew(c, run, 1, NOW + 99)) is None
     assert runs.get(run).row == before
 
 
@@ -188,7 +190,7 @@ def test_an_event_of_an_older_attempt_changes_nothing(runs: Runs) -> None:
 
 def cancel(runs: Runs, run: str) -> str | None:
     with writing(runs.engine) as connection:
-        return store.request_cancel(connection, run, next_commit(connection), NOW + 1, 15)
+        return lease.request_cancel(connection, run, next_commit(connection), NOW + 1, 15)
 
 
 def test_a_waiting_run_is_stopped_at_once(runs: Runs) -> None:
@@ -223,7 +225,7 @@ def test_a_cancelled_run_keeps_its_points(runs: Runs) -> None:
     runs.set(run, status="running", fence=1)
     add_curve(runs, run)
     cancel(runs, run)
-    change(runs, lambda c, commit: store.end(c, run, 1, "cancelled", "", commit, NOW))
+    change(runs, lambda c, commit: lease.end(c, run, 1, "cancelled", "", commit, NOW))
     assert runs.status(run) == "cancelled"
     assert runs.sql("SELECT points FROM metric_series WHERE run = :run", run=run) == [(3,)]
 
@@ -234,8 +236,8 @@ def test_a_cancelled_run_keeps_its_points(runs: Runs) -> None:
 def settle(runs: Runs, now: float, attempts: int = 3) -> None:
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
-        store.expire_leases(connection, commit, now)
-        store.settle_lost(connection, commit, now, attempts)
+        lease.expire_leases(connection, commit, now)
+        lease.settle_lost(connection, commit, now, attempts)
 
 
 def test_a_run_whose_lease_ran_out_is_lost_and_then_queued_again(runs: Runs) -> None:
@@ -281,15 +283,15 @@ def test_whether_anything_is_overdue_is_known_before_anything_is_written(runs: R
     runs.add()
     claim(runs, "c1", until=NOW + 10)
     with reading(runs.engine) as connection:
-        assert not store.anything_overdue(connection, NOW + 10)
-        assert store.anything_overdue(connection, NOW + 11)
+        assert not lease.anything_overdue(connection, NOW + 10)
+        assert lease.anything_overdue(connection, NOW + 11)
 
 
 def test_a_heartbeat_renews_the_lease(runs: Runs) -> None:
     run = runs.add()
     claim(runs, "c1", until=NOW + 10)
     with writing(runs.engine) as connection:
-        assert store.renew(connection, run, 1, NOW + 20) == "starting"
+        assert lease.renew(connection, run, 1, NOW + 20) == "starting"
     settle(runs, NOW + 15)
     assert runs.status(run) == "starting"
 
@@ -299,7 +301,7 @@ def test_leases_are_postponed_and_never_brought_forward(runs: Runs) -> None:
     claim(runs, "c1", until=NOW + 1)
     claim(runs, "c2", until=NOW + 90)
     with writing(runs.engine) as connection:
-        store.postpone_leases(connection, NOW + 10)
+        lease.postpone_leases(connection, NOW + 10)
     assert runs.get(short).row["lease_until"] == NOW + 10
     assert runs.get(long).row["lease_until"] == NOW + 90
 
@@ -309,12 +311,12 @@ def test_leases_are_postponed_and_never_brought_forward(runs: Runs) -> None:
 
 def interrupt(runs: Runs, run: str, fence: int = 1) -> None:
     with writing(runs.engine) as connection:
-        store.end(connection, run, fence, "interrupted", "its worker stopped", next_commit(connection), NOW)
+        lease.end(connection, run, fence, "interrupted", "its worker stopped", next_commit(connection), NOW)
 
 
 def killed(runs: Runs, run: str, fence: int) -> bool:
     with writing(runs.engine) as connection:
-        return store.end(
+        return lease.end(
             connection, run, fence, "killed", "its training process was killed", next_commit(connection), NOW
         )
 
@@ -385,7 +387,7 @@ def test_the_last_words_of_a_lost_trainer_count_although_the_run_waits_again(run
     settle(runs, NOW + 1)
     settle(runs, NOW + 3)
     assert runs.status(run) == "queued"
-    assert change(runs, lambda c, commit: store.end(c, run, 1, "succeeded", "", commit, NOW))
+    assert change(runs, lambda c, commit: lease.end(c, run, 1, "succeeded", "", commit, NOW))
     assert runs.status(run) == "succeeded"
 
 
@@ -393,10 +395,10 @@ def test_time_counts_from_the_first_start(runs: Runs) -> None:
     run = runs.add()
     claim(runs, "c1")
     started = Started(step=0, epoch=0, params=5, environment={"torch": "2"})
-    change(runs, lambda c, commit: store.begin(c, run, 1, started, commit, NOW + 1))
+    change(runs, lambda c, commit: lease.begin(c, run, 1, started, commit, NOW + 1))
     interrupt(runs, run)
     claim(runs, "c2")
-    change(runs, lambda c, commit: store.begin(c, run, 2, started, commit, NOW + 50))
+    change(runs, lambda c, commit: lease.begin(c, run, 2, started, commit, NOW + 50))
     found = runs.get(run)
     assert (found.row["started_at"], found.params, found.environment) == (NOW + 1, 5, {"torch": "2"})
 
@@ -416,7 +418,7 @@ def add_curve(runs: Runs, run: str) -> None:
 def test_only_a_run_that_has_ended_can_be_deleted(runs: Runs, state: str) -> None:
     run = runs.add()
     runs.set(run, status=state)
-    assert change(runs, lambda c, commit: store.delete_run(c, run, commit, NOW)) == (state in TERMINAL)
+    assert change(runs, lambda c, commit: trash.delete_run(c, run, commit, NOW)) == (state in TERMINAL)
 
 
 def test_what_viewers_are_told_again_and_again_is_what_the_whole_run_says(runs: Runs) -> None:
@@ -438,12 +440,12 @@ def test_a_deleted_run_comes_back_whole(runs: Runs) -> None:
     run = runs.add(tags=["a", "b"])
     add_curve(runs, run)
     runs.finish(run)
-    change(runs, lambda c, commit: store.delete_run(c, run, commit, NOW))
+    change(runs, lambda c, commit: trash.delete_run(c, run, commit, NOW))
     with reading(runs.engine) as connection:
         assert store.load_run(connection, run) is None
-    assert not change(runs, lambda c, commit: store.delete_run(c, run, commit, NOW))
-    assert change(runs, lambda c, commit: store.restore_run(c, run, commit))
-    assert not change(runs, lambda c, commit: store.restore_run(c, run, commit))
+    assert not change(runs, lambda c, commit: trash.delete_run(c, run, commit, NOW))
+    assert change(runs, lambda c, commit: trash.restore_run(c, run, commit))
+    assert not change(runs, lambda c, commit: trash.restore_run(c, run, commit))
     with reading(runs.engine) as connection:
         found = store.load_run(connection, run)
     assert found is not None
@@ -456,10 +458,10 @@ def test_a_purged_run_leaves_no_row_behind(runs: Runs) -> None:
     for each in (run, kept):
         add_curve(runs, each)
         runs.finish(each)
-        change(runs, lambda c, commit, each=each: store.delete_run(c, each, commit, NOW))
+        change(runs, lambda c, commit, each=each: trash.delete_run(c, each, commit, NOW))
     runs.set(kept, deleted_at=NOW + 50)
     with writing(runs.engine) as connection:
-        assert store.purge_runs(connection, NOW + 10) == [run]
+        assert trash.purge_runs(connection, NOW + 10) == [run]
     for table in ("run", "run_tag", "run_log", "metric_series", "metric_chunk"):
         assert runs.sql(f"SELECT count(*) FROM {table}") == [(1,)], table
 

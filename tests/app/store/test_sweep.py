@@ -10,8 +10,9 @@ from sqlalchemy import Engine, text
 
 from app.store import sweep as store
 from app.store.database import next_commit, reading, writing
+from app.store.lease import end, request_cancel
 from app.store.metric import Curve, add_points
-from app.store.run import Origin, end, insert_run, request_cancel, transition
+from app.store.run import Origin, insert_run, transition
 from app.store.sweep import SweepRun
 from tests.conftest import Runs, config
 
