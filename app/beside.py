@@ -14,7 +14,7 @@ from app.drawing import Points
 from app.facts import Facts, facts, metric_name, settings_of, steps_per_epoch
 from app.forecast import Forecast, forecast
 from app.groups import OWN, mean_curve
-from app.points import is_noisy, read_points
+from app.points import is_noisy, is_share, read_points
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_of_each
 from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
@@ -147,7 +147,7 @@ def _mean_of_earlier(connection: Connection, own: Facts, smoothing: float) -> tu
     means = {
         name: mean
         for name, curves in held.items()
-        if (mean := mean_curve(curves, smoothing if is_noisy(name) else None)) is not None
+        if (mean := mean_curve(curves, smoothing if is_noisy(name) else None, is_share(name))) is not None
     }
     if not means:
         return None, {}

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
@@ -101,7 +102,7 @@ def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
         run=run,
         number=run.number,
         val_acc=acc.best if acc else None,
-        best_epoch=max(1, round(acc.best_step / per_epoch)) if acc and per_epoch else None,
+        best_epoch=_best_epoch(run, acc, per_epoch),
         val_loss=loss.last if loss else None,
         best_val_loss=loss.best if loss else None,
         test_acc=test.last if test else None,
@@ -121,6 +122,13 @@ def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
         position=position,
         why=why,
     )
+
+
+def _best_epoch(run: RunRecord, acc: Summary | None, per_epoch: float | None) -> int | None:
+    """Where the weights are from that are tested: of equally accurate ones, those with the lowest validation loss."""
+    if run.row["best_checkpoint"]:
+        return int(from_json(run.row["best_checkpoint"])["epoch"])
+    return max(1, round(acc.best_step / per_epoch)) if acc and per_epoch else None
 
 
 def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:

@@ -149,22 +149,24 @@ def _telling(titles: Sequence[str], settings: list[dict[str, Any]], fields: Iter
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
-def mean_curve(curves: Sequence[Points], smoothing: float | None = None) -> Points | None:
+def mean_curve(curves: Sequence[Points], smoothing: float | None = None, share: bool = False) -> Points | None:
     """The mean of a curve over runs, at each x over those that have a value there, and its 95 % interval.
 
     Short curves at each of their steps, long ones in BUCKETS stretches of the same length, by the mean of each stretch.
     Curves of runs with different numbers of steps in an epoch are laid over one another by epochs. The interval is NaN
     where there is one run. That of noisy curves, which have a ``smoothing``, has as ``even`` the mean and interval of
-    the curves smoothed first, each from all of its points. None where nothing is finite.
+    the curves smoothed first, each from all of its points. Of shares of 1 the interval ends at 0 and at 1. None where
+    nothing is finite.
     """
-    raw = _mean_and_band(curves)
+    shares = share and all(bool(np.all(_between(held.curve.values))) for held in curves)
+    raw = _mean_and_band(curves, shares)
     if raw is None:
         return None
     curve, band = raw
     even = None
     if smoothing is not None and 0 < smoothing < 1:
         smooth = [replace(held, curve=_smoothed(held.curve, smoothing)) for held in curves]
-        found = _mean_and_band(smooth)
+        found = _mean_and_band(smooth, shares)
         even = None if found is None else Even(found[0], Average(), found[1])
     # A browser has not got the points to smooth it anew.
     return Points(curve, curves[0].steps_per_epoch, MEAN, band, coarse=smoothing is not None, even=even)
@@ -174,7 +176,11 @@ def _smoothed(curve: Curve, weight: float) -> Curve:
     return Curve(curve.steps, smoothed(curve.values, weight), curve.times)
 
 
-def _mean_and_band(curves: Sequence[Points]) -> tuple[Curve, Band] | None:
+def _between(values: Floats) -> np.typing.NDArray[np.bool_]:
+    return ~np.isfinite(values) | ((values >= 0) & (values <= 1))
+
+
+def _mean_and_band(curves: Sequence[Points], shares: bool) -> tuple[Curve, Band] | None:
     pace = curves[0].steps_per_epoch or 1.0
     xs = [held.curve.steps / (held.steps_per_epoch or 1.0) * pace for held in curves]
     grid = np.unique(np.concatenate(xs)) if xs else np.empty(0)
@@ -202,7 +208,8 @@ def _mean_and_band(curves: Sequence[Points]) -> tuple[Curve, Band] | None:
     half[several] = [t_quantile(int(each) - 1) for each in n[several]] * np.sqrt(spread / n[several])
     steps = np.asarray(grid[known], dtype=np.float64)
     curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(there, times, np.nan), axis=0))
-    return curve, Band(mean - half, mean + half)
+    low, high = mean - half, mean + half
+    return curve, Band(np.clip(low, 0, 1), np.clip(high, 0, 1)) if shares else Band(low, high)
 
 
 def _binned(values: Floats, places: Any, length: int) -> Floats:

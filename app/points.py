@@ -23,6 +23,11 @@ def is_noisy(name: str) -> bool:
     return name.startswith("train/") and name != "train/lr"
 
 
+def is_share(name: str) -> bool:
+    """Whether a curve is of shares of 1, such as an accuracy."""
+    return name.rsplit("/", 1)[-1] == "acc"
+
+
 def embedded_points(curves: int) -> int:
     """How many points of each of so many curves a page carries."""
     return max(FEWEST_EMBEDDED, min(LONGEST_EMBEDDED, EMBEDDED // max(1, curves)))

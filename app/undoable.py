@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -57,26 +57,35 @@ def delete_many(parts: Parts, runs: Sequence[str]) -> tuple[str, int]:
     return act, kept
 
 
-def tag_many(parts: Parts, runs: Sequence[str], tag: str) -> str:
-    """Give runs a tag; those that have it stay as they are."""
-    return _done(
-        parts,
-        lambda connection, commit, _: bulk.tag_runs(connection, runs, tag, commit),
-        "tag",
-        lambda done: f"{_s(len(done))} tagged {tag}.",
-        {"tag": tag},
-    )
+def tag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
+    """Give runs tags; those that have one of them already keep it when this is undone."""
+    given: dict[str, list[str]] = {}
+
+    def change(connection: Connection, commit: int, now: float) -> list[str]:
+        for tag in tags:
+            given[tag] = bulk.tag_runs(connection, runs, tag, commit)
+        return _all_of(given)
+
+    return _done(parts, change, "tag", lambda done: f"{_s(len(done))} tagged {', '.join(tags)}.", {"tags": given})
 
 
-def untag_many(parts: Parts, runs: Sequence[str], tag: str) -> str:
-    """Take a tag from runs."""
-    return _done(
-        parts,
-        lambda connection, commit, _: bulk.untag_runs(connection, runs, tag, commit),
-        "untag",
-        lambda done: f"Tag {tag} taken from {_s(len(done))}.",
-        {"tag": tag},
-    )
+def untag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
+    """Take tags from runs."""
+    taken: dict[str, list[str]] = {}
+
+    def change(connection: Connection, commit: int, now: float) -> list[str]:
+        for tag in tags:
+            taken[tag] = bulk.untag_runs(connection, runs, tag, commit)
+        return _all_of(taken)
+
+    def said(done: list[str]) -> str:
+        return f"Tag{'s' if len(tags) > 1 else ''} {', '.join(tags)} taken from {_s(len(done))}."
+
+    return _done(parts, change, "untag", said, {"tags": taken})
+
+
+def _all_of(runs_by_tag: Mapping[str, Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(run for some in runs_by_tag.values() for run in some))
 
 
 async def relaunch_many(parts: Parts, catalogue: Catalogue, runs: Sequence[str]) -> tuple[str, list[str]]:
@@ -169,10 +178,11 @@ def _undo(connection: Connection, act: ActRecord, commit: int) -> list[str]:
     match act.kind:
         case "delete":
             return bulk.take_out(connection, runs, commit)
-        case "tag":
-            return bulk.untag_runs(connection, runs, act.before["tag"], commit)
-        case "untag":
-            return bulk.tag_runs(connection, runs, act.before["tag"], commit)
+        case "tag" | "untag":
+            # What was written down before several could be given at once has one tag.
+            tags = act.before["tags"] if "tags" in act.before else {act.before["tag"]: runs}
+            back = bulk.untag_runs if act.kind == "tag" else bulk.tag_runs
+            return _all_of({tag: back(connection, some, tag, commit) for tag, some in tags.items()})
         case "edit":
             there = [run for run in runs if run_store.load_run(connection, run) is not None]
             for run in there:

@@ -123,10 +123,10 @@ export class Board {
     for (const points of Object.values(this.points)) {
       if (!points.step.length || !standsOn(points, x)) continue;
       const ends = xOf({ step: endsOf(points.step), value: [], time: endsOf(points.time) }, points, x);
-      low = Math.min(low, ends[0]);
+      low = Math.min(low, ...(logX ? ends.filter((each) => each > 0) : ends));
       high = Math.max(high, ends[ends.length - 1]);
     }
-    if (logX) return high > 0 ? [low > 0 ? low : high / 1e4, high] : [0.1, 1];
+    if (logX) return high > low ? [low, high] : [0.1, 1];
     if (x === "step" || x === "epoch") low = Math.min(low, 0);
     return high > low ? [low, high] : [low - 0.5, high + 0.5];
   }
@@ -221,9 +221,9 @@ export class Board {
   }
 }
 
-/** @param {number[]} values */
-function endsOf(values) {
-  return [values[0], values[values.length - 1]];
+/** The first two of which one is above 0, and the last. */
+function endsOf(/** @type {number[]} */ values) {
+  return [values[0], values[Math.min(1, values.length - 1)], values[values.length - 1]];
 }
 
 /**
@@ -269,13 +269,18 @@ export function boardOf(form) {
       if (on) address.searchParams.set(name, "1");
       else address.searchParams.delete(name);
     }
-    if (board.zoom) address.searchParams.set("zoom", board.zoom.map((value) => Number(value.toPrecision(x === "clock" ? 13 : 6))).join(","));
+    const short = (/** @type {number} */ value) => Number(value.toPrecision(x === "clock" ? 13 : 6));
+    // A view that follows the end is that of so much at the end, whenever it is opened.
+    if (board.zoom && board.following) address.searchParams.set("zoom", `last,${short(board.zoom[1] - board.zoom[0])}`);
+    else if (board.zoom) address.searchParams.set("zoom", board.zoom.map(short).join(","));
     else address.searchParams.delete("zoom");
     history.replaceState(history.state, "", address);
   };
-  const zoom = new URLSearchParams(location.search).get("zoom")?.split(",").map(Number);
-  if (zoom?.length === 2 && zoom[0] < zoom[1]) {
-    board.zoom = [zoom[0], zoom[1]];
+  const said = new URLSearchParams(location.search).get("zoom")?.split(",") ?? [];
+  board.following = said[0] === "last";
+  const [low, high] = said.map((each) => (each === "last" ? 0 : Number(each)));
+  if (low < high) {
+    board.zoom = [low, high];
     reset.hidden = false;
   }
   reset.addEventListener("click", () => board.zoomTo(null));

@@ -79,6 +79,12 @@ async function copy(words, menu) {
   setTimeout(() => (summary.textContent = "⋯"), 1500);
 }
 
+/** The page's heading and the chart's own, as a file or a picture of it is called. */
+function titleOf(/** @type {Chart} */ chart) {
+  const number = /** @type {HTMLElement | null} */ (document.querySelector("[data-number]"))?.dataset.number;
+  return [number && `#${number}`, document.querySelector("h1")?.textContent?.trim(), chart.definition.title].filter(Boolean).join(" · ");
+}
+
 /**
  * @param {Blob} blob
  * @param {Chart} chart
@@ -87,21 +93,63 @@ async function copy(words, menu) {
 function save(blob, chart, kind) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${document.title.split(" · ")[0]} ${chart.definition.title}`.replace(/[^\w.#-]+/g, "-").replace(/^-+/, "") + `.${kind}`;
+  link.download = `${titleOf(chart)}`.replace(/[^\w.-]+/g, "-").replace(/^-+|-+$/g, "") + `.${kind}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** The chart's own pixels, on the page's ground. */
+const HEAD = 26;
+const ROW = 16;
+
+/** The chart's own pixels, on the page's ground, with its heading above and a legend below. */
 function pngOf(/** @type {Chart} */ chart) {
-  const drawn = chart.uplot.ctx.canvas;
+  const u = chart.uplot;
+  const drawn = u.ctx.canvas;
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [drawn.width, drawn.height];
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.fillStyle = getComputedStyle(chart.box).backgroundColor;
+  const look = getComputedStyle(chart.box);
+  const font = `11px ${look.fontFamily}`;
+  context.font = font;
+  /** @type {{x: number, row: number, series: any, at: number, label: string}[]} */
+  const keys = [];
+  let [x, row] = [8, 0];
+  for (const { series, at, label } of named(shownSeries(chart))) {
+    const wide = 22 + context.measureText(label).width + 14;
+    if (x > 8 && x + wide > u.width) [x, row] = [8, row + 1];
+    keys.push({ x, row, series, at, label });
+    x += wide;
+  }
+  [canvas.width, canvas.height] = [drawn.width, drawn.height + (HEAD + ROW * (row + 1) + 8) * devicePixelRatio];
+  context.fillStyle = look.backgroundColor;
   context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(drawn, 0, 0);
+  context.drawImage(drawn, 0, HEAD * devicePixelRatio);
+  context.scale(devicePixelRatio, devicePixelRatio);
+  context.fillStyle = look.color;
+  context.font = `600 12px ${look.fontFamily}`;
+  context.fillText(titleOf(chart), 8, 17, u.width - 16);
+  context.font = font;
+  for (const { x, row, series, at, label } of keys) {
+    const y = HEAD + u.height + ROW * row + 8;
+    context.strokeStyle = strokeOf(u, series, at);
+    context.lineWidth = 2;
+    context.setLineDash(series.dash ?? []);
+    context.beginPath();
+    context.moveTo(x, y);
+    context.lineTo(x + 18, y);
+    context.stroke();
+    context.fillText(label, x + 22, y + 4);
+  }
   canvas.toBlob((blob) => blob && save(blob, chart, "png"));
+}
+
+/** Those with a name of their own in a legend: neither the faint trace below a smoothed one nor the end of a band. */
+function named(/** @type {ReturnType<typeof shownSeries>} */ shown) {
+  return shown.filter((/** @type {any} */ { series }) => ["smooth", "plain"].includes(series.kind));
+}
+
+/** @param {any} u @param {any} series @param {number} at */
+function strokeOf(u, series, at) {
+  return typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
 }
 
 /** The chart drawn anew as paths, with its ticks and a legend, so that it can be printed at any size. */
@@ -124,7 +172,7 @@ function svgOf(/** @type {Chart} */ chart) {
       path += `${open ? "L" : "M"}${(box.x + place(x, "x")).toFixed(1)} ${(box.y + place(value, "y")).toFixed(1)}`;
       open = true;
     });
-    const stroke = typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
+    const stroke = strokeOf(u, series, at);
     const dash = series.dash ? ` stroke-dasharray="${series.dash.join(" ")}"` : "";
     return series.width === 0 ? "" : `<path d="${path}" fill="none" stroke="${stroke}" stroke-width="${series.width}" opacity="${series.alpha ?? 1}"${dash}/>`;
   };
@@ -143,14 +191,13 @@ function svgOf(/** @type {Chart} */ chart) {
       return `<path d="M${box.x} ${box.y + at}h${box.w}" stroke="#8884"/><text x="${box.x - 6}" y="${box.y + at + 4}" text-anchor="end">${words}</text>`;
     }),
   );
-  const keys = shown
-    .filter((/** @type {any} */ { series }) => ["smooth", "plain"].includes(series.kind))
-    .map((/** @type {any} */ { label, series, at }, /** @type {number} */ i) => {
-      const stroke = typeof series.stroke === "function" ? series.stroke(u, at) : series.stroke;
-      return `<text x="${box.x}" y="${u.height + 18 + 16 * i}" fill="${stroke}">${escaped(label)}</text>`;
-    });
-  const tall = u.height + 16 * keys.length + 12;
+  const keys = named(shown).map((/** @type {any} */ { label, series, at }, /** @type {number} */ i) => {
+    const [stroke, y] = [strokeOf(u, series, at), u.height + 18 + ROW * i];
+    const dash = series.dash ? ` stroke-dasharray="${series.dash.join(" ")}"` : "";
+    return `<line x1="${box.x}" y1="${y - 4}" x2="${box.x + 18}" y2="${y - 4}" stroke="${stroke}" stroke-width="2"${dash}/><text x="${box.x + 24}" y="${y}">${escaped(label)}</text>`;
+  });
+  const tall = HEAD + u.height + ROW * keys.length + 12;
   const body = [...ticks, `<svg x="0" y="0" overflow="hidden">${bands.join("")}${shown.map(line).join("")}</svg>`, ...keys].join("");
   const title = escaped(`${chart.definition.title}, ${writtenX(chart.board.controls.x, u.scales.x.min)} to ${writtenX(chart.board.controls.x, u.scales.x.max)}`);
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${u.width}" height="${tall}" viewBox="0 0 ${u.width} ${tall}" font-family="sans-serif" font-size="11" fill="${look.color}"><title>${title}</title><rect width="100%" height="100%" fill="${look.backgroundColor}"/>${body}</svg>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${u.width}" height="${tall}" viewBox="0 0 ${u.width} ${tall}" font-family="sans-serif" font-size="11" fill="${look.color}"><title>${title}</title><rect width="100%" height="100%" fill="${look.backgroundColor}"/><text x="8" y="17" font-size="12" font-weight="600">${escaped(titleOf(chart))}</text><g transform="translate(0 ${HEAD})">${body}</g></svg>`;
 }

@@ -105,7 +105,7 @@ export function clippedRange(u, low, high) {
   /** @type {number[]} */
   const seen = [];
   for (let i = 1; i < u.data.length; i++) {
-    if (u.series[i].alpha !== 1) continue;
+    if (!["smooth", "plain"].includes(u.series[i].kind)) continue;
     for (let j = 0; j < u.data[i].length; j++) {
       const value = u.data[i][j];
       if (value !== null && value !== undefined && u.data[0][j] >= from && u.data[0][j] <= to) seen.push(value);

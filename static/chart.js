@@ -8,7 +8,8 @@
  */
 
 import { addMenu } from "./chart-menu.js";
-import { clippedRange, closeRange, ticks, wholeIncrements, written, writtenDelta, writtenX } from "./chart-words.js";
+import { clippedRange, closeRange, ticks, wholeIncrements } from "./chart-words.js";
+import { Crosshair } from "./crosshair.js";
 import { even, isTime, raw, standsOn, xOf } from "./curves.js";
 import { isLit, lightUp } from "./light.js";
 import { drawMarks } from "./marks.js";
@@ -31,6 +32,7 @@ export class Chart {
     this.plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
     addMenu(this);
     lightUp(this);
+    this.crosshair = new Crosshair(this);
     /** @type {any} */
     this.uplot = null;
     this.inSight = true;
@@ -75,6 +77,7 @@ export class Chart {
   destroy() {
     this.sizes.disconnect();
     this.sights.disconnect();
+    this.crosshair.destroy();
     removeEventListener("mouseup", this.letGo);
     this.uplot?.destroy();
     this.uplot = null;
@@ -177,7 +180,8 @@ export class Chart {
         points: { size: 6 },
       },
       scales: {
-        x: logX ? { time: false, distr: 3 } : { time: x === "clock" },
+        // From the first point to the last, not from one power of ten to another.
+        x: logX ? { time: false, distr: 3, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [low, high] } : { time: x === "clock" },
         y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : closeRange },
       },
       axes: [
@@ -191,7 +195,7 @@ export class Chart {
       plugins: [drawMarks(this.board)],
       hooks: {
         setSelect: [(/** @type {any} */ u) => this.select(u)],
-        setCursor: [(/** @type {any} */ u) => this.readOut(u)],
+        setCursor: [(/** @type {any} */ u) => this.crosshair.readOut(u)],
       },
     };
     this.built = this.content();
@@ -199,7 +203,7 @@ export class Chart {
     this.uplot = new window.uPlot(options, data, this.plot);
     window.runyard.charts[this.definition.key] = this.uplot;
     this.applyZoom();
-    this.readOut(this.uplot);
+    this.crosshair.readOut(this.uplot);
     this.box.dispatchEvent(new CustomEvent("chart-built", { bubbles: true, detail: this.uplot }));
   }
 
@@ -223,7 +227,7 @@ export class Chart {
       this.uplot.setData(this.data(), false);
       this.applyZoom();
     });
-    this.readOut(this.uplot);
+    this.crosshair.readOut(this.uplot);
   }
 
   count() {
@@ -244,35 +248,6 @@ export class Chart {
     const range = /** @type {[number, number]} */ ([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")]);
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.board.zoomTo(range);
-  }
-
-  /** @param {any} u */
-  readOut(u) {
-    const at = u.cursor.idx;
-    const { unit } = this.definition;
-    const drawn = this.drawn();
-    const valueOf = (/** @type {number} */ i) => {
-      const values = u.data[i + 1];
-      if (!values) return undefined;
-      let index = at ?? values.length - 1;
-      while (index > 0 && (values[index] === undefined || values[index] === null)) index--;
-      return values[index];
-    };
-    drawn.forEach(({ series, kind }, i) => {
-      if (kind === "faint" || isBandEnd(kind)) return;
-      const place = this.box.querySelector(`[data-readout="${CSS.escape(series.id)}"]`);
-      if (!place) return;
-      const value = valueOf(i);
-      place.textContent = written(value, unit);
-      place.title = kind === "smooth" ? "of the smoothed curve" : "";
-      const delta = this.box.querySelector(`[data-delta="${CSS.escape(series.id)}"]`);
-      if (!delta) return;
-      const base = valueOf(drawn.findIndex((each) => each.series.id === series.against && (each.kind === "plain" || each.kind === "smooth")));
-      delta.textContent = value == null || base == null ? "" : `Δ ${writtenDelta(value - base, unit)}`;
-    });
-    const heading = /** @type {HTMLElement} */ (this.box.querySelector("h2"));
-    heading.title = at === null || at === undefined ? "" : writtenX(this.board.controls.x, u.data[0][at]);
-    this.box.dataset.at = heading.title;
   }
 
   resize() {

@@ -71,8 +71,11 @@ document.addEventListener("click", (event) => {
 
 // Keys ----------------------------------------------------------------------------------------------------------------
 
+/** Those that do something on this page as it is now. */
 function showKeys() {
-  /** @type {HTMLDialogElement} */ (document.getElementById("keys")).showModal();
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("keys"));
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll("[data-needs]"))) each.hidden = !document.querySelector(each.dataset.needs ?? "");
+  dialog.showModal();
 }
 
 /** Whether a key press belongs to a field that someone writes in. */

@@ -92,6 +92,12 @@ addEventListener("pageshow", () => {
   show();
 });
 
+// The answer to tags that cannot be is the table again, at an address that cannot be loaded anew.
+if (document.querySelector("[data-tag-field][aria-invalid=true]")) {
+  const back = /** @type {HTMLInputElement} */ (document.querySelector("#runs-form [name=back]"));
+  history.replaceState(history.state, "", back.value);
+}
+
 
 /** @param {number} by */
 function move(by) {

@@ -202,6 +202,18 @@ document.addEventListener("htmx:afterSwap", () => {
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#runs-table details[data-of]"))) each.toggleAttribute("open", open.has(each.dataset.of ?? ""));
 });
 
+// What is opened to be filled in is written in at once.
+document.addEventListener("click", (event) => {
+  const fold = /** @type {HTMLElement} */ (event.target).closest?.(".tools summary")?.parentElement;
+  if (!(fold instanceof HTMLDetailsElement) || fold.open) return;
+  const field = /** @type {HTMLInputElement | null} */ (fold.querySelector("input:not([type=hidden])"));
+  if (!field) return;
+  event.preventDefault();
+  fold.open = true;
+  field.focus();
+  field.select();
+});
+
 // A list that hangs over the table closes like a menu.
 document.addEventListener("click", (event) => {
   for (const pop of document.querySelectorAll(".tools .pop[open]")) if (!pop.contains(/** @type {Node} */ (event.target))) pop.removeAttribute("open");

@@ -43,7 +43,7 @@ function complete(field) {
       const [, name, how, rest] = split;
       const values = name.includes("/") ? ["any", "none"] : (known.values[name] ?? []);
       const [, before, begun] = /^(.*,)?(.*)$/.exec(rest) ?? ["", "", rest];
-      return matching(values, begun).map((value) => `${no}${name}${how}${before ?? ""}${/\s/.test(value) ? `"${value}"` : value}`);
+      return matching(values, begun).map((value) => `${no}${name}${how}${before ?? ""}${/[\s,()]/.test(value) ? `"${value}"` : value}`);
     }
     if (/[<>=]/.test(bare)) return [];
     const [, metric, figure] = /^(\S+\/\S+)\.(\w*)$/.exec(bare) ?? [];

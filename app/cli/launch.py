@@ -27,7 +27,7 @@ MostParams = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Leave out networks with more parameters, and say which.")
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until all have ended; status 1 where one did not succeed.")]
-Watch = Annotated[bool, typer.Option("--watch", help="The same, and draw their curves meanwhile.")]
+Watch = Annotated[bool, typer.Option("--watch", help="The same, and in a terminal draw their curves meanwhile.")]
 
 
 def command() -> Callable[..., None]:

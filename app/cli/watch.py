@@ -1,4 +1,4 @@
-"""`runyard watch`: runs and their curves in the terminal, until they have ended."""
+"""`runyard watch`: runs and their curves in the terminal, until they have ended; elsewhere a line for each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 from app.cli import completion
 from app.cli.plot import Line, plot
 from app.cli.server import Url, find_runs, tell, told
-from app.cli.shown import COLOURS, AsJson, epochs_of, figure_of, print_json, run_name, share, span
-from app.cli.wait import UNENDED, Run, run_data
+from app.cli.shown import COLOURS, AsJson, epochs_of, figure_of, print_json, run_line, run_name, share, span
+from app.cli.wait import UNENDED, Run, run_data, wait_for
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,6 +34,8 @@ Names = Annotated[list[str], typer.Argument(help="Runs by number or id.", autoco
 def watch(runs: Names, as_json: AsJson = False, url: Url = None) -> None:
     """Draw the curves of runs until they have ended; Ctrl-C leaves them alone.
 
+    Where the output is no terminal, a line for each run says how it ended.
+
     Ends with status 0 when all have succeeded, 1 when one has not, 130 after Ctrl-C.
     """
     with told(url, interrupted=f"not watching any longer; the runs go on (`runyard cancel {' '.join(runs)}`)") as yard:
@@ -45,7 +47,18 @@ def watch(runs: Names, as_json: AsJson = False, url: Url = None) -> None:
 
 
 def watch_runs(yard: Runyard, ids: Sequence[str], quiet: bool = False) -> dict[str, Run]:
-    """Draws until all have ended; in a terminal again and again, elsewhere once, at the end. The runs by id."""
+    """Draws in a terminal until all have ended; elsewhere prints a line for each as it ends. The runs by id."""
+    if quiet or not sys.stdout.isatty():
+        ended = {}
+        for run in wait_for(yard, ids):
+            ended[run["id"]] = run
+            if not quiet:
+                print(run_line(run, yard.url), flush=True)
+        return {run_id: ended[run_id] for run_id in ids}
+    return _draw_runs(yard, ids)
+
+
+def _draw_runs(yard: Runyard, ids: Sequence[str]) -> dict[str, Run]:
     from rich.console import Console
     from rich.live import Live
 
@@ -53,28 +66,19 @@ def watch_runs(yard: Runyard, ids: Sequence[str], quiet: bool = False) -> dict[s
 
     console = Console(highlight=False)
     seen = Seen(yard, ids)
-    live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal and not quiet else None
-    try:
-        if live is not None:
-            live.start()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
         for _ in yard.changes():
             try:
                 seen.look()
             except RunyardError as error:
                 if error.status not in (0, 503):
                     raise
-            if live is not None:
-                live.update(seen.picture(console.width), refresh=True)
+            live.update(seen.picture(console.width), refresh=True)
             if seen.ended:
                 break
             time.sleep(LOOK_SECONDS)
-    finally:
-        if live is not None:
-            live.stop()
-    if live is None and not quiet:
-        console.print(seen.picture(console.width if sys.stdout.isatty() else 100))
     for run in seen.runs.values():
-        if run["status"] == "failed" and not quiet:
+        if run["status"] == "failed":
             tell(f"#{run['number']} {run_name(run)} failed: {run['reason']}")
     return seen.runs
 

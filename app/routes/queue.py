@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from sqlalchemy import Connection
 
 from app.bulk import cancel_many, edit_run, move_run, restore_many, set_paused
@@ -25,7 +25,6 @@ from app.store.many import Which, restorable
 from app.store.queue import QueuePage, Where, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
-from app.sweeping.words import said as in_words
 
 api = APIRouter(tags=["queue"])
 pages = APIRouter()
@@ -50,13 +49,6 @@ class QueueRow:
             return None
         step = 60 if self.in_seconds > 600 else 10 if self.in_seconds > 60 else 1
         return round(self.expected.start / step) * step
-
-    @property
-    def chosen(self) -> str:
-        """What its sweep chose for it, in words: of one sweep, the titles are often the same."""
-        values = from_json(self.run.row["sweep_values"])
-        there = {name: value for name, value in values.items() if name not in ("family", "size", "dataset", "seed")}
-        return in_words(there | {"seed": self.run.row["seed"]})
 
 
 def queue_rows(

@@ -2,14 +2,15 @@
 
 A term is a field with a value (``family:vit``, several by comma: one of them), a figure compared (``epochs>=20``;
 ``val/acc>0.9``: the best value of a metric; ``val/loss.last<0.2``: another one), or a text that is looked for in ids,
-names, notes and titles. Values with spaces stand in quotes. All values are bound as parameters; nothing is evaluated.
+names, notes and titles. Values with spaces or commas stand in quotes. All are bound as parameters; nothing is
+evaluated.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -116,7 +117,7 @@ def _condition(asked: Asked, term: Term, now: float) -> str:
         return _any_of(asked, term, "t.tag", _tags)
     if name in WORDS:
         if name == "status":
-            _known("status", term.value, STATES)
+            _known("status", term.values, STATES)
         return _any_of(asked, term, WORDS[name])
     if name in FIGURES:
         if name == "duration":
@@ -139,12 +140,12 @@ def _text(asked: Asked, value: str) -> str:
 
 
 def _kind(term: Term) -> str:
-    _known("is", term.value, KINDS)
-    return "(" + " OR ".join(KINDS[value] for value in term.value.split(",")) + ")"
+    _known("is", term.values, KINDS)
+    return "(" + " OR ".join(KINDS[value] for value in term.values) + ")"
 
 
-def _known(name: str, said: str, exist: Any) -> None:
-    for value in said.split(","):
+def _known(name: str, values: Sequence[str], exist: Any) -> None:
+    for value in values:
         if value not in exist:
             raise QueryError("q", f"no {name} '{value[:40]}'; there are {', '.join(exist)}")
 
@@ -156,7 +157,7 @@ def _tags(condition: str) -> str:
 def _any_of(asked: Asked, term: Term, value: str, within: Callable[[str], str] = str) -> str:
     if term.how not in (":", "=", "!="):
         raise QueryError("q", f"{term.name} is a word: write {term.name}:{term.value[:40]}")
-    bound = ", ".join(asked.bind(each) for each in term.value.split(",") if each)
+    bound = ", ".join(asked.bind(each) for each in term.values if each)
     if not bound:
         raise QueryError("q", f"{term.said} names no value")
     condition = within(f"{value} IN ({bound})")
@@ -165,7 +166,7 @@ def _any_of(asked: Asked, term: Term, value: str, within: Callable[[str], str] =
 
 def _compared(asked: Asked, term: Term, value: str, read: Callable[[Term, str], float]) -> str:
     if term.how in (":", "=", "!="):
-        bound = ", ".join(asked.bind(read(term, each)) for each in term.value.split(","))
+        bound = ", ".join(asked.bind(read(term, each)) for each in term.values)
         return f"({value}) {'NOT IN' if term.how == '!=' else 'IN'} ({bound})"
     return f"({value}) {term.how} {asked.bind(read(term, term.value))}"
 
@@ -181,6 +182,15 @@ def _figure(term: Term, said: str) -> float:
         example = "10m" if term.name == "duration" else "0.98"
         raise QueryError("q", f"'{said[:40]}' is no number that {term.name} can be compared with; say {example}")
     return value * _UNITS.get(unit, 1.0)
+
+
+def _share(term: Term, said: str) -> float:
+    """A figure of an accuracy, which is a share of 1, though it is shown in per cent."""
+    value = _figure(term, said)
+    if value > 1 and not said.endswith("%"):
+        asked = term.name + term.how
+        raise QueryError("q", f"{term.name} is a share of 1: write {asked}{value / 100:g} or {asked}{value:g}%")
+    return value
 
 
 def _moment(term: Term, said: str) -> float:
@@ -199,7 +209,7 @@ def _setting(asked: Asked, term: Term) -> str:
         wanted = asked.bind(int(term.value in ("true", "yes")))
         return f"{value} {'!=' if term.how == '!=' else '='} {wanted}"
     try:
-        _figure(term, term.value.split(",")[0])
+        _figure(term, term.values[0])
     except QueryError:
         return _any_of(asked, term, value)
     return _compared(asked, term, value, _figure)
@@ -211,5 +221,6 @@ def _metric(asked: Asked, term: Term) -> str:
     if term.value in ("any", "none") and term.how == ":":
         there = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"
         return there if term.value == "any" else f"NOT {there}"
-    condition = _compared(asked, term, OF_METRIC[which], _figure)
+    figure = _share if name.rpartition("/")[2] == "acc" else _figure
+    condition = _compared(asked, term, OF_METRIC[which], figure)
     return f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric} AND {condition})"

@@ -16,17 +16,20 @@ MOST_TERMS = 30
 _TERM = re.compile(
     r"""(?P<no>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<how>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"()])*)"""
 )
+# One that stands outside of quotes.
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _OPEN = re.compile(r"-?\(")
 
 
 @dataclass(frozen=True)
 class Term:
-    """A term as it was said: ``name`` and ``how`` are "" of a mere text."""
+    """A term as it was said: ``name`` and ``how`` are "" of a mere text, ``values`` what its commas divide."""
 
     no: bool
     name: str
     how: str
     value: str
+    values: tuple[str, ...]
     said: str
 
 
@@ -90,10 +93,11 @@ class _Reader:
             raise QueryError("q", f"cannot read '{self.said[begun : begun + 20]}'")
         self.at = match.end()
         value = match["value"].replace('"', "")
+        values = tuple(each.replace('"', "") for each in _COMMA.split(match["value"]))
         name, how = match["name"] or "", match["how"] or ""
         if not name and not value:
             return None
-        term = Term(bool(match["no"]), name, how, value, match[0])
+        term = Term(bool(match["no"]), name, how, value, values, match[0])
         self.terms += 1
         if self.terms > MOST_TERMS:
             raise QueryError("q", f"more than the {MOST_TERMS} terms that can be looked for at once")

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, bindparam, text
 from sqlmodel import Field, SQLModel
 
+from app.contract.chosen import said
 from app.contract.logged import LoggedConfig
 from app.contract.spec import RunConfig
 from app.store.database import next_commit
@@ -177,8 +178,13 @@ class RunRecord:
 
     @property
     def title(self) -> str:
-        """The run's own name, or family, size and dataset."""
-        return self.config.name or self.config.family if self.logged else self.config.title
+        """The run's own name, or family, size and dataset; and what its sweep chose for it."""
+        if self.logged:
+            return self.config.name or self.config.family
+        chosen = from_json(self.row["sweep_values"])
+        if not self.config.name:
+            chosen = {name: value for name, value in chosen.items() if name not in ("family", "size", "dataset")}
+        return f"{self.config.title} · {said(chosen)}" if chosen else self.config.title
 
     @property
     def logged(self) -> bool:

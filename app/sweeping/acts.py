@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app import notices
 from app.bulk import cancel_many, restore_many, wake
 from app.contract.catalogue import Catalogue
+from app.contract.chosen import said
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.deps import Parts
@@ -27,7 +28,6 @@ from app.store.worker import list_workers
 from app.sweeping.expand import Expansion, Planned, expand, plan_one, with_seeds
 from app.sweeping.forecast import Forecast, forecast
 from app.sweeping.insert import insert_planned
-from app.sweeping.words import said
 
 logger = logging.getLogger("runyard.server")
 

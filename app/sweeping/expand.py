@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.chosen import said
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, NUMBERS, OPTION, SWEPT, WHOLE, Choice, Range, SweepSpec
 from app.store.sweep import key_of
-from app.sweeping.words import said
 
 ALL = "all"
 # So many combinations are looked at to find those that exist; and so many draws for one that is new.

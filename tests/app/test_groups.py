@@ -87,6 +87,17 @@ def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> No
     assert found.curve.values == pytest.approx([0.3, 0.6])
 
 
+def test_an_interval_of_shares_ends_at_0_and_1_and_one_of_other_figures_does_not() -> None:
+    curves = [points([1, 2], [0.9, 0.1]), points([1, 2], [1.0, 0.0])]
+    for share, scale, ends in ((True, 1.0, (1.0, 0.0)), (False, 1.0, None), (True, 100.0, None)):
+        held = [points([1, 2], [scale * float(value) for value in each.curve.values]) for each in curves]
+        mean = mean_curve(held, share=share)
+        assert mean is not None
+        assert mean.band is not None
+        outer = (float(mean.band.high[0]), float(mean.band.low[1]))
+        assert outer == ends if ends else outer[0] > scale and outer[1] < 0
+
+
 def test_what_is_not_finite_is_in_no_mean() -> None:
     found = mean_curve([points([1, 2], [np.nan, 0.5]), points([1, 2], [0.1, np.inf])])
     assert found is not None

@@ -87,6 +87,29 @@ class RunningYard:
         """The id of a new run."""
         return str(self.call("/runs", spec)["id"])
 
+    def log(self, name: str, curves: dict[str, dict[int, float]]) -> str:
+        """The id of a run with these curves by step that was trained elsewhere, and has ended."""
+
+        def tell(path: str, body: Any) -> Any:
+            headers = {"content-type": "application/json"}
+            request = urllib.request.Request(
+                f"{self.address}/api/2.0/mlflow/{path}", json.dumps(body).encode(), headers
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return json.loads(answer.read())
+
+        run = str(tell("runs/create", {"experiment_id": "0", "run_name": name})["run"]["info"]["run_id"])
+        points = [
+            {"key": key, "step": step, "value": value, "timestamp": 1_790_000_000_000 + 1000 * step}
+            for key, values in curves.items()
+            for step, value in values.items()
+        ]
+        for first in range(0, len(points), 1000):
+            tell("runs/log-batch", {"run_id": run, "metrics": points[first : first + 1000]})
+        tell("runs/update", {"run_id": run, "status": "FINISHED"})
+        self.wait_for(run, "succeeded")
+        return run
+
     def wait_for(self, run: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
         """The run, as soon as it has one of these statuses."""
 

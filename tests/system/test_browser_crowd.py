@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,33 +19,14 @@ POINTS = 1500
 LAST = 40_000
 
 
-def logged(address: str, path: str, body: Any) -> Any:
-    request = urllib.request.Request(
-        f"{address}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.loads(answer.read())
-
-
 @pytest.fixture
 def crowd(yard: Any) -> dict[str, dict[int, float]]:
     """Runs with points at steps of their own."""
     dice = random.Random(5)
     found: dict[str, dict[int, float]] = {}
     for at in range(RUNS):
-        run = logged(yard.address, "runs/create", {"experiment_id": "0", "run_name": f"crowd {at}"})["run"]["info"]
-        steps = sorted(dice.sample(range(LAST), POINTS))
-        values = {step: dice.random() for step in steps}
-        found[run["run_id"]] = values
-        for first in range(0, POINTS, 1000):
-            points = [
-                {"key": "train/loss", "step": step, "value": values[step], "timestamp": 1_790_000_000_000 + step}
-                for step in steps[first : first + 1000]
-            ]
-            logged(yard.address, "runs/log-batch", {"run_id": run["run_id"], "metrics": points})
-        logged(yard.address, "runs/update", {"run_id": run["run_id"], "status": "FINISHED"})
-    for run_id in found:
-        yard.wait_for(run_id, "succeeded")
+        values = {step: dice.random() for step in sorted(dice.sample(range(LAST), POINTS))}
+        found[yard.log(f"crowd {at}", {"train/loss": values})] = values
     return found
 
 
@@ -94,13 +73,13 @@ def test_many_curves_share_places_and_a_file_has_the_exact_ones(
     assert [list(each) for each in columns] == [list(values) for values in crowd.values()]
     assert columns[0] == pytest.approx(next(iter(crowd.values())), rel=1e-6)
 
-    # On paper nothing scrolls: all of the legend is there.
+    # In a report nothing scrolls, and on paper nothing could: all of the legend is there.
     report = tmp_path / "report.html"
     report.write_bytes(page.request.get(f"{yard.address}/compare/report?runs={','.join(crowd)}&by=none").body())
     page.goto(report.as_uri())
     keys = page.locator(".chart.crowd .keys").first
     cut = "keys => keys.scrollHeight > keys.clientHeight + 1"
-    assert keys.evaluate(cut)
+    assert not keys.evaluate(cut)
     page.emulate_media(media="print")
     assert not keys.evaluate(cut)
 

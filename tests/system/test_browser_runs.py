@@ -49,3 +49,26 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
     page.get_by_role("columnheader", name="learning rate").get_by_role("link").click()
     page.wait_for_url(re.compile("sort=lr"))
     expect(page.get_by_role("columnheader", name="learning rate")).to_have_attribute("aria-sort", "ascending")
+
+
+def test_a_question_that_cannot_be_read_is_not_asked_again_while_runs_train(page: Page, yard: Any) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/runs/rows" in request.url else None)
+    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=5000)
+    yard.wait_for_step(run, 10)
+    page.goto(f"{yard.address}/runs?q=famly:vit")
+    expect(page.get_by_text("No field 'famly'")).to_be_visible()
+    expect(page.locator("body")).to_have_attribute("data-live", "1")
+    page.wait_for_timeout(2500)
+    assert asked == []
+    # Typed anew, it is asked as often as something changes.
+    with page.expect_request("**/runs/rows*"):
+        page.locator("#search").fill("family:simple_mlp")
+        expect(page.locator(f"#row-{run}")).to_be_visible()
+    page.locator("#search").fill("famly:simple_mlp")
+    expect(page.get_by_text("No field 'famly'")).to_be_visible()
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert asked == []
+    yard.call(f"/runs/{run}/cancel", {})
+    yard.wait_for(run, "cancelled")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,16 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.locator("#runs-table summary").first.click()
     expect(page.locator("#runs-table details[open] .members a")).to_have_count(2)
 
+    # What is opened to be filled in is written in at once.
+    page.locator("#group-pop > summary").click()
+    expect(page.locator("#group-by")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#group-pop > summary")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#group-by")).to_be_focused()
     page.get_by_text("Save view").click()
-    page.get_by_label("Keep this table under a name").fill("variants of the table")
+    expect(page.get_by_label("Keep this table under a name")).to_be_focused()
+    page.keyboard.type("variants of the table")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("variants of the table")
     page.goto(f"{yard.address}/runs")
@@ -110,6 +118,68 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".views a")).to_have_text(["variants of the table"])
     yard.call(f"/views/{yard.call('/views')['views'][0]['id']}", method="DELETE")
+
+
+def test_several_tags_are_typed_and_one_that_cannot_be_leaves_the_table_as_it_was(
+    browser: Browser, yard: Any, made: list[str]
+) -> None:
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(f"{yard.address}/runs?q=tag:table&sort=number")
+    page.locator(f"#row-{made[1]} input[name=runs]").check()
+    page.locator(f"#row-{made[2]} input[name=runs]").check()
+    page.keyboard.press("t")
+    page.keyboard.type("x" * 51)
+    page.keyboard.press("Enter")
+    expect(page.locator("#tagged-wrong")).to_contain_text("A tag has 50 characters at most")
+    expect(page.locator("[data-tag-field]")).to_be_focused()
+    expect(page.locator("[data-tag-field]")).to_have_value("x" * 51)
+    expect(page.locator("[data-selected]")).to_have_text("2 selected")
+    expect(page.locator("#runs-table tbody tr")).to_have_count(4)
+    # It stands at the address of its table, which can be loaded anew.
+    assert page.url == f"{yard.address}/runs?q=tag%3Atable&sort=number"
+    page.locator("[data-tag-field]").fill("bulk tag, x")
+    page.keyboard.press("Enter")
+    expect(page.locator("#act-notice")).to_contain_text("2 runs tagged bulk tag, x.")
+    assert sorted(yard.call(f"/runs/{made[1]}")["tags"]) == ["bulk tag", "table", "x"]
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Undone: 2 runs tagged bulk tag, x.")).to_be_visible()
+    assert yard.call(f"/runs/{made[2]}")["tags"] == ["table"]
+    page.context.close()
+
+
+def test_the_link_to_compare_a_group_is_in_sight_however_many_figures_there_are(
+    page: Page, yard: Any, made: list[str]
+) -> None:
+    for columns in ("", "&columns=val/acc,test/acc,duration,val/loss,train/loss.last"):
+        page.goto(f"{yard.address}/runs?q=tag:table&group=variant{columns}")
+        frame = page.locator(".card.scroll").bounding_box()
+        link = page.locator("#runs-table a.link").first.bounding_box()
+        assert frame
+        assert link
+        assert link["x"] + link["width"] <= frame["x"] + frame["width"] - 10
+    page.locator("#runs-table a.link").first.click()
+    page.wait_for_url(re.compile("/compare"))
+
+
+def test_only_keys_that_do_something_on_a_page_are_listed_there(page: Page, yard: Any, made: list[str]) -> None:
+    def listed() -> list[str]:
+        page.keyboard.press("?")
+        keys = page.locator("#keys dt:visible kbd").all_text_contents()
+        page.get_by_role("button", name="Close").click()
+        return keys
+
+    general = ["g", "n", "g", "r", "g", "a", "l"]
+    rows, acts = ["j", "k", "↓", "↑", "Space"], ["A", "c", "x", "t"]
+    page.goto(f"{yard.address}/runs?q=tag:table")
+    assert listed() == [*general, "/", *rows, "Enter", "e", *acts, "<", ">", "Shift", "Enter", "?"]
+    page.goto(f"{yard.address}/runs?q=tag:table&group=variant")
+    assert listed() == [*general, "/", *rows, *acts, "?"]
+    page.goto(f"{yard.address}/compare")
+    assert listed() == [*general, *rows, "Enter", "c", "?"]
+    page.goto(f"{yard.address}/runs/{made[0]}")
+    assert listed() == [*general, "←", "→", "+", "-", "0", "?"]
+    page.goto(f"{yard.address}/sweeps")
+    assert listed() == [*general, "?"]
 
 
 def test_new_runs_come_in_above_and_nothing_that_is_chosen_is_lost(page: Page, yard: Any, made: list[str]) -> None:

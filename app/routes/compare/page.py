@@ -17,7 +17,7 @@ from app.deps import PartsDep
 from app.drawing import Controls, Points, draw, read_controls
 from app.facts import Facts, facts, metric_name
 from app.groups import Group, fields_of_grouping, grouped, mean_curve, told_apart, varying_within
-from app.points import SMOOTHED_AT_ONCE, is_noisy, read_points
+from app.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
 from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep, named
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
@@ -254,7 +254,7 @@ def _means(connection: Connection, found: Comparison, smoothing: float) -> tuple
                 for run_id in ids
                 if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in each
             ]
-            mean = mean_curve(held, smoothing if is_noisy(title) else None) if held else None
+            mean = mean_curve(held, smoothing if is_noisy(title) else None, is_share(title)) if held else None
             if mean is not None:
                 known[title] = title
                 points[f"{group.key}:{title}"] = mean

@@ -95,8 +95,8 @@ def scatter(
         Dot(
             x=across(each.cost),
             y=up(each.share),
-            low=None if each.half is None else up(each.share - each.half),
-            high=None if each.half is None else up(each.share + each.half),
+            low=None if each.half is None else up(max(0.0, each.share - each.half)),
+            high=None if each.half is None else up(min(1.0, each.share + each.half)),
             css=each.css,
             title=each.title,
             words=f"{each.title}: {figure} {100 * each.share:.2f} %, {title} {written(each.cost)}",
@@ -169,7 +169,9 @@ def _log_ticks(low: float, high: float) -> list[float]:
     if len(whole) >= 2:
         return whole
     fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    return [value for value in fine if low <= math.log10(value) <= high]
+    found = [value for value in fine if low <= math.log10(value) <= high]
+    # Networks of almost the same size.
+    return found if len(found) >= 2 else ticks(10.0**low, 10.0**high, 4)
 
 
 def _staircase(front: Sequence[Dot]) -> str:

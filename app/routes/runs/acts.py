@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import delete
@@ -19,7 +19,9 @@ from app.errors import Invalid
 from app.routes.compare.asked import MOST_RUNS
 from app.routes.going_back import go_back
 from app.routes.launch.form import split_tags
-from app.routes.runs.listing import listing_of
+from app.routes.runs.listing import listing_at, listing_of
+from app.routes.runs.table import Refusal, show_table
+from app.store.bulk import MOST_TAGS
 from app.store.database import reading
 from app.store.many import Which, missing
 from app.store.query import matching_ids
@@ -32,7 +34,7 @@ MOST_AT_ONCE = 10_000
 RunsForm = Annotated[list[str], Form(max_length=MOST_AT_ONCE)]
 BackForm = Annotated[str, Form(max_length=8000)]
 EveryForm = Annotated[str, Form(max_length=10)]
-TagForm = Annotated[str, Form(max_length=60)]
+TagsForm = Annotated[str, Form(max_length=1500)]
 
 
 def ids_of(values: Sequence[str]) -> list[str]:
@@ -69,38 +71,48 @@ def delete_runs(
     return go_back(back, "/runs", act=act, kept=kept)
 
 
-def _tag(words: str) -> str:
-    tags = split_tags(words)
-    if len(tags) != 1 or len(tags[0]) > 50:
-        sentence = "a tag is a word or a few, of 50 characters at most"
-        raise Invalid(sentence, [FieldError("tagged", sentence)])
-    return tags[0]
+def _why_not(tags: Sequence[str]) -> str:
+    """Why these cannot be tags of a run, "" where they can."""
+    if not tags:
+        return "name a tag, or several by comma"
+    if len(tags) > MOST_TAGS:
+        return f"a run has {MOST_TAGS} tags at most"
+    long = next((tag for tag in tags if len(tag) > 50), "")
+    return f"a tag has 50 characters at most, '{long[:20]}…' has {len(long)}" if long else ""
 
 
 @pages.post("/runs/tag")
 def tag_runs(
+    request: Request,
     parts: PartsDep,
-    tagged: TagForm = "",
+    tagged: TagsForm = "",
     runs: RunsForm = [],
     every: EveryForm = "",
     matching: BackForm = "",
     back: BackForm = "/runs",
-) -> RedirectResponse:
-    """Give the chosen runs a tag."""
-    return go_back(back, "/runs", act=tag_many(parts, _chosen(parts, runs, every, matching), _tag(tagged)))
+) -> Response:
+    """Give the chosen runs a tag, or several by comma; what cannot be one is said in the table that it was typed at."""
+    tags = list(dict.fromkeys(split_tags(tagged)))
+    if wrong := _why_not(tags):
+        return show_table(request, parts, listing_at(back), refusal=Refusal(wrong, tagged, frozenset(runs), every))
+    return go_back(back, "/runs", act=tag_many(parts, _chosen(parts, runs, every, matching), tags))
 
 
 @pages.post("/runs/untag")
 def untag_runs(
+    request: Request,
     parts: PartsDep,
-    tagged: TagForm = "",
+    tagged: TagsForm = "",
     runs: RunsForm = [],
     every: EveryForm = "",
     matching: BackForm = "",
     back: BackForm = "/runs",
-) -> RedirectResponse:
-    """Take a tag from the chosen runs."""
-    return go_back(back, "/runs", act=untag_many(parts, _chosen(parts, runs, every, matching), _tag(tagged)))
+) -> Response:
+    """Take a tag from the chosen runs, or several by comma."""
+    tags = list(dict.fromkeys(split_tags(tagged)))
+    if wrong := _why_not(tags):
+        return show_table(request, parts, listing_at(back), refusal=Refusal(wrong, tagged, frozenset(runs), every))
+    return go_back(back, "/runs", act=untag_many(parts, _chosen(parts, runs, every, matching), tags))
 
 
 @pages.post("/runs/relaunch")
@@ -145,8 +157,8 @@ def edit_run(
 ) -> RedirectResponse:
     """Another name, other notes, other tags."""
     given = list(dict.fromkeys(split_tags(tags)))
-    if len(given) > 20 or any(len(tag) > 50 for tag in given):
-        sentence = "a run has 20 tags at most, of 50 characters each"
+    if len(given) > MOST_TAGS or any(len(tag) > 50 for tag in given):
+        sentence = f"a run has {MOST_TAGS} tags at most, of 50 characters each"
         raise Invalid(sentence, [FieldError("tags", sentence)])
     changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": given}
     return go_back(back, "/runs", act=edit_words(parts, run_id, changes))

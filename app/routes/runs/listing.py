@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastapi import Depends, Query
 
+from app.rendering import local_path
 from app.routes.runs.columns import STANDARD
 from app.store.order import QueryError, keys_of
 from app.store.query import RunFilter
@@ -97,6 +98,12 @@ def listing_of(question: str) -> Listing:
     lists = {name: said.get(name, []) for name in FILTERS}
     words = {name: said[name][0] for name in ("q", "columns", "group", "sort") if name in said}
     return listing(**lists, **words, column=[], after=None)  # type: ignore[arg-type]
+
+
+def listing_at(address: str) -> Listing:
+    """The table at an address of this server, deeper in too."""
+    question = urlsplit(local_path(address, "/runs")).query
+    return replace(listing_of(question), after=parse_qs(question).get("after", [None])[0])
 
 
 def _said(values: list[str]) -> list[str]:

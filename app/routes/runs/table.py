@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -63,13 +64,44 @@ def runs_page(
     edit: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
     """The run table; htmx gets only the table."""
+    return show_table(request, parts, shown, Told(stopped, kept, undo, back_again, refused, act, undone, edit))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an address says of the last act beside the table that it asks for, and the run whose words are edited."""
+
+    stopped: int = 0
+    kept: int = 0
+    undo: float = 0.0
+    back_again: int = 0
+    refused: int = 0
+    act: str = ""
+    undone: str = ""
+    edit: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why tags were not given, what was typed, and which runs were chosen, as their boxes hold them."""
+
+    words: str
+    tagged: str
+    runs: frozenset[str]
+    every: str
+
+
+def show_table(
+    request: Request, parts: Parts, shown: Listing, told: Told = Told(), refusal: Refusal | None = None
+) -> HTMLResponse:
+    """A table as a page, with what was refused of it where that was typed; htmx gets only the table."""
     with reading(parts.engine) as connection:
         values = _grouped(connection, shown) if shown.group else _listed(connection, parts, shown)
         everything = count_runs(connection, RunFilter())
         choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
-        undoable = len(restorable(connection, undo)) if undo else 0
-        acts = {"act": find_act(connection, act) if act else None}
-        acts["undone"] = find_act(connection, undone) if undone else None
+        undoable = len(restorable(connection, told.undo)) if told.undo else 0
+        acts = {"act": find_act(connection, told.act) if told.act else None}
+        acts["undone"] = find_act(connection, told.undone) if told.undone else None
         metrics = values.pop("metrics")
         if not metrics:
             metrics = [name for name in distinct_values(connection, "metric") if not name.startswith("system/")]
@@ -78,7 +110,8 @@ def runs_page(
         "shown": shown,
         "chips": chips(shown),
         "everything": everything,
-        "edit": edit,
+        "edit": told.edit,
+        "refusal": refusal,
         "joined_tags": joined_tags,
     }
     if wants_fragment(request):
@@ -87,10 +120,11 @@ def runs_page(
             table.headers["HX-Push-Url"] = shown.address()
         return table
     values |= {"choices": choices, "statuses": run_store.STATES, "offered": offered(metrics, shown.columns)}
-    values |= {"stopped": stopped, "kept": kept, "undo": undo, "undoable": undoable, "back_again": back_again}
-    values |= acts | {"refused": refused, "views": views, "groupings": FIELDS}
+    values |= {"stopped": told.stopped, "kept": told.kept, "undo": told.undo, "undoable": undoable}
+    values |= acts | {"back_again": told.back_again, "refused": told.refused, "views": views, "groupings": FIELDS}
+    values |= {"parquet": importlib.util.find_spec("pyarrow") is not None}
     values |= {"view": next((view for view in views if view.question == shown.question(after=None)), None)}
-    return parts.templates.page(request, "runs.html", **values)
+    return parts.templates.page(request, "runs.html", 422 if refusal else 200, **values)
 
 
 def _listed(connection: Connection, parts: Parts, shown: Listing) -> dict[str, Any]:
@@ -169,6 +203,7 @@ def runs_rows(
         above=rows[: len(fresh)],
         shown=shown,
         edit="",
+        refusal=None,
         columns=columns_of(shown.columns),
         fresh=max(0, total - seen),
         refresh=_refresh(shown, watched, seen, commit, top),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.contract.chosen import said
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.deps import CatalogueDep, Parts, PartsDep
@@ -22,7 +23,6 @@ from app.store.many import restorable
 from app.store.sweep import Counts, SweepRecord, SweepRun
 from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
 from app.sweeping.importance import METHOD
-from app.sweeping.words import said
 
 pages = APIRouter()
 

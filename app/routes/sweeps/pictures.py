@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from app.contract.chosen import said
 from app.contract.sweep import Direction, SweepSpec
 from app.drawing import SIZE, Tick, ticks, y_label
 from app.rendering import metric_value
 from app.store.sweep import SweepRun
-from app.sweeping.words import said
 
 # Beyond so many words on an axis they would lie over one another.
 MOST_WORDS = 12

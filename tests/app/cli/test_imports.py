@@ -130,7 +130,7 @@ def test_an_exported_run_is_imported_as_it_was(runyard: Said, yard: Runyard, tmp
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "tfevents"), "curves of one run"),
+        (("--format", "tfevents"), "curves of runs: name them"),
         (("--format", "parquet"), "name the file"),
         (("1", "--format", "tfevents"), "name the folder"),
         (("1", "--format", "parquet"), "for the table of runs"),

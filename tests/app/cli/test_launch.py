@@ -263,12 +263,9 @@ def test_waiting_ends_with_a_line_for_each_run_and_status_0_when_all_succeeded(
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[3].startswith("compared: ")
-    if how == "--wait":
-        assert len(lines) == 2 + 2 + 2
-        assert lines[4].startswith("succeeded  vit tiny · digits  ")
-        assert lines[5].startswith("succeeded  vit small · digits  ")
-    else:
-        assert lines[4].startswith("#1  succeeded  vit tiny · digits   ━━━━━")
+    assert len(lines) == 2 + 2 + 2
+    assert lines[4].startswith("succeeded  vit tiny · digits  ")
+    assert lines[5].startswith("succeeded  vit small · digits  ")
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,9 +149,11 @@ def test_curves_are_exported_point_by_point(three: list[str], runyard: Said) -> 
     assert said["val/acc"]["value"] == [0.5, 0.4]
 
 
-def test_watching_what_has_ended_draws_it_once_and_says_how_it_ended(
-    three: list[str], runyard: Said, runs: Runs, redis: Redis
+def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_ended(
+    three: list[str], runyard: Said, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("app.cli.watch.sys", terminal)
     done = runyard("watch", "1")
     assert done.exit_code == 0, done.output
     assert "#1  succeeded  vit tiny" in done.stdout
@@ -163,6 +166,23 @@ def test_watching_what_has_ended_draws_it_once_and_says_how_it_ended(
     assert "validation accuracy" in done.stdout
     assert "— #1" in done.stdout
     assert "runyard: #3 simple_cnn tiny · mnist failed: " in done.stderr
+
+
+def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
+    three: list[str], runyard: Said, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A file has no width, and is none the more a terminal where colours are wanted.
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    runs.finish(three[2], "failed")
+    done = runyard("watch", "3", "1")
+    assert (done.exit_code, done.stderr) == (1, "")
+    failed, succeeded = done.stdout.splitlines()
+    assert failed.startswith("failed     simple_cnn tiny · mnist  ")
+    assert succeeded.startswith("succeeded  vit tiny · digits  test/acc 50.00 %  ")
+    assert [line.rpartition("  ")[2] for line in (failed, succeeded)] == [f"{url}/runs/{three[i]}" for i in (2, 0)]
+    done = runyard("watch", "3", "1", "--json")
+    assert [run["id"] for run in json.loads(done.stdout)["runs"]] == [three[2], three[0]]
 
 
 def test_what_is_there_to_train_and_who_trains_is_listed(

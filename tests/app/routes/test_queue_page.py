@@ -60,7 +60,7 @@ def test_a_row_leads_to_its_sweep_and_to_what_it_comes_from(client: Any, look: A
         insert_run(connection, config(), {}, 1, 5.0, None, origin)
     page = look(client.get("/queue"))
     assert page.one("a", href="/sweeps/s_1")
-    assert "lr 0.01, seed 1 of" in page.html
+    assert "digits · lr 0.01</a>" in page.html
     assert page.one("a", href=f"/runs/{parent}")
     assert "retry of" in page.html
 

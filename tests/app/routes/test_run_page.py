@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from app.contract.events import Checkpoint
 from app.drawing import smoothed
 from app.store.database import next_commit, writing
 from app.store.metric import Curve, add_points
@@ -35,6 +36,16 @@ def test_the_first_paint_is_complete(client: Any, look: Any, trained: Any) -> No
     assert len(page.all("polyline")) == 5
     assert page.one("figure", data_chart="loss")["data-points"] == "202"
     assert "not 10" in page.html
+
+
+def test_the_best_epoch_is_that_of_the_weights_that_were_tested(
+    client: Any, look: Any, trained: Any, runs: Any
+) -> None:
+    """Of equally accurate epochs it is the one with the lowest loss, which no curve of accuracy tells."""
+    run = trained(epochs=7)
+    kept = Checkpoint(path=f"{run}/1/best.safetensors", epoch=6, step=600, best=True)
+    runs.set(run, best_checkpoint=kept.model_dump_json())
+    assert "best validation 90.00 % after epoch 6," in look(client.get(f"/runs/{run}")).html
 
 
 def test_the_points_carry_the_commit_from_which_the_stream_goes_on(

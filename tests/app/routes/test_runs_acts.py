@@ -7,6 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from app.store.database import writing
+from app.store.undo import note_act
+
 
 def rows(page: Any) -> list[str]:
     """The runs of the table, from the top."""
@@ -42,11 +45,71 @@ def test_a_tag_is_given_to_the_chosen_runs_and_taken_back_from_those_that_had_it
     assert tags(runs, one, two, three) == [[], ["paper"], []]
 
 
-@pytest.mark.parametrize("words", ["", "a, b", "x" * 51])
-def test_what_is_no_tag_is_refused(client: Any, runs: Any, words: str) -> None:
-    run = runs.add()
-    assert client.post("/runs/tag", data={"runs": [run], "tagged": words}).status_code == 422
-    assert runs.get(run).tags == []
+def test_several_tags_are_given_by_comma_and_each_is_taken_back_from_those_that_had_it_not(
+    client: Any, look: Any, runs: Any
+) -> None:
+    one, two = runs.add(), runs.add(tags=["x"])
+    page = look(client.post("/runs/tag", data={"runs": [one, two], "tagged": 'bulk tag, x, "a, b", x'}))
+    assert "2 runs tagged bulk tag, x, a, b." in page.html
+    assert [runs.get(run).tags for run in (one, two)] == [["a, b", "bulk tag", "x"]] * 2
+    undo(client, look, page)
+    assert tags(runs, one, two) == [[], ["x"]]
+    page = look(client.post("/runs/untag", data={"runs": [one, two], "tagged": "x, paper"}))
+    assert "Tags x, paper taken from 1 run." in page.html
+    undo(client, look, page)
+    assert tags(runs, one, two) == [[], ["x"]]
+
+
+def test_an_act_that_was_written_down_with_one_tag_is_still_undone(client: Any, runs: Any) -> None:
+    one, two = runs.add(tags=["x"]), runs.add()
+    with writing(runs.engine) as connection:
+        given = note_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
+        taken = note_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
+    for act in (given, taken):
+        assert client.post("/runs/undo", data={"act": act}).status_code == 200
+    assert tags(runs, one, two) == [[], ["y"]]
+
+
+@pytest.mark.parametrize("act", ["tag", "untag"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (" , ", "Name a tag, or several by comma."),
+        ("x" * 51, "A tag has 50 characters at most, &#39;xxxxxxxxxxxxxxxxxxxx…&#39; has 51."),
+        (",".join(map(str, range(21))), "A run has 20 tags at most."),
+    ],
+)
+def test_what_is_no_tag_is_refused_beside_its_field_and_nothing_is_lost(
+    client: Any, look: Any, runs: Any, act: str, words: str, said: str
+) -> None:
+    ids = [runs.add(lr=0.1) for _ in range(52)]
+    runs.add(lr=0.5)
+    first = look(client.get("/runs?q=lr:0.1"))
+    for address in ("/runs?q=lr:0.1", first.one("a", rel="next")["href"]):
+        shown = look(client.get(address))
+        back = shown.one("input", type="hidden", name="back", value=address.replace("lr:", "lr%3A"))["value"]
+        chosen = rows(shown)[1:2]
+        sent = {"runs": chosen, "tagged": words, "back": back, "every": "1"}
+        page = look(client.post(f"/runs/{act}", data=sent), 422)
+        assert said in page.html
+        assert rows(page) == rows(shown)
+        assert [box["value"] for box in page.all("input", name="runs") if "checked" in box] == chosen
+        assert "checked" in page.one("input", name="every")
+        field = page.one("input", name="tagged", value=words, aria_describedby="tagged-wrong")
+        assert (field["aria-invalid"], "autofocus" in field) == ("true", True)
+        assert page.one("span", id="tagged-wrong", role="alert")
+    assert tags(runs, *ids) == [[]] * 52
+
+
+def test_groups_stay_chosen_where_a_tag_is_refused(client: Any, look: Any, runs: Any) -> None:
+    for lr in (0.1, 0.2):
+        runs.add(lr=lr)
+        runs.add(lr=lr)
+    [chosen, _] = rows(look(client.get("/runs?group=lr")))
+    page = look(client.post("/runs/tag", data={"runs": [chosen], "tagged": "", "back": "/runs?group=lr"}), 422)
+    assert [box["value"] for box in page.all("input", name="runs") if "checked" in box] == [chosen]
+    elsewhere = client.post("/runs/tag", data={"runs": [chosen], "tagged": "", "back": "//elsewhere.example/"})
+    assert len(rows(look(elsewhere, 422))) == 4
 
 
 def test_all_that_match_are_meant_on_whatever_page_they_stand(client: Any, look: Any, runs: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -188,6 +191,35 @@ def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(clie
     assert "This question cannot be read yet." in page.html
     refused = client.get("/api/v1/runs", params={"q": "colour:red"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
+
+
+@pytest.mark.parametrize("question", ["famly:vit", "val/acc>90", "q=vit&group=colour"])
+def test_a_question_that_cannot_be_read_is_not_asked_again_until_it_changes(
+    client: Any, look: Any, runs: Any, question: str
+) -> None:
+    runs.add()
+    asked = question if "=" in question else f"q={question}"
+    page = look(client.get(f"/runs?{asked}"))
+    assert page.all("div", id="runs-refresh") == []
+    # Once it can be read, the table that comes in its place asks for what changes.
+    mended = client.get("/runs?q=simple_mlp", headers=HTMX)
+    assert look(mended).one("div", id="runs-refresh")["hx-trigger"] == "yard-changed from:body"
+
+
+def test_parquet_is_offered_where_it_can_be_written_and_else_it_says_what_it_needs(
+    client: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    page = look(client.get("/runs?q=family:vit"))
+    assert page.all("a", id="export-parquet") == []
+    assert "disabled" in page.one("button", id="export-parquet", aria_describedby="parquet-wants")
+    assert "pip install pyarrow" in page.html
+    there = ModuleType("pyarrow")
+    there.__spec__ = ModuleSpec("pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", there)
+    page = look(client.get("/runs?q=family:vit"))
+    assert page.one("a", id="export-parquet")["href"] == "/api/v1/runs.parquet?q=family%3Avit"
+    assert "pip install pyarrow" not in page.html
 
 
 def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, look: Any, trained: Any) -> None:

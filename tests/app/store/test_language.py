@@ -28,7 +28,7 @@ def known(runs: Runs) -> dict[str, str]:
         "a": {"family": "vit", "size": "tiny", "tags": ["paper", "old one"], "name": "late fusion"},
         "b": {"family": "vit", "size": "small", "lr": 0.01, "epochs": 40},
         "c": {"optimizer": "sgd", "seed": 3, "notes": "50% off: a_b"},
-        "d": {"flip": True},
+        "d": {"flip": True, "name": "third, live"},
     }
     ids = {letter: runs.add(**each) for letter, each in said.items()}
     for letter, status, began, seconds in (("a", "succeeded", DAY, 600), ("b", "failed", DAY + 90_000, 30)):
@@ -64,8 +64,18 @@ def found(runs: Runs, ids: dict[str, str], said: str) -> str:
         ("tag:paper", "a"),
         ('tag:"old one"', "a"),
         ("-tag:paper", "bcd"),
+        ('name:"third, live"', "d"),
+        ('name:"third, live",nothing,"late fusion"', "ad"),
+        ('name!="third, live"', "abc"),
+        ("name:third,live", ""),
+        ('"third, live"', "d"),
+        ('is:"live",ended', "abcd"),
+        ('seed:"3","4"', "c"),
         ("val/acc>0.98", "a"),
         ("val/acc>98%", "a"),
+        ("val/acc<=1", "ab"),
+        ("val/acc<150%", "ab"),
+        ("val/loss<90", ""),
         ("val/acc.last<0.98", "ab"),
         ("val/acc.min<=0.2", "b"),
         ("-val/acc>0.98", "bcd"),
@@ -133,6 +143,10 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
         ("(a or) b", "or stands between two terms"),
         ("a ( )", "nothing stands in the brackets"),
         ("val/acc>1e999", "is no number"),
+        ("val/acc>90", "val/acc is a share of 1: write val/acc>0.9 or val/acc>90%"),
+        ("val/digit/acc.last<=98.5", "write val/digit/acc.last<=0.985 or val/digit/acc.last<=98.5%"),
+        ("-test/acc:0.5,50", "write test/acc:0.5 or test/acc:50%"),
+        ('is:"live,ended"', "no is 'live,ended'"),
     ],
 )
 def test_what_cannot_be_asked_is_answered_with_what_can(
@@ -184,7 +198,7 @@ def test_whatever_is_typed_gives_runs_or_a_sentence(runs: Runs, said: str) -> No
 def test_any_value_can_be_said_in_quotes(value: str) -> None:
     [[term]] = read(f'-name:"{value}"').choices
     assert isinstance(term, Term)
-    assert (term.no, term.name, term.how, term.value) == (True, "name", ":", value)
+    assert (term.no, term.name, term.how, term.value, term.values) == (True, "name", ":", value, (value,))
 
 
 LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")

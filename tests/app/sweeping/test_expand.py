@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.catalogue import Catalogue
+from app.contract.chosen import said
 from app.contract.spec import RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, SWEPT, SweepSpec
 from app.store.sweep import key_of
 from app.sweeping.expand import expand, plan_one
-from app.sweeping.words import said
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "lr": st.floats(1e-6, 1),
