@@ -29,8 +29,11 @@ def main(words: list[str]) -> int:
     """Run the benches that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     listing = "; ".join(f"{name}: {about}" for name, about in BENCHES.items())
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], help=listing)
+    # Without ``choices``, which would have to name the empty list of all.
+    parser.add_argument("names", nargs="*", metavar="NAME", help=listing.replace("%", "%%"))
     chosen = parser.parse_args(words).names or list(BENCHES)
+    if unknown := [name for name in chosen if name not in BENCHES]:
+        parser.error(f"no bench '{unknown[0]}'; there are {', '.join(BENCHES)}")
     for name in chosen:
         print(f"\n{name}: {BENCHES[name]}")
         importlib.import_module(f"bench.{name}").main()

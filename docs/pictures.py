@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Final, Literal
 
@@ -60,12 +61,18 @@ def draw(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
                 page.evaluate("document.fonts.ready.then(() => true)")
                 picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
                 file = FOLDER / f"{name}-{size}-{scheme}.png"
-                # By median cut, the few pixels of a run's dot would get another run's colour.
-                few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-                few.save(file, optimize=True)
+                _with_few_colours(picture.convert("RGB")).save(file, optimize=True)
                 drawn.add(file)
             context.close()
     return drawn
+
+
+def _with_few_colours(picture: Image.Image) -> Image.Image:
+    """The same with the most frequent colours as they are, so that a run's dot keeps its own, the rest like them."""
+    colours = Counter(zip(*[iter(picture.tobytes())] * 3, strict=True)).most_common(COLOURS)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour, _ in colours for part in colour])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

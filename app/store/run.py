@@ -179,12 +179,20 @@ class RunRecord:
     @property
     def title(self) -> str:
         """The run's own name, or family, size and dataset; and what its sweep chose for it."""
-        if self.logged:
-            return self.config.name or self.config.family
-        chosen = from_json(self.row["sweep_values"])
+        return f"{self.called} · {self.chosen}" if self.chosen else self.called
+
+    @property
+    def called(self) -> str:
+        """The same without what its sweep chose."""
+        return self.config.name or self.config.family if self.logged else self.config.title
+
+    @property
+    def chosen(self) -> str:
+        """What its sweep chose for it and its name does not say, in words."""
+        values = from_json(self.row["sweep_values"])
         if not self.config.name:
-            chosen = {name: value for name, value in chosen.items() if name not in ("family", "size", "dataset")}
-        return f"{self.config.title} · {said(chosen)}" if chosen else self.config.title
+            values = {name: value for name, value in values.items() if name not in ("family", "size", "dataset")}
+        return said(values) if values else ""
 
     @property
     def logged(self) -> bool:
