@@ -26,16 +26,16 @@ document.addEventListener("theme-changed", () => colours.clear());
 document.addEventListener("run-marks", throttled(300, () => announce("marks-changed")));
 document.addEventListener("htmx:load", (event) => {
   const { elt } = /** @type {CustomEvent} */ (event).detail;
-  if (elt.closest?.("#run-changes")) readList();
   if (!elt.closest?.("#run-control")) return;
   said = "";
   refused = false;
   sayNewest();
 });
 document.addEventListener("DOMContentLoaded", readList);
-// At once: before what was swapped in has settled, and is told of as loaded, the next answer may stand in its place.
+// At once: before what was swapped in has settled, and is told of as loaded, a key may be pressed in it, or the next
+// answer may stand in its place.
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (/** @type {CustomEvent} */ (event).detail.target?.id === "run-changes") sayNewest();
+  if (/** @type {CustomEvent} */ (event).detail.target?.id === "run-changes") readList();
   replaced = false;
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -52,9 +52,16 @@ function hiddenKinds() {
   }
 }
 
+/**
+ * The lists that are used already.
+ * @type {WeakSet<Element>}
+ */
+const used = new WeakSet();
+
 /** Take over what the list says, and let it be used. */
 function readList() {
   const list = document.getElementById("marks");
+  const fresh = list !== null && !used.has(list);
   const hidden = hiddenKinds();
   marks = [...(list?.querySelectorAll("[data-mark]") ?? [])].map((item) => {
     const { mark, kind, step, time } = /** @type {HTMLElement} */ (item).dataset;
@@ -62,6 +69,7 @@ function readList() {
   });
   for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-mark-kind]"))) {
     box.checked = !hidden.has(box.dataset.markKind ?? "");
+    if (!fresh) continue;
     box.addEventListener("change", () => {
       const now = hiddenKinds();
       if (box.checked) now.delete(box.dataset.markKind ?? "");
@@ -70,7 +78,7 @@ function readList() {
       redraw();
     });
   }
-  if (list) useList(list);
+  if (fresh) useList(list);
   sayNewest();
   if (!marks.some((mark) => mark.id === chosen)) chosen = null;
   redraw();
@@ -111,6 +119,7 @@ function moved(/** @type {PointerEvent} */ { movementX, movementY }) {
 
 /** @param {HTMLElement} list */
 function useList(list) {
+  used.add(list);
   list.setAttribute("role", "listbox");
   const items = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[data-mark]")]);
   const choose = (/** @type {HTMLElement | null} */ item) => {

@@ -62,6 +62,19 @@ def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(pa
     # By keyboard: the mark that is chosen in the list is named on the charts.
     page.locator("#mark-keys [data-mark-kind=best]").uncheck()
     page.locator("#marks").focus()
+    # A key that is pressed in the very moment in which the list comes anew is heard.
+    page.evaluate("""() => {
+      window.heard = new Promise((done) => document.addEventListener("htmx:afterSwap", function press({ detail }) {
+        if (detail.target.id !== "run-changes" || document.activeElement.id !== "marks") return;
+        document.removeEventListener("htmx:afterSwap", press);
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+        done(document.querySelectorAll("#marks [aria-selected=true]").length);
+      }));
+    }""")
+    yard.call(f"/runs/{run}/changes", {"kind": "checkpoint"})
+    assert page.evaluate("window.heard") == 1
+    page.locator("#marks").blur()
+    page.locator("#marks").focus()
     mark = page.locator("#marks [data-kind=note]").first
     for _ in range(page.locator("#marks li").count()):
         page.keyboard.press("ArrowDown")
