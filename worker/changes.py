@@ -113,6 +113,9 @@ class Changes:
         if change.applied:
             self._reporter.say(f"{words}, as before")
             return
+        if change.kind in ("epochs", "stop_after_epoch"):
+            # Who hears that it was done finds the new number of epochs there.
+            self._module.report_progress(now=True)
         outcome: Any = "refused" if refusal else "applied"
         said = Changed(id=change.id, outcome=outcome, step=position.step, epochs=course.epochs, reason=refusal)
         self._reporter.event("change", said)

@@ -126,6 +126,10 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
     for step, rate in rates(fitted).items():
         assert rate == rate_at(config, step - 1, (3 if step <= 50 else 5) * PER_EPOCH), step
     assert {(each.epochs, each.steps) for each in fitted.reporter.said("progress")} <= {(3, 117), (5, 195)}
+    # Who hears of the change finds the new number.
+    kinds = [kind for kind, _ in fitted.reporter.order]
+    told_before = kinds[: kinds.index("change")].count("progress")
+    assert fitted.reporter.said("progress")[told_before - 1].epochs == 5
 
 
 def test_what_a_plateau_has_heard_outlives_other_epochs(data_dir: Path) -> None:

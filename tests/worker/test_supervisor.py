@@ -414,7 +414,9 @@ def test_a_worker_that_stops_waits_only_so_long_for_a_recorder_that_commits_noth
         worker.supervisor.stop()
         slot.join(20)
         assert not slot.is_alive()
-    assert leftovers(settings.spool) == [(run_id, 1)]
+    # All that a killed one had said may have been committed before; its end was not.
+    assert killed or leftovers(settings.spool) == [(run_id, 1)]
+    assert yard.status(run_id) == "running"
 
 
 def test_what_a_dead_worker_s_trainer_had_to_say_is_brought_by_the_next_worker(
