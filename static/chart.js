@@ -162,7 +162,7 @@ export class Chart {
       spanGaps: false,
       points: {
         show: () => kind !== "faint" && !isBandEnd(kind) && (this.board.points[series.id]?.step.length ?? 0) <= POINTS_WITH_DOTS,
-        size: 5,
+        size: this.crowded ? 3 : 5,
         fill: this.colourOfSeries(series.css),
         width: 0,
       },

@@ -52,6 +52,8 @@ export class Crosshair {
   constructor(chart) {
     this.chart = chart;
     this.gone = new AbortController();
+    /** @type {Map<string, {place: HTMLElement | null, delta: HTMLElement | null}>} */
+    this.keys = new Map();
     this.label = document.createElement("div");
     this.label.className = "at";
     this.label.setAttribute("aria-hidden", "true");
@@ -72,6 +74,16 @@ export class Crosshair {
     this.said.remove();
   }
 
+  /** Where the value of a curve and its difference to the baseline are written. */
+  keyOf(/** @type {string} */ id) {
+    const known = this.keys.get(id);
+    if (known?.place?.isConnected) return known;
+    const find = (/** @type {string} */ what) => /** @type {HTMLElement | null} */ (this.chart.box.querySelector(`[data-${what}="${CSS.escape(id)}"]`));
+    const found = { place: find("readout"), delta: find("delta") };
+    this.keys.set(id, found);
+    return found;
+  }
+
   /** Write what stands at the cursor of a chart, or at the end of each curve. */
   readOut(/** @type {any} */ u) {
     const { box, board, definition } = this.chart;
@@ -80,12 +92,13 @@ export class Crosshair {
     const at = u.cursor.idx ?? null;
     drawn.forEach(({ series, kind }, i) => {
       if (kind !== "smooth" && kind !== "plain") return;
-      const place = box.querySelector(`[data-readout="${CSS.escape(series.id)}"]`);
+      const { place, delta } = this.keyOf(series.id);
       if (!place) return;
       const value = valueAt(u.data, i + 1, at);
-      place.textContent = written(value, unit);
-      /** @type {HTMLElement} */ (place).title = kind === "smooth" ? "of the smoothed curve" : "";
-      const delta = box.querySelector(`[data-delta="${CSS.escape(series.id)}"]`);
+      // Fifty legends are written again with every frame, most of them as they were.
+      const [words, of] = [written(value, unit), kind === "smooth" ? "of the smoothed curve" : ""];
+      if (place.textContent !== words) place.textContent = words;
+      if (place.title !== of) place.title = of;
       if (!delta) return;
       const against = drawn.findIndex((each) => each.series.id === series.against && (each.kind === "plain" || each.kind === "smooth"));
       const base = valueAt(u.data, against + 1, at);
