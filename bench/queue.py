@@ -22,7 +22,7 @@ from app.contract.spec import RunConfig
 from app.routes.queue import PAGE_ROWS
 from app.store.database import writing
 from app.store.run import insert_run
-from app.store.worker import forget, hear
+from app.store.worker import forget, record_heartbeat
 from bench.filling import CONFIG, FAMILIES, fill
 from bench.record import Row, keep, ratios, row
 from bench.served import Served
@@ -90,7 +90,7 @@ def _clear(served: Served) -> None:
         beat = Heartbeat(
             worker=WORKER, beat=1, host="yard-1", pid=1, slots=2, device=DEVICE, versions={"torch": "2"}, runs=[]
         )
-        hear(connection, beat, time.time() + 3600)
+        record_heartbeat(connection, beat, time.time() + 3600)
 
 
 def _queue(served: Served, many: int) -> None:

@@ -148,7 +148,7 @@ def test_a_run_is_launched_with_its_fields_and_can_be_found_again(yard: Runyard,
     assert (run.status, run.number, run.ended, run.tags) == ("queued", 1, False, ["a"])
     assert run.spec["lr"] == 0.01
     assert run.url == f"{yard.url}/runs/{run.id}"
-    assert runs.get(run.id).asked_spec == {
+    assert runs.get(run.id).requested_spec == {
         "family": "simple_cnn",
         "size": "tiny",
         "lr": 0.01,

@@ -15,10 +15,10 @@ from app.services import signals
 from app.store import bulk
 from app.store import queue as queue_store
 from app.store import run as run_store
-from app.store.bulk import Cancelled, Which
+from app.store.bulk import Cancelled, RunSelection
 from app.store.database import next_commit, reading, writing
 from app.store.edit import edit
-from app.store.queue import Place, Where
+from app.store.queue import Move, Place
 from app.store.sweep import settle_sweep
 from app.store.worker import list_workers
 from app.web.dependencies import Parts
@@ -26,7 +26,7 @@ from app.web.dependencies import Parts
 logger = logging.getLogger("runyard.server")
 
 
-def cancel_many(parts: Parts, which: Which) -> Cancelled:
+def cancel_many(parts: Parts, which: RunSelection) -> Cancelled:
     """Stop runs in one transaction. Raises NotFound, and then stops none."""
     grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
     with writing(parts.engine) as connection:
@@ -42,7 +42,7 @@ def cancel_many(parts: Parts, which: Which) -> Cancelled:
     return done
 
 
-def _found(connection: Connection, which: Which) -> None:
+def _found(connection: Connection, which: RunSelection) -> None:
     missing = bulk.missing(connection, which.runs)
     if missing is not None:
         raise NotFound(f"no run '{missing[:40]}'")
@@ -97,7 +97,7 @@ def set_paused(parts: Parts, paused: bool) -> None:
         wake(parts)
 
 
-def move_run(parts: Parts, run_id: str, to: Where | None, before: str | None = None, after: str | None = None) -> int:
+def move_run(parts: Parts, run_id: str, to: Move | None, before: str | None = None, after: str | None = None) -> int:
     """Move a queued run; returns its place. Raises NotFound, and Conflict where it or the other one does not wait."""
     with writing(parts.engine) as connection:
         place = _waiting(connection, run_id)

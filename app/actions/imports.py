@@ -14,7 +14,7 @@ from app.services import signals
 from app.store.database import next_commit, writing
 from app.store.experiment import change_experiment, find_experiment_named, insert_experiment
 from app.store.metric import Curve, add_curves, merge_chunks
-from app.store.tracked_run import TENSORBOARD, Begun, end_logged, find_logged, insert_logged, write_parameters
+from app.store.tracked_run import TENSORBOARD, NewLoggedRun, end_logged, find_logged, insert_logged, write_parameters
 from app.web.dependencies import Parts
 
 HOW = "imported from TensorBoard event files, which do not say how it ended"
@@ -67,7 +67,7 @@ def _run_of(connection: Connection, brought: Brought, commit: int, now: float) -
                 f"'{brought.name}' was imported before, as {found.id}, and is in the trash; restore it first"
             )
         return str(found.id)
-    begun = Begun(
+    begun = NewLoggedRun(
         experiment=_experiment(connection, brought.experiment, now),
         family=brought.experiment,
         name=brought.name,

@@ -55,7 +55,7 @@ def verify(parts: Parts, run_id: str) -> str:
     if run.relation not in ("fork", "extend", "verify") or run.parent_step is None:
         return _queue(parts, run, _found(run), "verify")
     with reading(parts.engine) as connection:
-        begun = [each for each in lineage.kept(connection, run.id) if each.step == run.parent_step]
+        begun = [each for each in lineage.saved_checkpoints(connection, run.id) if each.step == run.parent_step]
     if not begun:
         raise Conflict("the checkpoint that this run was begun from is not known, so that it cannot be trained again")
     return _queue(parts, run, _found(run), "verify", begun[0])
@@ -64,7 +64,7 @@ def verify(parts: Parts, run_id: str) -> str:
 def clone(parts: Parts, catalog: Catalog, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
     """The spec of a run with these changes, null for "as usual", and what it comes to. Raises NotFound, SpecError."""
     run = launched(parts, run_id)
-    said = {name: value for name, value in (run.asked_spec | changes).items() if value is not None}
+    said = {name: value for name, value in (run.requested_spec | changes).items() if value is not None}
     spec = _spec(said)
     return spec, resolve(spec, catalog)
 
@@ -101,15 +101,15 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
     if run.status == "succeeded" and (epochs is None or epochs == config.epochs) and not as_asked:
         raise Conflict(f"this run has made all of its {config.epochs} epochs; name more epochs than that to extend it")
     if epochs is None or epochs == config.epochs:
-        asked = run.asked_spec if planned == run.config.epochs else run.asked_spec | {"epochs": planned}
+        asked = run.requested_spec if planned == run.config.epochs else run.requested_spec | {"epochs": planned}
         return _queue(parts, run, config, "resume", last, asked=asked)
     changed = config.model_copy(update={"epochs": epochs})
-    return _queue(parts, run, changed, "extend", last, asked=run.asked_spec | {"epochs": epochs})
+    return _queue(parts, run, changed, "extend", last, asked=run.requested_spec | {"epochs": epochs})
 
 
 def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
     """After how many epochs a run ends, and how many it is to have, by what was changed of it."""
-    return live_change.course(live_change.changes_of(connection, run.id), run.config.epochs)
+    return live_change.epoch_plan(live_change.list_changes(connection, run.id), run.config.epochs)
 
 
 def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
@@ -120,13 +120,13 @@ def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[
     """
     run = launched(parts, run_id)
     with reading(parts.engine) as connection:
-        kept = {each.epoch: each for each in lineage.kept(connection, run_id) if not each.within}
+        kept = {each.epoch: each for each in lineage.saved_checkpoints(connection, run_id) if not each.within}
     if epoch not in kept:
         raise Conflict(_not_kept(run, epoch, sorted(kept)))
     config = _changed(run, changes, catalog)
     if config.epochs <= epoch:
         _refuse("epochs", f"epochs is {config.epochs}, and a fork after epoch {epoch} needs more than {epoch}")
-    asked = run.asked_spec | changes
+    asked = run.requested_spec | changes
     return _queue(parts, run, config, "fork", kept[epoch], asked=asked)
 
 
@@ -207,7 +207,7 @@ def _queue(
     params: int | None = None,
 ) -> str:
     """Add a run to the queue, with the checkpoint that it begins from, and wake a worker."""
-    asked = parent.asked_spec if asked is None else asked
+    asked = parent.requested_spec if asked is None else asked
     params = params if relation == "clone" else parent.params
     now = time.time()
     run_id = run_store.new_id(now)
@@ -226,7 +226,7 @@ def _queue(
             if relation == "verify":
                 live_change.repeat(connection, parent.id, run_id, begun=begin is not None)
             if begin is not None:
-                lineage.keep(connection, run_id, begin)
+                lineage.save_checkpoint(connection, run_id, begin)
                 lineage.copy_points(connection, parent.id, run_id, begin.step, commit)
                 training_time.inherit(connection, parent.id, run_id)
                 live_change.inherit(connection, parent.id, run_id, begin.step, commit, relation != "verify")

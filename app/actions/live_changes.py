@@ -16,7 +16,7 @@ from app.services import signals
 from app.store import live_change
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
-from app.store.live_change import MOST_WAITING, ChangeRecord
+from app.store.live_change import MAX_PENDING, ChangeRecord
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
 
@@ -42,14 +42,14 @@ def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> Ch
             raise NotFound(f"no run '{run_id[:40]}'")
         if refusal := why_not(record):
             raise Conflict(refusal)
-        waiting = [each for each in live_change.changes_of(connection, run_id) if each.state == "waiting"]
-        if len(waiting) >= MOST_WAITING:
-            raise Conflict(f"{MOST_WAITING} changes of this run wait already; it has to come to them first")
+        waiting = [each for each in live_change.list_changes(connection, run_id) if each.state == "waiting"]
+        if len(waiting) >= MAX_PENDING:
+            raise Conflict(f"{MAX_PENDING} changes of this run wait already; it has to come to them first")
         commit = next_commit(connection)
         made = live_change.add(connection, run_id, kind, value, via, now)
-        found = live_change.changes_of(connection, run_id)
+        found = live_change.list_changes(connection, run_id)
         asked = Asked(
-            run=run_id, changes=[c for each in live_change.waiting(connection, [run_id]) for c in each.changes]
+            run=run_id, changes=[c for each in live_change.pending_changes(connection, [run_id]) for c in each.changes]
         )
     signals.nudge_changes(parts.redis, asked)
     signals.announce(parts.redis, commit, run_id, "mark")
@@ -122,9 +122,9 @@ def read(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list
         record = run_store.load_run(connection, run_id)
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        marks = [*live_change.marks_of(connection, run_id), *live_change.forks_of(connection, run_id)]
+        marks = [*live_change.list_marks(connection, run_id), *live_change.list_forks(connection, run_id)]
         return (
             record,
-            live_change.changes_of(connection, run_id),
+            live_change.list_changes(connection, run_id),
             sorted(marks, key=lambda each: (each.step, each.time)),
         )

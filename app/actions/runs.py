@@ -58,7 +58,7 @@ def launch(
             # Another launch took the key, or the number, at the same moment: the next look finds what it made.
             if not left:
                 raise
-    if record is not None and record.asked_spec != asked:
+    if record is not None and record.requested_spec != asked:
         raise Conflict(f"this Idempotency-Key has launched another run before, {run_id}; take a new key for a new run")
     if record is not None and record.status == "queued":
         signals.wake_workers(parts.redis, parts.celery, 1)

@@ -20,7 +20,7 @@ from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.contract.sweep_label import said
 from app.services import signals
 from app.store import sweep as sweep_store
-from app.store.bulk import Cancelled, Which
+from app.store.bulk import Cancelled, RunSelection
 from app.store.database import reading, writing
 from app.store.sweep import SweepRecord, SweepRun, direction_of
 from app.store.worker import list_workers
@@ -171,7 +171,7 @@ def find_sweep(parts: Parts, sweep: str) -> SweepRecord:
 def stop_sweep(parts: Parts, sweep: str) -> Cancelled:
     """Make no more runs and stop all that have not ended. Raises NotFound."""
     find_sweep(parts, sweep)
-    return cancel_many(parts, Which(sweep=sweep))
+    return cancel_many(parts, RunSelection(sweep=sweep))
 
 
 def restore_stopped(parts: Parts, sweep: str, runs: list[str]) -> None:

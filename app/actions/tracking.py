@@ -18,12 +18,12 @@ from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
 from app.store.tracked_run import (
-    Begun,
-    Logged,
+    LoggedRunRecord,
+    NewLoggedRun,
     end_logged,
     find_logged,
-    hear,
     insert_logged,
+    record_activity,
     remove_tag,
     rename,
     write_inputs,
@@ -72,7 +72,7 @@ class Words:
     inputs: Sequence[object] = ()
 
 
-def begin(parts: Parts, begun: Begun) -> str:
+def begin(parts: Parts, begun: NewLoggedRun) -> str:
     """A script begins a run; returns its id."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
@@ -86,13 +86,13 @@ def silence_seconds(parts: Parts) -> float:
     return parts.settings.silence_hours * 3600
 
 
-def find(parts: Parts, run: str) -> Logged:
+def find(parts: Parts, run: str) -> LoggedRunRecord:
     """A logged run, the trash included. Raises NotFound."""
     with reading(parts.engine) as connection:
         return _found(connection, run)
 
 
-def _found(connection: Connection, run: str) -> Logged:
+def _found(connection: Connection, run: str) -> LoggedRunRecord:
     logged = find_logged(connection, run)
     if logged is None:
         launched = connection.execute(text("SELECT 1 FROM run WHERE id = :run"), {"run": run}).scalar()
@@ -102,7 +102,7 @@ def _found(connection: Connection, run: str) -> Logged:
     return logged
 
 
-def _open(connection: Connection, run: str, *, only_words: bool = False) -> Logged:
+def _open(connection: Connection, run: str, *, only_words: bool = False) -> LoggedRunRecord:
     """A run that can be added to; ``only_words``: by what does not belong to its training."""
     logged = _found(connection, run)
     if logged.row["deleted_at"] is not None:
@@ -133,12 +133,12 @@ def log(parts: Parts, run: str, words: Words, *, now: float | None = None) -> No
         if words.tags:
             write_tags(connection, logged, words.tags, commit)
         step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)
-        hear(connection, logged, step, commit, now, silence_seconds(parts))
+        record_activity(connection, logged, step, commit, now, silence_seconds(parts))
         _merge_sometimes(connection, run, commit)
     changed = {"progress"} | ({"metrics"} if curves else set())
     if fresh or words.tags or words.inputs:
         changed.add("status")
-    signals.tell(parts.redis, commit, {run: changed})
+    signals.notify_servers(parts.redis, commit, {run: changed})
 
 
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
@@ -175,7 +175,7 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
     signals.announce(parts.redis, commit, run, "status")
 
 
-def _new_parameters(logged: Logged, said: Mapping[str, str]) -> dict[str, str]:
+def _new_parameters(logged: LoggedRunRecord, said: Mapping[str, str]) -> dict[str, str]:
     known = logged.parameters
     for key, value in said.items():
         if known.get(key, value) != value:

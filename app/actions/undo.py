@@ -16,10 +16,10 @@ from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import SpecError
 from app.store import bulk
 from app.store import run as run_store
-from app.store.bulk import Which
+from app.store.bulk import RunSelection
 from app.store.database import next_commit, writing
 from app.store.edit import edit
-from app.store.undo import ActRecord, find_act, mark_undone, note_act
+from app.store.undo import ActRecord, find_act, mark_undone, record_act
 from app.store.view import NameTaken, ViewRecord, delete_view, find_view, put_view, rename_view
 from app.web.dependencies import Parts
 
@@ -38,7 +38,7 @@ def _done(parts: Parts, change: Change, kind: str, said: Callable[[list[str]], s
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         changed = change(connection, commit, now)
-        act = note_act(connection, kind, said(changed), before | {"runs": changed}, now) if changed else ""
+        act = record_act(connection, kind, said(changed), before | {"runs": changed}, now) if changed else ""
     announce_runs(parts, commit, changed)
     return act
 
@@ -107,7 +107,7 @@ async def relaunch_many(parts: Parts, catalog: Catalog, runs: Sequence[str]) -> 
     act = ""
     if made:
         with writing(parts.engine) as connection:
-            act = note_act(connection, "relaunch", f"{_s(len(made))} launched again.", {"runs": made}, time.time())
+            act = record_act(connection, "relaunch", f"{_s(len(made))} launched again.", {"runs": made}, time.time())
     return act, refused
 
 
@@ -124,7 +124,7 @@ def edit_words(parts: Parts, run: str, changes: dict[str, Any]) -> str:
         commit = next_commit(connection)
         edit(connection, run, changes, commit)
         sentence = f"Run #{record.number} changed."
-        act = note_act(connection, "edit", sentence, {"runs": [run], "words": before}, now)
+        act = record_act(connection, "edit", sentence, {"runs": [run], "words": before}, now)
     announce_runs(parts, commit, [run])
     return act
 
@@ -135,7 +135,9 @@ def remove_view(parts: Parts, view: str) -> str:
         found = find_view(connection, view)
         if found is None or not delete_view(connection, view):
             raise NotFound(f"no view '{view[:40]}'")
-        return note_act(connection, "delete view", f"View {found.name} deleted.", {"view": found.__dict__}, time.time())
+        return record_act(
+            connection, "delete view", f"View {found.name} deleted.", {"view": found.__dict__}, time.time()
+        )
 
 
 def retitle_view(parts: Parts, view: str, name: str) -> str:
@@ -146,7 +148,7 @@ def retitle_view(parts: Parts, view: str, name: str) -> str:
             if found is None or not rename_view(connection, view, name):
                 raise NotFound(f"no view '{view[:40]}'")
             sentence = f"View {found.name} is called {name} now."
-            return note_act(connection, "rename view", sentence, {"view": found.__dict__}, time.time())
+            return record_act(connection, "rename view", sentence, {"view": found.__dict__}, time.time())
     except NameTaken as error:
         raise Conflict(str(error)) from error
 
@@ -166,7 +168,7 @@ def undo_act(parts: Parts, act: str) -> str:
             changed = _undo(connection, found, commit)
     announce_runs(parts, commit, changed)
     if found.kind == "relaunch":
-        done = cancel_many(parts, Which(found.before["runs"]))
+        done = cancel_many(parts, RunSelection(found.before["runs"]))
         return f"{_s(len(done.cancelled) + len(done.stopping))} stopped."
     if found.kind == "delete":
         return f"{_s(len(changed))} restored."
@@ -177,7 +179,7 @@ def _undo(connection: Connection, act: ActRecord, commit: int) -> list[str]:
     runs: list[str] = act.before.get("runs", [])
     match act.kind:
         case "delete":
-            return bulk.take_out(connection, runs, commit)
+            return bulk.untrash_runs(connection, runs, commit)
         case "tag" | "untag":
             # What was written down before several could be given at once has one tag.
             tags = act.before["tags"] if "tags" in act.before else {act.before["tag"]: runs}

@@ -15,7 +15,7 @@ import numpy as np
 from app.analysis.curves import MEAN, Average, Band, Even, Points, smoothed
 from app.analysis.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
 from app.store.metric import Curve, Floats
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from app.web.formatting import format_setting
 from app.web.run_summary import RunSummary, settings_of
 
@@ -193,7 +193,7 @@ def _mean_and_band(curves: Sequence[Points], shares: bool) -> tuple[Curve, Band]
     table = np.array(
         [_binned(held.curve.values, place, len(grid)) for held, place in zip(curves, places, strict=True)]
     ).reshape(len(curves), len(grid))
-    since = [trained_at(held.stretches, held.curve.times) for held in curves]
+    since = [trained_seconds_at(held.stretches, held.curve.times) for held in curves]
     times = np.array([_binned(each, place, len(grid)) for each, place in zip(since, places, strict=True)])
     there = np.isfinite(table)
     n = there.sum(0)

@@ -30,12 +30,12 @@ def _checked_bind(settings: Settings) -> None:
 
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
-    from app.services.embedded import StartError, Yard
+    from app.services.embedded import LocalStack, StartError
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _checked_bind(settings)
     try:
-        status = Yard(settings).up()
+        status = LocalStack(settings).up()
     except StartError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

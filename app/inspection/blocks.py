@@ -10,7 +10,7 @@ from torch import nn
 
 import models
 from app.contract.preview import Block
-from app.inspection.layer_names import about, attention_heads, by, kernel
+from app.inspection.layer_names import attention_heads, describe_part, dimensions, kernel
 from app.inspection.trace import Part, Trace
 
 # What only holds others is not drawn: its children stand in its place.
@@ -207,7 +207,7 @@ def _joined(group: _Group, name: str, before: list[int]) -> Block:
     return Block(
         name=name,
         kind=group.main.part.kind,
-        about=about(group.main.part),
+        about=describe_part(group.main.part),
         shape=parts[-1].shape,
         params=sum(each.params for each in group.nodes),
         parts=parts,
@@ -219,7 +219,7 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
     return Block(
         name=name or node.title,
         kind=node.part.kind,
-        about=_about_inside(node) if inside else about(node.part),
+        about=_about_inside(node) if inside else describe_part(node.part),
         shape=node.part.shape or before,
         params=node.params,
         parts=_parts(inside, node.part.before or before),
@@ -237,7 +237,7 @@ def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
                 Block(
                     name=", ".join(each.title for each in run),
                     kind="Parameter",
-                    about=", ".join(about(each.part) for each in run),
+                    about=", ".join(describe_part(each.part) for each in run),
                     shape=after or before,
                     params=sum(each.params for each in run),
                 )
@@ -262,7 +262,7 @@ def _about_inside(node: _Node) -> str:
     if len(before) == len(after) == 3 and before[0] != after[0]:
         words.append(f"{before[0]} → {after[0]}")
     elif len(before) == len(after) < 3 and before != after:
-        words.append(f"{by(before)} → {by(after)}")
+        words.append(f"{dimensions(before)} → {dimensions(after)}")
     return ", ".join(words)
 
 

@@ -16,7 +16,7 @@ from app.contract.preview import Layer
 from app.contract.spec import RunConfig
 from app.inspection import Refusal, Traced
 from app.inspection.blocks import draw
-from app.inspection.layer_names import about
+from app.inspection.layer_names import describe_part
 from app.inspection.trace import Part, Trace, trace
 
 LABEL_BYTES = 8
@@ -108,7 +108,7 @@ def _layers(found: Trace) -> list[Layer]:
         Layer(
             path=part.path or part.kind,
             kind=part.kind,
-            about=about(part),
+            about=describe_part(part),
             shape=part.shape,
             params=part.params,
             flops=part.flops,

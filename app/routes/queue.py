@@ -17,10 +17,10 @@ from app.actions.bulk import cancel_many, edit_run, move_run, restore_many, set_
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.timestamps import iso
-from app.store.bulk import Which, restorable
+from app.store.bulk import RunSelection, restorable
 from app.store.database import reading
-from app.store.duration_estimate import NOBODY, Expected, expect
-from app.store.queue import QueuePage, Where, read_queue, why_waiting
+from app.store.duration_estimate import NOBODY, Estimate, estimate_page
+from app.store.queue import Move, QueuePage, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
@@ -40,7 +40,7 @@ class QueueRow:
     run: RunRecord
     position: int
     why: str
-    expected: Expected
+    expected: Estimate
     in_seconds: float | None
 
     @property
@@ -60,7 +60,7 @@ def queue_rows(
     page = read_queue(connection, limit, after)
     paused = page.paused_at is not None
     found = []
-    for i, (run, each) in enumerate(zip(page.runs, expect(connection, page, workers, now), strict=True)):
+    for i, (run, each) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
         if each.start_why == NOBODY:
             each = replace(each, start_why=why)
@@ -135,7 +135,7 @@ class MoveIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"run": "r_…", "to": "first"}]})
 
     run: str
-    to: Where | None = None
+    to: Move | None = None
     before: str | None = None
     after: str | None = None
 
@@ -257,7 +257,7 @@ def act_on_run(
     """One button of a row, or a drop beside an ``other`` row."""
     match act:
         case "cancel":
-            return _stop(parts, Which(runs=[run]), back)
+            return _stop(parts, RunSelection(runs=[run]), back)
         case "priority":
             edit_run(parts, run, {"priority": priority or 0})
         case "before":
@@ -277,10 +277,12 @@ def cancel_runs(
     back: BackForm = "/queue",
 ) -> RedirectResponse:
     """Cancel the chosen runs, or all that wait."""
-    return _stop(parts, Which(queued=True) if all_of_them else Which(runs=list(dict.fromkeys(runs))), back)
+    return _stop(
+        parts, RunSelection(queued=True) if all_of_them else RunSelection(runs=list(dict.fromkeys(runs))), back
+    )
 
 
-def _stop(parts: Parts, which: Which, back: str) -> RedirectResponse:
+def _stop(parts: Parts, which: RunSelection, back: str) -> RedirectResponse:
     done = cancel_many(parts, which)
     return go_back(back, "/queue", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
 

@@ -16,7 +16,7 @@ from app.contract.spec import FieldError
 from app.contract.timestamps import iso
 from app.routes.runs.table_request import listing_of
 from app.store.database import reading, writing
-from app.store.view import TooMany, ViewRecord, list_views, save_view
+from app.store.view import TooManyViews, ViewRecord, list_views, save_view
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
 
@@ -62,7 +62,7 @@ def _save(parts: Parts, name: str, question: str) -> ViewRecord:
         with writing(parts.engine) as connection:
             # As the table itself would write it, so that nothing else is kept.
             return save_view(connection, name, listing_of(said).question(after=None), time.time())
-    except TooMany as error:
+    except TooManyViews as error:
         raise Conflict(str(error)) from error
 
 

@@ -157,7 +157,7 @@ class Child:
             return ""
 
 
-class Yard:
+class LocalStack:
     """All processes of one `runyard up`."""
 
     def __init__(self, settings: Settings) -> None:

@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contract import broker
 from app.store.database import reading
-from app.store.live_change import marks_of
+from app.store.live_change import list_marks
 from app.store.log import read_lines
 from app.store.metric import Curve, read_since
-from app.store.run import TERMINAL, Marks, RunRecord, load_run, read_marks
+from app.store.run import TERMINAL, RunRecord, RunState, load_run, read_state
 
 logger = logging.getLogger("runyard.live")
 
@@ -109,7 +109,7 @@ def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: 
     """What changed in a run after each of these cursors, all seen at the same commit."""
     with reading(engine) as connection:
         newest = _newest(connection)
-        marks = read_marks(connection, run_id)
+        marks = read_state(connection, run_id)
         if marks is None:
             gone = frame("gone", newest, {}) + frame("end", newest, {})
             return Changes(newest, dict.fromkeys(cursors, gone), True)
@@ -120,7 +120,7 @@ def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: 
 
 
 def _events(
-    connection: Connection, run_id: str, marks: Marks, seen: Cursor, newest: int, describe: DescribeStatus
+    connection: Connection, run_id: str, marks: RunState, seen: Cursor, newest: int, describe: DescribeStatus
 ) -> list[Frame]:
     frames = []
     points = read_since(connection, run_id, seen.metrics)
@@ -131,7 +131,7 @@ def _events(
         frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
     if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
-    if happened := marks_of(connection, run_id, seen.state):
+    if happened := list_marks(connection, run_id, seen.state):
         told_marks = [asdict(each) for each in happened]
         frames.append(frame("mark", Cursor(newest, newest, seen.state), told_marks))
     if marks.progress_commit > seen.state:

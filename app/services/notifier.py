@@ -68,9 +68,9 @@ class Notifier:
         if happened:
             with writing(self.engine) as connection:
                 commit = next_commit(connection)
-                noted = notification.note_ends(connection, self._since - notification.MARGIN_SECONDS, now)
-                noted += notification.note_rules(connection, now)
-            signals.tell(self.redis, commit, {run_id: {"notice"} for run_id in noted})
+                noted = notification.record_ended_runs(connection, self._since - notification.MARGIN_SECONDS, now)
+                noted += notification.record_rule_matches(connection, now)
+            signals.notify_servers(self.redis, commit, {run_id: {"notice"} for run_id in noted})
         self._since = now
         if now >= self._next_forget:
             self._next_forget = now + FORGET_SECONDS
@@ -81,7 +81,7 @@ class Notifier:
         for each in waiting:
             arrived, answer = self._call(each)
             with writing(self.engine) as connection:
-                notification.tried(connection, each.id, each.tries + 1, arrived, answer, self.clock())
+                notification.record_attempt(connection, each.id, each.tries + 1, arrived, answer, self.clock())
 
     def _call(self, each: notification.Due) -> tuple[bool, str]:
         """Whether it arrived, and what was answered in a few words."""

@@ -280,7 +280,7 @@ class Recorder:
         match said:
             case Started():
                 self._settle_points(connection, batch, run_id)
-                tested = lineage.forget_tests(connection, run_id)
+                tested = lineage.delete_test_metrics(connection, run_id)
                 if metric.cut_after(connection, run_id, said.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
                 lease.begin(connection, run_id, fence, said, batch.commit, batch.now)
@@ -305,7 +305,7 @@ class Recorder:
                 if live_change.settle(connection, run_id, said, batch.commit, batch.now):
                     batch.note(run_id, "mark")
             case Checkpoint() if said.kept:
-                lineage.keep(connection, run_id, said)
+                lineage.save_checkpoint(connection, run_id, said)
                 words = (
                     f"checkpoint kept in epoch {said.epoch + 1}" if said.within else f"checkpoint of epoch {said.epoch}"
                 )
@@ -328,7 +328,7 @@ class Recorder:
                 self._settle_points(connection, batch, run_id)
                 ended = lease.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
                 if ended and said.outcome == "cancelled":
-                    live_change.stopped(connection, run_id, batch.commit, batch.now)
+                    live_change.record_stop(connection, run_id, batch.commit, batch.now)
                 batch.note(run_id, "status")
 
     def _settle_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:
@@ -362,12 +362,12 @@ class Recorder:
             attempt=granted.attempt,
             config=granted.config,
             resume=granted.resume,
-            changes=live_change.to_train(connection, granted.run),
+            changes=live_change.changes_for_attempt(connection, granted.run),
         )
         batch.replies.append((claim.reply, grant))
 
     def _hear(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
-        if worker.hear(connection, beat, batch.now):
+        if worker.record_heartbeat(connection, beat, batch.now):
             batch.workers_changed = True
         cancel: list[Holding] = []
         drop: list[Holding] = []
@@ -378,7 +378,7 @@ class Recorder:
             elif status == "cancelling":
                 cancel.append(holding)
         lost = {each.run for each in drop}
-        asked = live_change.waiting(connection, [each.run for each in beat.runs if each.run not in lost])
+        asked = live_change.pending_changes(connection, [each.run for each in beat.runs if each.run not in lost])
         batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=asked)
 
     # After the commit ------------------------------------------------------------------------------------------------

@@ -30,10 +30,10 @@ def publish_commit(redis: Any, commit: int, changed: Mapping[str, set[str]], wor
 
 def announce(redis: Redis, commit: int, run_id: str, what: str) -> None:
     """Tell every server that a run changed in this commit."""
-    tell(redis, commit, {run_id: {what}})
+    notify_servers(redis, commit, {run_id: {what}})
 
 
-def tell(redis: Redis, commit: int, changed: Mapping[str, set[str]]) -> None:
+def notify_servers(redis: Redis, commit: int, changed: Mapping[str, set[str]]) -> None:
     """Tell every server which runs changed in this commit, and in what."""
     try:
         publish_commit(redis, commit, changed)

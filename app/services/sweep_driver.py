@@ -27,13 +27,13 @@ from app.services import signals
 from app.store import sweep as store
 from app.store.database import next_commit, reading, writing
 from app.store.lease import request_cancel
-from app.store.metric import read_one_of_each
+from app.store.metric import read_one_curve_per_run
 from app.store.sweep import SweepRecord, SweepRun, direction_of, key_of
 from app.store.worker import list_workers
 from app.sweeps.expand import Planned, plan_one, space_of, with_seeds
 from app.sweeps.insert import insert_planned
-from app.sweeps.pruning import Course, by_dataset, hopeless
-from app.sweeps.search import Tried, propose
+from app.sweeps.pruning import TrainingCurve, by_dataset, runs_to_prune
+from app.sweeps.search import Trial, propose
 
 logger = logging.getLogger("runyard.sweeps")
 
@@ -56,7 +56,7 @@ class Driver:
         self.celery = broker.celery_client(settings.redis)
         self._seen = -1
         self._passed: set[tuple[str, int]] = set()
-        self._courses: dict[str, Course] = {}
+        self._courses: dict[str, TrainingCurve] = {}
 
     def run(self, stop: Event) -> None:
         """Drive until ``stop`` is set; outlives a Redis that restarts and a database that is locked."""
@@ -154,7 +154,7 @@ class Driver:
                 each = plan_one(spec, catalog, values)
             except SpecError as error:
                 refused = error
-                tried.append(Tried(values, failed=True))
+                tried.append(Trial(values, failed=True))
                 continue
             key = key_of(each.values)
             if key in known:
@@ -163,26 +163,26 @@ class Driver:
                 continue
             known.add(key)
             planned.append(each)
-            tried.append(Tried(each.values))
+            tried.append(Trial(each.values))
             if len(planned) == wanted:
                 break
         if refused is not None and not known:
             raise refused
         return planned
 
-    def _tried(self, spec: SweepSpec, members: list[SweepRun]) -> Tried:
+    def _tried(self, spec: SweepSpec, members: list[SweepRun]) -> Trial:
         values = {name: value for name, value in members[0].values.items() if name != "seed"}
         if not all(run.ended for run in members):
-            return Tried(values)
+            return Trial(values)
         reached = [run.value for run in members if run.value is not None and run.status == "succeeded"]
         if reached:
-            return Tried(values, sum(reached) / len(reached))
+            return Trial(values, sum(reached) / len(reached))
         pruned = [run for run in members if run.pruned]
         courses = [self._courses[run.id].values for run in pruned if run.id in self._courses]
         if pruned and not courses:
             last = [run.value for run in pruned if run.value is not None]
             courses = [[sum(last) / len(last)]] if last else []
-        return Tried(values, pruned=bool(courses), failed=not courses, course=courses[0] if courses else ())
+        return Trial(values, pruned=bool(courses), failed=not courses, course=courses[0] if courses else ())
 
     def _make(self, sweep: SweepRecord, spec: SweepSpec, catalog: Catalog, planned: list[Planned], had: int) -> None:
         made = []
@@ -205,7 +205,7 @@ class Driver:
         courses = self._read_courses(runs)
         stop: dict[str, str] = {}
         for comparable in by_dataset(courses, {run.id: run.dataset for run in runs}):
-            stop |= hopeless(spec, direction, comparable, self._passed)
+            stop |= runs_to_prune(spec, direction, comparable, self._passed)
         if not stop:
             return
         grace = self.settings.cancel_seconds + self.settings.lease_seconds
@@ -218,17 +218,17 @@ class Driver:
             signals.nudge_cancel(self.redis, run)
         signals.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
-    def _read_courses(self, runs: list[SweepRun]) -> dict[str, Course]:
+    def _read_courses(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
         """How each run has come along; of those that have ended it is read once."""
         names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._courses}
         with reading(self.engine) as connection:
-            curves = read_one_of_each(connection, names, 0)
+            curves = read_one_curve_per_run(connection, names, 0)
         found = {}
         for run in runs:
             if run.id in self._courses:
                 found[run.id] = self._courses[run.id]
             elif run.id in curves:
-                course = Course(
+                course = TrainingCurve(
                     run.id, curves[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
                 )
                 found[run.id] = course

@@ -16,14 +16,14 @@ from app.store.queue import spread_ranks
 from app.store.run import TERMINAL, Origin, insert_run, tags_of
 from app.store.trash import delete_run
 
-AT_ONCE = 1000
+BATCH = 1000
 """How many values one statement takes."""
-MOST_TAGS = 20
+MAX_TAGS = 20
 REASON = "stopped while it waited"
 
 
 @dataclass(frozen=True)
-class Which:
+class RunSelection:
     """The runs that are meant: by their ids, those of a sweep, or all that wait."""
 
     runs: list[str] = field(default_factory=list)
@@ -36,8 +36,8 @@ class Which:
             yield "status = 'queued'", {}
         if self.sweep is not None:
             yield "sweep = :sweep", {"sweep": self.sweep}
-        for start in range(0, len(self.runs), AT_ONCE):
-            yield "id IN :runs", {"runs": self.runs[start : start + AT_ONCE]}
+        for start in range(0, len(self.runs), BATCH):
+            yield "id IN :runs", {"runs": self.runs[start : start + BATCH]}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Cancelled:
     at: float
 
 
-def cancel_runs(connection: Connection, which: Which, commit: int, now: float, grace_seconds: float) -> Cancelled:
+def cancel_runs(
+    connection: Connection, which: RunSelection, commit: int, now: float, grace_seconds: float
+) -> Cancelled:
     """Stop runs: those that wait end at once, those that a worker holds are asked to; what has ended stays as it is."""
     waited: list[Any] = []
     held: list[str] = []
@@ -88,8 +90,8 @@ def _statement(pattern: str, condition: str) -> Any:
 def missing(connection: Connection, runs: list[str]) -> str | None:
     """The first of these ids that is no run's, or that of one in the trash."""
     there: set[str] = set()
-    for start in range(0, len(runs), AT_ONCE):
-        there |= set(connection.execute(_THERE, {"runs": runs[start : start + AT_ONCE]}).scalars())
+    for start in range(0, len(runs), BATCH):
+        there |= set(connection.execute(_THERE, {"runs": runs[start : start + BATCH]}).scalars())
     return next((run for run in runs if run not in there), None)
 
 
@@ -117,8 +119,8 @@ def restore_queued(connection: Connection, runs: list[str], now: float) -> list[
     of these, nothing is done, and its id is the answer.
     """
     found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(runs), AT_ONCE):
-        for row in rows(connection.execute(_CANCELLED, {"runs": runs[start : start + AT_ONCE]})):
+    for start in range(0, len(runs), BATCH):
+        for row in rows(connection.execute(_CANCELLED, {"runs": runs[start : start + BATCH]})):
             found[row["id"]] = row
     wrong = next((run for run in runs if run not in found), None)
     if wrong is not None:
@@ -156,7 +158,7 @@ _CANCELLED = text(
 
 
 def _parts(runs: Sequence[str]) -> Iterator[list[str]]:
-    return (list(runs[start : start + AT_ONCE]) for start in range(0, len(runs), AT_ONCE))
+    return (list(runs[start : start + BATCH]) for start in range(0, len(runs), BATCH))
 
 
 def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: float) -> list[str]:
@@ -173,7 +175,7 @@ _TRASH = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def take_out(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
+def untrash_runs(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
     """Take runs out of the trash; returns which were there."""
     found: list[str] = []
     for part in _parts(runs):
@@ -193,7 +195,7 @@ def tag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int)
     for part in _parts(runs):
         for run, config in connection.execute(_WITHOUT, {"runs": part, "tag": tag}).all():
             said = from_json(config)
-            if len(said.get("tags", ())) >= MOST_TAGS:
+            if len(said.get("tags", ())) >= MAX_TAGS:
                 continue
             said["tags"] = [*said.get("tags", ()), tag]
             connection.execute(_ADD_TAG, {"run": run, "tag": tag})

@@ -54,7 +54,7 @@ def figures(name: str, curve: Curve) -> Figures:
     return _with_best(name, found)
 
 
-def combined(name: str, old: Figures, new: Figures) -> Figures:
+def combine(name: str, old: Figures, new: Figures) -> Figures:
     """Figures of a curve after points that came later; of equal extremes the first counts."""
     both = dict(new)
     both["points"] = old["points"] + new["points"]

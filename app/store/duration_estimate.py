@@ -21,7 +21,7 @@ NOBODY = "no connected worker can take it"
 
 
 @dataclass(frozen=True)
-class Expected:
+class Estimate:
     """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None where it cannot be known.
 
     ``start_why`` says why the start is not known; ``estimate`` what the length comes from, or why there is none.
@@ -110,7 +110,7 @@ class _Slot:
     blamed: int = 0
 
 
-def expect(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Expected]:
+def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Estimate]:
     """What to expect of each run of a page: the queue is played through in its order, on the slots that there are."""
     if not page.runs:
         return []
@@ -131,20 +131,20 @@ class _Yard:
         self._now = now
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
-    def expect(self, run: _Asked, paused: bool) -> Expected:
+    def estimate_page(self, run: _Asked, paused: bool) -> Estimate:
         """What to expect of a run, which takes its slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
         seconds, words = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
         if paused:
-            return Expected(None, PAUSED, seconds, words)
+            return Estimate(None, PAUSED, seconds, words)
         if not slots:
-            return Expected(None, NOBODY, seconds, words)
+            return Estimate(None, NOBODY, seconds, words)
         start, blamed, taken = self.place(run)
         if taken is not None:
             seconds, words = self._lengths.of(run, taken.worker.device_name)
         why = "" if start is not None else f"it is not known how long run #{blamed} takes"
-        return Expected(start, why, seconds, words)
+        return Estimate(start, why, seconds, words)
 
     def place(self, run: _Asked) -> tuple[float | None, int, _Slot | None]:
         """Let a run take the first slot that will be free: when that is, or whose length is not known."""

@@ -90,7 +90,7 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
     """A trainer is about to make its first step."""
     changed = transition(connection, run, "running", commit, fence=fence, deadline=None)
     if changed:
-        training_time.go_on(connection, run, now if started.time is None else started.time)
+        training_time.begin_interval(connection, run, now if started.time is None else started.time)
     connection.execute(
         text(
             "UPDATE run SET started_at = coalesce(started_at, :now), params = :params, environment = :environment,"

@@ -12,11 +12,11 @@ from sqlmodel import Field, SQLModel
 from app.contract.events import Checkpoint
 from app.store import metric
 
-MOST = 200
+MAX_RELATIVES = 200
 """Runs of a family that are told."""
 
 
-class KeptCheckpoint(SQLModel, table=True):
+class SavedCheckpoint(SQLModel, table=True):
     """A checkpoint that stays: at the end of an epoch, to fork from, or the one that a run was begun with."""
 
     __tablename__ = "kept_checkpoint"
@@ -40,7 +40,7 @@ class RunCapture(SQLModel, table=True):
 # Checkpoints ---------------------------------------------------------------------------------------------------------
 
 
-def keep(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
+def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
     """Remember a checkpoint that stays; one of the same step takes the place of the older."""
     values = {
         "run": run,
@@ -61,7 +61,7 @@ def keep(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
     )
 
 
-def kept(connection: Connection, run: str) -> list[Checkpoint]:
+def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
     """The checkpoints that stay of a run, by step; ``within`` is above 0 for one that ends no epoch."""
     found = connection.execute(
         text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
@@ -134,7 +134,7 @@ def copy_points(connection: Connection, parent: str, child: str, step: int, comm
     metric.cut_after(connection, child, step, commit)
 
 
-def forget_tests(connection: Connection, run: str) -> bool:
+def delete_test_metrics(connection: Connection, run: str) -> bool:
     """Remove what an earlier attempt was tested with: the next one is tested anew, at the same step perhaps."""
     gone = connection.execute(text(f"DELETE FROM metric_series WHERE run = :run AND {_OF_THE_TEST}"), {"run": run})
     return gone.rowcount > 0
@@ -162,19 +162,19 @@ _FAMILY = text(
     "WITH RECURSIVE up(id, far) AS ("
     "  SELECT id, 0 FROM run WHERE id = :run"
     "  UNION SELECT p.id, up.far + 1 FROM up JOIN run r ON r.id = up.id JOIN run p ON p.id = r.parent"
-    f"  WHERE up.far < {MOST}"
+    f"  WHERE up.far < {MAX_RELATIVES}"
     "), down(id) AS ("
     "  SELECT id FROM run WHERE id = :run UNION SELECT r.id FROM down JOIN run r ON r.parent = down.id"
     ")"
     " SELECT id, number, name, family, size, dataset, status, parent, relation, parent_step, progress,"
     " deleted_at IS NOT NULL AS deleted FROM run"
     " WHERE id IN (SELECT id FROM up) OR id IN (SELECT id FROM down)"
-    f" ORDER BY number LIMIT {MOST}"
+    f" ORDER BY number LIMIT {MAX_RELATIVES}"
 )
 
 
 def family(connection: Connection, run: str) -> list[Relative]:
-    """Every ancestor and every descendant of a run and itself, by number; the oldest ``MOST`` of them."""
+    """Every ancestor and every descendant of a run and itself, by number; the oldest ``MAX_RELATIVES`` of them."""
     return [
         Relative(
             row.id,

@@ -12,12 +12,12 @@ from sqlmodel import Field, SQLModel
 
 from app.contract.events import Asked, Change, Changed
 
-MOST_WAITING = 20
+MAX_PENDING = 20
 """Changes of a run that can wait at once: as many as the pipe to its trainer holds in any case."""
-MOST_WARNINGS = 50
-OF_TRAINING = ("lr_factor", "epochs", "stop_after_epoch")
+MAX_WARNINGS = 50
+TRAINING_CHANGES = ("lr_factor", "epochs", "stop_after_epoch")
 """Changes without which a run that is trained again comes out otherwise."""
-LATE = "the run ended before it could be done"
+TOO_LATE = "the run ended before it could be done"
 
 
 class RunChange(SQLModel, table=True):
@@ -85,12 +85,12 @@ class ChangeRecord:
     inherited: bool
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """What it is, in a few words."""
-        return in_words(self.kind, self.value)
+        return describe_change(self.kind, self.value)
 
 
-def in_words(kind: str, value: Any) -> str:
+def describe_change(kind: str, value: Any) -> str:
     """What a change is, in a few words."""
     match kind:
         case "lr_factor":
@@ -119,7 +119,7 @@ def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: 
     return int(made.scalar_one())
 
 
-def changes_of(connection: Connection, run: str) -> list[ChangeRecord]:
+def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
     """Every change of a run, in the order in which they were asked for; what waits when the run has ended is late."""
     columns = ", ".join(f"c.{name}" for name in ChangeRecord.__dataclass_fields__)
     found = connection.execute(
@@ -134,12 +134,12 @@ def changes_of(connection: Connection, run: str) -> list[ChangeRecord]:
         said = dict(row) | {"value": from_json(row["value"]), "inherited": bool(row["inherited"])}
         ended = said.pop("ended_at")
         if said["state"] == "waiting" and ended is not None:
-            said |= {"state": "late", "reason": LATE, "settled_at": ended, "step": None}
+            said |= {"state": "late", "reason": TOO_LATE, "settled_at": ended, "step": None}
         records.append(ChangeRecord(**said))
     return records
 
 
-def to_train(connection: Connection, run: str) -> list[Change]:
+def changes_for_attempt(connection: Connection, run: str) -> list[Change]:
     """What an attempt at a run is given: what was changed of it so far, and what waits."""
     return [
         Change(
@@ -150,7 +150,7 @@ def to_train(connection: Connection, run: str) -> list[Change]:
             epochs=each.epochs,
             applied=each.state == "applied",
         )
-        for each in changes_of(connection, run)
+        for each in list_changes(connection, run)
         if each.state in ("waiting", "applied") and not each.inherited
     ]
 
@@ -160,12 +160,12 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 )
 
 
-def waiting(connection: Connection, runs: Iterable[str]) -> list[Asked]:
+def pending_changes(connection: Connection, runs: Iterable[str]) -> list[Asked]:
     """Of these runs, those that are to be changed, and what of them."""
     wanted = list(runs)
     found = connection.execute(_WAITING, {"runs": wanted}).scalars().all() if wanted else []
     return [
-        Asked(run=run, changes=[each for each in to_train(connection, run) if not each.applied])
+        Asked(run=run, changes=[each for each in changes_for_attempt(connection, run) if not each.applied])
         for run in sorted(found)
     ]
 
@@ -182,7 +182,7 @@ def settle(connection: Connection, run: str, said: Changed, commit: int, now: fl
     if row is None:
         return False
     kind = "note" if row.kind == "note" else "change"
-    words = in_words(row.kind, from_json(row.value))
+    words = describe_change(row.kind, from_json(row.value))
     if said.outcome == "refused":
         words = f"{words}: refused, {said.reason}"
     elif row.kind == "epochs" and said.epochs != from_json(row.value):
@@ -193,7 +193,7 @@ def settle(connection: Connection, run: str, said: Changed, commit: int, now: fl
     return True
 
 
-def stopped(connection: Connection, run: str, commit: int, now: float) -> None:
+def record_stop(connection: Connection, run: str, commit: int, now: float) -> None:
     """A run was stopped at the step of its last checkpoint: that is a change too, the last one."""
     row = connection.execute(text("SELECT checkpoint, stop_reason FROM run WHERE id = :run"), {"run": run}).one()
     if not row.checkpoint:
@@ -209,7 +209,7 @@ def stopped(connection: Connection, run: str, commit: int, now: float) -> None:
     mark(connection, run, "change", step, "stopped", commit, now)
 
 
-def course(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
+def epoch_plan(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
     """After how many epochs a run of so many ends with these changes, and over how many its schedule stretches."""
     ends = planned = epochs
     for each in sorted(changes, key=lambda one: (one.step or 0, one.id)):
@@ -251,9 +251,9 @@ def repeat(connection: Connection, run: str, again: str, begun: bool) -> None:
 
     begun: from the checkpoint that the run began with itself, which has in it what the run inherited.
     """
-    for each in changes_of(connection, run):
+    for each in list_changes(connection, run):
         begun_with = each.inherited and begun
-        if each.state != "applied" or each.kind not in OF_TRAINING or begun_with:
+        if each.state != "applied" or each.kind not in TRAINING_CHANGES or begun_with:
             continue
         row = {"run": again, "kind": each.kind, "value": to_json(each.value).decode(), "no": False}
         connection.execute(
@@ -315,7 +315,7 @@ def warn(connection: Connection, run: str, words: str, commit: int, now: float) 
     ).scalars()
     said = words.strip().splitlines()[0][:200] if words.strip() else ""
     heard = set(known)
-    if not said or said in heard or len(heard) >= MOST_WARNINGS:
+    if not said or said in heard or len(heard) >= MAX_WARNINGS:
         return False
     progress = connection.execute(text("SELECT progress FROM run WHERE id = :run"), {"run": run}).scalar_one()
     mark(connection, run, "warning", int(from_json(progress).get("step") or 0), said, commit, now)
@@ -330,7 +330,7 @@ def cut(connection: Connection, run: str, step: int) -> None:
     )
 
 
-def marks_of(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
+def list_marks(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
     """The marks of a run that were made after a commit, by step."""
     found = connection.execute(
         text(
@@ -342,7 +342,7 @@ def marks_of(connection: Connection, run: str, after_commit: int = 0) -> list[Ma
     return [Mark(*row) for row in found]
 
 
-def forks_of(connection: Connection, run: str) -> list[Mark]:
+def list_forks(connection: Connection, run: str) -> list[Mark]:
     """Where this run begins on another, and where others go on from it, as marks; their ids are below 0."""
     found = connection.execute(
         text(

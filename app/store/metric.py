@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bin
 from sqlmodel import Field, SQLModel
 
 from app.store.curve import Curve as Curve
-from app.store.curve import Figures, combined, figures
+from app.store.curve import Figures, combine, figures
 from app.store.curve import Floats as Floats
 from app.store.curve import envelope as envelope
 from app.store.curve import larger_is_better as larger_is_better
@@ -143,7 +143,7 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
             series = connection.execute(_ADD_SERIES, new | {"run": run, "name": name}).scalar_one()
         else:
             series = old["id"]
-            both = combined(name, dict(old), new) | {"series": series}
+            both = combine(name, dict(old), new) | {"series": series}
             ends.append(both)
             if any(both[column] != old[column] for column in _EXTREMES):
                 extremes.append(both)
@@ -314,7 +314,7 @@ def read_curves(
     return {row.name: curves[row.id] for row in wanted if row.id in curves}
 
 
-def read_one_of_each(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
+def read_one_curve_per_run(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
     """One curve of each run, by its name, reduced to at most ``points`` points; runs without it are left out."""
     if not names:
         return {}

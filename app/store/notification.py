@@ -15,9 +15,9 @@ Kind = Literal["succeeded", "failed", "cancelled", "rule", "test"]
 KINDS: tuple[Kind, ...] = ("succeeded", "failed", "cancelled", "rule", "test")
 # A run that ended just before the last look may be committed after it.
 MARGIN_SECONDS = 60.0
-KEPT_SECONDS = 30 * 86_400.0
+RETENTION_SECONDS = 30 * 86_400.0
 # Seconds after each failed try until the next one.
-PAUSES = (10.0, 60.0, 300.0, 1800.0, 7200.0)
+RETRY_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 class Notice(SQLModel, table=True):
@@ -109,7 +109,7 @@ _ENDED = (
 )
 
 
-def note_ends(connection: Connection, since: float, now: float) -> list[str]:
+def record_ended_runs(connection: Connection, since: float, now: float) -> list[str]:
     """Note every run that has ended at ``since`` or later and was not noted; returns their ids."""
     found = connection.execute(
         text(f"SELECT id, number, status, reason, family, size, dataset, name {_ENDED} ORDER BY ended_at, number"),
@@ -126,7 +126,7 @@ def _ended(status: str) -> str:
     return {"cancelled": "was stopped", "failed": "has failed"}.get(status, "has finished")
 
 
-def note_rules(connection: Connection, now: float) -> list[str]:
+def record_rule_matches(connection: Connection, now: float) -> list[str]:
     """Note every run for which a rule holds for the first time; returns their ids."""
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     noted = []
@@ -187,7 +187,7 @@ def newest(connection: Connection) -> float | None:
 
 def forget_old(connection: Connection, now: float) -> None:
     """Remove notices older than KEPT_SECONDS."""
-    connection.execute(text("DELETE FROM notice WHERE created_at < :before"), {"before": now - KEPT_SECONDS})
+    connection.execute(text("DELETE FROM notice WHERE created_at < :before"), {"before": now - RETENTION_SECONDS})
 
 
 # Deliveries ----------------------------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
     ]
 
 
-def tried(connection: Connection, delivery: int, tries: int, arrived: bool, answer: str, now: float) -> None:
+def record_attempt(connection: Connection, delivery: int, tries: int, arrived: bool, answer: str, now: float) -> None:
     """Note how a try went; the last of so many as PAUSES has, and one, is given up."""
-    pause = None if arrived or tries > len(PAUSES) else PAUSES[tries - 1]
+    pause = None if arrived or tries > len(RETRY_SECONDS) else RETRY_SECONDS[tries - 1]
     connection.execute(
         text(
             "UPDATE delivery SET tries = :tries, answer = :answer, delivered_at = :delivered, next_at = :next"

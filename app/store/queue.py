@@ -18,7 +18,7 @@ from app.store.lease import QUEUE_ORDER
 from app.store.run import RunRecord, record
 from app.store.worker import WorkerRecord
 
-Where = Literal["first", "last", "up", "down"]
+Move = Literal["first", "last", "up", "down"]
 
 PAUSED = "the queue is paused"
 # Ranks are times in seconds, of which a float has some 4 million between one second and the next.
@@ -235,7 +235,7 @@ def resume(connection: Connection) -> None:
     connection.execute(text("UPDATE queue_state SET paused_at = NULL"))
 
 
-def move(connection: Connection, run: Place, to: Where, commit: int, now: float) -> Place:
+def move(connection: Connection, run: Place, to: Move, commit: int, now: float) -> Place:
     """Put a queued run first or last, or one place up or down; where it stands now is returned.
 
     A run keeps its priority where that place allows it, else it takes that of its new neighbor.

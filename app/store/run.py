@@ -15,7 +15,7 @@ from app.contract.spec import RunConfig
 from app.contract.sweep_label import said
 from app.contract.tracked_run import LoggedConfig
 from app.store.database import next_commit
-from app.store.training_time import Stretches, read_stretches
+from app.store.training_time import Intervals, read_intervals
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -179,15 +179,15 @@ class RunRecord:
     @property
     def title(self) -> str:
         """The run's own name, or family, size and dataset; and what its sweep chose for it."""
-        return f"{self.called} · {self.chosen}" if self.chosen else self.called
+        return f"{self.base_title} · {self.sweep_label}" if self.sweep_label else self.base_title
 
     @property
-    def called(self) -> str:
+    def base_title(self) -> str:
         """The same without what its sweep chose."""
         return self.config.name or self.config.family if self.logged else self.config.title
 
     @property
-    def chosen(self) -> str:
+    def sweep_label(self) -> str:
         """What its sweep chose for it and its name does not say, in words."""
         values = from_json(self.row["sweep_values"])
         if not self.config.name:
@@ -200,15 +200,15 @@ class RunRecord:
         return bool(self.row["origin"])
 
     @property
-    def asked_spec(self) -> dict[str, Any]:
+    def requested_spec(self) -> dict[str, Any]:
         """What its launcher said, blanks left out."""
         said: dict[str, Any] = from_json(self.row["asked"])
         return said
 
     @property
-    def stretches(self) -> Stretches:
+    def stretches(self) -> Intervals:
         """The stretches of time in which it was trained, those of the run whose curves it began with included."""
-        return read_stretches(self.row["stretches"], self.row["started_at"])
+        return read_intervals(self.row["stretches"], self.row["started_at"])
 
     @property
     def live(self) -> bool:
@@ -347,7 +347,7 @@ def load_run(connection: Connection, run: str, *, deleted: bool = False) -> RunR
 
 
 @dataclass(frozen=True)
-class Marks:
+class RunState:
     """What viewers of a run are told again and again, and the commits of the last changes; ``progress`` is JSON."""
 
     status: str
@@ -357,13 +357,13 @@ class Marks:
     reset_commit: int
 
 
-def read_marks(connection: Connection, run: str) -> Marks | None:
+def read_state(connection: Connection, run: str) -> RunState | None:
     """Marks of a run, or None where it is not there or in the trash; costs a quarter of what load_run does."""
-    columns = ", ".join(Marks.__dataclass_fields__)
+    columns = ", ".join(RunState.__dataclass_fields__)
     row = connection.execute(
         text(f"SELECT {columns} FROM run WHERE id = :run AND deleted_at IS NULL"), {"run": run}
     ).one_or_none()
-    return None if row is None else Marks(*row)
+    return None if row is None else RunState(*row)
 
 
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:

@@ -41,7 +41,7 @@ class LoggedRun(SQLModel, table=True):
 
 
 @dataclass(frozen=True)
-class Begun:
+class NewLoggedRun:
     """A run as its script begins it; ``key`` is that of an import, by which it is found again."""
 
     experiment: int
@@ -56,7 +56,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedRunRecord:
     """A logged run with what only it has."""
 
     row: Mapping[str, Any]
@@ -80,7 +80,7 @@ class Logged:
         return self.row["status"] in TERMINAL and not self.row["told_end"]
 
 
-def insert_logged(connection: Connection, begun: Begun, commit: int, now: float, silence_seconds: float) -> str:
+def insert_logged(connection: Connection, begun: NewLoggedRun, commit: int, now: float, silence_seconds: float) -> str:
     """Add a run that is being trained elsewhere; returns its id."""
     run = new_id(now)
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
@@ -136,23 +136,25 @@ _FIND = text(f"{_COLUMNS} WHERE run.id = :run")
 _FIND_MANY = text(f"{_COLUMNS} WHERE run.id IN :runs").bindparams(bindparam("runs", expanding=True))
 
 
-def find_logged(connection: Connection, run: str) -> Logged | None:
+def find_logged(connection: Connection, run: str) -> LoggedRunRecord | None:
     """A logged run, the trash included."""
     row = connection.execute(_FIND, {"run": run}).mappings().one_or_none()
     return None if row is None else _read(row)
 
 
-def find_many_logged(connection: Connection, runs: list[str]) -> list[Logged]:
+def find_many_logged(connection: Connection, runs: list[str]) -> list[LoggedRunRecord]:
     """These logged runs in this order."""
     found = {row["id"]: _read(row) for row in connection.execute(_FIND_MANY, {"runs": runs}).mappings()}
     return [found[run] for run in runs if run in found]
 
 
-def _read(row: Any) -> Logged:
-    return Logged(row, from_json(row["config"]), from_json(row["tags"]), from_json(row["inputs"]))
+def _read(row: Any) -> LoggedRunRecord:
+    return LoggedRunRecord(row, from_json(row["config"]), from_json(row["tags"]), from_json(row["inputs"]))
 
 
-def hear(connection: Connection, logged: Logged, step: int | None, commit: int, now: float, silence: float) -> None:
+def record_activity(
+    connection: Connection, logged: LoggedRunRecord, step: int | None, commit: int, now: float, silence: float
+) -> None:
     """Its script has said something: its deadline is put off, and how far it is noted."""
     progress = from_json(logged.row["progress"])
     if step is not None:
@@ -172,7 +174,9 @@ def hear(connection: Connection, logged: Logged, step: int | None, commit: int, 
 _HEAR = text("UPDATE run SET progress = :progress, progress_commit = :commit, deadline = :deadline WHERE id = :run")
 
 
-def write_parameters(connection: Connection, logged: Logged, parameters: Mapping[str, str], commit: int) -> None:
+def write_parameters(
+    connection: Connection, logged: LoggedRunRecord, parameters: Mapping[str, str], commit: int
+) -> None:
     """Add parameters. The caller knows that none of them has another value."""
     config = logged.config | {"options": logged.parameters | dict(parameters)}
     _write_config(connection, logged.id, config)
@@ -187,7 +191,7 @@ def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -
     connection.execute(text(f"UPDATE run SET {assignments} WHERE id = :run"), known | {"run": run})
 
 
-def write_tags(connection: Connection, logged: Logged, tags: Mapping[str, str], commit: int) -> None:
+def write_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping[str, str], commit: int) -> None:
     """Set tags; some say what has a place of its own here: the name, the notes, the dataset."""
     _replace_tags(connection, logged, logged.tags | dict(tags), commit)
     known = {"mlflow.runName": "name", "mlflow.note.content": "notes", "dataset": "dataset"}
@@ -196,19 +200,19 @@ def write_tags(connection: Connection, logged: Logged, tags: Mapping[str, str], 
         rename(connection, logged.id, said, commit)
 
 
-def remove_tag(connection: Connection, logged: Logged, key: str, commit: int) -> None:
+def remove_tag(connection: Connection, logged: LoggedRunRecord, key: str, commit: int) -> None:
     """Take a tag away."""
     _replace_tags(connection, logged, {name: value for name, value in logged.tags.items() if name != key}, commit)
 
 
-def _replace_tags(connection: Connection, logged: Logged, tags: Mapping[str, str], commit: int) -> None:
+def _replace_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping[str, str], commit: int) -> None:
     if tags == logged.tags:
         return
     at = {"run": logged.id}
     connection.execute(
         text("UPDATE logged_run SET tags = :tags WHERE run = :run"), at | {"tags": to_json(dict(tags)).decode()}
     )
-    before, words = set(tag_words(logged.tags)), tag_words(tags)
+    before, words = set(tag_labels(logged.tags)), tag_labels(tags)
     # Those that were given here, on a page, stay.
     for word in before - set(words):
         connection.execute(text("DELETE FROM run_tag WHERE run = :run AND tag = :tag"), at | {"tag": word})
@@ -228,7 +232,7 @@ SYSTEM_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflo
 LONGEST_TAG = 50
 
 
-def tag_words(tags: Mapping[str, str]) -> list[str]:
+def tag_labels(tags: Mapping[str, str]) -> list[str]:
     """Tags with values as the words that runs are tagged with here; those of the client's own and long ones are not."""
     words = (
         name if value in ("", "true", "True") else f"{name}={value}"
@@ -249,7 +253,7 @@ def rename(connection: Connection, run: str, said: Mapping[str, str], commit: in
     )
 
 
-def write_inputs(connection: Connection, logged: Logged, inputs: list[Any], commit: int) -> None:
+def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:
     """Add inputs that a script named; the first dataset stands as the run's, where nothing else does."""
     said = to_json(logged.inputs + inputs).decode()
     connection.execute(

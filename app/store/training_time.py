@@ -10,11 +10,11 @@ from sqlalchemy import Connection, text
 
 from app.store.curve import Floats
 
-Stretches = tuple[tuple[float, float], ...]
+Intervals = tuple[tuple[float, float], ...]
 """When each began (seconds since 1970), and how many seconds had been trained before; in order."""
 
 
-def trained_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Floats:
+def trained_seconds_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Floats:
     """How many seconds had been trained at these instants; between two stretches, as many as where the later begins."""
     if not stretches:
         return times - times[0] if len(times) else times
@@ -24,20 +24,20 @@ def trained_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Float
     return np.asarray(np.minimum(before[place] + times - began[place], until[place]), dtype=float)
 
 
-def read_stretches(kept: str, started: float | None) -> Stretches:
+def read_intervals(kept: str, started: float | None) -> Intervals:
     """Of a run: what its row keeps of them, or its start alone."""
     found = tuple((float(began), float(before)) for began, before in from_json(kept))
     return found or (() if started is None else ((started, 0.0),))
 
 
-def go_on(connection: Connection, run: str, now: float) -> None:
+def begin_interval(connection: Connection, run: str, now: float) -> None:
     """Training begins, or goes on from the last point that the run has."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
     last = connection.execute(text("SELECT max(last_time) FROM metric_series WHERE run = :run"), {"run": run}).scalar()
-    kept: Stretches = ()
+    kept: Intervals = ()
     if last is not None:
-        kept = tuple(each for each in read_stretches(row.stretches, row.started_at) if each[0] <= last)
-    before = float(trained_at(kept, np.array([last]))[0]) if kept else 0.0
+        kept = tuple(each for each in read_intervals(row.stretches, row.started_at) if each[0] <= last)
+    before = float(trained_seconds_at(kept, np.array([last]))[0]) if kept else 0.0
     said = to_json([*kept, (now, before)]).decode()
     connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": said})
 
@@ -45,5 +45,5 @@ def go_on(connection: Connection, run: str, now: float) -> None:
 def inherit(connection: Connection, parent: str, child: str) -> None:
     """A run that begins with its parent's curves counts its time from theirs."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()
-    said = to_json(read_stretches(row.stretches, row.started_at)).decode()
+    said = to_json(read_intervals(row.stretches, row.started_at)).decode()
     connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": said})

@@ -11,7 +11,7 @@ from sqlmodel import Field, SQLModel
 
 from app.store.run import new_id
 
-KEPT = 500
+MAX_ACTS = 500
 
 
 class Act(SQLModel, table=True):
@@ -38,7 +38,7 @@ class ActRecord:
     undone: bool
 
 
-def note_act(connection: Connection, kind: str, sentence: str, before: Any, now: float) -> str:
+def record_act(connection: Connection, kind: str, sentence: str, before: Any, now: float) -> str:
     """Write down what was done; the oldest beyond KEPT are forgotten. Returns its id."""
     act = new_id(now, "a")
     connection.execute(
@@ -47,7 +47,7 @@ def note_act(connection: Connection, kind: str, sentence: str, before: Any, now:
     )
     connection.execute(
         text("DELETE FROM act WHERE at < (SELECT at FROM act ORDER BY at DESC LIMIT 1 OFFSET :kept)"),
-        {"kept": KEPT - 1},
+        {"kept": MAX_ACTS - 1},
     )
     return act
 

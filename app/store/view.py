@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 from app.store.run import new_id
 
-MOST_VIEWS = 100
+MAX_VIEWS = 100
 
 
 class View(SQLModel, table=True):
@@ -42,7 +42,7 @@ class NameTaken(ValueError):
     """Another view has this name."""
 
 
-class TooMany(ValueError):
+class TooManyViews(ValueError):
     """There are as many views as a list can be chosen from."""
 
 
@@ -68,8 +68,8 @@ def save_view(connection: Connection, name: str, question: str, now: float) -> V
             text("UPDATE view SET question = :question WHERE id = :id"), {"question": question, "id": known[name].id}
         )
         return ViewRecord(known[name].id, name, question, known[name].created_at)
-    if len(known) >= MOST_VIEWS:
-        raise TooMany(f"there are {MOST_VIEWS} saved views; delete one first")
+    if len(known) >= MAX_VIEWS:
+        raise TooManyViews(f"there are {MAX_VIEWS} saved views; delete one first")
     view = ViewRecord(new_id(now, "v"), name, question, now)
     put_view(connection, view)
     return view

@@ -64,7 +64,7 @@ class WorkerRecord:
         return max(0, self.slots - len(self.runs))
 
 
-def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
+def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
     """Note that a worker is alive; True when it was not known before."""
     values: dict[str, Any] = {
         "id": beat.worker,

@@ -18,7 +18,7 @@ ETA = 3
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingCurve:
     """How a run has come along: the metric after each epoch, of how many ``epochs``; ``live`` while it trains."""
 
     run: str
@@ -43,7 +43,9 @@ Passed = set[tuple[str, int]]
 """Runs and the rungs at which they were judged."""
 
 
-def hopeless(spec: SweepSpec, direction: Direction, courses: Sequence[Course], passed: Passed) -> dict[str, str]:
+def runs_to_prune(
+    spec: SweepSpec, direction: Direction, courses: Sequence[TrainingCurve], passed: Passed
+) -> dict[str, str]:
     """The runs to stop, each with its reason.
 
     ``passed`` holds the rungs at which a run was judged before, and is added to: it is judged once at each.
@@ -62,9 +64,9 @@ def hopeless(spec: SweepSpec, direction: Direction, courses: Sequence[Course], p
 def _by_median(
     spec: SweepSpec,
     direction: Direction,
-    course: Course,
+    course: TrainingCurve,
     epoch: int,
-    courses: Sequence[Course],
+    courses: Sequence[TrainingCurve],
     _: Passed,
 ) -> str:
     there = [each.at(epoch, direction) for each in courses if each.run != course.run and len(each.values) >= epoch]
@@ -76,7 +78,7 @@ def _by_median(
     beyond = "below" if direction == "maximize" else "above"
     metric = course.metric or spec.metric
     return (
-        f"{epoch}: {metric} {written(metric, own)} is {beyond} the median {written(metric, median)}"
+        f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median {format_value(metric, median)}"
         f" of {len(there)} runs there"
     )
 
@@ -84,9 +86,9 @@ def _by_median(
 def _by_rungs(
     spec: SweepSpec,
     direction: Direction,
-    course: Course,
+    course: TrainingCurve,
     epoch: int,
-    courses: Sequence[Course],
+    courses: Sequence[TrainingCurve],
     passed: Passed,
 ) -> str:
     for rung in rungs(spec.prune_after_epochs, epoch):
@@ -102,8 +104,8 @@ def _by_rungs(
         if _worse(own, last, direction):
             metric = course.metric or spec.metric
             return (
-                f"{rung}: {metric} {written(metric, own)} is not among the best third of {len(there)} runs there,"
-                f" which begins at {written(metric, last)}"
+                f"{rung}: {metric} {format_value(metric, own)} is not among the best third of {len(there)} runs there,"
+                f" which begins at {format_value(metric, last)}"
             )
     return ""
 
@@ -121,16 +123,16 @@ def _worse(own: float, other: float, direction: Direction) -> bool:
     return own < other if direction == "maximize" else own > other
 
 
-def written(metric: str, value: float) -> str:
+def format_value(metric: str, value: float) -> str:
     """A value as a sentence about pruning says it."""
     if not math.isfinite(value):
         return "(never finite)"
     return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 
-def by_dataset(courses: Mapping[str, Course], datasets: Mapping[str, str]) -> list[list[Course]]:
+def by_dataset(courses: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
     """Courses that can be compared with one another: an accuracy says nothing about that on another dataset."""
-    found: dict[str, list[Course]] = {}
+    found: dict[str, list[TrainingCurve]] = {}
     for run, course in courses.items():
         found.setdefault(datasets[run], []).append(course)
     return list(found.values())

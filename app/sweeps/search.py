@@ -24,7 +24,7 @@ STARTUP = 10
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """A configuration that was tried: ``value`` is the mean of its seeds, None while it trains.
 
     ``course``: the values after each epoch, for one that was ``pruned``. One that ended without a value was ``failed``.
@@ -38,7 +38,7 @@ class Tried:
 
 
 def propose(
-    space: Mapping[str, Choice | Range], tried: Sequence[Tried], direction: Direction, seed: int, draws: int
+    space: Mapping[str, Choice | Range], tried: Sequence[Trial], direction: Direction, seed: int, draws: int
 ) -> dict[str, Any]:
     """The values to try next; the same for the same seed and the same ``tried``."""
     import optuna
@@ -81,7 +81,7 @@ def _said(name: str, chosen: Choice | Range, asked: Any) -> Any:
 
 
 def _trial(
-    tried: Tried,
+    tried: Trial,
     space: Mapping[str, Choice | Range],
     distributions: Mapping[str, optuna.distributions.BaseDistribution],
 ) -> optuna.trial.FrozenTrial:

@@ -66,7 +66,7 @@ def _sweep_of(parts: Parts, runs: list[str], more: int) -> SweepSpec:
     while len(fresh) < more:
         seed += 1
         fresh.append(seed)
-    asked: dict[str, Any] = {name: value for name, value in first.asked_spec.items() if name != "seed"}
+    asked: dict[str, Any] = {name: value for name, value in first.requested_spec.items() if name != "seed"}
     name = f"{more} more seed{'s' if more != 1 else ''} of {first.config.family} {first.config.size}"
     return SweepSpec(base=asked, grid={"seed": fresh}, name=name[:200])
 

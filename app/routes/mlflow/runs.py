@@ -15,7 +15,7 @@ from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
 from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
 from app.store.database import reading
 from app.store.run import TERMINAL
-from app.store.tracked_run import Begun, Logged
+from app.store.tracked_run import LoggedRunRecord, NewLoggedRun
 from app.web.dependencies import Parts
 
 OURS = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
@@ -24,7 +24,7 @@ NUMBERS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5"
 EARLIEST, LATEST = 0, 4_102_444_800_000
 
 
-def described(connection: Connection, found: list[Logged]) -> list[Answer]:
+def described(connection: Connection, found: list[LoggedRunRecord]) -> list[Answer]:
     """Runs as the protocol tells them."""
     metrics: dict[str, list[Answer]] = {each.id: [] for each in found}
     for row in connection.execute(_NEWEST, {"runs": list(metrics)}):
@@ -48,7 +48,7 @@ def pairs(said: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in said.items()]
 
 
-def info(logged: Logged) -> Answer:
+def info(logged: LoggedRunRecord) -> Answer:
     """The head of a run."""
     row = logged.row
     told: dict[str, Any] = {
@@ -78,14 +78,14 @@ def create_run(parts: Parts, said: Said) -> Answer:
     started = _moment(said, "start_time")
     name = said.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
     user = said.text("user_id", "", most=200) or tags.get("mlflow.user", "")
-    begun = Begun(
+    begun = NewLoggedRun(
         experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
     )
     run = acts.begin(parts, begun)
     return {"run": _told(parts, acts.find(parts, run))}
 
 
-def _told(parts: Parts, logged: Logged) -> Answer:
+def _told(parts: Parts, logged: LoggedRunRecord) -> Answer:
     with reading(parts.engine) as connection:
         return described(connection, [logged])[0]
 

@@ -19,7 +19,7 @@ from app.contract.spec import FieldError
 from app.routes.launch.form import split_tags
 from app.routes.runs.table import Refusal, show_table
 from app.routes.runs.table_request import listing_at, listing_of
-from app.store.bulk import MOST_TAGS, Which, missing
+from app.store.bulk import MAX_TAGS, RunSelection, missing
 from app.store.database import reading
 from app.store.search.query import matching_ids
 from app.web.dependencies import CatalogDep, Parts, PartsDep
@@ -57,7 +57,7 @@ def stop_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = "", back: BackForm = "/runs"
 ) -> RedirectResponse:
     """Stop the chosen runs; those that have ended stay as they are."""
-    done = cancel_many(parts, Which(_chosen(parts, runs, every, matching)))
+    done = cancel_many(parts, RunSelection(_chosen(parts, runs, every, matching)))
     return go_back(back, "/runs", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
 
 
@@ -74,8 +74,8 @@ def _why_not(tags: Sequence[str]) -> str:
     """Why these cannot be tags of a run, "" where they can."""
     if not tags:
         return "name a tag, or several by comma"
-    if len(tags) > MOST_TAGS:
-        return f"a run has {MOST_TAGS} tags at most"
+    if len(tags) > MAX_TAGS:
+        return f"a run has {MAX_TAGS} tags at most"
     long = next((tag for tag in tags if len(tag) > 50), "")
     return f"a tag has 50 characters at most, '{long[:20]}…' has {len(long)}" if long else ""
 
@@ -156,8 +156,8 @@ def edit_run(
 ) -> RedirectResponse:
     """Another name, other notes, other tags."""
     given = list(dict.fromkeys(split_tags(tags)))
-    if len(given) > MOST_TAGS or any(len(tag) > 50 for tag in given):
-        sentence = f"a run has {MOST_TAGS} tags at most, of 50 characters each"
+    if len(given) > MAX_TAGS or any(len(tag) > 50 for tag in given):
+        sentence = f"a run has {MAX_TAGS} tags at most, of 50 characters each"
         raise Invalid(sentence, [FieldError("tags", sentence)])
     changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": given}
     return go_back(back, "/runs", act=edit_words(parts, run_id, changes))
@@ -166,7 +166,7 @@ def edit_run(
 @pages.post("/runs/{run_id}/cancel")
 def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
     """Stop one run; where it had not started, the page that it leads back to offers to undo that."""
-    done = cancel_many(parts, Which([run_id]))
+    done = cancel_many(parts, RunSelection([run_id]))
     return go_back(back, f"/runs/{run_id}", undo=repr(done.at) if done.cancelled else "")
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.actions.bulk import cancel_many, restore_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
-from app.store.bulk import Which
+from app.store.bulk import RunSelection
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -61,7 +61,7 @@ def post_cancel_many(said: CancelIn, parts: PartsDep) -> CancelledOut:
     if sum((said.runs is not None, said.sweep is not None, said.queued)) != 1:
         sentence = "say which runs to stop: exactly one of runs, sweep and queued"
         raise Invalid(sentence, [FieldError("runs", sentence)])
-    done = cancel_many(parts, Which(list(dict.fromkeys(said.runs or [])), said.sweep, said.queued))
+    done = cancel_many(parts, RunSelection(list(dict.fromkeys(said.runs or [])), said.sweep, said.queued))
     return CancelledOut(cancelled=done.cancelled, stopping=done.stopping)
 
 

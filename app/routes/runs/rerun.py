@@ -149,7 +149,7 @@ def get_lineage(run_id: str, parts: PartsDep) -> LineageOut:
     """Where a run comes from, and what came of it."""
     find_run(parts, run_id)
     with reading(parts.engine) as connection:
-        kept = [each.epoch for each in lineage.kept(connection, run_id) if not each.within]
+        kept = [each.epoch for each in lineage.saved_checkpoints(connection, run_id) if not each.within]
         return LineageOut(runs=[RelativeOut(**asdict(each)) for each in lineage.family(connection, run_id)], kept=kept)
 
 
@@ -221,7 +221,7 @@ def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResp
 def around(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
     """What a run's page shows of its family, of what can be done with it and, if ``whole``, of what trained it."""
     with reading(parts.engine) as connection:
-        kept: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
+        kept: Possible = possible(run, lineage.saved_checkpoints(connection, run.id), course(connection, run))
         relatives = lineage.family(connection, run.id)
         captured = lineage.read_capture(connection, run.id) if whole else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 
 from app.contract.errors import QueryError
 from app.routes.runs.columns import STANDARD
-from app.store.search.parser import read
+from app.store.search.parser import parse
 from app.store.search.query import RunFilter
 from app.store.search.sorting import keys_of
 from app.web.rendering import local_path
@@ -152,8 +152,8 @@ def chips(shown: Listing) -> list[Chip]:
 def _parts(q: str) -> list[tuple[str, str]]:
     """What must all hold, each with the question without it; of choices, none is left out alone."""
     try:
-        choices = read(q).choices
+        choices = parse(q).choices
     except QueryError:
         choices = ()
-    said = [part.said for part in choices[0]] if len(choices) == 1 else [q]
+    said = [part.source for part in choices[0]] if len(choices) == 1 else [q]
     return [(each, " ".join(said[:i] + said[i + 1 :])) for i, each in enumerate(said)]

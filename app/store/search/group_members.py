@@ -10,9 +10,9 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, text
 
 from app.store.search.query import RunFilter, conditions
-from app.store.search.sorting import OF_METRIC, metric_figure
+from app.store.search.sorting import METRIC_COLUMNS, metric_figure
 
-AT_ONCE = 5000
+BATCH = 5000
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_members(
     for key in keys:
         if "/" in key:
             name, which = metric_figure(key)
-            wanted.setdefault(name, []).append((key, OF_METRIC[which]))
+            wanted.setdefault(name, []).append((key, METRIC_COLUMNS[which]))
     for member in members.values():
         _add_own(member, keys, now)
     if wanted and members:
@@ -70,8 +70,8 @@ def _add_own(member: Member, keys: Sequence[str], now: float) -> None:
 
 
 def _series(connection: Connection, runs: list[str], names: list[str]) -> Iterator[Any]:
-    for start in range(0, len(runs), AT_ONCE):
-        part = {"runs": runs[start : start + AT_ONCE], "names": names}
+    for start in range(0, len(runs), BATCH):
+        part = {"runs": runs[start : start + BATCH], "names": names}
         yield from connection.execute(_SERIES, part).mappings()
 
 

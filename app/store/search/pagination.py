@@ -9,7 +9,7 @@ from sqlalchemy import Connection, CursorResult, text
 
 from app.store.cursor import Cursor
 from app.store.database import rows
-from app.store.search.sorting import THERE, Order, Source, Values
+from app.store.search.sorting import NOT_DELETED, Order, Source, Values
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Place:
     then: tuple[Any, ...] = ()
 
 
-class TooFarApart(Exception):
+class TooSparse(Exception):
     """Those that match lie so far apart in the order that they are better looked for in another way."""
 
 
-def walk(
+def page_along_index(
     connection: Connection,
     order: Order,
     matching: str,
@@ -111,7 +111,7 @@ def _sorted_source(
         f" ORDER BY value {order.direction}, run_number DESC"
         # Of so many, as many as are wanted are outside the trash.
         " LIMIT :limit + (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)) s CROSS JOIN run"
-        f" WHERE run.number = s.run_number AND {THERE}"
+        f" WHERE run.number = s.run_number AND {NOT_DELETED}"
         f" ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
     )
     last = {"last": after.value, "last_number": after.number} if after is not None else {}
@@ -128,7 +128,7 @@ def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
             if found == limit:
                 return row.value
     if seen == steps:
-        raise TooFarApart
+        raise TooSparse
     return None
 
 

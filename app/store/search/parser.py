@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from app.contract.errors import QueryError
 
-MOST_TERMS = 30
+MAX_TERMS = 30
 
 _TERM = re.compile(
-    r"""(?P<no>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<how>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"()])*)"""
+    r"""(?P<negated>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<operator>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"()])*)"""
 )
 # One that stands outside of quotes.
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
@@ -25,27 +25,27 @@ _OPEN = re.compile(r"-?\(")
 class Term:
     """A term as it was said: ``name`` and ``how`` are "" of a mere text, ``values`` what its commas divide."""
 
-    no: bool
+    negated: bool
     name: str
-    how: str
+    operator: str
     value: str
     values: tuple[str, ...]
-    said: str
+    source: str
 
 
 @dataclass(frozen=True)
 class Either:
     """Choices, of which one must hold, and of that all parts."""
 
-    no: bool
+    negated: bool
     choices: tuple[tuple[Part, ...], ...]
-    said: str
+    source: str
 
 
 Part = Term | Either
 
 
-def read(said: str) -> Either:
+def parse(said: str) -> Either:
     """A question in its parts. Raises QueryError where a quote or a bracket does not end, or it is too long."""
     if said.count('"') % 2:
         raise QueryError("q", 'a quote " is not closed')
@@ -54,23 +54,23 @@ def read(said: str) -> Either:
 
 class _Reader:
     def __init__(self, said: str) -> None:
-        self.said = said
+        self.source = said
         self.at = 0
         self.terms = 0
         self.brackets = 0
 
     def whole(self) -> Either:
         found = self._choices()
-        if self.at < len(self.said):
+        if self.at < len(self.source):
             raise QueryError("q", "a bracket ) closes none; one that is looked for stands in quotes")
-        return Either(False, found, self.said)
+        return Either(False, found, self.source)
 
     def _choices(self) -> tuple[tuple[Part, ...], ...]:
         """Up to the end, or to the bracket that ends these."""
         found: list[list[Part]] = [[]]
         while self._more():
             part = self._part()
-            if isinstance(part, Term) and part.said.lower() == "or":
+            if isinstance(part, Term) and part.source.lower() == "or":
                 found.append([])
             elif part is not None:
                 found[-1].append(part)
@@ -79,39 +79,39 @@ class _Reader:
         return tuple(tuple(each) for each in found)
 
     def _more(self) -> bool:
-        while self.at < len(self.said) and self.said[self.at].isspace():
+        while self.at < len(self.source) and self.source[self.at].isspace():
             self.at += 1
-        return self.at < len(self.said) and self.said[self.at] != ")"
+        return self.at < len(self.source) and self.source[self.at] != ")"
 
     def _part(self) -> Part | None:
         """None of what says nothing, such as a pair of quotes."""
         begun = self.at
-        if opened := _OPEN.match(self.said, begun):
+        if opened := _OPEN.match(self.source, begun):
             return self._bracket(begun, opened)
-        match = _TERM.match(self.said, begun)
+        match = _TERM.match(self.source, begun)
         if match is None or match.end() == begun:
-            raise QueryError("q", f"cannot read '{self.said[begun : begun + 20]}'")
+            raise QueryError("q", f"cannot read '{self.source[begun : begun + 20]}'")
         self.at = match.end()
         value = match["value"].replace('"', "")
         values = tuple(each.replace('"', "") for each in _COMMA.split(match["value"]))
-        name, how = match["name"] or "", match["how"] or ""
+        name, operator = match["name"] or "", match["operator"] or ""
         if not name and not value:
             return None
-        term = Term(bool(match["no"]), name, how, value, values, match[0])
+        term = Term(bool(match["negated"]), name, operator, value, values, match[0])
         self.terms += 1
-        if self.terms > MOST_TERMS:
-            raise QueryError("q", f"more than the {MOST_TERMS} terms that can be looked for at once")
+        if self.terms > MAX_TERMS:
+            raise QueryError("q", f"more than the {MAX_TERMS} terms that can be looked for at once")
         return term
 
     def _bracket(self, begun: int, opened: re.Match[str]) -> Either:
         self.brackets += 1
-        if self.brackets > MOST_TERMS:
-            raise QueryError("q", f"more than {MOST_TERMS} brackets")
+        if self.brackets > MAX_TERMS:
+            raise QueryError("q", f"more than {MAX_TERMS} brackets")
         self.at = opened.end()
         choices = self._choices()
-        if self.at == len(self.said):
+        if self.at == len(self.source):
             raise QueryError("q", "a bracket ( is not closed; one that is looked for stands in quotes")
         self.at += 1
         if not choices[0]:
             raise QueryError("q", "nothing stands in the brackets ()")
-        return Either(opened[0].startswith("-"), choices, self.said[begun : self.at])
+        return Either(opened[0].startswith("-"), choices, self.source[begun : self.at])

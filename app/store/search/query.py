@@ -14,9 +14,9 @@ from app.store.cursor import read_cursor, write_cursor
 from app.store.database import rows
 from app.store.metric import Summary, read_summaries
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
-from app.store.search.pagination import Place, TooFarApart, sort_all, walk
-from app.store.search.query_language import asked_by
-from app.store.search.sorting import THERE, read_order
+from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
+from app.store.search.query_language import parse_filter
+from app.store.search.sorting import NOT_DELETED, read_order
 
 # So many runs are sorted sooner than found one by one among all others; and so far they are looked for before.
 SORTED_AT_ONCE = 2000
@@ -75,11 +75,11 @@ def list_runs(
     total = None if where.q else count_runs(connection, where, now)
     found: list[Place] | None = None
     if not where.narrows and (order.along or not order.then):
-        found = walk(connection, order, THERE, {}, limit + 1, behind)
+        found = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
     elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
-        with suppress(TooFarApart):
+        with suppress(TooSparse):
             matching, values = conditions(where, now, along_the_way=True)
-            found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+            found = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
     if found is None:
         found, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
@@ -127,9 +127,9 @@ def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tup
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    asked = asked_by(where.q, now)
+    asked = parse_filter(where.q, now)
     # No index knows an expression: what is looked for in every run is read as the runs lie in the table.
-    conditions = ["run.deleted_at || '' IS NULL" if asked.texts else THERE, *asked.conditions]
+    conditions = ["run.deleted_at || '' IS NULL" if asked.texts else NOT_DELETED, *asked.conditions]
     values = dict(asked.values)
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)

@@ -17,11 +17,11 @@ from typing import Any
 
 from app.contract.errors import QueryError
 from app.store.run import ACTIVE, STATES, TERMINAL
-from app.store.search.parser import Part, Term, read
-from app.store.search.sorting import COLUMNS, metric_figure
-from app.store.search.sorting import OF_METRIC as FIGURES_OF_METRIC
+from app.store.search.parser import Part, Term
+from app.store.search.parser import parse as parse_query
+from app.store.search.sorting import COLUMNS, METRIC_COLUMNS, metric_figure
 
-WORDS = {
+TEXT_FIELDS = {
     "id": "run.id",
     "name": "run.name",
     "status": "run.status",
@@ -34,14 +34,14 @@ WORDS = {
     "sweep": "run.sweep",
     "parent": "run.parent",
 }
-FIGURES = {
+NUMBER_FIELDS = {
     name: value
     for name, value in COLUMNS.items()
     if name in ("number", "seed", "epochs", "batch_size", "lr", "params", "attempt", "duration")
 } | {"priority": "run.priority"}
-MOMENTS = {name: COLUMNS[name] for name in ("created", "started", "ended")}
+TIME_FIELDS = {name: COLUMNS[name] for name in ("created", "started", "ended")}
 # What is kept of a run's configuration alone.
-SETTINGS = (
+CONFIG_FIELDS = (
     "optimizer",
     "schedule",
     "weight_decay",
@@ -63,15 +63,15 @@ KINDS = {
     "running": f"run.status IN {ACTIVE}",
     "ended": f"run.status IN {TERMINAL}",
 }
-OF_METRIC = {which: f"s.{column}" for which, column in FIGURES_OF_METRIC.items()}
-SEARCHED = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
-NAMES = ("is", "tag", *WORDS, *FIGURES, *MOMENTS, *SETTINGS)
+METRIC_FIGURES = {which: f"s.{column}" for which, column in METRIC_COLUMNS.items()}
+TEXT_COLUMNS = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
+FIELD_NAMES = ("is", "tag", *TEXT_FIELDS, *NUMBER_FIELDS, *TIME_FIELDS, *CONFIG_FIELDS)
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "k": 1e3, "M": 1e6, "%": 0.01}
 
 
 @dataclass
-class Asked:
+class SqlFilter:
     """What a text asks for, as SQL over ``run``; ``texts`` says whether a text is looked for in every run."""
 
     conditions: list[str] = field(default_factory=list)
@@ -85,10 +85,10 @@ class Asked:
         return f":{name}"
 
 
-def asked_by(said: str, now: float) -> Asked:
+def parse_filter(said: str, now: float) -> SqlFilter:
     """What a text asks for. Raises QueryError with a sentence that says what exists."""
-    asked = Asked()
-    whole = read(said)
+    asked = SqlFilter()
+    whole = parse_query(said)
     if len(whole.choices) == 1:
         asked.conditions = [_part(asked, part, now) for part in whole.choices[0]]
     else:
@@ -96,48 +96,48 @@ def asked_by(said: str, now: float) -> Asked:
     return asked
 
 
-def _part(asked: Asked, part: Part, now: float) -> str:
+def _part(asked: SqlFilter, part: Part, now: float) -> str:
     if isinstance(part, Term):
         condition = _condition(asked, part, now)
     else:
         choices = [" AND ".join(_part(asked, each, now) for each in choice) for choice in part.choices]
         condition = f"({' OR '.join(f'({each})' for each in choices)})"
     # Of a run that has no such value, neither it nor its opposite is true; "-lr>1" means all the others.
-    return f"NOT coalesce({condition}, FALSE)" if part.no else condition
+    return f"NOT coalesce({condition}, FALSE)" if part.negated else condition
 
 
-def _condition(asked: Asked, term: Term, now: float) -> str:
+def _condition(asked: SqlFilter, term: Term, now: float) -> str:
     name = term.name
     if not name:
         return _text(asked, term.value)
     if not term.value:
-        raise QueryError("q", f"{term.said} names no value")
+        raise QueryError("q", f"{term.source} names no value")
     if name == "is":
         return _kind(term)
     if name == "tag":
         return _any_of(asked, term, "t.tag", _tags)
-    if name in WORDS:
+    if name in TEXT_FIELDS:
         if name == "status":
             _known("status", term.values, STATES)
-        return _any_of(asked, term, WORDS[name])
-    if name in FIGURES:
+        return _any_of(asked, term, TEXT_FIELDS[name])
+    if name in NUMBER_FIELDS:
         if name == "duration":
             asked.values["now"] = now
-        return _compared(asked, term, FIGURES[name], _figure)
-    if name in MOMENTS:
-        return _compared(asked, term, MOMENTS[name], _moment)
-    if name in SETTINGS:
+        return _compared(asked, term, NUMBER_FIELDS[name], _figure)
+    if name in TIME_FIELDS:
+        return _compared(asked, term, TIME_FIELDS[name], _moment)
+    if name in CONFIG_FIELDS:
         return _setting(asked, term)
     if "/" in name:
         return _metric(asked, term)
-    raise QueryError("q", f"no field '{name[:40]}'; fields: {', '.join(NAMES)}, or a metric such as val/acc")
+    raise QueryError("q", f"no field '{name[:40]}'; fields: {', '.join(FIELD_NAMES)}, or a metric such as val/acc")
 
 
-def _text(asked: Asked, value: str) -> str:
+def _text(asked: SqlFilter, value: str) -> str:
     asked.texts = True
     escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     bound = asked.bind(f"%{escaped}%")
-    return "(" + " OR ".join(f"{column} LIKE {bound} ESCAPE '\\'" for column in SEARCHED) + ")"
+    return "(" + " OR ".join(f"{column} LIKE {bound} ESCAPE '\\'" for column in TEXT_COLUMNS) + ")"
 
 
 def _kind(term: Term) -> str:
@@ -155,21 +155,21 @@ def _tags(condition: str) -> str:
     return f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND {condition})"
 
 
-def _any_of(asked: Asked, term: Term, value: str, within: Callable[[str], str] = str) -> str:
-    if term.how not in (":", "=", "!="):
+def _any_of(asked: SqlFilter, term: Term, value: str, within: Callable[[str], str] = str) -> str:
+    if term.operator not in (":", "=", "!="):
         raise QueryError("q", f"{term.name} is a word: write {term.name}:{term.value[:40]}")
     bound = ", ".join(asked.bind(each) for each in term.values if each)
     if not bound:
-        raise QueryError("q", f"{term.said} names no value")
+        raise QueryError("q", f"{term.source} names no value")
     condition = within(f"{value} IN ({bound})")
-    return f"NOT coalesce({condition}, FALSE)" if term.how == "!=" else condition
+    return f"NOT coalesce({condition}, FALSE)" if term.operator == "!=" else condition
 
 
-def _compared(asked: Asked, term: Term, value: str, read: Callable[[Term, str], float]) -> str:
-    if term.how in (":", "=", "!="):
-        bound = ", ".join(asked.bind(read(term, each)) for each in term.values)
-        return f"({value}) {'NOT IN' if term.how == '!=' else 'IN'} ({bound})"
-    return f"({value}) {term.how} {asked.bind(read(term, term.value))}"
+def _compared(asked: SqlFilter, term: Term, value: str, parse: Callable[[Term, str], float]) -> str:
+    if term.operator in (":", "=", "!="):
+        bound = ", ".join(asked.bind(parse(term, each)) for each in term.values)
+        return f"({value}) {'NOT IN' if term.operator == '!=' else 'IN'} ({bound})"
+    return f"({value}) {term.operator} {asked.bind(parse(term, term.value))}"
 
 
 def _figure(term: Term, said: str) -> float:
@@ -189,7 +189,7 @@ def _share(term: Term, said: str) -> float:
     """A figure of an accuracy, which is a share of 1, though it is shown in percent."""
     value = _figure(term, said)
     if value > 1 and not said.endswith("%"):
-        asked = term.name + term.how
+        asked = term.name + term.operator
         raise QueryError("q", f"{term.name} is a share of 1: write {asked}{value / 100:g} or {asked}{value:g}%")
     return value
 
@@ -204,11 +204,11 @@ def _moment(term: Term, said: str) -> float:
         raise QueryError("q", f"'{said[:40]}' is no day; say {term.name}>2026-11-01 (UTC)") from error
 
 
-def _setting(asked: Asked, term: Term) -> str:
+def _setting(asked: SqlFilter, term: Term) -> str:
     value = f"json_extract(run.config, '$.{term.name}')"
     if term.value in ("true", "yes", "false", "no"):
         wanted = asked.bind(int(term.value in ("true", "yes")))
-        return f"{value} {'!=' if term.how == '!=' else '='} {wanted}"
+        return f"{value} {'!=' if term.operator == '!=' else '='} {wanted}"
     try:
         _figure(term, term.values[0])
     except QueryError:
@@ -216,12 +216,12 @@ def _setting(asked: Asked, term: Term) -> str:
     return _compared(asked, term, value, _figure)
 
 
-def _metric(asked: Asked, term: Term) -> str:
+def _metric(asked: SqlFilter, term: Term) -> str:
     name, which = metric_figure(term.name)
     metric = asked.bind(name)
-    if term.value in ("any", "none") and term.how == ":":
+    if term.value in ("any", "none") and term.operator == ":":
         there = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"
         return there if term.value == "any" else f"NOT {there}"
     figure = _share if name.rpartition("/")[2] == "acc" else _figure
-    condition = _compared(asked, term, OF_METRIC[which], figure)
+    condition = _compared(asked, term, METRIC_FIGURES[which], figure)
     return f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric} AND {condition})"

@@ -34,11 +34,11 @@ COLUMNS = {
     "duration": "coalesce(run.ended_at, :now) - run.started_at",
 }
 # The condition of the indexes.
-THERE = "run.deleted_at IS NULL"
+NOT_DELETED = "run.deleted_at IS NULL"
 NULLABLE = ("params", "started", "ended")
 # The figures of a metric, and the columns of its series.
-OF_METRIC = {"best": "best", "last": "last", "min": "low", "max": "high"}
-MOST_KEYS = 3
+METRIC_COLUMNS = {"best": "best", "last": "last", "min": "low", "max": "high"}
+MAX_KEYS = 3
 
 Values = dict[str, Any]
 
@@ -105,13 +105,13 @@ def keys_of(sort: str) -> list[str]:
 def metric_figure(key: str) -> tuple[str, str]:
     """The metric and the figure that a key names: val/loss.last is ("val/loss", "last"); val/loss its best."""
     name, _, which = key.rpartition(".")
-    return (name, which) if name and which in OF_METRIC else (key, "best")
+    return (name, which) if name and which in METRIC_COLUMNS else (key, "best")
 
 
 def _column_of(metric: str, which: str) -> str:
     """The column of a figure; of two that are equal the one that has an index."""
     best = "max" if larger_is_better(metric) else "min"
-    return "best" if which == best else OF_METRIC[which]
+    return "best" if which == best else METRIC_COLUMNS[which]
 
 
 def read_order(sort: str, now: float) -> Order:
@@ -120,8 +120,8 @@ def read_order(sort: str, now: float) -> Order:
     Several by comma: each further one orders what is equal in those before it. Raises QueryError.
     """
     keys = keys_of(sort) or [sort]
-    if len(keys) > MOST_KEYS:
-        raise QueryError("sort", f"a table is sorted by {MOST_KEYS} columns at most")
+    if len(keys) > MAX_KEYS:
+        raise QueryError("sort", f"a table is sorted by {MAX_KEYS} columns at most")
     first, further = _first_key(keys[0], now), []
     for i, key in enumerate(keys[1:]):
         # No two runs share a number.
@@ -136,15 +136,17 @@ def _first_key(sort: str, now: float) -> Order:
     descending, key = sort.startswith("-"), sort.lstrip("-")
     if key == "duration":
         # Of runs that have ended it is a column; the others, whose duration grows, are few.
-        ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {THERE}")
+        ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {NOT_DELETED}")
         going = Source(
-            "run", ":now - run.started_at", f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {THERE}"
+            "run", ":now - run.started_at", f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {NOT_DELETED}"
         )
         return Order(COLUMNS[key], "", (ended, going), "run.started_at IS NULL", descending, {"now": now})
     if key in COLUMNS:
         value = COLUMNS[key]
         missing = f"{value} IS NULL" if key in NULLABLE else ""
-        return Order(value, "", (Source("run", value, f"{value} IS NOT NULL AND {THERE}"),), missing, descending, {})
+        return Order(
+            value, "", (Source("run", value, f"{value} IS NOT NULL AND {NOT_DELETED}"),), missing, descending, {}
+        )
     if "/" not in key:
         raise QueryError(
             "sort", f"cannot sort by '{key[:40]}'; columns: {', '.join(COLUMNS)}, or a metric such as test/acc"

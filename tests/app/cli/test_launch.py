@@ -29,7 +29,7 @@ def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(url: st
     ((run_id,),) = runs.sql("SELECT id FROM run")
     assert done.stdout.strip().endswith(f"{url}/runs/{run_id}")
     assert done.stdout.count("\n") == 1
-    asked = runs.get(run_id).asked_spec
+    asked = runs.get(run_id).requested_spec
     assert asked == {
         "family": "efficientnet",
         "size": "tiny",

@@ -15,7 +15,7 @@ from app.contract.events import DeviceFacts, Heartbeat, LogLine
 from app.store.database import next_commit, writing
 from app.store.log import add_lines
 from app.store.metric import Curve, add_points
-from app.store.worker import hear
+from app.store.worker import record_heartbeat
 
 if TYPE_CHECKING:
     from tests.conftest import Runs
@@ -134,6 +134,6 @@ def present(engine: Engine) -> Callable[..., None]:
             worker="w1", beat=1, host="trainbox", pid=7, slots=slots, device=device, versions={"torch": "2.15"}, runs=[]
         )
         with writing(engine) as connection:
-            hear(connection, beat, now)
+            record_heartbeat(connection, beat, now)
 
     return hear_it

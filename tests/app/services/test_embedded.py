@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from app.contract.settings import Settings
-from app.services.embedded import Child, StartError, Yard, check_redis, find_redis, free_port, redis_command
+from app.services.embedded import Child, LocalStack, StartError, check_redis, find_redis, free_port, redis_command
 from tests.conftest import until
 
 
@@ -98,7 +98,7 @@ def test_the_embedded_redis_listens_on_no_port_and_keeps_everything(tmp_path: Pa
 
 
 def test_a_folder_whose_path_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
-    yard = Yard(Settings(data_dir=tmp_path / ("x" * 120), port=0))
+    yard = LocalStack(Settings(data_dir=tmp_path / ("x" * 120), port=0))
     with pytest.raises(StartError, match="--data-dir"):
         yard._start_redis()
     assert yard._children == {}
@@ -156,7 +156,7 @@ def gone(pid: int) -> bool:
 
 def test_a_second_runyard_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, port=0)
-    first, second = Yard(settings), Yard(settings)
+    first, second = LocalStack(settings), LocalStack(settings)
     first._lock()
     with pytest.raises(StartError, match="another Runyard uses"):
         second._lock()
@@ -211,7 +211,7 @@ def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureF
 
 
 def test_children_see_the_settings_of_runyard(tmp_path: Path) -> None:
-    yard = Yard(Settings(data_dir=tmp_path, slots=3, port=0, behind_loopback_publish=True, lease_seconds=2.5))
+    yard = LocalStack(Settings(data_dir=tmp_path, slots=3, port=0, behind_loopback_publish=True, lease_seconds=2.5))
     code = "import json; from app.contract.settings import Settings; print(Settings().model_dump_json())"
     began = time.monotonic()
     printed = subprocess.run(

@@ -171,13 +171,13 @@ def test_an_address_that_does_not_answer_is_tried_again_later_and_then_given_up(
     notifier.step()
     notifier.step()
     assert len(listener.heard) == 1
-    for pause in notification.PAUSES:
+    for pause in notification.RETRY_SECONDS:
         clock.now += pause
         notifier.step()
-    assert len(listener.heard) == 1 + len(notification.PAUSES)
+    assert len(listener.heard) == 1 + len(notification.RETRY_SECONDS)
     clock.now += 100_000
     notifier.step()
-    assert len(listener.heard) == 1 + len(notification.PAUSES)
+    assert len(listener.heard) == 1 + len(notification.RETRY_SECONDS)
     with reading(engine) as connection:
         assert notification.list_webhooks(connection)[0]["answer"].startswith("HTTP 500")
 
@@ -190,7 +190,7 @@ def test_a_webhook_that_comes_back_hears_what_it_missed(
     end(runs, runs.add())
     notifier.step()
     listener.status = 204
-    clock.now += notification.PAUSES[0]
+    clock.now += notification.RETRY_SECONDS[0]
     notifier.step()
     assert [json.loads(body)["id"] for _, body in listener.heard] == [1, 1]
     with reading(engine) as connection:

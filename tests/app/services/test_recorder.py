@@ -361,7 +361,7 @@ def test_a_start_tells_what_trains_the_run_and_which_batch_was_found(
     assert Checkpoint.model_validate_json(found.checkpoint).path == "p"
     with reading(runs.engine) as connection:
         assert lineage.read_capture(connection, run) == {"command": "x"}
-        assert [each.path for each in lineage.kept(connection, run)] == ["kept"]
+        assert [each.path for each in lineage.saved_checkpoints(connection, run)] == ["kept"]
 
 
 def test_what_is_said_of_a_purged_run_is_called_committed(runs: Runs, recorder: Recorder, redis: Redis) -> None:

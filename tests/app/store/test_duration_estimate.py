@@ -9,7 +9,7 @@ import pytest
 
 from app.contract.datasets import DATASETS
 from app.store.database import reading
-from app.store.duration_estimate import Expected, expect
+from app.store.duration_estimate import Estimate, estimate_page
 from app.store.queue import pause, read_queue
 from app.store.worker import WorkerRecord
 from tests.conftest import Runs
@@ -31,13 +31,13 @@ def finished(runs: Runs, speed: float = SPEED, device: str = "cpu", ended: float
     return run
 
 
-def look(runs: Runs, *workers: WorkerRecord, after: int = 0) -> list[Expected]:
+def look(runs: Runs, *workers: WorkerRecord, after: int = 0) -> list[Estimate]:
     with reading(runs.engine) as connection:
         cursor = read_queue(connection, after).next if after else None
-        return expect(connection, read_queue(connection, 50, cursor), list(workers), NOW)
+        return estimate_page(connection, read_queue(connection, 50, cursor), list(workers), NOW)
 
 
-def starts(found: list[Expected]) -> list[float | None]:
+def starts(found: list[Estimate]) -> list[float | None]:
     return [None if each.start is None else round(each.start - NOW, 1) for each in found]
 
 

@@ -89,8 +89,8 @@ def test_the_copy_outlives_the_parent_and_the_child_s_own_points_follow_it(runs:
 def test_what_was_tested_is_forgotten_and_nothing_else(runs: Runs) -> None:
     run = with_curves(runs, merged=False)
     with writing(runs.engine) as connection:
-        assert lineage.forget_tests(connection, run)
-        assert not lineage.forget_tests(connection, run)
+        assert lineage.delete_test_metrics(connection, run)
+        assert not lineage.delete_test_metrics(connection, run)
     with reading(runs.engine) as connection:
         assert set(read_curves(connection, run, None, 0)) == {"train/loss", "val/acc"}
 
@@ -103,10 +103,10 @@ def test_kept_checkpoints_are_told_by_step_and_a_newer_one_takes_the_place_of_th
     with writing(runs.engine) as connection:
         for path, epoch, step, within in (("b", 4, 40, 0), ("a", 2, 20, 0), ("c", 2, 25, 5), ("new", 4, 40, 0)):
             said = Checkpoint(path=path, epoch=epoch, step=step, within=within, kept=True)
-            lineage.keep(connection, run, said)
+            lineage.save_checkpoint(connection, run, said)
     with reading(runs.engine) as connection:
-        found = lineage.kept(connection, run)
-        assert lineage.kept(connection, runs.add()) == []
+        found = lineage.saved_checkpoints(connection, run)
+        assert lineage.saved_checkpoints(connection, runs.add()) == []
     assert [(each.path, each.epoch, each.step, bool(each.within)) for each in found] == [
         ("a", 2, 20, False),
         ("c", 2, 25, True),

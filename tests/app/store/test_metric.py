@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from app.store import metric
 from app.store.database import next_commit, reading, writing
-from app.store.metric import Curve, envelope, read_curves, read_one_of_each, read_since, read_summaries
+from app.store.metric import Curve, envelope, read_curves, read_one_curve_per_run, read_since, read_summaries
 from tests.conftest import Runs
 
 AWKWARD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
@@ -379,11 +379,11 @@ def test_one_curve_of_each_of_many_runs_is_what_each_alone_would_give(runs: Runs
     add(runs, without, curve([1.0]), name="val/loss")
     with reading(runs.engine) as connection:
         for points in (2, 4, 1000):
-            found = read_one_of_each(connection, names | {without: "val/acc", "r_none": "val/acc"}, points)
+            found = read_one_curve_per_run(connection, names | {without: "val/acc", "r_none": "val/acc"}, points)
             assert found.keys() == names.keys()
             for run, name in names.items():
                 assert same(found[run], read_curves(connection, run, [name], points)[name])
-        assert read_one_of_each(connection, {}, 10) == {}
+        assert read_one_curve_per_run(connection, {}, 10) == {}
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20), step=st.integers(0, 60), merging=st.booleans())

@@ -425,15 +425,15 @@ def test_what_viewers_are_told_again_and_again_is_what_the_whole_run_says(runs: 
     run = runs.add()
     runs.set(run, status="running", progress='{"step": 3}', status_commit=4, progress_commit=7, reset_commit=5)
     with reading(runs.engine) as connection:
-        marks = store.read_marks(connection, run)
-        assert store.read_marks(connection, "r_none") is None
+        marks = store.read_state(connection, run)
+        assert store.read_state(connection, "r_none") is None
     found = runs.get(run)
     assert marks is not None
     assert (marks.status, json.loads(marks.progress)) == (found.status, found.progress) == ("running", {"step": 3})
     assert (marks.status_commit, marks.progress_commit, marks.reset_commit) == (4, 7, 5)
     runs.set(run, deleted_at=1.0)
     with reading(runs.engine) as connection:
-        assert store.read_marks(connection, run) is None
+        assert store.read_state(connection, run) is None
 
 
 def test_a_deleted_run_comes_back_whole(runs: Runs) -> None:
@@ -488,6 +488,6 @@ def test_a_tag_named_twice_is_one_tag(runs: Runs) -> None:
 def test_a_record_knows_the_columns_of_its_row_and_no_others(engine: Engine) -> None:
     runs = Runs(engine)
     found = runs.get(runs.add(name="mine"))
-    assert (found.title, found.asked_spec, found.live) == ("mine", {"name": "mine"}, True)
+    assert (found.title, found.requested_spec, found.live) == ("mine", {"name": "mine"}, True)
     with pytest.raises(AttributeError):
         _ = found.color

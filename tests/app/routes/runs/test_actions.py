@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.store.database import writing
-from app.store.undo import note_act
+from app.store.undo import record_act
 
 
 def rows(page: Any) -> list[str]:
@@ -63,8 +63,8 @@ def test_several_tags_are_given_by_comma_and_each_is_taken_back_from_those_that_
 def test_an_act_that_was_written_down_with_one_tag_is_still_undone(client: Any, runs: Any) -> None:
     one, two = runs.add(tags=["x"]), runs.add()
     with writing(runs.engine) as connection:
-        given = note_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
-        taken = note_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
+        given = record_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
+        taken = record_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
     for act in (given, taken):
         assert client.post("/runs/undo", data={"act": act}).status_code == 200
     assert tags(runs, one, two) == [[], ["y"]]

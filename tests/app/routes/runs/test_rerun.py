@@ -42,7 +42,7 @@ def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) ->
         runs.set(run, checkpoint=said_of["last"].model_dump_json(), best_checkpoint=said_of["best"].model_dump_json())
         with writing(engine) as connection:
             for name in ("epoch-2", "epoch-4"):
-                lineage.keep(connection, run, said_of[name])
+                lineage.save_checkpoint(connection, run, said_of[name])
         runs.finish(run, outcome)
         return run
 

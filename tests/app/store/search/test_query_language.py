@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from app.contract.errors import QueryError
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
-from app.store.search.parser import Either, Term, read
+from app.store.search.parser import Either, Term, parse
 from app.store.search.query import RunFilter, list_runs
-from app.store.search.query_language import NAMES
+from app.store.search.query_language import FIELD_NAMES
 from tests.conftest import Runs
 
 NOW = 1_800_000_000.0
@@ -180,7 +180,7 @@ SIGNS = (
     "\0",
     "é",
 )
-FRAGMENTS = st.sampled_from([*NAMES, *SIGNS])
+FRAGMENTS = st.sampled_from([*FIELD_NAMES, *SIGNS])
 
 
 @given(said=st.lists(FRAGMENTS, max_size=12).map("".join) | st.text(max_size=40))
@@ -196,9 +196,9 @@ def test_whatever_is_typed_gives_runs_or_a_sentence(runs: Runs, said: str) -> No
 
 @given(value=st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_value_can_be_said_in_quotes(value: str) -> None:
-    [[term]] = read(f'-name:"{value}"').choices
+    [[term]] = parse(f'-name:"{value}"').choices
     assert isinstance(term, Term)
-    assert (term.no, term.name, term.how, term.value, term.values) == (True, "name", ":", value, (value,))
+    assert (term.negated, term.name, term.operator, term.value, term.values) == (True, "name", ":", value, (value,))
 
 
 LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")
@@ -227,6 +227,6 @@ def test_brackets_choices_and_their_opposites_mean_what_sets_mean(
 
 
 def test_a_part_knows_how_it_was_said() -> None:
-    [[first, second]] = read('family:vit  -(a or "b c")').choices
+    [[first, second]] = parse('family:vit  -(a or "b c")').choices
     assert isinstance(second, Either)
-    assert (first.said, second.said) == ("family:vit", '-(a or "b c")')
+    assert (first.source, second.source) == ("family:vit", '-(a or "b c")')
