@@ -1,4 +1,4 @@
-"""Changes to many runs in one transaction: stop and restore queued runs, trash and tag runs of the table."""
+"""Bulk changes in one transaction: stop and restore queued runs, delete and tag runs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from app.store.run import TERMINAL, Origin, insert_run, tags_of
 from app.store.trash import delete_run
 
 BATCH = 1000
-"""How many values one statement takes."""
+"""Maximum number of values in one statement."""
 MAX_TAGS = 20
-REASON = "stopped while it waited"
+REASON = "stopped while queued"
 
 
 @dataclass(frozen=True)
 class RunSelection:
-    """The runs that are meant: by their ids, those of a sweep, or all that wait."""
+    """Selects runs by id, by sweep, or all queued ones."""
 
     runs: list[str] = field(default_factory=list)
     sweep: str | None = None
     queued: bool = False
 
     def conditions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is true of them, in as many parts as a statement can hold."""
+        """SQL conditions that match the runs, split into statements of at most BATCH values."""
         if self.queued:
             yield "status = 'queued'", {}
         if self.sweep is not None:
@@ -42,9 +42,9 @@ class RunSelection:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What a stop of many has done: ``cancelled`` had never started and can be brought back, ``stopping`` had.
+    """The result of stopping many runs: ``cancelled`` had never started and can be restored, ``stopping`` had started.
 
-    ``held`` are those of ``stopping`` that a worker is to be told of. ``at`` names those that can be brought back.
+    ``held``: those of ``stopping`` whose workers must be told. ``at``: the timestamp that identifies restorable runs.
     """
 
     cancelled: list[str]
@@ -56,7 +56,7 @@ class Cancelled:
 def cancel_runs(
     connection: Connection, which: RunSelection, commit: int, now: float, grace_seconds: float
 ) -> Cancelled:
-    """Stop runs: those that wait end at once, those that a worker holds are asked to; what has ended stays as it is."""
+    """Stop runs: queued ones end immediately, workers are asked to stop theirs, ended ones are left unchanged."""
     waited: list[Any] = []
     held: list[str] = []
     for condition, values in which.conditions():
@@ -88,7 +88,7 @@ def _statement(pattern: str, condition: str) -> Any:
 
 
 def missing(connection: Connection, runs: list[str]) -> str | None:
-    """The first of these ids that is no run's, or that of one in the trash."""
+    """The first of these ids that does not exist or is in the trash."""
     there: set[str] = set()
     for start in range(0, len(runs), BATCH):
         there |= set(connection.execute(_THERE, {"runs": runs[start : start + BATCH]}).scalars())
@@ -101,22 +101,22 @@ _THERE = text("SELECT id FROM run WHERE id IN :runs AND deleted_at IS NULL").bin
 
 
 def restorable(connection: Connection, at: float) -> list[str]:
-    """The runs that were cancelled at this moment, before they had ever started."""
+    """Runs that were cancelled at this timestamp before they had ever started."""
     return [str(run) for run in connection.execute(_RESTORABLE, {"at": at}).scalars()]
 
 
 _RESTORABLE = text(
-    # The status is an expression here, so that SQLite looks the moment up in the index of ends.
+    # The status is an expression here, so that SQLite looks the timestamp up in the index of ended_at.
     "SELECT id FROM run WHERE ended_at = :at AND status || '' = 'cancelled' AND attempt = 0 AND deleted_at IS NULL"
     " ORDER BY number"
 )
 
 
 def restore_queued(connection: Connection, runs: list[str], now: float) -> list[tuple[str, str]] | str:
-    """Queue runs again that were cancelled before they had started: (the cancelled one, the new one) of each.
+    """Queue runs again that were cancelled before they started; returns (cancelled run, new run) for each.
 
-    Each new run stands in the old place of the queue; the cancelled one goes to the trash. Where one of them is none
-    of these, nothing is done, and its id is the answer.
+    Each new run takes the old place in the queue; the cancelled one goes to the trash. If any run cannot be restored,
+    nothing changes and its id is returned.
     """
     found: dict[str, dict[str, Any]] = {}
     for start in range(0, len(runs), BATCH):
@@ -162,7 +162,7 @@ def _parts(runs: Sequence[str]) -> Iterator[list[str]]:
 
 
 def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: float) -> list[str]:
-    """Put those that have ended into the trash; returns which."""
+    """Move ended runs to the trash; returns the affected ids."""
     found: list[str] = []
     for part in _parts(runs):
         found += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
@@ -176,7 +176,7 @@ _TRASH = text(
 
 
 def untrash_runs(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
-    """Take runs out of the trash; returns which were there."""
+    """Restore runs from the trash; returns the affected ids."""
     found: list[str] = []
     for part in _parts(runs):
         found += connection.execute(_TAKE_OUT, {"runs": part, "commit": commit}).scalars()
@@ -190,7 +190,7 @@ _TAKE_OUT = text(
 
 
 def tag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int) -> list[str]:
-    """Give runs a tag; returns those that had it not. A run with MOST_TAGS keeps these."""
+    """Add a tag to runs; returns the affected ids. Runs that already have MAX_TAGS tags are skipped."""
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITHOUT, {"runs": part, "tag": tag}).all():
@@ -205,7 +205,7 @@ def tag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int)
 
 
 def untag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int) -> list[str]:
-    """Take a tag from runs; returns those that had it."""
+    """Remove a tag from runs; returns the affected ids."""
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITH, {"runs": part, "tag": tag}).all():

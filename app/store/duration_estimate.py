@@ -1,4 +1,4 @@
-"""When a queued run will start and how long it will take, as far as finished and running runs say."""
+"""Estimated start and duration of queued runs, based on finished and active runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
-NOBODY = "no connected worker can take it"
+NOBODY = "no connected worker can run it"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None where it cannot be known.
+    """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None if unknown.
 
-    ``start_why`` says why the start is not known; ``estimate`` what the length comes from, or why there is none.
+    ``start_why``: why the start is unknown; ``estimate``: what the duration is based on, or why there is none.
     """
 
     start: float | None
@@ -35,7 +35,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A run as far as its start and its length depend on it; ``share`` is how much of it is left to train."""
+    """What start and duration of a run depend on; ``epochs`` are those left to train."""
 
     number: int
     family: str
@@ -55,14 +55,14 @@ class _Asked:
 
 
 class _Lengths:
-    """Lengths of runs, each network's pace looked for once until another run has ended."""
+    """Run durations; caches each network's epoch time until another run ends."""
 
     def __init__(self, paces: EpochTimes) -> None:
         self._paces = paces
         self._found: dict[tuple[Any, ...], tuple[float | None, str]] = {}
 
     def of(self, run: _Asked, device: str) -> tuple[float | None, str]:
-        """Seconds of training on a device, or None, and where they come from or why there are none."""
+        """Training seconds on a device or None, and what they are based on or why they are unknown."""
         key = (device, *run.network)
         if key not in self._found:
             self._found[key] = self._epoch(run, device)
@@ -78,7 +78,7 @@ class _Lengths:
 
     @property
     def usual_device(self) -> str | None:
-        """Where most runs have finished."""
+        """The device with the most finished runs."""
         return next(iter(self._paces.devices), None)
 
 
@@ -103,7 +103,7 @@ _NEWEST_END = text(
 
 @dataclass
 class _Slot:
-    """When a slot will be free; None where that is not known, because of the run ``blamed``."""
+    """When a slot becomes free; None if that is unknown, because of run ``blamed``."""
 
     worker: WorkerRecord
     free_at: float | None
@@ -111,7 +111,7 @@ class _Slot:
 
 
 def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Estimate]:
-    """What to expect of each run of a page: the queue is played through in its order, on the slots that there are."""
+    """Estimate each run of a page by simulating the queue, in order, on the existing slots."""
     if not page.runs:
         return []
     lengths = _lengths(connection)
@@ -119,11 +119,11 @@ def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerR
     if page.paused_at is None and workers:
         for run in _ahead(connection, page.first - 1):
             yard.place(run)
-    return [yard.expect(_asked(run), page.paused_at is not None) for run in page.runs]
+    return [yard.estimate(_asked(run), page.paused_at is not None) for run in page.runs]
 
 
 class _Yard:
-    """The slots, as they fill up with what waits."""
+    """Simulated slots that fill up with queued runs."""
 
     def __init__(self, slots: list[_Slot], lengths: _Lengths, now: float) -> None:
         self._slots = slots
@@ -131,8 +131,8 @@ class _Yard:
         self._now = now
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
-    def estimate_page(self, run: _Asked, paused: bool) -> Estimate:
-        """What to expect of a run, which takes its slot."""
+    def estimate(self, run: _Asked, paused: bool) -> Estimate:
+        """Estimate a run and place it on a slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
         seconds, words = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
@@ -143,11 +143,11 @@ class _Yard:
         start, blamed, taken = self.place(run)
         if taken is not None:
             seconds, words = self._lengths.of(run, taken.worker.device_name)
-        why = "" if start is not None else f"it is not known how long run #{blamed} takes"
+        why = "" if start is not None else f"the duration of run #{blamed} is unknown"
         return Estimate(start, why, seconds, words)
 
     def place(self, run: _Asked) -> tuple[float | None, int, _Slot | None]:
-        """Let a run take the first slot that will be free: when that is, or whose length is not known."""
+        """Place a run on the slot that becomes free first; returns its start, or the run whose duration is unknown."""
         slots = self._for(run)
         if not slots:
             return None, 0, None
@@ -156,7 +156,7 @@ class _Yard:
         first = min(known, key=lambda slot: slot.free_at or 0.0, default=None)
         if first is None or first.free_at is None or (unknown is not None and first.free_at > self._now):
             blamed = unknown.blamed if unknown is not None else 0
-            # It takes one of them, and nobody knows which.
+            # It takes one of these slots, but which one is unknown.
             for slot in known:
                 slot.free_at, slot.blamed = None, blamed
             return None, blamed, None
@@ -189,7 +189,7 @@ _HELD = text(
 
 
 def _rest(row: dict[str, Any], lengths: _Lengths, now: float) -> tuple[int, float | None]:
-    """The number of a run that a worker holds, and how long it will hold it."""
+    """The number of an active run, and how much longer it needs its slot."""
     if row["status"] in ("finishing", "cancelling"):
         return row["number"], 0.0
     eta = from_json(row["progress"]).get("eta_seconds") if row["status"] == "running" else None
@@ -201,7 +201,7 @@ def _rest(row: dict[str, Any], lengths: _Lengths, now: float) -> tuple[int, floa
 
 
 def _ahead(connection: Connection, many: int) -> Iterable[_Asked]:
-    """The first so many of the queue; what a longer look into each would tell of its pace is left out."""
+    """The first runs of the queue; read from columns only, without parsing each configuration."""
     return [_columns(row) for row in rows(connection.execute(_AHEAD, {"many": many}))] if many > 0 else []
 
 

@@ -1,4 +1,4 @@
-"""Where a run comes from and what came of it: its family, the checkpoints kept of it, what it was trained with."""
+"""Lineage of runs: ancestors and descendants, saved checkpoints, and the captured training environment."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.contract.events import Checkpoint
 from app.store import metric
 
 MAX_RELATIVES = 200
-"""Runs of a family that are told."""
+"""Maximum number of runs listed of a family."""
 
 
 class SavedCheckpoint(SQLModel, table=True):
-    """A checkpoint that stays: at the end of an epoch, to fork from, or the one that a run was begun with."""
+    """A permanent checkpoint: at the end of an epoch, to fork from, or the one that a run started from."""
 
     __tablename__ = "kept_checkpoint"
 
@@ -29,7 +29,7 @@ class SavedCheckpoint(SQLModel, table=True):
 
 
 class RunCapture(SQLModel, table=True):
-    """All that is known of what a run was trained with, as JSON: too much to stand beside every row of a list."""
+    """Everything known about what a run was trained with, as JSON; separate from ``run``, whose rows lists read."""
 
     __tablename__ = "run_capture"
 
@@ -41,7 +41,7 @@ class RunCapture(SQLModel, table=True):
 
 
 def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
-    """Remember a checkpoint that stays; one of the same step takes the place of the older."""
+    """Record a permanent checkpoint, replacing an older one of the same step."""
     values = {
         "run": run,
         "step": checkpoint.step,
@@ -62,7 +62,7 @@ def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) ->
 
 
 def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
-    """The checkpoints that stay of a run, by step; ``within`` is above 0 for one that ends no epoch."""
+    """The permanent checkpoints of a run, by step; ``within`` is above 0 for those inside an epoch."""
     found = connection.execute(
         text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
     )
@@ -76,7 +76,7 @@ def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
 
 
 def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> None:
-    """Remember what the newest attempt at a run was trained with."""
+    """Save what the newest attempt at a run was trained with."""
     connection.execute(text("DELETE FROM run_capture WHERE run = :run"), {"run": run})
     connection.execute(
         text("INSERT INTO run_capture (run, content) VALUES (:run, :content)"),
@@ -85,14 +85,14 @@ def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> N
 
 
 def read_capture(connection: Connection, run: str) -> dict[str, Any]:
-    """What a run was trained with; empty as long as no trainer has told."""
+    """What a run was trained with; empty until a trainer has reported it."""
     content = connection.execute(text("SELECT content FROM run_capture WHERE run = :run"), {"run": run}).scalar()
     found: dict[str, Any] = from_json(content) if content else {}
     return found
 
 
 def set_batch_size(connection: Connection, run: str, batch_size: int) -> None:
-    """The batch size that a trainer has found is the run's from now on, wherever its configuration is read."""
+    """Set a run's batch size to the one that its trainer determined, wherever its configuration is read."""
     content = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
     config = to_json(from_json(content) | {"batch_size": batch_size}).decode()
     connection.execute(
@@ -111,7 +111,7 @@ _OF_THE_TEST = "name LIKE 'test/%'"
 
 
 def copy_points(connection: Connection, parent: str, child: str, step: int, commit: int) -> None:
-    """Give a new run its parent's curves up to ``step``, but for what the parent was tested with at its end."""
+    """Copy the parent's curves up to ``step`` to a new run, without the parent's final test metrics."""
     names = {"parent": parent, "child": child, "step": step, "commit": commit}
     connection.execute(
         text(
@@ -135,7 +135,7 @@ def copy_points(connection: Connection, parent: str, child: str, step: int, comm
 
 
 def delete_test_metrics(connection: Connection, run: str) -> bool:
-    """Remove what an earlier attempt was tested with: the next one is tested anew, at the same step perhaps."""
+    """Delete the test metrics of an earlier attempt; the next attempt tests again, perhaps at the same step."""
     gone = connection.execute(text(f"DELETE FROM metric_series WHERE run = :run AND {_OF_THE_TEST}"), {"run": run})
     return gone.rowcount > 0
 
@@ -145,7 +145,7 @@ def delete_test_metrics(connection: Connection, run: str) -> bool:
 
 @dataclass(frozen=True)
 class Relative:
-    """A run of a family. ``step``: how far it has come; ``deleted``: it is in the trash."""
+    """A related run. ``step``: its progress; ``deleted``: whether it is in the trash."""
 
     id: str
     number: int
@@ -174,7 +174,7 @@ _FAMILY = text(
 
 
 def family(connection: Connection, run: str) -> list[Relative]:
-    """Every ancestor and every descendant of a run and itself, by number; the oldest ``MAX_RELATIVES`` of them."""
+    """A run with all its ancestors and descendants, by number; at most the oldest ``MAX_RELATIVES``."""
     return [
         Relative(
             row.id,
@@ -192,7 +192,7 @@ def family(connection: Connection, run: str) -> list[Relative]:
 
 
 def newest_rerun(connection: Connection, run: str) -> str | None:
-    """The last run that trained this one again to be compared with it."""
+    """The newest run that reran this one to verify it."""
     found = connection.execute(
         text(
             "SELECT id FROM run WHERE parent = :run AND relation = 'verify' AND deleted_at IS NULL"

@@ -1,4 +1,4 @@
-"""Where what users change of a run while it trains lives, and the marks of what has happened on its curves."""
+"""Storage of live changes: what users change while a run trains, and the marks shown on its curves."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sqlmodel import Field, SQLModel
 from app.contract.events import Asked, Change, Changed
 
 MAX_PENDING = 20
-"""Changes of a run that can wait at once: as many as the pipe to its trainer holds in any case."""
+"""Maximum number of pending changes of a run: no more than the pipe to its trainer is sure to hold."""
 MAX_WARNINGS = 50
 TRAINING_CHANGES = ("lr_factor", "epochs", "stop_after_epoch")
-"""Changes without which a run that is trained again comes out otherwise."""
-TOO_LATE = "the run ended before it could be done"
+"""Changes that affect training, which a rerun must repeat to be comparable."""
+TOO_LATE = "the run ended before the change was applied"
 
 
 class RunChange(SQLModel, table=True):
-    """A change of a run: waiting, applied or refused. ``value`` is JSON; ``via`` how it was asked for.
+    """A change of a run: waiting, applied or refused. ``value`` is JSON; ``via``: where it was requested.
 
-    ``epochs``: how many the run had in all from there on. ``inherited``: it was made to the run that this one goes on
-    from, before the step at which it does, so that no trainer is told of it.
+    ``epochs``: the run's total number of epochs from then on. ``inherited``: the change was made to the parent before
+    the step at which this run branched off, so the trainer is not told about it.
     """
 
     __tablename__ = "run_change"
@@ -52,7 +52,7 @@ class RunChange(SQLModel, table=True):
 
 
 class RunMark(SQLModel, table=True):
-    """Something that happened at a step of a run: checkpoint, best, warning, restart, change or note."""
+    """An event at a step of a run: checkpoint, best, warning, restart, change or note."""
 
     __tablename__ = "run_mark"
 
@@ -70,7 +70,7 @@ class RunMark(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A row of ``run_change`` with its value read; ``state`` can also be late."""
+    """A row of ``run_change`` with its value parsed; ``state`` can also be late."""
 
     id: int
     kind: str
@@ -86,12 +86,12 @@ class ChangeRecord:
 
     @property
     def label(self) -> str:
-        """What it is, in a few words."""
+        """A short description of the change."""
         return describe_change(self.kind, self.value)
 
 
 def describe_change(kind: str, value: Any) -> str:
-    """What a change is, in a few words."""
+    """Describe a change in a few words."""
     match kind:
         case "lr_factor":
             return f"learning rate × {value:g}"
@@ -107,7 +107,7 @@ def describe_change(kind: str, value: Any) -> str:
 
 
 def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: float) -> int:
-    """Ask for a change; returns its id."""
+    """Request a change; returns its id."""
     row = {"run": run, "kind": kind, "value": to_json(value).decode(), "via": via, "now": now}
     made = connection.execute(
         text(
@@ -120,7 +120,7 @@ def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: 
 
 
 def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
-    """Every change of a run, in the order in which they were asked for; what waits when the run has ended is late."""
+    """Every change of a run in the order of requests; changes still waiting when the run ended are late."""
     columns = ", ".join(f"c.{name}" for name in ChangeRecord.__dataclass_fields__)
     found = connection.execute(
         text(
@@ -140,7 +140,7 @@ def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
 
 
 def changes_for_attempt(connection: Connection, run: str) -> list[Change]:
-    """What an attempt at a run is given: what was changed of it so far, and what waits."""
+    """The changes for a new attempt at a run: those applied so far and those pending."""
     return [
         Change(
             id=each.id,
@@ -161,7 +161,7 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 
 
 def pending_changes(connection: Connection, runs: Iterable[str]) -> list[Asked]:
-    """Of these runs, those that are to be changed, and what of them."""
+    """The pending changes of those of these runs that have any."""
     wanted = list(runs)
     found = connection.execute(_WAITING, {"runs": wanted}).scalars().all() if wanted else []
     return [
@@ -171,7 +171,7 @@ def pending_changes(connection: Connection, runs: Iterable[str]) -> list[Asked]:
 
 
 def settle(connection: Connection, run: str, said: Changed, commit: int, now: float) -> bool:
-    """A trainer has made a change, or refused to; False where that was known."""
+    """Record that a trainer applied or refused a change; False if that was recorded before."""
     row = connection.execute(
         text(
             "UPDATE run_change SET state = :outcome, step = :step, epochs = :epochs, reason = :reason,"
@@ -184,17 +184,17 @@ def settle(connection: Connection, run: str, said: Changed, commit: int, now: fl
     kind = "note" if row.kind == "note" else "change"
     words = describe_change(row.kind, from_json(row.value))
     if said.outcome == "refused":
-        words = f"{words}: refused, {said.reason}"
+        words = f"{words} refused: {said.reason}"
     elif row.kind == "epochs" and said.epochs != from_json(row.value):
-        words = f"{words}, so that it ends with epoch {said.epochs}"
+        words = f"{words}; ends after epoch {said.epochs}"
     elif row.kind == "stop_after_epoch":
-        words = f"to stop after epoch {said.epochs}"
+        words = f"stop after epoch {said.epochs}"
     mark(connection, run, kind, said.step, words, commit, now)
     return True
 
 
 def record_stop(connection: Connection, run: str, commit: int, now: float) -> None:
-    """A run was stopped at the step of its last checkpoint: that is a change too, the last one."""
+    """Record a stop as the run's last change, at the step of its last checkpoint."""
     row = connection.execute(text("SELECT checkpoint, stop_reason FROM run WHERE id = :run"), {"run": run}).one()
     if not row.checkpoint:
         return
@@ -210,7 +210,7 @@ def record_stop(connection: Connection, run: str, commit: int, now: float) -> No
 
 
 def epoch_plan(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
-    """After how many epochs a run of so many ends with these changes, and over how many its schedule stretches."""
+    """The epoch after which a run ends with these changes, and the number of epochs its schedule covers."""
     ends = planned = epochs
     for each in sorted(changes, key=lambda one: (one.step or 0, one.id)):
         if each.state != "applied" or each.epochs is None or each.inherited:
@@ -223,9 +223,9 @@ def epoch_plan(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
 
 
 def inherit(connection: Connection, parent: str, child: str, step: int, commit: int, whole: bool) -> None:
-    """A run goes on from a step of another: show in it what was changed and happened up to there.
+    """Copy the changes and marks of the parent up to the step at which a run branches off.
 
-    whole: all of it; otherwise what the other had inherited itself.
+    whole: all changes; otherwise only those that the parent had inherited itself.
     """
     values = {"parent": parent, "child": child, "step": step, "commit": commit, "yes": True, "whole": whole}
     same = "kind, value, state, step, epochs, reason, via, asked_at, settled_at"
@@ -247,9 +247,9 @@ def inherit(connection: Connection, parent: str, child: str, step: int, commit: 
 
 
 def repeat(connection: Connection, run: str, again: str, begun: bool) -> None:
-    """A run is trained again to be compared: change it at the same steps.
+    """Give a rerun the same changes at the same steps as the original.
 
-    begun: from the checkpoint that the run began with itself, which has in it what the run inherited.
+    begun: the rerun starts from the original's own starting checkpoint, which already includes inherited changes.
     """
     for each in list_changes(connection, run):
         begun_with = each.inherited and begun
@@ -280,9 +280,9 @@ class Mark:
 
 
 def mark(connection: Connection, run: str, kind: str, step: int, words: str, commit: int, now: float) -> None:
-    """Remember what happened at a step; of a run there is one best, and one checkpoint of a step.
+    """Record a mark at a step; a run has at most one best mark, and one checkpoint mark per step.
 
-    A best that moves stays the same mark: who has chosen it goes with it.
+    When the best moves, its mark keeps its id, so that a selection of it moves along.
     """
     values = {"run": run, "kind": kind, "step": step, "text": words, "commit": commit, "now": now}
     if kind == "best":
@@ -309,7 +309,7 @@ def mark(connection: Connection, run: str, kind: str, step: int, words: str, com
 
 
 def warn(connection: Connection, run: str, words: str, commit: int, now: float) -> bool:
-    """Mark a warning where the run is now; each wording once, and not more than ``MOST_WARNINGS``."""
+    """Add a warning at the run's current step; each text once, and at most ``MAX_WARNINGS``."""
     known = connection.execute(
         text("SELECT text FROM run_mark WHERE run = :run AND kind = 'warning'"), {"run": run}
     ).scalars()
@@ -323,7 +323,7 @@ def warn(connection: Connection, run: str, words: str, commit: int, now: float) 
 
 
 def cut(connection: Connection, run: str, step: int) -> None:
-    """A run goes on from a step: what it did after that it does again."""
+    """Remove marks after the step from which a run continues; that part is trained again."""
     connection.execute(
         text("DELETE FROM run_mark WHERE run = :run AND step > :step AND kind IN ('checkpoint', 'best')"),
         {"run": run, "step": step},
@@ -331,7 +331,7 @@ def cut(connection: Connection, run: str, step: int) -> None:
 
 
 def list_marks(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
-    """The marks of a run that were made after a commit, by step."""
+    """Marks of a run added after a commit, by step."""
     found = connection.execute(
         text(
             "SELECT id, kind, step, time, text FROM run_mark WHERE run = :run AND commit_number > :after"
@@ -343,7 +343,7 @@ def list_marks(connection: Connection, run: str, after_commit: int = 0) -> list[
 
 
 def list_forks(connection: Connection, run: str) -> list[Mark]:
-    """Where this run begins on another, and where others go on from it, as marks; their ids are below 0."""
+    """Where this run branched off its parent and where other runs branched off it, as marks with negative ids."""
     found = connection.execute(
         text(
             "SELECT c.number, c.relation, c.parent_step AS step, c.created_at AS time, c.id = :run AS own,"
@@ -353,16 +353,16 @@ def list_forks(connection: Connection, run: str) -> list[Mark]:
         ),
         {"run": run},
     )
-    does = {"fork": "forks", "extend": "is extended", "resume": "goes on", "verify": "is trained again"}
+    does = {"fork": "forks", "extend": "extends this run", "resume": "resumes", "verify": "reruns"}
     return [
         Mark(
             -row.number,
             "fork",
             row.step,
             row.time,
-            f"begins here, from #{row.of}"
+            f"starts here, from #{row.of}"
             if row.own
-            else f"#{row.number} {does.get(row.relation, 'goes on')} from here",
+            else f"#{row.number} {does.get(row.relation, 'resumes')} from here",
         )
         for row in found
     ]

@@ -1,4 +1,4 @@
-"""Where notifications live: what happened, the rules that wait for something, and whom to tell."""
+"""Storage of notifications: events, alert rules, webhooks, and their deliveries."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from app.store.run import ACTIVE, TERMINAL
 
 Kind = Literal["succeeded", "failed", "cancelled", "rule", "test"]
 KINDS: tuple[Kind, ...] = ("succeeded", "failed", "cancelled", "rule", "test")
-# A run that ended just before the last look may be committed after it.
+# A run that ended just before the last check may be committed after it.
 MARGIN_SECONDS = 60.0
 RETENTION_SECONDS = 30 * 86_400.0
-# Seconds after each failed try until the next one.
+# Seconds to wait after each failed attempt.
 RETRY_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 class Notice(SQLModel, table=True):
-    """Something that happened to a run; ``rule`` is the rule that held, "" where it is the run's end."""
+    """An event of a run; ``rule`` is the rule that matched, "" for the end of the run."""
 
     __tablename__ = "notice"
     __table_args__ = (UniqueConstraint("run", "rule"), Index("ix_notice_created_at", "created_at"))
@@ -35,7 +35,7 @@ class Notice(SQLModel, table=True):
 
 
 class Webhook(SQLModel, table=True):
-    """An address that is told of notices of these kinds (JSON), signed with ``secret``."""
+    """A URL that receives notices of these kinds (JSON), signed with ``secret``."""
 
     __tablename__ = "webhook"
 
@@ -47,7 +47,7 @@ class Webhook(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """A notice on its way to a webhook; ``next_at`` is NULL when it has arrived or was given up."""
+    """A notice to be sent to a webhook; ``next_at`` is NULL once it was delivered or given up."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_next_at", "next_at"),)
@@ -62,9 +62,10 @@ class Delivery(SQLModel, table=True):
 
 
 class Rule(SQLModel, table=True):
-    """Holds when the last value of ``metric`` is above or below ``value``, or when a run made no step for a while.
+    """Matches when the last value of ``metric`` is above or below ``value``, or when a run made no progress for a
+    while.
 
-    ``comparison`` is above, below or silent; ``value`` of silent is in minutes. ``run`` NULL: of every run.
+    ``comparison`` is above, below or silent; for silent, ``value`` is in minutes. ``run`` NULL: applies to every run.
     """
 
     __tablename__ = "rule"
@@ -79,7 +80,7 @@ class Rule(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class Due:
-    """A delivery that is to be tried now."""
+    """A delivery that is due."""
 
     id: int
     tries: int
@@ -92,7 +93,7 @@ class Due:
 
 
 def anything_new(connection: Connection, since: float, now: float) -> bool:
-    """Whether note_ends or note_rules would find something."""
+    """Whether record_ended_runs or record_rule_matches would find something."""
     if connection.execute(text(f"SELECT 1 {_ENDED} LIMIT 1"), {"since": since}).one_or_none() is not None:
         return True
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
@@ -102,7 +103,7 @@ def anything_new(connection: Connection, since: float, now: float) -> bool:
     )
 
 
-# The status is an expression, so that SQLite reads along the index of ends.
+# The status is an expression, so that SQLite reads along the index of ended_at.
 _ENDED = (
     f"FROM run WHERE ended_at >= :since AND deleted_at IS NULL AND status || '' IN {TERMINAL}"
     " AND NOT EXISTS (SELECT 1 FROM notice WHERE notice.run = run.id AND notice.rule = '')"
@@ -110,7 +111,7 @@ _ENDED = (
 
 
 def record_ended_runs(connection: Connection, since: float, now: float) -> list[str]:
-    """Note every run that has ended at ``since`` or later and was not noted; returns their ids."""
+    """Record a notice for every run that ended at ``since`` or later and has none; returns their ids."""
     found = connection.execute(
         text(f"SELECT id, number, status, reason, family, size, dataset, name {_ENDED} ORDER BY ended_at, number"),
         {"since": since},
@@ -123,11 +124,11 @@ def record_ended_runs(connection: Connection, since: float, now: float) -> list[
 
 
 def _ended(status: str) -> str:
-    return {"cancelled": "was stopped", "failed": "has failed"}.get(status, "has finished")
+    return {"cancelled": "was stopped", "failed": "failed"}.get(status, "finished")
 
 
 def record_rule_matches(connection: Connection, now: float) -> list[str]:
-    """Note every run for which a rule holds for the first time; returns their ids."""
+    """Record a notice for every run that matches a rule for the first time; returns their ids."""
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     noted = []
     for rule in rules:
@@ -165,7 +166,7 @@ _HOLDING = {
 
 
 def add(connection: Connection, run: str | None, rule: str, kind: str, sentence: str, now: float) -> int:
-    """Add a notice, and a delivery of it to every webhook that wants its kind."""
+    """Add a notice, with a delivery to every webhook subscribed to its kind."""
     notice = connection.execute(
         text(
             "INSERT INTO notice (run, rule, kind, sentence, created_at) VALUES (:run, :rule, :kind, :sentence, :now)"
@@ -180,13 +181,13 @@ def add(connection: Connection, run: str | None, rule: str, kind: str, sentence:
 
 
 def newest(connection: Connection) -> float | None:
-    """When the newest notice was made."""
+    """When the newest notice was created."""
     found = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
     return None if found is None else float(found)
 
 
 def forget_old(connection: Connection, now: float) -> None:
-    """Remove notices older than KEPT_SECONDS."""
+    """Remove notices older than RETENTION_SECONDS."""
     connection.execute(text("DELETE FROM notice WHERE created_at < :before"), {"before": now - RETENTION_SECONDS})
 
 
@@ -194,7 +195,7 @@ def forget_old(connection: Connection, now: float) -> None:
 
 
 def deliver(connection: Connection, webhook: str, notice: int, now: float) -> None:
-    """Put a notice on its way."""
+    """Schedule a notice for delivery."""
     connection.execute(
         text("INSERT INTO delivery (webhook, notice, tries, next_at, answer) VALUES (:webhook, :notice, 0, :now, '')"),
         {"webhook": webhook, "notice": notice, "now": now},
@@ -202,7 +203,7 @@ def deliver(connection: Connection, webhook: str, notice: int, now: float) -> No
 
 
 def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
-    """Deliveries to be tried now, the oldest first."""
+    """Due deliveries, oldest first."""
     found = connection.execute(
         text(
             "SELECT d.id AS delivery, d.tries, w.url, w.secret, n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
@@ -225,7 +226,7 @@ def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
 
 
 def record_attempt(connection: Connection, delivery: int, tries: int, arrived: bool, answer: str, now: float) -> None:
-    """Note how a try went; the last of so many as PAUSES has, and one, is given up."""
+    """Record the result of a delivery attempt; after one more than the number of RETRY_SECONDS, it is given up."""
     pause = None if arrived or tries > len(RETRY_SECONDS) else RETRY_SECONDS[tries - 1]
     connection.execute(
         text(
@@ -246,7 +247,7 @@ def record_attempt(connection: Connection, delivery: int, tries: int, arrived: b
 
 
 def list_notices(connection: Connection, after: int, limit: int) -> list[dict[str, Any]]:
-    """Notices with an id above ``after``, the newest ``limit`` of them, the newest first, with their deliveries."""
+    """The newest ``limit`` notices with an id above ``after``, newest first, with the state of their deliveries."""
     found = connection.execute(
         text(
             "SELECT n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
@@ -261,7 +262,7 @@ def list_notices(connection: Connection, after: int, limit: int) -> list[dict[st
 
 
 def list_webhooks(connection: Connection) -> list[dict[str, Any]]:
-    """Webhooks with the answer to their last delivery that was tried."""
+    """Webhooks with the response to their last attempted delivery."""
     found = connection.execute(
         text(
             "SELECT w.id, w.url, w.secret, w.kinds, w.created_at, d.answer, d.delivered_at, d.tries, d.next_at"
@@ -273,7 +274,7 @@ def list_webhooks(connection: Connection) -> list[dict[str, Any]]:
 
 
 def list_rules(connection: Connection) -> list[dict[str, Any]]:
-    """Rules, the oldest first, with the number and title of the run that they are about."""
+    """Rules, oldest first, with the number of the run that they apply to."""
     found = connection.execute(
         text(
             "SELECT rule.id, rule.run, rule.metric, rule.comparison, rule.value, rule.created_at, run.number,"

@@ -1,7 +1,7 @@
-"""Runs that were trained elsewhere: a script logs them while it trains, or they are imported. No worker holds them.
+"""Runs trained elsewhere: logged by a script while it trains, or imported. No worker owns them.
 
-Such a run has no lease: it ends by the word of its script, or, when that was silent for long, by the deadline that
-every word of it puts off. Its parameters are the ``options`` of its configuration, which holds what was said.
+Such a run has no lease. It ends when its script says so or, after a long silence, at its deadline, which every update
+extends. Its parameters are stored as the ``options`` of its configuration.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from app.store.experiment import Experiment as Experiment
 from app.store.run import TERMINAL, Run, new_id, transition
 
 MLFLOW, TENSORBOARD = "mlflow", "tensorboard"
-"""What ``run.origin`` says of such runs: by which way they came."""
-NO_WORD = "no word from its script"
+"""Values of ``run.origin``: how such a run got here."""
+NO_WORD = "no update from its script"
 
 
 class LoggedRun(SQLModel, table=True):
-    """What only a logged run has: tags with values, and the inputs that its script named, as JSON.
+    """What only a logged run has: tags with values, and the inputs that its script logged, as JSON.
 
-    ``told_end``: it ended by its script's own word, which may then add to it; else nothing more is taken.
+    ``told_end``: its script ended it, and may still add to it; otherwise no further updates are accepted.
     """
 
     __tablename__ = "logged_run"
@@ -42,7 +42,7 @@ class LoggedRun(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class NewLoggedRun:
-    """A run as its script begins it; ``key`` is that of an import, by which it is found again."""
+    """A run that a script begins; ``key`` identifies an import, so that repeating it finds the same run."""
 
     experiment: int
     family: str
@@ -57,7 +57,7 @@ class NewLoggedRun:
 
 @dataclass(frozen=True)
 class LoggedRunRecord:
-    """A logged run with what only it has."""
+    """A logged run with the columns that only it has."""
 
     row: Mapping[str, Any]
     config: dict[str, Any]
@@ -71,17 +71,17 @@ class LoggedRunRecord:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What its script said that it trained with."""
+        """The parameters logged by its script."""
         return dict(self.config.get("options", {}))
 
     @property
     def closed(self) -> bool:
-        """Whether it ended without its script's word, so that nothing more is taken."""
+        """Whether it was ended by something other than its script, so that no further updates are accepted."""
         return self.row["status"] in TERMINAL and not self.row["told_end"]
 
 
 def insert_logged(connection: Connection, begun: NewLoggedRun, commit: int, now: float, silence_seconds: float) -> str:
-    """Add a run that is being trained elsewhere; returns its id."""
+    """Add a run that is trained elsewhere; returns its id."""
     run = new_id(now)
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
     config = {"family": begun.family, "name": begun.name, "options": dict(begun.parameters)}
@@ -137,13 +137,13 @@ _FIND_MANY = text(f"{_COLUMNS} WHERE run.id IN :runs").bindparams(bindparam("run
 
 
 def find_logged(connection: Connection, run: str) -> LoggedRunRecord | None:
-    """A logged run, the trash included."""
+    """A logged run, even if in the trash."""
     row = connection.execute(_FIND, {"run": run}).mappings().one_or_none()
     return None if row is None else _read(row)
 
 
 def find_many_logged(connection: Connection, runs: list[str]) -> list[LoggedRunRecord]:
-    """These logged runs in this order."""
+    """Logged runs in the order of these ids."""
     found = {row["id"]: _read(row) for row in connection.execute(_FIND_MANY, {"runs": runs}).mappings()}
     return [found[run] for run in runs if run in found]
 
@@ -155,7 +155,7 @@ def _read(row: Any) -> LoggedRunRecord:
 def record_activity(
     connection: Connection, logged: LoggedRunRecord, step: int | None, commit: int, now: float, silence: float
 ) -> None:
-    """Its script has said something: its deadline is put off, and how far it is noted."""
+    """Record an update from the script: extend the deadline and note the progress."""
     progress = from_json(logged.row["progress"])
     if step is not None:
         progress["step"] = max(step, progress.get("step") or 0)
@@ -177,14 +177,14 @@ _HEAR = text("UPDATE run SET progress = :progress, progress_commit = :commit, de
 def write_parameters(
     connection: Connection, logged: LoggedRunRecord, parameters: Mapping[str, str], commit: int
 ) -> None:
-    """Add parameters. The caller knows that none of them has another value."""
+    """Add parameters. The caller has checked that none of them has a different value already."""
     config = logged.config | {"options": logged.parameters | dict(parameters)}
     _write_config(connection, logged.id, config)
     _touch(connection, logged.id, commit)
 
 
 def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -> None:
-    """What was said, also in the columns that the run table is sorted by."""
+    """Write the configuration, along with the columns by which the run table is sorted."""
     known = settings_said(config.get("options", {})) | {"config": to_json(dict(config)).decode()}
     columns = [name for name in ("lr", "epochs", "batch_size", "seed", "config") if name in known]
     assignments = ", ".join(f"{column} = :{column}" for column in columns)
@@ -192,7 +192,7 @@ def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -
 
 
 def write_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping[str, str], commit: int) -> None:
-    """Set tags; some say what has a place of its own here: the name, the notes, the dataset."""
+    """Set tags; those that correspond to name, notes or dataset also set these."""
     _replace_tags(connection, logged, logged.tags | dict(tags), commit)
     known = {"mlflow.runName": "name", "mlflow.note.content": "notes", "dataset": "dataset"}
     said = {column: tags[tag] for tag, column in known.items() if tag in tags}
@@ -201,7 +201,7 @@ def write_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping[st
 
 
 def remove_tag(connection: Connection, logged: LoggedRunRecord, key: str, commit: int) -> None:
-    """Take a tag away."""
+    """Remove a tag."""
     _replace_tags(connection, logged, {name: value for name, value in logged.tags.items() if name != key}, commit)
 
 
@@ -213,7 +213,7 @@ def _replace_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping
         text("UPDATE logged_run SET tags = :tags WHERE run = :run"), at | {"tags": to_json(dict(tags)).decode()}
     )
     before, words = set(tag_labels(logged.tags)), tag_labels(tags)
-    # Those that were given here, on a page, stay.
+    # Tags added on a page stay.
     for word in before - set(words):
         connection.execute(text("DELETE FROM run_tag WHERE run = :run AND tag = :tag"), at | {"tag": word})
     for word in words:
@@ -233,7 +233,7 @@ LONGEST_TAG = 50
 
 
 def tag_labels(tags: Mapping[str, str]) -> list[str]:
-    """Tags with values as the words that runs are tagged with here; those of the client's own and long ones are not."""
+    """Convert tags with values to plain tags; skips MLflow's system tags and long ones."""
     words = (
         name if value in ("", "true", "True") else f"{name}={value}"
         for name, value in tags.items()
@@ -243,7 +243,7 @@ def tag_labels(tags: Mapping[str, str]) -> list[str]:
 
 
 def rename(connection: Connection, run: str, said: Mapping[str, str], commit: int) -> None:
-    """Change name, notes or dataset of a run."""
+    """Change a run's name, notes or dataset."""
     found = from_json(connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one())
     sets = dict(said) | {"config": to_json(found | dict(said)).decode(), "commit": commit}
     assignments = "".join(f"{column} = :{column}, " for column in said)
@@ -254,7 +254,7 @@ def rename(connection: Connection, run: str, said: Mapping[str, str], commit: in
 
 
 def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:
-    """Add inputs that a script named; the first dataset stands as the run's, where nothing else does."""
+    """Add logged inputs; the first dataset becomes the run's dataset if it has none."""
     said = to_json(logged.inputs + inputs).decode()
     connection.execute(
         text("UPDATE logged_run SET inputs = :inputs WHERE run = :run"), {"inputs": said, "run": logged.id}
@@ -273,7 +273,7 @@ def _touch(connection: Connection, run: str, commit: int) -> None:
 
 
 def end_logged(connection: Connection, run: str, outcome: str, commit: int, ended_at: float, reason: str = "") -> bool:
-    """A script says how its run ended; False where it had ended before."""
+    """End a run as reported by its script; False if it had ended before."""
     if not transition(connection, run, outcome, commit, reason=reason, ended_at=ended_at):
         return False
     connection.execute(text("UPDATE logged_run SET told_end = :yes WHERE run = :run"), {"yes": True, "run": run})
@@ -281,7 +281,7 @@ def end_logged(connection: Connection, run: str, outcome: str, commit: int, ende
 
 
 def end_silent(connection: Connection, commit: int, now: float) -> list[str]:
-    """Fail the logged runs of which nothing was heard until their deadline; returns their ids."""
+    """Fail logged runs that were silent until their deadline; returns their ids."""
     silent = connection.execute(
         text("SELECT id, deadline, progress FROM run WHERE origin != '' AND status = 'running' AND deadline < :now"),
         {"now": now},
@@ -289,6 +289,6 @@ def end_silent(connection: Connection, commit: int, now: float) -> list[str]:
     for row in silent:
         heard = from_json(row.progress).get("heard")
         hours = (now - heard) / 3600 if heard else 0.0
-        reason = f"{NO_WORD} for {hours:.0f} h" if hours >= 1 else f"{NO_WORD} until its time was up"
+        reason = f"{NO_WORD} for {hours:.0f} h" if hours >= 1 else f"{NO_WORD} before its deadline"
         transition(connection, row.id, "failed", commit, reason=reason, ended_at=heard or now)
     return [str(row.id) for row in silent]

@@ -1,4 +1,4 @@
-"""The stretches of time in which a run was trained; the time between attempts, or before it was resumed, is none."""
+"""Training time: the intervals in which a run was trained, without the gaps between attempts or before a resume."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, text
 from app.store.curve import Floats
 
 Intervals = tuple[tuple[float, float], ...]
-"""When each began (seconds since 1970), and how many seconds had been trained before; in order."""
+"""For each interval in order: its start (seconds since 1970) and the seconds trained before it."""
 
 
 def trained_seconds_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Floats:
-    """How many seconds had been trained at these instants; between two stretches, as many as where the later begins."""
+    """Seconds trained up to each timestamp; in a gap between intervals, as many as when the next one begins."""
     if not stretches:
         return times - times[0] if len(times) else times
     began, before = (np.array(each, dtype=float) for each in zip(*stretches, strict=True))
@@ -25,13 +25,13 @@ def trained_seconds_at(stretches: Sequence[tuple[float, float]], times: Floats) 
 
 
 def read_intervals(kept: str, started: float | None) -> Intervals:
-    """Of a run: what its row keeps of them, or its start alone."""
+    """Parse a run's stored intervals; falls back to its start time alone."""
     found = tuple((float(began), float(before)) for began, before in from_json(kept))
     return found or (() if started is None else ((started, 0.0),))
 
 
 def begin_interval(connection: Connection, run: str, now: float) -> None:
-    """Training begins, or goes on from the last point that the run has."""
+    """Begin an interval: training starts, or continues from the run's last point."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
     last = connection.execute(text("SELECT max(last_time) FROM metric_series WHERE run = :run"), {"run": run}).scalar()
     kept: Intervals = ()
@@ -43,7 +43,7 @@ def begin_interval(connection: Connection, run: str, now: float) -> None:
 
 
 def inherit(connection: Connection, parent: str, child: str) -> None:
-    """A run that begins with its parent's curves counts its time from theirs."""
+    """Copy the intervals of the parent, so that a run that begins with its curves also continues its time."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()
     said = to_json(read_intervals(row.stretches, row.started_at)).decode()
     connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": said})

@@ -1,4 +1,4 @@
-"""Runs as members of groups: only what groups are made by and summed up from, however many match."""
+"""Runs as members of groups: only the columns that grouping and its statistics need, for any number of matches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 5000
 
 @dataclass(frozen=True)
 class Member:
-    """A run with the figures that were asked for, by key; those that it has."""
+    """A run with the requested figures, by key; figures that it lacks are absent."""
 
     id: str
     number: int
@@ -32,7 +32,7 @@ class Member:
 def read_members(
     connection: Connection, where: RunFilter, keys: Sequence[str], most: int, now: float
 ) -> tuple[list[Member], bool]:
-    """The newest runs that match with the figures that ``keys`` name, and whether there are more. Raises QueryError."""
+    """The newest matching runs with the figures named by ``keys``, and whether there are more. Raises QueryError."""
     matching, values = conditions(where, now)
     statement = (
         "SELECT id, number, status, seed, origin, family, size, dataset, recipe, worker, device, sweep, params,"

@@ -1,4 +1,4 @@
-"""How a page of the run table is found in its order: along an index, or by sorting all that match."""
+"""Keyset pagination of the run table: read a page along an index, or by sorting all matches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.store.search.sorting import NOT_DELETED, Order, Source, Values
 
 @dataclass(frozen=True)
 class Place:
-    """A run in the order: its value there, its number, and its values of the further keys."""
+    """A run's position in the order: its value, its number, and its values of the tie-breaking keys."""
 
     run: str
     number: int
@@ -23,7 +23,7 @@ class Place:
 
 
 class TooSparse(Exception):
-    """Those that match lie so far apart in the order that they are better looked for in another way."""
+    """Matches are so sparse along the index that sorting them is faster."""
 
 
 def page_along_index(
@@ -35,9 +35,9 @@ def page_along_index(
     after: Cursor | None,
     steps: int | None = None,
 ) -> list[Place]:
-    """The first ``limit`` runs behind ``after`` of which ``matching`` is true, found along the order's index.
+    """The first ``limit`` matching runs after ``after``, read along the order's index.
 
-    Raises TooFarApart after ``steps`` runs that have a value.
+    Raises TooSparse after reading ``steps`` runs that have a value.
     """
     if order.then:
         return _walk_by_several(connection, order, matching, values, limit, after)
@@ -81,7 +81,7 @@ def _from_source(
         values |= {"last": after.value, "last_number": after.number}
         parts.append(f"{select} AND {value} = :last AND {source.number} < :last_number{newest}")
         rest = f" AND {value} {order.beyond} :last"
-    # Thousands of runs may have the value with which the page ends: of those only the newest are read.
+    # Thousands of runs may share the value at which the page ends; only the newest of them are read.
     ahead = (
         f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.known}{rest}"
         f" ORDER BY {value} {order.direction}{'' if steps is None else ' LIMIT :steps'}"
@@ -101,7 +101,7 @@ def _from_source(
 def _sorted_source(
     connection: Connection, order: Order, source: Source, values: Values, limit: int, after: Cursor | None
 ) -> list[Place]:
-    """The same of all runs where no index has the order: the metric's series are sorted, without their wide runs."""
+    """Read a page where no index has the order: sort the metric's series, without joining the wide run rows."""
     behind = ""
     if after is not None:
         behind = f" AND ({source.value} {order.beyond} :last OR ({source.value} = :last AND run_number < :last_number))"
@@ -109,7 +109,7 @@ def _sorted_source(
         f"SELECT run.id, run.number, s.value FROM (SELECT run_number, {source.value} AS value FROM metric_series s"
         f" WHERE s.name = :metric AND {source.value} IS NOT NULL{behind}"
         f" ORDER BY value {order.direction}, run_number DESC"
-        # Of so many, as many as are wanted are outside the trash.
+        # Read enough extra rows to make up for runs in the trash.
         " LIMIT :limit + (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)) s CROSS JOIN run"
         f" WHERE run.number = s.run_number AND {NOT_DELETED}"
         f" ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
@@ -119,7 +119,7 @@ def _sorted_source(
 
 
 def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
-    """The value of the last of ``limit`` runs that match, None where there are fewer. Raises TooFarApart."""
+    """The value of the ``limit``-th matching run, None if there are fewer. Raises TooSparse."""
     seen = found = 0
     with ahead:
         for row in ahead:
@@ -138,7 +138,7 @@ def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
 def _walk_by_several(
     connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
 ) -> list[Place]:
-    """The same along the index of the first key: only what is equal there is sorted, and no more of it than a page."""
+    """Read a page along the index of the first key: sorts only ties, and no more of them than one page."""
     values = values | _all_values(order, after) | {"limit": limit}
     source, joins = order.sources[0], "".join(then.join for then in order.then)
     chosen = "".join(f", {then.value} AS then{i}" for i, then in enumerate(order.then))
@@ -185,7 +185,7 @@ def _further(order: Order) -> str:
 
 
 def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -> str:
-    """What is true of runs behind ``after`` that are equal to it in the first key."""
+    """The condition for runs after ``after`` that tie with it in the first key."""
     behind = f"{number} < :last_number"
     for i, column in reversed(list(enumerate(columns))):
         if after.then[i] is None:
@@ -200,7 +200,7 @@ def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -
 def sort_all(
     connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
 ) -> tuple[list[Place], int | None]:
-    """The same by sorting all that match; and how many there are, which is not known where nothing is behind after."""
+    """Read a page by sorting all matches; also returns their count, None if nothing follows ``after``."""
     values = values | _all_values(order, after) | {"limit": limit}
     names = [f"then{i}" for i in range(len(order.then))]
     behind = ""

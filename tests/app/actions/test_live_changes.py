@@ -122,7 +122,7 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
     trainer.say("result", Result(outcome="succeeded"))
     recorder.step()
     (late,) = changes(client, run)
-    assert (late["state"], late["reason"]) == ("late", "the run ended before it could be done")
+    assert (late["state"], late["reason"]) == ("late", "the run ended before the change was applied")
     assert late["settled"] is not None
     assert marks(client, run) == []
 
@@ -250,7 +250,7 @@ def test_a_run_that_others_go_on_from_is_marked_there(client: TestClient, runs: 
     run, fork = runs.add(), runs.add()
     runs.set(fork, parent=run, relation="fork", parent_step=30)
     assert marks(client, run) == [("fork", 30, "#2 forks from here")]
-    assert marks(client, fork) == [("fork", 30, "begins here, from #1")]
+    assert marks(client, fork) == [("fork", 30, "starts here, from #1")]
 
 
 # The page ------------------------------------------------------------------------------------------------------------

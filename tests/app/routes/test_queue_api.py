@@ -30,7 +30,7 @@ def test_the_queue_comes_in_pages_with_place_reason_and_what_to_expect(client: A
     assert (one["run"]["title"], one["run"]["url"], one["why"]) == ("n0", f"/runs/{made[0]}", "starting")
     assert one["expected_start"] is not None
     assert (one["expected_seconds"], one["estimate"]) == (None, "no finished run of simple_mlp base on Test GPU yet")
-    assert (third["expected_start"], third["start_why"]) == (None, "it is not known how long run #1 takes")
+    assert (third["expected_start"], third["start_why"]) == (None, "the duration of run #1 is unknown")
 
 
 def test_a_wrong_cursor_is_refused_by_name(client: Any) -> None:

@@ -145,7 +145,7 @@ def test_a_run_that_asks_for_what_no_worker_has_says_so(client: Any, look: Any, 
     present(time.time(), kind="cuda")
     run = runs.add(device="cuda:4")
     for address in ("/queue", f"/runs/{run}", "/"):
-        assert "sks for cuda:4, and the workers have cuda:0" in look(client.get(address)).html
+        assert "eeds cuda:4; connected workers have cuda:0" in look(client.get(address)).html
 
 
 def test_a_script_that_asks_again_gets_what_changes(client: Any, runs: Runs) -> None:

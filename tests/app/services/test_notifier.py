@@ -126,7 +126,7 @@ def test_a_run_that_ends_is_told_of_once_and_signed(
     [(headers, body)] = listener.heard
     said = json.loads(body)
     assert said["kind"] == "failed"
-    assert said["sentence"] == "#1 simple_mlp base · digits has failed: the loss became NaN"
+    assert said["sentence"] == "#1 simple_mlp base · digits failed: the loss became NaN"
     assert said["run"] == {"id": run, "number": 1, "status": "failed", "url": f"/runs/{run}"}
     moment, _, digest = headers[SIGNATURE].partition(",v1=")
     wanted = hmac.new(b"s3cret", moment.removeprefix("t=").encode() + b"." + body, hashlib.sha256).hexdigest()
@@ -159,7 +159,7 @@ def test_a_webhook_hears_only_of_the_kinds_it_asked_for(
     end(runs, runs.add(), "succeeded")
     notifier.step()
     assert listener.heard == []
-    assert sentences(engine) == ["#1 simple_mlp base · digits has finished"]
+    assert sentences(engine) == ["#1 simple_mlp base · digits finished"]
 
 
 def test_an_address_that_does_not_answer_is_tried_again_later_and_then_given_up(

@@ -72,7 +72,7 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     unknown, behind = look(runs, worker())
     assert (unknown.seconds, unknown.estimate) == (None, "no finished run of vit large on cpu yet")
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
-    assert (behind.start, behind.start_why) == (None, f"it is not known how long run #{number} takes")
+    assert (behind.start, behind.start_why) == (None, f"the duration of run #{number} is unknown")
     assert behind.seconds is not None
     # With another slot free, the second one starts at once all the same.
     assert starts(look(runs, worker(slots=2))) == [0.0, 0.0]
@@ -82,7 +82,7 @@ def test_without_workers_or_while_paused_nothing_is_expected_to_start(runs: Runs
     finished(runs)
     runs.add(NOW, epochs=1)
     [found] = look(runs)
-    assert (found.start, found.start_why) == (None, "no connected worker can take it")
+    assert (found.start, found.start_why) == (None, "no connected worker can run it")
     assert found.seconds == pytest.approx(10.0)
     with runs.engine.begin() as connection:
         pause(connection, NOW)

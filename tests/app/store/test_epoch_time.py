@@ -77,7 +77,7 @@ def test_a_network_trained_otherwise_is_scaled_by_its_images(runs: Runs, other: 
     found = ask(runs)[GPU]
     assert found.epoch_seconds == pytest.approx(IMAGES / 500)
     assert found.runs == 1
-    assert found.basis == f"the same network with another {words}, by the number of training images"
+    assert found.basis == f"the same network with a different {words}, scaled by the number of training images"
 
 
 def test_each_device_has_its_own_pace(runs: Runs) -> None:
@@ -102,7 +102,7 @@ def test_another_network_is_fitted_by_operations_and_said_to_be_rough(runs: Runs
     trained(runs, ("tiny", 1000.0), ("small", 100.0), ("large", 1.0))
     found = ask(runs, flops=FLOPS)[GPU]
     assert found.epoch_seconds == pytest.approx(IMAGES / 10)
-    assert (found.runs, found.basis) == (3, "rough: other networks, by their operations an image")
+    assert (found.runs, found.basis) == (3, "rough estimate from other networks, scaled by FLOPs per image")
     with reading(runs.engine) as connection:
         assert datasets_trained(connection) == ["digits"]
 

@@ -331,7 +331,7 @@ def test_a_killed_run_goes_on_as_often_as_it_gets_further_and_fails_when_it_does
         settle(runs, NOW, attempts=2)
         assert runs.get(run).losses == {100: 0, 200: fence - 2, 250: fence - 4}[step]
     assert runs.status(run) == "failed"
-    assert "lost 2 times without getting further" in runs.get(run).reason
+    assert "lost 2 times without progress" in runs.get(run).reason
     assert "its training process was killed" in runs.get(run).reason
 
 

@@ -68,10 +68,10 @@ def test_a_run_of_which_nothing_is_heard_has_failed_and_takes_nothing_more(
     recorder.reconcile()
     found = runs.get(run)
     assert found.status == "failed"
-    assert found.reason == "no word from its script for 25 h"
+    assert found.reason == "no update from its script for 25 h"
     code, sentence = script.refused("/runs/log-metric", run_id=run, key="loss", value=2.0)
     assert code == "INVALID_STATE"
-    assert "no word from its script" in sentence
+    assert "no update from its script" in sentence
     assert runs.status(run) == "failed"
 
 

@@ -241,12 +241,12 @@ def steps_of_pages(engine: Engine, sort: str) -> list[int]:
 def test_a_cursor_is_read_as_it_was_written() -> None:
     cursor = read_cursor(write_cursor(0.1 + 0.2, 7))
     assert (cursor.value, cursor.number) == (0.1 + 0.2, 7)
-    with pytest.raises(QueryError, match="not a cursor"):
+    with pytest.raises(QueryError, match="invalid cursor"):
         read_cursor("x")
     cursor = read_cursor(write_cursor(None, 7, ("a", None)), further=2)
     assert cursor.then == ("a", None)
     # A page deeper in of a table that was sorted by fewer columns.
-    with pytest.raises(QueryError, match="not a cursor"):
+    with pytest.raises(QueryError, match="invalid cursor"):
         read_cursor(write_cursor(1, 7), further=1)
 
 
