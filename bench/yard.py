@@ -39,7 +39,7 @@ class Yard:
                 words, stdout=output, stderr=output, start_new_session=True, env=os.environ | self.environment
             )
         self.address = self._said(r"Open (http://\S+)")
-        self._said(r"(A worker is ready)")
+        self._said(r"(Worker ready)")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

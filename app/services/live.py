@@ -1,7 +1,7 @@
-"""Commit notices -> browsers: one Redis subscription a server process, fanned out in memory as server-sent events.
+"""Live updates for browsers: one Redis subscription per server process, fanned out as server-sent events.
 
-What is sent is read from the database, once for all who watch a run; a notice only says when to look. Every event
-carries the commit it belongs to as its id, so a browser that comes back continues after the last one it saw.
+Events are read from the database, once for all viewers of a run; a commit notice only says when to look. Every event's
+id is the commit it belongs to, so a browser that reconnects continues after the last event it received.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Frame = bytes
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a viewer was told of a run's points, its log and its state: a commit each.
+    """How much a viewer has received of a run's points, log and state: a commit for each.
 
-    A connection can break between the events of one commit; written as an event's id ("17.15.15", or "17" where all
-    three are alike) it lets the viewer go on with exactly what is missing.
+    A connection can break between the events of one commit. Written as an event id ("17.15.15", or "17" if all three
+    are equal), it lets the viewer continue with exactly what is missing.
     """
 
     metrics: int
@@ -53,15 +53,15 @@ class Cursor:
 
     @classmethod
     def at(cls, commit: int) -> Cursor:
-        """Told of everything up to this commit."""
+        """A viewer that has received everything up to this commit."""
         return cls(commit, commit, commit)
 
     @classmethod
     def parse(cls, words: str) -> Cursor:
-        """Inverse of str(); raises ValueError."""
+        """Parse an event id; raises ValueError."""
         parts = [int(word) for word in words.split(".")]
         if len(parts) not in (1, 3) or min(parts) < 0 or max(parts) >= 2**63:
-            raise ValueError(f"not the id of an event: {words[:40]}")
+            raise ValueError(f"not an event id: {words[:40]}")
         return cls(*parts) if len(parts) == 3 else cls.at(parts[0])
 
     def __str__(self) -> str:
@@ -73,21 +73,21 @@ DescribeStatus = Callable[[RunRecord], dict[str, Any]]
 
 
 def frame(event: str, cursor: Cursor | int, data: Any) -> Frame:
-    """One server-sent event. Values that JSON has no word for (NaN, infinities) are sent as null."""
+    """Format one server-sent event; non-finite values are not valid JSON and must be null already."""
     said = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return f"event: {event}\nid: {cursor}\ndata: {said}\n\n".encode()
 
 
 def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
-    """A curve as lists; a value that is not finite is null."""
+    """A curve as lists; non-finite values become null."""
     finite = [value if value - value == 0 else None for value in curve.values.tolist()]
     return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What one look into the database found: the newest commit, the events that follow each cursor, and whether the
-    run has ended, so that nothing will follow these.
+    """The result of one database read: the newest commit, the events that follow each cursor, and whether the run has
+    ended, so that no more will follow.
     """
 
     commit: int
@@ -96,7 +96,7 @@ class Changes:
 
 
 def newest_commit(engine: Engine) -> int:
-    """The number of the last commit."""
+    """The number of the newest commit."""
     with reading(engine) as connection:
         return _newest(connection)
 
@@ -106,7 +106,7 @@ def _newest(connection: Connection) -> int:
 
 
 def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: DescribeStatus) -> Changes:
-    """What changed in a run after each of these cursors, all seen at the same commit."""
+    """What changed in a run after each of these cursors, all read at the same commit."""
     with reading(engine) as connection:
         newest = _newest(connection)
         marks = read_state(connection, run_id)
@@ -145,7 +145,7 @@ def _events(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Events that are ready to send; nothing follows the last."""
+    """Events that are ready to send; nothing follows the ``last``."""
 
     frames: Frame
     last: bool = False
@@ -153,7 +153,7 @@ class _Batch:
 
 @dataclass(eq=False)
 class _Viewer:
-    """One stream, how far it was told, and what it has not sent on yet (None: it is to end)."""
+    """One stream: how much it has received, and a queue of batches to send (None ends it)."""
 
     seen: Cursor
     greeted: bool = False
@@ -162,7 +162,7 @@ class _Viewer:
 
 @dataclass(eq=False)
 class _Channel:
-    """Those who watch one run, and what wakes the task that tells them: that something changed, or that one came."""
+    """The viewers of one run, and the events that wake the task that serves them: a change, or a new viewer."""
 
     viewers: set[_Viewer] = field(default_factory=set)
     look: asyncio.Event = field(default_factory=asyncio.Event)
@@ -172,7 +172,7 @@ class _Channel:
 
 
 class Hub:
-    """Tells browsers of commits; start and stop it with the server."""
+    """Sends commits to browsers; start and stop it with the server."""
 
     def __init__(self, engine: Engine, redis_url: str, describe: DescribeStatus) -> None:
         self.engine = engine
@@ -183,11 +183,11 @@ class Hub:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Start listening for commits."""
         self._listener = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """End every stream."""
+        """End all streams."""
         self._stopping.set()
         for channel in list(self._channels.values()):
             for viewer in list(channel.viewers):
@@ -206,7 +206,7 @@ class Hub:
                         if message["type"] == "message":
                             self._hear(json.loads(message["data"]))
             except (RedisError, OSError) as error:
-                logger.info("Redis does not answer (%s); looking into the database until it does", error)
+                logger.info("Redis does not respond (%s); polling the database until it does", error)
                 await asyncio.sleep(0.5)
             finally:
                 await client.aclose()
@@ -225,11 +225,11 @@ class Hub:
     # One run ---------------------------------------------------------------------------------------------------------
 
     def watch(self, run_id: str, after: Cursor) -> AsyncIterator[Frame]:
-        """Everything that changes in a run after a cursor, each change once, until the run has ended."""
+        """Stream every change of a run after a cursor, each exactly once, until the run has ended."""
         return self._stream(run_id, _Viewer(after))
 
     def watch_all(self) -> AsyncIterator[Frame]:
-        """A word whenever a run or a worker changed, at most ten times a second; the page asks what."""
+        """Stream a message when a run or worker changed, at most ten times a second; the page then fetches updates."""
         viewer = _Viewer(Cursor.at(0), greeted=True)
         viewer.queue.put_nowait(_Batch(RETRY + b"\n"))
         return self._stream(EVERYTHING, viewer)
@@ -269,14 +269,14 @@ class Hub:
         try:
             while channel.viewers:
                 await self._until_something_new(channel)
-                # Whoever has just come is told in the same look as all the others, and is at the same commit from then
-                # on: however many they are, they cost one reading.
+                # New viewers are served by the same read as all others and are at the same commit from then on, so that
+                # any number of viewers costs one read.
                 cursors = {viewer.seen for viewer in channel.viewers}
                 found = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
                 self._tell_changes(channel, found)
         except Exception:
-            # Nobody may wait for what will not come: they are told to come back.
-            logger.exception("%s cannot be told to those who watch it", run_id)
+            # End the streams instead of leaving viewers waiting; their browsers reconnect.
+            logger.exception("cannot send updates of %s to its viewers", run_id)
             for viewer in list(channel.viewers):
                 _end(viewer)
         finally:
@@ -288,14 +288,15 @@ class Hub:
         while True:
             noticed = await self._until_something_new(channel)
             newest = await run_in_threadpool(newest_commit, self.engine)
-            # Also without a notice: one that is lost must leave no page as it was.
+            # Also without a notice, so that a lost one leaves no page outdated.
             if noticed or newest != told:
                 self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
             told = newest
 
     async def _until_something_new(self, channel: _Channel) -> bool:
-        """True after a notice, or when someone has come who must be told what there is; False when it is time to look
-        without one. What changes in between is told together.
+        """Wait for a notice or a new viewer (True), or until it is time to check without one (False).
+
+        Changes that arrive in the meantime are sent together.
         """
         found = await _set_within(BATCH_SECONDS, channel.joined)
         found = found or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
@@ -310,7 +311,7 @@ class Hub:
         batches = {seen: _Batch(frames, found.ended) for seen, frames in found.frames.items()}
         for viewer in list(channel.viewers):
             batch = batches.get(viewer.seen)
-            if batch is None:  # it came during this look, with another past: the next is for it
+            if batch is None:  # it joined during this read with another cursor; the next read serves it
                 continue
             viewer.seen = now
             if not viewer.greeted:
@@ -327,13 +328,13 @@ class Hub:
             try:
                 viewer.queue.put_nowait(batch)
             except asyncio.QueueFull:
-                # It comes back by itself and reads from the database what it has missed.
+                # Its browser reconnects and reads what it missed from the database.
                 channel.viewers.discard(viewer)
                 _end(viewer)
 
 
 async def _set_within(seconds: float, event: asyncio.Event) -> bool:
-    # Not wait_for: before Python 3.12 it forgets that it was cancelled when its time comes at that moment.
+    # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the timeout.
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()
@@ -342,7 +343,7 @@ async def _set_within(seconds: float, event: asyncio.Event) -> bool:
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
-    # Asked again until it is done: redis-py, while it connects, may forget that it was cancelled.
+    # Repeated until it is done: redis-py may swallow a cancellation while it connects.
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=0.1)
@@ -352,7 +353,7 @@ _PING = _Batch(b": still here\n\n")
 
 
 def _end(viewer: _Viewer) -> None:
-    # All of it goes: a viewer that is told a later batch without an earlier one would come back behind the gap.
+    # Drop everything: a viewer that received a later batch without an earlier one would reconnect after the gap.
     while not viewer.queue.empty():
         viewer.queue.get_nowait()
     viewer.queue.put_nowait(None)

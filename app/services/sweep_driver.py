@@ -1,7 +1,7 @@
-"""Drives sweeps: lets searches propose, stops hopeless runs, and ends a sweep when its runs have.
+"""Drives sweeps: creates the runs that a search proposes, prunes bad runs, and finishes sweeps whose runs have ended.
 
-A thread of the recorder's process, so that what workers report never waits for it; it is woken by commits and looks
-each second. All that it knows stands in the database: whenever it ends, the next one goes on.
+Runs as a thread of the recorder's process, so that it never delays the recording of reports; woken by commits and at
+least once a second. All its state is in the database, so the next process continues where this one ended.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ logger = logging.getLogger("runyard.sweeps")
 
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
-# So often a search is asked again where it proposed what cannot be trained.
+# Maximum number of proposals per needed configuration, since some cannot be trained or are known already.
 TRIES = 25
 
 
 class Driver:
-    """Looks after every sweep that runs; ``step`` is one round of it."""
+    """Drives every running sweep; ``step`` is one round."""
 
     def __init__(
         self, settings: Settings, engine: Engine, redis: Redis, clock: Callable[[], float] = time.time
@@ -59,7 +59,7 @@ class Driver:
         self._courses: dict[str, TrainingCurve] = {}
 
     def run(self, stop: Event) -> None:
-        """Drive until ``stop`` is set; outlives a Redis that restarts and a database that is locked."""
+        """Drive sweeps until ``stop`` is set; survives Redis restarts and a locked database."""
         listening: Any = None
         while not stop.is_set():
             try:
@@ -70,17 +70,17 @@ class Driver:
                 stop.wait(PAUSE_SECONDS)
                 _drain(listening, LOOK_SECONDS)
             except (RedisError, OSError):
-                # The recorder says so; sweeps go on meanwhile, woken by the clock alone.
+                # The recorder reports this; meanwhile sweeps continue on the timer alone.
                 listening = None
                 stop.wait(LOOK_SECONDS)
             except OperationalError as error:
-                logger.error("sweeps could not be looked after (%s); trying again", error.orig)
+                logger.error("could not process sweeps (%s); trying again", error.orig)
                 stop.wait(LOOK_SECONDS)
         if listening is not None:
             listening.close()
 
     def step(self) -> None:
-        """Look after every running sweep, if anything was committed since the last time."""
+        """Process every running sweep, if anything was committed since the last time."""
         with reading(self.engine) as connection:
             commit = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
             sweeps = store.running_sweeps(connection)
@@ -90,11 +90,11 @@ class Driver:
             try:
                 self._look_after(sweep)
             except SpecError as error:
-                self._settle(sweep, "stopped", f"it cannot go on: {error}")
+                self._settle(sweep, "stopped", f"cannot continue: {error}")
             except (ValueError, KeyError, TypeError) as error:
-                # One that cannot be read holds up no other.
-                logger.exception("sweep %s cannot go on", sweep.id)
-                self._settle(sweep, "stopped", f"it cannot go on: {error}")
+                # A sweep that cannot be read must not block the others.
+                logger.exception("sweep %s cannot continue", sweep.id)
+                self._settle(sweep, "stopped", f"cannot continue: {error}")
         self._seen = commit
 
     def _look_after(self, sweep: SweepRecord) -> None:
@@ -115,7 +115,7 @@ class Driver:
             commit = next_commit(connection)
             done = store.settle_sweep(connection, sweep.id, status, self.clock(), reason)
         if done:
-            # The page of the sweep hears that something changed.
+            # Makes the sweep's page update.
             signals.publish_commit(self.redis, commit, {}, workers_changed=True)
 
     # Search ----------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Driver:
         wanted = min(math.ceil((slots + 1) / spec.seeds) - open_ones, left)
         planned = self._proposed(spec, catalog, configurations, wanted) if wanted > 0 else []
         if not planned and not open_ones and wanted > 0:
-            self._settle(sweep, "finished", "every configuration that there is has been tried")
+            self._settle(sweep, "finished", "every possible configuration has been tried")
         elif not left and not open_ones:
             self._settle(sweep, "finished")
         if not planned:
@@ -138,7 +138,7 @@ class Driver:
     def _proposed(
         self, spec: SweepSpec, catalog: Catalog, configurations: dict[str, list[SweepRun]], wanted: int
     ) -> list[Planned]:
-        """So many new configurations; fewer where the search proposes none that is new and can be trained."""
+        """Up to ``wanted`` new configurations; fewer if the search proposes too few that are new and can be trained."""
         space = space_of(spec, catalog)
         direction = direction_of(spec.metric, spec.direction)
         seed = int(spec.base.get("seed") or 1)
@@ -158,7 +158,7 @@ class Driver:
                 continue
             key = key_of(each.values)
             if key in known:
-                # What is known already tells nothing new; asked again, another point is drawn.
+                # Repeat the known result, so that the next proposal is a different point.
                 tried.append(next(t for t in tried if key_of(dict(t.values)) == key))
                 continue
             known.add(key)
@@ -188,7 +188,7 @@ class Driver:
         made = []
         with writing(self.engine) as connection:
             record = store.load_sweep(connection, sweep.id)
-            # Stopped or extended meanwhile: the next look sees what is wanted now.
+            # Stopped or extended in the meantime: the next round sees the current state.
             if record is None or record.status != "running" or record.asked != sweep.asked:
                 return
             if store.count_runs(connection, [sweep.id])[sweep.id].made != had:
@@ -214,12 +214,12 @@ class Driver:
             for run, reason in stop.items():
                 request_cancel(connection, run, commit, now, grace, reason)
         for run, reason in stop.items():
-            logger.info("%s is stopped: %s", run, reason)
+            logger.info("stopping %s: %s", run, reason)
             signals.nudge_cancel(self.redis, run)
         signals.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
     def _read_courses(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
-        """How each run has come along; of those that have ended it is read once."""
+        """The training curve of each run; curves of ended runs are cached."""
         names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._courses}
         with reading(self.engine) as connection:
             curves = read_one_curve_per_run(connection, names, 0)
@@ -245,7 +245,7 @@ def _by_configuration(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:
 
 
 def _drain(listening: Any, seconds: float) -> None:
-    """Wait for a commit, at most so long, and pass over all that were told meanwhile."""
+    """Wait up to ``seconds`` for a commit and discard all messages received so far."""
     message = listening.get_message(timeout=seconds)
     while message is not None:
         message = listening.get_message(timeout=0)

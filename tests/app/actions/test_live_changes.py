@@ -199,9 +199,9 @@ def test_what_happens_to_a_run_is_marked_and_what_is_made_anew_is_marked_anew(
     recorder.step()
     assert marks(client, run) == [
         ("warning", 0, "a slow disk"),
-        ("checkpoint", 10, "checkpoint of epoch 1"),
+        ("checkpoint", 10, "checkpoint after epoch 1"),
         ("best", 20, "best so far, epoch 2"),
-        ("checkpoint", 25, "checkpoint kept in epoch 3"),
+        ("checkpoint", 25, "checkpoint in epoch 3"),
     ]
     trainer.say("result", Result(outcome="interrupted", reason="its worker stopped"))
     recorder.step()
@@ -210,8 +210,8 @@ def test_what_happens_to_a_run_is_marked_and_what_is_made_anew_is_marked_anew(
     recorder.step()
     assert marks(client, run) == [
         ("warning", 0, "a slow disk"),
-        ("checkpoint", 10, "checkpoint of epoch 1"),
-        ("restart", 12, "attempt 2 goes on from step 12"),
+        ("checkpoint", 10, "checkpoint after epoch 1"),
+        ("restart", 12, "attempt 2 resumed from step 12"),
     ]
 
 

@@ -212,7 +212,7 @@ def test_an_address_where_nobody_is_ends_nothing(notifier: Notifier, engine: Eng
     end(runs, runs.add())
     notifier.step()
     with reading(engine) as connection:
-        assert notification.list_webhooks(connection)[0]["answer"].startswith("no answer:")
+        assert notification.list_webhooks(connection)[0]["answer"].startswith("no response:")
 
 
 @pytest.mark.parametrize(

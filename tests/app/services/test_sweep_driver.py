@@ -116,7 +116,7 @@ def test_a_small_space_ends_when_all_of_it_was_tried(
         train_all(recorder, worker, runs, lambda said: 0.5)
     found = client.get(f"/api/v1/sweeps/{sweep}").json()
     assert (found["status"], found["counts"]) == ("finished", {"succeeded": 3})
-    assert found["reason"] == "every configuration that there is has been tried"
+    assert found["reason"] == "every possible configuration has been tried"
 
 
 def test_a_stopped_search_proposes_nothing_more(client: Any, runs: Runs, driving: Callable[[], Driver]) -> None:
@@ -200,7 +200,7 @@ def test_a_sweep_that_cannot_be_read_holds_up_no_other(
     with reading(engine) as connection:
         found = load_sweep(connection, broken)
     assert found is not None
-    assert (found.status, found.reason.startswith("it cannot go on: ")) == ("stopped", True)
+    assert (found.status, found.reason.startswith("cannot continue: ")) == ("stopped", True)
     assert runs.sql("SELECT DISTINCT sweep FROM run") == [(sound,)]
 
 
