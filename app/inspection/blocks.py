@@ -1,4 +1,4 @@
-"""A traced network as a reader would draw it: stem, stages of equal blocks, heads, with the shapes between them."""
+"""Groups a traced network into the blocks of a diagram: stem, stages of equal blocks, heads, and the shapes between."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.contract.preview import Block
 from app.inspection.layer_names import attention_heads, describe_part, dimensions, kernel
 from app.inspection.trace import Part, Trace
 
-# What only holds others is not drawn: its children stand in its place.
+# Pure containers are not drawn; their children take their place.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, models.Heads)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -25,7 +25,7 @@ class _Node:
 
     @property
     def order(self) -> float:
-        """When it came first; never is last."""
+        """When it was first called; nodes that never were come last."""
         times = [each.order for each in self.children]
         return min([*times, float("inf") if self.part.entered is None else self.part.entered])
 
@@ -35,13 +35,13 @@ class _Node:
 
     @property
     def attribute(self) -> str:
-        """What its parent calls it; "" for one that is numbered."""
+        """The attribute name in its parent; "" for numbered children."""
         name = self.part.path.rpartition(".")[2]
         return "" if name.isdigit() else name.replace("_", " ")
 
     @property
     def title(self) -> str:
-        """ "head digit" for a head, its attribute where that is a word, else its class."""
+        """ "head digit" for a head, otherwise its attribute name if it has one, otherwise its class."""
         parent = self.part.path.rpartition(".")[0]
         if parent.endswith("by_name"):
             return f"head {self.attribute or self.part.path.rpartition('.')[2]}"
@@ -53,7 +53,7 @@ class _Node:
 
     @property
     def weighted(self) -> bool:
-        """Whether it is a layer of weights, such as begins a new block, and no normalization."""
+        """Whether it is a weight layer that starts a new block, such as a convolution, but not a normalization."""
         if self.part.module is None or "Norm" in self.part.kind:
             return False
         return any(each.ndim > 1 for each in self.part.module.parameters(recurse=False))
@@ -61,14 +61,14 @@ class _Node:
 
 @dataclass
 class _Group:
-    """Nodes that are drawn as one block; ``name`` is one that its author gave to all of them together."""
+    """Nodes drawn as one block; ``name``: the name that the author gave to the group."""
 
     nodes: list[_Node]
     name: str = ""
 
     @property
     def alone(self) -> bool:
-        """Whether nothing can be drawn together with it."""
+        """Whether nothing may be merged into this group."""
         return bool(self.name) or any(map(_stands_alone, self.nodes))
 
     @property
@@ -81,12 +81,12 @@ class _Group:
 
     @property
     def main(self) -> _Node:
-        """The layer of weights, where there is one."""
+        """The weight layer, or the first node if there is none."""
         return next((each for each in self.nodes if each.weighted), self.nodes[0])
 
 
 def draw(trace: Trace) -> list[Block]:
-    """The blocks of a network, in the order in which an image meets them; their parameters add up to its own."""
+    """The blocks of a network in forward order; their parameters add up to the network's."""
     root = _tree(trace.parts)
     groups: list[_Group] = []
     for child in _drawn(root.children, transparent=False):
@@ -117,7 +117,7 @@ def _expanded(node: _Node) -> list[_Node]:
 
 
 def _drawn(nodes: list[_Node], transparent: bool = True) -> list[_Node]:
-    """The nodes to draw, in order; what does nothing or was never called is left out, unless it has parameters."""
+    """The nodes to draw, in order; identities and nodes never called are left out, unless they have parameters."""
     found: list[_Node] = []
     for node in sorted(nodes, key=lambda each: each.order):
         idle = isinstance(node.part.module, nn.Identity) or node.order == float("inf")
@@ -135,7 +135,7 @@ def _stands_alone(node: _Node) -> bool:
 
 
 def _grouped(nodes: list[_Node]) -> list[_Group]:
-    """A layer of weights with what follows it; composite modules and heads alone."""
+    """Group each weight layer with the layers that follow it; composite modules and heads stay alone."""
     groups: list[_Group] = []
     for node in nodes:
         last = groups[-1] if groups else None
@@ -147,7 +147,7 @@ def _grouped(nodes: list[_Node]) -> list[_Group]:
 
 
 def _together(groups: list[_Group]) -> list[_Group]:
-    """A position or a dropout that stands by itself belongs to the layer before it."""
+    """Merge a lone positional embedding or dropout into the layer before it."""
     found: list[_Group] = []
     for group in groups:
         little = not group.alone and not group.weighted and not any("Norm" in each.part.kind for each in group.nodes)
@@ -182,7 +182,7 @@ def _named(groups: list[_Group]) -> list[Block]:
 
 
 def _stages(groups: list[_Group]) -> dict[int, int]:
-    """Group -> stage, for composite ones: a new one begins where class or shape change, or something lies between."""
+    """Stage of each composite group: a new stage starts where class or shape changes, or after any other group."""
     stages: dict[int, int] = {}
     stage, last = 0, None
     for i, group in enumerate(groups):
@@ -227,7 +227,7 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
 
 
 def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
-    """Each node as a block; parameters side by side as one, from which flows what the next one is given."""
+    """Each node as a block; adjacent parameters form one block whose output is the next node's input."""
     found: list[Block] = []
     runs = [(alone, list(run)) for alone, run in groupby(nodes, key=lambda each: each.part.module is None)]
     for i, (alone, run) in enumerate(runs):
@@ -249,7 +249,7 @@ def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
 
 
 def _about_inside(node: _Node) -> str:
-    """What marks a composite module: its largest convolution, its attention, and how it changes the channels."""
+    """Summarize a composite module: its largest convolution, its attention heads, and its change of channels."""
     below = [each.part.module for each in _all_below(node)]
     words = []
     convolutions = [each for each in below if isinstance(each, _CONVOLUTIONS)]
@@ -274,7 +274,7 @@ def _all_below(node: _Node) -> list[_Node]:
 
 
 def _collapsed(blocks: list[Block]) -> list[Block]:
-    """Equal blocks in a row as one with ``repeat``; words that differ between them are left out."""
+    """Merge equal consecutive blocks into one with ``repeat``; descriptions that differ are dropped."""
     found: list[Block] = []
     for block in blocks:
         if found and block.params and _signature(found[-1]) == _signature(block):

@@ -1,6 +1,6 @@
-"""What an operation gave for tensors of a shape it gives again: spares most of what a batch without values costs.
+"""Cache of operation results on fake tensors by shape, which makes up most of the cost of tracing.
 
-``FakeTensorMode`` keeps such a memory too, but its key takes longer to make than the answer.
+``FakeTensorMode`` has such a cache too, but computing its key takes longer than computing the result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
-# More than all networks of this project leave behind; a folder of the user's own that is edited all day is forgotten.
+# More entries than all built-in networks need; cleared if a user's edited architectures exceed it.
 MOST_KEPT: Final = 50_000
 
 _PLAIN: Final = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -22,10 +22,10 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class _Fresh:
-    """A tensor that an operation gives; ``view_of``: the place of the argument whose memory it shows.
+    """A result tensor of an operation; ``view_of``: index of the argument whose memory it shares.
 
-    ``same``: it is that argument, as of an operation in place. What else an operation writes into does not matter here,
-    since there are no values.
+    ``same``: it is that argument itself, as with in-place operations. Other writes do not matter, since there are no
+    values.
     """
 
     shape: tuple[int, ...]
@@ -37,13 +37,13 @@ class _Fresh:
 
 
 class FakeTensorCache:
-    """Answers operations on fake tensors of a CPU, from memory where it can."""
+    """Executes operations on fake CPU tensors, using cached results where possible."""
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[_Fresh, ...]] = {}
 
     def __call__(self, mode: FakeTensorMode, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What ``operation(*args, **kwargs)`` gives."""
+        """The result of ``operation(*args, **kwargs)``."""
         key = _key(operation, args, kwargs)
         known = None if key is None else self._known.get(key)
         if known is not None:
@@ -59,7 +59,7 @@ class FakeTensorCache:
 
 
 def _key(operation: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> Key | None:
-    """All that the shape of the answer can follow from; None where that cannot be told."""
+    """Everything that can affect the result's shape; None if that cannot be determined."""
     parts: list[Any] = [operation]
     tensors = False
     for each in args:
@@ -80,7 +80,7 @@ def _key(operation: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> Key | N
 
 
 def _plain(value: Any) -> Any:
-    # 1, 1.0 and True are one key to a dict, and not one argument to an operation.
+    # 1, 1.0 and True are equal as dict keys, but different arguments to an operation.
     return (type(value), value) if isinstance(value, int | float) else value
 
 

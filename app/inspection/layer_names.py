@@ -1,4 +1,4 @@
-"""What a module is set to, in words: "3×3, 32 → 64, stride 2"."""
+"""Describes the settings of a module: "3×3, 32 → 64, stride 2"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.inspection.trace import Part
 
 
 def describe_part(part: Part) -> str:
-    """The settings of a part, "" where there is nothing to say; for a parameter, its shape."""
+    """The settings of a part, "" if it has none; for a parameter, its shape."""
     match part.module:
         case None:
             return dimensions(part.shape)
@@ -35,19 +35,19 @@ def describe_part(part: Part) -> str:
 
 
 def dimensions(shape: list[int]) -> str:
-    """A shape: 64×7×7."""
+    """Format a shape: 64×7×7."""
     return "×".join(map(str, shape))
 
 
 def kernel(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> str:
-    """The kernel of a convolution: "depthwise 7×7"."""
+    """Format the kernel of a convolution: "depthwise 7×7"."""
     depthwise = layer.groups > 1 and layer.groups == layer.in_channels
     groups = "" if layer.groups == 1 or depthwise else f"in {layer.groups} groups "
     return f"{'depthwise ' if depthwise else groups}{dimensions(list(layer.kernel_size))}"
 
 
 def attention_heads(module: nn.Module) -> int | None:
-    """How many heads a module says that its attention has."""
+    """The number of attention heads that a module declares."""
     for name in ("num_heads", "attention_heads", "heads"):
         found = getattr(module, name, None)
         if isinstance(found, int) and not isinstance(found, bool):

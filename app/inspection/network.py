@@ -1,4 +1,4 @@
-"""The network that a run would train: built, traced, counted; or why it cannot be trained so."""
+"""Inspects networks: builds, traces and counts them, or explains why they cannot be trained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABEL_BYTES = 8
 
 
 class Refused(Exception):
-    """A network that cannot be trained as a config says."""
+    """A network cannot be trained with these settings."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def catalog(broken: dict[str, str]) -> Catalog:
-    """What can be trained, from the networks themselves."""
+    """The catalog of everything that can be trained, built from the network definitions."""
     families = {}
     for family in models.families().values():
         families[family.name] = FamilyEntry(
@@ -53,7 +53,7 @@ def catalog(broken: dict[str, str]) -> Catalog:
 
 
 def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
-    """Parameters by dataset, where the network can be built for it."""
+    """Parameters by dataset, for those datasets for which the network can be built."""
     found: dict[str, int] = {}
     of_shape: dict[tuple[int, int, int], int] = {}
     for dataset in DATASETS.values():
@@ -65,13 +65,13 @@ def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
                 with torch.device("meta"):
                     of_shape[key] = models.count_parameters(models.build(family.name, size.name, shape))
             except Exception:
-                continue  # Who asks for this size on this dataset is told why.
+                continue  # A request for this size on this dataset gets the reason.
         found[dataset.name] = of_shape[key]
     return found
 
 
 def inspect(config: RunConfig) -> Traced:
-    """The network of ``config``. Raises Refused where it cannot be built, or a batch cannot pass through it."""
+    """Trace the network of ``config``. Raises Refused if it cannot be built or cannot process a batch."""
     try:
         found = _traced(config)
     except Exception as error:
@@ -93,7 +93,7 @@ def inspect(config: RunConfig) -> Traced:
 
 
 def _layers(found: Trace) -> list[Layer]:
-    """What does something itself or has parameters of its own, in the order in which it comes first."""
+    """Parts that compute something or have parameters themselves, in order of first use."""
     rows = [
         part
         for part in found.parts
@@ -146,19 +146,19 @@ def _fits(config: RunConfig) -> bool:
 
 
 def _refusal(config: RunConfig, error: Exception) -> Refusal:
-    """The field that would have to change, found by changing one after the other."""
+    """Find the field that has to change, by trying changes one after the other."""
     dataset = DATASETS[config.dataset]
     words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     if not isinstance(error, ValueError):
-        words = f"{config.family} {config.size} cannot be trained so: {type(error).__name__}: {words}"
+        words = f"cannot train {config.family} {config.size} with these settings: {type(error).__name__}: {words}"
     for name, choices in _other_choices(config):
         if choices:
-            return Refusal(field="options", message=f"{words}; {name} that fits {dataset.title}: {', '.join(choices)}")
+            return Refusal(field="options", message=f"{words}; {name} for {dataset.title}: {', '.join(choices)}")
     return Refusal(field=_field(config, dataset), message=words)
 
 
 def _other_choices(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
-    """Each option that was chosen, with the choices of it with which the network can be trained."""
+    """For each option that was set, its choices with which the network can be trained."""
     for option in models.get(config.family).options:
         if option.name in config.options:
             others = [config.options | {option.name: choice} for choice in option.choices]

@@ -1,4 +1,4 @@
-"""From a sweep as it was asked for to its runs, each checked: every combination, or draws from a space."""
+"""Expands a sweep specification into validated runs: every combination of a grid, or random draws from a space."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from app.contract.sweep_label import said
 from app.store.sweep import key_of
 
 ALL = "all"
-# So many combinations are looked at to find those that exist; and so many draws for one that is new.
+# Limits: combinations of a grid, combinations checked of a space, and attempts per new draw.
 MOST_COMBINATIONS = 20_000
 MOST_CHECKED = 2000
 TRIES = 60
-# What a network is refused for that exists, but is larger than was asked for.
+# Error field of networks that exist but have more parameters than allowed.
 TOO_LARGE = "most_params"
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to make: ``asked`` is its RunSpec, ``values`` what the sweep chose for it."""
+    """A run to create: ``asked`` is its RunSpec, ``values`` are those the sweep chose for it."""
 
     asked: dict[str, Any]
     config: RunConfig
@@ -41,16 +41,16 @@ class Planned:
 
 @dataclass
 class Expansion:
-    """The runs of a sweep, and a sentence for each combination that does not exist."""
+    """The runs of a sweep, and one sentence for each combination that does not exist."""
 
     runs: list[Planned] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
 def expand(spec: SweepSpec, catalog: Catalog) -> Expansion:
-    """Every run of a grid or of random draws; of a search the configurations that it could begin with are checked only.
+    """The runs of a grid or of random draws; for a search, only validates the space.
 
-    Raises SpecError with one sentence for each field that is wrong.
+    Raises SpecError with one sentence for each invalid field.
     """
     axes = _Axes(spec, catalog)
     if spec.method == "grid":
@@ -66,13 +66,13 @@ def expand(spec: SweepSpec, catalog: Catalog) -> Expansion:
 
 
 def with_seeds(planned: Iterable[Planned], seeds: int) -> list[Planned]:
-    """Each configuration with so many seeds, from its own on; all of them once before any comes again."""
+    """Repeat each configuration with consecutive seeds; every configuration comes once before any repeats."""
     if seeds == 1:
         return list(planned)
     planned = list(planned)
     for each in planned:
         if each.config.seed + seeds > 2**32:
-            raise SpecError([FieldError("seeds", f"seeds end at {2**32 - 1}; begin with a smaller seed")])
+            raise SpecError([FieldError("seeds", f"the largest seed is {2**32 - 1}; start with a smaller seed")])
     return [_with_seed(each, each.config.seed + i) for i in range(seeds) for each in planned]
 
 
@@ -85,27 +85,27 @@ def _with_seed(planned: Planned, seed: int) -> Planned:
 
 
 def _too_many(total: int, spec: SweepSpec) -> FieldError:
-    how = "name fewer values, or draw from them with method random"
+    how = "use fewer values, or draw from them with method random"
     if spec.method != "grid":
-        how = "take fewer draws or fewer seeds"
+        how = "use fewer draws or fewer seeds"
     about = "draws" if spec.method != "grid" else "grid"
-    return FieldError(about, f"this makes {total:,} runs, and a sweep makes {MOST_RUNS:,} at most: {how}")
+    return FieldError(about, f"this makes {total:,} runs; a sweep can have at most {MOST_RUNS:,}: {how}")
 
 
 def plan_one(spec: SweepSpec, catalog: Catalog, values: Values) -> Planned:
-    """The run of these values. Raises SpecError."""
+    """The run with these values. Raises SpecError."""
     return _Axes(spec, catalog).planned(values)
 
 
 def space_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Choice | Range]:
-    """What a search chooses from, by field, with "all" written out."""
+    """The space of a search by field, with "all" expanded."""
     axes = _Axes(spec, catalog)
     choices: dict[str, Choice | Range] = {name: _choice(values) for name, values in axes.choices.items()}
     return {**choices, **axes.ranges}
 
 
 def known_params(config: RunConfig, catalog: Catalog) -> int | None:
-    """The exact parameter count of a network with default options on a dataset's first target, else None."""
+    """The exact parameter count of a network with default options on a dataset's first target, otherwise None."""
     size = catalog.families[config.family].size(config.size)
     first = [DATASETS[config.dataset].targets[0].name]
     plain = size is not None and not config.options and config.targets == first and not config.auxiliary
@@ -113,7 +113,7 @@ def known_params(config: RunConfig, catalog: Catalog) -> int | None:
 
 
 class _Axes:
-    """What a sweep varies, taken apart: ``choices`` by field, ``ranges`` by field, and the base of all runs."""
+    """The varied fields of a sweep: ``choices`` and ``ranges`` by field, and the common base of all runs."""
 
     def __init__(self, spec: SweepSpec, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -125,18 +125,18 @@ class _Axes:
         self.most_params = spec.most_params
         named: dict[str, Choice | Range] = {name: _choice(values) for name, values in spec.grid.items()}
         both = named.keys() & spec.space.keys()
-        errors = [FieldError(name, f"{name} stands in grid and in space; name it once") for name in sorted(both)]
+        errors = [FieldError(name, f"{name} is in both grid and space; use only one") for name in sorted(both)]
         for name in ("family", "size"):
             if self.base.get(name) == ALL and name not in named and name not in spec.space:
                 named = {name: _choice([self.base.pop(name)]), **named}
         for name, chosen in (named | dict(spec.space)).items():
             errors += self._add(name, chosen, spec)
         if spec.seeds > 1 and "seed" in self.choices | self.ranges:
-            errors.append(FieldError("seeds", "seeds and the values of seed say the same; name one of them"))
+            errors.append(FieldError("seeds", "cannot combine seeds with values of seed; use only one"))
         if spec.method != "grid" and not self.choices and not self.ranges:
-            errors.append(FieldError("space", f"{spec.method} draws from space, which names no field"))
+            errors.append(FieldError("space", f"method {spec.method} needs at least one field in space"))
         if spec.pruning and not spec.metric.startswith("val/"):
-            words = f"pruning looks at each epoch's validation: it needs a metric such as val/acc, not {spec.metric}"
+            words = f"pruning needs a validation metric such as val/acc, not {spec.metric}"
             errors.append(FieldError("metric", words))
         if errors:
             raise SpecError(errors)
@@ -145,20 +145,20 @@ class _Axes:
     def _add(self, name: str, chosen: Choice | Range, spec: SweepSpec) -> list[FieldError]:
         if name not in SWEPT and not name.startswith(OPTION):
             fields = ", ".join((*SWEPT, "option.NAME"))
-            return [FieldError(name, f"no field '{name[:40]}' that can hold several values; fields: {fields}")]
+            return [FieldError(name, f"no field '{name[:40]}' that can take several values; fields: {fields}")]
         if isinstance(chosen, Choice):
             if not chosen.choice:
-                return [FieldError(name, f"{name} holds no value")]
+                return [FieldError(name, f"{name} has no values")]
             self.choices[name] = _distinct(chosen.choice)
             return []
         if name not in WHOLE and name not in NUMBERS:
-            return [FieldError(name, f"{name} is no number, so it has a choice and no range")]
+            return [FieldError(name, f"{name} is not a number: use a choice instead of a range")]
         if name in WHOLE and (chosen.low != int(chosen.low) or chosen.high != int(chosen.high)):
-            return [FieldError(name, f"{name} is a whole number, and so are the ends of its range")]
+            return [FieldError(name, f"{name} is a whole number: use whole numbers for its range")]
         if spec.method != "grid":
             self.ranges[name] = chosen
         elif chosen.step is None:
-            return [FieldError(name, f"{name} is a range; a grid needs its values, or a step, or method random or tpe")]
+            return [FieldError(name, f"{name} is a range: add a step, list its values, or use method random or tpe")]
         else:
             self.choices[name] = [_rounded(name, value) for value in chosen.values()]
         return []
@@ -189,12 +189,13 @@ class _Axes:
     def combined(self, choices: Mapping[str, list[Any]], most: int = MOST_COMBINATIONS) -> Expansion:
         """Every combination that exists.
 
-        A value that exists in no combination is wrong, and so is a sweep without a run; what is left is left out.
+        A value that exists in no combination is an error, and so is a sweep without runs; other combinations are left
+        out.
         """
         total = math.prod(len(values) for values in choices.values())
         if total > most:
-            words = f"these values have {total:,} combinations, and a sweep makes {MOST_RUNS:,} runs at most"
-            raise SpecError([FieldError("grid", f"{words}: name fewer, or draw from them with method random")])
+            words = f"these values have {total:,} combinations; a sweep can have at most {MOST_RUNS:,} runs"
+            raise SpecError([FieldError("grid", f"{words}: use fewer values, or draw from them with method random")])
         good: dict[str, set[str]] = {name: set() for name in choices}
         refused: list[tuple[Values, list[FieldError]]] = []
         found, seen = Expansion(), set()
@@ -238,7 +239,7 @@ class _Axes:
         return list(wrong.values())[:20]
 
     def planned(self, values: Values) -> Planned:
-        """The run of these values. Raises SpecError."""
+        """The run with these values. Raises SpecError."""
         asked = {name: value for name, value in self.base.items() if value is not None}
         chosen = {name: value for name, value in values.items() if not name.startswith(OPTION)}
         asked |= chosen
@@ -248,7 +249,7 @@ class _Axes:
         try:
             spec = RunSpec.model_validate(asked)
         except ValidationError as error:
-            # Brings FastAPI along, which only a wrong value needs.
+            # Imports FastAPI, which is needed only for invalid values.
             from app.contract.errors import sentence
 
             raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
@@ -263,7 +264,7 @@ class _Axes:
         return Planned(spec.model_dump(exclude_unset=True), config, typed)
 
     def _typed(self, options: Values, asked: Values) -> Values:
-        """Options with each choice as the family has it: what is written as "7" is its 7."""
+        """Convert option values to the family's choices: the text "7" becomes its number 7."""
         preset = PRESETS.get(str(asked.get("preset", "")), {})
         family = self.catalog.families.get(str(asked.get("family") or preset.get("family", "")))
         offered = {option.name: option.choices for option in family.options} if family else {}
@@ -275,17 +276,17 @@ class _Axes:
     # Draws -----------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raises SpecError for a value that exists in no combination, and for a range whose end no run can have."""
+        """Raises SpecError for a value that exists in no combination, or a range end that no run can have."""
         for end in ("low", "high"):
             ends = {name: [_rounded(name, getattr(each, end))] for name, each in self.ranges.items()}
             choices = self.choices | ends
             if math.prod(len(values) for values in choices.values()) <= MOST_CHECKED:
                 self.combined(choices)
             elif not any(True for _ in islice(self.drawn(1), 1)):
-                raise SpecError([FieldError("space", "nothing that was drawn from this space can be trained")])
+                raise SpecError([FieldError("space", "no configuration drawn from this space can be trained")])
 
     def drawn(self, count: int) -> Iterator[Planned]:
-        """So many different configurations, as far as there are; the first n are the same for any larger ``count``."""
+        """Up to ``count`` distinct configurations; the first n are the same for any larger ``count``."""
         seen: set[str] = set()
         for at in range(count * TRIES):
             if len(seen) == count:
@@ -300,7 +301,7 @@ class _Axes:
                 yield planned
 
     def draw(self, dice: random.Random) -> Values:
-        """One point of the space, whether it exists or not."""
+        """Draw one point of the space, whether or not it can be trained."""
         values = {name: dice.choice(choices) for name, choices in self.choices.items()}
         return values | {name: _point(name, each, dice) for name, each in self.ranges.items()}
 
@@ -318,7 +319,7 @@ def _point(name: str, chosen: Range, dice: random.Random) -> float | int:
 
 
 def rounded(name: str, value: float, chosen: Range) -> float | int:
-    """A drawn number as people would write it, within its range."""
+    """Round a drawn number to four significant digits, within its range."""
     return _rounded(name, min(chosen.high, max(chosen.low, float(f"{value:.4g}"))))
 
 

@@ -1,4 +1,4 @@
-"""The runs of a sweep become rows of the queue, by whichever process has planned them."""
+"""Adds planned runs of a sweep to the queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.sweeps.expand import Planned, known_params
 def insert_planned(
     connection: Connection, catalog: Catalog, sweep: str, spec: SweepSpec, planned: Iterable[Planned], now: float
 ) -> list[str]:
-    """Queue these runs of a sweep, with its tags; returns their ids."""
+    """Queue these runs of a sweep with the sweep's tags; returns their ids."""
     made = []
     for each in planned:
         config, asked = each.config, each.asked

@@ -1,7 +1,7 @@
-"""Which runs of a sweep are hopeless: judged by each epoch's validation against the others at the same epoch.
+"""Early stopping of bad runs in a sweep: compares validation results with the other runs at the same epoch.
 
-median: a run whose best value so far is worse than the median of what the others had at that epoch. asha: epochs 1, 3,
-9, … (times ETA) are rungs, and a run goes beyond one if it is among the best third of those that have come there.
+median: stops a run whose best value so far is worse than the median of the others at that epoch. asha: epochs 1, 3, 9,
+… (multiplied by ETA) are rungs; a run continues past a rung if it is among the best third of the runs that reached it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ETA = 3
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """How a run has come along: the metric after each epoch, of how many ``epochs``; ``live`` while it trains."""
+    """A run's metric after each epoch, out of ``epochs``; ``live`` while it trains."""
 
     run: str
     values: Sequence[float]
@@ -28,27 +28,27 @@ class TrainingCurve:
     metric: str = ""
 
     def best(self, epoch: int, direction: Direction) -> float:
-        """Its best value up to an epoch (from 1 on); what is not finite is the worst there is."""
+        """The best value up to an epoch (counted from 1); non-finite values count as the worst possible."""
         worst = -math.inf if direction == "maximize" else math.inf
         pick = max if direction == "maximize" else min
         return pick((value for value in self.values[:epoch] if math.isfinite(value)), default=worst)
 
     def at(self, epoch: int, direction: Direction) -> float:
-        """Its value at an epoch."""
+        """The value at an epoch."""
         value = self.values[epoch - 1]
         return value if math.isfinite(value) else (-math.inf if direction == "maximize" else math.inf)
 
 
 Passed = set[tuple[str, int]]
-"""Runs and the rungs at which they were judged."""
+"""Pairs of a run and a rung at which it was judged."""
 
 
 def runs_to_prune(
     spec: SweepSpec, direction: Direction, courses: Sequence[TrainingCurve], passed: Passed
 ) -> dict[str, str]:
-    """The runs to stop, each with its reason.
+    """The runs to stop, with the reason for each.
 
-    ``passed`` holds the rungs at which a run was judged before, and is added to: it is judged once at each.
+    ``passed``: the rungs at which each run was judged; updated here, since a run is judged only once per rung.
     """
     found = {}
     for course in courses:
@@ -78,8 +78,8 @@ def _by_median(
     beyond = "below" if direction == "maximize" else "above"
     metric = course.metric or spec.metric
     return (
-        f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median {format_value(metric, median)}"
-        f" of {len(there)} runs there"
+        f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median of {format_value(metric, median)}"
+        f" over {len(there)} runs"
     )
 
 
@@ -104,14 +104,14 @@ def _by_rungs(
         if _worse(own, last, direction):
             metric = course.metric or spec.metric
             return (
-                f"{rung}: {metric} {format_value(metric, own)} is not among the best third of {len(there)} runs there,"
-                f" which begins at {format_value(metric, last)}"
+                f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(there)} runs"
+                f" (cutoff: {format_value(metric, last)})"
             )
     return ""
 
 
 def rungs(first: int, epoch: int) -> list[int]:
-    """The epochs up to this one at which ASHA judges: the first, and each ETA times as late."""
+    """The epochs up to this one at which ASHA judges: the first, then multiplied by ETA each time."""
     found = []
     while first <= epoch:
         found.append(first)
@@ -124,14 +124,14 @@ def _worse(own: float, other: float, direction: Direction) -> bool:
 
 
 def format_value(metric: str, value: float) -> str:
-    """A value as a sentence about pruning says it."""
+    """Format a value for the reason of a pruned run."""
     if not math.isfinite(value):
         return "(never finite)"
     return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 
 def by_dataset(courses: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
-    """Courses that can be compared with one another: an accuracy says nothing about that on another dataset."""
+    """Group curves by dataset: accuracies on different datasets are not comparable."""
     found: dict[str, list[TrainingCurve]] = {}
     for run, course in courses.items():
         found.setdefault(datasets[run], []).append(course)

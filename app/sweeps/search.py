@@ -1,7 +1,7 @@
-"""What to try next, by Optuna's TPE: asked for a configuration, told what each reached.
+"""Configuration search with Optuna's TPE sampler.
 
-It keeps no state of its own. Each time it is told anew what the database says of the sweep's runs, so that it goes on
-where it was whenever the process that asks ends. Optuna is imported by the first question, not with this module.
+Keeps no state: each call receives all results of the sweep's runs from the database, so that the search can continue
+in another process. Optuna is imported by the first call, not with this module.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import optuna
 
 STARTUP = 10
-"""So many configurations are drawn at random before the first is chosen; a third of the draws where they are few."""
+"""Configurations drawn at random before TPE starts; a third of the draws if these are few."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration that was tried: ``value`` is the mean of its seeds, None while it trains.
+    """A configuration tried so far: ``value`` is the mean over its seeds, None while it trains.
 
-    ``course``: the values after each epoch, for one that was ``pruned``. One that ended without a value was ``failed``.
+    ``course``: the values after each epoch of one that was ``pruned``. ``failed``: it ended without a value.
     """
 
     values: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Trial:
 def propose(
     space: Mapping[str, Choice | Range], tried: Sequence[Trial], direction: Direction, seed: int, draws: int
 ) -> dict[str, Any]:
-    """The values to try next; the same for the same seed and the same ``tried``."""
+    """The values to try next; deterministic for the same seed and the same ``tried``."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -49,7 +49,7 @@ def propose(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
-            # What was tried so far is part of the seed: the sampler is made anew each time.
+            # The number of trials is part of the seed, since the sampler is created anew each time.
             seed=(seed * 1_000_003 + len(tried)) % 2**32,
             n_startup_trials=max(2, min(STARTUP, draws // 3)),
             constant_liar=True,
@@ -65,7 +65,7 @@ def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.Bas
     import optuna
 
     if isinstance(chosen, Choice):
-        # By place: Optuna takes only plain values, and a choice may be a list of heads.
+        # By index: Optuna accepts only plain values, and a choice may be a list of heads.
         return optuna.distributions.CategoricalDistribution(range(len(chosen.choice)))
     if name in WHOLE:
         low, high, step = int(chosen.low), int(chosen.high), int(chosen.step or 1)

@@ -284,7 +284,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(Refused) as caught:
         look("vit", "cifar10", options={"patch": 7})
     assert caught.value.refusal.field == "options"
-    assert caught.value.refusal.message.endswith("patch that fits CIFAR-10: 4")
+    assert caught.value.refusal.message.endswith("patch for CIFAR-10: 4")
     assert "32 is no multiple of 7" in caught.value.refusal.message
 
 
@@ -299,7 +299,7 @@ def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest
     sizes = (models.Size("small", {"wide": False}, (1, 1, 1)), models.Size("wide", {"wide": True}, (1, 1, 1)))
     family = models.Family("picky", "", "", build, sizes, "small")
     monkeypatch.setitem(models._registry._families, "picky", family)
-    assert refused("mnist", size="wide") == ("size", "picky wide cannot be trained so: TypeError: too wide")
+    assert refused("mnist", size="wide") == ("size", "cannot train picky wide with these settings: TypeError: too wide")
     assert refused("mnist", targets=["digit", "thickness"])[0] == "targets"
     assert refused("cifar10") == ("dataset", "only gray images")
     entry = catalog({}).families["picky"].size("small")

@@ -475,7 +475,7 @@ def test_without_redis_a_viewer_is_told_a_little_later(
                 assert events_of(await anext(everything)) == [("changed", "", {})]
             await cast(Any, everything).aclose()
         await hub.stop()
-        assert "looking into the database" in caplog.text
+        assert "polling the database" in caplog.text
 
     asyncio.run(act())
 

@@ -22,7 +22,7 @@ def test_an_act_is_remembered_and_undone_once(engine: Engine) -> None:
 
 
 def test_the_oldest_acts_are_forgotten(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undo, "KEPT", 2)
+    monkeypatch.setattr(undo, "MAX_ACTS", 2)
     with writing(engine) as connection:
         acts = [record_act(connection, "tag", "", {}, float(at)) for at in range(5)]
     with reading(engine) as connection:

@@ -141,7 +141,7 @@ def test_too_many_combinations_are_refused_before_they_are_made(catalog: Catalog
     grid = {"lr": [i / 1e4 for i in range(1, 900)], "epochs": list(range(1, 900))}
     with pytest.raises(SpecError, match="808,201 combinations"):
         expand(spec(grid=grid), catalog)
-    with pytest.raises(SpecError, match="take fewer draws or fewer seeds"):
+    with pytest.raises(SpecError, match="use fewer draws or fewer seeds"):
         expand(spec(method="random", space={"lr": {"low": 0.1, "high": 1}}, draws=600, seeds=2), catalog)
     assert len(expand(spec(seeds=MOST_RUNS), catalog).runs) == MOST_RUNS
 

@@ -25,7 +25,7 @@ def others(*levels: float, epochs: int = 3) -> list[TrainingCurve]:
 
 def test_a_run_whose_best_is_below_the_median_there_is_hopeless() -> None:
     found = runs_to_prune(MEDIAN, "maximize", [course("r", 0.3, 0.2), *others(0.5, 0.6, 0.7)], set())
-    assert found == {"r": "pruned at epoch 2: val/acc 30.0 % is below the median 60.0 % of 3 runs there"}
+    assert found == {"r": "pruned at epoch 2: val/acc 30.0 % is below the median of 60.0 % over 3 runs"}
 
 
 def test_its_best_so_far_counts_and_not_its_last() -> None:
@@ -35,7 +35,7 @@ def test_its_best_so_far_counts_and_not_its_last() -> None:
 def test_a_loss_is_hopeless_above_the_median() -> None:
     spec = SweepSpec(metric="val/loss", pruning="median", prune_after_runs=3)
     found = runs_to_prune(spec, "minimize", [course("r", 3.0), *others(0.5, 0.6, 0.7)], set())
-    assert found == {"r": "pruned at epoch 1: val/loss 3 is above the median 0.6 of 3 runs there"}
+    assert found == {"r": "pruned at epoch 1: val/loss 3 is above the median of 0.6 over 3 runs"}
 
 
 def test_too_few_others_too_few_epochs_or_a_run_that_is_over_prune_nothing() -> None:
@@ -56,9 +56,7 @@ def test_only_the_best_third_goes_beyond_a_rung_and_each_is_judged_once() -> Non
     passed: set[tuple[str, int]] = set()
     there = [course("r", 0.55), *others(0.5, 0.6, 0.7, 0.4, 0.3, epochs=1)]
     found = runs_to_prune(ASHA, "maximize", there, passed)
-    assert found == {
-        "r": "pruned at epoch 1: val/acc 55.0 % is not among the best third of 6 runs there, which begins at 60.0 %"
-    }
+    assert found == {"r": "pruned at epoch 1: val/acc 55.0 % is not in the best third of 6 runs (cutoff: 60.0 %)"}
     assert passed == {("r", 1)}
     assert runs_to_prune(ASHA, "maximize", there, passed) == {}
     good = [course("g", 0.65), *others(0.5, 0.6, 0.7, 0.4, 0.3, epochs=1)]

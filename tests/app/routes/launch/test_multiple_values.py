@@ -71,7 +71,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
     wrong = look(client.get("/launch", params=MLP | {"lr": "1e-1 .. 1e-4"}))
     assert "low must not be above high" in wrong.words["error-lr"]
     grid = look(client.get("/launch", params=MLP | {"lr": "1e-4 .. 1e-1", "method": "grid"}))
-    assert "a grid needs its values" in grid.words["error-lr"]
+    assert "add a step, list its values" in grid.words["error-lr"]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
         ({"lr": "1e-3, 2e-3", "draws": "many", "method": "random"}, "draws", "must be a whole number"),
         ({"lr": "1e-3, 2e-3", "method": "magic"}, "method", "grid, random or tpe"),
         ({"seeds": "5000"}, "seeds", "at most 1000"),
-        ({"lr": "1e-3, 2e-3", "metric": "test/acc", "pruning": "median"}, "metric", "each epoch's validation"),
+        ({"lr": "1e-3, 2e-3", "metric": "test/acc", "pruning": "median"}, "metric", "needs a validation metric"),
         (
             {"lr": ",".join(f"{i}e-5" for i in range(1, 60)), "seeds": "20"},
             "method",
-            "1,180 runs, and a sweep makes 1,000",
+            "1,180 runs; a sweep can have at most 1,000",
         ),
     ],
 )

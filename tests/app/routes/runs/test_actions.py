@@ -224,4 +224,4 @@ def test_a_table_is_sorted_by_several_columns_and_says_so(client: Any, look: Any
     then = [parse_qs(urlsplit(found["data-then"]).query)["sort"][0] for found in page.all("a") if "data-then" in found]
     assert then == ["-val/acc,lr,-number", "val/acc,lr", "-val/acc,-lr", "-val/acc,lr,-val/loss.last"]
     assert "last val/loss" in page.html
-    assert "by 3 columns at most" in client.get("/runs?sort=lr,seed,epochs,params").text
+    assert "at most 3 columns" in client.get("/runs?sort=lr,seed,epochs,params").text

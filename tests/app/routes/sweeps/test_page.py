@@ -98,7 +98,7 @@ def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any
 
 def test_a_pruned_run_says_why_in_the_table_and_on_its_page(client: Any, look: Any, runs: Any) -> None:
     sweep = launched(client, **GRID)
-    reason = "pruned at epoch 4: val/acc 31.2 % is below the median 52.0 % of 7 runs there"
+    reason = "pruned at epoch 4: val/acc 31.2 % is below the median of 52.0 % over 7 runs"
     runs.set(sweep["runs"][0], status="cancelled", stop_reason=reason, reason=reason, ended_at=2.0)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
     assert "at epoch 4: val/acc 31.2 % is below the median" in page.words["sweep-runs"]
