@@ -224,7 +224,7 @@ def _queue(
             run_store.insert_run(connection, config, asked, params, now, origin=origin)
             commit = next_commit(connection)
             if relation == "verify":
-                live_change.repeat(connection, parent.id, run_id, begun=begin is not None)
+                live_change.repeat(connection, parent.id, run_id, from_checkpoint=begin is not None)
             if begin is not None:
                 lineage.save_checkpoint(connection, run_id, begin)
                 lineage.copy_points(connection, parent.id, run_id, begin.step, commit)

@@ -60,10 +60,10 @@ def _say(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _answer(asked: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
+def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
     try:
-        if "config" in asked:
-            return {"traced": inspect(RunConfig.model_validate(asked["config"])).model_dump()}
+        if "config" in question:
+            return {"traced": inspect(RunConfig.model_validate(question["config"])).model_dump()}
         return {"catalog": catalog(broken).model_dump()}
     except Refused as error:
         return {"refusal": error.refusal.model_dump()}

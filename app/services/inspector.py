@@ -92,12 +92,12 @@ class Inspector:
         Raises SpecError if it cannot be built or trained with them, Unavailable if the process does not answer.
         """
         key = f"{self._current()} {config.model_dump_json(include=set(NETWORK))}"
-        found = self._traced.get(key)
-        if found is None:
-            found = await self._in_thread(lambda: self._trace(key, config))
-        if isinstance(found, Refusal):
-            raise SpecError([FieldError(found.field, found.message)])
-        return found.profile(config)
+        traced = self._traced.get(key)
+        if traced is None:
+            traced = await self._in_thread(lambda: self._trace(key, config))
+        if isinstance(traced, Refusal):
+            raise SpecError([FieldError(traced.field, traced.message)])
+        return traced.profile(config)
 
     async def check(self, config: RunConfig) -> None:
         """Raises SpecError for a network that cannot be built or trained; passes if the process is unavailable."""
@@ -119,20 +119,20 @@ class Inspector:
         catalog = await self.catalog()
         digest = self._current()
         file = self._folder / f"zoo-{dataset}.json"
-        kept = _kept(file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows])
-        if kept is None:
-            kept = []
+        profiles = _kept(file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows])
+        if profiles is None:
+            profiles = []
             for family in catalog.families.values():
                 for size in family.sizes:
                     try:
                         config = resolve(RunSpec(family=family.name, size=size.name, dataset=dataset), catalog)
-                        found = await self.profile(config)
+                        profile = await self.profile(config)
                     except SpecError:
                         continue
-                    kept.append((family.name, size.name, found.model_copy(update={"layers": [], "blocks": []})))
+                    profiles.append((family.name, size.name, profile.model_copy(update={"layers": [], "blocks": []})))
             if digest == self._current():
-                _keep(file, digest, [(family, size, profile.model_dump()) for family, size, profile in kept])
-        return {(family, size): profile for family, size, profile in kept}
+                _keep(file, digest, [(family, size, profile.model_dump()) for family, size, profile in profiles])
+        return {(family, size): profile for family, size, profile in profiles}
 
     async def diagram(self, family: str, size: str, dataset: str) -> list[Block]:
         """The blocks of a network in forward order. Raises SpecError and Unavailable."""
@@ -171,12 +171,12 @@ class Inspector:
         if self._found is not None and self._found[0] == digest:
             return self._found[1]
         file = self._folder / "catalog.json"
-        found = _kept(file, digest, Catalog.model_validate)
-        if found is None:
-            found = self._made()
-            _keep(file, digest, found.model_dump())
-        self._found = (digest, found)
-        return found
+        catalog = _kept(file, digest, Catalog.model_validate)
+        if catalog is None:
+            catalog = self._made()
+            _keep(file, digest, catalog.model_dump())
+        self._found = (digest, catalog)
+        return catalog
 
     def _made(self) -> Catalog:
         try:
@@ -185,21 +185,23 @@ class Inspector:
             if self._models_path is None or self._left_out == self._digest:
                 raise
             self._left_out = self._digest
-            found = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
+            catalog = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
             reason = f"{self._models_path} is ignored until one of its files changes: {error.message}"
-            return found.model_copy(update={"broken": found.broken | {self._models_path.name: reason}})
+            return catalog.model_copy(update={"broken": catalog.broken | {self._models_path.name: reason}})
 
     def _trace(self, key: str, config: RunConfig) -> Traced | Refusal:
-        found = self._traced.get(key)
-        if found is None:
-            said = self._ask({"config": config.model_dump()})
-            found = (
-                Refusal.model_validate(said["refusal"]) if "refusal" in said else Traced.model_validate(said["traced"])
+        traced = self._traced.get(key)
+        if traced is None:
+            answer = self._ask({"config": config.model_dump()})
+            traced = (
+                Refusal.model_validate(answer["refusal"])
+                if "refusal" in answer
+                else Traced.model_validate(answer["traced"])
             )
-            self._traced[key] = found
+            self._traced[key] = traced
             if len(self._traced) > KEPT_NETWORKS:
                 self._traced.popitem(last=False)
-        return found
+        return traced
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         answer = self._process.ask(self._command(), question)
@@ -223,11 +225,11 @@ class _Process:
         with self._lock:
             if self._closed:
                 raise Unavailable("the server is stopping")
-            there = self._process
-            if there is not None and there.poll() is None and self._command == command:
-                return there
-            if there is not None:
-                _end(there)
+            process = self._process
+            if process is not None and process.poll() is None and self._command == command:
+                return process
+            if process is not None:
+                _end(process)
             self._process, self._command = _started(command[1:]), command
             return self._process
 
@@ -300,16 +302,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _kept(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | None:
     try:
-        kept = json.loads(file.read_bytes())
-        return read(kept["found"]) if kept["digest"] == digest else None
+        cached = json.loads(file.read_bytes())
+        return read(cached["found"]) if cached["digest"] == digest else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
-def _keep(file: Path, digest: str, found: Any) -> None:
+def _keep(file: Path, digest: str, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps({"digest": digest, "found": found}))
+    fresh.write_text(json.dumps({"digest": digest, "found": value}))
     fresh.replace(file)
 
 
@@ -317,8 +319,8 @@ def _files(models_path: Path | None) -> list[Path]:
     package = find_spec("models")
     if package is None or not package.submodule_search_locations:
         raise Unavailable("the package 'models' is not installed")
-    here = Path(__file__).parents[1]
-    files = [file for pattern in OWN_FILES for file in here.glob(pattern)]
+    package_root = Path(__file__).parents[1]
+    files = [file for pattern in OWN_FILES for file in package_root.glob(pattern)]
     files += Path(package.submodule_search_locations[0]).glob("*.py")
     files += [] if models_path is None else [models_path, *models_path.glob("*.py")]
     return sorted(files)
@@ -326,11 +328,11 @@ def _files(models_path: Path | None) -> list[Path]:
 
 def _age_and_size(file: Path) -> tuple[int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return -1, -1
     # A folder's modification time changes whenever anything is written into it.
-    return (0, 0) if file.is_dir() else (found.st_mtime_ns, found.st_size)
+    return (0, 0) if file.is_dir() else (status.st_mtime_ns, status.st_size)
 
 
 def _digest(files: list[Path], models_path: Path | None) -> str:

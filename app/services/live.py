@@ -57,11 +57,11 @@ class Cursor:
         return cls(commit, commit, commit)
 
     @classmethod
-    def parse(cls, words: str) -> Cursor:
+    def parse(cls, text: str) -> Cursor:
         """Parse an event id; raises ValueError."""
-        parts = [int(word) for word in words.split(".")]
+        parts = [int(word) for word in text.split(".")]
         if len(parts) not in (1, 3) or min(parts) < 0 or max(parts) >= 2**63:
-            raise ValueError(f"not an event id: {words[:40]}")
+            raise ValueError(f"not an event id: {text[:40]}")
         return cls(*parts) if len(parts) == 3 else cls.at(parts[0])
 
     def __str__(self) -> str:
@@ -74,8 +74,8 @@ DescribeStatus = Callable[[RunRecord], dict[str, Any]]
 
 def frame(event: str, cursor: Cursor | int, data: Any) -> Frame:
     """Format one server-sent event; non-finite values are not valid JSON and must be null already."""
-    said = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return f"event: {event}\nid: {cursor}\ndata: {said}\n\n".encode()
+    body = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return f"event: {event}\nid: {cursor}\ndata: {body}\n\n".encode()
 
 
 def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
@@ -113,10 +113,10 @@ def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: 
         if marks is None:
             gone = frame("gone", newest, {}) + frame("end", newest, {})
             return Changes(newest, dict.fromkeys(cursors, gone), True)
-        found = {seen: _events(connection, run_id, marks, seen, newest, describe) for seen in cursors}
+        frames_by_cursor = {seen: _events(connection, run_id, marks, seen, newest, describe) for seen in cursors}
     ended = marks.status in TERMINAL
     end = frame("end", newest, {}) if ended else b""
-    return Changes(newest, {seen: b"".join(frames) + end for seen, frames in found.items()}, ended)
+    return Changes(newest, {seen: b"".join(frames) + end for seen, frames in frames_by_cursor.items()}, ended)
 
 
 def _events(
@@ -127,13 +127,13 @@ def _events(
     if points is None or marks.reset_commit > seen.metrics:
         frames.append(frame("reset", Cursor(newest, seen.log, seen.state), {}))
     elif points:
-        told = {name: curve_as_json(curve) for name, curve in points.items()}
-        frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
+        curves = {name: curve_as_json(curve) for name, curve in points.items()}
+        frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), curves))
     if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
-    if happened := list_marks(connection, run_id, seen.state):
-        told_marks = [asdict(each) for each in happened]
-        frames.append(frame("mark", Cursor(newest, newest, seen.state), told_marks))
+    if marks_since := list_marks(connection, run_id, seen.state):
+        new_marks = [asdict(mark) for mark in marks_since]
+        frames.append(frame("mark", Cursor(newest, newest, seen.state), new_marks))
     if marks.progress_commit > seen.state:
         frames.append(frame("progress", Cursor(newest, newest, seen.state), json.loads(marks.progress)))
     if marks.status_commit > seen.state:
@@ -239,9 +239,9 @@ class Hub:
             return
         channel = self._join(key, viewer)
         try:
-            while (told := await viewer.queue.get()) is not None:
-                yield told.frames
-                if told.last:
+            while (batch := await viewer.queue.get()) is not None:
+                yield batch.frames
+                if batch.last:
                     return
         finally:
             self._leave(key, channel, viewer)
@@ -272,8 +272,8 @@ class Hub:
                 # New viewers are served by the same read as all others and are at the same commit from then on, so that
                 # any number of viewers costs one read.
                 cursors = {viewer.seen for viewer in channel.viewers}
-                found = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
-                self._tell_changes(channel, found)
+                update = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
+                self._tell_changes(channel, update)
         except Exception:
             # End the streams instead of leaving viewers waiting; their browsers reconnect.
             logger.exception("cannot send updates of %s to its viewers", run_id)
@@ -284,31 +284,31 @@ class Hub:
                 del self._channels[run_id]
 
     async def _pump_all(self, channel: _Channel) -> None:
-        told = await run_in_threadpool(newest_commit, self.engine)
+        sent = await run_in_threadpool(newest_commit, self.engine)
         while True:
             noticed = await self._until_something_new(channel)
             newest = await run_in_threadpool(newest_commit, self.engine)
             # Also without a notice, so that a lost one leaves no page outdated.
-            if noticed or newest != told:
+            if noticed or newest != sent:
                 self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
-            told = newest
+            sent = newest
 
     async def _until_something_new(self, channel: _Channel) -> bool:
         """Wait for a notice or a new viewer (True), or until it is time to check without one (False).
 
         Changes that arrive in the meantime are sent together.
         """
-        found = await _set_within(BATCH_SECONDS, channel.joined)
-        found = found or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
+        noticed = await _set_within(BATCH_SECONDS, channel.joined)
+        noticed = noticed or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
         channel.joined.clear()
         channel.look.clear()
-        if not found and time.monotonic() - channel.told_at >= PING_SECONDS:
+        if not noticed and time.monotonic() - channel.told_at >= PING_SECONDS:
             self._tell(channel, list(channel.viewers), _PING)
-        return found
+        return noticed
 
-    def _tell_changes(self, channel: _Channel, found: Changes) -> None:
-        now = Cursor.at(found.commit)
-        batches = {seen: _Batch(frames, found.ended) for seen, frames in found.frames.items()}
+    def _tell_changes(self, channel: _Channel, update: Changes) -> None:
+        now = Cursor.at(update.commit)
+        batches = {seen: _Batch(frames, update.ended) for seen, frames in update.frames.items()}
         for viewer in list(channel.viewers):
             batch = batches.get(viewer.seen)
             if batch is None:  # it joined during this read with another cursor; the next read serves it

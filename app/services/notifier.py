@@ -76,22 +76,22 @@ class Notifier:
             with writing(self.engine) as connection:
                 notification.forget_old(connection, now)
         with reading(self.engine) as connection:
-            waiting = notification.due(connection, now)
-        for each in waiting:
-            arrived, answer = self._call(each)
+            deliveries = notification.due(connection, now)
+        for delivery in deliveries:
+            arrived, answer = self._call(delivery)
             with writing(self.engine) as connection:
-                notification.record_attempt(connection, each.id, each.tries + 1, arrived, answer, self.clock())
+                notification.record_attempt(connection, delivery.id, delivery.tries + 1, arrived, answer, self.clock())
 
-    def _call(self, each: notification.Due) -> tuple[bool, str]:
+    def _call(self, delivery: notification.Due) -> tuple[bool, str]:
         """Deliver a notice; returns whether it arrived, and the response in a few words."""
-        said = body_of(each.notice)
+        body = body_of(delivery.notice)
         request = urllib.request.Request(
-            each.url,
-            said,
+            delivery.url,
+            body,
             {
                 "content-type": "application/json",
                 "user-agent": "Runyard",
-                SIGNATURE: signature(each.secret, int(self.clock()), said),
+                SIGNATURE: signature(delivery.secret, int(self.clock()), body),
             },
         )
         try:
@@ -110,16 +110,16 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def body_of(said: dict[str, Any]) -> bytes:
+def body_of(notice: dict[str, Any]) -> bytes:
     """The body of a request: the notice as JSON, with its time in ISO 8601, UTC."""
-    run = {"id": said["run"], "number": said["number"], "status": said["status"], "url": f"/runs/{said['run']}"}
+    run = {"id": notice["run"], "number": notice["number"], "status": notice["status"], "url": f"/runs/{notice['run']}"}
     body = {
-        "id": said["id"],
-        "kind": said["kind"],
-        "sentence": said["sentence"],
-        "rule": said["rule"] or None,
-        "created": iso(said["created_at"]),
-        "run": run if said["run"] else None,
+        "id": notice["id"],
+        "kind": notice["kind"],
+        "sentence": notice["sentence"],
+        "rule": notice["rule"] or None,
+        "created": iso(notice["created_at"]),
+        "run": run if notice["run"] else None,
     }
     return json.dumps(body, ensure_ascii=False).encode()
 

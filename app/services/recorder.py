@@ -140,14 +140,14 @@ class Recorder:
         # What was delivered but never acknowledged comes first: it was read by a recorder that died before its commit.
         start = "0" if self._backlog else ">"
         try:
-            found: Any = self.redis.xreadgroup(
+            reply: Any = self.redis.xreadgroup(
                 broker.GROUP, "recorder", {broker.EVENTS: start}, count=BATCH, block=block_milliseconds or None
             )
         except ResponseError as error:
             if "NOGROUP" in str(error):
                 raise RedisConnectionError("the event stream is gone: Redis was emptied") from error
             raise
-        entries: list[Entry] = _first_stream(found)
+        entries: list[Entry] = _first_stream(reply)
         if self._backlog and not entries:
             self._backlog = False
             return self._read(block_milliseconds)
@@ -185,22 +185,22 @@ class Recorder:
         if b"r" in fields:
             self._apply_report(connection, batch, kind, fields)
             return
-        said = SUPERVISOR_EVENTS[kind].model_validate_json(fields[b"b"])
-        match said:
+        event = SUPERVISOR_EVENTS[kind].model_validate_json(fields[b"b"])
+        match event:
             case Claim():
                 if age <= broker.REPLY_SECONDS - 5:
-                    self._grant(connection, batch, said)
+                    self._grant(connection, batch, event)
             case Heartbeat():
                 if age <= self.settings.lease_seconds:
-                    self._hear(connection, batch, said)
+                    self._hear(connection, batch, event)
             case Ended():
-                self._settle_points(connection, batch, said.run)
-                if lease.end(connection, said.run, said.fence, said.outcome, said.reason, batch.commit, batch.now):
-                    batch.note(said.run, "status")
+                self._settle_points(connection, batch, event.run)
+                if lease.end(connection, event.run, event.fence, event.outcome, event.reason, batch.commit, batch.now):
+                    batch.note(event.run, "status")
                 # The supervisor repeats this until it learns that it was committed.
-                batch.committed[broker.committed_field(said.run, said.fence) + ":ended"] = 1
+                batch.committed[broker.committed_field(event.run, event.fence) + ":ended"] = 1
             case Goodbye():
-                worker.forget(connection, said.worker)
+                worker.forget(connection, event.worker)
                 batch.workers_changed = True
 
     def _apply_report(self, connection: Connection, batch: _Batch, kind: str, fields: dict[bytes, bytes]) -> None:
@@ -256,59 +256,63 @@ class Recorder:
     def _apply_said(
         self, connection: Connection, batch: _Batch, run_id: str, fence: int, attempt: int, kind: str, body: bytes
     ) -> None:
-        said = TRAINER_EVENTS[kind].model_validate_json(body)
+        event = TRAINER_EVENTS[kind].model_validate_json(body)
         at = {"run": run_id, "commit": batch.commit}
-        match said:
+        match event:
             case Started():
                 self._settle_points(connection, batch, run_id)
                 tested = lineage.delete_test_metrics(connection, run_id)
-                if metric.cut_after(connection, run_id, said.step, batch.commit) or tested:
+                if metric.cut_after(connection, run_id, event.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
-                lease.begin(connection, run_id, fence, said, batch.commit, batch.now)
+                lease.begin(connection, run_id, fence, event, batch.commit, batch.now)
                 if attempt > 1:
-                    words = f"attempt {attempt} resumed from step {said.step:,}" if said.step else f"attempt {attempt}"
-                    live_change.cut(connection, run_id, said.step)
-                    live_change.mark(connection, run_id, "restart", said.step, words, batch.commit, batch.now)
-                lineage.save_capture(connection, run_id, said.capture)
-                if said.batch_size:
-                    lineage.set_batch_size(connection, run_id, said.batch_size)
+                    label = (
+                        f"attempt {attempt} resumed from step {event.step:,}" if event.step else f"attempt {attempt}"
+                    )
+                    live_change.cut(connection, run_id, event.step)
+                    live_change.mark(connection, run_id, "restart", event.step, label, batch.commit, batch.now)
+                lineage.save_capture(connection, run_id, event.capture)
+                if event.batch_size:
+                    lineage.set_batch_size(connection, run_id, event.batch_size)
                 batch.note(run_id, "status")
             case Progress():
-                connection.execute(_SET_PROGRESS, at | {"progress": said.model_dump_json()})
+                connection.execute(_SET_PROGRESS, at | {"progress": event.model_dump_json()})
                 batch.note(run_id, "progress")
             case Log():
-                log.add_lines(connection, run_id, attempt, said.lines, batch.commit)
+                log.add_lines(connection, run_id, attempt, event.lines, batch.commit)
                 batch.note(run_id, "log")
-                for line in said.lines:
+                for line in event.lines:
                     if line.level == "warning":
                         live_change.warn(connection, run_id, line.text, batch.commit, line.time)
             case Changed():
-                if live_change.settle(connection, run_id, said, batch.commit, batch.now):
+                if live_change.settle(connection, run_id, event, batch.commit, batch.now):
                     batch.note(run_id, "mark")
-            case Checkpoint() if said.kept:
-                lineage.save_checkpoint(connection, run_id, said)
-                words = (
-                    f"checkpoint in epoch {said.epoch + 1}" if said.within else f"checkpoint after epoch {said.epoch}"
+            case Checkpoint() if event.kept:
+                lineage.save_checkpoint(connection, run_id, event)
+                label = (
+                    f"checkpoint in epoch {event.epoch + 1}"
+                    if event.within
+                    else f"checkpoint after epoch {event.epoch}"
                 )
-                live_change.mark(connection, run_id, "checkpoint", said.step, words, batch.commit, batch.now)
+                live_change.mark(connection, run_id, "checkpoint", event.step, label, batch.commit, batch.now)
                 batch.note(run_id, "mark")
             case Checkpoint():
-                if said.best:
-                    words = f"best so far, epoch {said.epoch}"
-                    live_change.mark(connection, run_id, "best", said.step, words, batch.commit, batch.now)
+                if event.best:
+                    label = f"best so far, epoch {event.epoch}"
+                    live_change.mark(connection, run_id, "best", event.step, label, batch.commit, batch.now)
                     batch.note(run_id, "mark")
-                column = "best_checkpoint" if said.best else "checkpoint"
+                column = "best_checkpoint" if event.best else "checkpoint"
                 connection.execute(
                     text(f"UPDATE run SET {column} = :checkpoint WHERE id = :run"),
-                    {"run": run_id, "checkpoint": said.model_dump_json()},
+                    {"run": run_id, "checkpoint": event.model_dump_json()},
                 )
             case Finishing():
                 if run.transition(connection, run_id, "finishing", batch.commit, fence=fence):
                     batch.note(run_id, "status")
             case Result():
                 self._settle_points(connection, batch, run_id)
-                ended = lease.end(connection, run_id, fence, said.outcome, said.reason, batch.commit, batch.now)
-                if ended and said.outcome == "cancelled":
+                ended = lease.end(connection, run_id, fence, event.outcome, event.reason, batch.commit, batch.now)
+                if ended and event.outcome == "cancelled":
                     live_change.record_stop(connection, run_id, batch.commit, batch.now)
                 batch.note(run_id, "status")
 
@@ -358,9 +362,11 @@ class Recorder:
                 drop.append(holding)
             elif status == "cancelling":
                 cancel.append(holding)
-        lost = {each.run for each in drop}
-        asked = live_change.pending_changes(connection, [each.run for each in beat.runs if each.run not in lost])
-        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=asked)
+        lost = {holding.run for holding in drop}
+        requested = live_change.pending_changes(
+            connection, [holding.run for holding in beat.runs if holding.run not in lost]
+        )
+        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=requested)
 
     # After the commit ------------------------------------------------------------------------------------------------
 
@@ -390,10 +396,10 @@ def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:
     )
 
 
-def _first_stream(found: Any) -> list[Entry]:
-    if not found:
+def _first_stream(reply: Any) -> list[Entry]:
+    if not reply:
         return []
-    streams: Iterable[Any] = found.values() if isinstance(found, dict) else (part[1] for part in found)
+    streams: Iterable[Any] = reply.values() if isinstance(reply, dict) else (part[1] for part in reply)
     entries: list[Entry] = []
     for stream in streams:
         for part in stream:

@@ -145,25 +145,25 @@ class Driver:
         tried = [self._tried(spec, members) for members in configurations.values()]
         known, planned = set(configurations), []
         refused: SpecError | None = None
-        if not any(isinstance(each, Range) for each in space.values()):
-            there_are = math.prod(len(each.choice) for each in space.values() if isinstance(each, Choice))
-            wanted = min(wanted, there_are - len(known))
+        if not any(isinstance(chosen, Range) for chosen in space.values()):
+            total = math.prod(len(chosen.choice) for chosen in space.values() if isinstance(chosen, Choice))
+            wanted = min(wanted, total - len(known))
         for _ in range(wanted * TRIES):
             values = propose(space, tried, direction, seed, spec.configurations)
             try:
-                each = plan_one(spec, catalog, values)
+                proposal = plan_one(spec, catalog, values)
             except SpecError as error:
                 refused = error
                 tried.append(Trial(values, failed=True))
                 continue
-            key = key_of(each.values)
+            key = key_of(proposal.values)
             if key in known:
                 # Repeat the known result, so that the next proposal is a different point.
                 tried.append(next(t for t in tried if key_of(dict(t.values)) == key))
                 continue
             known.add(key)
-            planned.append(each)
-            tried.append(Trial(each.values))
+            planned.append(proposal)
+            tried.append(Trial(proposal.values))
             if len(planned) == wanted:
                 break
         if refused is not None and not known:
@@ -223,25 +223,25 @@ class Driver:
         names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._courses}
         with reading(self.engine) as connection:
             curves = read_one_curve_per_run(connection, names, 0)
-        found = {}
+        courses = {}
         for run in runs:
             if run.id in self._courses:
-                found[run.id] = self._courses[run.id]
+                courses[run.id] = self._courses[run.id]
             elif run.id in curves:
                 course = TrainingCurve(
                     run.id, curves[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
                 )
-                found[run.id] = course
+                courses[run.id] = course
                 if run.ended:
                     self._courses[run.id] = course
-        return found
+        return courses
 
 
 def _by_configuration(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:
-    found: dict[str, list[SweepRun]] = {}
+    configurations: dict[str, list[SweepRun]] = {}
     for run in runs:
-        found.setdefault(run.configuration, []).append(run)
-    return found
+        configurations.setdefault(run.configuration, []).append(run)
+    return configurations
 
 
 def _drain(listening: Any, seconds: float) -> None:

@@ -58,14 +58,14 @@ def cancel_runs(
 ) -> Cancelled:
     """Stop runs: queued ones end immediately, workers are asked to stop theirs, ended ones are left unchanged."""
     waited: list[Any] = []
-    held: list[str] = []
+    owned: list[str] = []
     for condition, values in which.conditions():
         at = values | {"now": now, "commit": commit, "deadline": now + grace_seconds, "reason": REASON}
         waited += connection.execute(_statement(_END, condition), at).all()
-        held += [str(row.id) for row in connection.execute(_statement(_ASK, condition), at)]
+        owned += [str(row.id) for row in connection.execute(_statement(_ASK, condition), at)]
     waited.sort(key=lambda row: row.number)
     fresh = [str(row.id) for row in waited if not row.attempt]
-    return Cancelled(fresh, [str(row.id) for row in waited if row.attempt] + held, held, now)
+    return Cancelled(fresh, [str(row.id) for row in waited if row.attempt] + owned, owned, now)
 
 
 _END = (
@@ -89,10 +89,10 @@ def _statement(pattern: str, condition: str) -> Any:
 
 def missing(connection: Connection, runs: list[str]) -> str | None:
     """The first of these ids that does not exist or is in the trash."""
-    there: set[str] = set()
+    existing: set[str] = set()
     for start in range(0, len(runs), BATCH):
-        there |= set(connection.execute(_THERE, {"runs": runs[start : start + BATCH]}).scalars())
-    return next((run for run in runs if run not in there), None)
+        existing |= set(connection.execute(_THERE, {"runs": runs[start : start + BATCH]}).scalars())
+    return next((run for run in runs if run not in existing), None)
 
 
 _THERE = text("SELECT id FROM run WHERE id IN :runs AND deleted_at IS NULL").bindparams(
@@ -118,20 +118,20 @@ def restore_queued(connection: Connection, runs: list[str], now: float) -> list[
     Each new run takes the old place in the queue; the cancelled one goes to the trash. If any run cannot be restored,
     nothing changes and its id is returned.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for start in range(0, len(runs), BATCH):
         for row in rows(connection.execute(_CANCELLED, {"runs": runs[start : start + BATCH]})):
-            found[row["id"]] = row
-    wrong = next((run for run in runs if run not in found), None)
+            by_id[row["id"]] = row
+    wrong = next((run for run in runs if run not in by_id), None)
     if wrong is not None:
         return wrong
     ranks: dict[str, float] = {}
-    for priority in {row["priority"] for row in found.values()}:
+    for priority in {row["priority"] for row in by_id.values()}:
         # A new number would change the order of equal ranks.
         ranks |= spread_ranks(connection, priority, now)
     tags = {run: given for part in _parts(runs) for run, given in tags_of(connection, part).items()}
     made = []
-    for row in sorted(found.values(), key=lambda row: row["number"]):
+    for row in sorted(by_id.values(), key=lambda row: row["number"]):
         config = RunConfig.model_validate_json(row["config"]).model_copy(update={"tags": tags.get(row["id"], [])})
         origin = Origin(
             parent=row["parent"],
@@ -163,10 +163,10 @@ def _parts(runs: Sequence[str]) -> Iterator[list[str]]:
 
 def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: float) -> list[str]:
     """Move ended runs to the trash; returns the affected ids."""
-    found: list[str] = []
+    trashed: list[str] = []
     for part in _parts(runs):
-        found += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
-    return found
+        trashed += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
+    return trashed
 
 
 _TRASH = text(
@@ -177,10 +177,10 @@ _TRASH = text(
 
 def untrash_runs(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
     """Restore runs from the trash; returns the affected ids."""
-    found: list[str] = []
+    restored: list[str] = []
     for part in _parts(runs):
-        found += connection.execute(_TAKE_OUT, {"runs": part, "commit": commit}).scalars()
-    return found
+        restored += connection.execute(_TAKE_OUT, {"runs": part, "commit": commit}).scalars()
+    return restored
 
 
 _TAKE_OUT = text(
@@ -194,12 +194,12 @@ def tag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int)
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITHOUT, {"runs": part, "tag": tag}).all():
-            said = from_json(config)
-            if len(said.get("tags", ())) >= MAX_TAGS:
+            parsed = from_json(config)
+            if len(parsed.get("tags", ())) >= MAX_TAGS:
                 continue
-            said["tags"] = [*said.get("tags", ()), tag]
+            parsed["tags"] = [*parsed.get("tags", ()), tag]
             connection.execute(_ADD_TAG, {"run": run, "tag": tag})
-            connection.execute(_CONFIG, {"run": run, "config": to_json(said).decode(), "commit": commit})
+            connection.execute(_CONFIG, {"run": run, "config": to_json(parsed).decode(), "commit": commit})
             changed.append(run)
     return changed
 
@@ -209,10 +209,10 @@ def untag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: in
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITH, {"runs": part, "tag": tag}).all():
-            said = from_json(config)
-            said["tags"] = [each for each in said.get("tags", ()) if each != tag]
+            parsed = from_json(config)
+            parsed["tags"] = [present for present in parsed.get("tags", ()) if present != tag]
             connection.execute(_REMOVE_TAG, {"run": run, "tag": tag})
-            connection.execute(_CONFIG, {"run": run, "config": to_json(said).decode(), "commit": commit})
+            connection.execute(_CONFIG, {"run": run, "config": to_json(parsed).decode(), "commit": commit})
             changed.append(run)
     return changed
 

@@ -35,7 +35,7 @@ def figures(name: str, curve: Curve) -> Figures:
     steps, values = curve.steps, curve.values
     finite = np.isfinite(values)
     good, at = (values, steps) if finite.all() else (values[finite], steps[finite])
-    found: Figures = {
+    summary: Figures = {
         "points": len(steps),
         "first_step": int(steps[0]),
         "last_step": int(steps[-1]),
@@ -49,9 +49,9 @@ def figures(name: str, curve: Curve) -> Figures:
     }
     if len(good):
         low, high = good.argmin(), good.argmax()
-        found["low"], found["low_step"] = float(good[low]), int(at[low])
-        found["high"], found["high_step"] = float(good[high]), int(at[high])
-    return _with_best(name, found)
+        summary["low"], summary["low_step"] = float(good[low]), int(at[low])
+        summary["high"], summary["high_step"] = float(good[high]), int(at[high])
+    return _with_best(name, summary)
 
 
 def combine(name: str, old: Figures, new: Figures) -> Figures:
@@ -67,10 +67,10 @@ def combine(name: str, old: Figures, new: Figures) -> Figures:
     return _with_best(name, both)
 
 
-def _with_best(name: str, found: Figures) -> Figures:
+def _with_best(name: str, summary: Figures) -> Figures:
     end = "high" if larger_is_better(name) else "low"
-    found["best"], found["best_step"] = found[end], found[f"{end}_step"]
-    return found
+    summary["best"], summary["best_step"] = summary[end], summary[f"{end}_step"]
+    return summary
 
 
 def envelope(curve: Curve, points: int) -> Curve:

@@ -66,15 +66,15 @@ class _Lengths:
         key = (device, *run.network)
         if key not in self._found:
             self._found[key] = self._epoch(run, device)
-        epoch, words = self._found[key]
-        return (None if epoch is None else epoch * run.epochs), words
+        epoch, basis = self._found[key]
+        return (None if epoch is None else epoch * run.epochs), basis
 
     def _epoch(self, run: _Asked, device: str) -> tuple[float | None, str]:
-        found = self._paces.predict_on(run, device)
-        if found.epoch_seconds is None:
+        prediction = self._paces.predict_on(run, device)
+        if prediction.epoch_seconds is None:
             return None, f"no finished run of {run.family} {run.size} on {device} yet"
-        runs = f"{found.runs} finished run{'s' if found.runs != 1 else ''}"
-        return found.epoch_seconds, f"from {runs}: {found.basis}"
+        runs = f"{prediction.runs} finished run{'s' if prediction.runs != 1 else ''}"
+        return prediction.epoch_seconds, f"from {runs}: {prediction.basis}"
 
     @property
     def usual_device(self) -> str | None:
@@ -88,11 +88,11 @@ _kept: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
 def _lengths(connection: Connection) -> _Lengths:
     newest = connection.execute(_NEWEST_END).one_or_none()
     key = None if newest is None else tuple(newest)
-    kept = _kept.get(connection.engine)
-    if kept is None or kept[0] != key:
-        kept = (key, _Lengths(EpochTimes(connection)))
-        _kept[connection.engine] = kept
-    return kept[1]
+    cached = _kept.get(connection.engine)
+    if cached is None or cached[0] != key:
+        cached = (key, _Lengths(EpochTimes(connection)))
+        _kept[connection.engine] = cached
+    return cached[1]
 
 
 _NEWEST_END = text(
@@ -135,16 +135,16 @@ class _Yard:
         """Estimate a run and place it on a slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
-        seconds, words = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
+        seconds, basis = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
         if paused:
-            return Estimate(None, PAUSED, seconds, words)
+            return Estimate(None, PAUSED, seconds, basis)
         if not slots:
-            return Estimate(None, NOBODY, seconds, words)
+            return Estimate(None, NOBODY, seconds, basis)
         start, blamed, taken = self.place(run)
         if taken is not None:
-            seconds, words = self._lengths.of(run, taken.worker.device_name)
+            seconds, basis = self._lengths.of(run, taken.worker.device_name)
         why = "" if start is not None else f"the duration of run #{blamed} is unknown"
-        return Estimate(start, why, seconds, words)
+        return Estimate(start, why, seconds, basis)
 
     def place(self, run: _Asked) -> tuple[float | None, int, _Slot | None]:
         """Place a run on the slot that becomes free first; returns its start, or the run whose duration is unknown."""
@@ -173,13 +173,13 @@ class _Yard:
 
 
 def _slots(connection: Connection, workers: list[WorkerRecord], lengths: _Lengths, now: float) -> list[_Slot]:
-    held = {row["id"]: row for row in rows(connection.execute(_HELD))} if any(w.runs for w in workers) else {}
-    found = []
+    active = {row["id"]: row for row in rows(connection.execute(_HELD))} if any(w.runs for w in workers) else {}
+    slots = []
     for worker in workers:
-        rests = [_rest(held[run], lengths, now) for run in worker.runs if run in held]
-        found += [_Slot(worker, None if rest is None else now + rest, number) for number, rest in rests]
-        found += [_Slot(worker, now) for _ in range(worker.slots - len(rests))]
-    return found
+        rests = [_rest(active[run], lengths, now) for run in worker.runs if run in active]
+        slots += [_Slot(worker, None if rest is None else now + rest, number) for number, rest in rests]
+        slots += [_Slot(worker, now) for _ in range(worker.slots - len(rests))]
+    return slots
 
 
 _HELD = text(

@@ -14,10 +14,10 @@ COLUMNS = ("name", "notes", "priority")
 
 def edit(connection: Connection, run: str, changes: Mapping[str, Any], commit: int) -> None:
     """Change fields of a run's configuration, along with the columns and tags derived from them."""
-    found = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
+    stored = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
     tags = {"tags": list(dict.fromkeys(changes["tags"]))} if "tags" in changes else {}
     sets = {
-        "config": to_json(from_json(found) | changes | tags).decode(),
+        "config": to_json(from_json(stored) | changes | tags).decode(),
         "status_commit": commit,
         **{column: changes[column] for column in COLUMNS if column in changes},
     }

@@ -131,7 +131,7 @@ def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Netw
     alike = [run for run in same if run.settings == wanted]
     if alike or same:
         chosen = alike or same
-        others = [words for name, words in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
+        others = [label for name, label in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
         basis = "the same network, dataset and batch size"
         if others:
             basis = f"the same network with a different {' or '.join(others)}, scaled by the number of training images"

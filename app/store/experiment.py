@@ -48,16 +48,16 @@ def _record(row: Any) -> ExperimentRecord:
 
 def find_experiment(connection: Connection, experiment: int) -> ExperimentRecord | None:
     """The experiment with this id, even if deleted."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE id = :id"), {"id": experiment})
-    found = row.one_or_none()
-    return None if found is None else _record(found)
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE id = :id"), {"id": experiment})
+    match = result.one_or_none()
+    return None if match is None else _record(match)
 
 
 def find_experiment_named(connection: Connection, name: str) -> ExperimentRecord | None:
     """The experiment with this name, even if deleted."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE name = :name"), {"name": name})
-    found = row.one_or_none()
-    return None if found is None else _record(found)
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE name = :name"), {"name": name})
+    match = result.one_or_none()
+    return None if match is None else _record(match)
 
 
 def insert_experiment(connection: Connection, name: str, tags: Mapping[str, str], now: float) -> int:
@@ -98,5 +98,5 @@ def list_experiments(
     statement = (
         f"SELECT {_COLUMNS} FROM experiment WHERE {condition} ORDER BY {order} LIMIT :page_limit OFFSET :page_offset"
     )
-    found = connection.execute(text(statement), dict(values) | {"page_limit": limit, "page_offset": offset})
-    return [_record(row) for row in found]
+    result = connection.execute(text(statement), dict(values) | {"page_limit": limit, "page_offset": offset})
+    return [_record(row) for row in result]

@@ -39,12 +39,12 @@ def claim_next(
 
     Returns None if there is none, and while the queue is paused.
     """
-    held = connection.execute(
+    claimed = connection.execute(
         text("SELECT id, fence, attempt, config, checkpoint FROM run WHERE claim = :claim AND status = 'starting'"),
         {"claim": claim},
     ).one_or_none()
-    if held is None:
-        held = connection.execute(
+    if claimed is None:
+        claimed = connection.execute(
             text(
                 "UPDATE run SET status = 'starting', reason = '', fence = fence + 1, attempt = attempt + 1,"
                 " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
@@ -68,10 +68,10 @@ def claim_next(
                 "commit": commit,
             },
         ).one_or_none()
-    if held is None:
+    if claimed is None:
         return None
-    resume = Checkpoint.model_validate_json(held.checkpoint) if held.checkpoint else None
-    return Granted(held.id, held.fence, held.attempt, RunConfig.model_validate_json(held.config), resume)
+    resume = Checkpoint.model_validate_json(claimed.checkpoint) if claimed.checkpoint else None
+    return Granted(claimed.id, claimed.fence, claimed.attempt, RunConfig.model_validate_json(claimed.config), resume)
 
 
 def renew(connection: Connection, run: str, fence: int, lease_until: float) -> str | None:
@@ -144,8 +144,10 @@ def _lose(
     """Mark a run as lost; this counts as a loss only if it made no progress since it was last lost."""
     step = _checkpoint_step(row.checkpoint)
     further = step > (row.lost_at_step or row.parent_step or 0)
-    told: dict[str, Any] = {"losses": 0 if further else row.losses + 1, "lost_at_step": step}
-    return transition(connection, row.id, "lost", commit, fence=fence, reason=reason, lease_until=lease_until, **told)
+    changes: dict[str, Any] = {"losses": 0 if further else row.losses + 1, "lost_at_step": step}
+    return transition(
+        connection, row.id, "lost", commit, fence=fence, reason=reason, lease_until=lease_until, **changes
+    )
 
 
 def _checkpoint_step(checkpoint: str) -> int:
@@ -175,12 +177,12 @@ def request_cancel(
     )
     if stopped.rowcount:
         return "cancelled"
-    said: dict[str, Any] = {"reason": stop_reason or "stop requested", "deadline": now + grace_seconds}
+    changes: dict[str, Any] = {"reason": stop_reason or "stop requested", "deadline": now + grace_seconds}
     if stop_reason:
-        said["stop_reason"] = stop_reason
-    transition(connection, run, "cancelling", commit, **said)
-    found = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
-    return None if found is None else str(found)
+        changes["stop_reason"] = stop_reason
+    transition(connection, run, "cancelling", commit, **changes)
+    status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
+    return None if status is None else str(status)
 
 
 def anything_overdue(connection: Connection, now: float) -> bool:

@@ -63,12 +63,12 @@ def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) ->
 
 def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
     """The permanent checkpoints of a run, by step; ``within`` is above 0 for those inside an epoch."""
-    found = connection.execute(
+    result = connection.execute(
         text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
     )
     return [
         Checkpoint(path=row.path, epoch=row.epoch, step=row.step, within=0 if row.ends_epoch else 1, kept=True)
-        for row in found
+        for row in result
     ]
 
 
@@ -87,8 +87,8 @@ def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> N
 def read_capture(connection: Connection, run: str) -> dict[str, Any]:
     """What a run was trained with; empty until a trainer has reported it."""
     content = connection.execute(text("SELECT content FROM run_capture WHERE run = :run"), {"run": run}).scalar()
-    found: dict[str, Any] = from_json(content) if content else {}
-    return found
+    capture: dict[str, Any] = from_json(content) if content else {}
+    return capture
 
 
 def set_batch_size(connection: Connection, run: str, batch_size: int) -> None:
@@ -193,11 +193,11 @@ def family(connection: Connection, run: str) -> list[Relative]:
 
 def newest_rerun(connection: Connection, run: str) -> str | None:
     """The newest run that reran this one to verify it."""
-    found = connection.execute(
+    rerun = connection.execute(
         text(
             "SELECT id FROM run WHERE parent = :run AND relation = 'verify' AND deleted_at IS NULL"
             " ORDER BY number DESC LIMIT 1"
         ),
         {"run": run},
     ).scalar()
-    return None if found is None else str(found)
+    return None if rerun is None else str(rerun)

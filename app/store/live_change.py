@@ -122,7 +122,7 @@ def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: 
 def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
     """Every change of a run in the order of requests; changes still waiting when the run ended are late."""
     columns = ", ".join(f"c.{name}" for name in ChangeRecord.__dataclass_fields__)
-    found = connection.execute(
+    result = connection.execute(
         text(
             f"SELECT {columns}, r.ended_at FROM run_change c JOIN run r ON r.id = c.run"
             " WHERE c.run = :run ORDER BY c.id"
@@ -130,12 +130,12 @@ def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
         {"run": run},
     )
     records = []
-    for row in found.mappings():
-        said = dict(row) | {"value": from_json(row["value"]), "inherited": bool(row["inherited"])}
-        ended = said.pop("ended_at")
-        if said["state"] == "waiting" and ended is not None:
-            said |= {"state": "late", "reason": TOO_LATE, "settled_at": ended, "step": None}
-        records.append(ChangeRecord(**said))
+    for row in result.mappings():
+        values = dict(row) | {"value": from_json(row["value"]), "inherited": bool(row["inherited"])}
+        ended = values.pop("ended_at")
+        if values["state"] == "waiting" and ended is not None:
+            values |= {"state": "late", "reason": TOO_LATE, "settled_at": ended, "step": None}
+        records.append(ChangeRecord(**values))
     return records
 
 
@@ -143,15 +143,15 @@ def changes_for_attempt(connection: Connection, run: str) -> list[Change]:
     """The changes for a new attempt at a run: those applied so far and those pending."""
     return [
         Change(
-            id=each.id,
-            kind=each.kind,
-            value=each.value,
-            step=each.step,
-            epochs=each.epochs,
-            applied=each.state == "applied",
+            id=change.id,
+            kind=change.kind,
+            value=change.value,
+            step=change.step,
+            epochs=change.epochs,
+            applied=change.state == "applied",
         )
-        for each in list_changes(connection, run)
-        if each.state in ("waiting", "applied") and not each.inherited
+        for change in list_changes(connection, run)
+        if change.state in ("waiting", "applied") and not change.inherited
     ]
 
 
@@ -162,34 +162,34 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 
 def pending_changes(connection: Connection, runs: Iterable[str]) -> list[Asked]:
     """The pending changes of those of these runs that have any."""
-    wanted = list(runs)
-    found = connection.execute(_WAITING, {"runs": wanted}).scalars().all() if wanted else []
+    requested = list(runs)
+    changed = connection.execute(_WAITING, {"runs": requested}).scalars().all() if requested else []
     return [
-        Asked(run=run, changes=[each for each in changes_for_attempt(connection, run) if not each.applied])
-        for run in sorted(found)
+        Asked(run=run, changes=[change for change in changes_for_attempt(connection, run) if not change.applied])
+        for run in sorted(changed)
     ]
 
 
-def settle(connection: Connection, run: str, said: Changed, commit: int, now: float) -> bool:
+def settle(connection: Connection, run: str, outcome: Changed, commit: int, now: float) -> bool:
     """Record that a trainer applied or refused a change; False if that was recorded before."""
     row = connection.execute(
         text(
             "UPDATE run_change SET state = :outcome, step = :step, epochs = :epochs, reason = :reason,"
             " settled_at = :now WHERE id = :id AND run = :run AND state = 'waiting' RETURNING kind, value"
         ),
-        said.model_dump() | {"run": run, "now": now},
+        outcome.model_dump() | {"run": run, "now": now},
     ).one_or_none()
     if row is None:
         return False
     kind = "note" if row.kind == "note" else "change"
-    words = describe_change(row.kind, from_json(row.value))
-    if said.outcome == "refused":
-        words = f"{words} refused: {said.reason}"
-    elif row.kind == "epochs" and said.epochs != from_json(row.value):
-        words = f"{words}; ends after epoch {said.epochs}"
+    label = describe_change(row.kind, from_json(row.value))
+    if outcome.outcome == "refused":
+        label = f"{label} refused: {outcome.reason}"
+    elif row.kind == "epochs" and outcome.epochs != from_json(row.value):
+        label = f"{label}; ends after epoch {outcome.epochs}"
     elif row.kind == "stop_after_epoch":
-        words = f"stop after epoch {said.epochs}"
-    mark(connection, run, kind, said.step, words, commit, now)
+        label = f"stop after epoch {outcome.epochs}"
+    mark(connection, run, kind, outcome.step, label, commit, now)
     return True
 
 
@@ -212,13 +212,13 @@ def record_stop(connection: Connection, run: str, commit: int, now: float) -> No
 def epoch_plan(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
     """The epoch after which a run ends with these changes, and the number of epochs its schedule covers."""
     ends = planned = epochs
-    for each in sorted(changes, key=lambda one: (one.step or 0, one.id)):
-        if each.state != "applied" or each.epochs is None or each.inherited:
+    for change in sorted(changes, key=lambda change: (change.step or 0, change.id)):
+        if change.state != "applied" or change.epochs is None or change.inherited:
             continue
-        if each.kind == "epochs":
-            ends = planned = each.epochs
-        elif each.kind == "stop_after_epoch":
-            ends = each.epochs
+        if change.kind == "epochs":
+            ends = planned = change.epochs
+        elif change.kind == "stop_after_epoch":
+            ends = change.epochs
     return ends, planned
 
 
@@ -246,22 +246,22 @@ def inherit(connection: Connection, parent: str, child: str, step: int, commit: 
     )
 
 
-def repeat(connection: Connection, run: str, again: str, begun: bool) -> None:
+def repeat(connection: Connection, run: str, rerun: str, from_checkpoint: bool) -> None:
     """Give a rerun the same changes at the same steps as the original.
 
-    begun: the rerun starts from the original's own starting checkpoint, which already includes inherited changes.
+    from_checkpoint: the rerun starts from the original's own starting checkpoint, which already includes inherited changes.
     """
-    for each in list_changes(connection, run):
-        begun_with = each.inherited and begun
-        if each.state != "applied" or each.kind not in TRAINING_CHANGES or begun_with:
+    for change in list_changes(connection, run):
+        already_included = change.inherited and from_checkpoint
+        if change.state != "applied" or change.kind not in TRAINING_CHANGES or already_included:
             continue
-        row = {"run": again, "kind": each.kind, "value": to_json(each.value).decode(), "no": False}
+        row = {"run": rerun, "kind": change.kind, "value": to_json(change.value).decode(), "no": False}
         connection.execute(
             text(
                 "INSERT INTO run_change (run, kind, value, state, step, epochs, reason, via, asked_at, inherited)"
                 " VALUES (:run, :kind, :value, 'waiting', :step, :epochs, '', 'the rerun', :at, :no)"
             ),
-            row | {"step": each.step, "epochs": each.epochs, "at": each.asked_at},
+            row | {"step": change.step, "epochs": change.epochs, "at": change.asked_at},
         )
 
 
@@ -279,12 +279,12 @@ class Mark:
     text: str
 
 
-def mark(connection: Connection, run: str, kind: str, step: int, words: str, commit: int, now: float) -> None:
+def mark(connection: Connection, run: str, kind: str, step: int, label: str, commit: int, now: float) -> None:
     """Record a mark at a step; a run has at most one best mark, and one checkpoint mark per step.
 
     When the best moves, its mark keeps its id, so that a selection of it moves along.
     """
-    values = {"run": run, "kind": kind, "step": step, "text": words, "commit": commit, "now": now}
+    values = {"run": run, "kind": kind, "step": step, "text": label, "commit": commit, "now": now}
     if kind == "best":
         moved = connection.execute(
             text(
@@ -308,17 +308,17 @@ def mark(connection: Connection, run: str, kind: str, step: int, words: str, com
     )
 
 
-def warn(connection: Connection, run: str, words: str, commit: int, now: float) -> bool:
+def warn(connection: Connection, run: str, message: str, commit: int, now: float) -> bool:
     """Add a warning at the run's current step; each text once, and at most ``MAX_WARNINGS``."""
-    known = connection.execute(
+    result = connection.execute(
         text("SELECT text FROM run_mark WHERE run = :run AND kind = 'warning'"), {"run": run}
     ).scalars()
-    said = words.strip().splitlines()[0][:200] if words.strip() else ""
-    heard = set(known)
-    if not said or said in heard or len(heard) >= MAX_WARNINGS:
+    line = message.strip().splitlines()[0][:200] if message.strip() else ""
+    known = set(result)
+    if not line or line in known or len(known) >= MAX_WARNINGS:
         return False
     progress = connection.execute(text("SELECT progress FROM run WHERE id = :run"), {"run": run}).scalar_one()
-    mark(connection, run, "warning", int(from_json(progress).get("step") or 0), said, commit, now)
+    mark(connection, run, "warning", int(from_json(progress).get("step") or 0), line, commit, now)
     return True
 
 
@@ -332,19 +332,19 @@ def cut(connection: Connection, run: str, step: int) -> None:
 
 def list_marks(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
     """Marks of a run added after a commit, by step."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT id, kind, step, time, text FROM run_mark WHERE run = :run AND commit_number > :after"
             " ORDER BY step, id"
         ),
         {"run": run, "after": after_commit},
     )
-    return [Mark(*row) for row in found]
+    return [Mark(*row) for row in result]
 
 
 def list_forks(connection: Connection, run: str) -> list[Mark]:
     """Where this run branched off its parent and where other runs branched off it, as marks with negative ids."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT c.number, c.relation, c.parent_step AS step, c.created_at AS time, c.id = :run AS own,"
             " p.number AS of FROM run c LEFT JOIN run p ON p.id = c.parent"
@@ -353,7 +353,7 @@ def list_forks(connection: Connection, run: str) -> list[Mark]:
         ),
         {"run": run},
     )
-    does = {"fork": "forks", "extend": "extends this run", "resume": "resumes", "verify": "reruns"}
+    verbs = {"fork": "forks", "extend": "extends this run", "resume": "resumes", "verify": "reruns"}
     return [
         Mark(
             -row.number,
@@ -362,7 +362,7 @@ def list_forks(connection: Connection, run: str) -> list[Mark]:
             row.time,
             f"starts here, from #{row.of}"
             if row.own
-            else f"#{row.number} {does.get(row.relation, 'resumes')} from here",
+            else f"#{row.number} {verbs.get(row.relation, 'resumes')} from here",
         )
-        for row in found
+        for row in result
     ]

@@ -88,11 +88,11 @@ def _figure(summarized: Callable[[list[float]], Any], listed: str) -> Figure:
 
 def measured_devices(connection: Connection, dataset: str) -> dict[str, int]:
     """Devices with finished runs on ``dataset`` and the number of runs, most runs first."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT device, count(*) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
             " AND dataset = :dataset AND origin = '' GROUP BY device ORDER BY runs DESC, device"
         ),
         {"dataset": dataset},
     )
-    return {row.device: row.runs for row in found}
+    return {row.device: row.runs for row in result}

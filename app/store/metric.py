@@ -132,8 +132,8 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
     fresh = {key: curve for key, curve in curves.items() if len(curve.steps)}
     if not fresh:
         return
-    found = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
-    known = {(row["run"], row["name"]): row for row in found}
+    existing = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
+    known = {(row["run"], row["name"]): row for row in existing}
     chunks: list[dict[str, object]] = []
     ends: list[Figures] = []
     extremes: list[Figures] = []
@@ -258,10 +258,10 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
         if not keep.any():
             connection.execute(text("DELETE FROM metric_series WHERE id = :s"), {"s": series})
             continue
-        kept = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
-        _insert_merged(connection, chunks[0].id, series, 1, commit, kept)
-        connection.execute(_SET_END, figures(name, kept) | {"series": series})
-        connection.execute(_SET_EXTREMES, figures(name, kept) | {"series": series})
+        remaining = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
+        _insert_merged(connection, chunks[0].id, series, 1, commit, remaining)
+        connection.execute(_SET_END, figures(name, remaining) | {"series": series})
+        connection.execute(_SET_EXTREMES, figures(name, remaining) | {"series": series})
     return bool(affected)
 
 
@@ -307,22 +307,22 @@ def read_curves(
 
     ``within``: only points between these two steps, inclusive; curves without any are left out.
     """
-    found = connection.execute(
+    series = connection.execute(
         text("SELECT id, name, points FROM metric_series WHERE run = :run ORDER BY name"), {"run": run}
     ).all()
-    wanted = [row for row in found if names is None or row.name in names]
-    curves = _read(connection, {row.id: row.points for row in wanted}, points, within)
-    return {row.name: curves[row.id] for row in wanted if row.id in curves}
+    selected = [row for row in series if names is None or row.name in names]
+    curves = _read(connection, {row.id: row.points for row in selected}, points, within)
+    return {row.name: curves[row.id] for row in selected if row.id in curves}
 
 
 def read_one_curve_per_run(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
     """Read one named curve of each run, downsampled to at most ``points`` points; runs without it are left out."""
     if not names:
         return {}
-    asked = {"runs": list(names), "names": sorted(set(names.values()))}
-    wanted = [row for row in connection.execute(_OF_RUNS, asked) if row.name == names[row.run]]
-    curves = _read(connection, {row.id: row.points for row in wanted}, points)
-    return {row.run: curves[row.id] for row in wanted}
+    values = {"runs": list(names), "names": sorted(set(names.values()))}
+    selected = [row for row in connection.execute(_OF_RUNS, values) if row.name == names[row.run]]
+    curves = _read(connection, {row.id: row.points for row in selected}, points)
+    return {row.run: curves[row.id] for row in selected}
 
 
 def _read(
@@ -334,17 +334,17 @@ def _read(
         totals = _totals_within(connection, list(totals), *within)
     far = [series for series, total in totals.items() if points and total > BUCKET * points]
     near = [series for series in totals if series not in far]
-    found: dict[int, Curve] = {}
+    curves: dict[int, Curve] = {}
     whole, levels = (_WHOLE, _LEVELS) if within is None else (_WHOLE_WITHIN, _LEVELS_WITHIN)
-    for wanted, statement, join in ((near, whole, _joined), (far, levels, _joined_levels)):
-        chunks = connection.execute(statement, ends | {"series": wanted}).all() if wanted else []
-        for series, some in groupby(chunks, attrgetter("series")):
-            curve = join(some)
+    for selected, statement, join in ((near, whole, _joined), (far, levels, _joined_levels)):
+        chunks = connection.execute(statement, ends | {"series": selected}).all() if selected else []
+        for series, part in groupby(chunks, attrgetter("series")):
+            curve = join(part)
             if within is not None:
                 curve = _cut(curve, *within)
             if len(curve.steps):
-                found[series] = envelope(curve, points)
-    return found
+                curves[series] = envelope(curve, points)
+    return curves
 
 
 def _totals_within(connection: Connection, series: list[int], first: int, last: int) -> dict[int, int]:
@@ -358,21 +358,21 @@ def _totals_within(connection: Connection, series: list[int], first: int, last: 
 
 def _cut(curve: Curve, first: int, last: int) -> Curve:
     # Not by bisection: steps logged by a user's script may go backwards.
-    there = (curve.steps >= first) & (curve.steps <= last)
-    return Curve(curve.steps[there], curve.values[there], curve.times[there])
+    inside = (curve.steps >= first) & (curve.steps <= last)
+    return Curve(curve.steps[inside], curve.values[inside], curve.times[inside])
 
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
     """Join the levels of merged chunks; unmerged chunks are downsampled alike, so that they are not overrepresented."""
     parts: list[Curve] = []
-    for merged, some in groupby(chunks, lambda chunk: chunk.tier > 0):
+    for merged, part in groupby(chunks, lambda chunk: chunk.tier > 0):
         if merged:
-            for chunk in some:
+            for chunk in part:
                 both = np.frombuffer(chunk.level_values, "<f8")
                 values, times = both[: len(both) // 2], both[len(both) // 2 :]
                 parts.append(Curve(np.frombuffer(chunk.level_steps, "<u4"), values, times))
         else:
-            parts.append(_level(_joined(some)))
+            parts.append(_level(_joined(part)))
     return Curve(
         np.concatenate([part.steps for part in parts]),
         np.concatenate([part.values for part in parts]),
@@ -400,12 +400,12 @@ def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve
 
 def read_summaries(connection: Connection, runs: list[str]) -> dict[str, dict[str, Summary]]:
     """Summaries of all curves of these runs: run -> metric -> figures."""
-    found: dict[str, dict[str, Summary]] = {run: {} for run in runs}
+    summaries: dict[str, dict[str, Summary]] = {run: {} for run in runs}
     if not runs:
-        return found
-    for run, name, *said in connection.execute(_READ_SUMMARIES, {"runs": runs}).all():
-        found[run][name] = Summary(*said)
-    return found
+        return summaries
+    for run, name, *columns in connection.execute(_READ_SUMMARIES, {"runs": runs}).all():
+        summaries[run][name] = Summary(*columns)
+    return summaries
 
 
 _READ_SUMMARIES = text(

@@ -112,15 +112,15 @@ _ENDED = (
 
 def record_ended_runs(connection: Connection, since: float, now: float) -> list[str]:
     """Record a notice for every run that ended at ``since`` or later and has none; returns their ids."""
-    found = connection.execute(
+    ended = connection.execute(
         text(f"SELECT id, number, status, reason, family, size, dataset, name {_ENDED} ORDER BY ended_at, number"),
         {"since": since},
     ).all()
-    for row in found:
+    for row in ended:
         title = row.name or f"{row.family} {row.size} · {row.dataset}"
         why = f": {row.reason}" if row.reason else ""
         add(connection, row.id, "", row.status, f"#{row.number} {title} {_ended(row.status)}{why}", now)
-    return [str(row.id) for row in found]
+    return [str(row.id) for row in ended]
 
 
 def _ended(status: str) -> str:
@@ -182,8 +182,8 @@ def add(connection: Connection, run: str | None, rule: str, kind: str, sentence:
 
 def newest(connection: Connection) -> float | None:
     """When the newest notice was created."""
-    found = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
-    return None if found is None else float(found)
+    timestamp = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
+    return None if timestamp is None else float(timestamp)
 
 
 def forget_old(connection: Connection, now: float) -> None:
@@ -204,7 +204,7 @@ def deliver(connection: Connection, webhook: str, notice: int, now: float) -> No
 
 def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
     """Due deliveries, oldest first."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT d.id AS delivery, d.tries, w.url, w.secret, n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
             " run.number, run.status FROM delivery d JOIN webhook w ON w.id = d.webhook"
@@ -221,7 +221,7 @@ def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
             row["secret"],
             {name: row[name] for name in ("id", "run", "rule", "kind", "sentence", "created_at", "number", "status")},
         )
-        for row in found
+        for row in result
     ]
 
 
@@ -248,7 +248,7 @@ def record_attempt(connection: Connection, delivery: int, tries: int, arrived: b
 
 def list_notices(connection: Connection, after: int, limit: int) -> list[dict[str, Any]]:
     """The newest ``limit`` notices with an id above ``after``, newest first, with the state of their deliveries."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
             " (SELECT count(*) FROM delivery d WHERE d.notice = n.id) AS sent,"
@@ -258,28 +258,28 @@ def list_notices(connection: Connection, after: int, limit: int) -> list[dict[st
         ),
         {"after": after, "limit": limit},
     ).mappings()
-    return [dict(row) for row in found]
+    return [dict(row) for row in result]
 
 
 def list_webhooks(connection: Connection) -> list[dict[str, Any]]:
     """Webhooks with the response to their last attempted delivery."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT w.id, w.url, w.secret, w.kinds, w.created_at, d.answer, d.delivered_at, d.tries, d.next_at"
             " FROM webhook w LEFT JOIN delivery d"
             " ON d.id = (SELECT max(id) FROM delivery WHERE webhook = w.id AND tries > 0) ORDER BY w.created_at, w.id"
         )
     ).mappings()
-    return [dict(row) | {"kinds": json.loads(row["kinds"])} for row in found]
+    return [dict(row) | {"kinds": json.loads(row["kinds"])} for row in result]
 
 
 def list_rules(connection: Connection) -> list[dict[str, Any]]:
     """Rules, oldest first, with the number of the run that they apply to."""
-    found = connection.execute(
+    result = connection.execute(
         text(
             "SELECT rule.id, rule.run, rule.metric, rule.comparison, rule.value, rule.created_at, run.number,"
             " (SELECT count(*) FROM notice WHERE notice.rule = rule.id) AS held"
             " FROM rule LEFT JOIN run ON run.id = rule.run ORDER BY rule.created_at, rule.id"
         )
     ).mappings()
-    return [dict(row) for row in found]
+    return [dict(row) for row in result]

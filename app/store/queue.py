@@ -92,15 +92,15 @@ def read_queue(connection: Connection, limit: int, after: str | None = None) -> 
     """A page of the queue in starting order. Raises QueryError."""
     behind = _read_after(after) if after else None
     if behind is None:
-        found = _rows(connection, _WAITS, {}, limit + 1)
+        page = _rows(connection, _WAITS, {}, limit + 1)
     else:
-        found = []
+        page = []
         for condition in _BEHIND:
-            if len(found) <= limit:
-                found += _rows(connection, condition, behind.__dict__, limit + 1 - len(found))
-    records = [record(row, []) for row in found[:limit]]
-    following = _write_after(found[limit - 1]) if len(found) > limit else None
-    first = 1 if behind is None or not found else 1 + _count_ahead(connection, _place(found[0]))
+            if len(page) <= limit:
+                page += _rows(connection, condition, behind.__dict__, limit + 1 - len(page))
+    records = [record(row, []) for row in page[:limit]]
+    following = _write_after(page[limit - 1]) if len(page) > limit else None
+    first = 1 if behind is None or not page else 1 + _count_ahead(connection, _place(page[0]))
     return QueuePage(records, first, following, count_queued(connection), paused_at(connection))
 
 
@@ -173,8 +173,8 @@ _COUNT_QUEUED = text(f"SELECT count(*) FROM run WHERE {_WAITS}")
 
 def paused_at(connection: Connection) -> float | None:
     """When the queue was paused; None while it is not."""
-    found = connection.execute(_PAUSED_AT).scalar()
-    return None if found is None else float(found)
+    timestamp = connection.execute(_PAUSED_AT).scalar()
+    return None if timestamp is None else float(timestamp)
 
 
 _PAUSED_AT = text("SELECT paused_at FROM queue_state WHERE paused_at IS NOT NULL")
@@ -200,11 +200,11 @@ def _nobody(device: str, name: str, workers: list[WorkerRecord]) -> str:
     """What a run needs that no connected worker has, and what there is instead."""
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:
-        there = ", ".join(sorted({worker.host for worker in workers}))
-        return f"needs worker {name}; workers are connected from {there}"
-    there = ", ".join(sorted({worker.device for worker in named}))
-    who = f"worker {name} has" if name else "connected workers have"
-    return f"needs {device}; {who} {there}"
+        available = ", ".join(sorted({worker.host for worker in workers}))
+        return f"needs worker {name}; workers are connected from {available}"
+    available = ", ".join(sorted({worker.device for worker in named}))
+    owner = f"worker {name} has" if name else "connected workers have"
+    return f"needs {device}; {owner} {available}"
 
 
 def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]]) -> int:
@@ -212,11 +212,11 @@ def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]])
     queued = connection.execute(_ASKED_FOR).all()
     if not queued or paused_at(connection) is not None:
         return 0
-    found = 0
+    total = 0
     for worker in workers():
         fitting = sum(count for device, name, count in queued if worker.takes(device, name))
-        found += min(worker.free_slots, fitting)
-    return found
+        total += min(worker.free_slots, fitting)
+    return total
 
 
 _ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE {_WAITS} GROUP BY 1, 2")
@@ -296,11 +296,11 @@ def _put(
         priority = max(priority, behind.priority)
     if priority != run.priority:
         set_priority(connection, run.run, priority, commit)
-    low, high = (each.rank if each and each.priority == priority else None for each in (before, behind))
+    low, high = (place.rank if place and place.priority == priority else None for place in (before, behind))
     rank = _between(low, high, run.rank, now)
     if rank is None:
         ranks = spread_ranks(connection, priority, now)
-        low, high = (ranks.get(each.run) if each else None for each in (before, behind))
+        low, high = (ranks.get(place.run) if place else None for place in (before, behind))
         rank = _between(low, high, run.rank, now)
     connection.execute(text("UPDATE run SET rank = :rank WHERE id = :run"), {"rank": rank, "run": run.run})
     return Place(run.run, priority, run.rank if rank is None else rank, run.number)
@@ -324,15 +324,15 @@ def spread_ranks(connection: Connection, priority: int, now: float) -> dict[str,
 
     Includes runs that were cancelled while queued, so that they can be restored to their places.
     """
-    found = connection.execute(_OF_PRIORITY, {"priority": priority, "since": now - RESTORED_SECONDS}).all()
-    if not found:
+    queued = connection.execute(_OF_PRIORITY, {"priority": priority, "since": now - RESTORED_SECONDS}).all()
+    if not queued:
         return {}
-    first, last = found[0].rank, found[-1].rank
-    apart = (last - first) / max(1, len(found) - 1)
-    if apart < APART:
-        apart = 1.0
-        first = last - apart * (len(found) - 1)
-    ranks = {str(row.id): first + apart * i for i, row in enumerate(found)}
+    first, last = queued[0].rank, queued[-1].rank
+    spacing = (last - first) / max(1, len(queued) - 1)
+    if spacing < APART:
+        spacing = 1.0
+        first = last - spacing * (len(queued) - 1)
+    ranks = {str(row.id): first + spacing * i for i, row in enumerate(queued)}
     connection.execute(_SET_RANK, [{"run": run, "rank": rank} for run, rank in ranks.items()])
     return ranks
 

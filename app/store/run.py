@@ -38,8 +38,8 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 
 def _listed(*columns: str) -> Index:
     """An index that a listing of the run table reads along."""
-    there = text("deleted_at IS NULL")
-    return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=there, postgresql_where=there)
+    condition = text("deleted_at IS NULL")
+    return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=condition, postgresql_where=condition)
 
 
 def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
@@ -202,8 +202,8 @@ class RunRecord:
     @property
     def requested_spec(self) -> dict[str, Any]:
         """The launch request, without blank fields."""
-        said: dict[str, Any] = from_json(self.row["asked"])
-        return said
+        spec: dict[str, Any] = from_json(self.row["asked"])
+        return spec
 
     @property
     def stretches(self) -> Intervals:
@@ -258,11 +258,11 @@ def insert_run(
 ) -> str:
     """Add a queued run and return its id; a repeated ``idempotency_key`` returns the run created before."""
     if idempotency_key is not None:
-        found = connection.execute(
+        existing = connection.execute(
             text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": idempotency_key}
         ).scalar()
-        if found is not None:
-            return str(found)
+        if existing is not None:
+            return str(existing)
     commit = next_commit(connection)
     origin = origin or Origin()
     run = origin.id or new_id(now)
@@ -377,10 +377,10 @@ def tags_of(connection: Connection, runs: list[str]) -> dict[str, list[str]]:
     """Tags by run."""
     if not runs:
         return {}
-    found: dict[str, list[str]] = {}
+    tags: dict[str, list[str]] = {}
     for run, tag in connection.execute(_READ_TAGS, {"runs": runs}):
-        found.setdefault(run, []).append(tag)
-    return found
+        tags.setdefault(run, []).append(tag)
+    return tags
 
 
 _READ_TAGS = text("SELECT run, tag FROM run_tag WHERE run IN :runs ORDER BY tag").bindparams(

@@ -152,8 +152,8 @@ def insert_sweep(
 
 def find_by_key(connection: Connection, key: str) -> str | None:
     """The sweep created with this Idempotency-Key."""
-    found = connection.execute(text("SELECT id FROM sweep WHERE idempotency_key = :key"), {"key": key}).scalar()
-    return None if found is None else str(found)
+    sweep = connection.execute(text("SELECT id FROM sweep WHERE idempotency_key = :key"), {"key": key}).scalar()
+    return None if sweep is None else str(sweep)
 
 
 def settle_sweep(connection: Connection, sweep: str, status: str, now: float, reason: str = "") -> bool:
@@ -190,23 +190,23 @@ def _record(row: dict[str, Any]) -> SweepRecord:
 
 def load_sweep(connection: Connection, sweep: str) -> SweepRecord | None:
     """The sweep with this id."""
-    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE id = :id"), {"id": sweep})
-    return next((_record(row) for row in rows(found)), None)
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE id = :id"), {"id": sweep})
+    return next((_record(row) for row in rows(result)), None)
 
 
 def list_sweeps(connection: Connection, limit: int, before: int | None = None) -> list[SweepRecord]:
     """Sweeps with a number below ``before``, newest first."""
-    found = connection.execute(
+    result = connection.execute(
         text(f"SELECT {_COLUMNS} FROM sweep WHERE number < :before ORDER BY number DESC LIMIT :limit"),
         {"before": 2**53 if before is None else before, "limit": limit},
     )
-    return [_record(row) for row in rows(found)]
+    return [_record(row) for row in rows(result)]
 
 
 def running_sweeps(connection: Connection) -> list[SweepRecord]:
     """Sweeps that still have runs to create or to wait for, oldest first."""
-    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE status = 'running' ORDER BY number"))
-    return [_record(row) for row in rows(found)]
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE status = 'running' ORDER BY number"))
+    return [_record(row) for row in rows(result)]
 
 
 @dataclass(frozen=True)
@@ -237,9 +237,9 @@ def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
     """Run counts of these sweeps."""
     states: dict[str, dict[str, int]] = {sweep: {} for sweep in sweeps}
     pruned = dict.fromkeys(sweeps, 0)
-    for sweep, status, number, some in connection.execute(_COUNTS, {"sweeps": sweeps}) if sweeps else ():
+    for sweep, status, number, pruned_count in connection.execute(_COUNTS, {"sweeps": sweeps}) if sweeps else ():
         states[sweep][status] = int(number)
-        pruned[sweep] += int(some)
+        pruned[sweep] += int(pruned_count)
     return {sweep: Counts(states[sweep], pruned[sweep]) for sweep in sweeps}
 
 
@@ -279,15 +279,15 @@ _FIGURES = text(
 def read_runs(connection: Connection, sweep: str, metric: str, direction: Direction) -> list[SweepRun]:
     """Every run of a sweep by number, with its best value; for several heads, the first head's metric is used."""
     stage, _, last = metric.partition("/")
-    asked = {"sweep": sweep, "metric": metric, "heads": f"{stage}/%/{last}" if last and "/" not in last else metric}
+    values = {"sweep": sweep, "metric": metric, "heads": f"{stage}/%/{last}" if last and "/" not in last else metric}
     figures: dict[str, tuple[str, float | None]] = {}
-    for run, name, low, high in connection.execute(_FIGURES, asked):
+    for run, name, low, high in connection.execute(_FIGURES, values):
         if run not in figures or name == metric:
             figures[run] = (name, high if direction == "maximize" else low)
-    found = []
+    runs = []
     for row in rows(connection.execute(_RUNS, {"sweep": sweep})):
         name, value = figures.get(row["id"], (None, None))
-        found.append(
+        runs.append(
             SweepRun(
                 id=row["id"],
                 number=row["number"],
@@ -305,7 +305,7 @@ def read_runs(connection: Connection, sweep: str, metric: str, direction: Direct
                 value=value,
             )
         )
-    return found
+    return runs
 
 
 def best_run(connection: Connection, sweep: str, metric: str, direction: Direction) -> SweepRun | None:
@@ -318,4 +318,4 @@ def best_first(runs: list[SweepRun], direction: Direction) -> list[SweepRun]:
     """Sort runs best first; runs without a value come last, in their given order."""
     sign = -1.0 if direction == "maximize" else 1.0
     with_value = [(sign * run.value, run.number, run) for run in runs if run.value is not None]
-    return [run for *_, run in sorted(with_value, key=lambda each: each[:2])] + [r for r in runs if r.value is None]
+    return [run for *_, run in sorted(with_value, key=lambda entry: entry[:2])] + [r for r in runs if r.value is None]

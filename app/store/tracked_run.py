@@ -80,16 +80,16 @@ class LoggedRunRecord:
         return self.row["status"] in TERMINAL and not self.row["told_end"]
 
 
-def insert_logged(connection: Connection, begun: NewLoggedRun, commit: int, now: float, silence_seconds: float) -> str:
+def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: float, silence_seconds: float) -> str:
     """Add a run that is trained elsewhere; returns its id."""
     run = new_id(now)
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
-    config = {"family": begun.family, "name": begun.name, "options": dict(begun.parameters)}
+    config = {"family": new.family, "name": new.name, "options": dict(new.parameters)}
     values = {
         "id": run,
         "number": number,
         "status": "running",
-        "family": begun.family,
+        "family": new.family,
         "size": "",
         "dataset": "",
         "recipe": "",
@@ -97,19 +97,19 @@ def insert_logged(connection: Connection, begun: NewLoggedRun, commit: int, now:
         "epochs": 0,
         "batch_size": 0,
         "lr": 0.0,
-        "name": begun.name,
+        "name": new.name,
         "config": to_json(config).decode(),
         "asked": "{}",
         "attempt": 1,
         "created_at": now,
         "queued_at": now,
-        "started_at": begun.started_at,
+        "started_at": new.started_at,
         "deadline": now + silence_seconds,
         "status_commit": commit,
         "progress_commit": commit,
         "rank": now,
-        "origin": begun.origin,
-        "idempotency_key": begun.key,
+        "origin": new.origin,
+        "idempotency_key": new.key,
     }
     row = Run(**values).model_dump(exclude={"trained_seconds"})
     connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
@@ -118,12 +118,12 @@ def insert_logged(connection: Connection, begun: NewLoggedRun, commit: int, now:
             'INSERT INTO logged_run (run, experiment, "user", tags, inputs, told_end)'
             " VALUES (:run, :experiment, :user, '{}', '[]', :no)"
         ),
-        {"run": run, "experiment": begun.experiment, "user": begun.user, "no": False},
+        {"run": run, "experiment": new.experiment, "user": new.user, "no": False},
     )
     logged = find_logged(connection, run)
     assert logged is not None
     _write_config(connection, run, config)
-    write_tags(connection, logged, begun.tags, commit)
+    write_tags(connection, logged, new.tags, commit)
     return run
 
 
@@ -144,8 +144,8 @@ def find_logged(connection: Connection, run: str) -> LoggedRunRecord | None:
 
 def find_many_logged(connection: Connection, runs: list[str]) -> list[LoggedRunRecord]:
     """Logged runs in the order of these ids."""
-    found = {row["id"]: _read(row) for row in connection.execute(_FIND_MANY, {"runs": runs}).mappings()}
-    return [found[run] for run in runs if run in found]
+    by_id = {row["id"]: _read(row) for row in connection.execute(_FIND_MANY, {"runs": runs}).mappings()}
+    return [by_id[run] for run in runs if run in by_id]
 
 
 def _read(row: Any) -> LoggedRunRecord:
@@ -195,9 +195,9 @@ def write_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping[st
     """Set tags; those that correspond to name, notes or dataset also set these."""
     _replace_tags(connection, logged, logged.tags | dict(tags), commit)
     known = {"mlflow.runName": "name", "mlflow.note.content": "notes", "dataset": "dataset"}
-    said = {column: tags[tag] for tag, column in known.items() if tag in tags}
-    if said:
-        rename(connection, logged.id, said, commit)
+    columns = {column: tags[tag] for tag, column in known.items() if tag in tags}
+    if columns:
+        rename(connection, logged.id, columns, commit)
 
 
 def remove_tag(connection: Connection, logged: LoggedRunRecord, key: str, commit: int) -> None:
@@ -212,13 +212,13 @@ def _replace_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping
     connection.execute(
         text("UPDATE logged_run SET tags = :tags WHERE run = :run"), at | {"tags": to_json(dict(tags)).decode()}
     )
-    before, words = set(tag_labels(logged.tags)), tag_labels(tags)
+    before, labels = set(tag_labels(logged.tags)), tag_labels(tags)
     # Tags added on a page stay.
-    for word in before - set(words):
-        connection.execute(text("DELETE FROM run_tag WHERE run = :run AND tag = :tag"), at | {"tag": word})
-    for word in words:
+    for label in before - set(labels):
+        connection.execute(text("DELETE FROM run_tag WHERE run = :run AND tag = :tag"), at | {"tag": label})
+    for label in labels:
         connection.execute(
-            text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag) ON CONFLICT DO NOTHING"), at | {"tag": word}
+            text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag) ON CONFLICT DO NOTHING"), at | {"tag": label}
         )
     environment = {name.removeprefix("mlflow."): value for name, value in tags.items() if name in SYSTEM_TAGS}
     connection.execute(
@@ -234,19 +234,19 @@ LONGEST_TAG = 50
 
 def tag_labels(tags: Mapping[str, str]) -> list[str]:
     """Convert tags with values to plain tags; skips MLflow's system tags and long ones."""
-    words = (
+    labels = (
         name if value in ("", "true", "True") else f"{name}={value}"
         for name, value in tags.items()
         if not name.startswith("mlflow.")
     )
-    return [word for word in words if 0 < len(word) <= LONGEST_TAG]
+    return [label for label in labels if 0 < len(label) <= LONGEST_TAG]
 
 
-def rename(connection: Connection, run: str, said: Mapping[str, str], commit: int) -> None:
+def rename(connection: Connection, run: str, changes: Mapping[str, str], commit: int) -> None:
     """Change a run's name, notes or dataset."""
-    found = from_json(connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one())
-    sets = dict(said) | {"config": to_json(found | dict(said)).decode(), "commit": commit}
-    assignments = "".join(f"{column} = :{column}, " for column in said)
+    config = from_json(connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one())
+    sets = dict(changes) | {"config": to_json(config | dict(changes)).decode(), "commit": commit}
+    assignments = "".join(f"{column} = :{column}, " for column in changes)
     connection.execute(
         text(f"UPDATE run SET {assignments}config = :config, status_commit = :commit WHERE id = :run"),
         sets | {"run": run},
@@ -255,11 +255,11 @@ def rename(connection: Connection, run: str, said: Mapping[str, str], commit: in
 
 def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:
     """Add logged inputs; the first dataset becomes the run's dataset if it has none."""
-    said = to_json(logged.inputs + inputs).decode()
+    content = to_json(logged.inputs + inputs).decode()
     connection.execute(
-        text("UPDATE logged_run SET inputs = :inputs WHERE run = :run"), {"inputs": said, "run": logged.id}
+        text("UPDATE logged_run SET inputs = :inputs WHERE run = :run"), {"inputs": content, "run": logged.id}
     )
-    names = [str(each.get("dataset", {}).get("name") or "") for each in inputs if isinstance(each, dict)]
+    names = [str(entry.get("dataset", {}).get("name") or "") for entry in inputs if isinstance(entry, dict)]
     if names and names[0] and not logged.config.get("dataset"):
         rename(connection, logged.id, {"dataset": names[0][:80]}, commit)
     _touch(connection, logged.id, commit)

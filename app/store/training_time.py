@@ -14,36 +14,36 @@ Intervals = tuple[tuple[float, float], ...]
 """For each interval in order: its start (seconds since 1970) and the seconds trained before it."""
 
 
-def trained_seconds_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Floats:
+def trained_seconds_at(intervals: Sequence[tuple[float, float]], times: Floats) -> Floats:
     """Seconds trained up to each timestamp; in a gap between intervals, as many as when the next one begins."""
-    if not stretches:
+    if not intervals:
         return times - times[0] if len(times) else times
-    began, before = (np.array(each, dtype=float) for each in zip(*stretches, strict=True))
+    began, before = (np.array(column, dtype=float) for column in zip(*intervals, strict=True))
     place = np.clip(np.searchsorted(began, times, side="right") - 1, 0, None)
     until = np.append(before[1:], np.inf)
     return np.asarray(np.minimum(before[place] + times - began[place], until[place]), dtype=float)
 
 
-def read_intervals(kept: str, started: float | None) -> Intervals:
+def read_intervals(stored: str, started: float | None) -> Intervals:
     """Parse a run's stored intervals; falls back to its start time alone."""
-    found = tuple((float(began), float(before)) for began, before in from_json(kept))
-    return found or (() if started is None else ((started, 0.0),))
+    intervals = tuple((float(began), float(before)) for began, before in from_json(stored))
+    return intervals or (() if started is None else ((started, 0.0),))
 
 
 def begin_interval(connection: Connection, run: str, now: float) -> None:
     """Begin an interval: training starts, or continues from the run's last point."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
     last = connection.execute(text("SELECT max(last_time) FROM metric_series WHERE run = :run"), {"run": run}).scalar()
-    kept: Intervals = ()
+    earlier: Intervals = ()
     if last is not None:
-        kept = tuple(each for each in read_intervals(row.stretches, row.started_at) if each[0] <= last)
-    before = float(trained_seconds_at(kept, np.array([last]))[0]) if kept else 0.0
-    said = to_json([*kept, (now, before)]).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": said})
+        earlier = tuple(interval for interval in read_intervals(row.stretches, row.started_at) if interval[0] <= last)
+    before = float(trained_seconds_at(earlier, np.array([last]))[0]) if earlier else 0.0
+    content = to_json([*earlier, (now, before)]).decode()
+    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": content})
 
 
 def inherit(connection: Connection, parent: str, child: str) -> None:
     """Copy the intervals of the parent, so that a run that begins with its curves also continues its time."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()
-    said = to_json(read_intervals(row.stretches, row.started_at)).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": said})
+    content = to_json(read_intervals(row.stretches, row.started_at)).decode()
+    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": content})

@@ -48,8 +48,8 @@ class TooManyViews(ValueError):
 
 def list_views(connection: Connection) -> list[ViewRecord]:
     """All saved views, sorted by name."""
-    found = connection.execute(text("SELECT id, name, question, created_at FROM view ORDER BY lower(name), name"))
-    return [ViewRecord(*row) for row in found]
+    result = connection.execute(text("SELECT id, name, question, created_at FROM view ORDER BY lower(name), name"))
+    return [ViewRecord(*row) for row in result]
 
 
 def find_view(connection: Connection, view: str) -> ViewRecord | None:

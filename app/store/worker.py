@@ -113,15 +113,15 @@ def forget_silent(connection: Connection, before: float) -> list[str]:
 
 def list_workers(connection: Connection, now: float, silent_seconds: float) -> list[WorkerRecord]:
     """Workers seen within ``silent_seconds``, with the runs that they own."""
-    held: dict[str, list[str]] = {}
+    owned: dict[str, list[str]] = {}
     active = "('starting', 'running', 'finishing', 'cancelling')"
     for run, worker in connection.execute(text(f"SELECT id, worker FROM run WHERE status IN {active} ORDER BY number")):
-        held.setdefault(worker, []).append(run)
-    found = connection.execute(
+        owned.setdefault(worker, []).append(run)
+    result = connection.execute(
         text("SELECT * FROM worker WHERE last_seen >= :since ORDER BY host, first_seen"),
         {"since": now - silent_seconds},
     ).mappings()
     return [
-        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": held.get(row["id"], [])})
-        for row in found
+        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": owned.get(row["id"], [])})
+        for row in result
     ]

@@ -48,6 +48,6 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
 
 def _epoch_seconds(paces: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
     """Mean epoch time over these devices; without workers, over all devices with finished runs."""
-    found = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
-    known = [seconds for seconds in found if seconds is not None]
+    predictions = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
+    known = [seconds for seconds in predictions if seconds is not None]
     return statistics.mean(known) if known else None

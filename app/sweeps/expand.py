@@ -70,10 +70,10 @@ def with_seeds(planned: Iterable[Planned], seeds: int) -> list[Planned]:
     if seeds == 1:
         return list(planned)
     planned = list(planned)
-    for each in planned:
-        if each.config.seed + seeds > 2**32:
+    for run in planned:
+        if run.config.seed + seeds > 2**32:
             raise SpecError([FieldError("seeds", f"the largest seed is {2**32 - 1}; start with a smaller seed")])
-    return [_with_seed(each, each.config.seed + i) for i in range(seeds) for each in planned]
+    return [_with_seed(run, run.config.seed + i) for i in range(seeds) for run in planned]
 
 
 def _with_seed(planned: Planned, seed: int) -> Planned:
@@ -194,19 +194,19 @@ class _Axes:
         """
         total = math.prod(len(values) for values in choices.values())
         if total > most:
-            words = f"these values have {total:,} combinations; a sweep can have at most {MOST_RUNS:,} runs"
-            raise SpecError([FieldError("grid", f"{words}: use fewer values, or draw from them with method random")])
+            message = f"these values have {total:,} combinations; a sweep can have at most {MOST_RUNS:,} runs"
+            raise SpecError([FieldError("grid", f"{message}: use fewer values, or draw from them with method random")])
         good: dict[str, set[str]] = {name: set() for name in choices}
         refused: list[tuple[Values, list[FieldError]]] = []
-        found, seen = Expansion(), set()
+        expansion, seen = Expansion(), set()
         for values in _products(choices):
             planned: Planned | None
             try:
                 planned = self.planned(values)
             except SpecError as error:
-                if not (self.every_size and all(each.field == "size" for each in error.errors)):
+                if not (self.every_size and all(error.field == "size" for error in error.errors)):
                     refused.append((values, error.errors))
-                if any(each.field != TOO_LARGE for each in error.errors):
+                if any(error.field != TOO_LARGE for error in error.errors):
                     continue
                 planned = None
             for name, value in values.items():
@@ -217,13 +217,13 @@ class _Axes:
             key = key_of(planned.values) + str(planned.config.seed)
             if key not in seen:
                 seen.add(key)
-                found.runs.append(planned)
-        wrong = self._always_wrong(refused, good, bool(found.runs))
+                expansion.runs.append(planned)
+        wrong = self._always_wrong(refused, good, bool(expansion.runs))
         if wrong:
             raise SpecError(wrong)
         for values, errors in refused:
-            found.left_out.append(f"{said(values)}: {'; '.join(each.message for each in errors)}")
-        return found
+            expansion.left_out.append(f"{said(values)}: {'; '.join(error.message for error in errors)}")
+        return expansion
 
     def _always_wrong(
         self, refused: list[tuple[Values, list[FieldError]]], good: Mapping[str, set[str]], some: bool
@@ -257,19 +257,19 @@ class _Axes:
         size = self.catalog.families[config.family].size(config.size)
         params = size.params.get(config.dataset, 0) if size is not None else 0
         if self.most_params is not None and params > self.most_params:
-            words = f"{params:,} parameters, more than {self.most_params:,}"
-            raise SpecError([FieldError(TOO_LARGE, words)])
-        held = {OPTION + name: value for name, value in spec.options.items()}
-        typed = {name: getattr(spec, name) if name in chosen else held[name] for name in values}
+            message = f"{params:,} parameters, more than {self.most_params:,}"
+            raise SpecError([FieldError(TOO_LARGE, message)])
+        options_by_field = {OPTION + name: value for name, value in spec.options.items()}
+        typed = {name: getattr(spec, name) if name in chosen else options_by_field[name] for name in values}
         return Planned(spec.model_dump(exclude_unset=True), config, typed)
 
-    def _typed(self, options: Values, asked: Values) -> Values:
+    def _typed(self, options: Values, settings: Values) -> Values:
         """Convert option values to the family's choices: the text "7" becomes its number 7."""
-        preset = PRESETS.get(str(asked.get("preset", "")), {})
-        family = self.catalog.families.get(str(asked.get("family") or preset.get("family", "")))
+        preset = PRESETS.get(str(settings.get("preset", "")), {})
+        family = self.catalog.families.get(str(settings.get("family") or preset.get("family", "")))
         offered = {option.name: option.choices for option in family.options} if family else {}
         return {
-            name: next((each for each in offered.get(name, []) if str(each).lower() == str(value).lower()), value)
+            name: next((choice for choice in offered.get(name, []) if str(choice).lower() == str(value).lower()), value)
             for name, value in options.items()
         }
 
@@ -278,7 +278,7 @@ class _Axes:
     def check(self) -> None:
         """Raises SpecError for a value that exists in no combination, or a range end that no run can have."""
         for end in ("low", "high"):
-            ends = {name: [_rounded(name, getattr(each, end))] for name, each in self.ranges.items()}
+            ends = {name: [_rounded(name, getattr(chosen, end))] for name, chosen in self.ranges.items()}
             choices = self.choices | ends
             if math.prod(len(values) for values in choices.values()) <= MOST_CHECKED:
                 self.combined(choices)
@@ -303,7 +303,7 @@ class _Axes:
     def draw(self, dice: random.Random) -> Values:
         """Draw one point of the space, whether or not it can be trained."""
         values = {name: dice.choice(choices) for name, choices in self.choices.items()}
-        return values | {name: _point(name, each, dice) for name, each in self.ranges.items()}
+        return values | {name: _point(name, chosen, dice) for name, chosen in self.ranges.items()}
 
 
 def _point(name: str, chosen: Range, dice: random.Random) -> float | int:

@@ -50,15 +50,15 @@ def runs_to_prune(
 
     ``passed``: the rungs at which each run was judged; updated here, since a run is judged only once per rung.
     """
-    found = {}
+    reasons = {}
     for course in courses:
         epoch = len(course.values)
         if course.live and spec.prune_after_epochs <= epoch < course.epochs:
             judge = _by_median if spec.pruning == "median" else _by_rungs
             reason = judge(spec, direction, course, epoch, courses, passed)
             if reason:
-                found[course.run] = f"{PRUNED} at epoch {reason}"
-    return found
+                reasons[course.run] = f"{PRUNED} at epoch {reason}"
+    return reasons
 
 
 def _by_median(
@@ -69,17 +69,17 @@ def _by_median(
     courses: Sequence[TrainingCurve],
     _: Passed,
 ) -> str:
-    there = [each.at(epoch, direction) for each in courses if each.run != course.run and len(each.values) >= epoch]
-    if len(there) < spec.prune_after_runs:
+    others = [other.at(epoch, direction) for other in courses if other.run != course.run and len(other.values) >= epoch]
+    if len(others) < spec.prune_after_runs:
         return ""
-    own, median = course.best(epoch, direction), statistics.median(there)
+    own, median = course.best(epoch, direction), statistics.median(others)
     if not _worse(own, median, direction):
         return ""
     beyond = "below" if direction == "maximize" else "above"
     metric = course.metric or spec.metric
     return (
         f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median of {format_value(metric, median)}"
-        f" over {len(there)} runs"
+        f" over {len(others)} runs"
     )
 
 
@@ -95,16 +95,16 @@ def _by_rungs(
         if (course.run, rung) in passed:
             continue
         passed.add((course.run, rung))
-        there = [each.best(rung, direction) for each in courses if len(each.values) >= rung]
-        if len(there) < max(ETA, spec.prune_after_runs):
+        reached = [other.best(rung, direction) for other in courses if len(other.values) >= rung]
+        if len(reached) < max(ETA, spec.prune_after_runs):
             continue
-        there.sort(reverse=direction == "maximize")
-        last = there[max(1, len(there) // ETA) - 1]
+        reached.sort(reverse=direction == "maximize")
+        last = reached[max(1, len(reached) // ETA) - 1]
         own = course.best(rung, direction)
         if _worse(own, last, direction):
             metric = course.metric or spec.metric
             return (
-                f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(there)} runs"
+                f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(reached)} runs"
                 f" (cutoff: {format_value(metric, last)})"
             )
     return ""
@@ -112,11 +112,11 @@ def _by_rungs(
 
 def rungs(first: int, epoch: int) -> list[int]:
     """The epochs up to this one at which ASHA judges: the first, then multiplied by ETA each time."""
-    found = []
+    epochs = []
     while first <= epoch:
-        found.append(first)
+        epochs.append(first)
         first *= ETA
-    return found
+    return epochs
 
 
 def _worse(own: float, other: float, direction: Direction) -> bool:
@@ -132,7 +132,7 @@ def format_value(metric: str, value: float) -> str:
 
 def by_dataset(courses: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
     """Group curves by dataset: accuracies on different datasets are not comparable."""
-    found: dict[str, list[TrainingCurve]] = {}
+    groups: dict[str, list[TrainingCurve]] = {}
     for run, course in courses.items():
-        found.setdefault(datasets[run], []).append(course)
-    return list(found.values())
+        groups.setdefault(datasets[run], []).append(course)
+    return list(groups.values())

@@ -45,7 +45,7 @@ def propose(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna").propagate = False
-    distributions = {name: _distribution(name, each) for name, each in space.items()}
+    distributions = {name: _distribution(name, chosen) for name, chosen in space.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
@@ -56,9 +56,9 @@ def propose(
             multivariate=True,
         )
         study = optuna.create_study(direction=direction, sampler=sampler)
-        study.add_trials([_trial(each, space, distributions) for each in tried])
-        asked = study.ask(distributions).params
-    return {name: _said(name, space[name], asked[name]) for name in space}
+        study.add_trials([_trial(chosen, space, distributions) for chosen in tried])
+        suggested = study.ask(distributions).params
+    return {name: _said(name, space[name], suggested[name]) for name in space}
 
 
 def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.BaseDistribution:
@@ -74,10 +74,10 @@ def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.Bas
     return optuna.distributions.FloatDistribution(chosen.low, top, chosen.log, chosen.step)
 
 
-def _said(name: str, chosen: Choice | Range, asked: Any) -> Any:
+def _said(name: str, chosen: Choice | Range, suggested: Any) -> Any:
     if isinstance(chosen, Choice):
-        return chosen.choice[asked]
-    return int(asked) if name in WHOLE else rounded(name, float(asked), chosen)
+        return chosen.choice[suggested]
+    return int(suggested) if name in WHOLE else rounded(name, float(suggested), chosen)
 
 
 def _trial(
@@ -89,7 +89,7 @@ def _trial(
 
     states = optuna.trial.TrialState
     value = tried.value if tried.value is not None and math.isfinite(tried.value) else None
-    course = {epoch: each for epoch, each in enumerate(tried.course, 1) if math.isfinite(each)}
+    course = {epoch: value for epoch, value in enumerate(tried.course, 1) if math.isfinite(value)}
     if tried.pruned and course:
         state, value = states.PRUNED, None
     elif tried.failed or tried.pruned:
@@ -99,14 +99,14 @@ def _trial(
     return optuna.trial.create_trial(
         state=state,
         value=value,
-        params={name: _asked(each, tried.values[name]) for name, each in space.items()},
+        params={name: _asked(value, tried.values[name]) for name, value in space.items()},
         distributions=dict(distributions),
         intermediate_values=course if state == states.PRUNED else None,
     )
 
 
-def _asked(chosen: Choice | Range, said: Any) -> Any:
+def _asked(chosen: Choice | Range, value: Any) -> Any:
     if not isinstance(chosen, Choice):
-        return said
-    written = [str(each) for each in chosen.choice]
-    return written.index(str(said)) if str(said) in written else 0
+        return value
+    written = [str(choice) for choice in chosen.choice]
+    return written.index(str(value)) if str(value) in written else 0

@@ -38,13 +38,19 @@ def read_members(
         "SELECT id, number, status, seed, origin, family, size, dataset, recipe, worker, device, sweep, params,"
         f" started_at, ended_at, config FROM run WHERE {matching} ORDER BY number DESC LIMIT :most"
     )
-    found = connection.execute(text(statement), values | {"most": most + 1}).mappings().all()
+    result = connection.execute(text(statement), values | {"most": most + 1}).mappings().all()
     members = {}
-    for row in found[:most]:
-        said = dict(row)
-        config = from_json(said.pop("config"))
-        members[said["id"]] = Member(
-            said["id"], said["number"], said["status"], said["seed"], bool(said["origin"]), said, config
+    for row in result[:most]:
+        columns = dict(row)
+        config = from_json(columns.pop("config"))
+        members[columns["id"]] = Member(
+            columns["id"],
+            columns["number"],
+            columns["status"],
+            columns["seed"],
+            bool(columns["origin"]),
+            columns,
+            config,
         )
     wanted: dict[str, list[tuple[str, str]]] = {}
     for key in keys:
@@ -58,7 +64,7 @@ def read_members(
             for key, column in wanted[series["name"]]:
                 if series[column] is not None:
                     members[series["run"]].figures[key] = series[column]
-    return list(members.values()), len(found) > most
+    return list(members.values()), len(result) > most
 
 
 def _add_own(member: Member, keys: Sequence[str], now: float) -> None:

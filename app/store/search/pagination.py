@@ -42,23 +42,23 @@ def page_along_index(
     if order.then:
         return _walk_by_several(connection, order, matching, values, limit, after)
     values = values | order.values
-    found: list[Place] = []
+    places: list[Place] = []
     if after is None or after.value is not None:
         for source in order.sources:
-            found += _from_source(connection, order, source, matching, values, limit, after, steps)
+            places += _from_source(connection, order, source, matching, values, limit, after, steps)
         if len(order.sources) > 1:
-            found.sort(key=lambda place: -place.number)
-            found.sort(key=lambda place: place.value, reverse=order.descending)
-            found = found[:limit]
-    if order.missing and len(found) < limit:
+            places.sort(key=lambda place: -place.number)
+            places.sort(key=lambda place: place.value, reverse=order.descending)
+            places = places[:limit]
+    if order.missing and len(places) < limit:
         behind = "" if after is None or after.value is not None else " AND run.number < :last_number"
         statement = (
             f"SELECT run.id, run.number, NULL AS value FROM run WHERE {order.missing} AND {matching}{behind}"
             " ORDER BY run.number DESC LIMIT :limit"
         )
         last = {"last_number": after.number} if after else {}
-        found += _places(connection, statement, values | last | {"limit": limit - len(found)})
-    return found
+        places += _places(connection, statement, values | last | {"limit": limit - len(places)})
+    return places
 
 
 def _from_source(
@@ -120,12 +120,12 @@ def _sorted_source(
 
 def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
     """The value of the ``limit``-th matching run, None if there are fewer. Raises TooSparse."""
-    seen = found = 0
+    seen = matches = 0
     with ahead:
         for row in ahead:
             seen += 1
-            found += bool(row.matches)
-            if found == limit:
+            matches += bool(row.matches)
+            if matches == limit:
                 return row.value
     if seen == steps:
         raise TooSparse
@@ -143,7 +143,7 @@ def _walk_by_several(
     source, joins = order.sources[0], "".join(then.join for then in order.then)
     chosen = "".join(f", {then.value} AS then{i}" for i, then in enumerate(order.then))
     ties = _ties_behind(order, after, [then.value for then in order.then], source.number) if after else ""
-    found: list[Place] = []
+    places: list[Place] = []
     if after is None or after.value is not None:
         behind = ""
         if after is not None:
@@ -154,8 +154,8 @@ def _walk_by_several(
             f" WHERE {source.known} AND {matching}{behind}"
             f" ORDER BY {source.value} {order.direction}, {_further(order)}number DESC LIMIT :limit"
         )
-        found = _places(connection, statement, values)
-    if order.missing and len(found) < limit:
+        places = _places(connection, statement, values)
+    if order.missing and len(places) < limit:
         if after is not None and after.value is None:
             ties = f" AND ({_ties_behind(order, after, [then.value for then in order.then], 'run.number')})"
         else:
@@ -164,8 +164,8 @@ def _walk_by_several(
             f"SELECT run.id, run.number, NULL AS value{chosen} FROM run{joins} WHERE {order.missing} AND {matching}"
             f"{ties} ORDER BY {_further(order)}run.number DESC LIMIT :limit"
         )
-        found += _places(connection, statement, values | {"limit": limit - len(found)})
-    return found
+        places += _places(connection, statement, values | {"limit": limit - len(places)})
+    return places
 
 
 def _all_values(order: Order, after: Cursor | None) -> Values:
@@ -216,9 +216,9 @@ def sort_all(
         f" WHERE {matching}) SELECT *, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
         f" ORDER BY value IS NULL, value {order.direction}, {_further(order)}number DESC LIMIT :limit"
     )
-    found = rows(connection.execute(text(statement), values))
-    places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in found]
-    return places, int(found[0]["total"]) if found else None
+    result = rows(connection.execute(text(statement), values))
+    places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in result]
+    return places, int(result[0]["total"]) if result else None
 
 
 def _places(connection: Connection, statement: str, values: Values) -> list[Place]:

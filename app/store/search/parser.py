@@ -76,7 +76,7 @@ class _Reader:
                 choices[-1].append(part)
         if len(choices) > 1 and not all(choices):
             raise QueryError("q", "'or' needs a term on each side; to search for the word, put it in quotes")
-        return tuple(tuple(each) for each in choices)
+        return tuple(tuple(parts) for parts in choices)
 
     def _more(self) -> bool:
         while self.at < len(self.source) and self.source[self.at].isspace():
@@ -93,7 +93,7 @@ class _Reader:
             raise QueryError("q", f"cannot read '{self.source[start : start + 20]}'")
         self.at = match.end()
         value = match["value"].replace('"', "")
-        values = tuple(each.replace('"', "") for each in _COMMA.split(match["value"]))
+        values = tuple(part.replace('"', "") for part in _COMMA.split(match["value"]))
         name, operator = match["name"] or "", match["operator"] or ""
         if not name and not value:
             return None

@@ -74,19 +74,19 @@ def list_runs(
     behind = read_cursor(after, len(order.then)) if after else None
     # A text query scans every run, so sort_all counts the matches in the same pass.
     total = None if where.q else count_runs(connection, where, now)
-    found: list[Place] | None = None
+    places: list[Place] | None = None
     if not where.narrows and (order.along or not order.then):
-        found = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
+        places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
     elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
         with suppress(TooSparse):
             matching, values = conditions(where, now, along_the_way=True)
-            found = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
-    if found is None:
-        found, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
+            places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+    if places is None:
+        places, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
-    last = found[limit - 1] if len(found) > limit else None
+    last = places[limit - 1] if len(places) > limit else None
     cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
-    shown = runs_by_id(connection, [place.run for place in found[:limit]])
+    shown = runs_by_id(connection, [place.run for place in places[:limit]])
     return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
 
 
@@ -113,8 +113,8 @@ def changed_since(connection: Connection, runs: list[str], commit: int) -> list[
     """Which of these runs are live or changed after ``commit``, excluding the trash; in the given order."""
     if not runs:
         return []
-    found = set(connection.execute(_CHANGED, {"runs": runs, "commit": commit}).scalars())
-    return [run for run in runs if run in found]
+    changed = set(connection.execute(_CHANGED, {"runs": runs, "commit": commit}).scalars())
+    return [run for run in runs if run in changed]
 
 
 _CHANGED = text(
@@ -128,10 +128,10 @@ def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tup
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    asked = parse_filter(where.q, now)
+    query = parse_filter(where.q, now)
     # An expression is not indexed, so a text search scans the table in storage order.
-    conditions = ["run.deleted_at || '' IS NULL" if asked.texts else NOT_DELETED, *asked.conditions]
-    values = dict(asked.values)
+    conditions = ["run.deleted_at || '' IS NULL" if query.texts else NOT_DELETED, *query.conditions]
+    values = dict(query.values)
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)
         if wanted:
@@ -169,21 +169,21 @@ def distinct_values(connection: Connection, column: str) -> list[str]:
     return [str(value) for value in connection.execute(text(statement)).scalars()]
 
 
-def _with_summaries(connection: Connection, found: list[dict[str, Any]]) -> list[RunRow]:
-    ids = [row["id"] for row in found]
+def _with_summaries(connection: Connection, records: list[dict[str, Any]]) -> list[RunRow]:
+    ids = [row["id"] for row in records]
     summaries = read_summaries(connection, ids)
     tags = tags_of(connection, ids)
-    return [RunRow(record(row, tags.get(row["id"], [])), summaries[row["id"]]) for row in found]
+    return [RunRow(record(row, tags.get(row["id"], [])), summaries[row["id"]]) for row in records]
 
 
 def runs_by_id(connection: Connection, ids: list[str]) -> list[RunRow]:
     """These runs in the given order; missing and deleted ids are left out."""
     if not ids:
         return []
-    found = rows(connection.execute(_READ_RUNS, {"runs": ids}))
-    asked = {run: i for i, run in enumerate(ids)}
-    found.sort(key=lambda row: asked[row["id"]])
-    return _with_summaries(connection, found)
+    records = rows(connection.execute(_READ_RUNS, {"runs": ids}))
+    order = {run: i for i, run in enumerate(ids)}
+    records.sort(key=lambda row: order[row["id"]])
+    return _with_summaries(connection, records)
 
 
 _READ_RUNS = text("SELECT * FROM run WHERE id IN :runs AND deleted_at IS NULL").bindparams(
@@ -194,12 +194,12 @@ _READ_RUNS = text("SELECT * FROM run WHERE id IN :runs AND deleted_at IS NULL").
 def active_runs(connection: Connection) -> list[RunRow]:
     """Runs owned by a worker or just lost, oldest first."""
     states = (*ACTIVE, "lost")
-    found = rows(
+    records = rows(
         connection.execute(
             text(f"SELECT * FROM run WHERE status IN {states} AND deleted_at IS NULL ORDER BY started_at, number")
         )
     )
-    return _with_summaries(connection, found)
+    return _with_summaries(connection, records)
 
 
 def ended_runs(connection: Connection, limit: int) -> list[RunRow]:

@@ -101,7 +101,7 @@ def _part(query: SqlFilter, part: Part, now: float) -> str:
         condition = _condition(query, part, now)
     else:
         choices = [" AND ".join(_part(query, inner, now) for inner in choice) for choice in part.choices]
-        condition = f"({' OR '.join(f'({each})' for each in choices)})"
+        condition = f"({' OR '.join(f'({choice})' for choice in choices)})"
     # NULL when the run lacks the value; coalesce makes "-lr>1" match those runs too.
     return f"NOT coalesce({condition}, FALSE)" if part.negated else condition
 
@@ -208,8 +208,8 @@ def _moment(term: Term, text: str) -> float:
 def _setting(query: SqlFilter, term: Term) -> str:
     value = f"json_extract(run.config, '$.{term.name}')"
     if term.value in ("true", "yes", "false", "no"):
-        wanted = query.bind(int(term.value in ("true", "yes")))
-        return f"{value} {'!=' if term.operator == '!=' else '='} {wanted}"
+        flag = query.bind(int(term.value in ("true", "yes")))
+        return f"{value} {'!=' if term.operator == '!=' else '='} {flag}"
     try:
         _figure(term, term.values[0])
     except QueryError:
@@ -221,8 +221,8 @@ def _metric(query: SqlFilter, term: Term) -> str:
     name, which = metric_figure(term.name)
     metric = query.bind(name)
     if term.value in ("any", "none") and term.operator == ":":
-        there = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"
-        return there if term.value == "any" else f"NOT {there}"
+        exists = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"
+        return exists if term.value == "any" else f"NOT {exists}"
     figure = _share if name.rpartition("/")[2] == "acc" else _figure
     condition = _compared(query, term, METRIC_FIGURES[which], figure)
     return f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric} AND {condition})"

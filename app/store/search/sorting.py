@@ -128,7 +128,7 @@ def read_order(sort: str, now: float) -> Order:
     first, further = _first_key(keys[0], now), []
     for i, key in enumerate(keys[1:]):
         # Numbers are unique, so later keys have no effect.
-        if "number" in [each.lstrip("-") for each in keys[: i + 1]]:
+        if "number" in [earlier.lstrip("-") for earlier in keys[: i + 1]]:
             _first_key(key, now)
             continue
         further.append(_further_key(key, now, i))
@@ -140,10 +140,10 @@ def _first_key(sort: str, now: float) -> Order:
     if key == "duration":
         # Ended runs have a stored duration; running ones, whose duration still grows, are few.
         ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {NOT_DELETED}")
-        going = Source(
+        running = Source(
             "run", ":now - run.started_at", f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {NOT_DELETED}"
         )
-        return Order(COLUMNS[key], "", (ended, going), "run.started_at IS NULL", descending, {"now": now})
+        return Order(COLUMNS[key], "", (ended, running), "run.started_at IS NULL", descending, {"now": now})
     if key in COLUMNS:
         value = COLUMNS[key]
         missing = f"{value} IS NULL" if key in NULLABLE else ""
@@ -172,10 +172,10 @@ def _first_key(sort: str, now: float) -> Order:
 
 
 def _further_key(sort: str, now: float, place: int) -> Then:
-    found = _first_key(sort, now)
-    if "metric" not in found.values:
-        return Then(found.value, "", found.descending, found.values)
+    order = _first_key(sort, now)
+    if "metric" not in order.values:
+        return Then(order.value, "", order.descending, order.values)
     alias, name = f"s{place}", f"metric{place}"
-    join = found.join.replace(" s ", f" {alias} ").replace("s.", f"{alias}.").replace(":metric", f":{name}")
-    value = found.value.replace("s.", f"{alias}.")
-    return Then(value, join, found.descending, {name: found.values["metric"]})
+    join = order.join.replace(" s ", f" {alias} ").replace("s.", f"{alias}.").replace(":metric", f":{name}")
+    value = order.value.replace("s.", f"{alias}.")
+    return Then(value, join, order.descending, {name: order.values["metric"]})

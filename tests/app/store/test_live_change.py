@@ -68,8 +68,8 @@ def test_a_rerun_is_changed_at_the_same_steps_from_where_it_begins(runs: Runs) -
     settled(runs, run, "epochs", 4, 50, 4)
     settled(runs, run, "note", "not training", 60)
     with writing(runs.engine) as connection:
-        live_change.repeat(connection, run, whole, begun=False)
-        live_change.repeat(connection, run, begun, begun=True)
+        live_change.repeat(connection, run, whole, from_checkpoint=False)
+        live_change.repeat(connection, run, begun, from_checkpoint=True)
         live_change.inherit(connection, run, begun, 30, 3, False)
         (planned,) = live_change.changes_for_attempt(connection, begun)
     assert (planned.step, planned.epochs, planned.applied) == (50, 4, False)
