@@ -249,7 +249,7 @@ def inherit(connection: Connection, parent: str, child: str, step: int, commit: 
 def repeat(connection: Connection, run: str, rerun: str, from_checkpoint: bool) -> None:
     """Give a rerun the same changes at the same steps as the original.
 
-    from_checkpoint: the rerun starts from the original's own starting checkpoint, which already includes inherited changes.
+    from_checkpoint: the rerun starts from the original's own first checkpoint, which includes inherited changes.
     """
     for change in list_changes(connection, run):
         already_included = change.inherited and from_checkpoint

@@ -15,29 +15,9 @@ from sqlalchemy import Connection, text
 
 from app.store import metric
 from app.store.database import next_commit, reading, writing
-from app.store.metric import Curve, envelope, read_curves, read_one_curve_per_run, read_since, read_summaries
+from app.store.metric import Curve, read_curves, read_one_curve_per_run, read_since, read_summaries
+from tests.app.store.curves import VALUES, curve, part, same
 from tests.conftest import Runs
-
-AWKWARD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
-VALUES = st.one_of(st.floats(-100, 100), AWKWARD)
-
-
-def curve(values: Any, first: int = 0, steps: Any = None) -> Curve:
-    array = np.array(values, np.float64)
-    counted = np.arange(first, first + len(array)) if steps is None else np.array(steps)
-    return Curve(counted.astype(np.uint32), array, 1000.0 + counted.astype(np.float64))
-
-
-def same(one: Curve, other: Curve) -> bool:
-    return (
-        np.array_equal(one.steps, other.steps)
-        and np.array_equal(one.values, other.values, equal_nan=True)
-        and np.array_equal(one.times, other.times)
-    )
-
-
-def part(whole: Curve, begin: int, end: int | None = None) -> Curve:
-    return Curve(whole.steps[begin:end], whole.values[begin:end], whole.times[begin:end])
 
 
 def add(runs: Runs, run: str, *parts: Curve, name: str = "train/loss") -> int:
@@ -220,72 +200,12 @@ def test_curves_that_are_added_together_are_those_that_are_added_one_by_one(
             assert read_summaries(connection, [one])[one] == read_summaries(connection, [other])[other]
 
 
-@pytest.mark.parametrize(
-    ("name", "larger"),
-    [
-        ("val/acc", True),
-        ("val/digit/acc", True),
-        ("test/f1", True),
-        ("system/samples_per_second", True),
-        ("train/loss", False),
-        ("acc/loss", False),
-        ("train/lr", False),
-    ],
-)
-def test_accuracies_are_better_when_larger_and_losses_when_smaller(name: str, larger: bool) -> None:
-    assert metric.larger_is_better(name) == larger
-
-
 def test_adding_nothing_makes_no_curve(runs: Runs, run: str) -> None:
     add(runs, run, curve([]))
     with reading(runs.engine) as connection:
         assert read_curves(connection, run) == {}
         assert read_summaries(connection, [run]) == {run: {}}
         assert read_summaries(connection, []) == {}
-
-
-# Reduction -----------------------------------------------------------------------------------------------------------
-
-
-@given(values=st.lists(VALUES, min_size=1, max_size=300), points=st.integers(2, 120))
-def test_a_reduced_curve_keeps_its_extremes_and_only_points_that_are_there(values: list[float], points: int) -> None:
-    whole = curve(values)
-    found = envelope(whole, points)
-    assert len(found.steps) <= max(points, 2)
-    assert np.array_equal(found.values, whole.values[found.steps], equal_nan=True)
-    assert np.array_equal(found.times, whole.times[found.steps])
-    assert (np.diff(found.steps.astype(np.int64)) > 0).all()
-    good = whole.values[~np.isnan(whole.values)]
-    if len(good):
-        assert good.min() in found.values
-        assert good.max() in found.values
-        # Of equal extremes of a stretch the first is shown.
-        if points == 2 and len(values) > 2:
-            expected = {int(np.nanargmin(whole.values)), int(np.nanargmax(whole.values))}
-            if np.isfinite(good).all():
-                assert set(found.steps.tolist()) == expected
-    else:
-        assert np.isnan(found.values).all()
-
-
-@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=200), points=st.integers(2, 60))
-def test_the_extremes_of_every_stretch_are_kept(values: list[float], points: int) -> None:
-    whole = curve(values)
-    found = envelope(whole, points)
-    if len(values) <= points:
-        assert same(found, whole)
-        return
-    edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
-    expected = set()
-    for begin, end in pairwise(edges):
-        stretch = whole.values[begin:end]
-        expected |= {int(begin + stretch.argmin()), int(begin + stretch.argmax())}
-    assert found.steps.tolist() == sorted(expected)
-
-
-def test_no_points_asked_for_means_every_point() -> None:
-    whole = curve(range(1000))
-    assert envelope(whole, 0) is whole
 
 
 def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> None:
@@ -362,9 +282,6 @@ def test_only_the_curves_asked_for_are_read(runs: Runs, run: str) -> None:
         assert list(read_curves(connection, run, ["c/x", "a/x", "z/x"])) == ["a/x", "c/x"]
 
 
-# Going on from a checkpoint ------------------------------------------------------------------------------------------
-
-
 def test_one_curve_of_each_of_many_runs_is_what_each_alone_would_give(runs: Runs, small_fan: None) -> None:
     names = {}
     for i, length in enumerate((1, 3, 40, 200, 400)):
@@ -420,9 +337,6 @@ def test_a_curve_that_began_after_the_checkpoint_is_gone(runs: Runs, run: str) -
         assert metric.cut_after(connection, run, 50, next_commit(connection))
         assert list(read_curves(connection, run)) == ["a/x"]
         assert list(read_summaries(connection, [run])[run]) == ["a/x"]
-
-
-# What came after a commit --------------------------------------------------------------------------------------------
 
 
 def test_what_came_after_any_commit_is_known_exactly(runs: Runs, run: str) -> None:
