@@ -69,7 +69,7 @@ class _Group:
     @property
     def alone(self) -> bool:
         """Whether nothing may be merged into this group."""
-        return bool(self.name) or any(map(_stands_alone, self.nodes))
+        return bool(self.name) or any(map(_is_alone, self.nodes))
 
     @property
     def composite(self) -> bool:
@@ -91,7 +91,7 @@ def draw(trace: Trace) -> list[Block]:
     groups: list[_Group] = []
     for child in _drawn(root.children, transparent=False):
         inside = _expanded(child)
-        if groups and len(inside) > 1 and child.attribute and not any(map(_stands_alone, inside)):
+        if groups and len(inside) > 1 and child.attribute and not any(map(_is_alone, inside)):
             groups.append(_Group(inside, child.attribute))  # a "pooler", a "classifier"
         else:
             groups += _grouped(inside)
@@ -130,7 +130,7 @@ def _drawn(nodes: list[_Node], transparent: bool = True) -> list[_Node]:
 # Groups --------------------------------------------------------------------------------------------------------------
 
 
-def _stands_alone(node: _Node) -> bool:
+def _is_alone(node: _Node) -> bool:
     return node.composite or node.title.startswith("head ")
 
 
@@ -139,7 +139,7 @@ def _grouped(nodes: list[_Node]) -> list[_Group]:
     groups: list[_Group] = []
     for node in nodes:
         last = groups[-1] if groups else None
-        if last is None or last.alone or _stands_alone(node) or (node.weighted and last.weighted):
+        if last is None or last.alone or _is_alone(node) or (node.weighted and last.weighted):
             groups.append(_Group([node]))
         else:
             last.nodes.append(node)
@@ -219,7 +219,7 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
     return Block(
         name=name or node.title,
         kind=node.part.kind,
-        about=_about_inside(node) if inside else describe_part(node.part),
+        about=_describe_inside(node) if inside else describe_part(node.part),
         shape=node.part.shape or before,
         params=node.params,
         parts=_parts(inside, node.part.before or before),
@@ -248,26 +248,26 @@ def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
     return _collapsed(blocks)
 
 
-def _about_inside(node: _Node) -> str:
+def _describe_inside(node: _Node) -> str:
     """Summarize a composite module: its largest convolution, its attention heads, and its change of channels."""
-    below = [module.part.module for module in _all_below(node)]
-    words = []
+    below = [module.part.module for module in _descendants(node)]
+    labels = []
     convolutions = [module for module in below if isinstance(module, _CONVOLUTIONS)]
     if convolutions:
-        words.append(kernel(max(convolutions, key=lambda module: module.kernel_size[0])))
+        labels.append(kernel(max(convolutions, key=lambda module: module.kernel_size[0])))
     heads = next((found for module in below if module is not None and (found := attention_heads(module))), None)
     if heads:
-        words.append(f"{heads} heads")
+        labels.append(f"{heads} heads")
     before, after = node.part.before, node.part.shape
     if len(before) == len(after) == 3 and before[0] != after[0]:
-        words.append(f"{before[0]} → {after[0]}")
+        labels.append(f"{before[0]} → {after[0]}")
     elif len(before) == len(after) < 3 and before != after:
-        words.append(f"{dimensions(before)} → {dimensions(after)}")
-    return ", ".join(words)
+        labels.append(f"{dimensions(before)} → {dimensions(after)}")
+    return ", ".join(labels)
 
 
-def _all_below(node: _Node) -> list[_Node]:
-    return [node, *(below for child in node.children for below in _all_below(child))]
+def _descendants(node: _Node) -> list[_Node]:
+    return [node, *(below for child in node.children for below in _descendants(child))]
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from app.contract.spec import FieldError
 from app.contract.timestamps import iso
 from app.store.bulk import RunSelection, restorable
 from app.store.database import reading
-from app.store.duration_estimate import NOBODY, Estimate, estimate_page
+from app.store.duration_estimate import NO_WORKER, Estimate, estimate_page
 from app.store.queue import Move, QueuePage, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
@@ -62,7 +62,7 @@ def queue_rows(
     found = []
     for i, (run, each) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
-        if each.start_why == NOBODY:
+        if each.start_why == NO_WORKER:
             each = replace(each, start_why=why)
         ahead = None if each.start is None else max(0.0, each.start - now)
         found.append(QueueRow(run, page.first + i, why, each, ahead))

@@ -178,8 +178,8 @@ class LocalStack:
         try:
             self._lock()
             if self._start_all():
-                self._say_when_ready(began)
-                self._keep()
+                self._announce_ready(began)
+                self._supervise()
         finally:
             self._stop_all()
         return 0
@@ -261,7 +261,7 @@ class LocalStack:
                 raise StartError(f"{name} did not respond within {seconds:.0f} s{where}")
         return True
 
-    def _say_when_ready(self, began: float) -> None:
+    def _announce_ready(self, began: float) -> None:
         say(f"Open {self.address}   (after {time.monotonic() - began:.1f} s; Ctrl-C stops everything)")
 
         def watch() -> None:
@@ -284,7 +284,7 @@ class LocalStack:
         except (urllib.error.URLError, OSError, ValueError):
             return []
 
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
         """Restart processes that end, waiting longer each time if they end soon after starting."""
         while not self._stop.wait(0.2):
             now = time.monotonic()

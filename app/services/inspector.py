@@ -34,7 +34,7 @@ logger = logging.getLogger("runyard.inspector")
 
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-KEPT_NETWORKS = 300
+MAX_NETWORKS = 300
 # The fields of a RunConfig that define the network; all others affect only its training.
 NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary", "precision")
 OWN_FILES = ("inspection/*.py", "contract/catalog.py", "contract/datasets.py", "contract/preview.py")
@@ -57,10 +57,10 @@ class Inspector:
         self._thread = ThreadPoolExecutor(1, "inspector")
         self._stamp: Stamp = ()
         self._digest = ""
-        self._looked = -LOOK_SECONDS
+        self._checked_at = -LOOK_SECONDS
         self._found: tuple[str, Catalog] | None = None
         # The digest of external architectures that crash or hang the process: they are ignored.
-        self._left_out = ""
+        self._ignored = ""
         self._traced: OrderedDict[str, Traced | Refusal] = OrderedDict()
 
     async def start(self) -> None:
@@ -83,7 +83,7 @@ class Inspector:
         """
         digest = self._current()
         if self._found is None or self._found[0] != digest:
-            return await self._in_thread(lambda: self._look(digest))
+            return await self._in_thread(lambda: self._load_catalog(digest))
         return self._found[1]
 
     async def profile(self, config: RunConfig) -> Profile:
@@ -119,7 +119,9 @@ class Inspector:
         catalog = await self.catalog()
         digest = self._current()
         file = self._folder / f"zoo-{dataset}.json"
-        profiles = _kept(file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows])
+        profiles = _read_cache(
+            file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows]
+        )
         if profiles is None:
             profiles = []
             for family in catalog.families.values():
@@ -131,7 +133,7 @@ class Inspector:
                         continue
                     profiles.append((family.name, size.name, profile.model_copy(update={"layers": [], "blocks": []})))
             if digest == self._current():
-                _keep(file, digest, [(family, size, profile.model_dump()) for family, size, profile in profiles])
+                _write_cache(file, digest, [(family, size, profile.model_dump()) for family, size, profile in profiles])
         return {(family, size): profile for family, size, profile in profiles}
 
     async def diagram(self, family: str, size: str, dataset: str) -> list[Block]:
@@ -145,17 +147,17 @@ class Inspector:
     def _current(self) -> str:
         """Digest of all files that answers depend on; checked twice a second, recomputed when a file changed."""
         now = time.monotonic()
-        if now - self._looked >= LOOK_SECONDS:
+        if now - self._checked_at >= LOOK_SECONDS:
             files = _files(self._models_path)
             stamp = tuple((str(file), *_age_and_size(file)) for file in files)
             if stamp != self._stamp:
                 self._digest = _digest(files, self._models_path)
                 self._stamp = stamp
-            self._looked = now
+            self._checked_at = now
         return self._digest
 
     def _command(self) -> tuple[str, ...]:
-        outside = () if self._models_path is None or self._left_out == self._digest else (str(self._models_path),)
+        outside = () if self._models_path is None or self._ignored == self._digest else (str(self._models_path),)
         return (self._digest, *outside)
 
     # In the thread ------------------------------------------------------------------------------------------------
@@ -167,24 +169,24 @@ class Inspector:
             raise Unavailable("the server is stopping") from error
         return await asyncio.wrap_future(waiting)
 
-    def _look(self, digest: str) -> Catalog:
+    def _load_catalog(self, digest: str) -> Catalog:
         if self._found is not None and self._found[0] == digest:
             return self._found[1]
         file = self._folder / "catalog.json"
-        catalog = _kept(file, digest, Catalog.model_validate)
+        catalog = _read_cache(file, digest, Catalog.model_validate)
         if catalog is None:
-            catalog = self._made()
-            _keep(file, digest, catalog.model_dump())
+            catalog = self._build_catalog()
+            _write_cache(file, digest, catalog.model_dump())
         self._found = (digest, catalog)
         return catalog
 
-    def _made(self) -> Catalog:
+    def _build_catalog(self) -> Catalog:
         try:
             return Catalog.model_validate(self._ask({"catalog": True})["catalog"])
         except Unavailable as error:
-            if self._models_path is None or self._left_out == self._digest:
+            if self._models_path is None or self._ignored == self._digest:
                 raise
-            self._left_out = self._digest
+            self._ignored = self._digest
             catalog = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
             reason = f"{self._models_path} is ignored until one of its files changes: {error.message}"
             return catalog.model_copy(update={"broken": catalog.broken | {self._models_path.name: reason}})
@@ -199,7 +201,7 @@ class Inspector:
                 else Traced.model_validate(answer["traced"])
             )
             self._traced[key] = traced
-            if len(self._traced) > KEPT_NETWORKS:
+            if len(self._traced) > MAX_NETWORKS:
                 self._traced.popitem(last=False)
         return traced
 
@@ -297,10 +299,10 @@ def _end(process: subprocess.Popen[str]) -> None:
                 pipe.close()
 
 
-# What is kept ------------------------------------------------------------------------------------------------------
+# Cache -------------------------------------------------------------------------------------------------------------
 
 
-def _kept(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | None:
+def _read_cache(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | None:
     try:
         cached = json.loads(file.read_bytes())
         return read(cached["found"]) if cached["digest"] == digest else None
@@ -308,7 +310,7 @@ def _kept(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | No
         return None
 
 
-def _keep(file: Path, digest: str, value: Any) -> None:
+def _write_cache(file: Path, digest: str, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}.new")
     fresh.write_text(json.dumps({"digest": digest, "found": value}))

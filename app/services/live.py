@@ -167,7 +167,7 @@ class _Channel:
     viewers: set[_Viewer] = field(default_factory=set)
     look: asyncio.Event = field(default_factory=asyncio.Event)
     joined: asyncio.Event = field(default_factory=asyncio.Event)
-    told_at: float = 0.0
+    sent_at: float = 0.0
     task: asyncio.Task[None] | None = None
 
 
@@ -201,24 +201,24 @@ class Hub:
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(broker.COMMITS)
-                    self._look_everywhere()
+                    self._wake_all()
                     async for message in subscription.listen():
                         if message["type"] == "message":
-                            self._hear(json.loads(message["data"]))
+                            self._on_notice(json.loads(message["data"]))
             except (RedisError, OSError) as error:
                 logger.info("Redis does not respond (%s); polling the database until it does", error)
                 await asyncio.sleep(0.5)
             finally:
                 await client.aclose()
 
-    def _hear(self, notice: dict[str, Any]) -> None:
+    def _on_notice(self, notice: dict[str, Any]) -> None:
         for run_id in notice["runs"]:
             if run_id in self._channels:
                 self._channels[run_id].look.set()
         if EVERYTHING in self._channels:
             self._channels[EVERYTHING].look.set()
 
-    def _look_everywhere(self) -> None:
+    def _wake_all(self) -> None:
         for channel in self._channels.values():
             channel.look.set()
 
@@ -268,12 +268,12 @@ class Hub:
     async def _pump(self, run_id: str, channel: _Channel) -> None:
         try:
             while channel.viewers:
-                await self._until_something_new(channel)
+                await self._wait_for_change(channel)
                 # New viewers are served by the same read as all others and are at the same commit from then on, so that
                 # any number of viewers costs one read.
                 cursors = {viewer.seen for viewer in channel.viewers}
                 update = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
-                self._tell_changes(channel, update)
+                self._send_changes(channel, update)
         except Exception:
             # End the streams instead of leaving viewers waiting; their browsers reconnect.
             logger.exception("cannot send updates of %s to its viewers", run_id)
@@ -286,14 +286,14 @@ class Hub:
     async def _pump_all(self, channel: _Channel) -> None:
         sent = await run_in_threadpool(newest_commit, self.engine)
         while True:
-            noticed = await self._until_something_new(channel)
+            noticed = await self._wait_for_change(channel)
             newest = await run_in_threadpool(newest_commit, self.engine)
             # Also without a notice, so that a lost one leaves no page outdated.
             if noticed or newest != sent:
-                self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
+                self._send(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
             sent = newest
 
-    async def _until_something_new(self, channel: _Channel) -> bool:
+    async def _wait_for_change(self, channel: _Channel) -> bool:
         """Wait for a notice or a new viewer (True), or until it is time to check without one (False).
 
         Changes that arrive in the meantime are sent together.
@@ -302,11 +302,11 @@ class Hub:
         noticed = noticed or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
         channel.joined.clear()
         channel.look.clear()
-        if not noticed and time.monotonic() - channel.told_at >= PING_SECONDS:
-            self._tell(channel, list(channel.viewers), _PING)
+        if not noticed and time.monotonic() - channel.sent_at >= PING_SECONDS:
+            self._send(channel, list(channel.viewers), _PING)
         return noticed
 
-    def _tell_changes(self, channel: _Channel, update: Changes) -> None:
+    def _send_changes(self, channel: _Channel, update: Changes) -> None:
         now = Cursor.at(update.commit)
         batches = {seen: _Batch(frames, update.ended) for seen, frames in update.frames.items()}
         for viewer in list(channel.viewers):
@@ -318,12 +318,12 @@ class Hub:
                 viewer.greeted = True
                 batch = _Batch(RETRY + f": at commit {now}\n\n".encode() + batch.frames, batch.last)
             if batch.frames:
-                self._tell(channel, [viewer], batch)
+                self._send(channel, [viewer], batch)
             if batch.last:
                 channel.viewers.discard(viewer)
 
-    def _tell(self, channel: _Channel, viewers: Collection[_Viewer], batch: _Batch) -> None:
-        channel.told_at = time.monotonic()
+    def _send(self, channel: _Channel, viewers: Collection[_Viewer], batch: _Batch) -> None:
+        channel.sent_at = time.monotonic()
         for viewer in viewers:
             try:
                 viewer.queue.put_nowait(batch)

@@ -65,7 +65,7 @@ _SET_PROGRESS = text("UPDATE run SET progress = :progress, progress_commit = :co
 
 @dataclass
 class _Batch:
-    """What one transaction will have said once it is committed."""
+    """What one transaction changes, and what to announce once it is committed."""
 
     commit: int
     now: float
@@ -129,7 +129,7 @@ class Recorder:
         self._housekeeper.take_over()
 
     def step(self, block_milliseconds: int = 0) -> int:
-        """Apply what has come in, and once in a while look after leases and the queue; returns the entries applied."""
+        """Apply new entries, then do the housekeeping that is due; returns the number of entries."""
         entries = self._read(block_milliseconds)
         if entries:
             self.apply(entries)
@@ -160,12 +160,12 @@ class Recorder:
         server_now = self._server_now(entries)
         with writing(self.engine) as connection:
             batch = _Batch(next_commit(connection), self.clock())
-            self._find_heads(connection, batch, entries)
+            self._load_heads(connection, batch, entries)
             for entry_id, fields in entries:
                 try:
                     self._apply_one(connection, batch, fields, server_now - _milliseconds(entry_id) / 1000)
                 except (ValidationError, ValueError, KeyError) as error:
-                    self._put_aside(fields, entry_id.decode(), error)
+                    self._set_aside(fields, entry_id.decode(), error)
             self._write_points(connection, batch, list(batch.points))
             self._write_heads(connection, batch)
         self._announce(batch, [entry_id for entry_id, _ in entries])
@@ -192,9 +192,9 @@ class Recorder:
                     self._grant(connection, batch, event)
             case Heartbeat():
                 if age <= self.settings.lease_seconds:
-                    self._hear(connection, batch, event)
+                    self._renew_leases(connection, batch, event)
             case Ended():
-                self._settle_points(connection, batch, event.run)
+                self._flush_points(connection, batch, event.run)
                 if lease.end(connection, event.run, event.fence, event.outcome, event.reason, batch.commit, batch.now):
                     batch.note(event.run, "status")
                 # The supervisor repeats this until it learns that it was committed.
@@ -216,16 +216,16 @@ class Recorder:
             return
         try:
             if kind == "metrics":
-                self._gather(batch, run_id, fields[b"b"])
+                self._collect_points(batch, run_id, fields[b"b"])
             else:
-                self._apply_said(connection, batch, run_id, fence, attempt, kind, fields[b"b"])
+                self._apply_event(connection, batch, run_id, fence, attempt, kind, fields[b"b"])
         except (ValidationError, ValueError, KeyError) as error:
             # Do not block later events: the trainer would resend this one forever.
-            self._put_aside(fields, f"{run_id} #{sequence}", error)
+            self._set_aside(fields, f"{run_id} #{sequence}", error)
         batch.heads[run_id] = (fence, sequence, attempt)
         batch.committed[broker.committed_field(run_id, fence)] = sequence
 
-    def _gather(self, batch: _Batch, run_id: str, body: bytes) -> None:
+    def _collect_points(self, batch: _Batch, run_id: str, body: bytes) -> None:
         base_time, series = unpack_points(body)
         offsets = np.frombuffer(b"".join(points.offsets for points in series), "<f4")
         if not np.isfinite(base_time) or not np.isfinite(offsets).all():
@@ -235,11 +235,11 @@ class Recorder:
         batch.note(run_id, "metrics")
         self._housekeeper.unmerged.add(run_id)
 
-    def _put_aside(self, fields: dict[bytes, bytes], which: str, error: Exception) -> None:
+    def _set_aside(self, fields: dict[bytes, bytes], which: str, error: Exception) -> None:
         logger.error("cannot read entry %s, moved to %s: %s", which, broker.DEAD, error)
         self.redis.xadd(broker.DEAD, dict(fields), maxlen=1000)  # type: ignore[arg-type]
 
-    def _find_heads(self, connection: Connection, batch: _Batch, entries: list[Entry]) -> None:
+    def _load_heads(self, connection: Connection, batch: _Batch, entries: list[Entry]) -> None:
         """Load the progress of the runs that these entries belong to."""
         runs = {fields[b"r"].decode(errors="replace") for _, fields in entries if b"r" in fields}
         for row in connection.execute(_HEADS, {"runs": sorted(runs)}) if runs else ():
@@ -253,14 +253,14 @@ class Recorder:
             batch.heads[run_id] = (row.fence, row.applied, row.attempt)
         return batch.heads[run_id]
 
-    def _apply_said(
+    def _apply_event(
         self, connection: Connection, batch: _Batch, run_id: str, fence: int, attempt: int, kind: str, body: bytes
     ) -> None:
         event = TRAINER_EVENTS[kind].model_validate_json(body)
         at = {"run": run_id, "commit": batch.commit}
         match event:
             case Started():
-                self._settle_points(connection, batch, run_id)
+                self._flush_points(connection, batch, run_id)
                 tested = lineage.delete_test_metrics(connection, run_id)
                 if metric.cut_after(connection, run_id, event.step, batch.commit) or tested:
                     connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
@@ -310,13 +310,13 @@ class Recorder:
                 if run.transition(connection, run_id, "finishing", batch.commit, fence=fence):
                     batch.note(run_id, "status")
             case Result():
-                self._settle_points(connection, batch, run_id)
+                self._flush_points(connection, batch, run_id)
                 ended = lease.end(connection, run_id, fence, event.outcome, event.reason, batch.commit, batch.now)
                 if ended and event.outcome == "cancelled":
                     live_change.record_stop(connection, run_id, batch.commit, batch.now)
                 batch.note(run_id, "status")
 
-    def _settle_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:
+    def _flush_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:
         """Write a run's points before an event that depends on them."""
         self._write_points(connection, batch, [key for key in batch.points if key[0] == run_id])
 
@@ -351,7 +351,7 @@ class Recorder:
         )
         batch.replies.append((claim.reply, grant))
 
-    def _hear(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
+    def _renew_leases(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
         if worker.record_heartbeat(connection, beat, batch.now):
             batch.workers_changed = True
         cancel: list[Holding] = []

@@ -88,7 +88,7 @@ class Driver:
             return
         for sweep in sweeps:
             try:
-                self._look_after(sweep)
+                self._process_sweep(sweep)
             except SpecError as error:
                 self._settle(sweep, "stopped", f"cannot continue: {error}")
             except (ValueError, KeyError, TypeError) as error:
@@ -97,7 +97,7 @@ class Driver:
                 self._settle(sweep, "stopped", f"cannot continue: {error}")
         self._seen = commit
 
-    def _look_after(self, sweep: SweepRecord) -> None:
+    def _process_sweep(self, sweep: SweepRecord) -> None:
         spec = sweep.spec
         direction = direction_of(spec.metric, spec.direction)
         with reading(self.engine) as connection:

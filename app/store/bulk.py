@@ -75,7 +75,7 @@ _END = (
     " RETURNING id, number, attempt"
 )
 _ASK = (
-    "UPDATE run SET status = 'cancelling', reason = 'stop was asked for', deadline = :deadline,"
+    "UPDATE run SET status = 'cancelling', reason = 'stop requested', deadline = :deadline,"
     " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing') AND origin = ''"
     " AND deleted_at IS NULL AND {}"
     " RETURNING id"

@@ -34,14 +34,14 @@ def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: obj
     # SQLAlchemy's "begin" event sends BEGIN; the driver must not send it a second time.
     connection.isolation_level = None
     # SQLite refuses the change to WAL immediately, without waiting, while another connection uses the database.
-    with _alone(folder):
+    with _exclusive(folder):
         connection.execute("PRAGMA journal_mode=WAL")
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "cache_size=-32000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Wait for exclusive access to the folder across threads and processes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

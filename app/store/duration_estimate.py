@@ -17,7 +17,7 @@ from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
-NOBODY = "no connected worker can run it"
+NO_WORKER = "no connected worker can run it"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Run:
     """What start and duration of a run depend on; ``epochs`` are those left to train."""
 
     number: int
@@ -61,7 +61,7 @@ class _Lengths:
         self._paces = paces
         self._found: dict[tuple[Any, ...], tuple[float | None, str]] = {}
 
-    def of(self, run: _Asked, device: str) -> tuple[float | None, str]:
+    def of(self, run: _Run, device: str) -> tuple[float | None, str]:
         """Training seconds on a device or None, and what they are based on or why they are unknown."""
         key = (device, *run.network)
         if key not in self._found:
@@ -69,7 +69,7 @@ class _Lengths:
         epoch, basis = self._found[key]
         return (None if epoch is None else epoch * run.epochs), basis
 
-    def _epoch(self, run: _Asked, device: str) -> tuple[float | None, str]:
+    def _epoch(self, run: _Run, device: str) -> tuple[float | None, str]:
         prediction = self._paces.predict_on(run, device)
         if prediction.epoch_seconds is None:
             return None, f"no finished run of {run.family} {run.size} on {device} yet"
@@ -82,16 +82,16 @@ class _Lengths:
         return next(iter(self._paces.devices), None)
 
 
-_kept: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
 
 
 def _lengths(connection: Connection) -> _Lengths:
     newest = connection.execute(_NEWEST_END).one_or_none()
     key = None if newest is None else tuple(newest)
-    cached = _kept.get(connection.engine)
+    cached = _cache.get(connection.engine)
     if cached is None or cached[0] != key:
         cached = (key, _Lengths(EpochTimes(connection)))
-        _kept[connection.engine] = cached
+        _cache[connection.engine] = cached
     return cached[1]
 
 
@@ -115,14 +115,14 @@ def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerR
     if not page.runs:
         return []
     lengths = _lengths(connection)
-    yard = _Yard(_slots(connection, workers, lengths, now), lengths, now)
+    simulation = _Simulation(_slots(connection, workers, lengths, now), lengths, now)
     if page.paused_at is None and workers:
         for run in _ahead(connection, page.first - 1):
-            yard.place(run)
-    return [yard.estimate(_asked(run), page.paused_at is not None) for run in page.runs]
+            simulation.place(run)
+    return [simulation.estimate(_of_record(run), page.paused_at is not None) for run in page.runs]
 
 
-class _Yard:
+class _Simulation:
     """Simulated slots that fill up with queued runs."""
 
     def __init__(self, slots: list[_Slot], lengths: _Lengths, now: float) -> None:
@@ -131,7 +131,7 @@ class _Yard:
         self._now = now
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
-    def estimate(self, run: _Asked, paused: bool) -> Estimate:
+    def estimate(self, run: _Run, paused: bool) -> Estimate:
         """Estimate a run and place it on a slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
@@ -139,14 +139,14 @@ class _Yard:
         if paused:
             return Estimate(None, PAUSED, seconds, basis)
         if not slots:
-            return Estimate(None, NOBODY, seconds, basis)
+            return Estimate(None, NO_WORKER, seconds, basis)
         start, blamed, taken = self.place(run)
         if taken is not None:
             seconds, basis = self._lengths.of(run, taken.worker.device_name)
         why = "" if start is not None else f"the duration of run #{blamed} is unknown"
         return Estimate(start, why, seconds, basis)
 
-    def place(self, run: _Asked) -> tuple[float | None, int, _Slot | None]:
+    def place(self, run: _Run) -> tuple[float | None, int, _Slot | None]:
         """Place a run on the slot that becomes free first; returns its start, or the run whose duration is unknown."""
         slots = self._for(run)
         if not slots:
@@ -165,7 +165,7 @@ class _Yard:
         first.free_at, first.blamed = (None, run.number) if seconds is None else (start + seconds, 0)
         return start, 0, first
 
-    def _for(self, run: _Asked) -> list[_Slot]:
+    def _for(self, run: _Run) -> list[_Slot]:
         asks = (run.device, run.worker)
         if asks not in self._fitting:
             self._fitting[asks] = [slot for slot in self._slots if slot.worker.takes(*asks)]
@@ -195,24 +195,24 @@ def _rest(row: dict[str, Any], lengths: _Lengths, now: float) -> tuple[int, floa
     eta = from_json(row["progress"]).get("eta_seconds") if row["status"] == "running" else None
     if eta is not None:
         return row["number"], max(0.0, float(eta))
-    seconds, _ = lengths.of(_columns(row), row["device"])
+    seconds, _ = lengths.of(_of_row(row), row["device"])
     trained = now - row["started_at"] if row["started_at"] is not None and row["status"] == "running" else 0.0
     return row["number"], None if seconds is None else max(0.0, seconds - trained)
 
 
-def _ahead(connection: Connection, many: int) -> Iterable[_Asked]:
+def _ahead(connection: Connection, count: int) -> Iterable[_Run]:
     """The first runs of the queue; read from columns only, without parsing each configuration."""
-    return [_columns(row) for row in rows(connection.execute(_AHEAD, {"many": many}))] if many > 0 else []
+    return [_of_row(row) for row in rows(connection.execute(_AHEAD, {"count": count}))] if count > 0 else []
 
 
 _AHEAD = text(
     "SELECT number, family, size, dataset, batch_size, epochs, device_wanted, worker_wanted FROM run"
-    f" WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :many"
+    f" WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :count"
 )
 
 
-def _columns(row: dict[str, Any]) -> _Asked:
-    return _Asked(
+def _of_row(row: dict[str, Any]) -> _Run:
+    return _Run(
         row["number"],
         row["family"],
         row["size"],
@@ -224,10 +224,10 @@ def _columns(row: dict[str, Any]) -> _Asked:
     )
 
 
-def _asked(run: RunRecord) -> _Asked:
+def _of_record(run: RunRecord) -> _Run:
     config = run.config
     done = from_json(run.checkpoint).get("epoch", 0) if run.checkpoint else 0
-    return _Asked(
+    return _Run(
         run.number,
         config.family,
         config.size,

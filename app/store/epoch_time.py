@@ -25,7 +25,7 @@ FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
 SETTINGS = {"dataset": "dataset", "batch_size": "batch size", "options": "options", "precision": "precision"}
 
 
-class Asked(Protocol):
+class RunSettings(Protocol):
     """The settings of a run on which its throughput depends; satisfied by RunConfig."""
 
     @property
@@ -80,13 +80,13 @@ class EpochTimes:
         return list(self._runs)
 
     def predict(
-        self, config: Asked, devices: Iterable[str], flops: Mapping[Network, int] | None = None
+        self, config: RunSettings, devices: Iterable[str], flops: Mapping[Network, int] | None = None
     ) -> list[Prediction]:
         """As the module's function of this name, from the loaded runs."""
         names = dict.fromkeys((*devices, *self._runs))
         return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
 
-    def predict_on(self, config: Asked, device: str) -> Prediction:
+    def predict_on(self, config: RunSettings, device: str) -> Prediction:
         """Predict for one device, using only finished runs of the same network."""
         return _predicted(device, self._runs.get(device, []), config, {})
 
@@ -124,7 +124,7 @@ def _finished(connection: Connection) -> Iterable[_Run]:
             yield _Run(row.device, row.family, row.size, settings, plain, seconds)
 
 
-def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Network, int]) -> Prediction:
+def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mapping[Network, int]) -> Prediction:
     images = DATASETS[config.dataset].train
     wanted = {name: getattr(config, name) for name in SETTINGS}
     same = [run for run in runs if (run.family, run.size) == (config.family, config.size)]
@@ -137,23 +137,23 @@ def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Netw
             basis = f"the same network with a different {' or '.join(others)}, scaled by the number of training images"
         seconds = statistics.median(run.seconds for run in chosen) * images
         return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
-    points = _points(runs, flops)
+    points = _flops_and_seconds(runs, flops)
     own = flops.get((config.family, config.size, config.dataset))
     if own and len(points) >= FEWEST_RUNS and len({x for x, _ in points}) >= FEWEST_NETWORKS:
-        seconds = math.exp(_fitted(points, math.log(own))) * images
+        seconds = math.exp(_regress(points, math.log(own))) * images
         basis = "rough estimate from other networks, scaled by FLOPs per image"
         return Prediction(device=device, epoch_seconds=seconds, runs=len(points), basis=basis)
     basis = "no finished run of this network on this device yet" if runs else NOTHING_YET
     return Prediction(device=device, epoch_seconds=None, runs=0, basis=basis)
 
 
-def _points(runs: list[_Run], flops: Mapping[Network, int]) -> list[tuple[float, float]]:
+def _flops_and_seconds(runs: list[_Run], flops: Mapping[Network, int]) -> list[tuple[float, float]]:
     """(log FLOPs per image, log seconds per image) of each run whose FLOPs are known."""
     known = [(flops.get((run.family, run.size, run.settings["dataset"])), run) for run in runs if run.plain]
     return [(math.log(count), math.log(run.seconds)) for count, run in known if count]
 
 
-def _fitted(points: list[tuple[float, float]], x: float) -> float:
+def _regress(points: list[tuple[float, float]], x: float) -> float:
     xs, ys = zip(*points, strict=True)
     slope, _ = statistics.linear_regression(xs, ys)
     # A line fitted through few points may claim otherwise, but more FLOPs take no less time and at most proportionally

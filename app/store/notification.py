@@ -98,7 +98,7 @@ def anything_new(connection: Connection, since: float, now: float) -> bool:
         return True
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     return any(
-        connection.execute(text(_HOLDING[rule.comparison] + " LIMIT 1"), {**rule._mapping, "now": now}).one_or_none()
+        connection.execute(text(_MATCHING[rule.comparison] + " LIMIT 1"), {**rule._mapping, "now": now}).one_or_none()
         for rule in rules
     )
 
@@ -119,11 +119,11 @@ def record_ended_runs(connection: Connection, since: float, now: float) -> list[
     for row in ended:
         title = row.name or f"{row.family} {row.size} · {row.dataset}"
         why = f": {row.reason}" if row.reason else ""
-        add(connection, row.id, "", row.status, f"#{row.number} {title} {_ended(row.status)}{why}", now)
+        add(connection, row.id, "", row.status, f"#{row.number} {title} {_outcome(row.status)}{why}", now)
     return [str(row.id) for row in ended]
 
 
-def _ended(status: str) -> str:
+def _outcome(status: str) -> str:
     return {"cancelled": "was stopped", "failed": "failed"}.get(status, "finished")
 
 
@@ -132,15 +132,15 @@ def record_rule_matches(connection: Connection, now: float) -> list[str]:
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     noted = []
     for rule in rules:
-        for row in connection.execute(text(_HOLDING[rule.comparison]), {**rule._mapping, "now": now}).all():
+        for row in connection.execute(text(_MATCHING[rule.comparison]), {**rule._mapping, "now": now}).all():
             title = row.name or f"{row.family} {row.size} · {row.dataset}"
-            what = _held(rule.comparison, rule.metric, rule.value, row.last)
+            what = _describe_match(rule.comparison, rule.metric, rule.value, row.last)
             add(connection, row.id, rule.id, "rule", f"#{row.number} {title}: {what}", now)
             noted.append(str(row.id))
     return noted
 
 
-def _held(comparison: str, metric: str, value: float, last: float) -> str:
+def _describe_match(comparison: str, metric: str, value: float, last: float) -> str:
     if comparison == "silent":
         return f"no new point for {value:g} minute{'s' if value != 1 else ''}"
     return f"{metric} is {last:.4g}, {comparison} {value:g}"
@@ -156,7 +156,7 @@ _VALUED = _RUNS.format(
     join=" JOIN metric_series s ON s.run = run.id AND s.name = :metric",
     which=f"(run.status IN {ACTIVE} OR run.id = :run)",
 )
-_HOLDING = {
+_MATCHING = {
     "above": _VALUED + " AND s.last > :value",
     "below": _VALUED + " AND s.last < :value",
     "silent": _RUNS.format(last="0", join="", which="run.status IN ('running', 'finishing')")

@@ -186,7 +186,7 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
         return "no worker is connected"
     fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
     if not fitting:
-        return _nobody(run.device_wanted, run.worker_wanted, workers)
+        return _unmet_request(run.device_wanted, run.worker_wanted, workers)
     if paused:
         return PAUSED
     if sum(worker.free_slots for worker in fitting) > ahead:
@@ -196,7 +196,7 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
     return busy if not ahead else f"{busy}, {ahead} run{'s' if ahead != 1 else ''} ahead"
 
 
-def _nobody(device: str, name: str, workers: list[WorkerRecord]) -> str:
+def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
     """What a run needs that no connected worker has, and what there is instead."""
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:

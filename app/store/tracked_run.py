@@ -20,7 +20,7 @@ from app.store.run import TERMINAL, Run, new_id, transition
 
 MLFLOW, TENSORBOARD = "mlflow", "tensorboard"
 """Values of ``run.origin``: how such a run got here."""
-NO_WORD = "no update from its script"
+NO_UPDATE = "no update from its script"
 
 
 class LoggedRun(SQLModel, table=True):
@@ -161,7 +161,7 @@ def record_activity(
         progress["step"] = max(step, progress.get("step") or 0)
     live = logged.row["status"] not in TERMINAL
     connection.execute(
-        _HEAR,
+        _SET_ACTIVITY,
         {
             "run": logged.id,
             "progress": to_json(progress | {"heard": round(now, 3)}).decode(),
@@ -171,7 +171,9 @@ def record_activity(
     )
 
 
-_HEAR = text("UPDATE run SET progress = :progress, progress_commit = :commit, deadline = :deadline WHERE id = :run")
+_SET_ACTIVITY = text(
+    "UPDATE run SET progress = :progress, progress_commit = :commit, deadline = :deadline WHERE id = :run"
+)
 
 
 def write_parameters(
@@ -180,7 +182,7 @@ def write_parameters(
     """Add parameters. The caller has checked that none of them has a different value already."""
     config = logged.config | {"options": logged.parameters | dict(parameters)}
     _write_config(connection, logged.id, config)
-    _touch(connection, logged.id, commit)
+    _mark_changed(connection, logged.id, commit)
 
 
 def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -> None:
@@ -225,7 +227,7 @@ def _replace_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping
         text("UPDATE run SET environment = :environment WHERE id = :run"),
         at | {"environment": to_json(environment).decode()},
     )
-    _touch(connection, logged.id, commit)
+    _mark_changed(connection, logged.id, commit)
 
 
 SYSTEM_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -262,10 +264,10 @@ def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[A
     names = [str(entry.get("dataset", {}).get("name") or "") for entry in inputs if isinstance(entry, dict)]
     if names and names[0] and not logged.config.get("dataset"):
         rename(connection, logged.id, {"dataset": names[0][:80]}, commit)
-    _touch(connection, logged.id, commit)
+    _mark_changed(connection, logged.id, commit)
 
 
-def _touch(connection: Connection, run: str, commit: int) -> None:
+def _mark_changed(connection: Connection, run: str, commit: int) -> None:
     connection.execute(text("UPDATE run SET status_commit = :commit WHERE id = :run"), {"commit": commit, "run": run})
 
 
@@ -289,6 +291,6 @@ def end_silent(connection: Connection, commit: int, now: float) -> list[str]:
     for row in silent:
         heard = from_json(row.progress).get("heard")
         hours = (now - heard) / 3600 if heard else 0.0
-        reason = f"{NO_WORD} for {hours:.0f} h" if hours >= 1 else f"{NO_WORD} before its deadline"
+        reason = f"{NO_UPDATE} for {hours:.0f} h" if hours >= 1 else f"{NO_UPDATE} before its deadline"
         transition(connection, row.id, "failed", commit, reason=reason, ended_at=heard or now)
     return [str(row.id) for row in silent]

@@ -38,12 +38,16 @@ def begin_interval(connection: Connection, run: str, now: float) -> None:
     if last is not None:
         earlier = tuple(interval for interval in read_intervals(row.stretches, row.started_at) if interval[0] <= last)
     before = float(trained_seconds_at(earlier, np.array([last]))[0]) if earlier else 0.0
-    content = to_json([*earlier, (now, before)]).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": content})
+    intervals = to_json([*earlier, (now, before)]).decode()
+    connection.execute(
+        text("UPDATE run SET stretches = :intervals WHERE id = :run"), {"run": run, "intervals": intervals}
+    )
 
 
 def inherit(connection: Connection, parent: str, child: str) -> None:
     """Copy the intervals of the parent, so that a run that begins with its curves also continues its time."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()
-    content = to_json(read_intervals(row.stretches, row.started_at)).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": content})
+    intervals = to_json(read_intervals(row.stretches, row.started_at)).decode()
+    connection.execute(
+        text("UPDATE run SET stretches = :intervals WHERE id = :run"), {"run": child, "intervals": intervals}
+    )

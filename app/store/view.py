@@ -77,7 +77,7 @@ def save_view(connection: Connection, name: str, question: str, now: float) -> V
 
 def put_view(connection: Connection, view: ViewRecord) -> None:
     """Insert a view as given, to undo its deletion. Raises NameTaken."""
-    _free(connection, view.name, view.id)
+    _check_name(connection, view.name, view.id)
     connection.execute(
         text("INSERT INTO view (id, name, question, created_at) VALUES (:id, :name, :question, :created_at)"),
         view.__dict__,
@@ -86,7 +86,7 @@ def put_view(connection: Connection, view: ViewRecord) -> None:
 
 def rename_view(connection: Connection, view: str, name: str) -> bool:
     """Rename a view; False if it does not exist. Raises NameTaken."""
-    _free(connection, name, view)
+    _check_name(connection, name, view)
     done = connection.execute(text("UPDATE view SET name = :name WHERE id = :id"), {"name": name, "id": view})
     return done.rowcount == 1
 
@@ -96,7 +96,7 @@ def delete_view(connection: Connection, view: str) -> bool:
     return connection.execute(text("DELETE FROM view WHERE id = :id"), {"id": view}).rowcount == 1
 
 
-def _free(connection: Connection, name: str, view: str) -> None:
+def _check_name(connection: Connection, name: str, view: str) -> None:
     other = connection.execute(text("SELECT id FROM view WHERE name = :name"), {"name": name}).scalar()
     if other is not None and other != view:
         raise NameTaken(f"a view named '{name[:60]}' already exists")

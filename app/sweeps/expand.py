@@ -136,8 +136,8 @@ class _Axes:
         if spec.method != "grid" and not self.choices and not self.ranges:
             errors.append(FieldError("space", f"method {spec.method} needs at least one field in space"))
         if spec.pruning and not spec.metric.startswith("val/"):
-            words = f"pruning needs a validation metric such as val/acc, not {spec.metric}"
-            errors.append(FieldError("metric", words))
+            message = f"pruning needs a validation metric such as val/acc, not {spec.metric}"
+            errors.append(FieldError("metric", message))
         if errors:
             raise SpecError(errors)
         self._expand_all()
@@ -218,14 +218,14 @@ class _Axes:
             if key not in seen:
                 seen.add(key)
                 expansion.runs.append(planned)
-        wrong = self._always_wrong(refused, good, bool(expansion.runs))
+        wrong = self._invalid_values(refused, good, bool(expansion.runs))
         if wrong:
             raise SpecError(wrong)
         for values, errors in refused:
             expansion.left_out.append(f"{said(values)}: {'; '.join(error.message for error in errors)}")
         return expansion
 
-    def _always_wrong(
+    def _invalid_values(
         self, refused: list[tuple[Values, list[FieldError]]], good: Mapping[str, set[str]], some: bool
     ) -> list[FieldError]:
         wrong: dict[tuple[str, str], FieldError] = {}

@@ -58,7 +58,7 @@ def propose(
         study = optuna.create_study(direction=direction, sampler=sampler)
         study.add_trials([_trial(chosen, space, distributions) for chosen in tried])
         suggested = study.ask(distributions).params
-    return {name: _said(name, space[name], suggested[name]) for name in space}
+    return {name: _from_optuna(name, space[name], suggested[name]) for name in space}
 
 
 def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.BaseDistribution:
@@ -74,7 +74,7 @@ def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.Bas
     return optuna.distributions.FloatDistribution(chosen.low, top, chosen.log, chosen.step)
 
 
-def _said(name: str, chosen: Choice | Range, suggested: Any) -> Any:
+def _from_optuna(name: str, chosen: Choice | Range, suggested: Any) -> Any:
     if isinstance(chosen, Choice):
         return chosen.choice[suggested]
     return int(suggested) if name in WHOLE else rounded(name, float(suggested), chosen)
@@ -99,13 +99,13 @@ def _trial(
     return optuna.trial.create_trial(
         state=state,
         value=value,
-        params={name: _asked(value, tried.values[name]) for name, value in space.items()},
+        params={name: _to_optuna(value, tried.values[name]) for name, value in space.items()},
         distributions=dict(distributions),
         intermediate_values=course if state == states.PRUNED else None,
     )
 
 
-def _asked(chosen: Choice | Range, value: Any) -> Any:
+def _to_optuna(chosen: Choice | Range, value: Any) -> Any:
     if not isinstance(chosen, Choice):
         return value
     written = [str(choice) for choice in chosen.choice]

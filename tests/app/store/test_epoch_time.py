@@ -13,7 +13,7 @@ from app.contract.datasets import DATASETS
 from app.contract.preview import Prediction
 from app.store.database import reading
 from app.store.epoch_time import NOTHING_YET, Network, datasets_trained, predict
-from app.store.epoch_time import _fitted as fitted
+from app.store.epoch_time import _regress as fitted
 from tests.conftest import Runs, config
 
 GPU = "made-up gpu"
