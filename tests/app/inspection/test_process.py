@@ -1,4 +1,4 @@
-"""What is said about a network is what it is: counts, operations, memory, and a diagram that a reader can follow."""
+"""Inspected networks have the right parameter counts, FLOPs, memory and a readable diagram."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_operations_of_attention_grow_with_the_square_of_its_tokens() -> None:
 
 
 def kept_by_autograd(network: nn.Module, shape: models.Shape, batch: int, bf16: bool) -> int:
-    """Bytes that a real step keeps for its backward pass, parameters and the batch left out."""
+    """Bytes that a real step keeps for its backward pass, without parameters and the batch."""
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def test_a_network_that_is_written_otherwise_is_counted_all_the_same() -> None:
 
 
 class Tied(nn.Module):
-    """Two layers that share their weights, and one that does not train."""
+    """Two layers with shared weights, and one frozen layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def test_shared_weights_count_once() -> None:
 
 
 class Bare(nn.Module):
-    """A network that is one module."""
+    """A network of a single module."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the recorder's tests share: log lines to report, and what of them is in the database and in Redis."""
+"""Helpers for the recorder's tests: log lines to report, and what is in the database and in Redis."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def dead(redis: Redis) -> list[dict[bytes, bytes]]:
 
 
 def pending(redis: Redis) -> int:
-    """Entries that are in the stream, acknowledged or not."""
+    """Number of entries in the stream, acknowledged or not."""
     return redis.xlen(broker.EVENTS)
 
 
 def tick(recorder: Recorder, clock: Clock, seconds: float = 1.0) -> None:
-    """Let time pass and the recorder look after leases and the queue."""
+    """Let time pass, and the recorder do its housekeeping."""
     clock.now += seconds
     recorder.step()

@@ -1,4 +1,4 @@
-"""`runyard up` says in a sentence why it cannot start, and what to do."""
+"""`runyard up` explains why it cannot start, and what to do."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ os.kill(os.getpid(), 9)
 
 
 def guarded(token: str) -> list[list[str]]:
-    """Command lines of the guardian and of what it guards."""
+    """Command lines of the guardian and of its program."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

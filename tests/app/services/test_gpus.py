@@ -1,4 +1,4 @@
-"""A machine with several GPUs gets a worker for each. There is none here: a program of NVIDIA's name stands for it."""
+"""A machine with several GPUs gets a worker for each; a fake nvidia-smi program stands in for the driver."""
 
 from __future__ import annotations
 

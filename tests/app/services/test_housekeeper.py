@@ -73,7 +73,7 @@ def test_workers_are_woken_as_often_as_claims_could_be_granted(
         runs.add(device=device)
     Worker(redis, "w1", kind, slots).beat()
     tick(recorder, clock)
-    # What lies unread is counted.
+    # Unread wake-ups count.
     tick(recorder, clock)
     assert redis.llen(broker.QUEUE) == expected
 

@@ -1,4 +1,4 @@
-"""Whoever watches a run is told of every change once, whenever they came, left and came back."""
+"""Every viewer of a run receives every change exactly once, whenever it connects, leaves and reconnects."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_however_many_watch_with_whatever_pasts_a_change_is_read_once(
             await yard.record()
             for viewer in viewers:
                 await viewer.until_told(lambda events: points_of(events)[-1:] == [yard.step - 1])
-            # One more where somebody came during the last one.
+            # One more if a viewer joined during the last one.
             assert looks.begun <= before + 2
         await yard.finish()
         for number, viewer in enumerate(viewers):
@@ -193,7 +193,7 @@ def test_a_slow_reader_is_dropped_and_catches_up(yard: Yard, monkeypatch: pytest
         seen = events_of(await anext(stream))
         for _ in range(12):
             await yard.record()
-            # Each of these is a batch of its own.
+            # Each of these is a separate batch.
             await quick.until_told(lambda events: len(points_of(events)) == yard.step)
         async with asyncio.timeout(5):
             async for frames in stream:
@@ -215,7 +215,7 @@ def test_a_run_that_has_ended_is_told_whole_and_the_stream_ends(yard: Yard) -> N
         await yard.finish()
         first = await Viewer(hub, yard.trainer.run).until_end()
         assert [event for event, _, _ in first] == ["metrics", "progress", "status", "end"]
-        # Coming back after the end there is nothing but the end.
+        # Reconnecting after the end gives only the end event.
         again = await Viewer(hub, yard.trainer.run, first[-1][1]).until_end()
         assert [event for event, _, _ in again] == ["end"]
 
@@ -281,7 +281,7 @@ def test_a_stopping_server_ends_every_stream(yard: Yard) -> None:
         assert "end" not in [event for event, _, _ in await viewer.until_end()]
         async with asyncio.timeout(5):
             assert await everything == b"retry: 1000\n\n"
-        # Who comes now is not kept waiting.
+        # New viewers are not kept waiting.
         late = Viewer(hub, yard.trainer.run)
         await late.until_end()
 
@@ -334,7 +334,7 @@ def test_without_redis_a_viewer_is_told_a_little_later(
             viewer = Viewer(hub, yard.trainer.run)
             everything = hub.watch_all()
             assert await anext(everything) == b"retry: 1000\n\n"
-            # It looks for the first time.
+            # It reads for the first time.
             assert await anext(everything) == b": still here\n\n"
             await yard.record(3)
             await yard.finish()
@@ -385,7 +385,7 @@ def test_a_connection_that_breaks_between_the_events_of_one_commit_goes_on_with_
     assert [event for event, _, _ in whole] == ["metrics", "log", "progress", "status"]
     for heard in range(1, 5):
         rest = [event for event, _, _ in events_after(engine, trainer.run, Cursor.parse(whole[heard - 1][1]))]
-        # Progress and status say how things are, so hearing one again does no harm.
+        # Progress and status are absolute, so receiving them twice is harmless.
         assert rest == [["log", "progress", "status"], ["progress", "status"], ["progress", "status"], []][heard - 1]
 
 

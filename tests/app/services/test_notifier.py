@@ -1,4 +1,4 @@
-"""Whoever asked is told: once, signed, again where nobody answered, and also after a restart."""
+"""Webhooks are called once, signed, again if there is no response, and also after a restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1_800_000_000.0
 
 @dataclass
 class Listener:
-    """A webhook's other end: what it was sent, and what it answers."""
+    """A webhook receiver: what it was sent, and what it responds."""
 
     address: str
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)

@@ -88,7 +88,7 @@ def test_entries_after_a_gap_wait_until_the_gap_is_sent(runs: Runs, recorder: Re
     recorder.step()
     assert curve(runs, run) == []
     assert runs.status(run) == "running"
-    # The trainer hears how far the recorder is, and sends again from there.
+    # The trainer learns the recorder's progress, and resends from there.
     assert trainer.committed == 1
     trainer.send(2, 4)
     recorder.step()
@@ -98,7 +98,7 @@ def test_entries_after_a_gap_wait_until_the_gap_is_sent(runs: Runs, recorder: Re
 
 
 class Killed(BaseException):
-    """The recorder is gone in mid-work."""
+    """The recorder died in the middle of its work."""
 
 
 def test_a_recorder_that_dies_after_its_commit_doubles_nothing(
@@ -164,7 +164,7 @@ def test_a_recorder_that_dies_before_its_commit_loses_nothing(
     with pytest.raises(Killed):
         recorder.step()
     assert curve(runs, run) == []
-    # What came since is new; what the other one was given comes first.
+    # Entries delivered to the dead recorder come first, then new ones.
     trainer.points(train__loss=[(2, 0.4)])
     successor = Recorder(settings, engine, redis, clock)
     successor.connect()

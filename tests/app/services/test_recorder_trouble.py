@@ -102,7 +102,7 @@ def test_values_that_are_no_numbers_are_recorded_as_they_are(runs: Runs, recorde
 
 
 class Waits(threading.Event):
-    """Ends a recorder's loop at its first wait, and knows how long that would have been."""
+    """Ends a recorder's loop at its first wait, and records how long that would have taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_what_comes_soon_after_a_commit_is_gathered_for_the_next(
 ) -> None:
     runs.add()
     recorder = Recorder(settings, engine, redis)
-    # Longer than anything takes here, so that what is left of it is known.
+    # Longer than anything takes here, so that the remaining time is known.
     monkeypatch.setattr("app.services.recorder.GATHER_SECONDS", 3600.0)
     before = runs.commit()
     worker.ask()
@@ -191,7 +191,7 @@ def test_a_recorder_goes_on_after_redis_was_emptied(
         trainer.points(train__loss=[(1, 0.5)])
         until(lambda: trainer.committed == 2)
         redis.flushall()
-        # What Redis lost is sent again from the spool, and some of it had been recorded already.
+        # Lost entries are resent from the spool; some of them were recorded already.
         trainer.points(train__loss=[(2, 0.4)])
         trainer.keep("metrics", packed({"train/loss": [(3, 0.3)]}))
 

@@ -79,7 +79,7 @@ def test_a_heartbeat_of_long_ago_renews_nothing(
     recorder.step()
     assert worker.answer(reply) is not None
     lease = runs.get(run).row["lease_until"]
-    # Redis takes ids in order only, so the stream begins anew.
+    # Redis accepts only increasing ids, so the stream is recreated.
     redis.delete(broker.EVENTS)
     redis.xgroup_create(broker.EVENTS, broker.GROUP, id="0", mkstream=True)
     seconds, _ = cast(Any, redis.time())

@@ -1,4 +1,4 @@
-"""The driver of sweeps: a search goes on wherever it was, hopeless runs are stopped with a reason, and sweeps end."""
+"""The sweep driver resumes searches, prunes bad runs with a reason, and finishes sweeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEARCH = {"base": {"family": "simple_mlp", "epochs": 9}, "method": "tpe", "space
 
 @pytest.fixture
 def driving(settings: Settings, engine: Engine, redis: Redis) -> Iterator[Callable[[], Driver]]:
-    """Makes drivers, each as new as after a restart."""
+    """Creates drivers, each as fresh as after a restart."""
     made: list[Driver] = []
 
     def make() -> Driver:
@@ -48,7 +48,7 @@ def values(runs: Runs) -> list[dict[str, Any]]:
 
 
 def train_all(recorder: Recorder, worker: Worker, runs: Runs, reach: Callable[[dict[str, Any]], float]) -> int:
-    """Train every run that waits to its end; returns how many there were."""
+    """Train every queued run to its end; returns their number."""
     trained = 0
     while runs.sql("SELECT 1 FROM run WHERE status = 'queued'"):
         trainer = worker.train(recorder)

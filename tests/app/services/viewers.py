@@ -26,7 +26,7 @@ Event = tuple[str, str, Any]
 
 
 def events_of(frames: bytes) -> list[Event]:
-    """Event, id and data of server-sent events, as a browser reads them."""
+    """Parse server-sent events into event, id and data, as a browser does."""
     found = []
     for block in frames.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
@@ -37,12 +37,12 @@ def events_of(frames: bytes) -> list[Event]:
 
 
 def events_after(engine: Engine, run: str, seen: Cursor) -> list[Event]:
-    """What a viewer with this past is told."""
+    """The events for a viewer with this cursor."""
     return events_of(changes(engine, run, [seen], run_status).frames[seen])
 
 
 def points_of(events: list[Event], name: str = "train/loss") -> list[int]:
-    """Steps of the points that were told, in the order in which they were told."""
+    """Steps of the received points, in the order received."""
     told = [data[name]["step"] for event, _, data in events if event == "metrics" and name in data]
     return [step for steps in told for step in steps]
 
@@ -74,13 +74,13 @@ class Viewer:
         return self.last
 
     async def until_end(self) -> list[Event]:
-        """Everything, once the stream has ended by itself."""
+        """All events, once the stream has ended by itself."""
         async with asyncio.timeout(10):
             await self._task
         return self.events
 
     async def until_told(self, ready: Callable[[list[Event]], bool]) -> None:
-        """Wait until enough was told."""
+        """Wait until enough was received."""
         await eventually(lambda: ready(self.events))
 
 
@@ -99,7 +99,7 @@ async def running(engine: Engine, redis: Redis, url: str) -> AsyncIterator[Hub]:
         yield hub
     finally:
         await hub.stop()
-        # A subscription that was left open would count for the next test.
+        # A subscription left open would be counted in the next test.
         await eventually(lambda: cast(Any, redis.pubsub_numsub(broker.COMMITS))[0][1] == 0)
 
 
@@ -111,7 +111,7 @@ class Yard:
         self.step = 0
 
     def play(self, act: Callable[[Hub], Awaitable[None]]) -> None:
-        """Run a story with a hub that listens."""
+        """Run a scenario with a listening hub."""
 
         async def told() -> None:
             async with running(self.engine, self.redis, self.url) as hub:
@@ -133,7 +133,7 @@ class Yard:
 
 
 class Looks:
-    """The hub's looks into the database, counted; they can be held up, and fail."""
+    """Counts the hub's database reads, which can be delayed or made to fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = 0
@@ -151,7 +151,7 @@ class Looks:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Looks that begin meanwhile wait for the end of this."""
+        """Delay reads that begin in this context until it ends."""
         self._free.clear()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Curves for tests: values that are awkward, and what makes two curves the same."""
+"""Curves for tests: awkward values, and a comparison of curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of runs and leases share: a device, a claim, and a call in its own transaction."""
+"""Helpers for the tests of runs and leases: a device, a claim, and a call in its own transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def claim(runs: Runs, name: str, kind: str = "cpu", until: float = NOW + 10) -> 
 
 
 def change(runs: Runs, act: Callable[..., Any], *said: Any, **more: Any) -> Any:
-    """Call a function of the store in a transaction of its own, with the commit after its other arguments."""
+    """Call a function of the store in its own transaction, with the commit as its last argument."""
     with writing(runs.engine) as connection:
         return act(connection, *said, next_commit(connection), **more)
 

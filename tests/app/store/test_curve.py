@@ -1,4 +1,4 @@
-"""Fewer points of a curve keep its extremes, and every metric has a better direction."""
+"""Downsampled curves keep their extremes, and the better direction of a metric follows from its name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_reduced_curve_keeps_its_extremes_and_only_points_that_are_there(value
     if len(good):
         assert good.min() in found.values
         assert good.max() in found.values
-        # Of equal extremes of a stretch the first is shown.
+        # The first of equal extremes is kept.
         if points == 2 and len(values) > 2:
             expected = {int(np.nanargmin(whole.values)), int(np.nanargmax(whole.values))}
             if np.isfinite(good).all():

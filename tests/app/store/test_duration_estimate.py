@@ -1,4 +1,4 @@
-"""What is expected of queued runs: lengths from finished ones, starts from playing the queue through."""
+"""Estimates for queued runs: durations from finished runs, starts from simulating the queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.store.worker import WorkerRecord
 from tests.conftest import Runs
 
 NOW = 1_700_001_000.0
-# An epoch of digits takes ten seconds at this pace.
+# An epoch of digits takes ten seconds at this throughput.
 SPEED = DATASETS["digits"].train / 10
 
 
@@ -74,7 +74,7 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
     assert (behind.start, behind.start_why) == (None, f"the duration of run #{number} is unknown")
     assert behind.seconds is not None
-    # With another slot free, the second one starts at once all the same.
+    # With another free slot, the second run still starts immediately.
     assert starts(look(runs, worker(slots=2))) == [0.0, 0.0]
 
 

@@ -1,4 +1,4 @@
-"""What an epoch will take is said from what epochs took, from the nearest runs there are, and with what it rests on."""
+"""Predicted epoch times come from the most similar finished runs and say what they are based on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = DATASETS["digits"].train
 
 
 def finish(runs: Runs, speed: float | None = 1000.0, device: str = GPU, outcome: str = "succeeded", **said: Any) -> str:
-    """A run that has trained at so many images a second."""
+    """A finished run with this throughput in images per second."""
     run = runs.add(**said)
     progress = {} if speed is None else {"samples_per_second": speed}
     runs.set(run, started_at=1000.0, device=device, progress=json.dumps(progress))

@@ -1,4 +1,4 @@
-"""Who gets a run, how long it is theirs, and what becomes of it when they stop, vanish or are killed."""
+"""Claims and leases: who gets a run, and what happens when its worker stops, vanishes or is killed."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ def child(runs: Runs, parent: str, relation: str = "resume", step: int | None = 
 
 
 def curve_of(steps: Any, values: Any) -> Curve:
-    """Points whose times follow from their steps."""
+    """Points with times derived from their steps."""
     return Curve(steps, values.astype(np.float64), NOW + steps.astype(np.float64))
 
 
 def with_curves(runs: Runs, merged: bool) -> str:
-    """A run of 100 steps that was validated every ten and tested at its end, its points in chunks of seven."""
+    """A run of 100 steps, validated every ten steps and tested at its end, in chunks of seven points."""
     run = runs.add()
     with writing(runs.engine) as connection:
         commit = next_commit(connection)

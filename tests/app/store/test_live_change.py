@@ -1,4 +1,4 @@
-"""What of the changes of a run other runs take over, and what they make of its epochs."""
+"""Which live changes related runs inherit, and how changes affect the number of epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every point that was added comes back, whatever became of its chunks, and figures are those of numpy."""
+"""Every added point can be read however its chunks were merged, and summaries agree with numpy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import Runs
 
 
 def add(runs: Runs, run: str, *parts: Curve, name: str = "train/loss") -> int:
-    """Add each part in a commit of its own; returns the last one."""
+    """Add each part in a separate commit; returns the last one."""
     commit = 0
     for each in parts:
         with writing(runs.engine) as connection:
@@ -51,14 +51,14 @@ def run(runs: Runs) -> str:
 
 @pytest.fixture
 def small_fan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merges after every third chunk, so that few points pass through every tier."""
+    """Merge after every third chunk, so that few points reach every tier."""
     monkeypatch.setattr(metric, "FAN", 3)
     monkeypatch.setattr(metric, "MERGE_AFTER_COMMITS", 2)
 
 
 @st.composite
 def chunked(draw: st.DrawFn) -> tuple[Curve, list[int], list[bool]]:
-    """A curve, the sizes of its chunks, and after which of them there is a merge."""
+    """A curve, the sizes of its chunks, and which of them are followed by a merge."""
     sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=45))
     total = sum(sizes)
     values = draw(st.lists(VALUES, min_size=total, max_size=total))
@@ -116,7 +116,7 @@ def test_chunks_grow_to_a_size_and_those_of_an_ended_run_are_as_few_as_that_allo
         assert all(level > 0 for tier, _, level in chunks if tier)
         if ended and large > sum(sizes):
             assert len(chunks) == 1
-        # What was not merged in the end is no more than a few of every tier.
+        # Only a few chunks of each tier remain unmerged.
         assert sum(tier < metric.TOP for tier, *_ in chunks) < metric.TOP * (2 if ended else metric.FAN)
 
 
@@ -218,7 +218,7 @@ def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> 
             metric.add_points(connection, run, "train/loss", piece, next_commit(connection))
         newest = next_commit(connection) + metric.MERGE_AFTER_COMMITS
         merge(connection, run, newest)
-        # Further points that were never merged are part of the picture as well.
+        # Unmerged points are included as well.
         metric.add_points(connection, run, "train/loss", curve([7.0, 55.0], first=64_000), newest)
         tiers = set(connection.execute(text("SELECT tier FROM metric_chunk")).scalars())
         connection.execute(text("UPDATE metric_chunk SET steps = x'', point_values = x'', times = x'' WHERE tier > 0"))
@@ -321,7 +321,7 @@ def test_an_attempt_that_goes_on_from_a_step_drops_the_points_after_it(
         kept = part(whole, 0, step + 1)
         assert same(everything(connection, run), kept)
         assert summary(connection, run) == figures(kept)
-        # The next attempt makes them anew.
+        # The next attempt reports them again.
         again = curve(np.arange(30.0), first=len(kept.steps))
         metric.add_points(connection, run, "train/loss", again, next_commit(connection))
         merge(connection, run, commit + 10)

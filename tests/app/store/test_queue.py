@@ -1,4 +1,4 @@
-"""The queue: its order, how it is moved and paused, and why a run waits."""
+"""The queue: its order, moving runs, pausing, and why a run waits."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_queue_is_read_along_its_index(runs: Runs) -> None:
 
 
 def moved(engine: Engine, run: str, to: Any) -> int:
-    """Move a run; its place afterwards, as move says it."""
+    """Move a run; returns the place that move returns."""
     with writing(engine) as connection:
         place = find_place(connection, run)
         assert place is not None

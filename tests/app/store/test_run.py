@@ -1,4 +1,4 @@
-"""What may follow what in a run's life, its trash, and what never changes."""
+"""The states of a run, the trash, and what never changes about a run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_whatever_happens_in_whatever_order_a_run_keeps_the_rules(runs: Runs, ac
         seen: dict[str, Any] = dict(connection.execute(text("SELECT * FROM run")).mappings().one())
         for name, stale, seconds in acts:
             now += seconds
-            # An event of the present attempt, or of the one before it.
+            # An event of the current attempt, or of the previous one.
             fence = int(seen["fence"]) - stale
             ACTS[name](connection, run, fence, next_commit(connection), now)
             row = dict(connection.execute(text("SELECT * FROM run")).mappings().one())

@@ -1,4 +1,4 @@
-"""A sweep's runs are counted along an index, judged by one figure, and keep the reason for which they were stopped."""
+"""A sweep's runs are counted along an index, ranked by one metric, and keep the reason why they were stopped."""
 
 from __future__ import annotations
 

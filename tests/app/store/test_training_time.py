@@ -1,4 +1,4 @@
-"""The time axis counts training alone: what a run waited between attempts, or before it was resumed, is left out."""
+"""The time axis counts only training, without the waits between attempts or before a resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = 1_700_000_000.0
 
 
 def train(runs: Runs, run: str, began: float, first: int, last: int) -> None:
-    """An attempt from one step to another, a second each."""
+    """An attempt from one step to another, at one second per step."""
     steps = np.arange(first, last + 1, dtype=np.uint32)
     times = began + 1.0 + np.arange(len(steps), dtype=np.float64)
     with writing(runs.engine) as connection:
@@ -38,11 +38,11 @@ def test_an_attempt_that_goes_on_later_leaves_no_gap_and_what_was_trained_in_vai
     cut(runs, run, 6)
     train(runs, run, NOW + 5000, 7, 12)
     assert runs.get(run).stretches == ((NOW, 0.0), (NOW + 5000, 6.0))
-    # An attempt without a point is none.
+    # An attempt without points does not count.
     train(runs, run, NOW + 9000, 13, 12)
     train(runs, run, NOW + 10_000, 13, 14)
     assert runs.get(run).stretches == ((NOW, 0.0), (NOW + 5000, 6.0), (NOW + 10_000, 12.0))
-    # One that begins anew has nothing of the earlier ones.
+    # An attempt that starts over keeps nothing of earlier ones.
     cut(runs, run, 0)
     train(runs, run, NOW + 20_000, 1, 3)
     assert runs.get(run).stretches == ((NOW + 20_000, 0.0),)

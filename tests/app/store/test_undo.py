@@ -1,4 +1,4 @@
-"""Acts are remembered with what their undoing needs, undone once, and forgotten when many have followed."""
+"""Actions are stored with what undoing them needs, are undone once, and the oldest are dropped."""
 
 from __future__ import annotations
 

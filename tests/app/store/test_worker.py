@@ -1,4 +1,4 @@
-"""A worker is there as long as it was heard of lately."""
+"""A worker counts as connected while its heartbeats are recent."""
 
 from __future__ import annotations
 

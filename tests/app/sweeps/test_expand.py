@@ -1,4 +1,4 @@
-"""A sweep is expanded into exactly the runs that were meant, each of which could be launched alone."""
+"""A sweep expands into exactly the specified runs, each of which could be launched alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_grid_is_every_combination_times_every_seed(
     assert len(found.runs) == len(wanted)
     assert len(found.left_out) == len(asked) - len(exist)
     for each in found.runs:
-        # What is queued is what the same words would launch alone.
+        # The queued run equals one launched alone with the same settings.
         assert resolve(RunSpec.model_validate(each.asked), catalog) == each.config
 
 

@@ -1,4 +1,4 @@
-"""Hopeless runs are found by the median and by rungs, and only those."""
+"""Only bad runs are pruned, by the median or by rungs."""
 
 from __future__ import annotations
 

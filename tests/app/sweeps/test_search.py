@@ -1,4 +1,4 @@
-"""The search proposes values within the space, learns from what was tried, and forgets nothing when it is made anew."""
+"""The search proposes values within the space, learns from trials, and needs no state between calls."""
 
 from __future__ import annotations
 

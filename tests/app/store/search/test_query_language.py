@@ -1,4 +1,4 @@
-"""What is asked for in words finds the runs that it means; whatever is typed is answered with runs or a sentence."""
+"""Queries find the runs that they describe; any input gives either runs or an error message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = 1_793_491_200.0  # 2026-11-01, UTC
 
 @pytest.fixture
 def known(runs: Runs) -> dict[str, str]:
-    """Ids of runs that differ in every way that can be asked about, to a letter each."""
+    """Ids of runs that differ in every queryable way, by letter."""
     said: dict[str, dict[str, Any]] = {
         "a": {"family": "vit", "size": "tiny", "tags": ["paper", "old one"], "name": "late fusion"},
         "b": {"family": "vit", "size": "small", "lr": 0.01, "epochs": 40},
@@ -206,7 +206,7 @@ LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")
 
 @st.composite
 def questions(draw: st.DrawFn, depth: int = 3) -> tuple[str, frozenset[str]]:
-    """A question, and which of the four runs it is about."""
+    """A query, and which of the four runs it matches."""
     if depth == 0 or draw(st.booleans()):
         at = draw(st.integers(0, 3))
         said, there = LETTERS[at], frozenset("abcd"[at])
