@@ -165,7 +165,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from app.services.embedded import StartError, check_redis, find_redis
+    from app.services.data_folder import StartError
+    from app.services.embedded import check_redis, find_redis
 
     if settings.redis_url is None:
         try:
@@ -202,9 +203,6 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         advice = "let this user write there, or name another folder in RUNYARD_DATA_DIR"
         yield Finding("Data folder", "fail", f"{there} cannot be written ({error.strerror})", advice)
-    if settings.redis_url is None and len(str(settings.socket)) > 107:
-        advice = "name a shorter folder in RUNYARD_DATA_DIR"
-        yield Finding("Data folder", "fail", "its path is too long for the socket of Redis", advice)
     free = shutil.disk_usage(there).free
     said = f"{free / 2**30:.1f} GiB free"
     if free < ENOUGH_BYTES:

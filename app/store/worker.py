@@ -92,8 +92,8 @@ def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name,"
-                " :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
+                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind,"
+                " :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
             ),
             values,
         )
