@@ -1,4 +1,4 @@
-"""The README's example of an architecture is one: taken from there, loaded from a folder, counted and trained."""
+"""The example in docs/architectures.md works: it is loaded from a folder, counted and trained."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from models import REFERENCES, Shape, _files, _registry, build, count_parameters, families, get, load_path
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "architectures.md").read_text()
 NAME = "two_convs"
 
 
 def example() -> str:
-    section = README.partition("## Add an architecture\n")[2].partition("\n## ")[0]
+    section = PAGE.partition("## Add an architecture\n")[2].partition("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.S)
     assert f"`~/nets/{NAME}.py`" in section
     return str(code)
@@ -25,7 +25,7 @@ def example() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the example, and a catalogue that is as it was after the test."""
+    """A folder with the example; the catalog is restored after the test."""
     monkeypatch.setattr(_registry, "_families", dict(_registry._families))
     monkeypatch.setattr(_registry, "_unloaded", {})
     monkeypatch.setattr(_files, "_results", {})
@@ -37,7 +37,7 @@ def test_the_example_is_short() -> None:
     assert len([line for line in example().splitlines() if line.strip()]) <= 20
 
 
-def test_the_example_is_in_the_catalogue_with_counts_that_are_those_of_its_networks(folder: Path) -> None:
+def test_the_example_joins_the_catalog_with_the_exact_counts_of_its_networks(folder: Path) -> None:
     assert load_path(folder) == {}
     family = get(NAME)
     assert NAME in families()
@@ -66,7 +66,7 @@ def test_the_example_learns(folder: Path) -> None:
     assert float(loss().detach()) < before
 
 
-def test_with_a_wrong_count_the_example_is_refused_with_the_numbers_to_put(folder: Path) -> None:
+def test_a_wrong_count_is_refused_with_the_correct_numbers(folder: Path) -> None:
     file = folder / f"{NAME}.py"
     file.write_text(example().replace("(1418, 1562, 3092)", "(0, 0, 0)"))
     assert load_path(folder) == {
@@ -76,7 +76,7 @@ def test_with_a_wrong_count_the_example_is_refused_with_the_numbers_to_put(folde
     assert NAME not in families()
 
 
-def test_a_broken_file_beside_the_example_is_named_and_the_example_stays(folder: Path) -> None:
+def test_a_broken_file_is_reported_and_does_not_affect_the_example(folder: Path) -> None:
     (folder / "broken.py").write_text("import torch\nnn.Linear(1, 2)\n")
     assert load_path(folder) == {"broken": "NameError: name 'nn' is not defined (line 2)"}
     assert NAME in families()
