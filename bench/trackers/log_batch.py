@@ -1,4 +1,4 @@
-"""MLflow's log_batch into its SQLite store: answers the CPU and wall seconds of so many scalars."""
+"""Measure MLflow's log_batch with its SQLite store: CPU and wall seconds for a number of scalars."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BATCH = 1000
 
 
 def main(folder: Path) -> None:
-    """Answer ``{"scalars": n, "names": [...]}`` until there are no more questions."""
+    """Answer each ``{"scalars": n, "names": [...]}`` until the input ends."""
     folder.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.create_experiment("bench", artifact_location=str(folder / "artifacts"))
     for line in sys.stdin:
         question = json.loads(line)
-        print("@" + json.dumps(measured(client, experiment, question)), flush=True)
+        print("@" + json.dumps(measure(client, experiment, question)), flush=True)
 
 
-def measured(client: MlflowClient, experiment: str, question: dict[str, Any]) -> dict[str, float]:
-    """Seconds of one run's batches; all of them are there afterwards."""
+def measure(client: MlflowClient, experiment: str, question: dict[str, Any]) -> dict[str, float]:
+    """Seconds of one run's batches. Raises RuntimeError if a scalar is missing afterward."""
     names, scalars = question["names"], question["scalars"]
     run = client.create_run(experiment).info.run_id
     metrics = [
@@ -41,7 +41,7 @@ def measured(client: MlflowClient, experiment: str, question: dict[str, Any]) ->
     took = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     kept = sum(len(client.get_metric_history(run, name)) for name in names)
     if kept != scalars:
-        raise RuntimeError(f"{kept} of {scalars} scalars are there")
+        raise RuntimeError(f"{kept} of {scalars} scalars were stored")
     return took
 
 

@@ -1,4 +1,4 @@
-"""What a trainer reports to: a Redis and a recorder, each a process of its own, on a database in a temporary folder."""
+"""The receiving end of a trainer: Redis and a recorder as separate processes, with a temporary database."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from app.store.database import migrate, next_commit, open_database, writing
 FOREVER = 1e9
 
 
-class Backstage:
-    """Started on entering, stopped on leaving; ``settings`` say where it is."""
+class Backend:
+    """Starts on entry and stops on exit; ``settings`` has its addresses."""
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
@@ -37,13 +37,13 @@ class Backstage:
         command = redis_command(find_redis(), self.folder / "redis", self.folder / "redis.sock")
         self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.redis = Redis.from_url(self.settings.redis)
-        until = time.monotonic() + 10
+        deadline = time.monotonic() + 10
         while not self._answers():
-            if time.monotonic() > until:
-                raise RuntimeError("Redis does not answer")
+            if time.monotonic() > deadline:
+                raise RuntimeError("Redis does not respond")
         environment = {**os.environ, "RUNYARD_REDIS_URL": self.settings.redis, "RUNYARD_DATA_DIR": str(self.folder)}
-        words = [sys.executable, "-m", "app.cli", "recorder"]
-        self.recorder = subprocess.Popen(words, env=environment)
+        command = [sys.executable, "-m", "app.cli", "recorder"]
+        self.recorder = subprocess.Popen(command, env=environment)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -59,14 +59,14 @@ class Backstage:
         except (RedisError, OSError):
             return False
 
-    def hold(self, config: RunConfig, worker: str = "bench") -> tuple[str, int]:
-        """A run that a worker holds, whose lease nobody needs to renew: its id and its fence."""
+    def claim_run(self, config: RunConfig, worker: str = "bench") -> tuple[str, int]:
+        """Insert a run and claim it with a lease that needs no renewal; return its id and fence."""
         device = DeviceFacts(kind="cpu", name="cpu", memory_bytes=0, cores=1)
         with writing(self.engine) as connection:
-            wanted = run.insert_run(connection, config, {}, None, time.time())
-            until = time.time() + FOREVER
-            granted = lease.claim_next(connection, wanted, worker, 0, device, next_commit(connection), until)
+            run_id = run.insert_run(connection, config, {}, None, time.time())
+            expires = time.time() + FOREVER
+            granted = lease.claim_next(connection, run_id, worker, 0, device, next_commit(connection), expires)
         assert granted is not None
-        if granted.run != wanted:
-            raise RuntimeError("another run was in the queue")
+        if granted.run != run_id:
+            raise RuntimeError("the queue contains another run")
         return granted.run, granted.fence

@@ -1,7 +1,7 @@
-"""Other trackers in a training loop: what their log calls cost this process, and what they leave on disk.
+"""Other trackers in a training loop: cost of their log calls in this process, and bytes on disk.
 
-``python trackers.py NAME FOLDER`` answers ``{"calls": n, "names": [...], "tensors": false, "timed": false}`` with the
-CPU and wall seconds of so many calls, the last of which has been handed over; timed: with the seconds of each call.
+``python log_calls.py NAME FOLDER`` answers ``{"calls": n, "names": [...], "tensors": false, "timed": false}`` with the
+CPU and wall seconds of that many calls until everything is written; if timed, with the seconds of each call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DISABLE_CODE": "true"}
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1", "TRACKIO_DIR": f"{sys.argv[2]}/trackio"}
 
-# One row of a step: metrics by name.
+# Logs the metrics of a step, by name.
 Log = Callable[[dict[str, Any], int], object]
 
 
@@ -26,7 +26,7 @@ WRITTEN_SECONDS = 20.0
 
 
 class Tracker:
-    """One run of a tracker: ``log`` takes a step's metrics, ``close`` returns when nothing is left to write."""
+    """One run of a tracker: ``log`` takes the metrics of a step, ``close`` returns when everything is written."""
 
     log: Log
 
@@ -34,15 +34,15 @@ class Tracker:
         self.folder = folder
 
     def close(self) -> None:
-        """Hand everything over."""
+        """Write everything that is pending."""
 
     def kept(self) -> int:
-        """Scalars that can be read back."""
+        """Number of scalars that can be read back."""
         raise NotImplementedError
 
 
 class TensorBoard(Tracker):
-    """torch's SummaryWriter, a scalar a call."""
+    """torch's SummaryWriter, one scalar per call."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -65,7 +65,7 @@ class TensorBoard(Tracker):
 
 
 class MLflow(Tracker):
-    """log_metric, or log_metrics where a step has several, into its SQLite store."""
+    """MLflow with its SQLite store: log_metric, or log_metrics for steps with several metrics."""
 
     def __init__(self, folder: Path) -> None:
         import mlflow
@@ -95,7 +95,7 @@ class MLflow(Tracker):
 
 
 class Trackio(Tracker):
-    """trackio, to its local SQLite database."""
+    """trackio with its local SQLite database."""
 
     def __init__(self, folder: Path) -> None:
         import trackio
@@ -118,7 +118,7 @@ class Trackio(Tracker):
 
 
 class WandB(Tracker):
-    """W&B offline; its service is a process of its own, whose CPU is told apart."""
+    """W&B offline; its service is a separate process, whose CPU does not count."""
 
     def __init__(self, folder: Path) -> None:
         import wandb
@@ -148,7 +148,7 @@ class WandB(Tracker):
 
 
 def leveldb_records(content: bytes) -> Iterator[bytes]:
-    """Of a log in LevelDB's format, behind the seven bytes with which W&B's files begin."""
+    """Yield the records of a log in LevelDB's format after the seven-byte header of W&B's files."""
     at, parts = 7, b""
     while at + 7 <= len(content):
         if at % 32768 > 32768 - 7:
@@ -157,13 +157,13 @@ def leveldb_records(content: bytes) -> Iterator[bytes]:
         _, length, kind = struct.unpack_from("<IHB", content, at)
         parts += content[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # complete, or the last part
             yield parts
             parts = b""
 
 
 class LightningCSV(Tracker):
-    """Lightning's CSVLogger; it writes a file anew every 100 steps, as it does by default."""
+    """Lightning's CSVLogger, which rewrites its file every 100 steps, its default."""
 
     def __init__(self, folder: Path) -> None:
         from lightning.pytorch.loggers import CSVLogger
@@ -191,16 +191,16 @@ TRACKERS: dict[str, type[Tracker]] = {
 }
 
 
-def rows_of(names: Sequence[str], calls: int, tensors: bool) -> list[dict[str, Any]]:
-    """What is logged: numbers, or 0-d tensors as a loss is one."""
+def example_rows(names: Sequence[str], calls: int, tensors: bool) -> list[dict[str, Any]]:
+    """Values to log: numbers, or 0-d tensors like a loss."""
     import torch
 
     pool: Sequence[Any] = torch.rand(4000).unbind() if tensors else torch.rand(4000).tolist()
     return [{name: pool[(call + place) % 4000] for place, name in enumerate(names)} for call in range(calls)]
 
 
-def measured(tracker: Tracker, rows: list[dict[str, Any]], timed: bool) -> dict[str, Any]:
-    """Seconds of one run's calls, up to the last of its scalars being written; and how many are missing afterwards."""
+def measure(tracker: Tracker, rows: list[dict[str, Any]], timed: bool) -> dict[str, Any]:
+    """Seconds of one run's calls until its last scalar is written, and the number of missing scalars."""
     each: list[float] = []
     log, clock = tracker.log, time.perf_counter
     cpu, wall = time.process_time(), clock()
@@ -215,25 +215,25 @@ def measured(tracker: Tracker, rows: list[dict[str, Any]], timed: bool) -> dict[
     tracker.close()
     took = {"cpu": time.process_time() - cpu, "wall": clock() - wall, "each": each}
     wanted, until = sum(map(len, rows)), clock() + WRITTEN_SECONDS
-    # A tracker with a process of its own may write its file after it has said that all is done.
+    # A tracker with a separate process may still be writing its file after close has returned.
     while (kept := tracker.kept()) != wanted and clock() < until:
         time.sleep(0.1)
     return took | {"lost": wanted - kept}
 
 
-def bytes_of(folder: Path) -> int:
-    """Of all files in a folder."""
+def folder_size(folder: Path) -> int:
+    """Total bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def main(name: str, folder: Path) -> None:
-    """Answer until there are no more questions."""
+    """Answer requests until the input ends."""
     for number, line in enumerate(sys.stdin):
         question = json.loads(line)
-        rows = rows_of(question["names"], question["calls"], question["tensors"])
-        before = bytes_of(folder)
-        answer = measured(TRACKERS[name](folder / f"run{number}"), rows, question["timed"])
-        print("@" + json.dumps(answer | {"bytes": bytes_of(folder) - before}), flush=True)
+        rows = example_rows(question["names"], question["calls"], question["tensors"])
+        before = folder_size(folder)
+        answer = measure(TRACKERS[name](folder / f"run{number}"), rows, question["timed"])
+        print("@" + json.dumps(answer | {"bytes": folder_size(folder) - before}), flush=True)
 
 
 if __name__ == "__main__":

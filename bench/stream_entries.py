@@ -1,4 +1,4 @@
-"""Entries as trainers send them, brought to a recorder; and what it has made of them."""
+"""Send stream entries to a recorder as trainers do, and check what it has recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.contract.recipes import recipe_settings
 from app.contract.spec import RunConfig
 from app.store.database import reading
 from app.store.metric import read_curves
-from bench.backstage import Backstage
+from bench.backend import Backend
 
 NAMES = ("train/loss", "train/acc", "train/lr", "val/loss", "val/acc")
 BEGAN = 1_700_000_000.0
@@ -29,14 +29,14 @@ Array = npt.NDArray[Any]
 
 
 def any_config() -> RunConfig:
-    """Some run's configuration: nothing is trained by it."""
+    """Any valid run configuration; it is never trained."""
     named = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "targets": ["digit"], "recipe": "default"}
     return RunConfig.model_validate(recipe_settings("default", "simple_mlp", "digits") | named)
 
 
 @dataclass
-class Sent:
-    """What one run sends: ``entries`` of ``points`` points of each of ``metrics`` metrics, one a flush."""
+class RunEntries:
+    """The entries of one run: one per flush, each with ``points`` points of ``metrics`` metrics."""
 
     run: str
     fence: int
@@ -48,22 +48,22 @@ class Sent:
 
     def __post_init__(self) -> None:
         shape = (self.metrics, self.entries * self.points)
-        # What a trainer reads back from float32 tensors.
+        # Trainers read values back from float32 tensors.
         self.values = np.random.default_rng(7).random(shape, np.float32).astype("<f8")
         self.bodies = [self._body(number) for number in range(self.entries)]
 
     @property
     def last(self) -> int:
-        """Number of the last entry; the first says that the run has started."""
+        """Number of the last entry; the first reports the start of the run."""
         return self.entries + 1
 
     @property
     def scalars(self) -> int:
-        """Points of all metrics."""
+        """Number of points of all metrics."""
         return self.values.size
 
     def fields(self, number: int) -> Any:
-        """Fields of a stream entry, 0 to ``entries``."""
+        """Fields of stream entry ``number``, 0 to ``entries``."""
         if number == 0:
             started = Started(step=0, epoch=0, params=1, environment={})
             return entry(self.run, self.fence, 1, "started", started.model_dump_json().encode())
@@ -82,68 +82,68 @@ class Sent:
         return np.linspace(0, FLUSH_SECONDS, self.points, endpoint=False).astype("<f4").tobytes()
 
     def times(self) -> Array:
-        """Of every point, as they are to be recorded."""
+        """Expected time of every point."""
         offsets = np.frombuffer(self._offsets(), "<f4").astype("<f8")
         return np.concatenate([BEGAN + number * FLUSH_SECONDS + offsets for number in range(self.entries)])
 
 
-def feed(stage: Backstage, runs: Sequence[Sent]) -> None:
-    """Put all entries into the stream, the runs' in turn."""
+def feed(backend: Backend, runs: Sequence[RunEntries]) -> None:
+    """Add all entries to the stream, alternating between runs."""
     for number in range(max(each.entries for each in runs) + 1):
-        pipe = stage.redis.pipeline(transaction=False)
+        pipe = backend.redis.pipeline(transaction=False)
         for each in runs:
             if number <= each.entries:
                 pipe.xadd(broker.EVENTS, each.fields(number))
         pipe.execute()
 
 
-def feed_at_pace(stage: Backstage, runs: Sequence[Sent]) -> None:
-    """Each run sends an entry every ``FLUSH_SECONDS``, not all at the same time."""
-    began = time.monotonic()
+def feed_at_pace(backend: Backend, runs: Sequence[RunEntries]) -> None:
+    """Send an entry of each run every ``FLUSH_SECONDS``, staggered."""
+    started_at = time.monotonic()
     for number in range(max(each.entries for each in runs) + 1):
         for place, each in enumerate(runs):
-            due = began + (number + place / len(runs)) * FLUSH_SECONDS
+            due = started_at + (number + place / len(runs)) * FLUSH_SECONDS
             time.sleep(max(0.0, due - time.monotonic()))
-            stage.redis.xadd(broker.EVENTS, each.fields(number))
+            backend.redis.xadd(broker.EVENTS, each.fields(number))
 
 
-def wait_until_committed(stage: Backstage, runs: Sequence[Sent], seconds: float = 60.0) -> None:
-    """Return when the last entry of every run is in the database; RuntimeError when that takes too long."""
+def wait_until_committed(backend: Backend, runs: Sequence[RunEntries], seconds: float = 60.0) -> None:
+    """Wait until the last entry of every run is in the database. Raises RuntimeError on timeout."""
     fields = [broker.committed_field(each.run, each.fence) for each in runs]
-    wanted = [str(each.last).encode() for each in runs]
-    until = time.monotonic() + seconds
-    while stage.redis.hmget(broker.COMMITTED, fields) != wanted:
-        if time.monotonic() > until:
+    expected = [str(each.last).encode() for each in runs]
+    deadline = time.monotonic() + seconds
+    while backend.redis.hmget(broker.COMMITTED, fields) != expected:
+        if time.monotonic() > deadline:
             raise RuntimeError("the recorder has not committed everything")
         time.sleep(0.002)
 
 
-def check(stage: Backstage, runs: Sequence[Sent]) -> None:
-    """Raise RuntimeError unless the database has every point that was sent, once and in order."""
-    with reading(stage.engine) as connection:
+def check(backend: Backend, runs: Sequence[RunEntries]) -> None:
+    """Raise RuntimeError unless the database has every sent point once and in order."""
+    with reading(backend.engine) as connection:
         for each in runs:
-            found = read_curves(connection, each.run, points=0)
+            curves = read_curves(connection, each.run, points=0)
             steps = np.arange(1, each.entries * each.points + 1)
-            if sorted(found) != sorted(NAMES[: each.metrics]):
-                raise RuntimeError(f"{each.run} has the curves {sorted(found)}")
+            if sorted(curves) != sorted(NAMES[: each.metrics]):
+                raise RuntimeError(f"{each.run} has the curves {sorted(curves)}")
             for name, values in zip(NAMES, each.values, strict=False):
-                curve = found[name]
+                curve = curves[name]
                 pairs = ((curve.steps, steps), (curve.values, values), (curve.times, each.times()))
                 if not all(np.array_equal(one, other) for one, other in pairs):
-                    raise RuntimeError(f"{name} of {each.run} is not what was sent")
+                    raise RuntimeError(f"{name} of {each.run} differs from the sent values")
 
 
 @contextmanager
-def held_back(stage: Backstage) -> Iterator[None]:
-    """The recorder stands still meanwhile."""
-    stage.recorder.send_signal(signal.SIGSTOP)
+def paused_recorder(backend: Backend) -> Iterator[None]:
+    """Suspend the recorder inside the block."""
+    backend.recorder.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        stage.recorder.send_signal(signal.SIGCONT)
+        backend.recorder.send_signal(signal.SIGCONT)
 
 
-def recorder_cpu(stage: Backstage) -> float:
-    """Seconds of CPU that the recorder's process has used."""
-    times = psutil.Process(stage.recorder.pid).cpu_times()
+def recorder_cpu(backend: Backend) -> float:
+    """CPU seconds that the recorder has used."""
+    times = psutil.Process(backend.recorder.pid).cpu_times()
     return float(times.user + times.system)

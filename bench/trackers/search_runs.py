@@ -1,4 +1,4 @@
-"""MLflow's search of runs in its SQLite store, filled with the runs of a Runyard: seconds of a page of fifty."""
+"""Measure MLflow's run search with its SQLite store, filled with Runyard's runs: seconds per page of fifty."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PARAMS = 30
 
 
 def main(ours: Path, folder: Path) -> None:
-    """Answer ``{"by": "test/acc", "pages": n}``: seconds of pages 1 to n, the largest value first, and their values."""
+    """Answer each ``{"by": "test/acc", "pages": n}`` with the seconds and values of pages 1 to n, largest first."""
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.create_experiment("bench", artifact_location=str(folder / "artifacts"))
     copy_runs(ours, folder / "mlflow.db", int(experiment))
     for line in sys.stdin:
         question = json.loads(line)
-        print("@" + json.dumps(leafed(client, experiment, question["by"], question["pages"])), flush=True)
+        print("@" + json.dumps(read_pages(client, experiment, question["by"], question["pages"])), flush=True)
 
 
 def copy_runs(ours: Path, theirs: Path, experiment: int) -> None:
-    """What its own client writes for such a run, all at once: the run, 30 parameters, its metrics' last and best."""
+    """Write what MLflow's client would for each run: the run, 30 parameters, and its metrics."""
     with sqlite3.connect(ours) as source, sqlite3.connect(theirs) as target:
         runs = source.execute("SELECT id, name, status, started_at, ended_at, config FROM run").fetchall()
         statuses = {"succeeded": "FINISHED", "queued": "SCHEDULED", "running": "RUNNING", "cancelled": "KILLED"}
@@ -70,12 +70,12 @@ def copy_runs(ours: Path, theirs: Path, experiment: int) -> None:
                 f"INSERT INTO {table} (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, 0, ?)",
                 figures,
             )
-        # Without it the planner takes four seconds for a page that is sorted by a metric.
+        # Without it, the query planner takes four seconds for a page sorted by a metric.
         target.execute("ANALYZE")
 
 
-def leafed(client: MlflowClient, experiment: str, by: str, pages: int) -> dict[str, list[Any]]:
-    """Seconds of each page, and the values that they hold."""
+def read_pages(client: MlflowClient, experiment: str, by: str, pages: int) -> dict[str, list[Any]]:
+    """Seconds of each page, and the values on them."""
     token, cpu, wall, values = None, [], [], []
     for _ in range(pages):
         began, began_cpu = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ def leafed(client: MlflowClient, experiment: str, by: str, pages: int) -> dict[s
         cpu.append(time.process_time() - began_cpu)
         wall.append(time.perf_counter() - began)
         if any(len(run.data.params) != PARAMS for run in page):
-            raise RuntimeError(f"a run has not {PARAMS} parameters")
+            raise RuntimeError(f"a run does not have {PARAMS} parameters")
         values += [run.data.metrics.get(by) for run in page]
         token = page.token
     return {"cpu": cpu, "wall": wall, "values": values}

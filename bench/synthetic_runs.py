@@ -1,4 +1,4 @@
-"""A database full of runs that nobody trained, as their training would have left it."""
+"""Fill a database with synthetic runs, as training would have left them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ METRICS = (
 FAMILIES = ("simple_mlp", "simple_cnn", "simple_dense_net", "convnext_v2", "vit", "efficient_net")
 SIZES = ("tiny", "small", "base", "large")
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
-# How often a tag is given: of a thousand runs.
+# Tags and their frequency per thousand runs.
 TAGS = {"baseline": 100, "ablation": 20, "rare": 2}
 IN_TURN = 10_000
 LONG_CURVES = 20
@@ -78,12 +78,12 @@ Row = dict[str, Any]
 
 
 def fill(engine: Engine, runs: int, seed: int = 1) -> None:
-    """Add ``runs`` runs with the summaries of ten metrics each, and the curve of val/acc in a chunk for each epoch.
+    """Add ``runs`` runs with the summaries of ten metrics each, and the curve of val/acc with one chunk per epoch.
 
-    Once an ended run is merged, fewer chunks than that are left.
+    Real finished runs have fewer chunks, because they are merged.
 
-    Of a hundred, 88 succeeded, 6 failed and 6 were cancelled, two of these before they started; the newest twenty wait
-    in the queue. The newest LONG_CURVES that succeeded also have train/loss, train/acc and val/loss.
+    Of a hundred runs, 88 succeeded, 6 failed and 6 were cancelled, two of these before they started. The newest twenty
+    are queued. The newest LONG_CURVES successful runs also have train/loss, train/acc and val/loss.
     """
     random = np.random.default_rng(seed)
     raw = engine.raw_connection()
@@ -104,14 +104,14 @@ def fill(engine: Engine, runs: int, seed: int = 1) -> None:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _add(database: sqlite3.Connection, random: np.random.Generator, start: int, many: int, runs: int) -> None:
-    made, tags = [], []
-    for row, given in _runs(random, start, many, runs):
-        made.append(row)
-        tags += [{"run": row["id"], "tag": tag} for tag in given]
-    _insert(database, "run", made)
+def _add(database: sqlite3.Connection, random: np.random.Generator, start: int, count: int, runs: int) -> None:
+    rows, tags = [], []
+    for row, run_tags in _runs(random, start, count, runs):
+        rows.append(row)
+        tags += [{"run": row["id"], "tag": tag} for tag in run_tags]
+    _insert(database, "run", rows)
     _insert(database, "run_tag", tags)
-    series, chunks = _curves(random, [row for row in made if row["started_at"] is not None], start * len(METRICS))
+    series, chunks = _curves(random, [row for row in rows if row["started_at"] is not None], start * len(METRICS))
     _insert(database, "metric_series", series)
     _insert(database, "metric_chunk", chunks)
 
@@ -122,13 +122,13 @@ def _insert(database: sqlite3.Connection, table: str, rows: list[Row]) -> None:
         database.executemany(f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES ({places})", rows)
 
 
-def _runs(random: np.random.Generator, start: int, many: int, runs: int) -> Iterator[tuple[Row, list[str]]]:
-    luck = random.random((many, 3))
-    lengths = random.integers(30, 20_000, many)
-    for i in range(many):
+def _runs(random: np.random.Generator, start: int, count: int, runs: int) -> Iterator[tuple[Row, list[str]]]:
+    chances = random.random((count, 3))
+    lengths = random.integers(30, 20_000, count)
+    for i in range(count):
         number = start + i + 1
         created = BEGAN + APART_SECONDS * number
-        said = {
+        settings = {
             "seed": number % 7,
             "name": f"trial {int(random.integers(1000))}" if number % 10 == 0 else "",
             "notes": "looks better with a longer warm-up" if number % 20 == 0 else "",
@@ -140,9 +140,9 @@ def _runs(random: np.random.Generator, start: int, many: int, runs: int) -> Iter
             "batch_size": 2 ** int(random.integers(5, 10)),
             "lr": round(float(10 ** random.uniform(-4, -1)), 6),
         }
-        tags = [tag for tag, often in TAGS.items() if random.integers(1000) < often]
-        status, started, ended = _fate(luck[i], created, float(lengths[i]) / 10, runs - number)
-        waits = started is None
+        tags = [tag for tag, frequency in TAGS.items() if random.integers(1000) < frequency]
+        status, started, ended = _outcome(chances[i], created, float(lengths[i]) / 10, runs - number)
+        is_queued = started is None
         progress = {"epoch": EPOCHS, "epochs": EPOCHS, "step": STEPS, "steps": STEPS, "samples_per_second": 41_234.5}
         run = BLANK | dict(
             id=new_id(created),
@@ -150,47 +150,49 @@ def _runs(random: np.random.Generator, start: int, many: int, runs: int) -> Iter
             status=status,
             reason="loss is not finite" if status == "failed" else "",
             params=int(random.integers(10_000, 10_000_000)),
-            config=json.dumps(CONFIG | said | {"tags": tags}, separators=(",", ":")),
-            asked=json.dumps({name: said[name] for name in ("family", "size", "dataset")}),
-            attempt=0 if waits else 1,
+            config=json.dumps(CONFIG | settings | {"tags": tags}, separators=(",", ":")),
+            asked=json.dumps({name: settings[name] for name in ("family", "size", "dataset")}),
+            attempt=0 if is_queued else 1,
             created_at=created,
             queued_at=created,
             started_at=started,
             ended_at=ended,
-            progress="{}" if waits else json.dumps(progress),
-            environment="{}" if waits else json.dumps(ENVIRONMENT),
+            progress="{}" if is_queued else json.dumps(progress),
+            environment="{}" if is_queued else json.dumps(ENVIRONMENT),
             status_commit=number,
             progress_commit=number,
-            **said,
+            **settings,
         )
         yield run, tags
 
 
-def _fate(luck: np.ndarray, created: float, seconds: float, behind: int) -> tuple[str, float | None, float | None]:
-    if behind < 20:
+def _outcome(
+    chances: np.ndarray, created: float, seconds: float, newer_runs: int
+) -> tuple[str, float | None, float | None]:
+    if newer_runs < 20:
         return "queued", None, None
     started = created + 1.5
-    if luck[0] < 0.88:
+    if chances[0] < 0.88:
         return "succeeded", started, started + seconds
-    if luck[0] < 0.94:
-        return "failed", started, started + seconds * luck[1]
-    if luck[0] < 0.98:
-        return "cancelled", started, started + seconds * luck[1]
+    if chances[0] < 0.94:
+        return "failed", started, started + seconds * chances[1]
+    if chances[0] < 0.98:
+        return "cancelled", started, started + seconds * chances[1]
     return "cancelled", None, created + 5.0
 
 
-def _curves(random: np.random.Generator, made: list[Row], first_id: int) -> tuple[list[Row], list[Row]]:
+def _curves(random: np.random.Generator, rows: list[Row], first_id: int) -> tuple[list[Row], list[Row]]:
     series, chunks = [], []
     steps = np.arange(1, EPOCHS + 1, dtype="<u4") * (STEPS // EPOCHS)
-    end = random.uniform(0.5, 0.99, (len(made), len(METRICS)))
-    noise = random.normal(0, 0.01, (len(made), EPOCHS))
+    end = random.uniform(0.5, 0.99, (len(rows), len(METRICS)))
+    noise = random.normal(0, 0.01, (len(rows), EPOCHS))
     number = first_id
-    for i, row in enumerate(made):
+    for i, row in enumerate(rows):
         for j, name in enumerate(METRICS):
             number += 1
             if name.startswith("test/") and row["status"] != "succeeded":
                 continue
-            # As many different accuracies as there are test images: some runs are equally good.
+            # Accuracies are rounded, so that some runs are equally good.
             value = float(np.round(end[i, j], 4)) if name.endswith("acc") else float(1.5 - end[i, j])
             times = row["started_at"] + steps / STEPS
             points = EPOCHS if name.startswith("val/") else 1 if name.startswith("test/") else STEPS

@@ -1,4 +1,4 @@
-"""A Runyard to measure: `runyard up` on a free port, in a temporary folder."""
+"""A Runyard instance to measure: `runyard up` on a free port, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Any, Self
 
 import psutil
 
-LOOKED_SECONDS = 0.5
+SAMPLE_SECONDS = 0.5
 
 
-class Yard:
-    """Started on entering, stopped on leaving; ``address`` is where it listens.
+class Instance:
+    """Starts on entry and stops on exit; ``address`` is where it listens.
 
-    environment: settings of its own, such as ``RUNYARD_DEVICE="cpu"``.
+    ``environment`` has additional settings, such as ``RUNYARD_DEVICE="cpu"``.
     """
 
     def __init__(self, **environment: str) -> None:
@@ -32,14 +32,14 @@ class Yard:
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-        words = [sys.executable, "-m", "app.cli", "up", "--port", "0", "--data-dir", str(self.folder / "data")]
+        command = [sys.executable, "-m", "app.cli", "up", "--port", "0", "--data-dir", str(self.folder / "data")]
         self.output = self.folder / "up.out"
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
-                words, stdout=output, stderr=output, start_new_session=True, env=os.environ | self.environment
+                command, stdout=output, stderr=output, start_new_session=True, env=os.environ | self.environment
             )
-        self.address = self._said(r"Open (http://\S+)")
-        self._said(r"(A worker is ready)")
+        self.address = self._wait_for_output(r"Open (http://\S+)")
+        self._wait_for_output(r"(A worker is ready)")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -47,12 +47,12 @@ class Yard:
         self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _said(self, pattern: str) -> str:
-        until = time.monotonic() + 90
-        while time.monotonic() < until:
-            found = re.search(pattern, self.output.read_text())
-            if found:
-                return found[1]
+    def _wait_for_output(self, pattern: str) -> str:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            match = re.search(pattern, self.output.read_text())
+            if match:
+                return match[1]
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -60,44 +60,44 @@ class Yard:
 
     @property
     def data(self) -> Path:
-        """Its data folder."""
+        """The data folder."""
         return self.folder / "data"
 
     @property
     def redis_url(self) -> str:
-        """Address of its Redis."""
+        """The address of Redis."""
         return f"unix://{self.data}/redis/redis.sock"
 
     def part(self, name: str) -> psutil.Process:
-        """The process of one of its parts: "server", "recorder". Raises StopIteration where there is none."""
+        """The process of a part, such as "server" or "recorder". Raises StopIteration if there is none."""
         parts = psutil.Process(self.process.pid).children()
         return next(each for each in parts if name in each.cmdline())
 
     def trainer(self) -> psutil.Process:
-        """The process that trains at present: of all that lead a group of their own the one that is busy now.
+        """The training process: the process group leader that uses the most CPU right now.
 
-        Not the one that has been: what they are forked from has imported torch.
+        Total CPU time would not do: the fork server has used some to import torch.
         """
-        below = psutil.Process(self.process.pid).children(recursive=True)
-        before = {each: cpu_seconds_of(each) for each in below if os.getpgid(each.pid) == each.pid}
-        time.sleep(LOOKED_SECONDS)
-        return max(before, key=lambda each: cpu_seconds_of(each) - before[each])
+        descendants = psutil.Process(self.process.pid).children(recursive=True)
+        before = {process: cpu_seconds_of(process) for process in descendants if os.getpgid(process.pid) == process.pid}
+        time.sleep(SAMPLE_SECONDS)
+        return max(before, key=lambda process: cpu_seconds_of(process) - before[process])
 
     def call(self, path: str, body: Any = None) -> Any:
-        """An answer of the API."""
+        """Send a request to the API and return the answer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         with urllib.request.urlopen(urllib.request.Request(f"{self.address}/api/v1{path}", data, headers)) as answer:
             return json.load(answer)
 
     def wait(self, run: str, *statuses: str) -> dict[str, Any]:
-        """The run, once it has one of these statuses."""
+        """Wait until a run has one of these statuses and return it."""
         while True:
-            found: dict[str, Any] = self.call(f"/runs/{run}")
-            if found["status"] in statuses:
-                return found
-            if found["status"] == "failed":
-                raise RuntimeError(found["reason"])
+            current: dict[str, Any] = self.call(f"/runs/{run}")
+            if current["status"] in statuses:
+                return current
+            if current["status"] == "failed":
+                raise RuntimeError(current["reason"])
             time.sleep(0.02)
 
 

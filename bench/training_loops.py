@@ -1,10 +1,13 @@
-"""``python -m bench.contender KIND CASE``: trains one epoch whenever it is asked to, and says what that took.
+"""Train one epoch per request and report its time: ``python -m bench.training_loops KIND CASE``.
 
-KIND is plain (Runyard's own loop: Lightning, every metric of every step streaming to Redis, checkpoints), tuned (the
-same, in the fastest way that its trials find), bare (a plain PyTorch loop on tensors that lie on the device, already
-float and normalised; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
-torchvision's MNIST by a DataLoader). All have the same network, optimiser and rate; an epoch is training on all images
-and validation on the others.
+KIND is one of:
+
+- plain: Runyard's own loop with Lightning, every metric of every step streaming to Redis, and checkpoints
+- tuned: the same, autotuned
+- bare: a plain PyTorch loop on float, normalized tensors on the device, without logging or saving
+- lightning: Lightning with self.log, torchmetrics, and torchvision's MNIST in a DataLoader
+
+All have the same network, optimizer and rate. An epoch trains on all training images and validates on the others.
 CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers.
 """
 
@@ -27,28 +30,28 @@ from torch import Tensor
 from app.contract.recipes import recipe_settings
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from bench.asked import answer
 from bench.interleave import cpu_seconds
-from bench.mnistlike import mnistlike
+from bench.json_process import serve
+from bench.synthetic_mnist import synthetic_mnist
 from worker.inputs import Inputs
 from worker.tuning import asked_for
 
 EVALUATION = 256
 
 
-def config_of(case: dict[str, Any]) -> RunConfig:
-    """The run of a case: by its recipe, or by the default one without a schedule, since a plain loop has none."""
+def run_config(case: dict[str, Any]) -> RunConfig:
+    """Configuration of a case by its recipe; the default recipe has no schedule here, because a plain loop has none."""
     recipe = case.get("recipe", "default")
     settings = recipe_settings(recipe, case["family"], "mnist")
     if recipe == "default":
         settings |= {"schedule": "constant", "epochs": 10_000}
     named = {"family": case["family"], "size": case["size"], "dataset": "mnist", "targets": ["digit"]}
-    said = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
-    return RunConfig.model_validate(settings | named | {"recipe": recipe} | said)
+    overrides = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
+    return RunConfig.model_validate(settings | named | {"recipe": recipe} | overrides)
 
 
 class Clock:
-    """CPU and wall seconds of an epoch, of this process with its children, the device's work included."""
+    """CPU and wall seconds of an epoch, for this process and its children, including work on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -66,19 +69,19 @@ class Clock:
         return {"cpu": cpu_seconds() - self._cpu, "wall": time.perf_counter() - self._wall}
 
 
-def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
-    """A plain loop; its epochs answer the validation accuracy."""
+def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
+    """Return a function that trains an epoch in a plain loop and returns the validation accuracy."""
     from worker.trainer import build_network
 
-    config = config_of(case)
-    data = mnistlike(case["images"], case["images"] // 10, 100)
+    config = run_config(case)
+    data = synthetic_mnist(case["images"], case["images"] // 10, 100)
     inputs = Inputs.of(data, config)
 
     def ready(images: Tensor) -> Tensor:
         return ((images.float() / 255 - inputs.mean[0]) / inputs.std[0]).to(device)
 
     images, labels = ready(data.train.images), data.train.targets["digit"].to(device)
-    validation, answers = ready(data.validation.images), data.validation.targets["digit"].to(device)
+    validation, labels_validation = ready(data.validation.images), data.validation.targets["digit"].to(device)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
     optimizer = asked_for(config).make_optimizer(network, config)
@@ -95,44 +98,46 @@ def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
         network.eval()
         hits = torch.zeros((), dtype=torch.int64, device=device)
         with torch.no_grad():
-            for some, right in zip(torch.split(validation, EVALUATION), torch.split(answers, EVALUATION), strict=True):
-                hits += (network(some).argmax(1) == right).sum()
+            for batch, expected in zip(
+                torch.split(validation, EVALUATION), torch.split(labels_validation, EVALUATION), strict=True
+            ):
+                hits += (network(batch).argmax(1) == expected).sum()
         return hits.item() / len(validation)
 
     return epoch
 
 
-class Turns:
-    """Lets a loop that is not ours to break off go on for one epoch at a time: it waits at the end of each."""
+class EpochGate:
+    """Pauses a training loop of a library after each epoch, until the next one is requested."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._go = threading.Semaphore(0)
         self._done = threading.Semaphore(0)
         self._accuracy = 0.0
-        self.taken: dict[str, Any] = {}
-        self.about: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}
+        self.details: dict[str, Any] = {}
 
     def wait(self) -> None:
-        """Called in the loop before its first epoch."""
+        """Wait in the loop before its first epoch."""
         self._go.acquire()
         self._clock.start()
 
     def ended(self, accuracy: float) -> None:
-        """Called in the loop after each epoch."""
-        self.taken = self._clock.stop() | {"accuracy": accuracy} | self.about
+        """Report an epoch from the loop and wait for the next request."""
+        self.result = self._clock.stop() | {"accuracy": accuracy} | self.details
         self._done.release()
         self.wait()
 
     def epoch(self) -> dict[str, Any]:
-        """Called by who measures: lets one epoch happen."""
+        """Let the loop train one epoch and return its result."""
         self._go.release()
         self._done.acquire()
-        return self.taken
+        return self.result
 
 
-def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) -> None:
-    """Runyard's loop as the trainer process has it, from the network to the checkpoints."""
+def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tuned: bool) -> None:
+    """Run Runyard's loop as in a trainer process, from the network to the checkpoints."""
     from redis import Redis
 
     from worker.checkpoint import Store
@@ -147,19 +152,19 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     from worker.trials import Trials
     from worker.watching import watched
 
-    config = config_of(case)
+    config = run_config(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
-    data = mnistlike(case["images"], case["images"] // 10, 100)
+    data = synthetic_mnist(case["images"], case["images"] // 10, 100)
     inputs = Inputs.of(data, config)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
     tuning = asked_for(config)
     if tuned:
-        # As many epochs as a user would train; the bench itself runs until it is told to end.
+        # As many epochs as a user would train; the benchmark itself trains until its input ends.
         trials = Trials(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
         choice = trials.choose(settings.tunings, lambda share: None)
         tuning = choice.tuning
-        turns.about = {"tuning": str(tuning), "tried": choice.seconds}
+        gate.details = {"tuning": str(tuning), "tried": choice.seconds}
     resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
     reporter = Reporter(Sender(Redis.from_url(case["redis"]), Spool(settings.spool, case["run"], case["fence"])))
     job = Job(case["run"], case["fence"], 1, config, None, settings, str(device), case["threads"])
@@ -175,16 +180,16 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
 
     def after_validation(improved: bool) -> None:
         keeper.after_validation(improved)
-        turns.ended(module.best.accuracy)
+        gate.ended(module.best.accuracy)
 
     module.after_validation = after_validation
-    module.on_train_start = turns.wait  # type: ignore[method-assign]
+    module.on_train_start = gate.wait  # type: ignore[method-assign]
     with watched(module, reporter, device):
         lightning_trainer(device).fit(module)
 
 
-def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
-    """What Lightning's and torchvision's introductions show."""
+def lightning(case: dict[str, Any], device: torch.device, gate: EpochGate) -> None:
+    """Run the loop of Lightning's and torchvision's tutorials."""
     import lightning.pytorch as pl
     from torch.utils.data import DataLoader, Subset
     from torchmetrics.classification import MulticlassAccuracy
@@ -194,8 +199,8 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
     from worker.trainer import build_network
 
     warnings.filterwarnings("ignore")
-    config = config_of(case)
-    mean, std = Inputs.of(mnistlike(10, 10, 10), config).mean, Inputs.of(mnistlike(10, 10, 10), config).std
+    config = run_config(case)
+    mean, std = Inputs.of(synthetic_mnist(10, 10, 10), config).mean, Inputs.of(synthetic_mnist(10, 10, 10), config).std
     whole = MNIST(case["mnist"], train=True, transform=Compose([ToTensor(), Normalize(mean, std)]))
     held_out = MNIST(case["mnist"], train=False, transform=Compose([ToTensor(), Normalize(mean, std)]))
 
@@ -223,10 +228,10 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
             self.log("val/acc", self.accuracy)
 
         def on_train_start(self) -> None:
-            turns.wait()
+            gate.wait()
 
         def on_train_epoch_end(self) -> None:
-            turns.ended(float(self.trainer.callback_metrics["val/acc"]))
+            gate.ended(float(self.trainer.callback_metrics["val/acc"]))
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
@@ -249,30 +254,30 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
 
 
 def main(kind: str, case: dict[str, Any]) -> None:
-    """Train an epoch for every question; the answer has its seconds and the validation accuracy."""
+    """Train an epoch per request; the answer has its seconds and the validation accuracy."""
     torch.set_num_threads(case["threads"])
     device = torch.device(case.get("device", "cpu"))
     clock = Clock(device)
     if kind == "bare":
-        work = bare(case, device)
+        train_epoch = plain_loop(case, device)
 
         def timed() -> dict[str, float]:
             clock.start()
-            accuracy = work()
+            accuracy = train_epoch()
             return clock.stop() | {"accuracy": accuracy}
 
-        answer(lambda _: timed())
+        serve(lambda _: timed())
         return
-    turns = Turns(clock)
-    threading.Thread(target=_until_no_more, args=(turns,), daemon=True).start()
+    gate = EpochGate(clock)
+    threading.Thread(target=_until_no_more, args=(gate,), daemon=True).start()
     if kind == "lightning":
-        lightning(case, device, turns)
+        lightning(case, device, gate)
     else:
-        ours(case, device, turns, tuned=kind == "tuned")
+        runyard_loop(case, device, gate, tuned=kind == "tuned")
 
 
-def _until_no_more(turns: Turns) -> None:
-    answer(lambda _: turns.epoch())
+def _until_no_more(gate: EpochGate) -> None:
+    serve(lambda _: gate.epoch())
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
-"""Other trackers' curves, read as their own pages read them: so many runs and metrics, reduced to so many points.
+"""Read curves from another tracker as its own pages do, reduced to a number of points.
 
-``python histories.py NAME FOLDER`` first answers ``{"runs": n, "names": [...], "points": n}`` with true when all of it
-is there, then each ``{"read": way, "points": n}`` with its CPU and wall seconds and the points read.
+``python read_curves.py NAME FOLDER`` first writes ``{"runs": n, "names": [...], "points": n}`` and answers true, then
+answers each ``{"read": method, "points": n}`` with its CPU and wall seconds and the number of points read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Reads = dict[str, Callable[[int], int]]
 
 
 def value(place: int, step: int) -> float:
-    """Something that goes up and down, and is written with as many digits as a loss."""
+    """A value that oscillates and has as many digits as a loss."""
     return math.sin(step / 50 + place) + step / 7919
 
 
 def fill_trackio(folder: Path, runs: int, names: list[str], points: int) -> Reads:
-    """One dictionary of all metrics a step, which is what suits it best."""
+    """Write one dictionary of all metrics per step, which suits trackio best."""
     from trackio.sqlite_storage import SQLiteStorage
 
     for run in range(runs):
@@ -43,7 +43,7 @@ def fill_trackio(folder: Path, runs: int, names: list[str], points: int) -> Read
 
 
 def fill_mlflow(folder: Path, runs: int, names: list[str], points: int) -> Reads:
-    """Into its table at once, since log_batch would take minutes."""
+    """Write directly into its table, because log_batch would take minutes."""
     from mlflow.tracking import MlflowClient
     from mlflow.tracking._tracking_service.utils import _get_store
 
@@ -74,7 +74,7 @@ def fill_mlflow(folder: Path, runs: int, names: list[str], points: int) -> Reads
 
 
 def main(name: str, folder: Path) -> None:
-    """Answer until there are no more questions."""
+    """Answer requests until the input ends."""
     folder.mkdir(parents=True, exist_ok=True)
     fill = {"trackio": fill_trackio, "MLflow": fill_mlflow}[name]
     asked = json.loads(sys.stdin.readline())

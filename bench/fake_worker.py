@@ -1,4 +1,4 @@
-"""A worker made up: claims a run as a supervisor does, and reports its points through the trainer's own Reporter."""
+"""A fake worker: claims a run like a supervisor and reports points through the trainer's own Reporter."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HEARTBEAT_SECONDS = 2.0
 METRICS = ("train/loss", "train/acc")
 
 
-class StandIn:
-    """Takes runs that ask for a GPU: a yard whose own worker says that it has none leaves them to it."""
+class FakeWorker:
+    """Claims runs that require a GPU, which the real worker, limited to the CPU, leaves to it."""
 
     def __init__(self, redis_url: str, spool: Path) -> None:
         self.id = f"standin-{secrets.token_hex(3)}"
@@ -31,23 +31,23 @@ class StandIn:
         self.redis = Redis.from_url(redis_url)
         self.spool = spool
         self.device = DeviceFacts(kind="cuda", name="made up", memory_bytes=2**34, cores=2)
-        self._held: list[Holding] = []
+        self._runs: list[Holding] = []
         self._beat = 0
-        self._gone = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._heartbeats, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the heartbeats."""
-        self._gone.set()
+        self._stopped.set()
         self._thread.join()
         self.redis.close()
 
     def _heartbeats(self) -> None:
         with Redis.from_url(self.redis_url) as redis:
-            while not self._gone.wait(HEARTBEAT_SECONDS):
+            while not self._stopped.wait(HEARTBEAT_SECONDS):
                 self._beat += 1
-                said = Heartbeat(
+                message = Heartbeat(
                     worker=self.id,
                     beat=self._beat,
                     host="standin",
@@ -55,38 +55,38 @@ class StandIn:
                     slots=1,
                     device=self.device,
                     versions={},
-                    runs=list(self._held),
+                    runs=list(self._runs),
                 )
-                self._send(redis, "heartbeat", said)
+                self._send(redis, "heartbeat", message)
 
-    def _send(self, redis: Redis, kind: str, said: BaseModel) -> None:
-        redis.xadd(broker.EVENTS, {"k": kind, "b": said.model_dump_json()})
+    def _send(self, redis: Redis, kind: str, message: BaseModel) -> None:
+        redis.xadd(broker.EVENTS, {"k": kind, "b": message.model_dump_json()})
 
-    def claim(self, run: str) -> Playing:
-        """Begin the run that is queued. Raises RuntimeError when another one was granted, or none."""
+    def claim(self, run: str) -> FakeRun:
+        """Claim the queued run. Raises RuntimeError if another run or none is granted."""
         name = secrets.token_hex(8)
         reply = f"runyard:reply:{name}"
-        asked = Claim(claim=name, worker=self.id, slot=0, device=self.device, reply=reply)
-        self._send(self.redis, "claim", asked)
+        claim = Claim(claim=name, worker=self.id, slot=0, device=self.device, reply=reply)
+        self._send(self.redis, "claim", claim)
         answer: Any = self.redis.blpop([reply], timeout=10)
         grant = Grant.model_validate_json(answer[1]) if answer else Grant()
         if grant.run != run:
-            raise RuntimeError(f"the claim was answered with {grant.run!r}, not with {run}")
-        self._held = [Holding(run=grant.run, fence=grant.fence)]
-        return Playing(self, grant)
+            raise RuntimeError(f"the claim was granted {grant.run!r} instead of {run}")
+        self._runs = [Holding(run=grant.run, fence=grant.fence)]
+        return FakeRun(self, grant)
 
 
-class Playing:
-    """One attempt at a run in which nothing is trained."""
+class FakeRun:
+    """One attempt at a run, without training."""
 
-    def __init__(self, by: StandIn, grant: Grant) -> None:
-        self._by = by
-        self._spool = Spool(by.spool, grant.run, grant.fence)
-        self._reporter = Reporter(Sender(by.redis, self._spool))
+    def __init__(self, worker: FakeWorker, grant: Grant) -> None:
+        self._worker = worker
+        self._spool = Spool(worker.spool, grant.run, grant.fence)
+        self._reporter = Reporter(Sender(worker.redis, self._spool))
         self._reporter.event("started", Started(step=0, epoch=0, params=1, environment={}))
 
     def emit(self, steps: int, steps_per_second: float) -> None:
-        """Report METRICS at so many steps, from 1 on, evenly in time."""
+        """Report METRICS for steps 1 to ``steps``, evenly spaced in time."""
         began = time.monotonic()
         for step in range(1, steps + 1):
             wait = began + step / steps_per_second - time.monotonic()
@@ -95,9 +95,9 @@ class Playing:
             self._reporter.points(METRICS, step, (1 / step, 1 - 1 / step))
 
     def finish(self) -> None:
-        """The last word. Raises RuntimeError when it is not committed in time."""
+        """Report success. Raises RuntimeError if it is not committed in time."""
         self._reporter.event("result", Result(outcome="succeeded"))
         if not self._reporter.close(20):
-            raise RuntimeError("what was reported was not committed within 20 s")
+            raise RuntimeError("the reports were not committed within 20 s")
         self._spool.remove()
-        self._by._held = []
+        self._worker._runs = []

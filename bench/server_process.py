@@ -1,4 +1,4 @@
-"""A server process, alone with a Redis of its own, on a database that is there already."""
+"""A server process with its own Redis and an existing database."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from app.embedded import find_redis, free_port, redis_command
 from app.store.database import migrate, open_database
 
 
-class Served:
-    """Has a migrated database from the start; serves it on entering, is gone on leaving, its folder with it."""
+class ServerProcess:
+    """Creates a migrated database at once; serves it from entry to exit, then removes its folder."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
@@ -36,14 +36,14 @@ class Served:
         command = redis_command(find_redis(), self.folder / "redis", self.folder / "redis.sock")
         self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with Redis.from_url(self.settings.redis) as client:
-            _wait(lambda: _answers(client), "Redis")
+            _wait(lambda: _responds(client), "Redis")
         self.port = port = free_port("127.0.0.1", 0)
-        words = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", str(self.folder)]
+        command = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", str(self.folder)]
         environment = os.environ | {"RUNYARD_REDIS_URL": self.settings.redis}
-        self._server = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+        self._server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        _wait(self._listens, "the server")
-        # Only after the inspector's process has looked at all networks is the server idle.
+        _wait(self._is_listening, "the server")
+        # The server is idle only after the inspector process has inspected all networks.
         self.get("/api/v1/architectures")
         return self
 
@@ -56,27 +56,27 @@ class Served:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def get(self, path: str) -> bytes:
-        """The body of an answer, over a connection that stays open. Raises RuntimeError when its status is not 200."""
+        """Body of a response, over a persistent connection. Raises RuntimeError if its status is not 200."""
         try:
-            answer = self._ask(path)
+            answer = self._request(path)
         except http.client.RemoteDisconnected:
-            # The server closes what was silent for five seconds.
+            # The server closes connections that were idle for five seconds.
             self._client.close()
-            answer = self._ask(path)
+            answer = self._request(path)
         body = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{path} was answered with {answer.status}: {body[:500]!r}")
         return body
 
-    def _ask(self, path: str) -> http.client.HTTPResponse:
+    def _request(self, path: str) -> http.client.HTTPResponse:
         self._client.request("GET", path)
         return self._client.getresponse()
 
     def cpu_seconds(self) -> float:
-        """CPU time of the server's process so far; as clock_getcpuclockid of Linux has it, to the microsecond."""
+        """CPU time of the server so far, from Linux' clock_getcpuclockid, with microsecond resolution."""
         return time.clock_gettime((~self._server.pid << 3) | 2)
 
-    def _listens(self) -> bool:
+    def _is_listening(self) -> bool:
         try:
             self.get("/healthz")
         except OSError:
@@ -85,7 +85,7 @@ class Served:
         return True
 
 
-def _answers(client: Redis) -> bool:
+def _responds(client: Redis) -> bool:
     try:
         return bool(client.ping())
     except (RedisError, OSError):
@@ -93,8 +93,8 @@ def _answers(client: Redis) -> bool:
 
 
 def _wait(ready: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not ready():
-        if time.monotonic() > until:
-            raise RuntimeError(f"{what} does not answer")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what} does not respond")
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""How a measurement is printed, held against its target and kept."""
+"""Print measurements, compare them with targets, and save them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("torch", "torchvision", "lightning", "fastapi", "redis", "celery", "numpy")
 _HOLDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
-# What the noise of these machines is allowed to make of a figure that is held against a target.
+# Tolerance for noise of these machines when a result is compared with a target.
 SLACK = 0.15
 
 Row = dict[str, Any]
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on."""
+    """Describe this machine."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -37,8 +37,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile, smallest and largest of values."""
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, 95th and 99th percentile, minimum and maximum."""
     ordered = sorted(values)
 
     def percentile(share: float) -> float:
@@ -55,24 +55,24 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def row(what: str, values: Sequence[float], target: str = "", judged_by: str = "median", note: str = "") -> Row:
-    """A row of a result: a figure with its unit, how it was spread, and whether it met its target.
+    """Make a row of a result: label with unit, distribution, and whether it met its target.
 
-    target: "<= 1.05", held against the column ``judged_by``. met is "yes", "within slack" where up to 15 % of noise
-    would explain the rest, or how far off it is.
+    ``target``, such as "<= 1.05", applies to the column ``judged_by``. met is "yes", "within slack" if up to 15 % of
+    noise would explain the difference, or how far off it is.
     """
-    found: Row = {"what": what, **spread(values)}
+    result: Row = {"what": what, **summary(values)}
     if target:
-        found |= {"target": f"{judged_by} {target}", "met": verdict(found[judged_by], target)}
-    return found | ({"note": note} if note else {})
+        result |= {"target": f"{judged_by} {target}", "met": verdict(result[judged_by], target)}
+    return result | ({"note": note} if note else {})
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Ours over theirs, pair by pair, as the two were measured one after the other."""
+    """Ratios of pairs that were measured one after the other."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def verdict(figure: float, target: str) -> str:
-    """Whether a figure meets a target such as "<= 1.05"."""
+    """Whether a figure meets a target such as "<= 1.05"; see `row`."""
     sign, number = target.split()
     limit = float(number)
     if _HOLDS[sign](figure, limit):
@@ -83,36 +83,36 @@ def verdict(figure: float, target: str) -> str:
     return f"no: {figure / limit:.2f} × the target"
 
 
-def keep(name: str, rows: list[Row], **more: Any) -> None:
-    """Print rows as a table, and keep them with machine, versions and date in ``bench/results``."""
+def save(name: str, rows: list[Row], **more: Any) -> None:
+    """Print rows as a table, and save them with machine, versions and date in ``bench/results``."""
     print_rows(rows)
     RESULTS.mkdir(exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
-    kept = {"bench": name, "date": date, "machine": machine(), **more, "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    result = {"bench": name, "date": date, "machine": machine(), **more, "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 def print_rows(rows: list[Row], columns: Sequence[str] = ()) -> None:
-    """Rows as a table; without ``columns`` with all that any of them has, notes below."""
-    columns = columns or [name for name in dict.fromkeys(name for each in rows for name in each) if name != "note"]
-    cells = [list(columns)] + [[_written(each.get(column, "")) for column in columns] for each in rows]
+    """Print rows as a table with notes below; default columns: all that any row has."""
+    columns = columns or [name for name in dict.fromkeys(name for row_ in rows for name in row_) if name != "note"]
+    cells = [list(columns)] + [[_formatted(row_.get(column, "")) for column in columns] for row_ in rows]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    for each in rows:
-        if "note" in each:
-            print(f"  {each['what']}: {each['note']}")
+    for row_ in rows:
+        if "note" in row_:
+            print(f"  {row_['what']}: {row_['note']}")
 
 
 def print_targets() -> None:
-    """Every row of every result that has a target, with its figure beside it."""
+    """Print every row of every result that has a target, with its figure."""
     rows = []
     for path in sorted(RESULTS.glob("*.json")):
-        kept = json.loads(path.read_text())
-        for each in kept["rows"]:
-            if each.get("target"):
-                judged_by = each["target"].split()[0]
-                rows.append({"bench": kept["bench"], "figure": each.get(judged_by, ""), **each})
+        result = json.loads(path.read_text())
+        for row_ in result["rows"]:
+            if row_.get("target"):
+                judged_by = row_["target"].split()[0]
+                rows.append({"bench": result["bench"], "figure": row_.get(judged_by, ""), **row_})
     print_rows(rows, ("bench", "what", "target", "figure", "met"))
 
 
@@ -120,5 +120,5 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _written(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
