@@ -25,12 +25,12 @@ from bench.interleave import interleaved
 from bench.report import Row, ratios, row, save
 from bench.synthetic_mnist import synthetic_mnist
 from bench.training_loops import run_config
-from worker.data import Resident
-from worker.inputs import Inputs
-from worker.module import EVALUATION_IMAGES, Classifier
+from worker.data.inputs import Inputs
+from worker.data.resident import Resident
 from worker.process import SETTINGS
-from worker.reporter import Reporter
-from worker.trainer import build_network
+from worker.reporting.reporter import Reporter
+from worker.training.module import EVALUATION_IMAGES, Classifier
+from worker.training.trainer import build_network
 
 IMAGES = 10_000
 SIZES = (128, 256, 1024, 4096, IMAGES)

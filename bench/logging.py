@@ -40,9 +40,9 @@ from bench.stream_entries import (
     recorder_cpu,
     wait_until_committed,
 )
-from worker.reporter import Reporter
-from worker.sender import Sender
-from worker.spool import Spool
+from worker.reporting.reporter import Reporter
+from worker.reporting.sender import Sender
+from worker.reporting.spool import Spool
 
 OURS = "Runyard"
 CALLS = 100_000

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from app.contract.datasets import dataset
-from worker.datasets import Data, Split
+from worker.data.datasets import Data, Split
 
 # Number of the 1,797 originals that training images are made from.
 TRAINING_ORIGINALS = 1437

@@ -33,8 +33,8 @@ from app.contract.spec import RunConfig
 from bench.interleave import cpu_seconds
 from bench.json_process import serve
 from bench.synthetic_mnist import synthetic_mnist
-from worker.inputs import Inputs
-from worker.tuning import asked_for
+from worker.data.inputs import Inputs
+from worker.training.tuning import asked_for
 
 EVALUATION = 256
 
@@ -71,7 +71,7 @@ class Clock:
 
 def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """Return a function that trains an epoch in a plain loop and returns the validation accuracy."""
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     config = run_config(case)
     data = synthetic_mnist(case["images"], case["images"] // 10, 100)
@@ -140,17 +140,17 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     """Run Runyard's loop as in a trainer process, from the network to the checkpoints."""
     from redis import Redis
 
-    from worker.checkpoint import Store
-    from worker.data import Resident
+    from worker.data.resident import Resident
     from worker.job import Control, Job
-    from worker.keeper import Keeper
-    from worker.module import Classifier
-    from worker.reporter import Reporter
-    from worker.sender import Sender
-    from worker.spool import Spool
-    from worker.trainer import build_network, lightning_trainer
-    from worker.trials import Trials
-    from worker.watching import watched
+    from worker.reporting.reporter import Reporter
+    from worker.reporting.sender import Sender
+    from worker.reporting.spool import Spool
+    from worker.training.autotune import Trials
+    from worker.training.checkpoint_file import Store
+    from worker.training.checkpointing import Keeper
+    from worker.training.module import Classifier
+    from worker.training.system_metrics import watched
+    from worker.training.trainer import build_network, lightning_trainer
 
     config = run_config(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -196,7 +196,7 @@ def lightning(case: dict[str, Any], device: torch.device, gate: EpochGate) -> No
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     warnings.filterwarnings("ignore")
     config = run_config(case)
