@@ -61,20 +61,20 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 	    bare=$$python; \
 	  done; \
 	  if [ -z "$$chosen" ] && [ -n "$$bare" ]; then \
-	    echo "Runyard: $$bare cannot make a virtual environment (no ensurepip): on Debian and Ubuntu, apt install python3-venv." >&2; \
+	    echo "Runyard: $$bare cannot create a virtual environment (no ensurepip). On Debian and Ubuntu, run: apt install python3-venv." >&2; \
 	    exit 1; \
 	  elif [ -z "$$chosen" ]; then \
-	    echo "Runyard needs Python 3.11 or newer, and none of these is one: $(PYTHON)." >&2; \
+	    echo "Runyard needs Python 3.11 or newer. Tried: $(PYTHON)." >&2; \
 	    exit 1; \
 	  fi; \
-	  echo "Runyard: making .venv with $$("$$chosen" --version)"; \
+	  echo "Runyard: creating .venv with $$("$$chosen" --version)"; \
 	  "$$chosen" -m venv --clear .venv || exit 1; \
 	fi
 	@rm -f $(PACKAGES)
 	@pwd -P > $(PACKAGES).started
 	@echo "Runyard: installing Python packages into .venv (about 5 GB and a few minutes the first time)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]' || { \
-	  echo "Runyard: the Python packages could not be installed, for the reason above; run make again once it is gone." >&2; exit 1; }
+	  echo "Runyard: the Python packages could not be installed. Fix the error above and run make again." >&2; exit 1; }
 	@mv $(PACKAGES).started $(PACKAGES)
 
 $(VENDOR): package.json package-lock.json .npmrc static/vendor.py | $(PACKAGES)
