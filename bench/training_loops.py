@@ -145,9 +145,9 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     from worker.reporting.reporter import Reporter
     from worker.reporting.sender import Sender
     from worker.reporting.spool import Spool
-    from worker.training.autotune import Trials
+    from worker.training.autotune import Autotuner
     from worker.training.checkpoint_file import Store
-    from worker.training.checkpointing import Keeper
+    from worker.training.checkpointing import Checkpointer
     from worker.training.module import Classifier
     from worker.training.system_metrics import watched
     from worker.training.trainer import build_network, lightning_trainer
@@ -161,7 +161,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     tuning = asked_for(config)
     if tuned:
         # As many epochs as a user would train; the benchmark itself trains until its input ends.
-        trials = Trials(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
+        trials = Autotuner(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
         choice = trials.choose(settings.tunings, lambda share: None)
         tuning = choice.tuning
         gate.details = {"tuning": str(tuning), "tried": choice.seconds}
@@ -175,11 +175,11 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
         return control.command != 0
 
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    keeper = Keeper(job, Store(settings.artifacts), module, reporter)
-    module.after_step = keeper.save_now_and_then
+    checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
+    module.after_step = checkpointer.save_now_and_then
 
     def after_validation(improved: bool) -> None:
-        keeper.after_validation(improved)
+        checkpointer.after_validation(improved)
         gate.ended(module.best.accuracy)
 
     module.after_validation = after_validation
