@@ -232,7 +232,9 @@ class Yard:
         said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
         ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
         root = str(Path(__file__).resolve().parent.parent)
-        return {**os.environ, **ours, "RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+        ours |= {"RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+        # A folder called app or worker in the current folder is not ours.
+        return {**os.environ, **ours, "PYTHONSAFEPATH": "1"}
 
     def _redis_answers(self, client: redis.Redis) -> bool:
         try:
