@@ -7,11 +7,10 @@
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup up test lint bench pictures clean stale
+.PHONY: help setup up test lint build bench pictures clean stale
 
 # Tried in this order; `make setup PYTHON=python3.13` takes that one.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11
-BROWSERS = chromium chromium-browser google-chrome google-chrome-stable
 ARGS =
 
 PACKAGES = .venv/.runyard-installed
@@ -31,16 +30,16 @@ up: setup ## start Runyard, stop it with Ctrl-C (ARGS="--port 9000")
 	@exec .venv/bin/runyard up $(ARGS)
 
 test: setup ## run all tests (ARGS="-k name": some of them)
-	@for browser in $(BROWSERS); do command -v $$browser >/dev/null 2>&1 && exit 0; done; \
-	[ -d "/Applications/Chromium.app" ] || [ -d "/Applications/Google Chrome.app" ] || \
-	  echo "The browser tests need Chromium and find none: apt install chromium (Debian, Ubuntu), dnf install chromium (Fedora)," \
-	    "brew install --cask chromium (macOS)." >&2
+	@.venv/bin/python -m tests.chromium
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: setup ## check style and types
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+
+build: setup ## build the wheel and the source distribution into dist/
+	@.venv/bin/python -m build --no-isolation
 
 bench: setup ## measure this machine (ARGS="--help": what there is)
 	@exec .venv/bin/python -m bench $(ARGS)
