@@ -1,7 +1,7 @@
 """Runyard's version, and the start of the `runyard` program.
 
-A checkout has this module beside `app`, `models`, `worker`, `templates` and `static`. A wheel has all of them in one folder,
-`_runyard`, with this module as its `__init__.py`, so that none of these names is taken from other packages.
+A checkout has this module beside `app`, `models`, `worker`, `templates` and `static`. A wheel has all of them in one
+folder, `_runyard`, with this module as its `__init__.py`, so that no other package's name is taken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def use_own_packages() -> None:
-    """Let this process and its children import `app`, `models` and `worker` from HOME, whatever the current folder has."""
+    """Import `app`, `models` and `worker` from HOME, here and in child processes, whatever the current folder has."""
     sys.path.insert(0, str(HOME))
     given = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HOME), given] if given else [str(HOME)])

@@ -6,13 +6,13 @@ A point carries the time of its log call; all processes are on this machine, so 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 import urllib.request
 
 from bench.record import keep, row
 from bench.yard import Yard
+from tests.chromium import get_chromium
 
 RUN = {"family": "simple_cnn", "size": "base", "epochs": 60}
 WATCHED_SECONDS = 15.0
@@ -83,7 +83,7 @@ def _stream_ages(yard: Yard) -> list[float]:
 def _browser_ages(yard: Yard) -> list[float]:
     from playwright.sync_api import sync_playwright
 
-    program = next(path for name in ("chromium", "google-chrome") if (path := shutil.which(name)))
+    program = get_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()

@@ -6,7 +6,6 @@ server from all of them.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from bench.curves import FLUSH, LONG, _filled
 from bench.record import Row, keep, row
 from bench.recording import BEGAN, NAMES, Array, any_config
 from bench.served import Served
+from tests.chromium import get_chromium
 
 REPEATS = 9
 MANY = 50
@@ -78,6 +78,7 @@ FRAMES = """() => new Promise((done) => {
 
 def main() -> None:
     """Fill a database, and open the two pages again and again."""
+    program = get_chromium()
     with Served() as served:
         values = np.random.default_rng(4).normal(size=(1, LONG)).cumsum(1)
         long = _filled(served.engine, values, 1000, ended=True)
@@ -85,7 +86,6 @@ def main() -> None:
         noise = np.random.default_rng(9).normal(size=(MANY, len(NAMES), POINTS_OF_COMPARED)).cumsum(2)
         compared = [_filled(served.engine, values, FLUSH, ended=True) for values in noise]
         with sync_playwright() as playwright:
-            program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
             rows = _long(browser, served, long) + _fifty(browser, served, f"/runs/{many}", MANY_CHARTS)
             rows += _fifty(browser, served, f"/compare?runs={','.join(compared)}&by=none&x=step", MANY_RUNS)

@@ -1,6 +1,6 @@
-"""The Chromium of the browser tests: find one, or get one. `make test` runs this first.
+"""The Chromium of the browser tests and benches: find one, or get one. `make test` runs this first.
 
-    python -m tests.chromium     get one; status 1 and a sentence if there is no way
+python -m tests.chromium     get one; status 1 and a sentence if there is no way
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def get_chromium() -> Path:
             return found
         reasons.append(f"the Chromium from {source} does not start here")
     raise ChromiumError(
-        f"the browser tests need Chromium, and there is none ({'; '.join(reasons)}). Install it: apt install chromium"
+        f"Chromium is needed, and there is none ({'; '.join(reasons)}). Install it: apt install chromium"
         " (Debian, Ubuntu), dnf install chromium (Fedora), brew install --cask chromium (macOS)."
     )
 
@@ -241,7 +241,7 @@ def unpack_with(npm: Sequence[str], node: Sequence[str], folder: Path) -> None:
 
 def tell(sentence: str) -> None:
     """Say what takes long."""
-    print(f"Runyard: no Chromium for the browser tests; {sentence}", flush=True)
+    print(f"Runyard: no Chromium here; {sentence}", flush=True)
 
 
 if __name__ == "__main__":

