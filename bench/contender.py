@@ -30,8 +30,8 @@ from app.contract.spec import RunConfig
 from bench.asked import answer
 from bench.interleave import cpu_seconds
 from bench.mnistlike import mnistlike
-from worker.inputs import Inputs
-from worker.tuning import asked_for
+from worker.data.inputs import Inputs
+from worker.training.tuning import asked_for
 
 EVALUATION = 256
 
@@ -68,7 +68,7 @@ class Clock:
 
 def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """A plain loop; its epochs answer the validation accuracy."""
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     config = config_of(case)
     data = mnistlike(case["images"], case["images"] // 10, 100)
@@ -135,17 +135,17 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     """Runyard's loop as the trainer process has it, from the network to the checkpoints."""
     from redis import Redis
 
-    from worker.checkpoint import Store
-    from worker.data import Resident
+    from worker.data.resident import Resident
     from worker.job import Control, Job
-    from worker.keeper import Keeper
-    from worker.module import Classifier
-    from worker.reporter import Reporter
-    from worker.sender import Sender
-    from worker.spool import Spool
-    from worker.trainer import build_network, lightning_trainer
-    from worker.trials import Trials
-    from worker.watching import watched
+    from worker.reporting.reporter import Reporter
+    from worker.reporting.sender import Sender
+    from worker.reporting.spool import Spool
+    from worker.training.autotune import Trials
+    from worker.training.checkpoint_file import Store
+    from worker.training.checkpointing import Keeper
+    from worker.training.module import Classifier
+    from worker.training.system_metrics import watched
+    from worker.training.trainer import build_network, lightning_trainer
 
     config = config_of(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -191,7 +191,7 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     warnings.filterwarnings("ignore")
     config = config_of(case)

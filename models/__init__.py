@@ -13,7 +13,7 @@ from models._check import REFERENCES
 from models._drop_path import DropPath
 from models._files import discover, load_path
 from models._heads import Heads
-from models._initialise import draw_truncated_normal
+from models._initialization import draw_truncated_normal
 from models._registry import (
     Family,
     Option,

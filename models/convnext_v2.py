@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from models._drop_path import DropPath, rising
 from models._heads import Heads
-from models._initialise import draw_truncated_normal
+from models._initialization import draw_truncated_normal
 from models._registry import Family, Shape, Size, register
 
 EPSILON = 1e-6

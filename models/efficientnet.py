@@ -5,7 +5,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from models._batches import require_two_images
+from models._batch_norm import require_two_images
 from models._drop_path import DropPath, rising
 from models._heads import Heads
 from models._registry import Family, Option, Shape, Size, register

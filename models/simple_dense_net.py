@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from models._batches import require_two_images
+from models._batch_norm import require_two_images
 from models._heads import Heads
 from models._registry import Family, Shape, Size, register
 

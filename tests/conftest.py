@@ -27,7 +27,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.contract import broker
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.events import (
     Claim,
     DeviceFacts,
@@ -42,10 +42,10 @@ from app.contract.events import (
 )
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
-from app.embedded import find_redis, redis_command
-from app.inspector import Inspector
 from app.main import create_app
-from app.recorder import Recorder
+from app.services.embedded import find_redis, redis_command
+from app.services.inspector import Inspector
+from app.services.recorder import Recorder
 from app.store import lease
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run

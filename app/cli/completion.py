@@ -76,7 +76,7 @@ def _several(incomplete: str, names: Iterable[tuple[str, str]]) -> Offered:
 def _get(path: str, part: str, **query: Any) -> list[dict[str, Any]]:
     import httpx
 
-    from app.cli.server import UsageError, server_address
+    from app.cli.client import UsageError, server_address
     from app.contract.settings import Settings
 
     token = os.environ.get("RUNYARD_TOKEN")

@@ -19,8 +19,8 @@ from typing import Literal
 import typer
 
 from _runyard import __version__
+from app.cli.output import AsJson, print_json
 from app.cli.settings import read_settings
-from app.cli.shown import AsJson, print_json
 from app.contract.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +170,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from app.embedded import StartError, check_redis, find_redis
+    from app.services.embedded import StartError, check_redis, find_redis
 
     if settings.redis_url is None:
         try:
@@ -242,7 +242,7 @@ def port(settings: Settings) -> Iterator[Finding]:
 def _is_runyard(settings: Settings) -> bool:
     import httpx
 
-    from app.cli.server import server_address
+    from app.cli.client import server_address
 
     try:
         said = httpx.get(f"{server_address(settings)}/healthz", timeout=ANSWER_SECONDS, trust_env=False).json()

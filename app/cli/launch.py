@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 import typer
 
+from app.cli.client import INTERRUPTED, Url, tell, told
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import Plan, Planned, make_plan, read_catalogue
-from app.cli.server import INTERRUPTED, Url, tell, told
-from app.cli.shown import AsJson, print_json, run_line, run_name
+from app.cli.launch_plan import Plan, Planned, make_plan, read_catalogue
+from app.cli.output import AsJson, print_json, run_line, run_name
 from app.cli.wait import Run, wait_for
 
 if TYPE_CHECKING:

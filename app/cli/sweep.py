@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
+from app.cli.client import Url, find_sweep, told
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import make_plan, read_catalogue
-from app.cli.server import Url, find_sweep, told
-from app.cli.shown import AsJson, print_facts, print_json, print_table, words
+from app.cli.launch_plan import make_plan, read_catalogue
+from app.cli.output import AsJson, print_facts, print_json, print_table, words
 
 if TYPE_CHECKING:
     from runyard import Runyard, Sweep

@@ -1,4 +1,4 @@
-"""Facts about the datasets: shapes, targets, class names, splits. `worker/datasets.py` reads the images themselves."""
+"""Shapes, targets, class names and splits of the datasets. `worker/data/datasets.py` reads the images."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.catalog import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.presets import PRESETS
-from app.contract.recipes import RECIPES, recipe_settings
-from app.contract.schedules import ONE_CYCLE_WARMUP
+from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]

@@ -10,8 +10,8 @@ from torch import nn
 
 import models
 from app.contract.preview import Block
+from app.inspection.layer_names import about, attention_heads, by, kernel
 from app.inspection.trace import Part, Trace
-from app.inspection.words import about, attention_heads, by, kernel
 
 # What only holds others is not drawn: its children stand in its place.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, models.Heads)

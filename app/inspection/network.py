@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 import models
-from app.contract.catalogue import Catalogue, FamilyEntry, OptionEntry, SizeEntry
+from app.contract.catalog import Catalogue, FamilyEntry, OptionEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.preview import Layer
 from app.contract.spec import RunConfig
 from app.inspection import Refusal, Traced
 from app.inspection.blocks import draw
+from app.inspection.layer_names import about
 from app.inspection.trace import Part, Trace, trace
-from app.inspection.words import about
 
 LABEL_BYTES = 8
 

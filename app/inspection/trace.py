@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 import models
-from app.inspection.remembered import Remembered
+from app.inspection.fake_tensor_cache import Remembered
 
 # A prime, so that a size which it divides is one that grows with the batch: no width of a network is a multiple of it.
 # Always the same, because torch remembers what it found out about a shape.

@@ -11,12 +11,12 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app.column import Column
-from app.contract.catalogue import Catalogue
+from app.analysis.leaderboard import Leader, read_leaders
+from app.contract.catalog import Catalogue
 from app.contract.datasets import DATASETS
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.leaders import Leader, read_leaders
 from app.store.database import reading
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.sort_column import Column
 
 api = APIRouter(tags=["compare"])
 pages = APIRouter()

@@ -10,15 +10,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from app.deps import Parts, PartsDep
-from app.drawing import spark
-from app.facts import Facts, facts, metric_name
+from app.charts.drawing import spark
 from app.routes.queue import queue_rows
+from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.many import restorable
 from app.store.metric import Curve, read_curves
-from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
+from app.store.search.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
 from app.store.worker import WorkerRecord, list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.run_summary import Facts, facts, metric_name
 
 pages = APIRouter()
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.deps import CatalogueDep
+from app.web.dependencies import CatalogueDep
 
 api = APIRouter(tags=["catalogue"])
 

@@ -16,21 +16,21 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.actions.sweeps import extend_sweep, find_sweep, launch_sweep
+from app.contract.catalog import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS
+from app.contract.errors import sentence
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunSpec, SpecError, resolve
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import sentence
-from app.rendering import span
 from app.routes.architectures.page import default_batch
 from app.store.database import reading
-from app.store.measured import measure, measured_devices
+from app.store.measurements import measure, measured_devices
 from app.store.sweep import find_by_key
 from app.store.worker import list_workers
-from app.sweeping.acts import extend_sweep, find_sweep, launch_sweep
-from app.sweeping.expand import Expansion, expand
+from app.sweeps.expand import Expansion, expand
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.formatting import span
 
 pages = APIRouter()
 

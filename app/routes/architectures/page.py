@@ -15,20 +15,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.blocks import Diagram, draw_blocks
-from app.column import Column
-from app.contract.catalogue import Catalogue, FamilyEntry, SizeEntry
+from app.charts.network_diagram import Diagram, draw_blocks
+from app.contract.catalog import Catalogue, FamilyEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
+from app.contract.errors import QueryError, Unavailable
 from app.contract.presets import PRESETS
 from app.contract.preview import Profile
 from app.contract.recipes import recipe_settings
 from app.contract.spec import RunSpec, SpecError, resolve
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import Unavailable
-from app.rendering import ROOT, setting, wants_fragment
 from app.store.database import reading
-from app.store.measured import Measured, measure, measured_devices
-from app.store.order import QueryError
+from app.store.measurements import Measured, measure, measured_devices
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.formatting import setting
+from app.web.rendering import ROOT, wants_fragment
+from app.web.sort_column import Column
 
 pages = APIRouter()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.facts import Facts
-from app.groups import Group
-from app.rendering import count, figure, short, span
+from app.analysis.groups import Group
+from app.analysis.statistics import difference
 from app.routes.compare.figures import FIGURES, SHARES, Figure
-from app.statistics import difference
+from app.web.formatting import count, figure, short, span
+from app.web.run_summary import Facts
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.facts import Facts, settings_of
-from app.groups import Group, Standing, standings
-from app.rendering import count, figure, metric_value, setting, short, span
-from app.statistics import Mean
+from app.analysis.groups import Group, Standing, standings
+from app.analysis.statistics import Mean
+from app.web.formatting import count, figure, metric_value, setting, short, span
+from app.web.run_summary import Facts, settings_of
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.drawing import SIZE
-from app.facts import Facts, settings_of
-from app.groups import Group, varying_within
-from app.rendering import colour, metric_value, setting, short, span
-from app.statistics import mean_of
+from app.analysis.groups import Group, varying_within
+from app.analysis.statistics import mean_of
+from app.charts.drawing import SIZE
+from app.web.formatting import colour, metric_value, setting, short, span
+from app.web.run_summary import Facts, settings_of
 
 MOST_SETTINGS = 7
 FEW_VALUES = 6

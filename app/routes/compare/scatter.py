@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.drawing import SIZE, Tick, ticks
-from app.facts import Facts
-from app.groups import Group
-from app.rendering import colour, short, span
+from app.analysis.groups import Group
+from app.analysis.statistics import mean_of
+from app.charts.drawing import SIZE, Tick, ticks
 from app.routes.compare.flops import FLOPS
-from app.statistics import mean_of
+from app.web.formatting import colour, short, span
+from app.web.run_summary import Facts
 
 COSTS: dict[str, tuple[str, Callable[[Facts], float | None], Callable[[float], str]]] = {
     "parameters": ("parameters", lambda each: each.run.params, short),

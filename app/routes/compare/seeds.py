@@ -9,16 +9,16 @@ from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.lineage import launched
+from app.actions.sweeps import checked, launch_sweep
+from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import Invalid
-from app.lineage import launched
-from app.routes.compare.asked import MOST_RUNS, named
 from app.store import sweep as sweeps
 from app.store.database import reading
-from app.store.query import runs_by_id
-from app.sweeping.acts import checked, launch_sweep
+from app.store.search.query import runs_by_id
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.run_selection import MOST_RUNS, named
 
 pages = APIRouter()
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.analysis.groups import Standing
+from app.analysis.statistics import least_permutation_p
 from app.contract.datasets import DATASETS
-from app.facts import Facts
-from app.groups import Standing
-from app.statistics import least_permutation_p
+from app.web.run_summary import Facts
 
 # How many more of what has one seed; and of how many a button is offered.
 FIRST_SEEDS = 2

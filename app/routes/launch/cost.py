@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from app.contract.catalogue import Catalogue
+from app.actions.preview import preview
+from app.contract.catalog import Catalogue
+from app.contract.errors import Unavailable
 from app.contract.preview import Preview
 from app.contract.spec import RunConfig, SpecError
-from app.deps import Parts
-from app.errors import Unavailable
 from app.routes.launch.form import Draft, note
-from app.routes.preview import preview
+from app.web.dependencies import Parts
 
 PATIENCE_SECONDS = 0.4
 """How long a page waits for figures that are not there yet; a warm process answers sooner."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from app.contract.catalogue import Catalogue, OptionEntry
+from app.contract.catalog import Catalogue, OptionEntry
 from app.contract.datasets import DATASETS, Target
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
+from app.routes.launch.field_groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
 from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
-from app.routes.launch.groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
-from app.routes.launch.several import OWN
+from app.routes.launch.multiple_values import OWN
 
 SOURCE = "source"
 """The field that names the run which the form was filled in from."""

@@ -11,15 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.catalog import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
+from app.contract.errors import sentence
 from app.contract.presets import PRESETS
-from app.contract.recipes import RECIPES, recipe_settings
-from app.contract.schedules import ONE_CYCLE_WARMUP
+from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
-from app.errors import sentence
-from app.routes.launch.groups import LABELS
-from app.routes.launch.several import Several, take_apart
+from app.routes.launch.field_groups import LABELS
+from app.routes.launch.multiple_values import Several, take_apart
 
 Form = dict[str, list[str]]
 """What stands in each field, by name; a field that is not there, or is blank, says nothing."""

@@ -13,24 +13,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import launch
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.actions.lineage import launched
+from app.actions.runs import launch
+from app.actions.sweeps import checked, launch_sweep
+from app.contract.catalog import Catalogue, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.lineage import launched
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
+from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
-from app.routes.launch.several import ALSO
-from app.routes.launch.source import differences, source_of
-from app.routes.launch.sweep import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.routes.launch.prefill import differences, source_of
+from app.routes.launch.sweep_plan import how_of, note_sweep, plan_of_sweep, sweep_of
 from app.store.run import Origin
-from app.sweeping.acts import checked, launch_sweep
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
 
 pages = APIRouter()
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from app.actions import first_target
-from app.contract.catalogue import Catalogue
+from app.actions.runs import first_target
+from app.contract.catalog import Catalogue
 from app.contract.preview import Prediction
 from app.contract.spec import RunConfig
-from app.deps import Parts
-from app.rendering import span
 from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft
-from app.routes.launch.rate import RatePicture, draw_rate
+from app.routes.launch.lr_preview import RatePicture, draw_rate
 from app.store.database import reading
 from app.store.queue import paused_at, queue
 from app.store.worker import list_workers
+from app.web.dependencies import Parts
+from app.web.formatting import span
 
 
 @dataclass(frozen=True)

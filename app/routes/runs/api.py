@@ -12,18 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import cancel, delete, find_run, launch, restore
-from app.bulk import edit_run
+from app.actions.bulk import edit_run
+from app.actions.runs import cancel, delete, find_run, launch, restore
+from app.contract.errors import Invalid
 from app.contract.spec import FieldError, RunConfig, RunSpec, Tag, resolve
-from app.deps import CatalogueDep, PartsDep
-from app.errors import Invalid
-from app.live import Cursor, curve_as_json
-from app.rendering import iso
+from app.contract.timestamps import iso
+from app.services.live import Cursor, curve_as_json
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import Summary, read_curves, read_summaries
-from app.store.query import RunFilter, list_runs
 from app.store.run import RunRecord
+from app.store.search.query import RunFilter, list_runs
+from app.web.dependencies import CatalogueDep, PartsDep
 
 api = APIRouter(tags=["runs"])
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from app.column import Column
 from app.contract.spec import RunConfig
-from app.facts import Facts
-from app.rendering import count, metric_value, moment, setting, short, span
 from app.store.metric import Summary
-from app.store.order import COLUMNS as SORTABLE
-from app.store.order import MOST_KEYS, keys_of, metric_figure
+from app.store.search.sorting import COLUMNS as SORTABLE
+from app.store.search.sorting import MOST_KEYS, keys_of, metric_figure
+from app.web.formatting import count, metric_value, moment, setting, short, span
+from app.web.run_summary import Facts
+from app.web.sort_column import Column
 
 STANDARD = ("status", "family", "size", "dataset", "params", "val/acc", "curve", "test/acc", "duration", "started")
 WIDE = ("family", "size", "dataset", "params")

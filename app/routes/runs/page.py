@@ -11,21 +11,22 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection, text
 
-from app.beside import BEST, EARLIER, Beside, pickable, read_beside, read_forecast
-from app.charts import Chart, charts_of_run, expected_names, laid_over
-from app.deps import Parts, PartsDep
-from app.drawing import Points, draw, read_controls
-from app.errors import NotFound
-from app.facts import Facts, changed_settings, facts_with_places, settings_of
-from app.points import SMOOTHED_AT_ONCE, read_points
-from app.routes.runs.again import around
-from app.routes.runs.changes import control_of
-from app.routes.runs.points import points_as_json
+from app.analysis.curves import Points
+from app.charts.catalog import Chart, charts_of_run, expected_names, laid_over
+from app.charts.drawing import draw, read_controls
+from app.charts.overlays import BEST, EARLIER, Beside, pickable, read_beside, read_forecast
+from app.charts.payload import points_as_json
+from app.charts.points import SMOOTHED_AT_ONCE, read_points
+from app.contract.errors import NotFound
+from app.routes.runs.live_changes import control_of
+from app.routes.runs.rerun import around
+from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.log import read_lines
-from app.store.many import restorable
-from app.store.query import RunFilter, list_runs, runs_by_id
+from app.store.search.query import RunFilter, list_runs, runs_by_id
 from app.store.worker import list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.run_summary import Facts, changed_settings, facts_with_places, settings_of
 
 pages = APIRouter()
 

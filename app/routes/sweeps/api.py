@@ -8,16 +8,16 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, launch_sweep, look_ahead, stop_sweep
+from app.analysis.importance import METHOD
 from app.contract.spec import SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.rendering import iso
-from app.routes.sweeps.standing import Standing, read_standing
+from app.contract.timestamps import iso
+from app.routes.sweeps.status import Standing, read_standing
 from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
-from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, launch_sweep, look_ahead, stop_sweep
-from app.sweeping.importance import METHOD
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
 
 api = APIRouter(tags=["sweeps"])
 

@@ -9,20 +9,20 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.chosen import said
+from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
+from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.routes.going_back import go_back
-from app.routes.launch.several import read_values
-from app.routes.sweeps.pictures import best_so_far, scatters
-from app.routes.sweeps.standing import Standing, read_standing
+from app.contract.sweep_label import said
+from app.routes.launch.multiple_values import read_values
+from app.routes.sweeps.charts import best_so_far, scatters
+from app.routes.sweeps.status import Standing, read_standing
 from app.store import sweep as store
+from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.many import restorable
 from app.store.sweep import Counts, SweepRecord, SweepRun
-from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
-from app.sweeping.importance import METHOD
+from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.redirects import go_back
 
 pages = APIRouter()
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app import notices
 from app.cli.export import _cell
-from app.cli.shown import moment, span, words
+from app.cli.output import moment, span, words
 from app.contract.events import Log, LogLine
-from app.recorder import Recorder
+from app.services import signals
+from app.services.recorder import Recorder
 from runyard import Runyard
 from tests.app.cli.conftest import Said
 from tests.conftest import Runs, Worker
@@ -160,7 +160,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
     assert "val/acc" in done.stdout
     assert any("⠀" < letter <= "⣿" for letter in done.stdout)
     runs.finish(three[2], "failed")
-    notices.announce(redis, runs.commit(), three[2], "status")
+    signals.announce(redis, runs.commit(), three[2], "status")
     done = runyard("watch", "1", "2", "3")
     assert done.exit_code == 1
     assert "validation accuracy" in done.stdout

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, recipe_settings

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.datasets import DATASETS
+from app.contract.errors import Unavailable
 from app.contract.preview import Layer, Prediction, Preview
 from app.contract.spec import FieldError, RunConfig, SpecError
-from app.errors import Unavailable
 from app.routes.launch import cost as launch_cost
 
 PREDICTIONS = [

@@ -8,7 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES

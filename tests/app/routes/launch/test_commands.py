@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import make_plan
-from app.contract.catalogue import Catalogue
+from app.cli.launch_plan import make_plan
+from app.contract.catalog import Catalogue
 from app.contract.spec import RunSpec
 from app.routes.launch.commands import USUAL_ADDRESS, commands_of
 from app.routes.launch.form import drafted, form_of

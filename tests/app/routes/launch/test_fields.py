@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.routes.launch.page import fitting
 from tests.app.routes.launch.sent import command_of, filled_in
 

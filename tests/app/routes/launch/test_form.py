@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalogue
 from app.contract.presets import PRESETS
 from app.contract.spec import RunSpec, resolve
 from app.routes.launch.form import (
