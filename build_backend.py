@@ -9,13 +9,15 @@ from typing import Any
 
 from hatchling import build as hatchling
 
-# The other hooks, above all those of an editable install, are hatchling's own.
-from hatchling.build import *  # noqa: F403
-
 from static import vendor
 
 ROOT = Path(__file__).resolve().parent
 Config = dict[str, Any] | None
+
+
+def __getattr__(name: str) -> Any:
+    # The other hooks, those of an editable install above all, are hatchling's own: they fetch nothing.
+    return getattr(hatchling, name)
 
 
 def get_requires_for_build_sdist(config_settings: Config = None) -> list[str]:

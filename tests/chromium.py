@@ -77,8 +77,8 @@ def main() -> int:
 
 def find_chromium() -> Path | None:
     """A Chromium that starts: the system's, Playwright's, or the one that `get_chromium` unpacked."""
-    found = [Path(path) for name in PROGRAMS if (path := shutil.which(name))]
-    for path in (*found, *MACS):
+    programs = [Path(program) for name in PROGRAMS if (program := shutil.which(name))]
+    for path in (*programs, *MACS):
         if starts(path):
             return path
     # Playwright takes half a second to say where its own is.
