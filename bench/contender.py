@@ -2,8 +2,8 @@
 
 KIND is plain (Runyard's own loop: Lightning, every metric of every step streaming to Redis, checkpoints), tuned (the
 same, in the fastest way that its trials find), bare (a plain PyTorch loop on tensors that lie on the device, already
-float and normalised; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
-torchvision's MNIST by a DataLoader). All have the same network, optimiser and rate; an epoch is training on all images
+float and normalized; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
+torchvision's MNIST by a DataLoader). All have the same network, optimizer and rate; an epoch is training on all images
 and validation on the others.
 CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers.
 """
@@ -140,9 +140,9 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     from worker.reporting.reporter import Reporter
     from worker.reporting.sender import Sender
     from worker.reporting.spool import Spool
-    from worker.training.autotune import Trials
+    from worker.training.autotune import Autotuner
     from worker.training.checkpoint_file import Store
-    from worker.training.checkpointing import Keeper
+    from worker.training.checkpointing import Checkpointer
     from worker.training.module import Classifier
     from worker.training.system_metrics import watched
     from worker.training.trainer import build_network, lightning_trainer
@@ -156,7 +156,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     tuning = asked_for(config)
     if tuned:
         # As many epochs as a user would train; the bench itself runs until it is told to end.
-        trials = Trials(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
+        trials = Autotuner(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
         choice = trials.choose(settings.tunings, lambda share: None)
         tuning = choice.tuning
         turns.about = {"tuning": str(tuning), "tried": choice.seconds}
@@ -170,11 +170,11 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
         return control.command != 0
 
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    keeper = Keeper(job, Store(settings.artifacts), module, reporter)
-    module.after_step = keeper.save_now_and_then
+    checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
+    module.after_step = checkpointer.save_now_and_then
 
     def after_validation(improved: bool) -> None:
-        keeper.after_validation(improved)
+        checkpointer.after_validation(improved)
         turns.ended(module.best.accuracy)
 
     module.after_validation = after_validation

@@ -1,4 +1,4 @@
-"""The initialisation that ConvNeXt V2 and the vision transformer share."""
+"""The initialization that ConvNeXt V2 and the vision transformer share."""
 
 from torch import nn
 

@@ -305,7 +305,7 @@ def test_runs_are_filtered_by_one_value_or_several(yard: Runyard, runs: Runs) ->
         list(yard.runs(status="done"))
 
 
-def test_the_catalogue_is_told(yard: Runyard) -> None:
+def test_the_catalog_is_told(yard: Runyard) -> None:
     assert {each["family"] for each in yard.architectures()} >= {"vit", "simple_cnn"}
     assert [each["name"] for each in yard.datasets()][:2] == ["digits", "mnist"]
     assert "default" in [each["name"] for each in yard.recipes()]

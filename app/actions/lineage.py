@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, Invalid, sentence
 from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
@@ -61,19 +61,19 @@ def verify(parts: Parts, run_id: str) -> str:
     return _queue(parts, run, _found(run), "verify", begun[0])
 
 
-def clone(parts: Parts, catalogue: Catalogue, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
+def clone(parts: Parts, catalog: Catalog, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
     """The spec of a run with these changes, null for "as usual", and what it comes to. Raises NotFound, SpecError."""
     run = launched(parts, run_id)
     said = {name: value for name, value in (run.asked_spec | changes).items() if value is not None}
     spec = _spec(said)
-    return spec, resolve(spec, catalogue)
+    return spec, resolve(spec, catalog)
 
 
-def launch_clone(parts: Parts, catalogue: Catalogue, run_id: str, spec: RunSpec, config: RunConfig) -> str:
+def launch_clone(parts: Parts, catalog: Catalog, run_id: str, spec: RunSpec, config: RunConfig) -> str:
     """Queue what `clone` gave."""
     run, _ = find_run(parts, run_id)
     asked = spec.model_dump(exclude_unset=True)
-    return _queue(parts, run, config, "clone", asked=asked, params=_params(catalogue, config))
+    return _queue(parts, run, config, "clone", asked=asked, params=_params(catalog, config))
 
 
 def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
@@ -112,7 +112,7 @@ def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
     return live_change.course(live_change.changes_of(connection, run.id), run.config.epochs)
 
 
-def fork(parts: Parts, catalogue: Catalogue, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
+def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
     """Queue a run that goes on from the end of an ``epoch`` of another, with changed fields.
 
     Its schedule is the one it asks for, as if that had been so from the start. Raises NotFound, Conflict, Invalid,
@@ -123,7 +123,7 @@ def fork(parts: Parts, catalogue: Catalogue, run_id: str, epoch: int, changes: d
         kept = {each.epoch: each for each in lineage.kept(connection, run_id) if not each.within}
     if epoch not in kept:
         raise Conflict(_not_kept(run, epoch, sorted(kept)))
-    config = _changed(run, changes, catalogue)
+    config = _changed(run, changes, catalog)
     if config.epochs <= epoch:
         _refuse("epochs", f"epochs is {config.epochs}, and a fork after epoch {epoch} needs more than {epoch}")
     asked = run.asked_spec | changes
@@ -138,7 +138,7 @@ def _not_kept(run: RunRecord, epoch: int, kept: list[int]) -> str:
     return "no checkpoint of this run is kept so far; the first comes with the end of an epoch"
 
 
-def _changed(run: RunRecord, changes: dict[str, Any], catalogue: Catalogue) -> RunConfig:
+def _changed(run: RunRecord, changes: dict[str, Any], catalog: Catalog) -> RunConfig:
     """A run's configuration with changed fields that leave its network as it is."""
     config = run.config
     before = config.model_dump(exclude_none=True)
@@ -154,7 +154,7 @@ def _changed(run: RunRecord, changes: dict[str, Any], catalogue: Catalogue) -> R
         found["find_batch"] = False
     if said.get("schedule") == "one_cycle" != config.schedule:
         found["warmup"] = ONE_CYCLE_WARMUP
-    return resolve(_spec(found | said), catalogue)
+    return resolve(_spec(found | said), catalog)
 
 
 def _spec(said: dict[str, Any]) -> RunSpec:
@@ -189,8 +189,8 @@ def _ended(parts: Parts, run_id: str) -> RunRecord:
     return run
 
 
-def _params(catalogue: Catalogue, config: RunConfig) -> int | None:
-    family = catalogue.families.get(config.family)
+def _params(catalog: Catalog, config: RunConfig) -> int | None:
+    family = catalog.families.get(config.family)
     size = family.size(config.size) if family else None
     plain = not config.options and not config.auxiliary and config.targets == [first_target(config.dataset)]
     return size.params.get(config.dataset) if size is not None and plain else None

@@ -6,7 +6,7 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.preview import Prediction, Preview
 from app.contract.spec import RunConfig
@@ -16,7 +16,7 @@ from app.store.worker import list_workers
 from app.web.dependencies import Parts
 
 
-async def preview(parts: Parts, catalogue: Catalogue, config: RunConfig) -> Preview:
+async def preview(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:
     """What a run of ``config`` would be and cost.
 
     Raises SpecError for a network that cannot be trained so, Unavailable when it cannot be looked at.

@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy.exc import IntegrityError
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict, NotFound
 from app.contract.spec import RunSpec, resolve
@@ -32,7 +32,7 @@ def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
 
 def launch(
     parts: Parts,
-    catalogue: Catalogue,
+    catalog: Catalog,
     spec: RunSpec,
     idempotency_key: str | None = None,
     origin: run_store.Origin | None = None,
@@ -42,8 +42,8 @@ def launch(
     The same ``idempotency_key`` gives back the run that it launched before. Raises SpecError, and Conflict when that
     run was another one.
     """
-    config = resolve(spec, catalogue)
-    size = catalogue.families[config.family].size(config.size)
+    config = resolve(spec, catalog)
+    size = catalog.families[config.family].size(config.size)
     plain = size is not None and not config.options and len(config.targets) == 1 and not config.auxiliary
     default_target = plain and config.targets == [first_target(config.dataset)]
     params = size.params.get(config.dataset) if size is not None and default_target else None

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many, restore_many, wake
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, NotFound
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
@@ -36,7 +36,7 @@ LAUNCH_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Outlook:
+class SweepPreview:
     """What would follow from launching a sweep: ``total`` runs, of which ``expansion`` has those known beforehand."""
 
     expansion: Expansion
@@ -49,9 +49,9 @@ class Outlook:
         return [said(each.values) for each in self.expansion.runs[:EXAMPLES]]
 
 
-async def checked(parts: Parts, catalogue: Catalogue, spec: SweepSpec) -> Expansion:
+async def checked(parts: Parts, catalog: Catalog, spec: SweepSpec) -> Expansion:
     """The runs of a sweep, those whose network cannot be built left out. Raises SpecError."""
-    expansion = await run_in_threadpool(expand, spec, catalogue)
+    expansion = await run_in_threadpool(expand, spec, catalog)
     refused: dict[str, str] = {}
     errors: list[FieldError] = []
     kept = []
@@ -74,26 +74,26 @@ async def checked(parts: Parts, catalogue: Catalogue, spec: SweepSpec) -> Expans
     return Expansion(kept, expansion.left_out)
 
 
-def look_ahead(parts: Parts, catalogue: Catalogue, spec: SweepSpec, expansion: Expansion | None = None) -> Outlook:
+def preview_sweep(parts: Parts, catalog: Catalog, spec: SweepSpec, expansion: Expansion | None = None) -> SweepPreview:
     """How many runs a sweep makes and how long they take. Raises SpecError."""
-    expansion = expand(spec, catalogue) if expansion is None else expansion
+    expansion = expand(spec, catalog) if expansion is None else expansion
     configs = [each.config for each in expansion.runs]
     total = len(configs)
     if spec.method == "tpe":
         total = spec.configurations * spec.seeds
         # What it will propose is not known yet: a random draw stands for it.
         alike = spec.model_copy(update={"method": "random", "pruning": None})
-        configs = [each.config for each in expand(alike, catalogue).runs]
+        configs = [each.config for each in expand(alike, catalog).runs]
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         found = forecast(connection, configs, workers)
     if configs and found.seconds is not None and total != len(configs):
         found = Forecast(found.seconds * total / len(configs), found.unknown, found.slots)
-    return Outlook(expansion, total, found)
+    return SweepPreview(expansion, total, found)
 
 
 def launch_sweep(
-    parts: Parts, catalogue: Catalogue, spec: SweepSpec, expansion: Expansion, idempotency_key: str | None = None
+    parts: Parts, catalog: Catalog, spec: SweepSpec, expansion: Expansion, idempotency_key: str | None = None
 ) -> str:
     """Queue all runs of a sweep in one transaction, or let its search begin; returns the sweep's id.
 
@@ -101,7 +101,7 @@ def launch_sweep(
     """
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
-            sweep, made = _insert(parts, catalogue, spec, expansion, idempotency_key)
+            sweep, made = _insert(parts, catalog, spec, expansion, idempotency_key)
             break
         except IntegrityError:
             # Another launch took the key, or the number, at the same moment: the next look finds what it made.
@@ -112,7 +112,7 @@ def launch_sweep(
 
 
 def _insert(
-    parts: Parts, catalogue: Catalogue, spec: SweepSpec, expansion: Expansion, idempotency_key: str | None
+    parts: Parts, catalog: Catalog, spec: SweepSpec, expansion: Expansion, idempotency_key: str | None
 ) -> tuple[str, list[str]]:
     """The sweep and the runs that were made for it now. Raises Conflict."""
     asked = spec.model_dump(mode="json", exclude_unset=True)
@@ -129,18 +129,18 @@ def _insert(
         planned = len(expansion.runs)
         if spec.method == "tpe":
             planned = spec.configurations * spec.seeds
-            contents["families"] = families_of(spec, catalogue)
+            contents["families"] = families_of(spec, catalog)
         sweep = sweep_store.insert_sweep(connection, spec.name, contents, planned, now, idempotency_key)
-        return sweep, insert_planned(connection, catalogue, sweep, spec, expansion.runs, now)
+        return sweep, insert_planned(connection, catalog, sweep, spec, expansion.runs, now)
 
 
-def families_of(spec: SweepSpec, catalogue: Catalogue) -> dict[str, Any]:
+def families_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Any]:
     """The families that a search may propose, as its record keeps them."""
     named = [*spec.grid.get("family", [])]
     if (chosen := spec.space.get("family")) is not None:
         named += getattr(chosen, "choice", [])
     only = {str(name) for name in named} or {str(spec.base.get("family", ""))}
-    kept = {name: each for name, each in catalogue.families.items() if name in only} or catalogue.families
+    kept = {name: each for name, each in catalog.families.items() if name in only} or catalog.families
     return {name: each.model_dump(mode="json") for name, each in kept.items()}
 
 
@@ -211,7 +211,7 @@ def extended(record: SweepRecord, more: SweepSpec) -> SweepSpec:
     return SweepSpec.model_validate(spec.model_dump(mode="json", exclude_unset=True) | update)
 
 
-def missing_runs(spec: SweepSpec, expansion: Expansion, there: list[SweepRun], catalogue: Catalogue) -> list[Planned]:
+def missing_runs(spec: SweepSpec, expansion: Expansion, there: list[SweepRun], catalog: Catalog) -> list[Planned]:
     """Those runs of what a sweep is asked for now that it does not have yet."""
     has = {(each.configuration, each.seed) for each in there}
     if spec.method != "tpe":
@@ -220,11 +220,11 @@ def missing_runs(spec: SweepSpec, expansion: Expansion, there: list[SweepRun], c
         # A search goes on by itself; what it has proposed gets the further seeds.
         firsts = {each.configuration: each for each in reversed(there)}
         ones = [{name: v for name, v in each.values.items() if name != "seed"} for each in reversed(firsts.values())]
-        wanted = with_seeds([plan_one(spec, catalogue, values) for values in ones], spec.seeds)
+        wanted = with_seeds([plan_one(spec, catalog, values) for values in ones], spec.seeds)
     return [each for each in wanted if (sweep_store.key_of(each.values), each.config.seed) not in has]
 
 
-def extend_sweep(parts: Parts, catalogue: Catalogue, sweep: str, spec: SweepSpec, expansion: Expansion) -> list[str]:
+def extend_sweep(parts: Parts, catalog: Catalog, sweep: str, spec: SweepSpec, expansion: Expansion) -> list[str]:
     """Add the runs that ``spec`` has beyond those that are there; returns their ids. Raises SpecError, NotFound."""
     metric, now = spec.metric, time.time()
     with writing(parts.engine) as connection:
@@ -232,14 +232,14 @@ def extend_sweep(parts: Parts, catalogue: Catalogue, sweep: str, spec: SweepSpec
         if record is None:
             raise NotFound(f"no sweep '{sweep[:40]}'")
         there = sweep_store.read_runs(connection, sweep, metric, direction_of(metric, spec.direction))
-        new = missing_runs(spec, expansion, there, catalogue)
+        new = missing_runs(spec, expansion, there, catalog)
         planned = max(spec.configurations * spec.seeds, len(there)) if spec.method == "tpe" else len(there) + len(new)
         if planned > MOST_RUNS:
             words = f"this makes {planned:,} runs, and a sweep makes {MOST_RUNS:,} at most"
             raise SpecError([FieldError("grid", words)])
         contents = {"asked": spec.model_dump(mode="json", exclude_unset=True), "left_out": expansion.left_out[:100]}
-        contents["families"] = families_of(spec, catalogue) if spec.method == "tpe" else {}
+        contents["families"] = families_of(spec, catalog) if spec.method == "tpe" else {}
         sweep_store.continue_sweep(connection, sweep, contents, planned)
-        made = insert_planned(connection, catalogue, sweep, spec, new, now)
+        made = insert_planned(connection, catalog, sweep, spec, new, now)
     _announce(parts, made)
     return made

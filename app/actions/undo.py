@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import announce_runs, cancel_many
 from app.actions.lineage import clone, launch_clone
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import SpecError
 from app.store import bulk
@@ -88,7 +88,7 @@ def _all_of(runs_by_tag: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(run for some in runs_by_tag.values() for run in some))
 
 
-async def relaunch_many(parts: Parts, catalogue: Catalogue, runs: Sequence[str]) -> tuple[str, list[str]]:
+async def relaunch_many(parts: Parts, catalog: Catalog, runs: Sequence[str]) -> tuple[str, list[str]]:
     """Launch each run once more with what it was launched with, the oldest first; and why some could not be.
 
     Raises Conflict for more than MOST_RELAUNCHED.
@@ -99,9 +99,9 @@ async def relaunch_many(parts: Parts, catalogue: Catalogue, runs: Sequence[str])
     refused: list[str] = []
     for run in reversed(runs):
         try:
-            spec, config = await run_in_threadpool(clone, parts, catalogue, run, {})
+            spec, config = await run_in_threadpool(clone, parts, catalog, run, {})
             await parts.inspector.check(config)
-            made.append(await run_in_threadpool(launch_clone, parts, catalogue, run, spec, config))
+            made.append(await run_in_threadpool(launch_clone, parts, catalog, run, spec, config))
         except (SpecError, Invalid, NotFound, Conflict) as error:
             refused.append(f"{run}: {error}")
     act = ""

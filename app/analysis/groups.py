@@ -16,8 +16,8 @@ from app.analysis.curves import MEAN, Average, Band, Even, Points, smoothed
 from app.analysis.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
 from app.store.metric import Curve, Floats
 from app.store.training_time import trained_at
-from app.web.formatting import setting
-from app.web.run_summary import Facts, settings_of
+from app.web.formatting import format_setting
+from app.web.run_summary import RunSummary, settings_of
 
 BY = ("none", "variant")
 BUCKETS = 300
@@ -32,11 +32,11 @@ class Group:
 
     key: str
     title: str
-    runs: list[Facts]
+    runs: list[RunSummary]
 
     @property
     def number(self) -> int:
-        """Of its first run, whose colour it has."""
+        """Of its first run, whose color it has."""
         return self.runs[0].number
 
     @property
@@ -45,12 +45,12 @@ class Group:
         return any(facts.run.live for facts in self.runs)
 
     @cached_property
-    def samples(self) -> list[Facts]:
+    def samples(self) -> list[RunSummary]:
         """One run of each seed, the newest that succeeded: the same training twice says nothing more than once.
 
         Of runs that were trained elsewhere every one counts: what their scripts did with the seed is not known.
         """
-        counted: dict[str, Facts] = {}
+        counted: dict[str, RunSummary] = {}
         for facts in sorted(self.runs, key=lambda each: (each.run.status == "succeeded", each.number)):
             config = facts.run.config
             settings = {name: value for name, value in settings_of(config).items() if name not in OWN}
@@ -58,12 +58,12 @@ class Group:
         chosen = {facts.run.id for facts in counted.values()}
         return [facts for facts in self.runs if facts.run.id in chosen]
 
-    def values(self, figure: Callable[[Facts], float | None]) -> list[float]:
+    def values(self, figure: Callable[[RunSummary], float | None]) -> list[float]:
         """A figure of its samples, of those that have it."""
         return [value for facts in self.samples if (value := figure(facts)) is not None]
 
 
-def fields_of_grouping(by: str, shown: Sequence[Facts]) -> tuple[str, ...] | None:
+def fields_of_grouping(by: str, shown: Sequence[RunSummary]) -> tuple[str, ...] | None:
     """By which settings to group, None for not at all; "" groups where there are several seeds of something.
 
     ``by``: "none", "variant" (all but the seed), or names of settings by comma. Raises ValueError with a sentence.
@@ -84,9 +84,9 @@ def fields_of_grouping(by: str, shown: Sequence[Facts]) -> tuple[str, ...] | Non
     return wanted
 
 
-def grouped(shown: Sequence[Facts], fields: tuple[str, ...]) -> list[Group]:
+def grouped(shown: Sequence[RunSummary], fields: tuple[str, ...]) -> list[Group]:
     """These runs by the values of ``fields``, groups in the order of their first runs."""
-    found: dict[str, list[Facts]] = {}
+    found: dict[str, list[RunSummary]] = {}
     for facts in shown:
         found.setdefault(_key(facts, fields), []).append(facts)
     settings = [settings_of(runs[0].run.config) for runs in found.values()]
@@ -105,7 +105,7 @@ def varying_within(groups: Sequence[Group]) -> set[str]:
     return found | ({"seed"} if any(len(group.runs) > 1 for group in groups) else set())
 
 
-def _key(facts: Facts, fields: tuple[str, ...]) -> str:
+def _key(facts: RunSummary, fields: tuple[str, ...]) -> str:
     settings = settings_of(facts.run.config)
     return repr([settings.get(name) for name in fields])
 
@@ -119,7 +119,7 @@ def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str
     ]
 
 
-def told_apart(shown: Sequence[Facts]) -> list[Facts]:
+def with_distinct_names(shown: Sequence[RunSummary]) -> list[RunSummary]:
     """The same runs, those of one title with the settings in which they differ."""
     settings = [settings_of(facts.run.config) for facts in shown]
     names = [name for each in settings for name in each if name == "seed" or name not in OWN]
@@ -140,7 +140,7 @@ def _telling(titles: Sequence[str], settings: list[dict[str, Any]], fields: Iter
         for places in alike.values():
             if len({repr(settings[i].get(name)) for i in places}) > 1:
                 for i in places:
-                    said = setting(settings[i].get(name))
+                    said = format_setting(settings[i].get(name))
                     found[i].append(said if name in NAMED_FIRST else f"{name.replace('_', ' ')} {said}")
                     titles[i] += f" · {said}"
     return found
@@ -243,7 +243,7 @@ class Standing:
     best: bool
 
 
-def standings(groups: Sequence[Group], figure: Callable[[Facts], float | None], better: int = 1) -> list[Standing]:
+def standings(groups: Sequence[Group], figure: Callable[[RunSummary], float | None], better: int = 1) -> list[Standing]:
     """Every group in the given order with its figure; ``better`` is 1 where larger is, -1 where smaller is."""
     values = [group.values(figure) for group in groups]
     means = [mean_of(each) if each else None for each in values]

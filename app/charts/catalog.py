@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from app.contract.spec import RunConfig
 from app.contract.system_metrics import GPU_NAMES, GRADIENT_NORM, HOST_NAMES, IMAGES_PER_SECOND
-from app.web.formatting import COLOURS, colour
+from app.web.formatting import COLORS, color
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve of a chart. ``id``: its key among the points; ``css``: its colour and dash; ``smooth``: it is noisy.
+    """One curve of a chart. ``id``: its key among the points; ``css``: its color and dash; ``smooth``: it is noisy.
 
     ``against``: the id of the curve of a baseline from which its difference is told.
     """
@@ -29,7 +29,7 @@ class Series:
 class Compared:
     """A run or a group among others: its curves by the name under which they are laid over those of the others.
 
-    ``run`` is what its points' keys begin with, ``number`` says its colour.
+    ``run`` is what its points' keys begin with, ``number`` says its color.
     """
 
     run: str
@@ -64,7 +64,7 @@ _UNITS = {"acc": "percent", "lr": "power"}
 _WORDS = {"cpu": "CPU", "gpu": "GPU", "percent": "%", "mb per second": "MB/s", "watts": "W", "celsius": "°C"}
 _LOG = ("loss", "lr", "grad_norm")
 
-LEARNING, OPTIMISATION, THROUGHPUT, SYSTEM = "training and validation", "optimisation", "throughput", "system"
+LEARNING, OPTIMIZATION, THROUGHPUT, SYSTEM = "training and validation", "optimization", "throughput", "system"
 
 CROWD = 12
 """With more curves a chart is crowded."""
@@ -90,7 +90,7 @@ def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
     The same figure of training and validation share a box; of several heads it has a box for each of them, and one in
     which all of them lie over one another.
     """
-    boxes: dict[tuple[str, str], list[str]] = {(LEARNING, "loss"): [], (LEARNING, "acc"): [], (OPTIMISATION, "lr"): []}
+    boxes: dict[tuple[str, str], list[str]] = {(LEARNING, "loss"): [], (LEARNING, "acc"): [], (OPTIMIZATION, "lr"): []}
     for name in sorted(set(names) - FIGURES_ALONE, key=_place):
         for box in _boxes_of(name):
             boxes.setdefault(box, []).append(name)
@@ -114,7 +114,7 @@ def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
     return charts
 
 
-_LAST = (OPTIMISATION, THROUGHPUT, SYSTEM)
+_LAST = (OPTIMIZATION, THROUGHPUT, SYSTEM)
 
 
 def _measured(name: str) -> str:
@@ -147,7 +147,7 @@ def _boxes_of(name: str) -> list[tuple[str, str]]:
         # A script may log a plain "loss" beside train/loss: its box is another one.
         return [(stage, name) if len(parts) > 1 else ("other", f"/{name}")]
     if last in ("lr", "grad_norm"):
-        return [(OPTIMISATION, last)]
+        return [(OPTIMIZATION, last)]
     if len(parts) == 2:
         return [(LEARNING, last if last in _TITLES else name)]
     own = ("/".join(parts[1:-1]), "/".join(parts[1:]))
@@ -164,15 +164,15 @@ def _series(names: list[str], number: int) -> list[Series]:
         head = "/".join(parts[1:-1])
         label = f"{label} {head}" if several and head else label
         train = parts[0] == "train" and parts[-1] != "lr"
-        # The first head has the run's own colour.
+        # The first head has the run's own color.
         shift = heads.setdefault(head, len(heads)) if several and head else 0
-        own = f"c{(number - 1 + shift) % COLOURS + 1} d0"
+        own = f"c{(number - 1 + shift) % COLORS + 1} d0"
         both = train and any(each.startswith("val/") for each in names)
         found.append(Series(name, label, "train d0" if both else own, train))
     return found
 
 
-def laid_over(charts: list[Chart], others: Sequence[Compared], baseline: str = "") -> list[Chart]:
+def with_overlays(charts: list[Chart], others: Sequence[Compared], baseline: str = "") -> list[Chart]:
     """The same charts with the curves of other runs, or of means, over those of the run that have the same name."""
     found = []
     for chart in charts:
@@ -187,8 +187,8 @@ def laid_over(charts: list[Chart], others: Sequence[Compared], baseline: str = "
                 if each.id not in other.curves:
                     continue
                 label = other.title if len(chart.series) == 1 else f"{other.title}, {each.label}"
-                # Where it would have the run's own colour it has another dash.
-                css = colour(other.number)
+                # Where it would have the run's own color it has another dash.
+                css = color(other.number)
                 css = css.replace("d0", "d2") if css in {one.css for one in chart.series} else css
                 series.append(
                     Series(
@@ -216,7 +216,7 @@ def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
                 Series(
                     id=f"{run.run}:{run.curves[name]}",
                     label=run.title,
-                    css=colour(run.number),
+                    css=color(run.number),
                     smooth=name.startswith("train/"),
                     href=run.href,
                 )

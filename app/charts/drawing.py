@@ -17,7 +17,7 @@ from app.charts.catalog import Chart
 from app.store.live_change import Mark
 from app.store.metric import Curve, Floats, envelope
 from app.store.training_time import trained_at
-from app.web.formatting import figure, span
+from app.web.formatting import format_duration, format_number
 
 DRAWN_POINTS = 600
 CROWDED_POINTS = 6000
@@ -51,7 +51,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Happening:
+class ChartMark:
     """What is marked at a place of the x axis."""
 
     kind: str
@@ -61,7 +61,7 @@ class Happening:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as SVG coordinates of 0..1000 and ticks in per cent; ``last`` has the last value of each series.
+    """A chart as SVG coordinates of 0..1000 and ticks in percent; ``last`` has the last value of each series.
 
     ``bands`` are areas below the lines.
     """
@@ -72,7 +72,7 @@ class Picture:
     points: int
     last: dict[str, str]
     bands: list[Line] = field(default_factory=list)
-    marks: list[Happening] = field(default_factory=list)
+    marks: list[ChartMark] = field(default_factory=list)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -180,12 +180,12 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     )
 
 
-def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[Happening]:
+def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
     at = Curve(np.array([each.step for each in marks], "<u4"), np.empty(0), np.array([each.time for each in marks]))
     places = x_of(Points(at, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range
     return [
-        Happening(each.kind, _percent(float(x), low, high), each.text)
+        ChartMark(each.kind, _percent(float(x), low, high), each.text)
         for each, x in zip(marks, places, strict=True)
         if low <= x <= high and low < high
     ]
@@ -264,7 +264,7 @@ def x_label(value: float, axis: str) -> str:
         at = datetime.fromtimestamp(value, UTC)
         return f"{at:%d %b}" if value % _DAY == 0 else f"{at:%H:%M:%S}" if value % 60 else f"{at:%H:%M}"
     if axis == "time":
-        return span(value) if value >= 10 else f"{value:g} s"
+        return format_duration(value) if value >= 10 else f"{value:g} s"
     return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"
 
 
@@ -283,7 +283,7 @@ def value_label(curve: Curve, unit: str) -> str:
     good = curve.values[np.isfinite(curve.values)]
     if not len(good):
         return "–"
-    return f"{100 * good[-1]:.2f} %" if unit == "percent" else figure(float(good[-1]))
+    return f"{100 * good[-1]:.2f} %" if unit == "percent" else format_number(float(good[-1]))
 
 
 def read_controls(

@@ -50,7 +50,7 @@ class Tensor:
 class Cell:
     """A tensor and the block that it flows into; the last cell has no block.
 
-    ``sort``: what the block does, for its colour. ``share``: of the network's parameters, 0 to 1. ``behind``: how many
+    ``sort``: what the block does, for its color. ``share``: of the network's parameters, 0 to 1. ``behind``: how many
     edges of equal blocks show behind it. ``words``: all of it as a sentence.
     """
 
@@ -107,7 +107,7 @@ def _largest_of_each_kind(blocks: list[Block], image: list[int]) -> list[tuple[B
 
 
 def _title(block: Block) -> str:
-    # A layer with its normalisation and activation has the layer's class; another block's class is a name of its own.
+    # A layer with its normalization and activation has the layer's class; another block's class is a name of its own.
     if any(part.kind == block.kind for part in block.parts):
         return f"{block.name}, {block.about}" if block.about else block.name
     return block.name if block.name == block.kind else f"{block.name} ({block.kind})"

@@ -17,7 +17,7 @@ from app.charts.points import is_noisy, is_share, read_points
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_of_each
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
-from app.web.run_summary import Facts, facts, metric_name, settings_of, steps_per_epoch
+from app.web.run_summary import RunSummary, metric_name, settings_of, steps_per_epoch, summarize_run
 
 BEST, EARLIER = "best", "earlier"
 MOST = 12
@@ -29,14 +29,14 @@ CURVES = ("train/loss", "train/lr")
 
 
 @dataclass(frozen=True)
-class Beside:
+class Overlays:
     """What a viewer has laid over a run. ``said``: as the address says it; ``missing``: what could not be found."""
 
     said: list[str] = field(default_factory=list)
     baseline: str = ""
     others: list[Compared] = field(default_factory=list)
     points: dict[str, Points] = field(default_factory=dict)
-    runs: list[Facts] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     best: str = ""
 
@@ -51,21 +51,21 @@ def words_of(said: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for value in said for part in value.split(",") if part.strip()))[:MOST]
 
 
-def read_beside(
+def read_overlays(
     connection: Connection,
-    own: Facts,
+    own: RunSummary,
     said: Sequence[str],
     baseline: str = "",
     smoothing: float = 0.0,
     at_once: int | None = None,
-) -> Beside:
+) -> Overlays:
     """Curves of the runs that ``said`` names, by id, or "best" or "earlier"; the baseline is one of them.
 
     ``smoothing`` and ``at_once``: as `read_points` takes them, for each run.
     """
     words = words_of([*said, baseline])
     if not words:
-        return Beside()
+        return Overlays()
     best = best_run(connection, own) if BEST in words else None
     ids = [best.run.id if word == BEST and best else word for word in words if word != EARLIER]
     rows = [row for row in runs_by_id(connection, list(dict.fromkeys(ids))) if row.run.id != own.run.id]
@@ -85,14 +85,16 @@ def read_beside(
         points |= curves_of_mean
         missing += [] if mean else [EARLIER]
     pinned = best.run.id if baseline == BEST and best else baseline
-    return Beside(words, pinned, others, points, [facts(row) for row in rows], missing, best.run.id if best else "")
+    return Overlays(
+        words, pinned, others, points, [summarize_run(row) for row in rows], missing, best.run.id if best else ""
+    )
 
 
 def _compared(row: RunRow, curves: dict[str, str]) -> Compared:
     return Compared(row.run.id, f"#{row.run.number}", row.run.number, curves, f"/runs/{row.run.id}")
 
 
-def _same_curves(own: Facts, row: RunRow) -> dict[str, str]:
+def _same_curves(own: RunSummary, row: RunRow) -> dict[str, str]:
     """By the name of the run's own curve, that of the other; what stands for a run with several heads lies over what
     stands for a run with one.
     """
@@ -104,37 +106,39 @@ def _same_curves(own: Facts, row: RunRow) -> dict[str, str]:
     return named
 
 
-def best_run(connection: Connection, own: Facts) -> RunRow | None:
+def best_run(connection: Connection, own: RunSummary) -> RunRow | None:
     """The finished run of the same dataset, and of as many targets, with the best validation, other than this one."""
     name = _leading(own)
     page = list_runs(connection, _finished(own), f"-{name}", 2, None, time.time())
     return next((row for row in page.rows if row.run.id != own.run.id and name in row.summary), None)
 
 
-def _leading(own: Facts, last: str = "acc") -> str:
+def _leading(own: RunSummary, last: str = "acc") -> str:
     """The validation metric that stands for a run: the accuracy of its first target, the loss of all of them."""
     targets = own.run.config.targets
     return f"val/{last}" if len(targets) == 1 or last == "loss" else f"val/{targets[0]}/{last}"
 
 
-def _finished(own: Facts) -> RunFilter:
+def _finished(own: RunSummary) -> RunFilter:
     return RunFilter(status=["succeeded"], dataset=[own.run.config.dataset])
 
 
-def pickable(connection: Connection, own: Facts) -> list[Facts]:
+def pickable(connection: Connection, own: RunSummary) -> list[RunSummary]:
     """The newest other runs of the same dataset."""
     where = RunFilter(dataset=[own.run.config.dataset])
     page = list_runs(connection, where, "-number", PICKABLE + 1, None, time.time())
-    return [facts(row) for row in page.rows if row.run.id != own.run.id and row.summary][:PICKABLE]
+    return [summarize_run(row) for row in page.rows if row.run.id != own.run.id and row.summary][:PICKABLE]
 
 
-def _mean_of_earlier(connection: Connection, own: Facts, smoothing: float) -> tuple[Compared | None, dict[str, Points]]:
+def _mean_of_earlier(
+    connection: Connection, own: RunSummary, smoothing: float
+) -> tuple[Compared | None, dict[str, Points]]:
     """The mean of the curves of earlier runs of the same configuration, whatever their seed, with its interval."""
     config = own.run.config
     where = replace(_finished(own), family=[config.family], size=[config.size])
     alike = _variant(own)
     page = list_runs(connection, where, "-number", LOOKED_AT, None, time.time())
-    earlier = [row for row in page.rows if row.run.number < own.number and _variant(facts(row)) == alike]
+    earlier = [row for row in page.rows if row.run.number < own.number and _variant(summarize_run(row)) == alike]
     # Of each seed the newest: the same training twice says nothing more than once.
     # Of those that were trained elsewhere every one counts: what their scripts did with the seed is not known.
     counted = {row.run.id if row.run.logged else row.run.config.seed: row for row in reversed(earlier)}
@@ -156,11 +160,11 @@ def _mean_of_earlier(connection: Connection, own: Facts, smoothing: float) -> tu
     return Compared(EARLIER, title, own.number + 4, {name: name for name in means}), points
 
 
-def _variant(shown: Facts) -> str:
+def _variant(shown: RunSummary) -> str:
     return repr({name: value for name, value in settings_of(shown.run.config).items() if name not in OWN})
 
 
-def read_forecast(connection: Connection, own: Facts) -> tuple[Forecast | None, int]:
+def read_forecast(connection: Connection, own: RunSummary) -> tuple[Forecast | None, int]:
     """How this run's validation accuracy will probably end, and how many finished runs there are to tell it from."""
     name = _leading(own)
     page = list_runs(connection, _finished(own), "-number", FINISHED, None, time.time())

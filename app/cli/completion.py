@@ -20,7 +20,7 @@ Offered = list[tuple[str, str]]
 
 
 def families(incomplete: str) -> Offered:
-    """The families of the catalogue, after the last comma."""
+    """The families of the catalog, after the last comma."""
     return _several(incomplete, ((row["family"], row["summary"]) for row in _get("/architectures", "architectures")))
 
 

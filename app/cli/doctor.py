@@ -70,8 +70,8 @@ def _print(finding: Finding) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.state]
-    line = Text.assemble((f"{finding.state:4}", colour), f"  {finding.what}: {finding.said}")
+    color = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.state]
+    line = Text.assemble((f"{finding.state:4}", color), f"  {finding.what}: {finding.said}")
     if finding.advice:
         line.append(f"\n      → {finding.advice}")
     Console(highlight=False, soft_wrap=True).print(line)

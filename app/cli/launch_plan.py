@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.catalog import Catalogue, FamilyEntry, OptionEntry, SizeEntry
+from app.contract.catalog import Catalog, FamilyEntry, OptionEntry, SizeEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -58,12 +58,12 @@ class Plan:
         return {"base": self.base, "grid": self.grid, "seeds": self.seeds}
 
 
-def read_catalogue(said: Mapping[str, Any]) -> Catalogue:
-    """The catalogue that GET /api/v1/architectures tells, one row a size."""
+def read_catalog(said: Mapping[str, Any]) -> Catalog:
+    """The catalog that GET /api/v1/architectures tells, one row a size."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in said["architectures"]:
         rows.setdefault(row["family"], []).append(row)
-    return Catalogue(families={name: _family(name, sizes) for name, sizes in rows.items()}, broken=said["broken"])
+    return Catalog(families={name: _family(name, sizes) for name, sizes in rows.items()}, broken=said["broken"])
 
 
 def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:
@@ -84,7 +84,7 @@ def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:
     )
 
 
-def make_plan(said: Mapping[str, Any], catalogue: Catalogue, most_params: int | None = None, seeds: int = 1) -> Plan:
+def make_plan(said: Mapping[str, Any], catalog: Catalog, most_params: int | None = None, seeds: int = 1) -> Plan:
     """A run for every family, size, dataset and other value that was ``said``, as ``read_flags`` gives it, and seed.
 
     Raises SpecError with everything that is wrong with any of them, each thing once.
@@ -98,14 +98,14 @@ def make_plan(said: Mapping[str, Any], catalogue: Catalogue, most_params: int | 
     if seeds > 1:
         varied["seed"] = list(range(int(first_seed), int(first_seed) + seeds))
     points = [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
-    sizes_of = {family: _sizes(said, catalogue, family) for family in _families(said, catalogue)}
+    sizes_of = {family: _sizes(said, catalog, family) for family in _families(said, catalog)}
     for family, dataset in product(sizes_of, _datasets(said)):
-        for size, options, point in product(sizes_of[family], _options(said, catalogue, family), points):
+        for size, options, point in product(sizes_of[family], _options(said, catalog, family), points):
             one = {"family": family, "size": size, "dataset": dataset, "options": options, **point}
             fields = {name: value for name, value in {**said, **one}.items() if value not in (None, {})}
             try:
                 spec = RunSpec.model_validate(fields)
-                config = resolve(spec, catalogue)
+                config = resolve(spec, catalog)
             except ValidationError as error:
                 # Brings FastAPI along, which takes a second, and only a wrong flag needs it.
                 from app.contract.errors import sentence
@@ -115,7 +115,7 @@ def make_plan(said: Mapping[str, Any], catalogue: Catalogue, most_params: int | 
             except SpecError as error:
                 errors |= {(each.field, each.message): each for each in error.errors}
             else:
-                _add(plan, spec, config, catalogue, most_params)
+                _add(plan, spec, config, catalog, most_params)
     if errors:
         raise SpecError(list(errors.values()))
     _find_grid(plan, said.get("size") == ALL)
@@ -158,16 +158,16 @@ def _distinct(values: list[Any]) -> list[Any]:
     return found
 
 
-def _add(plan: Plan, spec: RunSpec, config: RunConfig, catalogue: Catalogue, most_params: int | None) -> None:
-    size = catalogue.families[config.family].size(config.size)
+def _add(plan: Plan, spec: RunSpec, config: RunConfig, catalog: Catalog, most_params: int | None) -> None:
+    size = catalog.families[config.family].size(config.size)
     planned = Planned(spec, config, size.params.get(config.dataset, 0) if size else 0)
     too_large = most_params is not None and planned.params > most_params
     (plan.too_large if too_large else plan.runs).append(planned)
 
 
-def _families(said: Mapping[str, Any], catalogue: Catalogue) -> list[str | None]:
+def _families(said: Mapping[str, Any], catalog: Catalog) -> list[str | None]:
     asked = said.get("family")
-    return list(catalogue.families) if asked == ALL else asked or [None]
+    return list(catalog.families) if asked == ALL else asked or [None]
 
 
 def _datasets(said: Mapping[str, Any]) -> list[str | None]:
@@ -175,23 +175,23 @@ def _datasets(said: Mapping[str, Any]) -> list[str | None]:
     return list(DATASETS) if asked == ALL else asked or [None]
 
 
-def _sizes(said: Mapping[str, Any], catalogue: Catalogue, family: str | None) -> list[str | None]:
+def _sizes(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[str | None]:
     asked = said.get("size")
     if asked != ALL:
         return asked or [None]
-    entry = _entry(said, catalogue, family)
+    entry = _entry(said, catalog, family)
     # Of a family that does not exist, one run is enough to say so.
     return [size.name for size in entry.sizes] if entry else [None]
 
 
-def _entry(said: Mapping[str, Any], catalogue: Catalogue, family: str | None) -> FamilyEntry | None:
+def _entry(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> FamilyEntry | None:
     preset = PRESETS.get(said.get("preset", ""), {})
-    return catalogue.families.get(family or preset.get("family", ""))
+    return catalog.families.get(family or preset.get("family", ""))
 
 
-def _options(said: Mapping[str, Any], catalogue: Catalogue, family: str | None) -> list[dict[str, Any]]:
+def _options(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[dict[str, Any]]:
     """Every choice of the options, each as the family has it: what is typed as "7" is its 7."""
-    entry = _entry(said, catalogue, family)
+    entry = _entry(said, catalog, family)
     offered = {option.name: option.choices for option in entry.options} if entry else {}
     choices = {
         name: [

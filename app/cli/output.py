@@ -14,7 +14,7 @@ UNLIMITED_WIDTH = 1000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-COLOURS = {
+COLORS = {
     "succeeded": "green",
     "failed": "red",
     "cancelled": "yellow",
@@ -44,7 +44,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
             column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
         )
     for row in rows:
-        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in map(words, row)))
+        table.add_row(*(Text(cell, style=COLORS.get(cell, "")) for cell in map(words, row)))
     Console(width=None if sys.stdout.isatty() else UNLIMITED_WIDTH, highlight=False).print(table)
 
 

@@ -49,7 +49,7 @@ class FamilyEntry(BaseModel):
         return next((size for size in self.sizes if size.name == name), None)
 
 
-class Catalogue(BaseModel):
+class Catalog(BaseModel):
     """Every family that could be imported, and the error of each file that could not."""
 
     model_config = ConfigDict(frozen=True)

@@ -66,7 +66,7 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("default", "The family's own optimiser and schedule, 10 epochs", {}),
+    Recipe("default", "The family's own optimizer and schedule, 10 epochs", {}),
     Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
     Recipe(
         "fast",

@@ -29,7 +29,7 @@ class Schedule(Protocol):
 
 
 def rate_at(config: Schedule, step: int, steps: int) -> float:
-    """The learning rate of optimiser step ``step`` (0 is the first) of ``steps`` in all.
+    """The learning rate of optimizer step ``step`` (0 is the first) of ``steps`` in all.
 
     cosine: half a cosine from lr to lr_min (Loshchilov & Hutter 2017, without restarts). one_cycle: up from lr/25 to lr
     within the warm-up, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum stays). plateau: as

@@ -53,7 +53,7 @@ class _Node:
 
     @property
     def weighted(self) -> bool:
-        """Whether it is a layer of weights, such as begins a new block, and no normalisation."""
+        """Whether it is a layer of weights, such as begins a new block, and no normalization."""
         if self.part.module is None or "Norm" in self.part.kind:
             return False
         return any(each.ndim > 1 for each in self.part.module.parameters(recurse=False))

@@ -36,7 +36,7 @@ class _Fresh:
     same: bool
 
 
-class Remembered:
+class FakeTensorCache:
     """Answers operations on fake tensors of a CPU, from memory where it can."""
 
     def __init__(self) -> None:

@@ -11,9 +11,9 @@ from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import FieldError, SpecError
-from app.web.dependencies import CatalogueDep
+from app.web.dependencies import CatalogDep
 
-api = APIRouter(tags=["catalogue"])
+api = APIRouter(tags=["catalog"])
 
 
 class TargetOut(BaseModel):
@@ -24,7 +24,7 @@ class TargetOut(BaseModel):
 
 
 class DatasetOut(BaseModel):
-    """Facts of a dataset: images of ``channels`` × ``side`` × ``side``; counts of images in its three parts."""
+    """RunSummary of a dataset: images of ``channels`` × ``side`` × ``side``; counts of images in its three parts."""
 
     name: str
     title: str
@@ -90,7 +90,7 @@ def get_datasets() -> DatasetsOut:
 
 
 @api.get("/recipes")
-def get_recipes(catalogue: CatalogueDep, dataset: str | None = None) -> RecipesOut:
+def get_recipes(catalog: CatalogDep, dataset: str | None = None) -> RecipesOut:
     """Every recipe, as it is on ``dataset``; without, on the first one that it is made for."""
     if dataset is not None and dataset not in DATASETS:
         raise SpecError([FieldError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")])
@@ -106,7 +106,7 @@ def get_recipes(catalogue: CatalogueDep, dataset: str | None = None) -> RecipesO
                 about=RECIPES[name].about,
                 datasets=list(RECIPES[name].datasets or DATASETS),
                 dataset=on,
-                settings={family: recipe_settings(name, family, on) for family in catalogue.families},
+                settings={family: recipe_settings(name, family, on) for family in catalog.families},
             )
             for name, on in shown.items()
         ]

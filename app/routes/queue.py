@@ -202,7 +202,7 @@ def post_resume(parts: PartsDep) -> PausedOut:
 
 @api.post("/queue/move")
 def post_move(said: MoveIn, parts: PartsDep) -> PositionOut:
-    """Move a queued run. It takes the priority of its new neighbours where its own does not allow that place."""
+    """Move a queued run. It takes the priority of its new neighbors where its own does not allow that place."""
     if sum(each is not None for each in (said.to, said.before, said.after)) != 1:
         sentence = "say where to: exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])

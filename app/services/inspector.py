@@ -1,4 +1,4 @@
-"""What the server knows about networks: the catalogue, and what each of them costs.
+"""What the server knows about networks: the catalog, and what each of them costs.
 
 The networks themselves are looked at by a process of its own, ``python -m app.inspection``, which imports torch, is
 kept ready and is started anew when it has died or when an architecture was edited. What takes long is kept in the data
@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.preview import Block, Profile
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -58,24 +58,24 @@ class Inspector:
         self._stamp: Stamp = ()
         self._digest = ""
         self._looked = -LOOK_SECONDS
-        self._found: tuple[str, Catalogue] | None = None
+        self._found: tuple[str, Catalog] | None = None
         # The digest of a folder of architectures that ends the process or lets it hang: it is left out.
         self._left_out = ""
         self._traced: OrderedDict[str, Traced | Refusal] = OrderedDict()
 
     async def start(self) -> None:
-        """Have the catalogue and the process ready before somebody asks. Raises Unavailable."""
-        catalogue = await self.catalogue()
-        for name in [name for name, family in catalogue.families.items() if not family.source]:
+        """Have the catalog and the process ready before somebody asks. Raises Unavailable."""
+        catalog = await self.catalog()
+        for name in [name for name, family in catalog.families.items() if not family.source]:
             # The first network takes seconds longer than any after it, and the first of a family some tenths.
-            await self.profile(resolve(RunSpec(family=name), catalogue))
+            await self.profile(resolve(RunSpec(family=name), catalog))
 
     async def close(self) -> None:
         """End the process; it is not started again."""
         self._process.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def catalogue(self) -> Catalogue:
+    async def catalog(self) -> Catalog:
         """What can be trained, with what was edited up to half a second ago.
 
         Raises Unavailable when the networks cannot be looked at.
@@ -100,9 +100,9 @@ class Inspector:
 
     async def check(self, config: RunConfig) -> None:
         """Raises SpecError for a network that cannot be built or trained so; lets it pass where nobody can tell."""
-        family = (await self.catalogue()).families.get(config.family)
+        family = (await self.catalog()).families.get(config.family)
         size = family and family.size(config.size)
-        # Networks of this project without options were built when the catalogue was made.
+        # Networks of this project without options were built when the catalog was made.
         if family and size and not family.source and not config.options and config.dataset in size.params:
             return
         try:
@@ -111,20 +111,20 @@ class Inspector:
             logger.warning("%s %s is launched unseen: %s", config.family, config.size, error.message)
 
     async def zoo(self, dataset: str) -> dict[tuple[str, str], Profile]:
-        """Every family and size on the first target of ``dataset``, with the default recipe's batch size and optimiser.
+        """Every family and size on the first target of ``dataset``, with the default recipe's batch size and optimizer.
 
         Kept in the data folder; without layers and blocks, and without those that cannot be trained on it.
         """
-        catalogue = await self.catalogue()
+        catalog = await self.catalog()
         digest = self._current()
         file = self._folder / f"zoo-{dataset}.json"
         kept = _kept(file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows])
         if kept is None:
             kept = []
-            for family in catalogue.families.values():
+            for family in catalog.families.values():
                 for size in family.sizes:
                     try:
-                        config = resolve(RunSpec(family=family.name, size=size.name, dataset=dataset), catalogue)
+                        config = resolve(RunSpec(family=family.name, size=size.name, dataset=dataset), catalog)
                         found = await self.profile(config)
                     except SpecError:
                         continue
@@ -135,8 +135,8 @@ class Inspector:
 
     async def diagram(self, family: str, size: str, dataset: str) -> list[Block]:
         """The blocks of a network in the order in which an image meets them. Raises SpecError and Unavailable."""
-        catalogue = await self.catalogue()
-        config = resolve(RunSpec(family=family, size=size, dataset=dataset), catalogue)
+        catalog = await self.catalog()
+        config = resolve(RunSpec(family=family, size=size, dataset=dataset), catalog)
         return (await self.profile(config)).blocks
 
     # Files --------------------------------------------------------------------------------------------------------
@@ -166,25 +166,25 @@ class Inspector:
             raise Unavailable("the server is stopping") from error
         return await asyncio.wrap_future(waiting)
 
-    def _look(self, digest: str) -> Catalogue:
+    def _look(self, digest: str) -> Catalog:
         if self._found is not None and self._found[0] == digest:
             return self._found[1]
-        file = self._folder / "catalogue.json"
-        found = _kept(file, digest, Catalogue.model_validate)
+        file = self._folder / "catalog.json"
+        found = _kept(file, digest, Catalog.model_validate)
         if found is None:
             found = self._made()
             _keep(file, digest, found.model_dump())
         self._found = (digest, found)
         return found
 
-    def _made(self) -> Catalogue:
+    def _made(self) -> Catalog:
         try:
-            return Catalogue.model_validate(self._ask({"catalogue": True})["catalogue"])
+            return Catalog.model_validate(self._ask({"catalog": True})["catalog"])
         except Unavailable as error:
             if self._models_path is None or self._left_out == self._digest:
                 raise
             self._left_out = self._digest
-            found = Catalogue.model_validate(self._ask({"catalogue": True})["catalogue"])
+            found = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
             reason = f"{self._models_path} is left out until a file there changes: {error.message}"
             return found.model_copy(update={"broken": found.broken | {self._models_path.name: reason}})
 

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from app.contract import broker
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.contract.spec import SpecError
 from app.contract.sweep import Choice, Range, SweepSpec
@@ -123,23 +123,23 @@ class Driver:
     def _search(self, sweep: SweepRecord, spec: SweepSpec, runs: list[SweepRun], slots: int) -> None:
         configurations = _by_configuration(runs)
         open_ones = sum(not all(run.ended for run in members) for members in configurations.values())
-        catalogue = Catalogue.model_validate({"families": sweep.families})
+        catalog = Catalog.model_validate({"families": sweep.families})
         left = spec.configurations - len(configurations)
         wanted = min(math.ceil((slots + 1) / spec.seeds) - open_ones, left)
-        planned = self._proposed(spec, catalogue, configurations, wanted) if wanted > 0 else []
+        planned = self._proposed(spec, catalog, configurations, wanted) if wanted > 0 else []
         if not planned and not open_ones and wanted > 0:
             self._settle(sweep, "finished", "every configuration that there is has been tried")
         elif not left and not open_ones:
             self._settle(sweep, "finished")
         if not planned:
             return
-        self._make(sweep, spec, catalogue, with_seeds(planned, spec.seeds), len(runs))
+        self._make(sweep, spec, catalog, with_seeds(planned, spec.seeds), len(runs))
 
     def _proposed(
-        self, spec: SweepSpec, catalogue: Catalogue, configurations: dict[str, list[SweepRun]], wanted: int
+        self, spec: SweepSpec, catalog: Catalog, configurations: dict[str, list[SweepRun]], wanted: int
     ) -> list[Planned]:
         """So many new configurations; fewer where the search proposes none that is new and can be trained."""
-        space = space_of(spec, catalogue)
+        space = space_of(spec, catalog)
         direction = direction_of(spec.metric, spec.direction)
         seed = int(spec.base.get("seed") or 1)
         tried = [self._tried(spec, members) for members in configurations.values()]
@@ -151,7 +151,7 @@ class Driver:
         for _ in range(wanted * TRIES):
             values = propose(space, tried, direction, seed, spec.configurations)
             try:
-                each = plan_one(spec, catalogue, values)
+                each = plan_one(spec, catalog, values)
             except SpecError as error:
                 refused = error
                 tried.append(Tried(values, failed=True))
@@ -184,9 +184,7 @@ class Driver:
             courses = [[sum(last) / len(last)]] if last else []
         return Tried(values, pruned=bool(courses), failed=not courses, course=courses[0] if courses else ())
 
-    def _make(
-        self, sweep: SweepRecord, spec: SweepSpec, catalogue: Catalogue, planned: list[Planned], had: int
-    ) -> None:
+    def _make(self, sweep: SweepRecord, spec: SweepSpec, catalog: Catalog, planned: list[Planned], had: int) -> None:
         made = []
         with writing(self.engine) as connection:
             record = store.load_sweep(connection, sweep.id)
@@ -195,7 +193,7 @@ class Driver:
                 return
             if store.count_runs(connection, [sweep.id])[sweep.id].made != had:
                 return
-            made = insert_planned(connection, catalogue, sweep.id, spec, planned, self.clock())
+            made = insert_planned(connection, catalog, sweep.id, spec, planned, self.clock())
             commit = next_commit(connection)
         signals.publish_commit(self.redis, commit, {run: {"status"} for run in made})
         signals.wake_workers(self.redis, self.celery, len(made))

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, text
 
 from app.store.database import rows
-from app.store.epoch_time import Paces
+from app.store.epoch_time import EpochTimes
 from app.store.lease import QUEUE_ORDER
 from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, RunRecord
@@ -57,7 +57,7 @@ class _Asked:
 class _Lengths:
     """Lengths of runs, each network's pace looked for once until another run has ended."""
 
-    def __init__(self, paces: Paces) -> None:
+    def __init__(self, paces: EpochTimes) -> None:
         self._paces = paces
         self._found: dict[tuple[Any, ...], tuple[float | None, str]] = {}
 
@@ -90,7 +90,7 @@ def _lengths(connection: Connection) -> _Lengths:
     key = None if newest is None else tuple(newest)
     kept = _kept.get(connection.engine)
     if kept is None or kept[0] != key:
-        kept = (key, _Lengths(Paces(connection)))
+        kept = (key, _Lengths(EpochTimes(connection)))
         _kept[connection.engine] = kept
     return kept[1]
 

@@ -63,10 +63,10 @@ def predict(
     and size, by the number of training images; else, roughly, from what other networks took for their operations:
     ``flops`` an image, the one of ``config`` among them. Medians of training time; validation comes on top.
     """
-    return Paces(connection).predict(config, devices, flops)
+    return EpochTimes(connection).predict(config, devices, flops)
 
 
-class Paces:
+class EpochTimes:
     """The paces of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
 
     def __init__(self, connection: Connection) -> None:

@@ -81,9 +81,9 @@ def measure(
     }
 
 
-def _figure(summarised: Callable[[list[float]], Any], listed: str) -> Figure:
+def _figure(summarized: Callable[[list[float]], Any], listed: str) -> Figure:
     values = [float(value) for value in json.loads(listed) if value is not None]
-    return Figure(float(summarised(values)), len(values)) if values else Figure()
+    return Figure(float(summarized(values)), len(values)) if values else Figure()
 
 
 def measured_devices(connection: Connection, dataset: str) -> dict[str, int]:

@@ -238,7 +238,7 @@ def resume(connection: Connection) -> None:
 def move(connection: Connection, run: Place, to: Where, commit: int, now: float) -> Place:
     """Put a queued run first or last, or one place up or down; where it stands now is returned.
 
-    A run keeps its priority where that place allows it, else it takes that of its new neighbour.
+    A run keeps its priority where that place allows it, else it takes that of its new neighbor.
     """
     match to:
         case "first":

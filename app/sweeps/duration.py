@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.contract.spec import RunConfig
-from app.store.epoch_time import SETTINGS, Paces
+from app.store.epoch_time import SETTINGS, EpochTimes
 from app.store.worker import WorkerRecord
 
 
@@ -30,7 +30,7 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
     fitting = [worker for worker in workers if any(worker.takes(config.device, config.worker) for config in configs)]
     slots = sum(worker.slots for worker in fitting)
     devices = list(dict.fromkeys(worker.device_name for worker in fitting))
-    paces = Paces(connection)
+    paces = EpochTimes(connection)
     known: dict[str, float | None] = {}
     lasts: list[float] = []
     for config in configs:
@@ -46,7 +46,7 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
     return Forecast(max(whole / max(1, slots), max(lasts)), len(configs) - len(lasts), max(1, slots))
 
 
-def _epoch_seconds(paces: Paces, config: RunConfig, devices: list[str]) -> float | None:
+def _epoch_seconds(paces: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
     """The mean of what is known of these devices; of those on which runs have finished where no worker is there."""
     found = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
     known = [seconds for seconds in found if seconds is not None]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.catalog import Catalogue, FamilyEntry
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
@@ -47,12 +47,12 @@ class Expansion:
     left_out: list[str] = field(default_factory=list)
 
 
-def expand(spec: SweepSpec, catalogue: Catalogue) -> Expansion:
+def expand(spec: SweepSpec, catalog: Catalog) -> Expansion:
     """Every run of a grid or of random draws; of a search the configurations that it could begin with are checked only.
 
     Raises SpecError with one sentence for each field that is wrong.
     """
-    axes = _Axes(spec, catalogue)
+    axes = _Axes(spec, catalog)
     if spec.method == "grid":
         made = axes.combined(axes.choices)
     else:
@@ -92,21 +92,21 @@ def _too_many(total: int, spec: SweepSpec) -> FieldError:
     return FieldError(about, f"this makes {total:,} runs, and a sweep makes {MOST_RUNS:,} at most: {how}")
 
 
-def plan_one(spec: SweepSpec, catalogue: Catalogue, values: Values) -> Planned:
+def plan_one(spec: SweepSpec, catalog: Catalog, values: Values) -> Planned:
     """The run of these values. Raises SpecError."""
-    return _Axes(spec, catalogue).planned(values)
+    return _Axes(spec, catalog).planned(values)
 
 
-def space_of(spec: SweepSpec, catalogue: Catalogue) -> dict[str, Choice | Range]:
+def space_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Choice | Range]:
     """What a search chooses from, by field, with "all" written out."""
-    axes = _Axes(spec, catalogue)
+    axes = _Axes(spec, catalog)
     choices: dict[str, Choice | Range] = {name: _choice(values) for name, values in axes.choices.items()}
     return {**choices, **axes.ranges}
 
 
-def known_params(config: RunConfig, catalogue: Catalogue) -> int | None:
+def known_params(config: RunConfig, catalog: Catalog) -> int | None:
     """The exact parameter count of a network with default options on a dataset's first target, else None."""
-    size = catalogue.families[config.family].size(config.size)
+    size = catalog.families[config.family].size(config.size)
     first = [DATASETS[config.dataset].targets[0].name]
     plain = size is not None and not config.options and config.targets == first and not config.auxiliary
     return size.params.get(config.dataset) if size is not None and plain else None
@@ -115,8 +115,8 @@ def known_params(config: RunConfig, catalogue: Catalogue) -> int | None:
 class _Axes:
     """What a sweep varies, taken apart: ``choices`` by field, ``ranges`` by field, and the base of all runs."""
 
-    def __init__(self, spec: SweepSpec, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
+    def __init__(self, spec: SweepSpec, catalog: Catalog) -> None:
+        self.catalog = catalog
         self.base = dict(spec.base)
         self.seed = self.base.get("seed", 1)
         self.choices: dict[str, list[Any]] = {}
@@ -164,7 +164,7 @@ class _Axes:
         return []
 
     def _expand_all(self) -> None:
-        every = {"family": list(self.catalogue.families), "dataset": list(DATASETS), "recipe": list(RECIPES)}
+        every = {"family": list(self.catalog.families), "dataset": list(DATASETS), "recipe": list(RECIPES)}
         for name, values in self.choices.items():
             if ALL not in values:
                 continue
@@ -181,8 +181,8 @@ class _Axes:
     def _families(self) -> list[FamilyEntry]:
         preset = PRESETS.get(str(self.base.get("preset", "")), {})
         names = self.choices.get("family", [self.base.get("family") or preset.get("family")])
-        names = list(self.catalogue.families) if ALL in names else names
-        return [self.catalogue.families[name] for name in names if name in self.catalogue.families]
+        names = list(self.catalog.families) if ALL in names else names
+        return [self.catalog.families[name] for name in names if name in self.catalog.families]
 
     # Every combination -----------------------------------------------------------------------------------------------
 
@@ -252,8 +252,8 @@ class _Axes:
             from app.contract.errors import sentence
 
             raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
-        config = resolve(spec, self.catalogue)
-        size = self.catalogue.families[config.family].size(config.size)
+        config = resolve(spec, self.catalog)
+        size = self.catalog.families[config.family].size(config.size)
         params = size.params.get(config.dataset, 0) if size is not None else 0
         if self.most_params is not None and params > self.most_params:
             words = f"{params:,} parameters, more than {self.most_params:,}"
@@ -265,7 +265,7 @@ class _Axes:
     def _typed(self, options: Values, asked: Values) -> Values:
         """Options with each choice as the family has it: what is written as "7" is its 7."""
         preset = PRESETS.get(str(asked.get("preset", "")), {})
-        family = self.catalogue.families.get(str(asked.get("family") or preset.get("family", "")))
+        family = self.catalog.families.get(str(asked.get("family") or preset.get("family", "")))
         offered = {option.name: option.choices for option in family.options} if family else {}
         return {
             name: next((each for each in offered.get(name, []) if str(each).lower() == str(value).lower()), value)

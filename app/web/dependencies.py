@@ -1,4 +1,4 @@
-"""What a route is given: settings, database, Redis, the live hub, the catalogue."""
+"""What a route is given: settings, database, Redis, the live hub, the catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from redis import Redis
 from sqlalchemy import Engine
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.services.inspector import Inspector
 from app.services.live import Hub
@@ -36,10 +36,10 @@ def parts(request: Request) -> Parts:
     return found
 
 
-async def catalogue(request: Request) -> Catalogue:
+async def catalog(request: Request) -> Catalog:
     """What can be trained; waits for the inspector where it is at work for the first time."""
-    return await parts(request).inspector.catalogue()
+    return await parts(request).inspector.catalog()
 
 
 PartsDep = Annotated[Parts, Depends(parts)]
-CatalogueDep = Annotated[Catalogue, Depends(catalogue)]
+CatalogDep = Annotated[Catalog, Depends(catalog)]

@@ -11,11 +11,11 @@ from pydantic_core import to_json
 
 from app.contract.timestamps import iso
 
-COLOURS = 8
+COLORS = 8
 DASHES = 7
 
 
-def figure(value: float | None, digits: int = 4) -> str:
+def format_number(value: float | None, digits: int = 4) -> str:
     """A value with so many significant digits; an en dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -27,7 +27,7 @@ def count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def short(value: float | None) -> str:
+def format_short(value: float | None) -> str:
     """A number in three digits: 182 k, 1.42 M."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -38,13 +38,13 @@ def short(value: float | None) -> str:
 
 
 def metric_value(name: str, value: float | None) -> str:
-    """The value of a metric: an accuracy in per cent, anything else as a figure."""
+    """The value of a metric: an accuracy in percent, anything else as a figure."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else figure(value)
+    return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A length of time in its two largest units: 2 min 10 s."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return "–"
@@ -60,7 +60,7 @@ def span(seconds: float | None) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
-def octets(value: int | None, step: int = 1024) -> str:
+def format_bytes(value: int | None, step: int = 1024) -> str:
     """An amount of memory in units of 1024, as devices are sold, or of 1000, as costs are told: 79.6 GiB, 57.6 MB."""
     if not value:
         return "–"
@@ -72,7 +72,7 @@ def octets(value: int | None, step: int = 1024) -> str:
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
 
 
-def setting(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A setting of a run as its user would write it."""
     match value:
         case None | "" | [] | {}:
@@ -84,13 +84,13 @@ def setting(value: Any) -> str:
         case int():
             return str(value)
         case list():
-            return ", ".join(setting(each) for each in value)
+            return ", ".join(format_setting(each) for each in value)
         case dict():
-            return ", ".join(f"{name} {setting(each)}" for name, each in value.items())
+            return ", ".join(f"{name} {format_setting(each)}" for name, each in value.items())
     return str(value)
 
 
-def moment(seconds: float | None, shown: str = "relative") -> str:
+def time_tag(seconds: float | None, shown: str = "relative") -> str:
     """A point in time as a ``<time>`` in UTC, which `time.js` turns into the viewer's zone and words."""
     if seconds is None:
         return "–"
@@ -100,9 +100,9 @@ def moment(seconds: float | None, shown: str = "relative") -> str:
     return Markup(f'<time datetime="{iso(seconds)}" data-shown="{shown}">{words}</time>')
 
 
-def colour(number: int) -> str:
-    """The classes of a run's colour and dash, the same on every page."""
-    return f"c{(number - 1) % COLOURS + 1} d{(number - 1) // COLOURS % DASHES}"
+def color(number: int) -> str:
+    """The classes of a run's color and dash, the same on every page."""
+    return f"c{(number - 1) % COLORS + 1} d{(number - 1) // COLORS % DASHES}"
 
 
 def data_block(value: Any) -> Markup:

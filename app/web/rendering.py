@@ -16,7 +16,18 @@ from app.contract.timestamps import iso
 from app.store.database import reading
 from app.store.queue import count_queued, paused_at
 from app.store.worker import list_workers
-from app.web.formatting import colour, count, data_block, figure, metric_value, moment, octets, setting, short, span
+from app.web.formatting import (
+    color,
+    count,
+    data_block,
+    format_bytes,
+    format_duration,
+    format_number,
+    format_setting,
+    format_short,
+    metric_value,
+    time_tag,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +48,7 @@ class Yard:
     paused: bool = False
 
 
-def look_at_yard(request: Request) -> Yard | None:
+def read_yard(request: Request) -> Yard | None:
     """The header's facts; None where the database does not answer, so that an error page can still be made."""
     parts = request.app.state.parts
     try:
@@ -66,8 +77,20 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for written in (iso, figure, count, short, metric_value, span, octets, setting, moment, colour, data_block):
-            self.environment.globals[written.__name__] = written
+        for function in (
+            iso,
+            format_number,
+            count,
+            format_short,
+            metric_value,
+            format_duration,
+            format_bytes,
+            format_setting,
+            time_tag,
+            color,
+            data_block,
+        ):
+            self.environment.globals[function.__name__] = function
 
     def text(self, name: str, **values: Any) -> str:
         """A rendered template."""
@@ -75,7 +98,7 @@ class Templates:
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A rendered page, with the header's facts."""
-        text = self.text(name, request=request, yard=look_at_yard(request), **values)
+        text = self.text(name, request=request, yard=read_yard(request), **values)
         return _uncached(text, status)
 
     def fragment(self, request: Request, name: str, **values: Any) -> HTMLResponse:

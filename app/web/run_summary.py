@@ -48,7 +48,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunSummary:
     """A run as its row, its card and its page show it. ``best_epoch`` is where ``val_acc`` was best."""
 
     run: RunRecord
@@ -91,14 +91,14 @@ class Facts:
         return min(1.0, self.step / self.steps) if self.steps else 0.0
 
 
-def facts(row: RunRow, position: int | None = None, why: str = "") -> Facts:
+def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> RunSummary:
     """The figures of a run."""
     run, summary = row.run, row.summary
     progress: dict[str, Any] = run.progress
     acc, loss = pick(summary, run.config, "val", "acc"), pick(summary, run.config, "val", "loss")
     test = pick(summary, run.config, "test", "acc")
     per_epoch = steps_per_epoch(run)
-    return Facts(
+    return RunSummary(
         run=run,
         number=run.number,
         val_acc=acc.best if acc else None,
@@ -141,7 +141,9 @@ def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
     return found
 
 
-def facts_with_places(connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]) -> list[Facts]:
+def summaries_with_positions(
+    connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]
+) -> list[RunSummary]:
     """The same of several; runs that wait say their place in the queue and why they have not started."""
     places = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
     paused = bool(places) and paused_at(connection) is not None
@@ -149,7 +151,7 @@ def facts_with_places(connection: Connection, rows: list[RunRow], workers: list[
     for row in rows:
         position = places.get(row.run.id)
         why = "" if position is None else why_waiting(row.run, position - 1, workers, paused)
-        found.append(facts(row, position, why))
+        found.append(summarize_run(row, position, why))
     return found
 
 
@@ -166,7 +168,7 @@ def pick(summary: dict[str, Summary], config: RunConfig, stage: str, last: str) 
 
 
 def steps_per_epoch(run: RunRecord) -> float | None:
-    """Optimiser steps in an epoch, as the trainer reported them, else as they follow from dataset and batch size."""
+    """Optimizer steps in an epoch, as the trainer reported them, else as they follow from dataset and batch size."""
     steps, epochs = run.progress.get("steps"), run.progress.get("epochs")
     if steps and epochs:
         return float(steps) / float(epochs)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from app.contract.datasets import Dataset, dataset
 from worker.data.image_measures import bin_edges, bin_values, columns
-from worker.data.official import Labelled, Unavailable, digits, training_and_test
+from worker.data.official import Labeled, Unavailable, digits, training_and_test
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.data.tensor_cache import Kept, digest
 from worker.reporting.error_text import reason
-from worker.reporting.progress import Progress, Say, Telling
+from worker.reporting.progress import Progress, ProgressReporter, Say
 
 Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
@@ -96,7 +96,7 @@ def load(
     if auxiliary and not facts.auxiliary:
         raise ValueError(f"{name} offers no auxiliary scalars")
     chosen = [facts.target(target) for target in targets]
-    tell = Telling(say, progress)
+    tell = ProgressReporter(say, progress)
     try:
         tensors = _prepared(facts, folder).get(lambda: _prepare(facts, folder, tell), tell)
         if auxiliary or any(target.measured for target in chosen):
@@ -158,7 +158,7 @@ def _prepared(facts: Dataset, folder: Path) -> Kept:
     )
 
 
-def _prepare(facts: Dataset, folder: Path, tell: Telling) -> dict[str, Tensor]:
+def _prepare(facts: Dataset, folder: Path, tell: ProgressReporter) -> dict[str, Tensor]:
     if facts.name == "digits":
         training, test = _without(digits(), facts.test)
     else:
@@ -168,22 +168,22 @@ def _prepare(facts: Dataset, folder: Path, tell: Telling) -> dict[str, Tensor]:
     take = facts.validation if n >= facts.train + facts.validation else max(1, n // 12)
     train, validation = _without(training, take)
     tensors = {}
-    for part, labelled in zip(PARTS, (train, validation, test), strict=True):
-        tensors[f"{part}.images"] = labelled.images.contiguous()
-        tensors |= {f"{part}.{name}": values.contiguous() for name, values in labelled.targets.items()}
+    for part, labeled in zip(PARTS, (train, validation, test), strict=True):
+        tensors[f"{part}.images"] = labeled.images.contiguous()
+        tensors |= {f"{part}.{name}": values.contiguous() for name, values in labeled.targets.items()}
     return tensors
 
 
-def _without(labelled: Labelled, take: int) -> tuple[Labelled, Labelled]:
-    labels = next(iter(labelled.targets.values())).numpy()
+def _without(labeled: Labeled, take: int) -> tuple[Labeled, Labeled]:
+    labels = next(iter(labeled.targets.values())).numpy()
     rest, taken = stratified_split(labels, take, SPLIT_SEED)
-    return labelled.at(rest), labelled.at(taken)
+    return labeled.at(rest), labeled.at(taken)
 
 
 # What is measured
 
 
-def _measured(facts: Dataset, folder: Path, prepared: dict[str, Tensor], tell: Telling) -> dict[str, Tensor]:
+def _measured(facts: Dataset, folder: Path, prepared: dict[str, Tensor], tell: ProgressReporter) -> dict[str, Tensor]:
     """The dataset's measured targets, int64 [N], and its scalars as "auxiliary", float32 [N, n], of each split."""
     images: dict[str, Tensor] = {part: prepared[f"{part}.images"] for part in PARTS}
     kept = Kept(
@@ -197,8 +197,8 @@ def _measured(facts: Dataset, folder: Path, prepared: dict[str, Tensor], tell: T
     )
 
     def make() -> dict[str, Tensor]:
-        grey = torch.cat([images[part][:, 0] for part in PARTS]).numpy()
-        found = torch.from_numpy(measure_all(grey, tell, f"measuring {facts.name}", torch.get_num_threads()))
+        gray = torch.cat([images[part][:, 0] for part in PARTS]).numpy()
+        found = torch.from_numpy(measure_all(gray, tell, f"measuring {facts.name}", torch.get_num_threads()))
         return dict(zip(PARTS, torch.split(found, [len(images[part]) for part in PARTS]), strict=True))
 
     measures = {part: values.numpy() for part, values in kept.get(make, tell).items()}

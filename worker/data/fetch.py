@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.reporting.error_text import reason
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 ATTEMPTS: Final = 3
 SILENCE_SECONDS: Final = 30.0
@@ -53,7 +53,7 @@ class Archive:
             path.unlink(missing_ok=True)
 
 
-def complete(archive: Archive, tell: Telling) -> None:
+def complete(archive: Archive, tell: ProgressReporter) -> None:
     """Sees to it that every file of the archive is there and whole. Raises NotFetched, or OSError from the disk."""
     for _ in range(ATTEMPTS):
         wrong = [path for path, md5 in archive.files if not _whole(path, md5)]
@@ -112,7 +112,7 @@ def _unpack(archive: Archive) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _fetch(archive: Archive, tell: Telling) -> None:
+def _fetch(archive: Archive, tell: ProgressReporter) -> None:
     """Fetches the archive from the first mirror that gives it whole. Raises NotFetched, or OSError from the disk.
 
     A file that came cut off or damaged is asked for again, twice at most; a server that cannot be reached is not.
@@ -145,7 +145,7 @@ def _fetch(archive: Archive, tell: Telling) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _fetch_once(url: str, path: Path, md5: str, tell: Telling) -> None:
+def _fetch_once(url: str, path: Path, md5: str, tell: ProgressReporter) -> None:
     """Raises NotFetched, _CutOff, or OSError from the disk."""
     request = urllib.request.Request(url, headers={"User-Agent": "runyard"})
     try:

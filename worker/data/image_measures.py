@@ -42,18 +42,18 @@ _FEWEST_STEPS: Final = 8
 
 
 def measure(images: Images) -> Iterator[Measured]:
-    """Measures grey images uint8 [N, H, W], bright on black: float32 [n, len(MEASURES)] of CHUNK at a time, all finite.
+    """Measures gray images uint8 [N, H, W], bright on black: float32 [n, len(MEASURES)] of CHUNK at a time, all finite.
 
     An image with nothing on it measures 0 throughout. A single pixel is a round dot, with a stroke of no length. A sign
     may reach the image's edge: beyond it is black.
     """
     down, across = (_interpolation(side) for side in images.shape[1:])
     for start in range(0, len(images), CHUNK):
-        grey = images[start : start + CHUNK].astype(np.float64)
-        fine = down @ grey @ across.T
-        measured = np.zeros((len(grey), len(MEASURES)), dtype=np.float32)
-        for i in np.flatnonzero(grey.any(axis=(1, 2))):
-            measured[i] = _measure_sign(grey[i], fine[i])
+        gray = images[start : start + CHUNK].astype(np.float64)
+        fine = down @ gray @ across.T
+        measured = np.zeros((len(gray), len(MEASURES)), dtype=np.float32)
+        for i in np.flatnonzero(gray.any(axis=(1, 2))):
+            measured[i] = _measure_sign(gray[i], fine[i])
         yield measured
 
 
@@ -90,7 +90,7 @@ def _interpolation(side: int) -> Floats:
     return weights[:, 2 * _MARGIN_PX : -2 * _MARGIN_PX]
 
 
-def _measure_sign(grey: Floats, fine: Floats) -> tuple[float, ...]:
+def _measure_sign(gray: Floats, fine: Floats) -> tuple[float, ...]:
     """The measures of one image that is not black; fine: the same, scaled up."""
     # Imported here: only the first run that asks for measures of a dataset has to pay for them.
     from scipy.spatial import KDTree
@@ -111,27 +111,27 @@ def _measure_sign(grey: Floats, fine: Floats) -> tuple[float, ...]:
         np.count_nonzero(sign) / _SCALE**2,
         _length(skeleton) / _SCALE,
         2 * to_edge.mean() / _SCALE,
-        _slant(grey),
+        _slant(gray),
         (sign.shape[0] - 2) / (sign.shape[1] - 2),
         _turning(max(contours, key=_enclosed) / _SCALE),
     )
 
 
 def _length(skeleton: npt.NDArray[np.bool_]) -> float:
-    """The length of the lines between neighbouring pixels; a diagonal counts where no corner pixel joins the two."""
+    """The length of the lines between neighboring pixels; a diagonal counts where no corner pixel joins the two."""
     straight = np.count_nonzero(skeleton[1:] & skeleton[:-1]) + np.count_nonzero(skeleton[:, 1:] & skeleton[:, :-1])
     a, b, c, d = skeleton[:-1, :-1], skeleton[:-1, 1:], skeleton[1:, :-1], skeleton[1:, 1:]
     diagonal = np.count_nonzero(a & d & ~(b | c)) + np.count_nonzero(b & c & ~(a | d))
     return float(straight + np.sqrt(2) * diagonal)
 
 
-def _slant(grey: Floats) -> float:
-    y, x = (np.arange(side) - (side - 1) / 2 for side in grey.shape)
-    total = grey.sum()
-    mean_y, mean_x = grey.sum(axis=1) @ y / total, grey.sum(axis=0) @ x / total
+def _slant(gray: Floats) -> float:
+    y, x = (np.arange(side) - (side - 1) / 2 for side in gray.shape)
+    total = gray.sum()
+    mean_y, mean_x = gray.sum(axis=1) @ y / total, gray.sum(axis=0) @ x / total
     # A pixel is a square and no point, which 1/12 is the variance of; so a single row has a slant too.
-    variance = grey.sum(axis=1) @ y**2 / total - mean_y**2 + 1 / 12
-    covariance = y @ grey @ x / total - mean_y * mean_x
+    variance = gray.sum(axis=1) @ y**2 / total - mean_y**2 + 1 / 12
+    covariance = y @ gray @ x / total - mean_y * mean_x
     return float(np.degrees(np.arctan2(-covariance, variance)))  # y counts downwards
 
 

@@ -36,7 +36,7 @@ class Inputs:
 
     @classmethod
     def of(cls, data: Data, config: RunConfig | None = None) -> Inputs:
-        """The figures of ``data``, with the pixels normalised as ``config`` says (by the dataset's own without)."""
+        """The figures of ``data``, with the pixels normalized as ``config`` says (by the dataset's own without)."""
         facts = data.dataset
         half = config is not None and config.normalization == "half"
         mean, std = ((HALF,) * facts.channels,) * 2 if half else (facts.mean, facts.std)
@@ -47,7 +47,7 @@ class Inputs:
         deviations = tuple(value if value > 0 else 1.0 for value in data.auxiliary_std)
         return cls(mean, std, names, data.auxiliary_mean, deviations)
 
-    def standardise(self, scalars: Tensor) -> Tensor:
+    def standardize(self, scalars: Tensor) -> Tensor:
         """Measured scalars float [N, n] -> float32 [N, n] of mean 0 and deviation 1 on the training set."""
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (self.scalars_mean, self.scalars_std))
         return ((scalars.double() - mean) / std).float()

@@ -19,7 +19,7 @@ from torch import Tensor
 from app.contract.datasets import CIFAR10_VALUES, Dataset
 from worker.data.fetch import ATTEMPTS, Archive, NotFetched, complete
 from worker.reporting.error_text import reason
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 
 class Unavailable(Exception):
@@ -27,28 +27,28 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labeled:
     """Images uint8 [N, C, H, W] and all targets that are stored with them, int64 [N], the default one first."""
 
     images: Tensor
     targets: dict[str, Tensor]
 
-    def at(self, indices: npt.NDArray[np.int64]) -> "Labelled":
+    def at(self, indices: npt.NDArray[np.int64]) -> "Labeled":
         """Those at the indices, int64 [n], in their order."""
         where = torch.from_numpy(indices)
-        return Labelled(self.images[where], {name: values[where] for name, values in self.targets.items()})
+        return Labeled(self.images[where], {name: values[where] for name, values in self.targets.items()})
 
 
-def digits() -> Labelled:
+def digits() -> Labeled:
     """UCI's digits, which ship with scikit-learn, scaled up bilinearly; they have no official test set."""
     # Imported here, as torchvision is below: a second or more that only the first run with a dataset has to pay.
     from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 
     bunch = load_digits()
-    grey = torch.from_numpy(np.asarray(bunch.images, dtype=np.float64))[:, None] * (255 / 16)
-    images = torch.nn.functional.interpolate(grey, size=(28, 28), mode="bilinear", align_corners=False)
+    gray = torch.from_numpy(np.asarray(bunch.images, dtype=np.float64))[:, None] * (255 / 16)
+    images = torch.nn.functional.interpolate(gray, size=(28, 28), mode="bilinear", align_corners=False)
     labels = torch.from_numpy(np.asarray(bunch.target, dtype=np.int64))
-    return Labelled(images.round().to(torch.uint8), {"digit": labels})
+    return Labeled(images.round().to(torch.uint8), {"digit": labels})
 
 
 _TORCHVISION: Final = {
@@ -73,7 +73,7 @@ _UNREADABLE: Final = (
 """What torchvision, numpy and pickle are known to raise on files of the wrong content."""
 
 
-def training_and_test(facts: Dataset, folder: Path, tell: Telling) -> tuple[Labelled, Labelled]:
+def training_and_test(facts: Dataset, folder: Path, tell: ProgressReporter) -> tuple[Labeled, Labeled]:
     """The official training and test set, fetched into the folder first where they are not there whole.
 
     Raises Unavailable, or OSError from the disk.
@@ -121,7 +121,7 @@ def _cifar_archives(kind: Any, folder: Path) -> list[Archive]:
     return [Archive(folder / kind.filename, (kind.url,), kind.tgz_md5, files)]
 
 
-def _read(kind: Any, facts: Dataset, folder: Path, *, train: bool) -> Labelled:
+def _read(kind: Any, facts: Dataset, folder: Path, *, train: bool) -> Labeled:
     """Raises one of _UNREADABLE."""
     with warnings.catch_warnings():
         # numpy 2.4 objects to how the numpy of 2009 wrote its types into CIFAR's files.
@@ -143,7 +143,7 @@ def _read(kind: Any, facts: Dataset, folder: Path, *, train: bool) -> Labelled:
             raise ValueError(f"{len(images)} images but {len(values)} labels")
         if len(values) == 0 or int(values.min()) < 0 or int(values.max()) >= facts.target(name).classes:
             raise ValueError(f"labels that are not of {name}")
-    return Labelled(images, targets)
+    return Labeled(images, targets)
 
 
 def _coarse(kind: Any, folder: Path, *, train: bool) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from worker.data.image_measures import CHUNK, MEASURES, Images, Measured, measure
-from worker.reporting.progress import SHARE_SECONDS, Telling
+from worker.reporting.progress import SHARE_SECONDS, ProgressReporter
 
 _HEADER: Final = struct.Struct("<3I")
 """What goes to a child before the bytes of its images: how many, their height, their width."""
@@ -31,8 +31,8 @@ class MeasuringError(Exception):
     """A measuring process ended before its work did; the message says how."""
 
 
-def measure_all(images: Images, tell: Telling, what: str, cores: int) -> Measured:
-    """The measures of grey images uint8 [N, H, W]: float32 [N, len(MEASURES)], the same however many cores work.
+def measure_all(images: Images, tell: ProgressReporter, what: str, cores: int) -> Measured:
+    """The measures of gray images uint8 [N, H, W]: float32 [N, len(MEASURES)], the same however many cores work.
 
     tell: is told of it as `what`, all the time. cores: the most processes that may measure at once. Raises what
     `tell` raises, which ends the work and its processes, and MeasuringError.

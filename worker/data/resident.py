@@ -133,14 +133,14 @@ class Resident:
             part: {name: values.to(device) for name, values in data.split(part).targets.items()} for part in PARTS
         }
 
-        self._scalars = {part: self._standardised(data.split(part).auxiliary) for part in PARTS}
+        self._scalars = {part: self._standardized(data.split(part).auxiliary) for part in PARTS}
 
-    def _standardised(self, scalars: Tensor | None) -> Tensor | None:
+    def _standardized(self, scalars: Tensor | None) -> Tensor | None:
         if scalars is None:
             return None
         if scalars.shape[1] != len(self.inputs.scalars):
             raise ValueError(f"{scalars.shape[1]} scalars an image, but figures for {len(self.inputs.scalars)}")
-        return self.inputs.standardise(scalars).to(self.device)
+        return self.inputs.standardize(scalars).to(self.device)
 
     def size(self, part: Part) -> int:
         """How many images the split has."""
@@ -164,13 +164,13 @@ class Resident:
         return {name: values.index_select(0, indices) for name, values in self._targets[part].items()}
 
     def scalars(self, part: Part, indices: Tensor | slice) -> Tensor | None:
-        """The split's auxiliary scalars, standardised, float32 [B, n]; None where the data came without."""
+        """The split's auxiliary scalars, standardized, float32 [B, n]; None where the data came without."""
         scalars = self._scalars[part]
         if scalars is None or isinstance(indices, slice):
             return None if scalars is None else scalars[indices]
         return scalars.index_select(0, indices)
 
-    def normalise(
+    def normalize(
         self, images: Tensor, *, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format | None = None
     ) -> Tensor:
         """Raw images (0..255) [B, C, H, W] -> (image / 255 - mean) / std, computed in float32 and given as `dtype`."""
@@ -188,7 +188,7 @@ class Resident:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A batch to feed a network: images normalised, `dtype` [B, C, H, W], and targets by name, int64 [B].
+        """A batch to feed a network: images normalized, `dtype` [B, C, H, W], and targets by name, int64 [B].
 
         indices: int64 [B] on the device, or a slice. augment: what to do to the raw images first, training batches
         only, with `generator`. memory_format: of the images; the resident's own unless given. Raises ValueError for
@@ -199,7 +199,7 @@ class Resident:
         images = self.images(part, indices)
         if augment is not None:
             images = augment(images, generator)
-        return self.normalise(images, dtype=dtype, memory_format=memory_format), self.targets(part, indices)
+        return self.normalize(images, dtype=dtype, memory_format=memory_format), self.targets(part, indices)
 
 
 def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worker.lock import LOOK_SECONDS, locked
 from worker.reporting.error_text import reason
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 
 class _Damaged(Exception):
@@ -48,7 +48,7 @@ class Kept:
     waiting: str
     making: str
 
-    def get(self, make: Callable[[], dict[str, Tensor]], tell: Telling) -> dict[str, Tensor]:
+    def get(self, make: Callable[[], dict[str, Tensor]], tell: ProgressReporter) -> dict[str, Tensor]:
         """Reads the tensors; makes and keeps them first when they are not there, damaged, or made otherwise.
 
         Ten runs at once make them once: the others tell that they wait. Tensors that cannot be kept are given all the
@@ -89,7 +89,7 @@ class Kept:
             raise _Damaged("is damaged")
         return tensors
 
-    def _write(self, tensors: dict[str, Tensor], tell: Telling) -> None:
+    def _write(self, tensors: dict[str, Tensor], tell: ProgressReporter) -> None:
         unfinished = self.path.with_suffix(".tmp")
         about = {"version": self.version, "source": self.source, "sha256": digest(tensors)}
         try:
@@ -101,7 +101,7 @@ class Kept:
             tell.say(f"{self.title} could not be kept for the next run ({reason(error)})")
 
     @contextmanager
-    def _one_at_a_time(self, tell: Telling) -> Iterator[None]:
+    def _one_at_a_time(self, tell: ProgressReporter) -> Iterator[None]:
         path = self.path.with_suffix(".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:

@@ -13,7 +13,7 @@ SENTENCE_SECONDS = 5.0
 SHARE_SECONDS = 0.25
 
 
-class Telling:
+class ProgressReporter:
     """Tells of one piece of long work after another; what `say` or `progress` raises ends the work.
 
     say: is given every sentence, and of a piece of work that lasts one every SENTENCE_SECONDS. progress: the share done

@@ -58,7 +58,7 @@ class Choice:
     seconds: dict[str, float | None]
 
 
-class Trials:
+class Autotuner:
     """Tries the network of a run, freshly built and on its device, on the first batch of its data."""
 
     def __init__(self, network: nn.Module, data: Data, inputs: Inputs, config: RunConfig, device: torch.device) -> None:
@@ -97,7 +97,7 @@ class Trials:
         asked = self._config.compile == "on"
         if self._steps < FEWEST_STEPS and not asked:
             return Choice(plain, f"{self._steps} steps are over before trying could pay", {})
-        # The kernels of the optimiser are tried by themselves: what they save is the same in every other way.
+        # The kernels of the optimizer are tried by themselves: what they save is the same in every other way.
         kernels = replace(plain, optimizer="foreach")
         ways = [plain, *self._ways(plain), kernels]
         steps = min(TRIED_STEPS, int(LONGEST_SHARE * self._steps / len(ways)) - 1)

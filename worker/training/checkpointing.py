@@ -22,10 +22,10 @@ KEPT_BYTES = 2 * 10**9
 """What the checkpoints that are kept to fork from may take of a run: where they are large, fewer are kept."""
 
 OF_THE_OPTIMIZER = ("weight_decay", "momentum")
-"""What a fork can ask to be otherwise than in the optimiser's state that it goes on with; lr is set in every step."""
+"""What a fork can ask to be otherwise than in the optimizer's state that it goes on with; lr is set in every step."""
 
 
-class Keeper:
+class Checkpointer:
     """Two checkpoints, ``last`` to go on from and ``best`` to test and to use; and some ends of epochs to fork from.
 
     Each ``last`` has a name of its own, and stays until a later one is known to the recorder: a trainer that is killed
@@ -204,7 +204,7 @@ class Keeper:
         self._write_best(weights)
 
     def _lay_out_as_the_weights(self, optimizer: torch.optim.Optimizer) -> None:
-        """A checkpoint keeps tensors in the plain order; a fused optimiser goes through memory in the weights' own."""
+        """A checkpoint keeps tensors in the plain order; a fused optimizer goes through memory in the weights' own."""
         for weight, slots in optimizer.state.items():
             for name, value in slots.items():
                 if isinstance(value, torch.Tensor) and value.shape == weight.shape:

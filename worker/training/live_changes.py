@@ -10,7 +10,7 @@ from typing import Any
 
 from app.contract.events import Change, Changed
 from worker.reporting.reporter import Reporter
-from worker.training.checkpointing import Keeper
+from worker.training.checkpointing import Checkpointer
 from worker.training.module import Classifier
 from worker.training.position import NEVER
 
@@ -21,9 +21,11 @@ class Changes:
     A step looks at one number, ``module.change_at``, and comes here when it has reached it.
     """
 
-    def __init__(self, module: Classifier, keeper: Keeper, reporter: Reporter, given: Iterable[Change] = ()) -> None:
+    def __init__(
+        self, module: Classifier, checkpointer: Checkpointer, reporter: Reporter, given: Iterable[Change] = ()
+    ) -> None:
         self._module = module
-        self._keeper = keeper
+        self._checkpointer = checkpointer
         self._reporter = reporter
         self._known = set(module.course.done)
         self._heard: deque[Change] = deque()
@@ -86,7 +88,7 @@ class Changes:
                 words = f"ends after epoch {course.epochs}"
             case "checkpoint":
                 words = f"checkpoint of step {position.step:,}"
-                if not change.applied and not self._keeper.keep_now():
+                if not change.applied and not self._checkpointer.keep_now():
                     refusal = "its weights are not finite, so that none was kept"
             case "note":
                 words = f"note at step {position.step:,}: {change.value}"

@@ -10,7 +10,7 @@ NEVER = math.inf
 
 @dataclass
 class Position:
-    """Where a run stands: ``epoch`` is the one being trained, ``done`` its optimiser steps so far, ``step`` all."""
+    """Where a run stands: ``epoch`` is the one being trained, ``done`` its optimizer steps so far, ``step`` all."""
 
     epoch: int = 0
     done: int = 0

@@ -46,6 +46,6 @@ class Predictor:
         elif not self.inputs.scalars:
             raise ValueError("this network takes no auxiliary scalars")
         else:
-            found = self.network(normal, self.inputs.standardise(scalars))
+            found = self.network(normal, self.inputs.standardize(scalars))
         by_head = found if isinstance(found, dict) else {self.config.targets[0]: found}
         return {name: logits.softmax(1) for name, logits in by_head.items()}

@@ -12,7 +12,7 @@ PLATEAU_THRESHOLD = 1e-4
 
 
 class Schedule:
-    """Learning rate by optimiser step, as `app/contract/schedules.py` plans it for ``steps`` in all."""
+    """Learning rate by optimizer step, as `app/contract/schedules.py` plans it for ``steps`` in all."""
 
     def __init__(self, config: RunConfig, steps: int) -> None:
         self._config = config
@@ -65,5 +65,5 @@ class Plateau(Schedule):
 
 
 def make_schedule(config: RunConfig, steps: int) -> Schedule:
-    """The schedule that ``config`` names, over ``steps`` optimiser steps in all."""
+    """The schedule that ``config`` names, over ``steps`` optimizer steps in all."""
     return (Plateau if config.schedule == "plateau" else Schedule)(config, steps)

@@ -74,7 +74,7 @@ def _disk() -> tuple[int, int]:
 
 
 class Gpu:
-    """Utilisation, memory, power and temperature of one GPU, as its driver says them."""
+    """Utilization, memory, power and temperature of one GPU, as its driver says them."""
 
     names: tuple[str, ...] = GPU_NAMES
 
@@ -109,10 +109,10 @@ class Gpu:
         )
 
 
-class Watching:
+class SystemMonitor:
     """Reports what the meters say, and how many images a second are trained, as long as the training gets on.
 
-    ``step`` gives the optimiser steps so far. Images a second are those of the time between two looks, in which there
+    ``step`` gives the optimizer steps so far. Images a second are those of the time between two looks, in which there
     may be a validation or a checkpoint.
     """
 
@@ -199,6 +199,6 @@ def watched(module: Classifier, reporter: Reporter, device: torch.device) -> Ite
     gpu = Gpu.of(device)
     meters: list[Meter] = [Host(), *([gpu] if gpu else [])]
     module.after_step = GradientNorms(module, module.after_step).after_step
-    watching = Watching(reporter, lambda: module.position.step, module.config.batch_size, meters)
+    watching = SystemMonitor(reporter, lambda: module.position.step, module.config.batch_size, meters)
     with watching.going_on():
         yield

@@ -7,7 +7,7 @@ import time
 PROGRESS_SECONDS = 0.5
 
 
-class Pace:
+class Throughput:
     """How fast training goes: samples a second while it trains, and seconds a step with everything in between."""
 
     def __init__(self, batch_size: int) -> None:

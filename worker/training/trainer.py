@@ -38,9 +38,9 @@ from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool
 from worker.training import checkpoint_file
-from worker.training.autotune import Trials
+from worker.training.autotune import Autotuner
 from worker.training.checkpoint_file import State, Store
-from worker.training.checkpointing import Keeper
+from worker.training.checkpointing import Checkpointer
 from worker.training.live_changes import Changes
 from worker.training.memory_fit import largest_batch, words_of_failure
 from worker.training.module import Classifier, Stopped
@@ -177,7 +177,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     network = build_network(config, len(inputs.scalars), job.settings.models_path).to(device)
     try:
         config = _with_batch(job, kept, network, data, inputs, reporter, progress)
-        tuning = _tuning(job, kept, Trials(network, data, inputs, config, device), reporter, progress)
+        tuning = _tuning(job, kept, Autotuner(network, data, inputs, config, device), reporter, progress)
     except Stopped:
         return _stopped(control, "while it tried how to train", "the start")
     resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
@@ -191,14 +191,14 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         share = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
         reporter.say(f"{name}: the largest class alone would score {share:.1%} on the test set")
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    keeper = Keeper(job, store, module, reporter)
+    checkpointer = Checkpointer(job, store, module, reporter)
     if kept is not None:
-        keeper.restore(kept)
-    changes = Changes(module, keeper, reporter, job.changes)
+        checkpointer.restore(kept)
+    changes = Changes(module, checkpointer, reporter, job.changes)
     changes.listen(control.asked)
     reporter.event("started", _started(job, module, params, device))
-    module.after_step = keeper.save_now_and_then
-    module.after_validation = keeper.after_validation
+    module.after_step = checkpointer.save_now_and_then
+    module.after_validation = checkpointer.after_validation
     changes.apply()  # they may give a run that has made all of its epochs some more
     trainer = lightning_trainer(device)
     try:
@@ -210,11 +210,11 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
                     # However it ends, what is told last is where it was.
                     module.report_progress(now=True)
         reporter.event("finishing", Finishing())
-        keeper.load_best()
+        checkpointer.load_best()
         trainer.test(module, verbose=False)
     except Stopped:
         if module.position.epoch < module.course.epochs and not module.gave_up:
-            keeper.save()  # and not the best weights in the place of the last, when the test was stopped
+            checkpointer.save()  # and not the best weights in the place of the last, when the test was stopped
         step = module.position.step
         return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
     if module.gave_up and module.position.epoch < module.course.epochs:
@@ -263,7 +263,7 @@ def _with_batch(
 
 
 def _tuning(
-    job: Job, kept: State | None, trials: Trials, reporter: Reporter, progress: Callable[[str, float], None]
+    job: Job, kept: State | None, trials: Autotuner, reporter: Reporter, progress: Callable[[str, float], None]
 ) -> Tuning:
     """How this attempt runs its network: as the one before it on such a device, else as trials say."""
     before: dict[str, Any] = dict(kept.facts["tuning"]) if kept and "tuning" in kept.facts else {}
@@ -279,7 +279,7 @@ def _tuning(
 
 
 def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> torch.nn.Module:
-    """The network that ``config`` names, freshly initialised, with room for so many auxiliary scalars.
+    """The network that ``config`` names, freshly initialized, with room for so many auxiliary scalars.
 
     Architectures of the user's own are imported here, in the trainer's process: an edited file counts from the next run
     on. Raises UnknownArchitecture, also for a file that could not be used, with its error.
@@ -309,7 +309,7 @@ def _seed(config: RunConfig) -> None:
 
 def lightning_trainer(device: torch.device) -> pl.Trainer:
     """Lightning's Trainer; how many epochs it makes is the module's to say."""
-    # What the trainer would log, save or draw is done by the reporter and the keeper.
+    # What the trainer would log, save or draw is done by the reporter and the checkpointer.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning 2.6.6 with torch 2.15
     return pl.Trainer(

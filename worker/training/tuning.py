@@ -1,4 +1,4 @@
-"""How a network is run on a device, all else equal: memory format, precision, kernels of the optimiser, compilation.
+"""How a network is run on a device, all else equal: memory format, precision, kernels of the optimizer, compilation.
 
 None of it changes what is computed beyond the precision that was asked for; sums are taken in another order, so the
 last bits differ. What is fastest cannot be told beforehand: bfloat16 makes one network twice as fast on a processor and
@@ -36,7 +36,7 @@ class Tuning:
     def __str__(self) -> str:
         words = ["bfloat16" if self.precision == "bf16" else "float32"]
         words += ["channels last"] if self.channels_last else []
-        words += [f"{self.optimizer} optimiser"]
+        words += [f"{self.optimizer} optimizer"]
         words += {"off": [], "on": ["compiled"], "graphs": ["compiled with CUDA graphs"]}[self.compile]
         return ", ".join(words)
 
@@ -73,7 +73,7 @@ class Tuning:
         return nullcontext() if self.precision == "32" else torch.autocast(device.type, torch.bfloat16)
 
     def make_optimizer(self, network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-        """The optimiser that ``config`` names."""
+        """The optimizer that ``config`` names."""
         parameters = list(network.parameters())
         kernels: dict[str, Any] = {self.optimizer: True}
         if config.optimizer == "sgd":

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.analysis.groups import Group
-from app.web.formatting import colour
-from app.web.run_summary import Facts, steps_per_epoch
+from app.web.formatting import color
+from app.web.run_summary import RunSummary, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Split:
     sentence: str
 
 
-def splits_of(shown: Sequence[Facts]) -> list[Split]:
+def splits_of(shown: Sequence[RunSummary]) -> list[Split]:
     """Of each run that was forked, resumed or extended from another of these, or from the same one as another."""
     there = {facts.run.id: facts for facts in shown}
     forked = [facts for facts in shown if facts.run.parent and facts.run.parent_step is not None]
@@ -43,7 +43,7 @@ def splits_of(shown: Sequence[Facts]) -> list[Split]:
         per_epoch = steps_per_epoch(facts.run)
         sentence += _epoch(step, per_epoch)
         label = f"#{facts.number} splits at step {step:,}"
-        found.append(Split(facts.run.id, step, colour(facts.number), label, sentence))
+        found.append(Split(facts.run.id, step, color(facts.number), label, sentence))
     return found
 
 
@@ -76,7 +76,7 @@ def splits_of_groups(groups: Sequence[Group]) -> list[Split]:
         if len(steps) == 1:
             sentence += _epoch(steps[0], per_epoch)
         label = f"{group.title} splits at step {steps[0]:,}"
-        found.append(Split(group.key, steps[0], colour(group.number), label, sentence))
+        found.append(Split(group.key, steps[0], color(group.number), label, sentence))
     return found
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from sqlalchemy import Connection
 
 from app.analysis.curves import Points
-from app.analysis.groups import Group, fields_of_grouping, grouped, mean_curve, told_apart, varying_within
+from app.analysis.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within, with_distinct_names
 from app.charts.catalog import Chart, Compared, charts_of_comparison
 from app.charts.drawing import Controls, draw, read_controls
 from app.charts.payload import points_as_json
@@ -29,7 +29,7 @@ from app.store.database import reading
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
 from app.web.dependencies import PartsDep
 from app.web.run_selection import MOST_RUNS, Asked, AskedDep, named
-from app.web.run_summary import Facts, facts, metric_name
+from app.web.run_summary import RunSummary, metric_name, summarize_run
 
 pages = APIRouter()
 
@@ -46,7 +46,7 @@ class Comparison:
     """The runs of a page, and their groups where they are shown as groups."""
 
     rows: list[RunRow]
-    shown: list[Facts]
+    shown: list[RunSummary]
     by: str
     groups: list[Group] | None
     wrong: str
@@ -86,7 +86,7 @@ def read_comparison(connection: Connection, asked: Asked) -> Comparison:
     """The runs asked for that there are, by groups where ``by`` says so or finds several seeds of something."""
     by = asked.by
     rows = runs_by_id(connection, asked.ids[:MOST_RUNS])
-    shown = told_apart([facts(row) for row in rows])
+    shown = with_distinct_names([summarize_run(row) for row in rows])
     wrong = ""
     try:
         fields = fields_of_grouping(by, shown)
@@ -118,7 +118,7 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: Flop
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
             # Those that were chosen before stand first.
             chosen = {row.run.id: row for row in runs_by_id(connection, named(asked.picked)[:MOST_RUNS])}
-            pickable = [facts(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
+            pickable = [summarize_run(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
             values |= {"pickable": pickable, "picked": set(chosen)}
             return parts.templates.page(request, "compare_pick.html", **values)
         charts, points = curves_of(connection, found, set_by_viewer.smoothing, SMOOTHED_AT_ONCE)

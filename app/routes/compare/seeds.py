@@ -17,7 +17,7 @@ from app.contract.sweep import SweepSpec
 from app.store import sweep as sweeps
 from app.store.database import reading
 from app.store.search.query import runs_by_id
-from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 from app.web.run_selection import MOST_RUNS, named
 
 pages = APIRouter()
@@ -28,7 +28,7 @@ MOST_SEEDS = 50
 @pages.post("/compare/seeds")
 async def launch_seeds(
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     more: Annotated[int, Form(ge=1, le=MOST_SEEDS)],
     variants: Annotated[list[str], Form(max_length=10)],
     runs: Annotated[str, Form(max_length=4000)] = "",
@@ -39,8 +39,8 @@ async def launch_seeds(
     made: list[str] = []
     for said in variants:
         spec = await run_in_threadpool(_sweep_of, parts, named(said), more)
-        expansion = await checked(parts, catalogue, spec)
-        sweep = await run_in_threadpool(launch_sweep, parts, catalogue, spec, expansion)
+        expansion = await checked(parts, catalog, spec)
+        sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion)
         made += await run_in_threadpool(_runs_of, parts, sweep)
     together = list(dict.fromkeys([*named(runs), *made]))
     if len(together) > MOST_RUNS:

@@ -37,7 +37,7 @@ MAIN = (
     Row("batch_size", "Batch size", "whole", "images in one step"),
     Row("seed", "Seed", "whole", "the same seed trains the same network"),
     Row("seeds", "Seeds", "whole", "so many runs of each, from this seed on"),
-    Row("optimizer", "Optimiser", "choice"),
+    Row("optimizer", "Optimizer", "choice"),
     Row("lr", "Learning rate", "number", "the highest of its schedule"),
     Row("schedule", "Schedule", "choice", "how the learning rate goes on"),
     Row("name", "Name", "words", "instead of family, size and dataset"),
@@ -45,8 +45,8 @@ MAIN = (
 
 GROUPS = (
     Group(
-        "optimisation",
-        "Optimisation",
+        "optimization",
+        "Optimization",
         (
             Row("weight_decay", "Weight decay", "number"),
             Row("momentum", "Momentum", "number", "0 to below 1", "optimizer sgd"),
@@ -78,7 +78,7 @@ GROUPS = (
             Row("crop_padding", "Random crop", "whole", "pixels of padding before the crop; 0 does not crop"),
             Row("flip", "Flip", "choice", "mirror training images at random"),
             Row("rotation", "Rotation", "number", "at random by up to so many degrees; 0 does not turn"),
-            Row("normalization", "Normalisation", "choice", "dataset: its own mean and deviation; half: 0.5 and 0.5"),
+            Row("normalization", "Normalization", "choice", "dataset: its own mean and deviation; half: 0.5 and 0.5"),
         ),
     ),
     Group(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from app.charts.drawing import SIZE, Tick, ticks, y_label
 from app.contract.schedules import curve
 from app.contract.spec import RunConfig
-from app.web.formatting import figure
+from app.web.formatting import format_number
 
 POINTS = 160
 
 
 @dataclass(frozen=True)
 class RatePicture:
-    """A schedule as SVG coordinates of 0..1000 and ticks in per cent: epochs across, the rate up.
+    """A schedule as SVG coordinates of 0..1000 and ticks in percent: epochs across, the rate up.
 
     ``words`` says where it begins, turns and ends; ``note`` what the picture cannot know.
     """
@@ -27,7 +27,7 @@ class RatePicture:
 
 
 def draw_rate(config: RunConfig, steps: int) -> RatePicture:
-    """The schedule of ``config`` over ``steps`` optimiser steps (1 at least)."""
+    """The schedule of ``config`` over ``steps`` optimizer steps (1 at least)."""
     found = curve(config, steps, POINTS)
     if len(found) == 1:
         found = [(0, found[0][1]), (1, found[0][1])]
@@ -48,7 +48,7 @@ def _epochs(epochs: int) -> list[float]:
 
 
 def _words(rates: list[float]) -> str:
-    first, last, peak = (figure(rate, 3) for rate in (rates[0], rates[-1], max(rates)))
+    first, last, peak = (format_number(rate, 3) for rate in (rates[0], rates[-1], max(rates)))
     if first == last == peak:
         return f"{first} throughout"
     if peak in (first, last):

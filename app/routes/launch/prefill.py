@@ -11,7 +11,7 @@ from app.routes.launch.fields import SOURCE
 from app.routes.launch.form import Draft
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
-from app.web.formatting import setting
+from app.web.formatting import format_setting
 
 UNTOLD = ("name", "tags", "notes", "priority")
 
@@ -55,5 +55,5 @@ def differences(source: RunRecord | None, draft: Draft) -> list[Difference] | No
 
 
 def _words(value: object) -> str:
-    written = setting(value)
+    written = format_setting(value)
     return SAID.get(written, written)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.actions.sweeps import Outlook, look_ahead
-from app.contract.catalog import Catalogue
+from app.actions.sweeps import SweepPreview, preview_sweep
+from app.contract.catalog import Catalog
 from app.contract.spec import FieldError, RunConfig, SpecError
 from app.contract.sweep import USUAL_DRAWS, SweepSpec
 from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft, note
 from app.web.dependencies import Parts
-from app.web.formatting import span
+from app.web.formatting import format_duration
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def note_sweep(draft: Draft, errors: list[FieldError]) -> None:
     note(draft, at)
 
 
-def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> SweepPlan | None:
+def plan_of_sweep(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> SweepPlan | None:
     """What would follow from launching the form, None for a single run."""
     if not draft.several.sweeping:
         return None
@@ -57,7 +57,7 @@ def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) 
     if spec is None or draft.config is None:
         return nothing
     try:
-        found = look_ahead(parts, catalogue, spec)
+        found = preview_sweep(parts, catalog, spec)
     except SpecError as error:
         note_sweep(draft, error.errors)
         return nothing
@@ -65,10 +65,10 @@ def plan_of_sweep(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) 
     return SweepPlan(spec, found.total, lasts, found.examples, found.expansion.left_out)
 
 
-def _lasts(found: Outlook, first: RunConfig, cost: Cost) -> str:
+def _lasts(found: SweepPreview, first: RunConfig, cost: Cost) -> str:
     slots = f"{found.forecast.slots} slot{'s' if found.forecast.slots != 1 else ''}"
     if found.forecast.seconds is not None:
-        words = f"about {span(found.forecast.seconds)} on {slots}"
+        words = f"about {format_duration(found.forecast.seconds)} on {slots}"
         unknown = found.forecast.unknown
         return f"{words}; nothing is known yet of {unknown} of them" if unknown else words
     predictions = cost.preview.predictions if cost.preview else []
@@ -76,7 +76,7 @@ def _lasts(found: Outlook, first: RunConfig, cost: Cost) -> str:
     if not paces:
         return f"how long is not known yet, on {slots}"
     seconds = found.total * paces[0] * first.epochs / found.forecast.slots
-    return f"roughly {span(seconds)} on {slots}, if each lasts as long as the first"
+    return f"roughly {format_duration(seconds)} on {slots}, if each lasts as long as the first"
 
 
 def how_of(draft: Draft) -> dict[str, str]:

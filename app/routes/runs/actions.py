@@ -22,7 +22,7 @@ from app.routes.runs.table_request import listing_at, listing_of
 from app.store.bulk import MOST_TAGS, Which, missing
 from app.store.database import reading
 from app.store.search.query import matching_ids
-from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 from app.web.redirects import go_back
 from app.web.run_selection import MOST_RUNS
 
@@ -117,7 +117,7 @@ def untag_runs(
 @pages.post("/runs/relaunch")
 async def relaunch_runs(
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     runs: RunsForm = [],
     every: EveryForm = "",
     matching: BackForm = "",
@@ -125,7 +125,7 @@ async def relaunch_runs(
 ) -> RedirectResponse:
     """Launch each of the chosen runs once more, as it was."""
     chosen = await run_in_threadpool(_chosen, parts, runs, every, matching)
-    act, refused = await relaunch_many(parts, catalogue, chosen)
+    act, refused = await relaunch_many(parts, catalog, chosen)
     return go_back(back, "/runs", act=act, refused=len(refused))
 
 

@@ -23,7 +23,7 @@ from app.store.log import read_lines
 from app.store.metric import Summary, read_curves, read_summaries
 from app.store.run import RunRecord
 from app.store.search.query import RunFilter, list_runs
-from app.web.dependencies import CatalogueDep, PartsDep
+from app.web.dependencies import CatalogDep, PartsDep
 
 api = APIRouter(tags=["runs"])
 
@@ -194,13 +194,13 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
 async def post_run(
     spec: RunSpec,
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> RunOut:
     """Launch a run. The same Idempotency-Key gives back the run that it launched before."""
-    await parts.inspector.check(resolve(spec, catalogue))
-    run_id = await run_in_threadpool(launch, parts, catalogue, spec, idempotency_key or None)
+    await parts.inspector.check(resolve(spec, catalog))
+    run_id = await run_in_threadpool(launch, parts, catalog, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*await run_in_threadpool(find_run, parts, run_id))
 

@@ -20,7 +20,7 @@ from app.routes.runs.table_request import USUAL_SORT, Listing
 from app.store.run import TERMINAL
 from app.store.search.group_members import Member, read_members
 from app.store.search.sorting import metric_figure
-from app.web.formatting import count, figure, metric_value, setting, short, span
+from app.web.formatting import count, format_duration, format_number, format_setting, format_short, metric_value
 from app.web.run_selection import MOST_RUNS as MOST_COMPARED
 from app.web.run_summary import UNSEEN
 
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def number(self) -> int:
-        """Of its oldest member, whose colour it has."""
+        """Of its oldest member, whose color it has."""
         return self.members[-1].number
 
     @property
@@ -179,7 +179,7 @@ def _key(member: Member, fields: Sequence[str]) -> str:
 
 
 def _row(members: list[Member], fields: Sequence[str], keys: Sequence[str]) -> Row:
-    titles = ["" if name == "variant" else setting(_value(members[0], name)) for name in fields]
+    titles = ["" if name == "variant" else format_setting(_value(members[0], name)) for name in fields]
     spreads = {}
     samples = _samples(members)
     for key in keys:
@@ -217,11 +217,11 @@ def _written(key: str) -> Callable[[float], str]:
         case "params":
             return lambda value: count(round(value))
         case "duration":
-            return span
+            return format_duration
     name = metric_figure(key)[0]
     if name.startswith("system/"):
-        return short
-    return (lambda value: metric_value(name, value)) if name.endswith("acc") else figure
+        return format_short
+    return (lambda value: metric_value(name, value)) if name.endswith("acc") else format_number
 
 
 def _name_variants(rows: list[Row], fields: Sequence[str]) -> None:
@@ -241,7 +241,7 @@ def _name_variants(rows: list[Row], fields: Sequence[str]) -> None:
         for head, some in alike.items()
     }
     for row, each, head in zip(rows, said, heads, strict=True):
-        own = [f"{name.replace('_', ' ')} {setting(each.get(name))}" for name in telling[head]]
+        own = [f"{name.replace('_', ' ')} {format_setting(each.get(name))}" for name in telling[head]]
         row.titles[place] = " · ".join([head, *own])
 
 

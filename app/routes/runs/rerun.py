@@ -30,7 +30,7 @@ from app.routes.runs.api import RunOut, as_json
 from app.store import lineage
 from app.store.database import reading
 from app.store.run import RunRecord
-from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 
 api = APIRouter(tags=["runs"])
 pages = APIRouter()
@@ -117,19 +117,19 @@ def post_resume(run_id: str, parts: PartsDep, response: Response, wanted: Resume
 
 @api.post("/runs/{run_id}/clone", status_code=201)
 async def post_clone(
-    run_id: str, parts: PartsDep, catalogue: CatalogueDep, response: Response, changes: Changes = {}
+    run_id: str, parts: PartsDep, catalog: CatalogDep, response: Response, changes: Changes = {}
 ) -> RunOut:
     """A run with what this one was launched with, but for the fields that are named."""
-    spec, config = await run_in_threadpool(clone, parts, catalogue, run_id, changes)
+    spec, config = await run_in_threadpool(clone, parts, catalog, run_id, changes)
     await parts.inspector.check(config)
-    new = await run_in_threadpool(launch_clone, parts, catalogue, run_id, spec, config)
+    new = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config)
     return await run_in_threadpool(_made, parts, new, response)
 
 
 @api.post("/runs/{run_id}/fork", status_code=201)
-def post_fork(run_id: str, wanted: ForkIn, parts: PartsDep, catalogue: CatalogueDep, response: Response) -> RunOut:
+def post_fork(run_id: str, wanted: ForkIn, parts: PartsDep, catalog: CatalogDep, response: Response) -> RunOut:
     """A new run that goes on from the checkpoint kept at the end of an epoch, with changed fields."""
-    return _made(parts, fork(parts, catalogue, run_id, wanted.epoch, wanted.changes), response)
+    return _made(parts, fork(parts, catalog, run_id, wanted.epoch, wanted.changes), response)
 
 
 @api.post("/runs/{run_id}/verify", status_code=201)
@@ -181,7 +181,7 @@ def resume_run(run_id: str, parts: PartsDep, epochs: Annotated[str, Form(max_len
 
 
 @pages.post("/runs/{run_id}/fork")
-async def fork_run(run_id: str, request: Request, parts: PartsDep, catalogue: CatalogueDep) -> RedirectResponse:
+async def fork_run(run_id: str, request: Request, parts: PartsDep, catalog: CatalogDep) -> RedirectResponse:
     """Fork a run; a field that is blank stays as it was."""
     async with request.form(max_files=0, max_fields=100) as posted:
         said = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
@@ -189,7 +189,7 @@ async def fork_run(run_id: str, request: Request, parts: PartsDep, catalogue: Ca
     if epoch is None:
         raise Invalid("choose the epoch to go on from", [FieldError("epoch", "choose the epoch to go on from")])
     try:
-        return _to(await run_in_threadpool(fork, parts, catalogue, run_id, epoch, dict(said)))
+        return _to(await run_in_threadpool(fork, parts, catalog, run_id, epoch, dict(said)))
     except SpecError as error:
         raise Invalid(str(error), error.errors) from error
 

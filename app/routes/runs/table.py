@@ -37,7 +37,7 @@ from app.store.view import list_views
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.rendering import wants_fragment
-from app.web.run_summary import Facts, facts_with_places, metric_name
+from app.web.run_summary import RunSummary, metric_name, summaries_with_positions
 
 pages = APIRouter()
 
@@ -224,7 +224,7 @@ def run_words(run_id: str, request: Request, parts: PartsDep, shown: ListingDep)
 class TableRow:
     """A run in the table, with what its cells are made of."""
 
-    facts: Facts
+    facts: RunSummary
     spark: str
     summary: dict[str, Summary]
 
@@ -234,7 +234,7 @@ def table_rows(connection: Connection, parts: Parts, rows: list[RunRow]) -> list
     workers: list[WorkerRecord] = list_workers(connection, time.time(), parts.settings.lease_seconds)
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
     curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
-    figures = facts_with_places(connection, rows, workers)
+    figures = summaries_with_positions(connection, rows, workers)
     pairs = zip(figures, rows, strict=True)
     return [TableRow(each, spark(curves.get(each.run.id)), row.summary) for each, row in pairs]
 

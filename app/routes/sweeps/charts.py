@@ -24,7 +24,7 @@ EDGE = 6.0
 
 @dataclass(frozen=True)
 class Dot:
-    """A run in a picture: place in per cent, what it is in words, and its page; both blank where there are many."""
+    """A run in a picture: place in percent, what it is in words, and its page; both blank where there are many."""
 
     x: str
     y: str

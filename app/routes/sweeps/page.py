@@ -21,7 +21,7 @@ from app.store import sweep as store
 from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.sweep import Counts, SweepRecord, SweepRun
-from app.web.dependencies import CatalogueDep, Parts, PartsDep
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 from app.web.redirects import go_back
 
 pages = APIRouter()
@@ -35,7 +35,7 @@ BAR = ("succeeded", "pruned", "failed", "cancelled", "finishing", "running", "st
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in per cent."""
+    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in percent."""
 
     state: str
     count: int
@@ -183,15 +183,15 @@ def restore(sweep_id: str, parts: PartsDep, undo: Annotated[float, Form(allow_in
 
 
 @pages.post("/sweeps/{sweep_id}/extend")
-async def extend(sweep_id: str, request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
     """More seeds, draws or values; or the page again with what is wrong."""
     async with request.form(max_files=0, max_fields=60) as posted:
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
     try:
         spec = extended(record, _more(more))
-        expansion = await checked(parts, catalogue, spec)
-        await run_in_threadpool(extend_sweep, parts, catalogue, sweep_id, spec, expansion)
+        expansion = await checked(parts, catalog, spec)
+        await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     except SpecError as error:
         wrong = {each.field: f"{each.message[:1].upper()}{each.message[1:]}." for each in error.errors}
         values = await run_in_threadpool(_read, parts, sweep_id, False)

@@ -186,7 +186,7 @@ def _figure(term: Term, said: str) -> float:
 
 
 def _share(term: Term, said: str) -> float:
-    """A figure of an accuracy, which is a share of 1, though it is shown in per cent."""
+    """A figure of an accuracy, which is a share of 1, though it is shown in percent."""
     value = _figure(term, said)
     if value > 1 and not said.endswith("%"):
         asked = term.name + term.how

@@ -15,14 +15,14 @@ from app.analysis.statistics import mean_of
 from app.store.database import reading
 from app.store.metric import Curve
 from app.store.search.query import runs_by_id
-from app.web.run_summary import Facts, facts
+from app.web.run_summary import RunSummary, summarize_run
 from tests.conftest import Runs
 
 
-def shown(runs: Runs, *said: dict[str, Any]) -> list[Facts]:
+def shown(runs: Runs, *said: dict[str, Any]) -> list[RunSummary]:
     ids = [runs.add(**each) for each in said]
     with reading(runs.engine) as connection:
-        return [facts(row) for row in runs_by_id(connection, ids)]
+        return [summarize_run(row) for row in runs_by_id(connection, ids)]
 
 
 def points(steps: list[int], values: list[float], per_epoch: float = 10.0, started: float = 100.0) -> Points:
@@ -54,8 +54,8 @@ def test_runs_are_grouped_by_any_setting_and_a_wrong_one_is_answered_with_those_
     found = shown(runs, {"lr": 0.1}, {"lr": 0.2}, {"lr": 0.1, "batch_size": 32})
     groups = grouped(found, fields_of_grouping("lr", found) or ())
     assert [(group.title, len(group.runs)) for group in groups] == [("lr 0.1", 2), ("lr 0.2", 1)]
-    with pytest.raises(ValueError, match="no setting 'colour' to group by; settings: none, variant, family"):
-        fields_of_grouping("colour", found)
+    with pytest.raises(ValueError, match="no setting 'color' to group by; settings: none, variant, family"):
+        fields_of_grouping("color", found)
 
 
 def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> None:
@@ -80,7 +80,7 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
     assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
 
 
-def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> None:
+def test_runs_with_other_batch_sizes_are_with_overlays_one_another_by_epochs() -> None:
     found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
     assert found is not None
     assert found.curve.steps.tolist() == [10, 20]
@@ -164,7 +164,7 @@ def test_the_same_training_twice_is_one_sample_and_the_newest_that_succeeded_sta
     for run in ids[:4]:
         runs.finish(run)
     with reading(runs.engine) as connection:
-        found = [facts(row) for row in runs_by_id(connection, ids)]
+        found = [summarize_run(row) for row in runs_by_id(connection, ids)]
     (group,) = grouped(found, fields_of_grouping("variant", found) or ())
     assert [each.number for each in group.samples] == [3, 4]
     assert group.values(lambda each: float(each.number)) == [3.0, 4.0]

@@ -27,7 +27,7 @@ def test_curves_with_the_same_last_part_share_a_box() -> None:
     assert [(chart.group, chart.key, [each.id for each in chart.series]) for chart in charts] == [
         ("training and validation", "loss", ["train/loss", "val/loss"]),
         ("training and validation", "acc", ["val/acc"]),
-        ("optimisation", "lr", ["train/lr"]),
+        ("optimization", "lr", ["train/lr"]),
         ("system", "system/gpu_percent", ["system/gpu_percent"]),
     ]
 
@@ -41,8 +41,8 @@ def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:
         ("training and validation", "acc"): ["val digit", "val size"],
         ("digit", "digit/acc"): ["train", "val"],
         ("size", "size/acc"): ["train", "val"],
-        ("optimisation", "lr"): [],
-        ("optimisation", "grad_norm"): ["train"],
+        ("optimization", "lr"): [],
+        ("optimization", "grad_norm"): ["train"],
         ("throughput", "system/images_per_second"): ["images per second"],
     }
 
@@ -65,12 +65,12 @@ def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> No
     ]
 
 
-def test_validation_has_the_colour_of_the_run_and_training_is_grey() -> None:
+def test_validation_has_the_color_of_the_run_and_training_is_grey() -> None:
     loss = charts_of_run(["train/loss", "val/loss"], 3)[0]
     assert [each.css for each in loss.series] == ["train d0", "c3 d0"]
 
 
-def test_the_first_of_several_heads_has_the_colour_of_the_run() -> None:
+def test_the_first_of_several_heads_has_the_color_of_the_run() -> None:
     accuracy = charts_of_run(["train/acc", "val/class/acc", "val/size/acc"], 8)[1]
     assert [each.css for each in accuracy.series] == ["train d0", "c8 d0", "c1 d0"]
 

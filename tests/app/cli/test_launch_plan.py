@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from app.cli.launch_plan import Plan, make_plan, read_catalogue
-from app.contract.catalog import Catalogue
+from app.cli.launch_plan import Plan, make_plan, read_catalog
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.spec import SpecError
 
@@ -19,16 +19,16 @@ def titles(plan: Plan) -> list[str]:
     return [each.title for each in plan.runs]
 
 
-def refused(said: dict[str, Any], catalogue: Catalogue) -> list[str]:
+def refused(said: dict[str, Any], catalog: Catalog) -> list[str]:
     with pytest.raises(SpecError) as refusal:
-        make_plan(said, catalogue)
+        make_plan(said, catalog)
     return [each.message for each in refusal.value.errors]
 
 
-def test_the_catalogue_that_the_api_tells_is_the_catalogue(client: TestClient, catalogue: Catalogue) -> None:
-    told = read_catalogue(client.get("/api/v1/architectures").json())
-    assert list(told.families) == list(catalogue.families)
-    for name, family in catalogue.families.items():
+def test_the_catalog_that_the_api_tells_is_the_catalog(client: TestClient, catalog: Catalog) -> None:
+    told = read_catalog(client.get("/api/v1/architectures").json())
+    assert list(told.families) == list(catalog.families)
+    for name, family in catalog.families.items():
         known = told.families[name]
         assert (known.sizes, known.default) == (family.sizes, family.default)
         assert (known.smallest_batch, known.takes_auxiliary) == (family.smallest_batch, family.takes_auxiliary)
@@ -37,50 +37,50 @@ def test_the_catalogue_that_the_api_tells_is_the_catalogue(client: TestClient, c
         ]
 
 
-def test_a_family_alone_is_one_run_of_its_default_size(catalogue: Catalogue) -> None:
-    (planned,) = make_plan({"family": ["vit"]}, catalogue).runs
+def test_a_family_alone_is_one_run_of_its_default_size(catalog: Catalog) -> None:
+    (planned,) = make_plan({"family": ["vit"]}, catalog).runs
     assert planned.title == "vit small · digits"
     assert planned.params == 210_058
     assert planned.spec.model_fields_set == {"family"}
 
 
-def test_all_sizes_are_those_of_each_family(catalogue: Catalogue) -> None:
-    plan = make_plan({"family": ["vit", "simple_mlp"], "size": ["all"]}, catalogue)
+def test_all_sizes_are_those_of_each_family(catalog: Catalog) -> None:
+    plan = make_plan({"family": ["vit", "simple_mlp"], "size": ["all"]}, catalog)
     assert titles(plan) == [
         *(f"vit {size} · digits" for size in ("tiny", "small", "base", "large")),
         *(f"simple_mlp {size} · digits" for size in ("tiny", "small", "base")),
     ]
 
 
-def test_everything_is_every_size_of_every_family_on_every_dataset(catalogue: Catalogue) -> None:
-    plan = make_plan({"family": ["all"], "size": ["all"], "dataset": ["all"]}, catalogue)
-    sizes = sum(len(family.sizes) for family in catalogue.families.values())
+def test_everything_is_every_size_of_every_family_on_every_dataset(catalog: Catalog) -> None:
+    plan = make_plan({"family": ["all"], "size": ["all"], "dataset": ["all"]}, catalog)
+    sizes = sum(len(family.sizes) for family in catalog.families.values())
     assert len(plan.runs) == len(set(titles(plan))) == sizes * len(DATASETS)
     for each in plan.runs:
-        size = catalogue.families[each.config.family].size(each.config.size)
+        size = catalog.families[each.config.family].size(each.config.size)
         assert size is not None
         assert each.params == size.params[each.config.dataset]
 
 
 @given(st.integers(min_value=0, max_value=20_000_000))
-def test_what_is_larger_than_asked_is_left_out_and_known(catalogue: Catalogue, most: int) -> None:
-    plan = make_plan({"family": ["all"], "size": ["all"]}, catalogue, most)
+def test_what_is_larger_than_asked_is_left_out_and_known(catalog: Catalog, most: int) -> None:
+    plan = make_plan({"family": ["all"], "size": ["all"]}, catalog, most)
     assert all(each.params <= most for each in plan.runs)
     assert all(each.params > most for each in plan.too_large)
-    assert len(plan.runs) + len(plan.too_large) == sum(len(family.sizes) for family in catalogue.families.values())
+    assert len(plan.runs) + len(plan.too_large) == sum(len(family.sizes) for family in catalog.families.values())
 
 
-def test_a_size_that_one_of_several_families_lacks_is_told_with_what_it_has(catalogue: Catalogue) -> None:
+def test_a_size_that_one_of_several_families_lacks_is_told_with_what_it_has(catalog: Catalog) -> None:
     said = {"family": ["simple_cnn", "vit", "efficientnet"], "size": ["tiny", "mini"]}
-    assert refused(said, catalogue) == [
+    assert refused(said, catalog) == [
         "no size 'mini' for simple_cnn; sizes: tiny, small, base, large, large_pool4",
         "no size 'mini' for vit; sizes: tiny, small, base, large",
     ]
 
 
-def test_what_is_wrong_with_every_run_is_told_once(catalogue: Catalogue) -> None:
+def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
     said = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
-    assert refused(said, catalogue) == ["epochs must be a whole number", "lr must be greater than 0"]
+    assert refused(said, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,20 @@ def test_what_is_wrong_with_every_run_is_told_once(catalogue: Catalogue) -> None
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
     ],
 )
-def test_what_does_not_exist_is_answered_with_what_does(
-    catalogue: Catalogue, said: dict[str, Any], sentence: str
-) -> None:
-    (told,) = refused(said, catalogue)
+def test_what_does_not_exist_is_answered_with_what_does(catalog: Catalog, said: dict[str, Any], sentence: str) -> None:
+    (told,) = refused(said, catalog)
     assert sentence in told
 
 
-def test_a_preset_is_one_run_and_another_dataset_or_size_varies_it(catalogue: Catalogue) -> None:
-    assert titles(make_plan({"preset": "multihead_cnn_mnist"}, catalogue)) == ["simple_cnn base · mnist"]
-    plan = make_plan({"preset": "mnist_vit_38k", "size": ["all"], "dataset": ["digits", "mnist"]}, catalogue)
+def test_a_preset_is_one_run_and_another_dataset_or_size_varies_it(catalog: Catalog) -> None:
+    assert titles(make_plan({"preset": "multihead_cnn_mnist"}, catalog)) == ["simple_cnn base · mnist"]
+    plan = make_plan({"preset": "mnist_vit_38k", "size": ["all"], "dataset": ["digits", "mnist"]}, catalog)
     assert titles(plan) == [
         f"vit {size} · {dataset}" for dataset in ("digits", "mnist") for size in ("tiny", "small", "base", "large")
     ]
     assert all(each.config.preset == "mnist_vit_38k" for each in plan.runs)
 
 
-def test_a_choice_that_is_typed_is_the_choice_of_the_family(catalogue: Catalogue) -> None:
-    (planned,) = make_plan({"family": ["vit"], "options": {"patch": "7", "pool": "MEAN"}}, catalogue).runs
+def test_a_choice_that_is_typed_is_the_choice_of_the_family(catalog: Catalog) -> None:
+    (planned,) = make_plan({"family": ["vit"], "options": {"patch": "7", "pool": "MEAN"}}, catalog).runs
     assert planned.config.options == {"patch": 7, "pool": "mean"}

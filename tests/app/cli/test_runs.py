@@ -120,7 +120,7 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
     said = json.loads(runyard("compare", "1", "2", "--json").stdout)
     (group,) = said["groups"]
     assert group["figures"]["test/acc"]["mean"] == 0.625
-    assert runyard("compare", "1", "2", "--by", "colour").stderr.startswith("runyard: no setting 'colour' to group by")
+    assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: no setting 'color' to group by")
     done = runyard("compare")
     assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or a sweep with --sweep\n")
 
@@ -171,7 +171,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
 def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
     three: list[str], runyard: Said, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A file has no width, and is none the more a terminal where colours are wanted.
+    # A file has no width, and is none the more a terminal where colors are wanted.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     runs.finish(three[2], "failed")

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 from app.inspection import trace as tracing
-from app.inspection.fake_tensor_cache import Remembered
+from app.inspection.fake_tensor_cache import FakeTensorCache
 
 
 class Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, mode: FakeTensorMode, memory: Remembered) -> None:
+    def __init__(self, mode: FakeTensorMode, memory: FakeTensorCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.mode, self.memory = mode, memory
 
@@ -49,13 +49,13 @@ def batch_norm(images: Tensor) -> Tensor:
 )
 def test_the_second_answer_looks_as_the_first(work: Callable[[Tensor], Tensor]) -> None:
     real = work(torch.zeros(6, 4, 8, 8))
-    with FakeTensorMode() as mode, Remembering(mode, Remembered()):
+    with FakeTensorMode() as mode, Remembering(mode, FakeTensorCache()):
         first, second = work(torch.empty(6, 4, 8, 8)), work(torch.empty(6, 4, 8, 8))
         assert looks(first) == looks(second) == looks(real)
 
 
 def test_a_view_from_memory_shows_the_memory_of_its_own_base() -> None:
-    with FakeTensorMode() as mode, Remembering(mode, Remembered()):
+    with FakeTensorMode() as mode, Remembering(mode, FakeTensorCache()):
         bases = [torch.empty(6, 4) for _ in range(2)]
         storages = [base.view(24).untyped_storage()._cdata for base in bases]
         assert storages == [base.untyped_storage()._cdata for base in bases]
@@ -64,8 +64,8 @@ def test_a_view_from_memory_shows_the_memory_of_its_own_base() -> None:
         assert grown is bases[1]
 
 
-def test_numbers_that_are_equal_and_of_other_types_are_told_apart() -> None:
-    with FakeTensorMode() as mode, Remembering(mode, Remembered()):
+def test_numbers_that_are_equal_and_of_other_types_are_with_distinct_names() -> None:
+    with FakeTensorMode() as mode, Remembering(mode, FakeTensorCache()):
         whole = torch.empty(3, dtype=torch.int64)
         assert (whole * 1).dtype == torch.int64
         assert (whole * 1.0).dtype == torch.float32

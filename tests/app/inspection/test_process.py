@@ -19,7 +19,7 @@ from app.contract.datasets import DATASETS
 from app.contract.preview import Block
 from app.inspection import Traced
 from app.inspection.blocks import draw
-from app.inspection.network import Refused, catalogue, inspect
+from app.inspection.network import Refused, catalog, inspect
 from app.inspection.trace import trace
 from tests.conftest import config
 
@@ -264,11 +264,11 @@ def test_words_that_differ_between_equal_blocks_are_left_out() -> None:
     assert (stage.about, stage.parts[-1].kind, stage.parts[-1].about) == ("depthwise 7×7", "DropPath", "")
 
 
-# Catalogue and refusals ----------------------------------------------------------------------------------------------
+# Catalog and refusals ----------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_counts_every_size_on_every_dataset() -> None:
-    found = catalogue({"mine": "no"})
+def test_the_catalog_counts_every_size_on_every_dataset() -> None:
+    found = catalog({"mine": "no"})
     assert list(found.families) == FAMILIES
     assert found.broken == {"mine": "no"}
     for family in models.families().values():
@@ -293,7 +293,7 @@ def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest
         if wide or "thickness" in shape.heads:
             raise TypeError("too wide")
         if shape.channels == 3:
-            raise ValueError("only grey images")
+            raise ValueError("only gray images")
         return models.build("simple_mlp", "tiny", shape)
 
     sizes = (models.Size("small", {"wide": False}, (1, 1, 1)), models.Size("wide", {"wide": True}, (1, 1, 1)))
@@ -301,8 +301,8 @@ def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest
     monkeypatch.setitem(models._registry._families, "picky", family)
     assert refused("mnist", size="wide") == ("size", "picky wide cannot be trained so: TypeError: too wide")
     assert refused("mnist", targets=["digit", "thickness"])[0] == "targets"
-    assert refused("cifar10") == ("dataset", "only grey images")
-    entry = catalogue({}).families["picky"].size("small")
+    assert refused("cifar10") == ("dataset", "only gray images")
+    entry = catalog({}).families["picky"].size("small")
     assert entry is not None
     assert set(entry.params) == {"digits", "mnist", "fashion_mnist"}
 
@@ -318,7 +318,7 @@ def refused(dataset: str, **said: Any) -> tuple[str, str]:
 
 def test_the_process_answers_line_by_line_and_ends_with_its_input(tmp_path: Path) -> None:
     (tmp_path / "chatty.py").write_text("print('hello from a file')\n")
-    asked = [{"config": config(size="tiny").model_dump()}, {"catalogue": True}, {"config": {"family": "vit"}}]
+    asked = [{"config": config(size="tiny").model_dump()}, {"catalog": True}, {"config": {"family": "vit"}}]
     with subprocess.Popen(
         [sys.executable, "-m", "app.inspection", str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -336,6 +336,6 @@ def test_the_process_answers_line_by_line_and_ends_with_its_input(tmp_path: Path
         assert process.wait(60) == 0
         assert process.stdout.read() == ""
         assert process.stderr.read() == "hello from a file\n"
-    assert [list(each) for each in answers] == [["traced"], ["catalogue"], ["fault"]]
+    assert [list(each) for each in answers] == [["traced"], ["catalog"], ["fault"]]
     assert answers[0]["traced"]["params"] == 8390
-    assert "registers no family" in answers[1]["catalogue"]["broken"]["chatty"]
+    assert "registers no family" in answers[1]["catalog"]["broken"]["chatty"]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 
 
-def test_every_size_of_every_family_is_listed_with_its_exact_parameters(
-    client: TestClient, catalogue: Catalogue
-) -> None:
+def test_every_size_of_every_family_is_listed_with_its_exact_parameters(client: TestClient, catalog: Catalog) -> None:
     said = client.get("/api/v1/architectures").json()
     assert said["broken"] == {}
     listed = {(each["family"], each["size"]): each for each in said["architectures"]}
-    assert set(listed) == {(name, size.name) for name, f in catalogue.families.items() for size in f.sizes}
+    assert set(listed) == {(name, size.name) for name, f in catalog.families.items() for size in f.sizes}
     assert len(said["architectures"]) == len(listed)
     for (family, size), each in listed.items():
-        entry = catalogue.families[family]
+        entry = catalog.families[family]
         found = entry.size(size)
         assert found is not None
         assert each["params"] == found.params
@@ -40,11 +38,11 @@ def test_every_dataset_is_listed_with_its_targets(client: TestClient) -> None:
     }
 
 
-def test_every_recipe_is_listed_with_what_it_sets_for_each_family(client: TestClient, catalogue: Catalogue) -> None:
+def test_every_recipe_is_listed_with_what_it_sets_for_each_family(client: TestClient, catalog: Catalog) -> None:
     said = client.get("/api/v1/recipes").json()["recipes"]
     assert [each["name"] for each in said] == list(RECIPES)
     for each in said:
-        assert set(each["settings"]) == set(catalogue.families)
+        assert set(each["settings"]) == set(catalog.families)
     assert said[1]["settings"]["vit"]["epochs"] == 5
 
 

@@ -99,8 +99,8 @@ class Simple(Inspector):
         self.real = real
         self.asked: list[str] = []
 
-    async def catalogue(self) -> Any:
-        return await self.real.catalogue()
+    async def catalog(self) -> Any:
+        return await self.real.catalog()
 
     async def profile(self, config: RunConfig) -> Profile:
         return Profile(params=1, flops=10_000, batch_size=128, activation_bytes=1, memory_bytes=1)

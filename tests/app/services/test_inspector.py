@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 from app.services import inspector as inspector_module
 from app.services.inspector import Inspector
 from tests.conftest import config, until
 
-EMPTY = Catalogue(families={})
+EMPTY = Catalog(families={})
 Found = TypeVar("Found")
 
 STANDS_IN = """
@@ -35,7 +35,7 @@ for line in sys.stdin:
         os._exit(1)
     if how == "hang":
         sys.stdin.read()
-    print(how if how.startswith("{{") else json.dumps({{"catalogue": {{"families": {{}}}}}}), flush=True)
+    print(how if how.startswith("{{") else json.dumps({{"catalog": {{"families": {{}}}}}}), flush=True)
 """
 
 
@@ -89,37 +89,37 @@ def run(coroutine: Coroutine[Any, Any, Found]) -> Found:
     return asyncio.run(coroutine)
 
 
-# The catalogue -------------------------------------------------------------------------------------------------------
+# The catalog -------------------------------------------------------------------------------------------------------
 
 
-def test_a_catalogue_that_is_kept_is_used(
-    tmp_path: Path, stand_in: StandIn, catalogue: Catalogue, catalogue_json: bytes, made: Callable[..., Inspector]
+def test_a_catalog_that_is_kept_is_used(
+    tmp_path: Path, stand_in: StandIn, catalog: Catalog, catalog_json: bytes, made: Callable[..., Inspector]
 ) -> None:
-    (tmp_path / "catalogue.json").write_bytes(catalogue_json)
-    assert run(made(tmp_path).catalogue()) == catalogue
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
+    assert run(made(tmp_path).catalog()) == catalog
     assert stand_in.starts == []
 
 
 def test_many_who_ask_at_once_start_one_process_and_the_next_server_none(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector]
 ) -> None:
-    async def ask(one: Inspector) -> list[Catalogue]:
-        return await asyncio.gather(*(one.catalogue() for _ in range(5)))
+    async def ask(one: Inspector) -> list[Catalog]:
+        return await asyncio.gather(*(one.catalog() for _ in range(5)))
 
     assert run(ask(made(tmp_path))) == [EMPTY] * 5
-    assert run(made(tmp_path).catalogue()) == EMPTY
+    assert run(made(tmp_path).catalog()) == EMPTY
     assert len(stand_in.starts) == 1
 
 
 @pytest.mark.parametrize(
     "kept", [b"", b"{", b"[]", b'{"found":{"families":{}}}', b'{"digest":"old","found":{"families":{}}}']
 )
-def test_a_catalogue_that_is_old_or_broken_is_made_anew(
+def test_a_catalog_that_is_old_or_broken_is_made_anew(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], kept: bytes
 ) -> None:
-    file = tmp_path / "catalogue.json"
+    file = tmp_path / "catalog.json"
     file.write_bytes(kept)
-    assert run(made(tmp_path).catalogue()) == EMPTY
+    assert run(made(tmp_path).catalog()) == EMPTY
     assert len(stand_in.starts) == 1
     assert json.loads(file.read_text())["digest"] not in ("", "old")
     assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".new")] == []
@@ -130,10 +130,10 @@ def test_a_zoo_that_cannot_be_looked_at_is_unavailable_and_its_log_says_why(
 ) -> None:
     stand_in.does("die")
     with pytest.raises(Unavailable, match="log says more"):
-        run(made(tmp_path).catalogue())
+        run(made(tmp_path).catalog())
     until(lambda: "no torch here" in caplog.text)
     assert "exit status 1" in caplog.text
-    assert not (tmp_path / "catalogue.json").exists()
+    assert not (tmp_path / "catalog.json").exists()
 
 
 def test_a_fault_inside_the_process_is_logged_and_does_not_end_it(
@@ -142,10 +142,10 @@ def test_a_fault_inside_the_process_is_logged_and_does_not_end_it(
     found = made(tmp_path)
     stand_in.does(json.dumps({"fault": "ZeroDivisionError in vit.py"}))
     with pytest.raises(Unavailable, match="log says why"):
-        run(found.catalogue())
+        run(found.catalog())
     assert "ZeroDivisionError in vit.py" in caplog.text
     stand_in.does("answer")
-    assert run(found.catalogue()) == EMPTY
+    assert run(found.catalog()) == EMPTY
     assert len(stand_in.starts) == 1
 
 
@@ -158,9 +158,9 @@ def test_a_process_that_died_is_started_again(
     found = made(tmp_path)
     stand_in.does("die")
     with pytest.raises(Unavailable):
-        run(found.catalogue())
+        run(found.catalog())
     stand_in.does("answer")
-    assert run(found.catalogue()) == EMPTY
+    assert run(found.catalog()) == EMPTY
     assert len(stand_in.starts) == 2
 
 
@@ -170,7 +170,7 @@ def test_a_process_that_says_nothing_is_ended(
     monkeypatch.setattr(inspector_module, "ANSWER_SECONDS", 0.5)
     stand_in.does("hang")
     with pytest.raises(Unavailable, match="did not answer"):
-        run(made(tmp_path).catalogue())
+        run(made(tmp_path).catalog())
     with pytest.raises(ProcessLookupError):
         os.kill(stand_in.starts[0][0], 0)
 
@@ -189,9 +189,9 @@ def test_a_closed_inspector_leaves_no_process_and_starts_none(
 
 
 def test_a_started_inspector_has_looked_at_a_network_already(
-    tmp_path: Path, catalogue_json: bytes, made: Callable[..., Inspector], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, catalog_json: bytes, made: Callable[..., Inspector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "catalogue.json").write_bytes(catalogue_json)
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
     found = made(tmp_path)
     run(found.start())
     monkeypatch.setattr(found, "_ask", None)
@@ -199,13 +199,13 @@ def test_a_started_inspector_has_looked_at_a_network_already(
 
 
 def test_a_question_whose_asker_went_away_does_not_mix_up_the_answers(
-    tmp_path: Path, inspector: Inspector, catalogue: Catalogue
+    tmp_path: Path, inspector: Inspector, catalog: Catalog
 ) -> None:
     async def ask() -> int:
-        first = asyncio.create_task(inspector.profile(resolve(RunSpec(family="vit", size="tiny"), catalogue)))
+        first = asyncio.create_task(inspector.profile(resolve(RunSpec(family="vit", size="tiny"), catalog)))
         await asyncio.sleep(0)
         first.cancel()
-        return (await inspector.profile(resolve(RunSpec(family="simple_mlp", size="tiny"), catalogue))).params
+        return (await inspector.profile(resolve(RunSpec(family="simple_mlp", size="tiny"), catalog))).params
 
     assert run(ask()) == 8390
 
@@ -238,28 +238,28 @@ def test_an_edited_architecture_is_seen_without_a_restart_of_the_server(
     (outside / "mine.py").write_text(MINE.format(width=3))
     found = made(tmp_path / "data", outside)
 
-    def looked() -> tuple[Catalogue, int]:
-        catalogue = run(found.catalogue())
-        mine = resolve(RunSpec(family="mine", dataset="digits"), catalogue)
-        return catalogue, run(found.profile(mine)).params
+    def looked() -> tuple[Catalog, int]:
+        catalog = run(found.catalog())
+        mine = resolve(RunSpec(family="mine", dataset="digits"), catalog)
+        return catalog, run(found.profile(mine)).params
 
-    catalogue, params = looked()
-    assert catalogue.families["mine"].source == str(outside / "mine.py")
-    assert catalogue.families["vit"].source == ""
-    assert params == catalogue.families["mine"].sizes[0].params["digits"] == 784 * 3 + 3 + 3 * 10 + 10
+    catalog, params = looked()
+    assert catalog.families["mine"].source == str(outside / "mine.py")
+    assert catalog.families["vit"].source == ""
+    assert params == catalog.families["mine"].sizes[0].params["digits"] == 784 * 3 + 3 + 3 * 10 + 10
     (outside / "mine.py").write_text(MINE.format(width=5))
     assert looked()[1] == 784 * 5 + 5 + 5 * 10 + 10
     (outside / "mine.py").write_text("nonsense(")
-    broken = run(found.catalogue())
+    broken = run(found.catalog())
     assert "mine" not in broken.families
     assert "SyntaxError" in broken.broken["mine"]
 
 
 def test_a_missing_folder_is_told_and_takes_nothing_with_it(
-    tmp_path: Path, made: Callable[..., Inspector], catalogue: Catalogue
+    tmp_path: Path, made: Callable[..., Inspector], catalog: Catalog
 ) -> None:
-    found = run(made(tmp_path / "data", tmp_path / "nowhere").catalogue())
-    assert list(found.families) == list(catalogue.families)
+    found = run(made(tmp_path / "data", tmp_path / "nowhere").catalog())
+    assert list(found.families) == list(catalog.families)
     assert "RUNYARD_MODELS_PATH names a folder that cannot be read" in found.broken["nowhere"]
 
 
@@ -270,13 +270,13 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
     outside.mkdir()
     found = made(tmp_path / "data", outside)
     stand_in.does("die with a folder")
-    assert f"{outside} is left out" in run(found.catalogue()).broken["nets"]
+    assert f"{outside} is left out" in run(found.catalog()).broken["nets"]
     assert [each[1:] for each in stand_in.starts] == [[str(outside)], []]
-    run(found.catalogue())
+    run(found.catalog())
     assert len(stand_in.starts) == 2
     stand_in.does("answer")
     (outside / "new.py").write_text("x = 1")
-    assert run(found.catalogue()).broken == {}
+    assert run(found.catalog()).broken == {}
     assert stand_in.starts[-1][1:] == [str(outside)]
 
 
@@ -284,10 +284,10 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
 
 
 def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
-    inspector: Inspector, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    inspector: Inspector, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(**said: Any) -> RunConfig:
-        return resolve(RunSpec.model_validate({"family": "simple_cnn", "size": "tiny"} | said), catalogue)
+        return resolve(RunSpec.model_validate({"family": "simple_cnn", "size": "tiny"} | said), catalog)
 
     first = run(inspector.profile(asked()))
     assert (first.params, first.batch_size) == (7851, 128)
@@ -300,24 +300,24 @@ def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
     assert other.params == first.params
 
 
-def test_a_network_that_cannot_be_built_is_refused_with_its_field(inspector: Inspector, catalogue: Catalogue) -> None:
-    wrong = resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalogue)
+def test_a_network_that_cannot_be_built_is_refused_with_its_field(inspector: Inspector, catalog: Catalog) -> None:
+    wrong = resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)
     for ask in (inspector.profile, inspector.check):
         with pytest.raises(SpecError) as caught:
             run(ask(wrong))
         assert [each.field for each in caught.value.errors] == ["options"]
-    run(inspector.check(resolve(RunSpec(family="vit", dataset="mnist", options={"patch": 7}), catalogue)))
+    run(inspector.check(resolve(RunSpec(family="vit", dataset="mnist", options={"patch": 7}), catalog)))
 
 
-def test_a_check_asks_nobody_about_what_the_catalogue_knows_and_passes_what_nobody_can_tell(
-    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalogue: Catalogue, catalogue_json: bytes
+def test_a_check_asks_nobody_about_what_the_catalog_knows_and_passes_what_nobody_can_tell(
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalog: Catalog, catalog_json: bytes
 ) -> None:
-    (tmp_path / "catalogue.json").write_bytes(catalogue_json)
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
     found = made(tmp_path)
-    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10"), catalogue)))
+    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10"), catalog)))
     assert stand_in.starts == []
     stand_in.does("die")
-    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalogue)))
+    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)))
     assert len(stand_in.starts) == 1
 
 
@@ -325,8 +325,8 @@ def test_the_zoo_has_every_size_and_is_kept(
     tmp_path: Path,
     stand_in: StandIn,
     made: Callable[..., Inspector],
-    catalogue: Catalogue,
-    catalogue_json: bytes,
+    catalog: Catalog,
+    catalog_json: bytes,
 ) -> None:
     # Every network has the same figures here; that they are right is shown elsewhere.
     traced = {
@@ -341,9 +341,9 @@ def test_the_zoo_has_every_size_and_is_kept(
         "blocks": [],
     }
     stand_in.does(json.dumps({"traced": traced}))
-    (tmp_path / "catalogue.json").write_bytes(catalogue_json)
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
     zoo = run(made(tmp_path).zoo("cifar10"))
-    assert set(zoo) == {(f.name, s.name) for f in catalogue.families.values() for s in f.sizes}
+    assert set(zoo) == {(f.name, s.name) for f in catalog.families.values() for s in f.sizes}
     assert {(each.params, each.batch_size, each.activation_bytes) for each in zoo.values()} == {(5, 128, 1 + 2 * 128)}
     assert all(each.layers == [] for each in zoo.values())
     assert run(made(tmp_path).zoo("cifar10")) == zoo
@@ -351,10 +351,10 @@ def test_the_zoo_has_every_size_and_is_kept(
 
 
 def test_a_size_that_cannot_be_trained_on_a_dataset_is_not_in_its_zoo(
-    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalogue_json: bytes
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalog_json: bytes
 ) -> None:
     stand_in.does(json.dumps({"refusal": {"field": "dataset", "message": "too small"}}))
-    (tmp_path / "catalogue.json").write_bytes(catalogue_json)
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
     assert run(made(tmp_path).zoo("digits")) == {}
 
 

@@ -31,7 +31,7 @@ class Sent(BaseModel):
     ("said", "field", "message"),
     [
         ({}, "must", "must is missing"),
-        ({"colour": 1}, "colour", "there is no field 'colour'"),
+        ({"color": 1}, "color", "there is no field 'color'"),
         ({"whole": 0}, "whole", "whole must be at least 1"),
         ({"whole": 10}, "whole", "whole must be at most 9"),
         ({"whole": 1.5}, "whole", "whole must be a whole number"),

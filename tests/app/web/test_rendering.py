@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from app.contract.timestamps import iso
-from app.web.formatting import colour, count, data_block, figure, metric_value, moment, octets, setting, short, span
+from app.web.formatting import (
+    color,
+    count,
+    data_block,
+    format_bytes,
+    format_duration,
+    format_number,
+    format_setting,
+    format_short,
+    metric_value,
+    time_tag,
+)
 from app.web.rendering import Templates, local_path
 from app.web.run_selection import MOST_RUNS
 
@@ -22,27 +33,27 @@ from app.web.run_selection import MOST_RUNS
     [
         (count(421_834), "421,834"),
         (count(None), "–"),
-        (short(182_000), "182 k"),
-        (short(1_420_000), "1.42 M"),
-        (short(999_600), "1 M"),
-        (short(12.0), "12"),
-        (short(math.nan), "–"),
+        (format_short(182_000), "182 k"),
+        (format_short(1_420_000), "1.42 M"),
+        (format_short(999_600), "1 M"),
+        (format_short(12.0), "12"),
+        (format_short(math.nan), "–"),
         (metric_value("val/acc", 0.9831), "98.31 %"),
         (metric_value("val/loss", 0.05621), "0.05621"),
         (metric_value("val/acc", None), "–"),
-        (figure(math.inf), "–"),
-        (span(0.42), "0.4 s"),
-        (span(59.6), "1 min"),
-        (span(130), "2 min 10 s"),
-        (span(3_660), "1 h 1 min"),
-        (span(90_000), "1 d 1 h"),
-        (span(-1), "–"),
-        (octets(80 * 2**30), "80 GiB"),
-        (octets(57_600_000, 1000), "57.6 MB"),
-        (octets(0), "–"),
-        (setting(1e-5), "1e-05"),
-        (setting(True), "yes"),
-        (setting(["a", "b"]), "a, b"),
+        (format_number(math.inf), "–"),
+        (format_duration(0.42), "0.4 s"),
+        (format_duration(59.6), "1 min"),
+        (format_duration(130), "2 min 10 s"),
+        (format_duration(3_660), "1 h 1 min"),
+        (format_duration(90_000), "1 d 1 h"),
+        (format_duration(-1), "–"),
+        (format_bytes(80 * 2**30), "80 GiB"),
+        (format_bytes(57_600_000, 1000), "57.6 MB"),
+        (format_bytes(0), "–"),
+        (format_setting(1e-5), "1e-05"),
+        (format_setting(True), "yes"),
+        (format_setting(["a", "b"]), "a, b"),
         (iso(1_700_000_000.5), "2023-11-14T22:13:20.500Z"),
     ],
 )
@@ -51,13 +62,13 @@ def test_a_value_is_written_for_people(written: str, expected: str) -> None:
 
 
 def test_a_time_carries_its_iso_form_and_words_in_utc() -> None:
-    words = moment(1_700_000_000.0)
+    words = time_tag(1_700_000_000.0)
     assert words == ('<time datetime="2023-11-14T22:13:20.000Z" data-shown="relative">2023-11-14 22:13 UTC</time>')
 
 
-def test_as_many_runs_as_are_compared_at_once_can_be_told_apart() -> None:
-    assert len({colour(number) for number in range(1, 57)}) == 56 >= MOST_RUNS
-    assert colour(57) == colour(1) == "c1 d0"
+def test_as_many_runs_as_are_compared_at_once_can_be_with_distinct_names() -> None:
+    assert len({color(number) for number in range(1, 57)}) == 56 >= MOST_RUNS
+    assert color(57) == color(1) == "c1 d0"
 
 
 @given(st.recursive(st.text() | st.none() | st.floats(allow_nan=False, allow_infinity=False), st.lists))

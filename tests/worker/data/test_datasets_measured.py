@@ -18,7 +18,7 @@ from worker.data.datasets import PARTS, Data, DatasetError, Part, load
 from worker.data.image_measures import Images, Measured, columns, measure
 from worker.data.official import digits
 from worker.data.parallel_measuring import MeasuringError, measure_all
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 Official = Callable[[str, Path], None]
 
@@ -52,7 +52,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call has measured, from now on."""
     calls: list[int] = []
 
-    def counted(images: Images, tell: Telling, what: str, cores: int) -> Measured:
+    def counted(images: Images, tell: ProgressReporter, what: str, cores: int) -> Measured:
         calls.append(len(images))
         return measure_all(images, tell, what, cores)
 

@@ -32,7 +32,7 @@ def test_standardised_scalars_have_mean_0_and_deviation_1(n: int, count: int, se
     raw = torch.randn(n, count, generator=torch.Generator().manual_seed(seed)) * 40 + 100
     mean, std = raw.double().mean(0), raw.double().std(0, correction=0)
     inputs = Inputs((0.0,), (1.0,), tuple(map(str, range(count))), tuple(mean.tolist()), tuple(std.tolist()))
-    found = inputs.standardise(raw)
+    found = inputs.standardize(raw)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.mean(0), torch.zeros(count), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.std(0, correction=0), torch.ones(count), atol=1e-4, rtol=0)

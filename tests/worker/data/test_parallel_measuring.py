@@ -19,7 +19,7 @@ from worker.data import parallel_measuring
 from worker.data.image_measures import CHUNK, MEASURES, Images, measure
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.reporting import progress
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 
 class Stop(Exception):
@@ -56,7 +56,7 @@ def test_however_many_cores_work_the_measures_are_the_same_and_in_order(cores: i
         shares.append(share)
         used.add(len(children()))
 
-    found = measure_all(images, Telling(said.append, progress), "measuring mnist", cores)
+    found = measure_all(images, ProgressReporter(said.append, progress), "measuring mnist", cores)
     assert np.array_equal(found, np.concatenate(list(measure(images))))
     assert said == ["measuring mnist (327 images)"]
     assert shares == sorted(shares)
@@ -67,7 +67,7 @@ def test_however_many_cores_work_the_measures_are_the_same_and_in_order(cores: i
 
 def test_no_images_are_measured_at_once() -> None:
     nothing = np.zeros((0, 28, 28), dtype=np.uint8)
-    assert measure_all(nothing, Telling(lambda text: None), "measuring", 2).shape == (0, len(MEASURES))
+    assert measure_all(nothing, ProgressReporter(lambda text: None), "measuring", 2).shape == (0, len(MEASURES))
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -80,7 +80,7 @@ def test_who_is_told_to_stop_while_measuring_stops_and_leaves_no_process(cores: 
             raise Stop
 
     with pytest.raises(Stop):
-        measure_all(images, Telling(lambda text: None, progress), "measuring", cores)
+        measure_all(images, ProgressReporter(lambda text: None, progress), "measuring", cores)
     assert told[-1] < 1
     assert not children()
     assert [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
@@ -88,7 +88,7 @@ def test_who_is_told_to_stop_while_measuring_stops_and_leaves_no_process(cores: 
 
 def test_while_the_processes_start_the_user_hears_that_nothing_is_done_yet(images: Images) -> None:
     shares: list[float] = []
-    measure_all(images, Telling(lambda text: None, lambda what, share: shares.append(share)), "measuring", 2)
+    measure_all(images, ProgressReporter(lambda text: None, lambda what, share: shares.append(share)), "measuring", 2)
     assert shares[0] == 0
 
 
@@ -98,7 +98,7 @@ def test_a_measuring_process_that_is_killed_is_one_sentence(images: Images) -> N
             os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(MeasuringError, match=r"^a measuring process ended with status -9$"):
-        measure_all(images, Telling(lambda text: None, kill), "measuring", 2)
+        measure_all(images, ProgressReporter(lambda text: None, kill), "measuring", 2)
     assert not children()
 
 
@@ -127,14 +127,14 @@ def test_measuring_processes_end_with_the_one_that_is_killed_while_it_waits_for_
     code = """
 import numpy as np, psutil
 from worker.data.parallel_measuring import measure_all
-from worker.reporting.progress import Telling
+from worker.reporting.progress import ProgressReporter
 
 def progress(what, share):
     if share > 0:
         print(*(child.pid for child in psutil.Process().children()), flush=True)
         input()
 
-measure_all(np.ones((4_000, 28, 28), dtype=np.uint8), Telling(lambda text: None, progress), "measuring", 2)
+measure_all(np.ones((4_000, 28, 28), dtype=np.uint8), ProgressReporter(lambda text: None, progress), "measuring", 2)
 """
     asking = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert asking.stdout is not None

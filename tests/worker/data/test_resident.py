@@ -87,7 +87,7 @@ def test_a_batch_comes_in_the_type_and_memory_format_asked_for(dtype: torch.dtyp
     torch.testing.assert_close(images.contiguous(), resident.batch("train", where)[0].to(dtype))
 
 
-def test_a_recipe_may_bring_its_own_normalisation() -> None:
+def test_a_recipe_may_bring_its_own_normalization() -> None:
     data = small("mnist")
     images, _ = Resident(data, CPU, inputs=Inputs((0.5,), (0.5,))).batch("train", slice(0, 4))
     torch.testing.assert_close(images, data.train.images[:4].float() / 127.5 - 1)
@@ -104,12 +104,12 @@ def test_the_resident_knows_its_sizes_and_shape() -> None:
     assert resident.shape == (3, 32, 32)
 
 
-def test_training_batches_are_augmented_before_they_are_normalised() -> None:
+def test_training_batches_are_augmented_before_they_are_normalized() -> None:
     data = small()
     resident = Resident(data, CPU)
     augment = Augment(crop_padding=4, flip=True)
     images, targets = resident.batch("train", torch.arange(20), augment=augment, generator=seeded(3))
-    expected = resident.normalise(augment(data.train.images[:20], seeded(3)))
+    expected = resident.normalize(augment(data.train.images[:20], seeded(3)))
     assert torch.equal(images, expected)
     assert torch.equal(targets["class"], data.train.targets["class"][:20])
 

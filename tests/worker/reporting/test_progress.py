@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.reporting import progress
-from worker.reporting.progress import SENTENCE_SECONDS, SHARE_SECONDS, Telling
+from worker.reporting.progress import SENTENCE_SECONDS, SHARE_SECONDS, ProgressReporter
 
 
 class Clock:
@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_long_work_is_told_in_a_sentence_now_and_then_and_in_a_share_often(clock: Clock) -> None:
     said: list[str] = []
     shares: list[tuple[str, float]] = []
-    tell = Telling(said.append, lambda what, share: shares.append((what, share)))
+    tell = ProgressReporter(said.append, lambda what, share: shares.append((what, share)))
     tell.begin("fetching x", "12.0 MB")
     seconds = 30
     for tenth in range(1, 10 * seconds + 1):
@@ -42,7 +42,7 @@ def test_long_work_is_told_in_a_sentence_now_and_then_and_in_a_share_often(clock
 
 def test_short_work_is_one_sentence(clock: Clock) -> None:
     said: list[str] = []
-    tell = Telling(said.append)
+    tell = ProgressReporter(said.append)
     tell.begin("measuring digits")
     clock.now += SENTENCE_SECONDS / 2
     tell.get_on(0.9, "nearly")
@@ -52,7 +52,7 @@ def test_short_work_is_one_sentence(clock: Clock) -> None:
 def test_the_next_work_has_its_own_name_and_its_own_time(clock: Clock) -> None:
     said: list[str] = []
     shares: list[str] = []
-    tell = Telling(said.append, lambda what, share: shares.append(what))
+    tell = ProgressReporter(said.append, lambda what, share: shares.append(what))
     tell.begin("one")
     tell.get_on(0.1, "")
     clock.now += SENTENCE_SECONDS
@@ -67,6 +67,6 @@ def test_what_is_raised_by_who_is_told_ends_the_work(clock: Clock) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Telling(stop).begin("one")
+        ProgressReporter(stop).begin("one")
     with pytest.raises(InterruptedError):
-        Telling(lambda text: None, stop).get_on(0.1, "")
+        ProgressReporter(lambda text: None, stop).get_on(0.1, "")

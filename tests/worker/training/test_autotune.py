@@ -20,7 +20,7 @@ from tests.worker.conftest import make_config
 from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
 from worker.training import autotune as trials_module
-from worker.training.autotune import Choice, Trials
+from worker.training.autotune import Autotuner, Choice
 from worker.training.module import Stopped
 from worker.training.tuning import Tuning
 
@@ -68,7 +68,7 @@ def choose(
     config = config or make_config("simple_cnn", epochs=100)
     torch.manual_seed(1)
     network = models.build(config.family, config.size, models.Shape(1, 28, {"digit": 10}), {})
-    trials = Trials(network, digits, Inputs.of(digits, config), config, torch.device("cpu"))
+    trials = Autotuner(network, digits, Inputs.of(digits, config), config, torch.device("cpu"))
     return trials.choose(folder / "tunings.json", tell)
 
 
@@ -79,9 +79,9 @@ def test_the_fastest_way_is_chosen_and_all_that_were_tried_are_told(
     choice = choose(digits, tmp_path)
     assert choice.tuning == LAST
     assert choice.seconds == {
-        "float32, fused optimiser": 0.1,
-        "float32, channels last, fused optimiser": 0.05,
-        "float32, foreach optimiser": 0.12,
+        "float32, fused optimizer": 0.1,
+        "float32, channels last, fused optimizer": 0.05,
+        "float32, foreach optimizer": 0.12,
     }
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_compiled_trains_as_it_is(digits: Data, tmp_path: Path, m
     table(monkeypatch, {COMPILED: math.inf})
     choice = choose(digits, tmp_path, make_config("simple_mlp", epochs=1, compile="on"))
     assert choice.tuning == Tuning()
-    assert choice.seconds["float32, fused optimiser, compiled"] is None
+    assert choice.seconds["float32, fused optimizer, compiled"] is None
 
 
 # What is remembered --------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_trying_leaves_the_network_and_the_random_numbers_as_they_were(
     before = {name: value.clone() for name, value in network.state_dict().items()}
     drawn = torch.get_rng_state()
     shares: list[float] = []
-    trials = Trials(network, digits, Inputs.of(digits, config), config, torch.device("cpu"))
+    trials = Autotuner(network, digits, Inputs.of(digits, config), config, torch.device("cpu"))
     choice = trials.choose(tmp_path / "tunings.json", shares.append)
     assert all(seconds is not None and 0 < seconds < 10 for seconds in choice.seconds.values())
     assert len(choice.seconds) == (5 if precision == "auto" else 3)
@@ -255,5 +255,5 @@ class Failing(nn.Module):
 
 def test_a_network_that_fails_is_left_to_training_to_say_so(digits: Data, tmp_path: Path) -> None:
     config = make_config("simple_mlp", epochs=100)
-    trials = Trials(Failing(), digits, Inputs.of(digits, config), config, torch.device("cpu"))
+    trials = Autotuner(Failing(), digits, Inputs.of(digits, config), config, torch.device("cpu"))
     assert trials.choose(tmp_path / "tunings.json", lambda share: None).tuning == Tuning()

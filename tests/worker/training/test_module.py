@@ -370,7 +370,7 @@ def test_bf16_computes_in_bf16_and_keeps_its_weights_in_float32(data_dir: Path) 
     assert rough.reporter.curves["val/acc"][-1][1] > 0.3
 
 
-def test_batch_size_1_works_for_a_network_without_normalisation(
+def test_batch_size_1_works_for_a_network_without_normalization(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = load("digits", ["digit"], data_dir / "datasets", lambda text: None)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from app.contract.system_metrics import GPU_NAMES, HOST_NAMES, IMAGES_PER_SECOND
-from worker.training.system_metrics import NORM_EVERY, Gpu, GradientNorms, Host, Watching
+from worker.training.system_metrics import NORM_EVERY, Gpu, GradientNorms, Host, SystemMonitor
 
 
 class Heard:
@@ -42,9 +42,9 @@ class StandIn:
         return 61
 
 
-def watching(heard: Heard, times: list[float], steps: list[int], meters: list[Any]) -> Watching:
+def watching(heard: Heard, times: list[float], steps: list[int], meters: list[Any]) -> SystemMonitor:
     clock, counted = iter(times), iter(steps)
-    return Watching(heard, lambda: next(counted), 64, meters, lambda: next(clock))  # type: ignore[arg-type]
+    return SystemMonitor(heard, lambda: next(counted), 64, meters, lambda: next(clock))  # type: ignore[arg-type]
 
 
 def test_throughput_is_images_a_second_between_two_looks() -> None:
@@ -92,7 +92,7 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(caplog: pytest.LogC
 def test_it_looks_from_a_thread_and_ends_with_the_training() -> None:
     heard = Heard()
     steps = iter(range(0, 1_000_000, 10))
-    watched = Watching(heard, lambda: next(steps), 64, [])  # type: ignore[arg-type]
+    watched = SystemMonitor(heard, lambda: next(steps), 64, [])  # type: ignore[arg-type]
     with watched.going_on(0.01):
         while len(heard.said) < 3:
             pass

@@ -13,7 +13,7 @@ from torch import nn
 import models
 from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
 from worker.job import INTERRUPT
-from worker.training.autotune import Choice, Trials
+from worker.training.autotune import Autotuner, Choice
 from worker.training.checkpoint_file import from_bytes
 from worker.training.tuning import Tuning, asked_for
 
@@ -67,9 +67,9 @@ def test_gradients_are_the_same_in_either_memory_format() -> None:
 
 
 def test_words_name_all_that_is_not_plain() -> None:
-    assert str(Tuning()) == "float32, fused optimiser"
+    assert str(Tuning()) == "float32, fused optimizer"
     far = Tuning("bf16", channels_last=True, optimizer="foreach", compile="graphs")
-    assert str(far) == "bfloat16, channels last, foreach optimiser, compiled with CUDA graphs"
+    assert str(far) == "bfloat16, channels last, foreach optimizer, compiled with CUDA graphs"
 
 
 # A whole run ---------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_words_name_all_that_is_not_plain() -> None:
 
 def chosen(monkeypatch: pytest.MonkeyPatch, way: Tuning) -> None:
     choose = lambda self, file, tell: Choice(way, "as the test says", {})  # noqa: E731
-    monkeypatch.setattr(Trials, "choose", choose)
+    monkeypatch.setattr(Autotuner, "choose", choose)
 
 
 def weights(fitted: Fitted) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.spec import FieldError, RunConfig, SpecError
 from app.routes.architectures.launch import FIELDS, make_plan, read_form
 
@@ -140,26 +140,24 @@ def test_what_is_wrong_stands_beside_its_field(
     assert titles(runs) == []
 
 
-def test_a_size_that_does_not_fit_the_dataset_is_left_out_with_the_reason(
-    server: FastAPI, catalogue: Catalogue
-) -> None:
-    vit = catalogue.families["vit"]
+def test_a_size_that_does_not_fit_the_dataset_is_left_out_with_the_reason(server: FastAPI, catalog: Catalog) -> None:
+    vit = catalog.families["vit"]
     sizes = [size.model_copy(update={"params": {}}) if size.name == "tiny" else size for size in vit.sizes]
-    other = Catalogue(families={"vit": vit.model_copy(update={"sizes": sizes})})
+    other = Catalog(families={"vit": vit.model_copy(update={"sizes": sizes})})
     plan = make_plan(server.state.parts, other, read_form(FAMILY | {"tag": "mine"}), {})
     assert [(each.size, each.why_not) for each in plan.left_out] == [("tiny", "it cannot be built for digits")]
     assert [each.size for each in plan.chosen] == ["small", "base", "large"]
 
 
 def test_a_size_from_outside_that_cannot_be_trained_is_left_out_with_its_sentence(
-    server: FastAPI, client: Any, look: Any, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    server: FastAPI, client: Any, look: Any, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vit = catalogue.families["vit"].model_copy(update={"source": "/data/nets/vit.py"})
-    changed = catalogue.model_copy(update={"families": catalogue.families | {"vit": vit}})
+    vit = catalog.families["vit"].model_copy(update={"source": "/data/nets/vit.py"})
+    changed = catalog.model_copy(update={"families": catalog.families | {"vit": vit}})
     checked = []
 
     class Checking:
-        async def catalogue(self) -> Catalogue:
+        async def catalog(self) -> Catalog:
             return changed
 
         async def check(self, config: RunConfig) -> None:
@@ -202,8 +200,8 @@ def test_the_plan_is_renewed_while_the_form_changes(client: Any, look: Any) -> N
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=300)))
-def test_no_form_is_too_odd_to_plan(server: FastAPI, catalogue: Catalogue, said: dict[str, str]) -> None:
-    plan = make_plan(server.state.parts, catalogue, read_form(said), {})
+def test_no_form_is_too_odd_to_plan(server: FastAPI, catalog: Catalog, said: dict[str, str]) -> None:
+    plan = make_plan(server.state.parts, catalog, read_form(said), {})
     assert not (plan.errors and plan.chosen)
     assert plan.errors or len(plan.chosen) + len(plan.left_out) in (3, 4, 5, 8, 29)
     assert json.dumps(plan.form)

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.presets import PRESETS
 from app.contract.preview import Block, Profile
@@ -33,14 +33,14 @@ def a_block(name: str, shape: list[int], params: int, kind: str = "", repeat: in
 class Looked:
     """In the inspector's place: answers at once, unless it is told to wait, to refuse or to be away."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.known = catalogue
+    def __init__(self, catalog: Catalog) -> None:
+        self.known = catalog
         self.ready = asyncio.Event()
         self.ready.set()
         self.failure: Exception | None = None
         self.drawn: list[tuple[str, str, str]] = []
 
-    async def catalogue(self) -> Catalogue:
+    async def catalog(self) -> Catalog:
         return self.known
 
     async def zoo(self, dataset: str) -> dict[tuple[str, str], Profile]:
@@ -73,10 +73,10 @@ class Looked:
 
 
 @pytest.fixture
-def looked(server: FastAPI, catalogue: Catalogue) -> Iterator[Looked]:
+def looked(server: FastAPI, catalog: Catalog) -> Iterator[Looked]:
     """The stand-in, put into the server before it starts."""
     whole = server.state.parts.inspector
-    found = server.state.parts.inspector = Looked(catalogue)
+    found = server.state.parts.inspector = Looked(catalog)
     yield found
     server.state.parts.inspector = whole
 
@@ -119,10 +119,10 @@ def number(words: str) -> float | None:
     return float(first[0]) * {"k": 1e3, "M": 1e6}.get(first[1] if len(first) > 1 else "", 1)
 
 
-def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any, catalogue: Catalogue) -> None:
+def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any, catalog: Catalog) -> None:
     page = zoo()
-    assert len(page.all("section", class_="card family")) == len(catalogue.families) == 6
-    for family in catalogue.families.values():
+    assert len(page.all("section", class_="card family")) == len(catalog.families) == 6
+    for family in catalog.families.values():
         assert page.one("section", id=f"family-{family.name}")
         for words in (family.summary, family.when, family.reference):
             assert words in unescape(page.html)
@@ -131,11 +131,11 @@ def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any,
     assert "Takes auxiliary scalars" in page.html
 
 
-def test_every_size_stands_there_with_its_exact_count_for_the_dataset(zoo: Any, catalogue: Catalogue) -> None:
+def test_every_size_stands_there_with_its_exact_count_for_the_dataset(zoo: Any, catalog: Catalog) -> None:
     for dataset in ("digits", "cifar100"):
         page = zoo(f"dataset={dataset}")
         assert len(names_of(page)) == SIZES
-        for family in catalogue.families.values():
+        for family in catalog.families.values():
             for size in family.sizes:
                 assert f">{size.params[dataset]:,}<" in page.html
                 assert f"/launch?family={family.name}&amp;size={size.name}&amp;dataset={dataset}" in page.html
@@ -230,7 +230,7 @@ def test_the_best_measurement_is_marked_once_there_are_two(zoo: Any, trained: An
     assert "89.00 %" in row
 
 
-def test_measurements_of_several_devices_are_told_apart(zoo: Any, trained: Any, runs: Any) -> None:
+def test_measurements_of_several_devices_are_with_distinct_names(zoo: Any, trained: Any, runs: Any) -> None:
     for _ in range(2):
         trained(family="convnext_v2", size="huge")
     runs.set(trained(family="convnext_v2", size="huge"), device="fast gpu", progress='{"samples_per_second": 900}')

@@ -42,7 +42,9 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     assert "cannot be told apart" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
-def test_runs_of_one_name_are_told_apart_by_what_differs_among_them(client: Any, look: Any, trained: Any) -> None:
+def test_runs_of_one_name_are_with_distinct_names_by_what_differs_among_them(
+    client: Any, look: Any, trained: Any
+) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
     ids = [trained(**each) for each in (*said, {"name": "another", "epochs": 7})]
     page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))
@@ -88,7 +90,7 @@ def test_figures_come_anew_only_while_a_run_lives(client: Any, look: Any, traine
     assert "data-stream" not in still.one("body")
 
 
-def test_a_run_keeps_its_colour_and_dash_on_every_page(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_a_run_keeps_its_color_and_dash_on_every_page(client: Any, look: Any, runs: Any, trained: Any) -> None:
     for _ in range(9):
         runs.add()
     tenth = trained()
@@ -97,7 +99,7 @@ def test_a_run_keeps_its_colour_and_dash_on_every_page(client: Any, look: Any, r
     assert "curve c2 d1" in look(client.get(f"/compare?runs={tenth}")).html
 
 
-def test_more_runs_than_can_be_told_apart_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
+def test_more_runs_than_can_be_with_distinct_names_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
     added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
     assert "Only the first 50 runs are shown; 2 more were named." in page.html
@@ -136,8 +138,8 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     assert "polygon" not in alone.html
     together = look(client.get(f"/compare?runs={ids}&by=dataset"))
     assert "as 1 group:" in together.html
-    wrong = look(client.get(f"/compare?runs={ids}&by=colour"))
-    assert "No setting &#39;colour&#39; to group by; settings: none, variant, family" in wrong.html
+    wrong = look(client.get(f"/compare?runs={ids}&by=color"))
+    assert "No setting &#39;color&#39; to group by; settings: none, variant, family" in wrong.html
 
 
 def test_groups_that_live_are_read_anew_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
@@ -161,12 +163,12 @@ def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any)
     assert mlp["against_best"]["p"] < 0.001
     assert mlp["against_best"]["p_permutation"] == pytest.approx(0.1)
     assert "is better than" in said["sentence"]
-    refused = client.get("/api/v1/compare", params={"runs": ids[0], "by": "colour"})
+    refused = client.get("/api/v1/compare", params={"runs": ids[0], "by": "color"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "by")
     assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
 
 
-def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_said(
+def test_two_seeds_that_lie_close_cannot_be_with_distinct_names_and_how_many_would_is_said(
     client: Any, look: Any, trained: Any
 ) -> None:
     ids = [

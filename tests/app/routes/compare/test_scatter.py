@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.routes.compare.scatter import pareto
-from app.web.formatting import short
+from app.web.formatting import format_short
 
 POINTS = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), min_size=1, max_size=30)
 
@@ -51,7 +51,7 @@ def test_what_networks_cost_is_looked_at_where_it_is_asked_for(client: Any, look
     ]
     assert said[0]["flops"] < said[1]["flops"]
     for each in said:
-        assert f"FLOPs of an image forward {short(each['flops'])}" in page.html
+        assert f"FLOPs of an image forward {format_short(each['flops'])}" in page.html
 
 
 def test_a_cost_that_is_not_known_leaves_the_choice_of_another(client: Any, look: Any, trained: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.contract.catalog import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.errors import Unavailable
 from app.contract.preview import Layer, Prediction, Preview
@@ -29,7 +29,7 @@ class Figures:
         self.away = False
         self.devices = True
 
-    async def preview(self, parts: Any, catalogue: Catalogue, config: RunConfig) -> Preview:
+    async def preview(self, parts: Any, catalog: Catalog, config: RunConfig) -> Preview:
         await self.check(config)
         await self.warm.wait()
         steps = DATASETS[config.dataset].train // config.batch_size

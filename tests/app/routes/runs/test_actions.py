@@ -209,7 +209,7 @@ def test_every_part_of_what_is_asked_for_is_a_chip_that_leads_to_the_rest(client
         said = [parse_qs(urlsplit(each["href"]).query) for each in page.all("a") if "data-chip" in each]
         assert [each.get("q") for each in said] == rest
     # What cannot be read yet can be taken away as a whole.
-    page = look(client.get("/runs", params={"q": 'colour:"red'}))
+    page = look(client.get("/runs", params={"q": 'color:"red'}))
     assert [each["href"] for each in page.all("a") if "data-chip" in each] == ["/runs"]
 
 

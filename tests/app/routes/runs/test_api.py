@@ -70,7 +70,7 @@ def test_what_was_asked_for_is_what_is_trained(client: TestClient) -> None:
     assert said["asked"] == asked
     assert said["tags"] == ["a", "b"]
     assert said["title"] == "mine"
-    # Two heads: the catalogue's count is of one.
+    # Two heads: the catalog's count is of one.
     assert said["params"] is None
 
 
@@ -81,10 +81,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "unknown dataset": ({"family": "vit", "dataset": "imagenet"}, "dataset"),
     "unknown recipe": ({"family": "vit", "recipe": "slow"}, "recipe"),
     "unknown preset": ({"preset": "none"}, "preset"),
-    "unknown target": ({"family": "vit", "targets": ["colour"]}, "targets"),
+    "unknown target": ({"family": "vit", "targets": ["color"]}, "targets"),
     "unknown option": ({"family": "vit", "options": {"x": 1}}, "options"),
     "unknown choice": ({"family": "vit", "options": {"pool": "max"}}, "options"),
-    "unknown field": ({"family": "vit", "colour": 1}, "colour"),
+    "unknown field": ({"family": "vit", "color": 1}, "color"),
     "unknown long field": ({"family": "vit", "x" * 1000: 1}, "x" * 1000),
     "NaN": ({"family": "vit", "lr": math.nan}, "lr"),
     "Infinity": ({"family": "vit", "lr": math.inf}, "lr"),
@@ -232,7 +232,7 @@ def test_runs_are_filtered(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("params", "field"),
     [
-        ({"sort": "colour"}, "sort"),
+        ({"sort": "color"}, "sort"),
         ({"status": "done"}, "status"),
         ({"after": "x"}, "after"),
         ({"after": "WzFlOTk5LDFd"}, "after"),

@@ -83,8 +83,8 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
 
 def test_what_runs_cannot_be_grouped_or_sorted_by_is_said(client: Any, look: Any, runs: Any) -> None:
     runs.add()
-    page = look(client.get("/runs?group=colour"))
-    assert "No field &#39;colour&#39; to group by; fields: variant, status" in page.html
+    page = look(client.get("/runs?group=color"))
+    assert "No field &#39;color&#39; to group by; fields: variant, status" in page.html
     assert "Cannot sort groups by &#39;params&#39;" in look(client.get("/runs?group=family&sort=params")).html
     assert "No run matches." in look(client.get("/runs?group=family&q=nowhere")).html
 
@@ -109,7 +109,7 @@ def test_the_api_gives_the_same_groups(client: Any, trained: Any) -> None:
     assert small["figures"]["val/acc"]["n"] == 3
     assert small["figures"]["val/acc"]["median"] == pytest.approx(0.82)
     assert small["figures"]["val/acc"]["half"] == pytest.approx(0.0248, abs=1e-4)
-    refused = client.get("/api/v1/groups", params={"by": "colour"})
+    refused = client.get("/api/v1/groups", params={"by": "color"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "group")
     assert client.get("/api/v1/groups").json()["capped"] is False
 

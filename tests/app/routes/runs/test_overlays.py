@@ -24,7 +24,7 @@ def chart(said: Any, key: str) -> Any:
     return next(each for each in said["charts"] if each["key"] == key)
 
 
-def test_another_run_lies_over_it_with_its_own_colour_and_a_way_there(client: Any, look: Any, trained: Any) -> None:
+def test_another_run_lies_over_it_with_its_own_color_and_a_way_there(client: Any, look: Any, trained: Any) -> None:
     other, run = trained(level=0.8), trained(level=0.9, seed=2)
     page = look(client.get(f"/runs/{run}?with={other}&baseline={other}"))
     said = shown(page)
@@ -73,7 +73,7 @@ def test_what_is_not_there_is_said(client: Any, look: Any, trained: Any) -> None
         assert words in page.html
 
 
-def test_what_is_laid_over_a_run_with_several_heads_is_that_of_its_first(
+def test_what_is_with_overlays_a_run_with_several_heads_is_that_of_its_first(
     client: Any, look: Any, runs: Any, trained: Any, engine: Engine
 ) -> None:
     single = trained(level=0.9)

@@ -144,7 +144,7 @@ def test_what_a_viewer_has_set_stands_in_the_address(client: Any, look: Any, tra
     assert "checked" in page.one("input", type="radio", name="x", value="epoch")
     assert "checked" in page.one("input", type="checkbox", name="log")
     assert len(page.all("polyline")) == 4  # no longer the smoothed one
-    look(client.get(f"/runs/{run}?x=colour&smoothing=nan&log=x"))
+    look(client.get(f"/runs/{run}?x=color&smoothing=nan&log=x"))
     look(client.get(f"/runs/{run}?x=time&smoothing=0.9"))
 
 

@@ -83,7 +83,7 @@ def test_a_filter_without_matches_offers_all_runs(client: Any, look: Any, runs: 
 
 
 def test_an_unknown_sort_is_a_page_that_says_what_there_is(client: Any, look: Any) -> None:
-    assert "Cannot sort by" in look(client.get("/runs?sort=colour"), 422).html
+    assert "Cannot sort by" in look(client.get("/runs?sort=color"), 422).html
 
 
 def test_pages_follow_one_another_and_lead_back_to_the_first(client: Any, look: Any, runs: Any) -> None:
@@ -186,14 +186,14 @@ def test_a_question_in_words_is_asked_of_the_table(client: Any, look: Any, runs:
 
 def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
     runs.add()
-    page = look(client.get("/runs", params={"q": "colour:red"}))
-    assert "No field &#39;colour&#39;; fields: is, tag" in page.html
+    page = look(client.get("/runs", params={"q": "color:red"}))
+    assert "No field &#39;color&#39;; fields: is, tag" in page.html
     assert "This question cannot be read yet." in page.html
-    refused = client.get("/api/v1/runs", params={"q": "colour:red"})
+    refused = client.get("/api/v1/runs", params={"q": "color:red"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
 
 
-@pytest.mark.parametrize("question", ["famly:vit", "val/acc>90", "q=vit&group=colour"])
+@pytest.mark.parametrize("question", ["famly:vit", "val/acc>90", "q=vit&group=color"])
 def test_a_question_that_cannot_be_read_is_not_asked_again_until_it_changes(
     client: Any, look: Any, runs: Any, question: str
 ) -> None:

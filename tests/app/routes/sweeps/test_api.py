@@ -42,8 +42,8 @@ def test_seeds_go_on_from_the_seed_of_the_base(client: Any) -> None:
     assert seeds == [7, 8]
 
 
-def test_all_means_every_family_and_every_size_of_each(client: Any, catalogue: Any) -> None:
-    sizes = sum(len(family.sizes) for family in catalogue.families.values())
+def test_all_means_every_family_and_every_size_of_each(client: Any, catalog: Any) -> None:
+    sizes = sum(len(family.sizes) for family in catalog.families.values())
     for said in ({"grid": {"family": "all", "size": "all"}}, {"base": {"family": "all", "size": "all"}}):
         sweep = launched(client, **said)
         assert (sweep["planned"], sweep["left_out"]) == (sizes, [])
@@ -64,7 +64,7 @@ def test_combinations_that_do_not_exist_are_left_out_and_said(client: Any) -> No
         (VIT | {"grid": {"batch_size": [32, 60_000]}}, "batch_size", "digits has 1,257 training"),
         (VIT | {"grid": {"lr": [0.1, "x"]}}, "lr", "lr must be a number"),
         (VIT | {"grid": {"lr": []}}, "lr", "lr holds no value"),
-        (VIT | {"grid": {"colour": ["red"]}}, "colour", "no field 'colour' that can hold several"),
+        (VIT | {"grid": {"color": ["red"]}}, "color", "no field 'color' that can hold several"),
         (VIT | {"grid": {"name": ["a", "b"]}}, "name", "no field 'name' that can hold several"),
         ({"base": {"family": "vit", "epochs": 0}, "seeds": 2}, "epochs", "epochs must be at least 1"),
         ({"base": {"nothing": 1, "family": "vit"}}, "nothing", "there is no field 'nothing'"),

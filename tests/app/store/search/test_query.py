@@ -208,7 +208,7 @@ def test_what_can_be_chosen_is_what_runs_have_outside_the_trash(runs: Runs) -> N
         assert distinct_values(connection, "dataset") == ["mnist"]
 
 
-@pytest.mark.parametrize(("sort", "word"), [("colour", "test/acc"), ("", "columns"), ("-", "columns"), ("id;", "id;")])
+@pytest.mark.parametrize(("sort", "word"), [("color", "test/acc"), ("", "columns"), ("-", "columns"), ("id;", "id;")])
 def test_a_sort_that_does_not_exist_is_answered_with_those_that_do(runs: Runs, sort: str, word: str) -> None:
     with pytest.raises(QueryError, match=word) as caught:
         listed(runs, sort)

@@ -123,7 +123,7 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("colour:red", "no field 'colour'; fields: is, tag, id, name"),
+        ("color:red", "no field 'color'; fields: is, tag, id, name"),
         ("status:done", "no status 'done'; there are queued, starting"),
         ("is:good", "no is 'good'; there are live, running, ended"),
         ("epochs>many", "'many' is no number that epochs can be compared with"),

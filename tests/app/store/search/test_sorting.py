@@ -252,8 +252,8 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
 
 def test_a_sort_by_many_columns_or_by_what_there_is_not_says_so() -> None:
     assert [each.value for each in read_order("-test/acc,params,params", NOW).then] == ["run.params"]
-    assert read_order("number,colour-free/loss", NOW).then == ()
+    assert read_order("number,color-free/loss", NOW).then == ()
     with pytest.raises(QueryError, match="by 3 columns at most"):
         read_order("lr,seed,epochs,params", NOW)
-    with pytest.raises(QueryError, match="cannot sort by 'colour'"):
-        read_order("lr,-colour", NOW)
+    with pytest.raises(QueryError, match="cannot sort by 'color'"):
+        read_order("lr,-color", NOW)
