@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,17 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(vendor, "vendored", lambda root: "fetch" in done)
-    monkeypatch.setattr(vendor, "main", lambda: done.append("fetch") or 0)
-    monkeypatch.setattr(hatchling, "build_wheel", lambda *words: done.append("wheel") or "a.whl")
-    monkeypatch.setattr(hatchling, "build_sdist", lambda *words: done.append("sdist") or "a.tar.gz")
+
+    def does(name: str, returned: object) -> Callable[..., object]:
+        def stand_in(*_: object) -> object:
+            done.append(name)
+            return returned
+
+        return stand_in
+
+    monkeypatch.setattr(vendor, "main", does("fetch", 0))
+    monkeypatch.setattr(hatchling, "build_wheel", does("wheel", "a.whl"))
+    monkeypatch.setattr(hatchling, "build_sdist", does("sdist", "a.tar.gz"))
     return done
 
 
