@@ -6,11 +6,10 @@
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup up test lint bench pictures clean stale
+.PHONY: help setup up test lint build bench pictures clean stale
 
 # The first suitable Python is used; `make setup PYTHON=python3.13` chooses one.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11
-BROWSERS = chromium chromium-browser google-chrome google-chrome-stable
 ARGS =
 
 PACKAGES = .venv/.runyard-installed
@@ -30,16 +29,16 @@ up: setup ## start Runyard; Ctrl-C stops it (ARGS="--port 9000")
 	@exec .venv/bin/runyard up $(ARGS)
 
 test: setup ## run all tests (ARGS="-k name" runs some)
-	@for browser in $(BROWSERS); do command -v $$browser >/dev/null 2>&1 && exit 0; done; \
-	[ -d "/Applications/Chromium.app" ] || [ -d "/Applications/Google Chrome.app" ] || \
-	  echo "The browser tests need Chromium, which is not installed. Run: apt install chromium (Debian, Ubuntu), dnf install chromium (Fedora)," \
-	    "brew install --cask chromium (macOS)." >&2
+	@.venv/bin/python -m tests.chromium
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: setup ## check style and types
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+
+build: setup ## build the wheel and the source distribution into dist/
+	@.venv/bin/python -m build --no-isolation
 
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)

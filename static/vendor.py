@@ -73,6 +73,17 @@ def main() -> int:
     return 0
 
 
+def vendored(root: Path) -> bool:
+    """Whether static/vendor holds every file, in the versions of package.json."""
+    vendor = root / "static" / "vendor"
+    try:
+        versions = json.loads((vendor / VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    targets = [target for files in FILES.values() for target in files.values()]
+    return bool(versions == pinned_versions(root)) and all((vendor / target).is_file() for target in targets)
+
+
 def fetch(root: Path) -> None:
     """Install into a temporary folder, then move each file into place, versions.json last."""
     vendor = root / "static" / "vendor"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "setup", "up", "test", "lint", "bench", "pictures", "clean"]
+TARGETS = ["help", "setup", "up", "test", "lint", "build", "bench", "pictures", "clean"]
 PACKAGING = [
     "Makefile",
     "package.json",
@@ -23,6 +23,10 @@ PACKAGING = [
     ".gitignore",
     ".dockerignore",
     "static/vendor.py",
+    "_runyard.py",
+    "build_backend.py",
+    "tests/chromium.py",
+    ".pre-commit-config.yaml",
     "constraints.txt",
     "Dockerfile",
     "docker-compose.yml",
@@ -40,6 +44,7 @@ case "$*" in
   *ensurepip*) exit ${FAKE_ENSUREPIP:-0} ;;
   "-m venv --clear .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp runyard.sh .venv/bin/runyard ;;
   "-m pip install"*) exit ${FAKE_PIP:-0} ;;
+  "-m tests.chromium") exit ${FAKE_CHROMIUM:-0} ;;
   static/vendor.py) mkdir -p static/vendor; : > static/vendor/versions.json ;;
 esac
 """
@@ -241,14 +246,25 @@ def test_a_terminated_make_passes_the_signal_on_to_runyard(checkout: Path, runni
 def test_make_test_and_make_lint_run_the_tools_of_the_virtual_environment(checkout: Path) -> None:
     assert make(checkout, "setup").returncode == 0
     calls(checkout)
-    assert make(checkout, "test", "lint", "bench", "ARGS=-x").returncode == 0
+    assert make(checkout, "test", "lint", "build", "bench", "ARGS=-x").returncode == 0
     assert calls(checkout) == [
+        "-m tests.chromium",
         "-m pytest -x",
         "-m ruff check .",
         "-m ruff format --check .",
         "-m mypy",
+        "-m build --no-isolation",
         "-m bench -x",
     ]
+
+
+@needs_make
+def test_without_a_browser_no_test_is_started(checkout: Path) -> None:
+    make(checkout, "setup")
+    calls(checkout)
+    done = make(checkout, "test", FAKE_CHROMIUM="1")
+    assert done.returncode != 0
+    assert calls(checkout) == ["-m tests.chromium"]
 
 
 @needs_make

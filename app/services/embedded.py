@@ -24,6 +24,7 @@ from typing import IO, Any
 import redis
 from redis.exceptions import RedisError
 
+from _runyard import HOME
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
 from app.services.data_folder import StartError, check_data_folder
@@ -233,8 +234,9 @@ class Yard:
     def _environment(self) -> dict[str, str]:
         said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
         ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
-        root = str(Path(__file__).resolve().parents[2])
-        return {**os.environ, **ours, "RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+        ours |= {"RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
+        # Without it, a folder called app or worker in the current folder would be imported.
+        return {**os.environ, **ours, "PYTHONSAFEPATH": "1"}
 
     def _redis_answers(self, client: redis.Redis) -> bool:
         try:
