@@ -16,6 +16,7 @@ ARGS =
 
 PACKAGES = .venv/.runyard-installed
 VENDOR = static/vendor/versions.json
+TOOLS = node_modules/.package-lock.json
 
 # The stamp holds the folder for which .venv was made: in a checkout that was moved or copied, .venv still points to the old place.
 STALE := $(shell [ -x .venv/bin/python ] && [ "$$(cat $(PACKAGES) 2>/dev/null)" = "$$(pwd -P)" ] || echo stale)
@@ -37,10 +38,11 @@ test: setup ## run all tests (ARGS="-k name": some of them)
 	    "brew install --cask chromium (macOS)." >&2
 	@.venv/bin/python -m pytest $(ARGS)
 
-lint: setup ## check style and types
+lint: setup $(TOOLS) ## check style and types of Python and JavaScript
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+	@.venv/bin/python -m static.node lint
 
 bench: setup ## measure this machine (ARGS="--help": what there is)
 	@exec .venv/bin/python -m bench $(ARGS)
@@ -80,3 +82,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 
 $(VENDOR): package.json package-lock.json .npmrc static/vendor.py | $(PACKAGES)
 	@.venv/bin/python static/vendor.py
+
+# npm writes this file last, into node_modules: only `make lint` needs what is there.
+$(TOOLS): package.json package-lock.json .npmrc | $(PACKAGES)
+	@.venv/bin/python -m static.node install
