@@ -164,7 +164,7 @@ def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(page: 
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")
     drawn(page, yard)
-    held = f"window.runyard?.board?.points['{long_run}:train/loss']"
+    held = f"window.runyard?.board?.curves['{long_run}:train/loss']"
     assert page.evaluate(f"{held}.step.length") < 20_000
     every = yard.call(f"/runs/{long_run}/metrics?points=0&names=train/loss")["train/loss"]["value"]
     smoothed = sum(0.1 * 0.9**i * value for i, value in enumerate(reversed(every[-400:])))
