@@ -15,19 +15,19 @@ from redis import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import errors
 from app.contract.broker import celery_client
 from app.contract.settings import Settings
-from app.deps import Parts
-from app.inspector import Inspector
-from app.live import Hub
-from app.openapi import describe
-from app.rendering import ROOT, Templates
 from app.routes import routers
 from app.routes.mlflow import mlflow
 from app.routes.runs.api import run_status
-from app.security import HEADERS, Guard
+from app.services.inspector import Inspector
+from app.services.live import Hub
 from app.store.database import migrate, open_database
+from app.web import error_responses
+from app.web.dependencies import Parts
+from app.web.openapi import describe
+from app.web.rendering import ROOT, Templates
+from app.web.security import HEADERS, Guard
 
 logger = logging.getLogger("runyard.server")
 
@@ -87,11 +87,11 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
         inspector=inspector,
         templates=templates,
     )
-    errors.install(app, HEADERS)
+    error_responses.install(app, HEADERS)
     for api, pages in routers():
         if api is not None:
             app.include_router(
-                api, prefix=API_PREFIX, responses={422: {"model": errors.Problem, "description": "Invalid"}}
+                api, prefix=API_PREFIX, responses={422: {"model": error_responses.Problem, "description": "Invalid"}}
             )
         if pages is not None:
             app.include_router(pages, include_in_schema=False)

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from app.contract.events import DeviceFacts
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from app.embedded import find_redis, redis_command
+from app.services.embedded import find_redis, redis_command
 from app.store import lease, run
 from app.store.database import migrate, next_commit, open_database, writing
 

@@ -2,8 +2,8 @@
 
 KIND is plain (Runyard's own loop: Lightning, every metric of every step streaming to Redis, checkpoints), tuned (the
 same, in the fastest way that its trials find), bare (a plain PyTorch loop on tensors that lie on the device, already
-float and normalised; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
-torchvision's MNIST by a DataLoader). All have the same network, optimiser and rate; an epoch is training on all images
+float and normalized; nothing logged, nothing saved), or lightning (Lightning with self.log, torchmetrics, and
+torchvision's MNIST by a DataLoader). All have the same network, optimizer and rate; an epoch is training on all images
 and validation on the others.
 CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers.
 """
@@ -30,8 +30,8 @@ from app.contract.spec import RunConfig
 from bench.asked import answer
 from bench.interleave import cpu_seconds
 from bench.mnistlike import mnistlike
-from worker.inputs import Inputs
-from worker.tuning import asked_for
+from worker.data.inputs import Inputs
+from worker.training.tuning import asked_for
 
 EVALUATION = 256
 
@@ -68,7 +68,7 @@ class Clock:
 
 def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """A plain loop; its epochs answer the validation accuracy."""
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     config = config_of(case)
     data = mnistlike(case["images"], case["images"] // 10, 100)
@@ -135,17 +135,17 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     """Runyard's loop as the trainer process has it, from the network to the checkpoints."""
     from redis import Redis
 
-    from worker.checkpoint import Store
-    from worker.data import Resident
+    from worker.data.resident import Resident
     from worker.job import Control, Job
-    from worker.keeper import Keeper
-    from worker.module import Classifier
-    from worker.reporter import Reporter
-    from worker.sender import Sender
-    from worker.spool import Spool
-    from worker.trainer import build_network, lightning_trainer
-    from worker.trials import Trials
-    from worker.watching import watched
+    from worker.reporting.reporter import Reporter
+    from worker.reporting.sender import Sender
+    from worker.reporting.spool import Spool
+    from worker.training.autotune import Autotuner
+    from worker.training.checkpoint_file import Store
+    from worker.training.checkpointing import Checkpointer
+    from worker.training.module import Classifier
+    from worker.training.system_metrics import watched
+    from worker.training.trainer import build_network, lightning_trainer
 
     config = config_of(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -156,7 +156,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     tuning = asked_for(config)
     if tuned:
         # As many epochs as a user would train; the bench itself runs until it is told to end.
-        trials = Trials(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
+        trials = Autotuner(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
         choice = trials.choose(settings.tunings, lambda share: None)
         tuning = choice.tuning
         turns.about = {"tuning": str(tuning), "tried": choice.seconds}
@@ -170,11 +170,11 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
         return control.command != 0
 
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    keeper = Keeper(job, Store(settings.artifacts), module, reporter)
-    module.after_step = keeper.save_now_and_then
+    checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
+    module.after_step = checkpointer.save_now_and_then
 
     def after_validation(improved: bool) -> None:
-        keeper.after_validation(improved)
+        checkpointer.after_validation(improved)
         turns.ended(module.best.accuracy)
 
     module.after_validation = after_validation
@@ -191,7 +191,7 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.trainer import build_network
+    from worker.training.trainer import build_network
 
     warnings.filterwarnings("ignore")
     config = config_of(case)

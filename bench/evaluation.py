@@ -24,12 +24,12 @@ from bench.contender import config_of
 from bench.interleave import interleaved
 from bench.mnistlike import mnistlike
 from bench.record import Row, keep, ratios, row
-from worker.data import Resident
-from worker.inputs import Inputs
-from worker.module import EVALUATION_IMAGES, Classifier
+from worker.data.inputs import Inputs
+from worker.data.resident import Resident
 from worker.process import SETTINGS
-from worker.reporter import Reporter
-from worker.trainer import build_network
+from worker.reporting.reporter import Reporter
+from worker.training.module import EVALUATION_IMAGES, Classifier
+from worker.training.trainer import build_network
 
 IMAGES = 10_000
 SIZES = (128, 256, 1024, 4096, IMAGES)

@@ -17,7 +17,7 @@ from bench.yard import Yard
 RUN = {"family": "simple_cnn", "size": "base", "epochs": 60}
 WATCHED_SECONDS = 15.0
 
-# Beside the page's own listener: the age of every point once the frame that draws it is on the screen.
+# Overlays the page's own listener: the age of every point once the frame that draws it is on the screen.
 SPY = """
 window.ages = [];
 const listen = EventSource.prototype.addEventListener;

@@ -32,9 +32,9 @@ from bench.backstage import Backstage
 from bench.interleave import REPEATS
 from bench.record import Row, keep, ratios, row
 from bench.recording import NAMES, Sent, any_config, feed, held_back, recorder_cpu, wait_until_committed
-from worker.reporter import Reporter
-from worker.sender import Sender
-from worker.spool import Spool
+from worker.reporting.reporter import Reporter
+from worker.reporting.sender import Sender
+from worker.reporting.spool import Spool
 
 OURS = "Runyard"
 CALLS = 100_000

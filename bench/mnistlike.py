@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from app.contract.datasets import dataset
-from worker.datasets import Data, Split
+from worker.data.datasets import Data, Split
 
 # Of the 1,797 originals those that training is made of.
 SEEN = 1437

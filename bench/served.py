@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract.settings import Settings
-from app.embedded import find_redis, free_port, redis_command
+from app.services.embedded import find_redis, free_port, redis_command
 from app.store.database import migrate, open_database
 
 

@@ -14,9 +14,9 @@ from redis import Redis
 
 from app.contract import broker
 from app.contract.events import Claim, DeviceFacts, Grant, Heartbeat, Holding, Result, Started
-from worker.reporter import Reporter
-from worker.sender import Sender
-from worker.spool import Spool
+from worker.reporting.reporter import Reporter
+from worker.reporting.sender import Sender
+from worker.reporting.spool import Spool
 
 HEARTBEAT_SECONDS = 2.0
 METRICS = ("train/loss", "train/acc")

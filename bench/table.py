@@ -22,8 +22,8 @@ from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
 
+from app.store.cursor import write_cursor
 from app.store.database import writing
-from app.store.order import write_cursor
 from bench.alternatives import Theirs, versions
 from bench.filling import fill
 from bench.record import Row, keep, ratios, row

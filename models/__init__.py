@@ -1,6 +1,6 @@
 """models/ means networks: one file, one family of architectures (tables are in app/store).
 
-`ls models` is the catalogue, and an underscore marks machinery. Every other module here is imported below and registers
+`ls models` is the catalog, and an underscore marks machinery. Every other module here is imported below and registers
 its own family, so adding an architecture is adding a file. A module that cannot be imported takes nothing with it:
 its error is kept in `broken`, by module name. `load_path` does the same for a folder outside this package.
 
@@ -13,7 +13,7 @@ from models._check import REFERENCES
 from models._drop_path import DropPath
 from models._files import discover, load_path
 from models._heads import Heads
-from models._initialise import draw_truncated_normal
+from models._initialization import draw_truncated_normal
 from models._registry import (
     Family,
     Option,

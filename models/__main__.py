@@ -1,4 +1,4 @@
-"""`python -m models`: the catalogue as JSON, each size with the parameter counts that its registration gives.
+"""`python -m models`: the catalog as JSON, each size with the parameter counts that its registration gives.
 
     --check          also count every size on its network
     --shape NAME CHANNELS SIDE CLASSES   count at this shape, instead of the three that registrations give
@@ -31,11 +31,11 @@ def main(said: list[str] | None = None) -> None:
         name, channels, side, classes = asked.shape
         shapes = {name: models.Shape(int(channels), int(side), {"class": int(classes)})}
     with redirect_stdout(sys.stderr):
-        found = catalogue(asked.folder, shapes, counting=asked.check or bool(asked.shape), given=not asked.shape)
+        found = catalog(asked.folder, shapes, counting=asked.check or bool(asked.shape), given=not asked.shape)
     print(json.dumps(found))
 
 
-def catalogue(folder: Path | None, shapes: dict[str, models.Shape], counting: bool, given: bool) -> dict[str, Any]:
+def catalog(folder: Path | None, shapes: dict[str, models.Shape], counting: bool, given: bool) -> dict[str, Any]:
     """Every size, with what is `given` by its registration and what `counting` at the shapes finds.
 
     A size that cannot be built at one of them is an entry of `broken`, as is a file that could not be loaded.

@@ -1,4 +1,4 @@
-"""What a family from outside must prove before it is in the catalogue; those of this package prove it in its tests."""
+"""What a family from outside must prove before it is in the catalog; those of this package prove it in its tests."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -48,7 +48,7 @@ def load_path(folder: Path, forwards: bool = True) -> dict[str, str]:
     which one that trains a network anyway can spare.
 
     The files are modules of a package of their own, so none can hide another module. `from ._blocks import Block`
-    imports a neighbour. Nothing is written beside them, and what they print goes to the standard error stream: the
+    imports a neighbor. Nothing is written beside them, and what they print goes to the standard error stream: the
     standard output may be read by a program.
     """
     folder = Path(os.path.abspath(folder.expanduser()))

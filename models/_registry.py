@@ -78,7 +78,7 @@ class Family:
     """An architecture with all its sizes.
 
     `build(shape, **settings, **options)` gives the network. `summary` is one sentence on what it is, `when` on when to
-    choose it, `reference` the paper. Training needs batches of at least `smallest_batch` images. The catalogue is
+    choose it, `reference` the paper. Training needs batches of at least `smallest_batch` images. The catalog is
     sorted by `order`, then by name. `source` is the file that registered it, filled in while that is imported.
     """
 
@@ -129,7 +129,7 @@ _sources: list[str] = []
 
 
 def register(family: Family) -> Family:
-    """Put a family into the catalogue; raises Refused, and changes nothing, if it contradicts itself or another."""
+    """Put a family into the catalog; raises Refused, and changes nothing, if it contradicts itself or another."""
     _require_sound(family)
     there = _families.get(family.name)
     if there is not None:
@@ -168,7 +168,7 @@ def note_unloaded(errors: Mapping[str, str]) -> None:
 
 
 def families() -> dict[str, Family]:
-    """The catalogue: every registered family by name."""
+    """The catalog: every registered family by name."""
     return {family.name: family for family in sorted(_families.values(), key=lambda f: (f.order, f.name))}
 
 
@@ -183,7 +183,7 @@ def get(name: str) -> Family:
 
 
 def build(family: str, size: str, shape: Shape, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """A freshly initialised network, drawn from torch's global random state.
+    """A freshly initialized network, drawn from torch's global random state.
 
     Under `with torch.device("meta")` it costs no memory, which is enough for counting. Raises UnknownArchitecture for a
     family, size, option or choice that does not exist, and ValueError for a shape that this family cannot take.
@@ -206,7 +206,7 @@ def _require_whole(name: str, value: object, at_least: int) -> None:
 
 
 def _require_sound(family: Family) -> None:
-    # One family that cannot be shown, sorted or sent as JSON would take the whole catalogue with it.
+    # One family that cannot be shown, sorted or sent as JSON would take the whole catalog with it.
     _require_name("family", family.name)
     for field in ("summary", "when", "reference", "default"):
         _require_text(f"{field} of family {family.name!r}", getattr(family, field))

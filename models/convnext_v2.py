@@ -1,4 +1,4 @@
-"""ConvNeXt V2: a convolutional network modernised after transformers, with global response normalisation."""
+"""ConvNeXt V2: a convolutional network modernized after transformers, with global response normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from models._drop_path import DropPath, rising
 from models._heads import Heads
-from models._initialise import draw_truncated_normal
+from models._initialization import draw_truncated_normal
 from models._registry import Family, Shape, Size, register
 
 EPSILON = 1e-6
@@ -27,7 +27,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class GlobalResponseNorm(nn.Module):
-    """Global response normalisation of [N, H, W, C]: y = gamma x N + beta + x, the identity while gamma and beta are 0.
+    """Global response normalization of [N, H, W, C]: y = gamma x N + beta + x, the identity while gamma and beta are 0.
 
     G is the L2 norm of each channel over H and W, N is G divided by its mean over the channels.
     """
@@ -39,9 +39,9 @@ class GlobalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
-        normalised = response / (response.mean(dim=-1, keepdim=True) + EPSILON)
+        normalized = response / (response.mean(dim=-1, keepdim=True) + EPSILON)
         # The factor is small, [N, 1, 1, C], so that x itself is read once, in its own precision.
-        factor = 1 + self.gamma * normalised
+        factor = 1 + self.gamma * normalized
         return torch.addcmul(self.beta.to(x.dtype), x, factor.to(x.dtype))
 
 
@@ -124,7 +124,7 @@ SIZES = (
 register(
     Family(
         name="convnext_v2",
-        summary="A modern convolutional network: depthwise kernels, LayerNorm, GELU and global response normalisation.",
+        summary="A modern convolutional network: depthwise kernels, LayerNorm, GELU and global response normalization.",
         when="A modern CNN: the best accuracy per parameter and second.",
         build=ConvNeXtV2,
         sizes=SIZES,

@@ -5,7 +5,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from models._batches import require_two_images
+from models._batch_norm import require_two_images
 from models._drop_path import DropPath, rising
 from models._heads import Heads
 from models._registry import Family, Option, Shape, Size, register
@@ -88,7 +88,7 @@ class EfficientNet(nn.Module):
     """A stem, seven stages of MBConv, a 1x1 convolution, the mean over the image, dropout, a Linear per head.
 
     images: [N, C, H, W] float of any side. In training a batch of one image raises ValueError: small images end as one
-    pixel, which BatchNorm cannot normalise alone. Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for
+    pixel, which BatchNorm cannot normalize alone. Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for
     Convolutional Neural Networks", its B0 simplified.
     """
 

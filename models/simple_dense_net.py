@@ -1,10 +1,10 @@
-"""A fully connected network with batch normalisation."""
+"""A fully connected network with batch normalization."""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from models._batches import require_two_images
+from models._batch_norm import require_two_images
 from models._heads import Heads
 from models._registry import Family, Shape, Size, register
 
@@ -13,7 +13,7 @@ class SimpleDenseNet(nn.Module):
     """Flatten, then Linear, BatchNorm, ReLU for each hidden width, then a Linear per head.
 
     images: [N, C, H, W] float of the shape it was built for. In training a batch of one image raises ValueError.
-    Batch normalisation: Ioffe & Szegedy 2015.
+    Batch normalization: Ioffe & Szegedy 2015.
     """
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...]) -> None:
@@ -32,7 +32,7 @@ class SimpleDenseNet(nn.Module):
 register(
     Family(
         name="simple_dense_net",
-        summary="A fully connected network with batch normalisation after every hidden layer.",
+        summary="A fully connected network with batch normalization after every hidden layer.",
         when="Quick prototypes, baselines and simple debugging.",
         build=SimpleDenseNet,
         sizes=(

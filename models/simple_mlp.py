@@ -1,4 +1,4 @@
-"""A multilayer perceptron without any normalisation."""
+"""A multilayer perceptron without any normalization."""
 
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ class SimpleMLP(nn.Module):
 register(
     Family(
         name="simple_mlp",
-        summary="A multilayer perceptron with dropout and no normalisation.",
+        summary="A multilayer perceptron with dropout and no normalization.",
         when="Batch size 1 (real-time inference, audio synthesis): nothing in it looks at the rest of the batch.",
         build=SimpleMLP,
         sizes=(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models._heads import Heads
-from models._initialise import draw_truncated_normal
+from models._initialization import draw_truncated_normal
 from models._registry import Family, Option, Shape, Size, register
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: a real Redis, a database of its own for each test, the real catalogue, and a worker made up."""
+"""What the tests share: a real Redis, a database of its own for each test, the real catalog, and a worker made up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.contract import broker
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.events import (
     Claim,
     DeviceFacts,
@@ -42,10 +42,10 @@ from app.contract.events import (
 )
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
-from app.embedded import find_redis, redis_command
-from app.inspector import Inspector
 from app.main import create_app
-from app.recorder import Recorder
+from app.services.embedded import find_redis, redis_command
+from app.services.inspector import Inspector
+from app.services.recorder import Recorder
 from app.store import lease
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
@@ -148,32 +148,32 @@ def engine(settings: Settings, empty_database: Path) -> Iterator[Engine]:
     opened.dispose()
 
 
-# Catalogue and server ------------------------------------------------------------------------------------------------
+# Catalog and server ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def catalogue_json(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """``catalogue.json`` as the server keeps it, made from the real networks in a process of its own."""
-    return (_inspected(tmp_path_factory) / "catalogue.json").read_bytes()
+def catalog_json(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """``catalog.json`` as the server keeps it, made from the real networks in a process of its own."""
+    return (_inspected(tmp_path_factory) / "catalog.json").read_bytes()
 
 
 def _inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp()
     # The processes of one session of pytest-xdist share it: it takes five seconds to make.
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    with open(folder / "catalogue.lock", "w") as lock:
+    with open(folder / "catalog.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "catalogue.json").exists():
+        if not (folder / "catalog.json").exists():
             found = Inspector(folder)
-            asyncio.run(found.catalogue())
+            asyncio.run(found.catalog())
             asyncio.run(found.close())
     return folder
 
 
 @pytest.fixture(scope="session")
-def catalogue(catalogue_json: bytes) -> Catalogue:
-    """The real catalogue."""
-    return Catalogue.model_validate(json.loads(catalogue_json)["found"])
+def catalog(catalog_json: bytes) -> Catalog:
+    """The real catalog."""
+    return Catalog.model_validate(json.loads(catalog_json)["found"])
 
 
 class SharedInspector(Inspector):
@@ -232,10 +232,10 @@ def errors_of(answer: Any) -> dict[str, str]:
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 
-def config(catalogue: Catalogue | None = None, **said: Any) -> RunConfig:
-    """A run's configuration; of a family made up where no catalogue is given."""
-    if catalogue is not None:
-        return resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalogue)
+def config(catalog: Catalog | None = None, **said: Any) -> RunConfig:
+    """A run's configuration; of a family made up where no catalog is given."""
+    if catalog is not None:
+        return resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalog)
     blanks: dict[str, Any] = {
         "family": "simple_mlp",
         "size": "base",

@@ -114,7 +114,7 @@ def dataset_rows() -> list[str]:
     [("Datasets", dataset_rows), ("Recipes and presets", recipe_rows), ("Recipes and presets", preset_rows)],
     ids=["datasets", "recipes", "presets"],
 )
-def test_a_table_of_the_catalogue_is_what_the_code_says(section: str, rows: Callable[[], list[str]]) -> None:
+def test_a_table_of_the_catalog_is_what_the_code_says(section: str, rows: Callable[[], list[str]]) -> None:
     lines = [re.sub(r" +", " ", line) for line in _section(section).splitlines()]
     expected = [re.sub(r" +", " ", row) for row in rows()]
     start = lines.index(expected[0])

@@ -25,7 +25,7 @@ def example() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the example, and a catalogue that is as it was after the test."""
+    """A folder with the example, and a catalog that is as it was after the test."""
     monkeypatch.setattr(_registry, "_families", dict(_registry._families))
     monkeypatch.setattr(_registry, "_unloaded", {})
     monkeypatch.setattr(_files, "_results", {})
@@ -37,7 +37,7 @@ def test_the_example_is_short() -> None:
     assert len([line for line in example().splitlines() if line.strip()]) <= 20
 
 
-def test_the_example_is_in_the_catalogue_with_counts_that_are_those_of_its_networks(folder: Path) -> None:
+def test_the_example_is_in_the_catalog_with_counts_that_are_those_of_its_networks(folder: Path) -> None:
     assert load_path(folder) == {}
     family = get(NAME)
     assert NAME in families()

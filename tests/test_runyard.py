@@ -24,10 +24,10 @@ from fastapi import FastAPI
 from redis import Redis
 
 import runyard
-from app import notices
 from app.contract.events import Log
 from app.contract.events import LogLine as SentLine
-from app.recorder import Recorder
+from app.services import signals
+from app.services.recorder import Recorder
 from app.store.run import TERMINAL
 from runyard import AsyncRun, AsyncRunyard, FieldProblem, Point, Run, Runyard, RunyardError
 from tests.conftest import Runs, Trainer, Worker
@@ -74,7 +74,7 @@ def follow(items: Callable[[], Iterator[Any]]) -> tuple[Queue[Any], threading.Th
 def end(run: str, runs: Runs, redis: Redis, outcome: str = "succeeded") -> None:
     """The run ends, and those who watch it hear of it."""
     runs.finish(run, outcome)
-    notices.announce(redis, runs.commit(), run, "status")
+    signals.announce(redis, runs.commit(), run, "status")
 
 
 def send(trainer: Trainer, recorder: Recorder, redis: Redis, **curves: list[tuple[int, float]]) -> None:
@@ -288,7 +288,7 @@ def test_runs_are_filtered_by_one_value_or_several(yard: Runyard, runs: Runs) ->
         list(yard.runs(status="done"))
 
 
-def test_the_catalogue_is_told(yard: Runyard) -> None:
+def test_the_catalog_is_told(yard: Runyard) -> None:
     assert {each["family"] for each in yard.architectures()} >= {"vit", "simple_cnn"}
     assert [each["name"] for each in yard.datasets()][:2] == ["digits", "mnist"]
     assert "default" in [each["name"] for each in yard.recipes()]
@@ -433,7 +433,7 @@ def test_changes_are_told_until_nobody_listens(yard: Runyard, runs: Runs, redis:
     changes = yard.changes(timeout=30)
     next(changes)
     run = runs.add()
-    notices.announce(redis, runs.commit(), run, "status")
+    signals.announce(redis, runs.commit(), run, "status")
     next(changes)
     with pytest.raises(TimeoutError, match="what was waited for has not ended within"):
         list(yard.changes(timeout=0.2))

@@ -1,10 +1,12 @@
-"""What a supervisor hands to a process of its fork server, and the functions that such a process begins with.
+"""One attempt at a run, as the supervisor hands it to a process of its fork server, and where that process starts.
 
-The supervisor imports this module and no torch; torch is there in the fork server, which has imported worker.trainer.
+The supervisor imports this module without torch; the fork server has torch and the trainer loaded already.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,6 +17,9 @@ from app.contract.spec import RunConfig
 
 GO_ON, CANCEL, INTERRUPT = 0, 1, 2
 COMMAND, PULSE = 0, 1
+
+TRAINER = "worker.training.trainer"
+"""Named, not imported: it imports torch and this module. The fork server loads it before any run starts."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,7 @@ class Control:
 
 def train(job: Job, shared: Any, asked: Connection | None = None) -> None:
     """A trainer process."""
-    from worker.trainer import main
-
+    main: Callable[[Job, Control], None] = importlib.import_module(TRAINER).main
     main(job, Control(shared, asked))
 
 

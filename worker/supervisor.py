@@ -42,11 +42,11 @@ from app.contract.events import (
 )
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from worker.job import CANCEL, INTERRUPT, Control, Job, probe, train
+from worker.job import CANCEL, INTERRUPT, TRAINER, Control, Job, probe, train
 from worker.memory import out_of_memory_kills
 from worker.process import prepare
-from worker.sender import Sender
-from worker.spool import Spool, leftovers
+from worker.reporting.sender import Sender
+from worker.reporting.spool import Spool, leftovers
 
 logger = logging.getLogger("runyard.worker")
 
@@ -121,7 +121,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Warm the fork server, look at the device, and say that this worker is there."""
-        self._context.set_forkserver_preload(["worker.trainer"])
+        self._context.set_forkserver_preload([TRAINER])
         # The fork server, which starts now, and with it every trainer inherits this.
         prepare(os.environ)
         self.device, self.versions = self._probe()

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 
 from app.cli import (
-    acts,
     architectures,
-    catalogue,
-    changes,
+    catalog,
+    change,
     doctor,
     export,
     imports,
     launch,
-    processes,
+    manage,
     queue,
     runs,
+    serve,
     sweep,
     watch,
 )
@@ -34,18 +34,18 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (processes.up, launch.command()):
+for command in (serve.up, launch.command()):
     cli.command()(command)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export):
     cli.command(rich_help_panel=LOOKING)(command)
-for command in (acts.cancel, changes.change, acts.retry, acts.resume, acts.clone, acts.fork):
+for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=DOING)(command)
 cli.command("import", rich_help_panel=DOING)(imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=DOING)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=DOING)
-for command in (architectures.architectures, catalogue.datasets, catalogue.workers, doctor.doctor):
+for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=AROUND)(command)
-for command in (processes.server, processes.recorder, processes.worker):
+for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=PARTS)(command)
 
 

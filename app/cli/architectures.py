@@ -1,4 +1,4 @@
-"""`runyard architectures`: the catalogue with its exact parameter counts, recounted on the networks where asked."""
+"""`runyard architectures`: the catalog with its exact parameter counts, recounted on the networks where asked."""
 
 from __future__ import annotations
 

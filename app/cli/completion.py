@@ -20,7 +20,7 @@ Offered = list[tuple[str, str]]
 
 
 def families(incomplete: str) -> Offered:
-    """The families of the catalogue, after the last comma."""
+    """The families of the catalog, after the last comma."""
     return _several(incomplete, ((row["family"], row["summary"]) for row in _get("/architectures", "architectures")))
 
 
@@ -76,7 +76,7 @@ def _several(incomplete: str, names: Iterable[tuple[str, str]]) -> Offered:
 def _get(path: str, part: str, **query: Any) -> list[dict[str, Any]]:
     import httpx
 
-    from app.cli.server import UsageError, server_address
+    from app.cli.client import UsageError, server_address
     from app.contract.settings import Settings
 
     token = os.environ.get("RUNYARD_TOKEN")

@@ -18,8 +18,8 @@ from typing import Literal
 
 import typer
 
+from app.cli.output import AsJson, print_json
 from app.cli.settings import read_settings
-from app.cli.shown import AsJson, print_json
 from app.contract.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,8 +69,8 @@ def _print(finding: Finding) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.state]
-    line = Text.assemble((f"{finding.state:4}", colour), f"  {finding.what}: {finding.said}")
+    color = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.state]
+    line = Text.assemble((f"{finding.state:4}", color), f"  {finding.what}: {finding.said}")
     if finding.advice:
         line.append(f"\n      → {finding.advice}")
     Console(highlight=False, soft_wrap=True).print(line)
@@ -165,7 +165,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from app.embedded import StartError, check_redis, find_redis
+    from app.services.embedded import StartError, check_redis, find_redis
 
     if settings.redis_url is None:
         try:
@@ -237,7 +237,7 @@ def port(settings: Settings) -> Iterator[Finding]:
 def _is_runyard(settings: Settings) -> bool:
     import httpx
 
-    from app.cli.server import server_address
+    from app.cli.client import server_address
 
     try:
         said = httpx.get(f"{server_address(settings)}/healthz", timeout=ANSWER_SECONDS, trust_env=False).json()

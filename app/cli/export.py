@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from app.cli import completion
+from app.cli.client import Url, find_runs, told
 from app.cli.runs import Dataset, Family, Size, Sort, Status, Tag, Words, filters
-from app.cli.server import Url, find_runs, told
 
 if TYPE_CHECKING:
     from runyard import Curve, Run, Runyard
@@ -132,7 +132,7 @@ def _write_events(output: Path, run: Run, curves: Mapping[str, Curve]) -> Path:
     """An event file under a name that TensorBoard looks for, in a folder of the run's own: all in one are one run."""
     from datetime import datetime
 
-    from app.tfevents import Scalar, write_events
+    from app.formats.tfevents import Scalar, write_events
 
     began = datetime.fromisoformat(run.data["started"] or run.data["created"]).timestamp()
     folder = output / folder_name(run.number, run.data["title"])

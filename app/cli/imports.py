@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.server import Url, tell, told
-from app.cli.shown import AsJson, print_json
-from app.tfevents import BrokenFile, Told, read_scalars
+from app.cli.client import Url, tell, told
+from app.cli.output import AsJson, print_json
+from app.formats.tfevents import BrokenFile, Told, read_scalars
 
 if TYPE_CHECKING:
     from runyard import Runyard

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 import typer
 
+from app.cli.client import INTERRUPTED, Url, tell, told
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import Plan, Planned, make_plan, read_catalogue
-from app.cli.server import INTERRUPTED, Url, tell, told
-from app.cli.shown import AsJson, print_json, run_line, run_name
+from app.cli.launch_plan import Plan, Planned, make_plan, read_catalog
+from app.cli.output import AsJson, print_json, run_line, run_name
 from app.cli.wait import Run, wait_for
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def command() -> Callable[..., None]:
 
 def _planned(yard: Runyard, said: dict[str, Any], most_params: int | None, seeds: int) -> Plan:
     """What is launched, every run of it checked. Raises SpecError, ValueError and RunyardError."""
-    plan = make_plan(said, read_catalogue(yard.ask("GET", "/architectures")), most_params, seeds)
+    plan = make_plan(said, read_catalog(yard.ask("GET", "/architectures")), most_params, seeds)
     _check_networks(yard, plan)
     if plan.too_large:
         left_out = dict.fromkeys(f"{each.title} ({each.params:,})" for each in plan.too_large)

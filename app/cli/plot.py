@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Bit of the dot in each column, from the top.
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 BLANK = 0x2800
-COLOURS = ("cyan", "yellow", "green", "magenta", "red", "blue", "bright_cyan", "bright_yellow")
+COLORS = ("cyan", "yellow", "green", "magenta", "red", "blue", "bright_cyan", "bright_yellow")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def plot(title: str, lines: Sequence[Line], width: int = 60, height: int = 10) -
     """A picture of these curves, ``width`` × ``height`` letters in all, with the ends of both axes and a legend."""
     from rich.text import Text
 
-    curves = [(line.points(), COLOURS[i % len(COLOURS)]) for i, line in enumerate(lines)]
+    curves = [(line.points(), COLORS[i % len(COLORS)]) for i, line in enumerate(lines)]
     every = [point for points, _ in curves for point in points]
     picture = Text(title[:width] + "\n", style="bold")
     if not every:
@@ -45,17 +45,17 @@ def plot(title: str, lines: Sequence[Line], width: int = 60, height: int = 10) -
     labels = [f"{high:.4g}", f"{low:.4g}"]
     margin = max(map(len, labels))
     columns, rows = max(2, width - margin - 2), max(2, height - 3)
-    cells, colours = _drawn(curves, (left, right), (low, high), columns, rows)
+    cells, colors = _drawn(curves, (left, right), (low, high), columns, rows)
     for i, row in enumerate(cells):
         label = labels[0] if i == 0 else labels[1] if i == rows - 1 else ""
         picture.append(f"{label:>{margin}} ┤", style="dim")
-        for cell, colour in zip(row, colours[i], strict=True):
-            picture.append(chr(BLANK + cell), style=colour)
+        for cell, color in zip(row, colors[i], strict=True):
+            picture.append(chr(BLANK + cell), style=color)
         picture.append("\n")
     first, last = f"{left:,.6g}", f"{right:,.6g}"
     picture.append(f"{'':{margin + 2}}{first}{last:>{max(1, columns - len(first))}}\n", style="dim")
-    for line, (_, colour) in zip(lines, curves, strict=True):
-        picture.append(f"— {line.label}  ", style=colour)
+    for line, (_, color) in zip(lines, curves, strict=True):
+        picture.append(f"— {line.label}  ", style=color)
     picture.append("\n")
     return picture
 
@@ -67,11 +67,11 @@ def _drawn(
     columns: int,
     rows: int,
 ) -> tuple[list[list[int]], list[list[str]]]:
-    """The dots in each letter, and the colour of the last curve that passes through it."""
+    """The dots in each letter, and the color of the last curve that passes through it."""
     cells = [[0] * columns for _ in range(rows)]
-    colours = [[""] * columns for _ in range(rows)]
+    colors = [[""] * columns for _ in range(rows)]
     across, down = 2 * columns - 1, 4 * rows - 1
-    for points, colour in curves:
+    for points, color in curves:
         dots = [
             (
                 round((x - x_span[0]) / (x_span[1] - x_span[0]) * across),
@@ -82,8 +82,8 @@ def _drawn(
         for start, end in zip(dots, dots[1:] or dots, strict=False):
             for x, y in _between(start, end):
                 cells[y // 4][x // 2] |= DOTS[x % 2][y % 4]
-                colours[y // 4][x // 2] = colour
-    return cells, colours
+                colors[y // 4][x // 2] = color
+    return cells, colors
 
 
 def _between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.client import Url, find_run, told
+from app.cli.output import AsJson, moment, print_json, print_table, span
 from app.cli.runs import Name
-from app.cli.server import Url, find_run, told
-from app.cli.shown import AsJson, moment, print_json, print_table, span
 
 queue = typer.Typer(help="What waits and why; pause, resume and reorder it.", invoke_without_command=True)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import completion
-from app.cli.server import Url, find_run, find_runs, find_sweep, told
-from app.cli.shown import (
+from app.cli.client import Url, find_run, find_runs, find_sweep, told
+from app.cli.output import (
     RUN_COLUMNS,
     RUN_FIGURES,
     AsJson,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
+from app.cli.client import Url, find_sweep, told
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import make_plan, read_catalogue
-from app.cli.server import Url, find_sweep, told
-from app.cli.shown import AsJson, print_facts, print_json, print_table, words
+from app.cli.launch_plan import make_plan, read_catalog
+from app.cli.output import AsJson, print_facts, print_json, print_table, words
 
 if TYPE_CHECKING:
     from runyard import Runyard, Sweep
@@ -109,7 +109,7 @@ def _body(yard: Runyard, said: dict[str, Any], given: Mapping[str, Any]) -> dict
     checked = said | {
         field: [value] if field in ("family", "size", "dataset") else value for field, value in drawn.items()
     }
-    plan = make_plan(checked, read_catalogue(yard.ask("GET", "/architectures")), seeds=given["seeds"])
+    plan = make_plan(checked, read_catalog(yard.ask("GET", "/architectures")), seeds=given["seeds"])
     if plan.grid is None:
         raise ValueError("a sweep cannot vary priority or preset; make one for each")
     base = {field: value for field, value in plan.base.items() if field not in space}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
+from app.cli.client import Url, find_runs, tell, told
+from app.cli.output import COLORS, AsJson, epochs_of, figure_of, print_json, run_line, run_name, share, span
 from app.cli.plot import Line, plot
-from app.cli.server import Url, find_runs, tell, told
-from app.cli.shown import COLOURS, AsJson, epochs_of, figure_of, print_json, run_line, run_name, share, span
 from app.cli.wait import UNENDED, Run, run_data, wait_for
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Seen:
             eta = progress.get("eta_seconds") if run["status"] == "running" else None
             table.add_row(
                 Text(f"#{run['number']}"),
-                Text(run["status"], style=COLOURS.get(run["status"], "")),
+                Text(run["status"], style=COLORS.get(run["status"], "")),
                 Text(run_name(run)),
                 Text(_bar(progress, run["status"]), style="cyan"),
                 Text(f"epoch {epochs_of(run)}"),

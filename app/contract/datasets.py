@@ -1,4 +1,4 @@
-"""Facts about the datasets: shapes, targets, class names, splits. `worker/datasets.py` reads the images themselves."""
+"""Shapes, targets, class names and splits of the datasets. `worker/data/datasets.py` reads the images."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -88,7 +88,7 @@ _MEASURED: Final = (
 
 _SCALARS: Final = (
     Scalar("area", "how much is ink", "px²"),
-    Scalar("stroke_length", "how long the strokes' centre lines are", "px"),
+    Scalar("stroke_length", "how long the strokes' center lines are", "px"),
     Scalar("thickness", "how thick the strokes are on average", "px"),
     Scalar("slant", "how far the strokes lean to the right of upright", "°"),
     Scalar("height_to_width", "the height of the inked part over its width", ""),
@@ -254,7 +254,7 @@ _ALL: Final = (
         train=1_257,
         validation=180,
         test=360,
-        source="UCI handwritten digits, 1,797 grey images of 8x8 that ship with scikit-learn, scaled up to 28x28",
+        source="UCI handwritten digits, 1,797 gray images of 8x8 that ship with scikit-learn, scaled up to 28x28",
         offline=True,
         mean=(0.3048,),
         std=(0.3247,),
@@ -307,7 +307,7 @@ _ALL: Final = (
         train=45_000,
         validation=5_000,
         test=10_000,
-        source="CIFAR-10 colour photographs (Krizhevsky 2009), fetched from the University of Toronto",
+        source="CIFAR-10 color photographs (Krizhevsky 2009), fetched from the University of Toronto",
         offline=False,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
@@ -322,7 +322,7 @@ _ALL: Final = (
         train=45_000,
         validation=5_000,
         test=10_000,
-        source="CIFAR-100 colour photographs (Krizhevsky 2009), fetched from the University of Toronto",
+        source="CIFAR-100 color photographs (Krizhevsky 2009), fetched from the University of Toronto",
         offline=False,
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),

@@ -46,7 +46,7 @@ class Started(_Event):
 
 
 class Progress(_Event):
-    """How far a run is. ``step`` counts optimiser steps from 0; ``eta_seconds`` includes validation.
+    """How far a run is. ``step`` counts optimizer steps from 0; ``eta_seconds`` includes validation.
 
     ``epoch`` is the one in training, and the one just validated at its end; 0 before the first. ``phase`` says what is
     being done where that is not training, and ``share`` how much of it is done, 0 to 1.

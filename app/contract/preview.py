@@ -41,7 +41,7 @@ class Profile(BaseModel):
     """A network's exact size and its cost.
 
     ``flops``: one image forward. ``activation_bytes``: what a training step of ``batch_size`` images keeps for its
-    backward pass. ``memory_bytes``: weights, gradients, the optimiser's state and those activations together.
+    backward pass. ``memory_bytes``: weights, gradients, the optimizer's state and those activations together.
     """
 
     model_config = ConfigDict(frozen=True)

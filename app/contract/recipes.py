@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from app.contract.schedules import ONE_CYCLE_WARMUP
+ONE_CYCLE_WARMUP = 0.3
+"""The share of its steps in which one_cycle raises the learning rate, unless a run says otherwise."""
 
 _ADAM: dict[str, Any] = {
     "optimizer": "adam",
@@ -65,7 +66,7 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("default", "The family's own optimiser and schedule, 10 epochs", {}),
+    Recipe("default", "The family's own optimizer and schedule, 10 epochs", {}),
     Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
     Recipe(
         "fast",

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from app.contract.spec import RunConfig
+from typing import Protocol
 
 ONE_CYCLE_START = 1 / 25
-ONE_CYCLE_WARMUP = 0.3
 
 
-def rate_at(config: RunConfig, step: int, steps: int) -> float:
-    """The learning rate of optimiser step ``step`` (0 is the first) of ``steps`` in all.
+class Schedule(Protocol):
+    """The fields of a run's configuration that shape its learning rate."""
+
+    @property
+    def schedule(self) -> str:
+        """constant, plateau, cosine or one_cycle."""
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate."""
+
+    @property
+    def lr_min(self) -> float:
+        """The learning rate at the end of cosine and one_cycle."""
+
+    @property
+    def warmup(self) -> float:
+        """The share of all steps in which the rate rises, 0 to 1."""
+
+
+def rate_at(config: Schedule, step: int, steps: int) -> float:
+    """The learning rate of optimizer step ``step`` (0 is the first) of ``steps`` in all.
 
     cosine: half a cosine from lr to lr_min (Loshchilov & Hutter 2017, without restarts). one_cycle: up from lr/25 to lr
     within the warm-up, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum stays). plateau: as
@@ -31,12 +47,12 @@ def rate_at(config: RunConfig, step: int, steps: int) -> float:
     return config.lr
 
 
-def warmup_steps(config: RunConfig, steps: int) -> int:
+def warmup_steps(config: Schedule, steps: int) -> int:
     """How many of ``steps`` the rate rises for."""
     return round(config.warmup * steps)
 
 
-def curve(config: RunConfig, steps: int, points: int = 120) -> list[tuple[int, float]]:
+def curve(config: Schedule, steps: int, points: int = 120) -> list[tuple[int, float]]:
     """The schedule to be drawn: (step, rate) at about ``points`` steps, first, last and peak among them."""
     last = max(1, steps) - 1
     shown = sorted(

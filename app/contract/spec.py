@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.presets import PRESETS
-from app.contract.recipes import RECIPES, recipe_settings
-from app.contract.schedules import ONE_CYCLE_WARMUP
+from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]
@@ -220,7 +219,7 @@ class SpecError(ValueError):
         self.errors = errors
 
 
-def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
+def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
     """Fill every blank of ``spec``: its own words, then its preset, its recipe, the family's defaults.
 
     Raises SpecError with one sentence for each field that names something that does not exist.
@@ -237,7 +236,7 @@ def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
         errors.append(_unknown("recipe", recipe, list(RECIPES)))
     made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
     dataset = _dataset(said.get("dataset") or next(iter(made_for), "digits"), errors)
-    family = _family(said.get("family"), spec.preset, catalogue, errors)
+    family = _family(said.get("family"), spec.preset, catalog, errors)
     size = said.get("size") or (family.default if family else "")
     if family and family.size(size) is None:
         errors.append(_unknown("size", size, [each.name for each in family.sizes], f" for {family.name}"))
@@ -252,7 +251,7 @@ def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
         if len(set(targets)) != len(targets):
             errors.append(FieldError("targets", "each target can be named once"))
     if said.get("auxiliary"):
-        errors += _wrong_auxiliary(family, dataset, catalogue)
+        errors += _wrong_auxiliary(family, dataset, catalog)
     if dataset and made_for and dataset.name not in made_for:
         reason = f"recipe {recipe} is made for {', '.join(made_for)}, not for {dataset.name}"
         errors.append(FieldError("recipe", reason))
@@ -270,9 +269,9 @@ def resolve(spec: RunSpec, catalogue: Catalogue) -> RunConfig:
     return config
 
 
-def _wrong_auxiliary(family: FamilyEntry | None, dataset: Dataset | None, catalogue: Catalogue) -> list[FieldError]:
+def _wrong_auxiliary(family: FamilyEntry | None, dataset: Dataset | None, catalog: Catalog) -> list[FieldError]:
     if family and not family.takes_auxiliary:
-        able = ", ".join(each.name for each in catalogue.families.values() if each.takes_auxiliary) or "none"
+        able = ", ".join(each.name for each in catalog.families.values() if each.takes_auxiliary) or "none"
         return [FieldError("auxiliary", f"{family.name} takes no auxiliary scalars; families that do: {able}")]
     if dataset and not dataset.auxiliary:
         offering = ", ".join(each.name for each in DATASETS.values() if each.auxiliary) or "none"
@@ -282,7 +281,7 @@ def _wrong_auxiliary(family: FamilyEntry | None, dataset: Dataset | None, catalo
 
 def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> None:
     if config.batch_size < family.smallest_batch:
-        reason = f"{family.name} normalises over the batch, so its batch size is at least {family.smallest_batch}"
+        reason = f"{family.name} normalizes over the batch, so its batch size is at least {family.smallest_batch}"
         raise SpecError([FieldError("batch_size", reason)])
     if config.batch_size > dataset.train:
         reason = f"{dataset.name} has {dataset.train:,} training images, so a batch holds at most that many"
@@ -298,18 +297,18 @@ def _dataset(name: str, errors: list[FieldError]) -> Dataset | None:
     return DATASETS.get(name)
 
 
-def _family(name: str | None, preset: str | None, catalogue: Catalogue, errors: list[FieldError]) -> FamilyEntry | None:
+def _family(name: str | None, preset: str | None, catalog: Catalog, errors: list[FieldError]) -> FamilyEntry | None:
     if name is None:
         if preset is None:
-            families = ", ".join(catalogue.families)
+            families = ", ".join(catalog.families)
             errors.append(FieldError("family", f"name a family or a preset; families: {families}"))
         return None
     # A file from outside that has a family's name, and is refused for it, takes nothing from the family.
-    if name not in catalogue.families and name in catalogue.broken:
-        errors.append(FieldError("family", f"{name} could not be imported: {catalogue.broken[name]}"))
-    elif name not in catalogue.families:
-        errors.append(_unknown("family", name, list(catalogue.families)))
-    return catalogue.families.get(name)
+    if name not in catalog.families and name in catalog.broken:
+        errors.append(FieldError("family", f"{name} could not be imported: {catalog.broken[name]}"))
+    elif name not in catalog.families:
+        errors.append(_unknown("family", name, list(catalog.families)))
+    return catalog.families.get(name)
 
 
 def _wrong_options(family: FamilyEntry, chosen: dict[str, Any]) -> list[FieldError]:

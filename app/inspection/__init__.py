@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from app.contract.preview import Block, Layer, Profile
 from app.contract.spec import RunConfig
 
-# Numbers of four bytes that an optimiser keeps beside each one that it trains.
+# Numbers of four bytes that an optimizer keeps beside each one that it trains.
 _STATE_OF_OPTIMIZER = {"adam": 2, "adamw": 2, "sgd": 1}
 
 
 class Traced(BaseModel):
-    """A network as it was found by letting tensors without values through it; right for any batch size and optimiser.
+    """A network as it was found by letting tensors without values through it; right for any batch size and optimizer.
 
     ``flops``: one image forward. ``weight_bytes``: parameters and running statistics. ``trained_bytes``: those
     parameters that have a gradient. What a training step keeps for its backward pass: ``kept_bytes``, and
@@ -35,7 +35,7 @@ class Traced(BaseModel):
     blocks: list[Block]
 
     def profile(self, config: RunConfig) -> Profile:
-        """What it costs to train this network with the batch size and the optimiser of ``config``."""
+        """What it costs to train this network with the batch size and the optimizer of ``config``."""
         activations = self.kept_bytes + config.batch_size * self.kept_bytes_per_image
         states = 0 if config.optimizer == "sgd" and not config.momentum else _STATE_OF_OPTIMIZER[config.optimizer]
         batch = config.batch_size * self.image_bytes

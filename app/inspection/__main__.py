@@ -1,6 +1,6 @@
 """``python -m app.inspection [FOLDER]``: answers questions about networks, a JSON object a line, until its input ends.
 
-{"catalogue": true} is answered by {"catalogue": Catalogue}, {"config": RunConfig} by {"traced": Traced}, or by
+{"catalog": true} is answered by {"catalog": Catalog}, {"config": RunConfig} by {"traced": Traced}, or by
 {"refusal": Refusal} where the network cannot be trained so; anything else by {"fault": "what went wrong"}. FOLDER holds
 architectures from outside.
 """
@@ -23,7 +23,7 @@ import torch
 
 import models
 from app.contract.spec import RunConfig
-from app.inspection.network import Refused, catalogue, inspect
+from app.inspection.network import Refused, catalog, inspect
 
 
 def main(folder: Path | None) -> None:
@@ -64,7 +64,7 @@ def _answer(asked: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
     try:
         if "config" in asked:
             return {"traced": inspect(RunConfig.model_validate(asked["config"])).model_dump()}
-        return {"catalogue": catalogue(broken).model_dump()}
+        return {"catalog": catalog(broken).model_dump()}
     except Refused as error:
         return {"refusal": error.refusal.model_dump()}
     except Exception:

@@ -10,8 +10,8 @@ from torch import nn
 
 import models
 from app.contract.preview import Block
+from app.inspection.layer_names import about, attention_heads, by, kernel
 from app.inspection.trace import Part, Trace
-from app.inspection.words import about, attention_heads, by, kernel
 
 # What only holds others is not drawn: its children stand in its place.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, models.Heads)
@@ -53,7 +53,7 @@ class _Node:
 
     @property
     def weighted(self) -> bool:
-        """Whether it is a layer of weights, such as begins a new block, and no normalisation."""
+        """Whether it is a layer of weights, such as begins a new block, and no normalization."""
         if self.part.module is None or "Norm" in self.part.kind:
             return False
         return any(each.ndim > 1 for each in self.part.module.parameters(recurse=False))

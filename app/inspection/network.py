@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 import models
-from app.contract.catalogue import Catalogue, FamilyEntry, OptionEntry, SizeEntry
+from app.contract.catalog import Catalog, FamilyEntry, OptionEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
 from app.contract.preview import Layer
 from app.contract.spec import RunConfig
 from app.inspection import Refusal, Traced
 from app.inspection.blocks import draw
+from app.inspection.layer_names import about
 from app.inspection.trace import Part, Trace, trace
-from app.inspection.words import about
 
 LABEL_BYTES = 8
 
@@ -30,7 +30,7 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-def catalogue(broken: dict[str, str]) -> Catalogue:
+def catalog(broken: dict[str, str]) -> Catalog:
     """What can be trained, from the networks themselves."""
     families = {}
     for family in models.families().values():
@@ -49,7 +49,7 @@ def catalogue(broken: dict[str, str]) -> Catalogue:
             takes_auxiliary=family.takes_auxiliary,
             source=family.source if Path(family.source).is_absolute() else "",
         )
-    return Catalogue(families=families, broken=broken)
+    return Catalog(families=families, broken=broken)
 
 
 def _counts(family: models.Family, size: models.Size) -> dict[str, int]:

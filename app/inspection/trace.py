@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 import models
-from app.inspection.remembered import Remembered
+from app.inspection.fake_tensor_cache import FakeTensorCache
 
 # A prime, so that a size which it divides is one that grows with the batch: no width of a network is a multiple of it.
 # Always the same, because torch remembers what it found out about a shape.
@@ -34,7 +34,7 @@ _COUNTED: Final[dict[Any, Callable[..., int]]] = {
 }
 
 
-_remembered: Final = Remembered()
+_remembered: Final = FakeTensorCache()
 
 
 @dataclass
@@ -74,7 +74,7 @@ def trace(build: Callable[[], nn.Module], shape: models.Shape, bf16: bool = Fals
     """Lets one batch through the network that ``build`` gives, in training, up to the loss.
 
     Floating-point operations are those of matrix products, convolutions and attention, a multiply-add counting as 2, as
-    torch.utils.flop_counter counts them; element-wise ones, a few per cent of most networks, are not counted. Autograd
+    torch.utils.flop_counter counts them; element-wise ones, a few percent of most networks, are not counted. Autograd
     is asked what it keeps as on a CPU; under ``bf16`` with automatic mixed precision. Raises whatever the network does.
     """
     network = _on_meta(build)

@@ -11,7 +11,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
     """The API router and the page router of every noun."""
     from app.routes import (
         architectures,
-        catalogue,
+        catalog,
         compare,
         exports,
         groups,
@@ -43,7 +43,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         compare,
         leaderboard,
         architectures,
-        catalogue,
+        catalog,
         workers,
         notifications,
         health,

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.actions import find_run
-from app.deps import Parts, PartsDep
-from app.errors import NotFound, RunyardError
-from app.exporting import curves as curves_of
-from app.exporting.table import NoParquet, Table, as_csv, as_json, parquet_writer, read_table, rows_of, write_parquet
+from app.actions.runs import find_run
+from app.contract.errors import NotFound, RunyardError
+from app.formats import curves as curves_of
+from app.formats.table import NoParquet, Table, as_csv, as_json, parquet_writer, read_table, rows_of, write_parquet
 from app.store.database import reading
-from app.store.query import RunFilter
+from app.store.search.query import RunFilter
+from app.web.dependencies import Parts, PartsDep
 
 api = APIRouter(tags=["runs"])
 

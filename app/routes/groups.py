@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.deps import PartsDep
-from app.routes.runs.grouped import USUAL_FIGURES, read_groups
-from app.routes.runs.listing import listing
+from app.routes.runs.groups import USUAL_FIGURES, read_groups
+from app.routes.runs.table_request import listing
 from app.store.database import reading
+from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
 

@@ -8,8 +8,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.deps import PartsDep
 from app.store.database import reading
+from app.web.dependencies import PartsDep
 
 pages = APIRouter()
 

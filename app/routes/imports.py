@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.deps import PartsDep
-from app.imported import Brought, Piece, bring
-from app.logged import LARGEST_STEP, Points
+from app.actions.imports import Brought, Piece, bring
+from app.actions.tracking import LARGEST_STEP, Points
+from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
 

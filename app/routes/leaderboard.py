@@ -11,12 +11,12 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app.column import Column
-from app.contract.catalogue import Catalogue
+from app.analysis.leaderboard import Leader, read_leaders
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.leaders import Leader, read_leaders
 from app.store.database import reading
+from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.sort_column import Column
 
 api = APIRouter(tags=["compare"])
 pages = APIRouter()
@@ -47,14 +47,14 @@ class LeaderboardOut(BaseModel):
 
 
 @api.get("/leaderboard")
-def get_leaderboard(parts: PartsDep, catalogue: CatalogueDep) -> LeaderboardOut:
+def get_leaderboard(parts: PartsDep, catalog: CatalogDep) -> LeaderboardOut:
     """Every family and size against every dataset."""
     with reading(parts.engine) as connection:
         found = read_leaders(connection)
     ordered = sorted(found.items(), key=lambda each: (each[0][2], -each[1].mean.mean))
     every = [
         (family.name, size.name, dataset)
-        for family in catalogue.families.values()
+        for family in catalog.families.values()
         for size in family.sizes
         for dataset in DATASETS
     ]
@@ -95,7 +95,7 @@ class LeaderCell:
 
 @dataclass(frozen=True)
 class LeaderRow:
-    """A variant; ``gone``: the catalogue does not have it any more."""
+    """A variant; ``gone``: the catalog does not have it any more."""
 
     family: str
     size: str
@@ -108,25 +108,25 @@ class LeaderRow:
 async def leaderboard(
     request: Request,
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     sort: Annotated[str, Query(max_length=60)] = "",
     dataset: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
     """Every family and size against every dataset; sorted by one of these where the address says so."""
     sort = sort or (f"-{dataset}" if dataset in DATASETS else "")
-    return await run_in_threadpool(_page, request, parts, catalogue, sort)
+    return await run_in_threadpool(_page, request, parts, catalog, sort)
 
 
-def _page(request: Request, parts: Parts, catalogue: Catalogue, sort: str) -> HTMLResponse:
+def _page(request: Request, parts: Parts, catalog: Catalog, sort: str) -> HTMLResponse:
     with reading(parts.engine) as connection:
         found = read_leaders(connection)
-    known = [(family.name, size.name) for family in catalogue.families.values() for size in family.sizes]
+    known = [(family.name, size.name) for family in catalog.families.values() for size in family.sizes]
     variants = known + sorted({(family, size) for family, size, _ in found} - set(known))
     best = {
         name: max((each.mean.mean for place, each in found.items() if place[2] == name), default=None)
         for name in DATASETS
     }
-    rows = [_row(catalogue, *variant, found, best, (*variant,) not in known) for variant in variants]
+    rows = [_row(catalog, *variant, found, best, (*variant,) not in known) for variant in variants]
     key, down = sort.lstrip("-"), sort.startswith("-")
     if key in DATASETS:
         there = [row for row in rows if (row.family, row.size, key) in found]
@@ -141,14 +141,14 @@ def _page(request: Request, parts: Parts, catalogue: Catalogue, sort: str) -> HT
 
 
 def _row(
-    catalogue: Catalogue,
+    catalog: Catalog,
     family: str,
     size: str,
     found: dict[tuple[str, str, str], Leader],
     best: dict[str, float | None],
     gone: bool,
 ) -> LeaderRow:
-    entry = catalogue.families.get(family)
+    entry = catalog.families.get(family)
     known = entry.size(size) if entry else None
     params = known.params.get("mnist") if known else None
     cells = [_cell(family, size, name, found.get((family, size, name)), best[name]) for name in DATASETS]

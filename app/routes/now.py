@@ -10,15 +10,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from app.deps import Parts, PartsDep
-from app.drawing import spark
-from app.facts import Facts, facts, metric_name
+from app.charts.drawing import spark
 from app.routes.queue import queue_rows
+from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.many import restorable
 from app.store.metric import Curve, read_curves
-from app.store.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
+from app.store.search.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
 from app.store.worker import WorkerRecord, list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.run_summary import RunSummary, metric_name, summarize_run
 
 pages = APIRouter()
 
@@ -31,7 +31,7 @@ SPARK_POINTS = 120
 class Card:
     """A run on the board: its figures and the one curve that stands for it."""
 
-    facts: Facts
+    facts: RunSummary
     curve_name: str
     spark: str
 
@@ -44,8 +44,8 @@ def card(connection: Connection, row: RunRow) -> Card:
             curves: dict[str, Curve] = read_curves(connection, row.run.id, [name], SPARK_POINTS)
             drawn = spark(curves.get(name), SPARK_POINTS)
             if drawn:
-                return Card(facts(row), name, drawn)
-    return Card(facts(row), "", "")
+                return Card(summarize_run(row), name, drawn)
+    return Card(summarize_run(row), "", "")
 
 
 def board(parts: Parts) -> dict[str, Any]:

@@ -13,18 +13,19 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from app.bulk import cancel_many, edit_run, move_run, restore_many, set_paused
+from app.actions.bulk import cancel_many, edit_run, move_run, restore_many, set_paused
+from app.contract.errors import Invalid
 from app.contract.spec import FieldError
-from app.deps import Parts, PartsDep
-from app.errors import Invalid
-from app.rendering import iso, wants_fragment
-from app.routes.going_back import go_back
+from app.contract.timestamps import iso
+from app.store.bulk import Which, restorable
 from app.store.database import reading
-from app.store.expected import NOBODY, Expected, expect
-from app.store.many import Which, restorable
+from app.store.duration_estimate import NOBODY, Expected, expect
 from app.store.queue import QueuePage, Where, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.redirects import go_back
+from app.web.rendering import wants_fragment
 
 api = APIRouter(tags=["queue"])
 pages = APIRouter()
@@ -201,7 +202,7 @@ def post_resume(parts: PartsDep) -> PausedOut:
 
 @api.post("/queue/move")
 def post_move(said: MoveIn, parts: PartsDep) -> PositionOut:
-    """Move a queued run. It takes the priority of its new neighbours where its own does not allow that place."""
+    """Move a queued run. It takes the priority of its new neighbors where its own does not allow that place."""
     if sum(each is not None for each in (said.to, said.before, said.after)) != 1:
         sentence = "say where to: exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])

@@ -10,15 +10,15 @@ from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.actions.undo import remove_view, retitle_view
+from app.contract.errors import Conflict, Invalid
 from app.contract.spec import FieldError
-from app.deps import Parts, PartsDep
-from app.errors import Conflict, Invalid
-from app.rendering import iso
-from app.routes.going_back import go_back
-from app.routes.runs.listing import listing_of
+from app.contract.timestamps import iso
+from app.routes.runs.table_request import listing_of
 from app.store.database import reading, writing
 from app.store.view import TooMany, ViewRecord, list_views, save_view
-from app.undoable import remove_view, retitle_view
+from app.web.dependencies import Parts, PartsDep
+from app.web.redirects import go_back
 
 api = APIRouter(tags=["views"])
 pages = APIRouter()

@@ -7,10 +7,10 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.deps import PartsDep
-from app.rendering import iso
+from app.contract.timestamps import iso
 from app.store.database import reading
 from app.store.worker import list_workers
+from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["workers"])
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.contract.events import Checkpoint, DeviceFacts, Started
 from app.contract.spec import RunConfig
-from app.store import stretch
+from app.store import training_time
 from app.store.run import ACTIVE, transition
 
 LOST_SECONDS = 1.0
@@ -90,7 +90,7 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
     """A trainer is about to make its first step."""
     changed = transition(connection, run, "running", commit, fence=fence, deadline=None)
     if changed:
-        stretch.go_on(connection, run, now if started.time is None else started.time)
+        training_time.go_on(connection, run, now if started.time is None else started.time)
     connection.execute(
         text(
             "UPDATE run SET started_at = coalesce(started_at, :now), params = :params, environment = :environment,"

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
+from app.contract.errors import QueryError
+from app.store.cursor import read_cursor, write_cursor
 from app.store.database import rows
 from app.store.edit import edit
 from app.store.lease import QUEUE_ORDER
-from app.store.order import QueryError, read_cursor, write_cursor
 from app.store.run import RunRecord, record
 from app.store.worker import WorkerRecord
 
@@ -237,7 +238,7 @@ def resume(connection: Connection) -> None:
 def move(connection: Connection, run: Place, to: Where, commit: int, now: float) -> Place:
     """Put a queued run first or last, or one place up or down; where it stands now is returned.
 
-    A run keeps its priority where that place allows it, else it takes that of its new neighbour.
+    A run keeps its priority where that place allows it, else it takes that of its new neighbor.
     """
     match to:
         case "first":

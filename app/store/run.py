@@ -11,11 +11,11 @@ from pydantic_core import from_json
 from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.chosen import said
-from app.contract.logged import LoggedConfig
 from app.contract.spec import RunConfig
+from app.contract.sweep_label import said
+from app.contract.tracked_run import LoggedConfig
 from app.store.database import next_commit
-from app.store.stretch import Stretches, read_stretches
+from app.store.training_time import Stretches, read_stretches
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -53,7 +53,7 @@ class Run(SQLModel, table=True):
     where its user did not do it. ``relation`` says what it is to its ``parent``, one of RELATIONS; ``parent_step`` the
     parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field. ``losses``: how often
     it was lost since it last got further, which was up to ``lost_at_step``. ``origin`` is blank of a run that was
-    launched here; else it says by which way it came (app/store/logged.py).
+    launched here; else it says by which way it came (app/store/tracked_run.py).
     """
 
     __tablename__ = "run"

@@ -45,7 +45,7 @@ class Sweep(SQLModel, table=True):
 class SweepRecord:
     """A row of ``sweep`` with its JSON read.
 
-    ``left_out``: combinations that do not exist, each a sentence. ``families``: the catalogue's entries that a search
+    ``left_out``: combinations that do not exist, each a sentence. ``families``: the catalog's entries that a search
     resolves what it proposes with, so that it never depends on another process.
     """
 

@@ -1,4 +1,4 @@
-"""The server is put together from its parts, without torch, and goes on when its neighbours are away."""
+"""The server is put together from its parts, without torch, and goes on when its neighbors are away."""
 
 from __future__ import annotations
 

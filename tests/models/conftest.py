@@ -21,8 +21,8 @@ def seeded() -> None:
 
 
 @pytest.fixture
-def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Family]:
-    """A copy of the catalogue, so that what a test registers is gone after it."""
+def own_catalog(monkeypatch: pytest.MonkeyPatch) -> dict[str, Family]:
+    """A copy of the catalog, so that what a test registers is gone after it."""
     copy = dict(_registry._families)
     monkeypatch.setattr(_registry, "_families", copy)
     monkeypatch.setattr(_registry, "_unloaded", {})

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""What every family in the catalogue must do, those added later included (models/__init__.py)."""
+"""What every family in the catalog must do, those added later included (models/__init__.py)."""
 
 import ast
 import sys
@@ -40,7 +40,7 @@ def test_every_module_of_the_package_was_imported() -> None:
     assert models.broken == {}
 
 
-def test_the_catalogue_starts_with_the_six_families_from_plain_to_elaborate() -> None:
+def test_the_catalog_starts_with_the_six_families_from_plain_to_elaborate() -> None:
     six = ["simple_dense_net", "simple_mlp", "simple_cnn", "convnext_v2", "vit", "efficientnet"]
     assert list(families())[:6] == six
 
@@ -86,7 +86,7 @@ def test_every_size_gives_finite_logits_for_every_image(family: Family, size: Si
 
 
 @pytest.mark.parametrize(("family", "size"), SIZES)
-def test_every_size_takes_colour_images_of_a_hundred_classes(family: Family, size: Size, cifar100: Shape) -> None:
+def test_every_size_takes_color_images_of_a_hundred_classes(family: Family, size: Size, cifar100: Shape) -> None:
     with torch.device("meta"):
         logits = tensor(build(family.name, size.name, cifar100)(torch.empty(2, 3, 32, 32)))
     assert logits.shape == (2, 100)
@@ -107,13 +107,13 @@ def test_every_parameter_of_every_size_has_a_gradient(family: Family, size: Size
 def test_every_family_learns_a_handful_of_images_by_heart(family: Family, mnist: Shape) -> None:
     network = build(family.name, family.default, mnist)
     images, classes = torch.randn(8, 1, 28, 28), torch.arange(8)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     losses = []
     for _ in range(12):
         loss = nn.functional.cross_entropy(network(images), classes)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 

@@ -40,8 +40,8 @@ def tiny(name: str, counts: object = COUNTS) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, own_catalogue: dict[str, Family]) -> Path:
-    """A folder outside the package, and a catalogue that is as it was after the test."""
+def folder(tmp_path: Path, own_catalog: dict[str, Family]) -> Path:
+    """A folder outside the package, and a catalog that is as it was after the test."""
     found = tmp_path / "architectures"
     found.mkdir()
     return found
@@ -185,7 +185,7 @@ def test_a_changed_file_is_loaded_anew_by_the_next_process_however_soon_and_noth
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, name: str, own_catalogue: dict[str, Family]) -> None:
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, name: str, own_catalog: dict[str, Family]) -> None:
     (tmp_path / "file").touch()
     found = load_path(tmp_path / name)
     assert list(found) == [name]
@@ -239,7 +239,7 @@ def test_logits_are_looked_at_unless_that_is_left_out(folder: Path, tmp_path: Pa
 
 
 def test_a_module_of_the_package_that_cannot_be_imported_takes_nothing_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_catalogue: dict[str, Family]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_catalog: dict[str, Family]
 ) -> None:
     package = tmp_path / "zoo_of_this_test"
     package.mkdir()

@@ -72,20 +72,20 @@ def test_a_size_tells_its_settings_in_words() -> None:
     assert TOY.sizes[0].definition == "width 1; hidden 2,3"
 
 
-def test_a_registered_family_is_in_the_catalogue(own_catalogue: dict[str, Family]) -> None:
+def test_a_registered_family_is_in_the_catalog(own_catalog: dict[str, Family]) -> None:
     assert register(TOY) is TOY
     assert get("toy") is TOY
     assert list(families())[-1] == "toy"
 
 
-def test_families_are_sorted_by_order_and_then_by_name(own_catalogue: dict[str, Family]) -> None:
-    own_catalogue.clear()
+def test_families_are_sorted_by_order_and_then_by_name(own_catalog: dict[str, Family]) -> None:
+    own_catalog.clear()
     for name, order in (("b", 100), ("c", 2), ("a", 100), ("d", 1)):
         register(replace(TOY, name=name, order=order))
     assert list(families()) == ["d", "c", "a", "b"]
 
 
-def test_changing_the_returned_catalogue_changes_nothing() -> None:
+def test_changing_the_returned_catalog_changes_nothing() -> None:
     families().clear()
     assert families()
 
@@ -123,15 +123,15 @@ def other(**said: Any) -> Family:
     ],
 )
 def test_a_family_that_contradicts_itself_or_another_is_refused(
-    own_catalogue: dict[str, Family], family: Family, message: str
+    own_catalog: dict[str, Family], family: Family, message: str
 ) -> None:
-    before = dict(own_catalogue)
+    before = dict(own_catalog)
     with pytest.raises(ValueError, match=message):
         register(family)
-    assert own_catalogue == before
+    assert own_catalog == before
 
 
-def test_building_passes_the_settings_and_every_option(own_catalogue: dict[str, Family], mnist: Shape) -> None:
+def test_building_passes_the_settings_and_every_option(own_catalog: dict[str, Family], mnist: Shape) -> None:
     register(TOY)
     expected = {"width": 1, "hidden": (2, 3), "patch": 4, "pool": "mean"}
     assert build("toy", "tiny", mnist, {"pool": "mean"}).settings == expected
@@ -173,7 +173,7 @@ def test_a_network_on_the_meta_device_has_no_memory(mnist: Shape) -> None:
     assert all(parameter.is_meta for parameter in network.parameters())
 
 
-def test_families_know_the_file_that_registered_them(own_catalogue: dict[str, Family]) -> None:
+def test_families_know_the_file_that_registered_them(own_catalog: dict[str, Family]) -> None:
     with registering("here/toy.py"):
         assert register(TOY).source == "here/toy.py"
     assert [family.name for family in registered_by("here/toy.py")] == ["toy"]
@@ -181,22 +181,22 @@ def test_families_know_the_file_that_registered_them(own_catalogue: dict[str, Fa
     assert register(replace(TOY, name="toy2")).source == ""
 
 
-def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalogue: dict[str, Family]) -> None:
+def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalog: dict[str, Family]) -> None:
     def register_and_fail() -> None:
         with registering("here/broken.py"):
             register(replace(TOY, name="first"))
-            with registering("here/neighbour.py"):
-                register(replace(TOY, name="neighbour"))
+            with registering("here/neighbor.py"):
+                register(replace(TOY, name="neighbor"))
             register(replace(TOY, name="second"))
             raise KeyError("oh")
 
     with pytest.raises(KeyError):
         register_and_fail()
-    assert "neighbour" in families()
+    assert "neighbor" in families()
     assert not {"first", "second"} & set(families())
 
 
-def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalogue: dict[str, Family]) -> None:
+def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog: dict[str, Family]) -> None:
     note_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
     with pytest.raises(UnknownArchitecture, match=r"the family 'toy' could not be loaded: SyntaxError: .* \(line 3\)"):
         get("toy")

@@ -20,13 +20,13 @@ def test_it_is_linear_relu_dropout_repeated() -> None:
 
 def test_it_trains_on_a_batch_of_one(mnist: Shape) -> None:
     network = build("simple_mlp", "base", mnist).train()
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     image, digit = torch.randn(1, 1, 28, 28), torch.tensor([3])
     for _ in range(20):
         loss = F.cross_entropy(network(image), digit)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert network.eval()(image).argmax().item() == 3
 
 

@@ -172,12 +172,12 @@ class RunningYard:
                 raise
 
 
-def _folder(catalogue: Path | None = None) -> Path:
-    """A folder with a short path, for Unix sockets; with the catalogue of an earlier Runyard, to spare its making."""
+def _folder(catalog: Path | None = None) -> Path:
+    """A folder with a short path, for Unix sockets; with the catalog of an earlier Runyard, to spare its making."""
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-    if catalogue is not None and catalogue.exists():
+    if catalog is not None and catalog.exists():
         (folder / "data").mkdir()
-        shutil.copy(catalogue, folder / "data")
+        shutil.copy(catalog, folder / "data")
     return folder
 
 
@@ -224,7 +224,7 @@ def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
     started: list[RunningYard] = []
 
     def start(folder: Path | None = None, **settings: str) -> RunningYard:
-        folder = folder or _folder(yard.folder / "data" / "catalogue.json")
+        folder = folder or _folder(yard.folder / "data" / "catalog.json")
         running = RunningYard(folder, "--slots", "2", **settings)
         started.append(running)
         return running

@@ -88,7 +88,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
 
 
 def _accuracies(page: Page, target: str) -> list[float]:
-    """What the table of heads says of one, in per cent: its best validation, and its test."""
+    """What the table of heads says of one, in percent: its best validation, and its test."""
     row = page.locator("#heads tr", has=page.get_by_role("rowheader", name=target, exact=True)).inner_text()
     return [float(figure) for figure in re.findall(r"([0-9.]+) ?%", row)]
 

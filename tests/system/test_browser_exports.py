@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.tfevents import Told, read_scalars
+from app.formats.tfevents import Told, read_scalars
 from tests.system.conftest import complaints_of
 
 

@@ -34,7 +34,7 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
         search.press("Enter")
     expect(page.locator("#runs-table tbody tr")).to_have_count(1)
     page.wait_for_url(re.compile("q=tag%3Aquestion"))
-    page.keyboard.type("colour:")
+    page.keyboard.type("color:")
     expect(page.get_by_text("This question cannot be read yet.")).to_be_visible()
     page.keyboard.press("Escape")
 

@@ -24,7 +24,7 @@ def test_every_family_trains_at_its_default_size(yard: Any, family: str) -> None
     run = yard.launch(family=family, epochs=1)
     counted = yard.call(f"/runs/{run}")["params"]
     found = yard.wait_for(run, "succeeded")
-    # What the catalogue said before the start is what the trainer built.
+    # What the catalog said before the start is what the trainer built.
     assert found["params"] == counted > 0
     assert found["summary"]["test/acc"]["points"] == 1
     curves = yard.call(f"/runs/{run}/metrics?points=0")

@@ -26,13 +26,13 @@ from app.contract.events import Change, Checkpoint, Result, unpack_points
 from app.contract.recipes import recipe_settings
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from app.embedded import find_redis, redis_command
+from app.services.embedded import find_redis, redis_command
 from tests.worker.official_files import CIFARS, MNISTS, TEST, TRAINING, Mirror, know, mnist_files, point, put
-from worker.datasets import load
+from worker.data.datasets import load
+from worker.data.official import digits
 from worker.job import COMMAND, GO_ON, PULSE, Control, Job
-from worker.official import digits
-from worker.reporter import Reporter
-from worker.spool import Said
+from worker.reporting.reporter import Reporter
+from worker.reporting.spool import Said
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +49,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs train in the plain way: what a trial finds depends on what else the machine does."""
-    monkeypatch.setattr("worker.trials.FEWEST_STEPS", 10**9)
+    monkeypatch.setattr("worker.training.autotune.FEWEST_STEPS", 10**9)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
@@ -281,7 +281,7 @@ def fit_run(
     **settings: Any,
 ) -> Fitted:
     """Train one attempt of the run ``r`` in this process; what goes wrong raises."""
-    from worker.trainer import fit
+    from worker.training.trainer import fit
 
     chosen = Settings(data_dir=data_dir, **settings)
     shared = [GO_ON, 0] if shared is None else shared

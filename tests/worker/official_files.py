@@ -20,7 +20,7 @@ import torch
 import torchvision.datasets  # type: ignore[import-untyped, unused-ignore]
 
 from app.contract.datasets import dataset
-from worker.datasets import PARTS, Data
+from worker.data.datasets import PARTS, Data
 
 Bytes = npt.NDArray[np.uint8]
 Files = dict[str, bytes]

@@ -18,18 +18,18 @@ import torch
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from app import notices
 from app.contract import broker
 from app.contract.events import Checkpoint, DeviceFacts, Log, LogLine
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from app.recorder import Recorder
+from app.services import signals
+from app.services.recorder import Recorder
 from app.store import lease, log, metric, run
 from app.store.database import migrate, next_commit, open_database, reading, writing
 from tests.worker.conftest import RedisServer, make_config, until
 from worker import supervisor as supervisor_module
-from worker.sender import Sender
-from worker.spool import Said, Spool, leftovers
+from worker.reporting.sender import Sender
+from worker.reporting.spool import Said, Spool, leftovers
 from worker.supervisor import Supervisor, _how_it_died
 
 LONG = make_config(epochs=100_000, batch_size=64)
@@ -219,7 +219,7 @@ def test_a_nudge_stops_a_run_long_before_the_next_heartbeat(yard: Yard, settings
         until(lambda: yard.trains(run_id), "the run trains")
         yard.cancel(run_id)
         assert yard.status(run_id) == "cancelling"
-        notices.nudge_cancel(redis, run_id)
+        signals.nudge_cancel(redis, run_id)
         until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
         slot.join(10)
         assert not slot.is_alive()

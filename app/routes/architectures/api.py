@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.deps import CatalogueDep
+from app.web.dependencies import CatalogDep
 
-api = APIRouter(tags=["catalogue"])
+api = APIRouter(tags=["catalog"])
 
 
 class ArchitectureOut(BaseModel):
@@ -38,7 +38,7 @@ class ArchitecturesOut(BaseModel):
 
 
 @api.get("/architectures")
-def get_architectures(catalogue: CatalogueDep) -> ArchitecturesOut:
+def get_architectures(catalog: CatalogDep) -> ArchitecturesOut:
     """Every family and size."""
     return ArchitecturesOut(
         architectures=[
@@ -56,8 +56,8 @@ def get_architectures(catalogue: CatalogueDep) -> ArchitecturesOut:
                 smallest_batch=family.smallest_batch,
                 takes_auxiliary=family.takes_auxiliary,
             )
-            for family in catalogue.families.values()
+            for family in catalog.families.values()
             for size in family.sizes
         ],
-        broken=catalogue.broken,
+        broken=catalog.broken,
     )

@@ -16,21 +16,21 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.actions.sweeps import extend_sweep, find_sweep, launch_sweep
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
+from app.contract.errors import sentence
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunSpec, SpecError, resolve
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import sentence
-from app.rendering import span
 from app.routes.architectures.page import default_batch
 from app.store.database import reading
-from app.store.measured import measure, measured_devices
+from app.store.measurements import measure, measured_devices
 from app.store.sweep import find_by_key
 from app.store.worker import list_workers
-from app.sweeping.acts import extend_sweep, find_sweep, launch_sweep
-from app.sweeping.expand import Expansion, expand
+from app.sweeps.expand import Expansion, expand
+from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.formatting import format_duration
 
 pages = APIRouter()
 
@@ -88,29 +88,29 @@ def read_form(said: Mapping[str, Any]) -> dict[str, str]:
     return form
 
 
-async def refused(parts: Parts, catalogue: Catalogue, form: dict[str, str]) -> dict[tuple[str, str], str]:
+async def refused(parts: Parts, catalog: Catalog, form: dict[str, str]) -> dict[tuple[str, str], str]:
     """Why sizes of families from outside cannot be trained so; of the others that is known when they are listed."""
     found = {}
-    for family in _asked(catalogue, form):
+    for family in _asked(catalog, form):
         for size in family.sizes if family.source else ():
-            spec, _, _ = _checked(form, family.name, size.name, catalogue)
+            spec, _, _ = _checked(form, family.name, size.name, catalog)
             try:
                 if spec is not None:
-                    await parts.inspector.check(resolve(spec, catalogue))
+                    await parts.inspector.check(resolve(spec, catalog))
             except SpecError as error:
                 found[family.name, size.name] = str(error)
     return found
 
 
-def make_plan(parts: Parts, catalogue: Catalogue, form: dict[str, str], refused: Mapping[tuple[str, str], str]) -> Plan:
+def make_plan(parts: Parts, catalog: Catalog, form: dict[str, str], refused: Mapping[tuple[str, str], str]) -> Plan:
     """Every size that the form asks for, smallest first: launched, or left out for a reason."""
     plan = Plan(dict(form))
     dataset = DATASETS.get(form["dataset"])
     if dataset is None:
         plan.errors["dataset"] = f"No dataset '{form['dataset'][:40]}'; datasets: {', '.join(DATASETS)}."
         return plan
-    if form["family"] not in ("", *catalogue.families):
-        names = ", ".join(catalogue.families)
+    if form["family"] not in ("", *catalog.families):
+        names = ", ".join(catalog.families)
         plan.errors["family"] = f"No family '{form['family'][:40]}'; families: {names}."
         return plan
     most = _whole(form["most"] or "0")
@@ -123,9 +123,9 @@ def make_plan(parts: Parts, catalogue: Catalogue, form: dict[str, str], refused:
         slots = sum(w.slots for w in list_workers(connection, time.time(), parts.settings.lease_seconds))
     refusals: list[list[FieldError]] = []
     found = []
-    for family in _asked(catalogue, form):
+    for family in _asked(catalog, form):
         for size in family.sizes:
-            spec, epochs, errors = _checked(form, family.name, size.name, catalogue)
+            spec, epochs, errors = _checked(form, family.name, size.name, catalog)
             params = size.params.get(dataset.name)
             why_not = "; ".join(error.message for error in errors) or refused.get((family.name, size.name), "")
             if not why_not and params is None:
@@ -150,8 +150,8 @@ def make_plan(parts: Parts, catalogue: Catalogue, form: dict[str, str], refused:
     return plan
 
 
-def _asked(catalogue: Catalogue, form: dict[str, str]) -> list[FamilyEntry]:
-    return [family for name, family in catalogue.families.items() if form["family"] in ("", name)]
+def _asked(catalog: Catalog, form: dict[str, str]) -> list[FamilyEntry]:
+    return [family for name, family in catalog.families.items() if form["family"] in ("", name)]
 
 
 def _whole(said: str) -> int | None:
@@ -160,7 +160,7 @@ def _whole(said: str) -> int | None:
 
 
 def _checked(
-    form: dict[str, str], family: str, size: str, catalogue: Catalogue
+    form: dict[str, str], family: str, size: str, catalog: Catalog
 ) -> tuple[RunSpec | None, int | None, list[FieldError]]:
     said: dict[str, Any] = {"family": family, "size": size, "dataset": form["dataset"]}
     said |= {"tags": [form["tag"]]} if form["tag"] else {}
@@ -168,7 +168,7 @@ def _checked(
     said |= {"epochs": form["epochs"]} if form["epochs"] else {}
     try:
         spec = RunSpec.model_validate(said)
-        return spec, resolve(spec, catalogue).epochs, []
+        return spec, resolve(spec, catalog).epochs, []
     except ValidationError as error:
         return None, None, [sentence(each) for each in error.errors(include_url=False)]
     except SpecError as error:
@@ -193,21 +193,21 @@ def _lasts(chosen: list[Candidate], slots: int) -> str:
     known = [each.seconds for each in chosen if each.seconds is not None]
     if not known:
         return ""
-    whole = f"about {span(sum(known))} of training at the pace of earlier runs here"
+    whole = f"about {format_duration(sum(known))} of training at the pace of earlier runs here"
     if slots > 1:
-        whole += f", about {span(sum(known) / slots)} on {slots} slots"
+        whole += f", about {format_duration(sum(known) / slots)} on {slots} slots"
     unknown = len(chosen) - len(known)
     if unknown:
         whole += f"; nothing is known yet of {unknown} of the {len(chosen)}"
     return whole
 
 
-def _values(catalogue: Catalogue, plan: Plan, key: str = "") -> dict[str, Any]:
+def _values(catalog: Catalog, plan: Plan, key: str = "") -> dict[str, Any]:
     dataset, recipe = plan.form["dataset"], plan.form["recipe"]
     known = recipe in RECIPES and dataset in DATASETS
     return {
         "plan": plan,
-        "families": [("", f"all {len(catalogue.families)} families"), *((name, name) for name in catalogue.families)],
+        "families": [("", f"all {len(catalog.families)} families"), *((name, name) for name in catalog.families)],
         "datasets": [(each.name, each.title) for each in DATASETS.values()],
         "recipes": [(each.name, each.name) for each in RECIPES.values() if each.fits(dataset)],
         "blank_epochs": recipe_settings(recipe, plan.form["family"], dataset)["epochs"] if known else "",
@@ -220,36 +220,36 @@ def _values(catalogue: Catalogue, plan: Plan, key: str = "") -> dict[str, Any]:
 
 
 @pages.get("/architectures/launch")
-async def launch_plan_page(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+async def launch_plan_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """What would be launched; nothing is yet."""
     form = read_form(request.query_params)
     if "tag" not in request.query_params:
         form["tag"] = await run_in_threadpool(_next_tag, parts, form)
-    plan = await _plan(parts, catalogue, form)
-    values = _values(catalogue, plan)
+    plan = await _plan(parts, catalog, form)
+    values = _values(catalog, plan)
     return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", **values)
 
 
 @pages.get("/architectures/launch/plan")
-async def launch_plan(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+async def launch_plan(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """The plan anew, while someone changes the form."""
-    plan = await _plan(parts, catalogue, read_form(request.query_params))
+    plan = await _plan(parts, catalog, read_form(request.query_params))
     # The same key all along: a page that comes back from the history is still the one that launched.
-    values = _values(catalogue, plan, request.query_params.get("key", ""))
+    values = _values(catalog, plan, request.query_params.get("key", ""))
     return parts.templates.fragment(request, "_architectures_plan.html", **values)
 
 
 @pages.post("/architectures/launch")
-async def post_launch_all(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+async def post_launch_all(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
     """Launch what was confirmed; or the plan again, where the form asks for something else than the plan said."""
     async with request.form(max_files=0, max_fields=40) as posted:
         said = {name: value for name, value in posted.items() if isinstance(value, str)}
-    plan = await _plan(parts, catalogue, read_form(said))
+    plan = await _plan(parts, catalog, read_form(said))
     key = said.get("key", "")
     if not plan.chosen or plan.planned != said.get("planned", ""):
-        values = _values(catalogue, plan, key) | {"changed": not plan.errors and bool(plan.chosen)}
+        values = _values(catalog, plan, key) | {"changed": not plan.errors and bool(plan.chosen)}
         return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", 422, **values)
-    sweep = await run_in_threadpool(_launch, parts, catalogue, plan, key)
+    sweep = await run_in_threadpool(_launch, parts, catalog, plan, key)
     return RedirectResponse(f"/sweeps/{sweep}", 303)
 
 
@@ -258,26 +258,26 @@ def _next_tag(parts: Parts, form: dict[str, str]) -> str:
         return next_tag(connection, form["family"], form["dataset"])
 
 
-async def _plan(parts: Parts, catalogue: Catalogue, form: dict[str, str]) -> Plan:
-    found = await refused(parts, catalogue, form)
-    return await run_in_threadpool(make_plan, parts, catalogue, form, found)
+async def _plan(parts: Parts, catalog: Catalog, form: dict[str, str]) -> Plan:
+    found = await refused(parts, catalog, form)
+    return await run_in_threadpool(make_plan, parts, catalog, form, found)
 
 
-def _launch(parts: Parts, catalogue: Catalogue, plan: Plan, key: str) -> str:
+def _launch(parts: Parts, catalog: Catalog, plan: Plan, key: str) -> str:
     """Launch what is planned as one sweep, so that it can be compared from the first second; returns its id."""
     spec = _sweep(plan)
     place = {(each.family, each.size): i for i, each in enumerate(plan.chosen)}
-    found = [each for each in expand(spec, catalogue).runs if (each.config.family, each.config.size) in place]
+    found = [each for each in expand(spec, catalog).runs if (each.config.family, each.config.size) in place]
     found.sort(key=lambda each: place[each.config.family, each.config.size])
     expansion = Expansion(found, [f"{each.title}: {each.why_not}" for each in plan.left_out])
     token = _key(key, plan)
     with reading(parts.engine) as connection:
         before = find_by_key(connection, token) if token else None
     if before is None:
-        return launch_sweep(parts, catalogue, spec, expansion, token)
+        return launch_sweep(parts, catalog, spec, expansion, token)
     # From a page of the history, with other sizes than it had: those that are not there yet are added.
     if find_sweep(parts, before).asked != spec.model_dump(mode="json", exclude_unset=True):
-        extend_sweep(parts, catalogue, before, spec, expansion)
+        extend_sweep(parts, catalog, before, spec, expansion)
     return before
 
 

@@ -15,20 +15,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.blocks import Diagram, draw_blocks
-from app.column import Column
-from app.contract.catalogue import Catalogue, FamilyEntry, SizeEntry
+from app.charts.network_diagram import Diagram, draw_blocks
+from app.contract.catalog import Catalog, FamilyEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
+from app.contract.errors import QueryError, Unavailable
 from app.contract.presets import PRESETS
 from app.contract.preview import Profile
 from app.contract.recipes import recipe_settings
 from app.contract.spec import RunSpec, SpecError, resolve
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import Unavailable
-from app.rendering import ROOT, setting, wants_fragment
 from app.store.database import reading
-from app.store.measured import Measured, measure, measured_devices
-from app.store.order import QueryError
+from app.store.measurements import Measured, measure, measured_devices
+from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.formatting import format_setting
+from app.web.rendering import ROOT, wants_fragment
+from app.web.sort_column import Column
 
 pages = APIRouter()
 
@@ -113,7 +113,7 @@ class PresetRow:
 @dataclass
 class Costs:
     """What the inspector has found: a Profile for each size, a diagram for each family or why it has none, parameters
-    of presets that the catalogue does not count, and what went wrong with all of them."""
+    of presets that the catalog does not count, and what went wrong with all of them."""
 
     profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
     diagrams: dict[str, Diagram] = field(default_factory=dict)
@@ -128,10 +128,10 @@ class Costs:
 _looking: set[asyncio.Task[None]] = set()
 
 
-async def look(parts: Parts, catalogue: Catalogue, shown: Shown, patience_seconds: float) -> Costs:
+async def look(parts: Parts, catalog: Catalog, shown: Shown, patience_seconds: float) -> Costs:
     """Costs and diagrams, as far as they are there in time; the others are still computed, for whoever asks next."""
     costs = Costs()
-    task = asyncio.create_task(_fill(costs, parts, catalogue, shown))
+    task = asyncio.create_task(_fill(costs, parts, catalog, shown))
     _looking.add(task)
     task.add_done_callback(_looking.discard)
     await asyncio.wait({task}, timeout=patience_seconds)
@@ -142,21 +142,21 @@ async def look(parts: Parts, catalogue: Catalogue, shown: Shown, patience_second
     return Costs(**found, waiting=not task.done(), failure=costs.failure)
 
 
-async def _fill(costs: Costs, parts: Parts, catalogue: Catalogue, shown: Shown) -> None:
+async def _fill(costs: Costs, parts: Parts, catalog: Catalog, shown: Shown) -> None:
     """Diagrams first: the costs of all sizes take longest."""
     image = [shown.dataset.channels, shown.dataset.side, shown.dataset.side]
     try:
-        for name, family in catalogue.families.items() if shown.view == "family" else ():
+        for name, family in catalog.families.items() if shown.view == "family" else ():
             try:
                 blocks = await parts.inspector.diagram(name, shown.drawn(family), shown.dataset.name)
                 costs.diagrams[name] = draw_blocks(blocks, image)
             except SpecError as error:
                 costs.undrawn[name] = str(error)
         for name in PRESETS:
-            if counted(catalogue, name) is None:
+            if counted(catalog, name) is None:
                 # One whose family is not there is listed without a count.
                 with suppress(SpecError):
-                    config = resolve(RunSpec(preset=name), catalogue)
+                    config = resolve(RunSpec(preset=name), catalog)
                     costs.presets[name] = (await parts.inspector.profile(config)).params
         costs.profiles = await parts.inspector.zoo(shown.dataset.name)
     except Unavailable as error:
@@ -167,7 +167,7 @@ async def _fill(costs: Costs, parts: Parts, catalogue: Catalogue, shown: Shown) 
 
 
 def read_address(
-    catalogue: Catalogue,
+    catalog: Catalog,
     dataset: str = "digits",
     device: str = "",
     view: str = "",
@@ -184,9 +184,9 @@ def read_address(
         raise QueryError("sort", f"cannot sort by '{sort[:40]}'; columns: {', '.join(keys)}")
     picked = {}
     for name, _, size in (each.partition("/") for each in blocks):
-        family = catalogue.families.get(name)
+        family = catalog.families.get(name)
         if family is None:
-            raise QueryError("blocks", f"no family '{name[:40]}'; families: {', '.join(catalogue.families)}")
+            raise QueryError("blocks", f"no family '{name[:40]}'; families: {', '.join(catalog.families)}")
         if family.size(size) is None:
             sizes = ", ".join(each.name for each in family.sizes)
             raise QueryError("blocks", f"no size '{size[:40]}' for {name}; sizes: {sizes}")
@@ -196,10 +196,10 @@ def read_address(
 
 
 def rows_of(
-    catalogue: Catalogue, shown: Shown, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
+    catalog: Catalog, shown: Shown, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
 ) -> list[Row]:
     """Every size in the order that the address asks for; without a value, last in either direction."""
-    sizes = [(family, size) for family in catalogue.families.values() for size in family.sizes]
+    sizes = [(family, size) for family in catalog.families.values() for size in family.sizes]
     rows = [
         Row(
             family,
@@ -231,20 +231,20 @@ def best_of(rows: list[Row]) -> dict[str, float]:
     return found
 
 
-def preset_rows(catalogue: Catalogue, counts: dict[str, int]) -> list[PresetRow]:
-    """Every preset; ``counts`` has the parameters of those that the catalogue does not count."""
+def preset_rows(catalog: Catalog, counts: dict[str, int]) -> list[PresetRow]:
+    """Every preset; ``counts`` has the parameters of those that the catalog does not count."""
     rows = []
     for name, said in PRESETS.items():
         more = {key: value for key, value in said.items() if key not in PRESET_WORDS}
-        note = "; ".join(f"{key.replace('_', ' ')} {setting(value)}" for key, value in more.items())
-        rows.append(PresetRow(name, dict(said), note, counts.get(name, counted(catalogue, name))))
+        note = "; ".join(f"{key.replace('_', ' ')} {format_setting(value)}" for key, value in more.items())
+        rows.append(PresetRow(name, dict(said), note, counts.get(name, counted(catalog, name))))
     return rows
 
 
-def counted(catalogue: Catalogue, preset: str) -> int | None:
-    """The catalogue's count for a preset that changes neither the heads nor an option of the family."""
+def counted(catalog: Catalog, preset: str) -> int | None:
+    """The catalog's count for a preset that changes neither the heads nor an option of the family."""
     said = PRESETS[preset]
-    family = catalogue.families.get(said["family"])
+    family = catalog.families.get(said["family"])
     size = family.size(said["size"]) if family else None
     if size is None or {"targets", "options", "auxiliary"} & set(said):
         return None
@@ -269,7 +269,7 @@ def default_batch(dataset: str) -> int:
     return int(recipe_settings("default", "", dataset)["batch_size"])
 
 
-def view(parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> dict[str, Any]:
+def view(parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> dict[str, Any]:
     """Everything that the page's templates need."""
     batch = default_batch(shown.dataset.name)
     target = shown.dataset.targets[0].name
@@ -277,7 +277,7 @@ def view(parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> dict
         devices = measured_devices(connection, shown.dataset.name)
         device = shown.device if shown.device in devices else next(iter(devices), "")
         measured = measure(connection, shown.dataset.name, target, device, batch)
-    rows = rows_of(catalogue, shown, costs.profiles, measured)
+    rows = rows_of(catalog, shown, costs.profiles, measured)
     return {
         "shown": shown,
         "costs": costs,
@@ -288,11 +288,11 @@ def view(parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> dict
         "target": target,
         "views": VIEWS,
         "columns": COLUMNS,
-        "families": list(catalogue.families.values()),
+        "families": list(catalog.families.values()),
         "rows": rows,
         "best": best_of(rows),
-        "broken": {_file(name, parts.settings.models_path): why for name, why in catalogue.broken.items()},
-        "presets": preset_rows(catalogue, costs.presets),
+        "broken": {_file(name, parts.settings.models_path): why for name, why in catalog.broken.items()},
+        "presets": preset_rows(catalog, costs.presets),
         "megas": megas,
     }
 
@@ -304,7 +304,7 @@ def view(parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> dict
 async def architectures_page(
     request: Request,
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     dataset: Annotated[str, Query(max_length=80)] = "digits",
     device: Annotated[str, Query(max_length=200)] = "",
     view: Annotated[str, Query(max_length=20)] = "",
@@ -313,13 +313,13 @@ async def architectures_page(
     wait: Annotated[str, Query(max_length=1)] = "",
 ) -> HTMLResponse:
     """The zoo; htmx gets only what changes with the address. ?wait=1 waits longer for costs and diagrams."""
-    shown = read_address(catalogue, dataset, device, view, sort, blocks)
-    costs = await look(parts, catalogue, shown, WAIT_SECONDS if wait else PATIENCE_SECONDS)
-    return await run_in_threadpool(_page, request, parts, catalogue, shown, costs)
+    shown = read_address(catalog, dataset, device, view, sort, blocks)
+    costs = await look(parts, catalog, shown, WAIT_SECONDS if wait else PATIENCE_SECONDS)
+    return await run_in_threadpool(_page, request, parts, catalog, shown, costs)
 
 
-def _page(request: Request, parts: Parts, catalogue: Catalogue, shown: Shown, costs: Costs) -> HTMLResponse:
-    values = view(parts, catalogue, shown, costs)
+def _page(request: Request, parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> HTMLResponse:
+    values = view(parts, catalog, shown, costs)
     if wants_fragment(request):
         return parts.templates.fragment(request, "_architectures.html", **values)
     return parts.templates.page(request, "architectures.html", **values)

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.routes.compare import page, report, seeds
 from app.routes.compare.api import api
-from app.routes.compare.asked import MOST_RUNS
+from app.web.run_selection import MOST_RUNS
 
 __all__ = ["MOST_RUNS", "api", "pages"]
 

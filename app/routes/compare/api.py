@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from app.analysis.groups import Standing, fields_of_grouping, grouped
+from app.contract.errors import Invalid, NotFound
 from app.contract.spec import FieldError
-from app.deps import PartsDep
-from app.errors import Invalid, NotFound
-from app.facts import facts
-from app.groups import Standing, fields_of_grouping, grouped
 from app.routes.compare.figures import FIGURES, decisive, standings_of
 from app.routes.compare.verdict import verdict_of_groups
 from app.store.database import reading
-from app.store.query import runs_by_id
+from app.store.search.query import runs_by_id
+from app.web.dependencies import PartsDep
+from app.web.run_summary import summarize_run
 
 api = APIRouter(tags=["compare"])
 
@@ -79,7 +79,7 @@ def compare_runs(
     missing = sorted(set(wanted[:MOST_RUNS]) - {row.run.id for row in rows})
     if missing:
         raise NotFound(f"no run '{missing[0][:40]}'")
-    shown = [facts(row) for row in rows]
+    shown = [summarize_run(row) for row in rows]
     try:
         fields = fields_of_grouping(by, shown)
     except ValueError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.facts import Facts
-from app.groups import Group
-from app.rendering import count, figure, short, span
+from app.analysis.groups import Group
+from app.analysis.statistics import difference
 from app.routes.compare.figures import FIGURES, SHARES, Figure
-from app.statistics import difference
+from app.web.formatting import count, format_duration, format_number, format_short
+from app.web.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Delta:
     way: str
 
 
-def place_of(said: str, shown: Sequence[Facts], groups: Sequence[Group] | None) -> int | None:
+def place_of(said: str, shown: Sequence[RunSummary], groups: Sequence[Group] | None) -> int | None:
     """Where the baseline stands: by a run's id, which stands for its group as well, or by a group's key."""
     if not said:
         return None
@@ -32,7 +32,7 @@ def place_of(said: str, shown: Sequence[Facts], groups: Sequence[Group] | None) 
     )
 
 
-def deltas_of_runs(shown: Sequence[Facts], place: int) -> list[list[Delta | None]]:
+def deltas_of_runs(shown: Sequence[RunSummary], place: int) -> list[list[Delta | None]]:
     """For every figure, the difference of each run to the baseline."""
     return [
         [None if i == place else _single(each, each.of(facts), each.of(shown[place])) for i, facts in enumerate(shown)]
@@ -81,12 +81,18 @@ def _written(each: Figure, apart: float, half: float | None) -> str:
         case "parameters" | "epochs made":
             written = count(round(abs(apart)))
         case "duration":
-            written = span(abs(apart))
+            written = format_duration(abs(apart))
         case "images a second":
-            written = short(abs(apart))
+            written = format_short(abs(apart))
         case _:
-            written = figure(abs(apart), 3)
+            written = format_number(abs(apart), 3)
     if half is None:
         return f"{sign}{written}"
-    ends = span(half) if each.name == "duration" else short(half) if each.name == "images a second" else figure(half, 2)
+    ends = (
+        format_duration(half)
+        if each.name == "duration"
+        else format_short(half)
+        if each.name == "images a second"
+        else format_number(half, 2)
+    )
     return f"{sign}{written} ± {ends}"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.facts import Facts, settings_of
-from app.groups import Group, Standing, standings
-from app.rendering import count, figure, metric_value, setting, short, span
-from app.statistics import Mean
+from app.analysis.groups import Group, Standing, standings
+from app.analysis.statistics import Mean
+from app.web.formatting import count, format_duration, format_number, format_setting, format_short, metric_value
+from app.web.run_summary import RunSummary, settings_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Figure:
     """A figure of a run: ``better`` is 1 where larger is, -1 where smaller is, 0 where neither; ``of`` reads it."""
 
     name: str
-    of: Callable[[Facts], float | None]
+    of: Callable[[RunSummary], float | None]
     written: Callable[[Any], str]
     better: int
 
@@ -29,10 +29,10 @@ def _accuracy(value: Any) -> str:
 FIGURES = (
     Figure("test/acc", lambda each: each.test_acc, _accuracy, 1),
     Figure("best val/acc", lambda each: each.val_acc, _accuracy, 1),
-    Figure("best val/loss", lambda each: each.best_val_loss, figure, -1),
+    Figure("best val/loss", lambda each: each.best_val_loss, format_number, -1),
     Figure("parameters", lambda each: each.run.params, count, -1),
-    Figure("duration", lambda each: each.seconds, span, -1),
-    Figure("images a second", lambda each: each.samples_per_second, short, 1),
+    Figure("duration", lambda each: each.seconds, format_duration, -1),
+    Figure("images a second", lambda each: each.samples_per_second, format_short, 1),
     Figure("epochs made", lambda each: each.epoch or None, count, 0),
 )
 SHARES = ("test/acc", "best val/acc")
@@ -61,7 +61,7 @@ class Difference:
     equal: bool = False
 
 
-def lines(shown: Sequence[Facts]) -> list[Line]:
+def lines(shown: Sequence[RunSummary]) -> list[Line]:
     """Every figure of these runs."""
     return [Line(each.name, _cells([each.of(facts) for facts in shown], each.written, each.better)) for each in FIGURES]
 
@@ -74,14 +74,14 @@ def _cells(values: list[Any], written: Callable[[Any], str], better: int) -> lis
 
 
 def differences(
-    shown: Sequence[Facts], everything: bool = False, without: Container[str] = ()
+    shown: Sequence[RunSummary], everything: bool = False, without: Container[str] = ()
 ) -> tuple[list[Difference], int]:
     """In which settings these runs differ, and in how many they do not; with ``everything`` these are listed too."""
     settings = [settings_of(each.run.config) for each in shown]
     names = [name for name in dict.fromkeys(name for each in settings for name in each) if name not in without]
     differing = [name for name in names if len({repr(each.get(name)) for each in settings}) > 1]
     found = [
-        Difference(name.replace("_", " "), [setting(each.get(name)) for each in settings], name not in differing)
+        Difference(name.replace("_", " "), [format_setting(each.get(name)) for each in settings], name not in differing)
         for name in names
         if everything or name in differing
     ]

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.concurrency import run_in_threadpool
 
+from app.contract.errors import Unavailable
 from app.contract.spec import SpecError
-from app.deps import Parts, PartsDep
-from app.errors import Unavailable
-from app.routes.compare.asked import MOST_RUNS, AskedDep
 from app.store.database import reading
-from app.store.query import RunRow, runs_by_id
+from app.store.search.query import RunRow, runs_by_id
+from app.web.dependencies import Parts, PartsDep
+from app.web.run_selection import MOST_RUNS, AskedDep
 
 FLOPS = "FLOPs"
 

@@ -12,23 +12,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection
 
-from app.charts import Chart, Compared, charts_of_comparison
-from app.deps import PartsDep
-from app.drawing import Controls, Points, draw, read_controls
-from app.facts import Facts, facts, metric_name
-from app.groups import Group, fields_of_grouping, grouped, mean_curve, told_apart, varying_within
-from app.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
-from app.routes.compare.asked import MOST_RUNS, Asked, AskedDep, named
+from app.analysis.curves import Points
+from app.analysis.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within, with_distinct_names
+from app.charts.catalog import Chart, Compared, charts_of_comparison
+from app.charts.drawing import Controls, draw, read_controls
+from app.charts.payload import points_as_json
+from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
 from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
+from app.routes.compare.divergence import splits_of, splits_of_groups
 from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
 from app.routes.compare.flops import FlopsDep
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
-from app.routes.compare.split import splits_of, splits_of_groups
 from app.routes.compare.verdict import verdict, verdict_of_groups
-from app.routes.runs.points import points_as_json
 from app.store.database import reading
-from app.store.query import RunFilter, RunRow, list_runs, runs_by_id
+from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
+from app.web.dependencies import PartsDep
+from app.web.run_selection import MOST_RUNS, Asked, AskedDep, named
+from app.web.run_summary import RunSummary, metric_name, summarize_run
 
 pages = APIRouter()
 
@@ -45,7 +46,7 @@ class Comparison:
     """The runs of a page, and their groups where they are shown as groups."""
 
     rows: list[RunRow]
-    shown: list[Facts]
+    shown: list[RunSummary]
     by: str
     groups: list[Group] | None
     wrong: str
@@ -85,7 +86,7 @@ def read_comparison(connection: Connection, asked: Asked) -> Comparison:
     """The runs asked for that there are, by groups where ``by`` says so or finds several seeds of something."""
     by = asked.by
     rows = runs_by_id(connection, asked.ids[:MOST_RUNS])
-    shown = told_apart([facts(row) for row in rows])
+    shown = with_distinct_names([summarize_run(row) for row in rows])
     wrong = ""
     try:
         fields = fields_of_grouping(by, shown)
@@ -117,7 +118,7 @@ def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: Flop
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
             # Those that were chosen before stand first.
             chosen = {row.run.id: row for row in runs_by_id(connection, named(asked.picked)[:MOST_RUNS])}
-            pickable = [facts(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
+            pickable = [summarize_run(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
             values |= {"pickable": pickable, "picked": set(chosen)}
             return parts.templates.page(request, "compare_pick.html", **values)
         charts, points = curves_of(connection, found, set_by_viewer.smoothing, SMOOTHED_AT_ONCE)

@@ -7,20 +7,20 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.drawing import SIZE
-from app.facts import Facts, settings_of
-from app.groups import Group, varying_within
-from app.rendering import colour, metric_value, setting, short, span
-from app.statistics import mean_of
+from app.analysis.groups import Group, varying_within
+from app.analysis.statistics import mean_of
+from app.charts.drawing import SIZE
+from app.web.formatting import color, format_duration, format_setting, format_short, metric_value
+from app.web.run_summary import RunSummary, settings_of
 
 MOST_SETTINGS = 7
 FEW_VALUES = 6
 # Where the largest of some positive values is so many times the smallest, an axis is logarithmic.
 LOG_FROM = 20
 TOP, BOTTOM = 4.0, 96.0
-RESULTS: tuple[tuple[str, Callable[[Facts], float | None], Callable[[Any], str]], ...] = (
-    ("parameters", lambda each: each.run.params, short),
-    ("duration", lambda each: each.seconds, span),
+RESULTS: tuple[tuple[str, Callable[[RunSummary], float | None], Callable[[Any], str]], ...] = (
+    ("parameters", lambda each: each.run.params, format_short),
+    ("duration", lambda each: each.seconds, format_duration),
     ("best val/acc", lambda each: each.val_acc, lambda value: metric_value("acc", value)),
     ("test/acc", lambda each: each.test_acc, lambda value: metric_value("acc", value)),
 )
@@ -28,7 +28,7 @@ RESULTS: tuple[tuple[str, Callable[[Facts], float | None], Callable[[Any], str]]
 
 @dataclass(frozen=True)
 class Mark:
-    """A value on an axis: per cent of the height, and in words."""
+    """A value on an axis: percent of the height, and in words."""
 
     at: float
     words: str
@@ -36,7 +36,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Axis:
-    """``x``: per cent of the width; ``anchor``: where its words lie."""
+    """``x``: percent of the width; ``anchor``: where its words lie."""
 
     title: str
     x: float
@@ -74,7 +74,7 @@ class _Scale:
     words: list[str]
 
 
-def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel | None:
+def parallel(shown: Sequence[RunSummary], groups: Sequence[Group] | None) -> Parallel | None:
     """The picture of these runs or groups; None where fewer than two differ in less than two things."""
     members = [[facts] for facts in shown] if groups is None else [group.runs for group in groups]
     if len(members) < 2:
@@ -96,7 +96,7 @@ def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel
         alone = groups is None
         lines.append(
             Line(
-                css=colour(first.number),
+                css=color(first.number),
                 title=first.name if alone else (groups or [])[i].title,
                 href=f"/runs/{first.run.id}" if alone else f"/compare?runs={','.join(facts.run.id for facts in each)}",
                 points=" ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in known),
@@ -108,16 +108,17 @@ def parallel(shown: Sequence[Facts], groups: Sequence[Group] | None) -> Parallel
     return Parallel(axes, lines)
 
 
-def _settings(firsts: Sequence[Facts], without: Container[str]) -> list[_Scale]:
+def _settings(firsts: Sequence[RunSummary], without: Container[str]) -> list[_Scale]:
     said = [settings_of(facts.run.config) for facts in firsts]
     names = [name for name in dict.fromkeys(name for each in said for name in each) if name not in without]
     differing = [name for name in names if len({repr(each.get(name)) for each in said}) > 1]
     return [
-        _scale(name.replace("_", " "), [each.get(name) for each in said], setting) for name in differing[:MOST_SETTINGS]
+        _scale(name.replace("_", " "), [each.get(name) for each in said], format_setting)
+        for name in differing[:MOST_SETTINGS]
     ]
 
 
-def _results(members: Sequence[Sequence[Facts]]) -> list[_Scale]:
+def _results(members: Sequence[Sequence[RunSummary]]) -> list[_Scale]:
     found = []
     for title, of, written in RESULTS:
         values: list[float | None] = []

@@ -7,14 +7,14 @@ import time
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.deps import PartsDep
-from app.drawing import draw
-from app.errors import NotFound
-from app.exporting.report import file_name, style
-from app.routes.compare.asked import AskedDep
+from app.charts.drawing import draw
+from app.contract.errors import NotFound
+from app.formats.report import file_name, style
 from app.routes.compare.flops import FlopsDep
 from app.routes.compare.page import curves_of, figures_of, read_comparison
 from app.store.database import reading
+from app.web.dependencies import PartsDep
+from app.web.run_selection import AskedDep
 
 pages = APIRouter()
 

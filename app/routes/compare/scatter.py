@@ -6,29 +6,29 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.drawing import SIZE, Tick, ticks
-from app.facts import Facts
-from app.groups import Group
-from app.rendering import colour, short, span
+from app.analysis.groups import Group
+from app.analysis.statistics import mean_of
+from app.charts.drawing import SIZE, Tick, ticks
 from app.routes.compare.flops import FLOPS
-from app.statistics import mean_of
+from app.web.formatting import color, format_duration, format_short
+from app.web.run_summary import RunSummary
 
-COSTS: dict[str, tuple[str, Callable[[Facts], float | None], Callable[[float], str]]] = {
-    "parameters": ("parameters", lambda each: each.run.params, short),
+COSTS: dict[str, tuple[str, Callable[[RunSummary], float | None], Callable[[float], str]]] = {
+    "parameters": ("parameters", lambda each: each.run.params, format_short),
     # What a network costs is not known of its run alone.
-    FLOPS: ("FLOPs of an image forward", lambda _: None, short),
-    "duration": ("duration", lambda each: each.seconds, span),
+    FLOPS: ("FLOPs of an image forward", lambda _: None, format_short),
+    "duration": ("duration", lambda each: each.seconds, format_duration),
     "memory": (
         "most memory used, bytes",
         lambda each: None if each.peak_memory_mb is None else each.peak_memory_mb * 1e6,
-        short,
+        format_short,
     ),
 }
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A run or a group: per cent of the picture's width and height, its colour, what it is, and where it leads."""
+    """A run or a group: percent of the picture's width and height, its color, what it is, and where it leads."""
 
     x: float
     y: float
@@ -65,7 +65,7 @@ class _Point:
 
 
 def scatter(
-    shown: Sequence[Facts], groups: Sequence[Group] | None, figure: str, cost: str, flops: Mapping[str, int]
+    shown: Sequence[RunSummary], groups: Sequence[Group] | None, figure: str, cost: str, flops: Mapping[str, int]
 ) -> Scatter | None:
     """The picture of these runs, or of their groups; None where fewer than two have accuracy and parameters.
 
@@ -116,27 +116,27 @@ def scatter(
     )
 
 
-def _tested(each: Facts) -> float | None:
+def _tested(each: RunSummary) -> float | None:
     return each.test_acc
 
 
-def _validated(each: Facts) -> float | None:
+def _validated(each: RunSummary) -> float | None:
     return each.val_acc
 
 
 def _of_runs(
-    shown: Sequence[Facts], share: Callable[[Facts], float | None], of: Callable[[Facts], float | None]
+    shown: Sequence[RunSummary], share: Callable[[RunSummary], float | None], of: Callable[[RunSummary], float | None]
 ) -> list[_Point]:
     found = []
     for each in shown:
         right, cost = share(each), of(each)
         if right is not None and cost:
-            found.append(_Point(cost, right, None, colour(each.number), each.name, f"/runs/{each.run.id}"))
+            found.append(_Point(cost, right, None, color(each.number), each.name, f"/runs/{each.run.id}"))
     return found
 
 
 def _of_groups(
-    groups: Sequence[Group], share: Callable[[Facts], float | None], of: Callable[[Facts], float | None]
+    groups: Sequence[Group], share: Callable[[RunSummary], float | None], of: Callable[[RunSummary], float | None]
 ) -> list[_Point]:
     found = []
     for group in groups:
@@ -145,7 +145,7 @@ def _of_groups(
             mean = mean_of(right)
             cost = mean_of(costs).mean
             href = f"/compare?runs={','.join(each.run.id for each in group.runs)}"
-            found.append(_Point(cost, mean.mean, mean.half, colour(group.number), group.title, href))
+            found.append(_Point(cost, mean.mean, mean.half, color(group.number), group.title, href))
     return found
 
 

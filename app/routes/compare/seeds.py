@@ -9,16 +9,16 @@ from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.lineage import launched
+from app.actions.sweeps import checked, launch_sweep
+from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.errors import Invalid
-from app.lineage import launched
-from app.routes.compare.asked import MOST_RUNS, named
 from app.store import sweep as sweeps
 from app.store.database import reading
-from app.store.query import runs_by_id
-from app.sweeping.acts import checked, launch_sweep
+from app.store.search.query import runs_by_id
+from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.run_selection import MOST_RUNS, named
 
 pages = APIRouter()
 
@@ -28,7 +28,7 @@ MOST_SEEDS = 50
 @pages.post("/compare/seeds")
 async def launch_seeds(
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     more: Annotated[int, Form(ge=1, le=MOST_SEEDS)],
     variants: Annotated[list[str], Form(max_length=10)],
     runs: Annotated[str, Form(max_length=4000)] = "",
@@ -39,8 +39,8 @@ async def launch_seeds(
     made: list[str] = []
     for said in variants:
         spec = await run_in_threadpool(_sweep_of, parts, named(said), more)
-        expansion = await checked(parts, catalogue, spec)
-        sweep = await run_in_threadpool(launch_sweep, parts, catalogue, spec, expansion)
+        expansion = await checked(parts, catalog, spec)
+        sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion)
         made += await run_in_threadpool(_runs_of, parts, sweep)
     together = list(dict.fromkeys([*named(runs), *made]))
     if len(together) > MOST_RUNS:

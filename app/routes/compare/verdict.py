@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.analysis.groups import Standing
+from app.analysis.statistics import least_permutation_p
 from app.contract.datasets import DATASETS
-from app.facts import Facts
-from app.groups import Standing
-from app.statistics import least_permutation_p
+from app.web.run_summary import RunSummary
 
 # How many more of what has one seed; and of how many a button is offered.
 FIRST_SEEDS = 2
@@ -29,7 +29,7 @@ class Verdict:
     variants: tuple[str, ...] = ()
 
 
-def verdict(shown: list[Facts]) -> Verdict | None:
+def verdict(shown: list[RunSummary]) -> Verdict | None:
     """How far the best run is ahead of the next one, if both were tested on the same images."""
     tested = sorted((each for each in shown if each.test_acc is not None), key=lambda each: -(each.test_acc or 0))
     if len(tested) < 2:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from app.contract.catalogue import Catalogue
+from app.actions.preview import preview
+from app.contract.catalog import Catalog
+from app.contract.errors import Unavailable
 from app.contract.preview import Preview
 from app.contract.spec import RunConfig, SpecError
-from app.deps import Parts
-from app.errors import Unavailable
 from app.routes.launch.form import Draft, note
-from app.routes.preview import preview
+from app.web.dependencies import Parts
 
 PATIENCE_SECONDS = 0.4
 """How long a page waits for figures that are not there yet; a warm process answers sooner."""
@@ -33,14 +33,14 @@ class Cost:
 _going_on: set[asyncio.Task[Preview]] = set()
 
 
-async def look_at_cost(parts: Parts, catalogue: Catalogue, draft: Draft, patience: float) -> Cost:
+async def look_at_cost(parts: Parts, catalog: Catalog, draft: Draft, patience: float) -> Cost:
     """The cost of what a draft means, ``waiting`` when it takes longer than ``patience`` seconds.
 
     A network that cannot be built is noted among the draft's errors.
     """
     if draft.config is None:
         return Cost()
-    task = asyncio.create_task(_previewed(parts, catalogue, draft.config))
+    task = asyncio.create_task(_previewed(parts, catalog, draft.config))
     _going_on.add(task)
     task.add_done_callback(_ended)
     try:
@@ -59,8 +59,8 @@ async def look_at_cost(parts: Parts, catalogue: Catalogue, draft: Draft, patienc
         return Cost(reason=f"{error.message[:1].upper()}{error.message[1:]}.")
 
 
-async def _previewed(parts: Parts, catalogue: Catalogue, config: RunConfig) -> Preview:
-    return await preview(parts, catalogue, config)
+async def _previewed(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:
+    return await preview(parts, catalog, config)
 
 
 def _ended(task: asyncio.Task[Preview]) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from app.contract.catalogue import Catalogue, OptionEntry
+from app.contract.catalog import Catalog, OptionEntry
 from app.contract.datasets import DATASETS, Target
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
+from app.routes.launch.field_groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
 from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
-from app.routes.launch.groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
-from app.routes.launch.several import OWN
+from app.routes.launch.multiple_values import OWN
 
 SOURCE = "source"
 """The field that names the run which the form was filled in from."""
@@ -214,12 +214,12 @@ def presets_by_dataset() -> dict[str, list[str]]:
     return {dataset: names for dataset, names in found.items() if names}
 
 
-def also_choices(draft: Draft, catalogue: Catalogue) -> dict[str, list[tuple[str, bool]]]:
+def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bool]]]:
     """What can be tried beside what is chosen, by field, and whether it is: of sizes those of all chosen families."""
     families = [draft.one("family"), *draft.several.also.get("family", [])]
-    sizes = [size.name for name in families if name in catalogue.families for size in catalogue.families[name].sizes]
+    sizes = [size.name for name in families if name in catalog.families for size in catalog.families[name].sizes]
     offered: dict[str, list[str]] = {
-        "family": list(catalogue.families),
+        "family": list(catalog.families),
         "size": list(dict.fromkeys(sizes)),
         "dataset": list(DATASETS),
         "recipe": [each.recipe.name for each in recipe_choices(draft) if not each.why_not],
@@ -242,7 +242,7 @@ def _blank(draft: Draft, name: str) -> Any:
     return draft.blanks.get(name)
 
 
-def fields_of_page(draft: Draft, catalogue: Catalogue) -> dict[str, Any]:
+def fields_of_page(draft: Draft, catalog: Catalog) -> dict[str, Any]:
     """Everything about the fields that the templates need."""
     placed: Mapping[str, Any] = LABELS | dict.fromkeys((*HEAD, "options", "auxiliary", "preset", *OWN))
     return {
@@ -253,7 +253,7 @@ def fields_of_page(draft: Draft, catalogue: Catalogue) -> dict[str, Any]:
         "targets": target_choices(draft),
         "options": option_choices(draft),
         "presets": presets_by_dataset(),
-        "also": also_choices(draft, catalogue),
+        "also": also_choices(draft, catalog),
         "named": SAID,
         "unplaced": [message for name, message in draft.errors.items() if name not in placed],
     }

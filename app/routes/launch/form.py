@@ -11,15 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
+from app.contract.errors import sentence
 from app.contract.presets import PRESETS
-from app.contract.recipes import RECIPES, recipe_settings
-from app.contract.schedules import ONE_CYCLE_WARMUP
+from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
-from app.errors import sentence
-from app.routes.launch.groups import LABELS
-from app.routes.launch.several import Several, take_apart
+from app.routes.launch.field_groups import LABELS
+from app.routes.launch.multiple_values import Several, take_apart
 
 Form = dict[str, list[str]]
 """What stands in each field, by name; a field that is not there, or is blank, says nothing."""
@@ -116,7 +115,7 @@ def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: s
     return settings | {name: value for name, value in PRESETS.get(preset, {}).items() if name in settings}
 
 
-def blanks_of(said: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+def blanks_of(said: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     """What `resolve` fills in for each field that says nothing, after what the other fields say."""
     preset = str(said.get("preset", ""))
     stands_for = PRESETS.get(preset, {})
@@ -124,7 +123,7 @@ def blanks_of(said: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
     usual = stands_for.get("dataset") or next(iter(made_for), "digits")
     dataset = DATASETS.get(str(said.get("dataset") or usual))
-    family = catalogue.families.get(str(said.get("family") or stands_for.get("family", "")))
+    family = catalog.families.get(str(said.get("family") or stands_for.get("family", "")))
     head = {
         "recipe": "default",
         "dataset": usual,
@@ -191,14 +190,14 @@ def joined_tags(tags: Iterable[str]) -> str:
     return ", ".join(written_tags)
 
 
-def drafted(form: Form, catalogue: Catalogue) -> Draft:
+def drafted(form: Form, catalog: Catalog) -> Draft:
     """A form with its errors, or with the RunSpec and RunConfig that it means."""
     form, several = take_apart(form)
     preset = next((value for value in form.get("preset", []) if value in PRESETS), "")
     named = next((value for value in form.get("family", []) if value), PRESETS.get(preset, {}).get("family", ""))
-    family = catalogue.families.get(named)
+    family = catalog.families.get(named)
     said = said_in(form, family)
-    blanks = blanks_of(said, catalogue)
+    blanks = blanks_of(said, catalog)
     form = dict(form)
     for name in HEAD:
         blank = blanks.get(name, "")
@@ -216,20 +215,20 @@ def drafted(form: Form, catalogue: Catalogue) -> Draft:
     )
     try:
         draft.spec = RunSpec.model_validate(draft.said)
-        draft.config = resolve(draft.spec, catalogue)
+        draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
         note(draft, [sentence(each) for each in error.errors(include_url=False)])
-        note(draft, _errors_of_the_rest(draft.said, draft.errors, catalogue))
+        note(draft, _errors_of_the_rest(draft.said, draft.errors, catalog))
     except SpecError as error:
         note(draft, error.errors)
     return draft
 
 
-def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalogue: Catalogue) -> list[FieldError]:
+def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
     # All that is wrong is shown at once: what cannot be read hides nothing else.
     rest = {name: value for name, value in said.items() if name not in wrong}
     try:
-        resolve(RunSpec.model_validate(rest), catalogue)
+        resolve(RunSpec.model_validate(rest), catalog)
     except (SpecError, ValidationError) as error:
         return error.errors if isinstance(error, SpecError) else []
     return []
@@ -248,7 +247,7 @@ def note(draft: Draft, errors: Iterable[FieldError]) -> None:
 def form_of(config: RunConfig) -> Form:
     """The form that would launch a run once more: what its recipe or preset says stays blank.
 
-    It needs no catalogue: a run whose family is gone still has a form, in which the family is what is wrong.
+    It needs no catalog: a run whose family is gone still has a form, in which the family is what is wrong.
     """
     preset = config.preset if config.preset in PRESETS else None
     blanks = dict(_DEFAULTS)

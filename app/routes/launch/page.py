@@ -13,24 +13,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import launch
-from app.contract.catalogue import Catalogue, FamilyEntry
+from app.actions.lineage import launched
+from app.actions.runs import launch
+from app.actions.sweeps import checked, launch_sweep
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.lineage import launched
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
+from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
-from app.routes.launch.several import ALSO
-from app.routes.launch.source import differences, source_of
-from app.routes.launch.sweep import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.routes.launch.prefill import differences, source_of
+from app.routes.launch.sweep_plan import how_of, note_sweep, plan_of_sweep, sweep_of
 from app.store.run import Origin
-from app.sweeping.acts import checked, launch_sweep
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 
 pages = APIRouter()
 
@@ -53,27 +53,27 @@ async def _posted(request: Request) -> Form:
         return _gathered(posted.multi_items())
 
 
-def _with_family(form: Form, catalogue: Catalogue) -> Form:
+def _with_family(form: Form, catalog: Catalog) -> Form:
     """A form in which a family is chosen: the first one where nothing says another."""
     named = any(form.get("family", [])) or any(name in PRESETS for name in form.get("preset", []))
-    return form if named else form | {"family": [next(iter(catalogue.families), "")]}
+    return form if named else form | {"family": [next(iter(catalog.families), "")]}
 
 
-def _own_size(form: Form, catalogue: Catalogue) -> Form:
+def _own_size(form: Form, catalog: Catalog) -> Form:
     """A form that was sent without JavaScript: the size that stood there for another family was not chosen."""
-    before = catalogue.families.get(next(iter(form.get("size_of", [])), ""))
+    before = catalog.families.get(next(iter(form.get("size_of", [])), ""))
     if before and form.get("family") != [before.name] and form.get("size") == [before.default]:
         return {name: values for name, values in form.items() if name != "size"}
     return form
 
 
-def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
+def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
     """A form whose family, dataset or recipe was just changed: what the new one does not have is blank again.
 
     The sentence says what was let go of, where its user had chosen it and would not see that it is gone.
     """
     form, said = dict(form), ""
-    family = catalogue.families.get(next(iter(form.get("family", [])), ""))
+    family = catalog.families.get(next(iter(form.get("family", [])), ""))
     dataset = DATASETS.get(next(iter(form.get("dataset", [])), ""))
     preset = PRESETS.get(next(iter(form.get("preset", [])), ""))
     if family:
@@ -86,7 +86,7 @@ def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
             for name, values in form.items()
             if not name.removeprefix(ALSO).startswith(OPTION) or name.removeprefix(ALSO) in options
         }
-        form = _fitting_also(form, family, catalogue)
+        form = _fitting_also(form, family, catalog)
         if preset and preset["family"] != family.name:
             # Its recipe and dataset stand in their own fields; what is let go of is its name and its settings.
             form.pop("preset")
@@ -103,11 +103,11 @@ def fitting(form: Form, catalogue: Catalogue) -> tuple[Form, str]:
     return form, said
 
 
-def _fitting_also(form: Form, family: FamilyEntry, catalogue: Catalogue) -> Form:
+def _fitting_also(form: Form, family: FamilyEntry, catalog: Catalog) -> Form:
     """A form in which only such sizes are to be tried as well as one of its families has."""
     families = [
         family,
-        *(catalogue.families[name] for name in form.get("also.family", []) if name in catalogue.families),
+        *(catalog.families[name] for name in form.get("also.family", []) if name in catalog.families),
     ]
     offered = {size.name for each in families for size in each.sizes}
     sizes = [name for name in form.get("also.size", []) if name in offered]
@@ -117,19 +117,19 @@ def _fitting_also(form: Form, family: FamilyEntry, catalogue: Catalogue) -> Form
 # Answering -----------------------------------------------------------------------------------------------------------
 
 
-def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> dict[str, Any]:
+def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> dict[str, Any]:
     source = source_of(parts, draft)
-    sweep = plan_of_sweep(parts, catalogue, draft, cost)
+    sweep = plan_of_sweep(parts, catalog, draft, cost)
     spec = draft.spec if draft.config is not None else None
     asked = sweep.spec if sweep is not None else spec
-    return fields_of_page(draft, catalogue) | {
+    return fields_of_page(draft, catalog) | {
         "draft": draft,
-        "families": list(catalogue.families.values()),
-        "broken": catalogue.broken,
+        "families": list(catalog.families.values()),
+        "broken": catalog.broken,
         "family": draft.family,
         "dataset": draft.dataset,
         "datasets": list(DATASETS.values()),
-        "plan": plan_of(parts, catalogue, draft, cost),
+        "plan": plan_of(parts, catalog, draft, cost),
         "cost": cost,
         "sweep": sweep,
         "how": how_of(draft),
@@ -142,11 +142,11 @@ def _values(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, 
     }
 
 
-async def _page(request: Request, parts: Parts, catalogue: Catalogue, draft: Draft, status: int = 200) -> HTMLResponse:
-    cost = await look_at_cost(parts, catalogue, draft, PATIENCE_SECONDS)
+async def _page(request: Request, parts: Parts, catalog: Catalog, draft: Draft, status: int = 200) -> HTMLResponse:
+    cost = await look_at_cost(parts, catalog, draft, PATIENCE_SECONDS)
 
     def rendered() -> HTMLResponse:
-        values = _values(request, parts, catalogue, draft, cost)
+        values = _values(request, parts, catalog, draft, cost)
         return parts.templates.page(request, "launch.html", status, said="", **values)
 
     return await run_in_threadpool(rendered)
@@ -155,17 +155,17 @@ async def _page(request: Request, parts: Parts, catalogue: Catalogue, draft: Dra
 async def _fragment(
     request: Request,
     parts: Parts,
-    catalogue: Catalogue,
+    catalog: Catalog,
     form: Form,
     name: str,
     patience: float = PATIENCE_SECONDS,
     said: str = "",
 ) -> HTMLResponse:
-    draft = drafted(_with_family(form, catalogue), catalogue)
-    cost = await look_at_cost(parts, catalogue, draft, patience)
+    draft = drafted(_with_family(form, catalog), catalog)
+    cost = await look_at_cost(parts, catalog, draft, patience)
 
     def rendered() -> HTMLResponse:
-        values = _values(request, parts, catalogue, draft, cost)
+        values = _values(request, parts, catalog, draft, cost)
         answer = parts.templates.fragment(request, name, said=said, **values)
         # The address holds the state of the form, so that it can be loaded again, kept and passed on.
         if len(here := address(draft)) <= LONGEST_ADDRESS:
@@ -176,62 +176,62 @@ async def _fragment(
 
 
 @pages.get("/launch")
-async def launch_page(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """The form; ?family=…&epochs=… fills it in, ?preset=NAME too, ?from=RUN fills in what another run was."""
     form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
     if form.get("from"):
         source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
-    draft = drafted(_with_family(form, catalogue), catalogue)
-    return await _page(request, parts, catalogue, draft)
+    draft = drafted(_with_family(form, catalog), catalog)
+    return await _page(request, parts, catalog, draft)
 
 
 @pages.post("/launch/fields")
-async def launch_fields(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> HTMLResponse:
+async def launch_fields(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """The form anew, after a choice on which other fields depend."""
-    form, said = fitting(await _posted(request), catalogue)
-    return await _fragment(request, parts, catalogue, form, "_launch_form.html", said=said)
+    form, said = fitting(await _posted(request), catalog)
+    return await _fragment(request, parts, catalog, form, "_launch_form.html", said=said)
 
 
 @pages.post("/launch/check")
-async def launch_check(request: Request, parts: PartsDep, catalogue: CatalogueDep, wait: bool = False) -> HTMLResponse:
+async def launch_check(request: Request, parts: PartsDep, catalog: CatalogDep, wait: bool = False) -> HTMLResponse:
     """What is wrong and what would follow, while someone types; ``wait`` waits a little for the network's figures.
 
     Not for long: what is typed meanwhile waits for the answer.
     """
     patience = WAIT_SECONDS if wait else PATIENCE_SECONDS
-    return await _fragment(request, parts, catalogue, await _posted(request), "_launch_notes.html", patience)
+    return await _fragment(request, parts, catalog, await _posted(request), "_launch_notes.html", patience)
 
 
 @pages.post("/launch")
-async def post_launch(request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
     """Launch; or the same form again with what is wrong beside each field."""
     form = await _posted(request)
     key = form.pop("key", [""])[0]
-    form = _own_size(form, catalogue)
+    form = _own_size(form, catalog)
     form.pop("size_of", None)
-    draft = drafted(form, catalogue)
+    draft = drafted(form, catalog)
     expansion, sweep = None, sweep_of(draft)
     try:
         if draft.config is not None and sweep is not None:
-            expansion = await checked(parts, catalogue, sweep)
+            expansion = await checked(parts, catalog, sweep)
         elif draft.config is not None:
             await parts.inspector.check(draft.config)
     except SpecError as error:
         (note if sweep is None else note_sweep)(draft, error.errors)
     if draft.spec is None or draft.config is None:
-        shown = drafted(_with_family(form, catalogue), catalogue)
+        shown = drafted(_with_family(form, catalog), catalog)
         shown.errors |= draft.errors
         shown.config = None
-        return await _page(request, parts, catalogue, shown, 422)
+        return await _page(request, parts, catalog, shown, 422)
     # The button pressed twice launches one run; the same form filled in anew launches another.
     said = json.dumps([key, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(said).hexdigest()}" if key else None
     if sweep is not None and expansion is not None:
-        sweep_id = await run_in_threadpool(launch_sweep, parts, catalogue, sweep, expansion, token)
+        sweep_id = await run_in_threadpool(launch_sweep, parts, catalog, sweep, expansion, token)
         return RedirectResponse(f"/sweeps/{sweep_id}", 303)
     source = await run_in_threadpool(source_of, parts, draft)
     origin = Origin(parent=source.id, relation="clone") if source else None
-    run_id = await run_in_threadpool(launch, parts, catalogue, draft.spec, token, origin)
+    run_id = await run_in_threadpool(launch, parts, catalog, draft.spec, token, origin)
     return RedirectResponse(f"/runs/{run_id}", 303)

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from app.actions import first_target
-from app.contract.catalogue import Catalogue
+from app.actions.runs import first_target
+from app.contract.catalog import Catalog
 from app.contract.preview import Prediction
 from app.contract.spec import RunConfig
-from app.deps import Parts
-from app.rendering import span
 from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft
-from app.routes.launch.rate import RatePicture, draw_rate
+from app.routes.launch.lr_preview import RatePicture, draw_rate
 from app.store.database import reading
 from app.store.queue import paused_at, queue
 from app.store.worker import list_workers
+from app.web.dependencies import Parts
+from app.web.formatting import format_duration
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Plan:
     durations: list[Duration] = field(default_factory=list)
 
 
-def plan_of(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> Plan:
+def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
     """The plan of a draft, with what is known of its cost."""
-    params = cost.preview.params if cost.preview else _params(catalogue, draft)
+    params = cost.preview.params if cost.preview else _params(catalog, draft)
     config = draft.config
     images = draft.dataset.train if draft.dataset else 0
     if config is None:
@@ -59,8 +59,8 @@ def plan_of(parts: Parts, catalogue: Catalogue, draft: Draft, cost: Cost) -> Pla
     return Plan(params, images, per_epoch, steps, starts, draw_rate(config, steps), durations)
 
 
-def _params(catalogue: Catalogue, draft: Draft) -> int | None:
-    """The exact count, which the catalogue knows for a family's own options and a dataset's first target."""
+def _params(catalog: Catalog, draft: Draft) -> int | None:
+    """The exact count, which the catalog knows for a family's own options and a dataset's first target."""
     if draft.family is None or draft.dataset is None or "options" in draft.said or draft.one("auxiliary"):
         return None
     size = draft.family.size(draft.one("size"))
@@ -71,7 +71,8 @@ def _params(catalogue: Catalogue, draft: Draft) -> int | None:
 def _duration(prediction: Prediction, epochs: int) -> Duration:
     if prediction.epoch_seconds is None:
         return Duration(prediction.device, "", prediction.basis)
-    lasts = f"about {span(prediction.epoch_seconds * epochs)}, {span(prediction.epoch_seconds)} an epoch"
+    seconds = prediction.epoch_seconds
+    lasts = f"about {format_duration(seconds * epochs)}, {format_duration(seconds)} an epoch"
     runs = f"from {prediction.runs} run{'s' if prediction.runs != 1 else ''}"
     return Duration(prediction.device, lasts, f"{runs}: {prediction.basis}" if prediction.basis else runs)
 

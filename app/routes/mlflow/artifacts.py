@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app import logged as acts
-from app.deps import Parts
+from app.actions import tracking as acts
 from app.routes.mlflow.protocol import PREFIX, Answer, NotHere, Said, call, refusal, router
+from app.web.dependencies import Parts
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -7,10 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.deps import Parts
-from app.errors import Conflict, Invalid, NotFound
+from app.contract.errors import Conflict, Invalid, NotFound
 from app.routes.mlflow.filters import Sql, experiment_condition, order_of_experiments
-from app.routes.mlflow.paging import next_token, offset_of
+from app.routes.mlflow.pagination import next_token, offset_of
 from app.routes.mlflow.protocol import Answer, Exists, Said, call
 from app.store.database import reading, writing
 from app.store.experiment import (
@@ -22,6 +21,7 @@ from app.store.experiment import (
     insert_experiment,
     list_experiments,
 )
+from app.web.dependencies import Parts
 
 MOST_EXPERIMENTS = 50_000
 LONGEST_NAME = 500

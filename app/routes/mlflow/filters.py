@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.errors import Invalid
+from app.contract.errors import Invalid
 
 _TOKEN = re.compile(
     r"""\s*(?:

@@ -6,11 +6,11 @@ import math
 import time
 from typing import Any
 
-from app import logged as acts
-from app.deps import Parts
-from app.errors import Invalid
-from app.logged import LARGEST_STEP, Points, Words
+from app.actions import tracking as acts
+from app.actions.tracking import LARGEST_STEP, Points, Words
+from app.contract.errors import Invalid
 from app.routes.mlflow.protocol import Answer, Said, call, whole
+from app.web.dependencies import Parts
 
 MOST_METRICS, MOST_PARAMETERS, MOST_TAGS, MOST_IN_ALL = 1000, 100, 100, 1000
 LONGEST_KEY, LONGEST_VALUE = 250, 6000

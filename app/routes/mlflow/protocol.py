@@ -16,8 +16,8 @@ from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from app.deps import Parts, parts
-from app.errors import Conflict, Invalid, NotFound, RunyardError
+from app.contract.errors import Conflict, Invalid, NotFound, RunyardError
+from app.web.dependencies import Parts, parts
 
 logger = logging.getLogger("runyard.server")
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
-from app import logged as acts
-from app.actions import delete, restore
-from app.deps import Parts
-from app.errors import Conflict, Invalid
+from app.actions import tracking as acts
+from app.actions.runs import delete, restore
+from app.contract.errors import Conflict, Invalid
 from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
 from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
 from app.store.database import reading
-from app.store.logged import Begun, Logged
 from app.store.run import TERMINAL
+from app.store.tracked_run import Begun, Logged
+from app.web.dependencies import Parts
 
 OURS = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app import logged as acts
-from app.deps import Parts
+from app.actions import tracking as acts
 from app.routes.mlflow.experiments import view_of
 from app.routes.mlflow.filters import Sql, order_of_runs, run_condition
-from app.routes.mlflow.paging import next_token, offset_of
+from app.routes.mlflow.pagination import next_token, offset_of
 from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
 from app.routes.mlflow.runs import described
 from app.store.database import reading
-from app.store.logged import find_many_logged
 from app.store.metric import read_curves
+from app.store.tracked_run import find_many_logged
+from app.web.dependencies import Parts
 
 MOST_RUNS, MOST_POINTS = 50_000, 25_000
 

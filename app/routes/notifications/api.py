@@ -7,9 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.deps import PartsDep
-from app.moment import iso
-from app.routes.notifications.acts import (
+from app.actions.notifications import (
     RuleSpec,
     WebhookSpec,
     add_rule,
@@ -18,8 +16,10 @@ from app.routes.notifications.acts import (
     remove_webhook,
     test_webhook,
 )
-from app.store import notice
+from app.contract.timestamps import iso
+from app.store import notification
 from app.store.database import reading
+from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["notifications"])
 
@@ -82,7 +82,7 @@ class TestOut(BaseModel):
 def list_webhooks(parts: PartsDep) -> WebhooksOut:
     """Who is told."""
     with reading(parts.engine) as connection:
-        return WebhooksOut(webhooks=[_webhook(row) for row in notice.list_webhooks(connection)])
+        return WebhooksOut(webhooks=[_webhook(row) for row in notification.list_webhooks(connection)])
 
 
 @api.post("/webhooks", status_code=201)
@@ -90,7 +90,7 @@ def create_webhook(said: WebhookSpec, parts: PartsDep) -> WebhookOut:
     """Tell an address of what happens: a POST of JSON, with x-runyard-signature: t=SECONDS,v1=HMAC-SHA256."""
     made = add_webhook(parts, said)
     with reading(parts.engine) as connection:
-        return next(_webhook(row) for row in notice.list_webhooks(connection) if row["id"] == made)
+        return next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == made)
 
 
 @api.delete("/webhooks/{webhook_id}", status_code=204)
@@ -109,7 +109,7 @@ def try_webhook(webhook_id: str, parts: PartsDep) -> TestOut:
 def list_rules(parts: PartsDep) -> RulesOut:
     """What is waited for."""
     with reading(parts.engine) as connection:
-        return RulesOut(rules=[_rule(row) for row in notice.list_rules(connection)])
+        return RulesOut(rules=[_rule(row) for row in notification.list_rules(connection)])
 
 
 @api.post("/rules", status_code=201)
@@ -117,7 +117,7 @@ def create_rule(said: RuleSpec, parts: PartsDep) -> RuleOut:
     """Wait for a metric to be above or below a value, or for a run to make no progress."""
     made = add_rule(parts, said)
     with reading(parts.engine) as connection:
-        return next(_rule(row) for row in notice.list_rules(connection) if row["id"] == made)
+        return next(_rule(row) for row in notification.list_rules(connection) if row["id"] == made)
 
 
 @api.delete("/rules/{rule_id}", status_code=204)
@@ -134,7 +134,7 @@ def list_notices(
 ) -> NoticesOut:
     """What has happened."""
     with reading(parts.engine) as connection:
-        found = notice.list_notices(connection, after, limit)
+        found = notification.list_notices(connection, after, limit)
     return NoticesOut(
         notices=[
             NoticeOut(

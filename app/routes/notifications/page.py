@@ -9,10 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.spec import FieldError
-from app.deps import Parts, PartsDep
-from app.errors import RunyardError, sentence
-from app.routes.notifications.acts import (
+from app.actions.notifications import (
     RuleSpec,
     WebhookSpec,
     add_rule,
@@ -22,6 +19,9 @@ from app.routes.notifications.acts import (
     remove_webhook,
     test_webhook,
 )
+from app.contract.errors import RunyardError, sentence
+from app.contract.spec import FieldError
+from app.web.dependencies import Parts, PartsDep
 
 pages = APIRouter()
 

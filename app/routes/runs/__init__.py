@@ -2,17 +2,17 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import acts, again, changes, many, page, table, words
+from app.routes.runs import actions, bulk, completion, live_changes, page, rerun, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
 # One flat list, as it would be in one file: who walks the routes of a noun finds each of them.
-api.routes.extend([*many.api.routes, *again.api.routes, *changes.api.routes])
+api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes])
 pages = APIRouter()
-pages.include_router(words.pages)
+pages.include_router(completion.pages)
 pages.include_router(table.pages)
-pages.include_router(acts.pages)
+pages.include_router(actions.pages)
 pages.include_router(page.pages)
-pages.include_router(again.pages)
-pages.include_router(changes.pages)
+pages.include_router(rerun.pages)
+pages.include_router(live_changes.pages)

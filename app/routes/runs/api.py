@@ -12,18 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
-from app.actions import cancel, delete, find_run, launch, restore
-from app.bulk import edit_run
+from app.actions.bulk import edit_run
+from app.actions.runs import cancel, delete, find_run, launch, restore
+from app.contract.errors import Invalid
 from app.contract.spec import FieldError, RunConfig, RunSpec, Tag, resolve
-from app.deps import CatalogueDep, PartsDep
-from app.errors import Invalid
-from app.live import Cursor, curve_as_json
-from app.rendering import iso
+from app.contract.timestamps import iso
+from app.services.live import Cursor, curve_as_json
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import Summary, read_curves, read_summaries
-from app.store.query import RunFilter, list_runs
 from app.store.run import RunRecord
+from app.store.search.query import RunFilter, list_runs
+from app.web.dependencies import CatalogDep, PartsDep
 
 api = APIRouter(tags=["runs"])
 
@@ -194,13 +194,13 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
 async def post_run(
     spec: RunSpec,
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> RunOut:
     """Launch a run. The same Idempotency-Key gives back the run that it launched before."""
-    await parts.inspector.check(resolve(spec, catalogue))
-    run_id = await run_in_threadpool(launch, parts, catalogue, spec, idempotency_key or None)
+    await parts.inspector.check(resolve(spec, catalog))
+    run_id = await run_in_threadpool(launch, parts, catalog, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*await run_in_threadpool(find_run, parts, run_id))
 

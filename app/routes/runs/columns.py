@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from app.column import Column
 from app.contract.spec import RunConfig
-from app.facts import Facts
-from app.rendering import count, metric_value, moment, setting, short, span
 from app.store.metric import Summary
-from app.store.order import COLUMNS as SORTABLE
-from app.store.order import MOST_KEYS, keys_of, metric_figure
+from app.store.search.sorting import COLUMNS as SORTABLE
+from app.store.search.sorting import MOST_KEYS, keys_of, metric_figure
+from app.web.formatting import count, format_duration, format_setting, format_short, metric_value, time_tag
+from app.web.run_summary import RunSummary
+from app.web.sort_column import Column
 
 STANDARD = ("status", "family", "size", "dataset", "params", "val/acc", "curve", "test/acc", "duration", "started")
 WIDE = ("family", "size", "dataset", "params")
@@ -59,23 +59,23 @@ class Shown(Column):
         """For ``aria-sort`` and its arrow."""
         return super().order(self.own(sort))
 
-    def cell(self, facts: Facts, summary: dict[str, Summary]) -> str | Markup:
+    def cell(self, facts: RunSummary, summary: dict[str, Summary]) -> str | Markup:
         """What a run has there, in words."""
         run = facts.run
         match self.key:
             case "params":
                 return count(run.params)
             case "duration":
-                return span(facts.seconds)
+                return format_duration(facts.seconds)
             case "started" | "created" | "ended":
                 at = run.row[f"{self.key}_at"]
-                return moment(at) if at is not None else "–"
+                return time_tag(at) if at is not None else "–"
             case "tags":
                 return ", ".join(run.tags) or "–"
             case "images_a_second":
-                return short(facts.samples_per_second)
+                return format_short(facts.samples_per_second)
             case "peak_memory":
-                return "–" if facts.peak_memory_mb is None else f"{short(facts.peak_memory_mb * 1e6)}B"
+                return "–" if facts.peak_memory_mb is None else f"{format_short(facts.peak_memory_mb * 1e6)}B"
             case "val/acc":
                 return metric_value("acc", facts.val_acc)
             case "test/acc":
@@ -83,10 +83,10 @@ class Shown(Column):
         if "/" in self.key:
             return _of_metric(self.key, summary)
         if self.key.startswith("option."):
-            return setting(run.config.options.get(self.key.removeprefix("option.")))
+            return format_setting(run.config.options.get(self.key.removeprefix("option.")))
         if self.key in run.row and self.key not in RunConfig.model_fields:
-            return setting(run.row[self.key])
-        return setting(getattr(run.config, self.key, None))
+            return format_setting(run.row[self.key])
+        return format_setting(getattr(run.config, self.key, None))
 
 
 def _of_metric(key: str, summary: dict[str, Summary]) -> str:

@@ -11,21 +11,22 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection, text
 
-from app.beside import BEST, EARLIER, Beside, pickable, read_beside, read_forecast
-from app.charts import Chart, charts_of_run, expected_names, laid_over
-from app.deps import Parts, PartsDep
-from app.drawing import Points, draw, read_controls
-from app.errors import NotFound
-from app.facts import Facts, changed_settings, facts_with_places, settings_of
-from app.points import SMOOTHED_AT_ONCE, read_points
-from app.routes.runs.again import around
-from app.routes.runs.changes import control_of
-from app.routes.runs.points import points_as_json
+from app.analysis.curves import Points
+from app.charts.catalog import Chart, charts_of_run, expected_names, with_overlays
+from app.charts.drawing import draw, read_controls
+from app.charts.overlays import BEST, EARLIER, Overlays, pickable, read_forecast, read_overlays
+from app.charts.payload import points_as_json
+from app.charts.points import SMOOTHED_AT_ONCE, read_points
+from app.contract.errors import NotFound
+from app.routes.runs.live_changes import control_of
+from app.routes.runs.rerun import around
+from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.log import read_lines
-from app.store.many import restorable
-from app.store.query import RunFilter, list_runs, runs_by_id
+from app.store.search.query import RunFilter, list_runs, runs_by_id
 from app.store.worker import list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.run_summary import RunSummary, changed_settings, settings_of, summaries_with_positions
 
 pages = APIRouter()
 
@@ -37,12 +38,12 @@ ESSENTIAL = ("family", "size", "dataset", "targets", "recipe", "epochs", "batch_
 With = Annotated[list[str], Query(alias="with", max_length=40)]
 
 
-def _find_facts(connection: Connection, parts: Parts, run_id: str) -> Facts:
+def _find_summarize_run(connection: Connection, parts: Parts, run_id: str) -> RunSummary:
     rows = runs_by_id(connection, [run_id])
     if not rows:
         raise NotFound(f"no run '{run_id[:40]}'")
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-    return facts_with_places(connection, rows, workers)[0]
+    return summaries_with_positions(connection, rows, workers)[0]
 
 
 def _id_of(parts: Parts, number: str) -> str | None:
@@ -63,7 +64,7 @@ class Curves:
     commit: int
     charts: list[Chart]
     points: dict[str, Points]
-    beside: Beside
+    beside: Overlays
 
     def as_json(self) -> dict[str, Any]:
         """What `run.js` draws from."""
@@ -75,7 +76,7 @@ class Curves:
 
 def _curves(
     connection: Connection,
-    shown: Facts,
+    shown: RunSummary,
     points: int | None,
     smoothing: float,
     at_once: int | None,
@@ -85,8 +86,8 @@ def _curves(
     run = shown.run
     found = read_points(connection, run, points, smoothing, at_once=at_once)
     expected = expected_names(run.config, run.device or "") if run.live and not run.logged else []
-    beside = read_beside(connection, shown, said, baseline, smoothing, at_once)
-    charts = laid_over(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
+    beside = read_overlays(connection, shown, said, baseline, smoothing, at_once)
+    charts = with_overlays(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
     if run.logged:
         charts = [chart for chart in charts if chart.series]
     return Curves(_newest_commit(connection), charts, found | beside.points, beside)
@@ -111,7 +112,7 @@ def run_page(
         return RedirectResponse(f"/runs/{found}", 303)
     # One transaction, so that the stream goes on exactly where the page ends.
     with reading(parts.engine) as connection:
-        shown = _find_facts(connection, parts, run_id)
+        shown = _find_summarize_run(connection, parts, run_id)
         curves = _curves(connection, shown, None, set_by_viewer.smoothing, SMOOTHED_AT_ONCE, said, baseline)
         lines = read_lines(connection, run_id, tail=LOG_LINES)
         others = pickable(connection, shown)
@@ -145,12 +146,12 @@ def run_page(
     )
 
 
-def _foretold(connection: Connection, shown: Facts) -> dict[str, Any]:
+def _foretold(connection: Connection, shown: RunSummary) -> dict[str, Any]:
     forecast, comparable = read_forecast(connection, shown) if shown.run.live and not shown.run.logged else (None, 0)
     return {"forecast": forecast, "comparable": comparable}
 
 
-def _side(shown: Facts) -> dict[str, Any]:
+def _side(shown: RunSummary) -> dict[str, Any]:
     config = shown.run.config
     settings = {
         name: value
@@ -171,7 +172,7 @@ def _side(shown: Facts) -> dict[str, Any]:
 def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """What changes on a run's page beside its curves and its log."""
     with reading(parts.engine) as connection:
-        shown = _find_facts(connection, parts, run_id)
+        shown = _find_summarize_run(connection, parts, run_id)
     values = _side(shown) | around(parts, shown.run, whole=False)
     return parts.templates.fragment(request, "_run_update.html", facts=shown, **values)
 
@@ -180,7 +181,7 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
 def run_forecast(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """How a run will probably end, told anew after each epoch."""
     with reading(parts.engine) as connection:
-        shown = _find_facts(connection, parts, run_id)
+        shown = _find_summarize_run(connection, parts, run_id)
         foretold = _foretold(connection, shown)
     return parts.templates.fragment(request, "_run_forecast.html", facts=shown, **foretold)
 
@@ -196,7 +197,7 @@ def run_points(
 ) -> JSONResponse:
     """The charts and points of a run's page, with the commit they were read at."""
     with reading(parts.engine) as connection:
-        shown = _find_facts(connection, parts, run_id)
+        shown = _find_summarize_run(connection, parts, run_id)
         found = _curves(connection, shown, points, smoothing, None, said, baseline)
     return JSONResponse(found.as_json())
 
@@ -213,7 +214,7 @@ def run_points_of_a_part(
 ) -> JSONResponse:
     """Finer points of the curves with these names, by comma, from the first to the last of these steps."""
     with reading(parts.engine) as connection:
-        record = _find_facts(connection, parts, run_id).run
+        record = _find_summarize_run(connection, parts, run_id).run
         found = read_points(connection, record, points, smoothing, words_of_names(names), (first, last))
     return JSONResponse({"first": first, "last": last, "points": points_as_json([], found, 0)["points"]})
 

@@ -12,21 +12,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, text
 
-from app.deps import Parts, PartsDep
-from app.drawing import spark
-from app.errors import NotFound
-from app.facts import Facts, facts_with_places, metric_name
-from app.rendering import wants_fragment
+from app.charts.drawing import spark
+from app.contract.errors import NotFound, QueryError
 from app.routes.launch.form import joined_tags
 from app.routes.runs.columns import columns_of, offered
-from app.routes.runs.grouped import FIELDS, MOST_RUNS, read_groups
-from app.routes.runs.listing import USUAL_SORT, Listing, ListingDep, chips
+from app.routes.runs.groups import FIELDS, MOST_RUNS, read_groups
+from app.routes.runs.table_request import USUAL_SORT, Listing, ListingDep, chips
 from app.store import run as run_store
+from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.many import restorable
 from app.store.metric import Summary, read_one_of_each
-from app.store.order import QueryError
-from app.store.query import (
+from app.store.search.query import (
     RunFilter,
     RunPage,
     RunRow,
@@ -39,6 +35,9 @@ from app.store.query import (
 from app.store.undo import find_act
 from app.store.view import list_views
 from app.store.worker import WorkerRecord, list_workers
+from app.web.dependencies import Parts, PartsDep
+from app.web.rendering import wants_fragment
+from app.web.run_summary import RunSummary, metric_name, summaries_with_positions
 
 pages = APIRouter()
 
@@ -225,7 +224,7 @@ def run_words(run_id: str, request: Request, parts: PartsDep, shown: ListingDep)
 class TableRow:
     """A run in the table, with what its cells are made of."""
 
-    facts: Facts
+    facts: RunSummary
     spark: str
     summary: dict[str, Summary]
 
@@ -235,7 +234,7 @@ def table_rows(connection: Connection, parts: Parts, rows: list[RunRow]) -> list
     workers: list[WorkerRecord] = list_workers(connection, time.time(), parts.settings.lease_seconds)
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
     curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
-    figures = facts_with_places(connection, rows, workers)
+    figures = summaries_with_positions(connection, rows, workers)
     pairs = zip(figures, rows, strict=True)
     return [TableRow(each, spark(curves.get(each.run.id)), row.summary) for each, row in pairs]
 

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, launch_sweep, preview_sweep, stop_sweep
+from app.analysis.importance import METHOD
 from app.contract.spec import SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.rendering import iso
-from app.routes.sweeps.standing import Standing, read_standing
+from app.contract.timestamps import iso
+from app.routes.sweeps.status import Standing, read_standing
 from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
-from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, launch_sweep, look_ahead, stop_sweep
-from app.sweeping.importance import METHOD
+from app.web.dependencies import CatalogDep, Parts, PartsDep
 
 api = APIRouter(tags=["sweeps"])
 
@@ -176,23 +176,23 @@ def _read(parts: Parts, sweep: str) -> SweepOut:
 async def post_sweep(
     spec: SweepSpec,
     parts: PartsDep,
-    catalogue: CatalogueDep,
+    catalog: CatalogDep,
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> SweepOut:
     """Launch a sweep. The same Idempotency-Key gives back the sweep that it launched before."""
-    expansion = await checked(parts, catalogue, spec)
-    sweep = await run_in_threadpool(launch_sweep, parts, catalogue, spec, expansion, idempotency_key or None)
+    expansion = await checked(parts, catalog, spec)
+    sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion, idempotency_key or None)
     response.headers["location"] = f"/api/v1/sweeps/{sweep}"
     return await run_in_threadpool(_read, parts, sweep)
 
 
 @api.post("/sweeps/preview")
-async def post_preview(spec: SweepSpec, parts: PartsDep, catalogue: CatalogueDep) -> SweepPreview:
+async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) -> SweepPreview:
     """How many runs a sweep would make and how long they would take, without launching any; ``errors`` by field."""
     try:
-        expansion = await checked(parts, catalogue, spec)
-        found = await run_in_threadpool(look_ahead, parts, catalogue, spec, expansion)
+        expansion = await checked(parts, catalog, spec)
+        found = await run_in_threadpool(preview_sweep, parts, catalog, spec, expansion)
     except SpecError as error:
         errors = [{"field": each.field, "message": each.message} for each in error.errors]
         return SweepPreview(runs=0, seconds=None, unknown=0, slots=0, examples=[], left_out=[], errors=errors)
@@ -237,10 +237,10 @@ def post_stop(sweep_id: str, parts: PartsDep) -> SweepOut:
 
 
 @api.post("/sweeps/{sweep_id}/extend")
-async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalogue: CatalogueDep) -> SweepOut:
+async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalog: CatalogDep) -> SweepOut:
     """Add seeds, draws, or values of what it varies; only runs that it does not have are made."""
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
     spec = extended(record, SweepSpec(**more.model_dump(exclude_none=True)))
-    expansion = await checked(parts, catalogue, spec)
-    await run_in_threadpool(extend_sweep, parts, catalogue, sweep_id, spec, expansion)
+    expansion = await checked(parts, catalog, spec)
+    await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     return await run_in_threadpool(_read, parts, sweep_id)

@@ -9,20 +9,20 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.chosen import said
+from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
+from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
-from app.deps import CatalogueDep, Parts, PartsDep
-from app.routes.going_back import go_back
-from app.routes.launch.several import read_values
-from app.routes.sweeps.pictures import best_so_far, scatters
-from app.routes.sweeps.standing import Standing, read_standing
+from app.contract.sweep_label import said
+from app.routes.launch.multiple_values import read_values
+from app.routes.sweeps.charts import best_so_far, scatters
+from app.routes.sweeps.status import Standing, read_standing
 from app.store import sweep as store
+from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.many import restorable
 from app.store.sweep import Counts, SweepRecord, SweepRun
-from app.sweeping.acts import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
-from app.sweeping.importance import METHOD
+from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.redirects import go_back
 
 pages = APIRouter()
 
@@ -35,7 +35,7 @@ BAR = ("succeeded", "pruned", "failed", "cancelled", "finishing", "running", "st
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in per cent."""
+    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in percent."""
 
     state: str
     count: int
@@ -183,15 +183,15 @@ def restore(sweep_id: str, parts: PartsDep, undo: Annotated[float, Form(allow_in
 
 
 @pages.post("/sweeps/{sweep_id}/extend")
-async def extend(sweep_id: str, request: Request, parts: PartsDep, catalogue: CatalogueDep) -> Response:
+async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
     """More seeds, draws or values; or the page again with what is wrong."""
     async with request.form(max_files=0, max_fields=60) as posted:
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
     try:
         spec = extended(record, _more(more))
-        expansion = await checked(parts, catalogue, spec)
-        await run_in_threadpool(extend_sweep, parts, catalogue, sweep_id, spec, expansion)
+        expansion = await checked(parts, catalog, spec)
+        await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     except SpecError as error:
         wrong = {each.field: f"{each.message[:1].upper()}{each.message[1:]}." for each in error.errors}
         values = await run_in_threadpool(_read, parts, sweep_id, False)

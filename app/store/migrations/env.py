@@ -3,18 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from app.store import (  # noqa: F401  their tables register themselves
-    lineage,
-    log,
-    metric,
-    notice,
-    queue,
-    run,
-    sweep,
-    undo,
-    view,
-    worker,
-)
+from app.store import lineage, log, metric, notification, queue, run, sweep, undo, view, worker  # noqa: F401  their tables register themselves
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(folder: Path) -> None:
     # As its users have it: a program, started where a folder is called like one of ours.
     (folder / "models").mkdir()
-    (folder / "models" / "__main__.py").write_text("raise RuntimeError('this is not the catalogue')")
+    (folder / "models" / "__main__.py").write_text("raise RuntimeError('this is not the catalog')")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "app.cli", "architectures", "--check"],
         cwd=folder,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.tfevents import Scalar, record, write_events
+from app.formats.tfevents import Scalar, record, write_events
 from runyard import Runyard
 from tests.app.cli.conftest import Said
-from tests.app.test_tfevents import event, field, value
+from tests.app.formats.test_tfevents import event, field, value
 
 BEGAN = 1_700_000_000.0
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.cli import launch
-from app.cli.shown import run_line
-from app.routes.compare.asked import MOST_RUNS
+from app.cli.output import run_line
+from app.web.run_selection import MOST_RUNS
 from runyard import Runyard, RunyardError
 from tests.app.cli.conftest import Said, Sent
 from tests.conftest import Runs

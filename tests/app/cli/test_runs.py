@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app import notices
 from app.cli.export import _cell
-from app.cli.shown import moment, span, words
+from app.cli.output import moment, span, words
 from app.contract.events import Log, LogLine
-from app.recorder import Recorder
+from app.services import signals
+from app.services.recorder import Recorder
 from runyard import Runyard
 from tests.app.cli.conftest import Said
 from tests.conftest import Runs, Worker
@@ -120,7 +120,7 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
     said = json.loads(runyard("compare", "1", "2", "--json").stdout)
     (group,) = said["groups"]
     assert group["figures"]["test/acc"]["mean"] == 0.625
-    assert runyard("compare", "1", "2", "--by", "colour").stderr.startswith("runyard: no setting 'colour' to group by")
+    assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: no setting 'color' to group by")
     done = runyard("compare")
     assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or a sweep with --sweep\n")
 
@@ -160,7 +160,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
     assert "val/acc" in done.stdout
     assert any("⠀" < letter <= "⣿" for letter in done.stdout)
     runs.finish(three[2], "failed")
-    notices.announce(redis, runs.commit(), three[2], "status")
+    signals.announce(redis, runs.commit(), three[2], "status")
     done = runyard("watch", "1", "2", "3")
     assert done.exit_code == 1
     assert "validation accuracy" in done.stdout
@@ -171,7 +171,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
 def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
     three: list[str], runyard: Said, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A file has no width, and is none the more a terminal where colours are wanted.
+    # A file has no width, and is none the more a terminal where colors are wanted.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     runs.finish(three[2], "failed")

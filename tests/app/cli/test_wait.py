@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app import notices
 from app.cli.wait import FEW, PATIENCE_SECONDS, UNENDED, wait_for
+from app.services import signals
 from app.store.run import STATES, TERMINAL
 from runyard import Runyard, RunyardError
 from tests.app.cli.conftest import Sent
@@ -38,7 +38,7 @@ def test_each_run_is_told_when_it_ends_and_not_before(yard: Runyard, runs: Runs,
     thread.start()
     for ended in reversed(ids):
         runs.finish(ended)
-        notices.announce(redis, runs.commit(), ended, "status")
+        signals.announce(redis, runs.commit(), ended, "status")
         assert told.get(timeout=10) == ended
     thread.join(10)
     assert not thread.is_alive()
@@ -124,6 +124,6 @@ def test_many_runs_are_looked_at_page_by_page(
     assert [next(waiting)["id"] for _ in ids[:-1]] == ids[:-1]
     assert asked.count("/runs") == 1 + len(others)
     runs.finish(ids[-1])
-    notices.announce(redis, runs.commit(), ids[-1], "status")
+    signals.announce(redis, runs.commit(), ids[-1], "status")
     assert [run["id"] for run in waiting] == [ids[-1]]
     assert asked.count(f"/runs/{ids[-1]}") == 1

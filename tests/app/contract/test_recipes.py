@@ -6,41 +6,41 @@ from typing import Any
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
-def test_every_preset_can_be_launched(catalogue: Catalogue) -> None:
+def test_every_preset_can_be_launched(catalog: Catalog) -> None:
     # The presets' targets are tested where their datasets are: here, that each is what it says.
     assert len(PRESETS) >= 30
     for name, preset in PRESETS.items():
-        found = resolve(RunSpec(preset=name), catalogue)
+        found = resolve(RunSpec(preset=name), catalog)
         assert found.preset == name
         for field, value in preset.items():
             assert getattr(found, field) == value, (name, field)
 
 
-def test_every_preset_can_be_launched_with_every_recipe_of_its_dataset(catalogue: Catalogue) -> None:
+def test_every_preset_can_be_launched_with_every_recipe_of_its_dataset(catalog: Catalog) -> None:
     tried = 0
     for name, preset in PRESETS.items():
         for recipe in RECIPES.values():
             if recipe.fits(preset["dataset"]):
                 tried += 1
-                assert resolve(RunSpec(preset=name, recipe=recipe.name), catalogue).recipe == recipe.name
+                assert resolve(RunSpec(preset=name, recipe=recipe.name), catalog).recipe == recipe.name
     assert tried > 2 * len(PRESETS)
 
 
-def test_a_recipe_sets_every_training_setting_and_nothing_else(catalogue: Catalogue) -> None:
+def test_a_recipe_sets_every_training_setting_and_nothing_else(catalog: Catalog) -> None:
     first = set(recipe_settings("default", "simple_cnn", "digits"))
     assert first < set(RunConfig.model_fields)
     shared = {"options", "auxiliary", "name", "tags", "notes", "priority", "device", "worker"}
     shared |= {"find_batch", "on_nonfinite", "keep_checkpoints"}
     chosen = {"family", "size", "dataset", "targets", "recipe", "preset"}
     assert set(RunConfig.model_fields) - shared - chosen == first
-    for family in [*catalogue.families, "a family of the user's own"]:
+    for family in [*catalog.families, "a family of the user's own"]:
         for recipe in RECIPES.values():
             for dataset in recipe.datasets or DATASETS:
                 assert set(recipe_settings(recipe.name, family, dataset)) == first
@@ -89,21 +89,21 @@ def test_cifar_sgd_is_sgd_along_a_cosine_for_200_epochs() -> None:
     assert said("cifar_sgd", "simple_cnn", "cifar10", *names) == expected
 
 
-def test_a_recipe_is_refused_on_a_dataset_that_it_is_not_made_for(catalogue: Catalogue) -> None:
+def test_a_recipe_is_refused_on_a_dataset_that_it_is_not_made_for(catalog: Catalog) -> None:
     with pytest.raises(SpecError, match="recipe cifar is made for cifar10, cifar100, not for mnist"):
-        resolve(RunSpec(family="vit", recipe="cifar", dataset="mnist"), catalogue)
+        resolve(RunSpec(family="vit", recipe="cifar", dataset="mnist"), catalog)
 
 
-def test_a_recipe_without_a_dataset_trains_the_first_that_it_is_made_for(catalogue: Catalogue) -> None:
-    assert resolve(RunSpec(family="vit", recipe="cifar"), catalogue).dataset == "cifar10"
-    assert resolve(RunSpec(family="vit", recipe="vit_mnist_995"), catalogue).dataset == "mnist"
-    assert resolve(RunSpec(family="vit"), catalogue).dataset == "digits"
+def test_a_recipe_without_a_dataset_trains_the_first_that_it_is_made_for(catalog: Catalog) -> None:
+    assert resolve(RunSpec(family="vit", recipe="cifar"), catalog).dataset == "cifar10"
+    assert resolve(RunSpec(family="vit", recipe="vit_mnist_995"), catalog).dataset == "mnist"
+    assert resolve(RunSpec(family="vit"), catalog).dataset == "digits"
 
 
-def test_a_recipe_s_seed_gives_way_to_the_user_s(catalogue: Catalogue) -> None:
-    assert resolve(RunSpec(preset="vit_mnist_995"), catalogue).seed == 12345
-    assert resolve(RunSpec(preset="vit_mnist_995", seed=1), catalogue).seed == 1
-    assert resolve(RunSpec(preset="mnist_vit_38k"), catalogue).seed == 1
+def test_a_recipe_s_seed_gives_way_to_the_user_s(catalog: Catalog) -> None:
+    assert resolve(RunSpec(preset="vit_mnist_995"), catalog).seed == 12345
+    assert resolve(RunSpec(preset="vit_mnist_995", seed=1), catalog).seed == 1
+    assert resolve(RunSpec(preset="mnist_vit_38k"), catalog).seed == 1
 
 
 def test_reading_a_recipe_does_not_change_it() -> None:

@@ -9,43 +9,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
-def refused(catalogue: Catalogue, **said: Any) -> dict[str, str]:
+def refused(catalog: Catalog, **said: Any) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
-        resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalogue)
+        resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalog)
     return {error.field: error.message for error in caught.value.errors}
 
 
-def test_a_family_alone_is_enough(catalogue: Catalogue) -> None:
-    found = resolve(RunSpec(family="simple_cnn"), catalogue)
+def test_a_family_alone_is_enough(catalog: Catalog) -> None:
+    found = resolve(RunSpec(family="simple_cnn"), catalog)
     assert (found.size, found.dataset, found.targets) == ("base", "digits", ["digit"])
     assert (found.recipe, found.epochs, found.batch_size, found.seed) == ("default", 10, 128, 1)
 
 
-def test_every_recipe_fills_every_blank_of_every_family(catalogue: Catalogue) -> None:
-    for family in catalogue.families:
+def test_every_recipe_fills_every_blank_of_every_family(catalog: Catalog) -> None:
+    for family in catalog.families:
         for recipe in RECIPES:
-            found = resolve(RunSpec(family=family, recipe=recipe), catalogue)
+            found = resolve(RunSpec(family=family, recipe=recipe), catalog)
             assert (found.family, found.recipe) == (family, recipe)
 
 
-def test_what_is_said_wins_over_preset_and_recipe(catalogue: Catalogue) -> None:
+def test_what_is_said_wins_over_preset_and_recipe(catalog: Catalog) -> None:
     said = {"preset": "cifar10_vit_210k", "recipe": "quick", "epochs": 3, "lr": 0.5, "size": "tiny", "lr_min": 0.1}
-    found = resolve(RunSpec.model_validate(said), catalogue)
+    found = resolve(RunSpec.model_validate(said), catalog)
     assert (found.family, found.size, found.dataset) == ("vit", "tiny", "cifar10")
     assert (found.recipe, found.epochs, found.lr) == ("quick", 3, 0.5)
     assert found.optimizer == "adamw"
 
 
-def test_a_blank_named_null_is_a_blank(catalogue: Catalogue) -> None:
+def test_a_blank_named_null_is_a_blank(catalog: Catalog) -> None:
     blanks = {name: None for name, field in RunSpec.model_fields.items() if field.default is None}
-    assert resolve(RunSpec.model_validate(blanks | {"family": "vit"}), catalogue) == resolve(
-        RunSpec(family="vit"), catalogue
+    assert resolve(RunSpec.model_validate(blanks | {"family": "vit"}), catalog) == resolve(
+        RunSpec(family="vit"), catalog
     )
 
 
@@ -57,7 +57,7 @@ def test_a_blank_named_null_is_a_blank(catalogue: Catalogue) -> None:
         ({"dataset": "imagenet"}, "dataset", ["imagenet", *DATASETS]),
         ({"recipe": "slow"}, "recipe", ["slow", *RECIPES]),
         ({"preset": "mnist"}, "preset", ["mnist", "mnist_cnn_8k"]),
-        ({"targets": ["colour"]}, "targets", ["colour", "digit"]),
+        ({"targets": ["color"]}, "targets", ["color", "digit"]),
         ({"dataset": "cifar10", "targets": ["class", "fine"]}, "targets", ["fine", "domain", "mobility"]),
         ({"family": "vit", "options": {"pol": "cls"}}, "options", ["pol", "pool", "patch"]),
         ({"family": "vit", "options": {"pool": "max"}}, "options", ["max", "cls", "mean"]),
@@ -67,26 +67,26 @@ def test_a_blank_named_null_is_a_blank(catalogue: Catalogue) -> None:
     ],
 )
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do(
-    catalogue: Catalogue, said: dict[str, Any], field: str, exists: list[str]
+    catalog: Catalog, said: dict[str, Any], field: str, exists: list[str]
 ) -> None:
-    found = refused(catalogue, **said)
+    found = refused(catalog, **said)
     assert list(found) == [field]
     assert all(name in found[field] for name in exists), found
 
 
-def test_every_wrong_field_is_named_at_once(catalogue: Catalogue) -> None:
-    found = refused(catalogue, size="giant", dataset="imagenet", recipe="slow", preset="none")
+def test_every_wrong_field_is_named_at_once(catalog: Catalog) -> None:
+    found = refused(catalog, size="giant", dataset="imagenet", recipe="slow", preset="none")
     assert set(found) == {"size", "dataset", "recipe", "preset"}
 
 
-def test_neither_family_nor_preset_is_answered_with_the_families(catalogue: Catalogue) -> None:
+def test_neither_family_nor_preset_is_answered_with_the_families(catalog: Catalog) -> None:
     with pytest.raises(SpecError, match="simple_cnn") as caught:
-        resolve(RunSpec(), catalogue)
+        resolve(RunSpec(), catalog)
     assert [error.field for error in caught.value.errors] == ["family"]
 
 
-def test_a_family_that_could_not_be_imported_says_why(catalogue: Catalogue) -> None:
-    broken = catalogue.model_copy(update={"broken": {"mine": "SyntaxError: line 3"}})
+def test_a_family_that_could_not_be_imported_says_why(catalog: Catalog) -> None:
+    broken = catalog.model_copy(update={"broken": {"mine": "SyntaxError: line 3"}})
     assert "SyntaxError: line 3" in refused(broken, family="mine")["family"]
 
 
@@ -100,12 +100,12 @@ def test_a_family_that_could_not_be_imported_says_why(catalogue: Catalogue) -> N
         ({"schedule": "cosine", "lr": 0.001, "lr_min": 0.01}, "lr_min"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(catalogue: Catalogue, said: dict[str, Any], field: str) -> None:
-    assert list(refused(catalogue, **said)) == [field]
+def test_what_cannot_be_trained_is_refused(catalog: Catalog, said: dict[str, Any], field: str) -> None:
+    assert list(refused(catalog, **said)) == [field]
 
 
-def test_a_long_wrong_name_is_shown_cut(catalogue: Catalogue) -> None:
-    assert len(refused(catalogue, family="x" * 80)["family"]) < 200
+def test_a_long_wrong_name_is_shown_cut(catalog: Catalog) -> None:
+    assert len(refused(catalog, family="x" * 80)["family"]) < 200
 
 
 WHOLE = ["seed", "priority", "epochs", "batch_size", "crop_padding", "plateau_patience", "early_stopping"]
@@ -154,25 +154,25 @@ def test_whatever_is_a_number_is_no_whole_number() -> None:
         early_stopping=st.none() | st.integers(0, 100),
     ).filter(lambda spec: spec.dataset is None or RECIPES[spec.recipe].fits(spec.dataset))
 )
-def test_what_was_said_stands_in_the_configuration(catalogue: Catalogue, spec: RunSpec) -> None:
-    found = resolve(spec, catalogue)
+def test_what_was_said_stands_in_the_configuration(catalog: Catalog, spec: RunSpec) -> None:
+    found = resolve(spec, catalog)
     for name, value in spec.model_dump(exclude_none=True, exclude_unset=True).items():
         assert getattr(found, name) == value
     assert RunConfig.model_validate_json(found.model_dump_json()) == found
 
 
-def test_a_run_is_called_by_its_name_or_by_what_it_trains(catalogue: Catalogue) -> None:
-    assert resolve(RunSpec(family="vit", name=" mine "), catalogue).title == "mine"
-    assert resolve(RunSpec(family="vit"), catalogue).title == "vit small · digits"
+def test_a_run_is_called_by_its_name_or_by_what_it_trains(catalog: Catalog) -> None:
+    assert resolve(RunSpec(family="vit", name=" mine "), catalog).title == "mine"
+    assert resolve(RunSpec(family="vit"), catalog).title == "vit small · digits"
 
 
-def test_an_option_said_as_it_is_anyway_makes_the_same_configuration(catalogue: Catalogue) -> None:
-    family = next(each for each in catalogue.families.values() if each.options)
+def test_an_option_said_as_it_is_anyway_makes_the_same_configuration(catalog: Catalog) -> None:
+    family = next(each for each in catalog.families.values() if each.options)
     option = family.options[0]
-    said = resolve(RunSpec(family=family.name, options={option.name: option.default}), catalogue)
-    assert said == resolve(RunSpec(family=family.name), catalogue)
+    said = resolve(RunSpec(family=family.name, options={option.name: option.default}), catalog)
+    assert said == resolve(RunSpec(family=family.name), catalog)
     other = next(choice for choice in option.choices if choice != option.default)
-    assert resolve(RunSpec(family=family.name, options={option.name: other}), catalogue).options == {option.name: other}
+    assert resolve(RunSpec(family=family.name, options={option.name: other}), catalog).options == {option.name: other}
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:15"])

@@ -40,7 +40,7 @@ def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -
     assert "0 cells are filled" in page.html
 
 
-def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalogue(
+def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(
     client: Any, look: Any, trained: Any
 ) -> None:
     trained(family="vit", size="tiny", level=0.7)
@@ -49,7 +49,7 @@ def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalogue
     page = look(client.get("/leaderboard?dataset=digits"))
     names = re.findall(r'<th scope="row">(\w+) ', page.html)
     assert names[:3] == ["simple_mlp", "gone", "vit"]
-    assert "not in the catalogue now" in page.html
+    assert "not in the catalog now" in page.html
     assert [each["aria-sort"] for each in page.all("th") if each.get("aria-sort") == "descending"] == ["descending"]
     assert re.findall(r'<th scope="row">(\w+) ', look(client.get("/leaderboard?sort=digits")).html)[0] == "vit"
     assert client.get("/leaderboard?sort=nothing").status_code == 200

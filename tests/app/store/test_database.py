@@ -16,7 +16,20 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
-from app.store import change, lineage, log, logged, metric, notice, queue, run, sweep, undo, view, worker
+from app.store import (
+    lineage,
+    live_change,
+    log,
+    metric,
+    notification,
+    queue,
+    run,
+    sweep,
+    tracked_run,
+    undo,
+    view,
+    worker,
+)
 from app.store.database import MIGRATIONS, next_commit, open_database, reading, rows, writing
 
 
@@ -81,7 +94,20 @@ def _comparable(_what: object, name: str | None, *_more: object) -> bool:
 def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) -> None:
     assert {
         module.__name__
-        for module in (change, lineage, log, logged, metric, notice, queue, run, sweep, undo, view, worker)
+        for module in (
+            live_change,
+            lineage,
+            log,
+            tracked_run,
+            metric,
+            notification,
+            queue,
+            run,
+            sweep,
+            undo,
+            view,
+            worker,
+        )
     }
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": _comparable})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.store.database import reading, writing
 from app.store.edit import edit
-from app.store.query import RunFilter, list_runs
+from app.store.search.query import RunFilter, list_runs
 from tests.conftest import Runs
 
 

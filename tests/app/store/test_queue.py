@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from app.contract.errors import QueryError
 from app.contract.events import DeviceFacts
-from app.recorder import Recorder
+from app.services.recorder import Recorder
 from app.store.database import next_commit, reading, writing
 from app.store.lease import claim_next
-from app.store.order import QueryError
 from app.store.queue import (
     claimable,
     find_place,

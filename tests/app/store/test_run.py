@@ -490,4 +490,4 @@ def test_a_record_knows_the_columns_of_its_row_and_no_others(engine: Engine) -> 
     found = runs.get(runs.add(name="mine"))
     assert (found.title, found.asked_spec, found.live) == ("mine", {"name": "mine"}, True)
     with pytest.raises(AttributeError):
-        _ = found.colour
+        _ = found.color

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
+from app.contract.errors import Unavailable
 from app.contract.preview import Layer, Prediction, Preview
 from app.contract.spec import FieldError, RunConfig, SpecError
-from app.errors import Unavailable
 from app.routes.launch import cost as launch_cost
 
 PREDICTIONS = [
@@ -29,7 +29,7 @@ class Figures:
         self.away = False
         self.devices = True
 
-    async def preview(self, parts: Any, catalogue: Catalogue, config: RunConfig) -> Preview:
+    async def preview(self, parts: Any, catalog: Catalog, config: RunConfig) -> Preview:
         await self.check(config)
         await self.warm.wait()
         steps = DATASETS[config.dataset].train // config.batch_size

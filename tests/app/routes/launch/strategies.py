@@ -8,7 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
@@ -50,13 +50,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def configs(draw: st.DrawFn, catalogue: Catalogue) -> RunConfig:
+def configs(draw: st.DrawFn, catalog: Catalog) -> RunConfig:
     """Any run that could have been launched."""
     said = draw(st.fixed_dictionaries({}, optional=FIELDS))
     if draw(st.booleans()):
         said["preset"] = draw(st.sampled_from(list(PRESETS)))
     if "preset" not in said or draw(st.booleans()):
-        family = catalogue.families[draw(st.sampled_from(list(catalogue.families)))]
+        family = catalog.families[draw(st.sampled_from(list(catalog.families)))]
         said["family"] = family.name
         said["size"] = draw(st.sampled_from([size.name for size in family.sizes]))
         options = {option.name: st.sampled_from(option.choices) for option in family.options}
@@ -72,7 +72,7 @@ def configs(draw: st.DrawFn, catalogue: Catalogue) -> RunConfig:
     if draw(st.booleans()):
         said["recipe"] = draw(st.sampled_from(list(RECIPES)))
     try:
-        return resolve(RunSpec.model_validate(said), catalogue)
+        return resolve(RunSpec.model_validate(said), catalog)
     except (SpecError, ValidationError):
         assume(False)
         raise AssertionError from None

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.cli.flags import parameters, read_flags
-from app.cli.plan import make_plan
-from app.contract.catalogue import Catalogue
+from app.cli.launch_plan import make_plan
+from app.contract.catalog import Catalog
 from app.contract.spec import RunSpec
 from app.routes.launch.commands import USUAL_ADDRESS, commands_of
 from app.routes.launch.form import drafted, form_of
@@ -89,12 +89,12 @@ def read_as_typed(words: list[str]) -> dict[str, Any]:
 
 
 @given(data=st.data())
-def test_the_command_line_launches_the_run_of_the_form(data: st.DataObject, catalogue: Catalogue) -> None:
-    draft = drafted(form_of(data.draw(configs(catalogue))), catalogue)
+def test_the_command_line_launches_the_run_of_the_form(data: st.DataObject, catalog: Catalog) -> None:
+    draft = drafted(form_of(data.draw(configs(catalog))), catalog)
     assert draft.spec is not None
     words = shlex.split(commands_of(draft.spec, USUAL_ADDRESS).runyard)
     assume(words)
-    plan = make_plan(read_as_typed(words[2:]), catalogue)
+    plan = make_plan(read_as_typed(words[2:]), catalog)
     assert [each.config for each in plan.runs] == [draft.config]
 
 

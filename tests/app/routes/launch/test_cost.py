@@ -32,7 +32,7 @@ def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, fig
     figures.warm.clear()
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
     assert page.words["plan-flops"] == "being computed…"
-    # The catalogue knows the plain count.
+    # The catalog knows the plain count.
     assert page.words["plan-params"] == "421,834"
     asked = page.one("div", id="launch-waiting")
     assert asked["hx-trigger"] == "load"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.routes.launch.page import fitting
 from tests.app.routes.launch.sent import command_of, filled_in
 
@@ -29,7 +29,7 @@ def test_a_preset_stays_chosen_and_says_how_much_of_it_was_changed(client: Any, 
     )
 
 
-def test_the_page_of_a_preset_launches_the_preset(client: Any, look: Any, runs: Any, catalogue: Catalogue) -> None:
+def test_the_page_of_a_preset_launches_the_preset(client: Any, look: Any, runs: Any, catalog: Catalog) -> None:
     for name in ("simple_mlp", "vit_mnist_995", "multihead_cnn_mnist", "cifar100_cnn_64k"):
         form = filled_in(look(client.get(f"/launch?preset={name}")))
         run = client.post("/launch", data=form, follow_redirects=False).headers["location"].rpartition("/")[2]
@@ -76,20 +76,20 @@ def test_a_recipe_for_other_datasets_cannot_be_chosen_and_says_why(client: Any, 
     assert "selected" in page.one("option", value="cifar")
 
 
-def test_a_preset_is_let_go_of_with_its_family(catalogue: Catalogue) -> None:
+def test_a_preset_is_let_go_of_with_its_family(catalog: Catalog) -> None:
     asked = {"preset": ["vit_mnist_995"], "family": ["vit"], "dataset": ["mnist"], "recipe": ["vit_mnist_995"]}
-    assert fitting(asked, catalogue)[0]["preset"] == ["vit_mnist_995"]
-    form, _ = fitting(asked | {"family": ["simple_cnn"], "size": ["small"], "size_of": ["vit"]}, catalogue)
+    assert fitting(asked, catalog)[0]["preset"] == ["vit_mnist_995"]
+    form, _ = fitting(asked | {"family": ["simple_cnn"], "size": ["small"], "size_of": ["vit"]}, catalog)
     assert "preset" not in form
     assert (form["size"], form["recipe"]) == (["base"], ["vit_mnist_995"])
 
 
 def test_what_is_folded_away_says_what_is_set_in_it(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=vit&dataset=cifar10&recipe=cifar&rotation=10"))
-    assert "random crop 4 · flip · rotation 10 · normalisation dataset</span>" in page.html
+    assert "random crop 4 · flip · rotation 10 · normalization dataset</span>" in page.html
     assert '<span class="mark">1 changed</span>' in page.html
     # What does not matter with the schedule that is chosen is not said.
-    assert "plateau" not in page.words["state-optimisation"]
+    assert "plateau" not in page.words["state-optimization"]
     assert "open" not in page.one("details", id="fold-augmentation")
     page = look(client.get("/launch?family=vit&rotation=300"))
     assert "open" in page.one("details", id="fold-augmentation")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract.catalogue import Catalogue
+from app.contract.catalog import Catalog
 from app.contract.presets import PRESETS
 from app.contract.spec import RunSpec, resolve
 from app.routes.launch.form import (
@@ -24,78 +24,78 @@ from tests.app.routes.launch.strategies import LINE, configs
 
 
 @given(data=st.data())
-def test_any_run_is_launched_once_more_by_its_form(data: st.DataObject, catalogue: Catalogue) -> None:
-    config = data.draw(configs(catalogue))
-    draft = drafted(form_of(config), catalogue)
+def test_any_run_is_launched_once_more_by_its_form(data: st.DataObject, catalog: Catalog) -> None:
+    config = data.draw(configs(catalog))
+    draft = drafted(form_of(config), catalog)
     assert draft.errors == {}
     assert draft.config == config
 
 
 @given(data=st.data())
-def test_what_a_form_leaves_unsaid_is_what_resolve_fills_in(data: st.DataObject, catalogue: Catalogue) -> None:
+def test_what_a_form_leaves_unsaid_is_what_resolve_fills_in(data: st.DataObject, catalog: Catalog) -> None:
     """Every value of a run written into the form says the same as the few that differ from the blanks."""
-    config = data.draw(configs(catalogue))
+    config = data.draw(configs(catalog))
     full = {name: value for name, value in config.model_dump().items() if value not in ("", [], {}, None)}
     form: Form = {name: [written(value)] for name, value in full.items() if name not in ("options", "tags", "targets")}
     form |= {"targets": config.targets, "tags": [joined_tags(config.tags)] if config.tags else []}
     form |= {f"option.{name}": [str(value)] for name, value in config.options.items()}
-    draft = drafted(form, catalogue)
+    draft = drafted(form, catalog)
     assert draft.spec is not None
     assert draft.config == config
-    assert draft.config == resolve(draft.spec, catalogue)
+    assert draft.config == resolve(draft.spec, catalog)
     said_in_full = said_in(form, draft.family)
-    assert resolve(RunSpec.model_validate(said_in_full), catalogue) == config
-    blanks = blanks_of(said_in_full, catalogue)
+    assert resolve(RunSpec.model_validate(said_in_full), catalog) == config
+    blanks = blanks_of(said_in_full, catalog)
     assert not [name for name in SETTINGS if name in draft.said and full.get(name) == blanks[name]]
     # The JSON that the page shows is read as the same run.
     again = RunSpec.model_validate_json(draft.spec.model_dump_json(exclude_unset=True))
-    assert resolve(again, catalogue) == config
+    assert resolve(again, catalog) == config
 
 
-def test_what_a_preset_says_otherwise_than_the_defaults_is_said(catalogue: Catalogue) -> None:
-    draft = drafted({"preset": ["vit_mnist_995"], "seed": ["1"], "dataset": ["digits"]}, catalogue)
+def test_what_a_preset_says_otherwise_than_the_defaults_is_said(catalog: Catalog) -> None:
+    draft = drafted({"preset": ["vit_mnist_995"], "seed": ["1"], "dataset": ["digits"]}, catalog)
     assert draft.said == {"preset": "vit_mnist_995", "seed": "1", "dataset": "digits"}
     assert draft.config is not None
     assert (draft.config.seed, draft.config.dataset) == (1, "digits")
     assert draft.changed == ["dataset", "seed"]
-    back = drafted({"preset": ["vit_mnist_995"], "recipe": ["default"]}, catalogue)
+    back = drafted({"preset": ["vit_mnist_995"], "recipe": ["default"]}, catalog)
     assert back.config is not None
     assert (back.config.recipe, back.config.seed) == ("default", 1)
-    assert drafted({"preset": ["simple_mlp"]}, catalogue).blanks["batch_size"] == 1
+    assert drafted({"preset": ["simple_mlp"]}, catalog).blanks["batch_size"] == 1
 
 
-def test_a_preset_that_is_filled_in_is_not_changed(catalogue: Catalogue) -> None:
+def test_a_preset_that_is_filled_in_is_not_changed(catalog: Catalog) -> None:
     for name, preset in PRESETS.items():
         form = {key: value if isinstance(value, list) else [written(value)] for key, value in preset.items()}
-        draft = drafted(form | {"preset": [name]}, catalogue)
+        draft = drafted(form | {"preset": [name]}, catalog)
         assert draft.said == {"preset": name}, name
         assert draft.changed == []
 
 
-def test_a_recipe_brings_the_dataset_that_it_is_made_for(catalogue: Catalogue) -> None:
-    draft = drafted({"family": ["vit"], "recipe": ["cifar"]}, catalogue)
+def test_a_recipe_brings_the_dataset_that_it_is_made_for(catalog: Catalog) -> None:
+    draft = drafted({"family": ["vit"], "recipe": ["cifar"]}, catalog)
     assert draft.config is not None
     assert (draft.config.dataset, draft.form["dataset"], draft.form["targets"]) == ("cifar10", ["cifar10"], ["class"])
-    digits = drafted({"family": ["vit"], "recipe": ["cifar"], "dataset": ["digits"]}, catalogue)
+    digits = drafted({"family": ["vit"], "recipe": ["cifar"], "dataset": ["digits"]}, catalog)
     assert "made for cifar10, cifar100" in digits.errors["recipe"]
 
 
-def test_the_warm_up_of_a_blank_follows_the_schedule(catalogue: Catalogue) -> None:
-    draft = drafted({"family": ["vit"], "schedule": ["one_cycle"]}, catalogue)
+def test_the_warm_up_of_a_blank_follows_the_schedule(catalog: Catalog) -> None:
+    draft = drafted({"family": ["vit"], "schedule": ["one_cycle"]}, catalog)
     assert draft.config is not None
     assert draft.blanks["warmup"] == draft.config.warmup == 0.3
-    none = drafted({"family": ["vit"], "schedule": ["one_cycle"], "warmup": ["0"]}, catalogue)
+    none = drafted({"family": ["vit"], "schedule": ["one_cycle"], "warmup": ["0"]}, catalog)
     assert none.config is not None
     assert none.config.warmup == 0
 
 
-def test_a_run_of_a_family_or_recipe_that_is_gone_still_has_a_form(catalogue: Catalogue) -> None:
-    config = resolve(RunSpec(family="vit", lr=0.25, seed=9), catalogue)
-    gone = drafted(form_of(config.model_copy(update={"family": "gone"})), catalogue)
+def test_a_run_of_a_family_or_recipe_that_is_gone_still_has_a_form(catalog: Catalog) -> None:
+    config = resolve(RunSpec(family="vit", lr=0.25, seed=9), catalog)
+    gone = drafted(form_of(config.model_copy(update={"family": "gone"})), catalog)
     assert list(gone.errors) == ["family"]
     assert gone.one("lr") == "0.25"
     old = form_of(config.model_copy(update={"recipe": "gone"}))
-    assert list(drafted(old, catalogue).errors) == ["recipe"]
+    assert list(drafted(old, catalog).errors) == ["recipe"]
     assert old["batch_size"] == ["128"]
 
 
@@ -114,7 +114,7 @@ def test_a_number_is_read_as_it_was_written(value: float) -> None:
     assert float(written(value)) == value
 
 
-def test_lines_of_a_note_end_as_they_did(catalogue: Catalogue) -> None:
-    draft = drafted({"family": ["vit"], "notes": ["one\r\n two \r\n"]}, catalogue)
+def test_lines_of_a_note_end_as_they_did(catalog: Catalog) -> None:
+    draft = drafted({"family": ["vit"], "notes": ["one\r\n two \r\n"]}, catalog)
     assert draft.config is not None
     assert draft.config.notes == "one\n two \n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract.spec import RunSpec
-from app.routes.launch.several import OWN
+from app.routes.launch.multiple_values import OWN
 from tests.app.routes.launch.sent import command_of, filled_in
 
 pytestmark = pytest.mark.usefixtures("figures")

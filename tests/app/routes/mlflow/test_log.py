@@ -190,7 +190,7 @@ def test_a_run_that_runyard_launched_is_logged_to_by_its_worker_alone(script: Sc
 def test_a_long_curve_is_merged_and_stays_as_it_was(
     script: Script, engine: Engine, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.logged.MERGE_SECONDS", 0.0)
+    monkeypatch.setattr("app.actions.tracking.MERGE_SECONDS", 0.0)
     monkeypatch.setattr("app.store.metric.MERGE_AFTER_COMMITS", 10)
     run = script.begin()
     for step in range(120):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.testclient import TestClient
 
-from app.recorder import Recorder
+from app.services.recorder import Recorder
 from app.store.run import STATES
 from tests.app.routes.conftest import Page
 from tests.conftest import Clock, Runs, Worker

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Invalid
+from app.contract.errors import Invalid
 from app.routes.mlflow.filters import Sql, run_condition
 from tests.conftest import Runs
 

@@ -1,0 +1,159 @@
+"""What users do to webhooks and rules, by whichever route they come."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import to_json
+from sqlalchemy import text
+
+from app.contract.errors import Conflict, Invalid, NotFound
+from app.contract.spec import FieldError
+from app.store import notification
+from app.store.database import reading, writing
+from app.store.run import load_run, new_id
+from app.web.dependencies import Parts
+
+MOST_WEBHOOKS = 20
+MOST_RULES = 100
+
+
+class WebhookSpec(BaseModel):
+    """An address to be told of notices of these kinds; without a secret it is given one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}]},
+    )
+
+    url: str = Field(max_length=2000, description="http:// or https://; it is sent a POST with JSON.")
+    kinds: list[notification.Kind] = Field(["succeeded", "failed", "cancelled", "rule"], max_length=5)
+    secret: str = Field("", max_length=200, description="Signs what is sent (HMAC-SHA256).")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        value = value.strip()
+        try:
+            parts = urlsplit(value)
+            there = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            there = False
+        if not there or not value.isascii() or any(c.isspace() for c in value):
+            raise ValueError("an address looks like https://example.org/path")
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _some(cls, value: list[notification.Kind]) -> list[notification.Kind]:
+        if not value:
+            raise ValueError("name one kind at least; kinds: succeeded, failed, cancelled, rule")
+        return list(dict.fromkeys(value))
+
+
+class RuleSpec(BaseModel):
+    """When to notify: ``metric``'s last value is above or below ``value``, or no point came for so many minutes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"comparison": "above", "metric": "val/acc", "value": 0.98}]},
+    )
+
+    comparison: Literal["above", "below", "silent"]
+    value: float = Field(allow_inf_nan=False, description="Of the metric; of silent, minutes.")
+    metric: str = Field("", max_length=200, description="A metric such as val/acc; of silent, nothing.")
+    run: str | None = Field(None, max_length=60, description="Of this run alone; left out, of every run.")
+
+
+def add_webhook(parts: Parts, said: WebhookSpec) -> str:
+    """Add a webhook and return its id. Raises Conflict when there are too many."""
+    now = time.time()
+    with writing(parts.engine) as connection:
+        if int(connection.execute(text("SELECT count(*) FROM webhook")).scalar_one()) >= MOST_WEBHOOKS:
+            raise Conflict(f"there are {MOST_WEBHOOKS} webhooks, and that is as many as can be; remove one")
+        webhook = new_id(now, "w")
+        connection.execute(
+            text("INSERT INTO webhook (id, url, secret, kinds, created_at) VALUES (:id, :url, :secret, :kinds, :now)"),
+            {
+                "id": webhook,
+                "url": said.url,
+                "secret": said.secret or secrets.token_urlsafe(24),
+                "kinds": to_json(said.kinds).decode(),
+                "now": now,
+            },
+        )
+    return webhook
+
+
+def remove_webhook(parts: Parts, webhook: str) -> None:
+    """Remove a webhook and what is on its way to it. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        if not connection.execute(text("DELETE FROM webhook WHERE id = :id"), {"id": webhook}).rowcount:
+            raise NotFound(f"no webhook '{webhook[:40]}'")
+
+
+def test_webhook(parts: Parts, webhook: str) -> int:
+    """Put a notice that says nothing on its way; returns its id. Raises NotFound."""
+    now = time.time()
+    with writing(parts.engine) as connection:
+        if connection.execute(text("SELECT 1 FROM webhook WHERE id = :id"), {"id": webhook}).one_or_none() is None:
+            raise NotFound(f"no webhook '{webhook[:40]}'")
+        made = notification.add(connection, None, "", "test", "This is a test of a webhook: nothing has happened.", now)
+        wants = text("SELECT 1 FROM delivery WHERE webhook = :webhook AND notice = :notice")
+        if connection.execute(wants, {"webhook": webhook, "notice": made}).one_or_none() is None:
+            notification.deliver(connection, webhook, made, now)
+    return made
+
+
+def add_rule(parts: Parts, said: RuleSpec) -> str:
+    """Add a rule and return its id. Raises Invalid, and Conflict when there are too many."""
+    if said.comparison == "silent":
+        if said.metric:
+            raise _wrong("metric", "silent looks at every metric; leave metric out")
+        if not 0 < said.value <= 100_000:
+            raise _wrong("value", "silent wants a number of minutes above 0")
+    elif "/" not in said.metric or not all(part.strip() for part in said.metric.split("/")):
+        raise _wrong("metric", "name a metric such as val/acc, val/loss or train/loss")
+    if not math.isfinite(said.value):
+        raise _wrong("value", "value must be a finite number")
+    now = time.time()
+    with writing(parts.engine) as connection:
+        if said.run is not None and load_run(connection, said.run) is None:
+            raise _wrong("run", f"no run '{said.run[:40]}'")
+        if int(connection.execute(text("SELECT count(*) FROM rule")).scalar_one()) >= MOST_RULES:
+            raise Conflict(f"there are {MOST_RULES} rules, and that is as many as can be; remove one")
+        rule = new_id(now, "u")
+        connection.execute(
+            text(
+                "INSERT INTO rule (id, run, metric, comparison, value, created_at)"
+                " VALUES (:id, :run, :metric, :comparison, :value, :now)"
+            ),
+            said.model_dump() | {"id": rule, "now": now, "metric": said.metric.strip()},
+        )
+    return rule
+
+
+def remove_rule(parts: Parts, rule: str) -> None:
+    """Remove a rule; what it has told of stays told. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        if not connection.execute(text("DELETE FROM rule WHERE id = :id"), {"id": rule}).rowcount:
+            raise NotFound(f"no rule '{rule[:40]}'")
+
+
+def everything(parts: Parts) -> dict[str, Any]:
+    """Webhooks, rules, and the newest notices."""
+    with reading(parts.engine) as connection:
+        return {
+            "webhooks": notification.list_webhooks(connection),
+            "rules": notification.list_rules(connection),
+            "notices": notification.list_notices(connection, 0, 50),
+        }
+
+
+def _wrong(field: str, message: str) -> Invalid:
+    return Invalid(message, [FieldError(field, message)])

@@ -1,0 +1,108 @@
+"""What users do to runs, by whichever route they come: launch, stop, delete, restore."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy.exc import IntegrityError
+
+from app.contract.catalog import Catalog
+from app.contract.datasets import DATASETS
+from app.contract.errors import Conflict, NotFound
+from app.contract.spec import RunSpec, resolve
+from app.services import signals
+from app.store import lease, trash
+from app.store import run as run_store
+from app.store.database import next_commit, reading, writing
+from app.store.metric import Summary, read_summaries
+from app.store.run import RunRecord
+from app.web.dependencies import Parts
+
+LAUNCH_ATTEMPTS = 20
+
+
+def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
+    """A run and its summaries. Raises NotFound."""
+    with reading(parts.engine) as connection:
+        record = run_store.load_run(connection, run_id)
+        if record is None:
+            raise NotFound(f"no run '{run_id[:40]}'")
+        return record, read_summaries(connection, [run_id])[run_id]
+
+
+def launch(
+    parts: Parts,
+    catalog: Catalog,
+    spec: RunSpec,
+    idempotency_key: str | None = None,
+    origin: run_store.Origin | None = None,
+) -> str:
+    """Queue a run and wake a worker; returns its id.
+
+    The same ``idempotency_key`` gives back the run that it launched before. Raises SpecError, and Conflict when that
+    run was another one.
+    """
+    config = resolve(spec, catalog)
+    size = catalog.families[config.family].size(config.size)
+    plain = size is not None and not config.options and len(config.targets) == 1 and not config.auxiliary
+    default_target = plain and config.targets == [first_target(config.dataset)]
+    params = size.params.get(config.dataset) if size is not None and default_target else None
+    asked = spec.model_dump(exclude_unset=True)
+    for left in reversed(range(LAUNCH_ATTEMPTS)):
+        try:
+            with writing(parts.engine) as connection:
+                run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
+                record = run_store.load_run(connection, run_id, deleted=True)
+            break
+        except IntegrityError:
+            # Another launch took the key, or the number, at the same moment: the next look finds what it made.
+            if not left:
+                raise
+    if record is not None and record.asked_spec != asked:
+        raise Conflict(f"this Idempotency-Key has launched another run before, {run_id}; take a new key for a new run")
+    if record is not None and record.status == "queued":
+        signals.wake_workers(parts.redis, parts.celery, 1)
+        signals.announce(parts.redis, record.status_commit, run_id, "status")
+    return run_id
+
+
+def first_target(dataset: str) -> str:
+    """The target that a dataset is trained on when none is named."""
+    return DATASETS[dataset].targets[0].name
+
+
+def cancel(parts: Parts, run_id: str) -> str:
+    """Stop a run; returns the status it has now. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
+        status = lease.request_cancel(connection, run_id, commit, time.time(), grace)
+    if status is None:
+        raise NotFound(f"no run '{run_id[:40]}'")
+    if status == "cancelling":
+        signals.nudge_cancel(parts.redis, run_id)
+    signals.announce(parts.redis, commit, run_id, "status")
+    return status
+
+
+def delete(parts: Parts, run_id: str) -> None:
+    """Put a run into the trash. Raises NotFound, or Conflict while it has not ended."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        done = trash.delete_run(connection, run_id, commit, time.time())
+        record = run_store.load_run(connection, run_id)
+    if not done:
+        if record is None:
+            raise NotFound(f"no run '{run_id[:40]}'")
+        raise Conflict(f"this run is {record.status}; stop it before you delete it")
+    signals.announce(parts.redis, commit, run_id, "status")
+
+
+def restore(parts: Parts, run_id: str) -> None:
+    """Take a run out of the trash. Raises NotFound."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        done = trash.restore_run(connection, run_id, commit)
+    if not done:
+        raise NotFound(f"no deleted run '{run_id[:40]}'")
+    signals.announce(parts.redis, commit, run_id, "status")

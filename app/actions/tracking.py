@@ -1,0 +1,235 @@
+"""What scripts say of the runs that they train themselves, by whichever protocol: begin, log, end.
+
+One request is one transaction with one commit number, and one notice to those who watch, as the recorder does it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, text
+
+from app.contract.errors import Conflict, Invalid, NotFound
+from app.services import signals
+from app.store.database import next_commit, reading, writing
+from app.store.metric import Curve, add_curves, merge_chunks
+from app.store.run import TERMINAL
+from app.store.tracked_run import (
+    Begun,
+    Logged,
+    end_logged,
+    find_logged,
+    hear,
+    insert_logged,
+    remove_tag,
+    rename,
+    write_inputs,
+    write_parameters,
+    write_tags,
+)
+from app.web.dependencies import Parts
+
+LARGEST_STEP = 2**32 - 1
+MOST_PARAMETERS = 2000
+MOST_METRICS = 2000
+MERGE_SECONDS = 5.0
+
+
+@dataclass
+class Points:
+    """Points of one metric in the order in which they were said; times in seconds since 1970."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    def add(self, step: int, value: float, at: float) -> None:
+        """One more point."""
+        self.steps.append(step)
+        self.values.append(value)
+        self.times.append(at)
+
+    def curve(self) -> Curve:
+        """In the order of steps; those of the same step in the order in which they came."""
+        steps = np.array(self.steps, dtype="<u4")
+        values, times = np.array(self.values, dtype="<f8"), np.array(self.times, dtype="<f8")
+        if len(steps) > 1 and (steps[1:] < steps[:-1]).any():
+            order = np.argsort(steps, kind="stable")
+            steps, values, times = steps[order], values[order], times[order]
+        return Curve(steps, values, times)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What one request says of a run."""
+
+    points: Mapping[str, Points] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: Sequence[object] = ()
+
+
+def begin(parts: Parts, begun: Begun) -> str:
+    """A script begins a run; returns its id."""
+    with writing(parts.engine) as connection:
+        commit = next_commit(connection)
+        run = insert_logged(connection, begun, commit, time.time(), silence_seconds(parts))
+    signals.announce(parts.redis, commit, run, "status")
+    return run
+
+
+def silence_seconds(parts: Parts) -> float:
+    """How long a run may say nothing."""
+    return parts.settings.silence_hours * 3600
+
+
+def find(parts: Parts, run: str) -> Logged:
+    """A logged run, the trash included. Raises NotFound."""
+    with reading(parts.engine) as connection:
+        return _found(connection, run)
+
+
+def _found(connection: Connection, run: str) -> Logged:
+    logged = find_logged(connection, run)
+    if logged is None:
+        launched = connection.execute(text("SELECT 1 FROM run WHERE id = :run"), {"run": run}).scalar()
+        if launched:
+            raise Conflict(f"{run[:40]} was launched by Runyard, whose own worker alone logs to it")
+        raise NotFound(f"no run '{run[:40]}'")
+    return logged
+
+
+def _open(connection: Connection, run: str, *, only_words: bool = False) -> Logged:
+    """A run that can be added to; ``only_words``: by what does not belong to its training."""
+    logged = _found(connection, run)
+    if logged.row["deleted_at"] is not None:
+        raise Conflict(f"run {run} is in the trash; restore it before you change it")
+    if logged.closed and not only_words:
+        why = logged.row["reason"] or "it has ended"
+        raise Conflict(f"run {run} has {logged.row['status']} ({why}), so nothing more is taken; begin a new run")
+    return logged
+
+
+def log(parts: Parts, run: str, words: Words, *, now: float | None = None) -> None:
+    """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid; then nothing is added."""
+    now = time.time() if now is None else now
+    with writing(parts.engine) as connection:
+        logged = _open(connection, run)
+        fresh = _new_parameters(logged, words.parameters)
+        curves = {(run, name): points.curve() for name, points in words.points.items() if points.steps}
+        curves = _without_repeated(connection, run, curves)
+        commit = next_commit(connection)
+        _check_names(connection, run, curves)
+        add_curves(connection, curves, commit)
+        if fresh:
+            write_parameters(connection, logged, fresh, commit)
+            logged = _found(connection, run)
+        if words.inputs:
+            write_inputs(connection, logged, list(words.inputs), commit)
+            logged = _found(connection, run)
+        if words.tags:
+            write_tags(connection, logged, words.tags, commit)
+        step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)
+        hear(connection, logged, step, commit, now, silence_seconds(parts))
+        _merge_sometimes(connection, run, commit)
+    changed = {"progress"} | ({"metrics"} if curves else set())
+    if fresh or words.tags or words.inputs:
+        changed.add("status")
+    signals.tell(parts.redis, commit, {run: changed})
+
+
+def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run, whether it has ended or not."""
+    with writing(parts.engine) as connection:
+        logged = _open(connection, run, only_words=True)
+        commit = next_commit(connection)
+        write_tags(connection, logged, tags, commit)
+    signals.announce(parts.redis, commit, run, "status")
+
+
+def untag(parts: Parts, run: str, key: str) -> None:
+    """Take a tag from a run. Raises NotFound where it has none such."""
+    with writing(parts.engine) as connection:
+        logged = _open(connection, run, only_words=True)
+        if key not in logged.tags:
+            raise NotFound(f"run {run} has no tag '{key[:60]}'")
+        commit = next_commit(connection)
+        remove_tag(connection, logged, key, commit)
+    signals.announce(parts.redis, commit, run, "status")
+
+
+def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
+    """A script says how its run ended, or what it is called. A run that has ended stays as it ended."""
+    with writing(parts.engine) as connection:
+        logged = _open(connection, run, only_words=True)
+        commit = next_commit(connection)
+        if name is not None and name != logged.row["name"]:
+            rename(connection, run, {"name": name}, commit)
+        if outcome is not None and logged.row["status"] not in TERMINAL:
+            end_logged(connection, run, outcome, commit, ended_at or time.time())
+            merge_chunks(connection, run, commit, ended=True)
+            _merged.pop(run, None)
+    signals.announce(parts.redis, commit, run, "status")
+
+
+def _new_parameters(logged: Logged, said: Mapping[str, str]) -> dict[str, str]:
+    known = logged.parameters
+    for key, value in said.items():
+        if known.get(key, value) != value:
+            raise Invalid(
+                f"parameter '{key}' of run {logged.id} is '{known[key][:100]}' already and never changes;"
+                f" '{value[:100]}' was not taken"
+            )
+    fresh = {key: value for key, value in said.items() if key not in known}
+    if len(known) + len(fresh) > MOST_PARAMETERS:
+        raise Invalid(f"a run can have {MOST_PARAMETERS:,} parameters at most")
+    return fresh
+
+
+def _check_names(connection: Connection, run: str, curves: Mapping[tuple[str, str], Curve]) -> None:
+    if len(curves) < MOST_METRICS // 4:
+        return
+    known = set(connection.execute(text("SELECT name FROM metric_series WHERE run = :run"), {"run": run}).scalars())
+    if len(known | {name for _, name in curves}) > MOST_METRICS:
+        raise Invalid(f"a run can have {MOST_METRICS:,} metrics at most")
+
+
+# What a client sends again after an answer that was lost is the end of what was stored; a point with the same step,
+# value and millisecond is no second one.
+_ENDS = text("SELECT id, name, last_step, last_time FROM metric_series WHERE run = :run AND name IN :names").bindparams(
+    bindparam("names", expanding=True)
+)
+_NEWEST = text(
+    "SELECT steps, point_values, times FROM metric_chunk WHERE series = :series ORDER BY commit_number DESC, id DESC"
+    " LIMIT 1"
+)
+
+
+def _without_repeated(
+    connection: Connection, run: str, curves: dict[tuple[str, str], Curve]
+) -> dict[tuple[str, str], Curve]:
+    if not curves:
+        return curves
+    for row in connection.execute(_ENDS, {"run": run, "names": [name for _, name in curves]}).all():
+        curve = curves.get((run, row.name))
+        if curve is None or int(curve.steps[-1]) != row.last_step or float(curve.times[-1]) != row.last_time:
+            continue
+        stored = connection.execute(_NEWEST, {"series": row.id}).one_or_none()
+        said = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
+        if stored is not None and all(old.endswith(new) for old, new in zip(stored, said, strict=True)):
+            del curves[run, row.name]
+    return curves
+
+
+_merged: dict[str, float] = {}
+
+
+def _merge_sometimes(connection: Connection, run: str, commit: int) -> None:
+    """Every request is a chunk of its own; the recorder merges those that workers report, and knows none of these."""
+    now = time.monotonic()
+    if now - _merged.setdefault(run, now) >= MERGE_SECONDS:
+        _merged[run] = now
+        merge_chunks(connection, run, commit)

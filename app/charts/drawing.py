@@ -1,0 +1,298 @@
+"""Curves as the page shows them first, drawn by the server: lines, bands, ticks and labels of a chart.
+
+`static/chart.js` draws the same charts anew from the same points, with zoom and a readout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from app.analysis.curves import Points, smoothed
+from app.charts.catalog import Chart
+from app.store.live_change import Mark
+from app.store.metric import Curve, Floats, envelope
+from app.store.training_time import trained_at
+from app.web.formatting import format_duration, format_number
+
+DRAWN_POINTS = 600
+CROWDED_POINTS = 6000
+"""So many points of one curve are drawn first, and of all curves of a crowded chart together."""
+AXES = ("step", "epoch", "time", "clock")
+"""The x axis: steps, epochs, seconds that each run had been trained, or the instant by the clock."""
+SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a viewer has set for the charts; it stands in the page's address."""
+
+    x: str = "step"
+    smoothing: float = 0.6
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    css: str
+    points: str
+    faint: bool = False
+    dot: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: str
+    label: str
+
+
+@dataclass(frozen=True)
+class ChartMark:
+    """What is marked at a place of the x axis."""
+
+    kind: str
+    at: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as SVG coordinates of 0..1000 and ticks in percent; ``last`` has the last value of each series.
+
+    ``bands`` are areas below the lines.
+    """
+
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    points: int
+    last: dict[str, str]
+    bands: list[Line] = field(default_factory=list)
+    marks: list[ChartMark] = field(default_factory=list)
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+def spark(curve: Curve | None, points: int = 80) -> str:
+    """A curve as the points of a polyline in a box of 100 × 24, without axes."""
+    if curve is None:
+        return ""
+    reduced = envelope(curve, points)
+    good = np.isfinite(reduced.values)
+    x, y = reduced.steps[good].astype(float), reduced.values[good]
+    if len(x) < 2:
+        return ""
+    return _polyline(_scaled(x, x[0], x[-1], 0, 100), _scaled(y, y.min(), y.max(), 22, 2))
+
+
+def _polyline(x: Floats, y: Floats) -> str:
+    """Points as SVG writes them, to a tenth."""
+    # One long pattern is filled in a third of the time that a pattern for each point takes.
+    return " ".join(["%.1f,%.1f"] * len(x)) % tuple(np.column_stack((x, y)).ravel().tolist())
+
+
+def _scaled(values: Floats, low: float, high: float, first: float, last: float) -> Floats:
+    if high <= low:
+        return np.full(len(values), (first + last) / 2)
+    return first + (values - low) / (high - low) * (last - first)
+
+
+def x_of(points: Points, axis: str) -> Floats:
+    """Where the points of a curve stand on the x axis: steps, epochs, seconds of training or since 1970."""
+    if axis == "epoch" and points.steps_per_epoch:
+        return np.asarray(points.curve.steps / points.steps_per_epoch, dtype=float)
+    if axis == "clock":
+        return np.asarray(points.curve.times, dtype=float)
+    if axis == "time":
+        return trained_at(points.stretches, points.curve.times)
+    return points.curve.steps.astype(float)
+
+
+def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Sequence[Mark] = ()) -> Picture:
+    """The first paint of a chart, with marks of what happened to its run."""
+    drawn: list[tuple[str, Floats, Floats, bool]] = []
+    areas: list[tuple[str, Floats, Floats, Floats]] = []
+    total = 0
+    last: dict[str, str] = {}
+    most = max(100, CROWDED_POINTS // len(chart.series)) if chart.crowded else DRAWN_POINTS
+    for series in chart.series:
+        if series.id not in points:
+            continue
+        held = points[series.id]
+        total += len(held.curve.steps)
+        if controls.x == "clock" and not held.has_clock:
+            continue
+        raw = held.curve
+        if series.smooth and 0 < controls.smoothing < 1:
+            even = (
+                held.even.curve if held.even else Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            )
+            last[series.id] = value_label(even, chart.unit)
+            # Among very many, what is faint below each would hide the others.
+            if not chart.crowded:
+                drawn.append((series.css, *_reduced(held, raw, controls.x, most), True))
+            drawn.append((series.css, *_reduced(held, even, controls.x, most), False))
+        else:
+            last[series.id] = value_label(raw, chart.unit)
+            drawn.append((series.css, *_reduced(held, raw, controls.x, most), False))
+        shown = held.even if held.even and series.smooth and controls.smoothing > 0 else held
+        if shown.band is not None:
+            at = x_of(replace(held, curve=shown.curve), controls.x)
+            areas.append((series.css, at, shown.band.low, shown.band.high))
+    log = controls.log and chart.log
+    usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
+    usable += [y[_drawable(y, log)] for _, _, *ends in areas for y in ends]
+    xs = [x for _, x, _, _ in drawn if len(x)]
+    if not any(len(y) for y in usable):
+        return Picture([], [], [], total, last)
+    x_low, x_high = min(float(x.min()) for x in xs), max(float(x.max()) for x in xs)
+    x_low = min(x_low, 0.0) if controls.x in ("step", "epoch") else x_low
+    low, high = min(float(y.min()) for y in usable if len(y)), max(float(y.max()) for y in usable if len(y))
+    place: Callable[[Floats], Floats]
+    if log:
+        low, high = math.log10(low), math.log10(high)
+        low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+        y_ticks = [(10.0**power, float(power)) for power in range(math.ceil(low), math.floor(high) + 1)]
+        place = np.log10
+    else:
+        margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+        low, high = low - margin, high + margin
+        y_ticks = [(value, value) for value in ticks(low, high, 5)]
+        place = np.asarray
+    lines = [_line(css, x, y, faint, (x_low, x_high), (low, high), place, log) for css, x, y, faint in drawn]
+    return Picture(
+        [line for line in lines if line.points or line.dot],
+        [
+            Tick(_percent(value, x_low, x_high), x_label(value, controls.x))
+            for value in (clock_ticks if controls.x == "clock" else ticks)(x_low, x_high, 6)
+            if x_high > x_low
+        ],
+        [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
+        total,
+        last,
+        [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
+        _marked(marks, next(iter(points.values())), controls.x, (x_low, x_high)),
+    )
+
+
+def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
+    at = Curve(np.array([each.step for each in marks], "<u4"), np.empty(0), np.array([each.time for each in marks]))
+    places = x_of(Points(at, points.steps_per_epoch, points.stretches), axis)
+    low, high = x_range
+    return [
+        ChartMark(each.kind, _percent(float(x), low, high), each.text)
+        for each, x in zip(marks, places, strict=True)
+        if low <= x <= high and low < high
+    ]
+
+
+def _area(
+    area: tuple[str, Floats, Floats, Floats],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    place: Callable[[Floats], Floats],
+    log: bool,
+) -> Line:
+    css, x, low, high = area
+    good = _drawable(low, log) & _drawable(high, log)
+    across = _scaled(x[good], *x_range, 0, SIZE)
+    up = [_scaled(place(end[good]), *y_range, SIZE, 0) for end in (low, high)]
+    around = np.concatenate((up[0], up[1][::-1]))
+    return Line(css, _polyline(np.concatenate((across, across[::-1])), around) if len(across) > 1 else "")
+
+
+def _reduced(held: Points, curve: Curve, axis: str, most: int) -> tuple[Floats, Floats]:
+    few = envelope(curve, most)
+    return x_of(Points(few, held.steps_per_epoch, held.stretches), axis), few.values
+
+
+def _drawable(values: Floats, log: bool) -> np.typing.NDArray[np.bool_]:
+    return np.isfinite(values) & (values > 0) if log else np.isfinite(values)
+
+
+def _line(
+    css: str,
+    x: Floats,
+    y: Floats,
+    faint: bool,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    place: Callable[[Floats], Floats],
+    log: bool,
+) -> Line:
+    good = _drawable(y, log)
+    across = _scaled(x[good], *x_range, 0, SIZE)
+    up = _scaled(place(y[good]), *y_range, SIZE, 0)
+    if len(across) == 1:
+        return Line(css, "", faint, (round(float(across[0]) / 10, 1), round(float(up[0]) / 10, 1)))
+    return Line(css, _polyline(across, up), faint)
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * (value - low) / (high - low):.2f}%"
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round values between ``low`` and ``high``, about so many."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    unit = 10.0 ** math.floor(math.log10(rough))
+    pace = next(step * unit for step in (1, 2, 5, 10) if step * unit >= rough * 0.999)
+    return [round(i * pace, 12) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+
+
+_CLOCK_PACES = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600 * n for n in (1, 2, 3, 6, 12)))
+_DAY = 86400
+
+
+def clock_ticks(low: float, high: float, about: int) -> list[float]:
+    """Round instants between ``low`` and ``high`` (seconds since 1970), about so many."""
+    rough = (high - low) / about
+    pace = next((each for each in _CLOCK_PACES if each >= rough), _DAY * math.ceil(rough / _DAY))
+    return [float(i * pace) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+
+
+def x_label(value: float, axis: str) -> str:
+    """A tick of the x axis; by the clock in UTC, because the server does not know the viewer's zone."""
+    if axis == "clock":
+        at = datetime.fromtimestamp(value, UTC)
+        return f"{at:%d %b}" if value % _DAY == 0 else f"{at:%H:%M:%S}" if value % 60 else f"{at:%H:%M}"
+    if axis == "time":
+        return format_duration(value) if value >= 10 else f"{value:g} s"
+    return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"
+
+
+def y_label(value: float, unit: str) -> str:
+    """A tick of the y axis."""
+    if unit == "percent":
+        return f"{100 * value:.4g} %"
+    if value and (abs(value) < 0.001 or unit == "power"):
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    return f"{value:.4g}"
+
+
+def value_label(curve: Curve, unit: str) -> str:
+    """The last finite value of a curve, as its legend says it."""
+    good = curve.values[np.isfinite(curve.values)]
+    if not len(good):
+        return "–"
+    return f"{100 * good[-1]:.2f} %" if unit == "percent" else format_number(float(good[-1]))
+
+
+def read_controls(
+    x: str = "", smoothing: str = "", log: str = "", default_x: str = "step", default_smoothing: float = 0.6
+) -> Controls:
+    """What the address says about the charts; what makes no sense is as if it were not there."""
+    try:
+        weight = min(0.99, max(0.0, float(smoothing)))
+    except ValueError:
+        weight = default_smoothing
+    weight = weight if math.isfinite(weight) else default_smoothing
+    return Controls(x if x in AXES else default_x, weight, log == "1")

@@ -1,0 +1,114 @@
+"""`runyard up`, and each of its parts alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.settings import read_settings
+from app.contract.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). RUNYARD_HOST")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one. RUNYARD_PORT")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of everything that is written. RUNYARD_DATA_DIR")]
+Slots = Annotated[int | None, typer.Option(help="Runs that train at a time. RUNYARD_SLOTS")]
+
+
+def _checked_bind(settings: Settings) -> None:
+    from app.web.security import BindError, check_bind
+
+    try:
+        check_bind(settings.host, settings.behind_loopback_publish)
+    except BindError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
+    """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
+    from app.services.embedded import StartError, Yard
+
+    settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
+    _checked_bind(settings)
+    try:
+        status = Yard(settings).up()
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    raise typer.Exit(status)
+
+
+def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Serve the pages and the API."""
+    import gc
+
+    import uvicorn
+
+    from app.contract.process import end_with_parent, log_to_stderr
+    from app.main import create_app
+
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
+    _checked_bind(settings)
+    log_to_stderr()
+    end_with_parent()
+    app = create_app(settings)
+    # What is there by now stays. To look through it for garbage takes a tenth of a second, each time in a request.
+    gc.freeze()
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def recorder(data_dir: DataDir = None) -> None:
+    """Write what workers report into the database."""
+    import signal
+    from threading import Event, Thread
+
+    from redis import Redis
+    from redis.exceptions import ConnectionError as RedisConnectionError
+
+    from app.contract.process import end_with_parent, log_to_stderr
+    from app.services.embedded import StartError, check_redis
+    from app.services.notifier import Notifier
+    from app.services.recorder import Recorder
+    from app.services.sweep_driver import Driver
+    from app.store.database import migrate, open_database
+
+    settings = read_settings(data_dir=data_dir)
+    log_to_stderr()
+    end_with_parent()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    redis = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)
+    try:
+        check_redis(redis)
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except (RedisConnectionError, OSError):
+        print("runyard: Redis does not answer yet; the recorder waits for it", file=sys.stderr)
+    engine = open_database(settings.database)
+    migrate(engine)
+    # In a thread of its own: a webhook that answers late keeps no point waiting.
+    Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
+    # And a search that thinks about what to try next neither.
+    Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
+    Recorder(settings, engine, redis).run(stop)
+
+
+def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
+    """Train runs on this machine."""
+    read_settings(slots=slots, data_dir=data_dir)
+    # A fresh interpreter: what the fork server hands to trainers must not include the command line's own modules.
+    os.execv(sys.executable, [sys.executable, "-m", "worker"])

@@ -1,0 +1,119 @@
+"""/datasets, /recipes, /presets: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.contract.datasets import DATASETS
+from app.contract.presets import PRESETS
+from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import FieldError, SpecError
+from app.web.dependencies import CatalogDep
+
+api = APIRouter(tags=["catalog"])
+
+
+class TargetOut(BaseModel):
+    name: str
+    classes: int
+    weight: float
+    labels: list[str]
+
+
+class DatasetOut(BaseModel):
+    """RunSummary of a dataset: images of ``channels`` × ``side`` × ``side``; counts of images in its three parts."""
+
+    name: str
+    title: str
+    channels: int
+    side: int
+    targets: list[TargetOut]
+    train: int
+    validation: int
+    test: int
+    source: str
+    offline: bool
+    megabytes: float
+
+
+class DatasetsOut(BaseModel):
+    datasets: list[DatasetOut]
+
+
+class RecipeOut(BaseModel):
+    """A named recipe and what it sets, family by family, on ``dataset``; ``datasets``: what it is made for."""
+
+    name: str
+    about: str
+    datasets: list[str]
+    dataset: str
+    settings: dict[str, dict[str, Any]]
+
+
+class RecipesOut(BaseModel):
+    recipes: list[RecipeOut]
+
+
+class PresetsOut(BaseModel):
+    presets: dict[str, dict[str, Any]]
+
+
+@api.get("/datasets")
+def get_datasets() -> DatasetsOut:
+    """Every dataset with the targets it offers."""
+    return DatasetsOut(
+        datasets=[
+            DatasetOut(
+                name=dataset.name,
+                title=dataset.title,
+                channels=dataset.channels,
+                side=dataset.side,
+                targets=[
+                    TargetOut(
+                        name=target.name, classes=target.classes, weight=target.weight, labels=list(target.labels)
+                    )
+                    for target in dataset.targets
+                ],
+                train=dataset.train,
+                validation=dataset.validation,
+                test=dataset.test,
+                source=dataset.source,
+                offline=dataset.offline,
+                megabytes=dataset.megabytes,
+            )
+            for dataset in DATASETS.values()
+        ]
+    )
+
+
+@api.get("/recipes")
+def get_recipes(catalog: CatalogDep, dataset: str | None = None) -> RecipesOut:
+    """Every recipe, as it is on ``dataset``; without, on the first one that it is made for."""
+    if dataset is not None and dataset not in DATASETS:
+        raise SpecError([FieldError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")])
+    shown = {
+        recipe.name: dataset or next(iter(recipe.datasets), "digits")
+        for recipe in RECIPES.values()
+        if dataset is None or recipe.fits(dataset)
+    }
+    return RecipesOut(
+        recipes=[
+            RecipeOut(
+                name=name,
+                about=RECIPES[name].about,
+                datasets=list(RECIPES[name].datasets or DATASETS),
+                dataset=on,
+                settings={family: recipe_settings(name, family, on) for family in catalog.families},
+            )
+            for name, on in shown.items()
+        ]
+    )
+
+
+@api.get("/presets")
+def get_presets() -> PresetsOut:
+    """Named combinations of family, size, dataset and recipe."""
+    return PresetsOut(presets={name: dict(preset) for name, preset in PRESETS.items()})

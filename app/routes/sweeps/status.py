@@ -1,0 +1,165 @@
+"""How a sweep stands: its runs, best first, its configurations with their means, what matters, when it will end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, bindparam, text
+
+from app.analysis.importance import importances
+from app.analysis.statistics import Mean, mean_of
+from app.contract.errors import NotFound
+from app.contract.spec import RunConfig
+from app.contract.sweep import Direction, SweepSpec
+from app.store import sweep as store
+from app.store.queue import paused_at
+from app.store.sweep import Counts, SweepRecord, SweepRun
+from app.store.worker import list_workers
+from app.sweeps.duration import forecast
+from app.web.dependencies import Parts
+
+# What /compare draws at once.
+MOST_COMPARED = 32
+MOST_FORECAST = 200
+
+_CONFIGS = text("SELECT config FROM run WHERE id IN :runs").bindparams(bindparam("runs", expanding=True))
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What runs share that differ only in their seed; ``mean`` of the metric over those that have a figure."""
+
+    values: dict[str, Any]
+    runs: list[SweepRun]
+    mean: Mean | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sweep as its page and the API show it. ``runs`` are by number, ``ranked`` the best first.
+
+    ``seconds_left`` is the time that its own runs take, ``ahead`` how many of others stand before them in the queue.
+    """
+
+    record: SweepRecord
+    spec: SweepSpec
+    direction: Direction
+    counts: Counts
+    runs: list[SweepRun]
+    ranked: list[SweepRun]
+    configurations: list[Configuration]
+    importances: dict[str, float]
+    seconds_left: float | None
+    ahead: int
+    paused: bool
+
+    @property
+    def fields(self) -> list[str]:
+        """What it varies, the seed aside."""
+        return self.record.fields
+
+    @property
+    def best(self) -> SweepRun | None:
+        """The best run so far."""
+        return self.ranked[0] if self.ranked and self.ranked[0].value is not None else None
+
+    @property
+    def live(self) -> bool:
+        """Whether anything about it can still change."""
+        return self.record.status == "running" or any(not run.ended for run in self.runs)
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any configuration has more than one seed."""
+        return any(len(each.runs) > 1 for each in self.configurations)
+
+    @property
+    def compared(self) -> list[SweepRun]:
+        """As many runs as can be compared: all of them, or those of the best configurations, the whole of each."""
+        if len(self.runs) <= MOST_COMPARED:
+            return self.runs
+        chosen: list[SweepRun] = []
+        for each in self.configurations:
+            chosen += each.runs[: MOST_COMPARED - len(chosen)]
+        return chosen[:MOST_COMPARED]
+
+    @property
+    def compare_url(self) -> str:
+        """Where its runs, or the best of them, stand over one another; seeds as means where there are several."""
+        runs = quote(",".join(run.id for run in self.compared), safe=",")
+        return f"/compare?runs={runs}{'&by=variant' if self.several_seeds else ''}"
+
+
+def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
+    """How a sweep stands. Raises NotFound."""
+    record = store.load_sweep(connection, sweep)
+    if record is None:
+        raise NotFound(f"no sweep '{sweep[:40]}'")
+    spec = record.spec
+    direction = store.direction_of(spec.metric, spec.direction)
+    runs = store.read_runs(connection, sweep, spec.metric, direction)
+    configurations = _configurations(runs, direction)
+    return Standing(
+        record=record,
+        spec=spec,
+        direction=direction,
+        counts=store.count_runs(connection, [sweep])[sweep],
+        runs=runs,
+        ranked=store.best_first(runs, direction),
+        configurations=configurations,
+        importances=_importances(record, spec, configurations),
+        seconds_left=_seconds_left(connection, parts, record, runs),
+        ahead=store.count_ahead(connection, sweep),
+        paused=paused_at(connection) is not None,
+    )
+
+
+def _importances(record: SweepRecord, spec: SweepSpec, configurations: list[Configuration]) -> dict[str, float]:
+    """What matters, by the runs that have come to an end of their own or were beaten."""
+    points: list[tuple[dict[str, Any], float]] = []
+    for each in configurations:
+        settled = [r.value for r in each.runs if r.value is not None and (r.status == "succeeded" or r.pruned)]
+        figures = settled if spec.method == "grid" else [fmean(settled)] if settled else []
+        points += [(each.values, figure) for figure in figures]
+    return importances(points, record.fields, spec.method != "grid")
+
+
+def _configurations(runs: list[SweepRun], direction: Direction) -> list[Configuration]:
+    """The best mean first; those without a figure last, as they were made."""
+    members: dict[str, list[SweepRun]] = {}
+    for run in runs:
+        members.setdefault(run.configuration, []).append(run)
+    found = []
+    for some in members.values():
+        figures = [run.value for run in some if run.value is not None]
+        values = {name: value for name, value in some[0].values.items() if name != "seed"}
+        found.append(Configuration(values, some, mean_of(figures) if figures else None))
+    sign = -1.0 if direction == "maximize" else 1.0
+    return sorted(found, key=lambda each: (each.mean is None, sign * each.mean.mean if each.mean else 0.0))
+
+
+def _seconds_left(connection: Connection, parts: Parts, record: SweepRecord, runs: list[SweepRun]) -> float | None:
+    """Until its last run has ended, if its runs go on as they did, or as others did before; None if nobody knows."""
+    now = time.time()
+    left = [run for run in runs if not run.ended]
+    to_come = max(0, record.planned - len(runs)) if record.status == "running" else 0
+    if not left and not to_come:
+        return None
+    workers = list_workers(connection, now, parts.settings.lease_seconds)
+    slots = max(1, sum(worker.slots for worker in workers))
+    took = [run.ended_at - run.started_at for run in runs if run.ended_at and run.started_at and run.status != "failed"]
+    if took:
+        usual = sum(took) / len(took)
+        elapsed = [now - run.started_at for run in left if run.started_at is not None]
+        whole = (len(left) + to_come) * usual - sum(min(usual, each) for each in elapsed)
+        return max(whole / slots, 0.0)
+    some = [run.id for run in left[:MOST_FORECAST]]
+    configs = [RunConfig.model_validate_json(each) for each in connection.execute(_CONFIGS, {"runs": some}).scalars()]
+    if not configs:
+        return None
+    known = forecast(connection, configs, workers).seconds
+    return None if known is None else known * (len(left) + to_come) / len(configs)

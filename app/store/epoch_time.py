@@ -1,0 +1,161 @@
+"""How long an epoch will take on each device, as far as the finished runs on it say."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, text
+
+from app.contract.datasets import DATASETS
+from app.contract.preview import Prediction
+from app.contract.spec import RunConfig
+
+# (family, size, dataset) of a network without options, trained on the dataset's first target.
+Network = tuple[str, str, str]
+
+NOTHING_YET = "no finished run on this device yet"
+NEWEST_RUNS = 2000
+FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
+# What a run has in common with another whose pace it will have, in words; what lies before it names the network.
+SETTINGS = {"dataset": "dataset", "batch_size": "batch size", "options": "options", "precision": "precision"}
+
+
+class Asked(Protocol):
+    """What a pace depends on, of a run that is to be trained; a RunConfig is one."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def size(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
+    @property
+    def precision(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A finished run; ``seconds``: what one training image took it."""
+
+    device: str
+    family: str
+    size: str
+    settings: dict[str, Any]
+    plain: bool
+    seconds: float
+
+
+def predict(
+    connection: Connection, config: RunConfig, devices: Iterable[str], flops: Mapping[Network, int] | None = None
+) -> list[Prediction]:
+    """How long an epoch of ``config`` takes on each of ``devices``, and on every other that a run has finished on.
+
+    From runs of the same family, size, dataset, batch size, options and precision; else from those of the same family
+    and size, by the number of training images; else, roughly, from what other networks took for their operations:
+    ``flops`` an image, the one of ``config`` among them. Medians of training time; validation comes on top.
+    """
+    return EpochTimes(connection).predict(config, devices, flops)
+
+
+class EpochTimes:
+    """The paces of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._runs: dict[str, list[_Run]] = {}
+        for run in _finished(connection):
+            self._runs.setdefault(run.device, []).append(run)
+
+    @property
+    def devices(self) -> list[str]:
+        """Those on which most runs have finished first."""
+        return list(self._runs)
+
+    def predict(
+        self, config: Asked, devices: Iterable[str], flops: Mapping[Network, int] | None = None
+    ) -> list[Prediction]:
+        """As the function of this name says, from what was read."""
+        names = dict.fromkeys((*devices, *self._runs))
+        return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
+
+    def predict_on(self, config: Asked, device: str) -> Prediction:
+        """The same of one device, from finished runs of the same network alone."""
+        return _predicted(device, self._runs.get(device, []), config, {})
+
+
+def datasets_trained(connection: Connection) -> list[str]:
+    """The datasets that runs have finished on, whose networks' operations a rough prediction needs."""
+    query = "SELECT DISTINCT dataset FROM run WHERE status = 'succeeded' AND deleted_at IS NULL ORDER BY dataset"
+    return [str(name) for name in connection.execute(text(query)).scalars() if name in DATASETS]
+
+
+def _finished(connection: Connection) -> Iterable[_Run]:
+    """The newest finished runs whose pace is known; devices with most of them first."""
+    rows = connection.execute(
+        text(
+            "SELECT device, family, size, dataset, batch_size, epochs, config, progress, ended_at - started_at AS took,"
+            " count(*) OVER (PARTITION BY device) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
+            " AND device != '' AND origin = '' ORDER BY runs DESC, device, number DESC LIMIT :newest"
+        ),
+        {"newest": NEWEST_RUNS},
+    )
+    for row in rows:
+        config, progress = json.loads(row.config), json.loads(row.progress)
+        images = DATASETS[row.dataset].train if row.dataset in DATASETS else 0
+        epochs = progress.get("epoch") or row.epochs
+        speed = progress.get("samples_per_second")
+        seconds = 1 / speed if speed else (row.took or 0) / (epochs * images) if images else 0.0
+        if seconds > 0:
+            settings = {
+                "dataset": row.dataset,
+                "batch_size": row.batch_size,
+                "options": config.get("options", {}),
+                "precision": config.get("precision"),
+            }
+            plain = not settings["options"] and not config.get("auxiliary")
+            yield _Run(row.device, row.family, row.size, settings, plain, seconds)
+
+
+def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Network, int]) -> Prediction:
+    images = DATASETS[config.dataset].train
+    wanted = {name: getattr(config, name) for name in SETTINGS}
+    same = [run for run in runs if (run.family, run.size) == (config.family, config.size)]
+    alike = [run for run in same if run.settings == wanted]
+    if alike or same:
+        chosen = alike or same
+        others = [words for name, words in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
+        basis = "the same network, dataset and batch size"
+        if others:
+            basis = f"the same network with another {' or '.join(others)}, by the number of training images"
+        seconds = statistics.median(run.seconds for run in chosen) * images
+        return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
+    points = _points(runs, flops)
+    own = flops.get((config.family, config.size, config.dataset))
+    if own and len(points) >= FEWEST_RUNS and len({x for x, _ in points}) >= FEWEST_NETWORKS:
+        seconds = math.exp(_fitted(points, math.log(own))) * images
+        basis = "rough: other networks, by their operations an image"
+        return Prediction(device=device, epoch_seconds=seconds, runs=len(points), basis=basis)
+    basis = "no finished run of this network on this device yet" if runs else NOTHING_YET
+    return Prediction(device=device, epoch_seconds=None, runs=0, basis=basis)
+
+
+def _points(runs: list[_Run], flops: Mapping[Network, int]) -> list[tuple[float, float]]:
+    """(log of the operations of an image, log of the seconds it took) of each run whose network is known."""
+    known = [(flops.get((run.family, run.size, run.settings["dataset"])), run) for run in runs if run.plain]
+    return [(math.log(count), math.log(run.seconds)) for count, run in known if count]
+
+
+def _fitted(points: list[tuple[float, float]], x: float) -> float:
+    xs, ys = zip(*points, strict=True)
+    slope, _ = statistics.linear_regression(xs, ys)
+    # More operations never take less time, nor more than in proportion: a line through few points may say otherwise.
+    slope = min(1.0, max(0.0, float(slope)))
+    return float(statistics.mean(ys) + slope * (x - statistics.mean(xs)))

@@ -1,0 +1,225 @@
+"""How a page of the run table is found in its order: along an index, or by sorting all that match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, text
+
+from app.store.cursor import Cursor
+from app.store.database import rows
+from app.store.search.sorting import THERE, Order, Source, Values
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run in the order: its value there, its number, and its values of the further keys."""
+
+    run: str
+    number: int
+    value: Any
+    then: tuple[Any, ...] = ()
+
+
+class TooFarApart(Exception):
+    """Those that match lie so far apart in the order that they are better looked for in another way."""
+
+
+def walk(
+    connection: Connection,
+    order: Order,
+    matching: str,
+    values: Values,
+    limit: int,
+    after: Cursor | None,
+    steps: int | None = None,
+) -> list[Place]:
+    """The first ``limit`` runs behind ``after`` of which ``matching`` is true, found along the order's index.
+
+    Raises TooFarApart after ``steps`` runs that have a value.
+    """
+    if order.then:
+        return _walk_by_several(connection, order, matching, values, limit, after)
+    values = values | order.values
+    found: list[Place] = []
+    if after is None or after.value is not None:
+        for source in order.sources:
+            found += _from_source(connection, order, source, matching, values, limit, after, steps)
+        if len(order.sources) > 1:
+            found.sort(key=lambda place: -place.number)
+            found.sort(key=lambda place: place.value, reverse=order.descending)
+            found = found[:limit]
+    if order.missing and len(found) < limit:
+        behind = "" if after is None or after.value is not None else " AND run.number < :last_number"
+        statement = (
+            f"SELECT run.id, run.number, NULL AS value FROM run WHERE {order.missing} AND {matching}{behind}"
+            " ORDER BY run.number DESC LIMIT :limit"
+        )
+        last = {"last_number": after.number} if after else {}
+        found += _places(connection, statement, values | last | {"limit": limit - len(found)})
+    return found
+
+
+def _from_source(
+    connection: Connection,
+    order: Order,
+    source: Source,
+    matching: str,
+    values: Values,
+    limit: int,
+    after: Cursor | None,
+    steps: int | None,
+) -> list[Place]:
+    if not order.indexed:
+        return _sorted_source(connection, order, source, values, limit, after)
+    value, values = source.value, values | {"limit": limit}
+    select = f"SELECT run.id, run.number, {value} AS value FROM {source.tables} WHERE {source.known} AND {matching}"
+    newest = f" ORDER BY {source.number} DESC LIMIT :limit"
+    parts, rest = [], ""
+    if after is not None:
+        values |= {"last": after.value, "last_number": after.number}
+        parts.append(f"{select} AND {value} = :last AND {source.number} < :last_number{newest}")
+        rest = f" AND {value} {order.beyond} :last"
+    # Thousands of runs may have the value with which the page ends: of those only the newest are read.
+    ahead = (
+        f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.known}{rest}"
+        f" ORDER BY {value} {order.direction}{'' if steps is None else ' LIMIT :steps'}"
+    )
+    edge = _edge(connection.execute(text(ahead), values | {"steps": steps}), limit, steps)
+    if edge is None:
+        parts.append(select + rest)
+    else:
+        values |= {"edge": edge}
+        before = ">" if order.descending else "<"
+        parts.append(f"{select}{rest} AND {value} {before} :edge")
+        parts.append(f"{select} AND {value} = :edge{newest}")
+    whole = " UNION ALL ".join(f"SELECT * FROM ({part}) AS part{i}" for i, part in enumerate(parts))
+    return _places(connection, f"{whole} ORDER BY value {order.direction}, number DESC LIMIT :limit", values)
+
+
+def _sorted_source(
+    connection: Connection, order: Order, source: Source, values: Values, limit: int, after: Cursor | None
+) -> list[Place]:
+    """The same of all runs where no index has the order: the metric's series are sorted, without their wide runs."""
+    behind = ""
+    if after is not None:
+        behind = f" AND ({source.value} {order.beyond} :last OR ({source.value} = :last AND run_number < :last_number))"
+    statement = (
+        f"SELECT run.id, run.number, s.value FROM (SELECT run_number, {source.value} AS value FROM metric_series s"
+        f" WHERE s.name = :metric AND {source.value} IS NOT NULL{behind}"
+        f" ORDER BY value {order.direction}, run_number DESC"
+        # Of so many, as many as are wanted are outside the trash.
+        " LIMIT :limit + (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)) s CROSS JOIN run"
+        f" WHERE run.number = s.run_number AND {THERE}"
+        f" ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
+    )
+    last = {"last": after.value, "last_number": after.number} if after is not None else {}
+    return _places(connection, statement, values | last | {"limit": limit})
+
+
+def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
+    """The value of the last of ``limit`` runs that match, None where there are fewer. Raises TooFarApart."""
+    seen = found = 0
+    with ahead:
+        for row in ahead:
+            seen += 1
+            found += bool(row.matches)
+            if found == limit:
+                return row.value
+    if seen == steps:
+        raise TooFarApart
+    return None
+
+
+# Further keys --------------------------------------------------------------------------------------------------------
+
+
+def _walk_by_several(
+    connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
+) -> list[Place]:
+    """The same along the index of the first key: only what is equal there is sorted, and no more of it than a page."""
+    values = values | _all_values(order, after) | {"limit": limit}
+    source, joins = order.sources[0], "".join(then.join for then in order.then)
+    chosen = "".join(f", {then.value} AS then{i}" for i, then in enumerate(order.then))
+    ties = _ties_behind(order, after, [then.value for then in order.then], source.number) if after else ""
+    found: list[Place] = []
+    if after is None or after.value is not None:
+        behind = ""
+        if after is not None:
+            value, beyond = source.value, order.beyond
+            behind = f" AND {value} {beyond}= :last AND ({value} {beyond} :last OR ({ties}))"
+        statement = (
+            f"SELECT run.id, run.number, {source.value} AS value{chosen} FROM {source.tables}{joins}"
+            f" WHERE {source.known} AND {matching}{behind}"
+            f" ORDER BY {source.value} {order.direction}, {_further(order)}number DESC LIMIT :limit"
+        )
+        found = _places(connection, statement, values)
+    if order.missing and len(found) < limit:
+        if after is not None and after.value is None:
+            ties = f" AND ({_ties_behind(order, after, [then.value for then in order.then], 'run.number')})"
+        else:
+            ties = ""
+        statement = (
+            f"SELECT run.id, run.number, NULL AS value{chosen} FROM run{joins} WHERE {order.missing} AND {matching}"
+            f"{ties} ORDER BY {_further(order)}run.number DESC LIMIT :limit"
+        )
+        found += _places(connection, statement, values | {"limit": limit - len(found)})
+    return found
+
+
+def _all_values(order: Order, after: Cursor | None) -> Values:
+    values = dict(order.values)
+    for then in order.then:
+        values |= then.values
+    if after is not None:
+        values |= {"last": after.value, "last_number": after.number}
+        values |= {f"last_then{i}": value for i, value in enumerate(after.then)}
+    return values
+
+
+def _further(order: Order) -> str:
+    return "".join(
+        f"then{i} IS NULL, then{i} {'DESC' if then.descending else 'ASC'}, " for i, then in enumerate(order.then)
+    )
+
+
+def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -> str:
+    """What is true of runs behind ``after`` that are equal to it in the first key."""
+    behind = f"{number} < :last_number"
+    for i, column in reversed(list(enumerate(columns))):
+        if after.then[i] is None:
+            behind = f"({column} IS NULL AND {behind})"
+        else:
+            beyond = "<" if order.then[i].descending else ">"
+            equal = f"({column} = :last_then{i} AND {behind})"
+            behind = f"({column} IS NULL OR {column} {beyond} :last_then{i} OR {equal})"
+    return behind
+
+
+def sort_all(
+    connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
+) -> tuple[list[Place], int | None]:
+    """The same by sorting all that match; and how many there are, which is not known where nothing is behind after."""
+    values = values | _all_values(order, after) | {"limit": limit}
+    names = [f"then{i}" for i in range(len(order.then))]
+    behind = ""
+    if after is not None:
+        ties = _ties_behind(order, after, names, "number")
+        behind = f" WHERE value IS NULL AND {ties}"
+        if after.value is not None:
+            behind = f" WHERE value IS NULL OR value {order.beyond} :last OR (value = :last AND {ties})"
+    chosen = "".join(f", {then.value} AS {name}" for name, then in zip(names, order.then, strict=True))
+    joins = order.join + "".join(then.join for then in order.then)
+    statement = (
+        f"WITH matching AS MATERIALIZED (SELECT run.id, run.number, {order.value} AS value{chosen} FROM run{joins}"
+        f" WHERE {matching}) SELECT *, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
+        f" ORDER BY value IS NULL, value {order.direction}, {_further(order)}number DESC LIMIT :limit"
+    )
+    found = rows(connection.execute(text(statement), values))
+    places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in found]
+    return places, int(found[0]["total"]) if found else None
+
+
+def _places(connection: Connection, statement: str, values: Values) -> list[Place]:
+    return [Place(row[0], row[1], row[2], tuple(row[3:])) for row in connection.execute(text(statement), values)]

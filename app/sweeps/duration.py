@@ -1,0 +1,53 @@
+"""How long the runs of a sweep will take over the slots that there are, as far as finished runs say."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from app.contract.spec import RunConfig
+from app.store.epoch_time import SETTINGS, EpochTimes
+from app.store.worker import WorkerRecord
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """``seconds`` of wall time for all of the runs, None where nothing is known.
+
+    ``unknown`` counts runs of no known pace, which are taken to last as long as the others do on average; ``slots`` how
+    many train at a time, 1 where no worker is there.
+    """
+
+    seconds: float | None
+    unknown: int
+    slots: int
+
+
+def forecast(connection: Connection, configs: list[RunConfig], workers: list[WorkerRecord]) -> Forecast:
+    """The time that these runs take together when they share the slots of ``workers``."""
+    fitting = [worker for worker in workers if any(worker.takes(config.device, config.worker) for config in configs)]
+    slots = sum(worker.slots for worker in fitting)
+    devices = list(dict.fromkeys(worker.device_name for worker in fitting))
+    paces = EpochTimes(connection)
+    known: dict[str, float | None] = {}
+    lasts: list[float] = []
+    for config in configs:
+        key = repr([config.family, config.size, *(getattr(config, name) for name in SETTINGS)])
+        if key not in known:
+            known[key] = _epoch_seconds(paces, config, devices)
+        if (pace := known[key]) is not None:
+            lasts.append(pace * config.epochs)
+    if not lasts:
+        return Forecast(None, len(configs), max(1, slots))
+    usual = statistics.mean(lasts)
+    whole = sum(lasts) + usual * (len(configs) - len(lasts))
+    return Forecast(max(whole / max(1, slots), max(lasts)), len(configs) - len(lasts), max(1, slots))
+
+
+def _epoch_seconds(paces: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
+    """The mean of what is known of these devices; of those on which runs have finished where no worker is there."""
+    found = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
+    known = [seconds for seconds in found if seconds is not None]
+    return statistics.mean(known) if known else None

@@ -1,0 +1,112 @@
+"""How figures, times and settings are written on a page."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+from pydantic_core import to_json
+
+from app.contract.timestamps import iso
+
+COLORS = 8
+DASHES = 7
+
+
+def format_number(value: float | None, digits: int = 4) -> str:
+    """A value with so many significant digits; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}"
+
+
+def count(value: int | None) -> str:
+    """A whole number in groups of three: 421,834."""
+    return "–" if value is None else f"{value:,}"
+
+
+def format_short(value: float | None) -> str:
+    """A number in three digits: 182 k, 1.42 M."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= unit * 0.9995:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
+
+
+def metric_value(name: str, value: float | None) -> str:
+    """The value of a metric: an accuracy in percent, anything else as a figure."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
+
+
+def format_duration(seconds: float | None) -> str:
+    """A length of time in its two largest units: 2 min 10 s."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def format_bytes(value: int | None, step: int = 1024) -> str:
+    """An amount of memory in units of 1024, as devices are sold, or of 1000, as costs are told: 79.6 GiB, 57.6 MB."""
+    if not value:
+        return "–"
+    size, unit = float(value), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB") if step == 1024 else ("kB", "MB", "GB", "TB"):
+        if size < step:
+            break
+        size, unit = size / step, larger
+    return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+
+
+def format_setting(value: Any) -> str:
+    """A setting of a run as its user would write it."""
+    match value:
+        case None | "" | [] | {}:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case int():
+            return str(value)
+        case list():
+            return ", ".join(format_setting(each) for each in value)
+        case dict():
+            return ", ".join(f"{name} {format_setting(each)}" for name, each in value.items())
+    return str(value)
+
+
+def time_tag(seconds: float | None, shown: str = "relative") -> str:
+    """A point in time as a ``<time>`` in UTC, which `time.js` turns into the viewer's zone and words."""
+    if seconds is None:
+        return "–"
+    at = datetime.fromtimestamp(seconds, UTC)
+    words = f"{at:%H:%M:%S}" if shown == "clock" else f"{at:%Y-%m-%d %H:%M} UTC"
+    # Nothing in it is anybody's words, and Markup's own format takes three times as long.
+    return Markup(f'<time datetime="{iso(seconds)}" data-shown="{shown}">{words}</time>')
+
+
+def color(number: int) -> str:
+    """The classes of a run's color and dash, the same on every page."""
+    return f"c{(number - 1) % COLORS + 1} d{(number - 1) // COLORS % DASHES}"
+
+
+def data_block(value: Any) -> Markup:
+    """JSON for a ``<script type="application/json">``; nothing in it can end the element; NaN is null."""
+    # Ten times as fast as the standard library, and a page of curves is megabytes of it.
+    written = to_json(value, inf_nan_mode="null").decode()
+    return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

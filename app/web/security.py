@@ -1,0 +1,128 @@
+"""What every request passes first: Host, Origin, the size of its body; and the headers every answer carries.
+
+Loopback alone does not protect: any page in the user's browser can send requests to 127.0.0.1 (CSRF), and a name that
+resolves to it can read the answers (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.web.error_responses import problem
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+MAX_BODY_BYTES = 4 * 2**20
+TOO_LARGE = f"a request may hold {MAX_BODY_BYTES // 2**20} MiB at most"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class BindError(ValueError):
+    """An address that must not be listened on."""
+
+
+def check_bind(host: str, behind_loopback_publish: bool) -> None:
+    """Raise BindError when ``host`` can be reached from other machines: there is no sign-in yet."""
+    if host == "localhost":
+        return
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise BindError(f"'{host}' is not an IP address; use 127.0.0.1") from error
+    if address.is_loopback or behind_loopback_publish:
+        return
+    raise BindError(
+        f"will not listen on {host}: everyone who reaches it could launch and delete runs, and there is no sign-in yet."
+        " Listen on 127.0.0.1 and come in through an SSH tunnel (ssh -L 8000:127.0.0.1:8000 this-machine)"
+    )
+
+
+class Guard:
+    """ASGI middleware: refuses foreign hosts and origins and oversized bodies, and adds the security headers."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: str = "") -> None:
+        self.app = app
+        self.hosts = {"localhost", "127.0.0.1", "::1"} | {
+            host.strip().lower() for host in allowed_hosts.split(",") if host.strip()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope["method"], headers)
+        if refusal is not None:
+            status, sentence = refusal
+            await problem(status, "Refused", sentence)(scope, receive, _with_headers(send))
+            return
+        await self.app(scope, _limited(receive), _with_headers(send))
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        host = _split(f"//{headers.get('host', '')}")[0]
+        if host not in self.hosts:
+            return 421, (
+                "this server does not answer to that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"
+            )
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            return 400, "the length of the request is not a number"
+        if len(length) > 15 or int(length) > MAX_BODY_BYTES:
+            return 413, TOO_LARGE
+        if method in SAFE_METHODS:
+            return None
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return 403, "a request that changes something must come from Runyard's own pages"
+        origin = headers.get("origin")
+        if origin is not None and _split(origin)[1] != headers.get("host"):
+            return 403, "a request that changes something must come from Runyard's own pages"
+        return None
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Host name, and host with port, of an address; blank where it is none."""
+    try:
+        parts = urlsplit(address)
+        return (parts.hostname or "").lower(), parts.netloc
+    except ValueError:
+        return "", ""
+
+
+def _limited(receive: Receive) -> Receive:
+    seen = 0
+
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MAX_BODY_BYTES:
+            # Without a length said beforehand; a handler of ours turns this into an answer.
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return with_headers

@@ -1,0 +1,12 @@
+"""What batch normalization asks of a batch."""
+
+from torch import Tensor, nn
+
+
+def require_two_images(network: nn.Module, images: Tensor) -> None:
+    """Raise ValueError for a training batch of one: its variance, which BatchNorm divides by, would be nothing."""
+    if network.training and len(images) < 2:
+        raise ValueError(
+            f"{type(network).__name__} normalizes over the batch and cannot train on a batch of {len(images)}: "
+            "use a batch of at least 2, or an architecture without BatchNorm such as simple_mlp"
+        )

@@ -1,0 +1,173 @@
+"""Curves as SVG: which charts there are, and that nothing in a curve can break its picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.analysis.curves import MEAN, Points, averaged, smoothed
+from app.charts.catalog import Chart, Series, charts_of_run
+from app.charts.drawing import AXES, Controls, clock_ticks, draw, spark, ticks, x_label
+from app.store.live_change import Mark
+from app.store.metric import Curve
+
+
+def curve(values: list[float]) -> Curve:
+    """A curve with a value at every step."""
+    steps = np.arange(len(values), dtype=np.uint32)
+    return Curve(steps, np.array(values, dtype=float), steps.astype(float))
+
+
+def test_curves_with_the_same_last_part_share_a_box() -> None:
+    charts = charts_of_run(["val/loss", "train/loss", "val/acc", "test/acc", "system/gpu_percent", "train/lr"], 3)
+    assert [(chart.group, chart.key, [each.id for each in chart.series]) for chart in charts] == [
+        ("training and validation", "loss", ["train/loss", "val/loss"]),
+        ("training and validation", "acc", ["val/acc"]),
+        ("optimization", "lr", ["train/lr"]),
+        ("system", "system/gpu_percent", ["system/gpu_percent"]),
+    ]
+
+
+def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:
+    names = [f"{stage}/{head}/acc" for stage in ("train", "val") for head in ("digit", "size")]
+    charts = charts_of_run([*names, "val/loss", "train/grad_norm", "system/images_per_second"], 1)
+    found = {(chart.group, chart.key): [each.label for each in chart.series] for chart in charts}
+    assert found == {
+        ("training and validation", "loss"): ["val"],
+        ("training and validation", "acc"): ["val digit", "val size"],
+        ("digit", "digit/acc"): ["train", "val"],
+        ("size", "size/acc"): ["train", "val"],
+        ("optimization", "lr"): [],
+        ("optimization", "grad_norm"): ["train"],
+        ("throughput", "system/images_per_second"): ["images per second"],
+    }
+
+
+def test_a_plain_loss_has_a_box_beside_that_of_training() -> None:
+    charts = charts_of_run(["train/loss", "loss", "lr"], 1)
+    found = {chart.key: (chart.group, chart.title, [each.id for each in chart.series]) for chart in charts}
+    assert found["loss"] == ("training and validation", "loss", ["train/loss"])
+    assert found["/loss"] == ("other", "loss", ["loss"])
+    assert found["/lr"] == ("other", "learning rate", ["lr"])
+    assert len(found) == len(charts)
+
+
+def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> None:
+    charts = charts_of_run(["episode/reward", "episode/length", "reward"], 1)
+    assert [(chart.group, chart.key) for chart in charts if chart.series] == [
+        ("episode", "episode/length"),
+        ("episode", "episode/reward"),
+        ("other", "/reward"),
+    ]
+
+
+def test_validation_has_the_color_of_the_run_and_training_is_grey() -> None:
+    loss = charts_of_run(["train/loss", "val/loss"], 3)[0]
+    assert [each.css for each in loss.series] == ["train d0", "c3 d0"]
+
+
+def test_the_first_of_several_heads_has_the_color_of_the_run() -> None:
+    accuracy = charts_of_run(["train/acc", "val/class/acc", "val/size/acc"], 8)[1]
+    assert [each.css for each in accuracy.series] == ["train d0", "c8 d0", "c1 d0"]
+
+
+@given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=300), st.floats(0.01, 0.99))
+def test_an_average_in_blocks_is_the_one_that_is_made_value_by_value(values: list[float], weight: float) -> None:
+    total = share = 0.0
+    one_by_one = []
+    for value in values:
+        total, share = total * weight + (1 - weight) * value, share * weight + 1 - weight
+        one_by_one.append(total / share)
+    found, average = averaged(np.array(values), weight)
+    scale = max(abs(value) for value in values)
+    assert found.tolist() == pytest.approx(one_by_one, rel=1e-9, abs=1e-9 * scale)
+    assert average.share == pytest.approx(share)
+
+
+def test_a_long_average_is_carried_from_block_to_block() -> None:
+    values = np.random.default_rng(1).normal(size=20_000)
+    found, _ = averaged(values, 0.99)
+    window = 0.01 * 0.99 ** np.arange(5000)[::-1]
+    assert found[-1] == pytest.approx(float(values[-5000:] @ window))
+
+
+def test_smoothing_is_not_drawn_towards_the_start() -> None:
+    assert smoothed(np.array([5.0, 5.0, math.nan, 5.0]), 0.9)[[0, 1, 3]].tolist() == pytest.approx([5.0, 5.0, 5.0])
+
+
+@given(
+    st.lists(st.floats(width=32), max_size=50),
+    st.sampled_from(AXES),
+    st.booleans(),
+    st.floats(0, 0.99),
+)
+def test_any_curve_has_a_picture(values: list[float], axis: str, log: bool, weight: float) -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
+    picture = draw(chart, {"a": Points(curve(values), 10.0)}, Controls(axis, weight, log))
+    for line in picture.lines:
+        for pair in line.points.split():
+            x, y = map(float, pair.split(","))
+            assert -1 <= x <= 1001
+            assert math.isfinite(y)
+    assert spark(curve(values)) is not None
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+def test_ticks_are_round_and_in_sight(low: float, width: float) -> None:
+    found = ticks(low, low + width, 5)
+    assert len(found) <= 12
+    # Far from zero, what a float can tell apart is coarser than a millionth of a narrow window.
+    slack = width * 1e-6 + 4 * math.ulp(abs(low) + width)
+    assert all(low - slack <= tick <= low + width + slack for tick in found)
+
+
+@given(st.floats(0, 4e9), st.floats(1, 1e9))
+def test_ticks_of_the_clock_are_round_and_in_sight(low: float, width: float) -> None:
+    found = clock_ticks(low, low + width, 6)
+    assert len(found) <= 7
+    assert all(low <= tick <= low + width for tick in found)
+    assert len({tick - before for tick, before in zip(found[1:], found, strict=False)}) <= 1
+
+
+def test_ticks_of_the_clock_are_times_and_at_midnight_dates() -> None:
+    midnight = 1_795_564_800.0
+    assert [x_label(each, "clock") for each in clock_ticks(midnight - 3600, midnight + 3600, 5)] == [
+        *("23:00", "23:30", "25 Nov", "00:30", "01:00")
+    ]
+    assert x_label(midnight + 5, "clock") == "00:00:05"
+
+
+def test_the_mean_of_several_runs_has_no_place_by_the_clock() -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
+    picture = draw(chart, {"a": Points(curve([3.0, 2.0, 1.0]), 10.0, MEAN)}, Controls("clock"))
+    assert picture.lines == []
+    assert picture.points == 3
+
+
+@pytest.mark.parametrize(("axis", "places"), [(axis, ["25.00%", "100.00%"]) for axis in AXES])
+def test_marks_stand_where_the_curve_has_their_step_and_nowhere_else(axis: str, places: list[str]) -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("val/loss", "val", "c1 d0", False)])
+    held = Curve(np.array([0, 40], "<u4"), np.array([1.0, 0.5]), np.array([100.0, 140.0]))
+    marks = [Mark(1, "note", 10, 110.0, "a"), Mark(2, "best", 40, 140.0, "b"), Mark(3, "note", 41, 141.0, "beyond")]
+    found = draw(chart, {"val/loss": Points(held, 10.0, ((100.0, 0.0),))}, Controls(axis, 0.0), marks).marks
+    assert [(each.kind, each.at, each.text) for each in found] == [
+        ("note", places[0], "a"),
+        ("best", places[1], "b"),
+    ]
+
+
+def test_a_crowded_chart_shows_smoothed_curves_alone_and_few_points_of_each() -> None:
+    held = Points(curve([math.sin(i / 50) for i in range(5000)]), 10.0)
+    found = []
+    for many in (12, 13, 50):
+        chart = Chart("loss", "loss", "plain", True, [Series(str(i), str(i), "c1 d0", True) for i in range(many)])
+        picture = draw(chart, {str(i): held for i in range(many)}, Controls("step", 0.6))
+        sizes = {len(line.points.split()) for line in picture.lines}
+        found.append((len(picture.lines), {line.faint for line in picture.lines}, max(sizes)))
+    assert [(lines, faint) for lines, faint, _ in found] == [(24, {True, False}), (13, {False}), (50, {False})]
+    assert [most for *_, most in found] == sorted((most for *_, most in found), reverse=True)
+    assert 50 * found[-1][2] <= 6000

@@ -1,0 +1,144 @@
+"""TensorBoard's event files, read and written by hand."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.formats.tfevents import (
+    BrokenFile,
+    Scalar,
+    Told,
+    crc32c,
+    masked_crc,
+    read_records,
+    read_scalars,
+    record,
+    write_events,
+)
+
+
+def varint(value: int) -> bytes:
+    found = b""
+    while value > 127:
+        found, value = found + bytes([value & 127 | 128]), value >> 7
+    return found + bytes([value])
+
+
+def field(number: int, body: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def event(summary: bytes, step: int = 0, time: float = 1.0) -> bytes:
+    return record(b"\x09" + struct.pack("<d", time) + b"\x10" + varint(step) + field(5, summary))
+
+
+def value(tag: str, rest: bytes, plugin: str = "", content: bytes = b"") -> bytes:
+    metadata = field(9, field(1, field(1, plugin.encode()) + field(2, content))) if plugin else b""
+    return field(1, field(1, tag.encode()) + rest + metadata)
+
+
+def read(data: bytes, told: Told | None = None) -> list[Scalar]:
+    return list(read_scalars(io.BytesIO(data), told or Told()))
+
+
+def test_checksums_are_those_of_the_published_vectors() -> None:
+    # RFC 3720, B.4.
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"123456789") == 0xE3069283
+    assert masked_crc(b"") == 0xA282EAD8
+
+
+def test_what_is_written_is_read_again() -> None:
+    points = [Scalar("loss", step, value, 1.7e9 + step) for step, value in enumerate([1.5, math.inf, -0.25, 2.0**120])]
+    points.append(Scalar("größe/x", 2**32 - 1, 0.0, 1.7e9))
+    assert read(b"".join(write_events(points, 1.7e9))) == points
+    (nan,) = read(b"".join(write_events([Scalar("a", 1, math.nan, 0.0)], 0.0)))
+    assert math.isnan(nan.value)
+    (large,) = read(b"".join(write_events([Scalar("a", 1, 1e300, 0.0)], 0.0)))
+    assert large.value == math.inf
+
+
+def test_a_file_begins_with_its_version() -> None:
+    first = next(read_records(io.BytesIO(b"".join(write_events([], 5.0)))))
+    assert first.endswith(b"brain.Event:2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        (1, field(4, struct.pack("<f", 0.5))),
+        (2, field(4, struct.pack("<d", 0.5))),
+        (19, field(4, struct.pack("<e", 0.5))),
+        (1, b"\x2d" + struct.pack("<f", 0.5)),
+        (1, field(5, struct.pack("<f", 0.5))),
+        (2, field(6, struct.pack("<d", 0.5))),
+    ],
+)
+def test_a_scalar_can_be_a_tensor(kind: int, rest: bytes) -> None:
+    tensor = field(8, b"\x08" + varint(kind) + rest)
+    told = Told()
+    first = event(value("acc", tensor, "scalars"), 1)
+    # The plugin is named with the first value of a tag only.
+    assert [each.value for each in read(first + event(value("acc", tensor), 2), told)] == [0.5, 0.5]
+
+
+def test_whole_numbers_in_tensors_are_read() -> None:
+    for number, kind, said in ((7, 3, -3), (10, 9, 12)):
+        tensor = field(8, b"\x08" + varint(kind) + varint(number << 3) + varint(said % 2**64))
+        assert read(event(value("n", tensor, "scalars")))[0].value == said
+
+
+def test_what_is_no_scalar_is_passed_over() -> None:
+    image, text = value("image", field(4, b"png")), value("text", field(8, b"\x08\x07"), "text")
+    assert read(event(image + text + value("a", b"\x15" + struct.pack("<f", 2.0)))) == [Scalar("a", 0, 2.0, 1.0)]
+
+
+def test_hyperparameters_and_the_end_of_a_session_are_heard() -> None:
+    entries = b"".join(
+        field(1, field(1, name) + field(2, said))
+        for name, said in (
+            (b"lr", b"\x11" + struct.pack("<d", 0.001)),
+            (b"layers", b"\x11" + struct.pack("<d", 3.0)),
+            (b"opt", field(3, b"lion")),
+            (b"bias", b"\x20\x01"),
+        )
+    )
+    told = Told()
+    begun = value("_hparams_/session_start_info", b"", "hparams", field(3, entries))
+    ended = value("_hparams_/session_end_info", b"", "hparams", field(4, b"\x08\x01"))
+    assert read(event(begun) + event(ended), told) == []
+    assert told.parameters == {"lr": "0.001", "layers": "3", "opt": "lion", "bias": "true"}
+    assert told.outcome == "succeeded"
+
+
+def test_a_record_that_is_only_half_there_ends_a_file() -> None:
+    whole = b"".join(write_events([Scalar("a", step, 1.0, 0.0) for step in range(3)], 0.0))
+    for cut in range(1, 20):
+        assert len(read(whole[:-cut])) == 2
+
+
+def test_damage_is_told_with_its_place() -> None:
+    whole = bytearray(b"".join(write_events([Scalar("a", 1, 1.0, 0.0)], 0.0)))
+    whole[-8] ^= 1
+    with pytest.raises(BrokenFile, match="the record at byte 40 is damaged"):
+        read(bytes(whole))
+    with pytest.raises(BrokenFile, match="begins at byte 0"):
+        read(b"a text file, not one of events")
+
+
+@example(b"\x05")
+@given(st.binary(max_size=80))
+def test_no_bytes_bring_the_reader_down(body: bytes) -> None:
+    for data in (body, record(body), event(body), event(field(1, body)), event(value("a", body, "scalars"))):
+        try:
+            read(data)
+        except BrokenFile:
+            continue

@@ -1,0 +1,117 @@
+"""Other runs laid over a run's page: by their ids, the best so far, the mean of earlier ones, and what is foretold."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+
+from app.analysis.forecast import FEWEST
+from app.store.database import next_commit, writing
+from app.store.metric import Curve, add_points
+
+
+def shown(page: Any) -> Any:
+    found = re.search(r'<script type="application/json" id="points">(.*?)</script>', page.html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def chart(said: Any, key: str) -> Any:
+    return next(each for each in said["charts"] if each["key"] == key)
+
+
+def test_another_run_lies_over_it_with_its_own_color_and_a_way_there(client: Any, look: Any, trained: Any) -> None:
+    other, run = trained(level=0.8), trained(level=0.9, seed=2)
+    page = look(client.get(f"/runs/{run}?with={other}&baseline={other}"))
+    said = shown(page)
+    curves = {each["id"]: each for each in chart(said, "acc")["series"]}
+    assert list(curves) == ["val/acc", f"{other}:val/acc"]
+    assert curves[f"{other}:val/acc"]["href"] == f"/runs/{other}"
+    assert curves["val/acc"]["against"] == f"{other}:val/acc"
+    assert np.allclose(said["points"][f"{other}:val/acc"]["value"], [0.7, 0.8])
+    assert len(page.all("b", data_delta="val/acc")) == 1
+    # The choice is in the form that sets the charts too, so that nothing of the view is lost without a script.
+    assert {"type": "hidden", "name": "with", "value": other} in page.all("input")
+
+
+def test_the_best_so_far_is_the_best_finished_run_of_the_same_dataset(client: Any, look: Any, trained: Any) -> None:
+    best = trained(level=0.95)
+    trained(level=0.97, dataset="mnist")
+    trained(level=0.96, outcome="failed")
+    trained(level=0.5)
+    run = trained(level=0.9)
+    said = shown(look(client.get(f"/runs/{run}?with=best&baseline=best")))
+    assert [each["id"] for each in chart(said, "acc")["series"]] == ["val/acc", f"{best}:val/acc"]
+    assert said["baseline"] == best
+
+
+def test_the_mean_is_of_earlier_runs_that_differ_in_their_seed_alone(client: Any, look: Any, trained: Any) -> None:
+    trained(level=0.8, seed=1)
+    trained(level=0.9, seed=2)
+    trained(level=0.2, seed=3, lr=0.5)
+    run = trained(level=0.7, seed=4)
+    trained(level=0.1, seed=5)
+    said = shown(look(client.get(f"/runs/{run}?with=earlier")))
+    mean = said["points"]["earlier:val/acc"]
+    assert np.allclose(mean["value"], [0.75, 0.85])
+    assert mean["low"][0] < 0.75 < mean["high"][0]
+    assert "mean of 2 earlier" in chart(said, "acc")["series"][1]["label"]
+
+
+def test_what_is_not_there_is_said(client: Any, look: Any, trained: Any) -> None:
+    run = trained()
+    page = look(client.get(f"/runs/{run}?with=best,earlier,r_nothing"))
+    for words in (
+        "There is no other finished run",
+        "There is no earlier finished run of this configuration",
+        "There is no run r_nothing.",
+    ):
+        assert words in page.html
+
+
+def test_what_is_with_overlays_a_run_with_several_heads_is_that_of_its_first(
+    client: Any, look: Any, runs: Any, trained: Any, engine: Engine
+) -> None:
+    single = trained(level=0.9)
+    run = runs.add(targets=["digit", "thickness"])
+    runs.set(run, status="running", fence=1, started_at=1000.0)
+    steps, times = np.array([9], dtype=np.uint32), np.array([1001.0])
+    with writing(engine) as connection:
+        add_points(connection, run, "val/digit/acc", Curve(steps, np.array([0.5]), times), next_commit(connection))
+    said = shown(look(client.get(f"/runs/{run}?with={single}")))
+    assert f"{single}:val/acc" in [each["id"] for each in chart(said, "digit/acc")["series"]]
+
+
+def test_a_live_run_is_foretold_from_finished_ones_and_says_from_how_many(
+    client: Any, look: Any, runs: Any, trained: Any, engine: Engine
+) -> None:
+    for seed in range(FEWEST - 1):
+        trained(level=0.8 + seed / 100, seed=seed + 1)
+    run = runs.add(seed=99)
+    runs.set(run, status="running", fence=1, started_at=1000.0, progress=json.dumps({"epoch": 1, "epochs": 2}))
+    with writing(engine) as connection:
+        curve = Curve(np.array([100], dtype=np.uint32), np.array([0.75]), np.array([1001.0]))
+        add_points(connection, run, "val/acc", curve, next_commit(connection))
+    assert f"there are {FEWEST - 1}." in look(client.get(f"/runs/{run}")).html
+    trained(level=0.9, seed=50)
+    fragment = client.get(f"/runs/{run}/forecast").text
+    # All of them gained 0.1 from the first epoch to the second.
+    assert "<b>85.00 %</b>" in fragment
+    assert f"it held in {FEWEST}." in fragment
+    assert "forecast" not in look(client.get(f"/runs/{trained()}")).words
+
+
+def test_a_run_that_failed_leads_to_what_may_help(client: Any, look: Any, runs: Any) -> None:
+    run = runs.add(batch_size=128, lr=0.01)
+    runs.set(run, status="failed", reason="the GPU's memory does not hold a batch of 128", ended_at=1.0)
+    page = look(client.get(f"/runs/{run}"))
+    assert page.one("a", id="again-half-batch")["href"] == f"/launch?from={run}&batch_size=64"
+    runs.set(run, reason="loss became NaN at step 4")
+    page = look(client.get(f"/runs/{run}"))
+    assert page.one("a", id="again-lower-rate")["href"] == f"/launch?from={run}&lr=0.001"
+    assert page.one("a", id="again-clipped")["href"].endswith("clip_norm=1")
+    assert page.one("button", id="failed-retry")

@@ -1,0 +1,224 @@
+"""The driver of sweeps: a search goes on wherever it was, hopeless runs are stopped with a reason, and sweeps end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine
+
+from app.contract.events import Result
+from app.contract.settings import Settings
+from app.services.recorder import Recorder
+from app.services.sweep_driver import Driver
+from app.store.database import reading
+from app.store.sweep import load_sweep
+from tests.conftest import Runs, Trainer, Worker
+
+SPACE = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "optimizer": {"choice": ["adam", "sgd"]}}
+SEARCH = {"base": {"family": "simple_mlp", "epochs": 9}, "method": "tpe", "space": SPACE}
+
+
+@pytest.fixture
+def driving(settings: Settings, engine: Engine, redis: Redis) -> Iterator[Callable[[], Driver]]:
+    """Makes drivers, each as new as after a restart."""
+    made: list[Driver] = []
+
+    def make() -> Driver:
+        made.append(Driver(settings, engine, redis))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.celery.close()
+
+
+def launched(client: Any, **said: Any) -> str:
+    answer = client.post("/api/v1/sweeps", json=said)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def values(runs: Runs) -> list[dict[str, Any]]:
+    return [json.loads(said) for (said,) in runs.sql("SELECT sweep_values FROM run ORDER BY number")]
+
+
+def train_all(recorder: Recorder, worker: Worker, runs: Runs, reach: Callable[[dict[str, Any]], float]) -> int:
+    """Train every run that waits to its end; returns how many there were."""
+    trained = 0
+    while runs.sql("SELECT 1 FROM run WHERE status = 'queued'"):
+        trainer = worker.train(recorder)
+        said = json.loads(runs.sql("SELECT sweep_values FROM run WHERE id = :run", run=trainer.run)[0][0])
+        trainer.points(val__acc=[(1, reach(said))])
+        trainer.say("result", Result(outcome="succeeded"))
+        recorder.step()
+        trained += 1
+    return trained
+
+
+def test_a_search_proposes_as_runs_end_and_survives_a_restart_after_each(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    sweep = launched(client, **SEARCH, draws=8)
+    for _ in range(20):
+        driving().step()
+        if not train_all(recorder, worker, runs, lambda said: 0.9 if said["optimizer"] == "adam" else 0.2):
+            break
+    found = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (found["status"], found["counts"], found["planned"]) == ("finished", {"succeeded": 8}, 8)
+    assert len({json.dumps(each, sort_keys=True) for each in values(runs)}) == 8
+    assert found["best"]["values"]["optimizer"] == "adam"
+    assert found["ended"]
+
+
+def test_a_restarted_search_proposes_what_it_would_have_proposed(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    made = []
+    for restarts in (False, True):
+        launched(client, **SEARCH, draws=6)
+        kept = driving()
+        before = len(values(runs))
+        for _ in range(10):
+            (driving() if restarts else kept).step()
+            if not train_all(recorder, worker, runs, lambda said: said["lr"]):
+                break
+        made.append(values(runs)[before:])
+    assert made[0] == made[1]
+    assert len(made[0]) == 6
+
+
+def test_each_proposal_is_trained_with_every_seed_and_told_their_mean(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    launched(client, **SEARCH, draws=2, seeds=3)
+    driving().step()
+    first = values(runs)
+    assert [each["seed"] for each in first] == [1, 2, 3]
+    assert len({each["lr"] for each in first}) == 1
+    train_all(recorder, worker, runs, lambda said: said["seed"] / 10)
+    driving().step()
+    assert len(values(runs)) == 6
+
+
+def test_a_small_space_ends_when_all_of_it_was_tried(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    space = {"optimizer": {"choice": ["adam", "adamw", "sgd"]}}
+    sweep = launched(client, base={"family": "vit"}, method="tpe", space=space, draws=20)
+    driver = driving()
+    for _ in range(8):
+        driver.step()
+        train_all(recorder, worker, runs, lambda said: 0.5)
+    found = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (found["status"], found["counts"]) == ("finished", {"succeeded": 3})
+    assert found["reason"] == "every configuration that there is has been tried"
+
+
+def test_a_stopped_search_proposes_nothing_more(client: Any, runs: Runs, driving: Callable[[], Driver]) -> None:
+    sweep = launched(client, **SEARCH, draws=5)
+    driving().step()
+    client.post(f"/api/v1/sweeps/{sweep}/stop")
+    driving().step()
+    assert {status for (status,) in runs.sql("SELECT status FROM run")} == {"cancelled"}
+    more = client.post(f"/api/v1/sweeps/{sweep}/extend", json={"draws": 6}).json()
+    assert more["status"] == "running"
+    driving().step()
+    assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued'") != [(0,)]
+
+
+def test_a_grid_ends_with_its_last_run(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    sweep = launched(client, base={"family": "simple_mlp"}, grid={"lr": [0.1, 0.01]})
+    driver = driving()
+    driver.step()
+    assert client.get(f"/api/v1/sweeps/{sweep}").json()["status"] == "running"
+    train_all(recorder, worker, runs, lambda said: said["lr"])
+    driver.step()
+    assert client.get(f"/api/v1/sweeps/{sweep}").json()["status"] == "finished"
+
+
+def begun(recorder: Recorder, redis: Redis, name: str) -> Trainer:
+    return Worker(redis, name).train(recorder)
+
+
+def test_a_run_below_the_median_is_stopped_and_says_so(
+    client: Any, runs: Runs, recorder: Recorder, redis: Redis, driving: Callable[[], Driver]
+) -> None:
+    said = {"base": {"family": "simple_mlp", "epochs": 9}, "grid": {"lr": [0.1, 0.2, 0.3, 0.4, 99]}}
+    sweep = launched(client, **said, pruning="median", prune_after_epochs=2)
+    trainers = [begun(recorder, redis, f"w{i}") for i in range(5)]
+    driver = driving()
+    for level, trainer in zip((0.53, 0.53, 0.53, 0.6, 0.1), trainers, strict=True):
+        trainer.points(val__acc=[(1, level)])
+    recorder.step()
+    driver.step()
+    assert runs.status(trainers[-1].run) == "running"
+    for level, trainer in zip((0.53, 0.53, 0.53, 0.6, 0.312), trainers, strict=True):
+        trainer.points(val__acc=[(2, level)])
+    recorder.step()
+    driver.step()
+    reason = "pruned at epoch 2: val/acc 31.2 % is below the median 53.0 % of 4 runs there"
+    assert (runs.status(trainers[-1].run), runs.get(trainers[-1].run).reason) == ("cancelling", reason)
+    assert {runs.status(each.run) for each in trainers[:-1]} == {"running"}
+    trainers[-1].say("result", Result(outcome="cancelled", reason="stopped at step 2"))
+    recorder.step()
+    found = runs.get(trainers[-1].run)
+    assert (found.status, found.reason) == ("cancelled", reason)
+    told = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (told["counts"], told["pruned"]) == ({"running": 4, "cancelled": 1}, 1)
+
+
+def test_a_search_is_told_of_what_was_pruned(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    launched(client, **SEARCH, draws=3, pruning="median")
+    driving().step()
+    trainer = worker.train(recorder)
+    trainer.points(val__acc=[(1, 0.1)])
+    runs.set(trainer.run, status="cancelled", stop_reason="pruned at epoch 1: …", ended_at=2.0)
+    recorder.step()
+    driving().step()
+    assert len(values(runs)) > 1
+
+
+def test_a_sweep_that_cannot_be_read_holds_up_no_other(
+    client: Any, engine: Engine, runs: Runs, driving: Callable[[], Driver]
+) -> None:
+    broken, sound = launched(client, **SEARCH, draws=3), launched(client, **SEARCH, draws=3)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            'UPDATE sweep SET spec = replace(spec, \'"family": "simple_mlp"\', \'"family": "gone"\') WHERE id = ?',
+            (broken,),
+        )
+    driving().step()
+    with reading(engine) as connection:
+        found = load_sweep(connection, broken)
+    assert found is not None
+    assert (found.status, found.reason.startswith("it cannot go on: ")) == ("stopped", True)
+    assert runs.sql("SELECT DISTINCT sweep FROM run") == [(sound,)]
+
+
+def test_the_driver_is_woken_by_commits_and_ends_when_it_is_told(
+    client: Any, runs: Runs, driving: Callable[[], Driver]
+) -> None:
+    driver, stop = driving(), threading.Event()
+    thread = threading.Thread(target=driver.run, args=(stop,))
+    thread.start()
+    try:
+        launched(client, **SEARCH, draws=3)
+        end = threading.Event()
+        for _ in range(500):
+            if runs.sql("SELECT 1 FROM run"):
+                break
+            end.wait(0.01)
+        assert runs.sql("SELECT count(*) FROM run") != [(0,)]
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()

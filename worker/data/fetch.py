@@ -1,0 +1,173 @@
+"""From the network to files on the disk that are whole: fetches an archive, checks it, unpacks it.
+
+torchvision could fetch too, but waits for ever on a silent server, draws a progress bar on stderr and leaves cut-off
+files behind.
+"""
+
+import gzip
+import hashlib
+import http.client
+import math
+import os
+import shutil
+import struct
+import tarfile
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from worker.reporting.error_text import reason
+from worker.reporting.progress import ProgressReporter
+
+ATTEMPTS: Final = 3
+SILENCE_SECONDS: Final = 30.0
+_CHUNK_BYTES: Final = 1 << 18
+_IDX_UINT8: Final = 0x08
+
+
+class NotFetched(Exception):
+    """A file could not be fetched; the message is the reason."""
+
+
+class _CutOff(Exception):
+    """A file came, but not whole; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch, and the files unpacked from it.
+
+    files: with their MD5; "" for an IDX file, which has none that is published, and whose header tells its length.
+    """
+
+    path: Path
+    urls: tuple[str, ...]
+    md5: str
+    files: tuple[tuple[Path, str], ...]
+
+    def remove(self) -> None:
+        """Removes it and all that was unpacked from it."""
+        for path in (self.path, *(path for path, _ in self.files)):
+            path.unlink(missing_ok=True)
+
+
+def complete(archive: Archive, tell: ProgressReporter) -> None:
+    """Sees to it that every file of the archive is there and whole. Raises NotFetched, or OSError from the disk."""
+    for _ in range(ATTEMPTS):
+        wrong = [path for path, md5 in archive.files if not _whole(path, md5)]
+        if not wrong:
+            return
+        for path in wrong:
+            if path.exists():
+                tell.say(f"{path.name} is damaged: getting it again")
+                path.unlink()
+        if not _has_md5(archive.path, archive.md5):
+            _fetch(archive, tell)
+        try:
+            _unpack(archive)
+        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+            tell.say(f"{archive.path.name} is damaged ({reason(error)}): getting it again")
+            archive.path.unlink()
+    raise NotFetched(f"{archive.path.name} is damaged, {ATTEMPTS} times in a row")
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+    except FileNotFoundError:
+        return False
+
+
+def _whole(path: Path, md5: str) -> bool:
+    return _has_md5(path, md5) if md5 else _idx_is_whole(path)
+
+
+def _idx_is_whole(path: Path) -> bool:
+    """Whether the file is as long as its header says: 0, 0, type, dimensions, then each dimension in four bytes."""
+    try:
+        with path.open("rb") as file:
+            zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
+            sides = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            length = file.tell() + math.prod(sides)
+            return (zero, kind) == (0, _IDX_UINT8) and length == path.stat().st_size
+    except (FileNotFoundError, struct.error):
+        return False
+
+
+def _unpack(archive: Archive) -> None:
+    if archive.path.name.endswith(".tar.gz"):
+        with tarfile.open(archive.path) as tar:
+            tar.extractall(archive.path.parent, filter="data")
+        return
+    ((path, _),) = archive.files
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        with gzip.open(archive.path) as packed, unfinished.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, _CHUNK_BYTES)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _fetch(archive: Archive, tell: ProgressReporter) -> None:
+    """Fetches the archive from the first mirror that gives it whole. Raises NotFetched, or OSError from the disk.
+
+    A file that came cut off or damaged is asked for again, twice at most; a server that cannot be reached is not.
+    """
+    archive.path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = archive.path.with_name(archive.path.name + ".part")
+    reasons: list[str] = []
+    broken = 0
+    try:
+        while True:
+            broken_before = broken
+            for url in archive.urls:
+                try:
+                    _fetch_once(url, unfinished, archive.md5, tell)
+                except NotFetched as error:
+                    reasons.append(str(error))
+                except _CutOff as error:
+                    broken += 1
+                    reasons.append(f"{archive.path.name} {error}")
+                    tell.say(reasons[-1])
+                else:
+                    os.replace(unfinished, archive.path)
+                    return
+                if broken == ATTEMPTS:
+                    break
+            if broken in (broken_before, ATTEMPTS):
+                # With several mirrors the first is the one that is kept up, so its reason is the telling one.
+                raise NotFetched(reasons[0])
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _fetch_once(url: str, path: Path, md5: str, tell: ProgressReporter) -> None:
+    """Raises NotFetched, _CutOff, or OSError from the disk."""
+    request = urllib.request.Request(url, headers={"User-Agent": "runyard"})
+    try:
+        response = urllib.request.urlopen(request, timeout=SILENCE_SECONDS)
+    except (OSError, http.client.HTTPException) as error:
+        raise NotFetched(reason(error)) from error
+    content = hashlib.md5(usedforsecurity=False)
+    size = response.length or 0
+    come = 0
+    tell.begin(f"fetching {url.rsplit('/', 1)[-1]}", f"{size / 1e6:.1f} MB" if size else "")
+    with response, path.open("wb") as file:
+        while True:
+            try:
+                chunk = response.read1(_CHUNK_BYTES)  # whatever there is, so that a slow download is heard of too
+            except (OSError, http.client.HTTPException) as error:
+                raise _CutOff(f"was cut off ({reason(error)})") from error
+            if not chunk:
+                break
+            file.write(chunk)
+            content.update(chunk)
+            come += len(chunk)
+            of = f" of {size / 1e6:.0f}" if size else ""
+            tell.get_on(come / size if size else 0.0, f"{come / 1e6:.0f} MB{of}")
+    if content.hexdigest() != md5:
+        raise _CutOff("was cut off" if come < size else "arrived damaged")

@@ -1,0 +1,417 @@
+"""The LightningModule: heads and losses, many micro-steps in one ``training_step``, evaluation on the device.
+
+Lightning's loop costs 0.4 ms a step and ``self.log`` 0.43 ms a key. One ``training_step`` therefore makes ``BLOCK``
+optimizer steps by manual optimization, and metrics go to the reporter, which reads them back from another thread.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.contract.events import Progress
+from app.contract.spec import RunConfig
+from worker.data.datasets import Part
+from worker.data.resident import Augment, Resident, evaluation_batches, order
+from worker.reporting.reporter import Reporter
+from worker.training.nonfinite_guard import Diverged, Made, Watch, named
+from worker.training.position import NEVER, Best, Course, Position
+from worker.training.schedule import make_schedule
+from worker.training.throughput import Throughput
+from worker.training.tuning import Tuning, asked_for
+
+BLOCK = 64
+EVALUATION_IMAGES = {"cpu": 256, "cuda": 16384}
+"""In one forward pass of an evaluation, where memory holds so many. On a CPU more are no faster: bench/evaluation.py"""
+REPORT_SECONDS = 0.02
+
+
+class Stopped(Exception):
+    """Training was asked to end; everything up to the last whole step is in place."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step leaves to be reported, on the device; ``parts``: the losses of several heads.
+
+    ``rate``: of its learning; ``norm``: of its gradient, where that is clipped.
+    """
+
+    step: int
+    rate: float
+    norm: Tensor | None
+    loss: Tensor
+    parts: dict[str, Tensor]
+    logits: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far, in 10⁶ bytes: a GPU's, as torch allotted it, else the whole process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+class Blocks:
+    """The rest of an epoch's batches, ``BLOCK`` at a time: int64 tensors [k, batch_size].
+
+    It has no length, since Lightning would ask for it once, and a resumed first epoch is shorter than the others. When
+    only the validation of an epoch is left, there is one empty block, since Lightning skips an epoch without any.
+    """
+
+    def __init__(self, module: Classifier) -> None:
+        self._module = module
+
+    def __iter__(self) -> Iterator[Tensor]:
+        module = self._module
+        config, data = module.config, module.data
+        batches = order(config.seed, module.position.epoch, data.size("train"), config.batch_size, data.device)
+        rest = batches[module.position.done :]
+        yield from torch.split(rest, BLOCK) if len(rest) else [rest]
+
+
+class Slices:
+    """A split in batches of ``size``, in order; not a list, in which Lightning would see several loaders."""
+
+    def __init__(self, images: int, size: int) -> None:
+        self._slices = evaluation_batches(images, size)
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __iter__(self) -> Iterator[slice]:
+        return iter(self._slices)
+
+
+class Classifier(pl.LightningModule):
+    """Trains ``network`` on ``data`` as ``config`` says, and runs it as ``tuning`` says (None: the plain way).
+
+    ``must_stop`` is asked before every step and evaluation.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Resident,
+        config: RunConfig,
+        reporter: Reporter,
+        must_stop: Callable[[], bool],
+        tuning: Tuning | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.data = data
+        self.config = config
+        self.reporter = reporter
+        self.must_stop = must_stop
+        self.steps_per_epoch = data.size("train") // config.batch_size
+        self.steps = self.steps_per_epoch * config.epochs
+        self.course = Course(config.epochs, config.epochs)
+        self.position = Position()
+        self.best = Best()
+        self.tuning = tuning or asked_for(config)
+        self.tuning.place(network)
+        self.optimizer = self.tuning.make_optimizer(network, config)
+        self.forward_in_training = self.tuning.forward(network)
+        self.schedule = make_schedule(config, self.steps)
+        self.augment = Augment(config.crop_padding, config.flip, config.rotation)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
+        self.norm: Tensor | None = None
+        """Of the last step's gradient before it was clipped, where it is clipped."""
+        self.after_step: Callable[[], None] = lambda: None
+        self.after_validation: Callable[[bool], None] = lambda improved: None
+        self.change_at: float = NEVER
+        self.apply_changes: Callable[[bool], None] = lambda validated: None
+        self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
+        self._pending: list[_Step] = []
+        self._watch: Watch | None = Watch()
+        self._reported_at = 0.0
+        self._pace = Throughput(config.batch_size)
+
+    def go_on_from(self, position: Position) -> None:
+        """Stand where a checkpoint was saved; the schedule is that of all steps, those made with other batches too."""
+        self.position = position
+        self.plan()
+
+    def plan(self) -> None:
+        """Count the steps of the course, and plan the learning rate over them; what a plateau has heard it keeps.
+
+        A schedule that depends on the number of steps goes on at the rate that a run of so many has here.
+        """
+        begun = self.position.step - self.position.done
+        course, epoch, heard = self.course, self.position.epoch, self.schedule.state()
+        self.steps = begun + self.steps_per_epoch * (course.epochs - epoch)
+        self.schedule = make_schedule(self.config, begun + self.steps_per_epoch * (course.planned - epoch))
+        if heard:
+            self.schedule.restore(heard)
+
+    # Lightning's side -------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # the data is there already
+
+    def train_dataloader(self) -> Any:
+        return Blocks(self)
+
+    def val_dataloader(self) -> Any:
+        return Slices(self.data.size("validation"), self.evaluation_images)
+
+    def test_dataloader(self) -> Any:
+        return Slices(self.data.size("test"), self.evaluation_images)
+
+    def on_train_epoch_start(self) -> None:
+        self._pace.restart(self.position.step)
+
+    def training_step(self, block: Tensor, _: int) -> None:
+        for indices in block:
+            if self.must_stop():
+                self.report_steps()
+                raise Stopped
+            if self.position.step >= self.change_at:
+                self.report_steps()
+                self.apply_changes(False)
+            self._micro_step(indices)
+        self.report_steps()
+
+    def on_validation_epoch_start(self) -> None:
+        self._pace.measure(self.position.step)
+        if self._watch is not None:
+            self._hear_of(self._watch.settle())
+        self._begin_evaluation()
+
+    def validation_step(self, rows: slice, _: int) -> None:
+        if self.must_stop():
+            raise Stopped
+        self._evaluate("validation", rows)
+
+    def on_validation_epoch_end(self) -> None:
+        figures = self._end_evaluation("val", self.data.size("validation"))
+        accuracy, loss = self._leading(figures, "val"), figures["val/loss"]
+        if self._watch is not None and not math.isfinite(loss):
+            self._hear_of(f"validation loss became {named(loss)} after epoch {self.position.epoch + 1}")
+        self.schedule.after_validation(loss)
+        improved = self.best.beaten_by(accuracy, loss)
+        if self.position.step >= self.change_at:
+            self.apply_changes(True)
+        self.position.epoch += 1
+        self.position.done = 0
+        if improved:
+            self.best = Best(accuracy, loss, self.position.epoch, self.position.step, self.best.path)
+        mark = ", best so far" if improved else ""
+        self.reporter.say(f"epoch {self.position.epoch} {self._in_words(figures)}{mark}")
+        self.reporter.points(("system/peak_memory_mb",), self.position.step, (peak_memory_mb(self.data.device),))
+        self.after_validation(improved)
+        if self.position.step >= self.change_at:
+            self.apply_changes(False)
+        if self.gave_up or self.position.epoch >= self.course.epochs:
+            self.trainer.should_stop = True
+        self.report_progress(now=True)
+
+    def on_test_epoch_start(self) -> None:
+        self._begin_evaluation()
+
+    def test_step(self, rows: slice, _: int) -> None:
+        if self.must_stop():
+            raise Stopped
+        self._evaluate("test", rows)
+
+    def on_test_epoch_end(self) -> None:
+        figures = self._end_evaluation("test", self.data.size("test"))
+        self.reporter.say(f"{self._in_words(figures)}, with epoch {self.best.epoch}")
+
+    # One step ---------------------------------------------------------------------------------------------------------
+
+    def _micro_step(self, indices: Tensor) -> None:
+        position = self.position
+        rate = self.schedule.rate(position.step) * self.course.factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images, targets = self.data.batch("train", indices, augment=self.augment, generator=self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        scalars = self.data.scalars("train", indices)
+        forward = self.forward_in_training
+        with self.tuning.autocast(self.data.device):
+            logits = self._by_head(forward(images) if scalars is None else forward(images, scalars))
+            losses = self._losses(logits, targets, self.config.label_smoothing)
+            loss = self._total(losses)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = None
+        if self.config.clip_norm:
+            norm = self.norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        position.step += 1
+        position.done += 1
+        parts = {name: each.detach() for name, each in losses.items()} if len(losses) > 1 else {}
+        self._pending.append(_Step(position.step, rate, norm, loss.detach(), parts, _detached(logits), targets))
+        if time.monotonic() - self._reported_at > REPORT_SECONDS:
+            self.report_steps()
+            self.report_progress()
+        self.after_step()
+
+    def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+        return output if isinstance(output, dict) else {self.config.targets[0]: output}
+
+    def _losses(
+        self, logits: dict[str, Tensor], targets: dict[str, Tensor], smoothing: float = 0.0
+    ) -> dict[str, Tensor]:
+        """The mean loss of each head over the batch."""
+        return {
+            name: F.cross_entropy(found.float(), targets[name], label_smoothing=smoothing)
+            for name, found in logits.items()
+        }
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The loss that is trained: all heads', by their weights."""
+        # A factor of 1 would be two kernels a step for nothing.
+        weights = self.weights
+        weighted = [loss if weights[name] == 1 else weights[name] * loss for name, loss in losses.items()]
+        return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
+
+    def report_steps(self) -> None:
+        """Hand the pending steps' figures over, still on the device."""
+        self._reported_at = time.monotonic()
+        if not self._pending:
+            return
+        heads = list(self._pending[0].logits)
+        hits = [
+            (
+                torch.stack([row.logits[head] for row in self._pending]).argmax(-1)
+                == torch.stack([row.targets[head] for row in self._pending])
+            )
+            .float()
+            .mean(1)
+            for head in heads
+        ]
+        parts = list(self._pending[0].parts)
+        names = (
+            "train/loss",
+            *(self._metric_name("train", head, "acc") for head in heads),
+            *(self._metric_name("train", head, "loss") for head in parts),
+        )
+        for i, row in enumerate(self._pending):
+            self.reporter.points(
+                names, row.step, (row.loss, *(head_hits[i] for head_hits in hits), *(row.parts[p] for p in parts))
+            )
+        self.reporter.points(("train/lr",), self._pending[-1].step, (self.optimizer.param_groups[0]["lr"],))
+        made = [Made(row.step, row.loss, row.rate, row.norm) for row in self._pending]
+        self._pending.clear()
+        if self._watch is not None:
+            self._hear_of(self._watch.look(made))
+
+    def _hear_of(self, words: str | None) -> None:
+        """Stop at a loss that is not finite, or say so once and go on, as the run asks."""
+        if words is None:
+            return
+        if self.config.on_nonfinite == "go_on":
+            self._watch = None
+            self.reporter.say(f"{words}; goes on, as was asked for", "warning")
+            return
+        ways = ["a lower learning rate"]
+        ways += [] if self.config.warmup else ["a warm-up"]
+        ways += [] if self.config.clip_norm else ["clip_norm"]
+        raise Diverged(f"{words}; try {', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else f"{words}; try {ways[0]}")
+
+    def _metric_name(self, part: str, head: str, figure: str) -> str:
+        return f"{part}/{figure}" if len(self.config.targets) == 1 else f"{part}/{head}/{figure}"
+
+    def _in_words(self, figures: dict[str, float]) -> str:
+        return " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+    def report_progress(self, now: bool = False) -> None:
+        """Say how far it is, now and then or ``now``."""
+        if not self._pace.due() and not now:
+            return
+        speed = self._pace.measure(self.position.step)
+        left = self.steps - self.position.step
+        self.reporter.event(
+            "progress",
+            Progress(
+                epoch=min(self.position.epoch + (self.position.done > 0), self.course.epochs),
+                epochs=self.course.epochs,
+                step=self.position.step,
+                steps=self.steps,
+                samples_per_second=speed,
+                eta_seconds=self._pace.seconds_left(left),
+            ),
+        )
+
+    # Evaluation -------------------------------------------------------------------------------------------------------
+
+    def _begin_evaluation(self) -> None:
+        device = self.data.device
+        exact = torch.float64 if device.type == "cpu" else torch.float32
+        self._sums = {name: torch.zeros((), dtype=exact, device=device) for name in self.config.targets}
+        self._hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in self.config.targets}
+
+    def _evaluate(self, part: Part, rows: slice) -> None:
+        """Add what the images of ``rows`` score; in halves, from now on, where the GPU's memory does not hold them."""
+        size = self.evaluation_images
+        if rows.stop - rows.start > size:
+            for some in evaluation_batches(rows.stop - rows.start, size):
+                self._evaluate(part, slice(rows.start + some.start, rows.start + some.stop))
+            return
+        try:
+            self._score(part, rows)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            # What the failed pass allotted lives as long as its traceback: the halves come after this block.
+            self.evaluation_images = max(1, (rows.stop - rows.start) // 2)
+            torch.cuda.empty_cache()
+        else:
+            return
+        self._evaluate(part, rows)
+
+    def _score(self, part: Part, rows: slice) -> None:
+        images, targets = self.data.batch(part, rows)
+        scalars = self.data.scalars(part, rows)
+        with self.tuning.autocast(self.data.device):
+            logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
+            losses = self._losses(logits, targets)
+        # Nothing is added before all of it is there, so that what failed half way can be done again.
+        for name, found in logits.items():
+            self._sums[name] += losses[name] * len(images)
+            self._hits[name] += (found.argmax(1) == targets[name]).sum()
+
+    def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
+        names = list(self._hits)
+        read = torch.stack([each.double() for each in (*self._sums.values(), *self._hits.values())]).tolist()
+        losses = {name: each / images for name, each in zip(names, read[: len(names)], strict=True)}
+        figures = {f"{part}/loss": sum(self.weights[name] * loss for name, loss in losses.items())}
+        for name, hits in zip(names, read[len(names) :], strict=True):
+            figures[self._metric_name(part, name, "acc")] = hits / images
+        if len(names) > 1:
+            figures |= {self._metric_name(part, name, "loss"): loss for name, loss in losses.items()}
+        self.reporter.points(tuple(figures), self.position.step, tuple(figures.values()))
+        return figures
+
+    def _leading(self, figures: dict[str, float], part: str) -> float:
+        """The accuracy of the first head: what "best" goes by."""
+        return figures[self._metric_name(part, self.config.targets[0], "acc")]
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether early stopping ends this run: so many epochs have passed without a better validation."""
+        patience = self.config.early_stopping
+        return patience > 0 and self.position.epoch - max(0, self.best.epoch) >= patience
