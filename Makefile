@@ -14,6 +14,7 @@ ARGS =
 
 PACKAGES = .venv/.runyard-installed
 VENDOR = static/vendor/versions.json
+TOOLS = node_modules/.package-lock.json
 
 # The stamp contains the folder for which .venv was made: in a moved or copied checkout, .venv still points to the old folder.
 STALE := $(shell [ -x .venv/bin/python ] && [ "$$(cat $(PACKAGES) 2>/dev/null)" = "$$(pwd -P)" ] || echo stale)
@@ -32,10 +33,11 @@ test: setup ## run all tests (ARGS="-k name" runs some)
 	@.venv/bin/python -m tests.chromium
 	@.venv/bin/python -m pytest $(ARGS)
 
-lint: setup ## check style and types
+lint: setup $(TOOLS) ## check style and types of Python and JavaScript
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+	@.venv/bin/python -m static.node lint
 
 build: setup ## build the wheel and the source distribution into dist/
 	@.venv/bin/python -m build --no-isolation
@@ -78,3 +80,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 
 $(VENDOR): package.json package-lock.json .npmrc static/vendor.py | $(PACKAGES)
 	@.venv/bin/python static/vendor.py
+
+# npm writes this file last, into node_modules: only `make lint` needs what is there.
+$(TOOLS): package.json package-lock.json .npmrc | $(PACKAGES)
+	@.venv/bin/python -m static.node install

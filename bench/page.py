@@ -39,12 +39,12 @@ FIRST = """() => new Promise((done) => {
 ZOOM = """([low, high]) => new Promise((done) => {
   const { board, charts } = window.runyard;
   board.zoomTo(null);
-  for (const held of Object.values(board.points)) delete held.part;
+  for (const held of Object.values(board.curves)) delete held.part;
   requestAnimationFrame(() => {
     const began = performance.now();
     board.zoomTo([low, high]);
     const u = charts.loss;
-    const look = () => (board.points["train/loss"].part && u.data[0].filter((x) => x >= low && x <= high).length > 900
+    const look = () => (board.curves["train/loss"].part && u.data[0].filter((x) => x >= low && x <= high).length > 900
       ? done(performance.now() - began)
       : requestAnimationFrame(look));
     look();
@@ -52,12 +52,12 @@ ZOOM = """([low, high]) => new Promise((done) => {
 })"""
 SMOOTH = """() => new Promise((done) => {
   const { board } = window.runyard;
-  const held = board.points["train/loss"];
-  const look = () => (board.points["train/loss"].even ? done(performance.now()) : requestAnimationFrame(look));
+  const held = board.curves["train/loss"];
+  const look = () => (board.curves["train/loss"].even ? done(performance.now()) : requestAnimationFrame(look));
   look();
 })"""
 # Milliseconds to redraw all visible charts, as when points arrive; and of the frames while zooming.
-PAINT = """() => { const began = performance.now(); window.runyard.board.paint(); return performance.now() - began; }"""
+PAINT = """() => { const began = performance.now(); window.runyard.board.draw(); return performance.now() - began; }"""
 FRAMES = """() => new Promise((done) => {
   const { board } = window.runyard;
   const found = [];

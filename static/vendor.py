@@ -103,11 +103,11 @@ def fetch(root: Path) -> None:
 
 
 def install(root: Path, folder: Path, find_npm: Callable[[Path], list[str]]) -> None:
-    """Run `npm ci` in `folder`, without the packages' own scripts."""
+    """Run `npm ci` in `folder`, without development packages and without the packages' own scripts."""
     npm = find_npm(root)
     for name in INPUTS:
         shutil.copyfile(root / name, folder / name)
-    run([*npm, "ci", "--ignore-scripts"], folder, "npm")
+    run([*npm, "ci", "--ignore-scripts", "--omit=dev"], folder, "npm")
 
 
 def machine_npm(_root: Path) -> list[str]:
