@@ -134,7 +134,7 @@ def test_a_long_run_is_drawn_from_few_points_and_zooming_in_brings_the_finer_one
     assert found == logged["value"]
 
 
-def test_other_runs_are_with_overlays_it_and_the_difference_to_a_baseline_is_told(page: Page, yard: Any) -> None:
+def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(page: Page, yard: Any) -> None:
     said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
     first, second, third = (yard.launch(**said, seed=seed) for seed in (501, 502, 503))
     for run in (first, second, third):
@@ -159,7 +159,7 @@ def test_other_runs_are_with_overlays_it_and_the_difference_to_a_baseline_is_tol
     expect(page.locator("#chart-acc")).to_contain_text("mean of")
 
 
-def test_what_is_with_overlays_a_run_is_as_fine_and_as_live_as_the_run_itself(
+def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(
     page: Page, yard: Any, long_run: str
 ) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=506)
