@@ -46,7 +46,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.services import signals
 from app.services.housekeeper import Housekeeper
-from app.store import lease, lineage, live_change, log, metric, run, worker
+from app.store import lease, lineage, live_change, log, metric, run, training_time, worker
 from app.store.database import next_commit, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -54,6 +54,8 @@ logger = logging.getLogger("runyard.recorder")
 BATCH = 2000
 # A commit costs as much for one entry as for twenty: what comes so soon after the last one goes into the next.
 GATHER_SECONDS = 0.02
+# The two clocks are read one after the other, so a shorter difference is not a suspension.
+SHORTEST_SLEEP_SECONDS = 1.0
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 _HEADS = text("SELECT id, fence, applied, attempt FROM run WHERE id IN :runs").bindparams(
@@ -352,6 +354,7 @@ class Recorder:
         batch.replies.append((claim.reply, grant))
 
     def _renew_leases(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
+        asleep, since = worker.time_asleep(connection, beat)
         if worker.record_heartbeat(connection, beat, batch.now):
             batch.workers_changed = True
         cancel: list[Holding] = []
@@ -362,6 +365,9 @@ class Recorder:
                 drop.append(holding)
             elif status == "cancelling":
                 cancel.append(holding)
+            if status is not None and asleep >= SHORTEST_SLEEP_SECONDS:
+                training_time.leave_out(connection, holding.run, since, asleep, batch.commit)
+                batch.note(holding.run, "status")
         lost = {holding.run for holding in drop}
         requested = live_change.pending_changes(
             connection, [holding.run for holding in beat.runs if holding.run not in lost]

@@ -44,6 +44,24 @@ def begin_interval(connection: Connection, run: str, now: float) -> None:
     )
 
 
+def leave_out(connection: Connection, run: str, since: float, seconds: float, commit: int) -> None:
+    """Exclude a suspension of ``seconds`` from a run's time; it happened after ``since``."""
+    row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
+    if row.started_at is None:
+        return
+    intervals = read_intervals(row.stretches, row.started_at)
+    before = float(trained_seconds_at(intervals, np.array([since]))[0])
+    earlier = (interval for interval in intervals if interval[0] < since + seconds)
+    intervals = (*earlier, (since + seconds, before))
+    connection.execute(
+        text(
+            "UPDATE run SET stretches = :intervals, asleep_seconds = asleep_seconds + :seconds, status_commit = :commit"
+            " WHERE id = :run"
+        ),
+        {"run": run, "intervals": to_json(intervals).decode(), "seconds": seconds, "commit": commit},
+    )
+
+
 def inherit(connection: Connection, parent: str, child: str) -> None:
     """Copy the intervals of the parent, so that a run that begins with its curves also continues its time."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()

@@ -13,7 +13,10 @@ from app.contract.events import Heartbeat, answers
 
 
 class Worker(SQLModel, table=True):
-    """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected."""
+    """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected.
+
+    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat.
+    """
 
     __tablename__ = "worker"
 
@@ -29,6 +32,7 @@ class Worker(SQLModel, table=True):
     first_seen: float
     last_seen: float = Field(index=True)
     device_index: int = 0
+    asleep_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class WorkerRecord:
     last_seen: float
     runs: list[str]
     device_index: int = 0
+    asleep_seconds: float = 0.0
 
     @property
     def device(self) -> str:
@@ -77,21 +82,35 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         "cores": beat.device.cores,
         "index": beat.device.index,
         "versions": json.dumps(beat.versions),
+        "asleep": beat.asleep_seconds,
         "now": now,
     }
     known = connection.execute(
-        text("UPDATE worker SET last_seen = :now, slots = :slots WHERE id = :id"), values
+        text("UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep WHERE id = :id"), values
     ).rowcount
     if not known:
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name,"
-                " :memory_bytes, :cores, :versions, :now, :now, :index)"
+                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind,"
+                " :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
             ),
             values,
         )
     return not known
+
+
+def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:
+    """Seconds for which a worker's machine was suspended since its last heartbeat, and when that heartbeat came.
+
+    Call it before ``record_heartbeat``. (0, 0) for an unknown worker.
+    """
+    before = connection.execute(
+        text("SELECT asleep_seconds, last_seen FROM worker WHERE id = :id"), {"id": beat.worker}
+    ).one_or_none()
+    if before is None:
+        return 0.0, 0.0
+    return max(0.0, beat.asleep_seconds - before.asleep_seconds), float(before.last_seen)
 
 
 def forget(connection: Connection, worker: str) -> None:

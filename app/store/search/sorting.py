@@ -31,7 +31,7 @@ COLUMNS = {
     "created": "run.created_at",
     "started": "run.started_at",
     "ended": "run.ended_at",
-    "duration": "coalesce(run.ended_at, :now) - run.started_at",
+    "duration": "coalesce(run.ended_at, :now) - run.started_at - run.asleep_seconds",
 }
 # The condition of the partial indexes.
 NOT_DELETED = "run.deleted_at IS NULL"
@@ -141,7 +141,9 @@ def _first_key(sort: str, now: float) -> Order:
         # Ended runs have a stored duration; running ones, whose duration still grows, are few.
         ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {NOT_DELETED}")
         running = Source(
-            "run", ":now - run.started_at", f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {NOT_DELETED}"
+            "run",
+            ":now - run.started_at - run.asleep_seconds",
+            f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {NOT_DELETED}",
         )
         return Order(COLUMNS[key], "", (ended, running), "run.started_at IS NULL", descending, {"now": now})
     if key in COLUMNS:

@@ -1,0 +1,36 @@
+"""Checks before anything starts that the data folder is writable."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+WRITTEN = ("runyard.db", "up.lock")
+"""Files that every start opens for writing."""
+FOLDERS = ("redis", "logs", "artifacts", "datasets", "spool")
+"""Folders in which every start creates files."""
+
+
+class StartError(RuntimeError):
+    """Runyard cannot start; the message says why and what to do."""
+
+
+def check_data_folder(folder: Path) -> None:
+    """Create the data folder and check that it is writable. Raises StartError if it is not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *(folder / name for name in FOLDERS)):
+            if place == folder or place.exists():
+                # Not os.access: only an attempt detects a file system that is full or mounted read-only.
+                with tempfile.TemporaryFile(dir=place):
+                    pass
+        for name in WRITTEN:
+            if (folder / name).exists():
+                os.close(os.open(folder / name, os.O_RDWR))
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else folder
+        raise StartError(
+            f"cannot write to the data folder {folder} ({where}: {error.strerror});"
+            " make it writable for this user, or choose another with --data-dir or RUNYARD_DATA_DIR"
+        ) from error
