@@ -56,7 +56,7 @@ class Driver:
         self.celery = broker.celery_client(settings.redis)
         self._seen = -1
         self._passed: set[tuple[str, int]] = set()
-        self._courses: dict[str, TrainingCurve] = {}
+        self._ended_curves: dict[str, TrainingCurve] = {}
 
     def run(self, stop: Event) -> None:
         """Drive sweeps until ``stop`` is set; survives Redis restarts and a locked database."""
@@ -178,11 +178,11 @@ class Driver:
         if reached:
             return Trial(values, sum(reached) / len(reached))
         pruned = [run for run in members if run.pruned]
-        courses = [self._courses[run.id].values for run in pruned if run.id in self._courses]
-        if pruned and not courses:
+        curves = [self._ended_curves[run.id].values for run in pruned if run.id in self._ended_curves]
+        if pruned and not curves:
             last = [run.value for run in pruned if run.value is not None]
-            courses = [[sum(last) / len(last)]] if last else []
-        return Trial(values, pruned=bool(courses), failed=not courses, course=courses[0] if courses else ())
+            curves = [[sum(last) / len(last)]] if last else []
+        return Trial(values, pruned=bool(curves), failed=not curves, epoch_values=curves[0] if curves else ())
 
     def _make(self, sweep: SweepRecord, spec: SweepSpec, catalog: Catalog, planned: list[Planned], had: int) -> None:
         made = []
@@ -202,9 +202,9 @@ class Driver:
 
     def _prune(self, spec: SweepSpec, runs: list[SweepRun]) -> None:
         direction = direction_of(spec.metric, spec.direction)
-        courses = self._read_courses(runs)
+        curves = self._read_curves(runs)
         stop: dict[str, str] = {}
-        for comparable in by_dataset(courses, {run.id: run.dataset for run in runs}):
+        for comparable in by_dataset(curves, {run.id: run.dataset for run in runs}):
             stop |= runs_to_prune(spec, direction, comparable, self._passed)
         if not stop:
             return
@@ -218,23 +218,23 @@ class Driver:
             signals.nudge_cancel(self.redis, run)
         signals.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
-    def _read_courses(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
-        """The training curve of each run; curves of ended runs are cached."""
-        names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._courses}
+    def _read_curves(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
+        """The training curve of each run; those of ended runs are cached."""
+        names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._ended_curves}
         with reading(self.engine) as connection:
-            curves = read_one_curve_per_run(connection, names, 0)
-        courses = {}
+            points = read_one_curve_per_run(connection, names, 0)
+        curves = {}
         for run in runs:
-            if run.id in self._courses:
-                courses[run.id] = self._courses[run.id]
-            elif run.id in curves:
-                course = TrainingCurve(
-                    run.id, curves[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
+            if run.id in self._ended_curves:
+                curves[run.id] = self._ended_curves[run.id]
+            elif run.id in points:
+                curve = TrainingCurve(
+                    run.id, points[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
                 )
-                courses[run.id] = course
+                curves[run.id] = curve
                 if run.ended:
-                    self._courses[run.id] = course
-        return courses
+                    self._ended_curves[run.id] = curve
+        return curves
 
 
 def _by_configuration(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:

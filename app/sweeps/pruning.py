@@ -44,39 +44,39 @@ Passed = set[tuple[str, int]]
 
 
 def runs_to_prune(
-    spec: SweepSpec, direction: Direction, courses: Sequence[TrainingCurve], passed: Passed
+    spec: SweepSpec, direction: Direction, curves: Sequence[TrainingCurve], passed: Passed
 ) -> dict[str, str]:
     """The runs to stop, with the reason for each.
 
     ``passed``: the rungs at which each run was judged; updated here, since a run is judged only once per rung.
     """
     reasons = {}
-    for course in courses:
-        epoch = len(course.values)
-        if course.live and spec.prune_after_epochs <= epoch < course.epochs:
+    for curve in curves:
+        epoch = len(curve.values)
+        if curve.live and spec.prune_after_epochs <= epoch < curve.epochs:
             judge = _by_median if spec.pruning == "median" else _by_rungs
-            reason = judge(spec, direction, course, epoch, courses, passed)
+            reason = judge(spec, direction, curve, epoch, curves, passed)
             if reason:
-                reasons[course.run] = f"{PRUNED} at epoch {reason}"
+                reasons[curve.run] = f"{PRUNED} at epoch {reason}"
     return reasons
 
 
 def _by_median(
     spec: SweepSpec,
     direction: Direction,
-    course: TrainingCurve,
+    curve: TrainingCurve,
     epoch: int,
-    courses: Sequence[TrainingCurve],
+    curves: Sequence[TrainingCurve],
     _: Passed,
 ) -> str:
-    others = [other.at(epoch, direction) for other in courses if other.run != course.run and len(other.values) >= epoch]
+    others = [other.at(epoch, direction) for other in curves if other.run != curve.run and len(other.values) >= epoch]
     if len(others) < spec.prune_after_runs:
         return ""
-    own, median = course.best(epoch, direction), statistics.median(others)
+    own, median = curve.best(epoch, direction), statistics.median(others)
     if not _worse(own, median, direction):
         return ""
     beyond = "below" if direction == "maximize" else "above"
-    metric = course.metric or spec.metric
+    metric = curve.metric or spec.metric
     return (
         f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median of {format_value(metric, median)}"
         f" over {len(others)} runs"
@@ -86,23 +86,23 @@ def _by_median(
 def _by_rungs(
     spec: SweepSpec,
     direction: Direction,
-    course: TrainingCurve,
+    curve: TrainingCurve,
     epoch: int,
-    courses: Sequence[TrainingCurve],
+    curves: Sequence[TrainingCurve],
     passed: Passed,
 ) -> str:
     for rung in rungs(spec.prune_after_epochs, epoch):
-        if (course.run, rung) in passed:
+        if (curve.run, rung) in passed:
             continue
-        passed.add((course.run, rung))
-        reached = [other.best(rung, direction) for other in courses if len(other.values) >= rung]
+        passed.add((curve.run, rung))
+        reached = [other.best(rung, direction) for other in curves if len(other.values) >= rung]
         if len(reached) < max(ETA, spec.prune_after_runs):
             continue
         reached.sort(reverse=direction == "maximize")
         last = reached[max(1, len(reached) // ETA) - 1]
-        own = course.best(rung, direction)
+        own = curve.best(rung, direction)
         if _worse(own, last, direction):
-            metric = course.metric or spec.metric
+            metric = curve.metric or spec.metric
             return (
                 f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(reached)} runs"
                 f" (cutoff: {format_value(metric, last)})"
@@ -130,9 +130,9 @@ def format_value(metric: str, value: float) -> str:
     return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 
-def by_dataset(courses: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
+def by_dataset(curves: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
     """Group curves by dataset: accuracies on different datasets are not comparable."""
     groups: dict[str, list[TrainingCurve]] = {}
-    for run, course in courses.items():
-        groups.setdefault(datasets[run], []).append(course)
+    for run, curve in curves.items():
+        groups.setdefault(datasets[run], []).append(curve)
     return list(groups.values())

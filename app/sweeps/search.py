@@ -27,14 +27,14 @@ STARTUP = 10
 class Trial:
     """A configuration tried so far: ``value`` is the mean over its seeds, None while it trains.
 
-    ``course``: the values after each epoch of one that was ``pruned``. ``failed``: it ended without a value.
+    ``epoch_values``: the values after each epoch of one that was ``pruned``. ``failed``: it ended without a value.
     """
 
     values: Mapping[str, Any]
     value: float | None = None
     pruned: bool = False
     failed: bool = False
-    course: Sequence[float] = field(default_factory=tuple)
+    epoch_values: Sequence[float] = field(default_factory=tuple)
 
 
 def propose(
@@ -89,8 +89,8 @@ def _trial(
 
     states = optuna.trial.TrialState
     value = tried.value if tried.value is not None and math.isfinite(tried.value) else None
-    course = {epoch: value for epoch, value in enumerate(tried.course, 1) if math.isfinite(value)}
-    if tried.pruned and course:
+    reported = {epoch: value for epoch, value in enumerate(tried.epoch_values, 1) if math.isfinite(value)}
+    if tried.pruned and reported:
         state, value = states.PRUNED, None
     elif tried.failed or tried.pruned:
         state, value = states.FAIL, None
@@ -101,7 +101,7 @@ def _trial(
         value=value,
         params={name: _to_optuna(value, tried.values[name]) for name, value in space.items()},
         distributions=dict(distributions),
-        intermediate_values=course if state == states.PRUNED else None,
+        intermediate_values=reported if state == states.PRUNED else None,
     )
 
 

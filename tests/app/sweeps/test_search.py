@@ -50,8 +50,8 @@ def test_it_is_told_of_all_that_can_happen(direction: Any) -> None:
     tried = [
         Trial(values[0], 0.5),
         Trial(values[1]),
-        Trial(values[2], pruned=True, course=[0.1, math.nan, 0.2]),
-        Trial(values[3], pruned=True, course=[math.nan]),
+        Trial(values[2], pruned=True, epoch_values=[0.1, math.nan, 0.2]),
+        Trial(values[3], pruned=True, epoch_values=[math.nan]),
         Trial(values[4], failed=True),
         Trial(values[5], math.nan),
     ]
