@@ -31,7 +31,7 @@ from bench.asked import answer
 from bench.interleave import cpu_seconds
 from bench.mnistlike import mnistlike
 from worker.data.inputs import Inputs
-from worker.training.tuning import asked_for
+from worker.training.tuning import requested_tuning
 
 EVALUATION = 256
 
@@ -68,7 +68,7 @@ class Clock:
 
 def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """A plain loop; its epochs answer the validation accuracy."""
-    from worker.training.trainer import build_network
+    from worker.training.fit import build_network
 
     config = config_of(case)
     data = mnistlike(case["images"], case["images"] // 10, 100)
@@ -81,7 +81,7 @@ def bare(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     validation, answers = ready(data.validation.images), data.validation.targets["digit"].to(device)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
-    optimizer = asked_for(config).make_optimizer(network, config)
+    optimizer = requested_tuning(config).make_optimizer(network, config)
     size = config.batch_size
 
     def epoch() -> float:
@@ -143,9 +143,9 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     from worker.training.autotune import Autotuner
     from worker.training.checkpoint_file import Store
     from worker.training.checkpointing import Checkpointer
+    from worker.training.fit import build_network, lightning_trainer
     from worker.training.module import Classifier
-    from worker.training.system_metrics import watched
-    from worker.training.trainer import build_network, lightning_trainer
+    from worker.training.system_metrics import monitored
 
     config = config_of(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -153,7 +153,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
     inputs = Inputs.of(data, config)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
-    tuning = asked_for(config)
+    tuning = requested_tuning(config)
     if tuned:
         # As many epochs as a user would train; the bench itself runs until it is told to end.
         trials = Autotuner(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
@@ -171,7 +171,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
 
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
     checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
-    module.after_step = checkpointer.save_now_and_then
+    module.after_step = checkpointer.save_if_due
 
     def after_validation(improved: bool) -> None:
         checkpointer.after_validation(improved)
@@ -179,7 +179,7 @@ def ours(case: dict[str, Any], device: torch.device, turns: Turns, tuned: bool) 
 
     module.after_validation = after_validation
     module.on_train_start = turns.wait  # type: ignore[method-assign]
-    with watched(module, reporter, device):
+    with monitored(module, reporter, device):
         lightning_trainer(device).fit(module)
 
 
@@ -191,7 +191,7 @@ def lightning(case: dict[str, Any], device: torch.device, turns: Turns) -> None:
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.training.trainer import build_network
+    from worker.training.fit import build_network
 
     warnings.filterwarnings("ignore")
     config = config_of(case)

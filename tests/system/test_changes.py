@@ -72,7 +72,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
 
     found = yard.wait_for(run, "succeeded")
     last = stop["epochs"]
-    assert found["reason"] == f"stopped after epoch {last} of 4000, as was asked"
+    assert found["reason"] == f"stopped after epoch {last} of 4000, as requested"
     assert (found["progress"]["epoch"], found["progress"]["epochs"], found["progress"]["step"]) == (
         last,
         last,

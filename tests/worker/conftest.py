@@ -30,9 +30,9 @@ from app.services.embedded import find_redis, redis_command
 from tests.worker.official_files import CIFARS, MNISTS, TEST, TRAINING, Mirror, know, mnist_files, point, put
 from worker.data.datasets import load
 from worker.data.official import digits
-from worker.job import COMMAND, GO_ON, PULSE, Control, Job
+from worker.job import COMMAND, CONTINUE, PULSE, Control, Job
 from worker.reporting.reporter import Reporter
-from worker.reporting.spool import Said
+from worker.reporting.spool import SpoolEntry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +49,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs train in the plain way: what a trial finds depends on what else the machine does."""
-    monkeypatch.setattr("worker.training.autotune.FEWEST_STEPS", 10**9)
+    monkeypatch.setattr("worker.training.autotune.MIN_RUN_STEPS", 10**9)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
@@ -129,7 +129,7 @@ class Committer:
     """Takes entries as the recorder does: each sequence number once, in order, and none after a gap."""
 
     def __init__(self, redis: Redis) -> None:
-        self.taken: dict[tuple[str, int], list[Said]] = {}
+        self.taken: dict[tuple[str, int], list[SpoolEntry]] = {}
         self._redis = redis
         self._at: Any = "0-0"
         self._stop = threading.Event()
@@ -154,7 +154,7 @@ class Committer:
         for entry_id, fields in entries:
             self._at = entry_id.decode()
             attempt = fields[b"r"].decode(), int(fields[b"f"])
-            said = Said(int(fields[b"s"]), fields[b"k"].decode(), fields[b"b"])
+            said = SpoolEntry(int(fields[b"s"]), fields[b"k"].decode(), fields[b"b"])
             taken = self.taken.setdefault(attempt, [])
             if said.sequence == len(taken) + 1:
                 taken.append(said)
@@ -162,7 +162,7 @@ class Committer:
             self._redis.hset(broker.COMMITTED, broker.committed_field(run, fence), str(len(taken)))
 
 
-def points_of(entries: Sequence[Said]) -> dict[str, list[tuple[int, float]]]:
+def points_of(entries: Sequence[SpoolEntry]) -> dict[str, list[tuple[int, float]]]:
     """Steps and values of each metric, in the order in which they came."""
     found: dict[str, list[tuple[int, float]]] = {}
     for said in entries:
@@ -216,10 +216,10 @@ class Collector(Reporter):
         self.events.append((kind, said))
         self.order.append((kind, getattr(said, "step", -1)))
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         self.lines.append((level, text))
 
-    def safe_checkpoints(self) -> int:
+    def committed_checkpoints(self) -> int:
         return len(self.said("checkpoint"))
 
     def close(self, patience_seconds: float) -> bool:
@@ -248,7 +248,7 @@ class StopsAt(list[int]):
     """Shared numbers of a Control in which a command appears at a given pulse."""
 
     def __init__(self, pulse: int, command: int) -> None:
-        super().__init__([GO_ON, 0])
+        super().__init__([CONTINUE, 0])
         self._pulse, self._command = pulse, command
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -281,10 +281,10 @@ def fit_run(
     **settings: Any,
 ) -> Fitted:
     """Train one attempt of the run ``r`` in this process; what goes wrong raises."""
-    from worker.training.trainer import fit
+    from worker.training.fit import fit
 
     chosen = Settings(data_dir=data_dir, **settings)
-    shared = [GO_ON, 0] if shared is None else shared
+    shared = [CONTINUE, 0] if shared is None else shared
     reporter = Collector()
     job = Job("r", fence, fence, config, resume, chosen, "cpu", 1, changes=tuple(changes))
     result = fit(job, reporter, Control(shared))

@@ -28,9 +28,10 @@ from app.store import lease, log, metric, run
 from app.store.database import migrate, next_commit, open_database, reading, writing
 from tests.worker.conftest import RedisServer, make_config, until
 from worker import supervisor as supervisor_module
+from worker.active_run import exit_reason
 from worker.reporting.sender import Sender
-from worker.reporting.spool import Said, Spool, leftovers
-from worker.supervisor import Supervisor, _how_it_died
+from worker.reporting.spool import Spool, SpoolEntry, leftovers
+from worker.supervisor import Supervisor
 
 LONG = make_config(epochs=100_000, batch_size=64)
 
@@ -269,7 +270,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     assert leftovers(settings.spool) == []
     slot = worker.work()
     until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
-    until(lambda: any("goes on from step" in line for line in yard.words(run_id)), "and says so")
+    until(lambda: any("resumes from step" in line for line in yard.words(run_id)), "and says so")
     yard.cancel(run_id)
     until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
     points = yard.steps(run_id, "train/loss")
@@ -291,7 +292,7 @@ def test_a_trainer_that_the_system_ends_for_want_of_memory_fails_its_run_with_wh
     worker.trainer().kill()
     until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
     assert yard.row(run_id).reason == (
-        "the machine ran out of memory and the system ended the run; try batch size 32, or find_batch"
+        "the machine ran out of memory and the system killed the run; try batch size 32, or find_batch"
     )
 
 
@@ -307,7 +308,7 @@ def test_a_trainer_that_does_not_react_to_a_stop_is_killed_after_its_time(yard: 
         until(lambda: not alive(trainer), "the trainer is killed", 10.0)
         assert time.monotonic() - began > 0.9
         until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
-        assert yard.row(run_id).reason == "it did not stop within 1 s and was killed"
+        assert yard.row(run_id).reason == "killed: it did not stop within 1 s"
 
 
 def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Worker) -> None:
@@ -321,15 +322,15 @@ def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Wor
     assert alive(trainer), "a trainer that makes steps is left alone"
     trainer.suspend()
     until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
-    assert yard.row(run_id).reason == "it made no step for 1 s and was killed"
+    assert yard.row(run_id).reason == "killed: no step for 1 s"
     assert not alive(trainer)
 
 
 def test_the_end_of_a_process_is_told_in_a_sentence() -> None:
-    assert _how_it_died(None) == "the training process vanished"
-    assert "memory" in _how_it_died(-9)
-    assert _how_it_died(-11) == "the training process was ended by signal 11 (SIGSEGV)"
-    assert "exit code 3" in _how_it_died(3)
+    assert exit_reason(None) == "the training process vanished"
+    assert "memory" in exit_reason(-9)
+    assert exit_reason(-11) == "the training process was killed by signal 11 (SIGSEGV)"
+    assert "exit code 3" in exit_reason(3)
 
 
 # Workers that end ----------------------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def test_a_worker_that_stops_gives_its_run_back_and_the_next_one_goes_on(yard: Y
     row = yard.row(run_id)
     checkpoint = Checkpoint.model_validate_json(row.checkpoint)
     assert 0 < checkpoint.step < 40 * 39
-    assert row.reason == f"its worker stopped; goes on from step {checkpoint.step:,}"
+    assert row.reason == f"its worker stopped; resumes from step {checkpoint.step:,}"
     until(lambda: all_workers(yard) == [], "the worker is forgotten", 10.0)
     with started(settings) as second:
         second.work()
@@ -371,7 +372,7 @@ def test_a_trainer_whose_lease_nobody_renews_saves_and_ends_and_its_run_goes_on_
         until(lambda: not alive(trainer), "the trainer has ended", 20.0)
         server.start()
         until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on", 20.0)
-        assert any("goes on from step" in line for line in yard.words(run_id))
+        assert any("resumes from step" in line for line in yard.words(run_id))
         yard.cancel(run_id)
         until(lambda: yard.is_(run_id, "cancelled"), "the run is cancelled", 10.0)
         step = Checkpoint.model_validate_json(yard.row(run_id).checkpoint).step
@@ -403,7 +404,7 @@ def test_a_worker_that_stops_while_redis_is_gone_ends_and_the_next_one_goes_on(
 def test_a_worker_that_stops_waits_only_so_long_for_a_recorder_that_commits_nothing(
     yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "LAST_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor_module, "SHUTDOWN_SECONDS", 0.5)
     run_id = yard.launch(LONG)
     with started(settings) as worker:
         slot = worker.work()
@@ -426,7 +427,7 @@ def test_what_a_dead_worker_s_trainer_had_to_say_is_brought_by_the_next_worker(
     yard.change(run_id, "status = 'running', fence = 1, attempt = 1, lease_until = 1e12")
     spool = Spool(settings.spool, run_id, 1)
     line = Log(lines=[LogLine(time=time.time(), level="info", text="my last words")])
-    Sender(redis, spool).put(Said(1, "log", line.model_dump_json().encode()))
+    Sender(redis, spool).put(SpoolEntry(1, "log", line.model_dump_json().encode()))
     spool.close()
     busy = Spool(settings.spool, "r_busy", 1)
     with started(settings):
@@ -496,7 +497,7 @@ def test_a_gpu_that_is_demanded_and_not_there_is_told_at_the_start(settings: Set
     supervisor = Supervisor(settings.model_copy(update={"device": "cuda"}))
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(RuntimeError, match="RUNYARD_DEVICE is cuda, but torch finds no GPU here"):
+    with pytest.raises(RuntimeError, match="RUNYARD_DEVICE is cuda, but torch finds no GPU on this machine"):
         supervisor.start()
 
 

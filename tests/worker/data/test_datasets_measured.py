@@ -174,7 +174,7 @@ def test_damaged_measures_are_measured_again_and_said_so(
     kept = tmp_path / "prepared" / "mnist.measured.safetensors"
     kept.write_bytes(kept.read_bytes()[:-1])
     assert same(load("mnist", MEASURED, tmp_path, said.append), first)
-    assert said[1:] == ["what was measured of mnist is damaged: measuring it again", "measuring mnist (280 images)"]
+    assert said[1:] == ["the measurement cache of mnist is damaged: measuring it again", "measuring mnist (280 images)"]
     assert len(measurements) == 2
     assert same(load("mnist", MEASURED, tmp_path, never), first)
 
@@ -189,7 +189,7 @@ def test_other_images_are_measured_again(
     put("mnist", tmp_path, mnist_files(drawn[500 : 500 + TRAINING], drawn[:TEST]))
     load("mnist", MEASURED, tmp_path, said.append)
     assert said[1:] == [
-        "what was measured of mnist was made from other files: measuring it again",
+        "the measurement cache of mnist was made from other files: measuring it again",
         "measuring mnist (280 images)",
     ]
     assert len(measurements) == 2
@@ -202,7 +202,7 @@ def test_measures_of_another_version_are_measured_again(
     load("mnist", MEASURED, tmp_path, said.append)
     monkeypatch.setattr(worker.data.datasets, "_MEASURED_VERSION", "0")
     load("mnist", MEASURED, tmp_path, said.append)
-    assert said[1] == "what was measured of mnist is from another version: measuring it again"
+    assert said[1] == "the measurement cache of mnist is from another version: measuring it again"
     assert len(measurements) == 2
 
 

@@ -72,7 +72,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(chosen: dic
     restore_random_state(found.random, CPU, fresh)
     for images in batches[3:]:
         step(other, resumed, images)
-    assert found.facts == {"a": [1, None]}
+    assert found.metadata == {"a": [1, None]}
     assert torch.equal(torch.rand(5), drawn[0])
     assert torch.equal(torch.rand(5, generator=fresh), drawn[1])
     for name, value in net.state_dict().items():
@@ -143,7 +143,7 @@ def test_a_file_cut_off_anywhere_is_a_value_error() -> None:
     content = to_bytes(state(facts={"position": 3}))
     assert from_bytes(content).facts == {"position": 3}
     for length in [*range(0, 200), *range(200, len(content), 37), len(content) - 1]:
-        with pytest.raises(ValueError, match="not a checkpoint of Runyard, or cut off"):
+        with pytest.raises(ValueError, match="not a Runyard checkpoint, or truncated"):
             from_bytes(content[:length])
 
 

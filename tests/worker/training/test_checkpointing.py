@@ -15,12 +15,12 @@ from app.contract.events import Checkpoint
 from tests.worker.conftest import Fitted, fit_run, make_config
 from worker.training import checkpointing
 from worker.training.checkpoint_file import State, from_bytes
-from worker.training.checkpointing import is_kept
+from worker.training.checkpointing import is_fork_point
 
 
 @given(st.integers(1, 300), st.integers(0, 40))
 def test_so_many_ends_of_epochs_are_kept_evenly_spread_and_the_last_among_them(epochs: int, many: int) -> None:
-    kept = [epoch for epoch in range(1, epochs + 1) if is_kept(epoch, epochs, many)]
+    kept = [epoch for epoch in range(1, epochs + 1) if is_fork_point(epoch, epochs, many)]
     assert len(kept) == min(many, epochs)
     if kept:
         assert kept[-1] == epochs
@@ -59,7 +59,7 @@ def test_few_are_kept_where_they_are_large_and_none_where_none_are_wanted(
     assert kept(fit_run(make_config(epochs=2, keep_checkpoints=0), data_dir)) == {}
     whole = fit_run(make_config(epochs=4), data_dir, fence=2)
     size = len(whole.kept(whole.reporter.last_checkpoint()))
-    monkeypatch.setattr(checkpointing, "KEPT_BYTES", int(2.5 * size))
+    monkeypatch.setattr(checkpointing, "MAX_KEPT_BYTES", int(2.5 * size))
     fitted = fit_run(make_config(epochs=4), data_dir, fence=3)
     assert list(kept(fitted)) == [2, 4]
     assert len([text for _, text in fitted.reporter.lines if text.startswith("keeps 2 ends of epochs")]) == 1
@@ -74,7 +74,7 @@ def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(
     fit_run(make_config(epochs=5), data_dir, fence=1)
     assert [path.name for path in (folder / "1").glob("last-*")] == ["last-45.safetensors"]
     # As long as the recorder has not heard of any, all of them stay.
-    monkeypatch.setattr(Collector, "safe_checkpoints", lambda self: 0)
+    monkeypatch.setattr(Collector, "committed_checkpoints", lambda self: 0)
     fit_run(make_config(epochs=5), data_dir, fence=2)
     assert len(list((folder / "2").glob("last-*"))) == 5
 
@@ -152,4 +152,4 @@ def test_a_fork_trains_with_what_it_asks_to_be_otherwise(data_dir: Path, changes
     if "lr" in changes:
         assert group["lr"] == 0.1
     # Interrupted, the fork goes on as itself.
-    assert again.facts["config"] == config.model_copy(update=changes).model_dump()
+    assert again.metadata["config"] == config.model_copy(update=changes).model_dump()

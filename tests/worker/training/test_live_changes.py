@@ -1,4 +1,4 @@
-"""What is changed of a run between two steps holds, also when it is interrupted and goes on from before."""
+"""What is changed of a run between two steps holds, also when it is interrupted and resumes from before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.contract.events import Asked, Change, Changed
 from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config, until
+from worker.active_run import ActiveRun
 from worker.job import INTERRUPT, Control
-from worker.supervisor import Held
 from worker.training.checkpoint_file import State, from_bytes
 from worker.training.live_changes import Changes
 from worker.training.position import NEVER, Position
@@ -80,13 +80,13 @@ SAME = {
 def test_a_run_that_is_killed_after_a_change_ends_with_the_weights_of_an_undisturbed_one(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(Collector, "safe_checkpoints", lambda self: 0)  # of a killed one the older ones are needed
+    monkeypatch.setattr(Collector, "committed_checkpoints", lambda self: 0)  # of a killed one the older ones are needed
     changes = SAME[name]
     whole = fit_run(CONFIG, data_dir, fence=99, changes=changes)
     assert [(each.id, each.outcome, each.step) for each in outcomes(whole)] == [
         (each.id, "applied", each.step) for each in changes
     ]
-    # 39 steps and one pulse of a validation an epoch: killed before and after the changes; goes on from before them.
+    # 39 steps and one pulse of a validation an epoch: killed before and after the changes; resumes from before them.
     for pulses in ([66], [52, 30]):
         attempts = stop_and_go_on(CONFIG, data_dir, pulses, changes)
         assert attempts[-1].result.outcome == whole.result.outcome == "succeeded", pulses
@@ -94,8 +94,8 @@ def test_a_run_that_is_killed_after_a_change_ends_with_the_weights_of_an_undistu
         assert attempts[-1].result.reason == whole.result.reason
         ours, theirs = last([each for each in attempts if each.reporter.said("checkpoint")][-1]), last(whole)
         assert all(torch.equal(value, ours.network[key]) for key, value in theirs.network.items()), pulses
-        assert ours.facts["course"] == theirs.facts["course"]
-        assert ours.facts["position"] == theirs.facts["position"]
+        assert ours.metadata["course"] == theirs.metadata["course"]
+        assert ours.metadata["position"] == theirs.metadata["position"]
         tested = attempts[-1].reporter.curves["test/loss"]
         assert tested == whole.reporter.curves["test/loss"], pulses
 
@@ -143,7 +143,7 @@ def test_what_a_plateau_has_heard_outlives_other_epochs(data_dir: Path) -> None:
 
 def test_a_stop_after_the_epoch_leaves_the_rate_as_it_was_planned_and_says_why_it_ends(data_dir: Path) -> None:
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=7, kind="stop_after_epoch", step=50)])
-    assert (fitted.result.outcome, fitted.result.reason) == ("succeeded", "stopped after epoch 2 of 3, as was asked")
+    assert (fitted.result.outcome, fitted.result.reason) == ("succeeded", "stopped after epoch 2 of 3, as requested")
     assert fitted.reporter.last_checkpoint().step == 2 * PER_EPOCH
     assert all(rate == rate_at(CONFIG, step - 1, 3 * PER_EPOCH) for step, rate in rates(fitted).items())
     assert "test/acc" in fitted.reporter.curves
@@ -163,19 +163,19 @@ def test_no_checkpoint_is_kept_of_weights_that_are_not_finite(data_dir: Path, mo
     monkeypatch.setattr("worker.training.checkpointing.all_finite", lambda network: False)
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=5)])
     (said,) = outcomes(fitted)
-    assert (said.outcome, said.reason) == ("refused", "its weights are not finite, so that none was kept")
+    assert (said.outcome, said.reason) == ("refused", "not saved, because the weights are not finite")
 
 
 def test_a_note_changes_nothing_but_the_log(data_dir: Path) -> None:
     plain = fit_run(CONFIG, data_dir)
     noted = fit_run(CONFIG, data_dir, fence=2, changes=[Change(id=1, kind="note", value="a new dataset", step=7)])
     assert plain.reporter.curves["train/loss"] == noted.reporter.curves["train/loss"]
-    assert ("info", "note at step 7: a new dataset, as was asked") in noted.reporter.lines
+    assert ("info", "note at step 7: a new dataset, as requested") in noted.reporter.lines
 
 
 def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it() -> None:
     asked, inbox = multiprocessing.Pipe(duplex=False)
-    held = Held("r", 1, 0, Control([0, 0]), inbox, told={1})
+    run = ActiveRun("r", 1, 0, Control([0, 0]), inbox, delivered={1})
     for changes in ([lr(1, 0.1), lr(2, 0.2)], [lr(2, 0.2)], [lr(2, 0.2), lr(3, 0.3)]):
         held.ask(Asked(run="r", changes=changes))
     heard = []
@@ -184,7 +184,7 @@ def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it
     assert heard == [2, 3]
     asked.close()
     held.ask(Asked(run="r", changes=[lr(4, 0.4)]))
-    assert held.told == {1, 2, 3}, "what was not handed over is for the next attempt"
+    assert run.delivered == {1, 2, 3}, "what was not handed over is for the next attempt"
     inbox.close()
 
 

@@ -15,10 +15,10 @@ from tests.worker.conftest import Collector, fit_run, make_config
 from worker import memory
 from worker.data.datasets import load
 from worker.data.resident import Resident
-from worker.job import GO_ON, INTERRUPT, Control, Job
+from worker.job import CONTINUE, INTERRUPT, Control, Job
 from worker.training import memory_fit
 from worker.training.checkpoint_file import from_bytes
-from worker.training.memory_fit import Need, Rehearsal, largest_batch, need_of, words_of_failure
+from worker.training.memory_fit import MemoryNeed, Rehearsal, estimate_need, largest_batch, out_of_memory_reason
 from worker.training.module import Classifier
 from worker.training.trainer import _attempt
 
@@ -79,9 +79,9 @@ def test_on_a_processor_nothing_is_tried_that_would_not_fit_into_what_is_free(
     resident: Resident, holds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, config = network(), make_config()
-    need = need_of(net, config, SHAPE, 0)
+    need = estimate_need(net, config, SHAPE, 0)
     monkeypatch.setattr(
-        memory, "free_bytes", lambda: int((need.fixed + 100 * need.per_image) / memory_fit.SHARE) + 1000
+        memory, "free_bytes", lambda: int((need.fixed + 100 * need.per_image) / memory_fit.MEMORY_SHARE) + 1000
     )
     found = largest_batch(net, resident, config, 1, lambda batch: None)
     assert found.batch_size == 100
@@ -112,17 +112,17 @@ def test_a_rehearsal_makes_a_real_step_and_leaves_network_and_random_numbers_as_
 def test_the_estimate_grows_with_the_batch_as_what_autograd_keeps_does(family: str, size: str) -> None:
     net = network(family, size)
     state = torch.get_rng_state()
-    need = need_of(net, make_config(family, size), SHAPE, 0)
+    need = estimate_need(net, make_config(family, size), SHAPE, 0)
     assert torch.equal(torch.get_rng_state(), state)
     weights = sum(each.numel() * each.element_size() for each in net.parameters())
     assert need.fixed >= 4 * weights
     eight = memory_fit._kept_bytes(net, SHAPE, 0, 8)
-    assert need.per_image * 8 == pytest.approx(memory_fit.AT_WORK * eight, rel=0.25)
+    assert need.per_image * 8 == pytest.approx(memory_fit.PEAK_FACTOR * eight, rel=0.25)
 
 
 def test_the_largest_batch_by_estimate() -> None:
-    assert Need(100, 10).largest(1000) == 90
-    assert Need(100, 10).largest(50) == 0
+    assert MemoryNeed(100, 10).largest(1000) == 90
+    assert MemoryNeed(100, 10).largest(50) == 0
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
             if index == 1 and value == 35:
                 super().__setitem__(0, INTERRUPT)
 
-    first = fit_run(config, data_dir, shared=StopsAtStep([GO_ON, 0]), fence=1)
+    first = fit_run(config, data_dir, shared=StopsAtStep([CONTINUE, 0]), fence=1)
     assert first.result.outcome == "interrupted"
     holds[0] = 40  # others took the memory meanwhile: the batch stays what it was
     tried = len(holds)
@@ -177,7 +177,7 @@ def attempt(data_dir: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, *
     monkeypatch.setattr(Classifier, "_micro_step", fail)
     job = Job("r", 1, 1, make_config(**changes), None, Settings(data_dir=data_dir), "cpu", 1)
     reporter = Collector()
-    result = _attempt(job, reporter, Control([GO_ON, 0]))
+    result = _attempt(job, reporter, Control([CONTINUE, 0]))
     assert result.outcome == "failed"
     assert reporter.lines[-1] == ("error", result.reason)
     return result.reason
@@ -201,9 +201,9 @@ def test_a_machine_out_of_memory_ends_the_run_with_a_batch_that_should_fit(
 
 def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config("simple_cnn", "tiny", batch_size=1024)
-    need = need_of(network(), config, SHAPE, 0)
+    need = estimate_need(network(), config, SHAPE, 0)
     monkeypatch.setattr(
-        memory, "total_bytes", lambda: int((need.fixed + 70 * need.per_image) / memory_fit.SHARE) + 1000
+        memory, "total_bytes", lambda: int((need.fixed + 70 * need.per_image) / memory_fit.MEMORY_SHARE) + 1000
     )
     error = torch.cuda.OutOfMemoryError("CUDA out of memory")
     said = attempt(data_dir, error, monkeypatch, family="simple_cnn", size="tiny", batch_size=1024)
@@ -214,7 +214,7 @@ def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
     def broken() -> nn.Module:
         raise MemoryError
 
-    said = words_of_failure(make_config(batch_size=100), broken, "cuda:0", 0)
+    said = out_of_memory_reason(make_config(batch_size=100), broken, "cuda:0", 0)
     assert said.startswith("the GPU's memory does not hold")
     assert "try batch size 32" in said
-    assert words_of_failure(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")
+    assert out_of_memory_reason(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")

@@ -19,9 +19,9 @@ from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
 from worker.data.datasets import Data, Split, load
 from worker.data.resident import Resident, order
 from worker.job import INTERRUPT
+from worker.training import fit as fit_module
 from worker.training import module as module_module
-from worker.training import throughput as pace_module
-from worker.training import trainer as trainer_module
+from worker.training import throughput as throughput_module
 from worker.training.checkpoint_file import from_bytes
 from worker.training.module import Classifier
 from worker.training.position import Best
@@ -144,7 +144,7 @@ def test_an_evaluation_that_the_memory_does_not_hold_goes_on_in_halves_and_count
         made.append(Small(build("simple_mlp", "tiny"), 50))
         return made[-1]
 
-    monkeypatch.setattr(trainer_module, "build_network", built)
+    monkeypatch.setattr(fit_module, "build_network", built)
     found = fit_run(config, data_dir, fence=2).reporter.curves
     for name in ("val/acc", "test/acc"):
         assert found[name] == expected[name]
@@ -157,7 +157,7 @@ def test_an_evaluation_that_the_memory_does_not_hold_goes_on_in_halves_and_count
 
 
 def test_an_evaluation_for_which_one_image_is_too_much_fails(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "build_network", lambda *_: Small(build("simple_mlp", "tiny"), 0))
+    monkeypatch.setattr(fit_module, "build_network", lambda *_: Small(build("simple_mlp", "tiny"), 0))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         fit_run(make_config(epochs=1), data_dir)
 
@@ -190,7 +190,7 @@ def test_loss_goes_down_and_accuracy_up(data_dir: Path) -> None:
 
 
 def test_progress_tells_speed_and_the_time_left(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace_module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(throughput_module, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(module_module, "REPORT_SECONDS", 0.0)
     fitted = fit_run(make_config(batch_size=32, epochs=3), data_dir)
     told: list[Progress] = fitted.reporter.said("progress")
@@ -219,7 +219,7 @@ def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
 ) -> None:
     """A hundredth of a second a step, 100 s a validation, by a clock of our own."""
     clock = Clock()
-    for each in (module_module, pace_module):
+    for each in (module_module, throughput_module):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
     step, evaluate = Classifier._micro_step, Classifier._evaluate
 
@@ -262,7 +262,7 @@ def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> Data:
         )
         return Data(facts, train, validation, test)
 
-    monkeypatch.setattr(trainer_module, "load", fake)
+    monkeypatch.setattr(fit_module, "load", fake)
     return data
 
 
@@ -376,7 +376,7 @@ def test_batch_size_1_works_for_a_network_without_normalization(
     data = load("digits", ["digit"], data_dir / "datasets", lambda text: None)
     train = Split(data.train.images[:100], {"digit": data.train.targets["digit"][:100]})
     few = Data(data.dataset, train, data.validation, data.test)
-    monkeypatch.setattr(trainer_module, "load", lambda *_, **__: few)
+    monkeypatch.setattr(fit_module, "load", lambda *_, **__: few)
     fitted = fit_run(make_config(batch_size=1), data_dir)
     assert fitted.result.outcome == "succeeded"
     assert [step for step, _ in fitted.reporter.curves["train/loss"]] == list(range(1, 201))
@@ -469,6 +469,6 @@ def test_a_run_goes_on_with_the_figures_it_began_with(data_dir: Path, monkeypatc
         data = real(*args, **how)
         return replace(data, auxiliary_mean=tuple(value + 1 for value in data.auxiliary_mean))
 
-    monkeypatch.setattr(trainer_module, "load", measured_anew)
+    monkeypatch.setattr(fit_module, "load", measured_anew)
     second = fit_run(config, data_dir, resume=first.reporter.last_checkpoint(), fence=3)
     assert_same(last_weights(second), last_weights(whole))

@@ -46,5 +46,5 @@ def test_scalars_are_asked_for_where_the_network_takes_them_and_refused_elsewher
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="does not say which network it holds"):
+    with pytest.raises(ValueError, match="does not name its network"):
         Predictor.of(State({}, {}, {}))

@@ -14,10 +14,10 @@ from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config
 from worker.data.datasets import DatasetError, load
 from worker.data.resident import Resident
-from worker.job import CANCEL, GO_ON, INTERRUPT, Control, Job
+from worker.job import CANCEL, CONTINUE, INTERRUPT, Control, Job
+from worker.training import fit as fit_module
 from worker.training import module as module_module
 from worker.training import schedule as schedule_module
-from worker.training import trainer as trainer_module
 from worker.training.checkpoint_file import State, from_bytes
 from worker.training.trainer import _attempt
 
@@ -52,9 +52,9 @@ def assert_same_state(found: State, expected: State) -> None:
     for index, slots in expected.optimizer["state"].items():
         assert same(found.optimizer["state"][index], slots)
     assert found.optimizer["param_groups"] == expected.optimizer["param_groups"]
-    for facts in (found.facts, expected.facts):
+    for facts in (found.metadata, expected.metadata):
         facts["best"].pop("path")  # names the attempt
-    assert found.facts == expected.facts
+    assert found.metadata == expected.metadata
 
 
 # The same words train the same network -------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int]) -> list
     attempts: list[Fitted] = []
     resume = None
     for fence, pulse in enumerate([*pulses, 0], 1):
-        shared = StopsAt(pulse, INTERRUPT) if pulse else [GO_ON, 0]
+        shared = StopsAt(pulse, INTERRUPT) if pulse else [CONTINUE, 0]
         attempts.append(fit_run(config, data_dir, shared=shared, resume=resume, fence=fence))
         checkpoints = [each for each in attempts[-1].reporter.said("checkpoint") if not each.best and not each.kept]
         resume = checkpoints[-1] if checkpoints else resume
@@ -150,7 +150,7 @@ def test_an_interruption_stops_before_the_next_step_and_says_from_where_it_goes_
     config = CONFIGS["adam, plateau, dropout"]
     for pulse, step, epoch in ((1, 0, 0), (24, 23, 0), (40, 39, 0), (42, 39, 0), (43, 39, 1)):
         fitted = fit_run(config, data_dir, shared=StopsAt(pulse, INTERRUPT))
-        assert fitted.result.reason == f"its worker stopped; goes on from step {step}"
+        assert fitted.result.reason == f"its worker stopped; resumes from step {step}"
         checkpoint = fitted.reporter.last_checkpoint()
         assert (checkpoint.step, checkpoint.epoch) == (step, epoch)
         assert len(exact(fitted).get("train/loss", [])) == step
@@ -237,7 +237,7 @@ def test_a_start_tells_what_is_trained_and_on_what(data_dir: Path) -> None:
 
 def attempt(config: RunConfig, data_dir: Path, reporter: Collector) -> Any:
     job = Job("r", 1, 1, config, None, Settings(data_dir=data_dir), "cpu", 1)
-    return _attempt(job, reporter, Control([GO_ON, 0]))
+    return _attempt(job, reporter, Control([CONTINUE, 0]))
 
 
 @pytest.mark.usefixtures("touchy")
@@ -258,7 +258,7 @@ def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypa
             say(f"fetching digits: {megabytes} MB of 100")
         raise AssertionError("the download went on after the stop")
 
-    monkeypatch.setattr(trainer_module, "load", slow)
+    monkeypatch.setattr(fit_module, "load", slow)
     fitted = fit_run(make_config(), data_dir, shared=StopsAt(3, CANCEL))
     assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while its data was fetched")
     assert fitted.reporter.said("started") == []
@@ -268,7 +268,7 @@ def test_data_that_cannot_be_had_is_one_sentence(data_dir: Path, monkeypatch: py
     def fail(*_: Any, **__: Any) -> None:
         raise DatasetError("digits could not be fetched (no route); check the network, then launch again")
 
-    monkeypatch.setattr(trainer_module, "load", fail)
+    monkeypatch.setattr(fit_module, "load", fail)
     reporter = Collector()
     result = attempt(make_config(), data_dir, reporter)
     assert result.outcome == "failed"
@@ -323,7 +323,7 @@ def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
             say(f"fetching: {percent} %")
         return load(name, targets, folder, say)
 
-    monkeypatch.setattr(trainer_module, "load", slow)
+    monkeypatch.setattr(fit_module, "load", slow)
     monkeypatch.setattr(module_module, "EVALUATION_IMAGES", {"cpu": 64})
     fitted = fit_run(make_config(), data_dir)
     assert fitted.pulses == 10 + 2 * (9 + 3) + 6
