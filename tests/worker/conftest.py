@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -33,6 +33,9 @@ from worker.data.official import digits
 from worker.job import COMMAND, CONTINUE, PULSE, Control, Job
 from worker.reporting.reporter import Reporter
 from worker.reporting.spool import SpoolEntry
+
+if TYPE_CHECKING:
+    from tests.worker.supervised import Worker, Yard
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -244,6 +247,13 @@ class Collector(Reporter):
         return found
 
 
+def last_weights(fitted: Fitted) -> dict[str, Tensor]:
+    """The weights in the last checkpoint to resume from."""
+    from worker.training.checkpoint_file import from_bytes
+
+    return from_bytes(fitted.kept(fitted.reporter.last_checkpoint())).network
+
+
 class StopsAt(list[int]):
     """Shared numbers of a Control in which a command appears at a given pulse."""
 
@@ -289,6 +299,32 @@ def fit_run(
     job = Job("r", fence, fence, config, resume, chosen, "cpu", 1, changes=tuple(changes))
     result = fit(job, reporter, Control(shared))
     return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
+
+
+# Supervisors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(server: RedisServer, data_dir: Path) -> Settings:
+    # Two slots, of which most tests use one: a trainer then has half the cores, and a busy machine hardly slows it.
+    return Settings(data_dir=data_dir, redis_url=server.url, device="cpu", slots=2, heartbeat_seconds=0.2)
+
+
+@pytest.fixture
+def yard(settings: Settings) -> Iterator[Yard]:
+    from tests.worker.supervised import Yard
+
+    created = Yard(settings)
+    yield created
+    created.close()
+
+
+@pytest.fixture
+def worker(settings: Settings, yard: Yard) -> Iterator[Worker]:
+    from tests.worker.supervised import started
+
+    with started(settings) as running:
+        yield running
 
 
 # Datasets' official files --------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_a_short_run_does_not_spend_its_time_on_trying(digits: Data, tmp_path: P
     assert (choice.tuning, timed) == (Tuning(), [])
     choice = choose(digits, tmp_path, make_config("simple_cnn", epochs=8))
     assert (choice.tuning, timed) == (Tuning(), [Tuning()])
-    assert choice.why == "7.2 s of training are too few for trials to pay off"
+    assert choice.reason == "7.2 s of training are too short for trials to pay off"
     assert not (tmp_path / "tunings.json").exists()
 
 
@@ -181,7 +181,7 @@ def test_the_next_run_of_such_a_network_tries_nothing(
     asked.clear()
     second = choose(digits, tmp_path, make_config("simple_cnn", epochs=1, seed=7, lr=0.5))
     assert (second.tuning, second.seconds, asked) == (first.tuning, first.seconds, [])
-    assert second.why == "the fastest in earlier trials on this machine"
+    assert second.reason == "the fastest in earlier trials on this machine"
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 64}, {"size": "small"}, {"optimizer": "sgd"}], ids=str)
@@ -210,7 +210,7 @@ def test_of_several_runs_at_once_one_tries_and_the_others_wait(
         each.start()
     for each in both:
         each.join(30)
-    assert sorted(choice.why for choice in found)[0] == "the fastest in earlier trials on this machine"
+    assert sorted(choice.reason for choice in found)[0] == "the fastest in earlier trials on this machine"
     assert timed.count(LAST) == 1
 
 
@@ -222,7 +222,7 @@ def test_a_run_can_be_stopped_while_it_tries(digits: Data, tmp_path: Path, timed
     with pytest.raises(Stopped):
         choose(digits, tmp_path, tell=stop)
     assert len(timed) == 1
-    assert choose(digits, tmp_path).why.startswith("the fastest of")
+    assert choose(digits, tmp_path).reason.startswith("the fastest of")
 
 
 # The real thing ------------------------------------------------------------------------------------------------------

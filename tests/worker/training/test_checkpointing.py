@@ -62,7 +62,7 @@ def test_few_are_kept_where_they_are_large_and_none_where_none_are_wanted(
     monkeypatch.setattr(checkpointing, "MAX_KEPT_BYTES", int(2.5 * size))
     fitted = fit_run(make_config(epochs=4), data_dir, fence=3)
     assert list(kept(fitted)) == [2, 4]
-    assert len([text for _, text in fitted.reporter.lines if text.startswith("keeps 2 ends of epochs")]) == 1
+    assert len([text for _, text in fitted.reporter.lines if text.startswith("keeping 2 epoch checkpoints")]) == 1
 
 
 def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(

@@ -58,14 +58,14 @@ def test_the_largest_batch_is_found_to_a_sixteenth_and_never_one_that_does_not_f
     found = largest_batch(network(), resident, make_config(), 1, lambda batch: None)
     assert found.batch_size <= most
     assert found.batch_size >= most - max(1, most // 16) - 8
-    assert found.why.endswith("did not fit")
+    assert found.limit.endswith("did not fit")
     assert len(holds) - 1 < 20
 
 
 def test_no_batch_is_larger_than_the_training_set(resident: Resident, holds: list[int]) -> None:
     tried: list[int] = []
     found = largest_batch(network(), resident, make_config(), 1, tried.append)
-    assert (found.batch_size, found.why) == (1257, "the whole training set")
+    assert (found.batch_size, found.limit) == (1257, "the whole training set")
     assert tried == holds[1:] == [32, 64, 128, 256, 512, 1024, 1257]
 
 
@@ -85,7 +85,7 @@ def test_on_a_processor_nothing_is_tried_that_would_not_fit_into_what_is_free(
     )
     found = largest_batch(net, resident, config, 1, lambda batch: None)
     assert found.batch_size == 100
-    assert "of memory are free" in found.why
+    assert "of memory is free" in found.limit
     assert max(holds[1:]) <= 100
 
 
@@ -140,7 +140,7 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
     assert started.environment["batch_size_found"] == found
     assert started.environment["steps_per_epoch"] == 1257 // found
     assert any(f"the largest batch that fits is {found}" in text for _, text in whole.reporter.lines)
-    assert any(each.phase.startswith("finding the largest batch") for each in whole.reporter.said("progress"))
+    assert any(each.phase.startswith("finding the largest batch size") for each in whole.reporter.said("progress"))
 
     class StopsAtStep(list[int]):
         """Commands the end once so many beats have come."""
@@ -195,8 +195,8 @@ def test_a_machine_out_of_memory_ends_the_run_with_a_batch_that_should_fit(
     data_dir: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = attempt(data_dir, error, monkeypatch, batch_size=512)
-    assert said.startswith("this machine's memory (")
-    assert "does not hold simple_mlp tiny at batch size 512; try batch size 256, which should fit" in said
+    assert said.startswith("simple_mlp tiny at batch size 512 does not fit into this machine's memory (")
+    assert "; try batch size 256, which should fit" in said
 
 
 def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monk
     )
     error = torch.cuda.OutOfMemoryError("CUDA out of memory")
     said = attempt(data_dir, error, monkeypatch, family="simple_cnn", size="tiny", batch_size=1024)
-    assert "try batch size 64, which should fit by estimate, or find_batch, which tries" in said
+    assert "try batch size 64, which should fit by estimate, or find_batch, which finds the largest" in said
 
 
 def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
@@ -215,6 +215,6 @@ def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
         raise MemoryError
 
     said = out_of_memory_reason(make_config(batch_size=100), broken, "cuda:0", 0)
-    assert said.startswith("the GPU's memory does not hold")
+    assert "does not fit into the GPU's memory; try" in said
     assert "try batch size 32" in said
     assert out_of_memory_reason(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")

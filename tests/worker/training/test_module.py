@@ -13,16 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import models
-from app.contract.datasets import dataset
 from app.contract.events import Progress
-from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
+from tests.worker.conftest import StopsAt, fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split, load
 from worker.data.resident import Resident, order
 from worker.job import INTERRUPT
 from worker.training import fit as fit_module
 from worker.training import module as module_module
 from worker.training import throughput as throughput_module
-from worker.training.checkpoint_file import from_bytes
 from worker.training.module import Classifier
 from worker.training.position import Best
 
@@ -35,10 +33,6 @@ def resident(datasets: Path) -> Resident:
 
 def build(family: str, size: str) -> nn.Module:
     return models.build(family, size, models.Shape(1, 28, {"digit": 10}), {})
-
-
-def last_weights(fitted: Fitted) -> dict[str, Tensor]:
-    return from_bytes(fitted.kept(fitted.reporter.last_checkpoint())).network
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -238,88 +232,6 @@ def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
     assert [each.eta_seconds for each in told if each.step == 39][-1] == pytest.approx(2 * (39 * 0.01 + 100))
 
 
-# Heads ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> Data:
-    facts = dataset("cifar10")
-
-    def split(n: int, seed: int) -> Split:
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(n) % 10
-        images = torch.randint(0, 60, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        images += (labels * 19).to(torch.uint8)[:, None, None, None]
-        targets = {target.name: labels % target.classes for target in facts.targets}
-        return Split(images, targets)
-
-    data = Data(facts, split(100, 1), split(40, 2), split(30, 3))
-
-    def fake(name: str, targets: list[str], folder: Path, say: Any, **_: Any) -> Data:
-        train, validation, test = (
-            Split(part.images, {target: part.targets[target] for target in targets})
-            for part in (data.train, data.validation, data.test)
-        )
-        return Data(facts, train, validation, test)
-
-    monkeypatch.setattr(fit_module, "load", fake)
-    return data
-
-
-def test_several_heads_have_their_own_accuracies_and_a_weighted_loss(data_dir: Path, small_cifar10: Data) -> None:
-    config = make_config(dataset="cifar10", targets=["class", "domain"], batch_size=20, size="small", epochs=3)
-    fitted = fit_run(config, data_dir)
-    curves = fitted.reporter.curves
-    figures = ("loss", "class/acc", "class/loss", "domain/acc", "domain/loss")
-    expected = {f"{part}/{what}" for part in ("train", "val", "test") for what in figures}
-    assert set(curves) == expected | {"train/lr", "system/peak_memory_mb"}
-
-    network = models.build("simple_mlp", "small", models.Shape(3, 32, {"class": 10, "domain": 2}), {})
-    network.load_state_dict(last_weights(fitted))
-    network.eval()
-    images, targets = Resident(small_cifar10, CPU).batch("validation", slice(0, 40))
-    with torch.no_grad():
-        logits = network(images)
-    parts = {name: F.cross_entropy(logits[name], targets[name]).item() for name in ("class", "domain")}
-    assert curves["val/loss"][-1][1] == pytest.approx(parts["class"] + 0.3 * parts["domain"], rel=1e-5)
-    for name in ("class", "domain"):
-        assert curves[f"val/{name}/loss"][-1][1] == pytest.approx(parts[name], rel=1e-5)
-        hits = (logits[name].argmax(1) == targets[name]).double().mean().item()
-        assert curves[f"val/{name}/acc"][-1][1] == pytest.approx(hits)
-
-
-def test_the_training_loss_of_several_heads_is_their_weighted_sum_at_every_step(
-    data_dir: Path, small_cifar10: Data
-) -> None:
-    config = make_config(dataset="cifar10", targets=["class", "domain", "size"], batch_size=20, label_smoothing=0.1)
-    curves = fit_run(config, data_dir).reporter.curves
-    parts = zip(*(curves[f"train/{name}/loss"] for name in config.targets), strict=True)
-    found = [value for _, value in curves["train/loss"]]
-    assert len(found) == 10
-    assert found == pytest.approx([a + 0.3 * b + 0.3 * c for (_, a), (_, b), (_, c) in parts], rel=1e-5)
-
-
-def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Data) -> None:
-    config = make_config(dataset="cifar10", targets=["domain", "class"], batch_size=20, size="small", epochs=4)
-    fitted = fit_run(config, data_dir)
-    best = [each for each in fitted.reporter.said("checkpoint") if each.best][-1]
-    curves = fitted.reporter.curves
-    ranked = zip(curves["val/domain/acc"], curves["val/loss"], strict=True)
-    accuracy, _, step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)
-    assert (best.step, best.epoch) == (step, step // 5)
-    marked = [text for _, text in fitted.reporter.lines if text.endswith("best so far")]
-    assert f"val/domain/acc {accuracy:.4f}" in marked[-1]
-
-
-def test_best_is_by_accuracy_and_between_equals_by_loss() -> None:
-    best = Best(0.9, 0.5, 1)
-    assert best.beaten_by(0.91, 9.0)
-    assert best.beaten_by(0.9, 0.4)
-    assert not best.beaten_by(0.9, 0.5)
-    assert not best.beaten_by(0.89, 0.1)
-    assert Best().beaten_by(0.0, float("nan"))
-
-
 # Settings ------------------------------------------------------------------------------------------------------------
 
 
@@ -412,7 +324,10 @@ def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: 
     assert fitted.result.reason == "stopped early after epoch 5: no better validation for 3 epochs"
     assert len(fitted.reporter.curves["val/acc"]) == 5
     assert [each.epoch for each in fitted.reporter.said("checkpoint") if each.best] == [1, 2]
-    assert any(text.startswith("test/loss") and text.endswith("with epoch 2") for _, text in fitted.reporter.lines)
+    assert any(
+        text.startswith("test/loss") and text.endswith("with the weights of epoch 2")
+        for _, text in fitted.reporter.lines
+    )
 
 
 def test_without_early_stopping_a_run_trains_all_its_epochs(data_dir: Path, stubborn: None) -> None:

@@ -29,7 +29,7 @@ def test_the_first_loss_that_is_not_finite_is_told_with_the_last_that_was() -> N
     assert watch.check([made(1, 2.5), made(2, 1.83, 310.0)]) is None
     said = watch.check([made(412, math.nan), made(413, math.inf)])
     assert said == (
-        "loss became NaN at step 412; the last finite: 1.83 at step 2"
+        "loss became NaN at step 412; last finite loss: 1.83 at step 2"
         " (learning rate 0.5, gradient norm 310 before clipping)"
     )
     assert watch.settle() is None
@@ -37,7 +37,7 @@ def test_the_first_loss_that_is_not_finite_is_told_with_the_last_that_was() -> N
 
 def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     assert LossWatch().check([made(1, -math.inf)]) == (
-        "loss became minus infinite at step 1, the first one that was made, at learning rate 0.5"
+        "loss became minus infinite at step 1, the first step of this attempt, at learning rate 0.5"
     )
     assert [named(value) for value in (math.nan, math.inf, -math.inf)] == ["NaN", "infinite", "minus infinite"]
 
@@ -88,7 +88,7 @@ def test_losses_of_a_gpu_are_waited_for_only_where_a_validation_is_about_to_foll
     assert sum(event.waited for event in events) == 0
     said = watch.settle()
     assert said is not None
-    assert said.startswith("loss became NaN at step 3; the last finite: 2 at step 2")
+    assert said.startswith("loss became NaN at step 3; last finite loss: 2 at step 2")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -187,7 +187,7 @@ def test_a_run_that_is_asked_to_goes_on_says_so_once_and_saves_nothing_that_is_s
     assert fitted.result.outcome == "succeeded"
     assert len(fitted.reporter.curves["train/loss"]) == 3 * 39
     warned = [text for level, text in fitted.reporter.lines if level == "warning"]
-    assert len([text for text in warned if text.endswith("goes on, as requested")]) == 1
+    assert len([text for text in warned if text.endswith("training continues, as requested")]) == 1
     assert fitted.reporter.last_checkpoint().step == 39
     assert math.isfinite(fitted.reporter.curves["test/loss"][0][1]), "the best weights are those from before"
 
@@ -201,7 +201,7 @@ def test_the_reason_of_the_run_is_the_sentence(data_dir: Path, monkeypatch: pyte
     job = Job("r", 1, 1, make_config(), None, Settings(data_dir=data_dir), "cpu", 1)
     result = _attempt(job, reporter, Control([CONTINUE, 0]))
     assert result.outcome == "failed"
-    assert result.reason.startswith("loss became NaN at step 5; the last finite: ")
+    assert result.reason.startswith("loss became NaN at step 5; last finite loss: ")
     assert result.reason.endswith("try a lower learning rate, a warm-up or clip_norm")
     assert reporter.lines[-1] == ("error", result.reason)
     told = reporter.said("progress")[-1]

@@ -221,7 +221,7 @@ def test_the_test_is_made_once_with_the_best_weights(data_dir: Path, datasets: P
     assert tested != pytest.approx(accuracy_of(last(fitted).network))
     kinds = [kind for kind, _ in fitted.reporter.order if kind != "progress"]
     assert kinds.index("finishing") > max(i for i, kind in enumerate(kinds) if kind == "checkpoint")
-    assert fitted.reporter.lines[-1][1].endswith(f"with epoch {said[-1].epoch}")
+    assert fitted.reporter.lines[-1][1].endswith(f"with the weights of epoch {said[-1].epoch}")
 
 
 def test_a_start_tells_what_is_trained_and_on_what(data_dir: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypa
 
     monkeypatch.setattr(fit_module, "load", slow)
     fitted = fit_run(make_config(), data_dir, shared=StopsAt(3, CANCEL))
-    assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while its data was fetched")
+    assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while loading data")
     assert fitted.reporter.said("started") == []
 
 
@@ -312,7 +312,8 @@ def test_a_gpu_that_is_too_small_is_told_with_what_to_do(data_dir: Path, monkeyp
     monkeypatch.setattr(module_module.Classifier, "_micro_step", fail)
     result = attempt(make_config(), data_dir, Collector())
     assert "memory" in result.reason
-    assert "does not hold simple_mlp tiny at batch size 128; try batch size 64" in result.reason
+    assert result.reason.startswith("simple_mlp tiny at batch size 128 does not fit into")
+    assert "; try batch size 64" in result.reason
 
 
 def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
