@@ -33,11 +33,12 @@ _SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|
 
 
 def _freeze() -> dict[str, str]:
-    versions = {}
+    versions: dict[str, str] = {}
     for distribution in distributions():
         name = distribution.metadata["Name"]
         if name:
-            versions[name.lower().replace("_", "-")] = distribution.version
+            # If two have the same name, the first on the path is the one that is imported.
+            versions.setdefault(name.lower().replace("_", "-"), distribution.version)
     return dict(sorted(versions.items()))
 
 
@@ -52,7 +53,8 @@ def capture(
     """Collect everything known: code, command, packages, machine, device, and a checksum of the data."""
     captured: dict[str, Any] = {
         "command": clean_command(command),
-        "code": checkout(ROOT),
+        # An installed wheel may be inside an unrelated checkout, for example in a virtual environment.
+        "code": checkout(ROOT) if (ROOT / "pyproject.toml").exists() else None,
         "python": sys.version.split()[0],
         "packages": {package: PACKAGES[package] for package in RELEVANT_PACKAGES if package in PACKAGES},
         "freeze": [f"{package}=={version}" for package, version in PACKAGES.items()],
