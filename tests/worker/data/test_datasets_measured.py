@@ -18,6 +18,7 @@ from worker.data.datasets import PARTS, Data, DatasetError, Part, load
 from worker.data.image_measures import Images, Measured, columns, measure
 from worker.data.official import digits
 from worker.data.parallel_measuring import MeasuringError, measure_all
+from worker.reporting import progress as progress_module
 from worker.reporting.progress import ProgressReporter
 
 Official = Callable[[str, Path], None]
@@ -141,7 +142,7 @@ def test_scalars_that_were_not_asked_for_do_not_come_and_are_not_measured(
 
 
 def test_scalars_of_photographs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cifar10 offers no auxiliary scalars"):
+    with pytest.raises(ValueError, match="cifar10 has no auxiliary scalars"):
         load("cifar10", ["class"], tmp_path / "data", never, auxiliary=True)
     assert not (tmp_path / "data").exists()
 
@@ -230,7 +231,7 @@ def test_measuring_tells_its_share_and_stops_when_told_to(
 
     official("mnist", tmp_path)
     load("mnist", ["digit"], tmp_path, never)
-    monkeypatch.setattr(progress, "SHARE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_module, "SHARE_SECONDS", 0.0)
     with pytest.raises(Stop):
         load("mnist", MEASURED, tmp_path, said.append, progress=progress)
     assert 0 < shares[0] < 0.5 < shares[-1] < 1

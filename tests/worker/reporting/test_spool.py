@@ -78,7 +78,7 @@ def test_cutting_frees_committed_entries_only(doings: list[int | float | None]) 
                 spool.append(SpoolEntry(newest, "log", bytes([newest % 256]) * doing))
             else:
                 committed += round((newest - committed) * doing)
-                spool.cut(committed)
+                spool.discard(committed)
             found = spool.read()
             numbers = [said.sequence for said in found]
             assert numbers == sorted(set(numbers))
@@ -93,7 +93,7 @@ def test_a_spool_that_is_committed_as_it_grows_stays_small(tmp_path: Path) -> No
     largest = 0
     for sequence in range(1, 401):
         spool.append(SpoolEntry(sequence, "log", body))
-        spool.cut(sequence - 1)
+        spool.discard(sequence - 1)
         largest = max(largest, sum(path.stat().st_size for path in tmp_path.iterdir()))
     spool.close()
     assert TURN_BYTES < largest < 2 * TURN_BYTES + 4 * len(body) < 400 * len(body)

@@ -40,7 +40,7 @@ def test_kept_checkpoints_are_whole_and_hold_the_best_weights_where_the_last_are
     fitted = fit_run(make_config("simple_mlp", "small", batch_size=32, epochs=6, lr=0.03, seed=0), data_dir)
     found = kept(fitted)
     assert list(found) == [1, 2, 3, 4, 5, 6]
-    best = {epoch: state(fitted, each).facts["best"]["epoch"] for epoch, each in found.items()}
+    best = {epoch: state(fitted, each).metadata["best"]["epoch"] for epoch, each in found.items()}
     assert any(best[epoch] != epoch for epoch in best), "choose a seed with an epoch that is not the best so far"
     for epoch, each in found.items():
         assert each.within == 0

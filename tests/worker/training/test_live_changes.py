@@ -132,7 +132,7 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
     assert fitted.reporter.said("progress")[told_before - 1].epochs == 5
 
 
-def test_what_a_plateau_has_heard_outlives_other_epochs(data_dir: Path) -> None:
+def test_what_a_plateau_has_received_outlives_other_epochs(data_dir: Path) -> None:
     config = CONFIG.model_copy(update={"schedule": "plateau", "plateau_patience": 0, "lr": 0.05, "epochs": 6})
     plain = fit_run(config, data_dir)
     longer = fit_run(config, data_dir, fence=2, changes=[Change(id=1, kind="epochs", value=7, step=3 * PER_EPOCH + 1)])
@@ -222,7 +222,7 @@ def test_changes_come_through_a_pipe_each_once_and_in_their_order() -> None:
     assert module.change_at == NEVER, "a step looks at nothing while there is nothing"
     for change in (lr(5, 0.5), lr(4, 0.5), lr(5, 0.5), lr(9, 0.5, 50)):
         inbox.send_bytes(change.model_dump_json().encode())
-    until(lambda: len(changes._heard) == 3, "all are heard")
+    until(lambda: len(changes._received) == 3, "all are heard")
     assert module.change_at == 0
     changes.apply()
     assert [(said.id, said.step) for said in told.said] == [(4, 44), (5, 44)]

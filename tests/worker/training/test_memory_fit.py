@@ -116,7 +116,7 @@ def test_the_estimate_grows_with_the_batch_as_what_autograd_keeps_does(family: s
     assert torch.equal(torch.get_rng_state(), state)
     weights = sum(each.numel() * each.element_size() for each in net.parameters())
     assert need.fixed >= 4 * weights
-    eight = memory_fit._kept_bytes(net, SHAPE, 0, 8)
+    eight = memory_fit._saved_bytes(net, SHAPE, 0, 8)
     assert need.per_image * 8 == pytest.approx(memory_fit.PEAK_FACTOR * eight, rel=0.25)
 
 
@@ -139,7 +139,7 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
     assert 250 <= found <= 300
     assert started.environment["batch_size_found"] == found
     assert started.environment["steps_per_epoch"] == 1257 // found
-    assert any(f"the largest batch that fits is {found}" in text for _, text in whole.reporter.lines)
+    assert any(f"largest batch size that fits: {found} (" in text for _, text in whole.reporter.lines)
     assert any(each.phase.startswith("finding the largest batch size") for each in whole.reporter.said("progress"))
 
     class StopsAtStep(list[int]):

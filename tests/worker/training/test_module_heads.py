@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 import models
 from app.contract.datasets import dataset
+from app.contract.system_metrics import HOST_NAMES, IMAGES_PER_SECOND
 from tests.worker.conftest import fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split
 from worker.data.resident import Resident
@@ -51,7 +52,8 @@ def test_several_heads_have_their_own_accuracies_and_a_weighted_loss(data_dir: P
     curves = fitted.reporter.curves
     figures = ("loss", "class/acc", "class/loss", "domain/acc", "domain/loss")
     expected = {f"{part}/{what}" for part in ("train", "val", "test") for what in figures}
-    assert set(curves) == expected | {"train/lr", "system/peak_memory_mb"}
+    sampled = {*HOST_NAMES, IMAGES_PER_SECOND}  # only if the fit takes half a second
+    assert set(curves) - sampled == expected | {"train/lr", "system/peak_memory_mb"}
 
     network = models.build("simple_mlp", "small", models.Shape(3, 32, {"class": 10, "domain": 2}), {})
     network.load_state_dict(last_weights(fitted))

@@ -15,7 +15,7 @@ from tests.worker.conftest import Collector, Fitted, fit_run, make_config
 from worker.training import module as module_module
 from worker.training.checkpoint_file import from_bytes
 from worker.training.module import Classifier
-from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, all_finite, named
+from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, all_finite, describe_nonfinite
 from worker.training.trainer import _attempt
 
 
@@ -39,7 +39,11 @@ def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     assert LossWatch().check([made(1, -math.inf)]) == (
         "loss became minus infinite at step 1, the first step of this attempt, at learning rate 0.5"
     )
-    assert [named(value) for value in (math.nan, math.inf, -math.inf)] == ["NaN", "infinite", "minus infinite"]
+    assert [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)] == [
+        "NaN",
+        "infinite",
+        "minus infinite",
+    ]
 
 
 class Elsewhere(torch.Tensor):

@@ -247,7 +247,7 @@ def test_a_cancelled_run_says_so_and_keeps_a_checkpoint(data_dir: Path, pulse: i
     steps = {1: 0, 60: 56, 41: 39, 128: 117}[pulse]
     assert fitted.result.outcome == "cancelled"
     assert fitted.result.reason == f"stopped at step {steps} of 117"
-    assert last(fitted).facts["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
+    assert last(fitted).metadata["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
     assert [each.step for each in fitted.reporter.said("progress")][-1:] == [steps]
 
 
