@@ -87,7 +87,7 @@ def probe(connection: Any, device: str = "auto") -> None:
     import lightning
     import torch
 
-    found: dict[str, Any] = {
+    info: dict[str, Any] = {
         "kind": "cpu",
         "name": "cpu",
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -96,6 +96,6 @@ def probe(connection: Any, device: str = "auto") -> None:
     index = int(device.partition(":")[2] or 0)
     if torch.cuda.is_available() and index < torch.cuda.device_count():
         properties = torch.cuda.get_device_properties(index)
-        found |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
-    connection.send(found)
+        info |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
+    connection.send(info)
     connection.close()

@@ -1,4 +1,4 @@
-"""A family from outside is held to what its registration says, before anybody trains it."""
+"""An external family must match its registration before anybody trains it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models._registry import InvalidArchitecture
 
 
 class Linear(nn.Module):
-    """The smallest network that keeps to the protocol."""
+    """The smallest network that follows the protocol."""
 
     def __init__(self, shape: Shape, width: int = 3, norm: bool = False, act: str = "relu") -> None:
         super().__init__()

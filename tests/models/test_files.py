@@ -1,4 +1,4 @@
-"""Files with architectures: those of the package, and those of a folder outside that a user names."""
+"""Architecture files: those of the package, and those in a user's folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tiny(name: str, counts: object = COUNTS) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, own_catalog: dict[str, Family]) -> Path:
-    """A folder outside the package, and a catalog that is as it was after the test."""
+    """A folder outside the package, and a catalog that is restored after the test."""
     found = tmp_path / "architectures"
     found.mkdir()
     return found

@@ -91,7 +91,7 @@ def test_changing_the_returned_catalog_changes_nothing() -> None:
 
 
 def other(**said: Any) -> Family:
-    """The toy with anything at all in its fields."""
+    """The toy family with arbitrary values in its fields."""
     return replace(TOY, **said)
 
 

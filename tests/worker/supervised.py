@@ -24,7 +24,7 @@ LONG = make_config(epochs=100_000, batch_size=64)
 
 
 class Yard:
-    """A server's side with the real recorder in a thread, and what a user would do with it."""
+    """The server side, with the real recorder in a thread, and the actions of a user."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -94,7 +94,7 @@ class Worker:
         return thread
 
     def trainer(self) -> psutil.Process:
-        """The one process that trains now."""
+        """The only trainer process."""
         (found,) = until(lambda: trainers(os.getpid()), "a trainer runs")
         assert isinstance(found, psutil.Process)
         return found
@@ -115,7 +115,7 @@ def fork_servers(pid: int) -> list[psutil.Process]:
 
 
 def trainers(pid: int) -> list[psutil.Process]:
-    """The living children of a worker's fork server."""
+    """The running children of a worker's fork server."""
     return [child for each in fork_servers(pid) for child in each.children() if alive(child)]
 
 

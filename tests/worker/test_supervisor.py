@@ -30,7 +30,7 @@ from worker.supervisor import Supervisor
 def test_one_slot_trains_one_run_after_another_to_the_end_and_leaves_nothing_behind(
     yard: Yard, worker: Worker, redis: Redis, settings: Settings
 ) -> None:
-    """Two of two: computing before the fork would make a fit hang for ever."""
+    """Two in a row: computing before the fork would make a fit hang forever."""
     first, second = (yard.launch(make_config(seed=seed, batch_size=32)) for seed in (1, 2))
     worker.work().join(60)
     for run_id in (first, second):
@@ -207,7 +207,7 @@ def test_the_worker_s_own_process_never_imports_torch() -> None:
 
 @pytest.mark.usefixtures("worker")
 def test_the_fork_server_has_computed_nothing() -> None:
-    """The first parallel operation would start torch's threads, which no fork takes along."""
+    """The first parallel operation would start torch's threads, which do not survive a fork."""
     (server,) = fork_servers(os.getpid())
     mapped = {Path(each.path).name for each in server.memory_maps()}
     assert "libtorch_cpu.so" in mapped, "it has not imported torch beforehand"

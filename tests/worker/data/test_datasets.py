@@ -1,4 +1,4 @@
-"""The splits, what may be asked for, and what is measured of a dataset."""
+"""Dataset splits, valid requests, and measured targets."""
 
 from __future__ import annotations
 

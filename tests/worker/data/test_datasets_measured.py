@@ -1,4 +1,4 @@
-"""Targets and scalars that are measured from a dataset's images, once for all runs."""
+"""Targets and scalars measured from a dataset's images, once for all runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEASURED = ["digit", "thickness", "smoothness"]
 
 @pytest.fixture(scope="module")
 def measured_folder(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which digits is prepared and measured."""
+    """A folder with digits prepared and measured."""
     folder = tmp_path_factory.mktemp("measured")
     (folder / "prepared").mkdir()
     shutil.copy(datasets / "prepared" / "digits.safetensors", folder / "prepared")
@@ -50,7 +50,7 @@ def measured_data(measured_folder: Path) -> Data:
 
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call has measured, from now on."""
+    """The number of images measured by each later call."""
     calls: list[int] = []
 
     def counted(images: Images, tell: ProgressReporter, what: str, cores: int) -> Measured:

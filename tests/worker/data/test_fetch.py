@@ -1,4 +1,4 @@
-"""From the network to whole files, over real sockets."""
+"""Downloads over real sockets, complete or rejected."""
 
 from __future__ import annotations
 

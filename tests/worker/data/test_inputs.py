@@ -1,4 +1,4 @@
-"""How pixels and scalars are scaled, and that a checkpoint says so."""
+"""Scaling of pixels and scalars, and its round trip through a checkpoint."""
 
 from __future__ import annotations
 

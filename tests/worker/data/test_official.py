@@ -1,4 +1,4 @@
-"""From files in the official formats to images and labels."""
+"""Reading files in the official formats as images and labels."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_network_is_trained_on_all_targets_of_official_files(
             points = curves[f"{part}/{target}/acc"]
             assert points
             assert all(0 <= value <= 1 for _, value in points)
-    (started,) = fitted.reporter.said("started")
+    (started,) = fitted.reporter.events_of("started")
     assert started.params > 0
     log = [text for _, text in fitted.reporter.lines]
     for target in targets:

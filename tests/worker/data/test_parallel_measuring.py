@@ -1,4 +1,4 @@
-"""Measuring on several cores: the same numbers, heard of all the time, and nothing left behind."""
+"""Measuring on several cores: the same numbers, steady progress, and no process left behind."""
 
 from __future__ import annotations
 

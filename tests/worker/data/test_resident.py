@@ -174,7 +174,7 @@ def test_an_evaluation_batch_of_nothing_is_refused() -> None:
 
 
 def offsets(before: Tensor, after: Tensor, padding: int, *, flipped: bool = False) -> list[set[tuple[int, int, bool]]]:
-    """For each image, the (down, across, mirrored) at which its padded original shows what came out."""
+    """For each image, the (down, across, mirrored) position in its padded original that gives the result."""
     found: list[set[tuple[int, int, bool]]] = [set() for _ in before]
     height, width = before.shape[2:]
     for mirrored in (False, True)[: 1 + flipped]:

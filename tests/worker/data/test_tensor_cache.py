@@ -1,4 +1,4 @@
-"""What is kept for the next run: checked, mended, made by one run at a time."""
+"""The tensor cache: verified, repaired, made by one run at a time."""
 
 from __future__ import annotations
 

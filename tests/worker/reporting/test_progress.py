@@ -1,4 +1,4 @@
-"""How often a user is told of long work."""
+"""How often long work reports its progress."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_a_checkpoint_is_safe_once_the_recorder_has_committed_it_and_never_when_
 
 
 class Broken(torch.Tensor):
-    """What a GPU gives back after an illegal access."""
+    """A tensor on a GPU after an illegal access."""
 
     def item(self) -> float:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -299,7 +299,7 @@ def test_float64_tensors_of_the_cpu_arrive_exactly() -> None:
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor that a GPU holds, as far as it says."""
+    """A tensor that claims to be on a GPU."""
 
     is_cpu = False
     copies = 0

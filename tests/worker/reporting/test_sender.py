@@ -23,7 +23,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -64,7 +64,7 @@ def test_a_record_cut_off_at_any_byte_is_left_out_and_what_is_appended_next_is_f
 @given(st.lists(st.one_of(st.integers(1, 120), st.floats(0, 1), st.none()), max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_cutting_frees_committed_entries_only(doings: list[int | float | None]) -> None:
-    """An int appends a body of that length, a float commits that part of what is open, None reopens."""
+    """An int appends a body of that length, a float commits that share of what is open, None reopens."""
     with tempfile.TemporaryDirectory() as folder, mock.patch("worker.reporting.spool.TURN_BYTES", 150):
         spool = Spool(Path(folder), "r", 1)
         newest = committed = 0

@@ -1,4 +1,4 @@
-"""What is tried, what is chosen, and what is remembered; how long each way takes is a made-up table here."""
+"""Trials, choices and the cache, with made-up times for each candidate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> list[Tuning]:
-    """What was tried, in order; every way takes a tenth of a second a step."""
+    """The candidates tried, in order; each takes 0.1 s per step."""
     return table(monkeypatch, {})
 
 

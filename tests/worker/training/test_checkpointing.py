@@ -1,4 +1,4 @@
-"""What is kept of a run, and what a fork or an extension makes of it."""
+"""Kept checkpoints, and how forks and extensions use them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_so_many_ends_of_epochs_are_kept_evenly_spread_and_the_last_among_them(e
 
 
 def kept(fitted: Fitted) -> dict[int, Checkpoint]:
-    return {each.epoch: each for each in fitted.reporter.said("checkpoint") if each.kept}
+    return {each.epoch: each for each in fitted.reporter.events_of("checkpoint") if each.kept}
 
 
 def state(fitted: Fitted, checkpoint: Checkpoint) -> State:
@@ -83,7 +83,7 @@ def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(
 
 
 def begun_from(parent: Fitted, checkpoint: Checkpoint, data_dir: Path) -> Checkpoint:
-    """A checkpoint of another run, put where the server would; nothing else of that run is left."""
+    """A checkpoint of another run, stored where the server would put it; the rest of that run is gone."""
     folder = data_dir / "artifacts"
     content = parent.kept(checkpoint)
     shutil.rmtree(folder / "r")

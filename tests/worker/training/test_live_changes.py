@@ -1,4 +1,4 @@
-"""What is changed of a run between two steps holds, also when it is interrupted and resumes from before."""
+"""Changes between two steps, which also persist when a run is interrupted and resumes from an earlier step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lr(id: int, factor: float, step: int | None = None) -> Change:
 
 
 def outcomes(*attempts: Fitted) -> list[Changed]:
-    return [said for each in attempts for said in each.reporter.said("change")]
+    return [said for each in attempts for said in each.reporter.events_of("change")]
 
 
 def last(fitted: Fitted) -> State:
@@ -41,7 +41,7 @@ def rates(fitted: Fitted) -> dict[int, float]:
 
 
 def recorded(changes: Sequence[Change], attempts: Sequence[Fitted]) -> list[Change]:
-    """The changes as the next attempt is given them."""
+    """The changes as the next attempt receives them."""
     done = {said.id: said for said in outcomes(*attempts)}
     return [
         each.model_copy(update={"step": done[each.id].step, "epochs": done[each.id].epochs, "applied": True})
@@ -52,7 +52,7 @@ def recorded(changes: Sequence[Change], attempts: Sequence[Fitted]) -> list[Chan
 
 
 def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int], changes: Sequence[Change]) -> list[Fitted]:
-    """Attempts that are killed after so many pulses, each going on from the checkpoint before its last."""
+    """Attempts that are killed after the given pulses, each resuming from the checkpoint before its last."""
     attempts: list[Fitted] = []
     resume = None
     for fence, pulse in enumerate([*pulses, 10**9], 1):
@@ -60,7 +60,7 @@ def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int], changes
         attempts.append(
             fit_run(config, data_dir, shared=StopsAt(pulse, INTERRUPT), resume=resume, fence=fence, changes=given)
         )
-        saved = [each for each in attempts[-1].reporter.said("checkpoint") if not each.best and not each.kept]
+        saved = [each for each in attempts[-1].reporter.events_of("checkpoint") if not each.best and not each.kept]
         # The last one is that of an orderly stop, which a killed trainer does not write.
         resume = saved[-2] if len(saved) > 1 else resume
     return attempts
@@ -92,7 +92,7 @@ def test_a_run_that_is_killed_after_a_change_ends_with_the_weights_of_an_undistu
         assert attempts[-1].result.outcome == whole.result.outcome == "succeeded", pulses
         assert [each.id for each in outcomes(*attempts)] == [each.id for each in changes], "told once each"
         assert attempts[-1].result.reason == whole.result.reason
-        ours, theirs = last([each for each in attempts if each.reporter.said("checkpoint")][-1]), last(whole)
+        ours, theirs = last([each for each in attempts if each.reporter.events_of("checkpoint")][-1]), last(whole)
         assert all(torch.equal(value, ours.network[key]) for key, value in theirs.network.items()), pulses
         assert ours.metadata["course"] == theirs.metadata["course"]
         assert ours.metadata["position"] == theirs.metadata["position"]
@@ -125,11 +125,11 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
     assert fitted.reporter.last_checkpoint().step == 5 * PER_EPOCH
     for step, rate in rates(fitted).items():
         assert rate == rate_at(config, step - 1, (3 if step <= 50 else 5) * PER_EPOCH), step
-    assert {(each.epochs, each.steps) for each in fitted.reporter.said("progress")} <= {(3, 117), (5, 195)}
+    assert {(each.epochs, each.steps) for each in fitted.reporter.events_of("progress")} <= {(3, 117), (5, 195)}
     # Who hears of the change finds the new number.
     kinds = [kind for kind, _ in fitted.reporter.order]
     told_before = kinds[: kinds.index("change")].count("progress")
-    assert fitted.reporter.said("progress")[told_before - 1].epochs == 5
+    assert fitted.reporter.events_of("progress")[told_before - 1].epochs == 5
 
 
 def test_what_a_plateau_has_received_outlives_other_epochs(data_dir: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_stop_after_the_epoch_leaves_the_rate_as_it_was_planned_and_says_why_i
 
 def test_a_checkpoint_that_is_asked_for_stays_and_is_gone_on_from(data_dir: Path) -> None:
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=50)])
-    (kept,) = [each for each in fitted.reporter.said("checkpoint") if each.kept and each.within]
+    (kept,) = [each for each in fitted.reporter.events_of("checkpoint") if each.kept and each.within]
     assert (kept.step, kept.epoch, kept.within) == (50, 1, 11)
     again = fit_run(CONFIG, data_dir, fence=2, resume=kept)
     assert all(torch.equal(value, last(again).network[name]) for name, value in last(fitted).network.items())
@@ -189,7 +189,7 @@ def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it
 
 
 class Still:
-    """A module that only stands somewhere."""
+    """A module with only a position."""
 
     def __init__(self) -> None:
         from worker.training.position import Course

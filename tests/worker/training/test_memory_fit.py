@@ -1,4 +1,4 @@
-"""How large a batch may be. No GPU is needed: a stand-in raises what torch does where a GPU's memory is used up."""
+"""The largest batch. No GPU is needed: a fake raises the error torch raises when a GPU's memory is used up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def resident(datasets: Path) -> Resident:
 
 @pytest.fixture
 def holds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The stand-in of a GPU whose memory holds the first of these and no more; the others are what was tried."""
+    """A fake GPU whose memory fits the first of these and no more; the rest are the batch sizes tried."""
     monkeypatch.setattr(memory, "free_bytes", lambda: PLENTY)
     told = [10**9]
 
@@ -134,16 +134,16 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
     holds[0] = 300
     config = make_config(find_batch=True, epochs=6, batch_size=16)
     whole = fit_run(config, data_dir, fence=9)
-    (started,) = whole.reporter.said("started")
+    (started,) = whole.reporter.events_of("started")
     found = started.batch_size
     assert 250 <= found <= 300
     assert started.environment["batch_size_found"] == found
     assert started.environment["steps_per_epoch"] == 1257 // found
     assert any(f"largest batch size that fits: {found} (" in text for _, text in whole.reporter.lines)
-    assert any(each.phase.startswith("finding the largest batch size") for each in whole.reporter.said("progress"))
+    assert any(each.phase.startswith("finding the largest batch size") for each in whole.reporter.events_of("progress"))
 
     class StopsAtStep(list[int]):
-        """Commands the end once so many beats have come."""
+        """Commands a stop after a number of beats."""
 
         def __setitem__(self, index: Any, value: Any) -> None:
             super().__setitem__(index, value)
@@ -156,7 +156,7 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
     tried = len(holds)
     second = fit_run(config, data_dir, resume=first.reporter.last_checkpoint(), fence=2)
     assert len(holds) == tried
-    assert second.reporter.said("started")[0].batch_size == found
+    assert second.reporter.events_of("started")[0].batch_size == found
     one, other = (from_bytes(each.kept(each.reporter.last_checkpoint())) for each in (second, whole))
     assert all(torch.equal(value, other.network[name]) for name, value in one.network.items())
 
@@ -164,9 +164,9 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
 def test_the_same_run_given_the_batch_it_would_find_trains_the_same_network(data_dir: Path, holds: list[int]) -> None:
     holds[0] = 100
     found = fit_run(make_config(find_batch=True), data_dir)
-    size = found.reporter.said("started")[0].batch_size
+    size = found.reporter.events_of("started")[0].batch_size
     given = fit_run(make_config(batch_size=size), data_dir, fence=2)
-    assert given.reporter.said("started")[0].batch_size is None
+    assert given.reporter.events_of("started")[0].batch_size is None
     assert found.reporter.curves["train/loss"] == given.reporter.curves["train/loss"]
 
 

@@ -54,7 +54,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 def test_a_run_trains_the_very_weights_of_a_plain_pytorch_loop(
     data_dir: Path, datasets: Path, family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So neither Lightning nor the blocks of micro-steps change anything."""
+    """Neither Lightning nor the blocks of micro-steps change the result."""
     monkeypatch.setattr(module_module, "BLOCK", 16)
     config = make_config(family, seed=3, epochs=3, **changes)
     fitted = fit_run(config, data_dir)
@@ -113,7 +113,7 @@ def test_how_many_steps_a_block_has_changes_nothing(
 
 
 class Small(nn.Module):
-    """A network that a make-believe GPU has no memory for with more than ``most`` images at once, when not training."""
+    """A network for which a fake GPU lacks memory with more than ``most`` images at once, except in training."""
 
     def __init__(self, network: nn.Module, most: int) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ def test_progress_tells_speed_and_the_time_left(data_dir: Path, monkeypatch: pyt
     monkeypatch.setattr(throughput_module, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(module_module, "REPORT_SECONDS", 0.0)
     fitted = fit_run(make_config(batch_size=32, epochs=3), data_dir)
-    told: list[Progress] = fitted.reporter.said("progress")
+    told: list[Progress] = fitted.reporter.events_of("progress")
     steps = [each.step for each in told]
     assert steps == sorted(steps)
     assert set(range(1, 40)) <= set(steps)
@@ -211,7 +211,7 @@ class Clock:
 def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundredth of a second a step, 100 s a validation, by a clock of our own."""
+    """0.01 s per step, 100 s per validation, by a fake clock."""
     clock = Clock()
     for each in (module_module, throughput_module):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
@@ -227,7 +227,7 @@ def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
 
     monkeypatch.setattr(Classifier, "_micro_step", slow_step)
     monkeypatch.setattr(Classifier, "_evaluate", slow_evaluate)
-    told: list[Progress] = fit_run(make_config(batch_size=32, epochs=3), data_dir).reporter.said("progress")
+    told: list[Progress] = fit_run(make_config(batch_size=32, epochs=3), data_dir).reporter.events_of("progress")
     assert [each.samples_per_second for each in told] == pytest.approx([3200.0] * len(told))
     assert [each.eta_seconds for each in told if each.step == 39][-1] == pytest.approx(2 * (39 * 0.01 + 100))
 
@@ -254,7 +254,7 @@ def test_label_smoothing_is_for_training_only(data_dir: Path, datasets: Path) ->
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.01])
 def test_no_step_is_longer_than_its_clipped_gradient(data_dir: Path, clip_norm: float) -> None:
-    """Plain SGD with a rate of 1 moves the weights by the gradient itself; one step an epoch."""
+    """Plain SGD with a rate of 1 moves the weights by the gradient itself; one step per epoch."""
     config = make_config(
         optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, schedule="constant", batch_size=1257, epochs=1
     )
@@ -314,7 +314,7 @@ def test_augmentation_reaches_training_batches_and_no_others(data_dir: Path, mon
 
 @pytest.fixture
 def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No validation is better than the one of epoch 2."""
+    """No validation is better than that of epoch 2."""
     monkeypatch.setattr(Best, "beaten_by", lambda self, accuracy, loss: self.epoch < 2)
 
 
@@ -323,7 +323,7 @@ def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: 
     assert fitted.result.outcome == "succeeded"
     assert fitted.result.reason == "stopped early after epoch 5: no better validation for 3 epochs"
     assert len(fitted.reporter.curves["val/acc"]) == 5
-    assert [each.epoch for each in fitted.reporter.said("checkpoint") if each.best] == [1, 2]
+    assert [each.epoch for each in fitted.reporter.events_of("checkpoint") if each.best] == [1, 2]
     assert any(
         text.startswith("test/loss") and text.endswith("with the weights of epoch 2")
         for _, text in fitted.reporter.lines

@@ -83,7 +83,7 @@ def test_the_training_loss_of_several_heads_is_their_weighted_sum_at_every_step(
 def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Data) -> None:
     config = make_config(dataset="cifar10", targets=["domain", "class"], batch_size=20, size="small", epochs=4)
     fitted = fit_run(config, data_dir)
-    best = [each for each in fitted.reporter.said("checkpoint") if each.best][-1]
+    best = [each for each in fitted.reporter.events_of("checkpoint") if each.best][-1]
     curves = fitted.reporter.curves
     ranked = zip(curves["val/domain/acc"], curves["val/loss"], strict=True)
     accuracy, _, step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)

@@ -1,4 +1,4 @@
-"""A loss that is not finite: noticed, told with what was before, and never saved."""
+"""A loss that is not finite: detected, reported with the last finite values, and never saved."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     assert LossWatch().check([made(1, -math.inf)]) == (
         "loss became minus infinite at step 1, the first step of this attempt, at learning rate 0.5"
     )
-    assert [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)] == [
+    names = [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)]
+    assert names == ["NaN", "infinite", "minus infinite"]
         "NaN",
         "infinite",
         "minus infinite",
@@ -47,7 +48,7 @@ def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
 
 
 class Elsewhere(torch.Tensor):
-    """The stand-in of a tensor on a GPU."""
+    """A fake tensor on a GPU."""
 
     @property
     def is_cpu(self) -> bool:  # type: ignore[override]
@@ -55,7 +56,7 @@ class Elsewhere(torch.Tensor):
 
 
 class Copied:
-    """The stand-in of CUDA's event: the copy is there when the test says so, or when it is waited for."""
+    """A fake CUDA event: the copy arrives when the test says so, or when it is waited for."""
 
     def __init__(self) -> None:
         self.there = False
@@ -71,7 +72,7 @@ class Copied:
 def test_losses_of_a_gpu_are_waited_for_only_where_a_validation_is_about_to_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There is no GPU here: what fetches the values is replaced, what is made of them is not."""
+    """Replaces fetching from a GPU, but not the handling of the values."""
     events: list[Copied] = []
 
     def fetched(losses: Tensor) -> tuple[Tensor, Copied]:
@@ -105,7 +106,7 @@ def test_weights_and_buffers_that_are_not_finite_are_seen(value: float) -> None:
 
 
 class Spoiling:
-    """Lets the loss become NaN at one step: the images of this step are, as a broken division would make them."""
+    """Make the loss NaN at one step, through NaN images as from a faulty division."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.step = at, 0
@@ -122,7 +123,7 @@ class Spoiling:
 
 
 def run(config: RunConfig, data_dir: Path, **settings: Any) -> tuple[Collector, str]:
-    """Train until the loss stops it; what was said, and why."""
+    """Train until the loss stops it; returns the log and the reason."""
     with pytest.raises(Diverged) as caught:
         fit_run(config, data_dir, **settings)
     return _reporters[-1], str(caught.value)
@@ -133,7 +134,7 @@ _reporters: list[Collector] = []
 
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every reporter that a fit makes, also of one that raises."""
+    """All reporters created, also that of a fit that raises."""
     _reporters.clear()
     begin = Collector.__init__
 
@@ -159,9 +160,9 @@ def test_a_run_whose_loss_becomes_nan_stops_there_and_keeps_the_checkpoint_from_
     assert all(math.isfinite(value) for value in losses[: at - 1])
     # It stopped long before the end of the run, and what it would go on from is sound.
     assert len(losses) <= 78
-    steps = [each.step for each in reporter.said("checkpoint")]
+    steps = [each.step for each in reporter.events_of("checkpoint")]
     assert steps == ([39, 39, 39] if at > 39 else [])
-    for each in reporter.said("checkpoint"):
+    for each in reporter.events_of("checkpoint"):
         state = from_bytes((data_dir / "artifacts" / each.path).read_bytes())
         assert all(value.isfinite().all() for value in state.network.values())
 
@@ -177,7 +178,7 @@ def test_a_checkpoint_within_an_epoch_is_not_overwritten_by_weights_that_are_nan
     config = make_config(batch_size=32, epochs=1)
     reporter, said = run(config, data_dir, checkpoint_seconds=1e-9)
     assert said.startswith("validation loss became NaN after epoch 1")
-    assert max(each.step for each in reporter.said("checkpoint")) == 19
+    assert max(each.step for each in reporter.events_of("checkpoint")) == 19
     assert [text for level, text in reporter.lines if level == "warning"] == [
         "the weights are not finite: keeping the previous checkpoint"
     ]
@@ -208,5 +209,5 @@ def test_the_reason_of_the_run_is_the_sentence(data_dir: Path, monkeypatch: pyte
     assert result.reason.startswith("loss became NaN at step 5; last finite loss: ")
     assert result.reason.endswith("try a lower learning rate, a warm-up or clip_norm")
     assert reporter.lines[-1] == ("error", result.reason)
-    told = reporter.said("progress")[-1]
+    told = reporter.events_of("progress")[-1]
     assert (told.step, told.epoch) == (max(step for step, _ in reporter.curves["train/acc"]), 1)

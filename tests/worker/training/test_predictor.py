@@ -14,7 +14,7 @@ from worker.training.predictor import Predictor
 
 
 def best(fitted: Fitted) -> State:
-    return from_bytes(fitted.kept([each for each in fitted.reporter.said("checkpoint") if each.best][-1]))
+    return from_bytes(fitted.kept([each for each in fitted.reporter.events_of("checkpoint") if each.best][-1]))
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])

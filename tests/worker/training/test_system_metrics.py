@@ -1,4 +1,4 @@
-"""What the machine does while it trains is told with its unit, and costs the training nothing."""
+"""System metrics have their units, and cost the training nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.training.system_metrics import NORM_EVERY, Gpu, GradientNorms, Host,
 
 
 class Heard:
-    """A reporter that keeps what it is told."""
+    """A reporter that records everything."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, int, float]] = []
@@ -25,7 +25,7 @@ class Heard:
 
 
 class StandIn:
-    """NVML as it answers on a GPU, since no test needs one; `bench/gpu.py` runs on a real one."""
+    """NVML as it answers on a GPU, since no test needs one; `bench/gpu.py` uses a real one."""
 
     NVML_TEMPERATURE_GPU = 0
 

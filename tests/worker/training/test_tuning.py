@@ -1,4 +1,4 @@
-"""However a network is run, it is the same network."""
+"""A network gives the same results with every tuning."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_run_learns_the_same_in_any_way_of_its_precision(
     # What was rounded otherwise grows from step to step.
     for (_, loss), (_, other) in zip(fitted.reporter.curves["train/loss"][:2], expected[:2], strict=True):
         assert loss == pytest.approx(other, rel=1e-3)
-    (started,) = fitted.reporter.said("started")
+    (started,) = fitted.reporter.events_of("started")
     assert started.environment["trained_in"] == str(way)
 
 
@@ -109,7 +109,7 @@ def test_an_interrupted_run_goes_on_in_the_way_it_began_and_ends_with_the_same_w
     assert half.result.outcome == "interrupted"
     chosen(monkeypatch, Tuning())
     rest = fit_run(config, data_dir, fence=3, resume=half.reporter.last_checkpoint())
-    (started,) = rest.reporter.said("started")
+    (started,) = rest.reporter.events_of("started")
     assert started.environment["trained_in"] == str(Tuning(channels_last=True))
     for name, value in weights(rest).items():
         assert torch.equal(value, weights(expected)[name]), name
@@ -128,5 +128,7 @@ def test_a_checkpoint_of_another_kind_of_device_leaves_the_way_open(
     path.write_bytes(content.replace(b'\\"device\\": \\"cpu\\"', b'\\"device\\": \\"gpu\\"'))
     assert path.read_bytes() != content
     chosen(monkeypatch, replace(elsewhere, optimizer="foreach"))
-    (started,) = fit_run(config, data_dir, fence=2, resume=half.reporter.last_checkpoint()).reporter.said("started")
+    (started,) = fit_run(config, data_dir, fence=2, resume=half.reporter.last_checkpoint()).reporter.events_of(
+        "started"
+    )
     assert started.environment["trained_in"] == str(replace(elsewhere, optimizer="foreach"))
