@@ -46,7 +46,7 @@ class FigureReporter(Reporter):
     def points(self, names: Any, step: int, values: Any) -> None:
         self.figures = dict(zip(names, map(float, values), strict=True))
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         del text, level
 
 

@@ -210,7 +210,7 @@ class Told:
     def event(self, kind: str, said: Any) -> None:
         self.said.append(said)
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         pass
 
 
