@@ -72,7 +72,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
 
     found = yard.wait_for(run, "succeeded")
     last = stop["epochs"]
-    assert found["reason"] == f"stopped after epoch {last} of 4000, as was asked"
+    assert found["reason"] == f"stopped after epoch {last} of 4000, as requested"
     assert (found["progress"]["epoch"], found["progress"]["epochs"], found["progress"]["step"]) == (
         last,
         last,
@@ -137,7 +137,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
     begun = [int(text.split()[4].replace(",", "")) for text in said if text.startswith("goes on from step")]
     assert any(step < done[0]["step"] for step in begun), "no fault struck before the change was in a checkpoint"
-    assert any(text == f"learning rate × 0.3 from step {done[0]['step']:,} on, as before" for text in said)
+    assert any(text == f"learning rate × 0.3 from step {done[0]['step']:,} (reapplied)" for text in said)
     restarts = [each for each in yard.call(f"/runs/{run}/marks")["marks"] if each["kind"] == "restart"]
     assert [each["step"] for each in restarts] == begun
 

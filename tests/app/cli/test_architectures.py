@@ -91,7 +91,7 @@ def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folde
     assert done.exit_code == 1
     assert done.stderr == (
         "runyard: my_net could not be loaded: my_net/tiny has 1,600 parameters at MNIST, not 1,601;"
-        f" put counts={RIGHT}\n"
+        f" use counts={RIGHT}\n"
     )
     assert "OK" not in done.stdout
 
