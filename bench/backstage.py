@@ -15,7 +15,7 @@ from typing import Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.contract.events import DeviceFacts
+from app.contract.events import DeviceInfo
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.services.embedded import find_redis, redis_command
@@ -61,7 +61,7 @@ class Backstage:
 
     def hold(self, config: RunConfig, worker: str = "bench") -> tuple[str, int]:
         """A run that a worker holds, whose lease nobody needs to renew: its id and its fence."""
-        device = DeviceFacts(kind="cpu", name="cpu", memory_bytes=0, cores=1)
+        device = DeviceInfo(kind="cpu", name="cpu", memory_bytes=0, cores=1)
         with writing(self.engine) as connection:
             wanted = run.insert_run(connection, config, {}, None, time.time())
             until = time.time() + FOREVER

@@ -29,15 +29,15 @@ from redis.exceptions import RedisError
 
 from app.contract import broker
 from app.contract.events import (
-    Asked,
     Claim,
-    DeviceFacts,
+    DeviceInfo,
     Ended,
     Goodbye,
     Grant,
     Heartbeat,
-    Holding,
     Outcome,
+    OwnedRun,
+    PendingChanges,
     Renewal,
 )
 from app.contract.settings import Settings
@@ -79,7 +79,7 @@ class Held:
         if self.control.order(what):
             self.commanded_at = time.monotonic()
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, asked: PendingChanges) -> None:
         """Hand changes to the trainer, each once and in their order.
 
         The pipe holds all that can wait of a run, so that nobody waits for a trainer that does not read.
@@ -102,7 +102,7 @@ class Supervisor:
         self.settings = settings
         self.id = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         self.redis = self._client()
-        self.device: DeviceFacts
+        self.device: DeviceInfo
         self.versions: dict[str, str] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._held: dict[tuple[str, int], Held] = {}
@@ -130,7 +130,7 @@ class Supervisor:
         for task in (self._heartbeats, self._nudges, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 
-    def _probe(self) -> tuple[DeviceFacts, dict[str, str]]:
+    def _probe(self) -> tuple[DeviceInfo, dict[str, str]]:
         here, there = self._context.Pipe()
         process = self._context.Process(target=probe, args=(there, self.settings.device), daemon=True)
         process.start()
@@ -147,7 +147,7 @@ class Supervisor:
             raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {which} here")
         if self.settings.device == "cpu":
             facts |= {"kind": "cpu", "name": "cpu", "index": 0}
-        return DeviceFacts(cores=len(os.sched_getaffinity(0)), **facts), versions
+        return DeviceInfo(cores=len(os.sched_getaffinity(0)), **facts), versions
 
     def stop(self) -> None:
         """Interrupt every run; they go back to the queue with a checkpoint. Returns at once."""
@@ -183,7 +183,7 @@ class Supervisor:
     def _heartbeat(self) -> Heartbeat:
         self._beat += 1
         with self._lock:
-            runs = [Holding(run=held.run, fence=held.fence) for held in self._held.values()]
+            runs = [OwnedRun(run=held.run, fence=held.fence) for held in self._held.values()]
         return Heartbeat(
             worker=self.id,
             beat=self._beat,
@@ -236,7 +236,7 @@ class Supervisor:
         if "cancel" in said:
             self._cancel(said["cancel"])
         if "asked" in said:
-            self._ask(Asked.model_validate(said["asked"]))
+            self._ask(PendingChanges.model_validate(said["asked"]))
 
     def _cancel(self, run: str) -> None:
         with self._lock:
@@ -244,7 +244,7 @@ class Supervisor:
                 if held.run == run:
                     held.command(CANCEL)
 
-    def _ask(self, asked: Asked) -> None:
+    def _ask(self, asked: PendingChanges) -> None:
         with self._lock:
             for held in self._held.values():
                 if held.run == asked.run and not held.dropped:

@@ -13,7 +13,7 @@ import typer
 
 from app.cli.client import Url, tell, told
 from app.cli.output import AsJson, print_json
-from app.formats.tfevents import BrokenFile, Told, read_scalars
+from app.formats.tfevents import BrokenFile, EventMetadata, read_scalars
 
 if TYPE_CHECKING:
     from runyard import Runyard
@@ -30,7 +30,7 @@ class Recorded:
     folder: Path
     name: str
     key: str = ""
-    told: Told = field(default_factory=Told)
+    told: EventMetadata = field(default_factory=EventMetadata)
     curves: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     began: float = math.inf
     ended: float = 0.0

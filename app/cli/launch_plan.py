@@ -108,9 +108,9 @@ def make_plan(said: Mapping[str, Any], catalog: Catalog, most_params: int | None
                 config = resolve(spec, catalog)
             except ValidationError as error:
                 # Brings FastAPI along, which takes a second, and only a wrong flag needs it.
-                from app.contract.errors import sentence
+                from app.contract.errors import to_field_error
 
-                wrong = [sentence(each) for each in error.errors(include_url=False)]
+                wrong = [to_field_error(each) for each in error.errors(include_url=False)]
                 errors |= {(each.field, each.message): each for each in wrong}
             except SpecError as error:
                 errors |= {(each.field, each.message): each for each in error.errors}

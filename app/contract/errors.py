@@ -58,7 +58,7 @@ class QueryError(ValueError):
         self.field = field
 
 
-def sentence(error: ErrorDetails) -> FieldError:
+def to_field_error(error: ErrorDetails) -> FieldError:
     """A validation error as one sentence about its field; the value itself is never repeated."""
     path = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
     field = str(path[0]) if path else "body"

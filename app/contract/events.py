@@ -115,7 +115,7 @@ class Result(_Event):
 # What a supervisor reports -------------------------------------------------------------------------------------------
 
 
-class DeviceFacts(_Event):
+class DeviceInfo(_Event):
     """A worker's device: ``kind`` cpu or cuda, ``index`` which GPU of its machine, memory in bytes."""
 
     kind: Literal["cpu", "cuda"]
@@ -125,12 +125,12 @@ class DeviceFacts(_Event):
     index: Whole = 0
 
     @property
-    def answers(self) -> tuple[str, ...]:
+    def accepted_devices(self) -> tuple[str, ...]:
         """What a run can ask for to be trained on it."""
-        return answers(self.kind, self.index)
+        return accepted_devices(self.kind, self.index)
 
 
-def answers(kind: str, index: int) -> tuple[str, ...]:
+def accepted_devices(kind: str, index: int) -> tuple[str, ...]:
     """What a run can ask for to be trained on such a device."""
     return ("auto", kind, f"{kind}:{index}") if kind == "cuda" else ("auto", kind)
 
@@ -141,11 +141,11 @@ class Claim(_Event):
     claim: str
     worker: str
     slot: Whole
-    device: DeviceFacts
+    device: DeviceInfo
     reply: str
 
 
-class Holding(_Event):
+class OwnedRun(_Event):
     run: str
     fence: Whole
 
@@ -158,9 +158,9 @@ class Heartbeat(_Event):
     host: str
     pid: Whole
     slots: Whole
-    device: DeviceFacts
+    device: DeviceInfo
     versions: dict[str, str]
-    runs: list[Holding]
+    runs: list[OwnedRun]
 
 
 class Ended(_Event):
@@ -216,7 +216,7 @@ class Change(_Event):
     applied: bool = False
 
 
-class Asked(_Event):
+class PendingChanges(_Event):
     """What waits to be changed of a run."""
 
     run: str
@@ -241,9 +241,9 @@ class Renewal(_Event):
     """
 
     beat: int
-    cancel: list[Holding] = []
-    drop: list[Holding] = []
-    asked: list[Asked] = []
+    cancel: list[OwnedRun] = []
+    drop: list[OwnedRun] = []
+    asked: list[PendingChanges] = []
 
 
 # Metric points -------------------------------------------------------------------------------------------------------

@@ -20,12 +20,12 @@ from pydantic_core import PydanticCustomError
 from app.contract.spec import RunSpec, Tag
 
 MOST_RUNS = 1000
-USUAL_DRAWS = 20
+DEFAULT_DRAWS = 20
 METHODS = ("grid", "random", "tpe")
 PRUNERS = ("median", "asha")
 OPTION = "option."
 """What stands before the name of a family's option where it is swept: option.pool."""
-KEPT = ("name", "tags", "notes", "priority", "options", "preset", "keep_checkpoints")
+NOT_SWEPT = ("name", "tags", "notes", "priority", "options", "preset", "keep_checkpoints")
 """Fields of a run that a sweep does not vary."""
 WHOLE = ("epochs", "batch_size", "seed", "plateau_patience", "early_stopping", "crop_padding")
 NUMBERS = (
@@ -39,7 +39,7 @@ NUMBERS = (
     "clip_norm",
     "rotation",
 )
-SWEPT = tuple(name for name in RunSpec.model_fields if name not in KEPT)
+SWEPT = tuple(name for name in RunSpec.model_fields if name not in NOT_SWEPT)
 """Fields that can hold several values, beside a family's options."""
 
 Method = Literal["grid", "random", "tpe"]
@@ -132,7 +132,7 @@ class SweepSpec(BaseModel):
         default_factory=dict, max_length=30, description="By field what to draw from, for random and tpe."
     )
     draws: int | None = Field(
-        None, ge=1, le=MOST_RUNS, description=f"Configurations for random and tpe; {USUAL_DRAWS} when left out."
+        None, ge=1, le=MOST_RUNS, description=f"Configurations for random and tpe; {DEFAULT_DRAWS} when left out."
     )
     metric: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "val/acc"
     direction: Direction | None = Field(None, description="Left out: larger is better for accuracies, else smaller.")
@@ -162,4 +162,4 @@ class SweepSpec(BaseModel):
     @property
     def configurations(self) -> int:
         """How many configurations random and tpe draw."""
-        return self.draws or USUAL_DRAWS
+        return self.draws or DEFAULT_DRAWS

@@ -8,7 +8,7 @@ from typing import Any
 from app.contract.sweep import OPTION
 
 
-def said(values: Mapping[str, Any]) -> str:
+def describe_values(values: Mapping[str, Any]) -> str:
     """Values in words: vit, tiny, lr 0.001."""
     bare = ("family", "size", "dataset")
     words = [_word(v) if n in bare else f"{_named(n)} {_word(v)}" for n, v in values.items()]

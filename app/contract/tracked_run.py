@@ -17,7 +17,7 @@ class LoggedConfig(RunConfig):
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> LoggedConfig:
         """From what is kept of such a run."""
-        return cls.model_construct(**(_UNSAID | dict(said) | settings_said(said.get("options", {}))))
+        return cls.model_construct(**(_UNSAID | dict(said) | logged_settings(said.get("options", {}))))
 
 
 _UNSAID: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {
@@ -37,7 +37,7 @@ _UNSAID: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {
 _READ_AS = {"lr": float, "weight_decay": float, "epochs": int, "batch_size": int, "seed": int}
 
 
-def settings_said(parameters: Mapping[str, Any]) -> dict[str, int | float]:
+def logged_settings(parameters: Mapping[str, Any]) -> dict[str, int | float]:
     """Those parameters that have the very name of a setting and are a number as that setting is."""
     found: dict[str, int | float] = {}
     for name, kind in _READ_AS.items():

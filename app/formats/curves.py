@@ -18,7 +18,7 @@ from app.store.metric import read_curves
 SLICE = 10_000
 
 
-def each_curve(engine: Engine, run: str, names: list[str]) -> Iterator[tuple[str, Curve]]:
+def iterate_curves(engine: Engine, run: str, names: list[str]) -> Iterator[tuple[str, Curve]]:
     """The curves of these metrics with every point, one after the other, so that one at a time is held."""
     for name in names:
         with reading(engine) as connection:

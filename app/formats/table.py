@@ -67,15 +67,15 @@ def read_table(connection: Connection, where: RunFilter, sort: str) -> Table:
     return Table(runs, metrics, [str(name) for name in said.scalars()])
 
 
-def rows_of(engine: Engine, table: Table) -> Iterator[list[Row]]:
+def iterate_rows(engine: Engine, table: Table) -> Iterator[list[Row]]:
     """The runs of a table as rows, slice by slice, each in a transaction of its own."""
     for start in range(0, len(table.runs), SLICE):
         with reading(engine) as connection:
             found = runs_by_id(connection, table.runs[start : start + SLICE])
-        yield [row_of(each) for each in found]
+        yield [export_row(each) for each in found]
 
 
-def row_of(row: RunRow) -> Row:
+def export_row(row: RunRow) -> Row:
     """What is said of a run: facts, settings or its own parameters, and one figure of each metric."""
     run, config = row.run, row.run.config
     found: Row = {
@@ -150,17 +150,17 @@ def as_json(slices: Iterator[list[Row]]) -> Iterator[bytes]:
     yield b"\n]}\n"
 
 
-class NoParquet(RuntimeError):
+class ParquetUnavailable(RuntimeError):
     """There is nothing here to write Parquet with."""
 
 
 def parquet_writer() -> Any:
-    """The library that writes Parquet. Raises NoParquet with a sentence where it is not installed."""
+    """The library that writes Parquet. Raises ParquetUnavailable with a sentence where it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise NoParquet(
+        raise ParquetUnavailable(
             "Parquet needs pyarrow, which is not installed where Runyard runs: pip install pyarrow; CSV and JSON do not"
         ) from error
     return pyarrow
@@ -175,7 +175,7 @@ _YES_OR_NO = ("auxiliary", "flip", "deterministic", "find_batch")
 
 
 def write_parquet(file: Any, table: Table, slices: Iterator[list[Row]]) -> None:
-    """A Parquet file; numbers are numbers, times are text in UTC, lists and options are JSON. Raises NoParquet."""
+    """A Parquet file; numbers are numbers, times are text in UTC, lists and options JSON. Raises ParquetUnavailable."""
     arrow = parquet_writer()
     kinds = {name: arrow.int64() for name in (*_NUMBERS, "priority", "keep_checkpoints")}
     kinds |= {name: arrow.float64() for name in (*_FLOATS, *table.metrics)}

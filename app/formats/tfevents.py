@@ -164,7 +164,7 @@ class Scalar:
 
 
 @dataclass
-class Told:
+class EventMetadata:
     """What files say of a run beside its scalars; ``outcome`` is blank where they do not say how it ended."""
 
     parameters: dict[str, str] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class Told:
     scalar_tags: set[str] = field(default_factory=set)
 
 
-def read_scalars(file: BinaryIO, told: Told) -> Iterator[Scalar]:
+def read_scalars(file: BinaryIO, told: EventMetadata) -> Iterator[Scalar]:
     """The scalars of a file in their order; what else it says of the run is put into ``told``. Raises BrokenFile."""
     for body in read_records(file):
         time, step, summary = 0.0, 0, None
@@ -188,7 +188,7 @@ def read_scalars(file: BinaryIO, told: Told) -> Iterator[Scalar]:
                 yield Scalar(found[0], step, found[1], time)
 
 
-def _value(message: bytes, told: Told) -> tuple[str, float] | None:
+def _value(message: bytes, told: EventMetadata) -> tuple[str, float] | None:
     tag, plugin, content = "", "", b""
     simple: float | None = None
     tensor: bytes | None = None
@@ -252,7 +252,7 @@ def _scalar_of(tensor: bytes) -> float | None:
     return found
 
 
-def _hear_parameters(content: bytes, told: Told) -> None:
+def _hear_parameters(content: bytes, told: EventMetadata) -> None:
     for number, value in fields_of(content):
         if number == 3:  # a session begins: its hyperparameters
             for inner, said in fields_of(_bytes(value)):

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract import broker
-from app.contract.events import Asked
+from app.contract.events import PendingChanges
 
 logger = logging.getLogger("runyard.notices")
 
@@ -49,7 +49,7 @@ def nudge_cancel(redis: Redis, run_id: str) -> None:
         logger.warning("the worker of %s was not nudged (%s); its next heartbeat will tell it", run_id, error)
 
 
-def nudge_changes(redis: Redis, asked: Asked) -> None:
+def nudge_changes(redis: Redis, asked: PendingChanges) -> None:
     """Tell the worker that holds a run what is to be changed of it; its next heartbeat would tell it anyway."""
     try:
         redis.publish(broker.CONTROL, json.dumps({"asked": asked.model_dump()}))

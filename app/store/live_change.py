@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Asked, Change, Changed
+from app.contract.events import Change, Changed, PendingChanges
 
 MOST_WAITING = 20
 """Changes of a run that can wait at once: as many as the pipe to its trainer holds in any case."""
@@ -160,12 +160,12 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 )
 
 
-def waiting(connection: Connection, runs: Iterable[str]) -> list[Asked]:
+def waiting(connection: Connection, runs: Iterable[str]) -> list[PendingChanges]:
     """Of these runs, those that are to be changed, and what of them."""
     wanted = list(runs)
     found = connection.execute(_WAITING, {"runs": wanted}).scalars().all() if wanted else []
     return [
-        Asked(run=run, changes=[each for each in to_train(connection, run) if not each.applied])
+        PendingChanges(run=run, changes=[each for each in to_train(connection, run) if not each.applied])
         for run in sorted(found)
     ]
 

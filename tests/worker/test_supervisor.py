@@ -19,7 +19,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from app.contract import broker
-from app.contract.events import Checkpoint, DeviceFacts, Log, LogLine
+from app.contract.events import Checkpoint, DeviceInfo, Log, LogLine
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.services import signals
@@ -515,7 +515,7 @@ def test_a_redis_that_is_not_there_gives_the_slot_back(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervisor = Supervisor(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/none.sock"}))
-    supervisor.device = DeviceFacts(kind="cpu", name="cpu", memory_bytes=1, cores=1)
+    supervisor.device = DeviceInfo(kind="cpu", name="cpu", memory_bytes=1, cores=1)
     supervisor._slots.put(0)
     with caplog.at_level(logging.WARNING):
         supervisor.work()

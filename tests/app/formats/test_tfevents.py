@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from app.formats.tfevents import (
     BrokenFile,
+    EventMetadata,
     Scalar,
-    Told,
     crc32c,
     masked_crc,
     read_records,
@@ -43,8 +43,8 @@ def value(tag: str, rest: bytes, plugin: str = "", content: bytes = b"") -> byte
     return field(1, field(1, tag.encode()) + rest + metadata)
 
 
-def read(data: bytes, told: Told | None = None) -> list[Scalar]:
-    return list(read_scalars(io.BytesIO(data), told or Told()))
+def read(data: bytes, told: EventMetadata | None = None) -> list[Scalar]:
+    return list(read_scalars(io.BytesIO(data), told or EventMetadata()))
 
 
 def test_checksums_are_those_of_the_published_vectors() -> None:
@@ -84,7 +84,7 @@ def test_a_file_begins_with_its_version() -> None:
 )
 def test_a_scalar_can_be_a_tensor(kind: int, rest: bytes) -> None:
     tensor = field(8, b"\x08" + varint(kind) + rest)
-    told = Told()
+    told = EventMetadata()
     first = event(value("acc", tensor, "scalars"), 1)
     # The plugin is named with the first value of a tag only.
     assert [each.value for each in read(first + event(value("acc", tensor), 2), told)] == [0.5, 0.5]
@@ -111,7 +111,7 @@ def test_hyperparameters_and_the_end_of_a_session_are_heard() -> None:
             (b"bias", b"\x20\x01"),
         )
     )
-    told = Told()
+    told = EventMetadata()
     begun = value("_hparams_/session_start_info", b"", "hparams", field(3, entries))
     ended = value("_hparams_/session_end_info", b"", "hparams", field(4, b"\x08\x01"))
     assert read(event(begun) + event(ended), told) == []

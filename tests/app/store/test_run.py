@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from app.contract.events import Checkpoint, DeviceFacts, LogLine, Started
+from app.contract.events import Checkpoint, DeviceInfo, LogLine, Started
 from app.store import lease, trash
 from app.store import run as store
 from app.store.database import next_commit, reading, writing
@@ -28,8 +28,8 @@ from tests.conftest import Runs, config
 NOW = 1_700_000_000.0
 
 
-def device(kind: str = "cpu") -> DeviceFacts:
-    return DeviceFacts.model_validate({"kind": kind, "name": kind, "memory_bytes": 1, "cores": 1})
+def device(kind: str = "cpu") -> DeviceInfo:
+    return DeviceInfo.model_validate({"kind": kind, "name": kind, "memory_bytes": 1, "cores": 1})
 
 
 def claim(runs: Runs, name: str, kind: str = "cpu", until: float = NOW + 10) -> Granted | None:

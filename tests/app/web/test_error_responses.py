@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.testclient import TestClient
 
-from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable, sentence
+from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable, to_field_error
 from app.contract.spec import FieldError
 from app.web.error_responses import problem
 from app.web.security import HEADERS
@@ -55,7 +55,7 @@ def test_a_wrong_field_is_one_sentence(said: dict[str, Any], field: str, message
     with pytest.raises(ValidationError) as caught:
         Sent.model_validate(said if field == "must" else {"must": "x"} | said)
     (error,) = caught.value.errors()
-    assert sentence(error) == FieldError(field, message)
+    assert to_field_error(error) == FieldError(field, message)
 
 
 def test_a_problem_names_title_status_and_detail_and_can_always_be_sent() -> None:
