@@ -13,6 +13,7 @@ from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, rest
 from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
+from app.contract.sweep_label import describe_values
 from app.routes.launch.multiple_values import read_values
 from app.routes.sweeps.charts import best_so_far, scatters
 from app.routes.sweeps.status import Standing, read_standing
