@@ -153,7 +153,7 @@ def test_one_run_is_no_sweep(url: str, runyard: Said, yard: Runyard) -> None:
 @pytest.mark.parametrize(
     ("words", "sentences"),
     [
-        ("", ["name a family or a preset; families: "]),
+        ("", ["a family or a preset is required; families: "]),
         ("--family vit --size hug", ["no size 'hug' for vit; sizes: tiny, small, base, large"]),
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
         ("--family vit --epochs 0 --recipe slow", ["epochs must be at least 1"]),

@@ -52,7 +52,7 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(url: str, runyard: Sa
         (("resume", "1"), 1, "checkpoint"),
         (("fork", "1", "--epoch", "3", "--set", "lr=1"), 1, "epoch"),
         (("clone", "1", "--set", "lr=-1"), 1, "lr must be greater than 0"),
-        (("clone", "1", "--set", "learning=1"), 1, "there is no field 'learning'"),
+        (("clone", "1", "--set", "learning=1"), 1, "no field 'learning'"),
         (("clone", "1", "--set", "lr"), 2, "--set wants field=value, like lr=3e-4, not 'lr'"),
         (("retry",), 2, "name the runs to launch again"),
         (("queue", "move", "1"), 2, "say where to: first, last, up or down, or --before or --after another run"),

@@ -14,7 +14,7 @@ from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
 def test_every_preset_can_be_launched(catalog: Catalog) -> None:
-    # The presets' targets are tested where their datasets are: here, that each is what it says.
+    # Targets are tested with the datasets; here, that each preset sets its fields.
     assert len(PRESETS) >= 30
     for name, preset in PRESETS.items():
         found = resolve(RunSpec(preset=name), catalog)
@@ -116,6 +116,6 @@ def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
     assert said("fast", "simple_cnn", "mnist", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 5e-3)
     assert said("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
     assert said("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
-    # What is said of a family on a dataset goes before what is said of either.
+    # Settings for a family on a dataset override those for either alone.
     assert said("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 30, 32, 2e-3)
     assert said("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)

@@ -182,5 +182,5 @@ def test_a_run_asks_for_any_device_or_for_one_gpu(device: str) -> None:
 
 @pytest.mark.parametrize("device", ["", "tpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:1\n", "CUDA", "cuda:123"])
 def test_no_other_device_is_taken(device: str) -> None:
-    with pytest.raises(ValidationError, match="must be auto, cpu, cuda, or one GPU by its index such as cuda:1"):
+    with pytest.raises(ValidationError, match="must be auto, cpu, cuda, or one GPU by its index, such as cuda:1"):
         RunSpec(family="vit", device=device)
