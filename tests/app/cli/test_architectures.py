@@ -13,7 +13,7 @@ import pytest
 
 import models
 from app.cli import architectures
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 
 NET = """
 from torch import nn
@@ -68,10 +68,10 @@ def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(fol
             (line,) = [line for line in lines if line.split()[:2] == [family.name, size.name]]
             assert line.split()[-3:] == [f"{count:,}" for count in size.counts]
             assert ("(default)" in line) == (size.name == family.default)
-    assert lines[-1] == f"OK: {3 * (SIZES + 1)} counts are those of the networks"
+    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} counts match the networks"
 
 
-def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Said, capfd: Any) -> None:
+def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Command, capfd: Any) -> None:
     (folder / "broken.py").write_text("import nothing_like_it")
     done = runyard("architectures", "--dataset", "cifar100", "--json")
     said = json.loads(done.stdout)
@@ -85,7 +85,7 @@ def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runya
     assert not any("said" in each for each in said["architectures"])
 
 
-def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Said) -> None:
+def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Command) -> None:
     (folder / "my_net.py").write_text(NET.replace("COUNTS", "(1601, 6176, 6446)"))
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
@@ -103,17 +103,19 @@ def told(monkeypatch: pytest.MonkeyPatch, **said: Any) -> None:
     monkeypatch.setattr(architectures, "_read", lambda check, dataset: found)
 
 
-def test_a_check_fails_on_every_count_that_differs_and_names_it(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_fails_on_every_count_that_differs_and_names_it(
+    runyard: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told(monkeypatch, counted=[1001, 3])
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
-        "runyard: vit/tiny has 1,001 parameters at MNIST, not 1,000, 3 parameters at CIFAR-10, not 2\n"
+        "runyard: vit/tiny has 1,001 parameters on MNIST, not 1,000, 3 parameters on CIFAR-10, not 2\n"
     )
 
 
 def test_without_a_recount_the_counts_are_those_of_the_registration(
-    runyard: Said, monkeypatch: pytest.MonkeyPatch
+    runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(monkeypatch)
     done = runyard("architectures")
@@ -125,18 +127,18 @@ def test_without_a_recount_the_counts_are_those_of_the_registration(
     ("words", "sentence"),
     [
         (["--dataset", "minst"], "runyard: no dataset 'minst'; datasets: digits, mnist, "),
-        (["--dataset", "mnist", "--check"], "runyard: --check counts where registrations give counts, so leave"),
+        (["--dataset", "mnist", "--check"], "runyard: --check cannot be combined with --dataset"),
     ],
 )
-def test_what_cannot_be_asked_is_said(runyard: Said, words: list[str], sentence: str) -> None:
+def test_what_cannot_be_asked_is_said(runyard: Command, words: list[str], sentence: str) -> None:
     done = runyard("architectures", *words)
     assert done.exit_code == 2
     assert done.stderr.startswith(sentence)
     assert done.stdout == ""
 
 
-def test_networks_that_cannot_be_looked_at_are_said(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_that_cannot_be_looked_at_are_said(runyard: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     done = runyard("architectures")
     assert done.exit_code == 1
-    assert done.stderr == "runyard: the networks could not be looked at, for the reason above\n"
+    assert done.stderr == "runyard: the networks could not be loaded; the reason is above\n"

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from runyard import Runyard, RunyardError
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 from tests.conftest import Runs
 
 
-def test_a_run_is_changed_by_the_command_line(runyard: Said, yard: Runyard, runs: Runs) -> None:
+def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, runs: Runs) -> None:
     run = runs.add(schedule="cosine")
     said = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
     assert said.exit_code == 0, said.output
@@ -31,10 +31,10 @@ def test_a_run_is_changed_by_the_command_line(runyard: Said, yard: Runyard, runs
     assert "waiting" in listed
 
 
-def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard: Said, url: str, runs: Runs) -> None:
+def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard: Command, url: str, runs: Runs) -> None:
     run = runs.add()
     assert url
-    assert runyard("change", "1").output == "nothing was changed of this run\n"
+    assert runyard("change", "1").output == "no changes of this run\n"
     runs.finish(run)
     said = runyard("change", "1", "--checkpoint")
     assert said.exit_code == 1

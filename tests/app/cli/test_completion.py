@@ -12,8 +12,8 @@ from app.cli import completion
 from tests.conftest import Runs
 
 
-def names(offered: completion.Offered) -> list[str]:
-    return [name for name, _ in offered]
+def names(completions: completion.Completions) -> list[str]:
+    return [name for name, _ in completions]
 
 
 def test_names_of_the_contract_need_no_server() -> None:
@@ -39,7 +39,7 @@ def test_families_sizes_runs_and_sweeps_are_those_of_the_server(
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "nonsense", "http://["])
-def test_without_a_server_nothing_is_offered_and_nothing_is_said(
+def test_without_a_server_nothing_is_completions_and_nothing_is_said(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUNYARD_URL", address)

@@ -41,7 +41,7 @@ def test_what_a_flag_says(given: dict[str, Any], said: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("option", ["learnable", "=learnable", " = "])
 def test_an_option_without_a_name_or_a_value_says_how_it_is_written(option: str) -> None:
-    with pytest.raises(ValueError, match="--option wants name=value, like swish=learnable, not '"):
+    with pytest.raises(ValueError, match=r"--option needs name=value, e\.g\. swish=learnable, not '"):
         read_flags({"options": [option]})
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.cli.wait import FEW, PATIENCE_SECONDS, UNENDED, wait_for
+from app.cli.wait import ACTIVE, FEW, PATIENCE_SECONDS, wait_for
 from app.services import signals
 from app.store.run import STATES, TERMINAL
 from runyard import Runyard, RunyardError
-from tests.app.cli.conftest import Sent
+from tests.app.cli.conftest import Interceptor
 from tests.conftest import Runs
 
 
 def test_what_has_not_ended_is_every_state_that_is_not_terminal() -> None:
-    assert sorted([*UNENDED, *TERMINAL]) == sorted(STATES)
+    assert sorted([*ACTIVE, *TERMINAL]) == sorted(STATES)
 
 
 @pytest.mark.parametrize("number", [1, FEW, FEW + 2])
@@ -106,7 +106,7 @@ def test_a_server_that_refuses_is_not_asked_again() -> None:
 
 
 def test_many_runs_are_looked_at_page_by_page(
-    yard: Runyard, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch, intercept: Callable[[Sent], None]
+    yard: Runyard, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch, intercept: Callable[[Interceptor], None]
 ) -> None:
     ids = [runs.add() for _ in range(12)]
     others = [runs.add() for _ in range(3)]
