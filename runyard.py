@@ -605,7 +605,7 @@ class _Api(Generic[RunT, SweepT]):
     """The requests of both clients."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        """Connect to ``url`` (default: RUNYARD_URL, else http://127.0.0.1:8000) with ``token`` (default: RUNYARD_TOKEN)."""
+        """``url``: default RUNYARD_URL, else http://127.0.0.1:8000; ``token``: default RUNYARD_TOKEN."""
         self.url = (url or os.environ.get("RUNYARD_URL") or "http://127.0.0.1:8000").rstrip("/")
         token = token or os.environ.get("RUNYARD_TOKEN")
         host = _host(self.url)
@@ -638,7 +638,7 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def import_run(self, /, **fields: Any) -> _Call[Json]:
-        """Import a run, or a part of one, that was recorded elsewhere; /docs lists the fields. Known points are skipped."""
+        """Import a run, or a part of one, that was recorded elsewhere; /docs lists the fields. Skips known points."""
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
 
     @_request
@@ -920,7 +920,7 @@ class _Stream:
         return {"method": "GET", "url": self.path, "headers": headers, "timeout": timeout}
 
     def take(self, line: str) -> tuple[str, Any] | None:
-        """Return the event that a line completes. Only then its id counts, so an incomplete event is requested again."""
+        """Return the event that a line completes. Its id counts only then: a partial event is requested again."""
         self._check_time()
         self._last_line = time.monotonic()
         name, _, value = line.partition(":")
@@ -1001,7 +1001,7 @@ def _read(response: httpx.Response, url: str) -> Any:
 
 
 def _not_responding(url: str) -> RunyardError:
-    hint = "start one with `runyard up`, or set RUNYARD_URL to another server"
+    hint = "start one with `runyard up`, or set RUNYARD_URL"
     return RunyardError(f"no Runyard server responds at {url}; {hint}")
 
 

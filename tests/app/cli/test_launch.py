@@ -228,7 +228,7 @@ def test_without_a_server_one_sentence_says_how_to_start_one(runyard: Command, m
     monkeypatch.setenv("RUNYARD_URL", "http://127.0.0.1:9")
     done = runyard("launch", "--family", "vit")
     assert done.exit_code == 2
-    assert done.stderr.startswith("runyard: no Runyard answers at http://127.0.0.1:9; start one with `runyard up`")
+    assert done.stderr.startswith("runyard: no Runyard server responds at http://127.0.0.1:9; start one with")
     assert done.stderr.count("\n") == 1
 
 
