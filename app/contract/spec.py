@@ -41,8 +41,8 @@ class _Shared(BaseModel):
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
         "", description="Name to show instead of family, size and dataset."
     )
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    notes: str = Field("", max_length=20_000)
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags of the run.")
+    notes: str = Field("", max_length=20_000, description="Notes on the run.")
     priority: int = Field(0, ge=-1000, le=1000, description="Runs with a higher priority start first.")
     device: str = Field(
         "auto",
@@ -86,15 +86,17 @@ class RunSpec(_Shared):
     )
     recipe: Word = Field("default", description="Named training settings; see /api/v1/recipes.")
     preset: Word | None = Field(None, description="Named combination of family, size, dataset and recipe.")
-    epochs: int | None = Field(None, ge=1, le=100_000)
-    batch_size: int | None = Field(None, ge=1, le=65_536)
-    optimizer: Optimizer | None = None
+    epochs: int | None = Field(None, ge=1, le=100_000, description="Number of epochs.")
+    batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per training step.")
+    optimizer: Optimizer | None = Field(None, description="Optimizer.")
     lr: Positive | None = Field(None, description="Learning rate.")
-    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
+        None, description="Weight decay of the optimizer."
+    )
     momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
         None, description="Momentum of sgd."
     )
-    schedule: Schedule | None = None
+    schedule: Schedule | None = Field(None, description="Learning-rate schedule.")
     lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
         None, description="Final learning rate of cosine and one_cycle."
     )
@@ -108,7 +110,9 @@ class RunSpec(_Shared):
     early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None, description="Stop after this many epochs without a better validation result; 0 turns it off."
     )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None, description="Label smoothing; 0 turns it off."
+    )
     clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
         None, description="Maximum gradient norm; 0 turns clipping off."
     )

@@ -1,4 +1,4 @@
-"""`runyard architectures`: every size with its exact counts, and what is wrong with any of them."""
+"""`runyard architectures`: exact counts of every size, and messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIZES = sum(len(family.sizes) for family in models.families().values())
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that RUNYARD_MODELS_PATH names."""
+    """A folder with one architecture, set as RUNYARD_MODELS_PATH."""
     found = tmp_path / "nets"
     found.mkdir()
     (found / "my_net.py").write_text(NET.replace("COUNTS", RIGHT))
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(folder: Path) -> None:
-    # As its users have it: a program, started where a folder is called like one of ours.
+    # As a program, in a folder that contains a package with the name of one of ours.
     (folder / "models").mkdir()
     (folder / "models" / "__main__.py").write_text("raise RuntimeError('this is not the catalog')")
     done = subprocess.run(
@@ -96,17 +96,21 @@ def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folde
     assert "OK" not in done.stdout
 
 
-def told(monkeypatch: pytest.MonkeyPatch, **said: Any) -> None:
-    """Let `python -m models` find one size."""
+def fake_catalog(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Replace the output of `python -m models` by one size."""
     row = {"family": "vit", "size": "tiny", "default": True, "definition": "width 32", "source": "models/vit.py"}
-    found = {"columns": ["MNIST", "CIFAR-10"], "rows": [row | {"said": [1000, 2], "counted": []} | said], "broken": {}}
-    monkeypatch.setattr(architectures, "_read", lambda check, dataset: found)
+    catalog = {
+        "columns": ["MNIST", "CIFAR-10"],
+        "rows": [row | {"said": [1000, 2], "counted": []} | fields],
+        "broken": {},
+    }
+    monkeypatch.setattr(architectures, "_read", lambda check, dataset: catalog)
 
 
 def test_a_check_fails_on_every_count_that_differs_and_names_it(
     runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(monkeypatch, counted=[1001, 3])
+    fake_catalog(monkeypatch, counted=[1001, 3])
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
@@ -117,7 +121,7 @@ def test_a_check_fails_on_every_count_that_differs_and_names_it(
 def test_without_a_recount_the_counts_are_those_of_the_registration(
     runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(monkeypatch)
+    fake_catalog(monkeypatch)
     done = runyard("architectures")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1].split() == ["vit", "tiny", "(default)", "width", "32", "1,000", "2"]

@@ -1,4 +1,4 @@
-"""What the shell offers for a value."""
+"""Shell completion of values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_names_of_the_contract_need_no_server() -> None:
 def test_families_sizes_runs_and_sweeps_are_those_of_the_server(
     url: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # How long a person waits for a completion is not what is tested here.
+    # The time limit is not tested here.
     monkeypatch.setattr(completion, "SECONDS", 20.0)
     first = runs.add()
     runs.add()

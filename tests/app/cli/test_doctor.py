@@ -1,4 +1,4 @@
-"""The doctor finds what is missing, says what to do, and ends with the status that fits."""
+"""`runyard doctor`: finds what is missing, suggests fixes, and sets the exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.app.cli.conftest import Command
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch takes seconds to load, and is asked for in a test of its own."""
+    """Replace the PyTorch probe, which takes seconds; a separate test covers it."""
     monkeypatch.setattr(doctor, "TORCH_PROBE", 'print(\'{"torch": "2", "cuda": null, "gpus": []}\')')
 
 

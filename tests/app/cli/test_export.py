@@ -1,4 +1,4 @@
-"""What `runyard export` writes where: a folder for each run's event file, and the format that a file's suffix says."""
+"""`runyard export`: a folder for each run's event file, and the choice of the format by suffix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.app.cli.conftest import Command
 
 @pytest.fixture
 def two(yard: Runyard) -> list[str]:
-    """Two runs of a script, begun in the same second, each with a curve of its own."""
+    """Two logged runs that started in the same second, each with one curve."""
     for name, values in (("vit / tiny", [3.0, 2.0]), ("vit / tiny, again", [5.0, 4.0, 1.0])):
         curve = {"offset": 0, "step": list(range(len(values))), "value": values, "time": [1.0 + v for v in values]}
         key = f"0123456789.{len(values)}"
@@ -25,7 +25,7 @@ def two(yard: Runyard) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty folder; the server has its own beside it."""
+    """An empty folder, separate from the server's data."""
     path = tmp_path / "out"
     path.mkdir()
     return path
@@ -94,7 +94,7 @@ def test_without_a_format_the_suffix_says_it(
     assert json.loads(files[1].read_text())
     assert files[0].read_text() == files[2].read_text()
     assert len(list(csv.reader(files[0].read_text().splitlines()))) == 3
-    # What is asked for may be called anything.
+    # With --format, the suffix does not matter.
     assert runyard("export", *run, "--format", "json", "-o", str(folder / "a.txt")).exit_code == 0
     assert (folder / "a.txt").read_text() == files[1].read_text()
 

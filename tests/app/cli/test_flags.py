@@ -1,4 +1,4 @@
-"""Every field of a run is a flag, and what a flag says is what the field gets."""
+"""Every field of a run has a flag that sets it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_option_without_a_name_or_a_value_says_how_it_is_written(option: str)
 
 
 def as_flag(name: str, value: Any) -> Any:
-    """What is typed for a field's value."""
+    """Return the command-line value of a field."""
     if isinstance(value, list):
         return ",".join(value)
     if isinstance(value, dict):

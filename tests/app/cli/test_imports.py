@@ -1,4 +1,4 @@
-"""`runyard import`: event folders become runs, and a second import adds only what is new."""
+"""`runyard import`: event folders become runs, and a second import adds only new points."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, 
     runyard("import", str(folder))
     assert "no new points" in runyard("import", str(folder)).output
     write(folder, points("loss", [3.0, 2.0, 1.0, 0.5]) + points("acc", [0.1]))
-    # A resumed training begins a file of its own, whose points follow those of the one before.
+    # A resumed training starts a new file, whose points continue those of the previous one.
     write(folder, points("loss", [0.25], first=4), "events.out.tfevents.1700000009.here")
     said = runyard("import", str(folder), "--json")
     assert json.loads(said.output)["runs"][0]["added"] == 4

@@ -1,4 +1,4 @@
-"""The program as a whole: what it says of itself, and what it does not need for that."""
+"""The program as a whole: version, help, common options, and what importing it does not load."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
 
 
 def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each command with the words that call it."""
+    """Iterate over all commands with the words that call them."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from every_command(command, *above, name)

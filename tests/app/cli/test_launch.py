@@ -1,4 +1,4 @@
-"""`runyard launch` against a running server: what is queued, what is said, and the exit status."""
+"""`runyard launch` against a running server: queued runs, output and exit status."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_the_server_is_the_one_that_is_named_or_configured(
 
 
 def ending(runs: Runs, *outcomes: str) -> Interceptor:
-    """Lets each run that is launched end."""
+    """Return an interceptor that ends every launched run."""
     left = iter(outcomes)
 
     def sent(call: Any, send: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What is named on the command line becomes runs, all of them checked before the first is launched."""
+"""Command-line values become runs, all checked before the first one is launched."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def titles(plan: Plan) -> list[str]:
     return [each.title for each in plan.runs]
 
 
-def refused(said: dict[str, Any], catalog: Catalog) -> list[str]:
+def refused(fields: dict[str, Any], catalog: Catalog) -> list[str]:
     with pytest.raises(SpecError) as refusal:
-        make_plan(said, catalog)
+        make_plan(fields, catalog)
     return [each.message for each in refusal.value.errors]
 
 

@@ -1,4 +1,4 @@
-"""What is done to runs, sweeps and the queue from the command line."""
+"""Commands that manage runs, sweeps and the queue."""
 
 from __future__ import annotations
 

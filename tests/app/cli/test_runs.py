@@ -1,4 +1,4 @@
-"""Runs listed, shown, compared and exported in a terminal, and as programs read them."""
+"""Commands that list, show, compare, export and watch runs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.conftest import Runs, Worker
 
 @pytest.fixture
 def three(yard: Runyard, runs: Runs, recorder: Recorder, worker: Worker) -> list[str]:
-    """Two runs of one variant that have succeeded, with points and a log; and one that waits."""
+    """Two succeeded runs of one variant, with points and a log, and a queued run."""
     ids = []
     for seed, accuracy in ((1, 0.5), (2, 0.75)):
         run = yard.launch(family="vit", size="tiny", seed=seed, tags=["a"], name="=1+1" if seed == 2 else "")
@@ -129,7 +129,7 @@ def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Com
     rows = list(csv.DictReader(io.StringIO(runyard("export", "--sort", "number").stdout)))
     assert [row["id"] for row in rows] == three
     assert (rows[0]["test/acc"], rows[0]["val/acc"], rows[0]["lr"], rows[0]["tags"]) == ("0.5", "0.5", "0.001", "a")
-    # A spreadsheet would take it for a formula.
+    # A spreadsheet would read it as a formula.
     assert rows[1]["title"] == "'=1+1"
     file = tmp_path / "runs.json"
     assert runyard("export", "--json", "--status", "queued", "-o", str(file)).stdout == ""
@@ -171,7 +171,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
 def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
     three: list[str], runyard: Command, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A file has no width, and is none the more a terminal where colors are wanted.
+    # Output to a file is not wrapped, and FORCE_COLOR does not make it a terminal.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     runs.finish(three[2], "failed")

@@ -1,4 +1,4 @@
-"""Events survive their journey bit by bit, and what was cut off on the way is noticed."""
+"""Metric points are decoded exactly as encoded, and truncated entries are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes and presets name only what exists."""
+"""Recipes and presets refer only to existing names."""
 
 from __future__ import annotations
 

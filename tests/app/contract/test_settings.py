@@ -1,4 +1,4 @@
-"""Settings are read from the environment, described, and clear when they are wrong."""
+"""Settings are read from the environment and described, and errors name the invalid setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may ask for, and how a refusal names the field and what exists."""
+"""Valid and invalid specs of runs; errors name the field and the existing values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read and written by hand."""
+"""Reader and writer of TensorBoard event files."""
 
 from __future__ import annotations
 
