@@ -74,15 +74,15 @@ def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(fol
 def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Command, capfd: Any) -> None:
     (folder / "broken.py").write_text("import nothing_like_it")
     done = runyard("architectures", "--dataset", "cifar100", "--json")
-    said = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert list(said["broken"]) == ["broken"]
+    assert list(output["broken"]) == ["broken"]
     assert done.stderr.startswith("runyard: broken could not be loaded: ModuleNotFoundError: ")
-    listed = {(each["family"], each["size"]): each for each in said["architectures"]}
+    listed = {(each["family"], each["size"]): each for each in output["architectures"]}
     assert listed["my_net", "tiny"]["counted"] == {"cifar100": 6446}
     assert listed["my_net", "tiny"]["source"] == str(folder / "my_net.py")
     assert listed["vit", "large"]["counted"] == {"cifar100": 14_437_348}
-    assert not any("said" in each for each in said["architectures"])
+    assert not any("said" in each for each in output["architectures"])
 
 
 def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Command) -> None:

@@ -13,9 +13,9 @@ from tests.conftest import Runs
 
 def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, runs: Runs) -> None:
     run = runs.add(schedule="cosine")
-    said = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
-    assert said.exit_code == 0, said.output
-    lines = said.output.splitlines()
+    done = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
     assert lines[0].startswith("#1 epochs 30: waiting. Fewer than are done end it with the epoch in training.")
     assert lines[1].startswith("#1 learning rate × 0.3: waiting. Every learning rate of the cosine schedule")
     assert lines[2].startswith("#1 note slower now: waiting.")
@@ -24,8 +24,8 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
         ("lr_factor", 0.3),
         ("note", "slower now"),
     ]
-    said = runyard("change", "1", "--checkpoint", "--stop-after-epoch", "--json")
-    assert [each["kind"] for each in json.loads(said.output)["changes"]] == ["checkpoint", "stop_after_epoch"]
+    done = runyard("change", "1", "--checkpoint", "--stop-after-epoch", "--json")
+    assert [each["kind"] for each in json.loads(done.output)["changes"]] == ["checkpoint", "stop_after_epoch"]
     listed = runyard("change", "1").output
     assert "learning rate × 0.3" in listed
     assert "waiting" in listed
@@ -36,9 +36,9 @@ def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard:
     assert url
     assert runyard("change", "1").output == "no changes of this run\n"
     runs.finish(run)
-    said = runyard("change", "1", "--checkpoint")
-    assert said.exit_code == 1
-    assert "what has ended is not changed any more" in said.output
+    done = runyard("change", "1", "--checkpoint")
+    assert done.exit_code == 1
+    assert "what has ended is not changed any more" in done.output
 
 
 def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> None:

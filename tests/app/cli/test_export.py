@@ -44,8 +44,8 @@ def test_runs_that_are_exported_into_one_folder_are_imported_as_so_many_runs(
         "1-vit-tiny/events.out.tfevents.1.runyard-1",
         "2-vit-tiny-again/events.out.tfevents.1.runyard-2",
     ]
-    said = json.loads(runyard("import", logs, "--json").stdout)
-    assert [(run["name"], run["added"]) for run in said["runs"]] == [("1-vit-tiny", 2), ("2-vit-tiny-again", 3)]
+    output = json.loads(runyard("import", logs, "--json").stdout)
+    assert [(run["name"], run["added"]) for run in output["runs"]] == [("1-vit-tiny", 2), ("2-vit-tiny-again", 3)]
     assert [list(run.curves()["loss"].value) for run in yard.runs(family="logs", sort="number")] == [
         [3.0, 2.0],
         [5.0, 4.0, 1.0],

@@ -35,9 +35,9 @@ def test_each_folder_with_event_files_becomes_a_run(runyard: Command, yard: Runy
     write(tmp_path / "logs" / "version_0", points("val/acc", [0.25, 0.5]) + points("loss", [2.0, math.nan, math.inf]))
     other = "events.out.tfevents.1700000000.here.77.1"
     write(tmp_path / "logs" / "version_1" / "deep", points("val/acc", [0.75]), other)
-    said = runyard("import", str(tmp_path / "logs"))
-    assert said.exit_code == 0, said.output
-    assert "version_0  5 points" in said.output
+    done = runyard("import", str(tmp_path / "logs"))
+    assert done.exit_code == 0, done.output
+    assert "version_0  5 points" in done.output
     runs = {run.title: run for run in yard.runs()}
     assert set(runs) == {"version_0", "version_1/deep"}
     run = runs["version_0"]
@@ -59,8 +59,8 @@ def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, 
     write(folder, points("loss", [3.0, 2.0, 1.0, 0.5]) + points("acc", [0.1]))
     # A resumed training starts a new file, whose points continue those of the previous one.
     write(folder, points("loss", [0.25], first=4), "events.out.tfevents.1700000009.here")
-    said = runyard("import", str(folder), "--json")
-    assert json.loads(said.output)["runs"][0]["added"] == 4
+    done = runyard("import", str(folder), "--json")
+    assert json.loads(done.output)["runs"][0]["added"] == 4
     (run,) = yard.runs()
     assert list(run.curves()["loss"].value) == [3.0, 2.0, 1.0, 0.5, 0.25]
     shutil.move(folder, tmp_path / "elsewhere")
@@ -96,25 +96,25 @@ def test_what_stands_before_damage_is_taken_and_the_damage_is_told(
 ) -> None:
     file = write(tmp_path / "run", points("loss", [1.0, 2.0]))
     file.write_bytes(file.read_bytes() + record(b"\xff\xff"))
-    said = runyard("import", str(tmp_path / "run"))
-    assert "only the data before it is imported" in said.output
-    assert "2 points" in said.output
+    done = runyard("import", str(tmp_path / "run"))
+    assert "only the data before it is imported" in done.output
+    assert "2 points" in done.output
 
 
 def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Command, tmp_path: Path) -> None:
     for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "no folder")):
-        said = runyard("import", str(path))
-        assert said.exit_code == 2
-        assert words in said.output
+        done = runyard("import", str(path))
+        assert done.exit_code == 2
+        assert words in done.output
 
 
 def test_a_run_in_the_trash_is_not_imported_again(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     write(tmp_path / "run", points("loss", [1.0]))
     runyard("import", str(tmp_path / "run"))
     next(iter(yard.runs())).delete()
-    said = runyard("import", str(tmp_path / "run"))
-    assert said.exit_code == 1
-    assert "in the trash" in said.output
+    done = runyard("import", str(tmp_path / "run"))
+    assert done.exit_code == 1
+    assert "in the trash" in done.output
 
 
 def test_an_exported_run_is_imported_as_it_was(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
@@ -142,18 +142,18 @@ def test_formats_that_do_not_fit_are_refused(
 ) -> None:
     write(tmp_path / "run", points("loss", [1.0]))
     runyard("import", str(tmp_path / "run"))
-    said = runyard("export", *words)
-    assert said.exit_code == 2
-    assert sentence in said.output
+    done = runyard("export", *words)
+    assert done.exit_code == 2
+    assert sentence in done.output
 
 
 def test_parquet_is_written_by_the_server_or_refused_in_its_words(
     runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    said = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
-    assert said.exit_code == 1
-    assert "pip install pyarrow" in said.output
+    done = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
+    assert done.exit_code == 1
+    assert "pip install pyarrow" in done.output
     assert not (tmp_path / "runs.parquet").exists()
 
 

@@ -83,10 +83,10 @@ def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str,
 def test_as_json_the_runs_are_those_of_the_api(url: str, runyard: Command, runs: Runs, yard: Runyard) -> None:
     done = runyard("launch", "--family", "simple_cnn", "--size", "tiny,large", "--most-params", "10000", "--json")
     assert done.exit_code == 0
-    said = json.loads(done.stdout)
-    assert said["runs"] == [yard.run(said["runs"][0]["id"]).data]
-    assert said["left_out"] == [{"family": "simple_cnn", "size": "large", "dataset": "digits", "params": 3_291_786}]
-    assert (said["links"], said["sweep"]) == ({}, None)
+    output = json.loads(done.stdout)
+    assert output["runs"] == [yard.run(output["runs"][0]["id"]).data]
+    assert output["left_out"] == [{"family": "simple_cnn", "size": "large", "dataset": "digits", "params": 3_291_786}]
+    assert (output["links"], output["sweep"]) == ({}, None)
     assert queued(runs) == [("simple_cnn", "tiny", "digits")]
 
 
@@ -137,12 +137,12 @@ def test_what_is_named_several_times_is_one_sweep_of_what_the_plan_says(
 ) -> None:
     done = runyard("launch", *words.split(), "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert len(said["runs"]) == said["sweep"]["planned"] == number
-    assert [sweep.id for sweep in yard.sweeps()] == [said["sweep"]["id"]]
-    assert said["links"]["sweep"] == f"{url}/sweeps/{said['sweep']['id']}"
-    assert {run["sweep"] for run in said["runs"]} == {said["sweep"]["id"]}
-    seeds = {run["spec"]["seed"] for run in said["runs"]}
+    output = json.loads(done.stdout)
+    assert len(output["runs"]) == output["sweep"]["planned"] == number
+    assert [sweep.id for sweep in yard.sweeps()] == [output["sweep"]["id"]]
+    assert output["links"]["sweep"] == f"{url}/sweeps/{output['sweep']['id']}"
+    assert {run["sweep"] for run in output["runs"]} == {output["sweep"]["id"]}
+    seeds = {run["spec"]["seed"] for run in output["runs"]}
     assert "seed" not in words or len(seeds) > 1
     assert "--seed 5" not in words or seeds == {5, 6}
 

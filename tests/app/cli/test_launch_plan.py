@@ -26,10 +26,10 @@ def refused(fields: dict[str, Any], catalog: Catalog) -> list[str]:
 
 
 def test_the_catalog_that_the_api_tells_is_the_catalog(client: TestClient, catalog: Catalog) -> None:
-    told = read_catalog(client.get("/api/v1/architectures").json())
-    assert list(told.families) == list(catalog.families)
+    answer = read_catalog(client.get("/api/v1/architectures").json())
+    assert list(answer.families) == list(catalog.families)
     for name, family in catalog.families.items():
-        known = told.families[name]
+        known = answer.families[name]
         assert (known.sizes, known.default) == (family.sizes, family.default)
         assert (known.smallest_batch, known.takes_auxiliary) == (family.smallest_batch, family.takes_auxiliary)
         assert [(each.name, each.choices) for each in known.options] == [
@@ -71,20 +71,20 @@ def test_what_is_larger_than_asked_is_left_out_and_known(catalog: Catalog, most:
 
 
 def test_a_size_that_one_of_several_families_lacks_is_told_with_what_it_has(catalog: Catalog) -> None:
-    said = {"family": ["simple_cnn", "vit", "efficientnet"], "size": ["tiny", "mini"]}
-    assert refused(said, catalog) == [
+    fields = {"family": ["simple_cnn", "vit", "efficientnet"], "size": ["tiny", "mini"]}
+    assert refused(fields, catalog) == [
         "no size 'mini' for simple_cnn; sizes: tiny, small, base, large, large_pool4",
         "no size 'mini' for vit; sizes: tiny, small, base, large",
     ]
 
 
 def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
-    said = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
-    assert refused(said, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
+    fields = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
+    assert refused(fields, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("fields", "sentence"),
     [
         ({}, "a family or a preset is required; families: simple_dense_net, "),
         ({"size": ["all"]}, "a family or a preset is required; families: "),
@@ -104,9 +104,11 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
     ],
 )
-def test_what_does_not_exist_is_answered_with_what_does(catalog: Catalog, said: dict[str, Any], sentence: str) -> None:
-    (told,) = refused(said, catalog)
-    assert sentence in told
+def test_what_does_not_exist_is_answered_with_what_does(
+    catalog: Catalog, fields: dict[str, Any], sentence: str
+) -> None:
+    (answer,) = refused(fields, catalog)
+    assert sentence in answer
 
 
 def test_a_preset_is_one_run_and_another_dataset_or_size_varies_it(catalog: Catalog) -> None:

@@ -23,8 +23,8 @@ def test_runs_are_cancelled_by_name_as_a_sweep_or_all_that_wait(
     assert done.stdout == "2 cancelled before start, 0 stopping\n"
     assert [runs.status(run) for run in ids] == ["cancelled", "cancelled", "queued", "queued"]
     assert runyard("launch", "--family", "vit", "--seeds", "2").exit_code == 0
-    said = json.loads(runyard("cancel", "--sweep", "1", "--json").stdout)
-    assert len(said["cancelled"]) == 2
+    output = json.loads(runyard("cancel", "--sweep", "1", "--json").stdout)
+    assert len(output["cancelled"]) == 2
     assert runyard("cancel", "--all-queued").stdout == "2 cancelled before start, 0 stopping\n"
     assert {run.status for run in yard.runs()} == {"cancelled"}
     for words in ([], ["1", "--all-queued"]):
@@ -113,9 +113,9 @@ def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Command,
     words = "--family vit --size tiny --space lr=1e-4..1e-1:log --space optimizer=adam,sgd --method random --draws 3"
     done = runyard("sweep", "create", *words.split(), "--pruning", "median", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert (said["planned"], said["method"], said["pruning"]) == (3, "random", "median")
-    assert {yard.run(run).spec["optimizer"] for run in said["runs"]} <= {"adam", "sgd"}
+    output = json.loads(done.stdout)
+    assert (output["planned"], output["method"], output["pruning"]) == (3, "random", "median")
+    assert {yard.run(run).spec["optimizer"] for run in output["runs"]} <= {"adam", "sgd"}
     file = tmp_path / "sweep.json"
     file.write_text(json.dumps({"base": {"family": "vit"}, "grid": {"size": ["tiny", "small"]}}))
     assert json.loads(runyard("sweep", "create", "--file", str(file), "--json").stdout)["planned"] == 2
@@ -126,7 +126,7 @@ def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Command,
 
 
 @pytest.mark.parametrize(
-    ("said", "space"),
+    ("output", "space"),
     [
         ("lr=1e-5..0.1:log", {"lr": {"low": 1e-5, "high": 0.1, "log": True}}),
         ("batch-size=32..256:32", {"batch_size": {"low": 32, "high": 256, "step": 32}}),
@@ -135,20 +135,20 @@ def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Command,
         ("lr=0.1,1", {"lr": {"choice": [0.1, 1]}}),
     ],
 )
-def test_a_space_as_it_is_typed(said: str, space: dict[str, Any]) -> None:
-    assert read_space([said]) == space
+def test_a_space_as_it_is_typed(output: str, space: dict[str, Any]) -> None:
+    assert read_space([output]) == space
 
 
-@pytest.mark.parametrize("said", ["lr", "=1..2", "lr= "])
-def test_a_space_without_a_field_or_a_range_says_how_it_is_written(said: str) -> None:
+@pytest.mark.parametrize("output", ["lr", "=1..2", "lr= "])
+def test_a_space_without_a_field_or_a_range_says_how_it_is_written(output: str) -> None:
     with pytest.raises(
         ValueError, match=r"--space needs field=low\.\.high or field=a,b, e\.g\. lr=1e-5\.\.1e-1:log, not '"
     ):
-        read_space([said])
+        read_space([output])
 
 
 @pytest.mark.parametrize(
-    ("said", "changes"),
+    ("output", "changes"),
     [
         ("lr=3e-4", {"lr": 3e-4}),
         ("batch-size=64", {"batch_size": 64}),
@@ -161,5 +161,5 @@ def test_a_space_without_a_field_or_a_range_says_how_it_is_written(said: str) ->
         ("notes=a=b", {"notes": "a=b"}),
     ],
 )
-def test_a_change_as_it_is_typed(said: str, changes: dict[str, Any]) -> None:
-    assert read_changes([said]) == changes
+def test_a_change_as_it_is_typed(output: str, changes: dict[str, Any]) -> None:
+    assert read_changes([output]) == changes

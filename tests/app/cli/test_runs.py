@@ -49,8 +49,8 @@ def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Command)
     assert " 75.00 % " in lines[3]
     assert lines[3].rstrip().endswith(three[1])
 
-    def listed(*said: str) -> list[str]:
-        done = runyard("ls", "--json", *said)
+    def listed(*output: str) -> list[str]:
+        done = runyard("ls", "--json", *output)
         assert done.exit_code == 0, done.output
         return [run["id"] for run in json.loads(done.stdout)["runs"]]
 
@@ -96,12 +96,12 @@ def test_what_names_no_run_or_several_is_said_in_one_sentence(
 
 
 def test_a_run_is_shown_with_its_settings_and_figures(three: list[str], runyard: Command, url: str) -> None:
-    said = runyard("show", three[1]).stdout
-    assert "run     " in said
-    assert f"page        {url}/runs/{three[1]}" in said
-    assert "status      succeeded" in said
-    assert "optimizer" in said
-    row = next(line for line in said.splitlines() if line.startswith("val/acc"))
+    output = runyard("show", three[1]).stdout
+    assert "run     " in output
+    assert f"page        {url}/runs/{three[1]}" in output
+    assert "status      succeeded" in output
+    assert "optimizer" in output
+    row = next(line for line in output.splitlines() if line.startswith("val/acc"))
     assert row.split()[1:] == ["0.65", "0.75", "1", "2"]
     assert runyard("show", "3").stdout.rstrip().endswith("a note")
 
@@ -117,8 +117,8 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
     assert done.exit_code == 0, done.output
     assert "62.50 ± 158.83 %" in done.stdout
     assert done.stdout.rstrip().endswith(f"{url}/compare?runs={','.join(three)}&by=variant")
-    said = json.loads(runyard("compare", "1", "2", "--json").stdout)
-    (group,) = said["groups"]
+    output = json.loads(runyard("compare", "1", "2", "--json").stdout)
+    (group,) = output["groups"]
     assert group["figures"]["test/acc"]["mean"] == 0.625
     assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: no setting 'color' to group by")
     done = runyard("compare")
@@ -144,9 +144,9 @@ def test_curves_are_exported_point_by_point(three: list[str], runyard: Command) 
     found = [(row["metric"], row["step"], row["value"]) for row in rows]
     assert ("val/acc", "2", "0.4") in found
     assert ("train/loss", "1", "") in found
-    said = json.loads(runyard("export", "1", "--metric", "val/acc", "--format", "json").stdout)
-    assert list(said) == ["val/acc"]
-    assert said["val/acc"]["value"] == [0.5, 0.4]
+    output = json.loads(runyard("export", "1", "--metric", "val/acc", "--format", "json").stdout)
+    assert list(output) == ["val/acc"]
+    assert output["val/acc"]["value"] == [0.5, 0.4]
 
 
 def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_ended(
@@ -193,8 +193,8 @@ def test_what_is_there_to_train_and_who_trains_is_listed(
     recorder.step()
     assert "here (process 1)" in runyard("workers").stdout
     assert json.loads(runyard("workers", "--json").stdout)["workers"][0]["device"] == "made-up cpu"
-    said = runyard("datasets").stdout
-    assert "digit 10, thickness 5, smoothness 3" in said
+    output = runyard("datasets").stdout
+    assert "digit 10, thickness 5, smoothness 3" in output
     assert len(json.loads(runyard("datasets", "--json").stdout)["datasets"]) == 5
 
 
@@ -207,19 +207,19 @@ def test_who_reads_only_the_beginning_is_not_told_of_an_error(url: str, runs: Ru
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "output"),
     [(None, "–"), (0.0, "0.0 s"), (9.94, "9.9 s"), (48.4, "48 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
-def test_a_length_of_time_in_words(seconds: float | None, said: str) -> None:
-    assert duration(seconds) == said
+def test_a_length_of_time_in_words(seconds: float | None, output: str) -> None:
+    assert duration(seconds) == output
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "output"),
     [(None, "–"), (True, "yes"), (12345, "12,345"), (0.00031, "0.00031"), (["a", 1], "a, 1"), ({"x": 0.5}, "x 0.5")],
 )
-def test_a_value_in_words(value: Any, said: str) -> None:
-    assert to_text(value) == said
+def test_a_value_in_words(value: Any, output: str) -> None:
+    assert to_text(value) == output
     assert local_time(None) == "–"
 
 
