@@ -18,6 +18,7 @@ from typing import Literal
 
 import typer
 
+from _runyard import __version__
 from app.cli.output import AsJson, print_json
 from app.cli.settings import read_settings
 from app.contract.settings import Settings
@@ -88,6 +89,10 @@ def python(_: Settings) -> Iterator[Finding]:
         yield Finding("Python", "ok", version)
 
 
+def _installer() -> str:
+    return "make setup" if (ROOT / "Makefile").exists() else "pip install of Runyard's wheel"
+
+
 def packages(_: Settings) -> Iterator[Finding]:
     """Check the versions of all dependencies."""
     from packaging.requirements import Requirement
@@ -105,9 +110,11 @@ def packages(_: Settings) -> Iterator[Finding]:
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             problems.append(f"{requirement.name} {version} is installed, but {requirement.specifier} is needed")
-    summary = f"runyard {metadata.version('runyard')}, {count} packages"
+    summary = f"runyard {__version__}, {count} packages"
     if problems:
-        yield Finding("Packages", "fail", f"{summary}: {'; '.join(problems)}", "make setup installs what is missing")
+        yield Finding(
+            "Packages", "fail", f"{summary}: {'; '.join(problems)}", f"{_installer()} installs what is missing"
+        )
     else:
         yield Finding("Packages", "ok", summary)
 
@@ -120,7 +127,7 @@ def torch(settings: Settings) -> Iterator[Finding]:
         info = json.loads(probe.stdout)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or ["no error message"]
-        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", "make setup reinstalls it")
+        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", f"{_installer()} reinstalls it")
         return
     except (subprocess.TimeoutExpired, ValueError):
         yield Finding(
@@ -165,7 +172,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from app.services.embedded import StartError, check_redis, find_redis
+    from app.services.data_folder import StartError
+    from app.services.embedded import check_redis, find_redis
 
     if settings.redis_url is None:
         try:
@@ -201,9 +209,6 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         advice = "give this user write access, or set RUNYARD_DATA_DIR to another folder"
         yield Finding("Data folder", "fail", f"{existing} is not writable ({error.strerror})", advice)
-    if settings.redis_url is None and len(str(settings.socket)) > 107:
-        advice = "set RUNYARD_DATA_DIR to a folder with a shorter path"
-        yield Finding("Data folder", "fail", "path is too long for the Redis socket", advice)
     free = shutil.disk_usage(existing).free
     summary = f"{free / 2**30:.1f} GiB free"
     if free < ENOUGH_BYTES:
@@ -255,7 +260,7 @@ def browser_code(_: Settings) -> Iterator[Finding]:
         installed = {}
     missing = [f"{name} {version}" for name, version in required.items() if installed.get(name) != version]
     if missing:
-        advice = "make setup downloads it; without it, pages have no live curves"
+        advice = f"{_installer()} downloads it; without it, pages have no live curves"
         yield Finding("Browser code", "warn", f"{', '.join(missing)} missing in {folder}", advice)
     else:
         yield Finding("Browser code", "ok", ", ".join(f"{name} {version}" for name, version in required.items()))

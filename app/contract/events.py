@@ -153,7 +153,10 @@ class OwnedRun(_Event):
 
 
 class Heartbeat(_Event):
-    """A worker is alive and still owns these runs; renews their leases."""
+    """A worker is alive and still owns these runs; renews their leases.
+
+    ``asleep_seconds``: total time that its machine has been suspended since it booted.
+    """
 
     worker: str
     beat: int
@@ -163,6 +166,7 @@ class Heartbeat(_Event):
     device: DeviceInfo
     versions: dict[str, str]
     runs: list[OwnedRun]
+    asleep_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 class Ended(_Event):

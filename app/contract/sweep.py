@@ -148,7 +148,7 @@ class SweepSpec(BaseModel):
         le=MOST_RUNS,
         description="Number of other runs that must have reached the same epoch before a run can be pruned.",
     )
-    most_params: int | None = Field(None, ge=1, description="Leave out networks with more parameters.")
+    most_params: int | None = Field(None, ge=1, le=10**12, description="Leave out networks with more parameters.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Additional tags for every run.")
 
