@@ -121,9 +121,9 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
     if kind is list:
         return _keyword(name, str | None, flag, metavar="A,B,…", help=description)
     if isinstance(kind, tuple):
-        choices = [] if all(choice in description for choice in kind) else [", ".join(kind)]
-        text = "; ".join([description, *choices]).removeprefix("; ")
-        return _keyword(name, str | None, flag, metavar="NAME", help=text)
+        if not all(choice in description for choice in kind):
+            description = f"{description}: {', '.join(kind)}".removeprefix(": ")
+        return _keyword(name, str | None, flag, metavar="NAME", help=description)
     metavar = "TEXT" if name in TEXTS else {int: "N,…", float: "X,…"}.get(kind, "NAME")
     return _keyword(name, str | None, flag, metavar=metavar, help=description, **completer)
 

@@ -76,7 +76,7 @@ def resume(as_json: AsJson = False, url: Url = None) -> None:
 @queue.command()
 def move(
     run: Name,
-    to: Annotated[str | None, typer.Argument(metavar="first|last|up|down")] = None,
+    to: Annotated[str | None, typer.Argument(metavar="first|last|up|down", help="New position.")] = None,
     before: Annotated[str | None, typer.Option(metavar="RUN", help="Move right before this run.")] = None,
     after: Annotated[str | None, typer.Option(metavar="RUN", help="Move right after this run.")] = None,
     as_json: AsJson = False,
