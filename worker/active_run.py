@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from app.contract.events import Asked, Outcome
+from app.contract.events import Outcome, PendingChanges
 from worker.job import Control
 
 logger = logging.getLogger("runyard.worker")
@@ -37,7 +37,7 @@ class ActiveRun:
         if self.control.request(command):
             self.commanded_at = time.monotonic()
 
-    def deliver(self, requested: Asked) -> None:
+    def deliver(self, requested: PendingChanges) -> None:
         """Hand changes to the trainer, each once and in order.
 
         The pipe has room for all changes that can wait for a run, so this never blocks on a trainer that does not read.

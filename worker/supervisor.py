@@ -28,15 +28,15 @@ from redis.exceptions import RedisError
 
 from app.contract import broker
 from app.contract.events import (
-    Asked,
     Claim,
-    DeviceFacts,
+    DeviceInfo,
     Ended,
     Goodbye,
     Grant,
     Heartbeat,
-    Holding,
     Outcome,
+    OwnedRun,
+    PendingChanges,
     Renewal,
 )
 from app.contract.settings import Settings
@@ -64,7 +64,7 @@ class Supervisor:
         self.settings = settings
         self.id = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         self.redis = self._client()
-        self.device: DeviceFacts
+        self.device: DeviceInfo
         self.versions: dict[str, str] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._active: dict[tuple[str, int], ActiveRun] = {}
@@ -92,7 +92,7 @@ class Supervisor:
         for task in (self._send_heartbeats, self._listen_for_control, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 
-    def _probe(self) -> tuple[DeviceFacts, dict[str, str]]:
+    def _probe(self) -> tuple[DeviceInfo, dict[str, str]]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=probe, args=(theirs, self.settings.device), daemon=True)
         process.start()
@@ -110,7 +110,7 @@ class Supervisor:
             raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {missing} on this machine")
         if self.settings.device == "cpu":
             device |= {"kind": "cpu", "name": "cpu", "index": 0}
-        return DeviceFacts(cores=len(os.sched_getaffinity(0)), **device), versions
+        return DeviceInfo(cores=len(os.sched_getaffinity(0)), **device), versions
 
     def stop(self) -> None:
         """Interrupt all runs, which return to the queue with a checkpoint; does not wait for them."""
@@ -146,7 +146,7 @@ class Supervisor:
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
         with self._lock:
-            runs = [Holding(run=run.run, fence=run.fence) for run in self._active.values()]
+            runs = [OwnedRun(run=run.run, fence=run.fence) for run in self._active.values()]
         return Heartbeat(
             worker=self.id,
             beat=self._beats,
@@ -200,7 +200,7 @@ class Supervisor:
         if "cancel" in message:
             self._cancel(message["cancel"])
         if "asked" in message:
-            self._deliver(Asked.model_validate(message["asked"]))
+            self._deliver(PendingChanges.model_validate(message["asked"]))
 
     def _cancel(self, run_id: str) -> None:
         with self._lock:
@@ -208,7 +208,7 @@ class Supervisor:
                 if run.run == run_id:
                     run.command(CANCEL)
 
-    def _deliver(self, requested: Asked) -> None:
+    def _deliver(self, requested: PendingChanges) -> None:
         with self._lock:
             for run in self._active.values():
                 if run.run == requested.run and not run.dropped:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
-from app.contract.errors import Conflict, Invalid, sentence
+from app.contract.errors import Conflict, Invalid, to_field_error
 from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -161,7 +161,7 @@ def _spec(said: dict[str, Any]) -> RunSpec:
     try:
         return RunSpec.model_validate(said)
     except ValidationError as error:
-        raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
+        raise SpecError([to_field_error(each) for each in error.errors(include_url=False)]) from error
 
 
 def _refuse(field_name: str, message: str) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from app.contract.errors import Conflict, Invalid, NotFound
-from app.contract.events import Asked, ChangeKind
+from app.contract.events import ChangeKind, PendingChanges
 from app.contract.spec import FieldError, RunConfig
 from app.services import signals
 from app.store import live_change
@@ -48,7 +48,7 @@ def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> Ch
         commit = next_commit(connection)
         made = live_change.add(connection, run_id, kind, value, via, now)
         found = live_change.list_changes(connection, run_id)
-        asked = Asked(
+        asked = PendingChanges(
             run=run_id, changes=[c for each in live_change.pending_changes(connection, [run_id]) for c in each.changes]
         )
     signals.nudge_changes(parts.redis, asked)

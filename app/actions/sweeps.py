@@ -17,7 +17,7 @@ from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, NotFound
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.services import signals
 from app.store import sweep as sweep_store
 from app.store.bulk import Cancelled, RunSelection
@@ -46,7 +46,7 @@ class SweepPreview:
     @property
     def examples(self) -> list[str]:
         """A few of its runs in words."""
-        return [said(each.values) for each in self.expansion.runs[:EXAMPLES]]
+        return [describe_values(each.values) for each in self.expansion.runs[:EXAMPLES]]
 
 
 async def checked(parts: Parts, catalog: Catalog, spec: SweepSpec) -> Expansion:
@@ -66,7 +66,7 @@ async def checked(parts: Parts, catalog: Catalog, spec: SweepSpec) -> Expansion:
             except SpecError as error:
                 refused[network] = str(error)
                 errors += error.errors
-                expansion.left_out.append(f"{said(each.values)}: {error}")
+                expansion.left_out.append(f"{describe_values(each.values)}: {error}")
         if not refused[network]:
             kept.append(each)
     if errors and not kept:

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, sentence
+from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_error
 from app.contract.spec import FieldError, SpecError
 
 logger = logging.getLogger("runyard.server")
@@ -63,7 +63,7 @@ async def _known(request: Request, error: Exception) -> Response:
         case QueryError():
             return _answer(request, Invalid(str(error), [FieldError(error.field, str(error))]))
         case RequestValidationError():
-            errors = [sentence(each) for each in error.errors()]
+            errors = [to_field_error(each) for each in error.errors()]
             return _answer(request, Invalid("; ".join(each.message for each in errors), errors))
         case HTTPException():
             told = RunyardError(str(error.detail))

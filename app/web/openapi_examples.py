@@ -207,7 +207,7 @@ DATASET: dict[str, Any] = {
 }
 RECIPE: dict[str, Any] = {
     "name": "quick",
-    "about": "As default, 5 epochs: for trying out",
+    "about": "Same as default, but 5 epochs, for a first try",
     "datasets": ["digits", "mnist"],
     "dataset": "digits",
     "settings": {"simple_cnn": {"optimizer": "adam", "lr": 0.001, "epochs": 5}},

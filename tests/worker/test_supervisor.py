@@ -14,7 +14,7 @@ import torch
 from redis import Redis
 
 from app.contract import broker
-from app.contract.events import Checkpoint, DeviceFacts
+from app.contract.events import Checkpoint, DeviceInfo
 from app.contract.settings import Settings
 from app.services import signals
 from tests.worker.conftest import make_config, until
@@ -243,7 +243,7 @@ def test_a_redis_that_is_not_there_gives_the_slot_back(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervisor = Supervisor(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/none.sock"}))
-    supervisor.device = DeviceFacts(kind="cpu", name="cpu", memory_bytes=1, cores=1)
+    supervisor.device = DeviceInfo(kind="cpu", name="cpu", memory_bytes=1, cores=1)
     supervisor._slots.put(0)
     with caplog.at_level(logging.WARNING):
         supervisor.work()

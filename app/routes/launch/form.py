@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
-from app.contract.errors import sentence
+from app.contract.errors import to_field_error
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -217,7 +217,7 @@ def drafted(form: Form, catalog: Catalog) -> Draft:
         draft.spec = RunSpec.model_validate(draft.said)
         draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
-        note(draft, [sentence(each) for each in error.errors(include_url=False)])
+        note(draft, [to_field_error(each) for each in error.errors(include_url=False)])
         note(draft, _errors_of_the_rest(draft.said, draft.errors, catalog))
     except SpecError as error:
         note(draft, error.errors)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.errors import sentence
+from app.contract.errors import to_field_error
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import NUMBERS, OPTION, SWEPT, WHOLE, SweepSpec
 
@@ -100,7 +100,7 @@ class Several:
         try:
             return SweepSpec.model_validate(asked)
         except ValidationError as error:
-            raise SpecError([_placed(sentence(each)) for each in error.errors(include_url=False)]) from error
+            raise SpecError([_placed(to_field_error(each)) for each in error.errors(include_url=False)]) from error
 
     def pairs(self, without: set[str] | frozenset[str]) -> list[tuple[str, str]]:
         """What stands in the address of the form for all this, without some of the fields."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.actions.sweeps import SweepPreview, preview_sweep
 from app.contract.catalog import Catalog
 from app.contract.spec import FieldError, RunConfig, SpecError
-from app.contract.sweep import USUAL_DRAWS, SweepSpec
+from app.contract.sweep import DEFAULT_DRAWS, SweepSpec
 from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft, note
 from app.web.dependencies import Parts
@@ -85,7 +85,7 @@ def how_of(draft: Draft) -> dict[str, str]:
     return {
         "method": draft.several.method,
         "draws": how.get("draws", ""),
-        "usual_draws": str(USUAL_DRAWS),
+        "usual_draws": str(DEFAULT_DRAWS),
         "metric": how.get("metric", ""),
         "pruning": how.get("pruning", ""),
     }

@@ -19,7 +19,7 @@ from app.actions.notifications import (
     remove_webhook,
     test_webhook,
 )
-from app.contract.errors import RunyardError, sentence
+from app.contract.errors import RunyardError, to_field_error
 from app.contract.spec import FieldError
 from app.web.dependencies import Parts, PartsDep
 
@@ -68,7 +68,7 @@ def _added(request: Request, parts: Parts, what: str, said: dict[str, Any], type
         else:
             add_rule(parts, RuleSpec.model_validate(said))
     except ValidationError as error:
-        errors = [sentence(each) for each in error.errors(include_url=False)]
+        errors = [to_field_error(each) for each in error.errors(include_url=False)]
     except RunyardError as error:
         errors = error.errors or [FieldError(what, error.message)]
     if not errors:

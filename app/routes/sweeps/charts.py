@@ -10,7 +10,7 @@ from typing import Any
 
 from app.charts.drawing import SIZE, Tick, ticks, y_label
 from app.contract.sweep import Direction, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import SweepRun
 from app.web.formatting import metric_value
 
@@ -156,7 +156,7 @@ def _words(values: Sequence[Any]) -> tuple[list[float], list[Tick]]:
 
 
 def _named(value: Any) -> str:
-    return said({"family": value})
+    return describe_values({"family": value})
 
 
 def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun | None, linked: bool) -> Dot:
@@ -164,7 +164,7 @@ def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun |
     mine = best is not None and run.id == best.id
     words, href = "", ""
     if linked or mine:
-        words, href = f"#{run.number}: {metric_value(metric, value)}, {said(run.values)}", f"/runs/{run.id}"
+        words, href = f"#{run.number}: {metric_value(metric, value)}, {describe_values(run.values)}", f"/runs/{run.id}"
     return Dot(f"{x:.2f}%", f"{height.at(value):.2f}%", words, href, mine)
 
 

@@ -13,7 +13,7 @@ from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, rest
 from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.routes.launch.multiple_values import read_values
 from app.routes.sweeps.charts import best_so_far, scatters
 from app.routes.sweeps.status import Standing, read_standing
@@ -91,7 +91,7 @@ def _board(standing: Standing, everything: bool) -> dict[str, Any]:
         "importances": list(standing.importances.items())[:MOST_BARS],
         "importance_method": METHOD,
         "configurations": standing.configurations[:ROWS] if standing.several_seeds else [],
-        "said": said,
+        "said": describe_values,
         "field_name": field_name,
     }
 

@@ -10,7 +10,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from app.contract import broker
-from app.contract.events import Asked, Change, Changed, Checkpoint, Grant, Log, LogLine, Result
+from app.contract.events import Change, Changed, Checkpoint, Grant, Log, LogLine, PendingChanges, Result
 from app.services.live import Cursor
 from app.services.live import changes as live_changes
 from app.services.recorder import Recorder
@@ -43,7 +43,7 @@ def granted(worker: Worker, recorder: Recorder) -> Grant:
     return grant
 
 
-def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[Asked]:
+def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[PendingChanges]:
     """What a heartbeat is answered with."""
     worker.beat((trainer.run, trainer.fence))
     recorder.step()

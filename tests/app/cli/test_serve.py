@@ -1,4 +1,4 @@
-"""The command line refuses in one line what cannot be, before it starts anything."""
+"""Invalid settings are refused in one line before anything is started."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.contract.events import Asked, Change, Changed
+from app.contract.events import Change, Changed, PendingChanges
 from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config, until
@@ -177,13 +177,13 @@ def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it
     asked, inbox = multiprocessing.Pipe(duplex=False)
     run = ActiveRun("r", 1, 0, Control([0, 0]), inbox, delivered={1})
     for changes in ([lr(1, 0.1), lr(2, 0.2)], [lr(2, 0.2)], [lr(2, 0.2), lr(3, 0.3)]):
-        run.deliver(Asked(run="r", changes=changes))
+        run.deliver(PendingChanges(run="r", changes=changes))
     heard = []
     while asked.poll():
         heard.append(Change.model_validate_json(asked.recv_bytes()).id)
     assert heard == [2, 3]
     asked.close()
-    run.deliver(Asked(run="r", changes=[lr(4, 0.4)]))
+    run.deliver(PendingChanges(run="r", changes=[lr(4, 0.4)]))
     assert run.delivered == {1, 2, 3}, "what was not handed over is for the next attempt"
     inbox.close()
 
