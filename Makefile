@@ -44,7 +44,8 @@ lint: setup ## check style and types
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)
 
-pictures: setup ## redraw docs/screenshots
+pictures: setup ## redraw docs/architecture.svg and docs/screenshots
+	@.venv/bin/python -m docs.architecture
 	@exec .venv/bin/python -m docs.pictures
 
 clean: ## remove everything that setup and the tools created, except data/

@@ -17,20 +17,24 @@ from docs.imports import ROOT, folder_graph, folder_of, modules
 
 FILE: Final = ROOT / "docs" / "architecture.svg"
 
-UNIT, GAP = 64, 12
-"""A column with the gap that follows it, and that gap; the server has 12 columns and the worker 3."""
+UNIT, GAP = 66, 12
+"""Width of a column including its gap, and of the gap; the server has 12 columns and the worker 3."""
 BOX, PITCH = 46, 76
+"""Height of a box, and distance between the tops of two rows."""
 LEFT, TOP = 40, 68
-WORKER_LEFT = LEFT + 12 * UNIT + 66
+PAD, INNER_PAD = 20, 10
+"""Distance between a frame and its boxes: of server and worker, and of the routes."""
+TITLE = 20
+WORKER_LEFT = LEFT + 12.5 * UNIT + 2 * PAD
 SHARED = frozenset({"models", "app.contract"})
 FRAMED = "app.routes"
 LETTER = 6.4
-"""Width of a character of a box's second line, generously."""
+"""Width of a character in a box's second line, in a wide font."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A folder: its row, and the columns that it spans."""
+    """A folder with its row and the columns that it spans."""
 
     folder: str
     row: int
@@ -41,11 +45,14 @@ class Box:
 
     @property
     def left(self) -> float:
-        return (WORKER_LEFT if self.folder.startswith("worker") else LEFT) + self.first * UNIT
+        return self._x(self.first)
 
     @property
     def right(self) -> float:
-        return (WORKER_LEFT if self.folder.startswith("worker") else LEFT) + self.last * UNIT - GAP
+        return self._x(self.last) - GAP
+
+    def _x(self, column: float) -> float:
+        return (WORKER_LEFT if self.folder.startswith("worker") else LEFT) + column * UNIT
 
     @property
     def top(self) -> float:
@@ -57,7 +64,7 @@ class Box:
 
 
 def row_top(row: int) -> float:
-    """The y of a row; the frames around rows 2 to 4 and 0 to 10 need room."""
+    """The y of a row, with extra space where the frames around rows 2 to 4 and 0 to 10 begin and end."""
     return TOP + PITCH * row + 14 * (row > 1) + 18 * (row > 4) + 14 * (row > 10)
 
 
@@ -87,8 +94,15 @@ BOXES: Final = (
     Box("worker.data", 8, 0, 3, "data", "datasets"),
     Box("worker", 9, 0, 3, "worker", "supervisor"),
     Box("worker.reporting", 10, 0, 3, "reporting", "spool"),
-    Box("models", 11, 10, 13.25, "models", "the networks"),
-    Box("app.contract", 12, 0, 16.03, "app/contract", "what server and worker share: settings, runs, events, catalog"),
+    Box("models", 11, 10, 13 + PAD / UNIT, "models", "the networks"),
+    Box(
+        "app.contract",
+        12,
+        -PAD / UNIT,
+        15.5 + 3 * PAD / UNIT,
+        "app/contract",
+        "what server and worker share: settings, runs, events, catalog",
+    ),
 )
 PLACES: Final = {box.folder: box for box in BOXES}
 
@@ -99,7 +113,7 @@ def picture() -> str:
     missing = sorted(set(graph) ^ set(PLACES))
     if missing:
         raise ValueError(f"BOXES in docs/architecture.py and the folders of the code differ: {', '.join(missing)}")
-    width, height = PLACES["app.contract"].right + LEFT, PLACES["app.contract"].bottom + 28
+    width, height = PLACES["app.contract"].right + PAD, PLACES["app.contract"].bottom + PAD
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}"'
@@ -115,6 +129,13 @@ def picture() -> str:
         ]
     )
 
+
+NOTES: Final = (
+    "Arrows are imports. Those that",
+    "follow from others are left out.",
+    "An arrow from a frame stands",
+    "for the folders in it.",
+)
 
 STYLE: Final = """\
 <style>
@@ -139,9 +160,9 @@ STYLE: Final = """\
 
 
 def drawn_folders() -> tuple[dict[str, set[str]], Counter[str]]:
-    """The graph of the folders, and how many Python files each has; empty files do not count.
+    """The graph of the folders, and their numbers of Python files that are not empty.
 
-    The single migrations are a part of ``app.store.migrations``.
+    ``app.store.migrations`` includes the folder with the migrations themselves.
     """
 
     def shown(folder: str) -> str:
@@ -166,28 +187,23 @@ def reduced(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def arrows(graph: Mapping[str, set[str]]) -> list[tuple[str, str]]:
-    """Pairs of folders with an arrow, top first. The frame around the routes has one arrow for all folders in it."""
+    """Pairs of folders with an arrow. One frame stands for all routes where they import other folders."""
     pairs = {(a, b) for a, below in reduced(graph).items() for b in below}
-    out = {b for a, b in pairs if a.startswith(FRAMED) and not b.startswith(FRAMED)}
-    pairs = {(a, b) for a, b in pairs if not a.startswith(FRAMED) or b.startswith(FRAMED)}
-    return sorted(pairs | {("frame", b) for b in _lowest_excluded(graph, out)})
-
-
-def _lowest_excluded(graph: Mapping[str, set[str]], folders: set[str]) -> set[str]:
-    """These folders without those that another one of them imports."""
-    return reduced({**graph, "frame": folders})["frame"]
+    outwards = {(a, b) for a, b in pairs if a.startswith(FRAMED) and not b.startswith(FRAMED)}
+    targets = reduced({**graph, "frame": {b for _, b in outwards}})["frame"]
+    return sorted((pairs - outwards) | {("frame", b) for b in targets})
 
 
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 
 def frames(files: Counter[str]) -> Iterable[str]:
-    """The backgrounds of server, routes and worker, their titles, and how to read the arrows."""
+    """The frames of server, routes and worker with their titles, and the notes on arrows."""
 
     def total(package: str) -> int:
         return sum(count for folder, count in files.items() if folder.split(".")[0] == package)
 
-    def frame(css: str, boxes: list[Box], pad: float, title: float = 0.0) -> str:
+    def frame(css: str, boxes: list[Box], pad: float = PAD, title: float = TITLE) -> str:
         left, top = min(box.left for box in boxes) - pad, min(box.top for box in boxes) - pad - title
         right, bottom = max(box.right for box in boxes) + pad, max(box.bottom for box in boxes) + pad
         size = f'width="{right - left:g}" height="{bottom - top:g}"'
@@ -196,25 +212,23 @@ def frames(files: Counter[str]) -> Iterable[str]:
     server = [box for box in BOXES if box.folder.startswith("app") and box.folder not in SHARED]
     worker = [box for box in BOXES if box.folder.startswith("worker")]
     inside = [box for box in BOXES if box.folder.startswith(FRAMED)]
-    yield frame("frame", server, 20, 20)
-    yield frame("inner", inside, 10)
-    yield frame("worker", worker, 14, 24)
+    yield frame("frame", server)
+    yield frame("inner", inside, INNER_PAD, 0)
+    yield frame("worker", worker)
     yield text("title", LEFT, TOP - 16, f"app/ · {total('app')} files")
     yield text("title", LEFT + 4, PLACES["app.routes.launch"].top + 28, "app/routes/")
-    yield text("title w", worker[0].left, worker[0].top - 14, f"worker/ · {total('worker')} files")
-    right, top = worker[0].left - 14, PLACES["app.cli"].top - 20
-    notes = ("An arrow shows an import.", "If a imports b and b imports c,", "a → c is not drawn.")
-    for line, words in enumerate(notes):
-        yield text("note", right, top + 20 + 19 * line, words)
+    yield text("title w", worker[0].left, worker[0].top - 16, f"worker/ · {total('worker')} files")
+    for line, words in enumerate(NOTES):
+        yield text("note", worker[0].left, TOP - 16 + 19 * line, words)
 
 
 def arrow(a: str, b: str) -> Iterable[str]:
-    """A vertical arrow where both boxes overlap and nothing is between them; else a straight line behind the boxes."""
+    """A vertical arrow if no box is in its way, else a slanted one behind the boxes."""
     target = PLACES[b]
     if a == "frame":
         inside = [box for box in BOXES if box.folder.startswith(FRAMED)]
         left, right = min(box.left for box in inside), max(box.right for box in inside)
-        row, bottom = max(box.row for box in inside), max(box.bottom for box in inside) + 10
+        row, bottom = max(box.row for box in inside), max(box.bottom for box in inside) + INNER_PAD
     else:
         source = PLACES[a]
         left, right, row, bottom = source.left, source.right, source.row, source.bottom
@@ -228,7 +242,7 @@ def arrow(a: str, b: str) -> Iterable[str]:
 
 
 def widest_gap(left: float, right: float, between: Iterable[Box]) -> tuple[float, float] | None:
-    """The widest part of an interval that no box covers; None if all of it is covered."""
+    """The widest part of an interval that no box covers; None if there is none."""
     gaps = []
     for box in sorted(between, key=lambda box: box.left):
         if box.right > left and box.left < right:
