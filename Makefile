@@ -6,15 +6,15 @@
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup up test lint bench pictures clean stale
+.PHONY: help setup up test lint build bench pictures clean stale
 
 # The first suitable Python is used; `make setup PYTHON=python3.13` chooses one.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11
-BROWSERS = chromium chromium-browser google-chrome google-chrome-stable
 ARGS =
 
 PACKAGES = .venv/.runyard-installed
 VENDOR = static/vendor/versions.json
+TOOLS = node_modules/.package-lock.json
 
 # The stamp contains the folder for which .venv was made: in a moved or copied checkout, .venv still points to the old folder.
 STALE := $(shell [ -x .venv/bin/python ] && [ "$$(cat $(PACKAGES) 2>/dev/null)" = "$$(pwd -P)" ] || echo stale)
@@ -30,16 +30,17 @@ up: setup ## start Runyard; Ctrl-C stops it (ARGS="--port 9000")
 	@exec .venv/bin/runyard up $(ARGS)
 
 test: setup ## run all tests (ARGS="-k name" runs some)
-	@for browser in $(BROWSERS); do command -v $$browser >/dev/null 2>&1 && exit 0; done; \
-	[ -d "/Applications/Chromium.app" ] || [ -d "/Applications/Google Chrome.app" ] || \
-	  echo "The browser tests need Chromium, which is not installed. Run: apt install chromium (Debian, Ubuntu), dnf install chromium (Fedora)," \
-	    "brew install --cask chromium (macOS)." >&2
+	@.venv/bin/python -m tests.chromium
 	@.venv/bin/python -m pytest $(ARGS)
 
-lint: setup ## check style and types
+lint: setup $(TOOLS) ## check style and types of Python and JavaScript
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+	@.venv/bin/python -m static.node lint
+
+build: setup ## build the wheel and the source distribution into dist/
+	@.venv/bin/python -m build --no-isolation
 
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)
@@ -80,3 +81,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 
 $(VENDOR): package.json package-lock.json .npmrc static/vendor.py | $(PACKAGES)
 	@.venv/bin/python static/vendor.py
+
+# npm writes this file last, into node_modules: only `make lint` needs what is there.
+$(TOOLS): package.json package-lock.json .npmrc | $(PACKAGES)
+	@.venv/bin/python -m static.node install

@@ -6,13 +6,13 @@ A point has the time of its log call. All processes run on this machine, so one 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 import urllib.request
 
 from bench.instance import Instance
 from bench.report import row, save
+from tests.chromium import get_chromium
 
 RUN = {"family": "simple_cnn", "size": "base", "epochs": 60}
 WATCHED_SECONDS = 15.0
@@ -83,7 +83,7 @@ def _stream_ages(instance: Instance) -> list[float]:
 def _browser_ages(instance: Instance) -> list[float]:
     from playwright.sync_api import sync_playwright
 
-    program = next(path for name in ("chromium", "google-chrome") if (path := shutil.which(name)))
+    program = get_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()

@@ -6,7 +6,6 @@ curve from all of them.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from bench.curves import FLUSH, LONG, filled_run
 from bench.report import Row, row, save
 from bench.server_process import ServerProcess
 from bench.stream_entries import BEGAN, NAMES, Array, any_config
+from tests.chromium import get_chromium
 
 REPEATS = 9
 MANY = 50
@@ -39,12 +39,12 @@ FIRST = """() => new Promise((done) => {
 ZOOM = """([low, high]) => new Promise((done) => {
   const { board, charts } = window.runyard;
   board.zoomTo(null);
-  for (const held of Object.values(board.points)) delete held.part;
+  for (const held of Object.values(board.curves)) delete held.part;
   requestAnimationFrame(() => {
     const began = performance.now();
     board.zoomTo([low, high]);
     const u = charts.loss;
-    const look = () => (board.points["train/loss"].part && u.data[0].filter((x) => x >= low && x <= high).length > 900
+    const look = () => (board.curves["train/loss"].part && u.data[0].filter((x) => x >= low && x <= high).length > 900
       ? done(performance.now() - began)
       : requestAnimationFrame(look));
     look();
@@ -52,12 +52,12 @@ ZOOM = """([low, high]) => new Promise((done) => {
 })"""
 SMOOTH = """() => new Promise((done) => {
   const { board } = window.runyard;
-  const held = board.points["train/loss"];
-  const look = () => (board.points["train/loss"].even ? done(performance.now()) : requestAnimationFrame(look));
+  const held = board.curves["train/loss"];
+  const look = () => (board.curves["train/loss"].even ? done(performance.now()) : requestAnimationFrame(look));
   look();
 })"""
 # Milliseconds to redraw all visible charts, as when points arrive; and of the frames while zooming.
-PAINT = """() => { const began = performance.now(); window.runyard.board.paint(); return performance.now() - began; }"""
+PAINT = """() => { const began = performance.now(); window.runyard.board.draw(); return performance.now() - began; }"""
 FRAMES = """() => new Promise((done) => {
   const { board } = window.runyard;
   const found = [];
@@ -78,6 +78,7 @@ FRAMES = """() => new Promise((done) => {
 
 def main() -> None:
     """Fill a database and open its pages repeatedly."""
+    program = get_chromium()
     with ServerProcess() as server:
         values = np.random.default_rng(4).normal(size=(1, LONG)).cumsum(1)
         long = filled_run(server.engine, values, 1000, ended=True)
@@ -85,7 +86,6 @@ def main() -> None:
         noise = np.random.default_rng(9).normal(size=(MANY, len(NAMES), POINTS_OF_COMPARED)).cumsum(2)
         compared = [filled_run(server.engine, values, FLUSH, ended=True) for values in noise]
         with sync_playwright() as playwright:
-            program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
             rows = _long(browser, server, long) + _many_charts(browser, server, f"/runs/{many_curves}", MANY_CHARTS)
             rows += _many_charts(browser, server, f"/compare?runs={','.join(compared)}&by=none&x=step", MANY_RUNS)

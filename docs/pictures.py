@@ -6,7 +6,6 @@ Starts a Runyard in a temporary folder, trains example runs, and captures every 
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,19 +17,20 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from bench.instance import Instance
 from docs.gallery import SETTLING, Gallery, close, fill
 from runyard import Runyard
+from tests.chromium import ChromiumError, get_chromium
 
 FOLDER: Final = Path(__file__).parent / "screenshots"
 SIZES: Final = {"wide": (1440, 900), "narrow": (390, 844)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
-PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 COLORS: Final = 256
 
 
 def main() -> int:
     """Redraw all screenshots; the exit status."""
-    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    if program is None:
-        print("Chromium is not installed. Run: apt install chromium", file=sys.stderr)
+    try:
+        program = get_chromium()
+    except ChromiumError as error:
+        print(f"Runyard: {error}", file=sys.stderr)
         return 1
     FOLDER.mkdir(exist_ok=True)
     with Instance(RUNYARD_DEVICE="cpu") as started, sync_playwright() as playwright, Runyard(started.address) as yard:
