@@ -146,7 +146,7 @@ def test_other_runs_are_with_overlays_it_and_the_difference_to_a_baseline_is_tol
     page.get_by_label("mean of earlier runs").check()
     page.locator(f"#beside input[value={first}]").check()
     page.get_by_label("Δ to").select_option(first)
-    page.get_by_role("button", name="Lay over").click()
+    page.get_by_role("button", name="Overlay").click()
     page.wait_for_url(re.compile("with=earlier"))
     drawn(page, yard)
     # Of the other run train and val; of the mean both with the two ends of their bands.
@@ -223,7 +223,7 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     page.mouse.move(other["x"] + 400, other["y"] + 150, steps=6)
     page.mouse.up()
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
-    page.get_by_label("Filter the charts by name").fill("gradient")
+    page.get_by_label("Filter charts by name").fill("gradient")
     expect(page.locator("figure.chart:visible")).to_have_count(1)
     page.get_by_label("Search the log").fill("best so far")
     expect(page.locator("#log-lines mark").first).to_be_visible()

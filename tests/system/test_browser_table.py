@@ -105,7 +105,7 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.keyboard.press("Enter")
     expect(page.locator("#group-by")).to_be_focused()
     page.get_by_text("Save view").click()
-    expect(page.get_by_label("Keep this table under a name")).to_be_focused()
+    expect(page.get_by_label("Name of the view")).to_be_focused()
     page.keyboard.type("variants of the table")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("variants of the table")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.charts.network_diagram import CELL_HEIGHT, GAP, Tensor, draw_blocks, draw_tensor, in_words, sort_of
+from app.charts.network_diagram import CELL_HEIGHT, GAP, Tensor, describe_block, draw_blocks, draw_tensor, sort_of
 from app.contract.preview import Block
 
 
@@ -150,6 +150,6 @@ def test_a_long_class_name_breaks_between_its_words_and_an_arrow_keeps_its_sides
 
 def test_a_block_is_said_in_a_sentence() -> None:
     stage = block("stage 3", [48, 7, 7], 19_776, "Stage", "depthwise 7×7", 4)
-    assert in_words(stage) == "4 × stage 3, depthwise 7×7: gives 48×7×7, 79,104 parameters"
-    assert in_words(block("relu", [64])) == "relu: gives 64, no parameters"
-    assert in_words(block("beta", [], 1)) == "beta: gives a number, 1 parameter"
+    assert describe_block(stage) == "4 × stage 3, depthwise 7×7: output 48×7×7, 79,104 parameters"
+    assert describe_block(block("relu", [64])) == "relu: output 64, no parameters"
+    assert describe_block(block("beta", [], 1)) == "beta: output scalar, 1 parameter"

@@ -74,7 +74,7 @@ def test_runs_that_go_on_from_one_another_say_where_their_curves_split(
     assert "#2 splits from #1 at step 100 (epoch 1)." in page.words["splits"]
     assert '"step":100' in page.html
     page = look(client.get(f"/compare?runs={fork},{again}"))
-    assert "#2 goes on from the same run as #3, from step 100 (epoch 1); #3 goes on" in page.words["splits"]
+    assert "#2 continues from the same run as #3, from step 100 (epoch 1); #3 continues" in page.words["splits"]
     assert 'id="splits"' not in look(client.get(f"/compare?runs={fork},{alone}")).html
 
 
@@ -97,7 +97,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     others = [trained(seed=seed, lr=0.2) for seed in (1, 2)]
     for parent, fork in zip(first, others, strict=True):
         runs.set(fork, parent=parent, relation="fork", parent_step=50)
-    assert re.search(r"lr 0\.2 goes on from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
+    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
 
 
 def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
@@ -124,7 +124,7 @@ def test_the_seeds_that_would_decide_are_launched_at_one_press(client: Any, look
         for seed, level in enumerate(found, 1)
     ]
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "cannot be told apart" in page.html
+    assert "cannot be distinguished" in page.html
     more = int(page.one("input", name="more")["value"])
     assert f"Launch {more} more seed" in page.html
     variants = [each["value"] for each in page.all("input", name="variants")]

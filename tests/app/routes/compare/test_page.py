@@ -13,7 +13,7 @@ HTMX = {"HX-Request": "true"}
 
 
 def test_without_runs_there_is_a_list_to_choose_from(client: Any, look: Any, trained: Any) -> None:
-    assert "nothing to compare yet" in look(client.get("/compare")).html
+    assert "Nothing to compare yet" in look(client.get("/compare")).html
     run = trained()
     page = look(client.get("/compare"))
     assert page.one("input", type="checkbox", name="runs", value=run)
@@ -39,7 +39,7 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     words = look(client.get(f"/compare?runs={one},{two}")).html
     assert "#2 simple_mlp base · digits is ahead of #1 simple_mlp base · digits by 40.00 points of test/acc." in words
     three = trained(level=0.901)
-    assert "cannot be told apart" in look(client.get(f"/compare?runs={two},{three}")).html
+    assert "cannot be distinguished" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
 def test_runs_of_one_name_are_with_distinct_names_by_what_differs_among_them(
@@ -61,7 +61,7 @@ def test_equal_runs_have_no_best_and_no_difference(client: Any, look: Any, train
     one, two = trained(), trained()
     page = look(client.get(f"/compare?runs={one},{two}"))
     assert '"n best"' not in page.html
-    assert re.search(r"nothing: all \d+ settings are equal", page.html)
+    assert re.search(r"none: all \d+ settings are equal", page.html)
 
 
 def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any, trained: Any) -> None:
@@ -73,9 +73,9 @@ def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any
 def test_runs_that_are_not_there_are_named(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/compare?runs={run},r_nothing,<b>"))
-    assert "There are no runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
-    assert "One run alone compares with nothing." in page.html
-    assert "There is no run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
+    assert "No runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
+    assert "Only one run selected." in page.html
+    assert "No run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
 
 
 def test_figures_come_anew_only_while_a_run_lives(client: Any, look: Any, trained: Any, runs: Any) -> None:
@@ -102,8 +102,8 @@ def test_a_run_keeps_its_color_and_dash_on_every_page(client: Any, look: Any, ru
 def test_more_runs_than_can_be_with_distinct_names_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
     added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
-    assert "Only the first 50 runs are shown; 2 more were named." in page.html
-    assert "None of these runs has points yet." in page.html
+    assert "Only the first 50 runs are shown; 2 more were requested." in page.html
+    assert "No points yet." in page.html
 
 
 def by_seed(trained: Any) -> list[str]:
@@ -139,7 +139,7 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     together = look(client.get(f"/compare?runs={ids}&by=dataset"))
     assert "as 1 group:" in together.html
     wrong = look(client.get(f"/compare?runs={ids}&by=color"))
-    assert "No setting &#39;color&#39; to group by; settings: none, variant, family" in wrong.html
+    assert "Cannot group by &#39;color&#39;; settings: none, variant, family" in wrong.html
 
 
 def test_groups_that_live_are_read_anew_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
@@ -177,7 +177,7 @@ def test_two_seeds_that_lie_close_cannot_be_with_distinct_names_and_how_many_wou
         for seed, level in enumerate(levels, 1)
     ]
     words = look(client.get("/compare?runs=" + ",".join(ids))).html
-    assert "cannot be told apart: 1.50 ± 14." in words
+    assert "cannot be distinguished: the difference is 1.50 ± 14." in words
     assert "more seeds each would decide." in words
 
 

@@ -74,9 +74,9 @@ def test_an_act_that_was_written_down_with_one_tag_is_still_undone(client: Any, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (" , ", "Name a tag, or several by comma."),
-        ("x" * 51, "A tag has 50 characters at most, &#39;xxxxxxxxxxxxxxxxxxxx…&#39; has 51."),
-        (",".join(map(str, range(21))), "A run has 20 tags at most."),
+        (" , ", "Enter one or more comma-separated tags."),
+        ("x" * 51, "A tag can have at most 50 characters; &#39;xxxxxxxxxxxxxxxxxxxx…&#39; has 51."),
+        (",".join(map(str, range(21))), "A run can have at most 20 tags."),
     ],
 )
 def test_what_is_no_tag_is_refused_beside_its_field_and_nothing_is_lost(
@@ -146,7 +146,7 @@ def test_runs_are_launched_again_and_that_can_be_undone(client: Any, look: Any, 
     gone = runs.add(family="nowhere")
     page = look(client.post("/runs/relaunch", data={"runs": [gone, second, first]}))
     assert "2 runs launched again." in page.html
-    assert "1 could not be launched again" in page.html
+    assert "1 run could not be relaunched" in page.html
     again = runs.sql("SELECT parent, relation, seed, lr FROM run WHERE relation = 'clone' ORDER BY number")
     assert [row[0] for row in again] == [first, second]
     assert (again[0][2], again[1][3]) == (3, 0.02)
@@ -220,7 +220,7 @@ def test_a_table_is_sorted_by_several_columns_and_says_so(client: Any, look: Any
     assert rows(look(client.get("/runs?sort=-val/acc,-lr"))) == [better, same, worse]
     heads = {found["data-column"]: found for found in page.all("th") if "data-column" in found}
     assert [heads[key]["aria-sort"] for key in ("val/acc", "lr", "val/loss.last")] == ["descending", "none", "none"]
-    assert "orders what is equal" in page.html
+    assert "tie-breaker" in page.html
     then = [parse_qs(urlsplit(found["data-then"]).query)["sort"][0] for found in page.all("a") if "data-then" in found]
     assert then == ["-val/acc,lr,-number", "val/acc,lr", "-val/acc,-lr", "-val/acc,lr,-val/loss.last"]
     assert "last val/loss" in page.html

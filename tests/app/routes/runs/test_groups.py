@@ -77,7 +77,7 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
     monkeypatch.setattr(groups, "MOST_RUNS", 4)
     monkeypatch.setattr(groups, "MOST_GROUPS", 1)
     page = look(client.get("/runs?group=size"))
-    assert "2 groups of 4 runs: the newest 5,000 that match; older ones are left out" in page.html
+    assert "2 groups of 4 runs (only the newest 5,000 matching runs)" in page.html
     assert "1 more group is not shown" in page.html
 
 
@@ -86,7 +86,7 @@ def test_what_runs_cannot_be_grouped_or_sorted_by_is_said(client: Any, look: Any
     page = look(client.get("/runs?group=color"))
     assert "No field &#39;color&#39; to group by; fields: variant, status" in page.html
     assert "Cannot sort groups by &#39;params&#39;" in look(client.get("/runs?group=family&sort=params")).html
-    assert "No run matches." in look(client.get("/runs?group=family&q=nowhere")).html
+    assert "No matching runs." in look(client.get("/runs?group=family&q=nowhere")).html
 
 
 def test_a_group_is_chosen_as_all_of_its_runs(client: Any, look: Any, trained: Any, runs: Any) -> None:

@@ -67,8 +67,8 @@ def test_what_is_not_there_is_said(client: Any, look: Any, trained: Any) -> None
     page = look(client.get(f"/runs/{run}?with=best,earlier,r_nothing"))
     for words in (
         "There is no other finished run",
-        "There is no earlier finished run of this configuration",
-        "There is no run r_nothing.",
+        "No earlier finished run with this configuration",
+        "No run r_nothing.",
     ):
         assert words in page.html
 

@@ -110,7 +110,7 @@ def test_nan_is_said_and_never_the_best(client: Any, look: Any, trained: Any) ->
     [
         ("queued", "Next in the queue"),
         ("starting", "Starting"),
-        ("finishing", "the best checkpoint is tested"),
+        ("finishing", "testing the best checkpoint"),
         ("cancelling", "Stopping"),
         ("lost", "Lost:"),
         ("failed", "Failed:"),
@@ -174,7 +174,7 @@ def test_a_run_that_is_stopped_before_it_has_started_can_be_brought_back_from_it
     assert "1 run cancelled." in page.html
     undo = {name: page.one("input", type="hidden", name=name)["value"] for name in ("undo", "back")}
     page = look(client.post("/queue/restore", data=undo))
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     [(again,)] = runs.sql("SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL")
     assert again != run
     assert page.one("body")["data-run"] == again

@@ -20,7 +20,7 @@ def rows(page: Any) -> list[str]:
 
 def test_without_runs_the_table_says_what_to_do(client: Any, look: Any) -> None:
     page = look(client.get("/runs"))
-    assert "Nothing has run yet." in page.html
+    assert "No runs yet." in page.html
     assert page.all("a", href="/launch")
 
 
@@ -79,7 +79,7 @@ def test_filters_stay_in_the_links(client: Any, look: Any, runs: Any) -> None:
 
 def test_a_filter_without_matches_offers_all_runs(client: Any, look: Any, runs: Any) -> None:
     runs.add()
-    assert "No run matches." in look(client.get("/runs?q=nowhere")).html
+    assert "No matching runs." in look(client.get("/runs?q=nowhere")).html
 
 
 def test_an_unknown_sort_is_a_page_that_says_what_there_is(client: Any, look: Any) -> None:
@@ -140,7 +140,7 @@ def test_a_run_that_lives_is_kept(client: Any, look: Any, runs: Any, trained: An
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/delete", data={"runs": [ended, alive]}))
     assert rows(page) == [alive]
-    assert "1 of them has not ended." in page.html
+    assert "1 run was not deleted: still active." in page.html
 
 
 def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, runs: Any, trained: Any) -> None:
@@ -150,15 +150,15 @@ def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, run
     assert (runs.status(ended), runs.status(alive)) == ("succeeded", "cancelled")
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"}))
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL") == [(1,)]
-    assert "waits again" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
+    assert "back in the queue" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
 
 
 def test_a_run_that_trains_is_asked_to_stop(client: Any, look: Any, runs: Any, trained: Any) -> None:
     trains = trained(outcome=None)
     page = look(client.post("/runs/stop", data={"runs": [trains]}))
-    assert "1 run asked to stop" in page.html
+    assert "Stopping 1 run" in page.html
     assert not page.all("button", id="undo-cancel")
     assert runs.status(trains) == "cancelling"
 
@@ -188,7 +188,7 @@ def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(clie
     runs.add()
     page = look(client.get("/runs", params={"q": "color:red"}))
     assert "No field &#39;color&#39;; fields: is, tag" in page.html
-    assert "This question cannot be read yet." in page.html
+    assert "This search is not valid yet." in page.html
     refused = client.get("/api/v1/runs", params={"q": "color:red"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
 
