@@ -71,9 +71,9 @@ def _errors(table: Floats, last: Floats, gains: Floats) -> tuple[Floats, _WidthW
     n = len(table)
     order = np.empty((n, n), dtype=np.int64)
     for i in range(n):
-        apart = _distances(table[i], table)
-        apart[i] = np.inf
-        order[i] = np.argsort(apart, kind="stable")
+        distances = _distances(table[i], table)
+        distances[i] = np.inf
+        order[i] = np.argsort(distances, kind="stable")
     errors = gains - np.median(gains[order[:, :NEAREST]], axis=1)
     return errors, _WidthWithout(order, gains, errors)
 

@@ -87,13 +87,13 @@ def grouping_fields(by: str, summaries: Sequence[RunSummary]) -> tuple[str, ...]
 
 def group_runs(summaries: Sequence[RunSummary], fields: tuple[str, ...]) -> list[Group]:
     """Group runs by the values of ``fields``, in the order of their first runs."""
-    found: dict[str, list[RunSummary]] = {}
+    by_key: dict[str, list[RunSummary]] = {}
     for summary in summaries:
-        found.setdefault(_key(summary, fields), []).append(summary)
-    settings = [settings_of(runs[0].run.config) for runs in found.values()]
+        by_key.setdefault(_key(summary, fields), []).append(summary)
+    settings = [settings_of(runs[0].run.config) for runs in by_key.values()]
     return [
         Group(f"g{i + 1}", title or "all runs", runs)
-        for i, (title, runs) in enumerate(zip(_titles(settings, fields), found.values(), strict=True))
+        for i, (title, runs) in enumerate(zip(_titles(settings, fields), by_key.values(), strict=True))
     ]
 
 
@@ -115,7 +115,7 @@ def _key(summary: RunSummary, fields: tuple[str, ...]) -> str:
 
 def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str]:
     """Return a title for each group: family and size, then settings that distinguish groups of the same title."""
-    titles = [" ".join(str(each[name]) for name in NAMED_FIRST[:2] if name in fields) for each in settings]
+    titles = [" ".join(str(values[name]) for name in NAMED_FIRST[:2] if name in fields) for values in settings]
     return [
         " · ".join(part for part in (title, *more) if part)
         for title, more in zip(titles, _distinguishing_settings(titles, settings, fields), strict=True)
@@ -140,7 +140,7 @@ def _distinguishing_settings(
 ) -> list[list[str]]:
     """Return, for each title, the fewest settings that distinguish it from equal titles."""
     titles = list(titles)
-    found: list[list[str]] = [[] for _ in titles]
+    parts: list[list[str]] = [[] for _ in titles]
     for name in fields:
         if len(set(titles)) == len(titles):
             break
@@ -151,9 +151,9 @@ def _distinguishing_settings(
             if len({repr(settings[i].get(name)) for i in positions}) > 1:
                 for i in positions:
                     value = format_setting(settings[i].get(name))
-                    found[i].append(value if name in NAMED_FIRST else f"{name.replace('_', ' ')} {value}")
+                    parts[i].append(value if name in NAMED_FIRST else f"{name.replace('_', ' ')} {value}")
                     titles[i] += f" · {value}"
-    return found
+    return parts
 
 
 # Curves --------------------------------------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ def mean_curve(curves: Sequence[Points], smoothing: float | None = None, share: 
     smooth = None
     if smoothing is not None and 0 < smoothing < 1:
         smoothed_curves = [replace(points, curve=_smoothed(points.curve, smoothing)) for points in curves]
-        found = _mean_and_band(smoothed_curves, shares)
-        smooth = None if found is None else SmoothedCurve(found[0], Average(), found[1])
+        mean = _mean_and_band(smoothed_curves, shares)
+        smooth = None if mean is None else SmoothedCurve(mean[0], Average(), mean[1])
     # The browser does not have the points to smooth it again.
     return Points(curve, curves[0].steps_per_epoch, MEAN, band, coarse=smoothing is not None, smooth=smooth)
 

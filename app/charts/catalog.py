@@ -171,7 +171,7 @@ def _series(names: list[str], number: int) -> list[Series]:
         # The first head has the color of the run.
         color_offset = heads.setdefault(head, len(heads)) if multiple_heads and head else 0
         own_css = f"c{(number - 1 + color_offset) % COLORS + 1} d0"
-        both = train and any(each.startswith("val/") for each in names)
+        both = train and any(other.startswith("val/") for other in names)
         result.append(Series(name, label, "train d0" if both else own_css, train))
     return result
 
@@ -180,30 +180,31 @@ def with_overlays(charts: list[Chart], others: Sequence[Compared], baseline: str
     """Add the curves of other runs, or of means, to the charts of a run, matched by metric name."""
     result = []
     for chart in charts:
-        series = [
-            replace(each, against=f"{other.run}:{other.curves[each.id]}")
-            if (other := next((one for one in others if one.run == baseline), None)) and each.id in other.curves
-            else each
-            for each in chart.series
+        curves = [
+            replace(series, against=f"{other.run}:{other.curves[series.id]}")
+            if (other := next((overlay for overlay in others if overlay.run == baseline), None))
+            and series.id in other.curves
+            else series
+            for series in chart.series
         ]
         for other in others:
-            for each in chart.series:
-                if each.id not in other.curves:
+            for series in chart.series:
+                if series.id not in other.curves:
                     continue
-                label = other.title if len(chart.series) == 1 else f"{other.title}, {each.label}"
+                label = other.title if len(chart.series) == 1 else f"{other.title}, {series.label}"
                 # If its color equals that of the run, use another dash pattern.
                 css = color(other.number)
-                css = css.replace("d0", "d2") if css in {one.css for one in chart.series} else css
-                series.append(
+                css = css.replace("d0", "d2") if css in {own.css for own in chart.series} else css
+                curves.append(
                     Series(
-                        f"{other.run}:{other.curves[each.id]}",
+                        f"{other.run}:{other.curves[series.id]}",
                         label,
                         css,
-                        each.smooth,
+                        series.smooth,
                         other.href,
                     )
                 )
-        result.append(replace(chart, series=series))
+        result.append(replace(chart, series=curves))
     return result
 
 

@@ -167,11 +167,11 @@ def _format_params(params: int) -> str:
     return f"{params / 1e6:.3g} M params" if params >= 1_000_000 else f"{params:,} params"
 
 
-def _wrap(words: str, letters: int, lines: int) -> list[str]:
-    words = words.replace(" → ", "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}")
-    if any(len(word) > letters for word in words.split()):
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", words)
-    lines_of_text = textwrap.wrap(words, letters, max_lines=max(lines, 1), placeholder=" …", break_on_hyphens=False)
+def _wrap(text: str, letters: int, lines: int) -> list[str]:
+    text = text.replace(" → ", "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}")
+    if any(len(word) > letters for word in text.split()):
+        text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
+    lines_of_text = textwrap.wrap(text, letters, max_lines=max(lines, 1), placeholder=" …", break_on_hyphens=False)
     return lines_of_text if lines > 0 else []
 
 

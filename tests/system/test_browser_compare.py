@@ -1,4 +1,4 @@
-"""A person compares variants over their seeds: sees them arrive, looks closer, and takes the figures along."""
+"""Comparison of variants over seeds in a real Chromium: live updates, zoom, and saved files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of a run that has been, in a real Chromium."""
+"""Resume and fork a run, and its lineage, in a real Chromium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person finds runs among others: asks in words that complete themselves, and chooses what stands beside them."""
+"""Search with completion and the choice of columns in a real Chromium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person keeps order among runs: names and tags them, groups them, keeps a view, and asks which is better."""
+"""The run table in a real Chromium: rename, tag and group runs, save a view, and compare."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_several_tags_are_typed_and_one_that_cannot_be_leaves_the_table_as_it_wa
     page.keyboard.press("t")
     page.keyboard.type("x" * 51)
     page.keyboard.press("Enter")
-    expect(page.locator("#tagged-wrong")).to_contain_text("A tag has 50 characters at most")
+    expect(page.locator("#tagged-wrong")).to_contain_text("A tag can have at most 50 characters")
     expect(page.locator("[data-tag-field]")).to_be_focused()
     expect(page.locator("[data-tag-field]")).to_have_value("x" * 51)
     expect(page.locator("[data-selected]")).to_have_text("2 selected")

@@ -19,10 +19,10 @@ FEW_VALUES = 6
 LOG_FROM = 20
 TOP, BOTTOM = 4.0, 96.0
 RESULTS: tuple[tuple[str, Callable[[RunSummary], float | None], Callable[[Any], str]], ...] = (
-    ("parameters", lambda each: each.run.params, format_short),
-    ("duration", lambda each: each.seconds, format_duration),
-    ("best val/acc", lambda each: each.val_acc, lambda value: metric_value("acc", value)),
-    ("test/acc", lambda each: each.test_acc, lambda value: metric_value("acc", value)),
+    ("parameters", lambda summary: summary.run.params, format_short),
+    ("duration", lambda summary: summary.seconds, format_duration),
+    ("best val/acc", lambda summary: summary.val_acc, lambda value: metric_value("acc", value)),
+    ("test/acc", lambda summary: summary.test_acc, lambda value: metric_value("acc", value)),
 )
 
 
@@ -80,7 +80,7 @@ def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) ->
     if len(members) < 2:
         return None
     without = settings_varying_within(groups) if groups is not None else set()
-    scales = [*_setting_scales([each[0] for each in members], without), *_result_scales(members)]
+    scales = [*_setting_scales([group[0] for group in members], without), *_result_scales(members)]
     if len(scales) < 2:
         return None
     positions = [100 * i / (len(scales) - 1) for i in range(len(scales))]
@@ -89,10 +89,10 @@ def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) ->
         for i, (scale, x) in enumerate(zip(scales, positions, strict=True))
     ]
     lines = []
-    for i, each in enumerate(members):
+    for i, group in enumerate(members):
         heights = [scale.heights[i] for scale in scales]
         known = [(x, height) for x, height in zip(positions, heights, strict=True) if height is not None]
-        first = each[0]
+        first = group[0]
         ungrouped = groups is None
         lines.append(
             Line(
@@ -100,7 +100,7 @@ def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) ->
                 title=first.name if ungrouped else (groups or [])[i].title,
                 href=f"/runs/{first.run.id}"
                 if ungrouped
-                else f"/compare?runs={','.join(summary.run.id for summary in each)}",
+                else f"/compare?runs={','.join(summary.run.id for summary in group)}",
                 points=" ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in known),
                 heights=",".join("" if height is None else f"{height:.2f}" for height in heights),
                 texts=[scale.texts[i] for scale in scales],
@@ -112,10 +112,10 @@ def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) ->
 
 def _setting_scales(firsts: Sequence[RunSummary], without: Container[str]) -> list[_Scale]:
     settings = [settings_of(summary.run.config) for summary in firsts]
-    names = [name for name in dict.fromkeys(name for each in settings for name in each) if name not in without]
-    differing = [name for name in names if len({repr(each.get(name)) for each in settings}) > 1]
+    names = [name for name in dict.fromkeys(name for values in settings for name in values) if name not in without]
+    differing = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     return [
-        _scale(name.replace("_", " "), [each.get(name) for each in settings], format_setting)
+        _scale(name.replace("_", " "), [values.get(name) for values in settings], format_setting)
         for name in differing[:MOST_SETTINGS]
     ]
 
@@ -124,8 +124,8 @@ def _result_scales(members: Sequence[Sequence[RunSummary]]) -> list[_Scale]:
     scales = []
     for title, read, format_value in RESULTS:
         values: list[float | None] = []
-        for each in members:
-            known = [value for summary in each if (value := read(summary)) is not None]
+        for group in members:
+            known = [value for summary in group if (value := read(summary)) is not None]
             values.append(mean_of(known).mean if known else None)
         if len({value for value in values if value is not None}) > 1:
             scales.append(_scale(title, values, format_value))

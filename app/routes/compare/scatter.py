@@ -175,9 +175,9 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
 
 def _log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(low), math.ceil(high) + 1)
-    whole = [10.0**power for power in powers if low <= power <= high]
-    if len(whole) >= 2:
-        return whole
+    full_powers = [10.0**power for power in powers if low <= power <= high]
+    if len(full_powers) >= 2:
+        return full_powers
     candidates = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     values = [value for value in candidates if low <= math.log10(value) <= high]
     # Networks of almost the same size need linear ticks.

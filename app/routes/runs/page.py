@@ -175,7 +175,7 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """Render the parts of a run page that change, except curves and log."""
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
-    values = _configuration_context(summary) | rerun_context(parts, summary.run, whole=False)
+    values = _configuration_context(summary) | rerun_context(parts, summary.run, with_environment=False)
     return parts.templates.fragment(request, "_run_update.html", summary=summary, **values)
 
 

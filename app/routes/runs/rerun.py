@@ -224,15 +224,20 @@ def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResp
     return parts.templates.fragment(request, "_run_environment.html", run=run, captured=captured)
 
 
-def rerun_context(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
-    """Return the template values for lineage, verdict and available actions, and with ``whole`` for the environment."""
+def rerun_context(parts: Parts, run: RunRecord, with_environment: bool = True) -> dict[str, Any]:
+    """Return the template values for lineage, verdict and available actions, and the environment if requested."""
     with reading(parts.engine) as connection:
-        kept: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
+        actions: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
         relatives = lineage.family(connection, run.id)
-        captured = lineage.read_capture(connection, run.id) if whole else None
+        captured = lineage.read_capture(connection, run.id) if with_environment else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None
     verification: Verdict | None = verdict(parts, run.id) if rerun else None
-    return {"possible": kept, "family": lineage_rows(relatives, run.id), "captured": captured, "verdict": verification}
+    return {
+        "possible": actions,
+        "family": lineage_rows(relatives, run.id),
+        "captured": captured,
+        "verdict": verification,
+    }
 
 
 def lineage_rows(relatives: list[lineage.Relative], own_id: str) -> list[dict[str, Any]]:

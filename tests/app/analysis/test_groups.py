@@ -1,4 +1,4 @@
-"""Runs of the same variant stand as one, with means and intervals that are right."""
+"""Groups of runs of the same variant: titles, mean curves, intervals and ranking."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> 
     assert held.curve.times.tolist() == [10, 20, 30]
 
 
-def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
+def test_a_long_curve_is_averaged_over_intervals() -> None:
     steps = list(range(1, 30_001))
     found = mean_curve([points(steps, [float(i % 2) for i in steps]), points(steps, [1 + float(i % 2) for i in steps])])
     assert found is not None
@@ -80,7 +80,7 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
     assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
 
 
-def test_runs_with_other_batch_sizes_are_with_overlays_one_another_by_epochs() -> None:
+def test_runs_with_different_batch_sizes_are_aligned_by_epoch() -> None:
     found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
     assert found is not None
     assert found.curve.steps.tolist() == [10, 20]
@@ -114,7 +114,7 @@ def test_what_is_not_finite_is_in_no_mean() -> None:
 def test_a_smoothed_mean_is_that_of_smoothed_runs_which_is_also_the_mean_smoothed(
     values: list[list[float]], weight: float
 ) -> None:
-    """What a smoothed mean is does not depend on which of both is done first; its interval is that of smoothed runs."""
+    """Smoothing the mean equals the mean of smoothed runs; the interval is that of the smoothed runs."""
     table = np.array(values).T
     steps = list(range(1, table.shape[1] + 1))
     found = mean_curve([points(steps, run.tolist()) for run in table], weight)
@@ -135,7 +135,7 @@ def test_a_mean_that_is_not_of_noisy_curves_is_smoothed_nowhere() -> None:
     assert not found.coarse
 
 
-def test_the_best_group_stands_first_by_its_mean_and_the_others_beside_it(runs: Runs) -> None:
+def test_the_best_group_has_the_best_mean_and_others_have_a_gap_to_it(runs: Runs) -> None:
     found = shown(runs, *({"lr": lr, "seed": seed} for lr in (0.1, 0.2, 0.3) for seed in (1, 2)))
     values = dict(zip((each.run.id for each in found), (0.90, 0.92, 0.80, 0.82, 0.5, 0.7), strict=True))
     groups = group_runs(found, grouping_fields("variant", found) or ())
@@ -158,7 +158,7 @@ def test_what_differs_within_a_group_is_named_and_the_seed_with_it(runs: Runs) -
     assert settings_varying_within(group_runs(found[:2], ("epochs",))) == set()
 
 
-def test_the_same_training_twice_is_one_sample_and_the_newest_that_succeeded_stands_for_it(runs: Runs) -> None:
+def test_a_repeated_training_is_one_sample_and_the_newest_succeeded_run_counts(runs: Runs) -> None:
     said: list[dict[str, Any]] = [{"seed": 1}, {"seed": 1}, {"seed": 2}, {"seed": 1, "device": "cpu"}, {"seed": 2}]
     ids = [runs.add(**each) for each in said]
     for run in ids[:4]:

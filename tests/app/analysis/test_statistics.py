@@ -1,4 +1,4 @@
-"""Intervals and tests agree with SciPy's, and say what their names say."""
+"""Intervals and tests agree with SciPy."""
 
 from __future__ import annotations
 

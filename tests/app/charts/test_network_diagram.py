@@ -1,4 +1,4 @@
-"""Networks as rows of blocks: what flows, how large a part of the network each block is, what a reader is told."""
+"""Network diagrams: tensors between blocks, shares of parameters, and descriptions."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_long_class_name_breaks_between_its_words_and_an_arrow_keeps_its_sides
     assert short.about == ["depthwise 3×3,", "8\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}16"]
 
 
-def test_a_block_is_said_in_a_sentence() -> None:
+def test_a_block_has_a_text_description() -> None:
     stage = block("stage 3", [48, 7, 7], 19_776, "Stage", "depthwise 7×7", 4)
     assert describe_block(stage) == "4 × stage 3, depthwise 7×7: output 48×7×7, 79,104 parameters"
     assert describe_block(block("relu", [64])) == "relu: output 64, no parameters"

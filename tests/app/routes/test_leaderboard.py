@@ -1,4 +1,4 @@
-"""What every variant has reached on every dataset, and a way to launch what is missing."""
+"""The leaderboard: best results of every variant on every dataset, and links to launch missing ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def cell(page: Any, family: str, size: str, place: int) -> str:
-    """The words of a cell, counted from the parameters on."""
+    """The text of a cell, counted from the parameters column."""
     row = page.html[page.html.index(f'{family} <span class="soft">{size}</span>') :]
     found = re.findall(r"<td.*?</td>", row, re.S)[place]
     return re.sub(r"<[^>]+>|\s+", " ", found).strip()

@@ -1,4 +1,4 @@
-"""Runs over one another: curves, figures with the best one marked, and what differs."""
+"""The comparison page: overlaid curves, metrics with the best one marked, and differing settings."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     assert "cannot be distinguished" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
-def test_runs_of_one_name_are_with_distinct_names_by_what_differs_among_them(
-    client: Any, look: Any, trained: Any
-) -> None:
+def test_runs_with_the_same_title_are_named_by_their_differing_settings(client: Any, look: Any, trained: Any) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
     ids = [trained(**each) for each in (*said, {"name": "another", "epochs": 7})]
     page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))
@@ -70,7 +68,7 @@ def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any
     assert (answer.status_code, answer.headers["location"]) == (303, f"/compare?runs={one},{two}")
 
 
-def test_runs_that_are_not_there_are_named(client: Any, look: Any, trained: Any) -> None:
+def test_missing_runs_are_named(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/compare?runs={run},r_nothing,<b>"))
     assert "No runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
@@ -78,7 +76,7 @@ def test_runs_that_are_not_there_are_named(client: Any, look: Any, trained: Any)
     assert "No run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
 
 
-def test_figures_come_anew_only_while_a_run_lives(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_tables_refresh_only_while_a_run_is_live(client: Any, look: Any, trained: Any, runs: Any) -> None:
     ended, alive = trained(), runs.add()
     page = look(client.get(f"/compare?runs={ended},{alive}"))
     address = page.one("div", id="compare-figures")["hx-get"]
@@ -99,7 +97,7 @@ def test_a_run_keeps_its_color_and_dash_on_every_page(client: Any, look: Any, ru
     assert "curve c2 d1" in look(client.get(f"/compare?runs={tenth}")).html
 
 
-def test_more_runs_than_can_be_with_distinct_names_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
+def test_too_many_runs_are_cut_with_a_notice(client: Any, look: Any, runs: Any) -> None:
     added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
     assert "Only the first 50 runs are shown; 2 more were requested." in page.html
@@ -117,7 +115,7 @@ def by_seed(trained: Any) -> list[str]:
     ]
 
 
-def test_several_seeds_stand_as_one_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
+def test_several_seeds_form_one_group_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
     ids = by_seed(trained)
     page = look(client.get("/compare?runs=" + ",".join(ids)))
     assert "as 2 groups: means with 95 % intervals over their seeds" in page.html
@@ -142,7 +140,7 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     assert "Cannot group by &#39;color&#39;; settings: none, variant, family" in wrong.html
 
 
-def test_groups_that_live_are_read_anew_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_live_groups_refresh_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
     ids = ",".join([*by_seed(trained), runs.add(seed=4)])
     page = look(client.get(f"/compare?runs={ids}&by=variant"))
     address = page.one("div", id="compare-figures")["hx-get"]
@@ -168,7 +166,7 @@ def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any)
     assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
 
 
-def test_two_seeds_that_lie_close_cannot_be_with_distinct_names_and_how_many_would_is_said(
+def test_close_groups_cannot_be_distinguished_and_the_needed_seeds_are_shown(
     client: Any, look: Any, trained: Any
 ) -> None:
     ids = [
@@ -181,7 +179,7 @@ def test_two_seeds_that_lie_close_cannot_be_with_distinct_names_and_how_many_wou
     assert "more seeds each would decide." in words
 
 
-def test_those_that_were_compared_are_chosen_where_others_are(client: Any, look: Any, trained: Any) -> None:
+def test_compared_runs_are_preselected_in_the_list(client: Any, look: Any, trained: Any) -> None:
     one, two, three = trained(), trained(lr=0.1), trained(lr=0.2)
     page = look(client.get(f"/compare?runs={one},{two}"))
     (link,) = [each["href"] for each in page.all("a") if each.get("href", "").startswith("/compare?picked=")]

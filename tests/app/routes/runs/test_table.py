@@ -1,4 +1,4 @@
-"""The table of runs: sorted, searched and leafed through by links and forms that need no script."""
+"""The run table: sorting, search and paging by links and forms that work without JavaScript."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HTMX = {"HX-Request": "true"}
 
 
 def rows(page: Any) -> list[str]:
-    """The runs of the table, from the top."""
+    """Run IDs of the table, from the top."""
     return [found["data-run"] for found in page.all("tr") if "data-run" in found]
 
 
@@ -82,7 +82,7 @@ def test_a_filter_without_matches_offers_all_runs(client: Any, look: Any, runs: 
     assert "No matching runs." in look(client.get("/runs?q=nowhere")).html
 
 
-def test_an_unknown_sort_is_a_page_that_says_what_there_is(client: Any, look: Any) -> None:
+def test_an_unknown_sort_lists_the_valid_ones(client: Any, look: Any) -> None:
     assert "Cannot sort by" in look(client.get("/runs?sort=color"), 422).html
 
 
@@ -105,7 +105,7 @@ def test_htmx_gets_only_the_table_and_a_clean_address(client: Any, runs: Any) ->
     assert "<html" in client.get("/runs", headers=HTMX | {"HX-History-Restore-Request": "true"}).text
 
 
-def test_rows_of_runs_that_live_come_anew(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_rows_of_live_runs_are_refreshed(client: Any, look: Any, runs: Any, trained: Any) -> None:
     ended = trained()
     alive = runs.add()
     page = look(client.get("/runs"))
@@ -136,7 +136,7 @@ def test_a_deletion_can_be_undone(client: Any, look: Any, trained: Any) -> None:
     assert "1 run restored." in page.html
 
 
-def test_a_run_that_lives_is_kept(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_a_live_run_is_not_deleted(client: Any, look: Any, runs: Any, trained: Any) -> None:
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/delete", data={"runs": [ended, alive]}))
     assert rows(page) == [alive]
@@ -178,13 +178,13 @@ def test_hostile_words_in_the_address_are_only_text(client: Any, look: Any, runs
     assert not page.all("img")
 
 
-def test_a_question_in_words_is_asked_of_the_table(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_a_search_filters_the_table(client: Any, look: Any, runs: Any, trained: Any) -> None:
     good = trained(level=0.99, family="vit", size="tiny")
     trained(level=0.5)
     assert rows(look(client.get("/runs", params={"q": "family:vit val/acc>0.9 -status:failed"}))) == [good]
 
 
-def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
+def test_an_incomplete_search_shows_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs", params={"q": "color:red"}))
     assert "No field &#39;color&#39;; fields: is, tag" in page.html
@@ -194,9 +194,7 @@ def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(clie
 
 
 @pytest.mark.parametrize("question", ["famly:vit", "val/acc>90", "q=vit&group=color"])
-def test_a_question_that_cannot_be_read_is_not_asked_again_until_it_changes(
-    client: Any, look: Any, runs: Any, question: str
-) -> None:
+def test_an_invalid_search_is_not_repeated_until_it_changes(client: Any, look: Any, runs: Any, question: str) -> None:
     runs.add()
     asked = question if "=" in question else f"q={question}"
     page = look(client.get(f"/runs?{asked}"))
@@ -240,7 +238,7 @@ def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, lo
     assert "best val/acc" not in again.html[again.html.index("runs-table") :]
 
 
-def test_the_words_of_a_question_are_those_that_runs_have(client: Any, trained: Any) -> None:
+def test_search_suggestions_are_values_of_existing_runs(client: Any, trained: Any) -> None:
     trained(tags=["paper"], family="vit", size="tiny")
     words = client.get("/runs/words").json()
     assert words["values"]["tag"] == ["paper"]
