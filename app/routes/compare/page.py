@@ -182,7 +182,7 @@ def table_values(comparison: Comparison, cost: str, flops: Mapping[str, int]) ->
         "address": comparison.address,
         "live": comparison.live,
         "by": comparison.by,
-        "wrong": comparison.problem,
+        "problem": comparison.problem,
         "groups": None,
         "verdict": run_verdict(summaries),
     }

@@ -31,7 +31,7 @@ class Mark:
     """A labeled value on an axis; ``at`` is in percent of the height."""
 
     at: float
-    texts: str
+    text: str
 
 
 @dataclass(frozen=True)
