@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    x_values: str
+    at: str
     label: str
 
 
@@ -55,7 +55,7 @@ class ChartMark:
     """An event marked on the x axis."""
 
     kind: str
-    x_values: str
+    at: str
     text: str
 
 
@@ -176,7 +176,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
             for value in (clock_ticks if controls.x == "clock" else ticks)(x_low, x_high, 6)
             if x_high > x_low
         ],
-        [Tick(_percent(x_values, high, low), y_label(value, chart.unit)) for value, x_values in y_ticks],
+        [Tick(_percent(position, high, low), y_label(value, chart.unit)) for value, position in y_ticks],
         total,
         last,
         [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
@@ -185,10 +185,10 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
 
 
 def _chart_marks(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
-    x_values = Curve(
+    mark_curve = Curve(
         np.array([mark.step for mark in marks], "<u4"), np.empty(0), np.array([mark.time for mark in marks])
     )
-    places = x_of(Points(x_values, points.steps_per_epoch, points.stretches), axis)
+    places = x_of(Points(mark_curve, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range
     return [
         ChartMark(mark.kind, _percent(float(x), low, high), mark.text)
@@ -267,9 +267,9 @@ def clock_ticks(low: float, high: float, about: int) -> list[float]:
 def x_label(value: float, axis: str) -> str:
     """Return a tick label of the x axis; wall-clock time is in UTC because the viewer's time zone is unknown."""
     if axis == "clock":
-        x_values = datetime.fromtimestamp(value, UTC)
+        timestamp = datetime.fromtimestamp(value, UTC)
         return (
-            f"{x_values:%d %b}" if value % _DAY == 0 else f"{x_values:%H:%M:%S}" if value % 60 else f"{x_values:%H:%M}"
+            f"{timestamp:%d %b}" if value % _DAY == 0 else f"{timestamp:%H:%M:%S}" if value % 60 else f"{timestamp:%H:%M}"
         )
     if axis == "time":
         return format_duration(value) if value >= 10 else f"{value:g} s"
