@@ -269,7 +269,11 @@ def x_label(value: float, axis: str) -> str:
     if axis == "clock":
         timestamp = datetime.fromtimestamp(value, UTC)
         return (
-            f"{timestamp:%d %b}" if value % _DAY == 0 else f"{timestamp:%H:%M:%S}" if value % 60 else f"{timestamp:%H:%M}"
+            f"{timestamp:%d %b}"
+            if value % _DAY == 0
+            else f"{timestamp:%H:%M:%S}"
+            if value % 60
+            else f"{timestamp:%H:%M}"
         )
     if axis == "time":
         return format_duration(value) if value >= 10 else f"{value:g} s"

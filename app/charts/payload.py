@@ -1,4 +1,4 @@
-"""JSON payload of charts and points for `board.js`."""
+"""JSON payload of charts and points for `chart-board.js`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.services.live import curve_as_json
 
 
 def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) -> dict[str, Any]:
-    """Return the data that `board.js` draws."""
+    """Return the data that `chart-board.js` draws."""
     return {
         "commit": commit,
         "charts": [asdict(chart) for chart in charts],

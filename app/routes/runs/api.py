@@ -133,10 +133,9 @@ def run_status(record: RunRecord) -> dict[str, Any]:
 
 
 def elapsed_seconds(record: RunRecord) -> float | None:
-    """Return the seconds since a run started, including pauses between attempts; None if it has not started."""
-    if record.started_at is None:
-        return None
-    return round(float((record.ended_at or time.time()) - record.started_at), 3)
+    """Return how long a run has trained in seconds, including pauses between attempts; None if it has not started."""
+    seconds = record.duration(time.time())
+    return None if seconds is None else round(seconds, 3)
 
 
 def as_json(record: RunRecord, summary: dict[str, Summary]) -> RunOut:

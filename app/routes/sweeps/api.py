@@ -18,6 +18,7 @@ from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
 from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.numbers import Count
 
 api = APIRouter(tags=["sweeps"])
 
@@ -210,7 +211,7 @@ async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) ->
 def get_sweeps(
     parts: PartsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    after: Annotated[Count | None, Query(description="`next` of the page before.")] = None,
 ) -> SweepsOut:
     """Sweeps, the newest first."""
     with reading(parts.engine) as connection:
