@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
+from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
 from app.store.run import TERMINAL, Run, new_id, transition
 

@@ -1,4 +1,4 @@
-"""A person's way through Runyard, in a real Chromium: launch, watch, stop, compare."""
+"""The main path through Runyard in a real Chromium: launch, watch, stop and compare runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is changed on its page while it trains, by hand and without a script, and its curves show it."""
+"""Change a running run on its page, with and without JavaScript, and see the change on its curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person takes runs, curves and a comparison along as files, and opens the report where there is no server."""
+"""Exports of runs, curves and comparisons in a real Chromium; the report opens without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs and curves as files."""
+"""Exports of runs and curves as files."""
 
 from __future__ import annotations
 

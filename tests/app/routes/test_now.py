@@ -37,7 +37,7 @@ def test_a_run_that_waits_shows_its_place_and_the_reason(client: Any, look: Any,
 def test_a_worker_shows_its_device_slots_memory_and_versions(client: Any, look: Any, present: Any) -> None:
     present(time.time(), slots=2)
     page = look(client.get("/"))
-    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots taken"):
+    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots in use"):
         assert words in page.html
 
 
@@ -74,7 +74,7 @@ def test_stop_from_the_first_page_leads_back_to_it_and_can_be_undone(client: Any
     assert runs.status(run) == "cancelled"
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo, "back": "/"}))
-    assert "1 run waits again" in page.html
+    assert "1 run is back in the queue" in page.html
     assert page.html.count("back again") > 1
     assert not page.all("button", id="undo-cancel")
 

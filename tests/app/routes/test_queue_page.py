@@ -91,7 +91,7 @@ def test_a_cancelled_run_comes_back_to_its_place(client: Any, look: Any, runs: R
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo}))
     assert [runs.get(run).name for run in places(page)] == ["n0", "n1", "n2"]
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     # Nothing is left to bring back, however often the button is pressed.
     assert len(places(look(client.post("/queue/restore", data={"undo": undo})))) == 3
 

@@ -1,4 +1,4 @@
-"""Questions to the run table are kept by name, shown beside the search, renamed, deleted and brought back."""
+"""Saved views of the run table: save, list, rename, delete and undo."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_a_view_has_a_name(client: Any, name: str) -> None:
     assert client.post("/views", data={"name": name}).status_code == 422
 
 
-def test_there_are_only_so_many_views(client: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(view_store, "MAX_VIEWS", 1)
+def test_the_number_of_views_is_limited(client: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(view_store, "MOST_VIEWS", 1)
     client.post("/api/v1/views", json={"name": "one"})
     assert client.post("/api/v1/views", json={"name": "two"}).status_code == 409
     assert client.post("/api/v1/views", json={"name": "one", "question": "q=a"}).status_code == 201
 
 
-def test_a_view_is_kept_beside_the_search_and_all_of_it_can_be_undone(client: Any, look: Any, runs: Any) -> None:
+def test_a_view_is_listed_and_every_change_can_be_undone(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs?sort=lr&q=digits"))
     assert page.one("input", id="view-question")["value"] == "q=digits&sort=lr"
