@@ -29,7 +29,7 @@ from app.store.metric import read_curves
 from app.store.run import Origin, RunRecord
 from app.web.dependencies import Parts
 
-OF_THE_NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary", "preset")
+NETWORK_FIELDS = ("family", "size", "dataset", "targets", "options", "auxiliary", "preset")
 """Fields that a fork cannot change: its weights would not fit, or would be of something else."""
 
 
@@ -64,8 +64,8 @@ def verify(parts: Parts, run_id: str) -> str:
 def clone(parts: Parts, catalog: Catalog, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
     """The spec of a run with these changes, null for "as usual", and what it comes to. Raises NotFound, SpecError."""
     run = launched(parts, run_id)
-    said = {name: value for name, value in (run.asked_spec | changes).items() if value is not None}
-    spec = _spec(said)
+    given = {name: value for name, value in (run.asked_spec | changes).items() if value is not None}
+    spec = _spec(given)
     return spec, resolve(spec, catalog)
 
 
@@ -142,24 +142,24 @@ def _changed(run: RunRecord, changes: dict[str, Any], catalog: Catalog) -> RunCo
     """A run's configuration with changed fields that leave its network as it is."""
     config = run.config
     before = config.model_dump(exclude_none=True)
-    for name in OF_THE_NETWORK:
+    for name in NETWORK_FIELDS:
         if name in changes and changes[name] != before.get(name):
             now = before.get(name, "none")
             _refuse(name, f"a fork goes on with the same network on the same data, so {name} stays {now}; clone it")
     if "recipe" in changes and changes["recipe"] != config.recipe:
         _refuse("recipe", "a fork begins in the middle, so that it takes no other recipe; name the fields to change")
-    said = {name: value for name, value in changes.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None}
     found = _found(run).model_dump(exclude_none=True)
-    if "batch_size" in said:
+    if "batch_size" in given:
         found["find_batch"] = False
-    if said.get("schedule") == "one_cycle" != config.schedule:
+    if given.get("schedule") == "one_cycle" != config.schedule:
         found["warmup"] = ONE_CYCLE_WARMUP
-    return resolve(_spec(found | said), catalog)
+    return resolve(_spec(found | given), catalog)
 
 
-def _spec(said: dict[str, Any]) -> RunSpec:
+def _spec(given: dict[str, Any]) -> RunSpec:
     try:
-        return RunSpec.model_validate(said)
+        return RunSpec.model_validate(given)
     except ValidationError as error:
         raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
 
@@ -307,7 +307,7 @@ def _otherwise(first: RunRecord, again: RunRecord) -> str:
 
 
 @dataclass(frozen=True)
-class Possible:
+class AllowedActions:
     """What can be done with a run now. ``forks``: the epochs at whose ends it can be forked."""
 
     retry: bool
@@ -317,13 +317,14 @@ class Possible:
     forks: list[int] = field(default_factory=list)
 
 
-def possible(run: RunRecord, kept: list[Checkpoint], course: tuple[int, int] | None = None) -> Possible:
+def allowed_actions(run: RunRecord, kept: list[Checkpoint], course: tuple[int, int] | None = None) -> AllowedActions:
     """Which of the acts a run allows; ``course`` is what its changes have made of its epochs (`store.change`)."""
     ends, planned = course or (run.config.epochs, run.config.epochs)
     ended = not run.live and not run.logged
     checkpoint = Checkpoint.model_validate_json(run.checkpoint) if run.checkpoint else None
-    goes_on = ended and checkpoint is not None
+    resumable = ended and checkpoint is not None
     early = run.status == "succeeded" and checkpoint is not None and checkpoint.epoch < ends
     forks = [each.epoch for each in kept if not each.within]
-    as_asked = goes_on and not early and ends < planned
-    return Possible(ended, as_asked or (goes_on and run.status != "succeeded"), goes_on and not early, ended, forks)
+    as_planned = resumable and not early and ends < planned
+    resume = as_planned or (resumable and run.status != "succeeded")
+    return AllowedActions(retry=ended, resume=resume, extend=resumable and not early, verify=ended, forks=forks)

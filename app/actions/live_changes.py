@@ -23,7 +23,7 @@ from app.web.dependencies import Parts
 MOST_EPOCHS = 100_000
 FACTORS = (1e-6, 1e6)
 LONGEST_NOTE = 300
-VALUES: dict[ChangeKind, str] = {
+VALUE_RULES: dict[ChangeKind, str] = {
     "stop_after_epoch": "a stop after the epoch has no value",
     "epochs": f"the number of epochs must be a whole number, 1 to {MOST_EPOCHS:,}",
     "lr_factor": f"the factor must be a number like 0.3, from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}",
@@ -32,7 +32,7 @@ VALUES: dict[ChangeKind, str] = {
 }
 
 
-def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> ChangeRecord:
+def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> ChangeRecord:
     """Ask for a change of a run. Raises NotFound, Invalid, and Conflict where it trains no more."""
     value = read_value(kind, value)
     now = time.time()
@@ -40,7 +40,7 @@ def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> Ch
         record = run_store.load_run(connection, run_id)
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        if refusal := why_not(record):
+        if refusal := refusal_reason(record):
             raise Conflict(refusal)
         waiting = [each for each in live_change.changes_of(connection, run_id) if each.state == "waiting"]
         if len(waiting) >= MOST_WAITING:
@@ -56,7 +56,7 @@ def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> Ch
     return next(each for each in found if each.id == made)
 
 
-def why_not(run: RunRecord) -> str:
+def refusal_reason(run: RunRecord) -> str:
     """Why a run cannot be changed now; blank where it can."""
     if run.logged:
         return "this run is trained elsewhere, and only its own script can change it"
@@ -89,7 +89,7 @@ def read_value(kind: ChangeKind, value: Any) -> int | float | str | None:
         case _:
             if value is None:
                 return None
-    raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])])
+    raise Invalid(VALUE_RULES[kind], [FieldError("value", VALUE_RULES[kind])])
 
 
 def meaning(kind: str, config: RunConfig) -> str:
@@ -116,7 +116,7 @@ def meaning(kind: str, config: RunConfig) -> str:
     return "It is marked on the curves at the step that is being made."
 
 
-def read(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list[live_change.Mark]]:
+def read_changes(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list[live_change.Mark]]:
     """A run, its changes, and the marks on its curves by step. Raises NotFound."""
     with reading(parts.engine) as connection:
         record = run_store.load_run(connection, run_id)

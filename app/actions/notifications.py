@@ -70,7 +70,7 @@ class RuleSpec(BaseModel):
     run: str | None = Field(None, max_length=60, description="Of this run alone; left out, of every run.")
 
 
-def add_webhook(parts: Parts, said: WebhookSpec) -> str:
+def add_webhook(parts: Parts, spec: WebhookSpec) -> str:
     """Add a webhook and return its id. Raises Conflict when there are too many."""
     now = time.time()
     with writing(parts.engine) as connection:
@@ -81,9 +81,9 @@ def add_webhook(parts: Parts, said: WebhookSpec) -> str:
             text("INSERT INTO webhook (id, url, secret, kinds, created_at) VALUES (:id, :url, :secret, :kinds, :now)"),
             {
                 "id": webhook,
-                "url": said.url,
-                "secret": said.secret or secrets.token_urlsafe(24),
-                "kinds": to_json(said.kinds).decode(),
+                "url": spec.url,
+                "secret": spec.secret or secrets.token_urlsafe(24),
+                "kinds": to_json(spec.kinds).decode(),
                 "now": now,
             },
         )
@@ -110,21 +110,21 @@ def test_webhook(parts: Parts, webhook: str) -> int:
     return made
 
 
-def add_rule(parts: Parts, said: RuleSpec) -> str:
+def add_rule(parts: Parts, spec: RuleSpec) -> str:
     """Add a rule and return its id. Raises Invalid, and Conflict when there are too many."""
-    if said.comparison == "silent":
-        if said.metric:
+    if spec.comparison == "silent":
+        if spec.metric:
             raise _wrong("metric", "silent looks at every metric; leave metric out")
-        if not 0 < said.value <= 100_000:
+        if not 0 < spec.value <= 100_000:
             raise _wrong("value", "silent wants a number of minutes above 0")
-    elif "/" not in said.metric or not all(part.strip() for part in said.metric.split("/")):
+    elif "/" not in spec.metric or not all(part.strip() for part in spec.metric.split("/")):
         raise _wrong("metric", "name a metric such as val/acc, val/loss or train/loss")
-    if not math.isfinite(said.value):
+    if not math.isfinite(spec.value):
         raise _wrong("value", "value must be a finite number")
     now = time.time()
     with writing(parts.engine) as connection:
-        if said.run is not None and load_run(connection, said.run) is None:
-            raise _wrong("run", f"no run '{said.run[:40]}'")
+        if spec.run is not None and load_run(connection, spec.run) is None:
+            raise _wrong("run", f"no run '{spec.run[:40]}'")
         if int(connection.execute(text("SELECT count(*) FROM rule")).scalar_one()) >= MOST_RULES:
             raise Conflict(f"there are {MOST_RULES} rules, and that is as many as can be; remove one")
         rule = new_id(now, "u")
@@ -133,7 +133,7 @@ def add_rule(parts: Parts, said: RuleSpec) -> str:
                 "INSERT INTO rule (id, run, metric, comparison, value, created_at)"
                 " VALUES (:id, :run, :metric, :comparison, :value, :now)"
             ),
-            said.model_dump() | {"id": rule, "now": now, "metric": said.metric.strip()},
+            spec.model_dump() | {"id": rule, "now": now, "metric": spec.metric.strip()},
         )
     return rule
 
@@ -145,7 +145,7 @@ def remove_rule(parts: Parts, rule: str) -> None:
             raise NotFound(f"no rule '{rule[:40]}'")
 
 
-def everything(parts: Parts) -> dict[str, Any]:
+def read_notifications(parts: Parts) -> dict[str, Any]:
     """Webhooks, rules, and the newest notices."""
     with reading(parts.engine) as connection:
         return {

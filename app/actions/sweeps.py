@@ -49,7 +49,7 @@ class SweepPreview:
         return [said(each.values) for each in self.expansion.runs[:EXAMPLES]]
 
 
-async def checked(parts: Parts, catalog: Catalog, spec: SweepSpec) -> Expansion:
+async def check_expansion(parts: Parts, catalog: Catalog, spec: SweepSpec) -> Expansion:
     """The runs of a sweep, those whose network cannot be built left out. Raises SpecError."""
     expansion = await run_in_threadpool(expand, spec, catalog)
     refused: dict[str, str] = {}
@@ -182,7 +182,7 @@ def restore_stopped(parts: Parts, sweep: str, runs: list[str]) -> None:
         sweep_store.continue_sweep(connection, sweep, record.contents, record.planned)
 
 
-def extended(record: SweepRecord, more: SweepSpec) -> SweepSpec:
+def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
     """What a sweep is asked for with ``more`` seeds, draws or values of the fields that it varies. Raises SpecError."""
     spec = record.spec
     changed = more.model_fields_set

@@ -40,7 +40,7 @@ MERGE_SECONDS = 5.0
 
 @dataclass
 class Points:
-    """Points of one metric in the order in which they were said; times in seconds since 1970."""
+    """Points of one metric in the order in which they were given; times in seconds since 1970."""
 
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Words:
+class LogBatch:
     """What one request says of a run."""
 
     points: Mapping[str, Points] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def _open(connection: Connection, run: str, *, only_words: bool = False) -> Logg
     return logged
 
 
-def log(parts: Parts, run: str, words: Words, *, now: float | None = None) -> None:
+def log(parts: Parts, run: str, words: LogBatch, *, now: float | None = None) -> None:
     """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid; then nothing is added."""
     now = time.time() if now is None else now
     with writing(parts.engine) as connection:
@@ -175,15 +175,15 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
     signals.announce(parts.redis, commit, run, "status")
 
 
-def _new_parameters(logged: Logged, said: Mapping[str, str]) -> dict[str, str]:
+def _new_parameters(logged: Logged, given: Mapping[str, str]) -> dict[str, str]:
     known = logged.parameters
-    for key, value in said.items():
+    for key, value in given.items():
         if known.get(key, value) != value:
             raise Invalid(
                 f"parameter '{key}' of run {logged.id} is '{known[key][:100]}' already and never changes;"
                 f" '{value[:100]}' was not taken"
             )
-    fresh = {key: value for key, value in said.items() if key not in known}
+    fresh = {key: value for key, value in given.items() if key not in known}
     if len(known) + len(fresh) > MOST_PARAMETERS:
         raise Invalid(f"a run can have {MOST_PARAMETERS:,} parameters at most")
     return fresh
@@ -218,8 +218,8 @@ def _without_repeated(
         if curve is None or int(curve.steps[-1]) != row.last_step or float(curve.times[-1]) != row.last_time:
             continue
         stored = connection.execute(_NEWEST, {"series": row.id}).one_or_none()
-        said = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
-        if stored is not None and all(old.endswith(new) for old, new in zip(stored, said, strict=True)):
+        new_bytes = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
+        if stored is not None and all(old.endswith(new) for old, new in zip(stored, new_bytes, strict=True)):
             del curves[run, row.name]
     return curves
 

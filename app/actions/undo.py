@@ -32,13 +32,13 @@ def _s(many: int) -> str:
     return f"{many:,} run{'' if many == 1 else 's'}"
 
 
-def _done(parts: Parts, change: Change, kind: str, said: Callable[[list[str]], str], before: dict[str, Any]) -> str:
+def _done(parts: Parts, change: Change, kind: str, describe: Callable[[list[str]], str], before: dict[str, Any]) -> str:
     """Change runs in one transaction and write down how to undo it; the act's id, "" where nothing changed."""
     now = time.time()
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         changed = change(connection, commit, now)
-        act = note_act(connection, kind, said(changed), before | {"runs": changed}, now) if changed else ""
+        act = note_act(connection, kind, describe(changed), before | {"runs": changed}, now) if changed else ""
     announce_runs(parts, commit, changed)
     return act
 
@@ -78,10 +78,10 @@ def untag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
             taken[tag] = bulk.untag_runs(connection, runs, tag, commit)
         return _all_of(taken)
 
-    def said(done: list[str]) -> str:
+    def describe(done: list[str]) -> str:
         return f"Tag{'s' if len(tags) > 1 else ''} {', '.join(tags)} taken from {_s(len(done))}."
 
-    return _done(parts, change, "untag", said, {"tags": taken})
+    return _done(parts, change, "untag", describe, {"tags": taken})
 
 
 def _all_of(runs_by_tag: Mapping[str, Sequence[str]]) -> list[str]:
@@ -111,7 +111,7 @@ async def relaunch_many(parts: Parts, catalog: Catalog, runs: Sequence[str]) -> 
     return act, refused
 
 
-def edit_words(parts: Parts, run: str, changes: dict[str, Any]) -> str:
+def edit_details(parts: Parts, run: str, changes: dict[str, Any]) -> str:
     """Change name, notes or tags of a run; the act. Raises NotFound."""
     now = time.time()
     with writing(parts.engine) as connection:
@@ -129,7 +129,7 @@ def edit_words(parts: Parts, run: str, changes: dict[str, Any]) -> str:
     return act
 
 
-def remove_view(parts: Parts, view: str) -> str:
+def delete_saved_view(parts: Parts, view: str) -> str:
     """Delete a saved view; the act. Raises NotFound."""
     with writing(parts.engine) as connection:
         found = find_view(connection, view)
@@ -138,7 +138,7 @@ def remove_view(parts: Parts, view: str) -> str:
         return note_act(connection, "delete view", f"View {found.name} deleted.", {"view": found.__dict__}, time.time())
 
 
-def retitle_view(parts: Parts, view: str, name: str) -> str:
+def rename_saved_view(parts: Parts, view: str, name: str) -> str:
     """Give a saved view another name; the act. Raises NotFound, and Conflict where the name is taken."""
     try:
         with writing(parts.engine) as connection:

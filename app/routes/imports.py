@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.actions.imports import Brought, Piece, bring
+from app.actions.imports import CurvePart, ImportedRun, import_run
 from app.actions.tracking import LARGEST_STEP, Points
 from app.web.dependencies import PartsDep
 
@@ -65,20 +65,20 @@ class ImportOut(BaseModel):
 
 
 @api.post("/import")
-def post_import(said: ImportIn, parts: PartsDep) -> ImportOut:
+def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
     """Bring in a run that was recorded elsewhere: again and again, but each point once."""
-    brought = Brought(
-        key=said.key,
-        experiment=said.experiment,
-        name=said.name,
-        started=said.started,
-        ended=max(said.started, said.ended),
-        outcome=said.outcome,
-        parameters=said.parameters,
-        pieces={
-            name: Piece(piece.offset, Points(piece.step, piece.value, piece.time))
-            for name, piece in said.curves.items()
+    imported = ImportedRun(
+        key=requested.key,
+        experiment=requested.experiment,
+        name=requested.name,
+        started=requested.started,
+        ended=max(requested.started, requested.ended),
+        outcome=requested.outcome,
+        parameters=requested.parameters,
+        curves={
+            name: CurvePart(part.offset, Points(part.step, part.value, part.time))
+            for name, part in requested.curves.items()
         },
     )
-    run, added = bring(parts, brought)
+    run, added = import_run(parts, imported)
     return ImportOut(id=run, url=f"/runs/{run}", added=added)

@@ -31,7 +31,7 @@ SPARK_POINTS = 120
 class Card:
     """A run on the board: its figures and the one curve that stands for it."""
 
-    facts: RunSummary
+    summary: RunSummary
     curve_name: str
     spark: str
 
@@ -77,8 +77,8 @@ def now_page(
     """What happens now."""
     with reading(parts.engine) as connection:
         undoable = len(restorable(connection, undo)) if undo else 0
-    said: dict[str, Any] = {"undo": undo, "undoable": undoable, "back_again": back_again} | board(parts)
-    return parts.templates.page(request, "now.html", **said)
+    values: dict[str, Any] = {"undo": undo, "undoable": undoable, "back_again": back_again} | board(parts)
+    return parts.templates.page(request, "now.html", **values)
 
 
 @pages.get("/now")

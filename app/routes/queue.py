@@ -150,14 +150,14 @@ def get_queue(
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
         found, page = queue_rows(connection, workers, limit, after)
-    said = {
+    body = {
         "paused": page.paused_at is not None,
         "paused_since": iso(page.paused_at),
         "total": page.total,
         "next": page.next,
         "runs": [_described(row) for row in found],
     }
-    return Response(to_json(said), media_type="application/json")
+    return Response(to_json(body), media_type="application/json")
 
 
 AS_THEY_ARE = (
@@ -201,12 +201,12 @@ def post_resume(parts: PartsDep) -> PausedOut:
 
 
 @api.post("/queue/move")
-def post_move(said: MoveIn, parts: PartsDep) -> PositionOut:
+def post_move(move: MoveIn, parts: PartsDep) -> PositionOut:
     """Move a queued run. It takes the priority of its new neighbors where its own does not allow that place."""
-    if sum(each is not None for each in (said.to, said.before, said.after)) != 1:
+    if sum(each is not None for each in (move.to, move.before, move.after)) != 1:
         sentence = "say where to: exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])
-    return PositionOut(position=move_run(parts, said.run, said.to, said.before, said.after))
+    return PositionOut(position=move_run(parts, move.run, move.to, move.before, move.after))
 
 
 # The page ------------------------------------------------------------------------------------------------------------

@@ -45,10 +45,10 @@ def _document(app: FastAPI, prefix: str) -> dict[str, Any]:
     return document
 
 
-def _body(said: dict[str, Any], example: Any) -> None:
-    """The example of a body; one that may be left out is said by ``required``, which generators understand."""
-    schema = said["content"][JSON]["schema"]
+def _body(body: dict[str, Any], example: Any) -> None:
+    """The example of a body; one that may be left out is body by ``required``, which generators understand."""
+    schema = body["content"][JSON]["schema"]
     real = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
     if len(real) == 1:
-        said["content"][JSON]["schema"] = real[0]
-    said["content"][JSON]["example"] = example
+        body["content"][JSON]["schema"] = real[0]
+    body["content"][JSON]["example"] = example

@@ -74,16 +74,16 @@ class Plan:
         return " ".join(["/".join(how), *(f"{each.family}/{each.size}" for each in self.chosen)])
 
 
-def read_form(said: Mapping[str, Any]) -> dict[str, str]:
+def read_form(given: Mapping[str, Any]) -> dict[str, str]:
     """What stands in each field; blank where nothing was sent, or a file."""
-    values = {name: said.get(name, "") for name in FIELDS}
+    values = {name: given.get(name, "") for name in FIELDS}
     form = {
         name: value.strip()[:200].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
         for name, value in values.items()
     }
     form["dataset"] = form["dataset"] or "digits"
     form["recipe"] = form["recipe"] or "default"
-    if "most" not in said:
+    if "most" not in given:
         form["most"] = "0" if form["family"] else f"{MOST_PARAMS_OF_ALL:,}"
     return form
 
@@ -154,20 +154,20 @@ def _asked(catalog: Catalog, form: dict[str, str]) -> list[FamilyEntry]:
     return [family for name, family in catalog.families.items() if form["family"] in ("", name)]
 
 
-def _whole(said: str) -> int | None:
-    digits = said.replace(",", "").replace("_", "").replace(" ", "")
+def _whole(typed: str) -> int | None:
+    digits = typed.replace(",", "").replace("_", "").replace(" ", "")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
 
 
 def _checked(
     form: dict[str, str], family: str, size: str, catalog: Catalog
 ) -> tuple[RunSpec | None, int | None, list[FieldError]]:
-    said: dict[str, Any] = {"family": family, "size": size, "dataset": form["dataset"]}
-    said |= {"tags": [form["tag"]]} if form["tag"] else {}
-    said |= {"recipe": form["recipe"]} if form["recipe"] != "default" else {}
-    said |= {"epochs": form["epochs"]} if form["epochs"] else {}
+    values: dict[str, Any] = {"family": family, "size": size, "dataset": form["dataset"]}
+    values |= {"tags": [form["tag"]]} if form["tag"] else {}
+    values |= {"recipe": form["recipe"]} if form["recipe"] != "default" else {}
+    values |= {"epochs": form["epochs"]} if form["epochs"] else {}
     try:
-        spec = RunSpec.model_validate(said)
+        spec = RunSpec.model_validate(values)
         return spec, resolve(spec, catalog).epochs, []
     except ValidationError as error:
         return None, None, [sentence(each) for each in error.errors(include_url=False)]
@@ -243,10 +243,10 @@ async def launch_plan(request: Request, parts: PartsDep, catalog: CatalogDep) ->
 async def post_launch_all(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
     """Launch what was confirmed; or the plan again, where the form asks for something else than the plan said."""
     async with request.form(max_files=0, max_fields=40) as posted:
-        said = {name: value for name, value in posted.items() if isinstance(value, str)}
-    plan = await _plan(parts, catalog, read_form(said))
-    key = said.get("key", "")
-    if not plan.chosen or plan.planned != said.get("planned", ""):
+        typed = {name: value for name, value in posted.items() if isinstance(value, str)}
+    plan = await _plan(parts, catalog, read_form(typed))
+    key = typed.get("key", "")
+    if not plan.chosen or plan.planned != typed.get("planned", ""):
         values = _values(catalog, plan, key) | {"changed": not plan.errors and bool(plan.chosen)}
         return await run_in_threadpool(parts.templates.page, request, "architectures_launch.html", 422, **values)
     sweep = await run_in_threadpool(_launch, parts, catalog, plan, key)
@@ -295,5 +295,5 @@ def _key(key: str, plan: Plan) -> str | None:
     """The button pressed twice launches once; the same form filled in anew launches others."""
     if not key:
         return None
-    said = json.dumps([key, {name: plan.form[name] for name in FIELDS if name != "most"}], sort_keys=True).encode()
-    return f"zoo-{hashlib.sha256(said).hexdigest()}"
+    content = json.dumps([key, {name: plan.form[name] for name in FIELDS if name != "most"}], sort_keys=True).encode()
+    return f"zoo-{hashlib.sha256(content).hexdigest()}"

@@ -36,11 +36,11 @@ pages = APIRouter()
 # then fetches the others.
 PATIENCE_SECONDS, WAIT_SECONDS = 0.15, 2.0
 VIEWS = {"family": "by family", "table": "all in one table"}
-PRESET_WORDS = ("family", "size", "dataset", "recipe")
+PRESET_KEYS = ("family", "size", "dataset", "recipe")
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageState:
     """What the page shows, as its address says it; ``picked``: family -> the size whose blocks are drawn instead of
     those of its default."""
 
@@ -53,9 +53,10 @@ class Shown:
     def address(self, **changes: Any) -> str:
         """The address of this page with some of it changed; ``picked`` is laid over what is picked now."""
         picked = self.picked | changes.pop("picked", {})
-        said = {"dataset": self.dataset.name, "device": self.device, "view": self.view, "sort": self.sort} | changes
+        parameters = {"dataset": self.dataset.name, "device": self.device, "view": self.view, "sort": self.sort}
+        parameters |= changes
         blank = {"device": "", "view": "family", "sort": ""}
-        query = [(name, value) for name, value in said.items() if value != blank.get(name)]
+        query = [(name, value) for name, value in parameters.items() if value != blank.get(name)]
         query += [("blocks", f"{family}/{size}") for family, size in picked.items()]
         return "/architectures?" + urlencode(query, safe="/")
 
@@ -105,7 +106,7 @@ class PresetRow:
     """A preset with what it says beyond family, size, dataset and recipe, in words."""
 
     name: str
-    said: dict[str, Any]
+    settings: dict[str, Any]
     note: str
     params: int | None
 
@@ -128,10 +129,10 @@ class Costs:
 _looking: set[asyncio.Task[None]] = set()
 
 
-async def look(parts: Parts, catalog: Catalog, shown: Shown, patience_seconds: float) -> Costs:
+async def look(parts: Parts, catalog: Catalog, state: PageState, patience_seconds: float) -> Costs:
     """Costs and diagrams, as far as they are there in time; the others are still computed, for whoever asks next."""
     costs = Costs()
-    task = asyncio.create_task(_fill(costs, parts, catalog, shown))
+    task = asyncio.create_task(_fill(costs, parts, catalog, state))
     _looking.add(task)
     task.add_done_callback(_looking.discard)
     await asyncio.wait({task}, timeout=patience_seconds)
@@ -142,13 +143,13 @@ async def look(parts: Parts, catalog: Catalog, shown: Shown, patience_seconds: f
     return Costs(**found, waiting=not task.done(), failure=costs.failure)
 
 
-async def _fill(costs: Costs, parts: Parts, catalog: Catalog, shown: Shown) -> None:
+async def _fill(costs: Costs, parts: Parts, catalog: Catalog, state: PageState) -> None:
     """Diagrams first: the costs of all sizes take longest."""
-    image = [shown.dataset.channels, shown.dataset.side, shown.dataset.side]
+    image = [state.dataset.channels, state.dataset.side, state.dataset.side]
     try:
-        for name, family in catalog.families.items() if shown.view == "family" else ():
+        for name, family in catalog.families.items() if state.view == "family" else ():
             try:
-                blocks = await parts.inspector.diagram(name, shown.drawn(family), shown.dataset.name)
+                blocks = await parts.inspector.diagram(name, state.drawn(family), state.dataset.name)
                 costs.diagrams[name] = draw_blocks(blocks, image)
             except SpecError as error:
                 costs.undrawn[name] = str(error)
@@ -158,7 +159,7 @@ async def _fill(costs: Costs, parts: Parts, catalog: Catalog, shown: Shown) -> N
                 with suppress(SpecError):
                     config = resolve(RunSpec(preset=name), catalog)
                     costs.presets[name] = (await parts.inspector.profile(config)).params
-        costs.profiles = await parts.inspector.zoo(shown.dataset.name)
+        costs.profiles = await parts.inspector.zoo(state.dataset.name)
     except Unavailable as error:
         costs.failure = error.message
 
@@ -173,7 +174,7 @@ def read_address(
     view: str = "",
     sort: str = "",
     blocks: Iterable[str] = (),
-) -> Shown:
+) -> PageState:
     """What an address asks for. Raises QueryError with what exists, where it names what does not."""
     if dataset not in DATASETS:
         raise QueryError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")
@@ -192,11 +193,11 @@ def read_address(
             raise QueryError("blocks", f"no size '{size[:40]}' for {name}; sizes: {sizes}")
         if size != family.default:
             picked[name] = size
-    return Shown(DATASETS[dataset], device, view or "family", sort, picked)
+    return PageState(DATASETS[dataset], device, view or "family", sort, picked)
 
 
 def rows_of(
-    catalog: Catalog, shown: Shown, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
+    catalog: Catalog, state: PageState, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
 ) -> list[Row]:
     """Every size in the order that the address asks for; without a value, last in either direction."""
     sizes = [(family, size) for family in catalog.families.values() for size in family.sizes]
@@ -205,14 +206,14 @@ def rows_of(
             family,
             size,
             place,
-            size.params.get(shown.dataset.name),
+            size.params.get(state.dataset.name),
             profiles.get((family.name, size.name)),
             measured.get((family.name, size.name), Measured()),
         )
         for place, (family, size) in enumerate(sizes)
     ]
-    column = next((each for each in COLUMNS if each.key == shown.sort.removeprefix("-")), COLUMNS[0])
-    sign = -1 if shown.sort.startswith("-") else 1
+    column = next((each for each in COLUMNS if each.key == state.sort.removeprefix("-")), COLUMNS[0])
+    sign = -1 if state.sort.startswith("-") else 1
 
     def order(row: Row) -> float:
         value = column.value(row)
@@ -234,21 +235,21 @@ def best_of(rows: list[Row]) -> dict[str, float]:
 def preset_rows(catalog: Catalog, counts: dict[str, int]) -> list[PresetRow]:
     """Every preset; ``counts`` has the parameters of those that the catalog does not count."""
     rows = []
-    for name, said in PRESETS.items():
-        more = {key: value for key, value in said.items() if key not in PRESET_WORDS}
+    for name, settings in PRESETS.items():
+        more = {key: value for key, value in settings.items() if key not in PRESET_KEYS}
         note = "; ".join(f"{key.replace('_', ' ')} {format_setting(value)}" for key, value in more.items())
-        rows.append(PresetRow(name, dict(said), note, counts.get(name, counted(catalog, name))))
+        rows.append(PresetRow(name, dict(settings), note, counts.get(name, counted(catalog, name))))
     return rows
 
 
 def counted(catalog: Catalog, preset: str) -> int | None:
     """The catalog's count for a preset that changes neither the heads nor an option of the family."""
-    said = PRESETS[preset]
-    family = catalog.families.get(said["family"])
-    size = family.size(said["size"]) if family else None
-    if size is None or {"targets", "options", "auxiliary"} & set(said):
+    settings = PRESETS[preset]
+    family = catalog.families.get(settings["family"])
+    size = family.size(settings["size"]) if family else None
+    if size is None or {"targets", "options", "auxiliary"} & set(settings):
         return None
-    return size.params.get(said["dataset"])
+    return size.params.get(settings["dataset"])
 
 
 def _file(name: str, outside: Path | None) -> str:
@@ -269,17 +270,17 @@ def default_batch(dataset: str) -> int:
     return int(recipe_settings("default", "", dataset)["batch_size"])
 
 
-def view(parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> dict[str, Any]:
+def view(parts: Parts, catalog: Catalog, state: PageState, costs: Costs) -> dict[str, Any]:
     """Everything that the page's templates need."""
-    batch = default_batch(shown.dataset.name)
-    target = shown.dataset.targets[0].name
+    batch = default_batch(state.dataset.name)
+    target = state.dataset.targets[0].name
     with reading(parts.engine) as connection:
-        devices = measured_devices(connection, shown.dataset.name)
-        device = shown.device if shown.device in devices else next(iter(devices), "")
-        measured = measure(connection, shown.dataset.name, target, device, batch)
-    rows = rows_of(catalog, shown, costs.profiles, measured)
+        devices = measured_devices(connection, state.dataset.name)
+        device = state.device if state.device in devices else next(iter(devices), "")
+        measured = measure(connection, state.dataset.name, target, device, batch)
+    rows = rows_of(catalog, state, costs.profiles, measured)
     return {
-        "shown": shown,
+        "state": state,
         "costs": costs,
         "datasets": list(DATASETS.values()),
         "devices": devices,
@@ -313,13 +314,13 @@ async def architectures_page(
     wait: Annotated[str, Query(max_length=1)] = "",
 ) -> HTMLResponse:
     """The zoo; htmx gets only what changes with the address. ?wait=1 waits longer for costs and diagrams."""
-    shown = read_address(catalog, dataset, device, view, sort, blocks)
-    costs = await look(parts, catalog, shown, WAIT_SECONDS if wait else PATIENCE_SECONDS)
-    return await run_in_threadpool(_page, request, parts, catalog, shown, costs)
+    state = read_address(catalog, dataset, device, view, sort, blocks)
+    costs = await look(parts, catalog, state, WAIT_SECONDS if wait else PATIENCE_SECONDS)
+    return await run_in_threadpool(_page, request, parts, catalog, state, costs)
 
 
-def _page(request: Request, parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> HTMLResponse:
-    values = view(parts, catalog, shown, costs)
+def _page(request: Request, parts: Parts, catalog: Catalog, state: PageState, costs: Costs) -> HTMLResponse:
+    values = view(parts, catalog, state, costs)
     if wants_fragment(request):
         return parts.templates.fragment(request, "_architectures.html", **values)
     return parts.templates.page(request, "architectures.html", **values)

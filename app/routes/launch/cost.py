@@ -10,7 +10,7 @@ from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.preview import Preview
 from app.contract.spec import RunConfig, SpecError
-from app.routes.launch.form import Draft, note
+from app.routes.launch.form import Draft, add_errors
 from app.web.dependencies import Parts
 
 PATIENCE_SECONDS = 0.4
@@ -53,7 +53,7 @@ async def look_at_cost(parts: Parts, catalog: Catalog, draft: Draft, patience: f
     try:
         return Cost(task.result())
     except SpecError as error:
-        note(draft, error.errors)
+        add_errors(draft, error.errors)
         return Cost()
     except Unavailable as error:
         return Cost(reason=f"{error.message[:1].upper()}{error.message[1:]}.")

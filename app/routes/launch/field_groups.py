@@ -119,5 +119,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "find_batch": ("true", "false"),
     "on_nonfinite": get_args(Nonfinite),
 }
-SAID = {"true": "yes", "false": "no", "one_cycle": "one cycle", "32": "float32", "bf16": "bfloat16", "go_on": "go on"}
-"""Choices that are shown under another name."""
+DISPLAY_NAMES = {
+    "true": "yes",
+    "false": "no",
+    "one_cycle": "one cycle",
+    "32": "float32",
+    "bf16": "bfloat16",
+    "go_on": "continue",
+}
+"""Choices displayed under another name."""

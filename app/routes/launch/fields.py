@@ -11,8 +11,8 @@ from app.contract.catalog import Catalog, OptionEntry
 from app.contract.datasets import DATASETS, Target
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
-from app.routes.launch.field_groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
-from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
+from app.routes.launch.field_groups import CHOICES, DISPLAY_NAMES, GROUPS, LABELS, MAIN, Row
+from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, field_text, same
 from app.routes.launch.multiple_values import OWN
 
 SOURCE = "source"
@@ -39,12 +39,12 @@ class Field:
     error: str
     changed: bool
     back: str
-    several: str = ""
+    multiple: str = ""
     also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Folded:
+class FieldGroup:
     """A group of fields under its summary: ``state`` says in a few words what is set, ``opened`` that one is wrong."""
 
     key: str
@@ -79,14 +79,14 @@ def main_fields(draft: Draft) -> list[Field]:
     return [_field(row, draft) for row in MAIN]
 
 
-def folded_fields(draft: Draft) -> list[Folded]:
+def grouped_fields(draft: Draft) -> list[FieldGroup]:
     """The other fields, by group."""
     found = []
     for group in GROUPS:
         fields = [_field(row, draft) for row in group.rows]
         words = [_state(each) for each in fields if each.row.kind != "text" and applies(each.row, draft)]
         found.append(
-            Folded(
+            FieldGroup(
                 group.key,
                 group.title,
                 fields,
@@ -99,11 +99,11 @@ def folded_fields(draft: Draft) -> list[Folded]:
 
 
 def _field(row: Row, draft: Draft) -> Field:
-    value = draft.one(row.name)
+    value = draft.value(row.name)
     blank = draft.blanks.get(row.name)
-    blank_written = "" if isinstance(blank, list) else written(blank)
-    several = draft.several.count(row.name)
-    changed = bool(several) or (row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank))
+    blank_written = "" if isinstance(blank, list) else field_text(blank)
+    multiple = draft.multiple.count(row.name)
+    changed = bool(multiple) or (row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank))
     return Field(
         row=row,
         value=value,
@@ -113,8 +113,8 @@ def _field(row: Row, draft: Draft) -> Field:
         error=draft.errors.get(row.name, ""),
         changed=changed,
         back=address(draft, {row.name}) if changed else "",
-        several=several,
-        also=tuple(draft.several.also.get(row.name, [])),
+        multiple=multiple,
+        also=tuple(draft.multiple.also.get(row.name, [])),
     )
 
 
@@ -123,13 +123,13 @@ def applies(row: Row, draft: Draft) -> bool:
     if not row.only:
         return True
     other, *choices = row.only.split()
-    return draft.meant(other) in choices or any(value in choices for value in draft.several.values.get(other, []))
+    return draft.effective(other) in choices or any(value in choices for value in draft.multiple.values.get(other, []))
 
 
 def _state(field: Field) -> str:
     value = field.value.strip() or field.blank
-    if field.several:
-        return f"{field.row.label.lower()} {field.several}"
+    if field.multiple:
+        return f"{field.row.label.lower()} {field.multiple}"
     if value in ("", "0", "false") or (field.row.name not in SETTINGS and value == field.blank):
         return ""
     if field.row.name == "notes":
@@ -140,7 +140,7 @@ def _state(field: Field) -> str:
 
 def _named(row: Row, value: str) -> str:
     """A value as the page writes it; a batch of 32 is no float32."""
-    return SAID.get(value, value) if row.name in CHOICES else value
+    return DISPLAY_NAMES.get(value, value) if row.name in CHOICES else value
 
 
 # The way back --------------------------------------------------------------------------------------------------------
@@ -149,15 +149,15 @@ def _named(row: Row, value: str) -> str:
 def address(draft: Draft, without: set[str] | frozenset[str] = frozenset()) -> str:
     """The address of this form as it stands, without some of its fields; what a blank would say is left out."""
     pairs: list[tuple[str, str]] = [("preset", draft.preset)] if draft.preset else []
-    options = {OPTION + name for name in draft.said.get("options", {})}
+    options = {OPTION + name for name in draft.given.get("options", {})}
     for name, values in draft.form.items():
-        varied = name in draft.several.fields
-        kept = name in draft.said or name in options or varied or name == SOURCE
+        varied = name in draft.multiple.fields
+        kept = name in draft.given or name in options or varied or name == SOURCE
         if name in without or name == "preset" or not kept:
             continue
         if name != "notes" or len(values[0]) <= LONGEST_NOTE:
             pairs += [(name, value) for value in values if value.strip()]
-    pairs += draft.several.pairs(without)
+    pairs += draft.multiple.pairs(without)
     return f"/launch?{urlencode(pairs, errors='replace')}" if pairs else "/launch"
 
 
@@ -203,7 +203,7 @@ def option_choices(draft: Draft) -> list[tuple[OptionEntry, str]]:
     """The family's options, each with its choice."""
     if draft.family is None:
         return []
-    return [(each, draft.one(OPTION + each.name) or str(each.default)) for each in draft.family.options]
+    return [(each, draft.value(OPTION + each.name) or str(each.default)) for each in draft.family.options]
 
 
 def presets_by_dataset() -> dict[str, list[str]]:
@@ -216,7 +216,7 @@ def presets_by_dataset() -> dict[str, list[str]]:
 
 def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bool]]]:
     """What can be tried beside what is chosen, by field, and whether it is: of sizes those of all chosen families."""
-    families = [draft.one("family"), *draft.several.also.get("family", [])]
+    families = [draft.value("family"), *draft.multiple.also.get("family", [])]
     sizes = [size.name for name in families if name in catalog.families for size in catalog.families[name].sizes]
     offered: dict[str, list[str]] = {
         "family": list(catalog.families),
@@ -229,8 +229,8 @@ def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bo
     offered |= {OPTION + option.name: [str(choice) for choice in option.choices] for option in options}
     found = {}
     for name, choices in offered.items():
-        chosen = draft.several.also.get(name, [])
-        first = draft.one(name) or written(_blank(draft, name))
+        chosen = draft.multiple.also.get(name, [])
+        first = draft.value(name) or field_text(_blank(draft, name))
         others = [choice for choice in dict.fromkeys([*choices, *chosen]) if choice != first]
         found[name] = [(choice, choice in chosen) for choice in others]
     return found
@@ -247,13 +247,13 @@ def fields_of_page(draft: Draft, catalog: Catalog) -> dict[str, Any]:
     placed: Mapping[str, Any] = LABELS | dict.fromkeys((*HEAD, "options", "auxiliary", "preset", *OWN))
     return {
         "main": main_fields(draft),
-        "groups": folded_fields(draft),
+        "groups": grouped_fields(draft),
         "changes": changes_of(draft),
         "recipes": recipe_choices(draft),
         "targets": target_choices(draft),
         "options": option_choices(draft),
         "presets": presets_by_dataset(),
         "also": also_choices(draft, catalog),
-        "named": SAID,
+        "named": DISPLAY_NAMES,
         "unplaced": [message for name, message in draft.errors.items() if name not in placed],
     }

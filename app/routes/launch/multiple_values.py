@@ -31,7 +31,7 @@ RANGE = re.compile(rf"(log\s+)?({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+step\s+({NUMB
 
 
 @dataclass
-class Several:
+class MultipleValues:
     """What a form varies. ``values`` and ``ranges`` by field; None among the values is what a blank there means.
 
     ``typed``: the words of fields that hold several values, as they stand there. ``how``: method, draws, metric,
@@ -52,8 +52,8 @@ class Several:
     @property
     def seeds(self) -> str:
         """How many seeds, as it was typed; blank for one."""
-        said = self.how.get("seeds", "").strip()
-        return "" if said == "1" else said
+        given = self.how.get("seeds", "").strip()
+        return "" if given == "1" else given
 
     @property
     def sweeping(self) -> bool:
@@ -62,9 +62,9 @@ class Several:
 
     @property
     def method(self) -> str:
-        """How values are chosen: as was said, else random where a field holds a range."""
-        said = self.how.get("method", "").strip()
-        return said or ("random" if self.ranges else "grid")
+        """How values are chosen: as was given, else random where a field holds a range."""
+        given = self.how.get("method", "").strip()
+        return given or ("random" if self.ranges else "grid")
 
     def count(self, name: str) -> str:
         """How many values a field holds, in words; blank for one."""
@@ -72,9 +72,9 @@ class Several:
             return "a range"
         return f"{len(self.values[name])} values" if name in self.values else ""
 
-    def spec(self, said: Mapping[str, Any], blanks: Mapping[str, Any]) -> SweepSpec:
-        """The sweep of a form whose other fields say ``said``. Raises SpecError."""
-        base = {name: value for name, value in said.items() if name not in self.fields and name != "name"}
+    def spec(self, given: Mapping[str, Any], blanks: Mapping[str, Any]) -> SweepSpec:
+        """The sweep of a form whose other fields say ``given``. Raises SpecError."""
+        base = {name: value for name, value in given.items() if name not in self.fields and name != "name"}
         options = {n: v for n, v in base.get("options", {}).items() if OPTION + n not in self.fields}
         base = {name: value for name, value in base.items() if name != "options"}
         base |= {"options": options} if options else {}
@@ -95,8 +95,8 @@ class Several:
             asked["metric"] = metric
         if self.how.get("pruning", "").strip():
             asked["pruning"] = self.how["pruning"].strip()
-        if said.get("name"):
-            asked["name"] = said["name"]
+        if given.get("name"):
+            asked["name"] = given["name"]
         try:
             return SweepSpec.model_validate(asked)
         except ValidationError as error:
@@ -112,45 +112,45 @@ class Several:
         ]
 
 
-def take_apart(form: Form) -> tuple[Form, Several]:
+def split_values(form: Form) -> tuple[Form, MultipleValues]:
     """The form with one value in each field, the first, and what it varies."""
-    one, several = dict(form), Several()
+    one, multiple = dict(form), MultipleValues()
     for name in OWN:
-        several.how |= {name: one.pop(name)[0]} if one.get(name) else {}
+        multiple.how |= {name: one.pop(name)[0]} if one.get(name) else {}
     for name, values in form.items():
         if name in OWN:
             continue
         if name.startswith(ALSO):
             one.pop(name)
-            several.also |= {name.removeprefix(ALSO): [v for v in values if v.strip()]}
+            multiple.also |= {name.removeprefix(ALSO): [v for v in values if v.strip()]}
         elif name in (*WHOLE, *NUMBERS) and values:
-            _read_words(name, values, one, several)
-    for name in [name for name in form if _swept(name)] + [n for n in several.also if n not in form and _swept(n)]:
+            _read_words(name, values, one, multiple)
+    for name in [name for name in form if _swept(name)] + [n for n in multiple.also if n not in form and _swept(n)]:
         named = [value for value in form.get(name, []) if value.strip()]
         if name in (*WHOLE, *NUMBERS, "targets"):
             continue
         first: list[Any] = named[:1] or [None]
-        values = list(dict.fromkeys([*first, *named[1:], *several.also.get(name, [])]))
+        values = list(dict.fromkeys([*first, *named[1:], *multiple.also.get(name, [])]))
         if len(values) > 1:
-            several.values[name] = values
-            several.also[name] = [value for value in values[1:] if value is not None]
+            multiple.values[name] = values
+            multiple.also[name] = [value for value in values[1:] if value is not None]
             one[name] = [values[0] or ""]
-    return one, several
+    return one, multiple
 
 
 def _swept(name: str) -> bool:
     return name in SWEPT or name.startswith(OPTION)
 
 
-def _read_words(name: str, values: list[str], one: Form, several: Several) -> None:
+def _read_words(name: str, values: list[str], one: Form, multiple: MultipleValues) -> None:
     words = ", ".join(value.strip() for value in values if value.strip())
     if (found := read_range(words)) is not None:
-        several.ranges[name], several.typed[name], one[name] = found, [words], []
+        multiple.ranges[name], multiple.typed[name], one[name] = found, [words], []
     elif "," in words:
-        several.typed[name] = [words]
+        multiple.typed[name] = [words]
         numbers = read_values(name, words)
         if len(numbers) > 1:
-            several.values[name] = numbers
+            multiple.values[name] = numbers
         one[name] = [words.split(",")[0].strip()] if numbers else []
 
 
@@ -178,7 +178,7 @@ def _number(words: str) -> int | float:
 
 
 def _filled(name: str, value: Any, blanks: Mapping[str, Any]) -> Any:
-    """A value as a sweep's grid has it; what a blank means is said."""
+    """A value as a sweep's grid has it; what a blank means is given."""
     if value is not None:
         return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
     if name.startswith(OPTION):

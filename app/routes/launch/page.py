@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import launched
 from app.actions.runs import launch
-from app.actions.sweeps import checked, launch_sweep
+from app.actions.sweeps import check_expansion, launch_sweep
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
@@ -24,11 +24,11 @@ from app.contract.spec import SpecError
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
-from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
+from app.routes.launch.form import OPTION, Draft, Form, add_errors, form_of, read_draft
 from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
 from app.routes.launch.prefill import differences, source_of
-from app.routes.launch.sweep_plan import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.routes.launch.sweep_plan import add_sweep_errors, how_of, plan_of_sweep, sweep_of
 from app.store.run import Origin
 from app.web.dependencies import CatalogDep, Parts, PartsDep
 
@@ -72,7 +72,7 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
 
     The sentence says what was let go of, where its user had chosen it and would not see that it is gone.
     """
-    form, said = dict(form), ""
+    form, message = dict(form), ""
     family = catalog.families.get(next(iter(form.get("family", [])), ""))
     dataset = DATASETS.get(next(iter(form.get("dataset", [])), ""))
     preset = PRESETS.get(next(iter(form.get("preset", [])), ""))
@@ -97,10 +97,10 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
         if recipe and not recipe.fits(dataset.name):
             form["recipe"] = ["default"]
             made_for = ", ".join(recipe.datasets)
-            said = f"Recipe {recipe.name} is made for {made_for}, so default stands instead for {dataset.name}."
+            message = f"Recipe {recipe.name} is made for {made_for}, so default stands instead for {dataset.name}."
     if (family and not family.takes_auxiliary) or (dataset and not dataset.auxiliary):
         form.pop("auxiliary", None)
-    return form, said
+    return form, message
 
 
 def _fitting_also(form: Form, family: FamilyEntry, catalog: Catalog) -> Form:
@@ -147,7 +147,7 @@ async def _page(request: Request, parts: Parts, catalog: Catalog, draft: Draft, 
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalog, draft, cost)
-        return parts.templates.page(request, "launch.html", status, said="", **values)
+        return parts.templates.page(request, "launch.html", status, message="", **values)
 
     return await run_in_threadpool(rendered)
 
@@ -159,14 +159,14 @@ async def _fragment(
     form: Form,
     name: str,
     patience: float = PATIENCE_SECONDS,
-    said: str = "",
+    message: str = "",
 ) -> HTMLResponse:
-    draft = drafted(_with_family(form, catalog), catalog)
+    draft = read_draft(_with_family(form, catalog), catalog)
     cost = await look_at_cost(parts, catalog, draft, patience)
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalog, draft, cost)
-        answer = parts.templates.fragment(request, name, said=said, **values)
+        answer = parts.templates.fragment(request, name, message=message, **values)
         # The address holds the state of the form, so that it can be loaded again, kept and passed on.
         if len(here := address(draft)) <= LONGEST_ADDRESS:
             answer.headers["HX-Replace-Url"] = here
@@ -183,15 +183,15 @@ async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) ->
         source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
-    draft = drafted(_with_family(form, catalog), catalog)
+    draft = read_draft(_with_family(form, catalog), catalog)
     return await _page(request, parts, catalog, draft)
 
 
 @pages.post("/launch/fields")
 async def launch_fields(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """The form anew, after a choice on which other fields depend."""
-    form, said = fitting(await _posted(request), catalog)
-    return await _fragment(request, parts, catalog, form, "_launch_form.html", said=said)
+    form, message = fitting(await _posted(request), catalog)
+    return await _fragment(request, parts, catalog, form, "_launch_form.html", message=message)
 
 
 @pages.post("/launch/check")
@@ -211,23 +211,23 @@ async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) ->
     key = form.pop("key", [""])[0]
     form = _own_size(form, catalog)
     form.pop("size_of", None)
-    draft = drafted(form, catalog)
+    draft = read_draft(form, catalog)
     expansion, sweep = None, sweep_of(draft)
     try:
         if draft.config is not None and sweep is not None:
-            expansion = await checked(parts, catalog, sweep)
+            expansion = await check_expansion(parts, catalog, sweep)
         elif draft.config is not None:
             await parts.inspector.check(draft.config)
     except SpecError as error:
-        (note if sweep is None else note_sweep)(draft, error.errors)
+        (add_errors if sweep is None else add_sweep_errors)(draft, error.errors)
     if draft.spec is None or draft.config is None:
-        shown = drafted(_with_family(form, catalog), catalog)
+        shown = read_draft(_with_family(form, catalog), catalog)
         shown.errors |= draft.errors
         shown.config = None
         return await _page(request, parts, catalog, shown, 422)
     # The button pressed twice launches one run; the same form filled in anew launches another.
-    said = json.dumps([key, sorted(form.items())]).encode()
-    token = f"form-{hashlib.sha256(said).hexdigest()}" if key else None
+    content = json.dumps([key, sorted(form.items())]).encode()
+    token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
     if sweep is not None and expansion is not None:
         sweep_id = await run_in_threadpool(launch_sweep, parts, catalog, sweep, expansion, token)
         return RedirectResponse(f"/sweeps/{sweep_id}", 303)

@@ -61,9 +61,9 @@ def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
 
 def _params(catalog: Catalog, draft: Draft) -> int | None:
     """The exact count, which the catalog knows for a family's own options and a dataset's first target."""
-    if draft.family is None or draft.dataset is None or "options" in draft.said or draft.one("auxiliary"):
+    if draft.family is None or draft.dataset is None or "options" in draft.given or draft.value("auxiliary"):
         return None
-    size = draft.family.size(draft.one("size"))
+    size = draft.family.size(draft.value("size"))
     plain = draft.targets == [first_target(draft.dataset.name)]
     return size.params.get(draft.dataset.name) if size is not None and plain else None
 

@@ -9,7 +9,7 @@ from app.contract.catalog import Catalog
 from app.contract.spec import FieldError, RunConfig, SpecError
 from app.contract.sweep import USUAL_DRAWS, SweepSpec
 from app.routes.launch.cost import Cost
-from app.routes.launch.form import Draft, note
+from app.routes.launch.form import Draft, add_errors
 from app.web.dependencies import Parts
 from app.web.formatting import format_duration
 
@@ -27,30 +27,30 @@ class SweepPlan:
 
 def sweep_of(draft: Draft) -> SweepSpec | None:
     """The sweep that a form means, None for a single run; what is wrong with it is noted in the draft."""
-    if not draft.several.sweeping:
+    if not draft.multiple.sweeping:
         return None
     # As it was read: what is typed as "3" is a number.
-    said = draft.said if draft.spec is None else draft.spec.model_dump(mode="json", exclude_unset=True)
+    given = draft.given if draft.spec is None else draft.spec.model_dump(mode="json", exclude_unset=True)
     try:
-        return draft.several.spec(said, draft.blanks)
+        return draft.multiple.spec(given, draft.blanks)
     except SpecError as error:
-        note_sweep(draft, error.errors)
+        add_sweep_errors(draft, error.errors)
         return None
 
 
-def note_sweep(draft: Draft, errors: list[FieldError]) -> None:
+def add_sweep_errors(draft: Draft, errors: list[FieldError]) -> None:
     """Write down what is wrong with a sweep, at the fields of the form."""
     placed = {"grid": "method", "space": "method", "direction": "metric"}
     at = [
         FieldError("options" if e.field.startswith("option.") else placed.get(e.field, e.field), e.message)
         for e in errors
     ]
-    note(draft, at)
+    add_errors(draft, at)
 
 
 def plan_of_sweep(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> SweepPlan | None:
     """What would follow from launching the form, None for a single run."""
-    if not draft.several.sweeping:
+    if not draft.multiple.sweeping:
         return None
     spec = sweep_of(draft)
     nothing = SweepPlan(None, 0, "", [], [])
@@ -59,7 +59,7 @@ def plan_of_sweep(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> S
     try:
         found = preview_sweep(parts, catalog, spec)
     except SpecError as error:
-        note_sweep(draft, error.errors)
+        add_sweep_errors(draft, error.errors)
         return nothing
     lasts = _lasts(found, draft.config, cost)
     return SweepPlan(spec, found.total, lasts, found.examples, found.expansion.left_out)
@@ -81,9 +81,9 @@ def _lasts(found: SweepPreview, first: RunConfig, cost: Cost) -> str:
 
 def how_of(draft: Draft) -> dict[str, str]:
     """What stands in the fields that say how a sweep goes about it."""
-    how = draft.several.how
+    how = draft.multiple.how
     return {
-        "method": draft.several.method,
+        "method": draft.multiple.method,
         "draws": how.get("draws", ""),
         "usual_draws": str(USUAL_DRAWS),
         "metric": how.get("metric", ""),

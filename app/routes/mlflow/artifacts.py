@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from app.actions import tracking as acts
-from app.routes.mlflow.protocol import PREFIX, Answer, NotHere, Said, call, refusal, router
+from app.routes.mlflow.protocol import PREFIX, Answer, Arguments, NotServed, call, refusal, router
 from app.web.dependencies import Parts
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts"
@@ -13,9 +13,9 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @call("/artifacts/list", "GET")
-def list_artifacts(parts: Parts, said: Said) -> Answer:
+def list_artifacts(parts: Parts, args: Arguments) -> Answer:
     """The files of a run: none are kept."""
-    acts.find(parts, said.run)
+    acts.find(parts, args.run)
     return {"root_uri": ""}
 
 
@@ -24,14 +24,14 @@ async def no_artifacts(request: Request) -> Response:
     if request.method == "GET" and request.url.path == f"{ARTIFACTS}/artifacts":
         return Response(b'{"files": []}', media_type="application/json")
     return refusal(
-        NotHere("Runyard keeps no files of runs that are logged by MLflow: metrics, parameters and tags only")
+        NotServed("Runyard keeps no files of runs that are logged by MLflow: metrics, parameters and tags only")
     )
 
 
 async def nothing_there(request: Request) -> Response:
     """A call that is not served here."""
     sentence = f"Runyard does not serve {request.url.path[:200]}: of MLflow it has experiments, runs and metrics"
-    return refusal(NotHere(sentence))
+    return refusal(NotServed(sentence))
 
 
 # After all others: whatever they do not serve.

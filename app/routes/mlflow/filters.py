@@ -105,15 +105,15 @@ EXPERIMENT_COLUMNS = {
 }
 
 
-def tokens(said: str) -> list[Token]:
+def tokens(filter_text: str) -> list[Token]:
     """The words of a question."""
-    if len(said) > LONGEST:
+    if len(filter_text) > LONGEST:
         raise Invalid(f"a filter can have {LONGEST:,} characters at most")
     found, at = [], 0
-    while at < len(said.rstrip()):
-        match = _TOKEN.match(said, at)
+    while at < len(filter_text.rstrip()):
+        match = _TOKEN.match(filter_text, at)
         if match is None:
-            raise Invalid(f"the filter cannot be read from '{said[at : at + 30].strip()}' on")
+            raise Invalid(f"the filter cannot be read from '{filter_text[at : at + 30].strip()}' on")
         kind = match.lastgroup or ""
         found.append(Token(kind, match[kind]))
         at = match.end()
@@ -123,8 +123,8 @@ def tokens(said: str) -> list[Token]:
 class _Reader:
     """Reads terms one after the other."""
 
-    def __init__(self, said: str, columns: Mapping[str, Column]) -> None:
-        self.tokens = tokens(said)
+    def __init__(self, filter_text: str, columns: Mapping[str, Column]) -> None:
+        self.tokens = tokens(filter_text)
         self.columns = columns
         self.at = 0
 
@@ -230,16 +230,16 @@ def unquoted(token: Token) -> str:
     return re.sub(r"\\(.)", r"\1", inner.replace("''", "'") if quote == "'" else inner)
 
 
-def run_condition(said: str, sql: Sql) -> str:
+def run_condition(filter_text: str, sql: Sql) -> str:
     """What is true of the runs that a filter lets through: of tables ``run`` and ``logged``."""
-    terms = _Reader(said, RUN_COLUMNS).terms()
+    terms = _Reader(filter_text, RUN_COLUMNS).terms()
     return " AND ".join([_RUN_TERMS[term.kind](term, sql) for term in terms]) or "TRUE"
 
 
-def experiment_condition(said: str, sql: Sql) -> str:
+def experiment_condition(filter_text: str, sql: Sql) -> str:
     """The same of experiments."""
     found = []
-    for term in _Reader(said, EXPERIMENT_COLUMNS).terms():
+    for term in _Reader(filter_text, EXPERIMENT_COLUMNS).terms():
         if term.kind == "tags":
             found.append(_of_text(term, sql, "json_each(experiment.tags)"))
         elif term.kind == "attributes":
@@ -297,12 +297,12 @@ def _attribute(term: Term, sql: Sql, column: Column) -> str:
 def _run_attribute(term: Term, sql: Sql) -> str:
     if term.key != "status":
         return _attribute(term, sql, RUN_COLUMNS[term.key])
-    said = term.value if isinstance(term.value, tuple) else (term.value,)
+    statuses = term.value if isinstance(term.value, tuple) else (term.value,)
     wanted: list[str] = []
-    for each in said:
-        if not isinstance(each, str) or each.upper() not in STATES:
-            raise Invalid(f"no status '{str(each)[:30]}'; statuses: {', '.join(STATES)}")
-        wanted += STATES[each.upper()]
+    for status in statuses:
+        if not isinstance(status, str) or status.upper() not in STATES:
+            raise Invalid(f"no status '{str(status)[:30]}'; statuses: {', '.join(STATES)}")
+        wanted += STATES[status.upper()]
     if term.how not in ("=", "!=", "IN", "NOT IN"):
         raise Invalid("status can be compared by = != IN")
     states = ", ".join(sql.bind(each) for each in wanted) or "''"
@@ -317,10 +317,10 @@ _RUN_TERMS: dict[str, Callable[[Term, Sql], str]] = {
 }
 
 
-def order_of_runs(said: list[str], sql: Sql) -> str:
+def order_of_runs(order_by: list[str], sql: Sql) -> str:
     """The order that a client asks for; what has no value comes last."""
     found = []
-    for each in said:
+    for each in order_by:
         match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", each, re.IGNORECASE | re.DOTALL)
         reader = _Reader(match[1] if match else each, RUN_COLUMNS)
         kind, key = reader.key()
@@ -342,10 +342,10 @@ def _order_value(kind: str, key: str, sql: Sql) -> str:
     return f"(SELECT t.value FROM {source} t WHERE t.key = {name})"
 
 
-def order_of_experiments(said: list[str]) -> str:
+def order_of_experiments(order_by: list[str]) -> str:
     """The same of experiments."""
     found = []
-    for each in said:
+    for each in order_by:
         name, _, way = each.strip().partition(" ")
         name = name.removeprefix("attributes.").removeprefix("attribute.")
         if name not in EXPERIMENT_COLUMNS or way.strip().lower() not in ("", "asc", "desc"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract.errors import Invalid
-from app.routes.mlflow.protocol import Said
+from app.routes.mlflow.protocol import Arguments
 
 
-def offset_of(said: Said) -> int:
+def offset_of(args: Arguments) -> int:
     """How many were told already."""
-    token = said.text("page_token", "", most=40)
+    token = args.text("page_token", "", most=40)
     if not token:
         return 0
     if not (token.isascii() and token.isdecimal() and len(token) < 16):

@@ -33,7 +33,7 @@ class Exists(RunyardError):
     title = "Exists already"
 
 
-class NotHere(RunyardError):
+class NotServed(RunyardError):
     """MLflow has this, Runyard does not."""
 
     status = 501
@@ -46,24 +46,24 @@ _CODES: list[tuple[type[RunyardError], str, int]] = [
     # Not 409 or 5xx: a client would say it again for minutes.
     (Conflict, "INVALID_STATE", 400),
     (Invalid, "INVALID_PARAMETER_VALUE", 400),
-    (NotHere, "NOT_IMPLEMENTED", 501),
+    (NotServed, "NOT_IMPLEMENTED", 501),
 ]
 
 
-class Said:
+class Arguments:
     """What a client said, by name; every reading is checked, and refused in a sentence that names the field."""
 
-    def __init__(self, said: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
-        self.said = said
+    def __init__(self, values: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
+        self.values = values
         self.lists = lists or {}
 
     def has(self, name: str) -> bool:
         """Whether the field is there."""
-        return self.said.get(name) is not None
+        return self.values.get(name) is not None
 
     def text(self, name: str, default: str | None = None, *, most: int = 5000) -> str:
         """A field of text; one without a default must be there."""
-        value = self.said.get(name)
+        value = self.values.get(name)
         if value is None:
             if default is None:
                 raise Invalid(f"{name} is missing")
@@ -80,7 +80,7 @@ class Said:
 
     def whole(self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53) -> int:
         """A field that is a whole number; protobuf writes long ones as text."""
-        value = self.said.get(name)
+        value = self.values.get(name)
         if value is None:
             if default is None:
                 raise Invalid(f"{name} is missing")
@@ -92,7 +92,7 @@ class Said:
 
     def items(self, name: str, most: int) -> list[Any]:
         """A field that is a list."""
-        value = self.lists.get(name, self.said.get(name))
+        value = self.lists.get(name, self.values.get(name))
         if value is None:
             return []
         if not isinstance(value, list):
@@ -101,12 +101,12 @@ class Said:
             raise Invalid(f"{name} can have {most:,} entries at most")
         return value
 
-    def parts(self, name: str, most: int) -> list[Said]:
+    def parts(self, name: str, most: int) -> list[Arguments]:
         """A field that is a list of objects."""
         found = self.items(name, most)
         if not all(isinstance(each, dict) for each in found):
             raise Invalid(f"{name} must be a list of objects")
-        return [Said(each) for each in found]
+        return [Arguments(each) for each in found]
 
     def pairs(self, name: str, most: int) -> dict[str, str]:
         """A field that is a list of {key, value}."""
@@ -147,7 +147,7 @@ def _printable(value: str) -> bool:
     return True
 
 
-Call = Callable[[Parts, Said], Answer]
+Call = Callable[[Parts, Arguments], Answer]
 
 
 def call(path: str, *methods: str) -> Callable[[Call], Call]:
@@ -156,8 +156,8 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
     def register(function: Call) -> Call:
         async def endpoint(request: Request) -> Response:
             try:
-                said = await _said(request)
-                answer = await run_in_threadpool(function, parts(request), said)
+                args = await _read_arguments(request)
+                answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:
                 return refusal(error)
@@ -169,25 +169,25 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
     return register
 
 
-async def _said(request: Request) -> Said:
+async def _read_arguments(request: Request) -> Arguments:
     if request.method == "GET":
         query = request.query_params
-        return Said(dict(query), {name: query.getlist(name) for name in query})
+        return Arguments(dict(query), {name: query.getlist(name) for name in query})
     try:
         body = await request.body()
     except HTTPException as error:
         raise Invalid(str(error.detail)) from error
     try:
-        said = from_json(body or b"{}")
+        values = from_json(body or b"{}")
     except ValueError as error:
         raise Invalid("the body is not JSON") from error
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         raise Invalid("the body must be a JSON object")
-    return Said(said)
+    return Arguments(values)
 
 
 def refusal(error: RunyardError) -> Response:
     """An error as MLflow's clients read it."""
     code, status = next(((code, status) for kind, code, status in _CODES if isinstance(error, kind)), ("", 0))
-    said = {"error_code": code or "INTERNAL_ERROR", "message": error.message}
-    return Response(to_json(said), status or 500, media_type="application/json")
+    body = {"error_code": code or "INTERNAL_ERROR", "message": error.message}
+    return Response(to_json(body), status or 500, media_type="application/json")

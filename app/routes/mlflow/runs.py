@@ -12,7 +12,7 @@ from app.actions import tracking as acts
 from app.actions.runs import delete, restore
 from app.contract.errors import Conflict, Invalid
 from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
-from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
+from app.routes.mlflow.protocol import Answer, Arguments, call, number_as_json
 from app.store.database import reading
 from app.store.run import TERMINAL
 from app.store.tracked_run import Begun, Logged
@@ -43,9 +43,9 @@ _NEWEST = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def pairs(said: Mapping[str, str]) -> list[dict[str, str]]:
+def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
     """Names with values as the protocol lists them."""
-    return [{"key": key, "value": value} for key, value in said.items()]
+    return [{"key": key, "value": value} for key, value in values.items()]
 
 
 def info(logged: Logged) -> Answer:
@@ -68,16 +68,16 @@ def info(logged: Logged) -> Answer:
 
 
 @call("/runs/create")
-def create_run(parts: Parts, said: Said) -> Answer:
+def create_run(parts: Parts, args: Arguments) -> Answer:
     """Begin a run."""
-    tags = said.pairs("tags", 200)
+    tags = args.pairs("tags", 200)
     with reading(parts.engine) as connection:
-        experiment = experiment_of(connection, said)
+        experiment = experiment_of(connection, args)
     if experiment.deleted_at is not None:
         raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
-    started = _moment(said, "start_time")
-    name = said.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
-    user = said.text("user_id", "", most=200) or tags.get("mlflow.user", "")
+    started = _moment(args, "start_time")
+    name = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
+    user = args.text("user_id", "", most=200) or tags.get("mlflow.user", "")
     begun = Begun(
         experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
     )
@@ -90,34 +90,34 @@ def _told(parts: Parts, logged: Logged) -> Answer:
         return described(connection, [logged])[0]
 
 
-def _moment(said: Said, field: str) -> float | None:
-    if not said.has(field):
+def _moment(args: Arguments, field: str) -> float | None:
+    if not args.has(field):
         return None
-    return said.whole(field, least=EARLIEST, most=LATEST) / 1000 or None
+    return args.whole(field, least=EARLIEST, most=LATEST) / 1000 or None
 
 
 @call("/runs/get", "GET")
-def get_run(parts: Parts, said: Said) -> Answer:
+def get_run(parts: Parts, args: Arguments) -> Answer:
     """A run with the newest value of each metric."""
-    return {"run": _told(parts, acts.find(parts, said.run))}
+    return {"run": _told(parts, acts.find(parts, args.run))}
 
 
 @call("/runs/update")
-def update_run(parts: Parts, said: Said) -> Answer:
+def update_run(parts: Parts, args: Arguments) -> Answer:
     """Say how a run ended, or what it is called. One that has ended stays as it ended."""
-    status = said.text("status", "", most=20).upper()
+    status = args.text("status", "", most=20).upper()
     status = NUMBERS.get(status, status)
     if status not in ("", "RUNNING", "SCHEDULED", *OURS):
         raise Invalid(f"no status '{status}'; statuses: {', '.join(NUMBERS.values())}")
-    name = said.text("run_name", most=500) if said.has("run_name") else None
-    acts.end(parts, said.run, OURS.get(status), _moment(said, "end_time"), name or None)
-    return {"run_info": info(acts.find(parts, said.run))}
+    name = args.text("run_name", most=500) if args.has("run_name") else None
+    acts.end(parts, args.run, OURS.get(status), _moment(args, "end_time"), name or None)
+    return {"run_info": info(acts.find(parts, args.run))}
 
 
 @call("/runs/delete")
-def delete_run(parts: Parts, said: Said) -> Answer:
+def delete_run(parts: Parts, args: Arguments) -> Answer:
     """Put a run into the trash; one that has not ended is stopped for that."""
-    logged = acts.find(parts, said.run)
+    logged = acts.find(parts, args.run)
     if logged.row["status"] not in TERMINAL:
         acts.end(parts, logged.id, "cancelled", None, None)
     if logged.row["deleted_at"] is None:
@@ -126,9 +126,9 @@ def delete_run(parts: Parts, said: Said) -> Answer:
 
 
 @call("/runs/restore")
-def restore_run(parts: Parts, said: Said) -> Answer:
+def restore_run(parts: Parts, args: Arguments) -> Answer:
     """Take a run out of the trash."""
-    logged = acts.find(parts, said.run)
+    logged = acts.find(parts, args.run)
     if logged.row["deleted_at"] is not None:
         restore(parts, logged.id)
     return {}

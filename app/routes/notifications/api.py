@@ -86,9 +86,9 @@ def list_webhooks(parts: PartsDep) -> WebhooksOut:
 
 
 @api.post("/webhooks", status_code=201)
-def create_webhook(said: WebhookSpec, parts: PartsDep) -> WebhookOut:
+def create_webhook(spec: WebhookSpec, parts: PartsDep) -> WebhookOut:
     """Tell an address of what happens: a POST of JSON, with x-runyard-signature: t=SECONDS,v1=HMAC-SHA256."""
-    made = add_webhook(parts, said)
+    made = add_webhook(parts, spec)
     with reading(parts.engine) as connection:
         return next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == made)
 
@@ -113,9 +113,9 @@ def list_rules(parts: PartsDep) -> RulesOut:
 
 
 @api.post("/rules", status_code=201)
-def create_rule(said: RuleSpec, parts: PartsDep) -> RuleOut:
+def create_rule(spec: RuleSpec, parts: PartsDep) -> RuleOut:
     """Wait for a metric to be above or below a value, or for a run to make no progress."""
-    made = add_rule(parts, said)
+    made = add_rule(parts, spec)
     with reading(parts.engine) as connection:
         return next(_rule(row) for row in notification.list_rules(connection) if row["id"] == made)
 

@@ -14,7 +14,7 @@ from app.actions.notifications import (
     WebhookSpec,
     add_rule,
     add_webhook,
-    everything,
+    read_notifications,
     remove_rule,
     remove_webhook,
     test_webhook,
@@ -38,15 +38,18 @@ def notifications_page(request: Request, parts: PartsDep, run: str = "") -> HTML
 @pages.get("/notifications/list")
 def notifications_list(request: Request, parts: PartsDep) -> HTMLResponse:
     """What happened, while the page is open."""
-    return parts.templates.fragment(request, "_notifications_list.html", **everything(parts))
+    return parts.templates.fragment(request, "_notifications_list.html", **read_notifications(parts))
 
 
 @pages.post("/notifications/webhooks")
 async def post_webhook(request: Request, parts: PartsDep) -> Response:
     """Add a webhook, or the page again with what is wrong."""
     async with request.form(max_files=0, max_fields=20) as form:
-        said: dict[str, Any] = {"url": str(form.get("url", "")), "kinds": [str(each) for each in form.getlist("kinds")]}
-    return await run_in_threadpool(_added, request, parts, "webhook", said, said)
+        values: dict[str, Any] = {
+            "url": str(form.get("url", "")),
+            "kinds": [str(each) for each in form.getlist("kinds")],
+        }
+    return await run_in_threadpool(_added, request, parts, "webhook", values, values)
 
 
 @pages.post("/notifications/rules")
@@ -54,19 +57,19 @@ async def post_rule(request: Request, parts: PartsDep) -> Response:
     """Add a rule, or the page again with what is wrong."""
     async with request.form(max_files=0, max_fields=20) as form:
         typed = {name: str(form.get(name, "")).strip() for name in ("comparison", "metric", "value", "run")}
-    said: dict[str, Any] = {name: value for name, value in typed.items() if value}
-    if said.get("comparison") == "silent":
-        said.pop("metric", None)
-    return await run_in_threadpool(_added, request, parts, "rule", said, typed)
+    values: dict[str, Any] = {name: value for name, value in typed.items() if value}
+    if values.get("comparison") == "silent":
+        values.pop("metric", None)
+    return await run_in_threadpool(_added, request, parts, "rule", values, typed)
 
 
-def _added(request: Request, parts: Parts, what: str, said: dict[str, Any], typed: dict[str, Any]) -> Response:
+def _added(request: Request, parts: Parts, what: str, values: dict[str, Any], typed: dict[str, Any]) -> Response:
     errors: list[FieldError] = []
     try:
         if what == "webhook":
-            add_webhook(parts, WebhookSpec.model_validate(said))
+            add_webhook(parts, WebhookSpec.model_validate(values))
         else:
-            add_rule(parts, RuleSpec.model_validate(said))
+            add_rule(parts, RuleSpec.model_validate(values))
     except ValidationError as error:
         errors = [sentence(each) for each in error.errors(include_url=False)]
     except RunyardError as error:
@@ -111,5 +114,5 @@ def _page(
     wrong: dict[str, str] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    values = everything(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
+    values = read_notifications(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
     return parts.templates.page(request, "notifications.html", status, **values)

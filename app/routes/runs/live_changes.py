@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr
 
-from app.actions.live_changes import VALUES, ask, meaning, read, why_not
+from app.actions.live_changes import VALUE_RULES, meaning, read_changes, refusal_reason, request_change
 from app.contract.errors import Conflict, Invalid
 from app.contract.events import ChangeKind
 from app.contract.spec import FieldError
@@ -87,22 +87,22 @@ def post_change(run_id: str, wanted: ChangeIn, parts: PartsDep, response: Respon
 
     A retry of the run repeats its configuration without the changes; a rerun to verify repeats them at their steps.
     """
-    made = ask(parts, run_id, wanted.kind, wanted.value, "API")
+    made = request_change(parts, run_id, wanted.kind, wanted.value, "API")
     response.headers["location"] = f"/api/v1/runs/{run_id}/changes"
-    return _told(read(parts, run_id)[0], made)
+    return _told(read_changes(parts, run_id)[0], made)
 
 
 @api.get("/runs/{run_id}/changes")
 def get_changes(run_id: str, parts: PartsDep) -> ChangesOut:
     """What was changed of a run, and what waits to be."""
-    run, changes, _ = read(parts, run_id)
+    run, changes, _ = read_changes(parts, run_id)
     return ChangesOut(changes=[_told(run, each) for each in changes])
 
 
 @api.get("/runs/{run_id}/marks")
 def get_marks(run_id: str, parts: PartsDep) -> MarksOut:
     """What happened to a run: checkpoints that stay, its best epoch, warnings, restarts, changes, notes, forks."""
-    return MarksOut(marks=[MarkOut(**asdict(each)) for each in read(parts, run_id)[2]])
+    return MarksOut(marks=[MarkOut(**asdict(each)) for each in read_changes(parts, run_id)[2]])
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------
@@ -110,14 +110,14 @@ def get_marks(run_id: str, parts: PartsDep) -> MarksOut:
 
 def control_of(parts: Parts, run_id: str) -> dict[str, Any]:
     """What a run's page shows of its changes and marks."""
-    run, changes, marks = read(parts, run_id)
-    unchangeable = why_not(run)
+    run, changes, marks = read_changes(parts, run_id)
+    unchangeable = refusal_reason(run)
     return {
         "run": run,
         "changes": changes,
         "events": marks,
         "unchangeable": unchangeable,
-        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUES},
+        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUE_RULES},
         "problem": "",
     }
 
@@ -132,7 +132,7 @@ def change_run(
 ) -> Response:
     """Change a run; with a script the list of its changes is the answer."""
     try:
-        ask(parts, run_id, kind, _typed(kind, value.strip()), "page")
+        request_change(parts, run_id, kind, _typed(kind, value.strip()), "page")
     except (Invalid, Conflict) as error:
         if not wants_fragment(request):
             raise
@@ -151,7 +151,7 @@ def _typed(kind: ChangeKind, words: str) -> int | float | str | None:
     try:
         return int(words) if kind == "epochs" else float(words)
     except ValueError as error:
-        raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])]) from error
+        raise Invalid(VALUE_RULES[kind], [FieldError("value", VALUE_RULES[kind])]) from error
 
 
 @pages.get("/runs/{run_id}/changes")

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import (
-    Possible,
+    AllowedActions,
     Verdict,
+    allowed_actions,
     clone,
     course,
     fork,
     launch_clone,
-    possible,
     resume,
     retry,
     verdict,
@@ -221,7 +221,7 @@ def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResp
 def around(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
     """What a run's page shows of its family, of what can be done with it and, if ``whole``, of what trained it."""
     with reading(parts.engine) as connection:
-        kept: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
+        kept: AllowedActions = allowed_actions(run, lineage.kept(connection, run.id), course(connection, run))
         relatives = lineage.family(connection, run.id)
         captured = lineage.read_capture(connection, run.id) if whole else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None

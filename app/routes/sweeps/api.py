@@ -8,12 +8,20 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, launch_sweep, preview_sweep, stop_sweep
+from app.actions.sweeps import (
+    check_expansion,
+    extend_sweep,
+    extended_spec,
+    find_sweep,
+    launch_sweep,
+    preview_sweep,
+    stop_sweep,
+)
 from app.analysis.importance import METHOD
 from app.contract.spec import SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.contract.timestamps import iso
-from app.routes.sweeps.status import Standing, read_standing
+from app.routes.sweeps.status import SweepStatus, read_status
 from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
@@ -113,7 +121,7 @@ class More(BaseModel):
     grid: dict[str, list[Any]] | None = None
 
 
-def facts_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict[str, Any]:
+def summary_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict[str, Any]:
     """What a SweepFacts holds."""
     return {
         "id": record.id,
@@ -135,14 +143,14 @@ def facts_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict
     }
 
 
-def as_json(standing: Standing) -> SweepOut:
+def as_json(status: SweepStatus) -> SweepOut:
     """A sweep as the API answers it."""
     return SweepOut(
-        **facts_of(standing.record, standing.spec, standing.counts),
-        spec=standing.spec,
-        compare_url=standing.compare_url,
-        best=_best(standing.best),
-        importances=standing.importances,
+        **summary_of(status.record, status.spec, status.counts),
+        spec=status.spec,
+        compare_url=status.compare_url,
+        best=_best(status.best),
+        importances=status.importances,
         importance_method=METHOD,
         configurations=[
             ConfigurationOut(
@@ -152,12 +160,12 @@ def as_json(standing: Standing) -> SweepOut:
                 mean=each.mean.mean if each.mean else None,
                 half=each.mean.half if each.mean else None,
             )
-            for each in standing.configurations
+            for each in status.configurations
         ],
-        left_out=standing.record.left_out,
-        seconds_left=standing.seconds_left,
-        ahead=standing.ahead,
-        runs=[run.id for run in standing.runs],
+        left_out=status.record.left_out,
+        seconds_left=status.seconds_left,
+        ahead=status.ahead,
+        runs=[run.id for run in status.runs],
     )
 
 
@@ -169,7 +177,7 @@ def _best(run: SweepRun | None) -> BestOut | None:
 
 def _read(parts: Parts, sweep: str) -> SweepOut:
     with reading(parts.engine) as connection:
-        return as_json(read_standing(connection, parts, sweep))
+        return as_json(read_status(connection, parts, sweep))
 
 
 @api.post("/sweeps", status_code=201)
@@ -181,7 +189,7 @@ async def post_sweep(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> SweepOut:
     """Launch a sweep. The same Idempotency-Key gives back the sweep that it launched before."""
-    expansion = await checked(parts, catalog, spec)
+    expansion = await check_expansion(parts, catalog, spec)
     sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion, idempotency_key or None)
     response.headers["location"] = f"/api/v1/sweeps/{sweep}"
     return await run_in_threadpool(_read, parts, sweep)
@@ -191,7 +199,7 @@ async def post_sweep(
 async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) -> SweepPreview:
     """How many runs a sweep would make and how long they would take, without launching any; ``errors`` by field."""
     try:
-        expansion = await checked(parts, catalog, spec)
+        expansion = await check_expansion(parts, catalog, spec)
         found = await run_in_threadpool(preview_sweep, parts, catalog, spec, expansion)
     except SpecError as error:
         errors = [{"field": each.field, "message": each.message} for each in error.errors]
@@ -218,7 +226,7 @@ def get_sweeps(
         counts = store.count_runs(connection, [record.id for record in found])
     shown = found[:limit]
     return SweepsOut(
-        sweeps=[SweepFacts(**facts_of(record, record.spec, counts[record.id])) for record in shown],
+        sweeps=[SweepFacts(**summary_of(record, record.spec, counts[record.id])) for record in shown],
         next=shown[-1].number if len(found) > limit else None,
     )
 
@@ -240,7 +248,7 @@ def post_stop(sweep_id: str, parts: PartsDep) -> SweepOut:
 async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalog: CatalogDep) -> SweepOut:
     """Add seeds, draws, or values of what it varies; only runs that it does not have are made."""
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
-    spec = extended(record, SweepSpec(**more.model_dump(exclude_none=True)))
-    expansion = await checked(parts, catalog, spec)
+    spec = extended_spec(record, SweepSpec(**more.model_dump(exclude_none=True)))
+    expansion = await check_expansion(parts, catalog, spec)
     await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     return await run_in_threadpool(_read, parts, sweep_id)

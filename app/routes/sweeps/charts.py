@@ -46,7 +46,7 @@ class Scatter:
 
 
 @dataclass(frozen=True)
-class Course:
+class BestSoFar:
     """The best so far after each run that has ended: a line in coordinates of 0..1000, and a dot for each run."""
 
     points: str
@@ -170,7 +170,7 @@ def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun |
 
 def best_so_far(
     spec: SweepSpec, direction: Direction, runs: Sequence[SweepRun], best: SweepRun | None
-) -> Course | None:
+) -> BestSoFar | None:
     """The best figure after each run that has ended with one, in the order of their ends; None for fewer than two."""
     ended = [run for run in runs if run.ended and run.ended_at is not None and run.value is not None]
     ended.sort(key=lambda run: (run.ended_at or 0.0, run.number))
@@ -191,4 +191,4 @@ def best_so_far(
     at = [n for n in ticks(1.0, float(len(ended)), 5) if n == round(n) and n >= 1]
     x_ticks = [Tick(f"{100 * (n - 1) / (len(ended) - 1):.2f}%", f"{n:g}") for n in at]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
-    return Course(points, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, len(ended))
+    return BestSoFar(points, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, len(ended))

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
+from app.actions.sweeps import check_expansion, extend_sweep, extended_spec, find_sweep, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.contract.sweep_label import said
 from app.routes.launch.multiple_values import read_values
 from app.routes.sweeps.charts import best_so_far, scatters
-from app.routes.sweeps.status import Standing, read_standing
+from app.routes.sweeps.status import SweepStatus, read_status
 from app.store import sweep as store
 from app.store.bulk import restorable
 from app.store.database import reading
@@ -72,24 +72,24 @@ def bar_of(record: SweepRecord, counts: Counts) -> Bar:
     )
 
 
-def _board(standing: Standing, everything: bool) -> dict[str, Any]:
-    best, spec = standing.best, standing.spec
-    shown = standing.ranked if everything else standing.ranked[:ROWS]
+def _board(status: SweepStatus, everything: bool) -> dict[str, Any]:
+    best, spec = status.best, status.spec
+    shown = status.ranked if everything else status.ranked[:ROWS]
     return {
-        "standing": standing,
-        "record": standing.record,
+        "sweep": status,
+        "record": status.record,
         "spec": spec,
-        "fields": standing.fields,
-        "bar": bar_of(standing.record, standing.counts),
+        "fields": status.fields,
+        "bar": bar_of(status.record, status.counts),
         "best": best,
         "rows": shown,
-        "hidden": len(standing.ranked) - len(shown),
+        "hidden": len(status.ranked) - len(shown),
         "everything": everything,
-        "scatters": scatters(standing.fields, spec, standing.runs, best, standing.importances),
-        "course": best_so_far(spec, standing.direction, standing.runs, best),
-        "importances": list(standing.importances.items())[:MOST_BARS],
+        "scatters": scatters(status.fields, spec, status.runs, best, status.importances),
+        "best_so_far": best_so_far(spec, status.direction, status.runs, best),
+        "importances": list(status.importances.items())[:MOST_BARS],
         "importance_method": METHOD,
-        "configurations": standing.configurations[:ROWS] if standing.several_seeds else [],
+        "configurations": status.configurations[:ROWS] if status.several_seeds else [],
         "said": said,
         "field_name": field_name,
     }
@@ -102,7 +102,7 @@ def field_name(name: str) -> str:
 
 def _read(parts: Parts, sweep: str, everything: bool) -> dict[str, Any]:
     with reading(parts.engine) as connection:
-        return _board(read_standing(connection, parts, sweep), everything)
+        return _board(read_status(connection, parts, sweep), everything)
 
 
 @pages.get("/sweeps")
@@ -189,8 +189,8 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
     try:
-        spec = extended(record, _more(more))
-        expansion = await checked(parts, catalog, spec)
+        spec = extended_spec(record, _more(more))
+        expansion = await check_expansion(parts, catalog, spec)
         await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     except SpecError as error:
         wrong = {each.field: f"{each.message[:1].upper()}{each.message[1:]}." for each in error.errors}
@@ -202,15 +202,15 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
     return RedirectResponse(f"/sweeps/{sweep_id}", 303)
 
 
-def _more(said: dict[str, str]) -> SweepSpec:
+def _more(given: dict[str, str]) -> SweepSpec:
     """What the form adds. Raises SpecError."""
     asked: dict[str, Any] = {}
     for name in ("seeds", "draws"):
-        if name in said:
-            if not said[name].isascii() or not said[name].isdigit() or not 0 < int(said[name][:9]) <= 1000:
+        if name in given:
+            if not given[name].isascii() or not given[name].isdigit() or not 0 < int(given[name][:9]) <= 1000:
                 raise SpecError([FieldError(name, f"{name} must be a whole number from 1 to 1,000")])
-            asked[name] = int(said[name])
+            asked[name] = int(given[name])
     grid = {
-        name.removeprefix("grid."): read_values(name[5:], words) for name, words in said.items() if name[:5] == "grid."
+        name.removeprefix("grid."): read_values(name[5:], words) for name, words in given.items() if name[:5] == "grid."
     }
     return SweepSpec(**asked, **({"grid": grid} if grid else {}))

@@ -39,7 +39,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """A sweep as its page and the API show it. ``runs`` are by number, ``ranked`` the best first.
 
     ``seconds_left`` is the time that its own runs take, ``ahead`` how many of others stand before them in the queue.
@@ -94,7 +94,7 @@ class Standing:
         return f"/compare?runs={runs}{'&by=variant' if self.several_seeds else ''}"
 
 
-def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
+def read_status(connection: Connection, parts: Parts, sweep: str) -> SweepStatus:
     """How a sweep stands. Raises NotFound."""
     record = store.load_sweep(connection, sweep)
     if record is None:
@@ -103,7 +103,7 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
     direction = store.direction_of(spec.metric, spec.direction)
     runs = store.read_runs(connection, sweep, spec.metric, direction)
     configurations = _configurations(runs, direction)
-    return Standing(
+    return SweepStatus(
         record=record,
         spec=spec,
         direction=direction,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.contract.spec import RunSpec
 from app.contract.sweep import SweepSpec
 from app.routes.launch.commands import USUAL_ADDRESS, commands_of
-from app.routes.launch.multiple_values import read_range, read_values, take_apart
+from app.routes.launch.multiple_values import read_range, read_values, split_values
 from tests.app.routes.launch.sent import command_of, filled_in
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -201,9 +201,9 @@ def test_numbers_between_commas_are_read_as_they_are(values: list[float]) -> Non
 @given(words=st.text(max_size=40))
 def test_no_words_break_the_reading(words: str) -> None:
     read_range(words)
-    one, several = take_apart({"lr": [words], "family": ["vit"], "seeds": [words], "also.size": [words]})
+    one, multiple = split_values({"lr": [words], "family": ["vit"], "seeds": [words], "also.size": [words]})
     assert len(one["lr"]) <= 1
-    json.dumps([several.values, several.ranges])
+    json.dumps([multiple.values, multiple.ranges])
 
 
 def test_a_sweep_that_flags_cannot_say_is_read_as_it_is_sent() -> None:
