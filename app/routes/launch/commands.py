@@ -1,4 +1,4 @@
-"""The same launch as a command: for curl, for Runyard's own command line, and for Python."""
+"""The launch form's content as a command: for curl, for Runyard's command line, and for Python."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SEARCHED = ("method", "draws", "metric", "direction", "pruning")
 
 @dataclass(frozen=True)
 class Commands:
-    """What to type; each launches what the form would.
+    """Three commands that launch the same as the form.
 
-    ``runyard`` is blank for a run whose tags its list of tags, divided by commas, cannot hold.
+    ``runyard`` is blank if the tags cannot be written as a comma-separated list.
     """
 
     curl: str
@@ -27,17 +27,17 @@ class Commands:
     python: str
 
 
-def commands_of(spec: RunSpec | SweepSpec, address: str, whole: bool = True) -> Commands:
-    """The commands that launch ``spec`` on the server at ``address``, which ends in a slash.
+def commands_of(spec: RunSpec | SweepSpec, address: str, complete: bool = True) -> Commands:
+    """Return the commands that launch ``spec`` on the server at ``address``, which ends in a slash.
 
-    ``whole``: every combination of a sweep's values exists. Where some do not, flags would be refused for them.
+    ``complete``: every combination of a sweep's values is valid. Otherwise the command line would reject the flags.
     """
     given = spec.model_dump(mode="json", exclude_unset=True)
     run = given.get("base", {}) if isinstance(spec, SweepSpec) else given
     tags = run.get("tags", [])
     listable = len(set(tags)) == len(tags) and not any("," in tag for tag in tags)
     if isinstance(spec, SweepSpec):
-        runyard = _line(_sweep(given) if listable and whole else _from_standard_input(given), address)
+        runyard = _line(_sweep(given) if listable and complete else _from_standard_input(given), address)
         return Commands(_curl(given, f"{address}api/v1/sweeps"), runyard, _python(given, "sweep", address))
     runyard = _line(["runyard", "launch", *_flags(given)], address)
     return Commands(
@@ -72,7 +72,7 @@ def _flags(given: dict[str, Any]) -> list[str]:
 
 
 def _flag(flag: str, value: str) -> str:
-    # A value that begins with a dash would be read as a flag.
+    # A value that starts with a dash would be read as a flag.
     return f"{flag}={shlex.quote(value)}" if value.startswith("-") else f"{flag} {shlex.quote(value)}"
 
 
@@ -80,9 +80,9 @@ def _flag(flag: str, value: str) -> str:
 
 
 def _sweep(given: dict[str, Any]) -> list[str]:
-    """A grid is a launch whose flags hold several values; what else belongs to a sweep has a command of its own."""
+    """Use ``runyard launch`` with several values per flag for a plain grid, else ``runyard sweep create``."""
     grid, space = given.get("grid", {}), given.get("space", {})
-    # A flag that has no value cannot hold multiple.
+    # A flag without a value cannot take several.
     spaced = [name for name, values in grid.items() if not all(_in_a_flag(value) for value in values)]
     plain = not space and not spaced and not any(name in given for name in (*SEARCHED, "name"))
     words = ["runyard", "launch"] if plain else ["runyard", "sweep", "create"]
@@ -102,7 +102,7 @@ def _sweep(given: dict[str, Any]) -> list[str]:
 
 
 def _from_standard_input(given: dict[str, Any]) -> list[str]:
-    """What flags cannot say is read as it is sent."""
+    """Pass the specification as JSON on standard input, for a sweep that flags cannot express."""
     return ["runyard", "sweep", "create", "--file", "-", "<<<", shlex.quote(json.dumps(given, ensure_ascii=False))]
 
 

@@ -1,4 +1,4 @@
-"""The form's words and what they mean: a form is read into a RunSpec, and a run is written back into its form."""
+"""Conversion between the launch form and a RunSpec, in both directions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from app.routes.launch.field_groups import LABELS
 from app.routes.launch.multiple_values import MultipleValues, split_values
 
 Form = dict[str, list[str]]
-"""What stands in each field, by name; a field that is not there, or is blank, says nothing."""
+"""The text in each field, by name; a missing or blank field means its default."""
 
 OPTION = "option."
 HEAD = ("family", "size", "dataset", "targets", "recipe")
-"""The fields that are never blank on the page."""
+"""Fields that are never blank on the page."""
 SETTINGS = tuple(recipe_settings("default", "", "digits"))
-"""The fields that a recipe has a value for."""
+"""Fields that a recipe sets."""
 _DEFAULTS: dict[str, Any] = {
     **{"auxiliary": False, "name": "", "tags": [], "notes": "", "priority": 0, "device": "auto", "worker": ""},
     "find_batch": False,
@@ -38,11 +38,11 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass
 class Draft:
-    """A form as it stands, read with the only validator there is.
+    """The current form, validated by the same code as the API.
 
-    ``given``: what it says that would not be so without saying it. ``blanks``: what a blank in each field means.
-    ``config`` is None as long as something is wrong; ``errors`` has one sentence for each such field. Where fields hold
-    ``several`` values, the first of each stands for them in all the rest.
+    ``given``: the values that differ from the defaults. ``blanks``: the default of each field. ``config`` is None while
+    any field is invalid; ``errors`` has one sentence per invalid field. ``multiple``: the fields with several values;
+    everywhere else, the first value stands for them.
     """
 
     form: Form
@@ -58,34 +58,34 @@ class Draft:
     multiple: MultipleValues = field(default_factory=MultipleValues)
 
     def value(self, name: str) -> str:
-        """What stands in a field."""
+        """Return the text in a field."""
         return next((value for value in self.form.get(name, []) if value), "")
 
     def effective(self, name: str) -> str:
-        """What a field comes to: its own words, or what its blank means."""
+        """Return a field's value, or its default if it is blank."""
         return self.value(name) or field_text(self.blanks.get(name))
 
     @property
     def targets(self) -> list[str]:
-        """The heads, in the order in which they are trained."""
+        """The heads, in training order."""
         return [value for value in self.form.get("targets", []) if value] or list(self.blanks["targets"])
 
     @property
     def changed(self) -> list[str]:
-        """The fields that differ from the recipe, or from the preset where one is chosen."""
+        """The fields that differ from the recipe, or from the preset if one is chosen."""
         head = ["family", "size", "dataset", "recipe", "targets", "auxiliary"] if self.preset else []
-        found = [name for name in (*head, *SETTINGS) if name in self.given]
-        return found + ([OPTION + name for name in self.given.get("options", {})] if self.preset else [])
+        names = [name for name in (*head, *SETTINGS) if name in self.given]
+        return names + ([OPTION + name for name in self.given.get("options", {})] if self.preset else [])
 
 
 def given_fields(form: Form, family: FamilyEntry | None) -> dict[str, Any]:
-    """What a form says, as fields of a RunSpec; a blank says nothing."""
+    """Return the filled-in fields of a form as RunSpec fields; blank ones are left out."""
     given: dict[str, Any] = {}
     for name, values in form.items():
         if name == "notes":
-            # Browsers send every end of a line as CRLF.
-            words = values[0].replace("\r\n", "\n") if values else ""
-            given |= {"notes": words} if words else {}
+            # Browsers send every line ending as CRLF.
+            text = values[0].replace("\r\n", "\n") if values else ""
+            given |= {"notes": text} if text else {}
             continue
         values = [value.strip() for value in values if value.strip()]
         if name == "options" or name not in RunSpec.model_fields or not values:
@@ -108,7 +108,7 @@ def _typed(value: str, name: str, family: FamilyEntry | None) -> Any:
 
 
 def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: str) -> dict[str, Any]:
-    """The settings that a run has where nothing else is given; of a recipe that is gone, those of the default."""
+    """Return a run's default settings; for a recipe that no longer exists, those of the default recipe."""
     settings = recipe_settings(recipe if recipe in RECIPES else "default", family, dataset)
     if schedule == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
@@ -116,7 +116,7 @@ def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: s
 
 
 def blanks_of(given: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
-    """What `resolve` fills in for each field that says nothing, after what the other fields say."""
+    """Return the default that `resolve` fills in for each blank field, given the other fields."""
     preset = str(given.get("preset", ""))
     stands_for = PRESETS.get(preset, {})
     recipe = str(given.get("recipe") or stands_for.get("recipe", "default"))
@@ -137,18 +137,18 @@ def blanks_of(given: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
 
 
 def _without_blanks(given: dict[str, Any], blanks: dict[str, Any]) -> dict[str, Any]:
-    kept = {
+    changed = {
         name: value
         for name, value in given.items()
         if name == "options" or name not in blanks or not same(value, blanks[name])
     }
     defaults = blanks["options"]
-    options = {name: value for name, value in kept.pop("options", {}).items() if defaults.get(name, object) != value}
-    return kept | ({"options": options} if options else {})
+    options = {name: value for name, value in changed.pop("options", {}).items() if defaults.get(name, object) != value}
+    return changed | ({"options": options} if options else {})
 
 
 def same(value: Any, blank: Any) -> bool:
-    """Whether what stands in a field is what its blank means."""
+    """Tell whether a field's value equals its default."""
     if isinstance(value, str) and isinstance(blank, int | float) and not isinstance(blank, bool):
         try:
             return float(value) == float(blank)
@@ -158,7 +158,7 @@ def same(value: Any, blank: Any) -> bool:
 
 
 def field_text(value: Any) -> str:
-    """A value as it stands in a field; a number that is read again is the same number."""
+    """Return a value as text for a form field; numbers survive a round trip exactly."""
     match value:
         case None:
             return ""
@@ -170,18 +170,18 @@ def field_text(value: Any) -> str:
     return str(value)
 
 
-def split_tags(words: str) -> list[str]:
-    """Tags between commas; a tag that has a comma itself stands in quotes."""
-    line = re.sub(r"[\r\n]+", " ", words)
+def split_tags(text: str) -> list[str]:
+    """Split comma-separated tags; a tag that contains a comma is quoted."""
+    line = re.sub(r"[\r\n]+", " ", text)
     try:
-        found = next(csv.reader([line], skipinitialspace=True), [])
+        tags = next(csv.reader([line], skipinitialspace=True), [])
     except csv.Error:
-        found = line.split(",")
-    return [tag.strip() for tag in found if tag.strip()]
+        tags = line.split(",")
+    return [tag.strip() for tag in tags if tag.strip()]
 
 
 def joined_tags(tags: Iterable[str]) -> str:
-    """Tags as `split_tags` reads them."""
+    """Join tags so that `split_tags` reads them back."""
     written_tags = []
     for tag in tags:
         line = io.StringIO()
@@ -191,7 +191,7 @@ def joined_tags(tags: Iterable[str]) -> str:
 
 
 def read_draft(form: Form, catalog: Catalog) -> Draft:
-    """A form with its errors, or with the RunSpec and RunConfig that it means."""
+    """Read a form into a Draft: with its RunSpec and RunConfig, or with its errors."""
     form, multiple = split_values(form)
     preset = next((value for value in form.get("preset", []) if value in PRESETS), "")
     named = next((value for value in form.get("family", []) if value), PRESETS.get(preset, {}).get("family", ""))
@@ -218,14 +218,14 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
         draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
         add_errors(draft, [sentence(each) for each in error.errors(include_url=False)])
-        add_errors(draft, _errors_of_the_rest(draft.given, draft.errors, catalog))
+        add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
         add_errors(draft, error.errors)
     return draft
 
 
-def _errors_of_the_rest(given: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
-    # All that is wrong is shown at once: what cannot be read hides nothing else.
+def _remaining_errors(given: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
+    # Show all errors at once: a field that cannot be parsed must not hide errors of other fields.
     rest = {name: value for name, value in given.items() if name not in wrong}
     try:
         resolve(RunSpec.model_validate(rest), catalog)
@@ -235,19 +235,19 @@ def _errors_of_the_rest(given: dict[str, Any], wrong: dict[str, str], catalog: C
 
 
 def add_errors(draft: Draft, errors: Iterable[FieldError]) -> None:
-    """Write down what is wrong, by field; a draft with an error has no config."""
+    """Add errors to a draft, the first one per field; a draft with an error has no config."""
     for error in errors:
         draft.config = None
-        words = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
-        if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", words):
-            words = LABELS[error.field] + words.removeprefix(error.field)
-        draft.errors.setdefault(error.field, f"{words[:1].upper()}{words[1:]}".rstrip(".") + ".")
+        message = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
+        if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", message):
+            message = LABELS[error.field] + message.removeprefix(error.field)
+        draft.errors.setdefault(error.field, f"{message[:1].upper()}{message[1:]}".rstrip(".") + ".")
 
 
 def form_of(config: RunConfig) -> Form:
-    """The form that would launch a run once more: what its recipe or preset says stays blank.
+    """Return the form that launches a run again; fields that its recipe or preset sets stay blank.
 
-    It needs no catalog: a run whose family is gone still has a form, in which the family is what is wrong.
+    Needs no catalog: a run whose family no longer exists still has a form, with an error at the family.
     """
     preset = config.preset if config.preset in PRESETS else None
     blanks = dict(_DEFAULTS)

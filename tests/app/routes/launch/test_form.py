@@ -33,7 +33,7 @@ def test_any_run_is_launched_once_more_by_its_form(data: st.DataObject, catalog:
 
 @given(data=st.data())
 def test_what_a_form_leaves_unsaid_is_what_resolve_fills_in(data: st.DataObject, catalog: Catalog) -> None:
-    """Every value of a run field_text into the form says the same as the few that differ from the blanks."""
+    """Filling in every value gives the same run as filling in only those that differ from the defaults."""
     config = data.draw(configs(catalog))
     full = {name: value for name, value in config.model_dump().items() if value not in ("", [], {}, None)}
     form: Form = {

@@ -58,7 +58,7 @@ def test_a_rule_that_could_never_hold_is_refused_by_its_field(client: Any, said:
 
 def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     page = look(client.get("/notifications"))
-    assert "Nothing has happened yet." in page.html
+    assert "No notifications yet." in page.html
     added = client.post("/notifications/webhooks", data={"url": HOOK["url"], "kinds": ["failed", "rule"]})
     page = look(added)
     assert "https://hooks.example.org/a" in page.html

@@ -23,7 +23,7 @@ def status_of(page: Any) -> str:
 
 def test_without_sweeps_the_list_says_how_to_make_one(client: Any, look: Any) -> None:
     page = look(client.get("/sweeps"))
-    assert "No sweep yet." in page.html
+    assert "No sweeps yet." in page.html
     assert page.one("a", href="/sweeps")["aria-current"] == "page"
 
 
@@ -75,7 +75,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
 ) -> None:
     other = launched(client, base={"family": "vit"}, seeds=2)
     sweep = launched(client, **GRID)["id"]
-    assert "when it ends is not known yet" in look(client.get(f"/sweeps/{sweep}")).html
+    assert "ETA unknown" in look(client.get(f"/sweeps/{sweep}")).html
     reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
     page = look(client.get(f"/sweeps/{sweep}"))
     assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
