@@ -1,4 +1,4 @@
-"""The server: its parts put together."""
+"""The server application: settings, database, live hub, inspector, routes and middleware."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ API_PREFIX = "/api/v1"
 
 
 class Revalidated(StaticFiles):
-    """Static files that a browser asks for again each time (and mostly need not fetch), so that no old one stays."""
+    """Static files that browsers revalidate on each use, so that no outdated file stays in their cache."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -44,9 +44,9 @@ class Revalidated(StaticFiles):
 
 
 def create_app(settings: Settings | None = None, inspector: Inspector | None = None) -> FastAPI:
-    """The ASGI application; opens the database, and starts to listen for commits with its lifespan.
+    """Create the ASGI application: opens the database now, and follows commits during its lifespan.
 
-    Without an ``inspector`` it has one of its own.
+    Creates an inspector unless one is passed.
     """
     settings = settings or Settings()
     inspector = inspector or Inspector(settings.data_dir.absolute(), settings.models_path)
@@ -58,9 +58,9 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await hub.start()
-        # Now, so that the first launch need not wait for torch in the inspector's process; who asks meanwhile waits.
+        # Start now, so that the first launch does not wait until the inspector process has imported torch.
         starting = asyncio.create_task(inspector.start())
-        starting.add_done_callback(_heard)
+        starting.add_done_callback(_log_failure)
         yield
         starting.cancel()
         await inspector.close()
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     app = FastAPI(
         title="Runyard",
         version="0.1.0",
-        description="Launch, watch and compare training runs of image classifiers.",
+        description="Launch, monitor and compare training runs of image classifiers.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -107,13 +107,13 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     return app
 
 
-def _heard(starting: asyncio.Task[None]) -> None:
+def _log_failure(starting: asyncio.Task[None]) -> None:
     if not starting.cancelled() and starting.exception() is not None:
         logger.error("%s", starting.exception())
 
 
 def __getattr__(name: str) -> Any:
-    # `uvicorn app.main:app` finds the application, and importing this module opens no database.
+    # `uvicorn app.main:app` creates the application; merely importing this module does not open the database.
     if name == "app":
         return create_app()
     raise AttributeError(name)

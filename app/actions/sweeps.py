@@ -156,7 +156,7 @@ def _announce(parts: Parts, made: list[str]) -> None:
     wake(parts)
 
 
-# Existing sweeps ---------------------------------------------------------------------------------------------------------------
+# Existing sweeps -----------------------------------------------------------------------------------------------------
 
 
 def find_sweep(parts: Parts, sweep: str) -> SweepRecord:

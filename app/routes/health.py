@@ -1,4 +1,4 @@
-"""/healthz: whether this server can do its work."""
+"""/healthz: the server's health check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pages = APIRouter()
 
 @pages.get("/healthz")
 def healthz(parts: PartsDep) -> JSONResponse:
-    """200 when the database and Redis answer, else 503; each part with "ok" or what is wrong with it."""
+    """Return 200 if the database and Redis respond, else 503, with "ok" or the error for each."""
     checks = {"database": "ok", "redis": "ok"}
     try:
         with reading(parts.engine) as connection:

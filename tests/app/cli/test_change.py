@@ -38,7 +38,7 @@ def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard:
     runs.finish(run)
     said = runyard("change", "1", "--checkpoint")
     assert said.exit_code == 1
-    assert "what has ended is not changed any more" in said.output
+    assert "can no longer be changed" in said.output
 
 
 def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> None:

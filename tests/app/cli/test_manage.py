@@ -57,7 +57,7 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(url: str, runyard: Sa
         (("retry",), 2, "name the runs to launch again"),
         (("queue", "move", "1"), 2, "say where to: first, last, up or down, or --before or --after another run"),
         (("queue", "move", "1", "sideways"), 2, "a run is moved first, last, up or down, not 'sideways'"),
-        (("queue", "move", "1", "first"), 1, "does not wait any more: it is failed"),
+        (("queue", "move", "1", "first"), 1, "is no longer queued: it is failed"),
         (("sweep", "show", "3"), 1, "no sweep is called '3'; `runyard sweep ls` lists them"),
         (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is no number in --space lr=1..x"),
         (("sweep", "create", "--file", "none.json"), 1, "No such file or directory"),

@@ -160,8 +160,8 @@ def test_a_script_that_asks_again_gets_what_changes(client: Any, runs: Runs) -> 
 def test_what_cannot_be_done_any_more_is_said_in_words(client: Any, look: Any, runs: Runs) -> None:
     run = runs.add()
     runs.finish(run)
-    assert "does not wait any more" in look(act(client, run, "up"), 409).html
-    assert "its priority matters only while it waits" in look(act(client, run, "priority", priority=3), 409).html
+    assert "is no longer queued" in look(act(client, run, "up"), 409).html
+    assert "its priority can only change while it is queued" in look(act(client, run, "priority", priority=3), 409).html
     look(act(client, "r_none", "up"), 404)
     assert act(client, run, "sideways").status_code == 422
     assert act(client, run, "priority", priority=1001).status_code == 422

@@ -72,7 +72,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     page = look(client.post(f"/notifications/webhooks/{hook}/delete"))
     assert "no new point" not in page.html
     assert "hooks.example.org/a" not in page.html
-    assert "This is a test of a webhook" in page.html
+    assert "This is a test notification" in page.html
 
 
 def test_what_is_wrong_is_said_in_the_form_with_what_was_typed(client: Any, look: Any) -> None:

@@ -55,7 +55,7 @@ def test_several_tags_are_given_by_comma_and_each_is_taken_back_from_those_that_
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
     page = look(client.post("/runs/untag", data={"runs": [one, two], "tagged": "x, paper"}))
-    assert "Tags x, paper taken from 1 run." in page.html
+    assert "Tags x, paper removed from 1 run." in page.html
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
 
@@ -145,7 +145,7 @@ def test_runs_are_launched_again_and_that_can_be_undone(client: Any, look: Any, 
     first, second = runs.add(family="simple_mlp", seed=3), runs.add(family="simple_mlp", lr=0.02)
     gone = runs.add(family="nowhere")
     page = look(client.post("/runs/relaunch", data={"runs": [gone, second, first]}))
-    assert "2 runs launched again." in page.html
+    assert "2 runs relaunched." in page.html
     assert "1 could not be launched again" in page.html
     again = runs.sql("SELECT parent, relation, seed, lr FROM run WHERE relation = 'clone' ORDER BY number")
     assert [row[0] for row in again] == [first, second]
