@@ -57,7 +57,7 @@ class WebhookSpec(BaseModel):
 
 
 class RuleSpec(BaseModel):
-    """When to notify: the last value of ``metric`` is above or below ``value``, or no point came for ``value`` minutes."""
+    """When to notify: ``metric`` is above or below ``value``, or no new point arrives for ``value`` minutes."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,4 +1,4 @@
-"""/api/2.0/mlflow/runs/search and metrics/get-history: what was logged, read again."""
+"""/api/2.0/mlflow/runs/search and metrics/get-history: search runs and read their metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_RUNS, MOST_POINTS = 50_000, 25_000
 
 @call("/runs/search")
 def search_runs(parts: Parts, args: Arguments) -> Answer:
-    """Runs of experiments that a filter lets through, page by page."""
+    """Search the runs of experiments with a filter, page by page."""
     sql = Sql()
     experiments = [str(each) for each in args.items("experiment_ids", 1000)]
     ids = ", ".join(
@@ -39,19 +39,19 @@ def search_runs(parts: Parts, args: Arguments) -> Answer:
     )
     values = sql.values | {"page_limit": most + 1, "page_offset": offset}
     with reading(parts.engine) as connection:
-        found = [str(run) for run in connection.execute(text(statement), values).scalars()]
-        shown = found[:most]
+        matches = [str(run) for run in connection.execute(text(statement), values).scalars()]
+        page = matches[:most]
         runs = [
-            each
-            for start in range(0, len(shown), 500)
-            for each in described(connection, find_many_logged(connection, shown[start : start + 500]))
+            run
+            for start in range(0, len(page), 500)
+            for run in described(connection, find_many_logged(connection, page[start : start + 500]))
         ]
-    return {"runs": runs} | next_token(offset, most, len(found))
+    return {"runs": runs} | next_token(offset, most, len(matches))
 
 
 @call("/metrics/get-history", "GET")
 def get_history(parts: Parts, args: Arguments) -> Answer:
-    """Every point of a metric; page by page where the client asks for pages."""
+    """Return all points of a metric, page by page if the client requests pages."""
     run, key = acts.find(parts, args.run).id, args.text("metric_key", most=250)
     offset = offset_of(args)
     with reading(parts.engine) as connection:
@@ -59,8 +59,8 @@ def get_history(parts: Parts, args: Arguments) -> Answer:
     if curve is None:
         return {"metrics": []}
     most = args.whole("max_results", least=1, most=MOST_POINTS) if args.has("max_results") else len(curve.steps)
-    here = slice(offset, offset + most)
-    points = zip(curve.steps[here].tolist(), curve.values[here].tolist(), curve.times[here].tolist(), strict=True)
+    page = slice(offset, offset + most)
+    points = zip(curve.steps[page].tolist(), curve.values[page].tolist(), curve.times[page].tolist(), strict=True)
     metrics = [
         {"key": key, "step": step, "value": number_as_json(value), "timestamp": round(time * 1000)}
         for step, value, time in points
