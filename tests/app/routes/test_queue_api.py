@@ -53,7 +53,7 @@ def test_runs_are_moved_and_told_their_new_place(client: Any, runs: Runs) -> Non
 def test_a_move_that_cannot_be_says_why(client: Any, runs: Runs) -> None:
     waits, trains = runs.add(), runs.add()
     runs.set(trains, status="running")
-    assert errors_of(client.post("/api/v1/queue/move", json={"run": waits}))["to"].startswith("say where to")
+    assert errors_of(client.post("/api/v1/queue/move", json={"run": waits}))["to"].startswith("set exactly one of to")
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "first", "before": trains}))
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "left"}))
     answer = client.post("/api/v1/queue/move", json={"run": trains, "to": "first"})

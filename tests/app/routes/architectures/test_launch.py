@@ -118,12 +118,12 @@ def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dataset": "nothing"}, "No dataset &#39;nothing&#39;; datasets: digits, mnist"),
-        ({"family": "nope"}, "No family &#39;nope&#39;; families: simple_dense_net"),
+        ({"dataset": "nothing"}, "No dataset &#39;nothing&#39;. Datasets: digits, mnist"),
+        ({"family": "nope"}, "No family &#39;nope&#39;. Families: simple_dense_net"),
         ({"epochs": "many"}, "Epochs must be a whole number."),
         ({"epochs": "0"}, "Epochs must be at least 1."),
-        ({"most": "lots"}, "The largest number of parameters must be a whole number; 0 leaves none out."),
-        ({"tag": ""}, "Name a tag, so that these runs stand together."),
+        ({"most": "lots"}, "The maximum number of parameters must be a whole number; 0 means no limit."),
+        ({"tag": ""}, "Enter a tag, so that you can find these runs together."),
         ({"recipe": "cifar"}, "Recipe cifar is made for cifar10, cifar100, not for digits."),
         ({"recipe": "magic"}, "No recipe &#39;magic&#39;; recipes: default"),
     ],
@@ -179,7 +179,7 @@ def test_the_time_is_told_from_finished_runs_and_says_what_is_not_known(client: 
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
     assert "about 4 min 20 s of training" in page.words["plan-time"]
-    assert "nothing is known yet of 3 of the 4" in page.words["plan-time"]
+    assert "no estimate for 3 of 4 runs yet" in page.words["plan-time"]
 
 
 def test_several_slots_share_the_time(client: Any, look: Any, trained: Any, present: Any) -> None:

@@ -62,7 +62,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     added = client.post("/notifications/webhooks", data={"url": HOOK["url"], "kinds": ["failed", "rule"]})
     page = look(added)
     assert "https://hooks.example.org/a" in page.html
-    assert "fails, meets a rule" in page.html
+    assert "fails, matches a rule" in page.html
     page = look(client.post("/notifications/rules", data={"comparison": "silent", "value": "5", "metric": "x/y"}))
     assert "no new point for 5 min" in page.html
     rule = client.get("/api/v1/rules").json()["rules"][0]["id"]
