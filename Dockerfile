@@ -1,12 +1,17 @@
 # One image for all of Runyard: `runyard server`, `runyard recorder` and `runyard worker` are commands of it. docker-compose.yml runs them.
 
-# The browser code. Nothing of this stage but static/vendor goes on: not Node.js, which static/vendor.py takes from a Python package.
-FROM python:3.12-slim-bookworm AS browser
-ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# Builds the wheel. Nothing else of this stage goes on: not Node.js, which the build takes from a Python package to fetch the browser code.
+FROM python:3.12-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-COPY package.json package-lock.json .npmrc constraints.txt ./
-COPY static/vendor.py static/
-RUN python static/vendor.py
+COPY pyproject.toml build_backend.py package.json package-lock.json .npmrc constraints.txt README.md LICENSE ./
+COPY runyard.py _runyard.py ./
+COPY models/ models/
+COPY worker/ worker/
+COPY app/ app/
+COPY templates/ templates/
+COPY static/ static/
+RUN pip wheel --no-deps --wheel-dir /dist .
 
 
 FROM python:3.12-slim-bookworm
@@ -25,15 +30,8 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin runyard \
     && install -d -o runyard -g runyard -m 0750 /data
 VOLUME /data
 
-COPY README.md runyard.py ./
-COPY models/ models/
-COPY worker/ worker/
-COPY app/ app/
-COPY templates/ templates/
-COPY static/ static/
-COPY --from=browser /build/static/vendor/ static/vendor/
-# Editable: templates and static files are found beside the code, as in a checkout.
-RUN pip install --no-deps -e .
+COPY --from=build /dist/ /dist/
+RUN pip install --no-deps /dist/*.whl
 
 # utility: NVML, for the GPU's load and memory.
 ENV RUNYARD_DATA_DIR=/data NVIDIA_DRIVER_CAPABILITIES=compute,utility

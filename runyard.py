@@ -17,6 +17,7 @@ import json
 import math
 import os
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -1038,3 +1039,19 @@ def _pandas() -> Any:
     except ImportError as error:
         raise ImportError("a frame needs pandas, which is not installed here: pip install pandas") from error
     return pandas
+
+
+# The program ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run the `runyard` program, as `python -m runyard` does. A copy of this file alone has none."""
+    try:
+        from _runyard import main as run
+    except ModuleNotFoundError:
+        sys.exit("runyard: this is a copy of the Python client. Install Runyard to get its commands; see its README.")
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from redis import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
+from _runyard import __version__
 from app.contract.broker import celery_client
 from app.contract.settings import Settings
 from app.routes import routers
@@ -71,8 +72,13 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
     app = FastAPI(
         title="Runyard",
+<<<<<<< HEAD
         version="0.1.0",
         description="Launch, monitor and compare training runs of image classifiers.",
+=======
+        version=__version__,
+        description="Launch, watch and compare training runs of image classifiers.",
+>>>>>>> main
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -1,1 +1,1 @@
-"""Measurements of this machine, one module a claim; bench/README.md explains."""
+"""Benchmarks, one module per claim; see bench/README.md."""

@@ -1,6 +1,7 @@
-"""Validation and test: images a second by the number of images in a forward pass, and against Lightning + torchmetrics.
+"""Images per second in validation and test, by images per forward pass, compared with Lightning and torchmetrics.
 
-Ours are the module's own steps, figures read back once at the end; the others are what the introductions show.
+Runyard uses the steps of its own module, which reads metrics back once at the end; the alternative follows the
+libraries' tutorials.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from bench.contender import config_of
 from bench.interleave import interleaved
-from bench.mnistlike import mnistlike
-from bench.record import Row, keep, ratios, row
+from bench.report import Row, ratios, row, save
+from bench.synthetic_mnist import synthetic_mnist
+from bench.training_loops import run_config
 from worker.data.inputs import Inputs
 from worker.data.resident import Resident
 from worker.process import SETTINGS
@@ -36,8 +37,8 @@ SIZES = (128, 256, 1024, 4096, IMAGES)
 NETWORKS = (("simple_dense_net", "small"), ("simple_cnn", "base"), ("convnext_v2", "small"))
 
 
-class Told(Reporter):
-    """Hears the figures of an evaluation and sends them nowhere."""
+class FigureReporter(Reporter):
+    """Stores the metrics of an evaluation instead of sending them."""
 
     def __init__(self) -> None:
         self.figures: dict[str, float] = {}
@@ -50,37 +51,39 @@ class Told(Reporter):
 
 
 def main() -> None:
-    """In a process that has what the worker gives a trainer; both ways have it."""
+    """Measure in a process with the environment of a trainer, for both candidates."""
     subprocess.run([sys.executable, "-m", "bench.evaluation"], env=os.environ | SETTINGS, check=True)
 
 
 def measure() -> None:
-    """Every network at every size, in turn with the usual way."""
+    """Measure every network at every size, alternating with Lightning."""
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    data = mnistlike(128, 10, IMAGES)
+    data = synthetic_mnist(128, 10, IMAGES)
     rows: list[Row] = []
     for family, size in NETWORKS:
-        config = config_of({"family": family, "size": size, "batch_size": 128})
+        config = run_config({"family": family, "size": size, "batch_size": 128})
         inputs = Inputs.of(data, config)
         torch.manual_seed(1)
         network = build_network(config, 0, None).eval()
-        told = Told()
-        module = Classifier(network, Resident(data, torch.device("cpu"), inputs=inputs), config, told, lambda: False)
-        usual = _usual(network, module.data, module.data.targets("test", slice(None))["digit"])
-        work: dict[str, Callable[[], object]] = {str(each): _ours(module, each) for each in SIZES}
-        times = interleaved(work | {"usual": usual})
-        _same(told.figures, usual())
+        reporter = FigureReporter()
+        module = Classifier(
+            network, Resident(data, torch.device("cpu"), inputs=inputs), config, reporter, lambda: False
+        )
+        lightning_figures = _lightning(network, module.data, module.data.targets("test", slice(None))["digit"])
+        work: dict[str, Callable[[], object]] = {str(each): _runyard(module, each) for each in SIZES}
+        times = interleaved(work | {"usual": lightning_figures})
+        _check_equal(reporter.figures, lightning_figures())
         for each in SIZES:
             speed = [IMAGES / 1e3 / taken for taken in times[str(each)].cpu]
-            rows.append(row(f"{family} {size}: {each} images a pass, 1,000 images/s", speed))
+            rows.append(row(f"{family} {size}: {each} images per pass, 1,000 images/s", speed))
         share = ratios(times[str(EVALUATION_IMAGES["cpu"])].cpu, times["usual"].cpu)
         rows.append(row(f"{family} {size}: test / Lightning + torchmetrics, CPU", share, "<= 1"))
-    keep("evaluation", rows, threads=1, images_a_pass=EVALUATION_IMAGES["cpu"])
+    save("evaluation", rows, threads=1, images_a_pass=EVALUATION_IMAGES["cpu"])
 
 
-def _ours(module: Classifier, size: int) -> Callable[[], None]:
+def _runyard(module: Classifier, size: int) -> Callable[[], None]:
     def evaluate() -> None:
         with torch.inference_mode():
             module.evaluation_images = size
@@ -92,7 +95,7 @@ def _ours(module: Classifier, size: int) -> Callable[[], None]:
     return evaluate
 
 
-def _usual(network: torch.nn.Module, data: Resident, labels: Tensor) -> Callable[[], dict[str, float]]:
+def _lightning(network: torch.nn.Module, data: Resident, labels: Tensor) -> Callable[[], dict[str, float]]:
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
@@ -100,10 +103,10 @@ def _usual(network: torch.nn.Module, data: Resident, labels: Tensor) -> Callable
             self.accuracy = MulticlassAccuracy(10, average="micro")
 
         def test_step(self, batch: Any, _: int) -> None:
-            images, right = batch
+            images, targets = batch
             logits = self.network(images)
-            self.accuracy(logits, right)
-            self.log("test/loss", F.cross_entropy(logits, right))
+            self.accuracy(logits, targets)
+            self.log("test/loss", F.cross_entropy(logits, targets))
             self.log("test/acc", self.accuracy)
 
     images, _ = data.batch("test", slice(None))
@@ -119,10 +122,10 @@ def _usual(network: torch.nn.Module, data: Resident, labels: Tensor) -> Callable
     return lambda: dict(trainer.test(module, loader, verbose=False)[0])
 
 
-def _same(ours: dict[str, float], theirs: dict[str, float]) -> None:
-    for name, value in theirs.items():
-        if abs(ours[name] - value) > 1e-3:
-            raise RuntimeError(f"{name}: {ours[name]} here, {value} there")
+def _check_equal(runyard: dict[str, float], lightning: dict[str, float]) -> None:
+    for name, value in lightning.items():
+        if abs(runyard[name] - value) > 1e-3:
+            raise RuntimeError(f"{name}: {runyard[name]} with Runyard, {value} with Lightning")
 
 
 if __name__ == "__main__":

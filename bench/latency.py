@@ -1,23 +1,23 @@
-"""From the log call in the trainer to an event-stream client, and to a real browser's pixels: every point of a run.
+"""Time from the log call in the trainer to an event-stream client and to the pixels of a browser, for every point.
 
-A point carries the time of its log call; all processes are on this machine, so its age can be read from one clock.
+A point has the time of its log call. All processes run on this machine, so one clock is enough to compute its age.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 import urllib.request
 
-from bench.record import keep, row
-from bench.yard import Yard
+from bench.instance import Instance
+from bench.report import row, save
+from tests.chromium import get_chromium
 
 RUN = {"family": "simple_cnn", "size": "base", "epochs": 60}
 WATCHED_SECONDS = 15.0
 
-# Overlays the page's own listener: the age of every point once the frame that draws it is on the screen.
+# In addition to the page's own listener: the age of every point once the frame that draws it is on the screen.
 SPY = """
 window.ages = [];
 const listen = EventSource.prototype.addEventListener;
@@ -35,12 +35,12 @@ EventSource.prototype.addEventListener = function (name, act) {
 
 
 def main() -> None:
-    """Watch one run with a stream client, and the next with a browser."""
-    with Yard() as yard:
-        yard.wait(yard.call("/runs", {"family": "simple_mlp", "epochs": 1})["id"], "succeeded")
-        stream = _stream_ages(yard)
-        browser = _browser_ages(yard)
-    keep(
+    """Watch one run with a stream client and the next with a browser."""
+    with Instance() as instance:
+        instance.wait(instance.call("/runs", {"family": "simple_mlp", "epochs": 1})["id"], "succeeded")
+        stream = _stream_ages(instance)
+        browser = _browser_ages(instance)
+    save(
         "latency",
         [
             row("log call -> event-stream client, ms", [1000 * age for age in stream], "<= 300", "p95"),
@@ -49,19 +49,19 @@ def main() -> None:
     )
 
 
-def _launched(yard: Yard) -> str:
-    run = str(yard.call("/runs", RUN)["id"])
-    yard.wait(run, "running")
+def _launch(instance: Instance) -> str:
+    run = str(instance.call("/runs", RUN)["id"])
+    instance.wait(run, "running")
     return run
 
 
-def _stream_ages(yard: Yard) -> list[float]:
-    run = _launched(yard)
+def _stream_ages(instance: Instance) -> list[float]:
+    run = _launch(instance)
     ages: list[float] = []
     done = threading.Event()
 
     def read() -> None:
-        with urllib.request.urlopen(f"{yard.address}/api/v1/runs/{run}/events") as stream:
+        with urllib.request.urlopen(f"{instance.address}/api/v1/runs/{run}/events") as stream:
             event = ""
             for raw in stream:
                 line = raw.decode()
@@ -74,28 +74,28 @@ def _stream_ages(yard: Yard) -> list[float]:
 
     threading.Thread(target=read, daemon=True).start()
     time.sleep(WATCHED_SECONDS)
-    yard.call(f"/runs/{run}/cancel", {})
+    instance.call(f"/runs/{run}/cancel", {})
     done.wait(10)
-    # What was there before the client came was not live.
+    # Points from before the client connected were not live.
     return [age for age in ages[20:] if age < 30]
 
 
-def _browser_ages(yard: Yard) -> list[float]:
+def _browser_ages(instance: Instance) -> list[float]:
     from playwright.sync_api import sync_playwright
 
-    program = next(path for name in ("chromium", "google-chrome") if (path := shutil.which(name)))
+    program = get_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         page.add_init_script(SPY)
-        run = _launched(yard)
-        page.goto(f"{yard.address}/runs/{run}")
-        # Not wait_for_function: the page's policy forbids the eval that it needs.
+        run = _launch(instance)
+        page.goto(f"{instance.address}/runs/{run}")
+        # Not wait_for_function, which needs eval: the page's content security policy forbids it.
         while page.evaluate("window.ages.length") < 20:
             time.sleep(0.1)
         page.evaluate("window.ages.length = 0")
         time.sleep(WATCHED_SECONDS)
-        found: list[float] = page.evaluate("window.ages")
-        yard.call(f"/runs/{run}/cancel", {})
+        ages: list[float] = page.evaluate("window.ages")
+        instance.call(f"/runs/{run}/cancel", {})
         browser.close()
-    return found
+    return ages

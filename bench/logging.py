@@ -1,8 +1,8 @@
-"""What a log call costs the training process, beside the trackers that people use.
+"""Cost of a log call in the training process, compared with other trackers.
 
-All CPU of the process counts, that of its other threads too, from the first call until everything has been handed over:
-for Runyard until a recorder in another process has committed it, for the others until their close has returned. Every
-scalar is read back afterwards.
+All CPU of the process counts, including other threads, from the first call until everything has been handed over: for
+Runyard until a recorder in another process has committed it, for the others until their close returns. Every scalar is
+read back afterward.
 """
 
 from __future__ import annotations
@@ -27,18 +27,26 @@ from app.store import metric
 from app.store.database import migrate, next_commit, open_database, reading, writing
 from app.store.metric import Curve, read_curves
 from app.store.run import insert_run
-from bench.alternatives import Theirs, versions
-from bench.backstage import Backstage
+from bench.alternatives import TrackerProcess, versions
+from bench.backend import Backend
 from bench.interleave import REPEATS
-from bench.record import Row, keep, ratios, row
-from bench.recording import NAMES, Sent, any_config, feed, held_back, recorder_cpu, wait_until_committed
+from bench.report import Row, ratios, row, save
+from bench.stream_entries import (
+    NAMES,
+    RunEntries,
+    any_config,
+    feed,
+    paused_recorder,
+    recorder_cpu,
+    wait_until_committed,
+)
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool
 
 OURS = "Runyard"
 CALLS = 100_000
-# Enough that what a tracker does once is small beside what it does for each, and that nobody waits for a minute.
+# Enough calls to make one-time costs negligible, few enough to take less than a minute.
 THEIR_CALLS = {"TensorBoard": 8000, "trackio": 8000, "W&B offline": 5000, "Lightning CSVLogger": 8000, "MLflow": 100}
 TARGETS = {"TensorBoard": "<= 0.03", "trackio": "<= 0.1"}
 POOL = 4000
@@ -47,17 +55,17 @@ STEPS = 2000
 
 @dataclass(frozen=True)
 class Case:
-    """How a loop logs: so many metrics a call, as numbers or as the tensors that a loss function gives."""
+    """How a loop logs: the number of metrics per call, as numbers or as 0-d tensors, like a loss."""
 
     metrics: int
     tensors: bool
 
     def __str__(self) -> str:
         kind = "0-d tensor" if self.tensors else "number"
-        return f"1 {kind} a call" if self.metrics == 1 else f"{self.metrics} {kind}s a call"
+        return f"1 {kind} per call" if self.metrics == 1 else f"{self.metrics} {kind}s per call"
 
-    def question(self, calls: int, timed: bool = False) -> dict[str, Any]:
-        """What a tracker is asked to do."""
+    def request(self, calls: int, timed: bool = False) -> dict[str, Any]:
+        """The request to a tracker process."""
         return {"calls": calls, "names": NAMES[: self.metrics], "tensors": self.tensors, "timed": timed}
 
 
@@ -65,29 +73,31 @@ CASES = [Case(metrics, tensors) for tensors in (False, True) for metrics in (1, 
 
 
 def main() -> None:
-    """Tight loops of each kind by each tracker in turn; the calls of a loop that trains; bytes."""
+    """Measure tight loops of each kind with each tracker in turn, calls within a training loop, and bytes."""
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-    trackers: dict[str, Theirs] = {}
+    trackers: dict[str, TrackerProcess] = {}
     try:
-        with Backstage() as stage:
+        with Backend() as backend:
             for name in THEIR_CALLS:
                 (folder / name).mkdir()
-                trackers[name] = Theirs("trackers", name, str(folder / name))
-                trackers[name].ask(Case(1, False).question(100))
-            _logged(stage, Case(1, False), 1000)
-            rows = _costs(stage, trackers) + _calls(stage, trackers) + _bytes(stage)
+                trackers[name] = TrackerProcess("log_calls", name, str(folder / name))
+                trackers[name].request(Case(1, False).request(100))
+            _log_to_runyard(backend, Case(1, False), 1000)
+            rows = _costs(backend, trackers) + _calls(backend, trackers) + _bytes(backend)
     finally:
         for each in trackers.values():
             each.close()
         shutil.rmtree(folder, ignore_errors=True)
-    keep("logging", rows, alternatives=versions())
+    save("logging", rows, alternatives=versions())
 
 
-def _logged(stage: Backstage, case: Case, calls: int, timed: bool = False, trains: bool = False) -> dict[str, Any]:
-    """Seconds of a loop that logs to Runyard, of each call where ``timed``, and of the recorder."""
-    run, fence = stage.hold(any_config())
-    spool = Spool(stage.settings.spool, run, fence)
+def _log_to_runyard(
+    backend: Backend, case: Case, calls: int, timed: bool = False, training: bool = False
+) -> dict[str, Any]:
+    """Seconds of a loop that logs to Runyard, of each call if ``timed``, and of the recorder."""
+    run, fence = backend.claim_run(any_config())
+    spool = Spool(backend.settings.spool, run, fence)
     names, values = NAMES[: case.metrics], torch.rand(POOL)
     pool: Any = values.unbind() if case.tensors else values.tolist()
     rows = [tuple(pool[(call + place) % POOL] for place in range(case.metrics)) for call in range(calls)]
@@ -95,13 +105,13 @@ def _logged(stage: Backstage, case: Case, calls: int, timed: bool = False, train
     each: list[float] = []
     gc.collect()
     gc.freeze()
-    reporter = Reporter(Sender(stage.redis, spool), stage.settings.flush_seconds)
+    reporter = Reporter(Sender(backend.redis, spool), backend.settings.flush_seconds)
     reporter.event("started", Started(step=0, epoch=0, params=1, environment={}))
     points, clock = reporter.points, time.perf_counter
-    recorder, cpu, wall = recorder_cpu(stage), time.process_time(), clock()
+    recorder, cpu, wall = recorder_cpu(backend), time.process_time(), clock()
     if timed:
         for step, logged in enumerate(rows):
-            if trains:
+            if training:
                 weights @ weights
             began = clock()
             points(names, step, logged)
@@ -109,68 +119,67 @@ def _logged(stage: Backstage, case: Case, calls: int, timed: bool = False, train
     else:
         for step, logged in enumerate(rows):
             points(names, step, logged)
-    closed = reporter.close(60)
-    took = {"cpu": time.process_time() - cpu, "wall": clock() - wall, "each": each}
-    took["recorder"] = recorder_cpu(stage) - recorder
+    committed = reporter.close(60)
+    result = {"cpu": time.process_time() - cpu, "wall": clock() - wall, "each": each}
+    result["recorder"] = recorder_cpu(backend) - recorder
     gc.unfreeze()
-    if not closed:
+    if not committed:
         raise RuntimeError("the recorder has not committed everything")
     spool.remove()
-    with reading(stage.engine) as connection:
-        found = read_curves(connection, run, points=0)
+    with reading(backend.engine) as connection:
+        curves = read_curves(connection, run, points=0)
     for place, name in enumerate(names):
-        wanted = values.double().numpy()[(np.arange(calls) + place) % POOL]
-        if not np.array_equal(found[name].values, wanted) or found[name].steps.tolist() != list(range(calls)):
-            raise RuntimeError(f"{name} is not what was logged")
-    return took
+        expected = values.double().numpy()[(np.arange(calls) + place) % POOL]
+        curve = curves[name]
+        if not np.array_equal(curve.values, expected) or curve.steps.tolist() != list(range(calls)):
+            raise RuntimeError(f"{name} differs from the logged values")
+    return result
 
 
-def _costs(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:
-    spent: dict[tuple[Case, str], list[float]] = defaultdict(list)
+def _costs(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
+    cpu: dict[tuple[Case, str], list[float]] = defaultdict(list)
     recorder: dict[Case, list[float]] = defaultdict(list)
-    lost: dict[str, list[float]] = defaultdict(list)
+    missing: dict[str, list[float]] = defaultdict(list)
     for turn in range(REPEATS):
         for case in CASES:
             names = [OURS, *(name for name in trackers if name in TARGETS or not case.tensors)]
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 if name == OURS:
-                    took, calls = _logged(stage, case, CALLS), CALLS
-                    recorder[case].append(1e6 * took["recorder"] / (calls * case.metrics))
+                    result, calls = _log_to_runyard(backend, case, CALLS), CALLS
+                    recorder[case].append(1e6 * result["recorder"] / (calls * case.metrics))
                 else:
                     calls = THEIR_CALLS[name]
-                    took = trackers[name].ask(case.question(calls))
-                    lost[name].append(took["lost"])
-                spent[case, name].append(1e6 * took["cpu"] / (calls * case.metrics))
+                    result = trackers[name].request(case.request(calls))
+                    missing[name].append(result["lost"])
+                cpu[case, name].append(1e6 * result["cpu"] / (calls * case.metrics))
     rows = []
     by_case = [str(case) for case in CASES]
-    for (case, name), each in spent.items():
-        rows.append(row(f"{case}, {name}: µs of CPU a scalar", each))
+    for (case, name), each in cpu.items():
+        rows.append(row(f"{case}, {name}: µs of CPU per scalar", each))
         if name == OURS:
-            rows.append(row(f"{case}, {OURS}'s recorder, another process: µs of CPU a scalar", recorder[case]))
-    for (case, name), each in spent.items():
+            rows.append(row(f"{case}, {OURS}'s recorder (a separate process): µs of CPU per scalar", recorder[case]))
+    for (case, name), each in cpu.items():
         if name != OURS:
-            rows.append(row(f"{case}: {OURS} / {name}", ratios(spent[case, OURS], each), TARGETS.get(name, "")))
+            rows.append(row(f"{case}: {OURS} / {name}", ratios(cpu[case, OURS], each), TARGETS.get(name, "")))
     rows.sort(key=lambda each: by_case.index(each["what"].split(",")[0].split(":")[0]))
-    return rows + [
-        row(f"scalars that are missing afterwards, {name}", each) for name, each in lost.items() if any(each)
-    ]
+    return rows + [row(f"missing scalars, {name}", each) for name, each in missing.items() if any(each)]
 
 
-def _calls(stage: Backstage, trackers: dict[str, Theirs]) -> list[Row]:
-    """The 99th percentile of a call, in µs."""
-    found: dict[str, list[float]] = defaultdict(list)
+def _calls(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
+    """Measure the 99th percentile of a call, in µs."""
+    percentiles: dict[str, list[float]] = defaultdict(list)
     for _ in range(REPEATS):
         for case in CASES:
-            tight = _logged(stage, case, CALLS, timed=True)
-            found[f"{case}, tight loop, {OURS}"].append(_percentile(tight["each"]))
-        trained = _logged(stage, CASES[-1], STEPS, timed=True, trains=True)
-        found[f"{CASES[-1]}, between matrix products, {OURS}"].append(_percentile(trained["each"]))
+            tight = _log_to_runyard(backend, case, CALLS, timed=True)
+            percentiles[f"{case}, tight loop, {OURS}"].append(_percentile(tight["each"]))
+        trained = _log_to_runyard(backend, CASES[-1], STEPS, timed=True, training=True)
+        percentiles[f"{CASES[-1]}, between matrix products, {OURS}"].append(_percentile(trained["each"]))
         for name in TARGETS:
-            each = trackers[name].ask(CASES[-1].question(THEIR_CALLS[name], timed=True))["each"]
-            found[f"{CASES[-1]}, tight loop, {name}"].append(_percentile(each))
+            each = trackers[name].request(CASES[-1].request(THEIR_CALLS[name], timed=True))["each"]
+            percentiles[f"{CASES[-1]}, tight loop, {name}"].append(_percentile(each))
     return [
         row(f"{what}: 99th percentile of a call, µs", each, "<= 50" if what.endswith(OURS) else "")
-        for what, each in found.items()
+        for what, each in percentiles.items()
     ]
 
 
@@ -178,23 +187,23 @@ def _percentile(seconds: list[float]) -> float:
     return 1e6 * statistics.quantiles(seconds, n=100)[-1]
 
 
-def _bytes(stage: Backstage) -> list[Row]:
-    """Of runs that make 100 and 20,000 steps a second, for 20 s and for 2."""
+def _bytes(backend: Backend) -> list[Row]:
+    """Measure bytes per scalar for runs with 100 and 20,000 steps per second, for 20 s and 2 s."""
     rows = []
     for speed, points, entries in (("100", 5, 400), ("20,000", 1000, 40)):
-        sent = Sent(*stage.hold(any_config()), points, metrics=4, entries=entries)
-        with held_back(stage):
-            feed(stage, [sent])
-            size: Any = stage.redis.memory_usage(broker.EVENTS, samples=0)
-        wait_until_committed(stage, [sent])
-        written, merged = _stored(stage.folder / f"{points}.db", sent)
-        for what, each in (("in Redis, on the way", size), ("in SQLite, new", written), ("in SQLite, merged", merged)):
-            rows.append(row(f"bytes a scalar at {speed} steps a second, 4 metrics, {what}", [each / sent.scalars]))
+        sent = RunEntries(*backend.claim_run(any_config()), points, metrics=4, entries=entries)
+        with paused_recorder(backend):
+            feed(backend, [sent])
+            size: Any = backend.redis.memory_usage(broker.EVENTS, samples=0)
+        wait_until_committed(backend, [sent])
+        written, merged = _stored(backend.folder / f"{points}.db", sent)
+        for what, each in (("in Redis, in transit", size), ("in SQLite, new", written), ("in SQLite, merged", merged)):
+            rows.append(row(f"bytes per scalar at {speed} steps per second, 4 metrics, {what}", [each / sent.scalars]))
     return rows
 
 
-def _stored(path: Path, sent: Sent) -> tuple[int, int]:
-    """Bytes in SQLite of what a run sent, an entry a commit: as it was written, and after the recorder's merging."""
+def _stored(path: Path, sent: RunEntries) -> tuple[int, int]:
+    """Bytes in SQLite of a run's entries with one commit each: as written, and after merging."""
     engine = open_database(f"sqlite:///{path}")
     migrate(engine)
     with writing(engine) as connection:

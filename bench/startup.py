@@ -1,4 +1,4 @@
-"""How long one waits: for the server's first page, and from a launch to the first training step."""
+"""Startup times: from server start to its first page, and from a launch to the first training step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import time
 import urllib.error
 import urllib.request
 
-from bench.record import keep, row
-from bench.yard import Yard
+from bench.instance import Instance
+from bench.report import row, save
 
 REPEATS = 7
 
@@ -21,16 +21,16 @@ REPEATS = 7
 def main() -> None:
     """Measure both."""
     pages, steps = [], []
-    with Yard() as yard:
-        yard.wait(yard.call("/runs", {"family": "simple_mlp", "epochs": 1})["id"], "succeeded")
+    with Instance() as instance:
+        instance.wait(instance.call("/runs", {"family": "simple_mlp", "epochs": 1})["id"], "succeeded")
         for _ in range(REPEATS):
-            began = time.time()
-            run = yard.call("/runs", {"family": "simple_cnn", "epochs": 1})["id"]
-            yard.wait(run, "succeeded")
-            curve = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
-            steps.append(curve["time"][0] - began)
-            pages.append(_first_page(yard.redis_url))
-    keep(
+            started_at = time.time()
+            run = instance.call("/runs", {"family": "simple_cnn", "epochs": 1})["id"]
+            instance.wait(run, "succeeded")
+            curve = instance.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
+            steps.append(curve["time"][0] - started_at)
+            pages.append(_first_page(instance.redis_url))
+    save(
         "startup",
         [
             row("server process start -> first page, s", pages, "< 2"),
@@ -45,10 +45,10 @@ def _first_page(redis_url: str) -> float:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
-        words = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", folder]
+        started_at = time.monotonic()
+        command = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", folder]
         environment = {**os.environ, "RUNYARD_REDIS_URL": redis_url}
-        process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
@@ -56,7 +56,7 @@ def _first_page(redis_url: str) -> float:
                     break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.01)
-        took = time.monotonic() - began
+        seconds = time.monotonic() - started_at
         process.send_signal(signal.SIGTERM)
         process.wait(10)
-    return took
+    return seconds

@@ -1,7 +1,7 @@
-"""The run table at scale: a page of fifty runs, however sorted and filtered, first and deep; and the pages beside it.
+"""The run table at scale: pages of fifty runs, sorted and filtered, first and deep; and other pages.
 
-10,000 and 100,000 runs, each served by a process of its own, and MLflow's search of the same 10,000, in turn. What a
-page holds is held against a sort of all runs in this process.
+10,000 and 100,000 runs, each with a separate server process, alternate with MLflow's search of the same 10,000. The
+contents of each page are compared with a sort of all runs in this process.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sqlalchemy import text
 
 from app.store.cursor import write_cursor
 from app.store.database import writing
-from bench.alternatives import Theirs, versions
-from bench.filling import fill
-from bench.record import Row, keep, ratios, row
-from bench.served import Served
+from bench.alternatives import TrackerProcess, versions
+from bench.report import Row, ratios, row, save
+from bench.server_process import ServerProcess
+from bench.synthetic_runs import fill
 
 FEW, MANY = 10_000, 100_000
 PAGE = 50
@@ -42,8 +42,8 @@ COLUMNS = {"number": "number", "name": "name", "lr": "lr", "duration": "ended_at
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A request that is measured; ``runs`` are the ids that its answer must hold, in this order, of ``total``."""
+class Request:
+    """A measured request; its answer must have the ids ``runs`` in this order, and count ``total``."""
 
     kind: str
     sort: str
@@ -58,68 +58,68 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Took:
-    """Milliseconds of a request: at the client, and of CPU in the server's process."""
+class Timing:
+    """Milliseconds of a request: wall time at the client, and CPU time of the server."""
 
     wall: float
     cpu: float
 
 
 def main() -> None:
-    """Fill, verify every first hundred pages, measure."""
+    """Fill the databases, verify the first hundred pages, and measure."""
     with ExitStack() as stack:
-        yards = {}
+        servers = {}
         for runs in (FEW, MANY):
-            served = Served()
-            fill(served.engine, runs)
-            yards[runs] = stack.enter_context(served)
+            server = ServerProcess()
+            fill(server.engine, runs)
+            servers[runs] = stack.enter_context(server)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ry", dir="/tmp")))
-        theirs = Theirs("search", str(yards[FEW].folder / "runyard.db"), str(folder))
-        stack.callback(theirs.close)
-        asks = {runs: list(_asks(served)) for runs, served in yards.items()}
-        order = _expected(yards[FEW], "-test/acc")
-        if theirs.ask({"by": "test/acc", "pages": 2})["values"] != [best for _, best, _ in order[: 2 * PAGE]]:
-            raise RuntimeError("MLflow does not hold the same runs")
-        updates = _updates(yards[FEW])
-        for runs, served in yards.items():
-            _leaf(served, _expected(served, "-test/acc"), "-test/acc")
-            for ask in asks[runs]:
-                _check(served.get(ask.path), ask)
-        took, mlflow = _measure(yards, asks, theirs)
-    rows = _rows(took, mlflow)
+        tracker = TrackerProcess("search_runs", str(servers[FEW].folder / "runyard.db"), str(folder))
+        stack.callback(tracker.close)
+        requests = {runs: list(_requests(server)) for runs, server in servers.items()}
+        order = _expected(servers[FEW], "-test/acc")
+        if tracker.request({"by": "test/acc", "pages": 2})["values"] != [best for _, best, _ in order[: 2 * PAGE]]:
+            raise RuntimeError("MLflow does not have the same runs")
+        updates = _updates(servers[FEW])
+        for runs, server in servers.items():
+            _check_pages(server, _expected(server, "-test/acc"), "-test/acc")
+            for request in requests[runs]:
+                _check(server.get(request.path), request)
+        timings, mlflow = _measure(servers, requests, tracker)
+    rows = _rows(timings, mlflow)
     costs = [1e6 * with_index - 1e6 * without for with_index, without in zip(*updates, strict=True)]
-    rows.append(row("what the index costs an update of a curve's best value, CPU µs", costs))
-    keep("table", rows, medians=_medians(took), alternatives=versions())
+    rows.append(row("cost of the index per update of a curve's best value, CPU µs", costs))
+    save("table", rows, medians=_medians(timings), alternatives=versions())
 
 
-# What is asked -------------------------------------------------------------------------------------------------------
+# Requests -------------------------------------------------------------------------------------------------------
 
 
-def _asks(served: Served) -> Iterator[Ask]:
+def _requests(server: ServerProcess) -> Iterator[Request]:
     for sort in SORTS:
-        order = _expected(served, sort)
+        order = _expected(server, sort)
         last = (len(order) - 1) // PAGE * PAGE
         for place, start in (("first", 0), ("deep", DEEP_PAGES * PAGE), ("last", last)):
             after = {"after": write_cursor(*order[start - 1][1:])} if start else {}
             runs = tuple(run for run, *_ in order[start : start + PAGE])
             for kind, path in FORMATS.items():
-                yield Ask(kind, sort, place, f"{path}?{urlencode({'sort': sort} | after)}", runs, len(order))
+                yield Request(kind, sort, place, f"{path}?{urlencode({'sort': sort} | after)}", runs, len(order))
     for sort in FILTERED_SORTS:
-        for where in FILTERS:
-            order = _expected(served, sort, where)
+        for filters in FILTERS:
+            order = _expected(server, sort, filters)
             runs = tuple(run for run, *_ in order[:PAGE])
-            said = urlencode(where | {"sort": sort})
+            said = urlencode(filters | {"sort": sort})
             for kind, path in FORMATS.items():
-                yield Ask(kind, sort, urlencode(where), f"{path}?{said}", runs, len(order))
-    yield Ask("/", "", "", "/", ())
-    newest = [run for run, *_ in _expected(served, "-number", {"status": "succeeded"})[:COMPARED]]
-    yield Ask("/compare", "", "", f"/compare?runs={quote(','.join(newest))}", tuple(newest))
+                yield Request(kind, sort, urlencode(filters), f"{path}?{said}", runs, len(order))
+    yield Request("/", "", "", "/", ())
+    newest = [run for run, *_ in _expected(server, "-number", {"status": "succeeded"})[:COMPARED]]
+    yield Request("/compare", "", "", f"/compare?runs={quote(','.join(newest))}", tuple(newest))
 
 
-def _expected(served: Served, sort: str, where: dict[str, str] | None = None) -> list[tuple[str, Any, int]]:
-    """All that match as (id, value, number), in order: by value, those without one last, then the newest first."""
-    key, where = sort.lstrip("-"), where or {}
-    with sqlite3.connect(served.folder / "runyard.db") as database:
+def _expected(server: ServerProcess, sort: str, filters: dict[str, str] | None = None) -> list[tuple[str, Any, int]]:
+    """Matching runs as (id, value, number), by value, runs without a value last, then newest first."""
+    key, filters = sort.lstrip("-"), filters or {}
+    with sqlite3.connect(server.folder / "runyard.db") as database:
         best = "(SELECT best FROM metric_series s WHERE s.run = run.id AND s.name = :key)"
         tags = "(SELECT group_concat(tag) FROM run_tag WHERE run = run.id)"
         found = database.execute(
@@ -129,11 +129,11 @@ def _expected(served: Served, sort: str, where: dict[str, str] | None = None) ->
     kept = [
         (run, value, number)
         for run, value, number, status, family, dataset, given, name in found
-        if where.get("status", status) == status
-        and where.get("family", family) == family
-        and where.get("dataset", dataset) == dataset
-        and ("tag" not in where or where["tag"] in (given or "").split(","))
-        and where.get("q", "").strip('"').lower() in name.lower()
+        if filters.get("status", status) == status
+        and filters.get("family", family) == family
+        and filters.get("dataset", dataset) == dataset
+        and ("tag" not in filters or filters["tag"] in (given or "").split(","))
+        and filters.get("q", "").strip('"').lower() in name.lower()
     ]
     kept.sort(key=lambda each: -each[2])
     known = sorted((each for each in kept if each[1] is not None), key=lambda each: each[1])
@@ -142,68 +142,68 @@ def _expected(served: Served, sort: str, where: dict[str, str] | None = None) ->
     return known + [each for each in kept if each[1] is None]
 
 
-def _leaf(served: Served, order: list[tuple[str, Any, int]], sort: str) -> None:
+def _check_pages(server: ServerProcess, order: list[tuple[str, Any, int]], sort: str) -> None:
     after: dict[str, str] = {}
     for page in range(DEEP_PAGES):
-        found = json.loads(served.get(f"/api/v1/runs?{urlencode({'sort': sort} | after)}"))
+        found = json.loads(server.get(f"/api/v1/runs?{urlencode({'sort': sort} | after)}"))
         if [run["id"] for run in found["runs"]] != [run for run, *_ in order[page * PAGE : (page + 1) * PAGE]]:
-            raise RuntimeError(f"page {page + 1} by {sort} does not hold what it should")
+            raise RuntimeError(f"page {page + 1} by {sort} does not have the right runs")
         after = {"after": found["next"]}
 
 
-def _check(body: bytes, ask: Ask) -> None:
+def _check(body: bytes, request: Request) -> None:
     words = body.decode()
-    match ask.kind:
+    match request.kind:
         case "JSON":
             answer = json.loads(words)
             found = [run["id"] for run in answer["runs"]]
-            if answer["total"] != ask.total:
-                raise RuntimeError(f"{ask.name}: counted {answer['total']} runs, not {ask.total}")
+            if answer["total"] != request.total:
+                raise RuntimeError(f"{request.name}: counted {answer['total']} runs, not {request.total}")
             if any(len(run["spec"]) < 30 or (run["started"] and len(run["summary"]) < 8) for run in answer["runs"]):
-                raise RuntimeError(f"{ask.name}: a run has lost some of its fields or metrics")
+                raise RuntimeError(f"{request.name}: a run has lost some of its fields or metrics")
         case "HTML":
             found = re.findall(r'<tr id="row-(r_\w+)"', words)
             if words.count("<polyline") < words.count("badge succeeded"):
-                raise RuntimeError(f"{ask.name}: a curve is missing")
+                raise RuntimeError(f"{request.name}: a curve is missing")
         case "/compare":
-            found = [run for run in ask.runs if f"/runs/{run}" in words]
+            found = [run for run in request.runs if f"/runs/{run}" in words]
         case _:
             found = []
-    if tuple(found) != ask.runs:
-        raise RuntimeError(f"{ask.name} does not hold the runs that it should")
+    if tuple(found) != request.runs:
+        raise RuntimeError(f"{request.name} does not have the right runs")
 
 
 # Measuring -----------------------------------------------------------------------------------------------------------
 
-Taken = dict[int, dict[Ask, list[Took]]]
+Timings = dict[int, dict[Request, list[Timing]]]
 
 
 def _measure(
-    yards: dict[int, Served], asks: dict[int, list[Ask]], theirs: Theirs
-) -> tuple[Taken, dict[str, list[float]]]:
-    took: Taken = {runs: defaultdict(list) for runs in yards}
+    servers: dict[int, ServerProcess], requests: dict[int, list[Request]], tracker: TrackerProcess
+) -> tuple[Timings, dict[str, list[float]]]:
+    timings: Timings = {runs: defaultdict(list) for runs in servers}
     mlflow: dict[str, list[float]] = {"wall": [], "cpu": []}
     for turn in range(ROUNDS):
-        pairs = list(zip(asks[FEW], asks[MANY], strict=True))
+        pairs = list(zip(requests[FEW], requests[MANY], strict=True))
         for i in range(len(pairs)):
             pair = pairs[(i + turn * 7) % len(pairs)]
-            for runs, ask in zip((FEW, MANY), pair, strict=True):
-                took[runs][ask].append(_timed(yards[runs], ask))
-        page = theirs.ask({"by": "test/acc", "pages": 2})
-        # The first after a pause has to warm up.
+            for runs, request in zip((FEW, MANY), pair, strict=True):
+                timings[runs][request].append(_time(servers[runs], request))
+        page = tracker.request({"by": "test/acc", "pages": 2})
+        # The first page after a pause warms up.
         mlflow["wall"].append(1000 * page["wall"][1])
         mlflow["cpu"].append(1000 * page["cpu"][1])
-    return took, mlflow
+    return timings, mlflow
 
 
-def _updates(served: Served) -> tuple[list[float], list[float]]:
-    """CPU seconds of an update of a best value, with the index of the run table and without."""
-    with writing(served.engine) as connection:
+def _updates(server: ServerProcess) -> tuple[list[float], list[float]]:
+    """CPU seconds per update of a best value, with and without the index of the run table."""
+    with writing(server.engine) as connection:
         series = [row.id for row in connection.execute(text("SELECT id FROM metric_series ORDER BY id DESC LIMIT 40"))]
         statement = "UPDATE metric_series SET best = ?, best_step = ? WHERE id = ?"
         found: tuple[list[float], list[float]] = ([], [])
         for turn in range(ROUNDS):
-            for indexed, took in zip((True, False), found, strict=True):
+            for indexed, timings in zip((True, False), found, strict=True):
                 with connection.begin_nested() as trial:
                     if not indexed:
                         connection.exec_driver_sql("DROP INDEX ix_metric_series_best")
@@ -211,63 +211,75 @@ def _updates(served: Served) -> tuple[list[float], list[float]]:
                     for i in range(50):
                         values = [(1 / (1 + i + turn), i, each) for each in series]
                         connection.exec_driver_sql(statement, values)
-                    took.append((time.process_time() - cpu) / 50 / len(series))
+                    timings.append((time.process_time() - cpu) / 50 / len(series))
                     trial.rollback()
     return found
 
 
-def _timed(served: Served, ask: Ask) -> Took:
-    cpu, wall = served.cpu_seconds(), time.perf_counter()
-    body = served.get(ask.path)
+def _time(server: ServerProcess, request: Request) -> Timing:
+    cpu, wall = server.cpu_seconds(), time.perf_counter()
+    body = server.get(request.path)
     wall = time.perf_counter() - wall
-    found = Took(1e3 * wall, 1e3 * (served.cpu_seconds() - cpu))
-    _check(body, ask)
+    found = Timing(1e3 * wall, 1e3 * (server.cpu_seconds() - cpu))
+    _check(body, request)
     return found
 
 
-def _median(of: list[Took]) -> float:
+def _median(of: list[Timing]) -> float:
     return statistics.median(each.cpu for each in of)
 
 
-def _medians(took: Taken) -> dict[str, dict[str, float]]:
+def _medians(timings: Timings) -> dict[str, dict[str, float]]:
     return {
-        f"{runs:,} runs, CPU ms": {ask.name: round(_median(of), 2) for ask, of in by_ask.items()}
-        for runs, by_ask in took.items()
+        f"{runs:,} runs, CPU ms": {request.name: round(_median(of), 2) for request, of in by_ask.items()}
+        for runs, by_ask in timings.items()
     }
 
 
-def _rows(took: Taken, mlflow: dict[str, list[float]]) -> list[Row]:
+def _rows(timings: Timings, mlflow: dict[str, list[float]]) -> list[Row]:
     found = []
     for runs in (FEW, MANY):
         for kind, target in (("JSON", "<= 15"), ("HTML", "<= 60")):
-            first = [ask for ask in took[runs] if ask.kind == kind and ask.place == "first"]
-            values = [each.wall for ask in first for each in took[runs][ask]]
+            first = [request for request in timings[runs] if request.kind == kind and request.place == "first"]
+            values = [each.wall for request in first for each in timings[runs][request]]
             goal = target if runs == FEW else ""
             found.append(row(f"{runs:,} runs: first page of {PAGE} as {kind}, ms", values, goal, "p95"))
-            values = [each.cpu for ask in first for each in took[runs][ask]]
+            values = [each.cpu for request in first for each in timings[runs][request]]
             found.append(row(f"{runs:,} runs: first page of {PAGE} as {kind}, CPU ms of the server", values))
     for runs in (FEW, MANY):
-        by_place = {(ask.kind, ask.sort, ask.place): _median(of) for ask, of in took[runs].items()}
+        by_place = {(request.kind, request.sort, request.place): _median(of) for request, of in timings[runs].items()}
         for place in ("deep", "last"):
             values = [by_place[kind, sort, place] / by_place[kind, sort, "first"] for kind in FORMATS for sort in SORTS]
             found.append(row(f"{runs:,} runs: {place} page / first page, CPU, by sort", values, "<= 2", "max"))
-    few, many = ({ask.name: (ask, _median(of)) for ask, of in took[runs].items()} for runs in (FEW, MANY))
-    kinds: dict[str, Callable[[Ask], bool]] = {
-        "first, deep and last pages": lambda ask: "=" not in ask.place,
-        "filtered pages": lambda ask: "=" in ask.place and "q=" not in ask.place,
-        "searched pages": lambda ask: "q=" in ask.place,
+    few, many = (
+        {request.name: (request, _median(of)) for request, of in timings[runs].items()} for runs in (FEW, MANY)
+    )
+    kinds: dict[str, Callable[[Request], bool]] = {
+        "first, deep and last pages": lambda request: "=" not in request.place,
+        "filtered pages": lambda request: "=" in request.place and "q=" not in request.place,
+        "searched pages": lambda request: "q=" in request.place,
     }
     for what, fits in kinds.items():
-        values = [many[name][1] / few[name][1] for name, (ask, _) in few.items() if ask.kind in FORMATS and fits(ask)]
-        note = "a text is looked for in every run" if what == "searched pages" else ""
+        values = [
+            many[name][1] / few[name][1]
+            for name, (request, _) in few.items()
+            if request.kind in FORMATS and fits(request)
+        ]
+        note = "a text search reads every run" if what == "searched pages" else ""
         found.append(row(f"{MANY:,} runs / {FEW:,} runs: {what}, CPU", values, "<= 2", "max", note))
     for runs in (FEW, MANY):
         for kind in ("/", "/compare"):
-            values = [each.wall for ask, of in took[runs].items() if ask.kind == kind for each in of]
+            values = [each.wall for request, of in timings[runs].items() if request.kind == kind for each in of]
             found.append(row(f"{runs:,} runs: {kind}, ms", values))
-    ours = next(of for ask, of in took[FEW].items() if ask.name == "JSON -test/acc first")
-    note = "its own SQLite store, ANALYZE run once, in process; ours over HTTP"
+    ours = next(of for request, of in timings[FEW].items() if request.name == "JSON -test/acc first")
+    note = "its own SQLite store, ANALYZE run once, in process; Runyard over HTTP"
     found.append(row(f"{FEW:,} runs: MLflow search_runs by test/acc, {PAGE} runs, ms", mlflow["wall"], note=note))
     found.append(row(f"{FEW:,} runs: MLflow search_runs by test/acc, {PAGE} runs, CPU ms", mlflow["cpu"]))
-    found.append(row("the same page of ours / MLflow, CPU", ratios([each.cpu for each in ours], mlflow["cpu"]), "<= 1"))
+    found.append(
+        row(
+            f"{FEW:,} runs: the same page, Runyard / MLflow, CPU",
+            ratios([each.cpu for each in ours], mlflow["cpu"]),
+            "<= 1",
+        )
+    )
     return found

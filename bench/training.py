@@ -1,6 +1,6 @@
-"""Our epoch, every metric of every step streaming, against a plain PyTorch loop and against the usual pipeline.
+"""An epoch with every metric of every step streaming, compared with a plain PyTorch loop and with Lightning.
 
-Each contender is a process that trains one epoch whenever it is its turn (``bench/contender.py``).
+Each candidate is a process that trains one epoch per request (``bench/training_loops.py``).
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import os
 import sys
 from typing import Any
 
-from bench.asked import Asked
-from bench.backstage import Backstage
-from bench.contender import config_of
+from bench.backend import Backend
 from bench.interleave import REPEATS
-from bench.mnistlike import mnistlike, write_idx
-from bench.record import Row, keep, ratios, row
+from bench.json_process import JsonProcess
+from bench.report import Row, ratios, row, save
+from bench.synthetic_mnist import synthetic_mnist, write_idx
+from bench.training_loops import run_config
 from worker.process import SETTINGS
 
-# family, size, batch, images of an epoch, and the two targets: of our epoch over the bare loop's, over the pipeline's.
+# family, size, batch, images per epoch, and the targets of our epoch relative to the bare loop and to Lightning.
 CASES = (
     ("simple_dense_net", "small", 64, 25_600, "<= 1.10", "<= 0.1429"),
     ("simple_dense_net", "small", 256, 51_200, "<= 1.05", "<= 0.1"),
@@ -28,15 +28,15 @@ CASES = (
     ("efficientnet", "small", 128, 6_400, "<= 1.02", ""),
 )
 FRAMEWORK_MICROSECONDS = "<= 60"
-# One thread, so that CPU seconds are those of the loop and not of threads that wait for one another.
+# One thread, so that CPU seconds do not include threads that wait for each other.
 THREADS = 1
 
 
 def main(device: str = "cpu", name: str = "training") -> None:
-    """All cases, or those that BENCH_CASES names by their place."""
+    """Measure all cases, or those whose indexes are in BENCH_CASES."""
     chosen = [CASES[int(place)] for place in os.environ.get("BENCH_CASES", "").split()] or CASES
     rows: list[Row] = []
-    with Backstage() as backstage:
+    with Backend() as backend:
         for family, size, batch, images, against_bare, against_pipeline in chosen:
             case = {
                 "family": family,
@@ -45,20 +45,20 @@ def main(device: str = "cpu", name: str = "training") -> None:
                 "images": images,
                 "threads": THREADS,
                 "device": device,
-                "redis": backstage.settings.redis,
-                "folder": str(backstage.folder),
-                "mnist": str(backstage.folder / f"files-{images}"),
+                "redis": backend.settings.redis,
+                "folder": str(backend.folder),
+                "mnist": str(backend.folder / f"files-{images}"),
             }
-            write_idx(mnistlike(images, 0, 10_000), backstage.folder / f"files-{images}")
-            took = _epochs(backstage, case)
+            write_idx(synthetic_mnist(images, 0, 10_000), backend.folder / f"files-{images}")
+            timings = _epochs(backend, case)
             what = f"{family} {size}, batch {batch}"
             clock = "cpu" if device == "cpu" else "wall"
-            rows += _rows(what, took, clock, images // batch, against_bare, against_pipeline)
+            rows += _rows(what, timings, clock, images // batch, against_bare, against_pipeline)
             print(f"  {what}: done", flush=True)
-    keep(name, rows, threads=THREADS, device=device)
+    save(name, rows, threads=THREADS, device=device)
 
 
-def _epochs(backstage: Backstage, case: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _epochs(backend: Backend, case: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     kinds: dict[str, dict[str, Any]] = {
         "plain": {"kind": "plain"},
         "tuned": {"kind": "tuned", "precision": "auto"},
@@ -66,42 +66,42 @@ def _epochs(backstage: Backstage, case: dict[str, Any]) -> dict[str, list[dict[s
         "lightning 0": {"kind": "lightning", "workers": 0},
         "lightning 2": {"kind": "lightning", "workers": 2},
     }
-    contenders = {}
-    for name, more in kinds.items():
-        run, fence = backstage.hold(config_of(case | more)) if name in ("plain", "tuned") else ("", 0)
-        said = json.dumps(case | more | {"run": run, "fence": fence})
-        # Ours have the process that the worker gives a trainer, the others what Python starts with.
+    processes = {}
+    for name, overrides in kinds.items():
+        run, fence = backend.claim_run(run_config(case | overrides)) if name in ("plain", "tuned") else ("", 0)
+        case_json = json.dumps(case | overrides | {"run": run, "fence": fence})
+        # Ours have the environment that the worker gives a trainer, the others Python's default.
         environment = SETTINGS if run else None
-        words = (sys.executable, "-m", "bench.contender", str(more["kind"]), said)
-        contenders[name] = Asked(*words, environment=environment)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
+        command = (sys.executable, "-m", "bench.training_loops", str(overrides["kind"]), case_json)
+        processes[name] = JsonProcess(*command, environment=environment)
+    epochs: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
     try:
         for turn in range(-1, REPEATS):
             names = list(kinds)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                taken = contenders[name].ask("epoch")
+                epoch = processes[name].request("epoch")
                 if turn >= 0:  # the first epoch warms up
-                    found[name].append(taken)
+                    epochs[name].append(epoch)
     finally:
-        for contender in contenders.values():
-            contender.close()
-    for name, taken in found.items():
-        if not taken[-1]["accuracy"] > 0.2:
-            raise RuntimeError(f"{case['family']} {name} has learned nothing: {taken[-1]}")
-    return found
+        for process in processes.values():
+            process.close()
+    for name, epoch in epochs.items():
+        if not epoch[-1]["accuracy"] > 0.2:
+            raise RuntimeError(f"{case['family']} {name} did not learn: {epoch[-1]}")
+    return epochs
 
 
 def _rows(
     what: str,
-    took: dict[str, list[dict[str, Any]]],
+    timings: dict[str, list[dict[str, Any]]],
     clock: str,
     steps: int,
     against_bare: str,
     against_pipeline: str,
 ) -> list[Row]:
-    """clock: "cpu", or "wall" where another device computes; what targets are held against."""
-    seconds = {name: [each[clock] for each in taken] for name, taken in took.items()}
-    wall = {name: [each["wall"] for each in taken] for name, taken in took.items()}
+    """Rows of a case. ``clock`` is "cpu", or "wall" if another device computes; targets apply to it."""
+    seconds = {name: [each[clock] for each in epoch] for name, epoch in timings.items()}
+    wall = {name: [each["wall"] for each in epoch] for name, epoch in timings.items()}
     own = [1e6 * (one - other) / steps for one, other in zip(seconds["plain"], seconds["bare"], strict=True)]
     pipeline = ratios(seconds["tuned"], seconds["lightning 0"])
     rows = [
@@ -109,7 +109,7 @@ def _rows(
         row(
             f"{what}: tuned epoch / bare loop, {clock}",
             ratios(seconds["tuned"], seconds["bare"]),
-            note=str(took["tuned"][0]["tuning"]),
+            note=str(timings["tuned"][0]["tuning"]),
         ),
         row(f"{what}: tuned epoch / Lightning + torchvision, workers 0, {clock}", pipeline, against_pipeline),
         row(
@@ -117,10 +117,10 @@ def _rows(
             ratios(wall["tuned"], wall["lightning 2"]),
         ),
         row(
-            f"{what}: bare loop, ms a step with its share of validation",
+            f"{what}: bare loop, ms per step including its share of validation",
             [1e3 * each / steps for each in seconds["bare"]],
         ),
     ]
     if what.startswith("simple_dense_net"):
-        rows.append(row(f"{what}: cost of the framework, µs a step", own, FRAMEWORK_MICROSECONDS))
+        rows.append(row(f"{what}: cost of the framework, µs per step", own, FRAMEWORK_MICROSECONDS))
     return rows

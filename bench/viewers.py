@@ -1,8 +1,8 @@
-"""Many who watch: the age of a point when it comes to the last of 200 viewers, and what 20 of them cost the training.
+"""Many viewers: the age of a point when it reaches up to 200 viewers, and what 20 of them cost the training.
 
-One run emits 1,000 scalars a second through the trainer's own Reporter, a real Redis, recorder and server; every viewer
-is an event stream over TCP, and has to be told of every point once and in order. All processes are on this machine, so
-a point's age is read from one clock. Then real training, with nobody watching and with 20 viewers in turn.
+One run emits 1,000 scalars per second through the trainer's own Reporter and a real Redis, recorder and server. Every
+viewer is an event stream over TCP and must receive every point once and in order. All processes run on this machine, so
+one clock is enough to compute ages. Then real training, alternating between no viewer and 20.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench.audience import Audience
-from bench.record import Row, keep, ratios, row
-from bench.standin import METRICS, StandIn
-from bench.yard import Yard, cpu_seconds_of
+from bench.event_clients import EventClients
+from bench.fake_worker import METRICS, FakeWorker
+from bench.instance import Instance, cpu_seconds_of
+from bench.report import Row, ratios, row, save
 
 REPEATS = 5
 CROWDS = (1, 50, 200)
@@ -38,57 +38,59 @@ TRAINED = {"family": "simple_mlp", "size": "base", "epochs": 10_000, "early_stop
 
 
 def main() -> None:
-    """Measure both."""
-    keep("viewers", [*_crowds(), *_training(threads=1), *_training(threads=2)])
+    """Measure latency and the cost of training."""
+    save("viewers", [*_latency_rows(), *_training(threads=1), *_training(threads=2)])
 
 
-# The age of a point ---------------------------------------------------------------------------------------------------
+# Latency ---------------------------------------------------------------------------------------------------
 
 
-def _crowds() -> list[Row]:
+def _latency_rows() -> list[Row]:
     found: dict[int, list[dict[str, float]]] = {viewers: [] for viewers in CROWDS}
-    with Yard(RUNYARD_DEVICE="cpu") as yard, Audience(yard.address) as audience:
-        worker = StandIn(yard.redis_url, yard.data / "spool")
+    with Instance(RUNYARD_DEVICE="cpu") as instance, EventClients(instance.address) as clients:
+        worker = FakeWorker(instance.redis_url, instance.data / "spool")
         for turn in range(REPEATS):
             for viewers in CROWDS[turn % len(CROWDS) :] + CROWDS[: turn % len(CROWDS)]:
-                found[viewers].append(_watched(yard, worker, audience, viewers))
+                found[viewers].append(_watch_run(instance, worker, clients, viewers))
         worker.close()
     rows = []
-    for viewers, said in found.items():
-        crowd = f"{viewers} viewer{'s' * (viewers > 1)}"
+    for viewers, results in found.items():
+        label = f"{viewers} viewer{'s' * (viewers > 1)}"
         for share in ("p50", "p95", "p99"):
             target = "<= 300" if (viewers, share) == (CROWDS[-1], "p99") else ""
-            rows.append(row(f"log call -> {crowd}, {share} of all, ms", [s[share] for s in said], target))
-        rows.append(row(f"told once and in order to {crowd}, share", [s["share"] for s in said], ">= 1", "min"))
-        rows.append(row(f"server with {crowd}, % of a core", [s["server"] for s in said]))
+            rows.append(row(f"log call -> {label}, {share} of all, ms", [s[share] for s in results], target))
+        rows.append(
+            row(f"points received once and in order by {label}, fraction", [s["share"] for s in results], ">= 1", "min")
+        )
+        rows.append(row(f"server with {label}, % of a core", [s["server"] for s in results]))
     return rows
 
 
-def _watched(yard: Yard, worker: StandIn, audience: Audience, viewers: int) -> dict[str, float]:
-    """One run from its start to its end. They come while it runs, and are told of everything from its start."""
-    run = yard.call("/runs", {"family": "simple_mlp", "device": "cuda"})["id"]
-    playing = worker.claim(run)
-    yard.wait(run, "running")
+def _watch_run(instance: Instance, worker: FakeWorker, clients: EventClients, viewers: int) -> dict[str, float]:
+    """Emit one run. Viewers join while it runs and receive everything from its start."""
+    run = instance.call("/runs", {"family": "simple_mlp", "device": "cuda"})["id"]
+    fake_run = worker.claim(run)
+    instance.wait(run, "running")
     rate = SCALARS_PER_SECOND / len(METRICS)
     steps = round(rate * EMITTED_SECONDS)
-    emitting = threading.Thread(target=playing.emit, args=(steps, rate))
+    emitting = threading.Thread(target=fake_run.emit, args=(steps, rate))
     emitting.start()
-    audience.ask("join", run=run, viewers=viewers, after="0")
-    server = yard.part("server")
+    clients.request("join", run=run, viewers=viewers, after="0")
+    server = instance.part("server")
     cpu, since = cpu_seconds_of(server), time.time()
     emitting.join()
     used = (cpu_seconds_of(server) - cpu) / (time.time() - since)
-    playing.finish()
-    said = audience.ask("until_end", steps=steps, metrics=list(METRICS), since=since)
-    return said | {"share": said["told"] / (viewers * steps * len(METRICS)), "server": 100 * used}
+    fake_run.finish()
+    results = clients.request("until_end", steps=steps, metrics=list(METRICS), since=since)
+    return results | {"share": results["points"] / (viewers * steps * len(METRICS)), "server": 100 * used}
 
 
-# What it costs the training -------------------------------------------------------------------------------------------
+# Cost of training -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Window:
-    """A stretch of training: when, and the CPU seconds that each process used in it."""
+    """An interval of training, and the CPU seconds that each process used in it."""
 
     begin: float
     end: float
@@ -96,48 +98,51 @@ class _Window:
 
 
 def _training(threads: int) -> list[Row]:
-    # A worker gives each of its slots an equal share of the cores.
+    # A worker divides the cores equally among its slots.
     slots = max(1, (psutil.cpu_count() or 1) // threads)
     windows: dict[int, list[_Window]] = {0: [], WATCHERS: []}
-    with Yard(RUNYARD_DEVICE="cpu", RUNYARD_SLOTS=str(slots)) as yard, Audience(yard.address) as audience:
-        run = yard.call("/runs", TRAINED)["id"]
-        yard.wait(run, "running")
-        while yard.call(f"/runs/{run}")["progress"].get("step", 0) < WARM_STEPS:
+    with (
+        Instance(RUNYARD_DEVICE="cpu", RUNYARD_SLOTS=str(slots)) as instance,
+        EventClients(instance.address) as clients,
+    ):
+        run = instance.call("/runs", TRAINED)["id"]
+        instance.wait(run, "running")
+        while instance.call(f"/runs/{run}")["progress"].get("step", 0) < WARM_STEPS:
             time.sleep(0.2)
         processes = {
-            "trainer": yard.trainer(),
-            "server": yard.part("server"),
-            "viewers": audience.process,
+            "trainer": instance.trainer(),
+            "server": instance.part("server"),
+            "viewers": clients.process,
         }
         for turn in range(2 * WINDOWS + 1):
             viewers = WATCHERS if turn % 2 else 0
-            with _joined(yard, audience, run, viewers):
+            with _joined(instance, clients, run, viewers):
                 time.sleep(SETTLING_SECONDS)
                 windows[viewers].append(_window(processes))
-        yard.call(f"/runs/{run}/cancel", {})
-        yard.wait(run, "cancelled")
-        curve = yard.call(f"/runs/{run}/metrics?names=train/loss&points=0")["train/loss"]
+        instance.call(f"/runs/{run}/cancel", {})
+        instance.wait(run, "cancelled")
+        curve = instance.call(f"/runs/{run}/metrics?names=train/loss&points=0")["train/loss"]
     return _training_rows(threads, curve, windows)
 
 
-def _shown(yard: Yard, run: str) -> str:
-    """The commit that a run's page shows; what came after it is what its stream asks for."""
-    with urllib.request.urlopen(f"{yard.address}/runs/{run}") as page:
+def _page_commit(instance: Instance, run: str) -> str:
+    """The commit up to which a run's page has data; its stream requests everything after it."""
+    with urllib.request.urlopen(f"{instance.address}/runs/{run}") as page:
         found = re.search(r'data-after="([^"]+)"', page.read().decode())
     if found is None:
-        raise RuntimeError("the run's page names no commit")
+        raise RuntimeError("the run's page has no commit")
     return found[1]
 
 
 @contextmanager
-def _joined(yard: Yard, audience: Audience, run: str, viewers: int) -> Iterator[None]:
+def _joined(instance: Instance, clients: EventClients, run: str, viewers: int) -> Iterator[None]:
     if not viewers:
         yield
         return
-    audience.ask("join", run=run, viewers=viewers, after=_shown(yard, run))
+    clients.request("join", run=run, viewers=viewers, after=_page_commit(instance, run))
     yield
-    if not audience.ask("leave")["points"]:
-        raise RuntimeError("the viewers were told nothing")
+    if not clients.request("leave")["points"]:
+        raise RuntimeError("the viewers received nothing")
 
 
 def _window(processes: dict[str, psutil.Process]) -> _Window:
@@ -151,39 +156,39 @@ def _training_rows(threads: int, curve: dict[str, Any], windows: dict[int, list[
     steps, times = np.array(curve["step"]), np.array(curve["time"])
     if len(np.unique(steps)) != len(steps):
         raise RuntimeError("a step was recorded twice")
-    # Steps are reported a few at a time: only the last of them was made at that time.
+    # Steps are reported a few at a time: only the last of them has the right time.
     last = np.append(np.diff(times) > 0.002, True)
 
-    def made(window: _Window) -> float:
+    def steps_in(window: _Window) -> float:
         begin, end = np.interp([window.begin, window.end], times[last], steps[last])
         return float(end - begin)
 
-    wall = {n: [1000 * (each.end - each.begin) / made(each) for each in said] for n, said in windows.items()}
-    cpu = {n: [1000 * each.cpu["trainer"] / made(each) for each in said] for n, said in windows.items()}
+    wall = {n: [1000 * (each.end - each.begin) / steps_in(each) for each in results] for n, results in windows.items()}
+    cpu = {n: [1000 * each.cpu["trainer"] / steps_in(each) for each in results] for n, results in windows.items()}
     case = f"trainer with {threads} thread{'s' * (threads > 1)}"
 
     def share(name: str, viewers: int) -> list[float]:
         return [100 * each.cpu[name] / (each.end - each.begin) for each in windows[viewers]]
 
     rows = []
-    for what, said in (("CPU", cpu), ("wall time", wall)):
-        none = said[0]
-        found = ratios(said[WATCHERS], _between(none, none[1:]))
-        noise = ratios(none[1:-1], _between(none, none[2:]))
-        rows.append(row(f"{case}: {what} a step, {WATCHERS} viewers / none", found, "<= 1.01"))
-        rows.append(row(f"{case}: {what} a step, none / none (the noise)", noise))
+    for what, results in (("CPU", cpu), ("wall time", wall)):
+        none = results[0]
+        found = ratios(results[WATCHERS], _expected(none, none[1:]))
+        noise = ratios(none[1:-1], _expected(none, none[2:]))
+        rows.append(row(f"{case}: {what} per step, {WATCHERS} viewers / none", found, "<= 1.01"))
+        rows.append(row(f"{case}: {what} per step, none / none (the noise)", noise))
     return [
         *rows,
-        row(f"{case}: CPU a step with none, ms", cpu[0]),
-        row(f"{case}: wall time a step with none, ms", wall[0]),
+        row(f"{case}: CPU per step with none, ms", cpu[0]),
+        row(f"{case}: wall time per step with none, ms", wall[0]),
         row(f"{case}: server with none, % of a core", share("server", 0)),
         row(f"{case}: server with {WATCHERS} viewers, % of a core", share("server", WATCHERS)),
         row(f"{case}: the {WATCHERS} viewers themselves, % of a core", share("viewers", WATCHERS)),
     ]
 
 
-def _between(before: list[float], after: list[float]) -> list[float]:
-    """What would be expected between two windows, so that a machine that grows slower is blamed on nobody."""
+def _expected(before: list[float], after: list[float]) -> list[float]:
+    """Mean of neighboring windows, so that slow changes of the machine cancel out."""
     return [(one + other) / 2 for one, other in zip(before, after, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""Runs of every kind in a Runyard, and the pages that show them: for screenshots, and for tests of every page."""
+"""Example runs of every kind and the pages that show them, for screenshots and for tests of every page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from runyard import Run, Runyard
 
 SETTLING = ".htmx-request, #swagger .without-js, #swagger .loading-container"
-"""What a page shows as long as something of it is still on its way."""
+"""Selects what a page shows while parts of it are still loading."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pages by name, as paths; ``waiting`` and ``live`` are to be stopped by `close`."""
+    """Paths of pages by name; `close` stops the ``waiting`` and ``live`` runs."""
 
     pages: Mapping[str, str]
     live: Run
@@ -23,10 +23,10 @@ class Gallery:
     rule: str
 
 
-def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
-    """Launches and waits: variants with seeds, a search, a run that failed; then one that trains while others wait.
+def fill(yard: Runyard, epochs: int, draws: int) -> Gallery:
+    """Launch variants with seeds, a search and a failed run, and wait for them; then a live run with a queue behind it.
 
-    ``epochs`` of those that end, and ``many`` points of the search.
+    ``epochs`` is the length of the runs that finish, ``draws`` the number of configurations in the search.
     """
     variants = yard.sweep(
         {"dataset": "digits", "size": "tiny", "epochs": epochs, "name": "first look"},
@@ -37,21 +37,21 @@ def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
         TINY | {"epochs": epochs},
         space={"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "batch_size": {"choice": [32, 64, 128]}},
         method="random",
-        draws=many,
+        draws=draws,
     )
     heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"])
     diverged = yard.launch(**TINY, epochs=epochs, lr=1000, optimizer="sgd", schedule="constant")
-    for each in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
-        assert each.ended
+    for launched in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
+        assert launched.ended
     again = heads.fork(max(1, epochs // 2), lr=3e-4).wait()
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
     live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while live.refresh().progress.get("step", 0) < 200:
-        assert time.monotonic() < until, f"{live.id} makes no steps"
+        assert time.monotonic() < deadline, f"{live.id} makes no steps"
         time.sleep(0.1)
-    live.change(note="the picture was made here")
-    waiting = [yard.launch(**TINY, epochs=20, name=f"waits for its turn, {number}") for number in (1, 2, 3)]
+    live.change(note="screenshot taken here")
+    waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     runs = ",".join(variants.runs)
     return Gallery(
         {
@@ -84,7 +84,7 @@ def fill(yard: Runyard, epochs: int, many: int) -> Gallery:
 
 
 def close(yard: Runyard, gallery: Gallery) -> None:
-    """Stop what still trains or waits, and forget the rule."""
+    """Stop the live and queued runs and delete the rule."""
     yard.ask("DELETE", f"/rules/{gallery.rule}")
     for run in (*gallery.waiting, gallery.live):
         run.cancel()

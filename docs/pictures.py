@@ -1,13 +1,11 @@
-"""``make pictures``: draws docs/screenshots anew.
+"""Redraw docs/screenshots: ``make pictures``.
 
-Starts a Runyard in a temporary folder, trains what the pages are to show, and takes every page in light and dark, wide
-and narrow.
+Starts a Runyard in a temporary folder, trains example runs, and captures every page in light and dark, wide and narrow.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,62 +14,63 @@ from typing import Final, Literal
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from bench.yard import Yard
+from bench.instance import Instance
 from docs.gallery import SETTLING, Gallery, close, fill
 from runyard import Runyard
+from tests.chromium import ChromiumError, get_chromium
 
 FOLDER: Final = Path(__file__).parent / "screenshots"
 SIZES: Final = {"wide": (1440, 900), "narrow": (390, 844)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
-PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-COLOURS: Final = 256
+COLORS: Final = 256
 
 
 def main() -> int:
-    """Draw all; the exit status."""
-    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    if program is None:
-        print("pictures are drawn by Chromium, and there is none: apt install chromium", file=sys.stderr)
+    """Redraw all screenshots; the exit status."""
+    try:
+        program = get_chromium()
+    except ChromiumError as error:
+        print(f"Runyard: {error}", file=sys.stderr)
         return 1
     FOLDER.mkdir(exist_ok=True)
-    with Yard(RUNYARD_DEVICE="cpu") as started, sync_playwright() as playwright, Runyard(started.address) as yard:
-        print("trains what the pages are to show", flush=True)
-        gallery = fill(yard, epochs=12, many=8)
+    with Instance(RUNYARD_DEVICE="cpu") as started, sync_playwright() as playwright, Runyard(started.address) as yard:
+        print("training example runs", flush=True)
+        gallery = fill(yard, epochs=12, draws=8)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        drawn = draw(browser, started.address, gallery)
+        saved = capture(browser, started.address, gallery)
         browser.close()
         close(yard, gallery)
-    for old in set(FOLDER.glob("*.png")) - drawn:
+    for old in set(FOLDER.glob("*.png")) - saved:
         old.unlink()
-    print(f"{len(drawn)} pictures in {FOLDER.relative_to(Path.cwd())}")
+    print(f"saved {len(saved)} screenshots in {FOLDER.relative_to(Path.cwd())}")
     return 0
 
 
-def draw(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
-    """Take every page; the files."""
-    drawn = set()
+def capture(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
+    """Save a screenshot of every page and return the files."""
+    saved = set()
     for scheme in SCHEMES:
         for size, (width, height) in SIZES.items():
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
             for name, path in gallery.pages.items():
                 page.goto(address + path, wait_until="load")
-                # Whatever is asked for after the first paint.
+                # Requests that follow the first paint.
                 expect(page.locator(SETTLING)).to_have_count(0)
                 page.evaluate("document.fonts.ready.then(() => true)")
                 picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
                 file = FOLDER / f"{name}-{size}-{scheme}.png"
-                _with_few_colours(picture.convert("RGB")).save(file, optimize=True)
-                drawn.add(file)
+                _quantized(picture.convert("RGB")).save(file, optimize=True)
+                saved.add(file)
             context.close()
-    return drawn
+    return saved
 
 
-def _with_few_colours(picture: Image.Image) -> Image.Image:
-    """The same with the most frequent colours as they are, so that a run's dot keeps its own, the rest like them."""
-    colours = Counter(zip(*[iter(picture.tobytes())] * 3, strict=True)).most_common(COLOURS)
+def _quantized(picture: Image.Image) -> Image.Image:
+    """Reduce to the most frequent colors, which stay exact, so that the dot of a run keeps its color."""
+    colors = Counter(zip(*[iter(picture.tobytes())] * 3, strict=True)).most_common(COLORS)
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour, _ in colours for part in colour])
+    palette.putpalette([part for color, _ in colors for part in color])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

@@ -1,138 +1,156 @@
-/** How a viewer has arranged a run's charts: which groups are folded, in which order they and their charts stand; kept by this browser. */
+/** The viewer's arrangement of a run's charts: collapsed groups and the order of groups and charts, kept by the browser. */
 
-const KEPT = "runyard-charts";
+import { closest, query, queryAll } from "./dom.js";
+import { orderByPosition } from "./order.js";
 
-/** @returns {{folded: string[], order: Record<string, string[]>, groups: string[]}} */
-function kept() {
+const STORAGE_KEY = "runyard-charts";
+
+/** @typedef {{folded: string[], order: Record<string, string[]>, groups: string[]}} Layout */
+
+/** @returns {Layout} */
+function loadLayout() {
   try {
-    const found = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
-    return { folded: found.folded ?? [], order: found.order ?? {}, groups: found.groups ?? [] };
+    const stored = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}");
+    return { folded: stored.folded ?? [], order: stored.order ?? {}, groups: stored.groups ?? [] };
   } catch {
-    // A browser that keeps nothing shows what everybody sees at first.
+    // A browser that blocks storage shows the default layout.
     return { folded: [], order: {}, groups: [] };
   }
 }
 
-/** @param {ReturnType<typeof kept>} layout */
-function keep(layout) {
+/** @param {Layout} layout */
+function saveLayout(layout) {
   try {
-    localStorage.setItem(KEPT, JSON.stringify(layout));
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(layout));
   } catch {
-    return;
+    // A browser that blocks storage forgets the layout.
   }
 }
 
-const chartsOf = (/** @type {Element} */ group) => /** @type {HTMLElement[]} */ ([...group.querySelectorAll("figure.chart")]);
-const groupsOf = (/** @type {Element} */ area) => /** @type {HTMLElement[]} */ ([...area.querySelectorAll("details.chart-group")]);
-const nameOf = (/** @type {Element} */ group) => /** @type {HTMLElement} */ (group).dataset.group ?? "";
-/** What a handle moves: its chart, or its group. */
-const movedBy = (/** @type {Element} */ handle) => /** @type {HTMLElement | null} */ (handle.closest("figure.chart, details.chart-group"));
-/** What may change places with it. */
-const rowOf = (/** @type {HTMLElement} */ moved) => (moved.matches("figure") ? chartsOf(/** @type {Element} */ (moved.parentElement)) : groupsOf(/** @type {Element} */ (moved.parentElement)));
+const chartsOf = (/** @type {Element} */ group) => queryAll(group, "figure.chart", HTMLElement);
+const groupsOf = (/** @type {Element} */ area) => queryAll(area, "details.chart-group", HTMLDetailsElement);
+const nameOf = (/** @type {HTMLElement} */ group) => group.dataset.group ?? "";
+/** The chart or the group that a handle moves. */
+const movedBy = (/** @type {EventTarget} */ handle) =>
+  closest(handle, "figure.chart, details.chart-group", HTMLElement);
+/** The charts or the groups among which an element moves. @returns {HTMLElement[]} */
+const siblingsOf = (/** @type {HTMLElement} */ element) => {
+  const parent = element.parentElement;
+  if (!parent) return [];
+  return element.matches("figure") ? chartsOf(parent) : groupsOf(parent);
+};
+
+const KEYS = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 });
 
 /**
- * Arrange the groups within as they were left, and remember what is done to them from now on.
+ * Restore the layout of the groups in an area and remember its changes.
  * @param {HTMLElement} area
  */
 export function arrange(area) {
-  for (const group of groupsOf(area)) place(group);
+  for (const group of groupsOf(area)) restore(group);
   area.addEventListener(
     "toggle",
     (event) => {
-      const group = /** @type {HTMLDetailsElement} */ (event.target);
-      if (!group.classList.contains("chart-group")) return;
-      const layout = kept();
+      const group = event.target;
+      if (!(group instanceof HTMLDetailsElement) || !group.classList.contains("chart-group")) return;
+      const layout = loadLayout();
       layout.folded = layout.folded.filter((name) => name !== nameOf(group));
       if (!group.open) layout.folded.push(nameOf(group));
-      keep(layout);
+      saveLayout(layout);
     },
     true,
   );
-  area.addEventListener("chart-move", (event) => step(/** @type {HTMLElement} */ (event.target), /** @type {CustomEvent} */ (event).detail));
+  area.addEventListener("chart-move", (event) => {
+    if (event.target instanceof HTMLElement) moveBy(event.target, event.detail);
+  });
   area.addEventListener("keydown", (event) => {
-    const handle = /** @type {HTMLElement} */ (event.target);
-    const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-    const moved = handle.matches(".chart-handle") ? movedBy(handle) : null;
-    if (!by || !moved) return;
+    const handle = event.target;
+    if (!(handle instanceof HTMLElement) || !handle.matches(".chart-handle")) return;
+    const moved = movedBy(handle);
+    const places = KEYS[event.key];
+    if (!places || !moved) return;
     event.preventDefault();
-    step(moved, by);
+    moveBy(moved, places);
     handle.focus();
   });
-  drag(area);
+  enableDragging(area);
 }
 
-/** Put a group and its charts where they were left. */
-export function place(/** @type {Element} */ group) {
-  const { folded, order, groups } = kept();
-  /** @type {HTMLDetailsElement} */ (group).open = !folded.includes(nameOf(group));
-  const places = order[nameOf(group)];
+/**
+ * Restore the layout of a group and its charts.
+ * @param {HTMLDetailsElement} group
+ */
+export function restore(group) {
+  const { folded, order, groups } = loadLayout();
+  group.open = !folded.includes(nameOf(group));
+  const positions = order[nameOf(group)];
   const holder = group.querySelector(".charts");
-  // Beside the summary: what is within it is no button of its own for those who hear the page.
-  if (holder) addHandle(holder, `the charts of ${group.querySelector("h2")?.textContent}`);
+  // Outside the summary: screen readers do not present a button inside it as a button.
+  if (holder) addHandle(holder, `the ${group.querySelector("h2")?.textContent} group`);
   for (const box of chartsOf(group)) {
     const caption = box.querySelector("figcaption > :first-child");
     if (caption) addHandle(caption, box.querySelector("h2")?.textContent ?? "");
   }
-  if (places && holder) sort(chartsOf(group), (box) => places.indexOf(box.dataset.chart ?? ""));
+  if (positions && holder) reorder(chartsOf(group), (box) => positions.indexOf(box.dataset.chart ?? ""));
   const area = group.parentElement;
-  if (groups.length && area) sort(groupsOf(area), (each) => groups.indexOf(nameOf(each)));
+  if (groups.length && area) reorder(groupsOf(area), (each) => groups.indexOf(nameOf(each)));
 }
 
 /**
- * Put siblings in order; those without a place (-1) follow the others, as they stood.
- * @param {HTMLElement[]} now
- * @param {(each: HTMLElement) => number} placeOf
+ * Put siblings in the order of their positions.
+ * @template {HTMLElement} T
+ * @param {T[]} siblings
+ * @param {(element: T) => number} positionOf
  */
-function sort(now, placeOf) {
-  const rank = new Map(now.map((each) => [each, placeOf(each) >= 0 ? placeOf(each) : now.length]));
-  const wanted = [...now].sort((one, other) => (rank.get(one) ?? 0) - (rank.get(other) ?? 0));
-  if (wanted.every((each, i) => each === now[i])) return;
-  const after = now[now.length - 1].nextSibling;
-  for (const each of wanted) each.parentElement?.insertBefore(each, after);
+function reorder(siblings, positionOf) {
+  const ordered = orderByPosition(siblings, positionOf);
+  if (ordered.every((element, i) => element === siblings[i])) return;
+  const next = siblings[siblings.length - 1].nextSibling;
+  for (const element of ordered) element.parentElement?.insertBefore(element, next);
 }
 
 /**
- * @param {Element} before
+ * @param {Element} next which the handle precedes
  * @param {string} name
  */
-function addHandle(before, name) {
-  if (before.parentElement?.querySelector(":scope > .chart-handle")) return;
+function addHandle(next, name) {
+  if (next.parentElement?.querySelector(":scope > .chart-handle")) return;
   const handle = document.createElement("button");
   handle.type = "button";
   handle.className = "chart-handle";
   handle.textContent = "⠿";
-  handle.setAttribute("aria-label", `move ${name}: drag it, or use the arrow keys`);
-  before.before(handle);
+  handle.setAttribute("aria-label", `Move ${name}: drag, or use the arrow keys`);
+  next.before(handle);
 }
 
-/** Keep the order in which charts, or groups, now stand. */
-function remember(/** @type {HTMLElement} */ moved) {
-  const layout = kept();
-  const group = moved.parentElement?.closest("details.chart-group");
+/** Save the order of an element and its siblings. */
+function saveOrder(/** @type {HTMLElement} */ moved) {
+  const layout = loadLayout();
+  const group = closest(moved.parentElement, "details.chart-group", HTMLElement);
   if (group) layout.order[nameOf(group)] = chartsOf(group).map((box) => box.dataset.chart ?? "");
-  else layout.groups = rowOf(moved).map(nameOf);
-  keep(layout);
+  else layout.groups = siblingsOf(moved).map(nameOf);
+  saveLayout(layout);
 }
 
 /**
  * @param {HTMLElement} moved
- * @param {number} by
+ * @param {number} places
  */
-function step(moved, by) {
-  const all = rowOf(moved).filter((each) => !each.hidden);
-  const other = all[all.indexOf(moved) + by];
+function moveBy(moved, places) {
+  const shown = siblingsOf(moved).filter((element) => !element.hidden);
+  const other = shown[shown.indexOf(moved) + places];
   if (!other) return;
-  if (by < 0) other.before(moved);
+  if (places < 0) other.before(moved);
   else other.after(moved);
-  remember(moved);
+  saveOrder(moved);
 }
 
-/** Drag a chart by its handle, by mouse, pen or finger, to another place in its group, or a group to another place. */
-function drag(/** @type {HTMLElement} */ area) {
+/** Let the viewer drag a chart within its group, or a group, by its handle: with a mouse, a pen or a finger. */
+function enableDragging(/** @type {HTMLElement} */ area) {
   /** @type {HTMLElement | null} */
   let moved = null;
   area.addEventListener("pointerdown", (event) => {
-    const handle = /** @type {HTMLElement} */ (event.target).closest?.(".chart-handle");
+    const handle = closest(event.target, ".chart-handle", HTMLElement);
     if (!handle || event.button !== 0) return;
     moved = movedBy(handle);
     moved?.classList.add("moved");
@@ -140,23 +158,24 @@ function drag(/** @type {HTMLElement} */ area) {
   });
   area.addEventListener("pointermove", (event) => {
     if (!moved) return;
-    const alone = moved.matches("details");
-    const below = /** @type {HTMLElement | null | undefined} */ (document.elementFromPoint(event.clientX, event.clientY)?.closest(alone ? "details.chart-group" : "figure.chart"));
+    const isGroup = moved.matches("details");
+    const selector = isGroup ? "details.chart-group" : "figure.chart";
+    const below = closest(document.elementFromPoint(event.clientX, event.clientY), selector, HTMLElement);
     if (!below || below === moved || below.parentElement !== moved.parentElement) return;
     const box = below.getBoundingClientRect();
-    const row = rowOf(moved);
-    // Only past the middle, so that two of different size do not change places for ever.
-    const later = row.indexOf(moved) < row.indexOf(below);
-    // Groups stand above one another, charts also side by side.
-    const across = alone ? 0.5 : (event.clientX - box.left) / box.width;
-    const past = box.height > 0 && across + (event.clientY - box.top) / box.height;
-    if (later && past > 0.7) below.after(moved);
-    else if (!later && past < 1.3) below.before(moved);
+    const siblings = siblingsOf(moved);
+    const forward = siblings.indexOf(moved) < siblings.indexOf(below);
+    // Swap only past the middle: two elements of different sizes would otherwise swap back and forth. Groups are stacked;
+    // charts are also side by side.
+    const across = isGroup ? 0.5 : (event.clientX - box.left) / box.width;
+    const progress = box.height > 0 ? across + (event.clientY - box.top) / box.height : 0;
+    if (forward && progress > 0.7) below.after(moved);
+    else if (!forward && progress < 1.3) below.before(moved);
   });
   const end = () => {
     if (!moved) return;
     moved.classList.remove("moved");
-    remember(moved);
+    saveOrder(moved);
     moved = null;
   };
   area.addEventListener("pointerup", end);
@@ -164,27 +183,28 @@ function drag(/** @type {HTMLElement} */ area) {
 }
 
 /**
- * Show only the charts whose title or curves have these words.
+ * Show only charts whose group, title and curves contain all words of the filter.
  * @param {HTMLElement} area
  * @param {HTMLInputElement | null} field
  */
-export function filterable(area, field) {
-  const none = /** @type {HTMLElement | null} */ (area.querySelector("#charts-none"));
-  function show() {
+export function enableFilter(area, field) {
+  const empty = query(area, "#charts-none", HTMLElement);
+  function filter() {
     const words = (field?.value ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-    let any = false;
+    let anyGroup = false;
     for (const group of groupsOf(area)) {
-      let some = false;
+      let anyChart = false;
       for (const box of chartsOf(group)) {
-        const said = `${nameOf(group)} ${box.dataset.chart} ${box.querySelector("figcaption")?.textContent}`.toLowerCase();
-        box.hidden = !words.every((word) => said.includes(word));
-        some ||= !box.hidden;
+        const caption = box.querySelector("figcaption")?.textContent;
+        const text = `${nameOf(group)} ${box.dataset.chart} ${caption}`.toLowerCase();
+        box.hidden = !words.every((word) => text.includes(word));
+        anyChart ||= !box.hidden;
       }
-      group.hidden = !some;
-      any ||= some;
+      group.hidden = !anyChart;
+      anyGroup ||= anyChart;
     }
-    if (none) none.hidden = any;
+    if (empty) empty.hidden = anyGroup;
   }
-  field?.addEventListener("input", show);
-  if (field?.value) show();
+  field?.addEventListener("input", filter);
+  if (field?.value) filter();
 }

@@ -1,27 +1,41 @@
 /**
- * One chart, drawn by uPlot over what the server drew. It belongs to a board, with whose other charts it shares the x axis.
+ * One chart, drawn by uPlot in place of the server's drawing. It belongs to a board, whose charts share the x axis.
  *
- * @typedef {import("./curves.js").Points} Points
- * @typedef {import("./board.js").Board} Board
  * @typedef {{id: string, label: string, css: string, smooth: boolean, href: string, against: string}} Series
+ *   `against` is the id of the baseline's curve
  * @typedef {{key: string, title: string, unit: string, log: boolean, series: Series[], group: string}} Definition
+ * @typedef {{series: Series, curve: Curve, smooth: boolean, kind: LineKind}} Line
  */
 
-import { addMenu } from "./chart-menu.js";
-import { clippedRange, closeRange, ticks, wholeIncrements } from "./chart-words.js";
-import { Crosshair } from "./crosshair.js";
-import { even, isTime, raw, standsOn, xOf } from "./curves.js";
-import { isLit, lightUp } from "./light.js";
-import { drawMarks } from "./marks.js";
-import { onPlaces, wantsPlaces } from "./places.js";
+/**
+ * @import uPlot from "uplot"
+ * @import { ChartBoard } from "./chart-board.js"
+ * @import { Band, Curve, Trace } from "./curves.js"
+ * @import { LineKind } from "./types.js"
+ * @import { FineGrid, Table } from "./x-grid.js"
+ */
 
-const POINTS_WITH_DOTS = 50;
-/** So far outside of the window a chart is drawn as if it were in it. */
-const NEAR_PIXELS = 150;
+import { annotationPlugin } from "./annotations.js";
+import { tickLabels } from "./chart-format.js";
+import { addMenu } from "./chart-menu.js";
+import { clippedRange, paddedRange, stepIncrements } from "./chart-ranges.js";
+import { Crosshair } from "./crosshair.js";
+import { hasAxis, isTimeAxis, rawTrace, smoothedTrace, xValues } from "./curves.js";
+import { get } from "./dom.js";
+import { highlightFromLegend, isHighlighted } from "./highlight.js";
+import { needsNewGrid, snapToGrid } from "./x-grid.js";
+
+const MAX_POINTS_WITH_DOTS = 50;
+/** Charts this close to the window are drawn as if they were visible. */
+const MARGIN_PIXELS = 150;
+const MIN_SELECTION_PIXELS = 4;
+
+/** Whether a line is an edge of a band, which has no stroke, dots or readout. */
+const isBandEdge = (/** @type {LineKind} */ kind) => kind === "low" || kind === "high";
 
 export class Chart {
   /**
-   * @param {Board} board
+   * @param {ChartBoard} board
    * @param {HTMLElement} box
    * @param {Definition} definition
    */
@@ -29,145 +43,156 @@ export class Chart {
     this.board = board;
     this.box = box;
     this.definition = definition;
-    this.plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
+    this.plot = get(box, ".plot", HTMLElement);
     addMenu(this);
-    lightUp(this);
+    highlightFromLegend(this);
     this.crosshair = new Crosshair(this);
-    /** @type {any} */
+    /** @type {uPlot | null} */
     this.uplot = null;
-    this.inSight = true;
-    /** Whether it has to be built, or only drawn, when it comes into sight. */
+    this.visible = true;
+    /** Whether to build, or only to redraw, the chart when it becomes visible. */
     this.unbuilt = false;
     this.stale = false;
-    this.sizes = new ResizeObserver(() => this.resize());
-    this.sizes.observe(this.plot);
-    /** @type {import("./places.js").Fine | null} */
-    this.fine = null;
-    /** What of it was drawn when it was built. */
-    this.built = "";
-    /** Whether a stretch of it is being marked: it is not made anew under the viewer's hand. */
-    this.held = false;
-    this.plot.addEventListener("mousedown", () => (this.held = true));
-    this.letGo = () => {
-      if (!this.held) return;
-      this.held = false;
-      board.draw();
+    this.resizeObserver = new ResizeObserver(() => this.resize());
+    this.resizeObserver.observe(this.plot);
+    /** @type {FineGrid | null} */
+    this.fineGrid = null;
+    /** The signature of the lines that the chart was built with. */
+    this.builtSignature = "";
+    /** Whether the mouse button is down: the chart is not rebuilt while the viewer selects a range. */
+    this.selecting = false;
+    this.plot.addEventListener("mousedown", () => {
+      this.selecting = true;
+    });
+    this.onMouseUp = () => {
+      if (!this.selecting) return;
+      this.selecting = false;
+      board.scheduleDraw();
     };
-    addEventListener("mouseup", this.letGo);
-    this.sights = new IntersectionObserver(([entry]) => this.seen(entry.isIntersecting), { rootMargin: `${NEAR_PIXELS}px` });
-    this.sights.observe(box);
+    addEventListener("mouseup", this.onMouseUp);
+    this.visibilityObserver = new IntersectionObserver(([entry]) => this.setVisible(entry.isIntersecting), {
+      rootMargin: `${MARGIN_PIXELS}px`,
+    });
+    this.visibilityObserver.observe(box);
   }
 
-  /** Whether it is in sight, before its observer says so. */
+  /** Update `visible` before the observer reports it. */
   measure() {
     const { top, bottom } = this.box.getBoundingClientRect();
-    this.inSight = bottom > -NEAR_PIXELS && top < innerHeight + NEAR_PIXELS;
+    this.visible = bottom > -MARGIN_PIXELS && top < innerHeight + MARGIN_PIXELS;
   }
 
-  /** @param {boolean} inSight */
-  seen(inSight) {
-    const comes = inSight && !this.inSight;
-    this.inSight = inSight;
-    if (!comes) return;
+  /** @param {boolean} visible */
+  setVisible(visible) {
+    const appeared = visible && !this.visible;
+    this.visible = visible;
+    if (!appeared) return;
     if (this.unbuilt) this.build();
     else if (this.stale) this.refresh();
-    if (this.board.zoom) this.board.look();
+    if (this.board.zoom) this.board.scheduleFinerPoints();
   }
 
   destroy() {
-    this.sizes.disconnect();
-    this.sights.disconnect();
+    this.resizeObserver.disconnect();
+    this.visibilityObserver.disconnect();
     this.crosshair.destroy();
-    removeEventListener("mouseup", this.letGo);
+    removeEventListener("mouseup", this.onMouseUp);
     this.uplot?.destroy();
     this.uplot = null;
   }
 
   /**
-   * The series that have points, and for each what is drawn: raw, or faint raw below smooth, after the ends of its band.
-   * Among very many, what is faint below each would hide the others, and is left out.
-   * @returns {{series: Series, points: Points, smooth: boolean, kind: "high" | "low" | "faint" | "smooth" | "plain"}[]}
+   * The lines to draw. Each curve with points gives a plain line, or a smooth one over a faint raw one, after the edges of
+   * its band. A crowded chart has no faint lines: they would hide the other curves.
+   * @returns {Line[]}
    */
-  drawn() {
-    const weight = this.board.controls.smoothing;
-    /** @type {ReturnType<Chart["drawn"]>} */
-    const found = [];
+  lines() {
+    const { smoothing: weight, x } = this.board.controls;
+    /** @type {Line[]} */
+    const lines = [];
     for (const series of this.definition.series) {
-      const points = this.board.points[series.id];
-      if (!points || !standsOn(points, this.board.controls.x)) continue;
-      // A long curve that is not smoothed yet is shown as it is.
-      const smooth = series.smooth && weight > 0 && (!points.coarse || (points.even !== undefined && points.weight === weight));
-      if (points.low && points.high) found.push({ series, points, smooth, kind: "high" }, { series, points, smooth, kind: "low" });
-      if (smooth && !this.crowded) found.push({ series, points, smooth, kind: "faint" });
-      found.push({ series, points, smooth, kind: smooth ? "smooth" : "plain" });
+      const curve = this.board.curves[series.id];
+      if (!curve || !hasAxis(curve, x)) continue;
+      // A thinned-out curve stays raw until its smoothed trace is loaded.
+      const loaded = !curve.coarse || (curve.even !== undefined && curve.weight === weight);
+      const smooth = series.smooth && weight > 0 && loaded;
+      if (curve.low && curve.high) {
+        lines.push({ series, curve, smooth, kind: "high" }, { series, curve, smooth, kind: "low" });
+      }
+      if (smooth && !this.crowded) lines.push({ series, curve, smooth, kind: "faint" });
+      lines.push({ series, curve, smooth, kind: smooth ? "smooth" : "plain" });
     }
-    return found;
+    return lines;
   }
 
-  /** Whether it has very many curves. */
+  /** Whether the server counted very many curves for this chart. */
   get crowded() {
     return this.box.classList.contains("crowd");
   }
 
-  /** Names all that is drawn: as long as it stays the same, a chart is not made anew for more points. */
-  content() {
-    return JSON.stringify(this.drawn().map(({ series, kind }) => [series.id, series.label, series.css, kind]));
+  /** Identifies the lines: while it stays the same, new points need no rebuild. */
+  signature() {
+    return JSON.stringify(this.lines().map(({ series, kind }) => [series.id, series.label, series.css, kind]));
   }
 
-  /** What is drawn; `exact`: each point at its very own place, as a file has it. */
+  /**
+   * The data to draw, or null if there is none. `exact` keeps every point at its exact x, for exports.
+   * @returns {uPlot.AlignedData | null}
+   */
   data(exact = false) {
     const { x, smoothing, log, logX } = this.board.controls;
-    const positive = log && this.definition.log;
-    /** @type {import("./places.js").Table[]} */
-    const tables = this.drawn().map(({ points, kind, smooth }) => {
-      /** @type {import("./curves.js").Trace & import("./curves.js").Band} */
-      const trace = (smooth && kind !== "faint" && even(points, smoothing)) || (isBandEnd(kind) ? points : raw(points));
+    const positiveOnly = log && this.definition.log;
+    /** @type {Table[]} */
+    const tables = this.lines().map(({ curve, kind, smooth }) => {
+      const smoothed = smooth && kind !== "faint" ? smoothedTrace(curve, smoothing) : null;
+      /** @type {Trace & Band} */
+      const trace = smoothed ?? (isBandEdge(kind) ? curve : rawTrace(curve));
       let values = (kind === "low" ? trace.low : kind === "high" ? trace.high : trace.value) ?? [];
-      if (positive) values = values.map((value) => (value !== null && value > 0 ? value : null));
-      const xs = xOf(trace, points, x);
-      // Nothing at 0 or before it has a place on a logarithmic axis.
-      return logX ? [xs.filter((each) => each > 0), values.filter((_, i) => xs[i] > 0)] : [xs, values];
+      if (positiveOnly) values = values.map((value) => (value !== null && value > 0 ? value : null));
+      const xs = xValues(trace, curve, x);
+      // A logarithmic axis has no position for 0 and below.
+      return logX ? [xs.filter((value) => value > 0), values.filter((_, i) => xs[i] > 0)] : [xs, values];
     });
-    if (!tables.length) return null;
+    if (!tables.length || !window.uPlot) return null;
     if (exact) return window.uPlot.join(tables);
-    const { tables: placed, fine } = logX ? { tables, fine: null } : onPlaces(tables, this.board.sight(), this.board.whole(), x === "step");
-    this.fine = fine;
-    // Where a curve has no point it is `undefined` and the line goes through; a value that was NaN is null: a gap.
-    return placed.length > 1 ? window.uPlot.join(placed) : placed[0];
+    const { tables: snapped, fine } = logX
+      ? { tables, fine: null }
+      : snapToGrid(tables, this.board.visibleRange(), this.board.fullRange(), x === "step");
+    this.fineGrid = fine;
+    // After the join a curve is undefined where it has no point, which its line crosses, and null where it was NaN: a gap.
+    return snapped.length > 1 ? window.uPlot.join(snapped) : snapped[0];
   }
 
   build() {
-    this.unbuilt = this.stale = false;
+    this.unbuilt = false;
+    this.stale = false;
     this.uplot?.destroy();
     this.uplot = null;
     const data = window.uPlot && this.plot.clientWidth ? this.data() : null;
-    this.count();
-    // Where uPlot could not be loaded, what the server drew stays.
-    if (!data) {
+    this.showPointCount();
+    // Without uPlot the server's drawing stays.
+    if (!window.uPlot || !data) {
       delete window.runyard.charts[this.definition.key];
       return;
     }
+    this.builtSignature = this.signature();
+    this.plot.replaceChildren();
+    this.uplot = new window.uPlot(this.options(), data, this.plot);
+    window.runyard.charts[this.definition.key] = this.uplot;
+    this.applyZoom();
+    this.crosshair.update(this.uplot);
+    this.box.dispatchEvent(new CustomEvent("chart-built", { bubbles: true, detail: this.uplot }));
+  }
+
+  /** @returns {uPlot.Options} */
+  options() {
     const { x, log, logX, clip } = this.board.controls;
-    const look = getComputedStyle(this.box);
-    const axis = { stroke: this.colourOf("--faint"), font: `11px ${look.fontFamily}`, ticks: { show: false } };
-    const grid = { stroke: this.colourOf("--line"), width: 1 };
-    const write = ticks(x, this.definition.unit);
-    const series = this.drawn().map(({ series, kind }) => ({
-      label: series.label,
-      kind,
-      stroke: isBandEnd(kind) ? undefined : this.colourOfSeries(series.css),
-      alpha: this.alphaOf(series, kind),
-      width: this.widthOf(series, kind),
-      dash: kind === "faint" ? undefined : this.dashOf(series.css),
-      spanGaps: false,
-      points: {
-        show: () => kind !== "faint" && !isBandEnd(kind) && (this.board.points[series.id]?.step.length ?? 0) <= POINTS_WITH_DOTS,
-        size: this.crowded ? 3 : 5,
-        fill: this.colourOfSeries(series.css),
-        width: 0,
-      },
-    }));
-    const options = {
+    const { fontFamily } = getComputedStyle(this.box);
+    const axis = { stroke: this.tokenColor("--faint"), font: `11px ${fontFamily}`, ticks: { show: false } };
+    const grid = { stroke: this.tokenColor("--line"), width: 1 };
+    const labels = tickLabels(x, this.definition.unit);
+    const lines = this.lines();
+    return {
       width: this.plot.clientWidth,
       height: this.plot.clientHeight,
       padding: [8, 12, 0, 0],
@@ -176,159 +201,203 @@ export class Chart {
         y: false,
         drag: { x: true, y: false, setScale: false },
         sync: { key: "runyard", scales: ["x", null] },
-        bind: { dblclick: () => () => this.board.zoomTo(null) },
+        bind: {
+          dblclick: () => () => {
+            this.board.zoomTo(null);
+            return null;
+          },
+        },
         points: { size: 6 },
       },
       scales: {
-        // From the first point to the last, not from one power of ten to another.
-        x: logX ? { time: false, distr: 3, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [low, high] } : { time: x === "clock" },
-        y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : closeRange },
+        // From the first point to the last. uPlot would extend a logarithmic axis to whole powers of ten.
+        x: logX ? { time: false, distr: 3, range: (_plot, low, high) => [low, high] } : { time: x === "clock" },
+        y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : paddedRange },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, gap: 4, space: 64, values: write.x, incrs: isTime(x) || logX ? undefined : wholeIncrements },
-        { ...axis, grid, size: 46, gap: 5, space: 36, values: write.y },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 26,
+          gap: 4,
+          space: 64,
+          values: labels.x,
+          incrs: isTimeAxis(x) || logX ? undefined : stepIncrements,
+        },
+        { ...axis, grid, size: 46, gap: 5, space: 36, values: labels.y },
       ],
-      series: [{}, ...series],
-      bands: this.drawn().flatMap(({ series, kind }, i) =>
-        kind === "high" ? [{ series: [i + 1, i + 2], fill: this.fillOf(series) }] : [],
+      series: [{}, ...lines.map((line) => this.lineOptions(line))],
+      bands: lines.flatMap(({ series, kind }, i) =>
+        kind === "high" ? [{ series: [i + 1, i + 2], fill: this.bandFill(series) }] : [],
       ),
-      plugins: [drawMarks(this.board)],
+      plugins: [annotationPlugin(this.board)],
       hooks: {
-        setSelect: [(/** @type {any} */ u) => this.select(u)],
-        setCursor: [(/** @type {any} */ u) => this.crosshair.readOut(u)],
+        setSelect: [(plot) => this.zoomToSelection(plot)],
+        setCursor: [(plot) => this.crosshair.update(plot)],
       },
     };
-    this.built = this.content();
-    this.plot.replaceChildren();
-    this.uplot = new window.uPlot(options, data, this.plot);
-    window.runyard.charts[this.definition.key] = this.uplot;
-    this.applyZoom();
-    this.crosshair.readOut(this.uplot);
-    this.box.dispatchEvent(new CustomEvent("chart-built", { bubbles: true, detail: this.uplot }));
   }
 
+  /**
+   * @param {Line} line
+   * @returns {uPlot.Series}
+   */
+  lineOptions({ series, kind }) {
+    const color = this.seriesColor(series.css);
+    return {
+      label: series.label,
+      kind,
+      stroke: isBandEdge(kind) ? undefined : color,
+      alpha: this.opacity(series, kind),
+      width: this.lineWidth(series, kind),
+      dash: kind === "faint" ? undefined : this.dash(series.css),
+      spanGaps: false,
+      points: {
+        show: () => {
+          const count = this.board.curves[series.id]?.step.length ?? 0;
+          return kind !== "faint" && !isBandEdge(kind) && count <= MAX_POINTS_WITH_DOTS;
+        },
+        size: this.crowded ? 3 : 5,
+        fill: color,
+        width: 0,
+      },
+    };
+  }
+
+  /** Draw the current points; rebuild if the lines changed. */
   refresh() {
-    this.count();
-    if (!this.inSight) {
+    this.showPointCount();
+    if (!this.visible) {
       this.stale = true;
       return;
     }
     this.stale = false;
-    if (!this.uplot) {
+    const { uplot } = this;
+    if (!uplot) {
       this.build();
       return;
     }
-    if (this.content() !== this.built) {
-      if (this.held) this.stale = true;
+    if (this.signature() !== this.builtSignature) {
+      if (this.selecting) this.stale = true;
       else this.build();
       return;
     }
-    this.uplot.batch(() => {
-      this.uplot.setData(this.data(), false);
+    const data = this.data();
+    if (!data) return;
+    uplot.batch(() => {
+      uplot.setData(data, false);
       this.applyZoom();
     });
-    this.crosshair.readOut(this.uplot);
+    this.crosshair.update(uplot);
   }
 
-  count() {
+  showPointCount() {
     const ids = this.definition.series.map((series) => series.id);
-    this.box.dataset.points = String(ids.reduce((sum, id) => sum + (this.board.points[id]?.step.length ?? 0), 0));
+    const count = ids.reduce((sum, id) => sum + (this.board.curves[id]?.step.length ?? 0), 0);
+    this.box.dataset.points = String(count);
   }
 
   applyZoom() {
     if (!this.uplot) return;
-    const [low, high] = this.board.sight();
-    this.uplot.setScale("x", { min: low, max: high });
-    if (wantsPlaces(this.fine, [low, high], this.board.controls.x === "step")) this.board.draw();
+    const [min, max] = this.board.visibleRange();
+    this.uplot.setScale("x", { min, max });
+    if (needsNewGrid(this.fineGrid, [min, max], this.board.controls.x === "step")) this.board.scheduleDraw();
   }
 
-  /** @param {any} u */
-  select(u) {
-    if (u.select.width < 4) return;
-    const range = /** @type {[number, number]} */ ([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")]);
-    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  /** @param {uPlot} plot */
+  zoomToSelection(plot) {
+    const { left, width } = plot.select;
+    if (width < MIN_SELECTION_PIXELS) return;
+    /** @type {[number, number]} */
+    const range = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.board.zoomTo(range);
   }
 
   resize() {
     const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
-    // It was in a folded group when it was to be built.
+    // A chart in a collapsed group has no size, and is built once the group opens.
     if (!this.uplot && width && !this.unbuilt) this.build();
-    if (this.uplot && width && (width !== this.uplot.width || height !== this.uplot.height)) this.uplot.setSize({ width, height });
+    if (this.uplot && width && (width !== this.uplot.width || height !== this.uplot.height)) {
+      this.uplot.setSize({ width, height });
+    }
+  }
+
+  // Appearance ----------------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {Series} series
+   * @param {LineKind} kind
+   */
+  opacity(series, kind) {
+    const highlighted = isHighlighted(series.id, this.board.highlighted, this.definition.series);
+    return (kind === "faint" ? 0.3 : 1) * (highlighted ? 1 : 0.15);
   }
 
   /**
-   * How much is seen of what is drawn of a curve: little of all others, while some are lit.
    * @param {Series} series
-   * @param {string} kind
+   * @param {LineKind} kind
    */
-  alphaOf(series, kind) {
-    const lit = isLit(series.id, this.board.lit, this.definition);
-    return (kind === "faint" ? 0.3 : 1) * (lit ? 1 : 0.15);
-  }
-
-  /**
-   * How thick a line is: thin among very many, unless it is lit.
-   * @param {Series} series
-   * @param {string} kind
-   */
-  widthOf(series, kind) {
-    if (isBandEnd(kind)) return 0;
-    const lit = this.board.lit && isLit(series.id, this.board.lit, this.definition);
-    return kind === "faint" || (this.crowded && !lit) ? 1 : 1.75;
+  lineWidth(series, kind) {
+    if (isBandEdge(kind)) return 0;
+    const { highlighted } = this.board;
+    const thick = !this.crowded || (highlighted && isHighlighted(series.id, highlighted, this.definition.series));
+    return kind !== "faint" && thick ? 1.75 : 1;
   }
 
   /** @param {Series} series */
-  fillOf(series) {
-    const [start] = this.colourOfSeries(series.css).replace(/^rgb\(/, "rgba(").split(")");
-    return () => `${start}, ${(0.16 * this.alphaOf(series, "band")).toFixed(3)})`;
+  bandFill(series) {
+    const [start] = this.seriesColor(series.css)
+      .replace(/^rgb\(/, "rgba(")
+      .split(")");
+    return () => `${start}, ${(0.16 * this.opacity(series, "high")).toFixed(3)})`;
   }
 
-  /** Show anew which curves are lit. */
-  relight() {
-    if (!this.uplot) return;
-    this.drawn().forEach(({ series, kind }, i) => {
-      if (this.uplot.series[i + 1]) Object.assign(this.uplot.series[i + 1], { alpha: this.alphaOf(series, kind), width: this.widthOf(series, kind) });
+  /** Redraw after the highlighted curve changed. */
+  updateHighlight() {
+    const { uplot } = this;
+    if (!uplot) return;
+    this.lines().forEach(({ series, kind }, i) => {
+      const drawn = uplot.series[i + 1];
+      if (drawn) Object.assign(drawn, { alpha: this.opacity(series, kind), width: this.lineWidth(series, kind) });
     });
-    if (this.inSight) this.uplot.redraw(false, false);
+    if (this.visible) uplot.redraw(false, false);
     else this.stale = true;
   }
 
   /** @param {string} token */
-  colourOf(token) {
-    return this.probed((probe) => (probe.style.color = `var(${token})`), (look) => look.color);
+  tokenColor(token) {
+    return this.computedStyle((probe) => probe.style.setProperty("color", `var(${token})`), "color");
   }
 
   /** @param {string} css */
-  colourOfSeries(css) {
-    return this.probed((probe) => {
+  seriesColor(css) {
+    return this.computedStyle((probe) => {
       probe.className = css;
       probe.style.color = "var(--series)";
-    }, (look) => look.color);
+    }, "color");
   }
 
   /** @param {string} css */
-  dashOf(css) {
-    const dash = this.probed((probe) => (probe.className = css), (look) => look.getPropertyValue("--dash")).trim();
+  dash(css) {
+    const dash = this.computedStyle((probe) => {
+      probe.className = css;
+    }, "--dash").trim();
     return dash ? dash.split(" ").map(Number) : undefined;
   }
 
   /**
-   * @param {(probe: HTMLElement) => void} dress
-   * @param {(look: CSSStyleDeclaration) => string} read
+   * The value of a property of a hidden element in this chart's box.
+   * @param {(probe: HTMLElement) => void} prepare
+   * @param {string} property
    */
-  probed(dress, read) {
+  computedStyle(prepare, property) {
     const probe = document.createElement("i");
     probe.hidden = true;
-    dress(probe);
+    prepare(probe);
     this.box.append(probe);
-    const value = read(getComputedStyle(probe));
+    const value = getComputedStyle(probe).getPropertyValue(property);
     probe.remove();
     return value;
   }
-}
-
-/** Whether it is an end of a band, which has no line, dot or readout of its own. */
-function isBandEnd(/** @type {string} */ kind) {
-  return kind === "low" || kind === "high";
 }

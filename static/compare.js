@@ -1,90 +1,108 @@
-/** Curves of several runs, or means of groups, over one another; while a run lives they are read anew when something changed. */
+/** The comparison page: curves of several runs, or means of groups. They are reloaded while one of the runs is active. */
 
-import { boardOf } from "./board.js";
-import { placeOfStep } from "./curves.js";
-import { debounced, throttled } from "./live.js";
-import { readPart } from "./parts.js";
+/**
+ * @import uPlot from "uplot"
+ * @import { Definition } from "./chart.js"
+ * @import { Curve } from "./curves.js"
+ */
 
-const FEW_MILLISECONDS = 250;
+import { createBoard } from "./board-controls.js";
+import { stepToX } from "./curves.js";
+import { byId, embeddedJson, query } from "./dom.js";
+import { fetchPart } from "./fetch-points.js";
+import { debounce, throttle } from "./timers.js";
 
-const board = boardOf(/** @type {HTMLFormElement} */ (document.getElementById("controls")));
-const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{}");
-/** @type {string[]} */
-const alive = JSON.parse(document.getElementById("live-runs")?.textContent ?? "[]");
+const DEBOUNCE_MILLISECONDS = 250;
+const RELOAD_MILLISECONDS = 2000;
 
-const boxOf = (/** @type {import("./chart.js").Definition} */ definition) =>
-  /** @type {HTMLElement | null} */ (document.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
+/** @typedef {{charts: Definition[], points: Record<string, Curve>}} Embedded */
 
-board.readPart = (names, first, last, weight, owner) => readPart(owner, names, first, last, weight);
-board.readAnew = debounced(FEW_MILLISECONDS, () => readAnew());
+const board = createBoard(byId("controls", HTMLFormElement));
+const embedded = embeddedJson("points", /** @type {Embedded} */ ({ charts: [], points: {} }));
+const activeRuns = embeddedJson("live-runs", /** @type {string[]} */ ([]));
+
+const boxOf = (/** @type {Definition} */ { key }) => query(document, `[data-chart="${CSS.escape(key)}"]`, HTMLElement);
+
+board.fetchPart = (names, first, last, weight, owner) => fetchPart(owner, names, first, last, weight);
+board.reload = debounce(DEBOUNCE_MILLISECONDS, () => reload());
 board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
-if (board.unsmoothed()) readAnew();
+if (board.lacksSmoothing()) reload();
 
-async function readAnew() {
-  const asked = new URLSearchParams(location.search);
+const curveIds = (/** @type {Definition[]} */ charts) =>
+  charts.flatMap(({ key, series }) => series.map(({ id }) => `${key} ${id}`));
+
+async function reload() {
+  const page = new URLSearchParams(location.search);
   const weight = board.controls.smoothing;
-  const named = new URLSearchParams({ runs: asked.get("runs") ?? "", by: asked.get("by") ?? "", smoothing: weight.toFixed(2) });
-  const answer = await fetch(`/compare/points?${named}`).catch(() => null);
-  if (!answer?.ok) return;
-  const found = await answer.json();
-  // A curve that came meanwhile has a place only on the page as the server draws it now.
-  const drawn = new Set(embedded.charts.flatMap((/** @type {import("./chart.js").Definition} */ chart) => chart.series.map((series) => `${chart.key} ${series.id}`)));
-  const fresh = found.charts.some((/** @type {import("./chart.js").Definition} */ chart) => chart.series.some((series) => !drawn.has(`${chart.key} ${series.id}`)));
-  if (fresh) {
+  const parameters = new URLSearchParams({
+    runs: page.get("runs") ?? "",
+    by: page.get("by") ?? "",
+    smoothing: weight.toFixed(2),
+  });
+  const response = await fetch(`/compare/points?${parameters}`).catch(() => null);
+  if (!response?.ok) return;
+  /** @type {Embedded} */
+  const { charts, points } = await response.json();
+  // Only the server can add a legend entry for a new curve.
+  const known = new Set(curveIds(embedded.charts));
+  if (curveIds(charts).some((id) => !known.has(id))) {
     location.reload();
     return;
   }
-  for (const [id, held] of Object.entries(found.points)) held.part = board.points[id]?.part;
-  board.load(found.charts, found.points, boxOf, weight);
+  for (const [id, curve] of Object.entries(points)) curve.part = board.curves[id]?.part;
+  board.load(charts, points, boxOf, weight);
 }
 
-if (alive.length) document.body.addEventListener("yard-changed", throttled(2000, readAnew));
+if (activeRuns.length) document.body.addEventListener("yard-changed", throttle(RELOAD_MILLISECONDS, reload));
 
-// Where runs split ----------------------------------------------------------------------------------------------------
+// Forks: where a run left the run it continues -------------------------------------------------------------------------
 
 /** @type {{owner: string, step: number, css: string, label: string}[]} */
-const splits = JSON.parse(document.getElementById("splits-data")?.textContent ?? "[]");
+const forks = embeddedJson("splits-data", []);
 
 /**
- * Where a step stands on the x axis: at its own time for each run, which the longest of its curves knows best.
+ * The x of a fork. On a time axis it depends on the run, and the run's curve with the most points is the most precise.
  * @param {string} owner
  * @param {number} step
  */
-function placeOfSplit(owner, step) {
-  const held = Object.entries(board.points).filter(([id]) => id.startsWith(`${owner}:`)).map(([, points]) => points);
-  if (!held.length) return null;
-  return placeOfStep(held.reduce((best, each) => (each.step.length > best.step.length ? each : best)), board.controls.x, step);
+function forkX(owner, step) {
+  const curves = Object.entries(board.curves)
+    .filter(([id]) => id.startsWith(`${owner}:`))
+    .map(([, curve]) => curve);
+  if (!curves.length) return null;
+  const densest = curves.reduce((best, curve) => (curve.step.length > best.step.length ? curve : best));
+  return stepToX(densest, board.controls.x, step);
 }
 
-/** @param {any} u a chart */
-function markSplits(u) {
-  for (const old of u.over.querySelectorAll(".split")) old.remove();
-  const { min, max } = u.scales.x;
-  for (const { owner, step, css, label } of splits) {
-    const x = placeOfSplit(owner, step);
-    if (x === null || min === null || x < min || x > max) continue;
-    const mark = document.createElement("div");
-    const left = u.valToPos(x, "x");
-    mark.className = `split ${css}${left > u.over.clientWidth * 0.7 ? " left" : ""}`;
-    mark.style.left = `${left}px`;
-    const words = document.createElement("span");
-    words.textContent = label;
-    mark.append(words);
-    u.over.append(mark);
+/** @param {uPlot} plot */
+function drawForks(plot) {
+  for (const old of plot.over.querySelectorAll(".split")) old.remove();
+  const { min, max } = plot.scales.x;
+  for (const { owner, step, css, label } of forks) {
+    const x = forkX(owner, step);
+    if (x === null || min == null || max == null || x < min || x > max) continue;
+    const line = document.createElement("div");
+    const left = plot.valToPos(x, "x");
+    line.className = `split ${css}${left > plot.over.clientWidth * 0.7 ? " left" : ""}`;
+    line.style.left = `${left}px`;
+    const text = document.createElement("span");
+    text.textContent = label;
+    line.append(text);
+    plot.over.append(line);
   }
 }
 
-const marked = new WeakSet();
+/** @type {WeakSet<uPlot>} */
+const watched = new WeakSet();
 function watchCharts() {
-  // @ts-ignore made by chart.js
-  for (const u of Object.values(window.runyard?.charts ?? {})) {
-    if (marked.has(u)) continue;
-    marked.add(u);
-    u.hooks.draw = [...(u.hooks.draw ?? []), markSplits];
-    markSplits(u);
+  for (const plot of Object.values(window.runyard.charts)) {
+    if (watched.has(plot)) continue;
+    watched.add(plot);
+    plot.hooks.draw = [...(plot.hooks.draw ?? []), drawForks];
+    drawForks(plot);
   }
 }
-if (splits.length) {
+if (forks.length) {
   watchCharts();
-  new MutationObserver(watchCharts).observe(/** @type {HTMLElement} */ (document.getElementById("charts")), { childList: true, subtree: true });
+  byId("charts", HTMLElement).addEventListener("chart-built", watchCharts);
 }

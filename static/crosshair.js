@@ -1,187 +1,178 @@
+/** The crosshair of a chart: its position, the value of every curve there, and the keys that move it. */
+
 /**
- * Where one points in a chart: the place, the value of every curve there, and the keys that move it.
- *
- * @typedef {import("./chart.js").Chart} Chart
+ * @import uPlot from "uplot"
+ * @import { Chart } from "./chart.js"
  */
 
-import { written, writtenDelta, writtenX } from "./chart-words.js";
+import { formatDelta, formatValue, formatX } from "./chart-format.js";
+import { nextIndex, valueAt, visibleIndices, zoomedRange } from "./crosshair-math.js";
+import { query } from "./dom.js";
 
-/** So many presses of an arrow cross a chart whose points stand close. */
+/** About this many presses of an arrow key cross a chart with dense points. */
 const STRIDES = 80;
-const NOWHERE = { left: -10, top: -10 };
-
-/** @type {WeakMap<object, {length: number, last: number, before: number}>} */
-const ends = new WeakMap();
-
-/** The last two places at which a curve has a point; -1 where it has none. */
-function endOf(/** @type {(number | null | undefined)[]} */ values) {
-  const known = ends.get(values);
-  if (known?.length === values.length) return known;
-  const there = (/** @type {number} */ from) => {
-    let at = from;
-    while (at >= 0 && values[at] == null) at--;
-    return at;
-  };
-  const last = there(values.length - 1);
-  const found = { length: values.length, last, before: there(last - 1) };
-  ends.set(values, found);
-  return found;
-}
+const OUTSIDE = { left: -10, top: -10 };
 
 /**
- * The value of a curve at a place, or the newest before it; nothing beyond its end, where the next point would be.
- * @param {any[]} data
- * @param {number} series
- * @param {number | null} at the end where it is null
- * @returns {number | null | undefined}
+ * Move the cursor of a plot, and with it that of the plots synchronized with it.
+ * @param {uPlot} plot
+ * @param {{left: number, top: number}} position
  */
-function valueAt(data, series, at) {
-  const values = data[series];
-  if (!values) return undefined;
-  const { last, before } = endOf(values);
-  if (at === null || last < 0) return values[last];
-  const [xs, gap] = [data[0], before < 0 ? 0 : data[0][last] - data[0][before]];
-  if (xs[at] > xs[last] + gap) return undefined;
-  let place = at;
-  while (place > 0 && values[place] == null) place--;
-  return values[place];
+function setCursor(plot, position) {
+  // uPlot's types leave out the last parameter, which publishes the move to synchronized plots.
+  const set = /** @type {(position: {left: number, top: number}, fire: boolean, publish: boolean) => void} */ (
+    plot.setCursor
+  );
+  set(position, true, true);
 }
 
 export class Crosshair {
   /** @param {Chart} chart */
   constructor(chart) {
     this.chart = chart;
-    this.gone = new AbortController();
-    /** @type {Map<string, {place: HTMLElement | null, delta: HTMLElement | null}>} */
-    this.keys = new Map();
+    this.aborter = new AbortController();
+    /** The legend's elements for the value of a curve and for its difference from the baseline.
+     * @type {Map<string, {value: HTMLElement | null, delta: HTMLElement | null}>} */
+    this.readouts = new Map();
     this.label = document.createElement("div");
     this.label.className = "at";
     this.label.setAttribute("aria-hidden", "true");
-    this.said = document.createElement("output");
-    this.said.className = "hidden-text";
-    chart.box.append(this.said);
+    this.announcement = document.createElement("output");
+    this.announcement.className = "hidden-text";
+    chart.box.append(this.announcement);
     const { plot, definition } = chart;
     plot.tabIndex = 0;
     plot.setAttribute("role", "group");
-    plot.setAttribute("aria-label", `${definition.title}: the arrows move the crosshair, + and − zoom, 0 shows all`);
-    const { signal } = this.gone;
-    plot.addEventListener("keydown", (event) => this.press(event), { signal });
-    plot.addEventListener("blur", () => this.chart.uplot?.setCursor(NOWHERE, true, true), { signal });
+    plot.setAttribute(
+      "aria-label",
+      `${definition.title}: arrow keys move the crosshair, + and − zoom, 0 resets the zoom`,
+    );
+    const { signal } = this.aborter;
+    plot.addEventListener("keydown", (event) => this.onKey(event), { signal });
+    plot.addEventListener("blur", () => this.chart.uplot && setCursor(this.chart.uplot, OUTSIDE), { signal });
   }
 
   destroy() {
-    this.gone.abort();
-    this.said.remove();
+    this.aborter.abort();
+    this.announcement.remove();
   }
 
-  /** Where the value of a curve and its difference to the baseline are written. */
-  keyOf(/** @type {string} */ id) {
-    const known = this.keys.get(id);
-    if (known?.place?.isConnected) return known;
-    const find = (/** @type {string} */ what) => /** @type {HTMLElement | null} */ (this.chart.box.querySelector(`[data-${what}="${CSS.escape(id)}"]`));
-    const found = { place: find("readout"), delta: find("delta") };
-    this.keys.set(id, found);
-    return found;
+  readoutOf(/** @type {string} */ id) {
+    const cached = this.readouts.get(id);
+    if (cached?.value?.isConnected) return cached;
+    const find = (/** @type {string} */ name) =>
+      query(this.chart.box, `[data-${name}="${CSS.escape(id)}"]`, HTMLElement);
+    const readout = { value: find("readout"), delta: find("delta") };
+    this.readouts.set(id, readout);
+    return readout;
   }
 
-  /** Write what stands at the cursor of a chart, or at the end of each curve. */
-  readOut(/** @type {any} */ u) {
+  /** Show the values at the cursor, or at the end of each curve. */
+  update(/** @type {uPlot} */ plot) {
     const { box, board, definition } = this.chart;
     const { unit } = definition;
-    const drawn = this.chart.drawn();
-    const at = u.cursor.idx ?? null;
-    drawn.forEach(({ series, kind }, i) => {
+    const lines = this.chart.lines();
+    const index = plot.cursor.idx ?? null;
+    const xs = plot.data[0];
+    lines.forEach(({ series, kind }, i) => {
       if (kind !== "smooth" && kind !== "plain") return;
-      const { place, delta } = this.keyOf(series.id);
-      if (!place) return;
-      const value = valueAt(u.data, i + 1, at);
-      // Fifty legends are written again with every frame, most of them as they were.
-      const [words, of] = [written(value, unit), kind === "smooth" ? "of the smoothed curve" : ""];
-      if (place.textContent !== words) place.textContent = words;
-      if (place.title !== of) place.title = of;
+      const { value: element, delta } = this.readoutOf(series.id);
+      if (!element) return;
+      const value = valueAt(xs, plot.data[i + 1], index);
+      // Written only if it changed: fifty legends are updated with every frame.
+      const [text, title] = [formatValue(value, unit), kind === "smooth" ? "smoothed value" : ""];
+      if (element.textContent !== text) element.textContent = text;
+      if (element.title !== title) element.title = title;
       if (!delta) return;
-      const against = drawn.findIndex((each) => each.series.id === series.against && (each.kind === "plain" || each.kind === "smooth"));
-      const base = valueAt(u.data, against + 1, at);
-      delta.textContent = value == null || base == null ? "" : `Δ ${writtenDelta(value - base, unit)}`;
+      const baseline = lines.findIndex(
+        (line) => line.series.id === series.against && (line.kind === "plain" || line.kind === "smooth"),
+      );
+      const base = valueAt(xs, plot.data[baseline + 1], index);
+      delta.textContent = value == null || base == null ? "" : `Δ ${formatDelta(value - base, unit)}`;
     });
-    const heading = /** @type {HTMLElement} */ (box.querySelector("h2"));
-    const words = at === null ? "" : writtenX(board.controls.x, u.data[0][at]);
-    heading.title = box.dataset.at = words;
-    if (this.label.parentElement !== u.over) u.over.append(this.label);
-    this.label.hidden = !words;
-    this.label.textContent = words;
-    if (at === null) return;
-    const left = u.valToPos(u.data[0][at], "x");
+    const text = index === null ? "" : formatX(board.controls.x, xs[index]);
+    const heading = query(box, "h2", HTMLElement);
+    if (heading) heading.title = text;
+    box.dataset.at = text;
+    if (this.label.parentElement !== plot.over) plot.over.append(this.label);
+    this.label.hidden = !text;
+    this.label.textContent = text;
+    if (index === null) return;
+    const left = plot.valToPos(xs[index], "x");
     this.label.style.left = `${left}px`;
-    this.label.classList.toggle("before", left > u.over.clientWidth / 2);
+    this.label.classList.toggle("before", left > plot.over.clientWidth / 2);
   }
 
-  // By keyboard ---------------------------------------------------------------------------------------------------------
+  // Keyboard ------------------------------------------------------------------------------------------------------------
 
   /** @param {KeyboardEvent} event */
-  press(event) {
+  onKey(event) {
     const { uplot, plot, board } = this.chart;
     if (!uplot || event.target !== plot || event.ctrlKey || event.metaKey || event.altKey) return;
-    const acts = /** @type {Record<string, () => void>} */ ({
-      ArrowLeft: () => this.move(-1),
-      ArrowRight: () => this.move(1),
-      Home: () => this.point(this.inSight()[0]),
-      End: () => this.point(this.inSight()[1]),
-      "+": () => this.zoom(1 / 2),
-      "=": () => this.zoom(1 / 2),
-      "-": () => this.zoom(2),
+    /** @type {Record<string, () => void>} */
+    const actions = {
+      ArrowLeft: () => this.move(uplot, -1),
+      ArrowRight: () => this.move(uplot, 1),
+      Home: () => this.moveTo(uplot, this.visible(uplot)[0]),
+      End: () => this.moveTo(uplot, this.visible(uplot)[1]),
+      "+": () => this.zoom(uplot, 1 / 2),
+      "=": () => this.zoom(uplot, 1 / 2),
+      "-": () => this.zoom(uplot, 2),
       0: () => board.zoomTo(null),
-      Escape: () => uplot.setCursor(NOWHERE, true, true),
-    });
-    if (!(event.key in acts)) return;
+      Escape: () => setCursor(uplot, OUTSIDE),
+    };
+    const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;
+    if (!action) return;
     event.preventDefault();
     event.stopPropagation();
-    acts[event.key]();
+    action();
   }
 
-  /** The first and the last place that is in sight. */
-  inSight() {
-    const { data, scales } = this.chart.uplot;
-    const [xs, { min, max }] = [data[0], scales.x];
-    const first = xs.findIndex((/** @type {number} */ x) => x >= min);
-    let last = xs.length - 1;
-    while (last > 0 && xs[last] > max) last--;
-    return [first < 0 ? last : Math.min(first, last), last];
+  visible(/** @type {uPlot} */ plot) {
+    const { min, max } = plot.scales.x;
+    return visibleIndices(plot.data[0], min ?? -Infinity, max ?? Infinity);
   }
 
-  /** To the next point that stands a stride away. */
-  move(/** @type {1 | -1} */ by) {
-    const u = this.chart.uplot;
-    const [first, last] = this.inSight();
-    const at = u.cursor.idx ?? null;
-    if (at === null || at < first || at > last) {
-      this.point(by > 0 ? first : last);
+  /**
+   * @param {uPlot} plot
+   * @param {1 | -1} direction
+   */
+  move(plot, direction) {
+    const [first, last] = this.visible(plot);
+    const index = plot.cursor.idx ?? null;
+    if (index === null || index < first || index > last) {
+      this.moveTo(plot, direction > 0 ? first : last);
       return;
     }
-    const from = u.valToPos(u.data[0][at], "x");
-    const stride = u.over.clientWidth / STRIDES;
-    let next = at;
-    while (next + by >= first && next + by <= last && (next === at || Math.abs(u.valToPos(u.data[0][next], "x") - from) < stride)) next += by;
-    this.point(next);
+    const position = (/** @type {number} */ i) => plot.valToPos(plot.data[0][i], "x");
+    const start = position(index);
+    const distance = (/** @type {number} */ i) => Math.abs(position(i) - start);
+    this.moveTo(plot, nextIndex(index, direction, first, last, distance, plot.over.clientWidth / STRIDES));
   }
 
-  /** @param {number} at */
-  point(at) {
-    const u = this.chart.uplot;
-    u.setCursor({ left: u.valToPos(u.data[0][at], "x"), top: u.over.clientHeight / 2 }, true, true);
-    const values = [...this.chart.box.querySelectorAll("[data-series]")].map((key) => key.textContent?.replace(/\s+/g, " ").trim());
-    this.said.textContent = [this.label.textContent, ...values].join(", ");
+  /**
+   * Move the crosshair to a point and announce the values there.
+   * @param {uPlot} plot
+   * @param {number} index
+   */
+  moveTo(plot, index) {
+    setCursor(plot, { left: plot.valToPos(plot.data[0][index], "x"), top: plot.over.clientHeight / 2 });
+    const keys = [...this.chart.box.querySelectorAll("[data-series]")];
+    const values = keys.map((key) => key.textContent?.replace(/\s+/g, " ").trim());
+    this.announcement.textContent = [this.label.textContent, ...values].join(", ");
   }
 
-  /** Make what is in sight so many times as wide, around the crosshair or the middle. */
-  zoom(/** @type {number} */ by) {
-    const { board, uplot } = this.chart;
-    const [low, high] = board.sight();
-    const [first, last] = board.whole();
-    const at = uplot.cursor.idx ?? null;
-    const centre = at === null ? (low + high) / 2 : uplot.data[0][at];
-    const wanted = /** @type {[number, number]} */ ([Math.max(first, centre - (centre - low) * by), Math.min(last, centre + (high - centre) * by)]);
-    board.zoomTo(wanted[0] <= first && wanted[1] >= last ? null : wanted);
-    if (at !== null) this.point(at);
+  /**
+   * Zoom around the crosshair, or around the middle.
+   * @param {uPlot} plot
+   * @param {number} factor
+   */
+  zoom(plot, factor) {
+    const { board } = this.chart;
+    const visible = board.visibleRange();
+    const index = plot.cursor.idx ?? null;
+    const center = index === null ? (visible[0] + visible[1]) / 2 : plot.data[0][index];
+    board.zoomTo(zoomedRange(visible, board.fullRange(), center, factor));
+    if (index !== null) this.moveTo(plot, index);
   }
 }

@@ -1,242 +1,276 @@
 /**
- * The points of a curve as a page holds them: all of them, or few of a long one with finer ones of the part in sight.
+ * The points of a curve as a page holds them: every point, or a thinned-out overview plus finer points of the visible
+ * part. No DOM here.
  *
- * @typedef {{step: number[], value: (number | null)[], time: number[]}} Trace
- * @typedef {{low?: (number | null)[], high?: (number | null)[]}} Band the interval around each point of a mean
- * @typedef {Trace & Band & {total: number, share: number}} Even a smoothed trace, and where its average stands at its end
- * @typedef {Trace & {first: number, last: number, coarse?: boolean, even?: Even, weight: number}} Part
- * @typedef {Trace & Band & {per_epoch: number | null, stretches: [number, number][], coarse?: boolean, even?: Even, weight?: number, part?: Part}} Points
+ * @typedef {{step: number[], value: (number | null)[], time: number[]}} Trace `value` is null where the metric was NaN
+ * @typedef {{low?: (number | null)[], high?: (number | null)[]}} Band the confidence interval around each point of a mean
+ * @typedef {{total: number, share: number}} AverageState of an exponential moving average: weighted sum and sum of weights
+ * @typedef {Trace & Band & AverageState} SmoothedTrace with the state of its average at its end
+ * @typedef {object} PartFields
+ * @property {number} first step
+ * @property {number} last step
+ * @property {boolean} [coarse] whether the part itself is thinned out
+ * @property {SmoothedTrace} [even] the smoothed part
+ * @property {number} weight of the smoothing
+ * @typedef {Trace & PartFields} Part finer points of an interval of steps
+ * @typedef {object} CurveFields
+ * @property {number | null} per_epoch steps per epoch
+ * @property {[number, number][]} stretches intervals of training: [when it began, seconds trained before it]
+ * @property {boolean} [coarse] whether the points are thinned out
+ * @property {SmoothedTrace} [even] the smoothed curve, made from all points
+ * @property {number} [weight] of the smoothing in `even`
+ * @property {Part} [part]
+ * @typedef {Trace & Band & CurveFields} Curve
  */
 
-/** So many points of one curve are held before it is thinned out; then so many are left. */
-const MOST = 20_000;
-const LEFT = 5_000;
+/** A curve with more points than this is thinned out to THINNED_POINTS. */
+const MAX_POINTS = 20_000;
+const THINNED_POINTS = 5_000;
 
-/** Points that were reported together have one time; so far apart they are drawn, because an x has one point of a curve. */
+/** Points that were reported together share one time. They are drawn this far apart: a curve has one point per x. */
 const TIE_SECONDS = 1e-6;
 
-/** Exponential moving average without the pull towards its start; nulls are passed over. */
-export function smoothed(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
-  return averaged(values, weight, { total: 0, share: 0 });
+/** The bias-corrected exponential moving average; nulls are skipped. */
+export function exponentialAverage(/** @type {(number | null)[]} */ values, /** @type {number} */ weight) {
+  return continueAverage(values, weight, { total: 0, share: 0 });
 }
 
 /**
- * The same from where an average stands; it stands at the end afterwards.
+ * The same, continued from the state of an average. Updates the state.
  * @param {(number | null)[]} values
  * @param {number} weight
- * @param {{total: number, share: number}} from
+ * @param {AverageState} state
  */
-function averaged(values, weight, from) {
+function continueAverage(values, weight, state) {
   return values.map((value) => {
     if (value === null) return null;
-    from.total = from.total * weight + (1 - weight) * value;
-    from.share = from.share * weight + (1 - weight);
-    return from.total / from.share;
+    state.total = state.total * weight + (1 - weight) * value;
+    state.share = state.share * weight + (1 - weight);
+    return state.total / state.share;
   });
 }
 
 /**
- * @param {Trace} to
+ * @param {Trace} trace
  * @param {Trace} more
  */
-function extend(to, more) {
+function pushPoints(trace, more) {
   for (let i = 0; i < more.step.length; i++) {
-    to.step.push(more.step[i]);
-    to.value.push(more.value[i]);
-    to.time.push(more.time[i]);
+    trace.step.push(more.step[i]);
+    trace.value.push(more.value[i]);
+    trace.time.push(more.time[i]);
   }
 }
 
 /**
- * Add points at the end; a curve that has become long is thinned out, its smoothed one being made from all points first.
- * @param {Points} held
+ * Append points to a curve. A curve that becomes too long is thinned out, after its smoothed trace was made from all
+ * of its points.
+ * @param {Curve} curve
  * @param {Trace} more
- * @param {number} weight
+ * @param {number} weight of the smoothing
  */
-export function append(held, more, weight) {
-  if (held.even) extend(held.even, { ...more, value: averaged(more.value, /** @type {number} */ (held.weight), held.even) });
-  extend(held, more);
-  if (held.step.length <= MOST || held.low) return;
-  if (!held.even && !held.coarse && weight > 0) {
-    const average = { total: 0, share: 0 };
-    held.even = { step: held.step, time: held.time, value: averaged(held.value, weight, average), ...average };
-    held.weight = weight;
+export function appendPoints(curve, more, weight) {
+  if (curve.even)
+    pushPoints(curve.even, { ...more, value: continueAverage(more.value, curve.weight ?? 0, curve.even) });
+  pushPoints(curve, more);
+  // The points of a mean of several runs are never thinned out.
+  if (curve.step.length <= MAX_POINTS || curve.low) return;
+  if (!curve.even && !curve.coarse && weight > 0) {
+    const state = { total: 0, share: 0 };
+    const value = continueAverage(curve.value, weight, state);
+    curve.even = { step: curve.step, time: curve.time, value, ...state };
+    curve.weight = weight;
   }
-  if (held.even) Object.assign(held.even, thinned(held.even));
-  Object.assign(held, thinned(held), { coarse: true });
+  if (curve.even) Object.assign(curve.even, downsample(curve.even));
+  Object.assign(curve, downsample(curve), { coarse: true });
 }
 
-/** The lowest and the highest point of every stretch, in order. */
-function thinned(/** @type {Trace} */ { step, value, time }) {
+/** The lowest and the highest point of each of THINNED_POINTS / 2 buckets, in order. */
+function downsample(/** @type {Trace} */ { step, value, time }) {
   /** @type {Trace} */
-  const few = { step: [], value: [], time: [] };
-  const stretch = (2 * step.length) / LEFT;
-  for (let at = 0; at < LEFT / 2; at++) {
-    const [from, to] = [Math.floor(at * stretch), Math.min(step.length, Math.floor((at + 1) * stretch))];
+  const result = { step: [], value: [], time: [] };
+  const bucket = (2 * step.length) / THINNED_POINTS;
+  for (let n = 0; n < THINNED_POINTS / 2; n++) {
+    const [from, to] = [Math.floor(n * bucket), Math.min(step.length, Math.floor((n + 1) * bucket))];
     let [low, high] = [from, from];
     for (let i = from; i < to; i++) {
-      const each = value[i];
-      if (each === null) continue;
-      if (value[low] === null || each < /** @type {number} */ (value[low])) low = i;
-      if (value[high] === null || each > /** @type {number} */ (value[high])) high = i;
+      const current = value[i];
+      if (current === null) continue;
+      const [lowest, highest] = [value[low], value[high]];
+      if (lowest === null || current < lowest) low = i;
+      if (highest === null || current > highest) high = i;
     }
-    for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) extend(few, { step: [step[i]], value: [value[i]], time: [time[i]] });
+    for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
+      pushPoints(result, { step: [step[i]], value: [value[i]], time: [time[i]] });
+    }
   }
-  return few;
+  return result;
 }
 
 /**
- * The first place at which a sorted list, or what is made of its values in the same order, is not below a value.
+ * The first index of a sorted list whose value, or whose value after an order-preserving `map`, is at least `value`.
  * @param {number[]} sorted
  * @param {number} value
- * @param {(each: number) => number} [made]
+ * @param {(item: number) => number} [map]
  */
-function placeOf(sorted, value, made = (each) => each) {
+export function lowerBound(sorted, value, map = (item) => item) {
   let [low, high] = [0, sorted.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (made(sorted[middle]) < value) low = middle + 1;
+    if (map(sorted[middle]) < value) low = middle + 1;
     else high = middle;
   }
   return low;
 }
 
 /**
- * A trace with the finer points of a part in the place of its own.
- * @param {Trace} whole
+ * A trace in which finer points replace those from step `first` to step `last`.
+ * @param {Trace} trace
  * @param {Trace} fine
  * @param {number} first
  * @param {number} last
  * @returns {Trace}
  */
-function spliced(whole, fine, first, last) {
-  const [from, to] = [placeOf(whole.step, first), placeOf(whole.step, last + 1)];
-  const join = (/** @type {"step" | "value" | "time"} */ key) => [...whole[key].slice(0, from), ...fine[key], ...whole[key].slice(to)];
-  return /** @type {Trace} */ ({ step: join("step"), value: join("value"), time: join("time") });
-}
-
-/** The points that are drawn: all that are held, the finer ones where they are. */
-export function raw(/** @type {Points} */ held) {
-  return held.part ? spliced(held, held.part, held.part.first, held.part.last) : held;
+function spliceTrace(trace, fine, first, last) {
+  const [from, to] = [lowerBound(trace.step, first), lowerBound(trace.step, last + 1)];
+  return {
+    step: [...trace.step.slice(0, from), ...fine.step, ...trace.step.slice(to)],
+    value: [...trace.value.slice(0, from), ...fine.value, ...trace.value.slice(to)],
+    time: [...trace.time.slice(0, from), ...fine.time, ...trace.time.slice(to)],
+  };
 }
 
 /**
- * The smoothed curve; null where it would have to be made from points that are not here (yet).
- * @param {Points} held
+ * The unsmoothed points to draw: the curve's own, with finer ones where they are loaded.
+ * @param {Curve} curve
+ * @returns {Trace}
+ */
+export function rawTrace(curve) {
+  return curve.part ? spliceTrace(curve, curve.part, curve.part.first, curve.part.last) : curve;
+}
+
+/**
+ * The smoothed points to draw; null if they would need points that are not loaded.
+ * @param {Curve} curve
  * @param {number} weight
  * @returns {(Trace & Band) | null}
  */
-export function even(held, weight) {
-  if (!held.coarse) return { ...held, value: smoothed(held.value, weight) };
-  if (!held.even || held.weight !== weight) return null;
-  const { part } = held;
-  if (!part || (part.coarse && (!part.even || part.weight !== weight))) return held.even;
-  return spliced(held.even, part.even ?? evenOfPart(held, part, weight), part.first, part.last);
+export function smoothedTrace(curve, weight) {
+  if (!curve.coarse) return { ...curve, value: exponentialAverage(curve.value, weight) };
+  const { part, even } = curve;
+  if (!even || curve.weight !== weight) return null;
+  if (!part || (part.coarse && (!part.even || part.weight !== weight))) return even;
+  return spliceTrace(even, part.even ?? smoothPart(even, part, weight), part.first, part.last);
 }
 
 /**
- * A part that has all its points is smoothed here, from where the whole curve's average stands before it.
- * @param {Points} held
+ * Smooth a part that has all of its points, starting from the average of the whole curve just before it.
+ * @param {SmoothedTrace} even
  * @param {Part} part
  * @param {number} weight
+ * @returns {Trace}
  */
-function evenOfPart(held, part, weight) {
-  const at = placeOf(/** @type {Even} */ (held.even).step, part.first) - 1;
-  const before = at >= 0 ? held.even?.value[at] : null;
-  const from = before === null || before === undefined ? { total: 0, share: 0 } : { total: before, share: 1 };
-  return { step: part.step, time: part.time, value: averaged(part.value, weight, from) };
+function smoothPart(even, part, weight) {
+  const index = lowerBound(even.step, part.first) - 1;
+  const before = index >= 0 ? even.value[index] : null;
+  const state = before === null ? { total: 0, share: 0 } : { total: before, share: 1 };
+  return { step: part.step, time: part.time, value: continueAverage(part.value, weight, state) };
 }
 
-/** The run, or group of runs, that a curve belongs to; nothing where it is the page's own. */
+/** The run or group of runs that a curve id names; "" if the curve belongs to the page's own run. */
 export function ownerOf(/** @type {string} */ id) {
   return /^(r_\w+|earlier|g\d+):/.exec(id)?.[1] ?? "";
 }
 
-/** Whether an x axis is of seconds: since the start of each run, or of the clock. */
-export function isTime(/** @type {string} */ axis) {
+/** Whether an x axis is in seconds: since the start of each run ("time"), or wall-clock time ("clock"). */
+export function isTimeAxis(/** @type {string} */ axis) {
   return axis === "time" || axis === "clock";
 }
 
-/** Whether a curve has a place on an axis: the mean of several runs has none by the clock. */
-export function standsOn(/** @type {Points} */ held, /** @type {string} */ axis) {
-  return axis !== "clock" || held.stretches[0]?.[0] !== 0;
+/** Whether a curve can be drawn over an x axis: the mean of several runs has no wall-clock time. */
+export function hasAxis(/** @type {Curve} */ curve, /** @type {string} */ axis) {
+  return axis !== "clock" || curve.stretches[0]?.[0] !== 0;
 }
 
 /**
- * Where an instant stands on an axis of seconds: by the clock, or how long had been trained then. A stretch of training is
- * [when it began, how long had been trained before]; what lies between two stands where the later begins.
- * @param {Points} held
+ * The x of an instant on a time axis: wall-clock time, or seconds trained until then. A pause between two intervals of
+ * training has no width: its instants get the start of the later interval.
+ * @param {Curve} curve
  * @param {string} axis
  * @param {number} time
  */
-export function secondsAt(held, axis, time) {
+export function timeToX(curve, axis, time) {
   if (axis === "clock") return time;
-  const { stretches } = held;
-  if (!stretches.length) return time - (held.time[0] ?? time);
-  let at = stretches.length - 1;
-  while (at > 0 && stretches[at][0] > time) at--;
-  return Math.min(stretches[at][1] + time - stretches[at][0], stretches[at + 1]?.[1] ?? Infinity);
+  const { stretches } = curve;
+  if (!stretches.length) return time - (curve.time[0] ?? time);
+  let i = stretches.length - 1;
+  while (i > 0 && stretches[i][0] > time) i--;
+  const [began, trainedBefore] = stretches[i];
+  return Math.min(trainedBefore + time - began, stretches[i + 1]?.[1] ?? Infinity);
 }
 
 /**
- * Where points stand on the x axis.
+ * The x value of every point of a trace.
  * @param {Trace} trace
- * @param {Points} held
+ * @param {Curve} curve to which the trace belongs
  * @param {string} axis
  */
-export function xOf(trace, held, axis) {
-  if (axis === "epoch" && held.per_epoch) return trace.step.map((step) => step / /** @type {number} */ (held.per_epoch));
-  if (isTime(axis)) {
-    let [before, ties] = [NaN, 0];
+export function xValues(trace, curve, axis) {
+  const { per_epoch } = curve;
+  if (axis === "epoch" && per_epoch) return trace.step.map((step) => step / per_epoch);
+  if (isTimeAxis(axis)) {
+    let [previous, ties] = [NaN, 0];
     return trace.time.map((time) => {
-      ties = time === before ? ties + 1 : 0;
-      before = time;
-      return secondsAt(held, axis, time) + ties * TIE_SECONDS;
+      ties = time === previous ? ties + 1 : 0;
+      previous = time;
+      return timeToX(curve, axis, time) + ties * TIE_SECONDS;
     });
   }
   return trace.step;
 }
 
 /**
- * Where a step stands on the x axis of a curve: by time where the curve's first point from it on does, null where it has none.
- * @param {Points} held
+ * The x of a step. On a time axis it is the x of the curve's first point at or after the step, or null if there is none.
+ * @param {Curve} curve
  * @param {string} axis
  * @param {number} step
  */
-export function placeOfStep(held, axis, step) {
-  if (axis === "epoch") return held.per_epoch ? step / held.per_epoch : null;
-  if (!isTime(axis)) return step;
-  const at = placeOf(held.step, step);
-  return standsOn(held, axis) && at < held.step.length ? secondsAt(held, axis, held.time[at]) : null;
+export function stepToX(curve, axis, step) {
+  if (axis === "epoch") return curve.per_epoch ? step / curve.per_epoch : null;
+  if (!isTimeAxis(axis)) return step;
+  const index = lowerBound(curve.step, step);
+  return hasAxis(curve, axis) && index < curve.step.length ? timeToX(curve, axis, curve.time[index]) : null;
 }
 
 /**
- * From which step to which a stretch of the x axis goes, for one curve.
- * @param {Points} held
+ * The first and the last step of a curve within a range of the x axis.
+ * @param {Curve} curve
  * @param {string} axis
  * @param {[number, number]} range
  */
-export function stepsOf(held, axis, [low, high]) {
-  if (axis === "epoch" && held.per_epoch) return [Math.floor(low * held.per_epoch), Math.ceil(high * held.per_epoch)];
-  if (!isTime(axis)) return [Math.floor(low), Math.ceil(high)];
-  const seconds = (/** @type {number} */ time) => secondsAt(held, axis, time);
-  const [from, to] = [placeOf(held.time, low, seconds) - 1, placeOf(held.time, high, seconds)];
-  return [held.step[Math.max(0, from)] ?? 0, held.step[Math.min(held.step.length - 1, to)] ?? 0];
+export function stepRange(curve, axis, [low, high]) {
+  if (axis === "epoch" && curve.per_epoch) {
+    return [Math.floor(low * curve.per_epoch), Math.ceil(high * curve.per_epoch)];
+  }
+  if (!isTimeAxis(axis)) return [Math.floor(low), Math.ceil(high)];
+  const toX = (/** @type {number} */ time) => timeToX(curve, axis, time);
+  const [from, to] = [lowerBound(curve.time, low, toX) - 1, lowerBound(curve.time, high, toX)];
+  return [curve.step[Math.max(0, from)] ?? 0, curve.step[Math.min(curve.step.length - 1, to)] ?? 0];
 }
 
 /**
- * Whether finer points of these steps are to be had.
- * @param {Points} held
- * @param {number} first
- * @param {number} last
+ * Whether the server has finer points of these steps than those that are loaded.
+ * @param {Curve} curve
+ * @param {number} first step
+ * @param {number} last step
  * @param {number} weight of the smoothing; 0 for a curve that is not smoothed
  */
-export function wantsFiner(held, first, last, weight) {
-  // Of a mean there are no finer ones: each of its points is of many.
-  if (!held.coarse || held.low || !held.step.length) return false;
-  const [from, to] = [Math.max(first, held.step[0]), Math.min(last, held.step[held.step.length - 1])];
+export function needsFinerPoints(curve, first, last, weight) {
+  // A mean has no finer points: each of its points averages several runs.
+  if (!curve.coarse || curve.low || !curve.step.length) return false;
+  const [from, to] = [Math.max(first, curve.step[0]), Math.min(last, curve.step[curve.step.length - 1])];
   if (to <= from) return false;
-  const { part } = held;
+  const { part } = curve;
   if (!part || from < part.first || to > part.last) return true;
   return part.coarse === true && ((to - from) * 2 < part.last - part.first || (weight > 0 && part.weight !== weight));
 }

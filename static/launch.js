@@ -1,33 +1,32 @@
-/** The launch form: what the server found wrong is also said to assistive technology, and one press launches one run. */
+/** The launch form: accessible errors, text that survives a refresh of the form, and one run per press of the button. */
 
-const form = /** @type {HTMLFormElement} */ (document.getElementById("launch"));
+import { byId, closest, get, query, queryAll } from "./dom.js";
 
-function markInvalid() {
-  for (const error of form.querySelectorAll(".error[id]")) {
-    const field = document.getElementById(error.id.replace("error-", "field-"));
-    field?.setAttribute("aria-invalid", error.textContent?.trim() ? "true" : "false");
-  }
-}
+const form = byId("launch", HTMLFormElement);
+const button = () => byId("launch-button", HTMLButtonElement);
 
-document.addEventListener("htmx:afterSettle", markInvalid);
+/** The field that belongs to an element such as `error-epochs`. */
+const fieldOf = (/** @type {Element} */ element) =>
+  document.getElementById(element.id.replace(/^(error|mark)-/, "field-"));
 
-// What a blank means may follow from another field: the warm-up from the schedule.
 document.addEventListener("htmx:afterSettle", () => {
-  for (const mark of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll(".mark[data-blank]"))) {
-    const field = document.getElementById(mark.id.replace("mark-", "field-"));
+  for (const error of form.querySelectorAll(".error[id]")) {
+    fieldOf(error)?.setAttribute("aria-invalid", error.textContent?.trim() ? "true" : "false");
+  }
+  // The default of a field may depend on another field: that of the warm-up on the schedule.
+  for (const mark of queryAll(form, ".mark[data-blank]", HTMLElement)) {
+    const field = fieldOf(mark);
     if (field instanceof HTMLInputElement) field.placeholder = mark.dataset.blank ?? "";
   }
 });
 
-// The way back to the recipe: a link that loads the form anew, or, here, fields that are made blank again.
+// Links that reset fields to the recipe. Without a script they reload the form.
 form.addEventListener("click", (event) => {
-  const link = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-back]"));
+  const link = closest(event.target, "[data-back]", HTMLElement);
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const links = /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll(".field [data-back]"));
-  const names = link.dataset.back === "*" ? [...links].map((each) => each.dataset.back) : [link.dataset.back];
-  /** @type {HTMLInputElement[]} */
-  const fields = names.flatMap((name) => /** @type {HTMLInputElement | null} */ (form.querySelector(`#field-${name}`)) ?? []);
+  const links = link.dataset.back === "*" ? queryAll(form, ".field [data-back]", HTMLElement) : [link];
+  const fields = links.flatMap(({ dataset }) => query(form, `#field-${dataset.back}`, HTMLInputElement) ?? []);
   for (const field of fields) {
     field.value = "";
     typed.set(field.name, { name: field.name, value: "", checked: false });
@@ -36,93 +35,115 @@ form.addEventListener("click", (event) => {
   fields[0]?.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-// The form comes anew after a choice that others depend on. What was opened stays open, and what was typed while it was
-// on its way is put back: the server could not know of it.
-/** @type {Set<string>} ids of what is unfolded */
-const unfolded = new Set();
+// Refreshes: a choice that other fields depend on reloads the form -----------------------------------------------------
+
+/** Ids of the open sections, which stay open. @type {Set<string>} */
+const openSections = new Set();
 let commandKind = "as-curl";
-/** @typedef {{ name: string, value: string, checked: boolean }} Typed */
-/** @type {Map<string, Typed>} by name; of checkboxes, several of which have one name, by name and value */
+/** @typedef {{name: string, value: string, checked: boolean}} Typed */
+/**
+ * What was typed while a refresh was on its way, by field name; for checkboxes, which can share a name, by name and value.
+ * @type {Map<string, Typed>}
+ */
 const typed = new Map();
 
-/** @param {Event} event */
-function isForm(event) {
-  return /** @type {CustomEvent} */ (event).detail.target?.id === "launch-form";
-}
+/** @param {CustomEvent<{target: HTMLElement}>} event */
+const targetsForm = ({ detail }) => detail.target?.id === "launch-form";
 
-for (const kind of ["input", "change"]) {
-  form.addEventListener(kind, (event) => {
-    const field = /** @type {HTMLInputElement} */ (event.target);
-    if (field.name === "command") commandKind = field.id;
-    const { name, value, type, checked } = field;
-    if (!name || field.form !== form) return;
-    typed.set(type === "checkbox" ? `${name}=${value}` : name, { name, value, checked });
-  }, true); // before htmx, which sends what is typed and so forgets it
+for (const type of ["input", "change"]) {
+  form.addEventListener(
+    type,
+    (event) => {
+      const field = event.target;
+      const isField =
+        field instanceof HTMLInputElement || field instanceof HTMLSelectElement || field instanceof HTMLTextAreaElement;
+      if (!isField) return;
+      if (field.name === "command") commandKind = field.id;
+      const { name, value } = field;
+      if (!name || field.form !== form) return;
+      const checked = field instanceof HTMLInputElement && field.checked;
+      typed.set(field.type === "checkbox" ? `${name}=${value}` : name, { name, value, checked });
+    },
+    // Before htmx, whose request clears `typed`.
+    true,
+  );
 }
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (isForm(event)) typed.clear();
+  if (targetsForm(event)) typed.clear();
 });
 form.addEventListener(
   "toggle",
   (event) => {
-    const details = /** @type {HTMLDetailsElement} */ (event.target);
-    if (details.open) unfolded.add(details.id);
-    else unfolded.delete(details.id);
+    const section = event.target;
+    if (!(section instanceof HTMLDetailsElement)) return;
+    if (section.open) openSections.add(section.id);
+    else openSections.delete(section.id);
   },
   true,
 );
 document.addEventListener("htmx:afterSwap", () => {
-  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
-  /** @type {HTMLInputElement} */ (document.getElementById(commandKind)).checked = true;
+  for (const id of openSections) document.getElementById(id)?.setAttribute("open", "");
+  byId(commandKind, HTMLInputElement).checked = true;
 });
 document.addEventListener("htmx:afterSettle", (event) => {
-  if (!isForm(event)) return;
-  // What others depend on goes last: it lets the form come once more.
-  const depends = (/** @type {Typed} */ { name }) => form.querySelector(`[name="${CSS.escape(name)}"][data-depends]`) !== null;
-  const kept = [...typed.values()];
-  for (const each of kept.filter((each) => !depends(each))) putBack(each);
-  for (const each of kept.filter(depends)) putBack(each);
+  if (!targetsForm(event)) return;
+  // Fields that others depend on come last, because they trigger another refresh.
+  const triggersRefresh = (/** @type {Typed} */ { name }) =>
+    form.querySelector(`[name="${CSS.escape(name)}"][data-depends]`) !== null;
+  const all = [...typed.values()];
+  for (const each of all.filter((other) => !triggersRefresh(other))) restoreField(each);
+  for (const each of all.filter(triggersRefresh)) restoreField(each);
 });
 
 /**
- * Set a field as its user would have; one that is not there any more is left out.
+ * Set a field as the user did, if the form still has it.
  * @param {Typed} typed
  */
-function putBack({ name, value, checked }) {
-  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll(`[name="${CSS.escape(name)}"]`));
-  const field = [...fields].find((each) => !["radio", "checkbox"].includes(each.type) || each.value === value);
-  if (!field || field.type === "hidden") return;
-  if (field.type === "radio") field.checked = true;
-  else if (field.type === "checkbox") field.checked = checked;
-  else field.value = value;
-  const atOnce = field.tagName === "SELECT" || field.type === "radio" || field.type === "checkbox";
-  field.dispatchEvent(new Event(atOnce ? "change" : "input", { bubbles: true }));
+function restoreField({ name, value, checked }) {
+  const field = [...form.querySelectorAll(`[name="${CSS.escape(name)}"]`)].find(
+    (each) => !(each instanceof HTMLInputElement && ["radio", "checkbox"].includes(each.type)) || each.value === value,
+  );
+  if (field instanceof HTMLInputElement) {
+    if (field.type === "hidden") return;
+    if (field.type === "radio") field.checked = true;
+    else if (field.type === "checkbox") field.checked = checked;
+    else field.value = value;
+    const isChoice = field.type === "radio" || field.type === "checkbox";
+    field.dispatchEvent(new Event(isChoice ? "change" : "input", { bubbles: true }));
+  } else if (field instanceof HTMLSelectElement || field instanceof HTMLTextAreaElement) {
+    field.value = value;
+    field.dispatchEvent(new Event(field instanceof HTMLSelectElement ? "change" : "input", { bubbles: true }));
+  }
 }
 
-// What is said beside the fields is of the last answer that came.
-const fault = /** @type {HTMLElement} */ (document.getElementById("launch-fault"));
-for (const kind of ["htmx:responseError", "htmx:sendError"]) {
-  document.addEventListener(kind, () => (fault.textContent = "The form could not be checked: the server did not answer as it should. What stands beside the fields may be out of date."));
+const fault = byId("launch-fault", HTMLElement);
+for (const type of ["htmx:responseError", "htmx:sendError"]) {
+  document.addEventListener(type, () => {
+    fault.textContent = "The server could not check the form. The messages next to the fields may be outdated.";
+  });
 }
-document.addEventListener("htmx:afterSwap", () => (fault.textContent = ""));
+document.addEventListener("htmx:afterSwap", () => {
+  fault.textContent = "";
+});
+
+// Launching -----------------------------------------------------------------------------------------------------------
 
 form.addEventListener("submit", () => {
-  const button = /** @type {HTMLButtonElement} */ (document.getElementById("launch-button"));
+  // In the next frame: a disabled button would not be submitted with the form.
   requestAnimationFrame(() => {
-    button.disabled = true;
-    button.textContent = "Launching…";
+    button().disabled = true;
+    button().textContent = "Launching…";
   });
 });
 
-// Who comes back to the form by the history means another run.
+// A form that is restored from the browser's history launches another run, so it needs a new key.
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
-  const button = /** @type {HTMLButtonElement} */ (document.getElementById("launch-button"));
-  button.disabled = false;
-  button.textContent = button.dataset.words ?? "Launch";
-  /** @type {HTMLInputElement} */ (form.elements.namedItem("key")).value = crypto.randomUUID();
+  button().disabled = false;
+  button().textContent = button().dataset.words ?? "Launch";
+  get(form, "[name=key]", HTMLInputElement).value = crypto.randomUUID();
 });
 
 document.getElementById("preset")?.addEventListener("change", () => {
-  /** @type {HTMLFormElement} */ (document.getElementById("preset-form")).requestSubmit();
+  byId("preset-form", HTMLFormElement).requestSubmit();
 });

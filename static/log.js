@@ -1,77 +1,88 @@
-/** The end of a run's log: followed, searched, and narrowed to a level. */
+/** The tail of a run's log: follows new lines, searches, and filters by level. */
 
+import { byId, query, queryAll } from "./dom.js";
 import { clockTime } from "./time.js";
 
-const MOST = 2000;
+const MAX_LINES = 2000;
 const LEVELS = ["debug", "info", "warning", "error"];
+/** A log that is scrolled to within this distance from its end follows new lines. */
+const END_PIXELS = 24;
 
 /** @typedef {{id: number, time: number, level: string, text: string}} Line */
 
 /**
- * @param {() => boolean} growing whether more may come
- * @returns {(lines: Line[]) => void} adds lines at the end, each once
+ * @param {() => boolean} isGrowing whether the log may get more lines
+ * @returns {(lines: Line[]) => void} appends lines; a line that is already shown is skipped
  */
-export function tail(growing) {
-  const log = /** @type {HTMLElement} */ (document.getElementById("log"));
-  const list = /** @type {HTMLElement} */ (document.getElementById("log-lines"));
-  const follow = /** @type {HTMLButtonElement} */ (document.getElementById("log-follow"));
-  const state = /** @type {HTMLElement} */ (document.getElementById("log-state"));
-  const search = /** @type {HTMLInputElement} */ (document.getElementById("log-search"));
-  const level = /** @type {HTMLSelectElement} */ (document.getElementById("log-level"));
+export function followLog(isGrowing) {
+  const log = byId("log", HTMLElement);
+  const list = byId("log-lines", HTMLElement);
+  const follow = byId("log-follow", HTMLButtonElement);
+  const state = byId("log-state", HTMLElement);
+  const search = byId("log-search", HTMLInputElement);
+  const level = byId("log-level", HTMLSelectElement);
   let following = true;
-  let last = Number(list.lastElementChild?.getAttribute("data-line") ?? 0);
+  let lastId = Number(list.lastElementChild?.getAttribute("data-line") ?? 0);
 
-  const toEnd = () => (log.scrollTop = log.scrollHeight);
+  const rows = () => queryAll(list, "[data-line]", HTMLElement);
+  const isFiltered = () => search.value !== "" || level.value !== "";
+  const scrollToEnd = () => {
+    log.scrollTop = log.scrollHeight;
+  };
 
-  function say() {
+  function showState() {
     follow.hidden = following;
-    const narrowed = search.value || level.value;
-    const rows = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[data-line]")]);
-    if (narrowed) state.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} lines`;
-    else if (growing()) state.textContent = following ? "following" : "paused; scroll to the end to follow";
-    else state.textContent = `${rows.length} line${rows.length === 1 ? "" : "s"}`;
+    const all = rows();
+    if (isFiltered()) state.textContent = `${all.filter((row) => !row.hidden).length} of ${all.length} lines`;
+    else if (isGrowing()) state.textContent = following ? "following" : "paused; scroll to the end to follow";
+    else state.textContent = `${all.length} line${all.length === 1 ? "" : "s"}`;
   }
 
-  /** Whether it is shown, and what in it was looked for. */
-  function dress(/** @type {HTMLElement} */ row) {
-    const words = search.value.trim().toLowerCase();
+  /** Hide a row that does not pass the filter, and mark the search's matches in it. */
+  function filterRow(/** @type {HTMLElement} */ row) {
+    const wanted = search.value.trim().toLowerCase();
     const time = row.querySelector("time");
-    const text = row.dataset.text ?? (row.dataset.text = [...row.childNodes].filter((node) => node !== time).map((node) => node.textContent).join(""));
-    const least = LEVELS.indexOf(level.value);
-    row.hidden = (words !== "" && !text.toLowerCase().includes(words)) || (level.value !== "" && LEVELS.indexOf(row.className) < least);
-    if (!words && !row.querySelector("mark")) return;
+    row.dataset.text ??= [...row.childNodes]
+      .filter((node) => node !== time)
+      .map((node) => node.textContent)
+      .join("");
+    const { text = "" } = row.dataset;
+    const lower = text.toLowerCase();
+    const belowLevel = level.value !== "" && LEVELS.indexOf(row.className) < LEVELS.indexOf(level.value);
+    row.hidden = belowLevel || !lower.includes(wanted);
+    if (!wanted && !row.querySelector("mark")) return;
     const parts = [];
     let from = 0;
-    for (let at = words ? text.toLowerCase().indexOf(words) : -1; at >= 0; at = text.toLowerCase().indexOf(words, from)) {
+    for (let at = wanted ? lower.indexOf(wanted) : -1; at >= 0; at = lower.indexOf(wanted, from)) {
       const mark = document.createElement("mark");
-      mark.textContent = text.slice(at, at + words.length);
+      mark.textContent = text.slice(at, at + wanted.length);
       parts.push(text.slice(from, at), mark);
-      from = at + words.length;
+      from = at + wanted.length;
     }
     row.replaceChildren(...(time ? [time] : []), ...parts, text.slice(from));
   }
 
-  function narrow() {
-    for (const row of list.querySelectorAll("[data-line]")) dress(/** @type {HTMLElement} */ (row));
-    if (following) toEnd();
-    say();
+  function filter() {
+    for (const row of rows()) filterRow(row);
+    if (following) scrollToEnd();
+    showState();
   }
 
   log.addEventListener("scroll", () => {
-    following = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
-    say();
+    following = log.scrollHeight - log.scrollTop - log.clientHeight < END_PIXELS;
+    showState();
   });
-  follow.addEventListener("click", toEnd);
-  search.addEventListener("input", narrow);
-  level.addEventListener("change", narrow);
-  toEnd();
-  say();
+  follow.addEventListener("click", scrollToEnd);
+  search.addEventListener("input", filter);
+  level.addEventListener("change", filter);
+  scrollToEnd();
+  showState();
 
   return (lines) => {
-    log.querySelector("[data-none]")?.remove();
+    query(log, "[data-none]", Element)?.remove();
     for (const line of lines) {
-      if (line.id <= last) continue;
-      last = line.id;
+      if (line.id <= lastId) continue;
+      lastId = line.id;
       const row = document.createElement("div");
       row.className = line.level;
       row.dataset.line = String(line.id);
@@ -80,11 +91,11 @@ export function tail(growing) {
       time.dataset.shown = "clock";
       time.textContent = clockTime(line.time * 1000);
       row.append(time, line.text);
-      if (search.value || level.value) dress(row);
+      if (isFiltered()) filterRow(row);
       list.append(row);
     }
-    while (list.childElementCount > MOST) list.firstElementChild?.remove();
-    if (following) toEnd();
-    say();
+    while (list.childElementCount > MAX_LINES) list.firstElementChild?.remove();
+    if (following) scrollToEnd();
+    showState();
   };
 }

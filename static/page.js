@@ -1,102 +1,120 @@
-/** What every page does: times, keys, copying, and a stream for the fragments that htmx shows anew. */
+/** Code of every page: times, keyboard shortcuts, copy buttons, and the stream that refreshes htmx fragments. */
 
-import { announce, Stream, throttled } from "./live.js";
+import { byId, closest, query, queryAll } from "./dom.js";
+import { announce, EventStream } from "./stream.js";
 import { showTimes } from "./time.js";
+import { throttle } from "./timers.js";
+
+const REFRESH_MILLISECONDS = 1000;
+const TIMES_MILLISECONDS = 10_000;
+const COPIED_MILLISECONDS = 1500;
+/** The second key of a two-key shortcut must follow within this time. */
+const SEQUENCE_MILLISECONDS = 1000;
 
 showTimes(document);
-setInterval(() => showTimes(document), 10_000);
-document.addEventListener("htmx:load", (event) => showTimes(/** @type {CustomEvent} */ (event).detail.elt));
-// Before it is painted: a time in the server's words, for a moment, would push what stands after it.
-document.addEventListener("htmx:afterSwap", (event) => showTimes(/** @type {CustomEvent} */ (event).detail.target));
+setInterval(() => showTimes(document), TIMES_MILLISECONDS);
+document.addEventListener("htmx:load", ({ detail }) => showTimes(detail.elt));
+// Also before the paint: the server's longer text would shift the layout for a moment.
+document.addEventListener("htmx:afterSwap", ({ detail }) => showTimes(detail.target));
 
-// A fragment that came back as it was is left alone: focus, hover and animations go on.
-/** @type {WeakMap<Element, string>} */
-const shown = new WeakMap();
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { detail } = /** @type {CustomEvent} */ (event);
-  // The answer to a fragment that has been replaced since is out of date.
-  const asker = detail.requestConfig.elt;
-  if ("refresh" in asker.dataset && !asker.isConnected) detail.shouldSwap = false;
-  if (detail.target?.dataset.same !== "skip") return;
-  if (shown.get(detail.target) === detail.serverResponse) detail.shouldSwap = false;
-  shown.set(detail.target, detail.serverResponse);
+// Fragments -----------------------------------------------------------------------------------------------------------
+
+/** The last response for each fragment. @type {WeakMap<Element, string>} */
+const lastResponses = new WeakMap();
+/** Text that was typed into a fragment's fields and not sent yet, by field id. @type {Map<string, string>} */
+const typed = new Map();
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { requestConfig, serverResponse, target } = detail;
+  // The response to a fragment that was replaced meanwhile is outdated.
+  if ("refresh" in requestConfig.elt.dataset && !requestConfig.elt.isConnected) detail.shouldSwap = false;
+  if (target?.dataset.same !== "skip") return;
+  // An unchanged fragment is left alone, to keep focus, hover and animations.
+  if (lastResponses.get(target) === serverResponse) detail.shouldSwap = false;
+  lastResponses.set(target, serverResponse);
   if (!detail.shouldSwap) return;
   typed.clear();
-  for (const field of detail.target.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")) {
+  for (const field of target.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")) {
+    if (!(field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement)) continue;
     if (field.value !== field.defaultValue) typed.set(field.id, field.value);
   }
 });
-
-// What was typed into a fragment, and not sent yet, outlives its being shown anew.
-/** @type {Map<string, string>} */
-const typed = new Map();
 document.addEventListener("htmx:afterSwap", () => {
-  for (const [id, words] of typed) {
-    const field = /** @type {HTMLInputElement | null} */ (document.getElementById(id));
-    if (field) field.value = words;
+  for (const [id, text] of typed) {
+    const field = document.getElementById(id);
+    if (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) field.value = text;
   }
   typed.clear();
 });
 
-// Pages about one run hear of it in `run.js`; the others hear that anything changed.
-const address = document.body.dataset.stream;
-if (address && !document.body.dataset.run) {
-  new Stream(address, throttled(1000, () => announce("yard-changed")), null);
+// The page of a run has its own stream, in run.js. The other pages receive changes of any run.
+const streamUrl = document.body.dataset.stream;
+if (streamUrl && !document.body.dataset.run) {
+  new EventStream(
+    streamUrl,
+    throttle(REFRESH_MILLISECONDS, () => announce("yard-changed")),
+    null,
+  );
 }
 
-// Copying -------------------------------------------------------------------------------------------------------------
+// Copy buttons --------------------------------------------------------------------------------------------------------
 
 /**
  * @param {Element} button
- * @param {string} words
+ * @param {string} text
  */
-async function copy(button, words) {
+async function copy(button, text) {
   const label = button.textContent;
   try {
-    await navigator.clipboard.writeText(words);
+    await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "Select it by hand";
+    button.textContent = "Copy failed; select the text";
   }
-  setTimeout(() => (button.textContent = label), 1500);
+  setTimeout(() => {
+    button.textContent = label;
+  }, COPIED_MILLISECONDS);
 }
 
 document.addEventListener("click", (event) => {
-  const button = /** @type {HTMLElement} */ (event.target).closest?.("button");
+  const button = closest(event.target, "button", HTMLButtonElement);
   if (!button) return;
   if (button.dataset.copy) copy(button, document.querySelector(button.dataset.copy)?.textContent ?? "");
   if ("copyLink" in button.dataset) copy(button, location.href);
-  if ("keys" in button.dataset) showKeys();
+  if ("keys" in button.dataset) showShortcuts();
 });
 
-// Keys ----------------------------------------------------------------------------------------------------------------
+// Keyboard shortcuts --------------------------------------------------------------------------------------------------
 
-/** Those that do something on this page as it is now. */
-function showKeys() {
-  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("keys"));
-  for (const each of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll("[data-needs]"))) each.hidden = !document.querySelector(each.dataset.needs ?? "");
+/** Show the shortcuts that work on the page in its current state. */
+function showShortcuts() {
+  const dialog = byId("keys", HTMLDialogElement);
+  for (const entry of queryAll(dialog, "[data-needs]", HTMLElement)) {
+    entry.hidden = !document.querySelector(entry.dataset.needs ?? "");
+  }
   dialog.showModal();
 }
 
-/** Whether a key press belongs to a field that someone writes in. */
-export function writing(/** @type {KeyboardEvent} */ event) {
-  const target = /** @type {HTMLElement} */ (event.target);
-  const box = target instanceof HTMLInputElement && ["checkbox", "radio", "range"].includes(target.type);
-  return event.ctrlKey || event.metaKey || event.altKey || (!box && target.matches("input, select, textarea"));
+/** Whether a key press belongs to a text field or to the browser, and is no shortcut. */
+export function isTyping(/** @type {KeyboardEvent} */ { altKey, ctrlKey, metaKey, target }) {
+  if (ctrlKey || metaKey || altKey) return true;
+  if (target instanceof HTMLInputElement) return !["checkbox", "radio", "range"].includes(target.type);
+  return target instanceof Element && target.matches("select, textarea");
 }
 
-let went = 0;
+/** @type {Record<string, string>} */
+const PAGES_AFTER_G = { n: "/", r: "/runs", a: "/architectures" };
+
+let pressedGAt = 0;
 document.addEventListener("keydown", (event) => {
-  if (writing(event) || document.querySelector("dialog[open]")) return;
-  const followsG = Date.now() - went < 1000;
-  went = event.key === "g" ? Date.now() : 0;
-  if (event.key === "?") showKeys();
-  else if (followsG && event.key === "n") location.assign("/");
-  else if (followsG && event.key === "r") location.assign("/runs");
-  else if (followsG && event.key === "a") location.assign("/architectures");
+  if (isTyping(event) || document.querySelector("dialog[open]")) return;
+  const followsG = Date.now() - pressedGAt < SEQUENCE_MILLISECONDS;
+  pressedGAt = event.key === "g" ? Date.now() : 0;
+  if (event.key === "?") showShortcuts();
+  else if (followsG && Object.hasOwn(PAGES_AFTER_G, event.key)) location.assign(PAGES_AFTER_G[event.key]);
   else if (event.key === "l") location.assign("/launch");
   else if (event.key === "/") {
-    const search = document.getElementById("search");
+    const search = query(document, "#search", HTMLElement);
     if (!search) return;
     event.preventDefault();
     search.focus();

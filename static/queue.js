@@ -1,267 +1,278 @@
-/** The queue: every button, key and drop asks the server, and what it answers takes the place of what is shown. */
+/** The queue page: buttons, keys and drops send requests, and each response updates the list. */
 
-import { draggable } from "./drag.js";
-import { throttled } from "./live.js";
+import { byId, closest, get, query, queryAll } from "./dom.js";
+import { enableRowDragging } from "./drag-rows.js";
 import { showTimes } from "./time.js";
+import { throttle } from "./timers.js";
 
 const ROW = "#queue-rows > li";
-const NOTICES = ["undo", "back_again", "stopped"];
+/** Parameters of the URL that report the last action. */
+const NOTICE_PARAMETERS = ["undo", "back_again", "stopped"];
+const REFRESH_MILLISECONDS = 400;
 
-const area = /** @type {HTMLElement} */ (document.getElementById("queue"));
+const area = byId("queue", HTMLElement);
 /** @type {Set<string>} */
 const selected = new Set();
-/** What the server sent for an element: times are written over on the page. @type {WeakMap<Element, string>} */
-const sent = new WeakMap();
+/** The HTML that the server sent for an element, whose times the page rewrites. @type {WeakMap<Element, string>} */
+const sentHtml = new WeakMap();
 
-const rows = () => /** @type {HTMLElement[]} */ ([...area.querySelectorAll(ROW)]);
+const rows = () => queryAll(area, ROW, HTMLElement);
 const rowOf = (/** @type {string} */ run) => rows().find((row) => row.dataset.run === run);
-const boxOf = (/** @type {HTMLElement} */ row) => /** @type {HTMLInputElement} */ (row.querySelector("input[name=runs]"));
+const checkboxOf = (/** @type {HTMLElement} */ row) => get(row, "input[name=runs]", HTMLInputElement);
 const total = () => document.getElementById("queue-total")?.textContent?.match(/[\d,]+/)?.[0] ?? "0";
 
-/** @param {string} words */
-function say(words) {
-  const said = document.getElementById("queue-said");
-  if (said) said.textContent = words;
+/** Show a message below the heading, where screen readers announce it. */
+function report(/** @type {string} */ message) {
+  const output = document.getElementById("queue-said");
+  if (output) output.textContent = message;
 }
 
-/** This page's address without what was last done on it. */
-function here() {
-  const address = new URL(location.href);
-  for (const name of NOTICES) address.searchParams.delete(name);
-  return address.pathname + address.search;
+/** This page's URL without the notices. */
+function pageUrl() {
+  const url = new URL(location.href);
+  for (const name of NOTICE_PARAMETERS) url.searchParams.delete(name);
+  return url.pathname + url.search;
 }
 
-// Showing -------------------------------------------------------------------------------------------------------------
+// Updates -------------------------------------------------------------------------------------------------------------
 
-/** @param {string} html */
-function show(html) {
-  const focused = whereFocusIs();
-  const fresh = new DOMParser().parseFromString(html, "text/html");
-  const parts = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-part]")]);
-  for (const old of area.querySelectorAll("[data-part]")) {
-    if (!parts.some((part) => part.dataset.part === /** @type {HTMLElement} */ (old).dataset.part)) old.remove();
+/** @param {string} html a page of the queue */
+function update(html) {
+  const focused = focusSelector();
+  const parts = queryAll(new DOMParser().parseFromString(html, "text/html"), "[data-part]", HTMLElement);
+  for (const old of queryAll(area, "[data-part]", HTMLElement)) {
+    if (!parts.some((part) => part.dataset.part === old.dataset.part)) old.remove();
   }
-  for (const part of parts) showPart(part);
+  for (const part of parts) updatePart(part);
   showTimes(area);
-  mark();
-  if (focused) refocus(focused);
+  showSelection();
+  if (focused) restoreFocus(focused);
 }
 
 /** @param {HTMLElement} part */
-function showPart(part) {
+function updatePart(part) {
   const old = area.querySelector(`[data-part=${part.dataset.part}]`);
   const list = old?.querySelector("ol");
-  const next = part.querySelector("ol");
+  const newList = part.querySelector("ol");
   if (!old) area.append(part);
-  else if (list && next) showRows(list, next);
-  else if (sent.get(old) !== part.outerHTML) {
-    sent.set(part, part.outerHTML);
+  else if (list && newList) updateRows(list, newList);
+  else if (sentHtml.get(old) !== part.outerHTML) {
+    sentHtml.set(part, part.outerHTML);
     old.replaceWith(part);
   }
 }
 
 /**
- * Rows that came back as they were stay the elements that they are.
+ * Replace the rows that changed; the others remain the same elements.
  * @param {HTMLOListElement} list
- * @param {HTMLOListElement} next
+ * @param {HTMLOListElement} newList
  */
-function showRows(list, next) {
-  const old = new Map(rows().map((row) => [row.id, row]));
-  list.start = next.start;
-  const wanted = [...next.children].map((row) => {
-    const kept = old.get(row.id);
+function updateRows(list, newList) {
+  const oldRows = new Map(rows().map((row) => [row.id, row]));
+  list.start = newList.start;
+  const result = [...newList.children].map((row) => {
+    const oldRow = oldRows.get(row.id);
     const html = row.outerHTML;
-    if (kept && sent.get(kept) === html) return kept;
-    sent.set(row, html);
+    if (oldRow && sentHtml.get(oldRow) === html) return oldRow;
+    sentHtml.set(row, html);
     return row;
   });
-  wanted.forEach((row, i) => {
+  result.forEach((row, i) => {
     if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
   });
-  while (list.children.length > wanted.length) list.lastElementChild?.remove();
+  while (list.children.length > result.length) list.lastElementChild?.remove();
 }
 
-/** A selector of what has the focus, which finds it again once it was made anew. */
-function whereFocusIs() {
+/** A selector that finds the focused element again after an update; "" if there is none. */
+function focusSelector() {
   const focused = document.activeElement;
   const row = focused?.closest(ROW);
   if (!focused || !row || focused === row) return focused?.id ? `#${focused.id}` : "";
-  const { name, value } = /** @type {HTMLButtonElement} */ (focused);
-  const button = focused.matches("button") ? `[value=${value}]` : "";
-  return `#${row.id} ${focused.localName}${name ? `[name=${name}]` : ""}${button}`;
+  const name = focused.getAttribute("name");
+  const value = focused instanceof HTMLButtonElement ? `[value=${focused.value}]` : "";
+  return `#${row.id} ${focused.localName}${name ? `[name=${name}]` : ""}${value}`;
 }
 
-/** @param {string} where */
-function refocus(where) {
-  const found = /** @type {HTMLButtonElement | null} */ (document.querySelector(where));
-  if (found === document.activeElement) return;
-  const row = /** @type {HTMLElement | null | undefined} */ (found?.closest(ROW));
-  (found?.disabled ? row : found)?.focus({ preventScroll: true });
+/** @param {string} selector */
+function restoreFocus(selector) {
+  const element = query(document, selector, HTMLElement);
+  if (element === document.activeElement) return;
+  const disabled = element instanceof HTMLButtonElement && element.disabled;
+  (disabled ? closest(element, ROW, HTMLElement) : element)?.focus({ preventScroll: true });
 }
 
-/** Put on the page what is selected, and on the bar how many. */
-function mark() {
-  const there = new Set(rows().map((row) => row.dataset.run ?? ""));
-  for (const run of selected) if (!there.has(run)) selected.delete(run);
-  for (const row of rows()) boxOf(row).checked = selected.has(row.dataset.run ?? "");
-  const words = area.querySelector("[data-selected]");
-  if (words) words.textContent = selected.size ? `${selected.size} selected` : "None selected";
+/** Show which rows are selected, and their number. */
+function showSelection() {
+  const onPage = new Set(rows().map((row) => row.dataset.run ?? ""));
+  for (const run of selected) if (!onPage.has(run)) selected.delete(run);
+  for (const row of rows()) checkboxOf(row).checked = selected.has(row.dataset.run ?? "");
+  const label = area.querySelector("[data-selected]");
+  if (label) label.textContent = selected.size ? `${selected.size} selected` : "None selected";
   area.querySelector(".selection")?.toggleAttribute("data-none", !selected.size);
-  const button = /** @type {HTMLButtonElement | null} */ (document.getElementById("cancel-selected"));
+  const button = query(document, "#cancel-selected", HTMLButtonElement);
   if (button) button.disabled = !selected.size;
 }
 
-// Asking --------------------------------------------------------------------------------------------------------------
+// Requests ------------------------------------------------------------------------------------------------------------
 
-let asked = Promise.resolve();
-let acts = 0;
+let lastRequest = Promise.resolve();
+let pendingActions = 0;
 
 /**
- * One after the other, so that the last answer is the newest.
- * @param {string} address
- * @param {URLSearchParams | null} body
- * @param {(text: string) => void} done
+ * Send a request after all earlier ones, so that the last response is the newest.
+ * @param {string} url
+ * @param {URLSearchParams | null} body of an action; null to reload the page's content
+ * @param {() => void} onSuccess
  */
-function ask(address, body, done) {
-  acts += body ? 1 : 0;
-  asked = asked.then(async () => {
+function send(url, body, onSuccess) {
+  pendingActions += body ? 1 : 0;
+  lastRequest = lastRequest.then(async () => {
     try {
-      const answer = await fetch(address, { method: body ? "POST" : "GET", body, headers: { "HX-Request": "true" } });
-      const text = await answer.text();
-      acts -= body ? 1 : 0;
-      if (!answer.ok) {
-        const told = new DOMParser().parseFromString(text, "text/html").querySelector("main p")?.textContent;
-        say(told?.trim() || "That cannot be done now.");
+      const method = body ? "POST" : "GET";
+      const response = await fetch(url, { method, body, headers: { "HX-Request": "true" } });
+      const html = await response.text();
+      pendingActions -= body ? 1 : 0;
+      if (!response.ok) {
+        const error = new DOMParser().parseFromString(html, "text/html").querySelector("main p")?.textContent;
+        report(error?.trim() || "The server refused this action.");
         if (body) refresh();
         return;
       }
-      if (body) history.replaceState(null, "", answer.url);
-      // What was asked in between has moved things already.
-      if (body || !busy()) show(text);
-      done(text);
+      if (body) history.replaceState(null, "", response.url);
+      // The response to a reload is older than an action that began since.
+      if (body || !isBusy()) update(html);
+      onSuccess();
     } catch {
-      say("The server does not answer.");
+      report("The server does not answer.");
     }
   });
 }
 
 /**
  * @param {string} run
- * @param {string} act
- * @param {Record<string, string>} more
+ * @param {string} action
+ * @param {Record<string, string>} parameters
  */
-function act(run, act, more = {}) {
+function act(run, action, parameters = {}) {
   const title = rowOf(run)?.dataset.title ?? "The run";
-  const at = rows().findIndex((row) => row.dataset.run === run);
-  const body = new URLSearchParams({ run, act, back: here(), ...more });
-  ask("/queue/act", body, () => {
+  const index = rows().findIndex((row) => row.dataset.run === run);
+  send("/queue/act", new URLSearchParams({ run, act: action, back: pageUrl(), ...parameters }), () => {
     const row = rowOf(run);
-    if (act === "cancel") gone(at);
-    else say(row ? `${title} is number ${row.dataset.place} of ${total()}` : `${title} has left this page of the queue`);
+    if (action === "cancel") reportCancelled(index);
+    else report(row ? `${title} is number ${row.dataset.place} of ${total()}` : `${title} is on another page now`);
   });
 }
 
-/** Runs were cancelled: say how many, and stay near where they were. @param {number} at */
-function gone(at) {
+/** Report how many runs were cancelled, and move the focus to the row that took their place. */
+function reportCancelled(/** @type {number} */ index) {
   const notice = document.getElementById("undo-notice");
-  say(`${notice?.querySelector("span")?.textContent ?? "Asked to stop."} ${notice ? "Undo stands at the top of the page." : ""}`);
+  const text = notice?.querySelector("span")?.textContent ?? "Stop requested.";
+  report(`${text} ${notice ? "Undo is at the top of the page." : ""}`);
   if (document.activeElement && document.activeElement !== document.body) return;
-  const left = rows();
-  const next = left[Math.min(Math.max(at, 0), left.length - 1)] ?? document.getElementById("undo-cancel");
+  const remaining = rows();
+  const next = remaining[Math.min(Math.max(index, 0), remaining.length - 1)] ?? document.getElementById("undo-cancel");
   next?.focus({ preventScroll: true });
 }
 
 function cancelSelected() {
-  const body = new URLSearchParams({ back: here() });
-  const at = rows().findIndex((row) => selected.has(row.dataset.run ?? ""));
+  const body = new URLSearchParams({ back: pageUrl() });
+  const index = rows().findIndex((row) => selected.has(row.dataset.run ?? ""));
   for (const run of selected) body.append("runs", run);
-  ask("/queue/cancel", body, () => gone(at));
+  send("/queue/cancel", body, () => reportCancelled(index));
 }
 
-/** Someone drags, writes a number, or waits for an answer: what changed meanwhile is shown afterwards. */
-function busy() {
-  return dragging() || acts > 0 || document.activeElement?.matches(`${ROW} input[type=number]`) === true;
+/** Whether the user drags, types a number or waits for an action: updates are postponed until then. */
+function isBusy() {
+  return isDragging() || pendingActions > 0 || document.activeElement?.matches(`${ROW} input[type=number]`) === true;
 }
 
-let late = false;
-const refresh = throttled(400, () => {
-  late = busy();
-  if (!late) ask(location.href, null, () => {});
+let postponed = false;
+const refresh = throttle(REFRESH_MILLISECONDS, () => {
+  postponed = isBusy();
+  if (!postponed) send(location.href, null, () => {});
 });
-const catchUp = () => late && refresh();
+const refreshIfPostponed = () => {
+  if (postponed) refresh();
+};
 
 document.body.addEventListener("yard-changed", refresh);
-area.addEventListener("focusout", () => setTimeout(catchUp));
+area.addEventListener("focusout", () => setTimeout(refreshIfPostponed));
 
-const dragging = draggable(
+const isDragging = enableRowDragging(
   area,
   ROW,
   (row, other, before) => act(row.dataset.run ?? "", before ? "before" : "after", { other: other.dataset.run ?? "" }),
-  catchUp,
+  refreshIfPostponed,
 );
 
-// By buttons ----------------------------------------------------------------------------------------------------------
+// Forms ---------------------------------------------------------------------------------------------------------------
 
 area.addEventListener("submit", (event) => {
-  const form = /** @type {HTMLFormElement} */ (event.target);
-  const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
+  const { submitter: button, target: form } = event;
+  if (!(form instanceof HTMLFormElement)) return;
   event.preventDefault();
-  const run = /** @type {HTMLElement | null} */ (form.closest(ROW))?.dataset.run;
-  if (run) return act(run, button?.value || "priority", priorityOf(form));
-  if (form.id === "queue-form" && button?.name !== "all") return cancelSelected();
-  const data = new FormData(form, button);
-  data.set("back", here());
-  const words = new URLSearchParams(/** @type {any} */ (data));
-  ask(form.action, words, () => {
-    if (form.id === "queue-form") gone(0);
-    else say(area.querySelector("[data-part=notices]")?.textContent?.trim().replace(/\s+/g, " ") || "The queue goes on.");
+  const { name = "", value = "" } = button instanceof HTMLButtonElement ? button : {};
+  const run = closest(form, ROW, HTMLElement)?.dataset.run;
+  if (run) {
+    const priority = get(form, "input[type=number]", HTMLInputElement).value;
+    act(run, value || "priority", { priority });
+    return;
+  }
+  if (form.id === "queue-form" && name !== "all") {
+    cancelSelected();
+    return;
+  }
+  const body = new URLSearchParams();
+  for (const [key, entry] of new FormData(form, button)) if (typeof entry === "string") body.append(key, entry);
+  body.set("back", pageUrl());
+  send(form.action, body, () => {
+    const notices = area.querySelector("[data-part=notices]")?.textContent?.trim().replace(/\s+/g, " ");
+    if (form.id === "queue-form") reportCancelled(0);
+    else report(notices || "Queue resumed.");
   });
 });
 
-/** @param {HTMLFormElement} form */
-function priorityOf(form) {
-  return { priority: /** @type {HTMLInputElement} */ (form.querySelector("input[type=number]")).value };
-}
-
-area.addEventListener("change", (event) => {
-  const input = /** @type {HTMLInputElement} */ (event.target);
-  const row = /** @type {HTMLElement | null} */ (input.closest(ROW));
-  const run = row?.dataset.run ?? "";
+area.addEventListener("change", ({ target: input }) => {
+  if (!(input instanceof HTMLInputElement)) return;
+  const run = closest(input, ROW, HTMLElement)?.dataset.run ?? "";
   if (input.name === "runs") {
     if (input.checked) selected.add(run);
     else selected.delete(run);
-    mark();
-  } else if (input.name === "priority" && input.reportValidity()) act(run, "priority", { priority: input.value || "0" });
+    showSelection();
+  } else if (input.name === "priority" && input.reportValidity()) {
+    act(run, "priority", { priority: input.value || "0" });
+  }
 });
 
-// By keys -------------------------------------------------------------------------------------------------------------
+// Keyboard ------------------------------------------------------------------------------------------------------------
 
-/** @type {Record<string, string>} */
+/** The moves of Alt and a key. @type {Record<string, string>} */
 const MOVES = { ArrowUp: "up", ArrowDown: "down", Home: "first", End: "last" };
 
 area.addEventListener("keydown", (event) => {
-  const target = /** @type {HTMLElement} */ (event.target);
-  const row = /** @type {HTMLElement | null} */ (target.closest(ROW));
-  if (!row || event.ctrlKey || event.metaKey || target.matches("input[type=number]")) return;
+  const { key, target } = event;
+  const row = closest(target, ROW, HTMLElement);
+  if (!row || event.ctrlKey || event.metaKey) return;
+  if (target instanceof Element && target.matches("input[type=number]")) return;
   const run = row.dataset.run ?? "";
   if (event.altKey) {
-    if (!MOVES[event.key]) return;
+    if (!MOVES[key]) return;
     row.focus({ preventScroll: true });
-    act(run, MOVES[event.key]);
-  } else if (event.key === "Delete") {
+    act(run, MOVES[key]);
+  } else if (key === "Delete") {
     if (selected.has(run)) cancelSelected();
     else act(run, "cancel");
-  } else if (event.key === " " && target === row) {
-    boxOf(row).click();
-  } else if (event.key === "Enter" && target === row) {
+  } else if (key === " " && target === row) {
+    checkboxOf(row).click();
+  } else if (key === "Enter" && target === row) {
     location.assign(`/runs/${run}`);
-  } else if (["ArrowDown", "ArrowUp", "j", "k"].includes(event.key)) {
+  } else if (["ArrowDown", "ArrowUp", "j", "k"].includes(key)) {
     const all = rows();
-    const next = all[all.indexOf(row) + (event.key === "ArrowDown" || event.key === "j" ? 1 : -1)];
+    const next = all[all.indexOf(row) + (key === "ArrowDown" || key === "j" ? 1 : -1)];
     next?.focus();
     next?.scrollIntoView({ block: "nearest" });
   } else return;
   event.preventDefault();
 });
 
-mark();
+showSelection();

@@ -1,177 +1,216 @@
-/** A run's page: what it reports is drawn as it comes, from the commit on that the page was made at. */
+/** The page of a run: draws what the run reports as it arrives, starting after the commit that the page shows. */
 
-import { arrange, filterable, place } from "./chart-layout.js";
-import { boardOf } from "./board.js";
+/**
+ * @import { Definition, Series } from "./chart.js"
+ * @import { Curve, Trace } from "./curves.js"
+ */
+
+import { createBoard } from "./board-controls.js";
+import { arrange, enableFilter, restore } from "./chart-layout.js";
 import { ownerOf } from "./curves.js";
-import { announce, debounced, Stream, throttled } from "./live.js";
-import { tail } from "./log.js";
-import { readPart } from "./parts.js";
-import { showInTab } from "./tab.js";
+import { byId, embeddedJson, get, query } from "./dom.js";
+import { fetchPart } from "./fetch-points.js";
+import { followLog } from "./log.js";
+import "./run-control.js";
+import { announce, EventStream } from "./stream.js";
+import { showStatusInTab } from "./tab-status.js";
+import { debounce, throttle } from "./timers.js";
 
-const FEW_MILLISECONDS = 250;
+const DEBOUNCE_MILLISECONDS = 250;
 const LATE_MILLISECONDS = 3000;
-const BESIDE_MILLISECONDS = 4000;
+const OVERLAY_MILLISECONDS = 4000;
+
+/**
+ * @typedef {object} RunPoints
+ * @property {Definition[]} charts
+ * @property {Record<string, Curve>} points
+ * @property {number} commit
+ * @property {boolean} beside_live whether a run that is overlaid is active
+ */
 
 const run = document.body.dataset.run ?? "";
-const live = /** @type {HTMLElement} */ (document.getElementById("live"));
-const charts = /** @type {HTMLElement} */ (document.getElementById("charts"));
-const board = boardOf(/** @type {HTMLFormElement} */ (document.getElementById("controls")));
-const embedded = JSON.parse(document.getElementById("points")?.textContent ?? "{}");
+const live = byId("live", HTMLElement);
+const charts = byId("charts", HTMLElement);
+const board = createBoard(byId("controls", HTMLFormElement));
+const embedded = embeddedJson(
+  "points",
+  /** @type {RunPoints} */ ({ charts: [], points: {}, commit: 0, beside_live: false }),
+);
 
-/** @type {Stream | null} */
+/** @type {EventStream | null} */
 let stream = null;
-/** When the curves that are laid over this run's are read again. */
-let besides = 0;
+let overlayTimer = 0;
 
 arrange(charts);
-filterable(charts, /** @type {HTMLInputElement | null} */ (document.getElementById("chart-filter")));
-board.readPart = (names, first, last, weight, owner) => readPart(owner || run, names, first, last, weight);
-board.readAnew = debounced(FEW_MILLISECONDS, () => reload());
+enableFilter(charts, query(document, "#chart-filter", HTMLInputElement));
+board.fetchPart = (names, first, last, weight, owner) => fetchPart(owner || run, names, first, last, weight);
+board.reload = debounce(DEBOUNCE_MILLISECONDS, () => reload());
 board.load(embedded.charts, embedded.points, boxOf, board.controls.smoothing);
-// What the server had no time to smooth for the first paint.
-if (board.unsmoothed()) reload();
-else if (embedded.beside_live) readBesideLater();
+if (board.lacksSmoothing()) reload();
+else if (embedded.beside_live) scheduleOverlays();
 
-const addLines = tail(() => stream !== null && !stream.over);
+const addLogLines = followLog(() => stream !== null && !stream.finished);
 if (document.body.dataset.stream) {
-  stream = new Stream(document.body.dataset.stream, hear, Number(document.body.dataset.after));
-  stream.onconnection = sayConnection;
-  setInterval(sayConnection, 1000);
+  stream = new EventStream(document.body.dataset.stream, onEvent, Number(document.body.dataset.after));
+  stream.onConnectionChange = showConnection;
+  setInterval(showConnection, 1000);
 }
-showInTab();
-document.addEventListener("htmx:afterSettle", showInTab);
+showStatusInTab();
+document.addEventListener("htmx:afterSettle", showStatusInTab);
 
-// Boxes ---------------------------------------------------------------------------------------------------------------
+// Chart boxes ---------------------------------------------------------------------------------------------------------
 
-/** @param {import("./chart.js").Definition} definition */
+/** @param {Definition} definition */
 function boxOf(definition) {
-  const known = /** @type {HTMLElement | null} */ (charts.querySelector(`[data-chart="${CSS.escape(definition.key)}"]`));
-  const box = known ?? newBox(definition);
-  const keys = /** @type {HTMLElement} */ (box.querySelector(".keys"));
-  if (keys.childElementCount !== definition.series.length) keys.replaceChildren(...definition.series.map((series) => keyOf(series, definition.title)));
+  const box = query(charts, `[data-chart="${CSS.escape(definition.key)}"]`, HTMLElement) ?? createBox(definition);
+  const legend = get(box, ".keys", HTMLElement);
+  if (legend.childElementCount !== definition.series.length) {
+    legend.replaceChildren(...definition.series.map((series) => createLegendEntry(series, definition.title)));
+  }
   return box;
 }
 
-/** @param {import("./chart.js").Definition} definition */
-function newBox(definition) {
-  const template = /** @type {HTMLTemplateElement} */ (document.getElementById("chart-box"));
-  const box = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
-  box.dataset.chart = definition.key;
-  box.id = `chart-${definition.key.replaceAll("/", "-")}`;
-  /** @type {HTMLElement} */ (box.querySelector("h2")).textContent = definition.title;
-  const group = charts.querySelector(`[data-group="${CSS.escape(definition.group)}"]`) ?? newGroup(definition.group);
+/**
+ * A copy of the first element of a template.
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ */
+function cloneTemplate(id, type) {
+  const copy = byId(id, HTMLTemplateElement).content.firstElementChild?.cloneNode(true);
+  if (copy instanceof type) return copy;
+  throw new Error(`The template "${id}" has no ${type.name}.`);
+}
+
+/** @param {Definition} definition */
+function createBox({ key, title, group: name }) {
+  const box = cloneTemplate("chart-box", HTMLElement);
+  box.dataset.chart = key;
+  box.id = `chart-${key.replaceAll("/", "-")}`;
+  get(box, "h2", HTMLElement).textContent = title;
+  const group = query(charts, `[data-group="${CSS.escape(name)}"]`, HTMLDetailsElement) ?? createGroup(name);
   group.querySelector(".charts")?.append(box);
-  const count = /** @type {HTMLElement} */ (group.querySelector("summary .soft"));
-  count.textContent = String(group.querySelectorAll("figure.chart").length);
-  place(group);
+  const count = group.querySelectorAll("figure.chart").length;
+  get(group, "summary .soft", HTMLElement).textContent = String(count);
+  restore(group);
   return box;
 }
 
 /** @param {string} name */
-function newGroup(name) {
-  const template = /** @type {HTMLTemplateElement} */ (document.getElementById("chart-group"));
-  const group = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+function createGroup(name) {
+  const group = cloneTemplate("chart-group", HTMLDetailsElement);
   group.dataset.group = name;
-  /** @type {HTMLElement} */ (group.querySelector("h2")).textContent = name;
+  get(group, "h2", HTMLElement).textContent = name;
   charts.querySelector("#charts-none")?.before(group);
   return group;
 }
 
 /**
- * @param {import("./chart.js").Series} series
+ * @param {Series} series
  * @param {string} title of its chart
  */
-function keyOf(series, title) {
-  const key = document.createElement("span");
-  key.className = series.css;
-  key.dataset.series = series.id;
+function createLegendEntry(series, title) {
+  const entry = document.createElement("span");
+  entry.className = series.css;
+  entry.dataset.series = series.id;
   const dot = document.createElement("span");
   dot.className = `dot ${series.css}`;
   const value = document.createElement("b");
   value.dataset.readout = series.id;
-  key.append(dot, series.label === title ? "" : series.label, value);
-  return key;
+  entry.append(dot, series.label === title ? "" : series.label, value);
+  return entry;
 }
 
 // Points --------------------------------------------------------------------------------------------------------------
 
-/** What the address says of the runs that are laid over this one. */
-function beside() {
-  const said = new URLSearchParams(location.search);
-  const asked = new URLSearchParams();
-  for (const word of said.getAll("with")) asked.append("with", word);
-  if (said.get("baseline")) asked.set("baseline", said.get("baseline") ?? "");
-  return asked;
+/** The parameters of the page's URL that name the overlaid runs. */
+function overlayParameters() {
+  const page = new URLSearchParams(location.search);
+  const parameters = new URLSearchParams();
+  for (const word of page.getAll("with")) parameters.append("with", word);
+  const baseline = page.get("baseline");
+  if (baseline) parameters.set("baseline", baseline);
+  return parameters;
 }
 
-/** This page's stream tells of its own run: what lies beside it and still trains is read now and then. */
-function readBesideLater() {
-  clearTimeout(besides);
-  besides = setTimeout(readBeside, BESIDE_MILLISECONDS);
+/** Poll the points of overlaid runs: the page's stream reports only its own run. */
+function scheduleOverlays() {
+  clearTimeout(overlayTimer);
+  overlayTimer = setTimeout(reloadOverlays, OVERLAY_MILLISECONDS);
 }
 
-async function readBeside() {
+async function reloadOverlays() {
   const weight = board.controls.smoothing;
-  const fresh = document.hidden ? null : await readPoints(weight);
+  const fresh = document.hidden ? null : await fetchPoints(weight);
   if (!fresh) {
-    readBesideLater();
+    scheduleOverlays();
     return;
   }
-  for (const [id, points] of Object.entries(fresh.points)) {
+  for (const [id, curve] of Object.entries(fresh.points)) {
     if (!ownerOf(id)) continue;
-    // A curve that was not there before has no place on its chart yet.
-    if (!board.points[id]) return reload();
-    board.points[id] = { ...points, weight, part: board.points[id].part };
+    const known = board.curves[id];
+    // A new curve needs a place on its chart.
+    if (!known) {
+      reload();
+      return;
+    }
+    board.curves[id] = { ...curve, weight, part: known.part };
   }
-  board.draw();
-  if (fresh.beside_live) readBesideLater();
+  board.scheduleDraw();
+  if (fresh.beside_live) scheduleOverlays();
 }
 
-/** The curves as the server has them now; null while it does not answer. */
-async function readPoints(/** @type {number} */ weight) {
-  const asked = beside();
-  asked.set("smoothing", weight.toFixed(2));
-  const answer = await fetch(`/runs/${run}/points?${asked}`).catch(() => null);
-  return answer?.ok ? answer.json() : null;
+/**
+ * All curves as the server has them now; null if it does not answer.
+ * @param {number} weight
+ * @returns {Promise<RunPoints | null>}
+ */
+async function fetchPoints(weight) {
+  const parameters = overlayParameters();
+  parameters.set("smoothing", weight.toFixed(2));
+  const response = await fetch(`/runs/${run}/points?${parameters}`).catch(() => null);
+  return response?.ok ? response.json() : null;
 }
 
-/** Read the curves anew and go on from the commit they were read at. */
+/** Load all curves and continue the stream from their commit. */
 async function reload() {
   const weight = board.controls.smoothing;
-  const fresh = await readPoints(weight);
+  const fresh = await fetchPoints(weight);
   if (!fresh) {
-    // The stream comes back, and with it what is missing here.
     setTimeout(reload, LATE_MILLISECONDS);
     return;
   }
-  // A weight that was set meanwhile is asked for by the slider itself.
+  // If the slider moved meanwhile, it has requested another reload.
   board.load(fresh.charts, fresh.points, boxOf, weight);
-  if (stream && !stream.over) stream.resume(fresh.commit);
-  if (fresh.beside_live) readBesideLater();
+  if (stream && !stream.finished) stream.resume(fresh.commit);
+  if (fresh.beside_live) scheduleOverlays();
 }
 
 // Connection ----------------------------------------------------------------------------------------------------------
 
-/** How long ago the newest of these points was made, said once they are on the screen. */
-function sayHowFarBehind(/** @type {Record<string, {time: number[]}>} */ fresh) {
-  const newest = Math.max(...Object.values(fresh).map((points) => points.time[points.time.length - 1] ?? 0));
-  board.draw(() => {
-    if (!stream || stream.over || stream.lostAt) return;
-    const behind = Math.max(0, Date.now() - newest * 1000);
-    live.textContent = `live · ${behind < 10_000 ? `${Math.round(behind)} ms` : `${Math.round(behind / 1000)} s`} behind`;
-    live.dataset.behind = String(Math.round(behind));
-    live.dataset.state = behind > LATE_MILLISECONDS ? "late" : "live";
+/**
+ * Show the age of the newest of these points once they are drawn.
+ * @param {Record<string, Trace>} points
+ */
+function showDelay(points) {
+  const newest = Math.max(...Object.values(points).map(({ time }) => time[time.length - 1] ?? 0));
+  board.scheduleDraw(() => {
+    if (!stream || stream.finished || stream.lostAt) return;
+    const delay = Math.max(0, Date.now() - newest * 1000);
+    live.textContent = `live · ${delay < 10_000 ? `${Math.round(delay)} ms` : `${Math.round(delay / 1000)} s`} behind`;
+    live.dataset.behind = String(Math.round(delay));
+    live.dataset.state = delay > LATE_MILLISECONDS ? "late" : "live";
   });
 }
 
-function sayConnection() {
-  if (!stream || stream.over) return;
-  const now = Date.now();
+function showConnection() {
+  if (!stream || stream.finished) return;
+  const secondsSince = (/** @type {number} */ start) => Math.round((Date.now() - start) / 1000);
   if (stream.lostAt) {
-    live.textContent = `reconnecting… ${Math.round((now - stream.lostAt) / 1000)} s`;
+    live.textContent = `reconnecting… ${secondsSince(stream.lostAt)} s`;
     live.dataset.state = "lost";
-  } else if (now - stream.heardAt > LATE_MILLISECONDS) {
-    live.textContent = `live · nothing new for ${Math.round((now - stream.heardAt) / 1000)} s`;
+  } else if (Date.now() - stream.receivedAt > LATE_MILLISECONDS) {
+    live.textContent = `live · no news for ${secondsSince(stream.receivedAt)} s`;
     live.dataset.state = "quiet";
   } else if (live.dataset.state === "lost") {
     live.textContent = "live";
@@ -179,12 +218,12 @@ function sayConnection() {
   }
 }
 
-// What the stream says ------------------------------------------------------------------------------------------------
+// Events --------------------------------------------------------------------------------------------------------------
 
-// Fragments have no throttle of their own: htmx's drops the last event, the one that says how it ended.
-const headChanged = throttled(500, () => announce("run-changed"));
-const yardChanged = throttled(2000, () => announce("yard-changed"));
-const epochEnded = throttled(1000, () => announce("epoch-ended"));
+// Throttled here: htmx's own throttle drops the last event, which reports how the run ended.
+const headChanged = throttle(500, () => announce("run-changed"));
+const yardChanged = throttle(2000, () => announce("yard-changed"));
+const epochEnded = throttle(1000, () => announce("epoch-ended"));
 function changed() {
   headChanged();
   yardChanged();
@@ -192,12 +231,12 @@ function changed() {
 
 /**
  * @param {string} event
- * @param {any} data
+ * @param {any} data whose shape depends on the event
  */
-function hear(event, data) {
+function onEvent(event, data) {
   switch (event) {
     case "metrics":
-      if (board.append(data)) sayHowFarBehind(data);
+      if (board.append(data)) showDelay(data);
       else reload();
       if (Object.keys(data).some((name) => name.startsWith("val/"))) epochEnded();
       changed();
@@ -207,10 +246,10 @@ function hear(event, data) {
       changed();
       break;
     case "log":
-      addLines(data);
+      addLogLines(data);
       break;
     case "mark":
-      document.dispatchEvent(new CustomEvent("run-marks", { detail: data }));
+      document.dispatchEvent(new Event("run-marks"));
       break;
     case "status":
       announce("status-changed");

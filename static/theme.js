@@ -1,17 +1,20 @@
-// Runs before the first paint, so that a chosen theme never flashes: the one script that is not deferred.
+// Runs before the first paint, so that the chosen theme does not flash: the only script that is not deferred.
 (() => {
+  const STORAGE_KEY = "runyard-theme";
+  /** @type {Record<string, string>} */
+  const NEXT = { system: "light", light: "dark", dark: "system" };
   const root = document.documentElement;
   root.dataset.js = "";
   /** @returns {string} light, dark or system */
-  const chosen = () => {
+  const chosenTheme = () => {
     try {
-      return localStorage.getItem("runyard-theme") ?? "system";
+      return localStorage.getItem(STORAGE_KEY) ?? "system";
     } catch {
       return "system";
     }
   };
   const apply = () => {
-    const theme = chosen();
+    const theme = chosenTheme();
     if (theme === "system") delete root.dataset.theme;
     else root.dataset.theme = theme;
     for (const name of document.querySelectorAll("[data-theme-name]")) name.textContent = theme;
@@ -23,11 +26,11 @@
   document.addEventListener("DOMContentLoaded", () => {
     apply();
     document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
-      const following = { system: "light", light: "dark", dark: "system" }[chosen()] ?? "system";
+      const next = NEXT[chosenTheme()] ?? "system";
       try {
-        localStorage.setItem("runyard-theme", following);
+        localStorage.setItem(STORAGE_KEY, next);
       } catch {
-        root.dataset.theme = following;
+        root.dataset.theme = next;
       }
       apply();
     });

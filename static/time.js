@@ -1,33 +1,41 @@
-/** Times as the viewer reads them: relative words or the viewer's own clock, the full time in the title. */
+/** Times in the viewer's words and time zone; the title of each has the full date and time. */
+
+import { queryAll } from "./dom.js";
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
 /**
- * @param {Date} at
+ * How long ago a time was; from two weeks on, its date.
+ * @param {Date} date
  * @param {number} now milliseconds since 1970
  * @returns {string}
  */
-export function relative(at, now) {
-  const seconds = Math.round((now - at.getTime()) / 1000);
+export function relativeTime(date, now) {
+  const seconds = Math.round((now - date.getTime()) / 1000);
   if (seconds < 5) return "just now";
   if (seconds < 60) return `${seconds} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   if (seconds < 86400 * 14) return `${Math.floor(seconds / 86400)} d ago`;
-  return day.format(at);
+  return day.format(date);
 }
 
 /** @param {number} milliseconds since 1970 */
 export const clockTime = (milliseconds) => clock.format(new Date(milliseconds));
 
-/** @param {ParentNode} within */
-export function showTimes(within) {
-  for (const element of /** @type {NodeListOf<HTMLTimeElement>} */ (within.querySelectorAll("time[datetime]"))) {
-    const at = new Date(element.dateTime);
-    const words = element.dataset.shown === "clock" ? clock.format(at) : relative(at, Date.now());
-    if (element.textContent !== words) element.textContent = words;
-    if (!element.title) element.title = full.format(at);
+/** Rewrite the times within a part of the page, which the server writes in UTC. */
+export function showTimes(/** @type {ParentNode} */ root) {
+  for (const element of queryAll(root, "time[datetime]", HTMLTimeElement)) {
+    const date = new Date(element.dateTime);
+    const text = element.dataset.shown === "clock" ? clock.format(date) : relativeTime(date, Date.now());
+    if (element.textContent !== text) element.textContent = text;
+    if (!element.title) element.title = full.format(date);
   }
 }

@@ -73,6 +73,17 @@ def main() -> int:
     return 0
 
 
+def vendored(root: Path) -> bool:
+    """Whether static/vendor holds every file, in the versions of package.json."""
+    vendor = root / "static" / "vendor"
+    try:
+        versions = json.loads((vendor / VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    targets = [target for files in FILES.values() for target in files.values()]
+    return bool(versions == pinned_versions(root)) and all((vendor / target).is_file() for target in targets)
+
+
 def fetch(root: Path) -> None:
     """Install into a temporary folder, then move each file into place, versions.json last."""
     vendor = root / "static" / "vendor"
@@ -92,11 +103,11 @@ def fetch(root: Path) -> None:
 
 
 def install(root: Path, folder: Path, find_npm: Callable[[Path], list[str]]) -> None:
-    """Run `npm ci` in `folder`, without the packages' own scripts."""
+    """Run `npm ci` in `folder`, without development packages and without the packages' own scripts."""
     npm = find_npm(root)
     for name in INPUTS:
         shutil.copyfile(root / name, folder / name)
-    run([*npm, "ci", "--ignore-scripts"], folder, "npm")
+    run([*npm, "ci", "--ignore-scripts", "--omit=dev"], folder, "npm")
 
 
 def machine_npm(_root: Path) -> list[str]:

@@ -432,8 +432,8 @@ class Worker:
         said = cast(Any, self.redis.lpop(reply))
         return None if said is None else Grant.model_validate_json(said)
 
-    def beat(self, *held: tuple[str, int], entry_id: str = "*") -> int:
-        """Send a heartbeat; returns its number."""
+    def beat(self, *held: tuple[str, int], entry_id: str = "*", asleep: float = 0.0) -> int:
+        """Send a heartbeat of a machine that has been suspended for ``asleep`` seconds; returns its number."""
         self.beats += 1
         said = Heartbeat(
             worker=self.name,
@@ -444,6 +444,7 @@ class Worker:
             device=self.device,
             versions={"torch": "2"},
             runs=[Holding(run=run, fence=fence) for run, fence in held],
+            asleep_seconds=asleep,
         )
         self.send("heartbeat", said, entry_id)
         return self.beats

@@ -6,11 +6,14 @@ import fnmatch
 import importlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from static import vendor
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -178,11 +181,24 @@ def test_the_image_runs_as_a_user_who_owns_the_data() -> None:
     assert [word for word, _ in last_stage if word in {"USER", "HEALTHCHECK", "CMD"}] == ["USER", "HEALTHCHECK", "CMD"]
 
 
+def last_stage() -> list[str]:
+    """The instructions of the image itself."""
+    first = max(i for i, (word, _) in enumerate(instructions()) if word == "FROM")
+    return [f"{word} {rest}" for word, rest in instructions()[first:]]
+
+
 def test_packages_are_installed_before_the_code_is_copied() -> None:
-    steps = [f"{word} {rest}" for word, rest in instructions()]
-    install = next(i for i, step in enumerate(steps) if "pip install -c constraints.txt -r" in step)
-    code = next(i for i, step in enumerate(steps) if step.startswith("COPY app/"))
+    install = next(i for i, step in enumerate(last_stage()) if "pip install -c constraints.txt -r" in step)
+    code = next(i for i, step in enumerate(last_stage()) if step.startswith("COPY --from=build"))
     assert install < code
+
+
+def test_the_image_has_the_wheel_and_no_source() -> None:
+    build = next(step for step in (f"{word} {rest}" for word, rest in instructions()) if "pip wheel" in step)
+    assert build == "RUN pip wheel --no-deps --wheel-dir /dist ."
+    assert "RUN pip install --no-deps /dist/*.whl" in last_stage()
+    copied_here = [step for step in last_stage() if step.startswith("COPY")]
+    assert copied_here == ["COPY pyproject.toml constraints.txt ./", "COPY --from=build /dist/ /dist/"]
 
 
 def test_what_is_copied_exists_and_reaches_the_build() -> None:
@@ -192,15 +208,16 @@ def test_what_is_copied_exists_and_reaches_the_build() -> None:
                 assert (ROOT / source).exists(), f"{source} is copied but does not exist"
                 assert in_build_context(source), f"{source} is copied but .dockerignore keeps it out"
             else:
-                assert source == "/build/static/vendor/"
+                assert (stage, source) == ("build", "/dist/")
 
 
-def test_every_package_of_the_project_is_copied() -> None:
-    tomllib = importlib.import_module("tomllib")
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    listed = setuptools["packages"] if isinstance(setuptools["packages"], list) else ["app", "worker", "models"]
-    sources = {source.strip("/") for _, found in copied() for source in found}
-    assert {name.split(".")[0] for name in listed} <= sources
+def test_all_that_the_wheel_is_built_from_is_copied() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["only-include"], *wheel["force-include"], project["project"]["readme"]}
+    needed |= {*project["project"]["license-files"], f"{project['build-system']['build-backend']}.py"}
+    sources = {source.strip("/") for stage, found in copied() for source in found if stage is None}
+    assert needed | {*vendor.INPUTS, "pyproject.toml", "constraints.txt"} == sources
 
 
 @pytest.mark.parametrize(

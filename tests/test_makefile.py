@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "setup", "up", "test", "lint", "bench", "pictures", "clean"]
+TARGETS = ["help", "setup", "up", "test", "lint", "build", "bench", "pictures", "clean"]
 PACKAGING = [
     "Makefile",
     "package.json",
@@ -23,6 +23,13 @@ PACKAGING = [
     ".gitignore",
     ".dockerignore",
     "static/vendor.py",
+    "_runyard.py",
+    "build_backend.py",
+    "tests/chromium.py",
+    ".pre-commit-config.yaml",
+    "static/node.py",
+    "tsconfig.json",
+    "biome.jsonc",
     "constraints.txt",
     "Dockerfile",
     "docker-compose.yml",
@@ -40,7 +47,9 @@ case "$*" in
   *ensurepip*) exit ${FAKE_ENSUREPIP:-0} ;;
   "-m venv --clear .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp runyard.sh .venv/bin/runyard ;;
   "-m pip install"*) exit ${FAKE_PIP:-0} ;;
+  "-m tests.chromium") exit ${FAKE_CHROMIUM:-0} ;;
   static/vendor.py) mkdir -p static/vendor; : > static/vendor/versions.json ;;
+  "-m static.node install") mkdir -p node_modules; : > node_modules/.package-lock.json ;;
 esac
 """
 # It takes a moment to stop, as Runyard does: GNU make 4.3 complains of "No child processes" when its child is gone at
@@ -241,14 +250,29 @@ def test_a_terminated_make_passes_the_signal_on_to_runyard(checkout: Path, runni
 def test_make_test_and_make_lint_run_the_tools_of_the_virtual_environment(checkout: Path) -> None:
     assert make(checkout, "setup").returncode == 0
     calls(checkout)
-    assert make(checkout, "test", "lint", "bench", "ARGS=-x").returncode == 0
+    assert make(checkout, "test", "lint", "build", "bench", "ARGS=-x").returncode == 0
     assert calls(checkout) == [
+        "-m tests.chromium",
         "-m pytest -x",
+        "-m static.node install",
         "-m ruff check .",
         "-m ruff format --check .",
         "-m mypy",
+        "-m static.node lint",
+        "-m build --no-isolation",
         "-m bench -x",
     ]
+    assert make(checkout, "lint").returncode == 0
+    assert "-m static.node install" not in calls(checkout)
+
+
+@needs_make
+def test_without_a_browser_no_test_is_started(checkout: Path) -> None:
+    make(checkout, "setup")
+    calls(checkout)
+    done = make(checkout, "test", FAKE_CHROMIUM="1")
+    assert done.returncode != 0
+    assert calls(checkout) == ["-m tests.chromium"]
 
 
 @needs_make
@@ -266,6 +290,8 @@ def test_make_clean_keeps_the_data(checkout: Path) -> None:
 @pytest.mark.parametrize("name", PACKAGING)
 def test_no_packaging_file_holds_an_address_of_a_registry_or_a_path_of_a_machine(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
+    # npm copies where to donate to a package into the lock file.
+    text = re.sub(r'"funding": \{[^}]*\}', "", text)
     addresses = re.findall(r"\w+://(?!127\.0\.0\.1|redis:)[^\s\"']+", text)
     assert not addresses
     assert not re.findall(r"(?:/home|/Users|/root|/opt|/work)\b/?\S*", text)

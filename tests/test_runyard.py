@@ -7,8 +7,10 @@ import asyncio
 import inspect
 import json
 import math
+import os
 import pydoc
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -94,7 +96,7 @@ def test_it_imports_httpx_and_nothing_of_ours() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
     }
-    assert found - set(sys.stdlib_module_names) - {"__future__"} == {"httpx", "numpy", "pandas"}
+    assert found - set(sys.stdlib_module_names) - {"__future__"} == {"httpx", "numpy", "pandas", "_runyard"}
     optional = [node for node in tree.body if isinstance(node, ast.Import) and node.names[0].name != "httpx"]
     assert {each.names[0].name for each in optional} <= set(sys.stdlib_module_names)
 
@@ -103,6 +105,21 @@ def test_it_can_be_imported_wherever_runyard_is_installed(tmp_path: Path) -> Non
     code = "import runyard; print(runyard.__file__); from runyard import Runyard, AsyncRunyard"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).samefile(FILE)
+
+
+def test_a_copy_of_the_file_alone_says_that_it_has_no_commands(tmp_path: Path) -> None:
+    shutil.copy(FILE, tmp_path)
+    # Not isolated from installed packages, so _runyard is hidden: an import of None raises ModuleNotFoundError.
+    code = "import sys; sys.modules['_runyard'] = None; import runyard; print(runyard.__file__); runyard.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_bare())
+    assert Path(done.stdout.strip()).samefile(tmp_path / "runyard.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("runyard: this is a copy of the Python client. Install Runyard")
+    assert done.stderr.count("\n") == 1
+
+
+def _bare() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:

@@ -1,19 +1,21 @@
-"""The arrows between the packages: who may import whom, and what is never imported where."""
+"""Import rules: which folder may import which, that no import runs in a circle, and what is never imported where."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"app", "worker", "models"}
-INSPECTION = ("__main__", "network", "trace", "remembered", "words", "blocks")
+INSPECTION = ("__main__", "network", "trace", "fake_tensor_cache", "layer_names", "blocks")
 INSIDE = [Path("app/inspection") / f"{name}.py" for name in INSPECTION]
+SOURCES = {".py", ".js", ".css", ".html"}
 HEAVY = {"torch", "torchvision", "lightning", "timm"}
 
 
@@ -121,6 +123,119 @@ def test_the_store_knows_no_requests() -> None:
     assert ours
     assert [module for module in ours if not module.startswith(("app.store", "app.contract"))] == []
     assert {each.root for each in found} & {"fastapi", "starlette", "redis", "celery", "jinja2"} == set()
+
+
+# Folders and circles --------------------------------------------------------------------------------------------------
+
+LAYERS = (
+    {"app.contract", "models"},
+    {"app.store", "worker.reporting"},
+    {"app.store.search", "app.store.migrations", "app.sweeps", "app.inspection", "worker"},
+    {"app.services", "worker.data"},
+    {"app.web", "worker.training"},
+    {"app.analysis", "app.formats"},
+    {"app.charts", "app.actions"},
+    {"app.routes.launch"},
+    {
+        "app.routes.runs",
+        "app.routes.sweeps",
+        "app.routes.architectures",
+        "app.routes.mlflow",
+        "app.routes.notifications",
+    },
+    {"app.routes.compare"},
+    {"app.routes"},
+    {"app"},
+    {"app.cli"},
+)
+"""The folders of the code, lowest first. A folder imports only from itself and from layers below its own."""
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Every module of ours with the modules of ours that it imports anywhere, lazily or for types alone too."""
+    files = {module_of(path): path for folder in sorted(OURS) for path in (ROOT / folder).rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        imported = found_in(ast.parse(path.read_text()), name, path, lazy=False)
+        graph[name] = {each.module for each in imported if each.module in files} - {name}
+    return graph
+
+
+def folder_of(module: str) -> str:
+    return module if (ROOT / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
+
+
+def folder_graph() -> dict[str, set[str]]:
+    """Every folder with the other folders that its files import."""
+    graph: dict[str, set[str]] = {}
+    for module, imported in import_graph().items():
+        folder = folder_of(module)
+        graph.setdefault(folder, set()).update({folder_of(each) for each in imported} - {folder})
+    return graph
+
+
+def circle_in(graph: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """One circle of a graph; empty where it has none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()
+
+
+def test_a_circle_is_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": set()}) == ()
+    assert set(circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == {"a", "b", "c"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = import_graph()
+    assert len(graph) > 200
+    assert circle_in(graph) == ()
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    graph = folder_graph()
+    assert {"app.store", "app.store.search", "worker.training", "models"} <= set(graph)
+    assert circle_in(graph) == ()
+
+
+def test_imports_between_folders_run_downwards() -> None:
+    level = {folder: i for i, layer in enumerate(LAYERS) for folder in layer}
+    graph = folder_graph()
+    assert set(graph) - {"app.store.migrations.versions"} == set(level)
+    upward = [(a, b) for a, below in graph.items() for b in below if level.get(b, -1) >= level.get(a, -1)]
+    assert upward == []
+
+
+def test_no_loose_modules_lie_at_the_root_of_a_package() -> None:
+    assert {path.name for path in (ROOT / "app").glob("*.py")} == {"__init__.py", "main.py"}
+    assert len(list((ROOT / "worker").glob("*.py"))) <= 10
+
+
+LONGEST = 450
+
+
+def test_every_file_can_be_read_in_one_sitting() -> None:
+    folders = ("app", "worker", "models", "static", "templates", "tests", "bench", "docs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES]
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files if "vendor/" not in str(path)
+    }
+    assert len(lengths) > 400
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_tests_mirror_the_source() -> None:
+    """A test of app/store/run.py is tests/app/store/test_run.py, or begins with that name: test_run_states.py."""
+    for package in ("app", "worker", "models"):
+        for path in (ROOT / "tests" / package).rglob("test_*.py"):
+            folder = ROOT / path.parent.relative_to(ROOT / "tests")
+            assert folder.is_dir(), f"{path.relative_to(ROOT)} tests nothing that is there"
 
 
 def test_importing_the_server_package_does_nothing() -> None:

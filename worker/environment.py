@@ -33,11 +33,12 @@ _SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|
 
 
 def _freeze() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for each in distributions():
         name = each.metadata["Name"]
         if name:
-            found[name.lower().replace("_", "-")] = each.version
+            # Of two of one name, the first on the path is the one that is imported.
+            found.setdefault(name.lower().replace("_", "-"), each.version)
     return dict(sorted(found.items()))
 
 
@@ -51,7 +52,8 @@ def capture(
     """All that can be told: code, command, packages, machine, device, and a checksum of the data."""
     found: dict[str, Any] = {
         "command": clean_command(command),
-        "code": checkout(ROOT),
+        # A wheel's folder can lie inside a checkout that has nothing to do with Runyard, as a virtual environment does.
+        "code": checkout(ROOT) if (ROOT / "pyproject.toml").exists() else None,
         "python": sys.version.split()[0],
         "packages": {each: PACKAGES[each] for each in MATTER if each in PACKAGES},
         "freeze": [f"{each}=={version}" for each, version in PACKAGES.items()],

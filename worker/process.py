@@ -6,9 +6,9 @@ from collections.abc import MutableMapping
 from typing import Final
 
 SETTINGS: Final = {
-    # docs/decisions/0009-threads-that-do-not-spin.md
+    # docs/decisions/0009-openmp-spinning.md
     "GOMP_SPINCOUNT": "1000",
-    # docs/decisions/0031-a-trainer-keeps-the-memory-it-had.md
+    # docs/decisions/0031-keep-freed-memory.md
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
 }

@@ -47,6 +47,7 @@ from worker.memory import out_of_memory_kills
 from worker.process import prepare
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool, leftovers
+from worker.suspension import asleep_seconds
 
 logger = logging.getLogger("runyard.worker")
 
@@ -193,6 +194,7 @@ class Supervisor:
             device=self.device,
             versions=self.versions,
             runs=runs,
+            asleep_seconds=asleep_seconds(),
         )
 
     def _obey(self, answer: Any) -> None:

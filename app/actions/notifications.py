@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 
 from app.contract.errors import Conflict, Invalid, NotFound
-from app.contract.spec import FieldError
+from app.contract.spec import FieldError, Number
 from app.store import notification
 from app.store.database import reading, writing
 from app.store.run import load_run, new_id
@@ -65,9 +65,15 @@ class RuleSpec(BaseModel):
     )
 
     comparison: Literal["above", "below", "silent"]
+<<<<<<< HEAD
     value: float = Field(allow_inf_nan=False, description="Threshold of the metric; for silent, minutes.")
     metric: str = Field("", max_length=200, description="A metric such as val/acc; blank for silent.")
     run: str | None = Field(None, max_length=60, description="Only this run (default: every run).")
+=======
+    value: Number = Field(description="Of the metric; of silent, minutes.")
+    metric: str = Field("", max_length=200, description="A metric such as val/acc; of silent, nothing.")
+    run: str | None = Field(None, max_length=60, description="Of this run alone; left out, of every run.")
+>>>>>>> main
 
 
 def add_webhook(parts: Parts, spec: WebhookSpec) -> str:

@@ -1,4 +1,4 @@
-"""Curves as `board.js` draws them."""
+"""Curves as `chart-board.js` draws them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.services.live import curve_as_json
 
 
 def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) -> dict[str, Any]:
-    """What `board.js` draws from."""
+    """What `chart-board.js` draws from."""
     return {
         "commit": commit,
         "charts": [asdict(chart) for chart in charts],

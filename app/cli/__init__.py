@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from _runyard import __version__
 from app.cli import (
     architectures,
     catalog,
@@ -51,7 +51,7 @@ for command in (serve.server, serve.recorder, serve.worker):
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        print(f"runyard {version('runyard')}")
+        print(f"runyard {__version__}")
         raise typer.Exit
 
 

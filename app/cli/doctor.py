@@ -18,6 +18,7 @@ from typing import Literal
 
 import typer
 
+from _runyard import __version__
 from app.cli.output import AsJson, print_json
 from app.cli.settings import read_settings
 from app.contract.settings import Settings
@@ -88,6 +89,10 @@ def python(_: Settings) -> Iterator[Finding]:
         yield Finding("Python", "ok", said)
 
 
+def _installer() -> str:
+    return "make setup" if (ROOT / "Makefile").exists() else "pip install of Runyard's wheel"
+
+
 def packages(_: Settings) -> Iterator[Finding]:
     """Versions of what Runyard depends on."""
     from packaging.requirements import Requirement
@@ -105,9 +110,9 @@ def packages(_: Settings) -> Iterator[Finding]:
             continue
         if not needed.specifier.contains(version, prereleases=True):
             wrong.append(f"{needed.name} {version} is not {needed.specifier}")
-    said = f"runyard {metadata.version('runyard')}, {number} packages"
+    said = f"runyard {__version__}, {number} packages"
     if wrong:
-        yield Finding("Packages", "fail", f"{said}: {'; '.join(wrong)}", "make setup installs what is missing")
+        yield Finding("Packages", "fail", f"{said}: {'; '.join(wrong)}", f"{_installer()} installs what is missing")
     else:
         yield Finding("Packages", "ok", said)
 
@@ -120,7 +125,7 @@ def torch(settings: Settings) -> Iterator[Finding]:
         said = json.loads(asked.stdout)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", "make setup installs it anew")
+        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", f"{_installer()} installs it anew")
         return
     except (subprocess.TimeoutExpired, ValueError):
         yield Finding(
@@ -165,7 +170,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    from app.services.embedded import StartError, check_redis, find_redis
+    from app.services.data_folder import StartError
+    from app.services.embedded import check_redis, find_redis
 
     if settings.redis_url is None:
         try:
@@ -202,9 +208,6 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         advice = "let this user write there, or name another folder in RUNYARD_DATA_DIR"
         yield Finding("Data folder", "fail", f"{there} cannot be written ({error.strerror})", advice)
-    if settings.redis_url is None and len(str(settings.socket)) > 107:
-        advice = "name a shorter folder in RUNYARD_DATA_DIR"
-        yield Finding("Data folder", "fail", "its path is too long for the socket of Redis", advice)
     free = shutil.disk_usage(there).free
     said = f"{free / 2**30:.1f} GiB free"
     if free < ENOUGH_BYTES:
@@ -256,7 +259,7 @@ def browser_code(_: Settings) -> Iterator[Finding]:
         there = {}
     missing = [f"{name} {version}" for name, version in wanted.items() if there.get(name) != version]
     if missing:
-        advice = "make setup fetches it; without it the pages work, but without live curves"
+        advice = f"{_installer()} fetches it; without it the pages work, but without live curves"
         yield Finding("Browser code", "warn", f"{', '.join(missing)} missing in {folder}", advice)
     else:
         yield Finding("Browser code", "ok", ", ".join(f"{name} {version}" for name, version in wanted.items()))

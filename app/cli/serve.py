@@ -28,9 +28,20 @@ def _checked_bind(settings: Settings) -> None:
         raise typer.Exit(2) from error
 
 
+def _checked_data_folder(settings: Settings) -> None:
+    from app.services.data_folder import StartError, check_data_folder
+
+    try:
+        check_data_folder(settings.data_dir.absolute())
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
-    from app.services.embedded import StartError, Yard
+    from app.services.data_folder import StartError
+    from app.services.embedded import Yard
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _checked_bind(settings)
@@ -53,6 +64,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     _checked_bind(settings)
+    _checked_data_folder(settings)
     log_to_stderr()
     end_with_parent()
     app = create_app(settings)
@@ -78,7 +90,8 @@ def recorder(data_dir: DataDir = None) -> None:
     from redis.exceptions import ConnectionError as RedisConnectionError
 
     from app.contract.process import end_with_parent, log_to_stderr
-    from app.services.embedded import StartError, check_redis
+    from app.services.data_folder import StartError
+    from app.services.embedded import check_redis
     from app.services.notifier import Notifier
     from app.services.recorder import Recorder
     from app.services.sweep_driver import Driver
@@ -98,6 +111,7 @@ def recorder(data_dir: DataDir = None) -> None:
         raise typer.Exit(1) from error
     except (RedisConnectionError, OSError):
         print("runyard: Redis does not answer yet; the recorder waits for it", file=sys.stderr)
+    _checked_data_folder(settings)
     engine = open_database(settings.database)
     migrate(engine)
     # In a thread of its own: a webhook that answers late keeps no point waiting.
@@ -109,6 +123,6 @@ def recorder(data_dir: DataDir = None) -> None:
 
 def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
     """Train runs on this machine."""
-    read_settings(slots=slots, data_dir=data_dir)
+    _checked_data_folder(read_settings(slots=slots, data_dir=data_dir))
     # A fresh interpreter: what the fork server hands to trainers must not include the command line's own modules.
     os.execv(sys.executable, [sys.executable, "-m", "worker"])

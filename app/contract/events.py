@@ -151,7 +151,10 @@ class Holding(_Event):
 
 
 class Heartbeat(_Event):
-    """A worker is alive and still holds these runs; renews their leases."""
+    """A worker is alive and still holds these runs; renews their leases.
+
+    ``asleep_seconds``: how long its machine has been suspended since it booted.
+    """
 
     worker: str
     beat: int
@@ -161,6 +164,7 @@ class Heartbeat(_Event):
     device: DeviceFacts
     versions: dict[str, str]
     runs: list[Holding]
+    asleep_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 class Ended(_Event):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -9,6 +11,9 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract.spec import DEVICE
+
+LONGEST_SOCKET_PATH = 103
+"""The longest path of a Unix socket in bytes that every system takes: 107 on Linux, 103 on macOS."""
 
 
 class Settings(BaseSettings):
@@ -92,8 +97,15 @@ class Settings(BaseSettings):
 
     @property
     def socket(self) -> Path:
-        """Unix socket of the embedded Redis."""
-        return self.data_dir.absolute() / "redis" / "redis.sock"
+        """Unix socket of the embedded Redis.
+
+        In the data folder, or in a private folder under /tmp where the data folder's path is too long for a socket.
+        """
+        inside = self.data_dir.absolute() / "redis" / "redis.sock"
+        if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.data_dir.absolute())).hexdigest()[:16]
+        return Path(f"/tmp/runyard-{os.getuid()}") / f"{digest}.sock"
 
     @property
     def redis(self) -> str:

@@ -27,13 +27,17 @@ DEVICE = re.compile(r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""Any integer that the database holds."""
+Number = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
+"""Any finite number, with room for what is computed from it."""
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class _Shared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    options: dict[str, str | int | float | bool] = Field(
+    options: dict[str, str | Integer | Number | bool] = Field(
         default_factory=dict, max_length=20, description="Options of the family, by name."
     )
     auxiliary: bool = Field(False, description="Feed the dataset's measured scalars to the network as well.")

@@ -139,7 +139,9 @@ class SweepSpec(BaseModel):
     pruning: Pruning | None = Field(None, description="Stops runs that are worse than the others at their epoch.")
     prune_after_epochs: int = Field(1, ge=1, le=100_000, description="No run is pruned before so many epochs.")
     prune_after_runs: int = Field(4, ge=1, le=MOST_RUNS, description="Or before so many others have come as far.")
-    most_params: int | None = Field(None, ge=1, description="Leaves out networks with more parameters, and says which.")
+    most_params: int | None = Field(
+        None, ge=1, le=10**12, description="Leaves out networks with more parameters, and says which."
+    )
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Further tags of every run.")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
@@ -18,6 +18,7 @@ from app.store.metric import Curve, read_curves
 from app.store.search.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
+from app.web.numbers import Count, Timestamp
 from app.web.run_summary import RunSummary, metric_name, summarize_run
 
 pages = APIRouter()
@@ -71,8 +72,8 @@ def board(parts: Parts) -> dict[str, Any]:
 def now_page(
     request: Request,
     parts: PartsDep,
-    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
-    back_again: Annotated[int, Query(ge=0)] = 0,
+    undo: Timestamp = 0.0,
+    back_again: Count = 0,
 ) -> HTMLResponse:
     """Show the board."""
     with reading(parts.engine) as connection:

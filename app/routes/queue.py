@@ -24,6 +24,7 @@ from app.store.queue import QueuePage, Where, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
+from app.web.numbers import Count, Timestamp
 from app.web.redirects import go_back
 from app.web.rendering import wants_fragment
 
@@ -220,9 +221,9 @@ def queue_page(
     request: Request,
     parts: PartsDep,
     after: Annotated[str | None, Query(max_length=500)] = None,
-    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
-    back_again: Annotated[int, Query(ge=0)] = 0,
-    stopped: Annotated[int, Query(ge=0)] = 0,
+    undo: Timestamp = 0.0,
+    back_again: Count = 0,
+    stopped: Count = 0,
 ) -> HTMLResponse:
     """Show the queue; htmx gets only the part that changes."""
     with reading(parts.engine) as connection:
@@ -286,10 +287,15 @@ def _stop(parts: Parts, which: Which, back: str) -> RedirectResponse:
 
 
 @pages.post("/queue/restore")
+<<<<<<< HEAD
 def restore_runs(
     parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)], back: BackForm = "/queue"
 ) -> RedirectResponse:
     """Undo a cancel: runs that had not started return to their old positions in the queue."""
+=======
+def restore_runs(parts: PartsDep, undo: Annotated[Timestamp, Form()], back: BackForm = "/queue") -> RedirectResponse:
+    """Undo a cancel: what had not started waits again, in its old place."""
+>>>>>>> main
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     made = restore_many(parts, runs) if runs else []

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -23,18 +24,15 @@ from typing import IO, Any
 import redis
 from redis.exceptions import RedisError
 
+from _runyard import HOME
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
+from app.services.data_folder import StartError, check_data_folder
 from app.services.gpus import worker_devices
 
-LONGEST_SOCKET_PATH = 107
 STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
 STEADY_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 10.0
-
-
-class StartError(RuntimeError):
-    """Runyard cannot start here; the message says why and what to do."""
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------
@@ -55,6 +53,15 @@ def find_redis() -> Path:
         "there is no Redis on this machine: install redis-server (Debian, Ubuntu: apt install redis-server; macOS:"
         " brew install redis), or name a running one in RUNYARD_REDIS_URL"
     )
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user can open. Raises StartError where somebody else made one of that name."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StartError(f"{folder} belongs to somebody else: remove it, or choose a data folder with a shorter path")
+    folder.chmod(0o700)
 
 
 def redis_command(program: Path, folder: Path, unix_socket: Path) -> list[str]:
@@ -185,7 +192,7 @@ class Yard:
         return 0
 
     def _lock(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        check_data_folder(self.folder)
         self._lock_file = open(self.folder / "up.lock", "a+")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,14 +219,10 @@ class Yard:
         return self._until(lambda: self._answers("/healthz"), 60.0, "server")
 
     def _start_redis(self) -> None:
-        unix_socket = self.settings.socket
-        if len(str(unix_socket)) > LONGEST_SOCKET_PATH:
-            raise StartError(
-                f"the path of the data folder is too long for a socket ({unix_socket}): give a shorter --data-dir"
-            )
-        unix_socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unix_socket.parent.chmod(0o700)
-        command = redis_command(find_redis(), unix_socket.parent, unix_socket)
+        folder, unix_socket = self.folder / "redis", self.settings.socket
+        for private in {folder, unix_socket.parent}:
+            make_private(private)
+        command = redis_command(find_redis(), folder, unix_socket)
         # Redis knows nothing of our pipe: a small process of ours stands between.
         self._add("redis", [sys.executable, "-m", "app.services.guardian", *command])
 
@@ -231,8 +234,9 @@ class Yard:
     def _environment(self) -> dict[str, str]:
         said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
         ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
-        root = str(Path(__file__).resolve().parents[2])
-        return {**os.environ, **ours, "RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+        ours |= {"RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
+        # Without it, a folder called app or worker in the current folder would be imported.
+        return {**os.environ, **ours, "PYTHONSAFEPATH": "1"}
 
     def _redis_answers(self, client: redis.Redis) -> bool:
         try:

@@ -45,7 +45,7 @@ from app.contract.events import (
 )
 from app.contract.settings import Settings
 from app.services import artifacts, signals
-from app.store import lease, lineage, live_change, log, metric, queue, run, tracked_run, trash, worker
+from app.store import lease, lineage, live_change, log, metric, queue, run, tracked_run, training_time, trash, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -57,6 +57,8 @@ TICK_SECONDS = 0.5
 MERGE_SECONDS = 5.0
 LEFT_OVER_SECONDS = 3600.0
 PURGE_SECONDS = 3600.0
+# A pause shorter than this is no suspension: the two clocks are read one after the other.
+SHORTEST_SLEEP_SECONDS = 1.0
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 _HEADS = text("SELECT id, fence, applied, attempt FROM run WHERE id IN :runs").bindparams(
@@ -367,6 +369,7 @@ class Recorder:
         batch.replies.append((claim.reply, grant))
 
     def _hear(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
+        asleep, since = worker.time_asleep(connection, beat)
         if worker.hear(connection, beat, batch.now):
             batch.workers_changed = True
         cancel: list[Holding] = []
@@ -377,6 +380,9 @@ class Recorder:
                 drop.append(holding)
             elif status == "cancelling":
                 cancel.append(holding)
+            if status is not None and asleep >= SHORTEST_SLEEP_SECONDS:
+                training_time.leave_out(connection, holding.run, since, asleep, batch.commit)
+                batch.note(holding.run, "status")
         lost = {each.run for each in drop}
         asked = live_change.waiting(connection, [each.run for each in beat.runs if each.run not in lost])
         batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=asked)

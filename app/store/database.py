@@ -16,6 +16,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 10
+MIGRATION_SECONDS = 120
+"""How long a transaction, and how long a migration, waits for another process to release the database."""
 
 
 def open_database(url: str) -> Engine:
@@ -23,7 +26,7 @@ def open_database(url: str) -> Engine:
     if url.startswith("sqlite:///"):
         folder = Path(url.removeprefix("sqlite:///")).parent
         folder.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS})
         event.listen(engine, "connect", partial(_configure_sqlite, folder))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -36,7 +39,7 @@ def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: obj
     # While another connection looks at a database that is not yet in WAL mode, the change is refused without waiting.
     with _alone(folder):
         connection.execute("PRAGMA journal_mode=WAL")
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "cache_size=-32000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={1000 * BUSY_SECONDS}", "cache_size=-32000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -81,11 +84,21 @@ def next_commit(connection: Connection) -> int:
 
 def migrate(engine: Engine) -> None:
     """Bring the database to the newest revision; safe when several processes start at once."""
-    with writing(engine) as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    with engine.connect().execution_options(runyard_write=True) as connection:
+        if engine.dialect.name == "sqlite":
+            # Another process may be migrating, which takes longer than any other transaction.
+            connection.connection.cursor().execute(f"PRAGMA busy_timeout={1000 * MIGRATION_SECONDS}")
+        with connection.begin():
+            _upgrade(connection)
+        if engine.dialect.name == "sqlite":
+            connection.connection.cursor().execute(f"PRAGMA busy_timeout={1000 * BUSY_SECONDS}")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def rows(result: Any) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def _finished(connection: Connection) -> Iterable[_Run]:
     """The newest finished runs whose pace is known; devices with most of them first."""
     rows = connection.execute(
         text(
-            "SELECT device, family, size, dataset, batch_size, epochs, config, progress, ended_at - started_at AS took,"
+            "SELECT device, family, size, dataset, batch_size, epochs, config, progress, trained_seconds AS took,"
             " count(*) OVER (PARTITION BY device) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
             " AND device != '' AND origin = '' ORDER BY runs DESC, device, number DESC LIMIT :newest"
         ),

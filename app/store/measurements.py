@@ -42,7 +42,7 @@ _QUERY = f"""
 SELECT run.family, run.size, max(test.best) AS acc, count(test.best) AS accs, run.id AS best_run,
   json_group_array(json_extract(run.progress, '$.samples_per_second')) FILTER (WHERE {_ALIKE}) AS speeds,
   json_group_array(memory.high) FILTER (WHERE {_ALIKE}) AS memories,
-  json_group_array((run.ended_at - run.started_at) / run.epochs) FILTER (WHERE {_ALIKE}) AS paces
+  json_group_array(run.trained_seconds / run.epochs) FILTER (WHERE {_ALIKE}) AS paces
 FROM run
 LEFT JOIN metric_series test ON test.run = run.id AND test.name =
   CASE WHEN json_extract(run.config, '$.targets') = :alone THEN 'test/acc' ELSE :among END

@@ -118,7 +118,9 @@ class Run(SQLModel, table=True):
     queued_at: float
     started_at: float | None = None
     ended_at: float | None = None
-    trained_seconds: float | None = Field(None, sa_column=Column(Float, Computed("ended_at - started_at")))
+    trained_seconds: float | None = Field(
+        None, sa_column=Column(Float, Computed("ended_at - started_at - asleep_seconds"))
+    )
     lease_until: float | None = None
     deadline: float | None = None
     progress: str = "{}"
@@ -140,6 +142,7 @@ class Run(SQLModel, table=True):
     lost_at_step: int | None = None
     origin: str = Field("", sa_column_kwargs={"server_default": ""})
     stretches: str = Field("[]", sa_column_kwargs={"server_default": "[]"})
+    asleep_seconds: float = Field(0.0, sa_column_kwargs={"server_default": "0"})
 
 
 class RunTag(SQLModel, table=True):
@@ -204,6 +207,15 @@ class RunRecord:
         """What its launcher said, blanks left out."""
         said: dict[str, Any] = from_json(self.row["asked"])
         return said
+
+    def duration(self, now: float) -> float | None:
+        """Seconds from its start to its end, or to ``now``, without those for which its machine was suspended.
+
+        None before it has started.
+        """
+        if self.started_at is None:
+            return None
+        return float((self.ended_at or now) - self.started_at - self.row["asleep_seconds"])
 
     @property
     def stretches(self) -> Stretches:

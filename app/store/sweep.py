@@ -100,6 +100,7 @@ class SweepRun:
     epochs: int
     values: dict[str, Any]
     started_at: float | None
+    trained_seconds: float | None
     ended_at: float | None
     metric: str | None
     value: float | None
@@ -268,7 +269,7 @@ def count_ahead(connection: Connection, sweep: str) -> int:
 
 _RUNS = text(
     "SELECT id, number, status, reason, stop_reason, name, family, size, dataset, seed, epochs, sweep_values,"
-    " started_at, ended_at FROM run WHERE sweep = :sweep AND deleted_at IS NULL ORDER BY number"
+    " started_at, ended_at, trained_seconds FROM run WHERE sweep = :sweep AND deleted_at IS NULL ORDER BY number"
 )
 _FIGURES = text(
     "SELECT s.run, s.name, s.low, s.high FROM metric_series s JOIN run r ON r.id = s.run"
@@ -300,6 +301,7 @@ def read_runs(connection: Connection, sweep: str, metric: str, direction: Direct
                 epochs=row["epochs"],
                 values=from_json(row["sweep_values"]),
                 started_at=row["started_at"],
+                trained_seconds=row["trained_seconds"],
                 ended_at=row["ended_at"],
                 metric=name,
                 value=value,

@@ -42,6 +42,23 @@ def go_on(connection: Connection, run: str, now: float) -> None:
     connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": said})
 
 
+def leave_out(connection: Connection, run: str, since: float, seconds: float, commit: int) -> None:
+    """Leave a suspension of ``seconds`` out of a run's time; it began within the seconds after ``since``."""
+    row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
+    if row.started_at is None:
+        return
+    stretches = read_stretches(row.stretches, row.started_at)
+    before = float(trained_at(stretches, np.array([since]))[0])
+    stretches = (*(each for each in stretches if each[0] < since + seconds), (since + seconds, before))
+    connection.execute(
+        text(
+            "UPDATE run SET stretches = :stretches, asleep_seconds = asleep_seconds + :seconds, status_commit = :commit"
+            " WHERE id = :run"
+        ),
+        {"run": run, "stretches": to_json(stretches).decode(), "seconds": seconds, "commit": commit},
+    )
+
+
 def inherit(connection: Connection, parent: str, child: str) -> None:
     """A run that begins with its parent's curves counts its time from theirs."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()

@@ -13,7 +13,10 @@ from app.contract.events import Heartbeat, answers
 
 
 class Worker(SQLModel, table=True):
-    """One worker process; ``last_seen`` in seconds since 1970, UTC. Whether it is there follows from that alone."""
+    """One worker process; ``last_seen`` in seconds since 1970, UTC. Whether it is there follows from that alone.
+
+    ``asleep_seconds``: how long its machine had been suspended since boot, as the last heartbeat said.
+    """
 
     __tablename__ = "worker"
 
@@ -29,6 +32,7 @@ class Worker(SQLModel, table=True):
     first_seen: float
     last_seen: float = Field(index=True)
     device_index: int = 0
+    asleep_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class WorkerRecord:
     last_seen: float
     runs: list[str]
     device_index: int = 0
+    asleep_seconds: float = 0.0
 
     @property
     def device(self) -> str:
@@ -77,21 +82,35 @@ def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
         "cores": beat.device.cores,
         "index": beat.device.index,
         "versions": json.dumps(beat.versions),
+        "asleep": beat.asleep_seconds,
         "now": now,
     }
     known = connection.execute(
-        text("UPDATE worker SET last_seen = :now, slots = :slots WHERE id = :id"), values
+        text("UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep WHERE id = :id"), values
     ).rowcount
     if not known:
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index) VALUES (:id, :host, :pid, :slots, :device_kind, :device_name,"
-                " :memory_bytes, :cores, :versions, :now, :now, :index)"
+                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind,"
+                " :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
             ),
             values,
         )
     return not known
+
+
+def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:
+    """Since the last heartbeat of this worker: how many seconds its machine was suspended, and when that one came.
+
+    To be asked before ``hear``. (0, 0) for a worker that is not known yet.
+    """
+    before = connection.execute(
+        text("SELECT asleep_seconds, last_seen FROM worker WHERE id = :id"), {"id": beat.worker}
+    ).one_or_none()
+    if before is None:
+        return 0.0, 0.0
+    return max(0.0, beat.asleep_seconds - before.asleep_seconds), float(before.last_seen)
 
 
 def forget(connection: Connection, worker: str) -> None:

@@ -116,7 +116,7 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
         phase_share=progress.get("share"),
         heads=_heads(run.config, summary) if len(run.config.targets) > 1 else [],
         peak_memory_mb=summary[PEAK_MEMORY].max if PEAK_MEMORY in summary else None,
-        seconds=None if run.started_at is None else (run.ended_at or time.time()) - run.started_at,
+        seconds=run.duration(time.time()),
         not_finite=sum(figures.not_finite for figures in summary.values()),
         active=run.status in ACTIVE,
         position=position,

@@ -18,7 +18,7 @@ EVERY_FILE = {target for files in vendor.FILES.values() for target in files.valu
 FAKE_NPM = f"""#!/bin/sh
 exec "{sys.executable}" - "$@" <<'END'
 import json, pathlib, sys
-assert sys.argv[1:] == ["ci", "--ignore-scripts"], sys.argv
+assert sys.argv[1:] == ["ci", "--ignore-scripts", "--omit=dev"], sys.argv
 assert json.load(open("package-lock.json"))["packages"] and pathlib.Path(".npmrc").exists()
 for package, files in {vendor.FILES!r}.items():
     for source in files:
@@ -144,7 +144,9 @@ def test_package_json_pins_exact_versions_and_the_lock_holds_their_hashes() -> N
     assert set(pinned) == set(vendor.FILES)
     packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
     assert packages[""]["dependencies"] == pinned
-    for name, version in pinned.items():
+    tools: dict[str, str] = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert packages[""]["devDependencies"] == tools
+    for name, version in {**pinned, **tools}.items():
         assert packages[f"node_modules/{name}"]["version"] == version
     for path, package in packages.items():
         assert path == "" or package["integrity"].startswith("sha512-")

@@ -21,6 +21,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.chromium import find_chromium
+
 ROOT = Path(__file__).resolve().parents[2]
 
 UNENDED = ("queued", "starting", "running", "finishing", "cancelling", "lost")
@@ -237,19 +239,13 @@ def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
 
 # Browsers ------------------------------------------------------------------------------------------------------------
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-MACS = [
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    found = found or next((path for path in MACS if Path(path).exists()), None)
-    assert found, "the browser tests need Chromium: apt install chromium, or brew install --cask chromium"
+    found = find_chromium()
+    assert found, "no Chromium: `python -m tests.chromium` gets one"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser

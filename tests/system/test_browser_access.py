@@ -34,7 +34,7 @@ UNFOLDED = {
 @pytest.fixture(scope="module")
 def gallery(yard: Any) -> Iterator[Gallery]:
     with Runyard(yard.address) as client:
-        filled = fill(client, epochs=2, many=3)
+        filled = fill(client, epochs=2, draws=3)
         yield filled
         close(client, filled)
 

@@ -24,7 +24,7 @@ def two(page: Page, yard: Any) -> list[str]:
 
 
 def sight(page: Page) -> list[float]:
-    return list(page.evaluate("window.runyard.board.sight()"))
+    return list(page.evaluate("window.runyard.board.visibleRange()"))
 
 
 def zoomed(page: Page) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_chart_is_zoomed_by_keys_and_a_view_of_the_end_is_one_of_the_end_when_
 def test_a_picture_of_a_chart_is_called_after_it_and_has_its_heading_and_legend(
     page: Page, yard: Any, two: list[str]
 ) -> None:
-    menu, chart = page.get_by_label("what to do with train/loss"), page.locator("#chart-train-loss")
+    menu, chart = page.get_by_label("train/loss chart menu"), page.locator("#chart-train-loss")
     for words in ("Save SVG", "Save PNG"):
         menu.click()
         with page.expect_download() as saved:

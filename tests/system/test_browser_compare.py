@@ -23,7 +23,7 @@ def rougher(page: Page, series: int) -> float:
 
 
 def choose(page: Page, words: str) -> None:
-    page.get_by_label("what to do with train/loss").click()
+    page.get_by_label("train/loss chart menu").click()
     page.locator("#chart-train-loss").get_by_role("button", name=words).click()
 
 
@@ -104,7 +104,7 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     with page.expect_download() as saved:
         choose(page, "Save PNG")
     assert Path(saved.value.path()).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    page.get_by_label("what to do with train/loss").click()
+    page.get_by_label("train/loss chart menu").click()
     page.keyboard.press("Escape")
     expect(page.locator("#chart-train-loss .chart-menu")).not_to_have_attribute("open", "")
 

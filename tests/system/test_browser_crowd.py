@@ -63,7 +63,7 @@ def test_many_curves_share_places_and_a_file_has_the_exact_ones(
 
     page.get_by_label("smoothing").press("Home")
     yard.until(lambda: drawn("u.series.slice(1).every(({ kind }) => kind === 'plain')"))
-    page.get_by_label("what to do with train/loss").click()
+    page.get_by_label("train/loss chart menu").click()
     with page.expect_download() as saved:
         page.locator("#chart-train-loss").get_by_role("button", name="Save CSV").click()
     head, *rows = list(csv.reader(io.StringIO(Path(saved.value.path()).read_text())))
@@ -100,7 +100,7 @@ def test_no_place_is_further_than_a_unit_back_and_their_order_stays(page: Page, 
         last = max(xs[-1] for xs, _ in tables)
         sight = [start * last, (start + width) * last]
         found = page.evaluate(
-            "async (said) => (await import('/static/places.js')).onPlaces(...said)", [tables, sight, [0, last], steps]
+            "async (said) => (await import('/static/x-grid.js')).snapToGrid(...said)", [tables, sight, [0, last], steps]
         )
         assert found["fine"]["unit"] <= max(1 if steps else 0, width * last / 2500 * 1.000001)
         coarse = max(1, last // 2500) if steps else last / 2500

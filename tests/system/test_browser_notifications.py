@@ -61,7 +61,7 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     expect(page.get_by_role("cell", name="val/acc above 0.0001")).to_be_visible()
 
     page.get_by_label("Show desktop notifications").check()
-    expect(page.locator("[data-desktop-state]")).to_have_text("on, while a tab of Runyard is open in it")
+    expect(page.locator("[data-desktop-state]")).to_have_text("on while a Runyard tab is open")
     yard.until(lambda: page.evaluate("localStorage.getItem('runyard-heard') !== null"))
 
     run = yard.launch(family="simple_mlp", dataset="digits", epochs=2)

@@ -134,7 +134,7 @@ def test_a_long_run_is_drawn_from_few_points_and_zooming_in_brings_the_finer_one
     assert found == logged["value"]
 
 
-def test_other_runs_are_with_overlays_it_and_the_difference_to_a_baseline_is_told(page: Page, yard: Any) -> None:
+def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(page: Page, yard: Any) -> None:
     said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
     first, second, third = (yard.launch(**said, seed=seed) for seed in (501, 502, 503))
     for run in (first, second, third):
@@ -159,14 +159,14 @@ def test_other_runs_are_with_overlays_it_and_the_difference_to_a_baseline_is_tol
     expect(page.locator("#chart-acc")).to_contain_text("mean of")
 
 
-def test_what_is_with_overlays_a_run_is_as_fine_and_as_live_as_the_run_itself(
+def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(
     page: Page, yard: Any, long_run: str
 ) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=506)
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")
     drawn(page, yard)
-    held = f"window.runyard?.board?.points['{long_run}:train/loss']"
+    held = f"window.runyard?.board?.curves['{long_run}:train/loss']"
     assert page.evaluate(f"{held}.step.length") < 20_000
     every = yard.call(f"/runs/{long_run}/metrics?points=0&names=train/loss")["train/loss"]["value"]
     smoothed = sum(0.1 * 0.9**i * value for i, value in enumerate(reversed(every[-400:])))
@@ -185,7 +185,7 @@ def test_what_is_with_overlays_a_run_is_as_fine_and_as_live_as_the_run_itself(
     yard.wait_for_step(other, 50)
     page.goto(f"{yard.address}/runs/{run}?smoothing=0&with={other}")
     drawn(page, yard)
-    newest = f"window.runyard.board.points['{other}:train/loss'].step.at(-1)"
+    newest = f"window.runyard.board.curves['{other}:train/loss'].step.at(-1)"
     before = page.evaluate(newest)
     yard.until(lambda: page.evaluate(newest) > before)
     yard.call(f"/runs/{other}/cancel", {})
@@ -251,7 +251,7 @@ ONE_MORE_CURVE = """() => {
   const { definition, box } = board.charts.get("loss");
   const [first] = definition.series;
   const more = { ...definition, series: [...definition.series, { ...first, id: "another", label: "another" }] };
-  board.load([more], { ...board.points, another: board.points[first.id] }, () => box);
+  board.load([more], { ...board.curves, another: board.curves[first.id] }, () => box);
 }"""
 
 
@@ -272,7 +272,7 @@ def test_a_curve_that_comes_during_a_drag_does_not_end_the_drag(page: Page, yard
     page.mouse.up()
     expect(page.locator("[data-reset-zoom]")).to_be_visible()
     yard.until(lambda: page.evaluate(f"{LOSS}.series.length") == alone + 1)
-    end = page.evaluate("window.runyard.board.whole()[1]")
+    end = page.evaluate("window.runyard.board.fullRange()[1]")
     seen = page.evaluate(f"[{LOSS}.scales.x.min, {LOSS}.scales.x.max]")
     assert seen == pytest.approx([0.25 * end, 0.75 * end], abs=0.02 * end)
     # The menu belongs to the chart that is seen.
@@ -338,7 +338,7 @@ def test_what_is_looked_at_is_shared_by_all_charts_followed_and_kept_in_the_addr
     logged = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
     assert float(told) == pytest.approx(logged["value"][logged["step"].index(step)], rel=1e-3)
     # Zoomed to the end, the charts follow it, and only there.
-    page.evaluate("window.runyard.board.zoomTo([-40, 0].map((by) => window.runyard.board.whole()[1] + by))")
+    page.evaluate("window.runyard.board.zoomTo([-40, 0].map((by) => window.runyard.board.fullRange()[1] + by))")
     seen = "[window.runyard.charts.loss.scales.x.min, window.runyard.charts.loss.scales.x.max]"
     low, high = page.evaluate(seen)
     yard.until(lambda: page.evaluate(seen)[1] > high + 20)
@@ -357,7 +357,7 @@ def test_what_is_looked_at_is_shared_by_all_charts_followed_and_kept_in_the_addr
     assert again.evaluate(f"{LOSS}.scales.y.distr") == 3
     again.close()
     # One chart alone, and back.
-    page.get_by_label("what to do with loss").click()
+    page.get_by_label("loss chart menu").click()
     page.locator("#chart-loss").get_by_role("button", name="Full screen").click()
     yard.until(lambda: page.evaluate("document.fullscreenElement?.id") == "chart-loss")
     page.evaluate("document.exitFullscreen()")

@@ -11,12 +11,12 @@ from typing import Any
 
 from tests.system.conftest import OFFLINE, ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "architectures.md").read_text()
 
 
 def _example() -> str:
-    """The README's architecture."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    """The architecture of docs/architectures.md."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     found: str = next(block for block in blocks if "register(" in block)
     return found
 

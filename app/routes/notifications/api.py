@@ -20,6 +20,7 @@ from app.contract.timestamps import iso
 from app.store import notification
 from app.store.database import reading
 from app.web.dependencies import PartsDep
+from app.web.numbers import Count
 
 api = APIRouter(tags=["notifications"])
 
@@ -129,7 +130,11 @@ def delete_rule(rule_id: str, parts: PartsDep) -> None:
 @api.get("/notices")
 def list_notices(
     parts: PartsDep,
+<<<<<<< HEAD
     after: Annotated[int, Query(ge=0, description="Only notices with a larger ID.")] = 0,
+=======
+    after: Annotated[Count, Query(description="Only those with a larger id.")] = 0,
+>>>>>>> main
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> NoticesOut:
     """List the notices, newest first."""

@@ -133,9 +133,8 @@ def run_status(record: RunRecord) -> dict[str, Any]:
 
 def seconds_of(record: RunRecord) -> float | None:
     """How long a run has trained, waits between attempts included; None before it has started."""
-    if record.started_at is None:
-        return None
-    return round(float((record.ended_at or time.time()) - record.started_at), 3)
+    seconds = record.duration(time.time())
+    return None if seconds is None else round(seconds, 3)
 
 
 def as_json(record: RunRecord, summary: dict[str, Summary]) -> RunOut:

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Strict, StrictStr
 
 from app.actions.live_changes import VALUE_RULES, meaning, read_changes, refusal_reason, request_change
 from app.contract.errors import Conflict, Invalid
 from app.contract.events import ChangeKind
-from app.contract.spec import FieldError
+from app.contract.spec import FieldError, Integer, Number
 from app.contract.timestamps import iso
 from app.store.live_change import ChangeRecord
 from app.store.run import RunRecord
@@ -29,7 +29,7 @@ class ChangeIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "lr_factor", "value": 0.3}]})
 
     kind: ChangeKind
-    value: StrictInt | StrictFloat | StrictStr | None = None
+    value: Annotated[Integer, Strict()] | Annotated[Number, Strict()] | StrictStr | None = None
 
 
 class ChangeOut(BaseModel):

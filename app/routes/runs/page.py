@@ -26,6 +26,7 @@ from app.store.log import read_lines
 from app.store.search.query import RunFilter, list_runs, runs_by_id
 from app.store.worker import list_workers
 from app.web.dependencies import Parts, PartsDep
+from app.web.numbers import Count, Timestamp
 from app.web.run_summary import RunSummary, changed_settings, settings_of, summaries_with_positions
 
 pages = APIRouter()
@@ -103,8 +104,8 @@ def run_page(
     log: str = "",
     said: With = [],
     baseline: str = "",
-    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
-    back_again: Annotated[int, Query(ge=0)] = 0,
+    undo: Timestamp = 0.0,
+    back_again: Count = 0,
 ) -> Response:
     """One run, complete without a script: figures, curves, log, configuration; its number leads to it as well."""
     set_by_viewer = read_controls(x, smoothing, log)

@@ -36,6 +36,7 @@ from app.store.undo import find_act
 from app.store.view import list_views
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
+from app.web.numbers import Count, Timestamp
 from app.web.rendering import wants_fragment
 from app.web.run_summary import RunSummary, metric_name, summaries_with_positions
 
@@ -53,11 +54,11 @@ def runs_page(
     request: Request,
     parts: PartsDep,
     shown: ListingDep,
-    stopped: Annotated[int, Query(ge=0)] = 0,
-    kept: Annotated[int, Query(ge=0)] = 0,
-    undo: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
-    back_again: Annotated[int, Query(ge=0)] = 0,
-    refused: Annotated[int, Query(ge=0)] = 0,
+    stopped: Count = 0,
+    kept: Count = 0,
+    undo: Timestamp = 0.0,
+    back_again: Count = 0,
+    refused: Count = 0,
     act: Annotated[str, Query(max_length=60)] = "",
     undone: Annotated[str, Query(max_length=60)] = "",
     edit: Annotated[str, Query(max_length=60)] = "",
@@ -171,8 +172,8 @@ def runs_rows(
     parts: PartsDep,
     shown: ListingDep,
     ids: Annotated[str, Query(max_length=8000)] = "",
-    seen: Annotated[int, Query(ge=0)] = 0,
-    since: Annotated[int, Query(ge=0)] = 0,
+    seen: Count = 0,
+    since: Count = 0,
     top: Annotated[int, Query(ge=-1)] = -1,
 ) -> HTMLResponse:
     """The rows that changed since they were last shown, to be put in the place of the old ones, and new ones above.

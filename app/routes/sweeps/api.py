@@ -26,6 +26,7 @@ from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
 from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.numbers import Count
 
 api = APIRouter(tags=["sweeps"])
 
@@ -218,7 +219,11 @@ async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) ->
 def get_sweeps(
     parts: PartsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+<<<<<<< HEAD
     after: Annotated[int | None, Query(ge=1, description="`next` of the previous page.")] = None,
+=======
+    after: Annotated[Count | None, Query(description="`next` of the page before.")] = None,
+>>>>>>> main
 ) -> SweepsOut:
     """List sweeps, newest first."""
     with reading(parts.engine) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -22,6 +22,7 @@ from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.sweep import Counts, SweepRecord, SweepRun
 from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.numbers import Count, Timestamp
 from app.web.redirects import go_back
 
 pages = APIRouter()
@@ -106,14 +107,24 @@ def _read(parts: Parts, sweep: str, everything: bool) -> dict[str, Any]:
 
 
 @pages.get("/sweeps")
+<<<<<<< HEAD
 def sweeps_page(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
     """Show the list of sweeps, newest first."""
+=======
+def sweeps_page(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
+    """All sweeps, the newest first."""
+>>>>>>> main
     return parts.templates.page(request, "sweeps.html", **_listed(parts, after))
 
 
 @pages.get("/sweeps/list")
+<<<<<<< HEAD
 def sweeps_list(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
     """Return the list without the page around it."""
+=======
+def sweeps_list(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
+    """The same without the page around it."""
+>>>>>>> main
     return parts.templates.fragment(request, "_sweeps.html", **_listed(parts, after))
 
 
@@ -146,13 +157,13 @@ def sweep_page(
     request: Request,
     parts: PartsDep,
     rows: str = "",
-    undo: float | None = None,
-    stopped: Annotated[int, Query(ge=0)] = 0,
-    back_again: Annotated[int, Query(ge=0)] = 0,
+    undo: Timestamp = 0.0,
+    stopped: Count = 0,
+    back_again: Count = 0,
 ) -> HTMLResponse:
     """Show a sweep."""
     with reading(parts.engine) as connection:
-        undoable = len(restorable(connection, undo)) if undo is not None else 0
+        undoable = len(restorable(connection, undo)) if undo else 0
     notices: dict[str, Any] = {"undo": undo, "undoable": undoable, "stopped": stopped, "back_again": back_again}
     values = _read(parts, sweep_id, rows == "all")
     return parts.templates.page(request, "sweep.html", wrong={}, more={}, **notices, **values)
@@ -173,8 +184,13 @@ def stop(sweep_id: str, parts: PartsDep) -> RedirectResponse:
 
 
 @pages.post("/sweeps/{sweep_id}/restore")
+<<<<<<< HEAD
 def restore(sweep_id: str, parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)]) -> RedirectResponse:
     """Undo the stop of a sweep."""
+=======
+def restore(sweep_id: str, parts: PartsDep, undo: Annotated[Timestamp, Form()]) -> RedirectResponse:
+    """Undo a stop."""
+>>>>>>> main
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     if runs:

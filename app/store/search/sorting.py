@@ -31,7 +31,7 @@ COLUMNS = {
     "created": "run.created_at",
     "started": "run.started_at",
     "ended": "run.ended_at",
-    "duration": "coalesce(run.ended_at, :now) - run.started_at",
+    "duration": "coalesce(run.ended_at, :now) - run.started_at - run.asleep_seconds",
 }
 # The condition of the indexes.
 THERE = "run.deleted_at IS NULL"
@@ -138,7 +138,9 @@ def _first_key(sort: str, now: float) -> Order:
         # Of runs that have ended it is a column; the others, whose duration grows, are few.
         ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {THERE}")
         going = Source(
-            "run", ":now - run.started_at", f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {THERE}"
+            "run",
+            ":now - run.started_at - run.asleep_seconds",
+            f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {THERE}",
         )
         return Order(COLUMNS[key], "", (ended, going), "run.started_at IS NULL", descending, {"now": now})
     if key in COLUMNS:

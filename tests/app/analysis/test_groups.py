@@ -80,7 +80,7 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
     assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
 
 
-def test_runs_with_other_batch_sizes_are_with_overlays_one_another_by_epochs() -> None:
+def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> None:
     found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
     assert found is not None
     assert found.curve.steps.tolist() == [10, 20]

@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_hold_the_data_is_found_out(tmp_path: Path, monkeyp
     file.touch()
     assert found(doctor.data_folder, data_dir=file / "data")[0][0] == "fail"
     states = [each[0] for each in found(doctor.data_folder, data_dir=tmp_path / ("x" * 100))]
-    assert states[:2] == ["ok", "fail"]
+    assert states[0] == "ok"
     usage = namedtuple("usage", "free")
     for free, state in (
         (doctor.TOO_FEW_BYTES - 1, "fail"),

@@ -5,18 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 from typer.main import get_command
 
+from _runyard import __version__
 from app.cli import cli
 from tests.app.cli.conftest import Said
 
 
 def test_the_version_is_that_of_the_package(runyard: Said) -> None:
     done = runyard("--version")
-    assert (done.exit_code, done.stdout) == (0, f"runyard {version('runyard')}\n")
+    assert (done.exit_code, done.stdout) == (0, f"runyard {__version__}\n")
 
 
 def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Said) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from app.contract.settings import Settings
-from app.services.embedded import Child, StartError, Yard, check_redis, find_redis, free_port, redis_command
+from app.services.data_folder import StartError
+from app.services.embedded import Child, Yard, check_redis, find_redis, free_port, make_private, redis_command
 from tests.conftest import until
 
 
@@ -97,11 +99,34 @@ def test_the_embedded_redis_listens_on_no_port_and_keeps_everything(tmp_path: Pa
         assert part in said
 
 
-def test_a_folder_whose_path_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+def test_a_data_folder_with_a_long_path_has_its_redis_on_a_short_private_socket(tmp_path: Path) -> None:
     yard = Yard(Settings(data_dir=tmp_path / ("x" * 120), port=0))
-    with pytest.raises(StartError, match="--data-dir"):
-        yard._start_redis()
-    assert yard._children == {}
+    yard._start_redis()
+    try:
+        assert len(str(yard.settings.socket)) < 60
+        assert stat.S_IMODE(yard.settings.socket.parent.stat().st_mode) == 0o700
+        with Redis.from_url(yard.settings.redis) as client:
+            until(lambda: yard._redis_answers(client), what="Redis answers")
+            client.set("kept", "1")
+        # What it holds lies in the data folder all the same.
+        assert (tmp_path / ("x" * 120) / "redis" / "appendonlydir").exists() or list(
+            (tmp_path / ("x" * 120) / "redis").glob("*.aof")
+        )
+    finally:
+        yard._stop_all()
+        yard.settings.socket.unlink(missing_ok=True)
+
+
+def test_a_socket_folder_that_belongs_to_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(StartError, match="belongs to somebody else"):
+        make_private(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(StartError, match="belongs to somebody else"):
+        make_private(tmp_path / "link")
 
 
 # Processes -----------------------------------------------------------------------------------------------------------

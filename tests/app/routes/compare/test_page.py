@@ -42,7 +42,7 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     assert "cannot be told apart" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
-def test_runs_of_one_name_are_with_distinct_names_by_what_differs_among_them(
+def test_runs_of_one_name_are_told_apart_by_what_differs_among_them(
     client: Any, look: Any, trained: Any
 ) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
@@ -99,7 +99,7 @@ def test_a_run_keeps_its_color_and_dash_on_every_page(client: Any, look: Any, ru
     assert "curve c2 d1" in look(client.get(f"/compare?runs={tenth}")).html
 
 
-def test_more_runs_than_can_be_with_distinct_names_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
+def test_more_runs_than_can_be_told_apart_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
     added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
     assert "Only the first 50 runs are shown; 2 more were named." in page.html
@@ -168,7 +168,7 @@ def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any)
     assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
 
 
-def test_two_seeds_that_lie_close_cannot_be_with_distinct_names_and_how_many_would_is_said(
+def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_said(
     client: Any, look: Any, trained: Any
 ) -> None:
     ids = [

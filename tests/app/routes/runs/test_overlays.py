@@ -73,7 +73,7 @@ def test_what_is_not_there_is_said(client: Any, look: Any, trained: Any) -> None
         assert words in page.html
 
 
-def test_what_is_with_overlays_a_run_with_several_heads_is_that_of_its_first(
+def test_what_is_laid_over_a_run_with_several_heads_is_that_of_its_first(
     client: Any, look: Any, runs: Any, trained: Any, engine: Engine
 ) -> None:
     single = trained(level=0.9)

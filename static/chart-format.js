@@ -1,0 +1,113 @@
+/** How charts format values, differences, x positions and tick labels. No DOM here. */
+
+/**
+ * @param {number | null | undefined} value
+ * @param {string} unit
+ */
+export function formatValue(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (unit === "percent") return `${(100 * value).toFixed(2)} %`;
+  if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5))
+    return value.toExponential(2).replace("e+", "e");
+  return String(Number(value.toPrecision(4)));
+}
+
+/** A difference with its sign; that of two percentages is in percentage points, without "%". */
+export function formatDelta(/** @type {number} */ value, /** @type {string} */ unit) {
+  const sign = value > 0 ? "+" : value < 0 ? "−" : "±";
+  return sign + (unit === "percent" ? (100 * Math.abs(value)).toFixed(2) : formatValue(Math.abs(value), unit));
+}
+
+/** @param {number} seconds */
+function formatDuration(seconds) {
+  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
+  if (seconds >= 3600) return `${Number((seconds / 3600).toPrecision(3))} h`;
+  if (seconds % 60 === 0) return `${seconds / 60} min`;
+  return `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
+}
+
+const TIME = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const CLOCKS = {
+  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }),
+  minute: new Intl.DateTimeFormat(undefined, TIME),
+  second: new Intl.DateTimeFormat(undefined, { ...TIME, second: "2-digit" }),
+};
+const DAY_SECONDS = 86_400;
+
+/**
+ * A tick label of the clock axis, in the viewer's time zone, as precise as the distance between ticks requires.
+ * @param {number} seconds since 1970
+ * @param {number} distance between ticks, in seconds
+ */
+function formatClockTick(seconds, distance) {
+  const date = new Date(seconds * 1000);
+  if (distance >= DAY_SECONDS) return CLOCKS.day.format(date);
+  // A tick at midnight names the day that begins.
+  if (date.getHours() + date.getMinutes() + date.getSeconds() === 0) return CLOCKS.day.format(date);
+  return (distance >= 60 ? CLOCKS.minute : CLOCKS.second).format(date);
+}
+
+/**
+ * A position on the x axis.
+ * @param {string} axis
+ * @param {number} value
+ */
+export function formatX(axis, value) {
+  if (axis === "clock") return `${CLOCKS.day.format(value * 1000)} ${CLOCKS.second.format(value * 1000)}`;
+  if (axis === "time") return formatDuration(value);
+  return axis === "epoch" ? `epoch ${Number(value.toPrecision(4))}` : `step ${Math.round(value).toLocaleString("en")}`;
+}
+
+/**
+ * @param {string} axis
+ * @param {number} value
+ * @param {number} distance between ticks
+ */
+export function formatXTick(axis, value, distance) {
+  if (axis === "clock") return formatClockTick(value, distance);
+  if (axis === "time") return formatDuration(value);
+  return axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value);
+}
+
+/** Scientific notation with two decimals at most. */
+const formatExponent = (/** @type {number} */ value) =>
+  value
+    .toExponential()
+    .replace("e+", "e")
+    .replace(/(\.\d{2})\d+/, "$1");
+
+/**
+ * @param {string} unit
+ * @param {number} value
+ */
+export function formatYTick(unit, value) {
+  if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
+  if (value && (Math.abs(value) < 1e-3 || unit === "power")) return formatExponent(value);
+  if (Math.abs(value) >= 1e7) return formatExponent(value);
+  if (Math.abs(value) >= 1e4) return `${Number((value / 1000).toPrecision(4))}k`;
+  return String(Number(value.toPrecision(5)));
+}
+
+/**
+ * The tick labels of a chart, as uPlot asks for them. uPlot passes null for ticks of a logarithmic axis without a label.
+ * @param {string} axis
+ * @param {string} unit
+ */
+export function tickLabels(axis, unit) {
+  return {
+    /**
+     * @param {unknown} _plot
+     * @param {(number | null)[]} values
+     * @param {number} _axisIndex
+     * @param {number} _space
+     * @param {number} distance
+     */
+    x: (_plot, values, _axisIndex, _space, distance) =>
+      values.map((value) => (value === null ? null : formatXTick(axis, value, distance))),
+    /**
+     * @param {unknown} _plot
+     * @param {(number | null)[]} values
+     */
+    y: (_plot, values) => values.map((value) => (value === null ? null : formatYTick(unit, value))),
+  };
+}

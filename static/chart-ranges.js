@@ -1,0 +1,101 @@
+/** The extent of chart axes, as uPlot asks for it. No DOM here. */
+
+/** @import uPlot from "uplot" */
+
+const FINE_INCREMENTS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
+const WHOLE_INCREMENTS = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
+/**
+ * Distances between ticks of steps and epochs: whole numbers, unless fewer than three of them are visible.
+ * @param {unknown} _plot
+ * @param {number} _axisIndex
+ * @param {number} low
+ * @param {number} high
+ */
+export function stepIncrements(_plot, _axisIndex, low, high) {
+  return high - low < 3 ? FINE_INCREMENTS : WHOLE_INCREMENTS;
+}
+
+/**
+ * A y range with a margin of 5 % on both sides, like the server's drawing of the same chart.
+ * @param {unknown} _plot
+ * @param {number | null} low
+ * @param {number | null} high
+ * @returns {[number, number]}
+ */
+export function paddedRange(_plot, low, high) {
+  if (low === null || high === null) return [0, 1];
+  const margin = (high - low) * 0.05 || Math.abs(high) * 0.05 || 0.5;
+  return [low - margin, high + margin];
+}
+
+const OUTLIER_SHARE = 0.02;
+const MIN_CLIPPED_VALUES = 20;
+
+/**
+ * A y range without the outermost 2 % of the visible values at each end, so that a spike does not flatten the rest.
+ * @param {Pick<uPlot, "scales" | "series" | "data">} plot
+ * @param {number | null} low
+ * @param {number | null} high
+ */
+export function clippedRange(plot, low, high) {
+  const { min, max } = plot.scales.x;
+  const [from, to] = [min ?? -Infinity, max ?? Infinity];
+  /** @type {number[]} */
+  const visible = [];
+  for (let i = 1; i < plot.data.length; i++) {
+    const { kind } = plot.series[i];
+    if (kind !== "smooth" && kind !== "plain") continue;
+    const [xs, values] = [plot.data[0], plot.data[i]];
+    for (let j = 0; j < values.length; j++) {
+      const value = values[j];
+      if (value !== null && value !== undefined && xs[j] >= from && xs[j] <= to) visible.push(value);
+    }
+  }
+  if (visible.length < MIN_CLIPPED_VALUES) return paddedRange(plot, low, high);
+  visible.sort((a, b) => a - b);
+  const cut = Math.floor(visible.length * OUTLIER_SHARE);
+  return paddedRange(plot, visible[cut], visible[visible.length - 1 - cut]);
+}
+
+/**
+ * The x range that covers the start and the end of every curve.
+ * @param {number[][]} curves the first two x values and the last one of each
+ * @param {string} axis
+ * @param {boolean} logarithmic whether only positive values have a position
+ * @returns {[number, number]}
+ */
+export function fullRange(curves, axis, logarithmic) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const xs of curves) {
+    low = Math.min(low, ...(logarithmic ? xs.filter((x) => x > 0) : xs));
+    high = Math.max(high, xs[xs.length - 1]);
+  }
+  if (logarithmic) return high > low ? [low, high] : [0.1, 1];
+  if (axis === "step" || axis === "epoch") low = Math.min(low, 0);
+  return high > low ? [low, high] : [low - 0.5, high + 0.5];
+}
+
+/**
+ * Parse the URL's zoom: "low,high", or "last,width" for a zoom that follows the end of the curves.
+ * @param {string | null} text
+ * @returns {{zoom: [number, number] | null, followsEnd: boolean}}
+ */
+export function parseZoom(text) {
+  const words = text?.split(",") ?? [];
+  const followsEnd = words[0] === "last";
+  const [low, high] = words.map((word) => (word === "last" ? 0 : Number(word)));
+  return { zoom: low < high ? [low, high] : null, followsEnd };
+}
+
+/**
+ * The zoom as the URL keeps it. A zoom that follows the end keeps its width, whenever the URL is opened.
+ * @param {[number, number]} zoom
+ * @param {boolean} followsEnd
+ * @param {string} axis
+ */
+export function formatZoom([low, high], followsEnd, axis) {
+  // Wall-clock time needs 13 digits for milliseconds.
+  const short = (/** @type {number} */ value) => Number(value.toPrecision(axis === "clock" ? 13 : 6));
+  return followsEnd ? `last,${short(high - low)}` : `${short(low)},${short(high)}`;
+}

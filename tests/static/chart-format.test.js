@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { formatDelta, formatValue, formatX, formatXTick, formatYTick, tickLabels } from "../../static/chart-format.js";
+
+describe("formatValue", () => {
+  test("four significant digits", () => {
+    assert.equal(formatValue(0.123456, ""), "0.1235");
+    assert.equal(formatValue(12345.6, ""), "12350");
+    assert.equal(formatValue(0, ""), "0");
+    assert.equal(formatValue(-2.5, ""), "-2.5");
+  });
+  test("scientific notation for very small and very large values", () => {
+    assert.equal(formatValue(0.00012345, ""), "1.23e-4");
+    assert.equal(formatValue(123456, ""), "1.23e5");
+    assert.equal(formatValue(-1e-9, ""), "-1.00e-9");
+  });
+  test("shares as percentages", () => {
+    assert.equal(formatValue(0.98765, "percent"), "98.77 %");
+    assert.equal(formatValue(0, "percent"), "0.00 %");
+  });
+  test("a dash for a missing value", () => {
+    assert.equal(formatValue(null, ""), "–");
+    assert.equal(formatValue(undefined, "percent"), "–");
+  });
+  test("NaN and infinity by name", () => {
+    assert.equal(formatValue(NaN, ""), "NaN");
+    assert.equal(formatValue(Infinity, ""), "Infinity");
+  });
+});
+
+test("formatDelta has a sign, and percentage points without a unit", () => {
+  assert.equal(formatDelta(0.5, ""), "+0.5");
+  assert.equal(formatDelta(-0.5, ""), "−0.5");
+  assert.equal(formatDelta(0, ""), "±0");
+  assert.equal(formatDelta(0.0123, "percent"), "+1.23");
+  assert.equal(formatDelta(-0.0123, "percent"), "−1.23");
+});
+
+describe("formatX", () => {
+  test("steps and epochs", () => {
+    assert.equal(formatX("step", 12345.4), "step 12,345");
+    assert.equal(formatX("epoch", 1.23456), "epoch 1.235");
+  });
+  test("durations", () => {
+    assert.deepEqual(
+      [0, 1.234, 59.99, 60, 90, 61, 3540, 3600, 5400].map((seconds) => formatX("time", seconds)),
+      ["0 s", "1.23 s", "60 s", "1 min", "1:30", "1:01", "59 min", "1 h", "1.5 h"],
+    );
+  });
+  test("wall-clock time has seconds", () => {
+    const noon = new Date(2026, 4, 7, 12, 34, 56).getTime() / 1000;
+    assert.match(formatX("clock", noon), /12:34:56$/);
+  });
+});
+
+describe("tick labels", () => {
+  test("steps from ten thousand on in thousands", () => {
+    assert.equal(formatXTick("step", 9999, 1), "9999");
+    assert.equal(formatXTick("step", 12_500, 500), "12.5k");
+    assert.equal(formatXTick("epoch", 20_000, 1), "20000");
+  });
+  test("a clock tick at midnight names the day, others the time", () => {
+    const midnight = new Date(2026, 4, 7).getTime() / 1000;
+    const day = formatXTick("clock", midnight, 86_400);
+    assert.equal(formatXTick("clock", midnight, 3600), day);
+    assert.equal(formatXTick("clock", midnight + 5400, 1800), "01:30");
+    assert.equal(formatXTick("clock", midnight + 5405, 5), "01:30:05");
+  });
+  test("values", () => {
+    assert.equal(formatYTick("percent", 0.975), "97.5 %");
+    assert.equal(formatYTick("power", 0.001), "1e-3");
+    assert.equal(formatYTick("", 0.00012), "1.2e-4");
+    assert.equal(formatYTick("", 0), "0");
+    assert.equal(formatYTick("power", 0), "0");
+    assert.equal(formatYTick("", 25_000), "25k");
+    assert.equal(formatYTick("", -25_000), "-25k");
+    assert.equal(formatYTick("", 12_345_678), "1.23e7");
+    assert.equal(formatYTick("", 0.30000000000000004), "0.3");
+  });
+  test("null stays null: uPlot's mark of a tick without a label", () => {
+    const labels = tickLabels("step", "");
+    assert.deepEqual(labels.x(null, [1, null, 10_000], 0, 0, 1), ["1", null, "10k"]);
+    assert.deepEqual(labels.y(null, [0.5, null]), ["0.5", null]);
+  });
+});

@@ -1,0 +1,50 @@
+"""The Python examples in README and docs/python.md run as they are printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def examples(page: str) -> list[str]:
+    """The Python examples of a page, without their fences."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+SCRIPTS = [*examples("docs/python.md"), *examples("README.md")]
+
+
+def test_there_are_examples() -> None:
+    assert len(SCRIPTS) == 5
+
+
+def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
+    outputs = []
+    for number, script in enumerate(SCRIPTS):
+        file = tmp_path / f"example_{number}.py"
+        file.write_text(script)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(file)],
+            cwd=tmp_path,
+            env=environment | {"RUNYARD_URL": yard.address},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        outputs.append(done.stdout)
+    launched, listed, compared, awaited, finished = outputs
+    assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 9", "step 18", "step 27"]
+    assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
+    assert listed.count(" · digits ") == len(listed.splitlines()) > 0
+    assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d %", compared, re.M)
+    assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
+    assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)
+    assert re.fullmatch(rf"succeeded 0\.\d+ {yard.address}/runs/r_\w+\n", finished)
