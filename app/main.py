@@ -72,13 +72,8 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
     app = FastAPI(
         title="Runyard",
-<<<<<<< HEAD
-        version="0.1.0",
-        description="Launch, monitor and compare training runs of image classifiers.",
-=======
         version=__version__,
-        description="Launch, watch and compare training runs of image classifiers.",
->>>>>>> main
+        description="Launch, monitor and compare training runs of image classifiers.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

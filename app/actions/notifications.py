@@ -65,15 +65,9 @@ class RuleSpec(BaseModel):
     )
 
     comparison: Literal["above", "below", "silent"]
-<<<<<<< HEAD
-    value: float = Field(allow_inf_nan=False, description="Threshold of the metric; for silent, minutes.")
+    value: Number = Field(description="Threshold of the metric; for silent, minutes.")
     metric: str = Field("", max_length=200, description="A metric such as val/acc; blank for silent.")
     run: str | None = Field(None, max_length=60, description="Only this run (default: every run).")
-=======
-    value: Number = Field(description="Of the metric; of silent, minutes.")
-    metric: str = Field("", max_length=200, description="A metric such as val/acc; of silent, nothing.")
-    run: str | None = Field(None, max_length=60, description="Of this run alone; left out, of every run.")
->>>>>>> main
 
 
 def add_webhook(parts: Parts, spec: WebhookSpec) -> str:

@@ -287,15 +287,8 @@ def _stop(parts: Parts, which: Which, back: str) -> RedirectResponse:
 
 
 @pages.post("/queue/restore")
-<<<<<<< HEAD
-def restore_runs(
-    parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)], back: BackForm = "/queue"
-) -> RedirectResponse:
-    """Undo a cancel: runs that had not started return to their old positions in the queue."""
-=======
 def restore_runs(parts: PartsDep, undo: Annotated[Timestamp, Form()], back: BackForm = "/queue") -> RedirectResponse:
-    """Undo a cancel: what had not started waits again, in its old place."""
->>>>>>> main
+    """Undo a cancel: runs that had not started return to their old positions in the queue."""
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     made = restore_many(parts, runs) if runs else []

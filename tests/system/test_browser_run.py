@@ -159,9 +159,7 @@ def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(p
     expect(page.locator("#chart-acc")).to_contain_text("mean of")
 
 
-def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(
-    page: Page, yard: Any, long_run: str
-) -> None:
+def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(page: Page, yard: Any, long_run: str) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=506)
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")

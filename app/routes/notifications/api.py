@@ -130,11 +130,7 @@ def delete_rule(rule_id: str, parts: PartsDep) -> None:
 @api.get("/notices")
 def list_notices(
     parts: PartsDep,
-<<<<<<< HEAD
-    after: Annotated[int, Query(ge=0, description="Only notices with a larger ID.")] = 0,
-=======
-    after: Annotated[Count, Query(description="Only those with a larger id.")] = 0,
->>>>>>> main
+    after: Annotated[Count, Query(description="Only notices with a larger ID.")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> NoticesOut:
     """List the notices, newest first."""

@@ -219,11 +219,7 @@ async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) ->
 def get_sweeps(
     parts: PartsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-<<<<<<< HEAD
-    after: Annotated[int | None, Query(ge=1, description="`next` of the previous page.")] = None,
-=======
-    after: Annotated[Count | None, Query(description="`next` of the page before.")] = None,
->>>>>>> main
+    after: Annotated[Count | None, Query(description="`next` of the previous page.")] = None,
 ) -> SweepsOut:
     """List sweeps, newest first."""
     with reading(parts.engine) as connection:

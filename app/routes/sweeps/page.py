@@ -107,24 +107,14 @@ def _read(parts: Parts, sweep: str, everything: bool) -> dict[str, Any]:
 
 
 @pages.get("/sweeps")
-<<<<<<< HEAD
-def sweeps_page(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
-    """Show the list of sweeps, newest first."""
-=======
 def sweeps_page(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
-    """All sweeps, the newest first."""
->>>>>>> main
+    """Show the list of sweeps, newest first."""
     return parts.templates.page(request, "sweeps.html", **_listed(parts, after))
 
 
 @pages.get("/sweeps/list")
-<<<<<<< HEAD
-def sweeps_list(request: Request, parts: PartsDep, after: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
-    """Return the list without the page around it."""
-=======
 def sweeps_list(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
-    """The same without the page around it."""
->>>>>>> main
+    """Return the list without the page around it."""
     return parts.templates.fragment(request, "_sweeps.html", **_listed(parts, after))
 
 
@@ -184,13 +174,8 @@ def stop(sweep_id: str, parts: PartsDep) -> RedirectResponse:
 
 
 @pages.post("/sweeps/{sweep_id}/restore")
-<<<<<<< HEAD
-def restore(sweep_id: str, parts: PartsDep, undo: Annotated[float, Form(allow_inf_nan=False)]) -> RedirectResponse:
-    """Undo the stop of a sweep."""
-=======
 def restore(sweep_id: str, parts: PartsDep, undo: Annotated[Timestamp, Form()]) -> RedirectResponse:
-    """Undo a stop."""
->>>>>>> main
+    """Undo the stop of a sweep."""
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     if runs:

@@ -155,17 +155,9 @@ def _seconds_left(connection: Connection, parts: Parts, record: SweepRecord, run
         return None
     workers = list_workers(connection, now, parts.settings.lease_seconds)
     slots = max(1, sum(worker.slots for worker in workers))
-<<<<<<< HEAD
-    durations = [
-        run.ended_at - run.started_at for run in runs if run.ended_at and run.started_at and run.status != "failed"
-    ]
+    durations = [run.trained_seconds for run in runs if run.trained_seconds is not None and run.status != "failed"]
     if durations:
         mean = sum(durations) / len(durations)
-=======
-    took = [run.trained_seconds for run in runs if run.trained_seconds is not None and run.status != "failed"]
-    if took:
-        usual = sum(took) / len(took)
->>>>>>> main
         elapsed = [now - run.started_at for run in left if run.started_at is not None]
         total = (len(left) + to_come) * mean - sum(min(mean, seconds) for seconds in elapsed)
         return max(total / slots, 0.0)

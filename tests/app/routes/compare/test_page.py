@@ -42,9 +42,7 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     assert "cannot be told apart" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
-def test_runs_of_one_name_are_told_apart_by_what_differs_among_them(
-    client: Any, look: Any, trained: Any
-) -> None:
+def test_runs_of_one_name_are_told_apart_by_what_differs_among_them(client: Any, look: Any, trained: Any) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
     ids = [trained(**each) for each in (*said, {"name": "another", "epochs": 7})]
     page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))
