@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     app = FastAPI(
         title="Runyard",
         version=__version__,
-        description="Launch, monitor and compare training runs of image classifiers.",
+        description="Launch, watch and compare training runs of image classifiers.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -15,7 +15,7 @@ api = APIRouter(tags=["runs"])
 
 MOST_POINTS = 50_000
 LATEST = 4_102_444_800.0
-Timestamp = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+UnixTime = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 
@@ -28,7 +28,7 @@ class PieceIn(BaseModel):
     offset: int = Field(0, ge=0, lt=2**53)
     step: list[Annotated[int, Field(ge=0, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
     value: list[float] = Field(max_length=MOST_POINTS)
-    time: list[Timestamp] = Field(max_length=MOST_POINTS)
+    time: list[UnixTime] = Field(max_length=MOST_POINTS)
 
     @model_validator(mode="after")
     def _equally_long(self) -> PieceIn:
@@ -45,8 +45,8 @@ class ImportIn(BaseModel):
     key: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{8,120}$")]
     experiment: Name
     name: Name
-    started: Timestamp
-    ended: Timestamp
+    started: UnixTime
+    ended: UnixTime
     outcome: Literal["", "succeeded", "failed", "cancelled"] = ""
     parameters: dict[Key, Annotated[str, StringConstraints(max_length=6000)]] = Field(
         default_factory=dict, max_length=2000
