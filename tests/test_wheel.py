@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_readme_example import NAME, example
+from tests.test_docs_example import NAME, example
 
 from _runyard import __version__
 from static import vendor
