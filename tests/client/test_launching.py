@@ -55,7 +55,7 @@ def test_a_key_of_ones_own_gives_back_the_same_run(yard: Runyard) -> None:
     first = yard.launch(family="vit", idempotency_key="mine")
     assert yard.launch(family="vit", idempotency_key="mine").id == first.id
     assert yard.launch(family="vit").id != first.id
-    with pytest.raises(RunyardError, match="has launched another run before"):
+    with pytest.raises(RunyardError, match="already launched a different run"):
         yard.launch(family="simple_cnn", idempotency_key="mine")
 
 

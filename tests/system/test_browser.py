@@ -24,7 +24,7 @@ def _launch(page: Page, yard: Any, family: str, size: str, epochs: int, steps: i
     for target in more.get("targets", []):
         page.locator(f"#target-{target}").check()
     page.locator("#field-epochs").fill(str(epochs))
-    expect(page.locator("#plan-steps")).to_contain_text(f"{steps * epochs:,} in all")
+    expect(page.locator("#plan-steps")).to_contain_text(f"{steps * epochs:,} total")
     page.get_by_role("button", name="Launch", exact=True).click()
     page.wait_for_url(re.compile(r"/runs/r_\w+$"))
     return page.url.rsplit("/", 1)[1]

@@ -58,7 +58,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     assert (note["value"], note["reason"]) == ("the new data", "")
     checkpoint = applied(yard, run, change(yard, run, "checkpoint")["id"])
     factor = change(yard, run, "lr_factor", 0.1)
-    assert factor["sentence"] == "Every learning rate of the cosine schedule is multiplied by it from then on."
+    assert factor["sentence"] == "Multiplies every later learning rate of the cosine schedule."
     factor = applied(yard, run, factor["id"])
     epochs = change(yard, run, "epochs", 4000)
     assert "a run of so many has it" in epochs["sentence"]
@@ -103,7 +103,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     status, words = refusal(yard, run, "lr_factor", 0.5)
     assert (status, words) == (
         409,
-        "this run is succeeded: what has ended is not changed any more; resume, extend or fork it instead",
+        "this run is succeeded and can no longer be changed; resume, extend or fork it instead",
     )
     # A run that was stopped so can go on to what it was to have.
     resumed = yard.call(f"/runs/{run}/resume", {})

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many
 from app.actions.runs import delete
-from app.actions.undo import delete_many, edit_words, relaunch_many, tag_many, undo_act, untag_many
+from app.actions.undo import delete_many, edit_details, relaunch_many, tag_many, undo_act, untag_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.routes.launch.form import split_tags
@@ -164,7 +164,7 @@ def edit_run(
         sentence = f"a run can have at most {MAX_TAGS} tags of up to 50 characters each"
         raise Invalid(sentence, [FieldError("tags", sentence)])
     changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": tag_list}
-    return go_back(back, "/runs", act=edit_words(parts, run_id, changes))
+    return go_back(back, "/runs", act=edit_details(parts, run_id, changes))
 
 
 @pages.post("/runs/{run_id}/cancel")

@@ -42,7 +42,7 @@ def test_each_folder_with_event_files_becomes_a_run(runyard: Command, yard: Runy
     assert set(runs) == {"version_0", "version_1/deep"}
     run = runs["version_0"]
     assert (run.status, run.data["origin"]) == ("succeeded", "tensorboard")
-    assert "do not say how it ended" in run.reason
+    assert "do not record the outcome" in run.reason
     assert run.data["started"].startswith("2023-11-14T22:13:20")
     assert run.data["seconds"] == 2
     assert run.summary["loss"]["not_finite"] == 2

@@ -75,7 +75,7 @@ def test_a_path_that_does_not_exist_in_the_api_is_answered_as_a_problem(client: 
         "type": "about:blank",
         "title": "Not found",
         "status": 404,
-        "detail": "there is nothing at /api/v1/nothing",
+        "detail": "page not found: /api/v1/nothing",
     }
 
 

@@ -53,7 +53,7 @@ def test_undo_removes_each_of_several_tags_only_from_runs_that_did_not_have_it(
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
     page = look(client.post("/runs/untag", data={"runs": [one, two], "tagged": "x, paper"}))
-    assert "Tags x, paper taken from 1 run." in page.html
+    assert "Tags x, paper removed from 1 run." in page.html
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
 

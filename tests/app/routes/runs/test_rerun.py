@@ -153,8 +153,8 @@ def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_an
 ) -> None:
     assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
     assert "stopped early" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
@@ -259,7 +259,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, again["id"]):
         assert client.get(f"/api/v1/runs/{run}/verify").json()["state"] == "identical"
         page = client.get(f"/runs/{run}").text
-        assert "all curves are identical, to the last bit" in page
+        assert "all curves are identical, bit for bit" in page
 
     other = made(client.post(f"/api/v1/runs/{first}/verify"))["id"]
     points(runs, other, train__loss=[3.0, 2.5, 1.0])

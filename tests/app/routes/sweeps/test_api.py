@@ -184,7 +184,7 @@ def test_the_same_key_launches_one_sweep(client: Any, runs: Any) -> None:
     assert runs.sql("SELECT count(*) FROM run") == [(4,)]
     other = client.post("/api/v1/sweeps", json=GRID | {"seeds": 2}, headers={"idempotency-key": "k"})
     assert other.status_code == 409
-    assert "has launched another sweep before" in other.json()["detail"]
+    assert "already launched a different sweep" in other.json()["detail"]
 
 
 def test_a_thousand_runs_are_queued_as_one_sweep(client: Any, runs: Any) -> None:
@@ -211,8 +211,8 @@ def test_extending_makes_only_what_is_not_there_yet(client: Any, runs: Any) -> N
     assert len(made) == 12
     errors = errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"grid": {"lr": [1]}}))
     assert "this sweep does not vary lr; it varies family, size" in errors["lr"]
-    assert "can only have more" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
-    assert errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={}))["body"].startswith("say what to add")
+    assert "can only grow" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
+    assert errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={}))["body"].startswith("nothing to add")
 
 
 def test_more_draws_keep_those_that_there_are(client: Any, runs: Any) -> None:
