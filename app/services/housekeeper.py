@@ -58,11 +58,13 @@ class Housekeeper:
         now = self.clock()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
-            self._reconcile(now)
+            self.reconcile()
         if self._to_merge:
             self._merge(self._to_merge.pop())
 
-    def _reconcile(self, now: float) -> None:
+    def reconcile(self) -> None:
+        """Settle lost runs, wake workers for queued ones, and schedule merging and purging."""
+        now = self.clock()
         with reading(self.engine) as connection:
             overdue = lease.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
             wanted = self._wakes_wanted(connection, now)

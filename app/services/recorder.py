@@ -94,7 +94,7 @@ class Recorder:
         self.redis = redis
         self.clock = clock
         self.celery = broker.celery_client(settings.redis)
-        self._housekeeper = Housekeeper(settings, engine, redis, self.celery, clock)
+        self.housekeeper = Housekeeper(settings, engine, redis, self.celery, clock)
         self._backlog = True
 
     # The loop --------------------------------------------------------------------------------------------------------
@@ -128,14 +128,14 @@ class Recorder:
             if "BUSYGROUP" not in str(error):
                 raise
         self._backlog = True
-        self._housekeeper.take_over()
+        self.housekeeper.take_over()
 
     def step(self, block_milliseconds: int = 0) -> int:
         """Apply new entries, then do the housekeeping that is due; returns the number of entries."""
         entries = self._read(block_milliseconds)
         if entries:
             self.apply(entries)
-        self._housekeeper.step()
+        self.housekeeper.step()
         return len(entries)
 
     def _read(self, block_milliseconds: int) -> list[Entry]:
@@ -235,7 +235,7 @@ class Recorder:
         for points in series:
             batch.points.setdefault((run_id, points.name), []).append((base_time, points))
         batch.note(run_id, "metrics")
-        self._housekeeper.unmerged.add(run_id)
+        self.housekeeper.unmerged.add(run_id)
 
     def _set_aside(self, fields: dict[bytes, bytes], which: str, error: Exception) -> None:
         logger.error("cannot read entry %s, moved to %s: %s", which, broker.DEAD, error)

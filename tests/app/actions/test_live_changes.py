@@ -95,7 +95,7 @@ def test_a_change_nudges_the_worker_comes_with_its_renewal_and_is_settled_by_the
         ("refused", 41, "no"),
     ]
     assert found[0]["settled"] is not None
-    assert marks(client, run) == [("change", 40, "learning rate × 0.3"), ("change", 41, "20 epochs: refused, no")]
+    assert marks(client, run) == [("change", 40, "learning rate × 0.3"), ("change", 41, "20 epochs refused: no")]
 
 
 def test_the_next_attempt_is_given_what_was_changed_and_what_waits(

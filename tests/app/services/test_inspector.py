@@ -270,7 +270,7 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
     outside.mkdir()
     found = made(tmp_path / "data", outside)
     stand_in.does("die with a folder")
-    assert f"{outside} is left out" in run(found.catalog()).broken["nets"]
+    assert f"{outside} is ignored" in run(found.catalog()).broken["nets"]
     assert [each[1:] for each in stand_in.starts] == [[str(outside)], []]
     run(found.catalog())
     assert len(stand_in.starts) == 2
