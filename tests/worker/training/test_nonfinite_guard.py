@@ -41,10 +41,6 @@ def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     )
     names = [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)]
     assert names == ["NaN", "infinite", "minus infinite"]
-        "NaN",
-        "infinite",
-        "minus infinite",
-    ]
 
 
 class Elsewhere(torch.Tensor):
