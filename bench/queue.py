@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from app.contract.events import DeviceFacts, Heartbeat
+from app.contract.events import DeviceInfo, Heartbeat
 from app.contract.spec import RunConfig
 from app.routes.queue import PAGE_ROWS
 from app.store.database import writing
@@ -39,7 +39,7 @@ PATHS = {
     "GET /": "/",
 }
 WATCHED_SECONDS = 10.0
-WORKER, DEVICE = "yard-1", DeviceFacts(kind="cuda", name="made up", memory_bytes=2**36, cores=8)
+WORKER, DEVICE = "yard-1", DeviceInfo(kind="cuda", name="made up", memory_bytes=2**36, cores=8)
 WORKER_SECONDS = 120.0
 
 

@@ -34,8 +34,8 @@ from app.contract.events import (
     Goodbye,
     Grant,
     Heartbeat,
-    Holding,
     Log,
+    OwnedRun,
     Points,
     Progress,
     Renewal,
@@ -357,8 +357,8 @@ class Recorder:
         asleep, since = worker.time_asleep(connection, beat)
         if worker.record_heartbeat(connection, beat, batch.now):
             batch.workers_changed = True
-        cancel: list[Holding] = []
-        drop: list[Holding] = []
+        cancel: list[OwnedRun] = []
+        drop: list[OwnedRun] = []
         for holding in beat.runs:
             status = lease.renew(connection, holding.run, holding.fence, batch.now + self.settings.lease_seconds)
             if status is None:

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract import broker
-from app.contract.events import Asked
+from app.contract.events import PendingChanges
 
 logger = logging.getLogger("runyard.notices")
 
@@ -49,7 +49,7 @@ def nudge_cancel(redis: Redis, run_id: str) -> None:
         logger.warning("could not nudge the worker of %s (%s); its next heartbeat will tell it", run_id, error)
 
 
-def nudge_changes(redis: Redis, asked: Asked) -> None:
+def nudge_changes(redis: Redis, asked: PendingChanges) -> None:
     """Send a run's requested changes to its worker now, instead of with its next heartbeat."""
     try:
         redis.publish(broker.CONTROL, json.dumps({"asked": asked.model_dump()}))

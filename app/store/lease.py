@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
-from app.contract.events import Checkpoint, DeviceFacts, Started
+from app.contract.events import Checkpoint, DeviceInfo, Started
 from app.contract.spec import RunConfig
 from app.store import training_time
 from app.store.run import ACTIVE, transition
@@ -33,7 +33,7 @@ class Granted:
 
 
 def claim_next(
-    connection: Connection, claim: str, worker: str, slot: int, device: DeviceFacts, commit: int, lease_until: float
+    connection: Connection, claim: str, worker: str, slot: int, device: DeviceInfo, commit: int, lease_until: float
 ) -> Granted | None:
     """Grant the first queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
@@ -61,9 +61,9 @@ def claim_next(
                 "worker": worker,
                 "slot": slot,
                 "device": device.name,
-                "any": device.answers[0],
-                "kind": device.answers[1],
-                "one": device.answers[-1],
+                "any": device.accepted_devices[0],
+                "kind": device.accepted_devices[1],
+                "one": device.accepted_devices[-1],
                 "lease": lease_until,
                 "commit": commit,
             },

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Asked, Change, Changed
+from app.contract.events import Change, Changed, PendingChanges
 
 MAX_PENDING = 20
 """Maximum number of pending changes of a run: no more than the pipe to its trainer is sure to hold."""
@@ -160,13 +160,14 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 )
 
 
-def pending_changes(connection: Connection, runs: Iterable[str]) -> list[Asked]:
+def pending_changes(connection: Connection, runs: Iterable[str]) -> list[PendingChanges]:
     """The pending changes of those of these runs that have any."""
     requested = list(runs)
     changed = connection.execute(_WAITING, {"runs": requested}).scalars().all() if requested else []
+    changes = {run: changes_for_attempt(connection, run) for run in sorted(changed)}
     return [
-        Asked(run=run, changes=[change for change in changes_for_attempt(connection, run) if not change.applied])
-        for run in sorted(changed)
+        PendingChanges(run=run, changes=[change for change in of_run if not change.applied])
+        for run, of_run in changes.items()
     ]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, b
 from sqlmodel import Field, SQLModel
 
 from app.contract.spec import RunConfig
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.contract.tracked_run import LoggedConfig
 from app.store.database import next_commit
 from app.store.training_time import Intervals, read_intervals
@@ -195,7 +195,7 @@ class RunRecord:
         values = from_json(self.row["sweep_values"])
         if not self.config.name:
             values = {name: value for name, value in values.items() if name not in ("family", "size", "dataset")}
-        return said(values) if values else ""
+        return describe_values(values) if values else ""
 
     @property
     def logged(self) -> bool:

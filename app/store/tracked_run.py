@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.tracked_run import settings_said
+from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
 from app.store.run import TERMINAL, Run, new_id, transition
 
@@ -187,7 +187,7 @@ def write_parameters(
 
 def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -> None:
     """Write the configuration, along with the columns by which the run table is sorted."""
-    known = settings_said(config.get("options", {})) | {"config": to_json(dict(config)).decode()}
+    known = logged_settings(config.get("options", {})) | {"config": to_json(dict(config)).decode()}
     columns = [name for name in ("lr", "epochs", "batch_size", "seed", "config") if name in known]
     assignments = ", ".join(f"{column} = :{column}" for column in columns)
     connection.execute(text(f"UPDATE run SET {assignments} WHERE id = :run"), known | {"run": run})

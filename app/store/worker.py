@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Heartbeat, answers
+from app.contract.events import Heartbeat, accepted_devices
 
 
 class Worker(SQLModel, table=True):
@@ -57,11 +57,11 @@ class WorkerRecord:
     @property
     def device(self) -> str:
         """The worker's device as a run requests it: cpu, or cuda:1."""
-        return answers(self.device_kind, self.device_index)[-1]
+        return accepted_devices(self.device_kind, self.device_index)[-1]
 
     def takes(self, device: str, worker: str) -> bool:
         """Whether a run that requests this device and worker can run here; must agree with claim_next."""
-        return device in answers(self.device_kind, self.device_index) and self.id.startswith(worker)
+        return device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
 
     @property
     def free_slots(self) -> int:

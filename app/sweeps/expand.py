@@ -17,7 +17,7 @@ from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, NUMBERS, OPTION, SWEPT, WHOLE, Choice, Range, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import key_of
 
 ALL = "all"
@@ -222,7 +222,7 @@ class _Axes:
         if wrong:
             raise SpecError(wrong)
         for values, errors in refused:
-            expansion.left_out.append(f"{said(values)}: {'; '.join(error.message for error in errors)}")
+            expansion.left_out.append(f"{describe_values(values)}: {'; '.join(error.message for error in errors)}")
         return expansion
 
     def _invalid_values(
@@ -250,9 +250,9 @@ class _Axes:
             spec = RunSpec.model_validate(asked)
         except ValidationError as error:
             # Imports FastAPI, which is needed only for invalid values.
-            from app.contract.errors import sentence
+            from app.contract.errors import to_field_error
 
-            raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
+            raise SpecError([to_field_error(each) for each in error.errors(include_url=False)]) from error
         config = resolve(spec, self.catalog)
         size = self.catalog.families[config.family].size(config.size)
         params = size.params.get(config.dataset, 0) if size is not None else 0

@@ -10,7 +10,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from app.contract import broker
-from app.contract.events import Asked, Change, Changed, Checkpoint, Grant, Log, LogLine, Result
+from app.contract.events import Change, Changed, Checkpoint, Grant, Log, LogLine, PendingChanges, Result
 from app.services.live import Cursor
 from app.services.live import changes as live_changes
 from app.services.recorder import Recorder
@@ -43,7 +43,7 @@ def granted(worker: Worker, recorder: Recorder) -> Grant:
     return grant
 
 
-def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[Asked]:
+def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[PendingChanges]:
     """What a heartbeat is answered with."""
     worker.beat((trainer.run, trainer.fence))
     recorder.step()
@@ -130,9 +130,9 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("succeeded", "this run is succeeded: what has ended is not changed any more"),
+        ("succeeded", "this run is succeeded and can no longer be changed"),
         ("cancelling", "this run is being stopped"),
-        ("finishing", "this run is trained and being tested"),
+        ("finishing", "this run has finished training and is being tested"),
     ],
 )
 def test_a_run_that_trains_no_more_is_not_changed(client: TestClient, runs: Runs, status: str, words: str) -> None:
@@ -176,7 +176,7 @@ def test_more_than_a_pipe_holds_cannot_wait(client: TestClient, runs: Runs) -> N
         ask(client, run, "note", "🛰" * 300)
     answer = client.post(f"/api/v1/runs/{run}/changes", json={"kind": "note", "value": "x"})
     assert answer.status_code == 409
-    assert "20 changes of this run wait already" in answer.json()["detail"]
+    assert "20 changes of this run are still waiting" in answer.json()["detail"]
     sent = [
         Change(id=each["id"], kind="note", value=each["value"]).model_dump_json().encode()
         for each in changes(client, run)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from app.contract.events import DeviceFacts, Heartbeat, LogLine
+from app.contract.events import DeviceInfo, Heartbeat, LogLine
 from app.store.database import next_commit, writing
 from app.store.log import add_lines
 from app.store.metric import Curve, add_points
@@ -129,7 +129,7 @@ def present(engine: Engine) -> Callable[..., None]:
     """Lets a worker be there."""
 
     def hear_it(now: float, slots: int = 1, kind: str = "cpu") -> None:
-        device = DeviceFacts.model_validate({"kind": kind, "name": "Test GPU", "memory_bytes": 80 * 2**30, "cores": 8})
+        device = DeviceInfo.model_validate({"kind": kind, "name": "Test GPU", "memory_bytes": 80 * 2**30, "cores": 8})
         beat = Heartbeat(
             worker="w1", beat=1, host="trainbox", pid=7, slots=slots, device=device, versions={"torch": "2.15"}, runs=[]
         )

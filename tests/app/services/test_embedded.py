@@ -228,7 +228,7 @@ def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureF
 
     def heard() -> bool:
         said.append(capfd.readouterr().err)
-        return "is gone: stopping" in "".join(said)
+        return "has ended: stopping" in "".join(said)
 
     until(heard)
     # The guardian carries the token as well, and starts nothing after its end.

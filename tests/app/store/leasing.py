@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.contract.events import DeviceFacts, LogLine
+from app.contract.events import DeviceInfo, LogLine
 from app.store import lease
 from app.store.database import next_commit, writing
 from app.store.lease import Granted
@@ -18,8 +18,8 @@ from tests.conftest import Runs
 NOW = 1_700_000_000.0
 
 
-def device(kind: str = "cpu") -> DeviceFacts:
-    return DeviceFacts.model_validate({"kind": kind, "name": kind, "memory_bytes": 1, "cores": 1})
+def device(kind: str = "cpu") -> DeviceInfo:
+    return DeviceInfo.model_validate({"kind": kind, "name": kind, "memory_bytes": 1, "cores": 1})
 
 
 def claim(runs: Runs, name: str, kind: str = "cpu", until: float = NOW + 10) -> Granted | None:

@@ -11,7 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from app.contract.errors import QueryError
-from app.contract.events import DeviceFacts
+from app.contract.events import DeviceInfo
 from app.services.recorder import Recorder
 from app.store.database import next_commit, reading, writing
 from app.store.lease import claim_next
@@ -280,7 +280,7 @@ def test_a_worker_is_given_only_what_asks_for_its_like(
     asked: list[tuple[str, str]] = [("auto", ""), ("auto", "far"), ("cpu", ""), ("cuda", ""), ("cuda:0", "")]
     asked.append(("cuda:1", ""))
     made = {runs.add(float(i), device=d, worker=w): w or d for i, (d, w) in enumerate(asked)}
-    facts = DeviceFacts(kind=kind, name="made up", memory_bytes=1, cores=1, index=index)
+    facts = DeviceInfo(kind=kind, name="made up", memory_bytes=1, cores=1, index=index)
     record = worker(kind, slots=9, name=name, index=index)
     with writing(runs.engine) as connection:
         assert claimable(connection, lambda: [record]) == len(granted)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.contract.events import DeviceFacts, Heartbeat
+from app.contract.events import DeviceInfo, Heartbeat
 from app.store.database import reading, writing
 from app.store.worker import any_silent, forget, forget_silent, list_workers, record_heartbeat
 from tests.conftest import Runs
 
 
 def beat(worker: str, host: str = "here", slots: int = 1) -> Heartbeat:
-    device = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=2**34, cores=2)
+    device = DeviceInfo(kind="cpu", name="a CPU", memory_bytes=2**34, cores=2)
     said: dict[str, Any] = {"worker": worker, "beat": 1, "host": host, "pid": 7, "slots": slots}
     return Heartbeat(**said, device=device, versions={"torch": "2"}, runs=[])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.contract.catalog import Catalog
 from app.contract.spec import RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, SWEPT, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import key_of
 from app.sweeps.expand import expand, plan_one
 
@@ -170,4 +170,4 @@ def test_whatever_is_asked_it_is_expanded_or_refused_with_sentences(grid: dict[s
 def test_one_run_of_a_search_is_what_its_values_say(catalog: Catalog) -> None:
     found = plan_one(spec(base={"family": "vit", "options": {"patch": 7}}), catalog, {"lr": 0.5, "option.pool": "mean"})
     assert (found.config.lr, found.config.options) == (0.5, {"patch": 7, "pool": "mean"})
-    assert said(found.values) == "lr 0.5, pool mean"
+    assert describe_values(found.values) == "lr 0.5, pool mean"

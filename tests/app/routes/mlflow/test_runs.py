@@ -156,7 +156,7 @@ def test_every_page_shows_a_logged_run_with_its_own_parameters_alone(
     assert page.status_code == 200
     assert "patience" in page.text
     assert "night shift" in page.text
-    for made_up in ("plateau", "weight decay", "label smoothing", "as its recipe says", "act-clone", "act-retry"):
+    for made_up in ("plateau", "weight decay", "label smoothing", "recipe defaults", "act-clone", "act-retry"):
         assert made_up not in page.text, made_up
     assert Page(page.text).all("div", id="run-logged")
     for path in (
