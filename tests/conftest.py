@@ -13,33 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from pydantic import BaseModel
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
-from app.contract import broker
 from app.contract.catalog import Catalog
-from app.contract.events import (
-    Claim,
-    DeviceInfo,
-    Grant,
-    Heartbeat,
-    OwnedRun,
-    Points,
-    Renewal,
-    Started,
-    entry,
-    pack_points,
-)
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
 from app.main import create_app
@@ -49,6 +34,7 @@ from app.services.recorder import Recorder
 from app.store import lease
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
+from tests.fake_worker import Worker
 
 # Two cores are shared with other work, so how long an example takes says nothing. The examples are the same every time:
 # a change is judged by itself, and not by what chance finds in code that it left alone; "explore" goes looking there.
@@ -336,136 +322,6 @@ def recorder(settings: Settings, engine: Engine, redis: Redis, clock: Clock) -> 
     found.connect()
     yield found
     found.celery.close()
-
-
-@dataclass
-class Trainer:
-    """What a trainer process sends about one attempt."""
-
-    redis: Redis
-    run: str
-    fence: int
-    said: list[tuple[str, bytes]] = field(default_factory=list)
-
-    def say(self, kind: str, said: BaseModel | bytes) -> int:
-        """Send an entry; returns its number."""
-        body = said if isinstance(said, bytes) else said.model_dump_json().encode()
-        self.said.append((kind, body))
-        self.send(len(self.said))
-        return len(self.said)
-
-    def keep(self, kind: str, said: BaseModel | bytes) -> int:
-        """Write an entry into the spool only: Redis does not get it."""
-        body = said if isinstance(said, bytes) else said.model_dump_json().encode()
-        self.said.append((kind, body))
-        return len(self.said)
-
-    def send(self, first: int, last: int | None = None) -> None:
-        """Send entries of the spool, again or not."""
-        for number in range(first, (last or first) + 1):
-            kind, body = self.said[number - 1]
-            self.redis.xadd(broker.EVENTS, cast(Any, entry(self.run, self.fence, number, kind, body)))
-
-    def start(self, step: int = 0) -> None:
-        """The first step is about to be made."""
-        self.say("started", Started(step=step, epoch=0, params=1000, environment={"python": "3.11"}))
-
-    def points(self, **curves: list[tuple[int, float]]) -> int:
-        """Send points; ``train__loss`` stands for train/loss."""
-        return self.say("metrics", packed({name.replace("__", "/"): pairs for name, pairs in curves.items()}))
-
-    @property
-    def committed(self) -> int | None:
-        """The number that the recorder says it has committed."""
-        said = cast(Any, self.redis.hget(broker.COMMITTED, broker.committed_field(self.run, self.fence)))
-        return None if said is None else int(said)
-
-
-def packed(curves: dict[str, list[tuple[int, float]]], base_time: float = 1_700_000_000.0) -> bytes:
-    """Body of a metrics entry; a point's time is its step after the base."""
-    return pack_points(
-        base_time,
-        [
-            Points(
-                name,
-                len(pairs),
-                np.array([step for step, _ in pairs], "<u4").tobytes(),
-                np.array([value for _, value in pairs], "<f8").tobytes(),
-                np.array([step for step, _ in pairs], "<f4").tobytes(),
-            )
-            for name, pairs in curves.items()
-        ],
-    )
-
-
-class Worker:
-    """A worker as the recorder sees one."""
-
-    def __init__(self, redis: Redis, name: str = "w1", kind: str = "cpu", slots: int = 1) -> None:
-        self.redis = redis
-        self.name = name
-        self.slots = slots
-        self.device = DeviceInfo.model_validate(
-            {"kind": kind, "name": f"made-up {kind}", "memory_bytes": 2**34, "cores": 2}
-        )
-        self.claims = 0
-        self.beats = 0
-
-    def send(self, kind: str, said: BaseModel, entry_id: str = "*") -> None:
-        """Send what a supervisor says."""
-        self.redis.xadd(broker.EVENTS, cast(Any, {"k": kind, "b": said.model_dump_json()}), id=entry_id)
-
-    def claim(self, claim: str = "", slot: int = 0) -> Claim:
-        """A claim of a free slot."""
-        self.claims += 1
-        claim = claim or f"{self.name}-{self.claims}"
-        return Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
-
-    def ask(self, claim: str = "", slot: int = 0) -> str:
-        """Send a claim; returns where the answer will lie."""
-        said = self.claim(claim, slot)
-        self.send("claim", said)
-        return said.reply
-
-    def answer(self, reply: str) -> Grant | None:
-        """The answer to a claim, if there is one."""
-        said = cast(Any, self.redis.lpop(reply))
-        return None if said is None else Grant.model_validate_json(said)
-
-    def beat(self, *held: tuple[str, int], entry_id: str = "*", asleep: float = 0.0) -> int:
-        """Send a heartbeat of a machine that has been suspended for ``asleep`` seconds; returns its number."""
-        self.beats += 1
-        said = Heartbeat(
-            worker=self.name,
-            beat=self.beats,
-            host="here",
-            pid=1,
-            slots=self.slots,
-            device=self.device,
-            versions={"torch": "2"},
-            runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
-            asleep_seconds=asleep,
-        )
-        self.send("heartbeat", said, entry_id)
-        return self.beats
-
-    @property
-    def renewal(self) -> Renewal | None:
-        """The answer to the last heartbeat."""
-        said = cast(Any, self.redis.get(broker.renewal_key(self.name)))
-        return None if said is None else Renewal.model_validate_json(said)
-
-    def train(self, recorder: Recorder) -> Trainer:
-        """Claim the next run and start to train it."""
-        reply = self.ask()
-        recorder.step()
-        grant = self.answer(reply)
-        assert grant is not None
-        assert grant.run
-        trainer = Trainer(self.redis, grant.run, grant.fence)
-        trainer.start()
-        recorder.step()
-        return trainer
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import runyard
 from app.services import signals
 from app.services.recorder import Recorder
 from runyard import Runyard
-from tests.conftest import Runs, Trainer, Worker
+from tests.conftest import Runs
+from tests.fake_worker import Trainer, Worker
 from tests.served import serving
 
 

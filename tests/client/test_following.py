@@ -15,7 +15,8 @@ from app.services import signals
 from app.services.recorder import Recorder
 from runyard import Run, Runyard, RunyardError
 from tests.client.conftest import end, follow, send
-from tests.conftest import Runs, Trainer
+from tests.conftest import Runs
+from tests.fake_worker import Trainer
 from tests.served import breaking, hang_up, odd_server, say
 
 

@@ -14,7 +14,8 @@ from redis import Redis
 from app.services.recorder import Recorder
 from runyard import AsyncRun, AsyncRunyard, Point, Run, Runyard, RunyardError
 from tests.client.conftest import end, send
-from tests.conftest import Runs, Trainer, Worker
+from tests.conftest import Runs
+from tests.fake_worker import Trainer, Worker
 from tests.served import breaking
 
 

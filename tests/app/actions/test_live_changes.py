@@ -14,7 +14,8 @@ from app.contract.events import Change, Changed, Checkpoint, Grant, Log, LogLine
 from app.services.live import Cursor
 from app.services.live import changes as live_changes
 from app.services.recorder import Recorder
-from tests.conftest import Runs, Trainer, Worker, errors_of, until
+from tests.conftest import Runs, errors_of, until
+from tests.fake_worker import Trainer, Worker
 
 
 def ask(client: TestClient, run: str, kind: str, value: Any = None) -> dict[str, Any]:

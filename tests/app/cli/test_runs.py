@@ -22,7 +22,8 @@ from app.services import signals
 from app.services.recorder import Recorder
 from runyard import Runyard
 from tests.app.cli.conftest import Command
-from tests.conftest import Runs, Worker
+from tests.conftest import Runs
+from tests.fake_worker import Worker
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.testclient import TestClient
 
 from app.services.recorder import Recorder
-from tests.conftest import Clock, Runs, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Worker
 
 
 def test_a_worker_is_listed_while_it_is_heard_of(

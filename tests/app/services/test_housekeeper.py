@@ -16,7 +16,8 @@ from app.services.recorder import Recorder
 from app.store.database import reading
 from app.store.worker import list_workers
 from tests.app.services.recording import curve, tick
-from tests.conftest import Clock, Runs, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Worker
 
 
 def test_a_run_whose_worker_is_silent_is_lost_and_starts_again_elsewhere(

@@ -30,7 +30,8 @@ from tests.app.services.viewers import (
     eventually,
     points_of,
 )
-from tests.conftest import Clock, Runs, Trainer, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Trainer, Worker
 
 
 @pytest.fixture

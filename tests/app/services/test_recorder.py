@@ -22,7 +22,8 @@ from app.services.recorder import Recorder
 from app.store import lineage
 from app.store.database import reading
 from tests.app.services.recording import PROGRESS, curve, lines, log, pending, tick
-from tests.conftest import Clock, Runs, Trainer, Worker, packed, until
+from tests.conftest import Clock, Runs, until
+from tests.fake_worker import Trainer, Worker, packed
 
 
 def test_a_run_is_recorded_from_its_claim_to_its_end(runs: Runs, recorder: Recorder, worker: Worker) -> None:

@@ -8,7 +8,8 @@ import pytest
 from app.contract.events import Result
 from app.services.recorder import Recorder
 from app.store.training_time import trained_seconds_at
-from tests.conftest import Clock, Runs, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Worker
 from worker.suspension import asleep_seconds
 
 NIGHT = 8 * 3600.0

@@ -21,7 +21,8 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.services.recorder import Recorder
 from tests.app.services.recording import curve, dead, pending
-from tests.conftest import Runs, Trainer, Worker, packed, until
+from tests.conftest import Runs, until
+from tests.fake_worker import Trainer, Worker, packed
 
 POISON: dict[str, tuple[str, bytes]] = {
     "cut off points": ("metrics", packed({"train/loss": [(1, 1.0)]})[:-3]),

@@ -11,7 +11,8 @@ from app.services.recorder import Recorder
 from app.store.database import reading
 from app.store.worker import list_workers
 from tests.app.services.recording import tick
-from tests.conftest import Clock, Runs, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Worker
 
 
 def test_a_claim_is_answered_although_there_is_nothing_to_do(runs: Runs, recorder: Recorder, worker: Worker) -> None:

@@ -17,7 +17,8 @@ from app.services.recorder import Recorder
 from app.services.sweep_driver import Driver
 from app.store.database import reading
 from app.store.sweep import load_sweep
-from tests.conftest import Runs, Trainer, Worker
+from tests.conftest import Runs
+from tests.fake_worker import Trainer, Worker
 
 SPACE = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "optimizer": {"choice": ["adam", "sgd"]}}
 SEARCH = {"base": {"family": "simple_mlp", "epochs": 9}, "method": "tpe", "space": SPACE}

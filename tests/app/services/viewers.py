@@ -20,7 +20,7 @@ from app.routes.runs.api import run_status
 from app.services import live
 from app.services.live import Cursor, Hub, changes
 from app.services.recorder import Recorder
-from tests.conftest import Trainer
+from tests.fake_worker import Trainer
 
 Event = tuple[str, str, Any]
 

@@ -31,7 +31,8 @@ from app.store.queue import (
     why_waiting,
 )
 from app.store.worker import WorkerRecord
-from tests.conftest import Runs, Worker
+from tests.conftest import Runs
+from tests.fake_worker import Worker
 
 NOW = 1_700_000_500.0
 MOVES = ("first", "last", "up", "down")

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 from app.services.recorder import Recorder
 from app.store.run import STATES
 from tests.app.routes.conftest import Page
-from tests.conftest import Clock, Runs, Worker
+from tests.conftest import Clock, Runs
+from tests.fake_worker import Worker
 
 if TYPE_CHECKING:
     from tests.app.routes.mlflow.conftest import Script

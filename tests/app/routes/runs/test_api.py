@@ -18,7 +18,8 @@ from app.contract import broker
 from app.contract.events import Log, LogLine, Progress, Result
 from app.contract.spec import RunSpec
 from app.services.recorder import Recorder
-from tests.conftest import Runs, Worker, errors_of
+from tests.conftest import Runs, errors_of
+from tests.fake_worker import Worker
 
 RUNS = "/api/v1/runs"
 
