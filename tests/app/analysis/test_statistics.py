@@ -16,8 +16,8 @@ from app.analysis.statistics import (
     permutation_p,
     seeds_to_decide,
     smallest_permutation_p,
+    t_cdf,
     t_quantile,
-    t_share,
 )
 
 FIGURES = st.lists(st.floats(0, 1).map(lambda value: round(value, 4)), min_size=2, max_size=6)
@@ -27,7 +27,7 @@ FIGURES = st.lists(st.floats(0, 1).map(lambda value: round(value, 4)), min_size=
 def test_student_s_distribution_is_scipy_s(freedom: float) -> None:
     assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
     for t in (-30.0, -1.3, 0.0, 0.2, 4.0, 1e6):
-        assert t_share(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), abs=1e-12)
+        assert t_cdf(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), abs=1e-12)
 
 
 def test_a_mean_of_one_figure_has_no_interval() -> None:
