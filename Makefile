@@ -45,7 +45,8 @@ build: setup ## build the wheel and the source distribution into dist/
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)
 
-pictures: setup ## redraw docs/screenshots
+pictures: setup ## redraw docs/architecture.svg and docs/screenshots
+	@.venv/bin/python -m docs.architecture
 	@exec .venv/bin/python -m docs.pictures
 
 clean: ## remove everything that setup and the tools created, except data/

@@ -4,74 +4,36 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-OURS = {"app", "worker", "models"}
+from docs.imports import PACKAGES, ROOT, Import, folder_graph, import_graph, imports, imports_in
+
 INSPECTION = ("__main__", "network", "trace", "fake_tensor_cache", "layer_names", "blocks")
 INSIDE = [Path("app/inspection") / f"{name}.py" for name in INSPECTION]
 SOURCES = {".py", ".js", ".css", ".html"}
 HEAVY = {"torch", "torchvision", "lightning", "timm"}
 
 
-@dataclass(frozen=True)
-class Import:
-    """One import of a module; ``lazy`` when it stands inside a function."""
-
-    file: str
-    module: str
-    lazy: bool
-
-    @property
-    def root(self) -> str:
-        return self.module.split(".")[0]
-
-
-def imports(folder: str) -> Iterator[Import]:
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        name = str(path.relative_to(ROOT))
-        yield from found_in(ast.parse(path.read_text()), name, path, lazy=False)
-
-
-def found_in(node: ast.AST, name: str, path: Path, lazy: bool) -> Iterator[Import]:
-    match node:
-        case ast.Import():
-            yield from (Import(name, alias.name, lazy) for alias in node.names)
-        case ast.ImportFrom():
-            assert node.level == 0, f"{name} imports relatively"
-            module = node.module or ""
-            # "from app.store import run" imports a module; "from app.store.run import Run" a name of one.
-            for alias in node.names:
-                whole = f"{module}.{alias.name}"
-                is_module = (ROOT / whole.replace(".", "/")).is_dir() or (
-                    ROOT / (whole.replace(".", "/") + ".py")
-                ).exists()
-                yield Import(name, whole if is_module else module, lazy)
-    for child in ast.iter_child_nodes(node):
-        yield from found_in(child, name, path, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
 def outside(folder: str) -> list[Import]:
     """Imports of what is neither ours nor of the standard library."""
-    return [each for each in imports(folder) if each.root not in sys.stdlib_module_names | OURS | {"__future__"}]
+    return [each for each in imports(folder) if each.root not in sys.stdlib_module_names | PACKAGES | {"__future__"}]
 
 
 def test_the_walk_sees_every_kind_of_import() -> None:
     tree = ast.parse("import a.b\nfrom app.store import run\nfrom c.d import e\ndef f():\n    import torch\n")
-    found = {(each.module, each.lazy) for each in found_in(tree, "x", ROOT, lazy=False)}
+    found = {(each.module, each.lazy) for each in imports_in(tree, "x")}
     assert found == {("a.b", False), ("app.store.run", False), ("c.d", False), ("torch", True)}
-    for folder in OURS:
+    for folder in PACKAGES:
         assert len(list(imports(folder))) > 20
 
 
 def test_models_import_torch_and_themselves() -> None:
     assert {each.root for each in outside("models")} <= {"torch"}
-    assert {each.root for each in imports("models") if each.root in OURS} <= {"models"}
+    assert {each.root for each in imports("models") if each.root in PACKAGES} <= {"models"}
 
 
 def test_the_contract_imports_pydantic_and_nothing_of_ours() -> None:
@@ -79,7 +41,7 @@ def test_the_contract_imports_pydantic_and_nothing_of_ours() -> None:
         allowed = {"pydantic", "pydantic_core", "pydantic_settings"}
         allowed |= {"celery"} if each.file == "app/contract/broker.py" else set()
         assert each.root in allowed, each
-    ours = [each for each in imports("app/contract") if each.root in OURS]
+    ours = [each for each in imports("app/contract") if each.root in PACKAGES]
     assert ours
     assert [each for each in ours if not each.module.startswith("app.contract")] == []
 
@@ -149,33 +111,6 @@ LAYERS = (
     {"app.cli"},
 )
 """The folders of the code, lowest first. A folder imports only from itself and from layers below its own."""
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def import_graph() -> dict[str, set[str]]:
-    """Every module of ours with the modules of ours that it imports anywhere, lazily or for types alone too."""
-    files = {module_of(path): path for folder in sorted(OURS) for path in (ROOT / folder).rglob("*.py")}
-    graph: dict[str, set[str]] = {}
-    for name, path in files.items():
-        imported = found_in(ast.parse(path.read_text()), name, path, lazy=False)
-        graph[name] = {each.module for each in imported if each.module in files} - {name}
-    return graph
-
-
-def folder_of(module: str) -> str:
-    return module if (ROOT / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
-
-
-def folder_graph() -> dict[str, set[str]]:
-    """Every folder with the other folders that its files import."""
-    graph: dict[str, set[str]] = {}
-    for module, imported in import_graph().items():
-        folder = folder_of(module)
-        graph.setdefault(folder, set()).update({folder_of(each) for each in imported} - {folder})
-    return graph
 
 
 def circle_in(graph: Mapping[str, set[str]]) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.store.metric import Curve, Floats
-from app.store.training_time import Stretches
+from app.store.training_time import Intervals
 
-MEAN: Stretches = ((0.0, 0.0),)
+MEAN: Intervals = ((0.0, 0.0),)
 """The training interval of a mean of several runs, whose times are already seconds of training."""
 
 
@@ -40,7 +40,7 @@ class Points:
 
     curve: Curve
     steps_per_epoch: float | None
-    stretches: Stretches = ()
+    stretches: Intervals = ()
     band: Band | None = None
     coarse: bool = False
     smooth: SmoothedCurve | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from app.analysis.curves import MEAN, Average, Band, Points, SmoothedCurve, smoothed
 from app.analysis.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
 from app.store.metric import Curve, Floats
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from app.web.formatting import format_setting
 from app.web.run_summary import RunSummary, settings_of
 
@@ -202,7 +202,7 @@ def _mean_and_band(curves: Sequence[Points], shares: bool) -> tuple[Curve, Band]
     table = np.array(
         [_binned(points.curve.values, position, len(grid)) for points, position in zip(curves, positions, strict=True)]
     ).reshape(len(curves), len(grid))
-    trained_seconds = [trained_at(points.stretches, points.curve.times) for points in curves]
+    trained_seconds = [trained_seconds_at(points.stretches, points.curve.times) for points in curves]
     times = np.array(
         [_binned(seconds, position, len(grid)) for seconds, position in zip(trained_seconds, positions, strict=True)]
     )

@@ -16,7 +16,7 @@ from app.analysis.curves import Points, smoothed
 from app.charts.catalog import Chart
 from app.store.live_change import Mark
 from app.store.metric import Curve, Floats, envelope
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from app.web.formatting import format_duration, format_number
 
 DRAWN_POINTS = 600
@@ -109,7 +109,7 @@ def x_of(points: Points, axis: str) -> Floats:
     if axis == "clock":
         return np.asarray(points.curve.times, dtype=float)
     if axis == "time":
-        return trained_at(points.stretches, points.curve.times)
+        return trained_seconds_at(points.stretches, points.curve.times)
     return points.curve.steps.astype(float)
 
 

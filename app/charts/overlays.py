@@ -15,7 +15,7 @@ from app.analysis.groups import SEED_SETTINGS, mean_curve
 from app.charts.catalog import Compared
 from app.charts.points import is_noisy, is_share, read_points
 from app.store.curve import Floats
-from app.store.metric import read_curves, read_one_of_each
+from app.store.metric import read_curves, read_one_curve_per_run
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
 from app.web.run_summary import RunSummary, metric_name, settings_of, steps_per_epoch, summarize_run
 
@@ -173,7 +173,7 @@ def read_forecast(connection: Connection, own: RunSummary) -> tuple[Forecast | N
     name = _main_metric(own)
     page = list_runs(connection, _finished(own), "-number", MAX_FINISHED, None, time.time())
     rows = [row for row in page.rows if name in row.summary and row.run.config.epochs >= own.epochs]
-    curves = read_one_of_each(connection, {row.run.id: name for row in rows if row.run.id != own.run.id}, 0)
+    curves = read_one_curve_per_run(connection, {row.run.id: name for row in rows if row.run.id != own.run.id}, 0)
     own_curve = read_curves(connection, own.run.id, [name], 0).get(name)
     comparable: list[Floats] = [curve.values for curve in curves.values()]
     values = own_curve.values if own_curve is not None else np.empty(0)

@@ -13,7 +13,16 @@ from pydantic import Field
 from app.actions.runs import find_run
 from app.contract.errors import NotFound, RunyardError
 from app.formats import curves as curve_formats
-from app.formats.table import NoParquet, Table, as_csv, as_json, parquet_writer, read_table, rows_of, write_parquet
+from app.formats.table import (
+    ParquetUnavailable,
+    Table,
+    as_csv,
+    as_json,
+    iterate_rows,
+    parquet_writer,
+    read_table,
+    write_parquet,
+)
 from app.store.database import reading
 from app.store.search.query import RunFilter
 from app.web.dependencies import Parts, PartsDep
@@ -58,11 +67,11 @@ def export_runs(
     if written == "parquet":
         try:
             parquet_writer()
-        except NoParquet as error:
+        except ParquetUnavailable as error:
             raise NotInstalled(str(error)) from error
     with reading(parts.engine) as connection:
         table = read_table(connection, RunFilter(status, family, size, dataset, tag, q, number), sort)
-    rows = rows_of(parts.engine, table)
+    rows = iterate_rows(parts.engine, table)
     match written:
         case "csv":
             chunks = as_csv(table.columns, rows)
@@ -76,7 +85,7 @@ def export_runs(
 def _parquet(parts: Parts, table: Table) -> Iterator[bytes]:
     # A Parquet file ends with its index, so it is written completely before it is sent; on disk, not in memory.
     with tempfile.TemporaryFile() as file:
-        write_parquet(file, table, rows_of(parts.engine, table))
+        write_parquet(file, table, iterate_rows(parts.engine, table))
         file.seek(0)
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
@@ -95,7 +104,7 @@ def export_curves(
     missing = next((name for name in requested if name not in summary), None)
     if missing is not None:
         raise NotFound(f"no metric '{missing[:60]}' in this run; metrics: {', '.join(summary) or 'none yet'}")
-    curves = curve_formats.each_curve(parts.engine, run.id, requested)
+    curves = curve_formats.iterate_curves(parts.engine, run.id, requested)
     match written:
         case "csv":
             chunks = curve_formats.as_csv(curves)

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.actions.undo import remove_view, retitle_view
+from app.actions.undo import delete_saved_view, rename_saved_view
 from app.contract.errors import Conflict, Invalid
 from app.contract.spec import FieldError
 from app.contract.timestamps import iso
 from app.routes.runs.table_request import parse_query
 from app.store.database import reading, writing
-from app.store.view import TooMany, ViewRecord, list_views, save_view
+from app.store.view import TooManyViews, ViewRecord, list_views, save_view
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
 
@@ -62,7 +62,7 @@ def _save(parts: Parts, name: str, question: str) -> ViewRecord:
         with writing(parts.engine) as connection:
             # Normalized as the table itself writes it, so that nothing else is saved.
             return save_view(connection, name, parse_query(query_string).query_string(after=None), time.time())
-    except TooMany as error:
+    except TooManyViews as error:
         raise Conflict(str(error)) from error
 
 
@@ -82,7 +82,7 @@ def post_view(body: ViewIn, parts: PartsDep) -> ViewOut:
 @api.delete("/views/{view_id}", status_code=204)
 def delete_view(view_id: str, parts: PartsDep) -> None:
     """Delete a saved view."""
-    remove_view(parts, view_id)
+    delete_saved_view(parts, view_id)
 
 
 # Forms ---------------------------------------------------------------------------------------------------------------
@@ -114,10 +114,10 @@ def rename(
     back: Annotated[str, Form(max_length=4000)] = "/runs",
 ) -> RedirectResponse:
     """Rename a saved view."""
-    return go_back(back, "/runs", act=retitle_view(parts, view_id, _valid_name(name)))
+    return go_back(back, "/runs", act=rename_saved_view(parts, view_id, _valid_name(name)))
 
 
 @pages.post("/views/{view_id}/delete")
 def delete(view_id: str, parts: PartsDep, back: Annotated[str, Form(max_length=4000)] = "/runs") -> RedirectResponse:
     """Delete a saved view."""
-    return go_back(back, "/runs", act=remove_view(parts, view_id))
+    return go_back(back, "/runs", act=delete_saved_view(parts, view_id))

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import launched
-from app.actions.sweeps import checked, launch_sweep
+from app.actions.sweeps import check_expansion, launch_sweep
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.sweep import SweepSpec
@@ -39,7 +39,7 @@ async def launch_seeds(
     new_ids: list[str] = []
     for variant in variants:
         spec = await run_in_threadpool(_seed_sweep, parts, split_ids(variant), more)
-        expansion = await checked(parts, catalog, spec)
+        expansion = await check_expansion(parts, catalog, spec)
         sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion)
         new_ids += await run_in_threadpool(_sweep_run_ids, parts, sweep)
     run_ids = list(dict.fromkeys([*split_ids(runs), *new_ids]))
@@ -66,7 +66,7 @@ def _seed_sweep(parts: Parts, runs: list[str], more: int) -> SweepSpec:
     while len(seeds) < more:
         seed += 1
         seeds.append(seed)
-    base: dict[str, Any] = {name: value for name, value in run.asked_spec.items() if name != "seed"}
+    base: dict[str, Any] = {name: value for name, value in run.requested_spec.items() if name != "seed"}
     name = f"{more} more seed{'s' if more != 1 else ''} of {run.config.family} {run.config.size}"
     return SweepSpec(base=base, grid={"seed": seeds}, name=name[:200])
 

@@ -13,13 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many
 from app.actions.runs import delete
-from app.actions.undo import delete_many, edit_words, relaunch_many, tag_many, undo_act, untag_many
+from app.actions.undo import delete_many, edit_details, relaunch_many, tag_many, undo_act, untag_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.routes.launch.form import split_tags
 from app.routes.runs.table import Refusal, show_table
 from app.routes.runs.table_request import parse_query, query_from_address
-from app.store.bulk import MOST_TAGS, Which, missing
+from app.store.bulk import MAX_TAGS, RunSelection, missing
 from app.store.database import reading
 from app.store.search.query import matching_ids
 from app.web.dependencies import CatalogDep, Parts, PartsDep
@@ -57,7 +57,7 @@ def stop_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = "", back: BackForm = "/runs"
 ) -> RedirectResponse:
     """Stop the selected runs; finished ones are left unchanged."""
-    result = cancel_many(parts, Which(_selected_ids(parts, runs, every, matching)))
+    result = cancel_many(parts, RunSelection(_selected_ids(parts, runs, every, matching)))
     return go_back(back, "/runs", undo=repr(result.at) if result.cancelled else "", stopped=len(result.stopping))
 
 
@@ -74,8 +74,8 @@ def _tag_error(tags: Sequence[str]) -> str:
     """Return why these tags are not valid for a run, or "" if they are."""
     if not tags:
         return "enter one or more comma-separated tags"
-    if len(tags) > MOST_TAGS:
-        return f"a run can have at most {MOST_TAGS} tags"
+    if len(tags) > MAX_TAGS:
+        return f"a run can have at most {MAX_TAGS} tags"
     long = next((tag for tag in tags if len(tag) > 50), "")
     return f"a tag can have at most 50 characters; '{long[:20]}…' has {len(long)}" if long else ""
 
@@ -160,17 +160,17 @@ def edit_run(
 ) -> RedirectResponse:
     """Edit name, notes and tags of a run."""
     tag_list = list(dict.fromkeys(split_tags(tags)))
-    if len(tag_list) > MOST_TAGS or any(len(tag) > 50 for tag in tag_list):
-        sentence = f"a run can have at most {MOST_TAGS} tags of up to 50 characters each"
+    if len(tag_list) > MAX_TAGS or any(len(tag) > 50 for tag in tag_list):
+        sentence = f"a run can have at most {MAX_TAGS} tags of up to 50 characters each"
         raise Invalid(sentence, [FieldError("tags", sentence)])
     changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": tag_list}
-    return go_back(back, "/runs", act=edit_words(parts, run_id, changes))
+    return go_back(back, "/runs", act=edit_details(parts, run_id, changes))
 
 
 @pages.post("/runs/{run_id}/cancel")
 def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
     """Stop a run; if it had not started, the next page offers to undo this."""
-    result = cancel_many(parts, Which([run_id]))
+    result = cancel_many(parts, RunSelection([run_id]))
     return go_back(back, f"/runs/{run_id}", undo=repr(result.at) if result.cancelled else "")
 
 

@@ -159,7 +159,7 @@ def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]
         "origin": row["origin"],
         "parameters": record.config.options if record.logged else {},
         "notes": row["notes"],
-        "asked": record.asked_spec,
+        "asked": record.requested_spec,
         "tags": record.tags,
         "progress": record.progress,
         "summary": {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.actions.bulk import cancel_many, restore_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
-from app.store.bulk import Which
+from app.store.bulk import RunSelection
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -61,7 +61,7 @@ def post_cancel_many(body: CancelIn, parts: PartsDep) -> CancelledOut:
     if sum((body.runs is not None, body.sweep is not None, body.queued)) != 1:
         sentence = "give exactly one of runs, sweep and queued"
         raise Invalid(sentence, [FieldError("runs", sentence)])
-    result = cancel_many(parts, Which(list(dict.fromkeys(body.runs or [])), body.sweep, body.queued))
+    result = cancel_many(parts, RunSelection(list(dict.fromkeys(body.runs or [])), body.sweep, body.queued))
     return CancelledOut(cancelled=result.cancelled, stopping=result.stopping)
 
 

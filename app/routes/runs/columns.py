@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.contract.spec import RunConfig
 from app.store.metric import Summary
 from app.store.search.sorting import COLUMNS as SORTABLE
-from app.store.search.sorting import MOST_KEYS, keys_of, metric_figure
+from app.store.search.sorting import MAX_KEYS, keys_of, metric_figure
 from app.web.formatting import count, format_duration, format_setting, format_short, metric_value, time_tag
 from app.web.run_summary import RunSummary
 from app.web.sort_column import Column
@@ -70,7 +70,7 @@ class TableColumn(Column):
         keys = keys_of(sort)
         if self.rank(sort):
             return ",".join(super(TableColumn, self).toggled(key) if key == self.own_key(sort) else key for key in keys)
-        return ",".join([*keys[: MOST_KEYS - 1], self.first + self.key])
+        return ",".join([*keys[: MAX_KEYS - 1], self.first + self.key])
 
     def order(self, sort: str) -> str:
         """Return the sort direction for ``aria-sort`` and the arrow."""

@@ -10,7 +10,7 @@ from app.contract.recipes import RECIPES
 from app.store.database import reading
 from app.store.run import STATES
 from app.store.search.query import distinct_values
-from app.store.search.query_language import KINDS, NAMES, OF_METRIC
+from app.store.search.query_language import FIELD_NAMES, KINDS, METRIC_FIGURES
 from app.web.dependencies import PartsDep
 
 pages = APIRouter()
@@ -25,9 +25,9 @@ def runs_words(parts: PartsDep) -> dict[str, Any]:
     with reading(parts.engine) as connection:
         values = {name: distinct_values(connection, name) for name in ("family", "size", "dataset", "tag", "metric")}
     return {
-        "fields": [name for name in NAMES if name not in NOT_SUGGESTED],
+        "fields": [name for name in FIELD_NAMES if name not in NOT_SUGGESTED],
         "metrics": values.pop("metric"),
-        "figures": list(OF_METRIC),
+        "figures": list(METRIC_FIGURES),
         "values": {
             "is": list(KINDS),
             "status": list(STATES),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Strict, StrictStr
 
-from app.actions.live_changes import VALUES, ask, meaning, read, why_not
+from app.actions.live_changes import VALUE_RULES, meaning, read_changes, refusal_reason, request_change
 from app.contract.errors import Conflict, Invalid
 from app.contract.events import ChangeKind
 from app.contract.spec import FieldError, Integer, Number
@@ -87,22 +87,22 @@ def post_change(run_id: str, body: ChangeIn, parts: PartsDep, response: Response
 
     A retry of the run drops the changes; a verification rerun repeats them at the same steps.
     """
-    change = ask(parts, run_id, body.kind, body.value, "API")
+    change = request_change(parts, run_id, body.kind, body.value, "API")
     response.headers["location"] = f"/api/v1/runs/{run_id}/changes"
-    return _change_out(read(parts, run_id)[0], change)
+    return _change_out(read_changes(parts, run_id)[0], change)
 
 
 @api.get("/runs/{run_id}/changes")
 def get_changes(run_id: str, parts: PartsDep) -> ChangesOut:
     """List the changes of a run, including those still waiting."""
-    run, changes, _ = read(parts, run_id)
+    run, changes, _ = read_changes(parts, run_id)
     return ChangesOut(changes=[_change_out(run, change) for change in changes])
 
 
 @api.get("/runs/{run_id}/marks")
 def get_marks(run_id: str, parts: PartsDep) -> MarksOut:
     """List the events of a run: saved checkpoints, best epoch, warnings, restarts, changes, notes and forks."""
-    return MarksOut(marks=[MarkOut(**asdict(change)) for change in read(parts, run_id)[2]])
+    return MarksOut(marks=[MarkOut(**asdict(change)) for change in read_changes(parts, run_id)[2]])
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------
@@ -110,14 +110,14 @@ def get_marks(run_id: str, parts: PartsDep) -> MarksOut:
 
 def control_context(parts: Parts, run_id: str) -> dict[str, Any]:
     """Return the template values for the changes and marks of a run."""
-    run, changes, marks = read(parts, run_id)
-    unchangeable = why_not(run)
+    run, changes, marks = read_changes(parts, run_id)
+    unchangeable = refusal_reason(run)
     return {
         "run": run,
         "changes": changes,
         "events": marks,
         "unchangeable": unchangeable,
-        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUES},
+        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUE_RULES},
         "problem": "",
     }
 
@@ -132,7 +132,7 @@ def change_run(
 ) -> Response:
     """Change a run; htmx gets the updated list of changes."""
     try:
-        ask(parts, run_id, kind, _parse_value(kind, value.strip()), "page")
+        request_change(parts, run_id, kind, _parse_value(kind, value.strip()), "page")
     except (Invalid, Conflict) as error:
         if not wants_fragment(request):
             raise
@@ -151,7 +151,7 @@ def _parse_value(kind: ChangeKind, text: str) -> int | float | str | None:
     try:
         return int(text) if kind == "epochs" else float(text)
     except ValueError as error:
-        raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])]) from error
+        raise Invalid(VALUE_RULES[kind], [FieldError("value", VALUE_RULES[kind])]) from error
 
 
 @pages.get("/runs/{run_id}/changes")

@@ -11,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import (
-    Possible,
     Verdict,
+    allowed_actions,
     clone,
     course,
     fork,
     launch_clone,
-    possible,
     resume,
     retry,
     verdict,
@@ -153,7 +152,7 @@ def get_lineage(run_id: str, parts: PartsDep) -> LineageOut:
     """List the ancestors and descendants of a run."""
     find_run(parts, run_id)
     with reading(parts.engine) as connection:
-        kept = [relative.epoch for relative in lineage.kept(connection, run_id) if not relative.within]
+        kept = [relative.epoch for relative in lineage.saved_checkpoints(connection, run_id) if not relative.within]
         return LineageOut(
             runs=[RelativeOut(**asdict(relative)) for relative in lineage.family(connection, run_id)], kept=kept
         )
@@ -227,7 +226,8 @@ def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResp
 def rerun_context(parts: Parts, run: RunRecord, with_environment: bool = True) -> dict[str, Any]:
     """Return the template values for lineage, verdict and available actions, and the environment if requested."""
     with reading(parts.engine) as connection:
-        actions: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
+        checkpoints = lineage.saved_checkpoints(connection, run.id)
+        actions = allowed_actions(run, checkpoints, course(connection, run))
         relatives = lineage.family(connection, run.id)
         captured = lineage.read_capture(connection, run.id) if with_environment else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None

@@ -21,7 +21,7 @@ from app.routes.runs.table_request import DEFAULT_SORT, TableQuery, TableQueryDe
 from app.store import run as run_store
 from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.metric import Summary, read_one_of_each
+from app.store.metric import Summary, read_one_curve_per_run
 from app.store.search.query import (
     RunFilter,
     RunPage,
@@ -254,7 +254,7 @@ def table_rows(connection: Connection, parts: Parts, rows: list[RunRow]) -> list
     """Return runs with the data of their table cells."""
     workers: list[WorkerRecord] = list_workers(connection, time.time(), parts.settings.lease_seconds)
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
-    curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
+    curves = read_one_curve_per_run(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
     summaries = summaries_with_positions(connection, rows, workers)
     pairs = zip(summaries, rows, strict=True)
     return [TableRow(summary, spark(curves.get(summary.run.id)), row.summary) for summary, row in pairs]

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 
 from app.contract.errors import QueryError
 from app.routes.runs.columns import STANDARD
-from app.store.search.parser import read
+from app.store.search.parser import parse
 from app.store.search.query import RunFilter
 from app.store.search.sorting import keys_of
 from app.web.rendering import local_path
@@ -152,8 +152,8 @@ def chips(query: TableQuery) -> list[Chip]:
 def _search_terms(q: str) -> list[tuple[str, str]]:
     """Return each search term with the search without it; alternatives (or) stay together as one term."""
     try:
-        choices = read(q).choices
+        choices = parse(q).choices
     except QueryError:
         choices = ()
-    terms = [part.said for part in choices[0]] if len(choices) == 1 else [q]
+    terms = [part.source for part in choices[0]] if len(choices) == 1 else [q]
     return [(term, " ".join(terms[:i] + terms[i + 1 :])) for i, term in enumerate(terms)]

@@ -10,7 +10,7 @@ HTMX = {"HX-Request": "true"}
 
 def test_an_empty_yard_says_what_to_do_next(client: Any, look: Any) -> None:
     page = look(client.get("/"))
-    assert "Nothing has run yet." in page.html
+    assert "No runs yet." in page.html
     assert "runyard worker" in page.html
     assert page.all("a", href="/launch")
 
@@ -31,7 +31,7 @@ def test_a_run_that_waits_shows_its_place_and_the_reason(client: Any, look: Any,
     runs.add(name="second")
     page = look(client.get("/"))
     assert page.html.count("no worker is connected") == 3
-    assert "Nothing runs, 2 wait." in page.html
+    assert "No active runs, 2 queued." in page.html
 
 
 def test_a_worker_shows_its_device_slots_memory_and_versions(client: Any, look: Any, present: Any) -> None:
@@ -90,7 +90,7 @@ def test_the_first_of_a_long_queue_stand_here_and_lead_to_all_of_it(client: Any,
         runs.add(float(i))
     page = look(client.get("/"))
     assert len([each for each in page.all("li") if "data-run" in each]) == 10
-    assert "All 12 that wait" in page.html
+    assert "All 12 queued runs" in page.html
     assert page.all("a", href="/queue")
 
 

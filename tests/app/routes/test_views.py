@@ -44,7 +44,7 @@ def test_a_view_is_listed_and_every_change_can_be_undone(client: Any, look: Any,
     assert "<h1>mine &lt;1&gt;</h1>" in page.html
     view = client.get("/api/v1/views").json()["views"][0]["id"]
     page = look(client.post(f"/views/{view}/rename", data={"name": "yours", "back": "/runs?q=digits&sort=lr"}))
-    assert "View mine &lt;1&gt; is called yours now." in page.html
+    assert "View mine &lt;1&gt; renamed to yours." in page.html
     page = look(client.post("/runs/undo", data={"act": page.one("input", name="act")["value"]}))
     assert [each["name"] for each in client.get("/api/v1/views").json()["views"]] == ["mine <1>"]
     page = look(client.post(f"/views/{view}/delete"))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.store.database import writing
-from app.store.undo import note_act
+from app.store.undo import record_act
 
 
 def rows(page: Any) -> list[str]:
@@ -53,7 +53,7 @@ def test_undo_removes_each_of_several_tags_only_from_runs_that_did_not_have_it(
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
     page = look(client.post("/runs/untag", data={"runs": [one, two], "tagged": "x, paper"}))
-    assert "Tags x, paper taken from 1 run." in page.html
+    assert "Tags x, paper removed from 1 run." in page.html
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
 
@@ -61,8 +61,8 @@ def test_undo_removes_each_of_several_tags_only_from_runs_that_did_not_have_it(
 def test_an_action_recorded_in_the_old_single_tag_format_can_still_be_undone(client: Any, runs: Any) -> None:
     one, two = runs.add(tags=["x"]), runs.add()
     with writing(runs.engine) as connection:
-        given = note_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
-        taken = note_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
+        given = record_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
+        taken = record_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
     for act in (given, taken):
         assert client.post("/runs/undo", data={"act": act}).status_code == 200
     assert tags(runs, one, two) == [[], ["y"]]
@@ -222,4 +222,4 @@ def test_a_table_is_sorted_by_several_columns_and_says_so(client: Any, look: Any
     then = [parse_qs(urlsplit(found["data-then"]).query)["sort"][0] for found in page.all("a") if "data-then" in found]
     assert then == ["-val/acc,lr,-number", "val/acc,lr", "-val/acc,-lr", "-val/acc,lr,-val/loss.last"]
     assert "last val/loss" in page.html
-    assert "by 3 columns at most" in client.get("/runs?sort=lr,seed,epochs,params").text
+    assert "at most 3 columns" in client.get("/runs?sort=lr,seed,epochs,params").text

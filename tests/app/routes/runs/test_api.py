@@ -375,7 +375,7 @@ def test_a_running_run_is_asked_to_stop_and_keeps_its_points(
     assert worker.renewal is not None
     assert [held.run for held in worker.renewal.cancel] == [run]
     trainer.points(train__loss=[(2, 0.4)])
-    trainer.say("result", Result(outcome="cancelled", reason="stop was asked for"))
+    trainer.say("result", Result(outcome="cancelled", reason="stop requested"))
     recorder.step()
     assert client.get(f"{RUNS}/{run}").json()["status"] == "cancelled"
     assert client.get(f"{RUNS}/{run}/metrics").json()["train/loss"]["step"] == [1, 2]

@@ -42,7 +42,7 @@ def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) ->
         runs.set(run, checkpoint=said_of["last"].model_dump_json(), best_checkpoint=said_of["best"].model_dump_json())
         with writing(engine) as connection:
             for name in ("epoch-2", "epoch-4"):
-                lineage.keep(connection, run, said_of[name])
+                lineage.save_checkpoint(connection, run, said_of[name])
         runs.finish(run, outcome)
         return run
 
@@ -137,7 +137,7 @@ def test_purging_a_parent_leaves_its_child_intact(
     run = stopped()
     found = made(client.post(f"/api/v1/runs/{run}/resume"))
     runs.set(run, deleted_at=1.0)
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     assert not (Path(settings.artifacts) / run).exists()
     assert client.get(f"/api/v1/runs/{run}").status_code == 404
     assert (Path(settings.artifacts) / found["id"] / "0" / "last.safetensors").exists()
@@ -153,8 +153,8 @@ def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_an
 ) -> None:
     assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
     assert "stopped early" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
@@ -259,7 +259,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, again["id"]):
         assert client.get(f"/api/v1/runs/{run}/verify").json()["state"] == "identical"
         page = client.get(f"/runs/{run}").text
-        assert "all curves are identical, to the last bit" in page
+        assert "all curves are identical, bit for bit" in page
 
     other = made(client.post(f"/api/v1/runs/{first}/verify"))["id"]
     points(runs, other, train__loss=[3.0, 2.5, 1.0])
