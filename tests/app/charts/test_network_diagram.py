@@ -83,7 +83,7 @@ def test_every_block_has_a_cell_and_their_shares_make_the_whole(found: list[Bloc
 def test_what_flows_into_a_block_is_what_flows_out_of_the_one_before() -> None:
     network = draw_blocks([block("stem", [8, 14, 14]), block("head", [10])], [3, 32, 32]).network
     assert [cell.tensor.label for cell in network.cells] == [["3×32×32"], ["8×14×14"], ["10"]]
-    assert network.cells[-1].words == "out: 10"
+    assert network.cells[-1].words == "output: 10"
 
 
 def test_the_largest_block_of_each_kind_is_opened_once() -> None:

@@ -84,7 +84,7 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
 def test_an_invalid_grouping_or_sort_is_reported(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs?group=color"))
-    assert "No field &#39;color&#39; to group by; fields: variant, status" in page.html
+    assert "Cannot group by &#39;color&#39;; fields: variant, status" in page.html
     assert "Cannot sort groups by &#39;params&#39;" in look(client.get("/runs?group=family&sort=params")).html
     assert "No matching runs." in look(client.get("/runs?group=family&q=nowhere")).html
 

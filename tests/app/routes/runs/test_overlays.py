@@ -66,7 +66,7 @@ def test_missing_overlays_are_reported(client: Any, look: Any, trained: Any) -> 
     run = trained()
     page = look(client.get(f"/runs/{run}?with=best,earlier,r_nothing"))
     for words in (
-        "There is no other finished run",
+        "No other finished run",
         "No earlier finished run with this configuration",
         "No run r_nothing.",
     ):
@@ -96,12 +96,12 @@ def test_a_live_run_has_a_forecast_that_states_the_number_of_finished_runs(
     with writing(engine) as connection:
         curve = Curve(np.array([100], dtype=np.uint32), np.array([0.75]), np.array([1001.0]))
         add_points(connection, run, "val/acc", curve, next_commit(connection))
-    assert f"there are {FEWEST - 1}." in look(client.get(f"/runs/{run}")).html
+    assert f"; {FEWEST - 1} so far." in look(client.get(f"/runs/{run}")).html
     trained(level=0.9, seed=50)
     fragment = client.get(f"/runs/{run}/forecast").text
     # All of them gained 0.1 from the first epoch to the second.
     assert "<b>85.00 %</b>" in fragment
-    assert f"it held in {FEWEST}." in fragment
+    assert f"it contained {FEWEST}." in fragment
     assert "forecast" not in look(client.get(f"/runs/{trained()}")).words
 
 

@@ -35,7 +35,7 @@ def test_the_first_paint_is_complete(client: Any, look: Any, trained: Any) -> No
     # Raw and smoothed train/loss, val/loss, val/acc, train/lr.
     assert len(page.all("polyline")) == 5
     assert page.one("figure", data_chart="loss")["data-points"] == "202"
-    assert "not 10" in page.html
+    assert "recipe: 10" in page.html
 
 
 def test_the_best_epoch_is_that_of_the_weights_that_were_tested(

@@ -268,7 +268,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, other):
         said = client.get(f"/api/v1/runs/{run}/verify").json()
         assert (said["state"], said["metric"], said["step"]) == ("differs", "train/loss", 2)
-        assert "from step 2 of train/loss on: 2.0 first, 2.5 again" in said["sentence"]
+        assert "from step 2 of train/loss: 2.0 in the original, 2.5 in the rerun" in said["sentence"]
         assert "torch None and 9" in said["sentence"]
         assert said["sentence"].split(" and differs")[0] in client.get(f"/runs/{run}/head").text
     assert client.get(f"/api/v1/runs/{again['id']}/verify").json()["state"] == "identical"
@@ -343,7 +343,7 @@ def test_the_page_has_all_of_it_folded_and_its_updates_leave_it_where_it_is(
     for said in (page.html, card.text):
         for words in (
             "c0ffeec0ffee",
-            "on main, changed",
+            "on main, modified",
             "+&lt;b&gt;",
             "numpy==2.0",
             "ab" * 32,

@@ -119,7 +119,7 @@ def test_rows_of_live_runs_are_refreshed(client: Any, look: Any, runs: Any, trai
     assert fresh.one("tbody", hx_swap_oob="afterbegin:#runs-table tbody")
     elsewhere = look(client.get("/runs?sort=status")).one("div", id="runs-refresh")["hx-get"]
     runs.add()
-    assert "1 more run since" in look(client.get(elsewhere, headers=HTMX)).html
+    assert "1 new run since" in look(client.get(elsewhere, headers=HTMX)).html
     client.patch(f"/api/v1/runs/{ended}", json={"name": "renamed"})
     assert "renamed" in client.get(fresh.one("div", id="runs-refresh")["hx-get"], headers=HTMX).text
 
