@@ -32,7 +32,7 @@ def test_an_empty_queue_says_what_to_do_next(client: Any, look: Any, present: An
     assert "The next run starts as soon as a slot is free." in page.html
     assert page.all("a", href="/launch")
     client.post("/queue/pause")
-    assert "waits until the queue is resumed" in look(client.get("/queue")).html
+    assert "New runs wait until you resume the queue" in look(client.get("/queue")).html
 
 
 def test_a_row_says_place_reason_start_and_length(
@@ -132,7 +132,7 @@ def test_a_paused_queue_is_seen_everywhere_and_resumed(client: Any, look: Any, r
     assert page.one("div", id="queue-paused")
     assert page.one("button", id="queue-resume")
     board = look(client.get("/"))
-    assert "Resume it" in board.html
+    assert "Resume the queue" in board.html
     for each in (page, board, look(client.get("/runs")), look(client.get(f"/runs/{run}"))):
         assert "paused" in each.words["yard"]
     assert "the queue is paused" in look(client.get(f"/runs/{run}")).html

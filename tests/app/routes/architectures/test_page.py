@@ -127,7 +127,7 @@ def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any,
         for words in (family.summary, family.when, family.reference):
             assert words in unescape(page.html)
     assert "<b>4</b> · 7" in page.html
-    assert "batches of at least 2" in page.html
+    assert "the batch size must be at least 2" in page.html
     assert "Accepts auxiliary scalars" in page.html
 
 
@@ -209,7 +209,7 @@ def test_a_table_of_all_sizes_puts_the_largest_first_when_asked(zoo: Any, looked
 
 def test_measured_columns_fill_from_finished_runs_and_say_how_many(zoo: Any, trained: Any) -> None:
     empty = zoo()
-    assert "None has finished yet" in empty.html
+    assert "no run has finished yet" in empty.html
     assert row_of(empty, "huge")[6:9] == ["–", "–", "–"]
     trained(family="convnext_v2", size="huge", level=0.9)
     best = trained(family="convnext_v2", size="huge", level=0.96)

@@ -83,7 +83,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
     client.post("/api/v1/queue/pause")
     page = look(client.get(f"/sweeps/{sweep}/board"))
-    assert page.words["sweep-left"].startswith("the queue is paused; about 20 s")
+    assert page.words["sweep-left"].startswith("queue paused; about 20 s")
 
 
 def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any, look: Any, reached: Any) -> None:
