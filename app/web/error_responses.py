@@ -69,7 +69,7 @@ async def _handle(request: Request, error: Exception) -> Response:
             problem_error = RunyardError(str(error.detail))
             problem_error.status, problem_error.title = error.status_code, str(error.detail)
             if error.status_code == 404:
-                problem_error = NotFound(f"page not found: {request.url.path[:200]}")
+                problem_error = NotFound(f"nothing found at {request.url.path[:200]}")
             elif error.__cause__ is not None and error.status_code == 400:
                 # FastAPI raises this for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.
                 message = "the body is not valid JSON"

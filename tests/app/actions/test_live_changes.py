@@ -67,7 +67,7 @@ def test_a_change_nudges_the_worker_comes_with_its_renewal_and_is_settled_by_the
     heard = nudges(redis)
     asked = ask(client, run, "lr_factor", 0.3)
     assert (asked["state"], asked["step"], asked["via"], asked["value"]) == ("waiting", None, "API", 0.3)
-    assert "one cycle schedule is multiplied" in asked["sentence"]
+    assert "every later learning rate of the one cycle schedule" in asked["sentence"]
     second = ask(client, run, "epochs", 20)
     said = [json.loads(until(lambda: heard.get_message(timeout=0.1))["data"]) for _ in range(2)]
     assert [[each["id"] for each in one["asked"]["changes"]] for one in said] == [

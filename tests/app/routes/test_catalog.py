@@ -1,4 +1,4 @@
-"""What there is to choose from, as a script reads it."""
+"""The catalog of choices, as a script reads it."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_the_first_of_a_long_queue_stand_here_and_lead_to_all_of_it(client: Any,
 
 def test_a_page_that_is_not_there_says_so_in_words(client: Any, look: Any) -> None:
     page = look(client.get("/nothing"), 404)
-    assert "There is nothing at /nothing." in page.html
+    assert "Nothing found at /nothing." in page.html
 
 
 def test_the_description_of_the_api_needs_nothing_from_elsewhere(client: Any, look: Any) -> None:

@@ -32,7 +32,7 @@ def test_an_empty_queue_says_what_to_do_next(client: Any, look: Any, present: An
     assert "The next run starts as soon as a slot is free." in page.html
     assert page.all("a", href="/launch")
     client.post("/queue/pause")
-    assert "waits until the queue is resumed" in look(client.get("/queue")).html
+    assert "New runs wait until you resume the queue" in look(client.get("/queue")).html
 
 
 def test_a_row_says_place_reason_start_and_length(
@@ -47,7 +47,7 @@ def test_a_row_says_place_reason_start_and_length(
     assert "starting" in page.words[f"wait-{first}"]
     assert "now" in page.words[f"wait-{first}"]
     assert "2 min 6 s" in page.words[f"wait-{first}"]
-    assert "length unknown: no finished run of vit large on Test GPU yet" in page.words[f"wait-{second}"]
+    assert "duration unknown: no finished run of vit large on Test GPU yet" in page.words[f"wait-{second}"]
     assert page.one("time", datetime=page.all("time")[-1]["datetime"])
     assert page.words["queue-total"] == "2 queued runs"
 
@@ -117,7 +117,7 @@ def test_a_long_queue_stands_on_pages_and_acts_lead_back_to_theirs(client: Any, 
     address = page.one("a", rel="next")["href"]
     second = look(client.get(address))
     assert places(page) + places(second) == made
-    assert f"{PAGE_ROWS + 1} to 70 of 70" in second.html
+    assert f"{PAGE_ROWS + 1}–70 of 70" in second.html
     assert second.one("a", rel="first")["href"] == "/queue"
     answer = client.post("/queue/act", data={"run": made[60], "act": "up", "back": address}, follow_redirects=False)
     assert answer.headers["location"] == address
@@ -132,7 +132,7 @@ def test_a_paused_queue_is_seen_everywhere_and_resumed(client: Any, look: Any, r
     assert page.one("div", id="queue-paused")
     assert page.one("button", id="queue-resume")
     board = look(client.get("/"))
-    assert "Resume it" in board.html
+    assert "Resume the queue" in board.html
     for each in (page, board, look(client.get("/runs")), look(client.get(f"/runs/{run}"))):
         assert "paused" in each.words["yard"]
     assert "the queue is paused" in look(client.get(f"/runs/{run}")).html

@@ -1,4 +1,4 @@
-"""Who is there to train."""
+"""The connected workers."""
 
 from __future__ import annotations
 

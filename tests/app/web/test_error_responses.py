@@ -75,7 +75,7 @@ def test_a_path_that_does_not_exist_in_the_api_is_answered_as_a_problem(client: 
         "type": "about:blank",
         "title": "Not found",
         "status": 404,
-        "detail": "page not found: /api/v1/nothing",
+        "detail": "nothing found at /api/v1/nothing",
     }
 
 
@@ -83,7 +83,7 @@ def test_a_path_that_does_not_exist_among_the_pages_is_answered_as_a_page(client
     answer = client.get("/nothing")
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
-    assert "here is nothing at /nothing" in answer.text
+    assert "othing found at /nothing" in answer.text
 
 
 def test_a_method_that_a_path_does_not_take_is_said(client: TestClient) -> None:

@@ -127,7 +127,7 @@ def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any,
         for words in (family.summary, family.when, family.reference):
             assert words in unescape(page.html)
     assert "<b>4</b> · 7" in page.html
-    assert "batches of at least 2" in page.html
+    assert "the batch size must be at least 2" in page.html
     assert "Accepts auxiliary scalars" in page.html
 
 
@@ -154,7 +154,7 @@ def test_costs_are_in_millions(zoo: Any) -> None:
 def test_a_diagram_is_read_out_block_by_block(zoo: Any) -> None:
     page = zoo("blocks=vit/large")
     assert page.one("ol", aria_label="vit large, block by block")
-    assert len(page.all("ol", aria_label="inside Block")) == 6
+    assert len(page.all("ol", aria_label="Inside Block")) == 6
     pictures = page.all("svg", role="img")
     assert len(pictures) == 6 * (3 + 3)
     assert all(each["aria-label"] for each in pictures)
@@ -209,14 +209,14 @@ def test_a_table_of_all_sizes_puts_the_largest_first_when_asked(zoo: Any, looked
 
 def test_measured_columns_fill_from_finished_runs_and_say_how_many(zoo: Any, trained: Any) -> None:
     empty = zoo()
-    assert "None has finished yet" in empty.html
+    assert "no run has finished yet" in empty.html
     assert row_of(empty, "huge")[6:9] == ["–", "–", "–"]
     trained(family="convnext_v2", size="huge", level=0.9)
     best = trained(family="convnext_v2", size="huge", level=0.96)
     page = zoo()
     assert row_of(page, "huge")[6:9] == ["182 k 2 runs", "–", "95.00 % 2 runs"]
     assert f'href="/runs/{best}"' in page.html
-    assert "runs on made-up cpu in batches of 128" in page.html
+    assert "runs on made-up cpu with batch size 128" in page.html
     assert row_of(zoo("dataset=mnist"), "huge")[6:9] == ["–", "–", "–"]
 
 
@@ -237,11 +237,11 @@ def test_measurements_of_several_devices_are_with_distinct_names(zoo: Any, train
     page = zoo("device=fast+gpu")
     assert page.one("option", value="fast gpu")["selected"] == ""
     assert row_of(page, "huge")[6:9] == ["900 1 run", "–", "89.00 % 3 runs"]
-    assert "runs on fast gpu in batches" in page.html
+    assert "runs on fast gpu with batch size" in page.html
     # One that has measured nothing here: what most runs were on is shown, and named.
     for address in ("", "device=gone"):
         assert row_of(zoo(address), "huge")[6] == "182 k 2 runs"
-        assert "runs on made-up cpu in batches" in zoo(address).html
+        assert "runs on made-up cpu with batch size" in zoo(address).html
 
 
 def test_the_page_comes_before_its_costs_and_fetches_them_by_itself(
@@ -283,7 +283,7 @@ def test_a_network_that_cannot_be_built_so_says_why_and_the_others_are_drawn(zoo
     looked.failure = SpecError([FieldError("options", "a patch of 7 does not divide 32")])
     page = zoo("dataset=cifar10")
     assert page.html.count("a patch of 7 does not divide 32") == 1
-    assert len(page.all("ol", aria_label="inside Block")) == 5
+    assert len(page.all("ol", aria_label="Inside Block")) == 5
 
 
 def test_a_size_that_does_not_fit_the_dataset_has_no_launch_button(zoo: Any, looked: Looked) -> None:

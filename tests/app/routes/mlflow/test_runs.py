@@ -118,7 +118,7 @@ def test_a_logged_run_cannot_be_trained_here(act: str, script: Script, client: T
     body = {"fork": {"epoch": 1}, "clone": {}}.get(act)
     answer = client.post(f"/api/v1/runs/{run}/{act}", json=body)
     assert answer.status_code == 409
-    assert "trained elsewhere" in answer.json()["detail"]
+    assert "external script" in answer.json()["detail"]
 
 
 def test_a_deleted_run_lies_in_the_trash_of_both(script: Script, client: TestClient) -> None:
@@ -194,4 +194,4 @@ def test_a_form_cannot_be_filled_in_from_a_logged_run(script: Script, client: Te
     run = script.begin()
     answer = client.get(f"/launch?from={run}", follow_redirects=True)
     assert answer.status_code == 409
-    assert "trained elsewhere" in answer.text
+    assert "external script" in answer.text

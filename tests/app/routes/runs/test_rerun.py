@@ -209,7 +209,7 @@ def test_a_fork_that_would_need_another_network_is_refused_by_its_field(
     errors = errors_of(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 2, "changes": changes}))
     (name,) = changes
     assert list(errors) == [name]
-    assert "clone it" in errors[name]
+    assert "clone the run" in errors[name]
 
 
 def test_a_fork_names_the_epochs_that_are_kept_and_what_is_wrong_with_its_changes(
@@ -285,7 +285,7 @@ def test_a_rerun_that_ended_early_or_of_a_run_that_did_is_compared_as_far_as_bot
     runs.finish(again)
     said = client.get(f"/api/v1/runs/{first}/verify").json()
     assert said["state"] == "identical"
-    assert "up to step 2, where the first one ended" in said["sentence"]
+    assert "up to step 2, where the original ended" in said["sentence"]
     third = made(client.post(f"/api/v1/runs/{again}/verify"))["id"]
     points(runs, third, train__loss=[3.0])
     runs.finish(third, "failed")

@@ -49,7 +49,7 @@ def test_a_new_sweep_has_its_comparison_from_the_first_second(client: Any, look:
     sweep = launched(client, **GRID)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
     assert page.one("a", id="sweep-compare")["href"] == sweep["compare_url"]
-    assert page.words["sweep-ended"] == "0 of 3 ended"
+    assert page.words["sweep-ended"] == "0 of 3 runs ended"
     assert page.words["sweep-best"] == "–"
     assert status_of(page) == "running"
     assert page.one("div", id="sweep")["hx-trigger"] == "yard-changed from:body"
@@ -83,7 +83,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
     client.post("/api/v1/queue/pause")
     page = look(client.get(f"/sweeps/{sweep}/board"))
-    assert page.words["sweep-left"].startswith("the queue is paused; about 20 s")
+    assert page.words["sweep-left"].startswith("queue paused; about 20 s")
 
 
 def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any, look: Any, reached: Any) -> None:
@@ -175,4 +175,4 @@ def test_draws_have_a_field_of_their_own(client: Any, look: Any, method: str) ->
     sweep = launched(client, base={"family": "vit"}, method=method, space=space, draws=4)["id"]
     page = look(client.get(f"/sweeps/{sweep}"))
     assert page.one("input", id="extend-draws")["placeholder"] == "4"
-    assert page.words["sweep-ended"] == "0 of 4 ended"
+    assert page.words["sweep-ended"] == "0 of 4 runs ended"
