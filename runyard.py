@@ -1,4 +1,4 @@
-"""Launch, watch and compare training runs of a Runyard from Python. It needs httpx and nothing else of Runyard.
+"""Python client of Runyard: launch, watch and compare training runs. Needs only httpx.
 
     from runyard import Runyard
 
@@ -6,7 +6,9 @@
     run = yard.launch(family="simple_cnn", dataset="digits", epochs=3).wait()
     print(run.status, run.figure("test/acc"))
 
-``AsyncRunyard`` has the same methods, to be awaited; what iterates is iterated with ``async for``.
+``AsyncRunyard`` has the same methods as coroutines and asynchronous iterators.
+
+The module in order: errors, returned data, requests, runs, sweeps, clients, event streams, reading of responses.
 """
 
 from __future__ import annotations
@@ -48,16 +50,16 @@ __all__ = [
 ]
 
 ENDED = ("succeeded", "failed", "cancelled")
-# Of a whole answer: the first of a new server may wait until the networks have been looked at. And the longest silence
-# of a stream, which says something every 15 s.
+# Limit for a whole response: the first one of a new server may wait for the inspection of all networks.
 ANSWER_SECONDS = 120.0
+# Limit for silence on an event stream, which sends something every 15 s.
 SILENCE_SECONDS = 45.0
-# A server that is started again is waited for so long, and asked again after such pauses.
+# How long to wait for a server that restarts, and the pause between attempts to reconnect.
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
 ATTEMPTS = 3
 PAGE_RUNS = 200
-# The id of an event that none has reached: a stream after it tells only what is new.
+# An event id above all others: a stream that starts after it yields only new events.
 FROM_NOW = str(2**63 - 1)
 
 P = ParamSpec("P")
@@ -67,18 +69,18 @@ SweepT = TypeVar("SweepT", bound="_SweepBase[Any, Any]")
 Json = dict[str, Any]
 
 
-# What is told --------------------------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------------------------------
 
 
 class FieldProblem(NamedTuple):
-    """One thing wrong with one field of what was sent."""
+    """An error in one field of a request."""
 
     field: str
     message: str
 
 
 class RunyardError(Exception):
-    """The server refused, or there is none: ``detail`` says why, ``status`` is the HTTP status, 0 without an answer."""
+    """A request failed for the reason ``detail``; ``status`` is the HTTP status, or 0 without a response."""
 
     def __init__(self, detail: str, status: int = 0, errors: Sequence[FieldProblem] = ()) -> None:
         super().__init__(detail)
@@ -87,8 +89,11 @@ class RunyardError(Exception):
         self.errors = list(errors)
 
 
+# Returned data --------------------------------------------------------------------------------------------------------
+
+
 class Point(NamedTuple):
-    """One value of one metric; NaN where it was not finite. ``time`` in seconds since 1970, UTC."""
+    """One value of a metric, NaN if it was not finite; ``time`` in seconds since 1970, UTC."""
 
     metric: str
     step: int
@@ -97,7 +102,7 @@ class Point(NamedTuple):
 
 
 class LogLine(NamedTuple):
-    """One line of a run's log; ``time`` in seconds since 1970, UTC."""
+    """A line of a run's log; ``time`` in seconds since 1970, UTC."""
 
     id: int
     time: float
@@ -107,7 +112,7 @@ class LogLine(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of a run that trains: waiting until it is applied at a step, or refused, or late; ``data`` says all."""
+    """A change of a training run; ``state``: waiting, applied (at ``step``), refused or late; ``data``: all fields."""
 
     id: int
     kind: str
@@ -120,7 +125,7 @@ class Change(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A curve: numpy arrays where numpy is there, else lists. Values that were not finite are NaN."""
+    """A curve as numpy arrays, or as lists without numpy. Values that were not finite are NaN."""
 
     step: Any
     value: Any
@@ -128,7 +133,7 @@ class Curve(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Mean of a figure over the runs of a group; ``half`` is half of its 95 % interval, None for a single run."""
+    """Mean of a metric over the runs of a group; ``half``: half width of its 95 % interval, None for a single run."""
 
     mean: float
     half: float | None
@@ -142,7 +147,7 @@ class Figure(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that differ in nothing but their seed, and their figures by name."""
+    """Runs that differ only in their seed, and their figures by metric."""
 
     title: str
     runs: list[str]
@@ -150,12 +155,12 @@ class Group(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """How many of its runs count: of the same training done twice, one; all while none has a figure."""
-        return max((len(each.values) for each in self.figures.values()), default=len(self.runs))
+        """Number of runs that count: a repeated training counts once; all runs while there are no figures."""
+        return max((len(figure.values) for figure in self.figures.values()), default=len(self.runs))
 
 
-def _figure_words(name: str, figure: Figure | None) -> str:
-    """A figure with its unit: accuracies in percent, durations in seconds, and whole numbers as such."""
+def _figure_text(name: str, figure: Figure | None) -> str:
+    """Format a figure with its unit: accuracies in percent, durations in seconds, whole numbers without decimals."""
     if figure is None:
         return "–"
     if name.endswith("acc"):
@@ -171,9 +176,9 @@ def _figure_words(name: str, figure: Figure | None) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of runs side by side, in the order of their first runs; prints as a table.
+    """Groups of runs, in the order of their first runs; ``print`` shows a table.
 
-    ``sentence`` says whether the best one is really better than the next, ``url`` is the page that shows the same.
+    ``sentence``: whether the best group is significantly better than the next; ``url``: page with the same comparison.
     """
 
     groups: list[Group]
@@ -182,16 +187,16 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """The figures that any group has."""
+        """Names of all figures of all groups."""
         return list(dict.fromkeys(name for group in self.groups for name in group.figures))
 
     def table(self) -> list[list[str]]:
-        """Rows of words, the header first."""
+        """Return rows of text, the header first."""
         rows = [
-            [group.title, str(group.seeds), *(_figure_words(name, group.figures.get(name)) for name in self.names)]
+            [group.title, str(group.seeds), *(_figure_text(name, group.figures.get(name)) for name in self.names)]
             for group in self.groups
         ]
-        return [["runs alike but for the seed", "n", *self.names], *rows]
+        return [["configuration", "n", *self.names], *rows]
 
     def __str__(self) -> str:
         rows = self.table()
@@ -200,12 +205,12 @@ class Comparison:
         return "\n".join([*lines, *([self.sentence] if self.sentence else [])])
 
 
-# Requests, described once and sent by either client ------------------------------------------------------------------
+# Requests: described once, sent by both clients -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Call(Generic[T]):
-    """One request, and what its answer is read as. With a ``key`` it may be sent again when a connection broke."""
+    """A request, and how to read its response. With a ``key``, it can be repeated if the connection breaks."""
 
     method: str
     path: str
@@ -219,38 +224,38 @@ class _Call(Generic[T]):
         return ATTEMPTS if self.key or self.method == "GET" else 1
 
     def arguments(self) -> Json:
-        """What httpx is asked for."""
-        said: Json = {
+        """Return the arguments for httpx."""
+        arguments: Json = {
             "method": self.method,
             "url": f"/api/v1{self.path}",
             "params": {name: value for name, value in self.query.items() if value is not None},
             "headers": {"idempotency-key": self.key} if self.key else {},
         }
-        return said | ({} if self.body is None else {"json": self.body})
+        return arguments | ({} if self.body is None else {"json": self.body})
 
 
-class _Now:
-    """Whose requests are sent at once."""
+class _Sync:
+    """A class whose requests return their result."""
 
     def _send(self, call: _Call[T]) -> T:
         raise NotImplementedError
 
 
-class _Later:
-    """Whose requests are awaited."""
+class _Async:
+    """A class whose requests are coroutines."""
 
     async def _send(self, call: _Call[T]) -> T:
         raise NotImplementedError
 
 
-class _NowBy(_Now):
+class _SyncObject(_Sync):
     _client: Runyard
 
     def _send(self, call: _Call[T]) -> T:
         return self._client._send(call)
 
 
-class _LaterBy(_Later):
+class _AsyncObject(_Async):
     _client: AsyncRunyard
 
     async def _send(self, call: _Call[T]) -> T:
@@ -258,44 +263,350 @@ class _LaterBy(_Later):
 
 
 class _request(Generic[P, T]):  # noqa: N801
-    """A method that is one request: it returns what is read from the answer, on an Async class a coroutine of that."""
+    """A method that sends one request and returns its result; on an async class, a coroutine."""
 
     def __init__(self, describe: Callable[Concatenate[Any, P], _Call[T]]) -> None:
         self._describe = describe
 
     @overload
-    def __get__(self, on: _Now, kind: Any = None) -> Callable[P, T]: ...
+    def __get__(self, instance: _Sync, kind: Any = None) -> Callable[P, T]: ...
     @overload
-    def __get__(self, on: _Later, kind: Any = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, instance: _Async, kind: Any = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
     @overload
-    def __get__(self, on: None, kind: Any = None) -> Callable[Concatenate[Any, P], _Call[T]]: ...
-    def __get__(self, on: Any, kind: Any = None) -> Any:
-        if on is None:  # of a class, for help()
+    def __get__(self, instance: None, kind: Any = None) -> Callable[Concatenate[Any, P], _Call[T]]: ...
+    def __get__(self, instance: Any, kind: Any = None) -> Any:
+        if instance is None:  # accessed on the class, e.g. by help()
             return self._describe
 
-        def ask(*arguments: P.args, **named: P.kwargs) -> Any:
-            return on._send(self._describe(on, *arguments, **named))
+        def send(*arguments: P.args, **named: P.kwargs) -> Any:
+            return instance._send(self._describe(instance, *arguments, **named))
 
-        return functools.update_wrapper(ask, self._describe)
-
-
-def _same(said: Any) -> Any:
-    return said
+        return functools.update_wrapper(send, self._describe)
 
 
-def _given(**said: Any) -> Json:
-    return {name: value for name, value in said.items() if value is not None}
+def _as_is(response: Any) -> Any:
+    return response
+
+
+def _not_none(**values: Any) -> Json:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _id(run: Any) -> str:
     return run if isinstance(run, str) else str(run.id)
 
 
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+class _RunBase(Generic[RunT]):
+    """A run as of the last request; ``data``: all fields of the API."""
+
+    id: str
+    number: int
+    title: str
+    status: str
+    reason: str
+    spec: Json
+    tags: list[str]
+    summary: dict[str, Json]
+    progress: Json
+    parent: str | None
+    relation: str
+    sweep: str | None
+
+    def __init__(self, client: _Api[RunT, Any], data: Json) -> None:
+        self._client: Any = client
+        self._update(data)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} #{self.number} {self.title!r} {self.status}>"
+
+    def _update(self, data: Json) -> RunT:
+        self.data = data
+        for name in _RunBase.__annotations__:
+            setattr(self, name, data.get(name))
+        # A run that was trained elsewhere has no spec.
+        self.spec = self.spec or {}
+        return cast(RunT, self)
+
+    def _new_run(self, data: Json) -> RunT:
+        return cast(RunT, self._client._run(data))
+
+    @property
+    def url(self) -> str:
+        """URL of its page."""
+        return f"{self._client.url}/runs/{self.id}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in ENDED
+
+    def figure(self, metric: str) -> float | None:
+        """Return the headline value of a metric: the last value of test metrics, else the best value."""
+        value = self.summary.get(metric, {}).get("last" if metric.startswith("test/") else "best")
+        return None if value is None else float(value)
+
+    @_request
+    def refresh(self, /) -> _Call[RunT]:
+        """Update the run from the server."""
+        return _Call("GET", f"/runs/{self.id}", self._update)
+
+    @_request
+    def cancel(self, /) -> _Call[RunT]:
+        """Cancel the run if it is queued, else stop it at its next batch, with a checkpoint."""
+        return _Call("POST", f"/runs/{self.id}/cancel", self._update)
+
+    @_request
+    def change(
+        self,
+        /,
+        *,
+        epochs: int | None = None,
+        lr_factor: float | None = None,
+        stop_after_epoch: bool | None = None,
+        checkpoint: bool | None = None,
+        note: str | None = None,
+    ) -> _Call[Change]:
+        """Request one change before the next step of a training run; ``changes`` shows its state.
+
+        ``epochs``: new total number; ``lr_factor``: multiplies the learning rate; ``stop_after_epoch``: stop after the
+        current epoch; ``checkpoint``: save a permanent checkpoint; ``note``: text at the current step of the curves.
+        """
+        requested = _not_none(epochs=epochs, lr_factor=lr_factor, note=note)
+        requested |= {
+            kind: None
+            for kind, enabled in (("stop_after_epoch", stop_after_epoch), ("checkpoint", checkpoint))
+            if enabled
+        }
+        if len(requested) != 1:
+            raise ValueError("give exactly one change: epochs, lr_factor, stop_after_epoch, checkpoint or note")
+        ((kind, value),) = requested.items()
+        return _Call("POST", f"/runs/{self.id}/changes", _change, {"kind": kind} | _not_none(value=value))
+
+    @_request
+    def changes(self, /) -> _Call[list[Change]]:
+        """List applied, refused and pending changes of the run."""
+        return _Call(
+            "GET", f"/runs/{self.id}/changes", lambda response: [_change(data) for data in response["changes"]]
+        )
+
+    @_request
+    def marks(self, /) -> _Call[list[Json]]:
+        """List events of the run by step: checkpoints, best epoch, warnings, restarts, changes, notes, forks."""
+        return _Call("GET", f"/runs/{self.id}/marks", lambda response: list(response["marks"]))
+
+    @_request
+    def retry(self, /) -> _Call[RunT]:
+        """Launch the same configuration again, from the start."""
+        return _Call("POST", f"/runs/{self.id}/retry", self._new_run)
+
+    @_request
+    def resume(self, /, epochs: int | None = None) -> _Call[RunT]:
+        """Continue from the last checkpoint as a new run; ``epochs``: total number (default: unchanged)."""
+        return _Call("POST", f"/runs/{self.id}/resume", self._new_run, _not_none(epochs=epochs))
+
+    @_request
+    def clone(self, /, **changes: Any) -> _Call[RunT]:
+        """Launch a copy of the run with these changes."""
+        return _Call("POST", f"/runs/{self.id}/clone", self._new_run, changes)
+
+    @_request
+    def fork(self, /, epoch: int, **changes: Any) -> _Call[RunT]:
+        """Continue from the end of ``epoch`` as a new run, with these changes."""
+        return _Call("POST", f"/runs/{self.id}/fork", self._new_run, {"epoch": epoch, "changes": changes})
+
+    @_request
+    def edit(self, /, **fields: Any) -> _Call[RunT]:
+        """Change name, notes, tags or, while the run is queued, priority."""
+        return _Call("PATCH", f"/runs/{self.id}", self._update, fields)
+
+    @_request
+    def delete(self, /) -> _Call[None]:
+        """Move an ended run to the trash."""
+        return _Call("DELETE", f"/runs/{self.id}", lambda _: None)
+
+    @_request
+    def restore(self, /) -> _Call[RunT]:
+        """Restore the run from the trash."""
+        return _Call("POST", f"/runs/{self.id}/restore", self._update)
+
+    @_request
+    def curves(self, /, names: Sequence[str] = (), points: int = 0) -> _Call[dict[str, Curve]]:
+        """Get curves by metric; ``names``: default all; ``points``: approximate maximum per curve, 0 for all."""
+        query = {"names": ",".join(names), "points": points}
+        return _Call("GET", f"/runs/{self.id}/metrics", _curves, None, query)
+
+    @_request
+    def frame(self, /, names: Sequence[str] = (), points: int = 0) -> _Call[Any]:
+        """Get curves as a pandas DataFrame with one row per step and one column per metric."""
+        pandas = _pandas()
+
+        def read(curves: Json) -> Any:
+            columns = {name: pandas.Series(c["value"], c["step"], dtype=float, name=name) for name, c in curves.items()}
+            return pandas.DataFrame(columns).rename_axis("step")
+
+        query = {"names": ",".join(names), "points": points}
+        return _Call("GET", f"/runs/{self.id}/metrics", read, None, query)
+
+    @_request
+    def _all_points(self, /) -> _Call[Json]:
+        return _Call("GET", f"/runs/{self.id}/metrics", _as_is, None, {"points": 0})
+
+    @_request
+    def _lines(self, /, tail: int) -> _Call[list[Json]]:
+        return _Call("GET", f"/runs/{self.id}/logs", lambda response: list(response["lines"]), None, {"tail": tail})
+
+    def _stream(self, after: str, seconds: float | None = None) -> _Stream:
+        return _Stream(f"/runs/{self.id}/events", after, seconds, f"run {self.id}")
+
+
+class Run(_SyncObject, _RunBase["Run"]):
+    """A run."""
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run has ended. Raises TimeoutError after ``timeout`` seconds; the run continues."""
+        for _ in self._client._events(self._stream(FROM_NOW, timeout)):
+            pass
+        return self.refresh()
+
+    def metrics(self, names: Sequence[str] | None = None) -> Iterator[Point]:
+        """Iterate over all points, past and future, until the run has ended: each point exactly once.
+
+        If a lost run restarts from a checkpoint, repeated steps are skipped.
+        """
+        unseen = _Unseen(names)
+        for event, data in self._client._events(self._stream("0")):
+            if event in ("metrics", "reset"):
+                yield from unseen.points(self._all_points() if event == "reset" else data)
+
+    def logs(self, follow: bool = False, tail: int = 10_000) -> Iterator[LogLine]:
+        """Iterate over the last lines of the log; with ``follow``, also over new lines until the run has ended."""
+        unseen = _Unseen()
+        yield from unseen.lines(self._lines(tail))
+        for event, data in self._client._events(self._stream("0")) if follow else ():
+            if event == "log":
+                yield from unseen.lines(data)
+
+
+class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
+    """A run with asynchronous methods."""
+
+    async def wait(self, timeout: float | None = None) -> AsyncRun:
+        """See Run.wait."""
+        async for _ in self._client._events(self._stream(FROM_NOW, timeout)):
+            pass
+        return await self.refresh()
+
+    async def metrics(self, names: Sequence[str] | None = None) -> AsyncIterator[Point]:
+        """See Run.metrics."""
+        unseen = _Unseen(names)
+        async for event, data in self._client._events(self._stream("0")):
+            if event in ("metrics", "reset"):
+                for point in unseen.points(await self._all_points() if event == "reset" else data):
+                    yield point
+
+    async def logs(self, follow: bool = False, tail: int = 10_000) -> AsyncIterator[LogLine]:
+        """See Run.logs."""
+        unseen = _Unseen()
+        for line in unseen.lines(await self._lines(tail)):
+            yield line
+        if follow:
+            async for event, data in self._client._events(self._stream("0")):
+                for line in unseen.lines(data) if event == "log" else ():
+                    yield line
+
+
+# Sweeps ---------------------------------------------------------------------------------------------------------------
+
+
+class _SweepBase(Generic[SweepT, RunT]):
+    """A sweep as of the last request; ``data``: all fields of the API."""
+
+    id: str
+    number: int
+    name: str
+    title: str
+    status: str
+    planned: int
+    counts: dict[str, int]
+    best: Json | None
+    runs: list[str]
+
+    def __init__(self, client: _Api[RunT, SweepT], data: Json) -> None:
+        self._client: Any = client
+        self._update(data)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} #{self.number} {self.title!r} {self.status}>"
+
+    def _update(self, data: Json) -> SweepT:
+        self.data = data
+        for name in _SweepBase.__annotations__:
+            setattr(self, name, data.get(name))
+        self.runs = data.get("runs", [])
+        return cast(SweepT, self)
+
+    @property
+    def url(self) -> str:
+        """URL of its page."""
+        return f"{self._client.url}/sweeps/{self.id}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the sweep launches no more runs and all of its runs have ended."""
+        active = sum(count for status, count in self.counts.items() if status not in ENDED)
+        return self.status != "running" and not active
+
+    @_request
+    def refresh(self, /) -> _Call[SweepT]:
+        """Update the sweep from the server."""
+        return _Call("GET", f"/sweeps/{self.id}", self._update)
+
+    @_request
+    def stop(self, /) -> _Call[SweepT]:
+        """Stop the sweep and all of its runs."""
+        return _Call("POST", f"/sweeps/{self.id}/stop", self._update)
+
+    @_request
+    def extend(self, /, **more: Any) -> _Call[SweepT]:
+        """Add values, seeds or draws to the sweep."""
+        return _Call("POST", f"/sweeps/{self.id}/extend", self._update, more)
+
+
+class Sweep(_SyncObject, _SweepBase["Sweep", Run]):
+    """A sweep."""
+
+    def wait(self, timeout: float | None = None) -> Sweep:
+        """Wait until all runs have ended. Raises TimeoutError after ``timeout`` seconds; the sweep continues."""
+        for _ in self._client.changes(timeout):
+            if self.refresh().ended:
+                break
+            time.sleep(PAUSE_SECONDS)
+        return self
+
+
+class AsyncSweep(_AsyncObject, _SweepBase["AsyncSweep", AsyncRun]):
+    """A sweep with asynchronous methods."""
+
+    async def wait(self, timeout: float | None = None) -> AsyncSweep:
+        """See Sweep.wait."""
+        async for _ in self._client.changes(timeout):
+            if (await self.refresh()).ended:
+                break
+            await asyncio.sleep(PAUSE_SECONDS)
+        return self
+
+
+# Clients --------------------------------------------------------------------------------------------------------------
+
+
 class _Api(Generic[RunT, SweepT]):
-    """Every request of both clients."""
+    """The requests of both clients."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        """``url`` is by default that of RUNYARD_URL, else http://127.0.0.1:8000; ``token`` that of RUNYARD_TOKEN."""
+        """``url``: default RUNYARD_URL, else http://127.0.0.1:8000; ``token``: default RUNYARD_TOKEN."""
         self.url = (url or os.environ.get("RUNYARD_URL") or "http://127.0.0.1:8000").rstrip("/")
         token = token or os.environ.get("RUNYARD_TOKEN")
         host = _host(self.url)
@@ -303,54 +614,54 @@ class _Api(Generic[RunT, SweepT]):
             "base_url": self.url,
             "headers": {"authorization": f"Bearer {token}"} if token else {},
             "timeout": httpx.Timeout(ANSWER_SECONDS, connect=10.0),
-            # A proxy for the world outside cannot reach this machine's own addresses.
+            # A proxy cannot reach this machine's loopback addresses.
             "trust_env": host not in ("localhost", "127.0.0.1", "::1"),
         }
 
-    def _run(self, said: Json) -> RunT:
+    def _run(self, data: Json) -> RunT:
         raise NotImplementedError
 
-    def _sweep(self, said: Json) -> SweepT:
+    def _sweep(self, data: Json) -> SweepT:
         raise NotImplementedError
 
     @_request
     def launch(self, /, *, idempotency_key: str | None = None, **spec: Any) -> _Call[RunT]:
-        """Queue a run; the fields are those of the form, ``family`` or ``preset`` the only one that is needed.
+        """Launch a run with the fields of the launch form; only ``family`` or ``preset`` is required.
 
-        A connection that breaks never launches twice. Raises RunyardError that names each field that is wrong.
+        A broken connection never launches twice. Raises RunyardError with all invalid fields.
         """
         return _Call("POST", "/runs", self._run, spec, key=idempotency_key or secrets.token_urlsafe(16))
 
     @_request
     def preview(self, /, **spec: Any) -> _Call[Json]:
-        """What a run would be and cost, without launching it: parameters, operations, memory, time for an epoch."""
-        return _Call("POST", "/preview", _same, spec)
+        """Preview a run without launching it: parameters, operations, memory, time per epoch."""
+        return _Call("POST", "/preview", _as_is, spec)
 
     @_request
-    def import_run(self, /, **said: Any) -> _Call[Json]:
-        """Bring in a run, or a part of one, that was recorded elsewhere; fields as /docs shows. Each point once."""
-        return _Call("POST", "/import", _same, said, key=str(said.get("key", "")))
+    def import_run(self, /, **fields: Any) -> _Call[Json]:
+        """Import a run, or a part of one, that was recorded elsewhere; /docs lists the fields. Skips known points."""
+        return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
 
     @_request
     def run(self, /, run: str) -> _Call[RunT]:
-        """The run with this id."""
+        """Get the run with this id."""
         return _Call("GET", f"/runs/{run}", self._run)
 
     @_request
     def page(self, /, after: str | None = None, limit: int = 50, **where: Any) -> _Call[tuple[list[RunT], str | None]]:
-        """One page of runs, and what to give as ``after`` for the next one; ``where`` as for ``runs``."""
+        """Get a page of runs, and ``after`` for the next page; ``where``: the filters of ``runs``."""
         query = {**where, "after": after, "limit": limit}
         return _Call(
-            "GET", "/runs", lambda said: ([self._run(each) for each in said["runs"]], said["next"]), None, query
+            "GET", "/runs", lambda page: ([self._run(data) for data in page["runs"]], page["next"]), None, query
         )
 
     @_request
     def cancel(
         self, /, runs: Sequence[str | RunT] = (), *, sweep: str | None = None, queued: bool = False
     ) -> _Call[dict[str, list[str]]]:
-        """Stop these runs, or a whole sweep, or all that are queued: {"cancelled": ids, "stopping": ids}."""
+        """Stop these runs, a whole sweep, or all queued runs. Returns {"cancelled": ids, "stopping": ids}."""
         body: Json = {"queued": True} if queued else {"sweep": sweep} if sweep else {"runs": [_id(run) for run in runs]}
-        return _Call("POST", "/runs/cancel", _same, body)
+        return _Call("POST", "/runs/cancel", _as_is, body)
 
     @_request
     def sweep(
@@ -364,122 +675,255 @@ class _Api(Generic[RunT, SweepT]):
         draws: int | None = None,
         **more: Any,
     ) -> _Call[SweepT]:
-        """Queue a run for every point of ``grid``, or for ``draws`` points of ``space``, each with ``seeds`` seeds.
+        """Launch a sweep: every point of ``grid``, or ``draws`` points of ``space``, each with ``seeds`` seeds.
 
         ``method``: grid, random or tpe; ``more``: metric, direction, pruning, name, tags.
         """
-        body = {"base": dict(base)} | _given(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
+        body = {"base": dict(base)} | _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
         return _Call("POST", "/sweeps", self._sweep, body, key=secrets.token_urlsafe(16))
 
     @_request
     def find_sweep(self, /, sweep: str) -> _Call[SweepT]:
-        """The sweep with this id."""
+        """Get the sweep with this id."""
         return _Call("GET", f"/sweeps/{sweep}", self._sweep)
 
     @_request
     def sweeps(self, /, limit: int = 50, after: int | None = None) -> _Call[list[SweepT]]:
-        """Sweeps in short, the newest first, of those with a number below ``after``; refresh() tells the rest."""
+        """List sweeps, newest first, without details (see refresh()); ``after``: only numbers below it."""
         query = {"limit": limit, "after": after}
-        return _Call("GET", "/sweeps", lambda said: [self._sweep(each) for each in said["sweeps"]], None, query)
+        return _Call("GET", "/sweeps", lambda page: [self._sweep(data) for data in page["sweeps"]], None, query)
 
     @_request
     def queue(self, /, limit: int | None = None, after: str | None = None) -> _Call[Json]:
-        """What waits, in order, each with the reason and the expected start; whether the queue is paused."""
-        return _Call("GET", "/queue", _same, None, {"limit": limit, "after": after})
+        """Get the queue: whether it is paused, and its runs in order, with reason and expected start."""
+        return _Call("GET", "/queue", _as_is, None, {"limit": limit, "after": after})
 
     @_request
     def pause_queue(self, /) -> _Call[Json]:
-        """Let no further run start; those that train go on."""
-        return _Call("POST", "/queue/pause", _same)
+        """Pause the queue: no more runs start; running ones continue."""
+        return _Call("POST", "/queue/pause", _as_is)
 
     @_request
     def resume_queue(self, /) -> _Call[Json]:
-        """Let runs start again."""
-        return _Call("POST", "/queue/resume", _same)
+        """Resume the queue."""
+        return _Call("POST", "/queue/resume", _as_is)
 
     @_request
     def move(
         self, /, run: str | RunT, to: str | None = None, *, before: str | None = None, after: str | None = None
     ) -> _Call[Json]:
-        """Move a queued run ``to`` first, last, up or down, or to before or after another: {"position"}."""
-        return _Call("POST", "/queue/move", _same, {"run": _id(run)} | _given(to=to, before=before, after=after))
+        """Move a queued run ``to`` first, last, up or down, or before or after another run. Returns {"position"}."""
+        return _Call("POST", "/queue/move", _as_is, {"run": _id(run)} | _not_none(to=to, before=before, after=after))
 
     @_request
     def architectures(self, /) -> _Call[list[Json]]:
-        """Every family and size with its exact parameter counts."""
-        return _Call("GET", "/architectures", lambda said: list(said["architectures"]))
+        """List all families and sizes with their exact parameter counts."""
+        return _Call("GET", "/architectures", lambda response: list(response["architectures"]))
 
     @_request
     def datasets(self, /) -> _Call[list[Json]]:
-        """Every dataset with its targets."""
-        return _Call("GET", "/datasets", lambda said: list(said["datasets"]))
+        """List all datasets with their targets."""
+        return _Call("GET", "/datasets", lambda response: list(response["datasets"]))
 
     @_request
     def recipes(self, /) -> _Call[list[Json]]:
-        """Every recipe and what it sets."""
-        return _Call("GET", "/recipes", lambda said: list(said["recipes"]))
+        """List all recipes with their settings."""
+        return _Call("GET", "/recipes", lambda response: list(response["recipes"]))
 
     @_request
     def presets(self, /) -> _Call[dict[str, Json]]:
-        """Every preset by name."""
-        return _Call("GET", "/presets", lambda said: dict(said["presets"]))
+        """Get all presets by name."""
+        return _Call("GET", "/presets", lambda response: dict(response["presets"]))
 
     @_request
     def workers(self, /) -> _Call[list[Json]]:
-        """Who is there to train."""
-        return _Call("GET", "/workers", lambda said: list(said["workers"]))
+        """List connected workers."""
+        return _Call("GET", "/workers", lambda response: list(response["workers"]))
 
     @_request
     def ask(self, /, method: str, path: str, body: Any = None, **query: Any) -> _Call[Any]:
-        """Any other request of the API, ``path`` without /api/v1: what its answer says, as JSON."""
-        return _Call(method, path, _same, body, query)
+        """Send any other request of the API, ``path`` without /api/v1; returns the JSON of the response."""
+        return _Call(method, path, _as_is, body, query)
 
     @_request
     def compare(self, /, runs: Sequence[str | RunT], by: str = "variant") -> _Call[Comparison]:
-        """Figures of these runs side by side, as means over the seeds of what is otherwise alike, with 95 % intervals.
+        """Compare runs: means over seeds, with 95 % intervals.
 
-        ``by``: variant (all settings but the seed), none, or names of settings by comma.
+        ``by``: how to group: variant (all settings except the seed), none, or comma-separated names of settings.
         """
         ids = ",".join(_id(run) for run in runs)
 
-        def read(said: Json) -> Comparison:
+        def read(response: Json) -> Comparison:
             groups = [
-                Group(each["title"], each["runs"], {name: _figure(each) for name, each in each["figures"].items()})
-                for each in said["groups"]
+                Group(data["title"], data["runs"], {name: _figure(entry) for name, entry in data["figures"].items()})
+                for data in response["groups"]
             ]
-            return Comparison(groups, said["sentence"] or "", f"{self.url}/compare?runs={ids}&by={by}")
+            return Comparison(groups, response["sentence"] or "", f"{self.url}/compare?runs={ids}&by={by}")
 
         return _Call("GET", "/compare", read, None, {"runs": ids, "by": by})
 
 
-class _Stream:
-    """How far a stream of events was heard: what to ask for next, what a line of it means, and when to give up.
+class Runyard(_Sync, _Api[Run, Sweep]):
+    """Client of a Runyard server. Every method can raise RunyardError."""
 
-    ``here`` is given when the server has begun to listen, and at times later: what is not an event of its own.
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        super().__init__(url, token)
+        self._http = httpx.Client(**self._options)
+
+    def __enter__(self) -> Runyard:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def _run(self, data: Json) -> Run:
+        return Run(self, data)
+
+    def _sweep(self, data: Json) -> Sweep:
+        return Sweep(self, data)
+
+    def _send(self, call: _Call[T]) -> T:
+        for attempt in range(call.attempts):
+            try:
+                response = self._http.request(**call.arguments())
+            except httpx.TransportError as error:
+                if attempt + 1 == call.attempts:
+                    raise _not_responding(self.url) from error
+                time.sleep(PAUSE_SECONDS * attempt)
+            else:
+                return call.read(_read(response, self.url))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _events(self, stream: _Stream) -> Iterator[tuple[str, Any]]:
+        while not stream.ended:
+            try:
+                with self._http.stream(**stream.request()) as response:
+                    if response.status_code != 200:
+                        response.read()
+                        _read(response, self.url)
+                    for line in response.iter_lines():
+                        if (event := stream.take(line)) is not None:
+                            yield event
+            except (httpx.TransportError, RunyardError) as error:
+                stream.broken(error, self.url)
+            if not stream.ended:
+                time.sleep(PAUSE_SECONDS)
+
+    def changes(self, timeout: float | None = None) -> Iterator[None]:
+        """Yield once at the start, and whenever a run or worker may have changed. Raises TimeoutError."""
+        return (None for _ in self._events(_Stream("/events", None, timeout, "the awaited change")))
+
+    def runs(self, limit: int | None = None, **where: Any) -> Iterator[Run]:
+        """Iterate over runs. ``where``: status, family, size, dataset, tag, number (one value or a list), q, sort."""
+        after: str | None = None
+        left = math.inf if limit is None else limit
+        while left > 0:
+            runs, after = self.page(after, int(min(left, PAGE_RUNS)), **where)
+            yield from runs
+            left = left - len(runs) if after else 0
+
+
+class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep]):
+    """Asynchronous client of a Runyard server. Every method can raise RunyardError."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        super().__init__(url, token)
+        self._http = httpx.AsyncClient(**self._options)
+
+    async def __aenter__(self) -> AsyncRunyard:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    def _run(self, data: Json) -> AsyncRun:
+        return AsyncRun(self, data)
+
+    def _sweep(self, data: Json) -> AsyncSweep:
+        return AsyncSweep(self, data)
+
+    async def _send(self, call: _Call[T]) -> T:
+        for attempt in range(call.attempts):
+            try:
+                response = await self._http.request(**call.arguments())
+            except httpx.TransportError as error:
+                if attempt + 1 == call.attempts:
+                    raise _not_responding(self.url) from error
+                await asyncio.sleep(PAUSE_SECONDS * attempt)
+            else:
+                return call.read(_read(response, self.url))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _events(self, stream: _Stream) -> AsyncIterator[tuple[str, Any]]:
+        while not stream.ended:
+            try:
+                async with self._http.stream(**stream.request()) as response:
+                    if response.status_code != 200:
+                        await response.aread()
+                        _read(response, self.url)
+                    async for line in response.aiter_lines():
+                        if (event := stream.take(line)) is not None:
+                            yield event
+            except (httpx.TransportError, RunyardError) as error:
+                stream.broken(error, self.url)
+            if not stream.ended:
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def changes(self, timeout: float | None = None) -> AsyncIterator[None]:
+        """See Runyard.changes."""
+        async for _ in self._events(_Stream("/events", None, timeout, "the awaited change")):
+            yield None
+
+    async def runs(self, limit: int | None = None, **where: Any) -> AsyncIterator[AsyncRun]:
+        """See Runyard.runs."""
+        after: str | None = None
+        left = math.inf if limit is None else limit
+        while left > 0:
+            runs, after = await self.page(after, int(min(left, PAGE_RUNS)), **where)
+            for run in runs:
+                yield run
+            left = left - len(runs) if after else 0
+
+
+# Event streams --------------------------------------------------------------------------------------------------------
+
+
+class _Stream:
+    """State of an event stream: the next request, the parser of its lines, and the time limit.
+
+    ``take`` returns the pseudo-event ``here`` once the server is subscribed, and for each of its keep-alive lines.
     """
 
-    def __init__(self, path: str, after: str | None = None, seconds: float | None = None, what: str = "") -> None:
+    def __init__(self, path: str, after: str | None = None, seconds: float | None = None, subject: str = "") -> None:
         self.path = f"/api/v1{path}"
         self.last = after
         self.ended = False
-        self._until = None if seconds is None else time.monotonic() + seconds
-        self._late = f"{what} has not ended within {seconds:g} s" if seconds is not None else ""
-        self._heard = time.monotonic()
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._timeout_message = f"{subject} has not ended within {seconds:g} s" if seconds is not None else ""
+        self._last_line = time.monotonic()
         self._event = self._id = ""
         self._data: list[str] = []
 
     def request(self) -> Json:
-        """What httpx is asked for."""
+        """Return the arguments for httpx."""
         self._event, self._id, self._data = "", "", []
-        left = SILENCE_SECONDS if self._until is None else self._until - time.monotonic()
+        left = SILENCE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
         timeout = httpx.Timeout(10.0, read=max(0.01, min(left, SILENCE_SECONDS)))
         headers = {} if self.last is None else {"last-event-id": self.last}
         return {"method": "GET", "url": self.path, "headers": headers, "timeout": timeout}
 
     def take(self, line: str) -> tuple[str, Any] | None:
-        """The event that a line completes. Its id is remembered only now: half of one is asked for again."""
+        """Return the event that a line completes. Its id counts only then: a partial event is requested again."""
         self._check_time()
-        self._heard = time.monotonic()
+        self._last_line = time.monotonic()
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "event":
@@ -499,21 +943,21 @@ class _Stream:
         return None
 
     def broken(self, error: httpx.TransportError | RunyardError, url: str) -> None:
-        """Raises what cannot be waited for: a refusal, a server that stays away, a time that is over."""
+        """Raise an error that waiting cannot fix: a refusal, an absent server, an expired time limit."""
         self._check_time()
         if isinstance(error, RunyardError):
             if error.status != 503:
                 raise error
-        elif time.monotonic() - self._heard > PATIENCE_SECONDS:
-            raise _absent(url) from error
+        elif time.monotonic() - self._last_line > PATIENCE_SECONDS:
+            raise _not_responding(url) from error
 
     def _check_time(self) -> None:
-        if self._until is not None and time.monotonic() > self._until:
-            raise TimeoutError(self._late)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError(self._timeout_message)
 
 
-class _News:
-    """What of a run's points and lines was not told yet: each point of a metric once, by rising steps."""
+class _Unseen:
+    """Filter for points and log lines that were not returned yet: each point of a metric once, by increasing step."""
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self.names = None if names is None else set(names)
@@ -521,507 +965,76 @@ class _News:
         self._line = 0
 
     def points(self, curves: Mapping[str, Any]) -> list[Point]:
-        """Those after the last step of their metric, in the order of their times."""
-        found: list[Point] = []
+        """Return points after the last step of their metric, in the order of their times."""
+        points: list[Point] = []
         for name, curve in curves.items():
             if self.names is not None and name not in self.names:
                 continue
-            reached = self._steps.get(name, -1)
-            for step, value, moment in zip(curve["step"], curve["value"], curve["time"], strict=True):
-                if step > reached:
-                    found.append(Point(name, step, math.nan if value is None else value, moment))
-                    reached = step
-            self._steps[name] = reached
-        return sorted(found, key=lambda point: point.time)
+            last = self._steps.get(name, -1)
+            for step, value, timestamp in zip(curve["step"], curve["value"], curve["time"], strict=True):
+                if step > last:
+                    points.append(Point(name, step, math.nan if value is None else value, timestamp))
+                    last = step
+            self._steps[name] = last
+        return sorted(points, key=lambda point: point.time)
 
-    def lines(self, said: Iterable[Mapping[str, Any]]) -> list[LogLine]:
-        """Those after the last line."""
-        found = [LogLine(*(line[name] for name in LogLine._fields)) for line in said if line["id"] > self._line]
-        self._line = found[-1].id if found else self._line
-        return found
+    def lines(self, entries: Iterable[Mapping[str, Any]]) -> list[LogLine]:
+        """Return lines after the last one."""
+        lines = [LogLine(*(entry[name] for name in LogLine._fields)) for entry in entries if entry["id"] > self._line]
+        self._line = lines[-1].id if lines else self._line
+        return lines
 
 
-# Runs and sweeps -----------------------------------------------------------------------------------------------------
+# Reading of responses -------------------------------------------------------------------------------------------------
 
 
-class _RunBase(Generic[RunT]):
-    """A run as it was when it was last asked for; ``data`` is all that the API says of it."""
-
-    id: str
-    number: int
-    title: str
-    status: str
-    reason: str
-    spec: Json
-    tags: list[str]
-    summary: dict[str, Json]
-    progress: Json
-    parent: str | None
-    relation: str
-    sweep: str | None
-
-    def __init__(self, client: _Api[RunT, Any], data: Json) -> None:
-        self._client: Any = client
-        self._take(data)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.number} {self.title!r} {self.status}>"
-
-    def _take(self, data: Json) -> RunT:
-        self.data = data
-        for name in _RunBase.__annotations__:
-            setattr(self, name, data.get(name))
-        # A run that was trained elsewhere has none.
-        self.spec = self.spec or {}
-        return cast(RunT, self)
-
-    def _other(self, said: Json) -> RunT:
-        return cast(RunT, self._client._run(said))
-
-    @property
-    def url(self) -> str:
-        """Its page."""
-        return f"{self._client.url}/runs/{self.id}"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing about it will change any more."""
-        return self.status in ENDED
-
-    def figure(self, metric: str) -> float | None:
-        """The value that stands for the run: the last one of the test set's metrics, the best one of all others."""
-        found = self.summary.get(metric, {}).get("last" if metric.startswith("test/") else "best")
-        return None if found is None else float(found)
-
-    @_request
-    def refresh(self, /) -> _Call[RunT]:
-        """The same run as it is now."""
-        return _Call("GET", f"/runs/{self.id}", self._take)
-
-    @_request
-    def cancel(self, /) -> _Call[RunT]:
-        """Stop it: at once while it waits, else at its next batch, with a checkpoint."""
-        return _Call("POST", f"/runs/{self.id}/cancel", self._take)
-
-    @_request
-    def change(
-        self,
-        /,
-        *,
-        epochs: int | None = None,
-        lr_factor: float | None = None,
-        stop_after_epoch: bool | None = None,
-        checkpoint: bool | None = None,
-        note: str | None = None,
-    ) -> _Call[Change]:
-        """Change one thing of it before its next step; ``changes`` tells what became of it.
-
-        ``epochs``: so many in all; ``lr_factor``: of its learning rate from then on; ``stop_after_epoch``: end with the
-        epoch in training; ``checkpoint``: save, with a copy that stays; ``note``: mark the step on its curves.
-        """
-        said = _given(epochs=epochs, lr_factor=lr_factor, note=note)
-        said |= {
-            kind: None
-            for kind, wanted in (("stop_after_epoch", stop_after_epoch), ("checkpoint", checkpoint))
-            if wanted
-        }
-        if len(said) != 1:
-            raise ValueError("name one change: epochs, lr_factor, stop_after_epoch, checkpoint or note")
-        ((kind, value),) = said.items()
-        return _Call("POST", f"/runs/{self.id}/changes", _change, {"kind": kind} | _given(value=value))
-
-    @_request
-    def changes(self, /) -> _Call[list[Change]]:
-        """What was changed of it while it trained, and what waits to be."""
-        return _Call("GET", f"/runs/{self.id}/changes", lambda said: [_change(each) for each in said["changes"]])
-
-    @_request
-    def marks(self, /) -> _Call[list[Json]]:
-        """What happened to it, by step: checkpoints, its best epoch, warnings, restarts, changes, notes, forks."""
-        return _Call("GET", f"/runs/{self.id}/marks", lambda said: list(said["marks"]))
-
-    @_request
-    def retry(self, /) -> _Call[RunT]:
-        """A new run of the same configuration, from the start."""
-        return _Call("POST", f"/runs/{self.id}/retry", self._other)
-
-    @_request
-    def resume(self, /, epochs: int | None = None) -> _Call[RunT]:
-        """A new run that goes on from the last checkpoint, to so many ``epochs`` in all."""
-        return _Call("POST", f"/runs/{self.id}/resume", self._other, _given(epochs=epochs))
-
-    @_request
-    def clone(self, /, **changes: Any) -> _Call[RunT]:
-        """A new run of its spec with these changes."""
-        return _Call("POST", f"/runs/{self.id}/clone", self._other, changes)
-
-    @_request
-    def fork(self, /, epoch: int, **changes: Any) -> _Call[RunT]:
-        """A new run that goes on from the end of ``epoch`` with these changes."""
-        return _Call("POST", f"/runs/{self.id}/fork", self._other, {"epoch": epoch, "changes": changes})
-
-    @_request
-    def edit(self, /, **said: Any) -> _Call[RunT]:
-        """Change its name, notes, tags, or, while it waits, its priority."""
-        return _Call("PATCH", f"/runs/{self.id}", self._take, said)
-
-    @_request
-    def delete(self, /) -> _Call[None]:
-        """Put it into the trash, once it has ended."""
-        return _Call("DELETE", f"/runs/{self.id}", lambda _: None)
-
-    @_request
-    def restore(self, /) -> _Call[RunT]:
-        """Take it out of the trash."""
-        return _Call("POST", f"/runs/{self.id}/restore", self._take)
-
-    @_request
-    def curves(self, /, names: Sequence[str] = (), points: int = 0) -> _Call[dict[str, Curve]]:
-        """Its curves by metric, all without ``names``; ``points``: at most about so many of each, 0 every one."""
-        query = {"names": ",".join(names), "points": points}
-        return _Call("GET", f"/runs/{self.id}/metrics", _curves, None, query)
-
-    @_request
-    def frame(self, /, names: Sequence[str] = (), points: int = 0) -> _Call[Any]:
-        """The same as a pandas DataFrame: a row a step, a column a metric."""
-        pandas = _pandas()
-
-        def read(said: Json) -> Any:
-            columns = {name: pandas.Series(c["value"], c["step"], dtype=float, name=name) for name, c in said.items()}
-            return pandas.DataFrame(columns).rename_axis("step")
-
-        query = {"names": ",".join(names), "points": points}
-        return _Call("GET", f"/runs/{self.id}/metrics", read, None, query)
-
-    @_request
-    def _all_points(self, /) -> _Call[Json]:
-        return _Call("GET", f"/runs/{self.id}/metrics", _same, None, {"points": 0})
-
-    @_request
-    def _lines(self, /, tail: int) -> _Call[list[Json]]:
-        return _Call("GET", f"/runs/{self.id}/logs", lambda said: list(said["lines"]), None, {"tail": tail})
-
-    def _stream(self, after: str, seconds: float | None = None) -> _Stream:
-        return _Stream(f"/runs/{self.id}/events", after, seconds, f"run {self.id}")
-
-
-class _SweepBase(Generic[SweepT, RunT]):
-    """A sweep as it was when it was last asked for; ``data`` is all that the API says of it."""
-
-    id: str
-    number: int
-    name: str
-    title: str
-    status: str
-    planned: int
-    counts: dict[str, int]
-    best: Json | None
-    runs: list[str]
-
-    def __init__(self, client: _Api[RunT, SweepT], data: Json) -> None:
-        self._client: Any = client
-        self._take(data)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.number} {self.title!r} {self.status}>"
-
-    def _take(self, data: Json) -> SweepT:
-        self.data = data
-        for name in _SweepBase.__annotations__:
-            setattr(self, name, data.get(name))
-        self.runs = data.get("runs", [])
-        return cast(SweepT, self)
-
-    @property
-    def url(self) -> str:
-        """Its page."""
-        return f"{self._client.url}/sweeps/{self.id}"
-
-    @property
-    def ended(self) -> bool:
-        """Whether it launches no more runs and all of its runs have ended."""
-        living = sum(number for status, number in self.counts.items() if status not in ENDED)
-        return self.status != "running" and not living
-
-    @_request
-    def refresh(self, /) -> _Call[SweepT]:
-        """The same sweep as it is now."""
-        return _Call("GET", f"/sweeps/{self.id}", self._take)
-
-    @_request
-    def stop(self, /) -> _Call[SweepT]:
-        """Launch no more, and stop all of its runs."""
-        return _Call("POST", f"/sweeps/{self.id}/stop", self._take)
-
-    @_request
-    def extend(self, /, **more: Any) -> _Call[SweepT]:
-        """Add values, seeds or draws."""
-        return _Call("POST", f"/sweeps/{self.id}/extend", self._take, more)
-
-
-class Run(_NowBy, _RunBase["Run"]):
-    """A run."""
-
-    def wait(self, timeout: float | None = None) -> Run:
-        """The run once it has ended. Raises TimeoutError after so many seconds; the run goes on."""
-        for _ in self._client._events(self._stream(FROM_NOW, timeout)):
-            pass
-        return self.refresh()
-
-    def metrics(self, names: Sequence[str] | None = None) -> Iterator[Point]:
-        """Every point of the run, those to come included, until it has ended: none twice, and none left out.
-
-        Where a lost run goes on from a checkpoint, it tells nothing until it is behind the last step that was told.
-        """
-        news = _News(names)
-        for event, said in self._client._events(self._stream("0")):
-            if event in ("metrics", "reset"):
-                yield from news.points(self._all_points() if event == "reset" else said)
-
-    def logs(self, follow: bool = False, tail: int = 10_000) -> Iterator[LogLine]:
-        """The last lines of its log; with ``follow`` those to come as well, until it has ended."""
-        news = _News()
-        yield from news.lines(self._lines(tail))
-        for event, said in self._client._events(self._stream("0")) if follow else ():
-            if event == "log":
-                yield from news.lines(said)
-
-
-class AsyncRun(_LaterBy, _RunBase["AsyncRun"]):
-    """A run; what is a request is awaited."""
-
-    async def wait(self, timeout: float | None = None) -> AsyncRun:
-        """As Run.wait."""
-        async for _ in self._client._events(self._stream(FROM_NOW, timeout)):
-            pass
-        return await self.refresh()
-
-    async def metrics(self, names: Sequence[str] | None = None) -> AsyncIterator[Point]:
-        """As Run.metrics."""
-        news = _News(names)
-        async for event, said in self._client._events(self._stream("0")):
-            if event in ("metrics", "reset"):
-                for point in news.points(await self._all_points() if event == "reset" else said):
-                    yield point
-
-    async def logs(self, follow: bool = False, tail: int = 10_000) -> AsyncIterator[LogLine]:
-        """As Run.logs."""
-        news = _News()
-        for line in news.lines(await self._lines(tail)):
-            yield line
-        if follow:
-            async for event, said in self._client._events(self._stream("0")):
-                for line in news.lines(said) if event == "log" else ():
-                    yield line
-
-
-class Sweep(_NowBy, _SweepBase["Sweep", Run]):
-    """A sweep."""
-
-    def wait(self, timeout: float | None = None) -> Sweep:
-        """The sweep once all of its runs have ended. Raises TimeoutError after so many seconds; it goes on."""
-        for _ in self._client.changes(timeout):
-            if self.refresh().ended:
-                break
-            time.sleep(PAUSE_SECONDS)
-        return self
-
-
-class AsyncSweep(_LaterBy, _SweepBase["AsyncSweep", AsyncRun]):
-    """A sweep; what is a request is awaited."""
-
-    async def wait(self, timeout: float | None = None) -> AsyncSweep:
-        """As Sweep.wait."""
-        async for _ in self._client.changes(timeout):
-            if (await self.refresh()).ended:
-                break
-            await asyncio.sleep(PAUSE_SECONDS)
-        return self
-
-
-# The clients ---------------------------------------------------------------------------------------------------------
-
-
-class Runyard(_Now, _Api[Run, Sweep]):
-    """A running Runyard. Every method raises RunyardError."""
-
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        super().__init__(url, token)
-        self._http = httpx.Client(**self._options)
-
-    def __enter__(self) -> Runyard:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._http.close()
-
-    def _run(self, said: Json) -> Run:
-        return Run(self, said)
-
-    def _sweep(self, said: Json) -> Sweep:
-        return Sweep(self, said)
-
-    def _send(self, call: _Call[T]) -> T:
-        for attempt in range(call.attempts):
-            try:
-                answer = self._http.request(**call.arguments())
-            except httpx.TransportError as error:
-                if attempt + 1 == call.attempts:
-                    raise _absent(self.url) from error
-                time.sleep(PAUSE_SECONDS * attempt)
-            else:
-                return call.read(_read(answer, self.url))
-        raise AssertionError("the last attempt returns or raises")
-
-    def _events(self, stream: _Stream) -> Iterator[tuple[str, Any]]:
-        while not stream.ended:
-            try:
-                with self._http.stream(**stream.request()) as answer:
-                    if answer.status_code != 200:
-                        answer.read()
-                        _read(answer, self.url)
-                    for line in answer.iter_lines():
-                        if (event := stream.take(line)) is not None:
-                            yield event
-            except (httpx.TransportError, RunyardError) as error:
-                stream.broken(error, self.url)
-            if not stream.ended:
-                time.sleep(PAUSE_SECONDS)
-
-    def changes(self, timeout: float | None = None) -> Iterator[None]:
-        """An item at once, and whenever any run or worker may have changed. TimeoutError after so many seconds."""
-        return (None for _ in self._events(_Stream("/events", None, timeout, "what was waited for")))
-
-    def runs(self, limit: int | None = None, **where: Any) -> Iterator[Run]:
-        """Runs, ``limit`` at most. ``where``: status, family, size, dataset, tag, number (one or a list), q, sort."""
-        after: str | None = None
-        left = math.inf if limit is None else limit
-        while left > 0:
-            found, after = self.page(after, int(min(left, PAGE_RUNS)), **where)
-            yield from found
-            left = left - len(found) if after else 0
-
-
-class AsyncRunyard(_Later, _Api[AsyncRun, AsyncSweep]):
-    """A running Runyard, asynchronously. Every method raises RunyardError."""
-
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        super().__init__(url, token)
-        self._http = httpx.AsyncClient(**self._options)
-
-    async def __aenter__(self) -> AsyncRunyard:
-        return self
-
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._http.aclose()
-
-    def _run(self, said: Json) -> AsyncRun:
-        return AsyncRun(self, said)
-
-    def _sweep(self, said: Json) -> AsyncSweep:
-        return AsyncSweep(self, said)
-
-    async def _send(self, call: _Call[T]) -> T:
-        for attempt in range(call.attempts):
-            try:
-                answer = await self._http.request(**call.arguments())
-            except httpx.TransportError as error:
-                if attempt + 1 == call.attempts:
-                    raise _absent(self.url) from error
-                await asyncio.sleep(PAUSE_SECONDS * attempt)
-            else:
-                return call.read(_read(answer, self.url))
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _events(self, stream: _Stream) -> AsyncIterator[tuple[str, Any]]:
-        while not stream.ended:
-            try:
-                async with self._http.stream(**stream.request()) as answer:
-                    if answer.status_code != 200:
-                        await answer.aread()
-                        _read(answer, self.url)
-                    async for line in answer.aiter_lines():
-                        if (event := stream.take(line)) is not None:
-                            yield event
-            except (httpx.TransportError, RunyardError) as error:
-                stream.broken(error, self.url)
-            if not stream.ended:
-                await asyncio.sleep(PAUSE_SECONDS)
-
-    async def changes(self, timeout: float | None = None) -> AsyncIterator[None]:
-        """As Runyard.changes."""
-        async for _ in self._events(_Stream("/events", None, timeout, "what was waited for")):
-            yield None
-
-    async def runs(self, limit: int | None = None, **where: Any) -> AsyncIterator[AsyncRun]:
-        """As Runyard.runs."""
-        after: str | None = None
-        left = math.inf if limit is None else limit
-        while left > 0:
-            found, after = await self.page(after, int(min(left, PAGE_RUNS)), **where)
-            for run in found:
-                yield run
-            left = left - len(found) if after else 0
-
-
-# Answers, as they are read -------------------------------------------------------------------------------------------
-
-
-def _read(answer: httpx.Response, url: str) -> Any:
-    """What an answer says. Raises RunyardError in the server's words where it refuses."""
+def _read(response: httpx.Response, url: str) -> Any:
+    """Return the JSON of a response. Raises RunyardError with the server's message if it is an error."""
     try:
-        said: Any = answer.json() if answer.content else None
-        if answer.is_success:
-            return said
-        errors = [FieldProblem(each["field"], each["message"]) for each in said.get("errors", [])]
-        raise RunyardError(str(said["detail"]), answer.status_code, errors)
+        content: Any = response.json() if response.content else None
+        if response.is_success:
+            return content
+        errors = [FieldProblem(problem["field"], problem["message"]) for problem in content.get("errors", [])]
+        raise RunyardError(str(content["detail"]), response.status_code, errors)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        strange = "" if answer.is_success else f", or a proxy stands between: HTTP status {answer.status_code}"
-        raise RunyardError(f"what answers at {url} is not Runyard{strange}", answer.status_code) from error
+        hint = "" if response.is_success else f", or a proxy is in between (HTTP status {response.status_code})"
+        raise RunyardError(f"the server at {url} is not Runyard{hint}", response.status_code) from error
 
 
-def _absent(url: str) -> RunyardError:
-    start = "start one with `runyard up`, or name another in RUNYARD_URL"
-    return RunyardError(f"no Runyard answers at {url}; {start}")
+def _not_responding(url: str) -> RunyardError:
+    hint = "start one with `runyard up`, or set RUNYARD_URL"
+    return RunyardError(f"no Runyard server responds at {url}; {hint}")
 
 
 def _host(url: str) -> str:
-    refusal = RunyardError(f"'{url[:100]}' is not the address of a server; it looks like http://127.0.0.1:8000")
+    invalid = RunyardError(f"'{url[:100]}' is not the URL of a server; example: http://127.0.0.1:8000")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise refusal from error
+        raise invalid from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise refusal
+        raise invalid
     return parts.hostname
 
 
-def _figure(said: Json) -> Figure:
-    return Figure(said["mean"], said["half"], said["values"], said["best"])
+def _figure(data: Json) -> Figure:
+    return Figure(data["mean"], data["half"], data["values"], data["best"])
 
 
-def _change(said: Json) -> Change:
-    kind, value, state = said["kind"], said["value"], said["state"]
-    return Change(said["id"], kind, value, state, said["step"], said["reason"], said["sentence"], said)
+def _change(data: Json) -> Change:
+    kind, value, state = data["kind"], data["value"], data["state"]
+    return Change(data["id"], kind, value, state, data["step"], data["reason"], data["sentence"], data)
 
 
-def _curves(said: Json) -> dict[str, Curve]:
+def _curves(curves: Json) -> dict[str, Curve]:
     try:
         import numpy
     except ImportError:
         nan = math.nan
         return {
-            name: Curve(curve["step"], [nan if each is None else each for each in curve["value"]], curve["time"])
-            for name, curve in said.items()
+            name: Curve(curve["step"], [nan if value is None else value for value in curve["value"]], curve["time"])
+            for name, curve in curves.items()
         }
     return {
         name: Curve(
@@ -1029,7 +1042,7 @@ def _curves(said: Json) -> dict[str, Curve]:
             numpy.array(curve["value"], dtype=numpy.float64),
             numpy.array(curve["time"], dtype=numpy.float64),
         )
-        for name, curve in said.items()
+        for name, curve in curves.items()
     }
 
 
@@ -1037,7 +1050,7 @@ def _pandas() -> Any:
     try:
         import pandas  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
-        raise ImportError("a frame needs pandas, which is not installed here: pip install pandas") from error
+        raise ImportError("frame() needs pandas: pip install pandas") from error
     return pandas
 
 

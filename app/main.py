@@ -1,4 +1,4 @@
-"""The server: its parts put together."""
+"""The server application: settings, database, live hub, inspector, routes and middleware."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ API_PREFIX = "/api/v1"
 
 
 class Revalidated(StaticFiles):
-    """Static files that a browser asks for again each time (and mostly need not fetch), so that no old one stays."""
+    """Static files that browsers revalidate on each use, so that no outdated file stays in their cache."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -45,9 +45,9 @@ class Revalidated(StaticFiles):
 
 
 def create_app(settings: Settings | None = None, inspector: Inspector | None = None) -> FastAPI:
-    """The ASGI application; opens the database, and starts to listen for commits with its lifespan.
+    """Create the ASGI application: opens the database now, and follows commits during its lifespan.
 
-    Without an ``inspector`` it has one of its own.
+    Creates an inspector unless one is passed.
     """
     settings = settings or Settings()
     inspector = inspector or Inspector(settings.data_dir.absolute(), settings.models_path)
@@ -59,9 +59,9 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await hub.start()
-        # Now, so that the first launch need not wait for torch in the inspector's process; who asks meanwhile waits.
+        # Start now, so that the first launch does not wait until the inspector process has imported torch.
         starting = asyncio.create_task(inspector.start())
-        starting.add_done_callback(_heard)
+        starting.add_done_callback(_log_failure)
         yield
         starting.cancel()
         await inspector.close()
@@ -108,13 +108,13 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     return app
 
 
-def _heard(starting: asyncio.Task[None]) -> None:
+def _log_failure(starting: asyncio.Task[None]) -> None:
     if not starting.cancelled() and starting.exception() is not None:
         logger.error("%s", starting.exception())
 
 
 def __getattr__(name: str) -> Any:
-    # `uvicorn app.main:app` finds the application, and importing this module opens no database.
+    # `uvicorn app.main:app` creates the application; merely importing this module does not open the database.
     if name == "app":
         return create_app()
     raise AttributeError(name)

@@ -15,7 +15,7 @@ from typing import Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.contract.events import DeviceFacts
+from app.contract.events import DeviceInfo
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.services.embedded import find_redis, redis_command
@@ -61,7 +61,7 @@ class Backend:
 
     def claim_run(self, config: RunConfig, worker: str = "bench") -> tuple[str, int]:
         """Insert a run and claim it with a lease that needs no renewal; return its id and fence."""
-        device = DeviceFacts(kind="cpu", name="cpu", memory_bytes=0, cores=1)
+        device = DeviceInfo(kind="cpu", name="cpu", memory_bytes=0, cores=1)
         with writing(self.engine) as connection:
             run_id = run.insert_run(connection, config, {}, None, time.time())
             expires = time.time() + FOREVER

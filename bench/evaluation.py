@@ -29,8 +29,8 @@ from worker.data.inputs import Inputs
 from worker.data.resident import Resident
 from worker.process import SETTINGS
 from worker.reporting.reporter import Reporter
+from worker.training.fit import build_network
 from worker.training.module import EVALUATION_IMAGES, Classifier
-from worker.training.trainer import build_network
 
 IMAGES = 10_000
 SIZES = (128, 256, 1024, 4096, IMAGES)
@@ -46,7 +46,7 @@ class FigureReporter(Reporter):
     def points(self, names: Any, step: int, values: Any) -> None:
         self.figures = dict(zip(names, map(float, values), strict=True))
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         del text, level
 
 

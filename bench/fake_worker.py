@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from redis import Redis
 
 from app.contract import broker
-from app.contract.events import Claim, DeviceFacts, Grant, Heartbeat, Holding, Result, Started
+from app.contract.events import Claim, DeviceInfo, Grant, Heartbeat, OwnedRun, Result, Started
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool
@@ -30,8 +30,8 @@ class FakeWorker:
         self.redis_url = redis_url
         self.redis = Redis.from_url(redis_url)
         self.spool = spool
-        self.device = DeviceFacts(kind="cuda", name="made up", memory_bytes=2**34, cores=2)
-        self._runs: list[Holding] = []
+        self.device = DeviceInfo(kind="cuda", name="made up", memory_bytes=2**34, cores=2)
+        self._runs: list[OwnedRun] = []
         self._beat = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._heartbeats, daemon=True)
@@ -72,7 +72,7 @@ class FakeWorker:
         grant = Grant.model_validate_json(answer[1]) if answer else Grant()
         if grant.run != run:
             raise RuntimeError(f"the claim was granted {grant.run!r} instead of {run}")
-        self._runs = [Holding(run=grant.run, fence=grant.fence)]
+        self._runs = [OwnedRun(run=grant.run, fence=grant.fence)]
         return FakeRun(self, grant)
 
 

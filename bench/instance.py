@@ -39,7 +39,7 @@ class Instance:
                 command, stdout=output, stderr=output, start_new_session=True, env=os.environ | self.environment
             )
         self.address = self._wait_for_output(r"Open (http://\S+)")
-        self._wait_for_output(r"(A worker is ready)")
+        self._wait_for_output(r"(Worker ready)")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

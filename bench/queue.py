@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from app.contract.events import DeviceFacts, Heartbeat
+from app.contract.events import DeviceInfo, Heartbeat
 from app.contract.spec import RunConfig
 from app.routes.queue import PAGE_ROWS
 from app.store.database import writing
 from app.store.run import insert_run
-from app.store.worker import forget, hear
+from app.store.worker import forget, record_heartbeat
 from bench.report import Row, ratios, row, save
 from bench.server_process import ServerProcess
 from bench.synthetic_runs import CONFIG, FAMILIES, fill
@@ -39,7 +39,7 @@ PATHS = {
     "GET /": "/",
 }
 WATCHED_SECONDS = 10.0
-WORKER, DEVICE = "yard-1", DeviceFacts(kind="cuda", name="made up", memory_bytes=2**36, cores=8)
+WORKER, DEVICE = "yard-1", DeviceInfo(kind="cuda", name="made up", memory_bytes=2**36, cores=8)
 WORKER_SECONDS = 120.0
 
 
@@ -90,7 +90,7 @@ def _clear_queue(server: ServerProcess) -> None:
         beat = Heartbeat(
             worker=WORKER, beat=1, host="yard-1", pid=1, slots=2, device=DEVICE, versions={"torch": "2"}, runs=[]
         )
-        hear(connection, beat, time.time() + 3600)
+        record_heartbeat(connection, beat, time.time() + 3600)
 
 
 def _fill_queue(server: ServerProcess, count: int) -> None:

@@ -34,7 +34,7 @@ from bench.interleave import cpu_seconds
 from bench.json_process import serve
 from bench.synthetic_mnist import synthetic_mnist
 from worker.data.inputs import Inputs
-from worker.training.tuning import asked_for
+from worker.training.tuning import requested_tuning
 
 EVALUATION = 256
 
@@ -71,7 +71,7 @@ class Clock:
 
 def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """Return a function that trains an epoch in a plain loop and returns the validation accuracy."""
-    from worker.training.trainer import build_network
+    from worker.training.fit import build_network
 
     config = run_config(case)
     data = synthetic_mnist(case["images"], case["images"] // 10, 100)
@@ -84,7 +84,7 @@ def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float
     validation, labels_validation = ready(data.validation.images), data.validation.targets["digit"].to(device)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
-    optimizer = asked_for(config).make_optimizer(network, config)
+    optimizer = requested_tuning(config).make_optimizer(network, config)
     size = config.batch_size
 
     def epoch() -> float:
@@ -148,9 +148,9 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     from worker.training.autotune import Autotuner
     from worker.training.checkpoint_file import Store
     from worker.training.checkpointing import Checkpointer
+    from worker.training.fit import build_network, lightning_trainer
     from worker.training.module import Classifier
-    from worker.training.system_metrics import watched
-    from worker.training.trainer import build_network, lightning_trainer
+    from worker.training.system_metrics import monitored
 
     config = run_config(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
@@ -158,7 +158,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     inputs = Inputs.of(data, config)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
-    tuning = asked_for(config)
+    tuning = requested_tuning(config)
     if tuned:
         # As many epochs as a user would train; the benchmark itself trains until its input ends.
         trials = Autotuner(network, data, inputs, config.model_copy(update={"epochs": 10}), device)
@@ -176,7 +176,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
 
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
     checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
-    module.after_step = checkpointer.save_now_and_then
+    module.after_step = checkpointer.save_if_due
 
     def after_validation(improved: bool) -> None:
         checkpointer.after_validation(improved)
@@ -184,7 +184,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
 
     module.after_validation = after_validation
     module.on_train_start = gate.wait  # type: ignore[method-assign]
-    with watched(module, reporter, device):
+    with monitored(module, reporter, device):
         lightning_trainer(device).fit(module)
 
 
@@ -196,7 +196,7 @@ def lightning(case: dict[str, Any], device: torch.device, gate: EpochGate) -> No
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.training.trainer import build_network
+    from worker.training.fit import build_network
 
     warnings.filterwarnings("ignore")
     config = run_config(case)

@@ -1,12 +1,12 @@
-"""models/ means networks: one file, one family of architectures (tables are in app/store).
+"""Neural networks: one file per family of architectures (database tables are in app/store).
 
-`ls models` is the catalog, and an underscore marks machinery. Every other module here is imported below and registers
-its own family, so adding an architecture is adding a file. A module that cannot be imported takes nothing with it:
-its error is kept in `broken`, by module name. `load_path` does the same for a folder outside this package.
+`ls models` is the catalog; files with a leading underscore are support code. All other modules here are imported below
+and register their own family, so adding an architecture means adding a file. A module that cannot be imported does not
+affect the rest: its error is in `broken`, by module name. `load_path` does the same for a folder outside this package.
 
 A network is built from a `Shape` and nothing else, and follows one protocol:
-`forward(images [N, C, H, W] float, auxiliary [N, n] float or None)` gives logits [N, classes] for one head,
-and a dict of them by head name for several, which is what `Heads` does.
+`forward(images [N, C, H, W] float, auxiliary [N, n] float or None)` returns logits [N, classes] for one head, and a
+dict of them by head name for several, which is what `Heads` does.
 """
 
 from models._check import REFERENCES

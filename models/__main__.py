@@ -1,11 +1,11 @@
-"""`python -m models`: the catalog as JSON, each size with the parameter counts that its registration gives.
+"""Print the catalog as JSON (`python -m models`), each size with its registered parameter counts.
 
-    --check          also count every size on its network
-    --shape NAME CHANNELS SIDE CLASSES   count at this shape, instead of the three that registrations give
-    --folder FOLDER  with the architectures of this folder
+    --check          also count the parameters of every size on its network
+    --shape NAME CHANNELS SIDE CLASSES   count at this shape, instead of the three reference shapes
+    --folder FOLDER  include the architectures in this folder
 
 {"columns": [NAME, …], "rows": [{family, size, default, definition, source, said: [n, …], counted: [n, …]}, …],
-"broken": {file: error}}; `said` is empty for a shape of one's own, `counted` where nothing was counted.
+"broken": {file: error}}; `said` (registered counts) is empty with --shape; `counted` is empty if nothing was counted.
 """
 
 import argparse
@@ -16,29 +16,29 @@ from pathlib import Path
 from typing import Any
 
 import models
-from models._check import count, in_words
+from models._check import count, describe_error
 
 
-def main(said: list[str] | None = None) -> None:
-    """Print it."""
+def main(arguments: list[str] | None = None) -> None:
+    """Print the catalog."""
     parser = argparse.ArgumentParser(prog="python -m models")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--shape", nargs=4, metavar=("NAME", "CHANNELS", "SIDE", "CLASSES"))
     parser.add_argument("--folder", type=Path)
-    asked = parser.parse_args(said)
+    options = parser.parse_args(arguments)
     shapes = dict(models.REFERENCES)
-    if asked.shape:
-        name, channels, side, classes = asked.shape
+    if options.shape:
+        name, channels, side, classes = options.shape
         shapes = {name: models.Shape(int(channels), int(side), {"class": int(classes)})}
     with redirect_stdout(sys.stderr):
-        found = catalog(asked.folder, shapes, counting=asked.check or bool(asked.shape), given=not asked.shape)
-    print(json.dumps(found))
+        result = catalog(options.folder, shapes, counting=options.check or bool(options.shape), given=not options.shape)
+    print(json.dumps(result))
 
 
 def catalog(folder: Path | None, shapes: dict[str, models.Shape], counting: bool, given: bool) -> dict[str, Any]:
-    """Every size, with what is `given` by its registration and what `counting` at the shapes finds.
+    """Every size, with its registered counts if `given`, and with counts at the shapes if `counting`.
 
-    A size that cannot be built at one of them is an entry of `broken`, as is a file that could not be loaded.
+    A size that cannot be built at one of the shapes is an entry of `broken`, as is a file that could not be loaded.
     """
     broken = models.broken | (models.load_path(folder) if folder is not None else {})
     rows = []
@@ -48,7 +48,7 @@ def catalog(folder: Path | None, shapes: dict[str, models.Shape], counting: bool
             try:
                 counted = [count(family, size, shape) for shape in shapes.values()] if counting else []
             except Exception as error:
-                broken[f"{family.name}/{size.name}"] = in_words(error)
+                broken[f"{family.name}/{size.name}"] = describe_error(error)
             rows.append(
                 {
                     "family": family.name,

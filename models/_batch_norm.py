@@ -1,10 +1,10 @@
-"""What batch normalization asks of a batch."""
+"""A check for networks with batch normalization."""
 
 from torch import Tensor, nn
 
 
 def require_two_images(network: nn.Module, images: Tensor) -> None:
-    """Raise ValueError for a training batch of one: its variance, which BatchNorm divides by, would be nothing."""
+    """Raise ValueError for a training batch of one: its variance, which BatchNorm divides by, is undefined."""
     if network.training and len(images) < 2:
         raise ValueError(
             f"{type(network).__name__} normalizes over the batch and cannot train on a batch of {len(images)}: "

@@ -5,16 +5,16 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Joins a residual branch [N, ...] to the path that skips it.
+    """Adds a residual branch [N, ...] to its skip connection.
 
-    In training the branch is left out for each image alone with probability `rate` and otherwise divided by 1 - rate,
-    so its expectation stays. It draws from torch's random state.
+    In training the branch is dropped for each image independently with probability `rate` and otherwise divided by 1 -
+    rate, so its expectation stays the same. Draws from torch's random state.
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         if not 0 <= rate < 1:
-            raise ValueError(f"a drop-path rate is at least 0 and below 1, not {rate}")
+            raise ValueError(f"a drop-path rate must be at least 0 and below 1, not {rate}")
         self.rate = rate
 
     def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
@@ -27,6 +27,6 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3g}"
 
 
-def rising(rate: float, blocks: int) -> list[float]:
-    """The rate of each block: linearly from 0 at the first to `rate` at the last."""
+def linear_rates(rate: float, blocks: int) -> list[float]:
+    """The rate of each block, linear from 0 at the first to `rate` at the last."""
     return [rate * (block / max(blocks - 1, 1)) for block in range(blocks)]

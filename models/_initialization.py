@@ -1,10 +1,10 @@
-"""The initialization that ConvNeXt V2 and the vision transformer share."""
+"""The weight initialization shared by ConvNeXt V2 and the vision transformer."""
 
 from torch import nn
 
 
 def draw_truncated_normal(module: nn.Module) -> None:
-    """Draw the weights of every linear and convolutional layer below from N(0, 0.02), cut at 2; biases become 0."""
+    """Initialize all linear and convolutional layers of a module: weights from N(0, 0.02), cut at 2; biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, std=0.02)

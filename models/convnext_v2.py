@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models._drop_path import DropPath, rising
+from models._drop_path import DropPath, linear_rates
 from models._heads import Heads
 from models._initialization import draw_truncated_normal
 from models._registry import Family, Shape, Size, register
@@ -15,8 +15,8 @@ EPSILON = 1e-6
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of [N, C, H, W].
 
-    Its output lies channels last in memory, which the convolutions after it keep: from the stem on, the permutations
-    of this file are views and copy nothing.
+    Its output is channels last in memory, which the following convolutions preserve: from the stem on, the permutations
+    in this file are views and copy nothing.
     """
 
     def __init__(self, channels: int) -> None:
@@ -27,7 +27,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class GlobalResponseNorm(nn.Module):
-    """Global response normalization of [N, H, W, C]: y = gamma x N + beta + x, the identity while gamma and beta are 0.
+    """Global response normalization of [N, H, W, C]: y = gamma x N + beta + x; the identity while gamma and beta are 0.
 
     G is the L2 norm of each channel over H and W, N is G divided by its mean over the channels.
     """
@@ -40,13 +40,13 @@ class GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
         normalized = response / (response.mean(dim=-1, keepdim=True) + EPSILON)
-        # The factor is small, [N, 1, 1, C], so that x itself is read once, in its own precision.
+        # The factor is small, [N, 1, 1, C], so x itself is read only once, in its own precision.
         factor = 1 + self.gamma * normalized
         return torch.addcmul(self.beta.to(x.dtype), x, factor.to(x.dtype))
 
 
 class Block(nn.Module):
-    """Depthwise convolution, LayerNorm, Linear x4, GELU, GRN, Linear, drop path, residual; [N, C, H, W] to the same."""
+    """Depthwise convolution, LayerNorm, Linear x4, GELU, GRN, Linear, drop path, residual; keeps [N, C, H, W]."""
 
     def __init__(self, channels: int, kernel: int, drop_path: float) -> None:
         super().__init__()
@@ -65,9 +65,9 @@ class Block(nn.Module):
 
 
 class ConvNeXtV2(nn.Module):
-    """A stem, four stages of blocks with a halving between them, the mean over the image, LayerNorm, a Linear per head.
+    """A stem, four stages of blocks with a downsampling between them, global average, LayerNorm, a Linear per head.
 
-    images: [N, C, H, W] float, sides of at least 16 pixels (ValueError otherwise). The stem is a convolution 2x2 of
+    images: [N, C, H, W] float, sides of at least 16 pixels (ValueError otherwise). The stem is a 2x2 convolution of
     stride 2 for sides up to 32, 4x4 of stride 4 above. Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets
     with Masked Autoencoders".
     """
@@ -84,7 +84,7 @@ class ConvNeXtV2(nn.Module):
         if shape.side < 16:
             raise ValueError(f"convnext_v2 halves images four times and needs a side of at least 16, not {shape.side}")
         patch = 2 if shape.side <= 32 else 4
-        rates = iter(rising(drop_path, sum(depths)))
+        rates = iter(linear_rates(drop_path, sum(depths)))
         self.stages = nn.Sequential(nn.Conv2d(shape.channels, dims[0], patch, stride=patch), ChannelNorm(dims[0]))
         for stage, (depth, channels) in enumerate(zip(depths, dims, strict=True)):
             if stage:
@@ -104,7 +104,7 @@ class ConvNeXtV2(nn.Module):
 def settings(
     depths: tuple[int, int, int, int], dims: tuple[int, int, int, int], kernel: int, drop_path: float
 ) -> dict[str, object]:
-    """One row of the table below."""
+    """The settings of one row of the table below."""
     return {"depths": depths, "dims": dims, "kernel": kernel, "drop_path": drop_path}
 
 
@@ -125,7 +125,7 @@ register(
     Family(
         name="convnext_v2",
         summary="A modern convolutional network: depthwise kernels, LayerNorm, GELU and global response normalization.",
-        when="A modern CNN: the best accuracy per parameter and second.",
+        when="A modern CNN: the best accuracy per parameter and per second.",
         build=ConvNeXtV2,
         sizes=SIZES,
         default="base",

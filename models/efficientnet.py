@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models._batch_norm import require_two_images
-from models._drop_path import DropPath, rising
+from models._drop_path import DropPath, linear_rates
 from models._heads import Heads
 from models._registry import Family, Option, Shape, Size, register
 
@@ -38,9 +38,9 @@ SWISHES: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "learnable": LearnableSw
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs the channels of [N, C, H, W] by what their means say (Hu et al. 2018).
+    """Weights the channels of [N, C, H, W] by a function of their means (Hu et al. 2018).
 
-    Its 1x1 convolutions see a single pixel, so they are written as the linear layers that they are there.
+    Its 1x1 convolutions see a single pixel, so they are implemented as linear layers.
     """
 
     def __init__(self, channels: int, squeezed: int, swish: type[nn.Module]) -> None:
@@ -55,7 +55,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class MBConv(nn.Module):
-    """Expand 1x1, depthwise, squeeze-and-excitation, project 1x1; beside a residual where the shape stays the same."""
+    """Expand 1x1, depthwise, squeeze-and-excitation, project 1x1; with a residual if the shape stays the same."""
 
     def __init__(
         self, before: int, after: int, expand: int, stride: int, kernel: int, drop_path: float, swish: type[nn.Module]
@@ -85,11 +85,11 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """A stem, seven stages of MBConv, a 1x1 convolution, the mean over the image, dropout, a Linear per head.
+    """A stem, seven stages of MBConv, a 1x1 convolution, global average, dropout, a Linear per head.
 
     images: [N, C, H, W] float of any side. In training a batch of one image raises ValueError: small images end as one
     pixel, which BatchNorm cannot normalize alone. Tan & Le 2019, "EfficientNet: Rethinking Model Scaling for
-    Convolutional Neural Networks", its B0 simplified.
+    Convolutional Neural Networks", a simplified B0.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EfficientNet(nn.Module):
         super().__init__()
         activation = SWISHES[swish]
         depths = [ceil(blocks * depth) for _, _, blocks, _, _ in STAGES]
-        rates = iter(rising(drop_path, sum(depths)))
+        rates = iter(linear_rates(drop_path, sum(depths)))
 
         channels = scaled(STEM, width)
         self.body = nn.Sequential(
@@ -148,12 +148,17 @@ register(
     Family(
         name="efficientnet",
         summary="A mobile convolutional network: inverted residual blocks with squeeze-and-excitation.",
-        when="Mobile and edge devices: efficient at inference.",
+        when="Mobile and edge devices: efficient inference.",
         build=EfficientNet,
         sizes=SIZES,
         default="small",
         options=(
-            Option("swish", "silu", ("silu", "learnable"), "The activation: fixed, or each with one trainable beta."),
+            Option(
+                "swish",
+                "silu",
+                ("silu", "learnable"),
+                "Activation: fixed SiLU, or swish with one trainable beta per activation.",
+            ),
         ),
         smallest_batch=2,
         reference="Tan & Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",

@@ -1,4 +1,4 @@
-"""Two convolutions and one hidden layer, with room for auxiliary scalars."""
+"""Two convolutions and one hidden layer, with optional auxiliary scalars."""
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ class SimpleCNN(nn.Module):
     """Twice Conv 3x3, BatchNorm, ReLU, MaxPool 2; average pooling; Linear, ReLU, Dropout; a Linear per head.
 
     images: [N, C, H, W] float, sides of at least 4 pixels (ValueError otherwise). A shape with n auxiliary scalars adds
-    a small network on auxiliary [N, n] float, whose features stand beside those of the image; leaving them out, or
-    giving some to a network built without, raises ValueError. After LeCun et al. 1998.
+    a small network on auxiliary [N, n] float, whose features are concatenated with those of the image; omitting them,
+    or passing some to a network built without, raises ValueError. After LeCun et al. 1998.
     """
 
     def __init__(self, shape: Shape, conv: tuple[int, int], fc: int, dropout: float = 0.25, pool: int = 7) -> None:
         super().__init__()
         if shape.side < 4:
-            raise ValueError(f"simple_cnn halves its images twice and needs a side of at least 4, not {shape.side}")
+            raise ValueError(f"simple_cnn halves images twice and needs a side of at least 4, not {shape.side}")
         first, second = conv
         self.body = nn.Sequential(
             nn.Conv2d(shape.channels, first, 3, padding=1),
@@ -51,7 +51,7 @@ class SimpleCNN(nn.Module):
     def forward(self, images: Tensor, auxiliary: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         given = 0 if auxiliary is None else auxiliary.shape[-1]
         if given != self.scalars:
-            raise ValueError(f"this network takes {self.scalars} auxiliary scalars an image, not {given}")
+            raise ValueError(f"this network takes {self.scalars} auxiliary scalars per image, not {given}")
         features = self.body(images)
         if auxiliary is not None:
             features = torch.cat((features, self.auxiliary(auxiliary)), dim=1)
@@ -62,8 +62,8 @@ class SimpleCNN(nn.Module):
 def average_pool(side: int, pooled: int) -> nn.Module:
     """Adaptive average pooling of side x side to pooled x pooled.
 
-    Where all its windows are alike (7 to 7, 8 to 7, 8 to 4: every dataset here) a plain average pooling does the same,
-    and its gradient on CUDA is, unlike the adaptive one's, the same at every run.
+    If all its windows are equal (7 to 7, 8 to 7, 8 to 4: every dataset here), plain average pooling does the same, and
+    its gradient on CUDA, unlike the adaptive one's, is the same in every run.
     """
     windows = [(i * side // pooled, -(-(i + 1) * side // pooled)) for i in range(pooled)]
     kernel, stride = windows[0][1], windows[1][0] if pooled > 1 else 1
@@ -80,7 +80,7 @@ register(
     Family(
         name="simple_cnn",
         summary="A small convolutional network: two convolutions, one hidden layer, optional auxiliary scalars.",
-        when="Image classification that keeps spatial structure, multi-task heads, auxiliary scalars.",
+        when="Image classification that uses spatial structure, multi-task heads, auxiliary scalars.",
         build=SimpleCNN,
         sizes=(
             Size("tiny", {"conv": (3, 6), "fc": 25, "dropout": 0.25}, (7_851, 7_905, 10_245)),

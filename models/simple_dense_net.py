@@ -12,8 +12,8 @@ from models._registry import Family, Shape, Size, register
 class SimpleDenseNet(nn.Module):
     """Flatten, then Linear, BatchNorm, ReLU for each hidden width, then a Linear per head.
 
-    images: [N, C, H, W] float of the shape it was built for. In training a batch of one image raises ValueError.
-    Batch normalization: Ioffe & Szegedy 2015.
+    images: [N, C, H, W] float of the shape the network was built for. In training a batch of one image raises
+    ValueError. Batch normalization: Ioffe & Szegedy 2015.
     """
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A multilayer perceptron without any normalization."""
+"""A multilayer perceptron without normalization."""
 
 from itertools import pairwise
 
@@ -11,8 +11,8 @@ from models._registry import Family, Shape, Size, register
 class SimpleMLP(nn.Module):
     """Flatten, then Linear, ReLU, Dropout for each hidden width, then a Linear per head.
 
-    images: [N, C, H, W] float of the shape it was built for; any N, one included, in training too.
-    Rumelhart, Hinton & Williams 1986; dropout: Srivastava et al. 2014.
+    images: [N, C, H, W] float of the shape the network was built for; any N, even 1, in training too. Rumelhart, Hinton
+    & Williams 1986; dropout: Srivastava et al. 2014.
     """
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...], dropout: float = 0.1) -> None:
@@ -31,7 +31,7 @@ register(
     Family(
         name="simple_mlp",
         summary="A multilayer perceptron with dropout and no normalization.",
-        when="Batch size 1 (real-time inference, audio synthesis): nothing in it looks at the rest of the batch.",
+        when="Batch size 1 (real-time inference, audio synthesis): no layer depends on the rest of the batch.",
         build=SimpleMLP,
         sizes=(
             Size("tiny", {"hidden": (10, 20, 10), "dropout": 0.1}, (8_390, 31_270, 32_260)),

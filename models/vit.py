@@ -12,7 +12,7 @@ from models._registry import Family, Option, Shape, Size, register
 class Attention(nn.Module):
     """Multi-head self-attention of [N, T, E] with biased projections.
 
-    The separate projections of queries, keys and values lie stacked in this order in one layer: the same parameters,
+    The separate projections of queries, keys and values are stacked in this order in one layer: the same parameters,
     one product instead of three.
     """
 
@@ -31,7 +31,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each after LayerNorm, before dropout, beside a residual; [N, T, E] to the same."""
+    """Attention, then a perceptron, each with LayerNorm before, dropout after, and a residual; keeps [N, T, E]."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches by a strided convolution, a learned position on each, blocks, LayerNorm, pooling, a Linear per head.
+    """Patches by a strided convolution, a learned position for each, blocks, LayerNorm, pooling, a Linear per head.
 
-    images: [N, C, H, W] float, whose side `patch` divides (ValueError otherwise). With `pool` "cls" a class token
-    without position goes first, and Linear, tanh of it feed the heads; with "mean" there is no such token, and the mean
-    over the patches feeds them. Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words".
+    images: [N, C, H, W] float, whose side must be a multiple of `patch` (ValueError otherwise). With `pool` "cls" a
+    class token without position comes first, and feeds the heads through Linear and tanh; with "mean" there is no such
+    token, and the mean over the patches feeds them. Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words".
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if shape.side % patch:
-            raise ValueError(f"vit needs a side that its patch divides, and {shape.side} is no multiple of {patch}")
+            raise ValueError(f"vit needs a side that is a multiple of its patch size {patch}, not {shape.side}")
         self.patches = nn.Conv2d(shape.channels, width, patch, stride=patch)
         self.position = nn.Parameter(torch.empty((shape.side // patch) ** 2, width))
         self.token = nn.Parameter(torch.empty(width)) if pool == "cls" else None
@@ -95,7 +95,7 @@ class VisionTransformer(nn.Module):
 
 
 def settings(width: int, blocks: int, attention_heads: int) -> dict[str, object]:
-    """One row of the table below."""
+    """The settings of one row of the table below."""
     return {"width": width, "blocks": blocks, "attention_heads": attention_heads}
 
 
@@ -112,13 +112,13 @@ register(
     Family(
         name="vit",
         summary="A vision transformer: the image as a sequence of patches, related to each other by attention.",
-        when="Attention: it scales with data and size, and has the MNIST 99.5 % recipe.",
+        when="Attention: scales with data and size, and has the MNIST 99.5 % recipe.",
         build=VisionTransformer,
         sizes=SIZES,
         default="small",
         options=(
-            Option("pool", "cls", ("cls", "mean"), "What the heads see: a class token, or the mean over the patches."),
-            Option("patch", 4, (4, 7), "The side of a patch in pixels; it must divide the image's side."),
+            Option("pool", "cls", ("cls", "mean"), "Input of the heads: a class token, or the mean over the patches."),
+            Option("patch", 4, (4, 7), "Patch side in pixels; the image's side must be a multiple of it."),
         ),
         reference="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
         order=5,

@@ -30,10 +30,10 @@ from app.contract import broker
 from app.contract.catalog import Catalog
 from app.contract.events import (
     Claim,
-    DeviceFacts,
+    DeviceInfo,
     Grant,
     Heartbeat,
-    Holding,
+    OwnedRun,
     Points,
     Renewal,
     Started,
@@ -405,7 +405,7 @@ class Worker:
         self.redis = redis
         self.name = name
         self.slots = slots
-        self.device = DeviceFacts.model_validate(
+        self.device = DeviceInfo.model_validate(
             {"kind": kind, "name": f"made-up {kind}", "memory_bytes": 2**34, "cores": 2}
         )
         self.claims = 0
@@ -443,7 +443,7 @@ class Worker:
             slots=self.slots,
             device=self.device,
             versions={"torch": "2"},
-            runs=[Holding(run=run, fence=fence) for run, fence in held],
+            runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
             asleep_seconds=asleep,
         )
         self.send("heartbeat", said, entry_id)

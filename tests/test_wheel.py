@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_readme_example import NAME, example
 
 from _runyard import __version__
 from static import vendor
 from tests.system.conftest import OFFLINE
+from tests.test_docs_example import NAME, example
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = [

@@ -1,4 +1,4 @@
-"""``python -m worker``: the worker process. Its fork server imports nothing of this file."""
+"""Run the worker process (``python -m worker``); its fork server imports nothing from this file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.tasks import run_worker
 
 
 def main() -> int:
-    """Run a worker with the settings of the environment."""
+    """Run a worker with the settings from the environment."""
     log_to_stderr()
     end_with_parent()
     try:

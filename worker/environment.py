@@ -1,4 +1,4 @@
-"""What a run is trained with: code, packages, machine, data. Nothing of os.environ, where secrets are."""
+"""Records what a run is trained with: code, packages, machine, data. Never reads os.environ, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -21,67 +21,68 @@ from safetensors import SafetensorError, safe_open
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GIT_SECONDS: Final = 2.0
-LONGEST_DIFF: Final = 64 * 1024
-MATTER: Final = (
+MAX_DIFF_BYTES: Final = 64 * 1024
+RELEVANT_PACKAGES: Final = (
     *("torch", "torchvision", "lightning", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "scikit-learn"),
     *("scikit-image", "safetensors", "triton", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
-"""The packages whose versions can change what a network becomes."""
+"""Packages whose versions can affect training results."""
 
 _PASSWORD: Final = re.compile(r"://[^/@\s]+@")
 _SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|api-?key|credential)[\w-]*)(=.*)?$")
 
 
 def _freeze() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in distributions():
-        name = each.metadata["Name"]
+    versions: dict[str, str] = {}
+    for distribution in distributions():
+        name = distribution.metadata["Name"]
         if name:
-            # Of two of one name, the first on the path is the one that is imported.
-            found.setdefault(name.lower().replace("_", "-"), each.version)
-    return dict(sorted(found.items()))
+            # If two have the same name, the first on the path is the one that is imported.
+            versions.setdefault(name.lower().replace("_", "-"), distribution.version)
+    return dict(sorted(versions.items()))
 
 
-# Read with the fork server's imports: a run would wait a tenth of a second, and what is imported is of these versions.
+# Read while the fork server imports: reading them takes 0.1 s, which no run should wait, and the versions are those
+# imported.
 PACKAGES: Final = _freeze()
 
 
 def capture(
     *, datasets: Path, name: str, measured: bool, device: torch.device, models_path: Path | None, command: list[str]
 ) -> dict[str, Any]:
-    """All that can be told: code, command, packages, machine, device, and a checksum of the data."""
-    found: dict[str, Any] = {
+    """Collect everything known: code, command, packages, machine, device, and a checksum of the data."""
+    captured: dict[str, Any] = {
         "command": clean_command(command),
-        # A wheel's folder can lie inside a checkout that has nothing to do with Runyard, as a virtual environment does.
+        # An installed wheel may be inside an unrelated checkout, for example in a virtual environment.
         "code": checkout(ROOT) if (ROOT / "pyproject.toml").exists() else None,
         "python": sys.version.split()[0],
-        "packages": {each: PACKAGES[each] for each in MATTER if each in PACKAGES},
-        "freeze": [f"{each}=={version}" for each, version in PACKAGES.items()],
+        "packages": {package: PACKAGES[package] for package in RELEVANT_PACKAGES if package in PACKAGES},
+        "freeze": [f"{package}=={version}" for package, version in PACKAGES.items()],
         "machine": machine(),
-        "device": device_facts(device),
-        "dataset": data_facts(datasets, name, measured),
+        "device": device_info(device),
+        "dataset": data_info(datasets, name, measured),
     }
     if models_path is not None:
-        outside = {"folder": _sayable(str(models_path)), "note": "not in a git checkout"}
-        found["models"] = checkout(models_path) or outside
-    return found
+        outside = {"folder": _valid_utf8(str(models_path)), "note": "not in a git checkout"}
+        captured["models"] = checkout(models_path) or outside
+    return captured
 
 
-def brief(captured: dict[str, Any]) -> dict[str, Any]:
-    """The few of these facts that stand beside every run."""
+def highlights(captured: dict[str, Any]) -> dict[str, Any]:
+    """The entries shown with every run."""
     code, device = captured.get("code") or {}, captured.get("device", {})
-    found = {
+    shown = {
         "commit": (code.get("commit", "")[:12] + (" and changes" if code.get("diff") else "")) if code else "",
         "processor": captured["machine"]["processor"],
         "driver": device.get("driver", ""),
         "cuda": device.get("cuda", ""),
         "dataset_sha256": captured["dataset"].get("sha256", "")[:16],
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in shown.items() if value}
 
 
-def facts(job_device: str, threads: int, device_name: str) -> dict[str, Any]:
-    """What every run has told since the first version."""
+def versions_and_device(job_device: str, threads: int, device_name: str) -> dict[str, Any]:
+    """Device, host and versions, as every run has reported them since the first version."""
     return {
         "device": job_device,
         "device_name": device_name,
@@ -98,69 +99,73 @@ def facts(job_device: str, threads: int, device_name: str) -> dict[str, Any]:
 
 
 def checkout(folder: Path) -> dict[str, Any] | None:
-    """The git checkout that ``folder`` is in: commit, branch and what is not committed; None where there is none."""
+    """The git checkout that contains ``folder``: commit, branch and uncommitted changes; None outside a checkout."""
     top = _git(folder, "rev-parse", "--show-toplevel")
     if top is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD") or ""
-    found: dict[str, Any] = {
+    state: dict[str, Any] = {
         "folder": top,
         "commit": commit,
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or "" if commit else "",
     }
-    # Of a folder inside a larger checkout, only what lies in it.
+    # For a folder inside a larger checkout, only the changes within the folder.
     diff = _git(folder, "diff", "HEAD" if commit else "--cached", "--no-color", "--no-ext-diff", "--", ".") or ""
-    fresh = _git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or ""
+    untracked = _git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or ""
     size = len(diff.encode())
-    if size > LONGEST_DIFF:
-        diff = diff.encode()[:LONGEST_DIFF].decode("utf-8", "ignore")
-        found["note"] = f"the first {LONGEST_DIFF // 1024} KiB of {size / 1024:,.0f} KiB of changes"
+    if size > MAX_DIFF_BYTES:
+        diff = diff.encode()[:MAX_DIFF_BYTES].decode("utf-8", "ignore")
+        state["note"] = f"the first {MAX_DIFF_BYTES // 1024} KiB of {size / 1024:,.0f} KiB of changes"
     if diff:
-        found["diff"] = diff
-    if fresh:
-        found["untracked"] = fresh.splitlines()[:200]
-    return found
+        state["diff"] = diff
+    if untracked:
+        state["untracked"] = untracked.splitlines()[:200]
+    return state
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    # No lock is taken, no pager started and nobody asked for a password: others may be at work in this checkout.
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Take no lock, start no pager, ask for no password: other programs may be using this checkout.
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         environment.pop(name, None)
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, timeout=GIT_SECONDS, env=environment, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            env=environment,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode("utf-8", "replace").strip("\n") if done.returncode == 0 else None
 
 
-def clean_command(words: list[str]) -> str:
-    """A command line without what only its user may know: passwords of addresses, tokens."""
+def clean_command(arguments: list[str]) -> str:
+    """The command line with passwords in URLs and tokens replaced by "…"."""
     shown, hide = [], False
-    for word in words:
-        secret = _SECRET.match(word)
+    for argument in arguments:
+        secret = _SECRET.match(argument)
         if hide:
             shown.append("…")
         elif secret:
-            shown.append(f"{secret[1]}=…" if secret[2] else word)
+            shown.append(f"{secret[1]}=…" if secret[2] else argument)
         else:
-            shown.append(_PASSWORD.sub("://…@", word))
-        hide = bool(secret and not secret[2] and word.startswith("-"))
-    return _sayable(" ".join(shown))
+            shown.append(_PASSWORD.sub("://…@", argument))
+        hide = bool(secret and not secret[2] and argument.startswith("-"))
+    return _valid_utf8(" ".join(shown))
 
 
-def _sayable(words: str) -> str:
-    """Without what JSON cannot say: bytes of a file name that are no UTF-8."""
-    return words.encode("utf-8", "replace").decode()
+def _valid_utf8(text: str) -> str:
+    """Replace what JSON cannot encode: bytes of a file name that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 # Machine -------------------------------------------------------------------------------------------------------------
 
 
 def processor_name() -> str:
-    """The name of this machine's processor, or what is known of it."""
+    """The name of this machine's processor, as precisely as the system reports it."""
     with suppress(OSError), open("/proc/cpuinfo") as lines:
         for line in lines:
             if line.startswith("model name"):
@@ -169,7 +174,7 @@ def processor_name() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory and system."""
+    """The machine's processor, cores, memory and operating system."""
     return {
         "processor": processor_name(),
         "cores": psutil.cpu_count() or 0,
@@ -179,8 +184,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def device_facts(device: torch.device) -> dict[str, Any]:
-    """What is trained on, and with which driver and CUDA."""
+def device_info(device: torch.device) -> dict[str, Any]:
+    """The training device, with its driver and CUDA versions."""
     if device.type != "cuda":
         return {"kind": device.type}
     properties = torch.cuda.get_device_properties(device)
@@ -200,22 +205,22 @@ def _driver() -> str:
 
     try:
         pynvml.nvmlInit()
-        said = pynvml.nvmlSystemGetDriverVersion()
+        version = pynvml.nvmlSystemGetDriverVersion()
         pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return ""
-    return said.decode() if isinstance(said, bytes) else str(said)
+    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 # Data ----------------------------------------------------------------------------------------------------------------
 
 
-def data_facts(datasets: Path, name: str, measured: bool) -> dict[str, Any]:
-    """Checksums of the tensors that were loaded. They stand in the prepared copy, and were checked when it was read."""
-    found: dict[str, Any] = {"name": name}
+def data_info(datasets: Path, name: str, measured: bool) -> dict[str, Any]:
+    """Checksums of the loaded tensors, as stored in the prepared copy and verified when it was read."""
+    info: dict[str, Any] = {"name": name}
     for key, file in (("sha256", f"{name}.safetensors"), ("measured_sha256", f"{name}.measured.safetensors")):
         if key == "measured_sha256" and not measured:
             continue
-        with suppress(OSError, SafetensorError), safe_open(datasets / "prepared" / file, framework="pt") as kept:
-            found[key] = (kept.metadata() or {}).get("sha256", "")
-    return found
+        with suppress(OSError, SafetensorError), safe_open(datasets / "prepared" / file, framework="pt") as cached:
+            info[key] = (cached.metadata() or {}).get("sha256", "")
+    return info

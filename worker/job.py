@@ -1,6 +1,6 @@
-"""One attempt at a run, as the supervisor hands it to a process of its fork server, and where that process starts.
+"""One attempt at a run: its job, the control shared with the supervisor, and the entry point of its process.
 
-The supervisor imports this module without torch; the fork server has torch and the trainer loaded already.
+The supervisor imports this module without torch; the fork server has already loaded torch and the trainer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from app.contract.events import Change, Checkpoint
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 
-GO_ON, CANCEL, INTERRUPT = 0, 1, 2
+CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
 COMMAND, PULSE = 0, 1
 
 TRAINER = "worker.training.trainer"
-"""Named, not imported: it imports torch and this module. The fork server loads it before any run starts."""
+"""A name, not an import: the trainer imports torch and this module. The fork server loads it before any run starts."""
 
 
 @dataclass(frozen=True)
@@ -39,51 +39,55 @@ class Job:
 
 
 class Control:
-    """Two shared numbers: what the supervisor commands, and a pulse that moves with every step.
+    """Two shared numbers: the supervisor's command, and a pulse that moves with every step.
 
-    ``asked`` is the trainer's end of a pipe through which changes come; a step looks at neither.
+    ``changes`` is the trainer's end of a pipe that delivers changes to the run; a training step reads neither the pipe
+    nor waits for it.
     """
 
-    def __init__(self, shared: Any, asked: Connection | None = None) -> None:
+    def __init__(self, shared: Any, changes: Connection | None = None) -> None:
         self._shared = shared
-        self.asked = asked
+        self.changes = changes
 
     @property
     def command(self) -> int:
-        """GO_ON, CANCEL or INTERRUPT."""
+        """CONTINUE, CANCEL or INTERRUPT."""
         return int(self._shared[COMMAND])
 
-    def order(self, command: int) -> bool:
-        """Command the trainer; the first command stands. False when there was one already."""
-        if self._shared[COMMAND] != GO_ON:
+    def request(self, command: int) -> bool:
+        """Send the trainer a command; only the first one counts. False if there already was one."""
+        if self._shared[COMMAND] != CONTINUE:
             return False
         self._shared[COMMAND] = command
         return True
 
     @property
     def pulse(self) -> int:
-        """How often the trainer showed life."""
+        """How often the trainer signaled progress."""
         return int(self._shared[PULSE])
 
     def beat(self) -> None:
-        """Show life."""
+        """Signal progress."""
         self._shared[PULSE] += 1
 
 
-def train(job: Job, shared: Any, asked: Connection | None = None) -> None:
-    """A trainer process."""
+def train(job: Job, shared: Any, changes: Connection | None = None) -> None:
+    """Run a trainer process."""
     main: Callable[[Job, Control], None] = importlib.import_module(TRAINER).main
-    main(job, Control(shared, asked))
+    main(job, Control(shared, changes))
 
 
 def probe(connection: Any, device: str = "auto") -> None:
-    """Tell what torch finds here: device kind, name, index, memory in bytes, versions; of a GPU, the one asked for."""
+    """Send what torch finds on this machine: device kind, name, index, memory in bytes, versions.
+
+    With several GPUs, describes the one that ``device`` names.
+    """
     import os
 
     import lightning
     import torch
 
-    facts: dict[str, Any] = {
+    info: dict[str, Any] = {
         "kind": "cpu",
         "name": "cpu",
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -92,6 +96,6 @@ def probe(connection: Any, device: str = "auto") -> None:
     index = int(device.partition(":")[2] or 0)
     if torch.cuda.is_available() and index < torch.cuda.device_count():
         properties = torch.cuda.get_device_properties(index)
-        facts |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
-    connection.send(facts)
+        info |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
+    connection.send(info)
     connection.close()

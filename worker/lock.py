@@ -1,14 +1,14 @@
-"""A lock between processes that can be asked for without waiting."""
+"""A file lock between processes, taken without blocking."""
 
 import fcntl
 from typing import IO, Any, Final
 
-LOOK_SECONDS: Final = 0.1
-"""How often one that is taken is asked for again: a wait in the system could neither be told of nor stopped."""
+POLL_SECONDS: Final = 0.1
+"""How often to retry a lock that is taken: a blocking wait could neither be reported nor stopped."""
 
 
-def locked(file: IO[Any]) -> bool:
-    """Whether this open file is now locked by this process; closing it gives the lock back, and so does its end."""
+def try_lock(file: IO[Any]) -> bool:
+    """Lock this open file and return True, or False if another process has it; closing the file unlocks it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

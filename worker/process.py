@@ -1,4 +1,4 @@
-"""What a trainer's process is told by its environment before it starts: of OpenMP's threads and glibc's memory."""
+"""Environment variables that tune a trainer process before it starts: OpenMP threads and glibc memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ SETTINGS: Final = {
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
-    """Add the settings; what the environment says already, it keeps."""
+    """Add the settings; keep any value that the environment already has."""
     for name, value in SETTINGS.items():
         environment.setdefault(name, value)

@@ -1,7 +1,8 @@
-"""The supervisor: claims runs, owns one trainer process a slot, keeps its lease, and ends it when it must end.
+"""Claims runs and trains them: one trainer process per slot, with heartbeats, stop requests and shutdown.
 
-It lives in the worker process, which never imports torch: trainers are forked from a warm server that has everything
-imported and has computed nothing, so a start takes a fraction of a second and a GPU is never shared with a parent.
+The supervisor lives in the worker process, which never imports torch: trainers are forked from a warm server that has
+everything imported and has computed nothing, so a start takes a fraction of a second and a GPU is never shared with a
+parent.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
@@ -29,19 +28,20 @@ from redis.exceptions import RedisError
 
 from app.contract import broker
 from app.contract.events import (
-    Asked,
     Claim,
-    DeviceFacts,
+    DeviceInfo,
     Ended,
     Goodbye,
     Grant,
     Heartbeat,
-    Holding,
     Outcome,
+    OwnedRun,
+    PendingChanges,
     Renewal,
 )
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
+from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
 from worker.job import CANCEL, INTERRUPT, TRAINER, Control, Job, probe, train
 from worker.memory import out_of_memory_kills
 from worker.process import prepare
@@ -51,68 +51,29 @@ from worker.suspension import asleep_seconds
 
 logger = logging.getLogger("runyard.worker")
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 CLAIM_SECONDS = 10
-# Longer, a worker that stops does not wait for a recorder that commits nothing.
-LAST_SECONDS = 10.0
-
-
-@dataclass(eq=False)
-class Held:
-    """A run that a slot trains, and what is to happen to it; ``told``: the changes that its trainer knows of."""
-
-    run: str
-    fence: int
-    slot: int
-    control: Control
-    inbox: Connection
-    told: set[int] = field(default_factory=set)
-    dropped: bool = False
-    commanded_at: float | None = None
-    killed_because: str = ""
-    outcome: Outcome = "failed"
-    out_of_memory: bool = False
-    pulse: int = 0
-    pulse_at: float = field(default_factory=time.monotonic)
-
-    def command(self, what: int) -> None:
-        """Tell the trainer to stop; the first command stands."""
-        if self.control.order(what):
-            self.commanded_at = time.monotonic()
-
-    def ask(self, asked: Asked) -> None:
-        """Hand changes to the trainer, each once and in their order.
-
-        The pipe holds all that can wait of a run, so that nobody waits for a trainer that does not read.
-        """
-        for change in asked.changes:
-            if change.id in self.told:
-                continue
-            try:
-                self.inbox.send_bytes(change.model_dump_json().encode())
-            except OSError as error:
-                logger.info("%s: a change comes too late for this attempt (%s)", self.run, error)
-                return
-            self.told.add(change.id)
+# How long a stopping worker waits for a recorder that commits nothing.
+SHUTDOWN_SECONDS = 10.0
 
 
 class Supervisor:
-    """All that one worker process does besides Celery."""
+    """Everything one worker process does besides Celery."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.id = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         self.redis = self._client()
-        self.device: DeviceFacts
+        self.device: DeviceInfo
         self.versions: dict[str, str] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._held: dict[tuple[str, int], Held] = {}
+        self._active: dict[tuple[str, int], ActiveRun] = {}
         self._lock = threading.Lock()
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._stops_at = math.inf
+        self._stopped_at = math.inf
         self._gone = threading.Event()
-        self._beat = 0
+        self._beats = 0
         self._renewed_at = time.monotonic()
 
     def _client(self) -> Redis:
@@ -121,73 +82,74 @@ class Supervisor:
     # The worker's life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Warm the fork server, look at the device, and say that this worker is there."""
+        """Warm up the fork server, probe the device, and start the background threads."""
         self._context.set_forkserver_preload([TRAINER])
-        # The fork server, which starts now, and with it every trainer inherits this.
+        # Inherited by the fork server, which starts now, and so by every trainer.
         prepare(os.environ)
         self.device, self.versions = self._probe()
         for slot in range(self.settings.slots):
             self._slots.put(slot)
-        for task in (self._heartbeats, self._nudges, self._recover_spools):
+        for task in (self._send_heartbeats, self._listen_for_control, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 
-    def _probe(self) -> tuple[DeviceFacts, dict[str, str]]:
-        here, there = self._context.Pipe()
-        process = self._context.Process(target=probe, args=(there, self.settings.device), daemon=True)
+    def _probe(self) -> tuple[DeviceInfo, dict[str, str]]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=probe, args=(theirs, self.settings.device), daemon=True)
         process.start()
-        there.close()
+        theirs.close()
         try:
-            facts = here.recv()
+            device = ours.recv()
         except EOFError as error:
             process.join()
-            raise RuntimeError(f"torch cannot be used here: the probe ended with {process.exitcode}") from error
+            status = process.exitcode
+            raise RuntimeError(f"torch does not work on this machine: the device probe exited with {status}") from error
         process.join()
-        versions: dict[str, str] = facts.pop("versions")
-        if self.settings.device.startswith("cuda") and facts["kind"] != "cuda":
-            which = "no such GPU" if ":" in self.settings.device else "no GPU"
-            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {which} here")
+        versions: dict[str, str] = device.pop("versions")
+        if self.settings.device.startswith("cuda") and device["kind"] != "cuda":
+            missing = "no such GPU" if ":" in self.settings.device else "no GPU"
+            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {missing} on this machine")
         if self.settings.device == "cpu":
-            facts |= {"kind": "cpu", "name": "cpu", "index": 0}
-        return DeviceFacts(cores=len(os.sched_getaffinity(0)), **facts), versions
+            device |= {"kind": "cpu", "name": "cpu", "index": 0}
+        return DeviceInfo(cores=len(os.sched_getaffinity(0)), **device), versions
 
     def stop(self) -> None:
-        """Interrupt every run; they go back to the queue with a checkpoint. Returns at once."""
+        """Interrupt all runs, which return to the queue with a checkpoint; does not wait for them."""
         if not self._stopping.is_set():
-            self._stops_at = time.monotonic()
+            self._stopped_at = time.monotonic()
         self._stopping.set()
         with self._lock:
-            for held in self._held.values():
-                held.command(INTERRUPT)
+            for run in self._active.values():
+                run.command(INTERRUPT)
 
     def leave(self) -> None:
-        """Say goodbye, when nothing is held any more."""
+        """Tell the server that this worker is gone; call it when no run is left."""
         self._gone.set()
         try:
             self._send(self.redis, "goodbye", Goodbye(worker=self.id))
         except (RedisError, OSError) as error:
-            logger.info("left without a goodbye: %s", error)
+            logger.info("could not tell the server that this worker stopped: %s", error)
 
     # Threads ----------------------------------------------------------------------------------------------------------
 
-    def _heartbeats(self) -> None:
+    def _send_heartbeats(self) -> None:
         redis = Redis.from_url(self.settings.redis, socket_timeout=2, socket_connect_timeout=2)
         while not self._gone.is_set():
             try:
                 self._send(redis, "heartbeat", self._heartbeat())
-                self._obey(redis.get(broker.renewal_key(self.id)))
+                self._apply_renewal(redis.get(broker.renewal_key(self.id)))
             except (RedisError, OSError) as error:
-                logger.warning("Redis does not answer (%s); training goes on", error)
+                logger.warning("Redis does not answer (%s); training continues", error)
             if time.monotonic() - self._renewed_at > self.settings.orphan_seconds:
-                self._end_orphans()
+                self._interrupt_all()
             self._gone.wait(self.settings.heartbeat_seconds)
 
     def _heartbeat(self) -> Heartbeat:
-        self._beat += 1
+        self._beats += 1
         with self._lock:
-            runs = [Holding(run=held.run, fence=held.fence) for held in self._held.values()]
+            runs = [OwnedRun(run=run.run, fence=run.fence) for run in self._active.values()]
         return Heartbeat(
             worker=self.id,
-            beat=self._beat,
+            beat=self._beats,
             host=socket.gethostname(),
             pid=os.getpid(),
             slots=self.settings.slots,
@@ -197,29 +159,29 @@ class Supervisor:
             asleep_seconds=asleep_seconds(),
         )
 
-    def _obey(self, answer: Any) -> None:
-        if answer is None:
+    def _apply_renewal(self, message: Any) -> None:
+        if message is None:
             return
-        renewal = Renewal.model_validate_json(answer)
-        if self._beat - renewal.beat <= self.settings.lease_seconds / self.settings.heartbeat_seconds:
+        renewal = Renewal.model_validate_json(message)
+        if self._beats - renewal.beat <= self.settings.lease_seconds / self.settings.heartbeat_seconds:
             self._renewed_at = time.monotonic()
         with self._lock:
             for holding in renewal.cancel:
-                if held := self._held.get((holding.run, holding.fence)):
-                    held.command(CANCEL)
+                if run := self._active.get((holding.run, holding.fence)):
+                    run.command(CANCEL)
             for holding in renewal.drop:
-                if held := self._held.get((holding.run, holding.fence)):
-                    held.dropped = True
-        for asked in renewal.asked:
-            self._ask(asked)
+                if run := self._active.get((holding.run, holding.fence)):
+                    run.dropped = True
+        for requested in renewal.asked:
+            self._deliver(requested)
 
-    def _end_orphans(self) -> None:
+    def _interrupt_all(self) -> None:
         with self._lock:
-            for held in self._held.values():
-                held.command(INTERRUPT)
+            for run in self._active.values():
+                run.command(INTERRUPT)
 
-    def _nudges(self) -> None:
-        """Hear at once of a stop or a change; the next heartbeat would tell of it too."""
+    def _listen_for_control(self) -> None:
+        """Receive stop requests and changes at once; the next heartbeat would bring them too."""
         while not self._gone.is_set():
             redis = self._client()
             try:
@@ -228,46 +190,46 @@ class Supervisor:
                     while not self._gone.is_set():
                         message = subscription.get_message(timeout=1.0)
                         if message is not None:
-                            self._heed(json.loads(message["data"]))
+                            self._handle_control(json.loads(message["data"]))
             except (RedisError, OSError):
                 self._gone.wait(0.5)
             finally:
                 redis.close()
 
-    def _heed(self, said: dict[str, Any]) -> None:
-        if "cancel" in said:
-            self._cancel(said["cancel"])
-        if "asked" in said:
-            self._ask(Asked.model_validate(said["asked"]))
+    def _handle_control(self, message: dict[str, Any]) -> None:
+        if "cancel" in message:
+            self._cancel(message["cancel"])
+        if "asked" in message:
+            self._deliver(PendingChanges.model_validate(message["asked"]))
 
-    def _cancel(self, run: str) -> None:
+    def _cancel(self, run_id: str) -> None:
         with self._lock:
-            for held in self._held.values():
-                if held.run == run:
-                    held.command(CANCEL)
+            for run in self._active.values():
+                if run.run == run_id:
+                    run.command(CANCEL)
 
-    def _ask(self, asked: Asked) -> None:
+    def _deliver(self, requested: PendingChanges) -> None:
         with self._lock:
-            for held in self._held.values():
-                if held.run == asked.run and not held.dropped:
-                    held.ask(asked)
+            for run in self._active.values():
+                if run.run == requested.run and not run.dropped:
+                    run.deliver(requested)
 
     def _recover_spools(self) -> None:
-        """Bring what an earlier worker's trainers could not send before they died."""
+        """Send what trainers of an earlier worker could not send before they died."""
         redis = self._client()
         for run, fence in leftovers(self.settings.spool):
             try:
                 self._drain(redis, Spool(self.settings.spool, run, fence))
-            except BlockingIOError:  # its trainer lives
+            except BlockingIOError:  # its trainer is still running
                 continue
             except (RedisError, OSError) as error:
-                logger.warning("what %s reported cannot be brought yet (%s)", run, error)
+                logger.warning("cannot send the leftover entries of %s yet (%s)", run, error)
         redis.close()
 
     # One slot ---------------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Take a free slot and train one run after another until there is none; returns at once without a free slot."""
+        """Train one run after another in a free slot until no run is queued; returns at once if no slot is free."""
         try:
             slot = self._slots.get_nowait()
         except queue.Empty:
@@ -280,7 +242,7 @@ class Supervisor:
                     return
                 self._train(redis, slot, grant, grant.config)
         except (RedisError, OSError) as error:
-            logger.warning("slot %d: Redis does not answer (%s); the next wake-up tries again", slot, error)
+            logger.warning("slot %d: Redis does not answer (%s); retrying at the next wake-up", slot, error)
         finally:
             redis.close()
             self._slots.put(slot)
@@ -288,8 +250,8 @@ class Supervisor:
     def _claim(self, redis: Redis, slot: int) -> Grant | None:
         claim = secrets.token_hex(8)
         reply = f"runyard:reply:{claim}"
-        asked = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
-        self._send(redis, "claim", asked)
+        request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
+        self._send(redis, "claim", request)
         answer: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
         if answer is None:
             return None
@@ -298,12 +260,13 @@ class Supervisor:
 
     def _train(self, redis: Redis, slot: int, grant: Grant, config: RunConfig) -> None:
         shared = self._context.RawArray("q", 2)
-        asked, inbox = self._context.Pipe(duplex=False)
-        held = Held(grant.run, grant.fence, slot, Control(shared), inbox, told={change.id for change in grant.changes})
+        changes, inbox = self._context.Pipe(duplex=False)
+        delivered = {change.id for change in grant.changes}
+        run = ActiveRun(grant.run, grant.fence, slot, Control(shared), inbox, delivered)
         with self._lock:
-            self._held[(held.run, held.fence)] = held
+            self._active[(run.run, run.fence)] = run
         if self._stopping.is_set():
-            held.command(INTERRUPT)
+            run.command(INTERRUPT)
         threads = max(1, self.device.cores // self.settings.slots)
         job = Job(
             run=grant.run,
@@ -317,64 +280,64 @@ class Supervisor:
             command=tuple(sys.orig_argv),
             changes=tuple(grant.changes),
         )
-        process = self._context.Process(target=train, args=(job, shared, asked), name=grant.run, daemon=True)
+        process = self._context.Process(target=train, args=(job, shared, changes), name=grant.run, daemon=True)
         logger.info("%s starts in slot %d, attempt %d", grant.run, slot, grant.attempt)
         kills = out_of_memory_kills()
         try:
             process.start()
-            asked.close()
-            self._watch(process, held)
-            if process.exitcode == -signal.SIGKILL and not held.killed_because:
-                held.out_of_memory = out_of_memory_kills() > kills
-                # Whoever killed it, it was not the run's fault: it goes on from its checkpoint, but not for ever.
-                held.outcome = "failed" if held.out_of_memory else "killed"
-            self._settle(redis, held, process.exitcode, config.batch_size)
+            changes.close()
+            self._watch(process, run)
+            if process.exitcode == -signal.SIGKILL and not run.kill_reason:
+                run.out_of_memory = out_of_memory_kills() > kills
+                # Whoever killed it, it was not the run's fault: it resumes from its checkpoint, but not endlessly.
+                run.outcome = "failed" if run.out_of_memory else "killed"
+            self._report_end(redis, run, process.exitcode, config.batch_size)
         finally:
             with self._lock:
-                self._held.pop((held.run, held.fence), None)
+                self._active.pop((run.run, run.fence), None)
                 inbox.close()
 
-    def _watch(self, process: ForkServerProcess, held: Held) -> None:
-        """Until the trainer is gone: look after its pulse, its time to stop, and whether it is still ours."""
-        while not multiprocessing.connection.wait([process.sentinel], timeout=LOOK_SECONDS):
+    def _watch(self, process: ForkServerProcess, run: ActiveRun) -> None:
+        """Wait until the trainer ends; kill it when it stalls, ignores a stop, or lost its lease."""
+        while not multiprocessing.connection.wait([process.sentinel], timeout=POLL_SECONDS):
             now = time.monotonic()
-            pulse = held.control.pulse
-            if pulse != held.pulse:
-                held.pulse, held.pulse_at = pulse, now
-            if held.dropped:
-                self._kill(process, held, "it belongs to another attempt by now", "failed")
-            elif held.commanded_at is not None and now - held.commanded_at > self.settings.cancel_seconds:
-                outcome: Outcome = "cancelled" if held.control.command == CANCEL else "interrupted"
+            pulse = run.control.pulse
+            if pulse != run.pulse:
+                run.pulse, run.pulse_at = pulse, now
+            if run.dropped:
+                self._kill(process, run, "another attempt now owns this run", "failed")
+            elif run.commanded_at is not None and now - run.commanded_at > self.settings.cancel_seconds:
+                outcome: Outcome = "cancelled" if run.control.command == CANCEL else "interrupted"
                 seconds = self.settings.cancel_seconds
-                self._kill(process, held, f"it did not stop within {seconds:.0f} s and was killed", outcome)
-            elif now - held.pulse_at > self.settings.stall_seconds:
+                self._kill(process, run, f"killed: it did not stop within {seconds:.0f} s", outcome)
+            elif now - run.pulse_at > self.settings.stall_seconds:
                 seconds = self.settings.stall_seconds
-                self._kill(process, held, f"it made no step for {seconds:.0f} s and was killed", "failed")
+                self._kill(process, run, f"killed: no step for {seconds:.0f} s", "failed")
         process.join()
 
-    def _kill(self, process: ForkServerProcess, held: Held, because: str, outcome: Outcome) -> None:
-        if not held.killed_because:
-            logger.warning("%s: %s", held.run, because)
-            held.killed_because, held.outcome = because, outcome
+    def _kill(self, process: ForkServerProcess, run: ActiveRun, reason: str, outcome: Outcome) -> None:
+        if not run.kill_reason:
+            logger.warning("%s: %s", run.run, reason)
+            run.kill_reason, run.outcome = reason, outcome
         if process.pid is not None:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
-                process.kill()  # it has not made its own group yet
+                process.kill()  # it has not created its own process group yet
 
-    def _settle(self, redis: Redis, held: Held, exitcode: int | None, batch_size: int) -> None:
-        """Bring home what the trainer left in its spool, and its end when it could not say that itself."""
-        if not self._drain(redis, Spool(self.settings.spool, held.run, held.fence)) or held.dropped:
+    def _report_end(self, redis: Redis, run: ActiveRun, exitcode: int | None, batch_size: int) -> None:
+        """Send what the trainer left in its spool, and its end if it could not report that itself."""
+        if not self._drain(redis, Spool(self.settings.spool, run.run, run.fence)) or run.dropped:
             return
-        if exitcode == 0 and not held.killed_because:
-            logger.info("%s has ended", held.run)
+        if exitcode == 0 and not run.kill_reason:
+            logger.info("%s ended", run.run)
             return
-        reason = held.killed_because or _how_it_died(exitcode)
-        if held.out_of_memory:
-            reason = f"the machine ran out of memory and the system ended the run; {_smaller(batch_size)}"
-        ended = Ended(run=held.run, fence=held.fence, outcome=held.outcome, reason=reason)
-        logger.warning("%s: %s", held.run, reason)
-        field = broker.committed_field(held.run, held.fence) + ":ended"
+        reason = run.kill_reason or exit_reason(exitcode)
+        if run.out_of_memory:
+            reason = out_of_memory_reason(batch_size)
+        ended = Ended(run=run.run, fence=run.fence, outcome=run.outcome, reason=reason)
+        logger.warning("%s: %s", run.run, reason)
+        field = broker.committed_field(run.run, run.fence) + ":ended"
         began = time.monotonic()
         down = False
         while self._may_wait(began, down):
@@ -387,7 +350,7 @@ class Supervisor:
             except (RedisError, OSError):
                 down = True
                 self._gone.wait(0.5)
-        logger.warning("the end of %s could not be told; it goes on when its lease has run out", held.run)
+        logger.warning("could not report the end of %s; it resumes when its lease expires", run.run)
 
     def _confirmed(self, redis: Redis, field: str) -> bool:
         for _ in range(20):
@@ -397,16 +360,16 @@ class Supervisor:
         return False
 
     def _drain(self, redis: Redis, spool: Spool) -> bool:
-        """Send a spool until all of it is committed, then remove it; False when the worker ends before that.
+        """Send a spool until all of it is committed, then remove it; False if the worker ends first.
 
-        What is left in it the next worker brings home.
+        The next worker sends whatever remains.
         """
         sender = Sender(redis, spool)
         sender.recover()
         began = time.monotonic()
         while not sender.push():
             if not self._may_wait(began, sender.down):
-                logger.warning("what %s reported stays here until the next start", spool.run)
+                logger.warning("unsent entries of %s stay on disk until the next start", spool.run)
                 spool.close()
                 return False
             self._gone.wait(0.05)
@@ -415,24 +378,10 @@ class Supervisor:
         return True
 
     def _may_wait(self, began: float, down: bool) -> bool:
-        """Whether to go on waiting for a commit: a worker that stops does not wait for a Redis that is gone."""
+        """Whether to keep waiting for a commit: a stopping worker does not wait for a Redis that is gone."""
         if not self._stopping.is_set():
             return True
-        return not (self._gone.is_set() or down or time.monotonic() - max(began, self._stops_at) > LAST_SECONDS)
+        return not (self._gone.is_set() or down or time.monotonic() - max(began, self._stopped_at) > SHUTDOWN_SECONDS)
 
-    def _send(self, redis: Redis, kind: str, said: Any) -> None:
-        redis.xadd(broker.EVENTS, {"k": kind, "b": said.model_dump_json()})
-
-
-def _smaller(batch_size: int) -> str:
-    return f"try batch size {batch_size // 2:,}, or find_batch" if batch_size > 1 else "try a smaller size"
-
-
-def _how_it_died(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "the training process vanished"
-    if exitcode == -signal.SIGKILL:
-        return "its training process was killed (signal 9), by hand or for want of memory"
-    if exitcode < 0:
-        return f"the training process was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the training process ended with exit code {exitcode} before it could say why"
+    def _send(self, redis: Redis, kind: str, message: Any) -> None:
+        redis.xadd(broker.EVENTS, {"k": kind, "b": message.model_dump_json()})

@@ -1,4 +1,4 @@
-"""The only file that knows Celery: a wake-up lets a free slot ask for work."""
+"""Runs the worker as a Celery app, the only file that knows Celery: a wake-up lets a free slot claim work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("runyard.worker")
 
 
 def run_worker(settings: Settings) -> None:
-    """Work until a signal ends it; runs in hand go back to the queue with a checkpoint."""
+    """Work until a signal ends it; active runs return to the queue with a checkpoint."""
     # The advice not to run as root is about pickled messages, and only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     supervisor = Supervisor(settings)
@@ -28,10 +28,11 @@ def run_worker(settings: Settings) -> None:
         logger.info("worker %s is ready: %s, %d slots", supervisor.id, supervisor.device.name, settings.slots)
 
     def stopping(**_: Any) -> None:
-        logger.info("worker %s stops", supervisor.id)
+        logger.info("worker %s is stopping", supervisor.id)
         supervisor.stop()
 
-    # Celery would set the level of the root logger, and so silence our own; whoever hears this signal logs as he likes.
+    # Celery would set the level of the root logger, and so silence ours; a receiver of this signal configures logging
+    # itself.
     setup_logging.connect(lambda **_: None, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)

@@ -1,4 +1,4 @@
-"""Runs that were recorded elsewhere, brought in afterwards: at first all of them, then only what is new."""
+"""Import of runs recorded elsewhere; a repeated import adds only new points and parameters."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from app.services import signals
 from app.store.database import next_commit, writing
 from app.store.experiment import change_experiment, find_experiment_named, insert_experiment
 from app.store.metric import Curve, add_curves, merge_chunks
-from app.store.tracked_run import TENSORBOARD, Begun, end_logged, find_logged, insert_logged, write_parameters
+from app.store.tracked_run import TENSORBOARD, NewLoggedRun, end_logged, find_logged, insert_logged, write_parameters
 from app.web.dependencies import Parts
 
-HOW = "imported from TensorBoard event files, which do not say how it ended"
+UNKNOWN_OUTCOME = "imported from TensorBoard event files, which do not record the outcome"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Consecutive points of one metric; ``offset`` is how many of its points came before them."""
+class CurvePart:
+    """Consecutive points of one metric; ``offset`` is the number of earlier points."""
 
     offset: int
     points: Points
 
 
 @dataclass(frozen=True)
-class Brought:
-    """A run, or a part of it. ``key`` is the same whenever the same run is imported; times in seconds since 1970."""
+class ImportedRun:
+    """A run, or a part of it. ``key`` identifies the run across imports; times are in seconds since 1970."""
 
     key: str
     experiment: str
@@ -39,88 +39,86 @@ class Brought:
     ended: float
     outcome: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    pieces: Mapping[str, Piece] = field(default_factory=dict)
+    curves: Mapping[str, CurvePart] = field(default_factory=dict)
 
 
-def bring(parts: Parts, brought: Brought) -> tuple[str, int]:
-    """Add what is new of an imported run; returns its id and how many points were new. Raises Conflict."""
+def import_run(parts: Parts, imported: ImportedRun) -> tuple[str, int]:
+    """Add the new points of an imported run; returns its ID and the number of new points. Raises Conflict."""
     now = time.time()
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        run = _run_of(connection, brought, commit, now)
-        curves = _new_points(connection, run, brought.pieces)
-        add_curves(connection, curves, commit)
+        run = _find_or_insert(connection, imported, commit, now)
+        new = _new_points(connection, run, imported.curves)
+        add_curves(connection, new, commit)
         merge_chunks(connection, run, commit, ended=True)
-        _go_on(connection, run, brought, commit)
+        _update(connection, run, imported, commit)
     signals.announce(parts.redis, commit, run, "status")
-    return run, sum(len(curve.steps) for curve in curves.values())
+    return run, sum(len(curve.steps) for curve in new.values())
 
 
-def _run_of(connection: Connection, brought: Brought, commit: int, now: float) -> str:
-    key = f"{TENSORBOARD}:{brought.key}"
-    found = connection.execute(
+def _find_or_insert(connection: Connection, imported: ImportedRun, commit: int, now: float) -> str:
+    key = f"{TENSORBOARD}:{imported.key}"
+    existing = connection.execute(
         text("SELECT id, deleted_at FROM run WHERE idempotency_key = :key"), {"key": key}
     ).first()
-    if found is not None:
-        if found.deleted_at is not None:
+    if existing is not None:
+        if existing.deleted_at is not None:
             raise Conflict(
-                f"'{brought.name}' was imported before, as {found.id}, and is in the trash; restore it first"
+                f"'{imported.name}' was already imported as {existing.id}, which is in the trash; restore it first"
             )
-        return str(found.id)
-    begun = Begun(
-        experiment=_experiment(connection, brought.experiment, now),
-        family=brought.experiment,
-        name=brought.name,
-        started_at=brought.started,
+        return str(existing.id)
+    begun = NewLoggedRun(
+        experiment=_experiment(connection, imported.experiment, now),
+        family=imported.experiment,
+        name=imported.name,
+        started_at=imported.started,
         origin=TENSORBOARD,
-        parameters=brought.parameters,
+        parameters=imported.parameters,
         key=key,
     )
     run = insert_logged(connection, begun, commit, now, 0.0)
-    reason = "" if brought.outcome else HOW
-    end_logged(connection, run, brought.outcome or "succeeded", commit, brought.ended, reason)
+    reason = "" if imported.outcome else UNKNOWN_OUTCOME
+    end_logged(connection, run, imported.outcome or "succeeded", commit, imported.ended, reason)
     return run
 
 
 def _experiment(connection: Connection, name: str, now: float) -> int:
-    found = find_experiment_named(connection, name)
-    if found is None:
+    experiment = find_experiment_named(connection, name)
+    if experiment is None:
         return insert_experiment(connection, name, {}, now)
-    if found.deleted_at is not None:
-        change_experiment(connection, found.id, now, deleted_at=None)
-    return found.id
+    if experiment.deleted_at is not None:
+        change_experiment(connection, experiment.id, now, deleted_at=None)
+    return experiment.id
 
 
-def _new_points(connection: Connection, run: str, pieces: Mapping[str, Piece]) -> dict[tuple[str, str], Curve]:
+def _new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
     known = {
         row.name: row.points
         for row in connection.execute(text("SELECT name, points FROM metric_series WHERE run = :run"), {"run": run})
     }
-    curves = {}
-    for name, piece in pieces.items():
-        have = known.get(name, 0)
-        if piece.offset > have:
-            raise Conflict(
-                f"of {name} there are {have:,} points here, so that nothing can be added at {piece.offset:,}"
-            )
-        rest = slice(have - piece.offset, None)
-        fresh = Points(piece.points.steps[rest], piece.points.values[rest], piece.points.times[rest])
+    new = {}
+    for name, part in curves.items():
+        stored = known.get(name, 0)
+        if part.offset > stored:
+            raise Conflict(f"{name} has {stored:,} points here, so points cannot be added at offset {part.offset:,}")
+        rest = slice(stored - part.offset, None)
+        fresh = Points(part.points.steps[rest], part.points.values[rest], part.points.times[rest])
         if fresh.steps:
-            curves[run, name] = fresh.curve()
-    return curves
+            new[run, name] = fresh.curve()
+    return new
 
 
-def _go_on(connection: Connection, run: str, brought: Brought, commit: int) -> None:
-    """What was written since the last import has a later end, and perhaps parameters that came late."""
+def _update(connection: Connection, run: str, imported: ImportedRun, commit: int) -> None:
+    """Update the run's end, and add parameters that were recorded since the last import."""
     connection.execute(
         text(
             "UPDATE run SET ended_at = max(ended_at, :ended), status_commit = :commit, progress = json_object('step',"
             " coalesce((SELECT max(last_step) FROM metric_series WHERE run = :run), 0)) WHERE id = :run"
         ),
-        {"ended": brought.ended, "commit": commit, "run": run},
+        {"ended": imported.ended, "commit": commit, "run": run},
     )
     logged = find_logged(connection, run)
     assert logged is not None
-    fresh = {key: value for key, value in brought.parameters.items() if key not in logged.parameters}
+    fresh = {key: value for key, value in imported.parameters.items() if key not in logged.parameters}
     if fresh:
         write_parameters(connection, logged, fresh, commit)

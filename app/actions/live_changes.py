@@ -1,6 +1,7 @@
-"""Changing a run while it trains: what can be asked for, and how it comes to the trainer.
+"""Changes of a run while it trains: validation, storage, and delivery to the trainer.
 
-The row is the truth. The worker that holds the run is nudged, and told again with every heartbeat until it is done.
+The database row is authoritative. The run's worker is notified at once, and again with every heartbeat until the change
+is applied.
 """
 
 from __future__ import annotations
@@ -10,69 +11,68 @@ import time
 from typing import Any
 
 from app.contract.errors import Conflict, Invalid, NotFound
-from app.contract.events import Asked, ChangeKind
+from app.contract.events import ChangeKind, PendingChanges
 from app.contract.spec import FieldError, RunConfig
 from app.services import signals
 from app.store import live_change
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
-from app.store.live_change import MOST_WAITING, ChangeRecord
+from app.store.live_change import MAX_PENDING, ChangeRecord
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
 
 MOST_EPOCHS = 100_000
 FACTORS = (1e-6, 1e6)
 LONGEST_NOTE = 300
-VALUES: dict[ChangeKind, str] = {
-    "stop_after_epoch": "a stop after the epoch has no value",
+VALUE_RULES: dict[ChangeKind, str] = {
+    "stop_after_epoch": "stop_after_epoch takes no value",
     "epochs": f"the number of epochs must be a whole number, 1 to {MOST_EPOCHS:,}",
-    "lr_factor": f"the factor must be a number like 0.3, from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}",
-    "checkpoint": "a checkpoint has no value",
-    "note": f"the note must be a text of 1 to {LONGEST_NOTE} characters",
+    "lr_factor": f"the factor must be a number such as 0.3, from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}",
+    "checkpoint": "checkpoint takes no value",
+    "note": f"the note must be text of 1 to {LONGEST_NOTE} characters",
 }
 
 
-def ask(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> ChangeRecord:
-    """Ask for a change of a run. Raises NotFound, Invalid, and Conflict where it trains no more."""
+def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via: str) -> ChangeRecord:
+    """Request a change of a run. Raises NotFound, Invalid, and Conflict if it no longer trains."""
     value = read_value(kind, value)
     now = time.time()
     with writing(parts.engine) as connection:
         record = run_store.load_run(connection, run_id)
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        if refusal := why_not(record):
+        if refusal := refusal_reason(record):
             raise Conflict(refusal)
-        waiting = [each for each in live_change.changes_of(connection, run_id) if each.state == "waiting"]
-        if len(waiting) >= MOST_WAITING:
-            raise Conflict(f"{MOST_WAITING} changes of this run wait already; it has to come to them first")
+        waiting = [change for change in live_change.list_changes(connection, run_id) if change.state == "waiting"]
+        if len(waiting) >= MAX_PENDING:
+            raise Conflict(f"{MAX_PENDING} changes of this run are still waiting; wait until they are applied")
         commit = next_commit(connection)
-        made = live_change.add(connection, run_id, kind, value, via, now)
-        found = live_change.changes_of(connection, run_id)
-        asked = Asked(
-            run=run_id, changes=[c for each in live_change.waiting(connection, [run_id]) for c in each.changes]
-        )
-    signals.nudge_changes(parts.redis, asked)
+        change_id = live_change.add(connection, run_id, kind, value, via, now)
+        changes = live_change.list_changes(connection, run_id)
+        pending = live_change.pending_changes(connection, [run_id])
+        request = PendingChanges(run=run_id, changes=[change for entry in pending for change in entry.changes])
+    signals.nudge_changes(parts.redis, request)
     signals.announce(parts.redis, commit, run_id, "mark")
-    return next(each for each in found if each.id == made)
+    return next(change for change in changes if change.id == change_id)
 
 
-def why_not(run: RunRecord) -> str:
-    """Why a run cannot be changed now; blank where it can."""
+def refusal_reason(run: RunRecord) -> str:
+    """Return why a run cannot be changed now; blank if it can."""
     if run.logged:
-        return "this run is trained elsewhere, and only its own script can change it"
-    if run.row.get("origin"):  # of one that was not launched here
-        return "this run is trained elsewhere, by a script of its own, and cannot be changed from here"
+        return "this run is trained by an external script; only that script can change it"
+    if run.row.get("origin"):  # not launched by Runyard
+        return "this run is trained by an external script and cannot be changed from here"
     if not run.live:
-        return f"this run is {run.status}: what has ended is not changed any more; resume, extend or fork it instead"
+        return f"this run is {run.status} and can no longer be changed; resume, extend or fork it instead"
     if run.status == "cancelling":
-        return "this run is being stopped, and cannot be changed any more"
+        return "this run is being stopped and can no longer be changed"
     if run.status == "finishing":
-        return "this run is trained and being tested, so that nothing of it can be changed any more"
+        return "this run has finished training and is being tested, so it can no longer be changed"
     return ""
 
 
 def read_value(kind: ChangeKind, value: Any) -> int | float | str | None:
-    """The value of a change, checked. Raises Invalid."""
+    """Validate the value of a change. Raises Invalid."""
     match kind:
         case "epochs":
             whole = isinstance(value, int) and not isinstance(value, bool)
@@ -84,47 +84,47 @@ def read_value(kind: ChangeKind, value: Any) -> int | float | str | None:
                 return float(value)
         case "note":
             if isinstance(value, str) and 0 < len(value.strip()) <= LONGEST_NOTE:
-                # Half of a surrogate pair cannot be written down.
+                # A lone surrogate cannot be stored as UTF-8.
                 return value.strip().encode("utf-8", "replace").decode()
         case _:
             if value is None:
                 return None
-    raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])])
+    raise Invalid(VALUE_RULES[kind], [FieldError("value", VALUE_RULES[kind])])
 
 
 def meaning(kind: str, config: RunConfig) -> str:
-    """What a change does to the rest of the run, in a sentence."""
-    named = config.schedule.replace("_", " ")
-    bends = config.schedule in ("cosine", "one_cycle") or config.warmup > 0
+    """Return a sentence that explains what a change does to the rest of the run."""
+    schedule = config.schedule.replace("_", " ")
+    depends_on_length = config.schedule in ("cosine", "one_cycle") or config.warmup > 0
     match kind:
         case "epochs":
             rate = (
-                f"The {named} schedule is that of the new number of epochs from then on: the learning rate goes on"
-                " where a run of so many has it."
-                if bends
-                else "The learning rate goes on as it is."
+                f"The {schedule} schedule follows the new number of epochs from then on: the learning rate continues"
+                " where a run of that length has it."
+                if depends_on_length
+                else "The learning rate is not affected."
             )
-            return f"Fewer than are done end it with the epoch in training. {rate}"
+            return f"A number below the completed epochs ends the run after the current epoch. {rate}"
         case "lr_factor":
-            return f"Every learning rate of the {named} schedule is multiplied by it from then on."
+            return f"Multiplies every later learning rate of the {schedule} schedule."
         case "stop_after_epoch":
-            return "It ends with the epoch in training and is tested; its learning rate stays as it was planned."
+            return "Ends the run after the current epoch and tests it; the learning rate stays as planned."
         case "checkpoint":
-            return "It is saved before the next step, to go on from, with a copy that stays."
+            return "Saves a checkpoint before the next step, to resume from, with a permanent copy."
         case "stop":
-            return "It was stopped before its next step, and saved."
-    return "It is marked on the curves at the step that is being made."
+            return "The run was stopped before its next step and saved."
+    return "Marks the current step on the curves."
 
 
-def read(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list[live_change.Mark]]:
-    """A run, its changes, and the marks on its curves by step. Raises NotFound."""
+def read_changes(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list[live_change.Mark]]:
+    """Return a run, its changes, and the marks on its curves by step. Raises NotFound."""
     with reading(parts.engine) as connection:
         record = run_store.load_run(connection, run_id)
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        marks = [*live_change.marks_of(connection, run_id), *live_change.forks_of(connection, run_id)]
+        marks = [*live_change.list_marks(connection, run_id), *live_change.list_forks(connection, run_id)]
         return (
             record,
-            live_change.changes_of(connection, run_id),
-            sorted(marks, key=lambda each: (each.step, each.time)),
+            live_change.list_changes(connection, run_id),
+            sorted(marks, key=lambda mark: (mark.step, mark.time)),
         )

@@ -1,4 +1,4 @@
-"""What users do to webhooks and rules, by whichever route they come."""
+"""Actions on webhooks and notification rules, shared by the API and the pages."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ MOST_RULES = 100
 
 
 class WebhookSpec(BaseModel):
-    """An address to be told of notices of these kinds; without a secret it is given one."""
+    """A URL that receives notices of the given kinds; without a secret, one is generated."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}]},
     )
 
-    url: str = Field(max_length=2000, description="http:// or https://; it is sent a POST with JSON.")
+    url: str = Field(max_length=2000, description="http:// or https://; receives a POST with JSON.")
     kinds: list[notification.Kind] = Field(["succeeded", "failed", "cancelled", "rule"], max_length=5)
-    secret: str = Field("", max_length=200, description="Signs what is sent (HMAC-SHA256).")
+    secret: str = Field("", max_length=200, description="Key of the signature (HMAC-SHA256).")
 
     @field_validator("url")
     @classmethod
@@ -41,23 +41,23 @@ class WebhookSpec(BaseModel):
         value = value.strip()
         try:
             parts = urlsplit(value)
-            there = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            there = False
-        if not there or not value.isascii() or any(c.isspace() for c in value):
-            raise ValueError("an address looks like https://example.org/path")
+            valid = False
+        if not valid or not value.isascii() or any(c.isspace() for c in value):
+            raise ValueError("the URL must look like https://example.org/path")
         return value
 
     @field_validator("kinds")
     @classmethod
     def _some(cls, value: list[notification.Kind]) -> list[notification.Kind]:
         if not value:
-            raise ValueError("name one kind at least; kinds: succeeded, failed, cancelled, rule")
+            raise ValueError("choose at least one kind; kinds: succeeded, failed, cancelled, rule")
         return list(dict.fromkeys(value))
 
 
 class RuleSpec(BaseModel):
-    """When to notify: ``metric``'s last value is above or below ``value``, or no point came for so many minutes."""
+    """When to notify: ``metric`` is above or below ``value``, or no new point arrives for ``value`` minutes."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -65,25 +65,25 @@ class RuleSpec(BaseModel):
     )
 
     comparison: Literal["above", "below", "silent"]
-    value: Number = Field(description="Of the metric; of silent, minutes.")
-    metric: str = Field("", max_length=200, description="A metric such as val/acc; of silent, nothing.")
-    run: str | None = Field(None, max_length=60, description="Of this run alone; left out, of every run.")
+    value: Number = Field(description="Threshold of the metric; for silent, minutes.")
+    metric: str = Field("", max_length=200, description="A metric such as val/acc; blank for silent.")
+    run: str | None = Field(None, max_length=60, description="Only this run (default: every run).")
 
 
-def add_webhook(parts: Parts, said: WebhookSpec) -> str:
-    """Add a webhook and return its id. Raises Conflict when there are too many."""
+def add_webhook(parts: Parts, spec: WebhookSpec) -> str:
+    """Add a webhook and return its ID. Raises Conflict if there are too many."""
     now = time.time()
     with writing(parts.engine) as connection:
         if int(connection.execute(text("SELECT count(*) FROM webhook")).scalar_one()) >= MOST_WEBHOOKS:
-            raise Conflict(f"there are {MOST_WEBHOOKS} webhooks, and that is as many as can be; remove one")
+            raise Conflict(f"there are already {MOST_WEBHOOKS} webhooks, the maximum; remove one first")
         webhook = new_id(now, "w")
         connection.execute(
             text("INSERT INTO webhook (id, url, secret, kinds, created_at) VALUES (:id, :url, :secret, :kinds, :now)"),
             {
                 "id": webhook,
-                "url": said.url,
-                "secret": said.secret or secrets.token_urlsafe(24),
-                "kinds": to_json(said.kinds).decode(),
+                "url": spec.url,
+                "secret": spec.secret or secrets.token_urlsafe(24),
+                "kinds": to_json(spec.kinds).decode(),
                 "now": now,
             },
         )
@@ -91,62 +91,62 @@ def add_webhook(parts: Parts, said: WebhookSpec) -> str:
 
 
 def remove_webhook(parts: Parts, webhook: str) -> None:
-    """Remove a webhook and what is on its way to it. Raises NotFound."""
+    """Remove a webhook and its pending deliveries. Raises NotFound."""
     with writing(parts.engine) as connection:
         if not connection.execute(text("DELETE FROM webhook WHERE id = :id"), {"id": webhook}).rowcount:
             raise NotFound(f"no webhook '{webhook[:40]}'")
 
 
 def test_webhook(parts: Parts, webhook: str) -> int:
-    """Put a notice that says nothing on its way; returns its id. Raises NotFound."""
+    """Send a test notice and return its ID. Raises NotFound."""
     now = time.time()
     with writing(parts.engine) as connection:
         if connection.execute(text("SELECT 1 FROM webhook WHERE id = :id"), {"id": webhook}).one_or_none() is None:
             raise NotFound(f"no webhook '{webhook[:40]}'")
-        made = notification.add(connection, None, "", "test", "This is a test of a webhook: nothing has happened.", now)
-        wants = text("SELECT 1 FROM delivery WHERE webhook = :webhook AND notice = :notice")
-        if connection.execute(wants, {"webhook": webhook, "notice": made}).one_or_none() is None:
-            notification.deliver(connection, webhook, made, now)
-    return made
+        notice = notification.add(connection, None, "", "test", "This is a test notification.", now)
+        delivery = text("SELECT 1 FROM delivery WHERE webhook = :webhook AND notice = :notice")
+        if connection.execute(delivery, {"webhook": webhook, "notice": notice}).one_or_none() is None:
+            notification.deliver(connection, webhook, notice, now)
+    return notice
 
 
-def add_rule(parts: Parts, said: RuleSpec) -> str:
-    """Add a rule and return its id. Raises Invalid, and Conflict when there are too many."""
-    if said.comparison == "silent":
-        if said.metric:
-            raise _wrong("metric", "silent looks at every metric; leave metric out")
-        if not 0 < said.value <= 100_000:
-            raise _wrong("value", "silent wants a number of minutes above 0")
-    elif "/" not in said.metric or not all(part.strip() for part in said.metric.split("/")):
-        raise _wrong("metric", "name a metric such as val/acc, val/loss or train/loss")
-    if not math.isfinite(said.value):
-        raise _wrong("value", "value must be a finite number")
+def add_rule(parts: Parts, spec: RuleSpec) -> str:
+    """Add a rule and return its ID. Raises Invalid, and Conflict if there are too many."""
+    if spec.comparison == "silent":
+        if spec.metric:
+            raise _invalid("metric", "silent applies to all metrics; leave metric blank")
+        if not 0 < spec.value <= 100_000:
+            raise _invalid("value", "silent needs a number of minutes from above 0 to 100,000")
+    elif "/" not in spec.metric or not all(part.strip() for part in spec.metric.split("/")):
+        raise _invalid("metric", "enter a metric such as val/acc, val/loss or train/loss")
+    if not math.isfinite(spec.value):
+        raise _invalid("value", "value must be a finite number")
     now = time.time()
     with writing(parts.engine) as connection:
-        if said.run is not None and load_run(connection, said.run) is None:
-            raise _wrong("run", f"no run '{said.run[:40]}'")
+        if spec.run is not None and load_run(connection, spec.run) is None:
+            raise _invalid("run", f"no run '{spec.run[:40]}'")
         if int(connection.execute(text("SELECT count(*) FROM rule")).scalar_one()) >= MOST_RULES:
-            raise Conflict(f"there are {MOST_RULES} rules, and that is as many as can be; remove one")
+            raise Conflict(f"there are already {MOST_RULES} rules, the maximum; remove one first")
         rule = new_id(now, "u")
         connection.execute(
             text(
                 "INSERT INTO rule (id, run, metric, comparison, value, created_at)"
                 " VALUES (:id, :run, :metric, :comparison, :value, :now)"
             ),
-            said.model_dump() | {"id": rule, "now": now, "metric": said.metric.strip()},
+            spec.model_dump() | {"id": rule, "now": now, "metric": spec.metric.strip()},
         )
     return rule
 
 
 def remove_rule(parts: Parts, rule: str) -> None:
-    """Remove a rule; what it has told of stays told. Raises NotFound."""
+    """Remove a rule; its past notices stay. Raises NotFound."""
     with writing(parts.engine) as connection:
         if not connection.execute(text("DELETE FROM rule WHERE id = :id"), {"id": rule}).rowcount:
             raise NotFound(f"no rule '{rule[:40]}'")
 
 
-def everything(parts: Parts) -> dict[str, Any]:
-    """Webhooks, rules, and the newest notices."""
+def read_notifications(parts: Parts) -> dict[str, Any]:
+    """Return the webhooks, the rules and the latest notices."""
     with reading(parts.engine) as connection:
         return {
             "webhooks": notification.list_webhooks(connection),
@@ -155,5 +155,5 @@ def everything(parts: Parts) -> dict[str, Any]:
         }
 
 
-def _wrong(field: str, message: str) -> Invalid:
+def _invalid(field: str, message: str) -> Invalid:
     return Invalid(message, [FieldError(field, message)])

@@ -1,4 +1,4 @@
-"""What a run would be and what it would cost, without launching it."""
+"""Preview of a run without launching it: parameters, memory, layers and training time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.web.dependencies import Parts
 
 
 async def preview(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:
-    """What a run of ``config`` would be and cost.
+    """Return the size, cost and expected training time of a run with ``config``.
 
-    Raises SpecError for a network that cannot be trained so, Unavailable when it cannot be looked at.
+    Raises SpecError if the network cannot be trained with it, Unavailable if it cannot be analyzed.
     """
     profile = await parts.inspector.profile(config)
     predictions = await run_in_threadpool(_predictions, parts, config, {})
-    if any(each.epoch_seconds is None and each.basis != NOTHING_YET for each in predictions):
+    if any(prediction.epoch_seconds is None and prediction.basis != NOTHING_YET for prediction in predictions):
         flops = await _flops(parts)
         own = {(config.family, config.size, config.dataset): profile.flops}
         predictions = await run_in_threadpool(_predictions, parts, config, flops | own)
@@ -47,19 +47,19 @@ async def preview(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:
 def _predictions(parts: Parts, config: RunConfig, flops: dict[Network, int]) -> list[Prediction]:
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        fitting = {each.device_name: config.device in ("auto", each.device_kind) for each in workers}
+        fitting = {worker.device_name: config.device in ("auto", worker.device_kind) for worker in workers}
         devices = [name for name, fits in fitting.items() if fits]
-        found = predict(connection, config, devices, flops)
-    return [each for each in found if fitting.get(each.device, True)]
+        predictions = predict(connection, config, devices, flops)
+    return [prediction for prediction in predictions if fitting.get(prediction.device, True)]
 
 
 async def _flops(parts: Parts) -> dict[Network, int]:
-    """Operations of every network on the datasets that runs have finished on."""
-    found: dict[Network, int] = {}
+    """Return the operations of every network on the datasets with finished runs."""
+    flops: dict[Network, int] = {}
     for dataset in await run_in_threadpool(_trained, parts):
         zoo = await parts.inspector.zoo(dataset)
-        found |= {(family, size, dataset): profile.flops for (family, size), profile in zoo.items()}
-    return found
+        flops |= {(family, size, dataset): profile.flops for (family, size), profile in zoo.items()}
+    return flops
 
 
 def _trained(parts: Parts) -> list[str]:

@@ -1,4 +1,4 @@
-"""What users do to runs, by whichever route they come: launch, stop, delete, restore."""
+"""Actions on single runs, shared by the API and the pages: launch, cancel, delete, restore."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAUNCH_ATTEMPTS = 20
 
 
 def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
-    """A run and its summaries. Raises NotFound."""
+    """Return a run and its metric summaries. Raises NotFound."""
     with reading(parts.engine) as connection:
         record = run_store.load_run(connection, run_id)
         if record is None:
@@ -37,10 +37,10 @@ def launch(
     idempotency_key: str | None = None,
     origin: run_store.Origin | None = None,
 ) -> str:
-    """Queue a run and wake a worker; returns its id.
+    """Queue a run, wake a worker, and return the run's ID.
 
-    The same ``idempotency_key`` gives back the run that it launched before. Raises SpecError, and Conflict when that
-    run was another one.
+    A repeated ``idempotency_key`` returns the run that it launched before. Raises SpecError, and Conflict if that run
+    had another spec.
     """
     config = resolve(spec, catalog)
     size = catalog.families[config.family].size(config.size)
@@ -55,11 +55,11 @@ def launch(
                 record = run_store.load_run(connection, run_id, deleted=True)
             break
         except IntegrityError:
-            # Another launch took the key, or the number, at the same moment: the next look finds what it made.
+            # A concurrent launch took the key or the number; the next attempt sees its run.
             if not left:
                 raise
-    if record is not None and record.asked_spec != asked:
-        raise Conflict(f"this Idempotency-Key has launched another run before, {run_id}; take a new key for a new run")
+    if record is not None and record.requested_spec != asked:
+        raise Conflict(f"this Idempotency-Key already launched a different run, {run_id}; use a new key")
     if record is not None and record.status == "queued":
         signals.wake_workers(parts.redis, parts.celery, 1)
         signals.announce(parts.redis, record.status_commit, run_id, "status")
@@ -67,12 +67,12 @@ def launch(
 
 
 def first_target(dataset: str) -> str:
-    """The target that a dataset is trained on when none is named."""
+    """Return a dataset's default target."""
     return DATASETS[dataset].targets[0].name
 
 
 def cancel(parts: Parts, run_id: str) -> str:
-    """Stop a run; returns the status it has now. Raises NotFound."""
+    """Cancel a run and return its new status. Raises NotFound."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         grace = parts.settings.cancel_seconds + parts.settings.lease_seconds
@@ -86,7 +86,7 @@ def cancel(parts: Parts, run_id: str) -> str:
 
 
 def delete(parts: Parts, run_id: str) -> None:
-    """Put a run into the trash. Raises NotFound, or Conflict while it has not ended."""
+    """Move a run to the trash. Raises NotFound, and Conflict if it has not ended."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         done = trash.delete_run(connection, run_id, commit, time.time())
@@ -94,12 +94,12 @@ def delete(parts: Parts, run_id: str) -> None:
     if not done:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        raise Conflict(f"this run is {record.status}; stop it before you delete it")
+        raise Conflict(f"this run is {record.status}; stop it before deleting it")
     signals.announce(parts.redis, commit, run_id, "status")
 
 
 def restore(parts: Parts, run_id: str) -> None:
-    """Take a run out of the trash. Raises NotFound."""
+    """Restore a run from the trash. Raises NotFound."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         done = trash.restore_run(connection, run_id, commit)

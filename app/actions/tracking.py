@@ -1,6 +1,6 @@
-"""What scripts say of the runs that they train themselves, by whichever protocol: begin, log, end.
+"""Logging of runs that external scripts train: begin, log, end; independent of the protocol.
 
-One request is one transaction with one commit number, and one notice to those who watch, as the recorder does it.
+Like in the recorder, one request is one transaction with one commit number and one message to the viewers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
 from app.store.tracked_run import (
-    Begun,
-    Logged,
+    LoggedRunRecord,
+    NewLoggedRun,
     end_logged,
     find_logged,
-    hear,
     insert_logged,
+    record_activity,
     remove_tag,
     rename,
     write_inputs,
@@ -40,20 +40,20 @@ MERGE_SECONDS = 5.0
 
 @dataclass
 class Points:
-    """Points of one metric in the order in which they were said; times in seconds since 1970."""
+    """Points of one metric in the order received; times in seconds since 1970."""
 
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     def add(self, step: int, value: float, at: float) -> None:
-        """One more point."""
+        """Add a point."""
         self.steps.append(step)
         self.values.append(value)
         self.times.append(at)
 
     def curve(self) -> Curve:
-        """In the order of steps; those of the same step in the order in which they came."""
+        """Return the points sorted by step; points of the same step stay in the order received."""
         steps = np.array(self.steps, dtype="<u4")
         values, times = np.array(self.values, dtype="<f8"), np.array(self.times, dtype="<f8")
         if len(steps) > 1 and (steps[1:] < steps[:-1]).any():
@@ -63,8 +63,8 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Words:
-    """What one request says of a run."""
+class LogBatch:
+    """The entries that one request logs to a run."""
 
     points: Mapping[str, Points] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class Words:
     inputs: Sequence[object] = ()
 
 
-def begin(parts: Parts, begun: Begun) -> str:
-    """A script begins a run; returns its id."""
+def begin(parts: Parts, begun: NewLoggedRun) -> str:
+    """Begin a run for a script and return its ID."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run = insert_logged(connection, begun, commit, time.time(), silence_seconds(parts))
@@ -82,78 +82,78 @@ def begin(parts: Parts, begun: Begun) -> str:
 
 
 def silence_seconds(parts: Parts) -> float:
-    """How long a run may say nothing."""
+    """Return how long a run may be silent before it counts as lost."""
     return parts.settings.silence_hours * 3600
 
 
-def find(parts: Parts, run: str) -> Logged:
-    """A logged run, the trash included. Raises NotFound."""
+def find(parts: Parts, run: str) -> LoggedRunRecord:
+    """Return a logged run, including runs in the trash. Raises NotFound, Conflict."""
     with reading(parts.engine) as connection:
-        return _found(connection, run)
+        return _load(connection, run)
 
 
-def _found(connection: Connection, run: str) -> Logged:
+def _load(connection: Connection, run: str) -> LoggedRunRecord:
     logged = find_logged(connection, run)
     if logged is None:
         launched = connection.execute(text("SELECT 1 FROM run WHERE id = :run"), {"run": run}).scalar()
         if launched:
-            raise Conflict(f"{run[:40]} was launched by Runyard, whose own worker alone logs to it")
+            raise Conflict(f"run {run[:40]} was launched by Runyard; only its worker can log to it")
         raise NotFound(f"no run '{run[:40]}'")
     return logged
 
 
-def _open(connection: Connection, run: str, *, only_words: bool = False) -> Logged:
-    """A run that can be added to; ``only_words``: by what does not belong to its training."""
-    logged = _found(connection, run)
+def _open(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
+    """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
+    logged = _load(connection, run)
     if logged.row["deleted_at"] is not None:
-        raise Conflict(f"run {run} is in the trash; restore it before you change it")
-    if logged.closed and not only_words:
-        why = logged.row["reason"] or "it has ended"
-        raise Conflict(f"run {run} has {logged.row['status']} ({why}), so nothing more is taken; begin a new run")
+        raise Conflict(f"run {run} is in the trash; restore it before changing it")
+    if logged.closed and not metadata_only:
+        reason = logged.row["reason"] or "it has ended"
+        raise Conflict(f"run {run} has {logged.row['status']} ({reason}) and takes no more data; begin a new run")
     return logged
 
 
-def log(parts: Parts, run: str, words: Words, *, now: float | None = None) -> None:
-    """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid; then nothing is added."""
+def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) -> None:
+    """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid and then adds nothing."""
     now = time.time() if now is None else now
     with writing(parts.engine) as connection:
         logged = _open(connection, run)
-        fresh = _new_parameters(logged, words.parameters)
-        curves = {(run, name): points.curve() for name, points in words.points.items() if points.steps}
-        curves = _without_repeated(connection, run, curves)
+        fresh = _new_parameters(logged, batch.parameters)
+        curves = {(run, name): points.curve() for name, points in batch.points.items() if points.steps}
+        curves = _without_repeats(connection, run, curves)
         commit = next_commit(connection)
         _check_names(connection, run, curves)
         add_curves(connection, curves, commit)
         if fresh:
             write_parameters(connection, logged, fresh, commit)
-            logged = _found(connection, run)
-        if words.inputs:
-            write_inputs(connection, logged, list(words.inputs), commit)
-            logged = _found(connection, run)
-        if words.tags:
-            write_tags(connection, logged, words.tags, commit)
+            logged = _load(connection, run)
+        if batch.inputs:
+            write_inputs(connection, logged, list(batch.inputs), commit)
+            logged = _load(connection, run)
+        if batch.tags:
+            write_tags(connection, logged, batch.tags, commit)
         step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)
-        hear(connection, logged, step, commit, now, silence_seconds(parts))
+        record_activity(connection, logged, step, commit, now, silence_seconds(parts))
         _merge_sometimes(connection, run, commit)
     changed = {"progress"} | ({"metrics"} if curves else set())
-    if fresh or words.tags or words.inputs:
+    if fresh or batch.tags or batch.inputs:
         changed.add("status")
-    signals.tell(parts.redis, commit, {run: changed})
+    signals.notify_servers(parts.redis, commit, {run: changed})
 
 
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run, whether it has ended or not."""
+    """Set tags of a run, even after it ended."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, only_words=True)
+        logged = _open(connection, run, metadata_only=True)
         commit = next_commit(connection)
         write_tags(connection, logged, tags, commit)
     signals.announce(parts.redis, commit, run, "status")
 
 
 def untag(parts: Parts, run: str, key: str) -> None:
-    """Take a tag from a run. Raises NotFound where it has none such."""
+    """Remove a tag from a run. Raises NotFound if the run does not have it."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, only_words=True)
+        logged = _open(connection, run, metadata_only=True)
         if key not in logged.tags:
             raise NotFound(f"run {run} has no tag '{key[:60]}'")
         commit = next_commit(connection)
@@ -162,9 +162,9 @@ def untag(parts: Parts, run: str, key: str) -> None:
 
 
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
-    """A script says how its run ended, or what it is called. A run that has ended stays as it ended."""
+    """Set a run's outcome or name. The outcome of an ended run does not change."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, only_words=True)
+        logged = _open(connection, run, metadata_only=True)
         commit = next_commit(connection)
         if name is not None and name != logged.row["name"]:
             rename(connection, run, {"name": name}, commit)
@@ -175,17 +175,17 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
     signals.announce(parts.redis, commit, run, "status")
 
 
-def _new_parameters(logged: Logged, said: Mapping[str, str]) -> dict[str, str]:
+def _new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
     known = logged.parameters
-    for key, value in said.items():
+    for key, value in given.items():
         if known.get(key, value) != value:
             raise Invalid(
-                f"parameter '{key}' of run {logged.id} is '{known[key][:100]}' already and never changes;"
-                f" '{value[:100]}' was not taken"
+                f"parameter '{key}' of run {logged.id} is already '{known[key][:100]}' and cannot change"
+                f" to '{value[:100]}'"
             )
-    fresh = {key: value for key, value in said.items() if key not in known}
+    fresh = {key: value for key, value in given.items() if key not in known}
     if len(known) + len(fresh) > MOST_PARAMETERS:
-        raise Invalid(f"a run can have {MOST_PARAMETERS:,} parameters at most")
+        raise Invalid(f"a run can have at most {MOST_PARAMETERS:,} parameters")
     return fresh
 
 
@@ -194,11 +194,11 @@ def _check_names(connection: Connection, run: str, curves: Mapping[tuple[str, st
         return
     known = set(connection.execute(text("SELECT name FROM metric_series WHERE run = :run"), {"run": run}).scalars())
     if len(known | {name for _, name in curves}) > MOST_METRICS:
-        raise Invalid(f"a run can have {MOST_METRICS:,} metrics at most")
+        raise Invalid(f"a run can have at most {MOST_METRICS:,} metrics")
 
 
-# What a client sends again after an answer that was lost is the end of what was stored; a point with the same step,
-# value and millisecond is no second one.
+# After a lost response, a client sends its last points again: a curve that equals the end of the stored one (steps,
+# values and milliseconds) is such a repeat.
 _ENDS = text("SELECT id, name, last_step, last_time FROM metric_series WHERE run = :run AND name IN :names").bindparams(
     bindparam("names", expanding=True)
 )
@@ -208,7 +208,7 @@ _NEWEST = text(
 )
 
 
-def _without_repeated(
+def _without_repeats(
     connection: Connection, run: str, curves: dict[tuple[str, str], Curve]
 ) -> dict[tuple[str, str], Curve]:
     if not curves:
@@ -218,8 +218,8 @@ def _without_repeated(
         if curve is None or int(curve.steps[-1]) != row.last_step or float(curve.times[-1]) != row.last_time:
             continue
         stored = connection.execute(_NEWEST, {"series": row.id}).one_or_none()
-        said = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
-        if stored is not None and all(old.endswith(new) for old, new in zip(stored, said, strict=True)):
+        new_bytes = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
+        if stored is not None and all(old.endswith(new) for old, new in zip(stored, new_bytes, strict=True)):
             del curves[run, row.name]
     return curves
 
@@ -228,7 +228,7 @@ _merged: dict[str, float] = {}
 
 
 def _merge_sometimes(connection: Connection, run: str, commit: int) -> None:
-    """Every request is a chunk of its own; the recorder merges those that workers report, and knows none of these."""
+    """Merge chunks now and then: each request adds one, and the recorder merges only those that workers report."""
     now = time.monotonic()
     if now - _merged.setdefault(run, now) >= MERGE_SECONDS:
         _merged[run] = now

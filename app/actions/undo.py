@@ -1,4 +1,4 @@
-"""What users do to runs of the table and to saved views, and how it is undone: tags, trash, relaunches, words."""
+"""Actions that can be undone: trash, tags, relaunches and edits of runs, and changes of saved views."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import SpecError
 from app.store import bulk
 from app.store import run as run_store
-from app.store.bulk import Which
+from app.store.bulk import RunSelection
 from app.store.database import next_commit, writing
 from app.store.edit import edit
-from app.store.undo import ActRecord, find_act, mark_undone, note_act
+from app.store.undo import ActRecord, find_act, mark_undone, record_act
 from app.store.view import NameTaken, ViewRecord, delete_view, find_view, put_view, rename_view
 from app.web.dependencies import Parts
 
@@ -28,37 +28,39 @@ MOST_RELAUNCHED = 200
 Change = Callable[[Connection, int, float], list[str]]
 
 
-def _s(many: int) -> str:
-    return f"{many:,} run{'' if many == 1 else 's'}"
+def _runs(count: int) -> str:
+    return f"{count:,} run{'' if count == 1 else 's'}"
 
 
-def _done(parts: Parts, change: Change, kind: str, said: Callable[[list[str]], str], before: dict[str, Any]) -> str:
-    """Change runs in one transaction and write down how to undo it; the act's id, "" where nothing changed."""
+def _perform(
+    parts: Parts, change: Change, kind: str, describe: Callable[[list[str]], str], before: dict[str, Any]
+) -> str:
+    """Change runs in one transaction and record how to undo it; returns the action's ID, "" if nothing changed."""
     now = time.time()
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         changed = change(connection, commit, now)
-        act = note_act(connection, kind, said(changed), before | {"runs": changed}, now) if changed else ""
+        act = record_act(connection, kind, describe(changed), before | {"runs": changed}, now) if changed else ""
     announce_runs(parts, commit, changed)
     return act
 
 
 def delete_many(parts: Parts, runs: Sequence[str]) -> tuple[str, int]:
-    """Put those that have ended into the trash; the act and how many were kept because they have not."""
-    kept = 0
+    """Move ended runs to the trash; returns the action's ID and the number of runs that have not ended."""
+    skipped = 0
 
     def change(connection: Connection, commit: int, now: float) -> list[str]:
-        nonlocal kept
+        nonlocal skipped
         done = bulk.trash_runs(connection, runs, commit, now)
-        kept = len(runs) - len(done)
+        skipped = len(runs) - len(done)
         return done
 
-    act = _done(parts, change, "delete", lambda done: f"{_s(len(done))} deleted.", {})
-    return act, kept
+    act = _perform(parts, change, "delete", lambda done: f"{_runs(len(done))} deleted.", {})
+    return act, skipped
 
 
 def tag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
-    """Give runs tags; those that have one of them already keep it when this is undone."""
+    """Add tags to runs; an undo leaves tags that a run already had."""
     given: dict[str, list[str]] = {}
 
     def change(connection: Connection, commit: int, now: float) -> list[str]:
@@ -66,11 +68,11 @@ def tag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
             given[tag] = bulk.tag_runs(connection, runs, tag, commit)
         return _all_of(given)
 
-    return _done(parts, change, "tag", lambda done: f"{_s(len(done))} tagged {', '.join(tags)}.", {"tags": given})
+    return _perform(parts, change, "tag", lambda done: f"{_runs(len(done))} tagged {', '.join(tags)}.", {"tags": given})
 
 
 def untag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
-    """Take tags from runs."""
+    """Remove tags from runs."""
     taken: dict[str, list[str]] = {}
 
     def change(connection: Connection, commit: int, now: float) -> list[str]:
@@ -78,10 +80,10 @@ def untag_many(parts: Parts, runs: Sequence[str], tags: Sequence[str]) -> str:
             taken[tag] = bulk.untag_runs(connection, runs, tag, commit)
         return _all_of(taken)
 
-    def said(done: list[str]) -> str:
-        return f"Tag{'s' if len(tags) > 1 else ''} {', '.join(tags)} taken from {_s(len(done))}."
+    def describe(done: list[str]) -> str:
+        return f"Tag{'s' if len(tags) > 1 else ''} {', '.join(tags)} removed from {_runs(len(done))}."
 
-    return _done(parts, change, "untag", said, {"tags": taken})
+    return _perform(parts, change, "untag", describe, {"tags": taken})
 
 
 def _all_of(runs_by_tag: Mapping[str, Sequence[str]]) -> list[str]:
@@ -89,30 +91,32 @@ def _all_of(runs_by_tag: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 async def relaunch_many(parts: Parts, catalog: Catalog, runs: Sequence[str]) -> tuple[str, list[str]]:
-    """Launch each run once more with what it was launched with, the oldest first; and why some could not be.
+    """Launch each run again with its original spec, oldest first; returns the action's ID and the refusals.
 
     Raises Conflict for more than MOST_RELAUNCHED.
     """
     if len(runs) > MOST_RELAUNCHED:
-        raise Conflict(f"{len(runs):,} runs are more than the {MOST_RELAUNCHED} that are launched again at once")
-    made: list[str] = []
+        raise Conflict(f"cannot relaunch {len(runs):,} runs at once; the maximum is {MOST_RELAUNCHED}")
+    launched: list[str] = []
     refused: list[str] = []
     for run in reversed(runs):
         try:
             spec, config = await run_in_threadpool(clone, parts, catalog, run, {})
             await parts.inspector.check(config)
-            made.append(await run_in_threadpool(launch_clone, parts, catalog, run, spec, config))
+            launched.append(await run_in_threadpool(launch_clone, parts, catalog, run, spec, config))
         except (SpecError, Invalid, NotFound, Conflict) as error:
             refused.append(f"{run}: {error}")
     act = ""
-    if made:
+    if launched:
         with writing(parts.engine) as connection:
-            act = note_act(connection, "relaunch", f"{_s(len(made))} launched again.", {"runs": made}, time.time())
+            act = record_act(
+                connection, "relaunch", f"{_runs(len(launched))} relaunched.", {"runs": launched}, time.time()
+            )
     return act, refused
 
 
-def edit_words(parts: Parts, run: str, changes: dict[str, Any]) -> str:
-    """Change name, notes or tags of a run; the act. Raises NotFound."""
+def edit_details(parts: Parts, run: str, changes: dict[str, Any]) -> str:
+    """Change a run's name, notes or tags; returns the action's ID. Raises NotFound."""
     now = time.time()
     with writing(parts.engine) as connection:
         record = run_store.load_run(connection, run)
@@ -123,53 +127,55 @@ def edit_words(parts: Parts, run: str, changes: dict[str, Any]) -> str:
             return ""
         commit = next_commit(connection)
         edit(connection, run, changes, commit)
-        sentence = f"Run #{record.number} changed."
-        act = note_act(connection, "edit", sentence, {"runs": [run], "words": before}, now)
+        sentence = f"Run #{record.number} edited."
+        act = record_act(connection, "edit", sentence, {"runs": [run], "words": before}, now)
     announce_runs(parts, commit, [run])
     return act
 
 
-def remove_view(parts: Parts, view: str) -> str:
-    """Delete a saved view; the act. Raises NotFound."""
+def delete_saved_view(parts: Parts, view: str) -> str:
+    """Delete a saved view; returns the action's ID. Raises NotFound."""
     with writing(parts.engine) as connection:
-        found = find_view(connection, view)
-        if found is None or not delete_view(connection, view):
+        record = find_view(connection, view)
+        if record is None or not delete_view(connection, view):
             raise NotFound(f"no view '{view[:40]}'")
-        return note_act(connection, "delete view", f"View {found.name} deleted.", {"view": found.__dict__}, time.time())
+        return record_act(
+            connection, "delete view", f"View {record.name} deleted.", {"view": record.__dict__}, time.time()
+        )
 
 
-def retitle_view(parts: Parts, view: str, name: str) -> str:
-    """Give a saved view another name; the act. Raises NotFound, and Conflict where the name is taken."""
+def rename_saved_view(parts: Parts, view: str, name: str) -> str:
+    """Rename a saved view; returns the action's ID. Raises NotFound, and Conflict if the name is taken."""
     try:
         with writing(parts.engine) as connection:
-            found = find_view(connection, view)
-            if found is None or not rename_view(connection, view, name):
+            record = find_view(connection, view)
+            if record is None or not rename_view(connection, view, name):
                 raise NotFound(f"no view '{view[:40]}'")
-            sentence = f"View {found.name} is called {name} now."
-            return note_act(connection, "rename view", sentence, {"view": found.__dict__}, time.time())
+            sentence = f"View {record.name} renamed to {name}."
+            return record_act(connection, "rename view", sentence, {"view": record.__dict__}, time.time())
     except NameTaken as error:
         raise Conflict(str(error)) from error
 
 
 def undo_act(parts: Parts, act: str) -> str:
-    """Bring back what was before an act; a sentence. Raises NotFound, and Conflict where that cannot be any more."""
+    """Undo an action and return a sentence about it. Raises NotFound, and Conflict if it was already undone."""
     now = time.time()
     changed: list[str] = []
     with writing(parts.engine) as connection:
-        found = find_act(connection, act)
-        if found is None:
-            raise NotFound("what was to be undone is not remembered any more")
+        record = find_act(connection, act)
+        if record is None:
+            raise NotFound("this action can no longer be undone")
         if not mark_undone(connection, act, now):
-            raise Conflict("this has been undone already")
+            raise Conflict("this action was already undone")
         commit = next_commit(connection)
-        if found.kind != "relaunch":
-            changed = _undo(connection, found, commit)
+        if record.kind != "relaunch":
+            changed = _undo(connection, record, commit)
     announce_runs(parts, commit, changed)
-    if found.kind == "relaunch":
-        done = cancel_many(parts, Which(found.before["runs"]))
-        return f"{_s(len(done.cancelled) + len(done.stopping))} stopped."
-    if found.kind == "delete":
-        return f"{_s(len(changed))} restored."
+    if record.kind == "relaunch":
+        done = cancel_many(parts, RunSelection(record.before["runs"]))
+        return f"{_runs(len(done.cancelled) + len(done.stopping))} stopped."
+    if record.kind == "delete":
+        return f"{_runs(len(changed))} restored."
     return "Undone."
 
 
@@ -177,17 +183,17 @@ def _undo(connection: Connection, act: ActRecord, commit: int) -> list[str]:
     runs: list[str] = act.before.get("runs", [])
     match act.kind:
         case "delete":
-            return bulk.take_out(connection, runs, commit)
+            return bulk.untrash_runs(connection, runs, commit)
         case "tag" | "untag":
-            # What was written down before several could be given at once has one tag.
+            # Records from older versions have a single tag.
             tags = act.before["tags"] if "tags" in act.before else {act.before["tag"]: runs}
             back = bulk.untag_runs if act.kind == "tag" else bulk.tag_runs
             return _all_of({tag: back(connection, some, tag, commit) for tag, some in tags.items()})
         case "edit":
-            there = [run for run in runs if run_store.load_run(connection, run) is not None]
-            for run in there:
+            existing = [run for run in runs if run_store.load_run(connection, run) is not None]
+            for run in existing:
                 edit(connection, run, act.before["words"], commit)
-            return there
+            return existing
         case "delete view" | "rename view":
             view = ViewRecord(**act.before["view"])
             try:

@@ -1,4 +1,4 @@
-"""A curve with its smoothed trace, its x axis and, where it is a mean, its interval. No database, no HTML."""
+"""Curves in memory: points, smoothing, x axis and intervals of means. No database, no HTML."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.store.metric import Curve, Floats
-from app.store.training_time import Stretches
+from app.store.training_time import Intervals
 
-MEAN: Stretches = ((0.0, 0.0),)
-"""The stretch of a mean of several runs, whose times are seconds already."""
+MEAN: Intervals = ((0.0, 0.0),)
+"""The training interval of a mean of several runs, whose times are already seconds of training."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """The interval around each point of a curve; NaN where there is none."""
+    """The interval around each point of a curve; NaN where it is unknown."""
 
     low: Floats
     high: Floats
@@ -24,7 +24,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Average:
-    """Where an exponential average stands: what more values are added to."""
+    """State of an exponential moving average, to continue it with more values."""
 
     total: float = 0.0
     share: float = 0.0
@@ -32,28 +32,28 @@ class Average:
 
 @dataclass(frozen=True)
 class Points:
-    """A curve with what its x axis needs, and the interval around it where it is a mean.
+    """A curve with what its x axis needs, and the interval around it if it is a mean.
 
-    ``stretches``: when it was trained; MEAN for the mean of several runs. ``coarse``: it has more points than these.
-    ``even``: it smoothed, by an average of all its points.
+    ``stretches``: the intervals in which it was trained; MEAN for the mean of several runs. ``coarse``: the full curve
+    has more points. ``smooth``: the smoothed curve, averaged over all of its points.
     """
 
     curve: Curve
     steps_per_epoch: float | None
-    stretches: Stretches = ()
+    stretches: Intervals = ()
     band: Band | None = None
     coarse: bool = False
-    even: Even | None = None
+    smooth: SmoothedCurve | None = None
 
     @property
     def has_clock(self) -> bool:
-        """Whether its points have instants by the clock; those of the mean of several runs count from 0."""
+        """Whether its points have wall-clock times; those of the mean of several runs count from 0."""
         return self.stretches != MEAN
 
 
 @dataclass(frozen=True)
-class Even:
-    """A smoothed curve with few points, where its average stands at its end, and the interval around that of a mean."""
+class SmoothedCurve:
+    """A downsampled smoothed curve, the state of its average at the end, and the interval if it is a mean."""
 
     curve: Curve
     average: Average
@@ -61,40 +61,40 @@ class Even:
 
 
 def smoothed(values: Floats, weight: float) -> Floats:
-    """Exponential moving average without the pull towards its start; what is not finite is passed over."""
+    """Return the bias-corrected exponential moving average; non-finite values are skipped."""
     return averaged(values, weight)[0] if 0 < weight < 1 else values
 
 
 def averaged(values: Floats, weight: float) -> tuple[Floats, Average]:
-    """The same for a weight above 0 and below 1, and where the average stands after the last value."""
-    good = np.isfinite(values)
-    whole = bool(good.all())
-    found = values if whole else values[good]
-    n = len(found)
+    """Return the same for a weight between 0 and 1 (exclusive), and the state of the average after the last value."""
+    is_finite = np.isfinite(values)
+    all_finite = bool(is_finite.all())
+    finite = values if all_finite else values[is_finite]
+    n = len(finite)
     if not n:
         return np.full(len(values), np.nan), Average()
-    # In blocks, each a cumulative sum of values that are scaled up instead of down; not so long that one overflows.
+    # In blocks: each is a cumulative sum of values scaled up instead of down, short enough not to overflow.
     block = int(max(1, min(4096, n, 100 / -math.log10(weight))))
-    padded = (found if not n % block else np.concatenate((found, np.zeros(-n % block)))).reshape(-1, block)
+    padded = (finite if not n % block else np.concatenate((finite, np.zeros(-n % block)))).reshape(-1, block)
     decay = weight ** np.arange(block)
     sums = padded / decay
     np.cumsum(sums, axis=1, out=sums)
     sums *= decay * (1 - weight)
     carried = np.zeros(len(sums))
-    ends, far = sums[:, -1].tolist(), weight**block
-    before = 0.0
+    ends, block_decay = sums[:, -1].tolist(), weight**block
+    carry = 0.0
     for i in range(1, len(ends)):
-        before = before * far + ends[i - 1]
-        carried[i] = before
+        carry = carry * block_decay + ends[i - 1]
+        carried[i] = carry
     sums += carried[:, None] * (decay * weight)
-    even = sums.ravel()[:n]
-    total = float(even[-1])
-    # After so many values the start weighs nothing any more.
-    begun = min(n, math.ceil(-40 / math.log10(weight) / 2))
-    even[:begun] /= 1 - weight ** np.arange(1, begun + 1)
+    averages = sums.ravel()[:n]
+    total = float(averages[-1])
+    # After this many values the bias correction is 1.
+    biased = min(n, math.ceil(-40 / math.log10(weight) / 2))
+    averages[:biased] /= 1 - weight ** np.arange(1, biased + 1)
     average = Average(total, float(1 - weight**n))
-    if whole:
-        return even, average
+    if all_finite:
+        return averages, average
     out = np.full(len(values), np.nan)
-    out[good] = even
+    out[is_finite] = averages
     return out, average

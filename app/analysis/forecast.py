@@ -1,7 +1,7 @@
-"""How a run that is being trained will probably end, from finished runs that stood closest to it at the same epoch.
+"""Forecast of a run's final value from finished runs that were closest to it at the same epoch.
 
-What those gained from there to the end is added to where this one stands: the median of the nearest. The interval is as
-wide as the errors of the same method on the finished runs themselves, each foretold from all the others.
+The median later gain of the nearest runs is added to the current value. The interval is as wide as the errors of the
+same method on the finished runs themselves, each forecast from all others (leave-one-out).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARE = 0.8
 class Forecast:
     """The value at the end of ``epochs``, between ``low`` and ``high`` in ``SHARE`` of all cases.
 
-    ``right`` of the ``runs`` finished ones ended inside the interval that was made for each without knowing it.
+    ``right``: how many of the ``runs`` finished runs ended inside their leave-one-out interval.
     """
 
     value: float
@@ -36,15 +36,15 @@ class Forecast:
 
 
 def forecast(own: Floats, finished: Sequence[Floats], epochs: int) -> Forecast | None:
-    """From the values of each epoch, own and of finished runs; None where too few of those are comparable."""
+    """Forecast from the values per epoch of this run and of finished runs; None if too few of those are comparable."""
     epoch = len(own)
     if not 0 < epoch < epochs or not np.isfinite(own).all():
         return None
-    ends = [(each[:epoch], each[min(epochs, len(each)) - 1]) for each in finished if len(each) > epoch]
-    ends = [(begun, end) for begun, end in ends if np.isfinite(begun).all() and np.isfinite(end)]
+    ends = [(curve[:epoch], curve[min(epochs, len(curve)) - 1]) for curve in finished if len(curve) > epoch]
+    ends = [(start, end) for start, end in ends if np.isfinite(start).all() and np.isfinite(end)]
     if len(ends) < FEWEST:
         return None
-    table, last = np.array([begun for begun, _ in ends]), np.array([end for _, end in ends])
+    table, last = np.array([start for start, _ in ends]), np.array([end for _, end in ends])
     gains = last - table[:, -1]
     nearest = np.argsort(_distances(own, table), kind="stable")[:NEAREST]
     errors, width_without = _errors(table, last, gains)
@@ -55,32 +55,32 @@ def forecast(own: Floats, finished: Sequence[Floats], epochs: int) -> Forecast |
 
 
 def _distances(own: Floats, table: Floats) -> Floats:
-    """How far each run was from this one in the later half of the epochs so far."""
-    since = len(own) // 2
-    return np.asarray(np.abs(table[:, since:] - own[since:]).mean(1))
+    """Return the mean distance of each run from this one over the later half of the epochs so far."""
+    half_way = len(own) // 2
+    return np.asarray(np.abs(table[:, half_way:] - own[half_way:]).mean(1))
 
 
 def _width(errors: Floats) -> float:
-    """The error that SHARE of them do not exceed; a little more, since they are few."""
+    """Return the error that SHARE of the runs do not exceed, with a margin for the small sample."""
     n = len(errors)
     return float(np.sort(np.abs(errors))[min(n, math.ceil((n + 1) * SHARE)) - 1])
 
 
 def _errors(table: Floats, last: Floats, gains: Floats) -> tuple[Floats, _WidthWithout]:
-    """By how much each finished run is missed when it is foretold from all others."""
+    """Return the leave-one-out error of each finished run, and the interval width without it."""
     n = len(table)
     order = np.empty((n, n), dtype=np.int64)
     for i in range(n):
-        apart = _distances(table[i], table)
-        apart[i] = np.inf
-        order[i] = np.argsort(apart, kind="stable")
+        distances = _distances(table[i], table)
+        distances[i] = np.inf
+        order[i] = np.argsort(distances, kind="stable")
     errors = gains - np.median(gains[order[:, :NEAREST]], axis=1)
     return errors, _WidthWithout(order, gains, errors)
 
 
 @dataclass(frozen=True)
 class _WidthWithout:
-    """The interval's width as it would be if one of the runs had never been."""
+    """The interval width without one of the runs."""
 
     order: np.typing.NDArray[np.int64]
     gains: Floats

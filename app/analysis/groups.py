@@ -1,6 +1,6 @@
-"""Runs that differ only in their seed, or in what nobody asked about, as one: their figures and curves as means.
+"""Groups of runs that differ only in their seed or in ignored settings: means of their metrics and curves, and tests.
 
-A group is what a comparison is about: one run says little about a variant, since another seed ends elsewhere.
+Comparisons use groups because one run says little about a variant: another seed gives another result.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.curves import MEAN, Average, Band, Even, Points, smoothed
+from app.analysis.curves import MEAN, Average, Band, Points, SmoothedCurve, smoothed
 from app.analysis.statistics import Difference, Mean, difference, holm, mean_of, seeds_to_decide, t_quantile
 from app.store.metric import Curve, Floats
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from app.web.formatting import format_setting
 from app.web.run_summary import RunSummary, settings_of
 
 BY = ("none", "variant")
 BUCKETS = 300
-# In what runs of the same variant may differ.
-OWN = ("seed", "device", "worker", "keep_checkpoints", "find_batch")
+# Settings in which runs of the same variant may differ.
+SEED_SETTINGS = ("seed", "device", "worker", "keep_checkpoints", "find_batch")
 NAMED_FIRST = ("family", "size", "dataset", "targets")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of the same variant, the oldest first. ``key`` is its place among the groups of a page, "g1"."""
+    """Runs of the same variant, oldest first. ``key``: its position among the groups of a page, such as "g1"."""
 
     key: str
     title: str
@@ -36,227 +36,240 @@ class Group:
 
     @property
     def number(self) -> int:
-        """Of its first run, whose color it has."""
+        """Number of its first run, whose color it has."""
         return self.runs[0].number
 
     @property
     def live(self) -> bool:
-        """Whether a run of it can still change."""
-        return any(facts.run.live for facts in self.runs)
+        """Whether one of its runs can still change."""
+        return any(summary.run.live for summary in self.runs)
 
     @cached_property
     def samples(self) -> list[RunSummary]:
-        """One run of each seed, the newest that succeeded: the same training twice says nothing more than once.
+        """One run per seed, the newest that succeeded, because a repeated seed adds no information.
 
-        Of runs that were trained elsewhere every one counts: what their scripts did with the seed is not known.
+        Runs trained elsewhere all count: how their scripts used the seed is unknown.
         """
         counted: dict[str, RunSummary] = {}
-        for facts in sorted(self.runs, key=lambda each: (each.run.status == "succeeded", each.number)):
-            config = facts.run.config
-            settings = {name: value for name, value in settings_of(config).items() if name not in OWN}
-            counted[facts.run.id if facts.run.logged else repr((settings, config.seed))] = facts
-        chosen = {facts.run.id for facts in counted.values()}
-        return [facts for facts in self.runs if facts.run.id in chosen]
+        for summary in sorted(self.runs, key=lambda run: (run.run.status == "succeeded", run.number)):
+            config = summary.run.config
+            settings = {name: value for name, value in settings_of(config).items() if name not in SEED_SETTINGS}
+            counted[summary.run.id if summary.run.logged else repr((settings, config.seed))] = summary
+        chosen = {summary.run.id for summary in counted.values()}
+        return [summary for summary in self.runs if summary.run.id in chosen]
 
-    def values(self, figure: Callable[[RunSummary], float | None]) -> list[float]:
-        """A figure of its samples, of those that have it."""
-        return [value for facts in self.samples if (value := figure(facts)) is not None]
+    def values(self, read_metric: Callable[[RunSummary], float | None]) -> list[float]:
+        """Return a metric of its samples, where they have it."""
+        return [value for summary in self.samples if (value := read_metric(summary)) is not None]
 
 
-def fields_of_grouping(by: str, shown: Sequence[RunSummary]) -> tuple[str, ...] | None:
-    """By which settings to group, None for not at all; "" groups where there are several seeds of something.
+def grouping_fields(by: str, summaries: Sequence[RunSummary]) -> tuple[str, ...] | None:
+    """Return the settings to group by, or None for no grouping.
 
-    ``by``: "none", "variant" (all but the seed), or names of settings by comma. Raises ValueError with a sentence.
+    ``by``: "none", "variant" (all settings except the seed), comma-separated setting names, or "" for variants if a
+    configuration has several seeds. Raises ValueError with a sentence.
     """
-    names = list(dict.fromkeys(name for facts in shown for name in settings_of(facts.run.config)))
-    variant = tuple(name for name in names if name not in OWN)
+    names = list(dict.fromkeys(name for summary in summaries for name in settings_of(summary.run.config)))
+    variant = tuple(name for name in names if name not in SEED_SETTINGS)
     if by == "none":
         return None
     if by == "variant":
         return variant
     if by == "":
-        seeds = {(_key(facts, variant), facts.run.seed) for facts in shown}
+        seeds = {(_key(summary, variant), summary.run.seed) for summary in summaries}
         return variant if len({key for key, _ in seeds}) < len(seeds) else None
-    wanted = tuple(name.strip() for name in by.split(",") if name.strip())
-    for name in wanted:
+    requested = tuple(name.strip() for name in by.split(",") if name.strip())
+    for name in requested:
         if name not in names:
-            raise ValueError(f"no setting '{name[:40]}' to group by; settings: {', '.join([*BY, *names])}")
-    return wanted
+            raise ValueError(f"cannot group by '{name[:40]}'; settings: {', '.join([*BY, *names])}")
+    return requested
 
 
-def grouped(shown: Sequence[RunSummary], fields: tuple[str, ...]) -> list[Group]:
-    """These runs by the values of ``fields``, groups in the order of their first runs."""
-    found: dict[str, list[RunSummary]] = {}
-    for facts in shown:
-        found.setdefault(_key(facts, fields), []).append(facts)
-    settings = [settings_of(runs[0].run.config) for runs in found.values()]
+def group_runs(summaries: Sequence[RunSummary], fields: tuple[str, ...]) -> list[Group]:
+    """Group runs by the values of ``fields``, in the order of their first runs."""
+    by_key: dict[str, list[RunSummary]] = {}
+    for summary in summaries:
+        by_key.setdefault(_key(summary, fields), []).append(summary)
+    settings = [settings_of(runs[0].run.config) for runs in by_key.values()]
     return [
         Group(f"g{i + 1}", title or "all runs", runs)
-        for i, (title, runs) in enumerate(zip(_titles(settings, fields), found.values(), strict=True))
+        for i, (title, runs) in enumerate(zip(_titles(settings, fields), by_key.values(), strict=True))
     ]
 
 
-def varying_within(groups: Sequence[Group]) -> set[str]:
-    """The settings in which runs of one group differ, such as their seed: those say nothing of a group."""
-    found: set[str] = set()
+def settings_varying_within(groups: Sequence[Group]) -> set[str]:
+    """Return the settings that vary within a group, such as the seed, and so do not describe the group."""
+    varying: set[str] = set()
     for group in groups:
-        settings = [settings_of(facts.run.config) for facts in group.runs]
-        found |= {name for each in settings for name in each if len({repr(one.get(name)) for one in settings}) > 1}
-    return found | ({"seed"} if any(len(group.runs) > 1 for group in groups) else set())
+        settings = [settings_of(summary.run.config) for summary in group.runs]
+        varying |= {
+            name for values in settings for name in values if len({repr(run.get(name)) for run in settings}) > 1
+        }
+    return varying | ({"seed"} if any(len(group.runs) > 1 for group in groups) else set())
 
 
-def _key(facts: RunSummary, fields: tuple[str, ...]) -> str:
-    settings = settings_of(facts.run.config)
+def _key(summary: RunSummary, fields: tuple[str, ...]) -> str:
+    settings = settings_of(summary.run.config)
     return repr([settings.get(name) for name in fields])
 
 
 def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str]:
-    """A name for each group: family and size, then what else tells it from those that would be called the same."""
-    titles = [" ".join(str(each[name]) for name in NAMED_FIRST[:2] if name in fields) for each in settings]
+    """Return a title for each group: family and size, then settings that distinguish groups of the same title."""
+    titles = [" ".join(str(values[name]) for name in NAMED_FIRST[:2] if name in fields) for values in settings]
     return [
         " · ".join(part for part in (title, *more) if part)
-        for title, more in zip(titles, _telling(titles, settings, fields), strict=True)
+        for title, more in zip(titles, _distinguishing_settings(titles, settings, fields), strict=True)
     ]
 
 
-def with_distinct_names(shown: Sequence[RunSummary]) -> list[RunSummary]:
-    """The same runs, those of one title with the settings in which they differ."""
-    settings = [settings_of(facts.run.config) for facts in shown]
-    names = [name for each in settings for name in each if name == "seed" or name not in OWN]
-    telling = _telling([facts.run.title for facts in shown], settings, dict.fromkeys(names))
-    return [replace(facts, apart=" · ".join(words)) for facts, words in zip(shown, telling, strict=True)]
+def with_distinct_names(summaries: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return the runs with a name suffix of differing settings where they have the same title."""
+    settings = [settings_of(summary.run.config) for summary in summaries]
+    names = [name for values in settings for name in values if name == "seed" or name not in SEED_SETTINGS]
+    distinguishing = _distinguishing_settings(
+        [summary.run.title for summary in summaries], settings, dict.fromkeys(names)
+    )
+    return [
+        replace(summary, suffix=" · ".join(settings_text))
+        for summary, settings_text in zip(summaries, distinguishing, strict=True)
+    ]
 
 
-def _telling(titles: Sequence[str], settings: list[dict[str, Any]], fields: Iterable[str]) -> list[list[str]]:
-    """For each what tells it from the others of its title, no more than it takes."""
+def _distinguishing_settings(
+    titles: Sequence[str], settings: list[dict[str, Any]], fields: Iterable[str]
+) -> list[list[str]]:
+    """Return, for each title, the fewest settings that distinguish it from equal titles."""
     titles = list(titles)
-    found: list[list[str]] = [[] for _ in titles]
+    parts: list[list[str]] = [[] for _ in titles]
     for name in fields:
         if len(set(titles)) == len(titles):
             break
-        alike: dict[str, list[int]] = {}
+        by_title: dict[str, list[int]] = {}
         for i, title in enumerate(titles):
-            alike.setdefault(title, []).append(i)
-        for places in alike.values():
-            if len({repr(settings[i].get(name)) for i in places}) > 1:
-                for i in places:
-                    said = format_setting(settings[i].get(name))
-                    found[i].append(said if name in NAMED_FIRST else f"{name.replace('_', ' ')} {said}")
-                    titles[i] += f" · {said}"
-    return found
+            by_title.setdefault(title, []).append(i)
+        for positions in by_title.values():
+            if len({repr(settings[i].get(name)) for i in positions}) > 1:
+                for i in positions:
+                    value = format_setting(settings[i].get(name))
+                    parts[i].append(value if name in NAMED_FIRST else f"{name.replace('_', ' ')} {value}")
+                    titles[i] += f" · {value}"
+    return parts
 
 
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
 def mean_curve(curves: Sequence[Points], smoothing: float | None = None, share: bool = False) -> Points | None:
-    """The mean of a curve over runs, at each x over those that have a value there, and its 95 % interval.
+    """Return the mean of a curve over runs with its 95 % interval; at each x, over the runs that have a value there.
 
-    Short curves at each of their steps, long ones in BUCKETS stretches of the same length, by the mean of each stretch.
-    Curves of runs with different numbers of steps in an epoch are laid over one another by epochs. The interval is NaN
-    where there is one run. That of noisy curves, which have a ``smoothing``, has as ``even`` the mean and interval of
-    the curves smoothed first, each from all of its points. Of shares of 1 the interval ends at 0 and at 1. None where
-    nothing is finite.
+    Short curves are averaged at each step, long ones in BUCKETS intervals of equal length. Runs with different steps
+    per epoch are aligned by epoch. The interval is NaN where only one run has a value. With ``smoothing`` (noisy
+    curves), ``smooth`` is the mean and interval of the individually smoothed curves, from all of their points. With
+    ``share``, intervals of curves between 0 and 1 are clipped to that range. None if no value is finite.
     """
-    shares = share and all(bool(np.all(_between(held.curve.values))) for held in curves)
+    shares = share and all(bool(np.all(_within_unit(points.curve.values))) for points in curves)
     raw = _mean_and_band(curves, shares)
     if raw is None:
         return None
     curve, band = raw
-    even = None
+    smooth = None
     if smoothing is not None and 0 < smoothing < 1:
-        smooth = [replace(held, curve=_smoothed(held.curve, smoothing)) for held in curves]
-        found = _mean_and_band(smooth, shares)
-        even = None if found is None else Even(found[0], Average(), found[1])
-    # A browser has not got the points to smooth it anew.
-    return Points(curve, curves[0].steps_per_epoch, MEAN, band, coarse=smoothing is not None, even=even)
+        smoothed_curves = [replace(points, curve=_smoothed(points.curve, smoothing)) for points in curves]
+        mean = _mean_and_band(smoothed_curves, shares)
+        smooth = None if mean is None else SmoothedCurve(mean[0], Average(), mean[1])
+    # The browser does not have the points to smooth it again.
+    return Points(curve, curves[0].steps_per_epoch, MEAN, band, coarse=smoothing is not None, smooth=smooth)
 
 
 def _smoothed(curve: Curve, weight: float) -> Curve:
     return Curve(curve.steps, smoothed(curve.values, weight), curve.times)
 
 
-def _between(values: Floats) -> np.typing.NDArray[np.bool_]:
+def _within_unit(values: Floats) -> np.typing.NDArray[np.bool_]:
     return ~np.isfinite(values) | ((values >= 0) & (values <= 1))
 
 
 def _mean_and_band(curves: Sequence[Points], shares: bool) -> tuple[Curve, Band] | None:
-    pace = curves[0].steps_per_epoch or 1.0
-    xs = [held.curve.steps / (held.steps_per_epoch or 1.0) * pace for held in curves]
+    steps_per_epoch = curves[0].steps_per_epoch or 1.0
+    xs = [points.curve.steps / (points.steps_per_epoch or 1.0) * steps_per_epoch for points in curves]
     grid = np.unique(np.concatenate(xs)) if xs else np.empty(0)
     if len(grid) > BUCKETS:
         edges = np.linspace(grid[0], grid[-1], BUCKETS + 1)
-        places = [np.clip(np.searchsorted(edges, x, side="right") - 1, 0, BUCKETS - 1) for x in xs]
+        positions = [np.clip(np.searchsorted(edges, x, side="right") - 1, 0, BUCKETS - 1) for x in xs]
         grid = (edges[:-1] + edges[1:]) / 2
     else:
-        places = [np.searchsorted(grid, x) for x in xs]
+        positions = [np.searchsorted(grid, x) for x in xs]
     table = np.array(
-        [_binned(held.curve.values, place, len(grid)) for held, place in zip(curves, places, strict=True)]
+        [_binned(points.curve.values, position, len(grid)) for points, position in zip(curves, positions, strict=True)]
     ).reshape(len(curves), len(grid))
-    since = [trained_at(held.stretches, held.curve.times) for held in curves]
-    times = np.array([_binned(each, place, len(grid)) for each, place in zip(since, places, strict=True)])
-    there = np.isfinite(table)
-    n = there.sum(0)
+    trained_seconds = [trained_seconds_at(points.stretches, points.curve.times) for points in curves]
+    times = np.array(
+        [_binned(seconds, position, len(grid)) for seconds, position in zip(trained_seconds, positions, strict=True)]
+    )
+    present = np.isfinite(table)
+    n = present.sum(0)
     known = n > 0
     if not known.any():
         return None
-    table, times, n, there = table[:, known], times.reshape(table.shape)[:, known], n[known], there[:, known]
-    mean = np.where(there, table, 0).sum(0) / n
+    table, times, n, present = table[:, known], times.reshape(table.shape)[:, known], n[known], present[:, known]
+    mean = np.where(present, table, 0).sum(0) / n
     half = np.full(len(n), np.nan)
-    several = n > 1
-    spread = (np.where(there, table - mean, 0) ** 2).sum(0)[several] / (n[several] - 1)
-    half[several] = [t_quantile(int(each) - 1) for each in n[several]] * np.sqrt(spread / n[several])
+    repeated = n > 1
+    spread = (np.where(present, table - mean, 0) ** 2).sum(0)[repeated] / (n[repeated] - 1)
+    half[repeated] = [t_quantile(int(runs) - 1) for runs in n[repeated]] * np.sqrt(spread / n[repeated])
     steps = np.asarray(grid[known], dtype=np.float64)
-    curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(there, times, np.nan), axis=0))
+    curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(present, times, np.nan), axis=0))
     low, high = mean - half, mean + half
     return curve, Band(np.clip(low, 0, 1), np.clip(high, 0, 1)) if shares else Band(low, high)
 
 
-def _binned(values: Floats, places: Any, length: int) -> Floats:
-    """The mean of the finite ones of ``values`` in each of so many places; NaN where there is none."""
+def _binned(values: Floats, positions: Any, length: int) -> Floats:
+    """Return the mean of the finite ``values`` in each of ``length`` bins; NaN in empty bins."""
     good = np.isfinite(values)
-    n = np.bincount(places[good], minlength=length)
-    total = np.bincount(places[good], values[good], minlength=length)
+    n = np.bincount(positions[good], minlength=length)
+    total = np.bincount(positions[good], values[good], minlength=length)
     return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan), dtype=np.float64)
 
 
-# Is one better -------------------------------------------------------------------------------------------------------
+# Significance -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Against:
-    """A group beside the best one: how far it is behind, and how likely chance alone is, corrected for all groups."""
+class ToBest:
+    """A group against the best one: ``gap`` to it, and the p-value corrected for all groups."""
 
-    behind: Difference
+    gap: Difference
     p: float | None
-    more_seeds: int | None
+    seeds_to_decide: int | None
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A group's figure as a mean, and beside the best group's; ``against`` is None of the best itself."""
+    """A group's mean of a metric, and its comparison to the best group; ``to_best`` is None for the best itself."""
 
     group: Group
     mean: Mean | None
     values: list[float]
-    against: Against | None
+    to_best: ToBest | None
     best: bool
 
 
-def standings(groups: Sequence[Group], figure: Callable[[RunSummary], float | None], better: int = 1) -> list[Standing]:
-    """Every group in the given order with its figure; ``better`` is 1 where larger is, -1 where smaller is."""
-    values = [group.values(figure) for group in groups]
-    means = [mean_of(each) if each else None for each in values]
+def standings(
+    groups: Sequence[Group], read_metric: Callable[[RunSummary], float | None], better: int = 1
+) -> list[Standing]:
+    """Return the standing of each group, in the given order; ``better`` is 1 if larger is better, -1 if smaller is."""
+    values = [group.values(read_metric) for group in groups]
+    means = [mean_of(sample) if sample else None for sample in values]
     known = [i for i, mean in enumerate(means) if mean is not None]
     best = max(known, key=lambda i: better * means[i].mean, default=None)  # type: ignore[union-attr]
-    apart = {i: difference(values[best], values[i]) for i in known if best is not None and i != best}
-    tested = [i for i, each in apart.items() if each.welch is not None]
-    corrected = dict(zip(tested, holm([apart[i].welch or 0.0 for i in tested]), strict=True))
-    against = {
-        i: Against(each, corrected.get(i), seeds_to_decide(values[best], values[i]) if best is not None else None)
-        for i, each in apart.items()
+    gaps = {i: difference(values[best], values[i]) for i in known if best is not None and i != best}
+    testable = [i for i, gap in gaps.items() if gap.welch is not None]
+    corrected = dict(zip(testable, holm([gaps[i].welch or 0.0 for i in testable]), strict=True))
+    to_best = {
+        i: ToBest(gap, corrected.get(i), seeds_to_decide(values[best], values[i]) if best is not None else None)
+        for i, gap in gaps.items()
     }
     return [
-        Standing(group, means[i], values[i], against.get(i), i == best and len(known) > 1)
+        Standing(group, means[i], values[i], to_best.get(i), i == best and len(known) > 1)
         for i, group in enumerate(groups)
     ]

@@ -1,9 +1,8 @@
-"""How much each swept field matters: the share of the metric's variance that the field alone explains.
+"""Importance of swept fields: the share of the metric's variance that each field alone explains.
 
-A one-way analysis of variance for each field, with the correction for the number of groups (epsilon squared): 1 where
-the field alone decides, 0 where what it explains is no more than chance would. Many different numbers that were drawn
-are put into as many groups as the root of their count first. The page says so. It needs no model, and no library in the
-server.
+A one-way analysis of variance per field, corrected for the number of groups (epsilon squared): 1 if the field alone
+decides, 0 if it explains no more than chance. Sampled values with many distinct numbers are first binned into as many
+groups as the square root of their count. The page states the method. It needs no model and no extra library.
 """
 
 from __future__ import annotations
@@ -19,48 +18,48 @@ FEWEST_RUNS = 5
 def importances(
     points: Sequence[tuple[Mapping[str, Any], float]], fields: Sequence[str], drawn: bool
 ) -> dict[str, float]:
-    """Field -> 0 to 1, the largest first; empty as long as there are too few ``points`` (values, figure).
+    """Return field -> importance (0 to 1), largest first; empty with too few ``points`` (field values, metric).
 
-    ``drawn``: the values are no grid. A point is then to be a whole configuration, since the seeds of one share all of
-    its values, and any one of them would seem to explain what they have in common.
+    ``drawn``: the values were sampled, not a grid. Each point must then be a whole configuration: its seeds share all
+    values, so every field would seem to explain what they have in common.
     """
-    points = [(values, figure) for values, figure in points if math.isfinite(figure)]
+    points = [(values, metric) for values, metric in points if math.isfinite(metric)]
     if len(points) < FEWEST_RUNS:
         return {}
-    found = {}
+    result = {}
     for field in fields:
-        having = [(values[field], figure) for values, figure in points if field in values]
-        share = _share(_grouped([value for value, _ in having], drawn), [figure for _, figure in having])
+        pairs = [(values[field], metric) for values, metric in points if field in values]
+        share = _epsilon_squared(_group_values([value for value, _ in pairs], drawn), [metric for _, metric in pairs])
         if share is not None:
-            found[field] = share
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+            result[field] = share
+    return dict(sorted(result.items(), key=lambda item: -item[1]))
 
 
-def _grouped(values: Sequence[Any], drawn: bool) -> list[str]:
-    """The group of each value: itself, or of many different numbers that were drawn the stretch in which it lies."""
+def _group_values(values: Sequence[Any], drawn: bool) -> list[str]:
+    """Return the group of each value: the value itself, or its bin if there are many distinct sampled numbers."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    different = sorted(set(numbers))
+    distinct = sorted(set(numbers))
     groups = max(2, round(math.sqrt(len(values))))
-    if not drawn or len(numbers) < len(values) or len(different) <= groups:
+    if not drawn or len(numbers) < len(values) or len(distinct) <= groups:
         return [repr(value) for value in values]
-    # Groups of about as many values each, by rank: the same for a number and its logarithm.
-    ranks = {value: i for i, value in enumerate(different)}
-    return [str(ranks[value] * groups // len(different)) for value in values]
+    # Bins of similar size by rank, which are the same for a number and its logarithm.
+    ranks = {value: i for i, value in enumerate(distinct)}
+    return [str(ranks[value] * groups // len(distinct)) for value in values]
 
 
-def _share(groups: Sequence[str], figures: Sequence[float]) -> float | None:
-    """Epsilon squared; None where it cannot be told: one group only, or no more figures than groups."""
+def _epsilon_squared(groups: Sequence[str], metrics: Sequence[float]) -> float | None:
+    """Return epsilon squared; None if it is undefined: only one group, or no more values than groups."""
     names = set(groups)
-    if len(names) < 2 or len(figures) <= len(names):
+    if len(names) < 2 or len(metrics) <= len(names):
         return None
-    mean = sum(figures) / len(figures)
-    total = sum((figure - mean) ** 2 for figure in figures)
+    mean = sum(metrics) / len(metrics)
+    total = sum((metric - mean) ** 2 for metric in metrics)
     if total == 0:
         return 0.0
     within = 0.0
     for name in names:
-        members = [figure for group, figure in zip(groups, figures, strict=True) if group == name]
-        own = sum(members) / len(members)
-        within += sum((figure - own) ** 2 for figure in members)
-    by_chance = (len(names) - 1) * within / (len(figures) - len(names))
+        members = [metric for group, metric in zip(groups, metrics, strict=True) if group == name]
+        mean_of_group = sum(members) / len(members)
+        within += sum((metric - mean_of_group) ** 2 for metric in members)
+    by_chance = (len(names) - 1) * within / (len(metrics) - len(names))
     return min(1.0, max(0.0, (total - within - by_chance) / total))

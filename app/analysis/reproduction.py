@@ -1,4 +1,4 @@
-"""Whether a run that was trained again came out the same: two sets of curves, and where they part. No database."""
+"""Reproduction check: compare the curves of a run and its rerun, and find where they first differ. No database."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from app.store.curve import Curve
 
 UNCOMPARED = "system/"
-"""What these metrics measure is the machine."""
+"""Prefix of metrics that measure the machine and are not compared."""
 SAMPLED = ("train/lr",)
-"""Metrics whose steps depend on how fast the machine is; compared where both have a point."""
+"""Metrics whose steps depend on the speed of the machine; compared only where both runs have a point."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step at which two runs differ, in which metric, and the two values; None for a point one has not."""
+    """The first step and metric at which two runs differ, with both values; None if only one run has the point."""
 
     metric: str
     step: int
@@ -27,37 +27,37 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """As a part of a sentence."""
+        """The difference as part of a sentence."""
         if self.first is None or self.again is None:
-            return f"from step {self.step:,} of {self.metric} on, where only one of them has a point"
-        return f"from step {self.step:,} of {self.metric} on: {self.first!r} first, {self.again!r} again"
+            return f"from step {self.step:,} of {self.metric}, where only one of them has a point"
+        return f"from step {self.step:,} of {self.metric}: {self.first!r} in the original, {self.again!r} in the rerun"
 
 
 def first_difference(first: Mapping[str, Curve], again: Mapping[str, Curve], *, whole: bool) -> Difference | None:
-    """Where two runs part: the earliest step, and there the first metric by name.
+    """Return the earliest difference between two runs, by step, then by metric name.
 
-    whole: both have ended by themselves, so that a point that one of them has not is a difference. Otherwise only what
-    both have made is compared.
+    ``whole``: both runs completed, so a missing point is a difference. Otherwise only steps that both reached are
+    compared.
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for name in sorted(set(first) | set(again)):
         if name.startswith(UNCOMPARED):
             continue
         one, other = first.get(name), again.get(name)
         if name in SAMPLED:
-            difference = _where_both(name, one, other) if one and other else None
+            difference = _compare_common_steps(name, one, other) if one and other else None
         elif one is None or other is None:
             curve = one or other
             difference = Difference(name, int(curve.steps[0]), None, None) if whole and curve else None
         else:
-            difference = _point_by_point(name, one, other, whole)
+            difference = _compare_all_steps(name, one, other, whole)
         if difference is not None:
-            found.append(difference)
-    return min(found, key=lambda each: (each.step, each.metric)) if found else None
+            differences.append(difference)
+    return min(differences, key=lambda item: (item.step, item.metric)) if differences else None
 
 
 def common_steps(first: Mapping[str, Curve], again: Mapping[str, Curve]) -> int:
-    """Up to which step both have points of training."""
+    """Return the last step up to which both runs have points."""
     ends = [
         max((int(curve.steps[-1]) for name, curve in curves.items() if not name.startswith(UNCOMPARED)), default=0)
         for curves in (first, again)
@@ -65,27 +65,29 @@ def common_steps(first: Mapping[str, Curve], again: Mapping[str, Curve]) -> int:
     return min(ends)
 
 
-def _point_by_point(name: str, one: Curve, other: Curve, whole: bool) -> Difference | None:
+def _compare_all_steps(name: str, one: Curve, other: Curve, whole: bool) -> Difference | None:
     n = min(len(one.steps), len(other.steps))
-    same = (one.steps[:n] == other.steps[:n]) & _equal(one.values[:n], other.values[:n])
-    if not same.all():
-        at = int(np.argmin(same))
-        if one.steps[at] == other.steps[at]:
-            return Difference(name, int(one.steps[at]), float(one.values[at]), float(other.values[at]))
-        return Difference(name, int(min(one.steps[at], other.steps[at])), None, None)
+    is_equal = (one.steps[:n] == other.steps[:n]) & _equal(one.values[:n], other.values[:n])
+    if not is_equal.all():
+        i = int(np.argmin(is_equal))
+        if one.steps[i] == other.steps[i]:
+            return Difference(name, int(one.steps[i]), float(one.values[i]), float(other.values[i]))
+        return Difference(name, int(min(one.steps[i], other.steps[i])), None, None)
     longer = one if len(one.steps) > n else other
     if whole and len(longer.steps) > n:
         return Difference(name, int(longer.steps[n]), None, None)
     return None
 
 
-def _where_both(name: str, one: Curve, other: Curve) -> Difference | None:
-    steps, mine, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
-    same = _equal(one.values[mine], other.values[theirs])
-    if same.all():
+def _compare_common_steps(name: str, one: Curve, other: Curve) -> Difference | None:
+    steps, first_positions, other_positions = np.intersect1d(one.steps, other.steps, return_indices=True)
+    is_equal = _equal(one.values[first_positions], other.values[other_positions])
+    if is_equal.all():
         return None
-    at = int(np.argmin(same))
-    return Difference(name, int(steps[at]), float(one.values[mine[at]]), float(other.values[theirs[at]]))
+    i = int(np.argmin(is_equal))
+    return Difference(
+        name, int(steps[i]), float(one.values[first_positions[i]]), float(other.values[other_positions[i]])
+    )
 
 
 def _equal(one: Any, other: Any) -> Any:

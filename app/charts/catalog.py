@@ -1,4 +1,4 @@
-"""Which charts there are: of a run, of several runs over one another, of groups of runs."""
+"""Which charts a page shows and what each contains: for a run, with overlays, and for comparisons."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.web.formatting import COLORS, color
 
 @dataclass(frozen=True)
 class Series:
-    """One curve of a chart. ``id``: its key among the points; ``css``: its color and dash; ``smooth``: it is noisy.
+    """A curve of a chart. ``id``: its key among the points; ``css``: its color and dash; ``smooth``: it is noisy.
 
-    ``against``: the id of the curve of a baseline from which its difference is told.
+    ``against``: the ID of the baseline curve that its difference is computed from.
     """
 
     id: str
@@ -27,9 +27,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Compared:
-    """A run or a group among others: its curves by the name under which they are laid over those of the others.
+    """A run or group in a shared chart: its metric names by the chart name under which they are overlaid.
 
-    ``run`` is what its points' keys begin with, ``number`` says its color.
+    ``run``: prefix of its points' keys; ``number``: determines its color.
     """
 
     run: str
@@ -41,9 +41,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one box shows; ``unit`` is percent, power or plain; ``log``: the log-y switch applies to it.
+    """A chart box. ``unit``: percent, power or plain; ``log``: whether the log-y switch applies.
 
-    ``group``: under which heading of a run's page it stands.
+    ``group``: its heading on a run page.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Chart:
 
     @property
     def crowded(self) -> bool:
-        """Whether it has so many curves that their legend scrolls, and what is smoothed is shown alone."""
+        """Whether it has so many curves that the legend scrolls and only smoothed curves are shown."""
         return len(self.series) > CROWD
 
 
@@ -67,14 +67,14 @@ _LOG = ("loss", "lr", "grad_norm")
 LEARNING, OPTIMIZATION, THROUGHPUT, SYSTEM = "training and validation", "optimization", "throughput", "system"
 
 CROWD = 12
-"""With more curves a chart is crowded."""
+"""A chart with more curves than this is crowded."""
 
-# Shown as a figure: as a curve it would say nothing.
-FIGURES_ALONE = frozenset({"system/peak_memory_mb"})
+# Shown only as a number: it has no useful curve.
+WITHOUT_CHART = frozenset({"system/peak_memory_mb"})
 
 
 def expected_names(config: RunConfig, device: str) -> list[str]:
-    """The curves that a run will report: their places are kept free from the start, so that nothing moves later."""
+    """Return the metrics that a run will report, so that their charts have a place from the start and nothing moves."""
     heads = [""] if len(config.targets) == 1 else [f"{target}/" for target in config.targets]
     names = [f"{stage}/loss" for stage in ("train", "val")]
     names += [f"{stage}/{head}acc" for stage in ("train", "val") for head in heads]
@@ -85,26 +85,30 @@ def expected_names(config: RunConfig, device: str) -> list[str]:
 
 
 def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
-    """The charts of one run by groups: loss, accuracy and learning rate always, then those of each head, then the rest.
+    """Return the charts of a run by group: always loss, accuracy and learning rate, then each head, then the rest.
 
-    The same figure of training and validation share a box; of several heads it has a box for each of them, and one in
-    which all of them lie over one another.
+    Training and validation of the same metric share a chart. With several heads, each has its own chart, and the
+    validation accuracies of all heads also share one.
     """
-    boxes: dict[tuple[str, str], list[str]] = {(LEARNING, "loss"): [], (LEARNING, "acc"): [], (OPTIMIZATION, "lr"): []}
-    for name in sorted(set(names) - FIGURES_ALONE, key=_place):
-        for box in _boxes_of(name):
-            boxes.setdefault(box, []).append(name)
+    charts_by_key: dict[tuple[str, str], list[str]] = {
+        (LEARNING, "loss"): [],
+        (LEARNING, "acc"): [],
+        (OPTIMIZATION, "lr"): [],
+    }
+    for name in sorted(set(names) - WITHOUT_CHART, key=_system_order):
+        for chart_key in _chart_keys(name):
+            charts_by_key.setdefault(chart_key, []).append(name)
     order = {group: place for place, group in enumerate([LEARNING])}
-    for group, _ in boxes:
+    for group, _ in charts_by_key:
         order.setdefault(group, len(order) if group not in _LAST else 1000 + _LAST.index(group))
     charts = []
-    for (group, key), members in sorted(boxes.items(), key=lambda box: order[box[0][0]]):
+    for (group, key), members in sorted(charts_by_key.items(), key=lambda chart_key: order[chart_key[0][0]]):
         members.sort(key=lambda name: (name.partition("/")[0] != "train", name))
         last = key.rsplit("/", 1)[-1]
         charts.append(
             Chart(
                 key,
-                _TITLES.get(last) or (_measured(key) if key.startswith("system/") else key.removeprefix("/")),
+                _TITLES.get(last) or (_system_title(key) if key.startswith("system/") else key.removeprefix("/")),
                 _UNITS.get(last, "plain"),
                 last in _LOG,
                 _series(members, number),
@@ -117,24 +121,24 @@ def charts_of_run(names: Iterable[str], number: int) -> list[Chart]:
 _LAST = (OPTIMIZATION, THROUGHPUT, SYSTEM)
 
 
-def _measured(name: str) -> str:
-    """What the machine says, in words with its unit: "GPU memory, %"."""
-    said = name.removeprefix("system/").replace("_", " ")
+def _system_title(name: str) -> str:
+    """Return the title of a system metric with its unit: "GPU memory, %"."""
+    title = name.removeprefix("system/").replace("_", " ")
     for unit in ("percent", "mb per second", "watts", "celsius"):
-        if said.endswith(f" {unit}"):
-            said = f"{said.removesuffix(unit).strip()}, {_WORDS[unit]}"
-    first, _, rest = said.partition(" ")
+        if title.endswith(f" {unit}"):
+            title = f"{title.removesuffix(unit).strip()}, {_WORDS[unit]}"
+    first, _, rest = title.partition(" ")
     return f"{_WORDS.get(first.rstrip(','), first.rstrip(','))}{',' if first.endswith(',') else ''} {rest}".strip()
 
 
-def _place(name: str) -> tuple[int, str]:
-    """Images per second, then GPU, CPU, memory and disk as the worker lists them, then what is not known here."""
+def _system_order(name: str) -> tuple[int, str]:
+    """Sort key: images per second, then GPU, CPU, memory and disk as the worker lists them, then unknown metrics."""
     known = [*HOST_NAMES, *GPU_NAMES]
     return (known.index(name) if name in known else -1 if name == IMAGES_PER_SECOND else len(known)), name
 
 
-def _boxes_of(name: str) -> list[tuple[str, str]]:
-    """In which boxes a curve stands, each by its group and key; in none that of the test, which is one point."""
+def _chart_keys(name: str) -> list[tuple[str, str]]:
+    """Return the charts of a metric as (group, key); none for test metrics, which have one point."""
     parts = name.split("/")
     stage, last = parts[0], parts[-1]
     if stage == "test":
@@ -144,68 +148,69 @@ def _boxes_of(name: str) -> list[tuple[str, str]]:
     if stage == "system":
         return [(SYSTEM, name)]
     if stage not in ("train", "val"):
-        # A script may log a plain "loss" beside train/loss: its box is another one.
+        # A script may log a plain "loss" next to train/loss: it gets a separate chart.
         return [(stage, name) if len(parts) > 1 else ("other", f"/{name}")]
     if last in ("lr", "grad_norm"):
         return [(OPTIMIZATION, last)]
     if len(parts) == 2:
         return [(LEARNING, last if last in _TITLES else name)]
-    own = ("/".join(parts[1:-1]), "/".join(parts[1:]))
-    return [own, (LEARNING, last)] if last == "acc" and stage == "val" else [own]
+    own_chart = ("/".join(parts[1:-1]), "/".join(parts[1:]))
+    return [own_chart, (LEARNING, last)] if last == "acc" and stage == "val" else [own_chart]
 
 
 def _series(names: list[str], number: int) -> list[Series]:
-    found = []
+    result = []
     heads: dict[str, int] = {}
-    several = len({name.split("/")[1] for name in names if name.count("/") > 1}) > 1
+    multiple_heads = len({name.split("/")[1] for name in names if name.count("/") > 1}) > 1
     for name in names:
         parts = name.split("/")
-        label = parts[0] if parts[0] in ("train", "val") else _measured(name) if parts[0] == "system" else parts[-1]
+        label = parts[0] if parts[0] in ("train", "val") else _system_title(name) if parts[0] == "system" else parts[-1]
         head = "/".join(parts[1:-1])
-        label = f"{label} {head}" if several and head else label
+        label = f"{label} {head}" if multiple_heads and head else label
         train = parts[0] == "train" and parts[-1] != "lr"
-        # The first head has the run's own color.
-        shift = heads.setdefault(head, len(heads)) if several and head else 0
-        own = f"c{(number - 1 + shift) % COLORS + 1} d0"
-        both = train and any(each.startswith("val/") for each in names)
-        found.append(Series(name, label, "train d0" if both else own, train))
-    return found
+        # The first head has the color of the run.
+        color_offset = heads.setdefault(head, len(heads)) if multiple_heads and head else 0
+        own_css = f"c{(number - 1 + color_offset) % COLORS + 1} d0"
+        both = train and any(other.startswith("val/") for other in names)
+        result.append(Series(name, label, "train d0" if both else own_css, train))
+    return result
 
 
 def with_overlays(charts: list[Chart], others: Sequence[Compared], baseline: str = "") -> list[Chart]:
-    """The same charts with the curves of other runs, or of means, over those of the run that have the same name."""
-    found = []
+    """Add the curves of other runs, or of means, to the charts of a run, matched by metric name."""
+    result = []
     for chart in charts:
-        series = [
-            replace(each, against=f"{other.run}:{other.curves[each.id]}")
-            if (other := next((one for one in others if one.run == baseline), None)) and each.id in other.curves
-            else each
-            for each in chart.series
+        curves = [
+            replace(series, against=f"{other.run}:{other.curves[series.id]}")
+            if (other := next((overlay for overlay in others if overlay.run == baseline), None))
+            and series.id in other.curves
+            else series
+            for series in chart.series
         ]
         for other in others:
-            for each in chart.series:
-                if each.id not in other.curves:
+            for series in chart.series:
+                if series.id not in other.curves:
                     continue
-                label = other.title if len(chart.series) == 1 else f"{other.title}, {each.label}"
-                # Where it would have the run's own color it has another dash.
+                label = other.title if len(chart.series) == 1 else f"{other.title}, {series.label}"
+                # If its color equals that of the run, use another dash pattern.
                 css = color(other.number)
-                css = css.replace("d0", "d2") if css in {one.css for one in chart.series} else css
-                series.append(
+                css = css.replace("d0", "d2") if css in {own.css for own in chart.series} else css
+                curves.append(
                     Series(
-                        f"{other.run}:{other.curves[each.id]}",
+                        f"{other.run}:{other.curves[series.id]}",
                         label,
                         css,
-                        each.smooth,
+                        series.smooth,
                         other.href,
                     )
                 )
-        found.append(replace(chart, series=series))
-    return found
+        result.append(replace(chart, series=curves))
+    return result
 
 
 def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
-    """Charts in which the same curve of several runs, or means of it over groups of runs, lie over one another."""
-    names = sorted({name for run in runs for name in run.curves} - FIGURES_ALONE, key=_rank)
+    """Return charts that overlay the same metric of several runs, or its means over groups."""
+    names = sorted({name for run in runs for name in run.curves} - WITHOUT_CHART, key=_chart_order)
     return [
         Chart(
             key=name.replace("/", "-"),
@@ -228,6 +233,6 @@ def charts_of_comparison(runs: list[Compared]) -> list[Chart]:
     ]
 
 
-def _rank(name: str) -> tuple[int, int, str]:
+def _chart_order(name: str) -> tuple[int, int, str]:
     order = {"val/acc": 0, "val/loss": 1, "train/loss": 2, "train/acc": 3}
     return order.get(name, 4), 0 if name.endswith("acc") else 1, name

@@ -1,6 +1,6 @@
-"""Curves as the page shows them first, drawn by the server: lines, bands, ticks and labels of a chart.
+"""Server-side drawing of charts for the first paint: SVG lines, bands, ticks and labels.
 
-`static/chart.js` draws the same charts anew from the same points, with zoom and a readout.
+`static/chart.js` redraws the same charts from the same points, with zoom and a crosshair.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from app.analysis.curves import Points, smoothed
 from app.charts.catalog import Chart
 from app.store.live_change import Mark
 from app.store.metric import Curve, Floats, envelope
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from app.web.formatting import format_duration, format_number
 
 DRAWN_POINTS = 600
 CROWDED_POINTS = 6000
-"""So many points of one curve are drawn first, and of all curves of a crowded chart together."""
+"""The most points drawn per curve (DRAWN_POINTS), and of all curves of a crowded chart together."""
 AXES = ("step", "epoch", "time", "clock")
-"""The x axis: steps, epochs, seconds that each run had been trained, or the instant by the clock."""
+"""The x axis: steps, epochs, seconds of training of each run, or wall-clock time."""
 SIZE = 1000
 
 
 @dataclass(frozen=True)
 class Controls:
-    """What a viewer has set for the charts; it stands in the page's address."""
+    """Chart controls set by the viewer, stored in the address of the page."""
 
     x: str = "step"
     smoothing: float = 0.6
@@ -52,7 +52,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class ChartMark:
-    """What is marked at a place of the x axis."""
+    """An event marked on the x axis."""
 
     kind: str
     at: str
@@ -61,9 +61,9 @@ class ChartMark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as SVG coordinates of 0..1000 and ticks in percent; ``last`` has the last value of each series.
+    """A chart in SVG coordinates of 0 to 1000, with ticks in percent. ``last``: the last value of each series.
 
-    ``bands`` are areas below the lines.
+    ``bands``: areas behind the lines.
     """
 
     lines: list[Line]
@@ -79,7 +79,7 @@ class Picture:
 
 
 def spark(curve: Curve | None, points: int = 80) -> str:
-    """A curve as the points of a polyline in a box of 100 × 24, without axes."""
+    """Return a curve as polyline points in a box of 100 × 24, without axes."""
     if curve is None:
         return ""
     reduced = envelope(curve, points)
@@ -91,8 +91,8 @@ def spark(curve: Curve | None, points: int = 80) -> str:
 
 
 def _polyline(x: Floats, y: Floats) -> str:
-    """Points as SVG writes them, to a tenth."""
-    # One long pattern is filled in a third of the time that a pattern for each point takes.
+    """Return SVG points, rounded to a tenth."""
+    # One long format string takes a third of the time of formatting each point.
     return " ".join(["%.1f,%.1f"] * len(x)) % tuple(np.column_stack((x, y)).ravel().tolist())
 
 
@@ -103,47 +103,51 @@ def _scaled(values: Floats, low: float, high: float, first: float, last: float) 
 
 
 def x_of(points: Points, axis: str) -> Floats:
-    """Where the points of a curve stand on the x axis: steps, epochs, seconds of training or since 1970."""
+    """Return the x values of a curve: steps, epochs, seconds of training, or seconds since 1970."""
     if axis == "epoch" and points.steps_per_epoch:
         return np.asarray(points.curve.steps / points.steps_per_epoch, dtype=float)
     if axis == "clock":
         return np.asarray(points.curve.times, dtype=float)
     if axis == "time":
-        return trained_at(points.stretches, points.curve.times)
+        return trained_seconds_at(points.stretches, points.curve.times)
     return points.curve.steps.astype(float)
 
 
 def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Sequence[Mark] = ()) -> Picture:
-    """The first paint of a chart, with marks of what happened to its run."""
+    """Draw the first paint of a chart, with marks of events of its run."""
     drawn: list[tuple[str, Floats, Floats, bool]] = []
     areas: list[tuple[str, Floats, Floats, Floats]] = []
     total = 0
     last: dict[str, str] = {}
-    most = max(100, CROWDED_POINTS // len(chart.series)) if chart.crowded else DRAWN_POINTS
+    max_points = max(100, CROWDED_POINTS // len(chart.series)) if chart.crowded else DRAWN_POINTS
     for series in chart.series:
         if series.id not in points:
             continue
-        held = points[series.id]
-        total += len(held.curve.steps)
-        if controls.x == "clock" and not held.has_clock:
+        curve_points = points[series.id]
+        total += len(curve_points.curve.steps)
+        if controls.x == "clock" and not curve_points.has_clock:
             continue
-        raw = held.curve
+        raw = curve_points.curve
         if series.smooth and 0 < controls.smoothing < 1:
-            even = (
-                held.even.curve if held.even else Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
+            smooth = (
+                curve_points.smooth.curve
+                if curve_points.smooth
+                else Curve(raw.steps, smoothed(raw.values, controls.smoothing), raw.times)
             )
-            last[series.id] = value_label(even, chart.unit)
-            # Among very many, what is faint below each would hide the others.
+            last[series.id] = value_label(smooth, chart.unit)
+            # In a crowded chart, faint raw curves would hide the other curves.
             if not chart.crowded:
-                drawn.append((series.css, *_reduced(held, raw, controls.x, most), True))
-            drawn.append((series.css, *_reduced(held, even, controls.x, most), False))
+                drawn.append((series.css, *_reduced(curve_points, raw, controls.x, max_points), True))
+            drawn.append((series.css, *_reduced(curve_points, smooth, controls.x, max_points), False))
         else:
             last[series.id] = value_label(raw, chart.unit)
-            drawn.append((series.css, *_reduced(held, raw, controls.x, most), False))
-        shown = held.even if held.even and series.smooth and controls.smoothing > 0 else held
-        if shown.band is not None:
-            at = x_of(replace(held, curve=shown.curve), controls.x)
-            areas.append((series.css, at, shown.band.low, shown.band.high))
+            drawn.append((series.css, *_reduced(curve_points, raw, controls.x, max_points), False))
+        banded = (
+            curve_points.smooth if curve_points.smooth and series.smooth and controls.smoothing > 0 else curve_points
+        )
+        if banded.band is not None:
+            x_values = x_of(replace(curve_points, curve=banded.curve), controls.x)
+            areas.append((series.css, x_values, banded.band.low, banded.band.high))
     log = controls.log and chart.log
     usable = [y[_drawable(y, log)] for _, _, y, _ in drawn]
     usable += [y[_drawable(y, log)] for _, _, *ends in areas for y in ends]
@@ -172,21 +176,23 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
             for value in (clock_ticks if controls.x == "clock" else ticks)(x_low, x_high, 6)
             if x_high > x_low
         ],
-        [Tick(_percent(at, high, low), y_label(value, chart.unit)) for value, at in y_ticks],
+        [Tick(_percent(position, high, low), y_label(value, chart.unit)) for value, position in y_ticks],
         total,
         last,
         [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
-        _marked(marks, next(iter(points.values())), controls.x, (x_low, x_high)),
+        _chart_marks(marks, next(iter(points.values())), controls.x, (x_low, x_high)),
     )
 
 
-def _marked(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
-    at = Curve(np.array([each.step for each in marks], "<u4"), np.empty(0), np.array([each.time for each in marks]))
-    places = x_of(Points(at, points.steps_per_epoch, points.stretches), axis)
+def _chart_marks(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
+    mark_curve = Curve(
+        np.array([mark.step for mark in marks], "<u4"), np.empty(0), np.array([mark.time for mark in marks])
+    )
+    places = x_of(Points(mark_curve, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range
     return [
-        ChartMark(each.kind, _percent(float(x), low, high), each.text)
-        for each, x in zip(marks, places, strict=True)
+        ChartMark(mark.kind, _percent(float(x), low, high), mark.text)
+        for mark, x in zip(marks, places, strict=True)
         if low <= x <= high and low < high
     ]
 
@@ -202,13 +208,13 @@ def _area(
     good = _drawable(low, log) & _drawable(high, log)
     across = _scaled(x[good], *x_range, 0, SIZE)
     up = [_scaled(place(end[good]), *y_range, SIZE, 0) for end in (low, high)]
-    around = np.concatenate((up[0], up[1][::-1]))
-    return Line(css, _polyline(np.concatenate((across, across[::-1])), around) if len(across) > 1 else "")
+    outline = np.concatenate((up[0], up[1][::-1]))
+    return Line(css, _polyline(np.concatenate((across, across[::-1])), outline) if len(across) > 1 else "")
 
 
-def _reduced(held: Points, curve: Curve, axis: str, most: int) -> tuple[Floats, Floats]:
-    few = envelope(curve, most)
-    return x_of(Points(few, held.steps_per_epoch, held.stretches), axis), few.values
+def _reduced(curve_points: Points, curve: Curve, axis: str, max_points: int) -> tuple[Floats, Floats]:
+    reduced = envelope(curve, max_points)
+    return x_of(Points(reduced, curve_points.steps_per_epoch, curve_points.stretches), axis), reduced.values
 
 
 def _drawable(values: Floats, log: bool) -> np.typing.NDArray[np.bool_]:
@@ -238,38 +244,44 @@ def _percent(value: float, low: float, high: float) -> str:
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round values between ``low`` and ``high``, about so many."""
+    """Return about ``about`` round values between ``low`` and ``high``."""
     if not high > low:
         return [low]
     rough = (high - low) / about
     unit = 10.0 ** math.floor(math.log10(rough))
-    pace = next(step * unit for step in (1, 2, 5, 10) if step * unit >= rough * 0.999)
-    return [round(i * pace, 12) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+    spacing = next(step * unit for step in (1, 2, 5, 10) if step * unit >= rough * 0.999)
+    return [round(i * spacing, 12) for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
 
 
-_CLOCK_PACES = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600 * n for n in (1, 2, 3, 6, 12)))
+_CLOCK_SPACINGS = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600 * n for n in (1, 2, 3, 6, 12)))
 _DAY = 86400
 
 
 def clock_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round instants between ``low`` and ``high`` (seconds since 1970), about so many."""
+    """Return about ``about`` round times between ``low`` and ``high`` (seconds since 1970)."""
     rough = (high - low) / about
-    pace = next((each for each in _CLOCK_PACES if each >= rough), _DAY * math.ceil(rough / _DAY))
-    return [float(i * pace) for i in range(math.ceil(low / pace), math.floor(high / pace) + 1)]
+    spacing = next((seconds for seconds in _CLOCK_SPACINGS if seconds >= rough), _DAY * math.ceil(rough / _DAY))
+    return [float(i * spacing) for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
 
 
 def x_label(value: float, axis: str) -> str:
-    """A tick of the x axis; by the clock in UTC, because the server does not know the viewer's zone."""
+    """Return a tick label of the x axis; wall-clock time is in UTC because the viewer's time zone is unknown."""
     if axis == "clock":
-        at = datetime.fromtimestamp(value, UTC)
-        return f"{at:%d %b}" if value % _DAY == 0 else f"{at:%H:%M:%S}" if value % 60 else f"{at:%H:%M}"
+        timestamp = datetime.fromtimestamp(value, UTC)
+        return (
+            f"{timestamp:%d %b}"
+            if value % _DAY == 0
+            else f"{timestamp:%H:%M:%S}"
+            if value % 60
+            else f"{timestamp:%H:%M}"
+        )
     if axis == "time":
         return format_duration(value) if value >= 10 else f"{value:g} s"
     return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"
 
 
 def y_label(value: float, unit: str) -> str:
-    """A tick of the y axis."""
+    """Return a tick label of the y axis."""
     if unit == "percent":
         return f"{100 * value:.4g} %"
     if value and (abs(value) < 0.001 or unit == "power"):
@@ -279,7 +291,7 @@ def y_label(value: float, unit: str) -> str:
 
 
 def value_label(curve: Curve, unit: str) -> str:
-    """The last finite value of a curve, as its legend says it."""
+    """Return the last finite value of a curve, formatted for the legend."""
     good = curve.values[np.isfinite(curve.values)]
     if not len(good):
         return "–"
@@ -289,7 +301,7 @@ def value_label(curve: Curve, unit: str) -> str:
 def read_controls(
     x: str = "", smoothing: str = "", log: str = "", default_x: str = "step", default_smoothing: float = 0.6
 ) -> Controls:
-    """What the address says about the charts; what makes no sense is as if it were not there."""
+    """Parse the chart controls of an address; invalid values fall back to the defaults."""
     try:
         weight = min(0.99, max(0.0, float(smoothing)))
     except ValueError:

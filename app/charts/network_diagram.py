@@ -1,7 +1,7 @@
-"""A network as a row of blocks with what flows between them, drawn from what the inspector found in the real module.
+"""Diagram of a network as a row of blocks with the tensors between them, from the inspector's view of the real module.
 
-Each block is a cell of its own, so that a row breaks wherever its page ends. Coordinates are those of a cell's viewBox;
-`_architectures_blocks.html` writes them down.
+Each block is a separate cell, so that a row can wrap. Coordinates are in the cell's viewBox;
+`_architectures_blocks.html` renders them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.contract.preview import Block
 
 CELL_HEIGHT = 98
-# In which a tensor stands before its block.
+# Width of the gap before a block, which contains its input tensor.
 GAP = 58
 TENSOR_X, TENSOR_Y = 27.0, 44.0
 NAME_LETTERS, LETTERS, SHAPE_LETTERS = 13, 16, 9
@@ -23,7 +23,7 @@ LINES = 3
 
 Polygon = tuple[tuple[float, float], ...]
 
-# What a class does, by a word in its name; the first that fits, so that a "ConvNormAct" is a convolution.
+# What a class does, by a word in its name; the first match counts, so "ConvNormAct" is a convolution.
 _SORTS = (
     ("attention", ("attention",)),
     ("conv", ("conv", "patch")),
@@ -37,8 +37,8 @@ _SORTS = (
 
 @dataclass(frozen=True)
 class Tensor:
-    """What flows into a block: its faces as polygons with the side they show, from ``left`` to ``right`` in the gap,
-    and its shape in one line or two."""
+    """The input of a block: its faces as (side, polygon), its extent from ``left`` to ``right``, and its shape as one
+    or two lines of text."""
 
     faces: list[tuple[str, str]]
     label: list[str]
@@ -50,8 +50,8 @@ class Tensor:
 class Cell:
     """A tensor and the block that it flows into; the last cell has no block.
 
-    ``sort``: what the block does, for its color. ``share``: of the network's parameters, 0 to 1. ``behind``: how many
-    edges of equal blocks show behind it. ``words``: all of it as a sentence.
+    ``sort``: what the block does, for its color. ``share``: its fraction of the network's parameters. ``behind``: the
+    number of edges drawn behind it for repeated blocks. ``words``: a description as text.
     """
 
     tensor: Tensor
@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Blocks in the order in which an image passes through them; ``title`` says of what."""
+    """Blocks in the order in which an image passes through them; ``title``: the block they belong to."""
 
     title: str
     cells: list[Cell]
@@ -77,52 +77,54 @@ class Row:
 
 @dataclass(frozen=True)
 class Diagram:
-    """A network, and below it one of each kind of its blocks opened up."""
+    """A network, and one block of each kind with its parts."""
 
     network: Row
     opened: list[Row]
 
 
 def draw_blocks(blocks: list[Block], image: list[int]) -> Diagram:
-    """The diagram of a network of these blocks on images of this shape (channels, side, side)."""
+    """Draw the diagram of a network of these blocks on images of shape (channels, side, side)."""
     total = sum(block.params * block.repeat for block in blocks)
     network = Row("", list(_cells(blocks, image, total)))
     opened = []
-    for block, before in _largest_of_each_kind(blocks, image):
-        opened.append(Row(_title(block), list(_cells(block.parts, before, block.params))))
+    for block, input_shape in _largest_of_each_kind(blocks, image):
+        opened.append(Row(_title(block), list(_cells(block.parts, input_shape, block.params))))
     return Diagram(network, opened)
 
 
 def _largest_of_each_kind(blocks: list[Block], image: list[int]) -> list[tuple[Block, list[int]]]:
-    found: dict[str, tuple[Block, list[int]]] = {}
-    before = image
+    by_kind: dict[str, tuple[Block, list[int]]] = {}
+    input_shape = image
     for block in blocks:
-        # In a run of equal blocks, what flows into one but the first has the shape that flows out.
-        inside = block.shape if block.repeat > 1 else before
-        held = found.get(block.kind)
-        if len(block.parts) > 1 and (held is None or block.params * block.repeat > held[0].params * held[0].repeat):
-            found[block.kind] = (block, inside)
-        before = block.shape
-    return list(found.values())
+        # In a series of repeated blocks, the input of all but the first has the output shape.
+        inside = block.shape if block.repeat > 1 else input_shape
+        largest = by_kind.get(block.kind)
+        if len(block.parts) > 1 and (
+            largest is None or block.params * block.repeat > largest[0].params * largest[0].repeat
+        ):
+            by_kind[block.kind] = (block, inside)
+        input_shape = block.shape
+    return list(by_kind.values())
 
 
 def _title(block: Block) -> str:
-    # A layer with its normalization and activation has the layer's class; another block's class is a name of its own.
+    # A layer with its normalization and activation has the layer's class; other blocks have a class name of their own.
     if any(part.kind == block.kind for part in block.parts):
         return f"{block.name}, {block.about}" if block.about else block.name
     return block.name if block.name == block.kind else f"{block.name} ({block.kind})"
 
 
 def _cells(blocks: Iterable[Block], image: list[int], total: int) -> Iterator[Cell]:
-    before = image
+    input_shape = image
     for i, block in enumerate(blocks):
         params = block.params * block.repeat
         yield Cell(
-            tensor=draw_tensor(before),
-            words=in_words(block),
-            name=(name := _broken(block.name, NAME_LETTERS, 2)),
-            about=_broken(block.about, LETTERS, LINES - len(name)),
-            params=_short(params),
+            tensor=draw_tensor(input_shape),
+            words=describe_block(block),
+            name=(name := _wrap(block.name, NAME_LETTERS, 2)),
+            about=_wrap(block.about, LETTERS, LINES - len(name)),
+            params=_format_params(params),
             sort=sort_of(block),
             repeat=block.repeat,
             share=params / total if total else 0.0,
@@ -130,54 +132,56 @@ def _cells(blocks: Iterable[Block], image: list[int], total: int) -> Iterator[Ce
             first=i == 0,
             last=False,
         )
-        before = block.shape
-    yield Cell(draw_tensor(before), f"out: {_by(before)}", [], [], "", "", 1, 0.0, 0, False, True)
+        input_shape = block.shape
+    yield Cell(
+        draw_tensor(input_shape), f"output: {_format_shape(input_shape)}", [], [], "", "", 1, 0.0, 0, False, True
+    )
 
 
 def sort_of(block: Block) -> str:
-    """What a block does, as far as its class's name says it; "block" for another one that is made of others."""
+    """Return what a block does, by its class name; "block" for other composite blocks."""
     made_of_others = len(block.parts) > 1
-    for said in (block.kind,) if made_of_others else (block.kind, block.name):
+    for name in (block.kind,) if made_of_others else (block.kind, block.name):
         for sort, words in _SORTS:
-            if any(word in said.lower() for word in words):
+            if any(word in name.lower() for word in words):
                 return sort
     return "block" if made_of_others else "other"
 
 
-def in_words(block: Block) -> str:
-    """A block as a sentence: "4 × Block, depthwise 7×7: gives 48×7×7, 79,104 parameters"."""
+def describe_block(block: Block) -> str:
+    """Describe a block as text: "4 × Block, depthwise 7×7: output 48×7×7, 79,104 parameters"."""
     times = f"{block.repeat} × " if block.repeat > 1 else ""
     about = f", {block.about}" if block.about else ""
     params = block.params * block.repeat
-    learns = f"{params:,} parameter{'s' if params != 1 else ''}" if params else "no parameters"
-    return f"{times}{block.name}{about}: gives {_by(block.shape)}, {learns}"
+    parameters = f"{params:,} parameter{'s' if params != 1 else ''}" if params else "no parameters"
+    return f"{times}{block.name}{about}: output {_format_shape(block.shape)}, {parameters}"
 
 
-def _by(shape: list[int]) -> str:
-    return "×".join(map(str, shape)) or "a number"
+def _format_shape(shape: list[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
 
 
-def _short(params: int) -> str:
+def _format_params(params: int) -> str:
     if not params:
         return ""
     return f"{params / 1e6:.3g} M params" if params >= 1_000_000 else f"{params:,} params"
 
 
-def _broken(words: str, letters: int, lines: int) -> list[str]:
-    words = words.replace(" → ", "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}")
-    if any(len(word) > letters for word in words.split()):
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", words)
-    found = textwrap.wrap(words, letters, max_lines=max(lines, 1), placeholder=" …", break_on_hyphens=False)
-    return found if lines > 0 else []
+def _wrap(text: str, letters: int, lines: int) -> list[str]:
+    text = text.replace(" → ", "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}")
+    if any(len(word) > letters for word in text.split()):
+        text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
+    lines_of_text = textwrap.wrap(text, letters, max_lines=max(lines, 1), placeholder=" …", break_on_hyphens=False)
+    return lines_of_text if lines > 0 else []
 
 
 # Tensors -------------------------------------------------------------------------------------------------------------
 
 
 def draw_tensor(shape: list[int]) -> Tensor:
-    """A tensor: a slab as wide as its side and as deep as its channels, a sheet for a sequence, a bar for a vector.
+    """Draw a tensor: a slab for an image (side by channels), a sheet for a sequence, a bar for a vector.
 
-    Sides are drawn by their square root and channels by their logarithm, so that 1 and 1,280 fit the same gap.
+    Sides scale with their square root and channels with their logarithm, so that 1 and 1,280 fit the same gap.
     """
     match shape:
         case [_, _, _]:
@@ -195,7 +199,7 @@ def draw_tensor(shape: list[int]) -> Tensor:
 
 def _channels_first(shape: list[int]) -> tuple[int, int, int]:
     first, second, third = shape
-    # Some parts work with the channels last; images are square, so the odd one out is the channels.
+    # Some parts use channels last; images are square, so the dimension that differs is the channels.
     return (third, first, second) if first == second != third else (first, second, third)
 
 
@@ -230,8 +234,8 @@ def _points(polygon: Polygon) -> str:
 
 
 def _label(shape: list[int]) -> list[str]:
-    written = "×".join(map(str, shape))
-    if len(written) <= SHAPE_LETTERS:
-        return [written] if written else []
-    first, _, rest = written.partition("×")
+    text = "×".join(map(str, shape))
+    if len(text) <= SHAPE_LETTERS:
+        return [text] if text else []
+    first, _, rest = text.partition("×")
     return [f"{first}×", rest]

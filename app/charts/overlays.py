@@ -1,4 +1,4 @@
-"""What is laid over the curves of one run: other runs, the best so far, the mean of earlier runs, and a forecast."""
+"""Overlays on the charts of a run: other runs, the best run so far, the mean of earlier runs, and the forecast."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from sqlalchemy import Connection
 
 from app.analysis.curves import Points
 from app.analysis.forecast import Forecast, forecast
-from app.analysis.groups import OWN, mean_curve
+from app.analysis.groups import SEED_SETTINGS, mean_curve
 from app.charts.catalog import Compared
 from app.charts.points import is_noisy, is_share, read_points
 from app.store.curve import Floats
-from app.store.metric import read_curves, read_one_of_each
+from app.store.metric import read_curves, read_one_curve_per_run
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
 from app.web.run_summary import RunSummary, metric_name, settings_of, steps_per_epoch, summarize_run
 
 BEST, EARLIER = "best", "earlier"
-MOST = 12
+MAX_OVERLAYS = 12
 POINTS = 1000
-PICKABLE = 12
-FINISHED = 60
-LOOKED_AT = 200
+MAX_PICKABLE = 12
+MAX_FINISHED = 60
+MAX_EARLIER = 200
 CURVES = ("train/loss", "train/lr")
 
 
 @dataclass(frozen=True)
 class Overlays:
-    """What a viewer has laid over a run. ``said``: as the address says it; ``missing``: what could not be found."""
+    """Overlays on a run page. ``requested``: the tokens of the address; ``missing``: tokens without a matching run."""
 
-    said: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     baseline: str = ""
     others: list[Compared] = field(default_factory=list)
     points: dict[str, Points] = field(default_factory=dict)
@@ -42,51 +42,55 @@ class Overlays:
 
     @property
     def live(self) -> bool:
-        """Whether one of them can still change."""
-        return any(each.run.live for each in self.runs)
+        """Whether one of the overlaid runs can still change."""
+        return any(run.run.live for run in self.runs)
 
 
-def words_of(said: Sequence[str]) -> list[str]:
-    """What an address names, once each: ``with=a,b`` and ``with=a&with=b`` mean the same."""
-    return list(dict.fromkeys(part.strip() for value in said for part in value.split(",") if part.strip()))[:MOST]
+def parse_tokens(requested: Sequence[str]) -> list[str]:
+    """Return the unique tokens; ``with=a,b`` and ``with=a&with=b`` are equivalent."""
+    return list(dict.fromkeys(part.strip() for value in requested for part in value.split(",") if part.strip()))[
+        :MAX_OVERLAYS
+    ]
 
 
 def read_overlays(
     connection: Connection,
     own: RunSummary,
-    said: Sequence[str],
+    requested: Sequence[str],
     baseline: str = "",
     smoothing: float = 0.0,
     at_once: int | None = None,
 ) -> Overlays:
-    """Curves of the runs that ``said`` names, by id, or "best" or "earlier"; the baseline is one of them.
+    """Read the curves of the requested overlays: run IDs, "best" or "earlier"; the baseline is one of them.
 
-    ``smoothing`` and ``at_once``: as `read_points` takes them, for each run.
+    ``smoothing`` and ``at_once``: passed to `read_points` for each run.
     """
-    words = words_of([*said, baseline])
-    if not words:
+    tokens = parse_tokens([*requested, baseline])
+    if not tokens:
         return Overlays()
-    best = best_run(connection, own) if BEST in words else None
-    ids = [best.run.id if word == BEST and best else word for word in words if word != EARLIER]
+    best = best_run(connection, own) if BEST in tokens else None
+    ids = [best.run.id if token == BEST and best else token for token in tokens if token != EARLIER]
     rows = [row for row in runs_by_id(connection, list(dict.fromkeys(ids))) if row.run.id != own.run.id]
     others: list[Compared] = []
     points: dict[str, Points] = {}
     for row in rows:
         curves = _same_curves(own, row)
-        held = read_points(connection, row.run, POINTS, smoothing, list(curves.values()), at_once=at_once)
-        others.append(_compared(row, {name: other for name, other in curves.items() if other in held}))
-        points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
-    there = {row.run.id for row in rows}
-    missing = [word for word in words if word not in (BEST, EARLIER) and word not in there and word != own.run.id]
-    missing += [BEST] if BEST in words and best is None else []
-    if EARLIER in words:
+        curves_by_name = read_points(connection, row.run, POINTS, smoothing, list(curves.values()), at_once=at_once)
+        others.append(_compared(row, {name: other for name, other in curves.items() if other in curves_by_name}))
+        points |= {f"{row.run.id}:{name}": curve for name, curve in curves_by_name.items()}
+    existing = {row.run.id for row in rows}
+    missing = [
+        token for token in tokens if token not in (BEST, EARLIER) and token not in existing and token != own.run.id
+    ]
+    missing += [BEST] if BEST in tokens and best is None else []
+    if EARLIER in tokens:
         mean, curves_of_mean = _mean_of_earlier(connection, own, smoothing)
         others += [mean] if mean else []
         points |= curves_of_mean
         missing += [] if mean else [EARLIER]
-    pinned = best.run.id if baseline == BEST and best else baseline
+    baseline_id = best.run.id if baseline == BEST and best else baseline
     return Overlays(
-        words, pinned, others, points, [summarize_run(row) for row in rows], missing, best.run.id if best else ""
+        tokens, baseline_id, others, points, [summarize_run(row) for row in rows], missing, best.run.id if best else ""
     )
 
 
@@ -95,26 +99,26 @@ def _compared(row: RunRow, curves: dict[str, str]) -> Compared:
 
 
 def _same_curves(own: RunSummary, row: RunRow) -> dict[str, str]:
-    """By the name of the run's own curve, that of the other; what stands for a run with several heads lies over what
-    stands for a run with one.
+    """Return the other run's metric names by this run's metric names; the main metrics overlay each other even if only
+    one of the runs has several heads.
     """
     named = {name: name for name in row.summary if name in CURVES or name.startswith("val/")}
     for last in ("acc", "loss"):
-        mine, theirs = _leading(own, last), metric_name(row.summary, row.run.config, "val", last)
-        if theirs is not None:
-            named.setdefault(mine, theirs)
+        own_metric, other_metric = _main_metric(own, last), metric_name(row.summary, row.run.config, "val", last)
+        if other_metric is not None:
+            named.setdefault(own_metric, other_metric)
     return named
 
 
 def best_run(connection: Connection, own: RunSummary) -> RunRow | None:
-    """The finished run of the same dataset, and of as many targets, with the best validation, other than this one."""
-    name = _leading(own)
+    """Return the other finished run on the same dataset and targets with the best validation accuracy."""
+    name = _main_metric(own)
     page = list_runs(connection, _finished(own), f"-{name}", 2, None, time.time())
     return next((row for row in page.rows if row.run.id != own.run.id and name in row.summary), None)
 
 
-def _leading(own: RunSummary, last: str = "acc") -> str:
-    """The validation metric that stands for a run: the accuracy of its first target, the loss of all of them."""
+def _main_metric(own: RunSummary, last: str = "acc") -> str:
+    """Return the main validation metric of a run: the accuracy of its first target, or the loss of all targets."""
     targets = own.run.config.targets
     return f"val/{last}" if len(targets) == 1 or last == "loss" else f"val/{targets[0]}/{last}"
 
@@ -124,33 +128,33 @@ def _finished(own: RunSummary) -> RunFilter:
 
 
 def pickable(connection: Connection, own: RunSummary) -> list[RunSummary]:
-    """The newest other runs of the same dataset."""
+    """Return the newest other runs on the same dataset."""
     where = RunFilter(dataset=[own.run.config.dataset])
-    page = list_runs(connection, where, "-number", PICKABLE + 1, None, time.time())
-    return [summarize_run(row) for row in page.rows if row.run.id != own.run.id and row.summary][:PICKABLE]
+    page = list_runs(connection, where, "-number", MAX_PICKABLE + 1, None, time.time())
+    return [summarize_run(row) for row in page.rows if row.run.id != own.run.id and row.summary][:MAX_PICKABLE]
 
 
 def _mean_of_earlier(
     connection: Connection, own: RunSummary, smoothing: float
 ) -> tuple[Compared | None, dict[str, Points]]:
-    """The mean of the curves of earlier runs of the same configuration, whatever their seed, with its interval."""
+    """Return the mean of the curves of earlier runs with the same configuration and any seed, with its interval."""
     config = own.run.config
     where = replace(_finished(own), family=[config.family], size=[config.size])
-    alike = _variant(own)
-    page = list_runs(connection, where, "-number", LOOKED_AT, None, time.time())
-    earlier = [row for row in page.rows if row.run.number < own.number and _variant(summarize_run(row)) == alike]
-    # Of each seed the newest: the same training twice says nothing more than once.
-    # Of those that were trained elsewhere every one counts: what their scripts did with the seed is not known.
-    counted = {row.run.id if row.run.logged else row.run.config.seed: row for row in reversed(earlier)}
-    rows = list(counted.values())[::-1][:32]
-    held: dict[str, list[Points]] = {}
+    variant = _variant(own)
+    page = list_runs(connection, where, "-number", MAX_EARLIER, None, time.time())
+    earlier = [row for row in page.rows if row.run.number < own.number and _variant(summarize_run(row)) == variant]
+    # Only the newest run of each seed, because a repeated seed adds no information.
+    # Runs trained elsewhere all count: how their scripts used the seed is unknown.
+    by_seed = {row.run.id if row.run.logged else row.run.config.seed: row for row in reversed(earlier)}
+    rows = list(by_seed.values())[::-1][:32]
+    curves_by_name: dict[str, list[Points]] = {}
     for row in rows:
         names = [name for name in row.summary if name in CURVES or name.startswith("val/")]
         for name, curve in read_curves(connection, row.run.id, names, 0).items():
-            held.setdefault(name, []).append(Points(curve, steps_per_epoch(row.run), row.run.stretches))
+            curves_by_name.setdefault(name, []).append(Points(curve, steps_per_epoch(row.run), row.run.stretches))
     means = {
         name: mean
-        for name, curves in held.items()
+        for name, curves in curves_by_name.items()
         if (mean := mean_curve(curves, smoothing if is_noisy(name) else None, is_share(name))) is not None
     }
     if not means:
@@ -160,17 +164,17 @@ def _mean_of_earlier(
     return Compared(EARLIER, title, own.number + 4, {name: name for name in means}), points
 
 
-def _variant(shown: RunSummary) -> str:
-    return repr({name: value for name, value in settings_of(shown.run.config).items() if name not in OWN})
+def _variant(summary: RunSummary) -> str:
+    return repr({name: value for name, value in settings_of(summary.run.config).items() if name not in SEED_SETTINGS})
 
 
 def read_forecast(connection: Connection, own: RunSummary) -> tuple[Forecast | None, int]:
-    """How this run's validation accuracy will probably end, and how many finished runs there are to tell it from."""
-    name = _leading(own)
-    page = list_runs(connection, _finished(own), "-number", FINISHED, None, time.time())
+    """Return the forecast of the final validation accuracy, and the number of comparable finished runs."""
+    name = _main_metric(own)
+    page = list_runs(connection, _finished(own), "-number", MAX_FINISHED, None, time.time())
     rows = [row for row in page.rows if name in row.summary and row.run.config.epochs >= own.epochs]
-    curves = read_one_of_each(connection, {row.run.id: name for row in rows if row.run.id != own.run.id}, 0)
-    mine = read_curves(connection, own.run.id, [name], 0).get(name)
+    curves = read_one_curve_per_run(connection, {row.run.id: name for row in rows if row.run.id != own.run.id}, 0)
+    own_curve = read_curves(connection, own.run.id, [name], 0).get(name)
     comparable: list[Floats] = [curve.values for curve in curves.values()]
-    values = mine.values if mine is not None else np.empty(0)
+    values = own_curve.values if own_curve is not None else np.empty(0)
     return forecast(values, comparable, own.epochs), len(comparable)

@@ -1,4 +1,4 @@
-"""Curves as `chart-board.js` draws them."""
+"""JSON payload of charts and points for `chart-board.js`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from app.services.live import curve_as_json
 
 
 def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) -> dict[str, Any]:
-    """What `chart-board.js` draws from."""
+    """Return the data that `chart-board.js` draws."""
     return {
         "commit": commit,
         "charts": [asdict(chart) for chart in charts],
-        "points": {name: _held_as_json(held) for name, held in points.items()},
+        "points": {name: _points_as_json(curve_points) for name, curve_points in points.items()},
     }
 
 
-def _held_as_json(held: Points) -> dict[str, Any]:
-    said: dict[str, Any] = curve_as_json(held.curve)
-    said |= {"per_epoch": held.steps_per_epoch, "stretches": held.stretches}
-    if held.coarse:
-        said["coarse"] = True
-    if held.even is not None:
-        average = {"total": held.even.average.total, "share": held.even.average.share}
-        said["even"] = curve_as_json(held.even.curve) | average | _ends(held.even.band)
-    return said | _ends(held.band)
+def _points_as_json(curve_points: Points) -> dict[str, Any]:
+    payload: dict[str, Any] = curve_as_json(curve_points.curve)
+    payload |= {"per_epoch": curve_points.steps_per_epoch, "stretches": curve_points.stretches}
+    if curve_points.coarse:
+        payload["coarse"] = True
+    if curve_points.smooth is not None:
+        average = {"total": curve_points.smooth.average.total, "share": curve_points.smooth.average.share}
+        payload["even"] = curve_as_json(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
+    return payload | _band_as_json(curve_points.band)
 
 
-def _ends(band: Band | None) -> dict[str, list[float | None]]:
+def _band_as_json(band: Band | None) -> dict[str, list[float | None]]:
     return {} if band is None else {"low": _finite(band.low), "high": _finite(band.high)}
 
 
 def _finite(values: np.typing.NDArray[np.float64]) -> list[float | None]:
-    return [each if each - each == 0 else None for each in values.tolist()]
+    return [value if value - value == 0 else None for value in values.tolist()]

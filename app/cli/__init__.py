@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it."""
+"""The `runyard` command line. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from app.cli import (
     watch,
 )
 
-LOOKING = "Look at runs"
-DOING = "Do something with runs"
-AROUND = "What there is"
-PARTS = "The parts of `runyard up`, each alone"
+INSPECT = "Inspect runs"
+MANAGE = "Manage runs"
+CATALOG = "Catalog and system"
+COMPONENTS = "Components of `runyard up`"
 
 cli = typer.Typer(
     name="runyard",
@@ -37,33 +37,33 @@ cli = typer.Typer(
 for command in (serve.up, launch.command()):
     cli.command()(command)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export):
-    cli.command(rich_help_panel=LOOKING)(command)
+    cli.command(rich_help_panel=INSPECT)(command)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
-    cli.command(rich_help_panel=DOING)(command)
-cli.command("import", rich_help_panel=DOING)(imports.import_)
-cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=DOING)
-cli.add_typer(queue.queue, name="queue", rich_help_panel=DOING)
+    cli.command(rich_help_panel=MANAGE)(command)
+cli.command("import", rich_help_panel=MANAGE)(imports.import_)
+cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
+cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
-    cli.command(rich_help_panel=AROUND)(command)
+    cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):
-    cli.command(rich_help_panel=PARTS)(command)
+    cli.command(rich_help_panel=COMPONENTS)(command)
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"runyard {__version__}")
         raise typer.Exit
 
 
 @cli.callback()
 def _runyard(
-    asked: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Launch, watch and compare training runs of image classifiers."""
 
 
 def main() -> None:
-    """Entry of the `runyard` program."""
+    """Run the `runyard` program."""
     cli()

@@ -1,57 +1,57 @@
-"""`runyard datasets` and `workers`: what there is to train, and who trains."""
+"""`runyard datasets` and `runyard workers`: list datasets and connected workers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.cli.client import Url, told
+from app.cli.client import Url, connected
 from app.cli.output import AsJson, print_json, print_table
 
 
 def datasets(as_json: AsJson = False, url: Url = None) -> None:
-    """List every dataset with its targets."""
-    with told(url) as yard:
-        found = yard.datasets()
+    """List all datasets with their targets."""
+    with connected(url) as yard:
+        listed = yard.datasets()
         if as_json:
-            print_json({"datasets": found})
+            print_json({"datasets": listed})
             return
         rows = [
             [
-                each["name"],
-                f"{each['channels']}×{each['side']}×{each['side']}",
-                *(f"{each[part]:,}" for part in ("train", "validation", "test")),
-                ", ".join(f"{target['name']} {target['classes']}" for target in each["targets"]),
-                "offline" if each["offline"] else f"{each['megabytes']:g} MB",
+                dataset["name"],
+                f"{dataset['channels']}×{dataset['side']}×{dataset['side']}",
+                *(f"{dataset[split]:,}" for split in ("train", "validation", "test")),
+                ", ".join(f"{target['name']} {target['classes']}" for target in dataset["targets"]),
+                "offline" if dataset["offline"] else f"{dataset['megabytes']:g} MB",
             ]
-            for each in found
+            for dataset in listed
         ]
         print_table(
-            ("dataset", "image", "training", "validation", "test", "targets and their classes", "where from"),
+            ("dataset", "image", "training", "validation", "test", "targets and classes", "download"),
             rows,
             right=("training", "validation", "test"),
         )
 
 
 def workers(as_json: AsJson = False, url: Url = None) -> None:
-    """List the workers that are connected."""
-    with told(url) as yard:
-        found = yard.workers()
+    """List connected workers."""
+    with connected(url) as yard:
+        listed = yard.workers()
         if as_json:
-            print_json({"workers": found})
-        elif found:
-            print_table(("worker", "device", "memory", "slots", "trains"), map(_worker_row, found))
+            print_json({"workers": listed})
+        elif listed:
+            print_table(("worker", "device", "memory", "slots", "runs"), map(_worker_row, listed))
         else:
-            print("no worker is connected; `runyard worker` starts one")
+            print("no worker is connected; start one with `runyard worker`")
 
 
 def _worker_row(worker: dict[str, Any]) -> list[str]:
     busy = worker["slots"] - worker["free_slots"]
     memory = f"{worker['memory_bytes'] / 2**30:.1f} GiB" if worker["memory_bytes"] else "–"
-    place = f"{worker['host']} (process {worker['pid']})"
+    location = f"{worker['host']} (process {worker['pid']})"
     return [
-        place,
+        location,
         worker["device"],
         memory,
         f"{busy} of {worker['slots']} busy",
-        ", ".join(worker["runs"]) or "nothing",
+        ", ".join(worker["runs"]) or "none",
     ]

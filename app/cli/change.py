@@ -1,4 +1,4 @@
-"""`runyard change`: what can be changed of a run while it trains."""
+"""`runyard change`: changes a run while it trains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.client import Url, find_run, told
+from app.cli.client import Url, connected, find_run
 from app.cli.output import AsJson, print_json, print_table
 from app.cli.runs import Name
 
@@ -16,45 +16,47 @@ if TYPE_CHECKING:
 
 def change(
     run: Name,
-    epochs: Annotated[int | None, typer.Option(min=1, help="So many epochs in all, more or fewer.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="New total number of epochs.")] = None,
     lr_factor: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Multiply the learning rate from now on, like 0.3.")
+        float | None, typer.Option(metavar="FACTOR", help="Multiply the learning rate from now on, e.g. by 0.3.")
     ] = None,
     stop_after_epoch: Annotated[
-        bool, typer.Option("--stop-after-epoch", help="End with the epoch in training, and test it.")
+        bool, typer.Option("--stop-after-epoch", help="Stop after the current epoch and run the test.")
     ] = False,
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Save now, with a copy that stays.")] = False,
-    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Mark this step on the curves.")] = None,
+    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Save a permanent checkpoint now.")] = False,
+    note: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Add a note at the current step of the curves.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Change a run while it trains, before its next step; without a flag, list what was changed of it."""
-    wanted: dict[str, Any] = {
+    """Change a run while it trains, starting with its next step; without options, list its changes."""
+    requested: dict[str, Any] = {
         "epochs": epochs,
         "lr_factor": lr_factor,
         "note": note,
         "checkpoint": checkpoint or None,
         "stop_after_epoch": stop_after_epoch or None,
     }
-    with told(url) as yard:
-        found = find_run(yard, run)
-        made = [found.change(**{kind: value}) for kind, value in wanted.items() if value is not None]
-        listed = made or found.changes()
+    with connected(url) as yard:
+        target = find_run(yard, run)
+        made = [target.change(**{kind: value}) for kind, value in requested.items() if value is not None]
+        changes = made or target.changes()
         if as_json:
-            print_json({"changes": [each.data for each in listed]})
+            print_json({"changes": [change.data for change in changes]})
         elif made:
-            for each in made:
-                print(f"#{found.number} {_words(each)}: {each.state}. {each.sentence}")
-        elif listed:
+            for change in made:
+                print(f"#{target.number} {_label(change)}: {change.state}. {change.sentence}")
+        elif changes:
             rows = [
-                [_words(each), each.state, "" if each.step is None else f"{each.step:,}", each.reason]
-                for each in listed
+                [_label(change), change.state, "" if change.step is None else f"{change.step:,}", change.reason]
+                for change in changes
             ]
             print_table(("change", "state", "at step", "reason"), rows, right=("at step",))
         else:
-            print("nothing was changed of this run")
+            print("no changes of this run")
 
 
-def _words(each: Change) -> str:
-    named = each.kind.replace("_", " ").replace("lr factor", "learning rate ×")
-    return named if each.value is None else f"{named} {each.value}"
+def _label(change: Change) -> str:
+    kind = change.kind.replace("_", " ").replace("lr factor", "learning rate ×")
+    return kind if change.value is None else f"{kind} {change.value}"

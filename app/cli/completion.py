@@ -1,6 +1,6 @@
-"""What the shell offers for a value: names from the contract, and families, sizes and runs from the server.
+"""Shell completion of values: names from the contract; families, sizes, runs and sweeps from the server.
 
-A shell waits for this at each Tab: a server that does not answer within a second offers nothing.
+The shell waits for it at each Tab, so a server that does not respond within a second yields no completions.
 """
 
 from __future__ import annotations
@@ -16,50 +16,54 @@ from app.contract.recipes import RECIPES
 SECONDS = 1.0
 RUNS = 50
 
-Offered = list[tuple[str, str]]
+Completions = list[tuple[str, str]]
 
 
-def families(incomplete: str) -> Offered:
-    """The families of the catalog, after the last comma."""
-    return _several(incomplete, ((row["family"], row["summary"]) for row in _get("/architectures", "architectures")))
+def families(incomplete: str) -> Completions:
+    """Complete families, after the last comma."""
+    return _comma_separated(
+        incomplete, ((row["family"], row["summary"]) for row in _get("/architectures", "architectures"))
+    )
 
 
-def sizes(incomplete: str) -> Offered:
-    """The sizes of all families, after the last comma."""
-    return _several(incomplete, ((row["size"], "") for row in _get("/architectures", "architectures")))
+def sizes(incomplete: str) -> Completions:
+    """Complete sizes of all families, after the last comma."""
+    return _comma_separated(incomplete, ((row["size"], "") for row in _get("/architectures", "architectures")))
 
 
-def datasets(incomplete: str) -> Offered:
-    """The datasets, after the last comma."""
-    return _several(incomplete, ((name, facts.title) for name, facts in DATASETS.items()))
+def datasets(incomplete: str) -> Completions:
+    """Complete datasets, after the last comma."""
+    return _comma_separated(incomplete, ((name, dataset.title) for name, dataset in DATASETS.items()))
 
 
-def recipes(incomplete: str) -> Offered:
-    """The recipes."""
-    return _several(incomplete, ((name, recipe.about) for name, recipe in RECIPES.items()))
+def recipes(incomplete: str) -> Completions:
+    """Complete recipes."""
+    return _comma_separated(incomplete, ((name, recipe.about) for name, recipe in RECIPES.items()))
 
 
-def presets(incomplete: str) -> Offered:
-    """The presets."""
-    return _several(incomplete, ((name, "") for name in PRESETS))
+def presets(incomplete: str) -> Completions:
+    """Complete presets."""
+    return _comma_separated(incomplete, ((name, "") for name in PRESETS))
 
 
-def runs(incomplete: str) -> Offered:
-    """The newest runs, by number, or by id once one is begun."""
-    found = _get("/runs", "runs", limit=RUNS)
+def runs(incomplete: str) -> Completions:
+    """Complete recent runs by number, or by id if the word starts like one."""
     by_id = incomplete.startswith("r")
-    named = [(run["id"] if by_id else str(run["number"]), f"{run['title']} {run['status']}") for run in found]
-    return [each for each in named if each[0].startswith(incomplete)]
+    recent = [
+        (run["id"] if by_id else str(run["number"]), f"{run['title']} {run['status']}")
+        for run in _get("/runs", "runs", limit=RUNS)
+    ]
+    return [completion for completion in recent if completion[0].startswith(incomplete)]
 
 
-def sweeps(incomplete: str) -> Offered:
-    """The sweeps, by number."""
-    named = [(str(sweep["number"]), str(sweep["name"])) for sweep in _get("/sweeps", "sweeps")]
-    return [each for each in named if each[0].startswith(incomplete)]
+def sweeps(incomplete: str) -> Completions:
+    """Complete sweeps by number."""
+    recent = [(str(sweep["number"]), str(sweep["name"])) for sweep in _get("/sweeps", "sweeps")]
+    return [completion for completion in recent if completion[0].startswith(incomplete)]
 
 
-# By the field that a flag says.
-OF_FIELD: dict[str, Callable[[str], Offered]] = {
+# By the field that a flag sets.
+BY_FIELD: dict[str, Callable[[str], Completions]] = {
     "family": families,
     "size": sizes,
     "dataset": datasets,
@@ -68,9 +72,9 @@ OF_FIELD: dict[str, Callable[[str], Offered]] = {
 }
 
 
-def _several(incomplete: str, names: Iterable[tuple[str, str]]) -> Offered:
-    before, comma, begun = incomplete.rpartition(",")
-    return [(f"{before}{comma}{name}", about) for name, about in dict(names).items() if name.startswith(begun)]
+def _comma_separated(incomplete: str, names: Iterable[tuple[str, str]]) -> Completions:
+    before, comma, prefix = incomplete.rpartition(",")
+    return [(f"{before}{comma}{name}", about) for name, about in dict(names).items() if name.startswith(prefix)]
 
 
 def _get(path: str, part: str, **query: Any) -> list[dict[str, Any]]:
@@ -84,8 +88,8 @@ def _get(path: str, part: str, **query: Any) -> list[dict[str, Any]]:
     try:
         address = os.environ.get("RUNYARD_URL") or server_address(Settings())
         url = f"{address.rstrip('/')}/api/v1{path}"
-        found = httpx.get(url, params=query, headers=headers, timeout=SECONDS, trust_env=False).json()[part]
+        items = httpx.get(url, params=query, headers=headers, timeout=SECONDS, trust_env=False).json()[part]
     except (httpx.HTTPError, httpx.InvalidURL, UsageError, ValueError, LookupError, TypeError):
-        # Nothing can be said in the middle of a line that is being typed.
+        # An error message would garble the command line that is being typed.
         return []
-    return [each for each in found if isinstance(each, dict)]
+    return [item for item in items if isinstance(item, dict)]

@@ -1,4 +1,4 @@
-"""`runyard export`: the table of runs, or curves of runs, as CSV, JSON, Parquet or TensorBoard's event files."""
+"""`runyard export`: writes the run table or curves of runs as CSV, JSON, Parquet or TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,43 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from app.cli import completion
-from app.cli.client import Url, find_runs, told
-from app.cli.runs import Dataset, Family, Size, Sort, Status, Tag, Words, filters
+from app.cli.client import Url, connected, find_runs
+from app.cli.runs import Dataset, Family, Query, Size, Sort, Status, Tag, filters
 
 if TYPE_CHECKING:
     from runyard import Curve, Run, Runyard
 
-FACTS = ("number", "id", "title", "status", "reason", "created", "started", "ended", "seconds", "params", "device")
+INFO_COLUMNS = (
+    "number",
+    "id",
+    "title",
+    "status",
+    "reason",
+    "created",
+    "started",
+    "ended",
+    "seconds",
+    "params",
+    "device",
+)
 
-Written = Literal["csv", "json", "parquet", "tfevents"]
-SUFFIXES: dict[str, Written] = {f".{each}": each for each in get_args(Written) if each != "tfevents"}
+Format = Literal["csv", "json", "parquet", "tfevents"]
+SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format) if name != "tfevents"}
 
 Named = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN…",
-        help="The curves of this run, or of several with tfevents; left out: runs.",
+        help="Export the curves of this run, or of several with tfevents (default: the run table).",
         autocompletion=completion.runs,
     ),
 ]
-Format = Annotated[
-    Written | None,
+FormatOption = Annotated[
+    Format | None,
     typer.Option(
         "--format",
-        help="csv or json; of runs also parquet, of named runs tfevents (for TensorBoard)."
-        " Left out: what FILE's suffix says, else csv.",
+        help="csv or json; for the run table also parquet; for curves also tfevents (TensorBoard)"
+        " (default: from FILE's suffix, else csv).",
     ),
 ]
 Output = Annotated[
@@ -48,7 +60,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Left out: printed. With tfevents a folder, in which each run has one of its own.",
+        help="Output file (default: print). With tfevents, a folder with a subfolder per run.",
     ),
 ]
 
@@ -56,22 +68,22 @@ Output = Annotated[
 def export(
     run: Named = None,
     output: Output = None,
-    written: Format = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    metric: Annotated[list[str] | None, typer.Option(metavar="A,B,…", help="Of a run: these metrics.")] = None,
+    format_: FormatOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    metric: Annotated[list[str] | None, typer.Option(metavar="A,B,…", help="Metrics to export (with RUN).")] = None,
     status: Status = None,
     family: Family = None,
     size: Size = None,
     dataset: Dataset = None,
     tag: Tag = None,
-    q: Words = None,
+    q: Query = None,
     sort: Sort = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many runs at most.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Maximum number of runs.")] = None,
     url: Url = None,
 ) -> None:
-    """Write runs with their settings and figures, or every point of the curves of a run."""
-    with told(url) as yard:
-        chosen = _format(output, "json" if as_json else written)
+    """Export the run table, or every point of a run's curves."""
+    with connected(url) as yard:
+        chosen = _choose_format(output, "json" if as_json else format_)
         if run:
             names = [part.strip() for value in metric or [] for part in value.split(",") if part.strip()]
             _export_curves(yard, run, names, output, chosen)
@@ -79,57 +91,57 @@ def export(
         where = filters(status, family, size, dataset, tag, q, sort)
         if chosen == "tfevents":
             raise ValueError(
-                "tfevents has the curves of runs: name them, as in `runyard export 12 --format tfevents -o logs`"
+                "tfevents exports curves: name the runs, as in `runyard export 12 --format tfevents -o logs`"
             )
         if chosen == "parquet":
             if limit is not None:
-                raise ValueError("parquet has every run that matches; --limit is for csv and json")
+                raise ValueError("--limit is not available for parquet, which exports every matching run")
             _save_parquet(yard, output, where)
             return
-        found = yard.runs(limit=limit, **where)
+        runs = yard.runs(limit=limit, **where)
         with _opened(output) as file:
             if chosen == "json":
-                file.write(json.dumps({"runs": [each.data for each in found]}) + "\n")
+                file.write(json.dumps({"runs": [item.data for item in runs]}) + "\n")
             else:
-                _write_runs(file, list(found))
+                _write_runs(file, list(runs))
 
 
-def _format(output: Path | None, asked: Written | None) -> Written:
-    """What is asked for, or what the file's suffix says. Raises ValueError where they disagree, or neither says it."""
+def _choose_format(output: Path | None, requested: Format | None) -> Format:
+    """Return the requested format, or that of the file's suffix. Raises ValueError if they differ or are unknown."""
     suffix = output.suffix if output is not None else ""
-    said = SUFFIXES.get(suffix.lower())
-    if suffix and said is None and asked is None:
+    by_suffix = SUFFIXES.get(suffix.lower())
+    if suffix and by_suffix is None and requested is None:
         raise ValueError(
-            f"no format has the suffix {suffix}; suffixes: {', '.join(SUFFIXES)} (tfevents goes into a folder, with"
+            f"unknown file suffix {suffix}; suffixes: {', '.join(SUFFIXES)} (tfevents needs a folder and"
             " --format tfevents)"
         )
-    if asked is not None and said is not None and said != asked:
-        raise ValueError(f"{output} is {said} by its suffix, but {asked} was asked for; change one of the two")
-    return asked or said or "csv"
+    if requested is not None and by_suffix is not None and by_suffix != requested:
+        raise ValueError(f"the suffix of {output} means {by_suffix}, but the requested format is {requested}")
+    return requested or by_suffix or "csv"
 
 
-def _export_curves(yard: Runyard, named: list[str], metrics: list[str], output: Path | None, written: Written) -> None:
-    """The curves of the runs that are named; of several only as event files. Raises ValueError and RunyardError."""
-    if written == "parquet":
-        raise ValueError("the curves of a run are written as csv, json or tfevents; parquet is for the table of runs")
-    if written == "tfevents" and output is None:
-        raise ValueError("an event file is no text; name the folder that it goes to with -o")
-    runs = find_runs(yard, named)
+def _export_curves(yard: Runyard, names: list[str], metrics: list[str], output: Path | None, format_: Format) -> None:
+    """Export curves of the named runs; of several runs only as event files. Raises ValueError and RunyardError."""
+    if format_ == "parquet":
+        raise ValueError("parquet is only for the run table; export curves as csv, json or tfevents")
+    if format_ == "tfevents" and output is None:
+        raise ValueError("event files are binary; name an output folder with -o")
+    runs = find_runs(yard, names)
     if not runs:
-        raise ValueError("name a run by its number or id; for the table of runs, leave it out")
-    if written == "tfevents" and output is not None:
-        for each in runs:
-            print(_write_events(output, each, each.curves(metrics)))
+        raise ValueError("name a run by its number or id; leave it out to export the run table")
+    if format_ == "tfevents" and output is not None:
+        for run in runs:
+            print(_write_events(output, run, run.curves(metrics)))
         return
     if len(runs) > 1:
-        raise ValueError(f"{written} has the curves of one run; those of several are written with --format tfevents")
+        raise ValueError(f"{format_} can export the curves of only one run; use --format tfevents for several")
     curves = runs[0].curves(metrics)
     with _opened(output) as file:
-        _write_curves(file, curves, written)
+        _write_curves(file, curves, format_)
 
 
 def _write_events(output: Path, run: Run, curves: Mapping[str, Curve]) -> Path:
-    """An event file under a name that TensorBoard looks for, in a folder of the run's own: all in one are one run."""
+    """Write an event file in a separate folder, since TensorBoard shows all files of a folder as one run."""
     from datetime import datetime
 
     from app.formats.tfevents import Scalar, write_events
@@ -149,19 +161,19 @@ def _write_events(output: Path, run: Run, curves: Mapping[str, Curve]) -> Path:
 
 
 def folder_name(number: int, title: str) -> str:
-    """What a run's own folder is called: its number, and as much of its title as any file system takes."""
-    said = re.sub(r"[^\w.]+", "-", title)[:50].strip("-.")
-    return f"{number}-{said}" if said else str(number)
+    """Return the name of a run's folder: its number, and the part of its title that is safe on any file system."""
+    slug = re.sub(r"[^\w.]+", "-", title)[:50].strip("-.")
+    return f"{number}-{slug}" if slug else str(number)
 
 
 def _save_parquet(yard: Runyard, output: Path | None, where: Mapping[str, Any]) -> None:
-    """What the server writes, since that takes a library which the program itself need not have."""
+    """Save the Parquet file from the server, because writing it needs a library that the client may not have."""
     from runyard import RunyardError
 
     if output is None:
-        raise ValueError("Parquet is no text; name the file that it goes to with -o")
-    asked = {name: value for name, value in where.items() if value not in (None, [], "")}
-    with yard._http.stream("GET", "/api/v1/runs.parquet", params=asked) as answer:
+        raise ValueError("Parquet is binary; name an output file with -o")
+    query = {name: value for name, value in where.items() if value not in (None, [], "")}
+    with yard._http.stream("GET", "/api/v1/runs.parquet", params=query) as answer:
         if answer.status_code != 200:
             answer.read()
             raise RunyardError(str(answer.json().get("detail", answer.text)), answer.status_code)
@@ -179,23 +191,26 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 
 
 def _write_runs(file: IO[str], runs: list[Run]) -> None:
-    """A row a run: facts, every setting, and of every metric the figure that stands for the run."""
+    """Write one row per run: general columns, every setting, and the headline value of every metric."""
     settings = list(dict.fromkeys(name for run in runs for name in run.spec if name not in ("name", "notes")))
-    own = list(dict.fromkeys(name for run in runs for name in run.data.get("parameters") or ()))
+    parameters = list(dict.fromkeys(name for run in runs for name in run.data.get("parameters") or ()))
     metrics = sorted({name for run in runs for name in run.summary})
     rows = csv.writer(file, lineterminator="\n")
-    # What was asked for has another name than what it was trained on.
-    heads = ["device_wanted" if name == "device" else name for name in settings]
-    rows.writerow([*FACTS, *heads, *(f"param.{name}" for name in own), *metrics])
+    # The requested device, in contrast to the device that trained the run.
+    header = ["device_wanted" if name == "device" else name for name in settings]
+    rows.writerow([*INFO_COLUMNS, *header, *(f"param.{name}" for name in parameters), *metrics])
     for run in runs:
-        facts = [run.data[name] for name in FACTS]
-        said = run.data.get("parameters") or {}
-        known = [*(run.spec.get(name) for name in settings), *(said.get(name) for name in own)]
-        rows.writerow([*map(_cell, [*facts, *known]), *map(run.figure, metrics)])
+        logged = run.data.get("parameters") or {}
+        cells = [
+            *(run.data[name] for name in INFO_COLUMNS),
+            *(run.spec.get(name) for name in settings),
+            *(logged.get(name) for name in parameters),
+        ]
+        rows.writerow([*map(_cell, cells), *map(run.figure, metrics)])
 
 
 def _cell(value: Any) -> Any:
-    """A value in a cell. One that a spreadsheet would take for a formula is led by an apostrophe."""
+    """Format a value for a cell; an apostrophe keeps spreadsheets from reading text as a formula."""
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, dict):
@@ -205,13 +220,13 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _write_curves(file: IO[str], curves: Mapping[str, Curve], written: Written) -> None:
-    """A row a point; what is not finite is blank, in JSON null."""
+def _write_curves(file: IO[str], curves: Mapping[str, Curve], format_: Format) -> None:
+    """Write one row per point; values that are not finite are blank, or null in JSON."""
     lists = {
         name: {part: list(map(_number, getattr(curve, part))) for part in curve._fields}
         for name, curve in curves.items()
     }
-    if written == "json":
+    if format_ == "json":
         file.write(json.dumps(lists, allow_nan=False) + "\n")
         return
     rows = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The flags of a run: one for every field of RunSpec, so that a new field is a new flag."""
+"""Command-line flags of a run, generated from the fields of RunSpec."""
 
 from __future__ import annotations
 
@@ -14,61 +14,61 @@ from pydantic.fields import FieldInfo
 from app.cli import completion
 from app.contract.spec import RunSpec
 
-# Always read as several, and "all" is a word of theirs.
+# Always read as lists; "all" means every value.
 LISTS = ("family", "size", "dataset")
-# A comma in these is a comma.
+# Plain text, not split at commas.
 TEXTS = ("name", "notes")
-PANEL = "What to train"
-# On its own: the names of the opposites would make the other panel's explanations narrow.
-YES_OR_NO = "What to train, yes or no"
+PANEL = "Run settings"
+# A separate panel, since long pairs like --flip/--no-flip would leave little room for the other panel's help texts.
+SWITCHES = "Run switches"
 
 
 def field_names() -> list[str]:
-    """Every field, what is trained first and what is noted beside it last."""
+    """Return all fields, those of the training first."""
     own = [name for name in RunSpec.__annotations__ if name in RunSpec.model_fields]
     return own + [name for name in RunSpec.model_fields if name not in own]
 
 
 def parameters() -> list[Parameter]:
-    """A keyword for every field, as typer reads them; None where a flag is not given."""
+    """Return a typer parameter for every field, with None as default."""
     return [_parameter(name, RunSpec.model_fields[name]) for name in field_names()]
 
 
 def read_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was said, by field: lists taken apart at their commas, options as text by name, blank flags left out.
+    """Convert flags to fields: split lists at commas, collect options by name, leave out blank flags.
 
-    Several values of a field that has one (or of an option) are a list: each is to be tried. Raises ValueError for an
-    option that is not of the form name=value.
+    Several values for a single-valued field or option become a list, one run for each. Raises ValueError for an option
+    that is not of the form name=value.
     """
-    said: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name in field_names():
         value = given.get(name)
         kind = _kind(RunSpec.model_fields[name])
         if value is None or value == "" or value == []:
             continue
         if kind is dict:
-            said[name] = {option: _one_or_several(words) for option, words in map(_pair, value)}
+            fields[name] = {option: _one_or_several(values) for option, values in map(_pair, value)}
         elif kind is list or name in LISTS:
             items = _items(value)
-            said |= {name: items} if items else {}
+            fields |= {name: items} if items else {}
         elif name in TEXTS or not isinstance(value, str):
-            said[name] = value
+            fields[name] = value
         else:
-            said[name] = _one_or_several(value)
-    return said
+            fields[name] = _one_or_several(value)
+    return fields
 
 
 def read_changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """What --set says, "lr=3e-4", by field; "option.pool=mean" is an option of the family.
+    """Parse values of --set by field: "lr=3e-4", or "option.pool=mean" for an option of the family.
 
-    Raises ValueError for what is not of the form name=value.
+    Raises ValueError for a value that is not of the form name=value.
     """
     changes: dict[str, Any] = {}
-    for said in pairs:
-        name, separator, value = said.partition("=")
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
         field, value = name.strip().replace("-", "_"), value.strip()
         if not separator or not field:
-            raise ValueError(f"--set wants field=value, like lr=3e-4, not '{said[:60]}'")
+            raise ValueError(f"--set needs field=value, e.g. lr=3e-4, not '{pair[:60]}'")
         if field.startswith(("option.", "options.")):
             changes.setdefault("options", {})[field.partition(".")[2]] = _as_json(value)
         elif field in RunSpec.model_fields and _kind(RunSpec.model_fields[field]) is list:
@@ -81,12 +81,12 @@ def read_changes(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _as_json(value: str) -> Any:
-    """A number, true or false where it is one, else the words as they are."""
+    """Convert to a number or boolean if possible, else return the text."""
     try:
-        found = json.loads(value)
+        parsed = json.loads(value)
     except ValueError:
         return value
-    return found if isinstance(found, bool | int | float) else value
+    return parsed if isinstance(parsed, bool | int | float) else value
 
 
 def _items(value: str) -> list[str]:
@@ -98,44 +98,46 @@ def _one_or_several(value: str) -> str | list[str]:
     return items if len(items) > 1 else "".join(items)
 
 
-def _pair(said: str) -> tuple[str, str]:
-    name, separator, value = said.partition("=")
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        raise ValueError(f"--option wants name=value, like swish=learnable, not '{said[:60]}'")
+        raise ValueError(f"--option needs name=value, e.g. swish=learnable, not '{text[:60]}'")
     return name.strip(), value.strip()
 
 
 def _parameter(name: str, field: FieldInfo) -> Parameter:
     flag = "--" + name.replace("_", "-")
     kind = _kind(field)
-    about = (field.description or "").rstrip(".")
-    offered = {"autocompletion": completion.OF_FIELD[name]} if name in completion.OF_FIELD else {}
+    description = (field.description or "").rstrip(".")
+    completer = {"autocompletion": completion.BY_FIELD[name]} if name in completion.BY_FIELD else {}
     if kind is bool:
-        return _keyword(name, bool | None, f"{flag}/--no-{flag[2:]}", help=about)
+        return _keyword(name, bool | None, f"{flag}/--no-{flag[2:]}", help=description)
     if kind is dict:
-        return _keyword(name, list[str] | None, flag.removesuffix("s"), metavar="NAME=VALUE", help=about)
+        return _keyword(name, list[str] | None, flag.removesuffix("s"), metavar="NAME=VALUE", help=description)
     if name in LISTS:
-        return _keyword(name, str | None, flag, metavar="A,B,…", help=f"{about}; several by comma, or all", **offered)
+        return _keyword(
+            name, str | None, flag, metavar="A,B,…", help=f"{description}; comma-separated, or all", **completer
+        )
     if kind is list:
-        return _keyword(name, str | None, flag, metavar="A,B,…", help=about)
+        return _keyword(name, str | None, flag, metavar="A,B,…", help=description)
     if isinstance(kind, tuple):
-        words = [] if all(word in about for word in kind) else [", ".join(kind)]
-        return _keyword(name, str | None, flag, metavar="WORD", help="; ".join([about, *words]).removeprefix("; "))
-    metavar = "TEXT" if name in TEXTS else {int: "N,…", float: "X,…"}.get(kind, "WORD")
-    return _keyword(name, str | None, flag, metavar=metavar, help=about, **offered)
+        if not all(choice in description for choice in kind):
+            description = f"{description}: {', '.join(kind)}".removeprefix(": ")
+        return _keyword(name, str | None, flag, metavar="NAME", help=description)
+    metavar = "TEXT" if name in TEXTS else {int: "N,…", float: "X,…"}.get(kind, "NAME")
+    return _keyword(name, str | None, flag, metavar=metavar, help=description, **completer)
 
 
-def _keyword(name: str, annotation: Any, flag: str, **said: Any) -> Parameter:
-    option = typer.Option(flag, rich_help_panel=PANEL if "/" not in flag else YES_OR_NO, **said)
+def _keyword(name: str, annotation: Any, flag: str, **arguments: Any) -> Parameter:
+    option = typer.Option(flag, rich_help_panel=PANEL if "/" not in flag else SWITCHES, **arguments)
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option])
 
 
 def _kind(field: FieldInfo) -> Any:
-    """The type of a field's values, None aside: int, float, str, bool, list, dict, or a tuple of its words."""
+    """Return the type of a field's values without None: int, float, str, bool, list, dict, or a tuple of choices."""
     kind = field.annotation
     while get_origin(kind) in (Annotated, Union, UnionType):
-        inside = [each for each in get_args(kind) if each is not type(None)]
-        kind = inside[0]
+        kind = next(argument for argument in get_args(kind) if argument is not type(None))
     if get_origin(kind) is Literal:
         return get_args(kind)
     return get_origin(kind) or kind

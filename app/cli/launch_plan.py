@@ -1,4 +1,4 @@
-"""From what was said on the command line to the runs that it means, each checked before any is launched."""
+"""Plan of the runs that a command line requests; all are checked before the first one is launched."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from app.contract.presets import PRESETS
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 
 ALL = ["all"]
-# Lists of one run, and what is taken apart by family.
+# Fields that hold a list in a single run, and fields that are expanded per family.
 NOT_VARIED = ("targets", "tags", "family", "size", "dataset", "options")
-# Fields that no sweep varies, and what stands before an option's name in a sweep.
+# Fields that a sweep cannot vary, and the prefix of an option's name in a sweep.
 NOT_SWEPT = ("priority", "preset")
 OPTION = "option."
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to launch. ``params`` counts its network with the dataset's first target and no option chosen."""
+    """A run to launch. ``params``: count of its network without options and with the dataset's first target."""
 
     spec: RunSpec
     config: RunConfig
@@ -39,10 +39,10 @@ class Planned:
 
 @dataclass
 class Plan:
-    """What is launched, and what is left out because it is too large.
+    """Runs to launch, and runs left out because their networks are too large.
 
-    ``base`` and ``grid`` say the runs as a sweep: every combination of the values in ``grid`` is one, with ``seeds``
-    seeds each. ``grid`` is None where they are not every combination.
+    ``base``, ``grid`` and ``seeds`` describe the runs as a sweep: every combination of the values in ``grid``, with
+    ``seeds`` seeds each. ``grid`` is None if the runs are not every combination.
     """
 
     runs: list[Planned] = field(default_factory=list)
@@ -52,18 +52,18 @@ class Plan:
     seeds: int = 1
 
     def sweep(self) -> dict[str, Any] | None:
-        """The body of POST /sweeps that makes these runs; None where no sweep does."""
+        """Return the body of POST /sweeps for these runs, or None if no sweep makes them."""
         if self.grid is None or len(self.runs) < 2:
             return None
         return {"base": self.base, "grid": self.grid, "seeds": self.seeds}
 
 
-def read_catalog(said: Mapping[str, Any]) -> Catalog:
-    """The catalog that GET /api/v1/architectures tells, one row a size."""
+def read_catalog(response: Mapping[str, Any]) -> Catalog:
+    """Read the catalog from the response of GET /api/v1/architectures, which has one row per size."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for row in said["architectures"]:
+    for row in response["architectures"]:
         rows.setdefault(row["family"], []).append(row)
-    return Catalog(families={name: _family(name, sizes) for name, sizes in rows.items()}, broken=said["broken"])
+    return Catalog(families={name: _family(name, sizes) for name, sizes in rows.items()}, broken=response["broken"])
 
 
 def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:
@@ -84,78 +84,78 @@ def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:
     )
 
 
-def make_plan(said: Mapping[str, Any], catalog: Catalog, most_params: int | None = None, seeds: int = 1) -> Plan:
-    """A run for every family, size, dataset and other value that was ``said``, as ``read_flags`` gives it, and seed.
+def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | None = None, seeds: int = 1) -> Plan:
+    """Plan a run for every combination of values in ``fields`` (from ``read_flags``) and every seed.
 
-    Raises SpecError with everything that is wrong with any of them, each thing once.
+    Raises SpecError with every problem of any run, each one once.
     """
     plan = Plan(seeds=seeds)
     errors: dict[tuple[str, str], FieldError] = {}
-    first_seed = said.get("seed", "1")
+    first_seed = fields.get("seed", "1")
     if seeds > 1 and (isinstance(first_seed, list) or not first_seed.isdecimal()):
-        raise SpecError([FieldError("seed", "with --seeds, --seed is the first of them: one whole number")])
-    varied = {name: value for name, value in said.items() if isinstance(value, list) and name not in NOT_VARIED}
+        raise SpecError([FieldError("seed", "with --seeds, --seed must be a single whole number")])
+    varied = {name: value for name, value in fields.items() if isinstance(value, list) and name not in NOT_VARIED}
     if seeds > 1:
         varied["seed"] = list(range(int(first_seed), int(first_seed) + seeds))
     points = [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
-    sizes_of = {family: _sizes(said, catalog, family) for family in _families(said, catalog)}
-    for family, dataset in product(sizes_of, _datasets(said)):
-        for size, options, point in product(sizes_of[family], _options(said, catalog, family), points):
-            one = {"family": family, "size": size, "dataset": dataset, "options": options, **point}
-            fields = {name: value for name, value in {**said, **one}.items() if value not in (None, {})}
+    sizes_of = {family: _sizes(fields, catalog, family) for family in _families(fields, catalog)}
+    for family, dataset in product(sizes_of, _datasets(fields)):
+        for size, options, point in product(sizes_of[family], _options(fields, catalog, family), points):
+            chosen = {"family": family, "size": size, "dataset": dataset, "options": options, **point}
+            given = {name: value for name, value in {**fields, **chosen}.items() if value not in (None, {})}
             try:
-                spec = RunSpec.model_validate(fields)
+                spec = RunSpec.model_validate(given)
                 config = resolve(spec, catalog)
             except ValidationError as error:
-                # Brings FastAPI along, which takes a second, and only a wrong flag needs it.
-                from app.contract.errors import sentence
+                # Imported only for invalid flags, because it is slow.
+                from app.contract.errors import to_field_error
 
-                wrong = [sentence(each) for each in error.errors(include_url=False)]
-                errors |= {(each.field, each.message): each for each in wrong}
+                invalid = [to_field_error(details) for details in error.errors(include_url=False)]
+                errors |= {(problem.field, problem.message): problem for problem in invalid}
             except SpecError as error:
-                errors |= {(each.field, each.message): each for each in error.errors}
+                errors |= {(problem.field, problem.message): problem for problem in error.errors}
             else:
                 _add(plan, spec, config, catalog, most_params)
     if errors:
         raise SpecError(list(errors.values()))
-    _find_grid(plan, said.get("size") == ALL)
+    _find_grid(plan, fields.get("size") == ALL)
     return plan
 
 
 def _find_grid(plan: Plan, every_size: bool) -> None:
-    """The runs as every combination of the values that they have, where a sweep can say them so."""
-    asked = [_flat(each.spec.model_dump(mode="json", exclude_unset=True)) for each in plan.runs]
-    if not asked:
+    """Set ``base`` and ``grid`` of the plan if a sweep can describe its runs."""
+    specs = [_flatten(planned.spec.model_dump(mode="json", exclude_unset=True)) for planned in plan.runs]
+    if not specs:
         return
-    values = {name: _distinct([each.get(name) for each in asked]) for name in asked[0]}
+    values = {name: _distinct([spec.get(name) for spec in specs]) for name in specs[0]}
     first_seed = values["seed"][0] if plan.seeds > 1 else None
     if plan.seeds > 1:
         values["seed"] = values["seed"][:1] if first_seed != 1 else []
-    grid = {name: found for name, found in values.items() if len(found) > 1}
-    single = {name: found[0] for name, found in values.items() if len(found) == 1}
+    grid = {name: several for name, several in values.items() if len(several) > 1}
+    single = {name: only[0] for name, only in values.items() if len(only) == 1}
     plan.base = {name: value for name, value in single.items() if not name.startswith(OPTION)}
     if options := {name.removeprefix(OPTION): value for name, value in single.items() if name.startswith(OPTION)}:
         plan.base["options"] = options
     if set(grid) & set(NOT_SWEPT):
         return
-    if len(asked) == prod(map(len, grid.values())) * plan.seeds:
+    if len(specs) == prod(map(len, grid.values())) * plan.seeds:
         plan.grid = grid
     elif every_size and not plan.too_large:
-        # A sweep knows which sizes a family has.
+        # The server expands "all" to the sizes of each family.
         plan.grid = grid | {"size": ALL}
 
 
-def _flat(asked: dict[str, Any]) -> dict[str, Any]:
-    options = asked.pop("options", {})
-    return asked | {OPTION + name: value for name, value in options.items()}
+def _flatten(spec: dict[str, Any]) -> dict[str, Any]:
+    options = spec.pop("options", {})
+    return spec | {OPTION + name: value for name, value in options.items()}
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    found: list[Any] = []
+    distinct: list[Any] = []
     for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+        if value not in distinct:
+            distinct.append(value)
+    return distinct
 
 
 def _add(plan: Plan, spec: RunSpec, config: RunConfig, catalog: Catalog, most_params: int | None) -> None:
@@ -165,39 +165,39 @@ def _add(plan: Plan, spec: RunSpec, config: RunConfig, catalog: Catalog, most_pa
     (plan.too_large if too_large else plan.runs).append(planned)
 
 
-def _families(said: Mapping[str, Any], catalog: Catalog) -> list[str | None]:
-    asked = said.get("family")
-    return list(catalog.families) if asked == ALL else asked or [None]
+def _families(fields: Mapping[str, Any], catalog: Catalog) -> list[str | None]:
+    requested = fields.get("family")
+    return list(catalog.families) if requested == ALL else requested or [None]
 
 
-def _datasets(said: Mapping[str, Any]) -> list[str | None]:
-    asked = said.get("dataset")
-    return list(DATASETS) if asked == ALL else asked or [None]
+def _datasets(fields: Mapping[str, Any]) -> list[str | None]:
+    requested = fields.get("dataset")
+    return list(DATASETS) if requested == ALL else requested or [None]
 
 
-def _sizes(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[str | None]:
-    asked = said.get("size")
-    if asked != ALL:
-        return asked or [None]
-    entry = _entry(said, catalog, family)
-    # Of a family that does not exist, one run is enough to say so.
+def _sizes(fields: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[str | None]:
+    requested = fields.get("size")
+    if requested != ALL:
+        return requested or [None]
+    entry = _entry(fields, catalog, family)
+    # For an unknown family, one run is enough to report the error.
     return [size.name for size in entry.sizes] if entry else [None]
 
 
-def _entry(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> FamilyEntry | None:
-    preset = PRESETS.get(said.get("preset", ""), {})
+def _entry(fields: Mapping[str, Any], catalog: Catalog, family: str | None) -> FamilyEntry | None:
+    preset = PRESETS.get(fields.get("preset", ""), {})
     return catalog.families.get(family or preset.get("family", ""))
 
 
-def _options(said: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[dict[str, Any]]:
-    """Every choice of the options, each as the family has it: what is typed as "7" is its 7."""
-    entry = _entry(said, catalog, family)
+def _options(fields: Mapping[str, Any], catalog: Catalog, family: str | None) -> list[dict[str, Any]]:
+    """Return every combination of option values, converted to the family's choices: "7" becomes 7."""
+    entry = _entry(fields, catalog, family)
     offered = {option.name: option.choices for option in entry.options} if entry else {}
     choices = {
         name: [
-            next((each for each in offered.get(name, []) if str(each).lower() == word.lower()), word)
-            for word in ([words] if isinstance(words, str) else words)
+            next((choice for choice in offered.get(name, []) if str(choice).lower() == text.lower()), text)
+            for text in ([texts] if isinstance(texts, str) else texts)
         ]
-        for name, words in said.get("options", {}).items()
+        for name, texts in fields.get("options", {}).items()
     }
     return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]

@@ -1,4 +1,4 @@
-"""`runyard cancel`, `retry`, `resume`, `clone` and `fork`: what is done to runs."""
+"""`runyard cancel`, `retry`, `resume`, `clone` and `fork`: manage runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.client import Url, find_run, find_runs, find_sweep, told
+from app.cli.client import Url, connected, find_run, find_runs, find_sweep
 from app.cli.flags import read_changes
 from app.cli.output import AsJson, print_json
 from app.cli.runs import Name, Names, OfSweep
@@ -16,85 +16,86 @@ if TYPE_CHECKING:
     from runyard import Run
 
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="What differs, like lr=3e-4; several times.")
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Changed setting, e.g. lr=3e-4; can be repeated."),
 ]
 
 
 def cancel(
     runs: Names = None,
     sweep: OfSweep = None,
-    all_queued: Annotated[bool, typer.Option("--all-queued", help="All that have not started.")] = False,
+    all_queued: Annotated[bool, typer.Option("--all-queued", help="Cancel all queued runs.")] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Stop runs: those that wait at once, those that train at their next batch, with a checkpoint."""
-    with told(url) as yard:
+    """Cancel queued runs, and stop training runs at their next batch, with a checkpoint."""
+    with connected(url) as yard:
         if bool(runs) + bool(sweep) + all_queued != 1:
-            raise ValueError("name runs, or a --sweep, or say --all-queued: one of these")
+            raise ValueError("name runs, or use either --sweep or --all-queued")
         if all_queued:
-            said = yard.cancel(queued=True)
+            result = yard.cancel(queued=True)
         elif sweep:
-            said = yard.cancel(sweep=find_sweep(yard, sweep).id)
+            result = yard.cancel(sweep=find_sweep(yard, sweep).id)
         else:
-            said = yard.cancel([run.id for run in find_runs(yard, runs or [])])
+            result = yard.cancel([run.id for run in find_runs(yard, runs or [])])
         if as_json:
-            print_json(said)
+            print_json(result)
             return
-        cancelled, stopping = len(said["cancelled"]), len(said["stopping"])
+        cancelled, stopping = len(result["cancelled"]), len(result["stopping"])
         if runs and not cancelled + stopping:
-            raise ValueError("nothing to stop: all of them have ended")
-        print(f"{cancelled} cancelled before they started, {stopping} stopping")
+            raise ValueError("all of these runs have ended already")
+        print(f"{cancelled} cancelled before start, {stopping} stopping")
 
 
 def retry(runs: Names = None, as_json: AsJson = False, url: Url = None) -> None:
-    """Launch ended runs once more, from the start."""
-    with told(url) as yard:
+    """Launch ended runs again, from the start."""
+    with connected(url) as yard:
         if not runs:
-            raise ValueError("name the runs to launch again")
+            raise ValueError("name the runs to retry")
         made = [run.retry() for run in find_runs(yard, runs)]
         if as_json:
             print_json({"runs": [run.data for run in made]})
         else:
             for run in made:
-                _say(run)
+                _print_run(run)
 
 
 def resume(
     run: Name,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="To so many epochs in all; left out: as many as before.")
+        int | None, typer.Option(min=1, help="Total number of epochs (default: same as the original run).")
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Go on with an ended run from its last checkpoint, as a new run."""
-    _make(url, as_json, run, lambda found: found.resume(epochs))
+    """Continue an ended run from its last checkpoint, as a new run."""
+    _make(url, as_json, run, lambda original: original.resume(epochs))
 
 
 def clone(run: Name, changes: Changes = None, as_json: AsJson = False, url: Url = None) -> None:
-    """Launch a run's configuration again, with changes."""
-    _make(url, as_json, run, lambda found: found.clone(**read_changes(changes or [])))
+    """Launch a copy of a run, with changed settings."""
+    _make(url, as_json, run, lambda original: original.clone(**read_changes(changes or [])))
 
 
 def fork(
     run: Name,
-    epoch: Annotated[int, typer.Option(min=0, help="From the end of this epoch, whose checkpoint is kept.")],
+    epoch: Annotated[int, typer.Option(min=0, help="Epoch to start from; its checkpoint must still exist.")],
     changes: Changes = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Go on from an earlier epoch of a run, with changes, as a new run."""
-    _make(url, as_json, run, lambda found: found.fork(epoch, **read_changes(changes or [])))
+    """Continue from an earlier epoch of a run with changed settings, as a new run."""
+    _make(url, as_json, run, lambda original: original.fork(epoch, **read_changes(changes or [])))
 
 
 def _make(url: str | None, as_json: bool, name: str, act: Callable[[Run], Run]) -> None:
-    with told(url) as yard:
+    with connected(url) as yard:
         made = act(find_run(yard, name))
         if as_json:
             print_json(made.data)
         else:
-            _say(made)
+            _print_run(made)
 
 
-def _say(run: Run) -> None:
+def _print_run(run: Run) -> None:
     print(f"#{run.number} {run.title} is {run.status}  {run.url}")

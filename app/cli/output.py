@@ -1,4 +1,4 @@
-"""How commands print: tables for people, a line a row for programs, JSON where it is asked for."""
+"""Output of commands: tables in a terminal, one line per row for programs, JSON on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-# Where the output is no terminal, a row is a line, however long.
+# Without a terminal, every row is one line, however long.
 UNLIMITED_WIDTH = 1000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -26,13 +26,13 @@ COLORS = {
 }
 
 
-def print_json(said: Any) -> None:
-    """``said`` as JSON on one line; what is not finite is null."""
-    print(json.dumps(said, allow_nan=False, default=str))
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON on one line. Raises ValueError for NaN and infinity."""
+    print(json.dumps(value, allow_nan=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """A table; columns in ``right`` hold figures. The words of a state are coloured in a terminal."""
+    """Print a table; columns in ``right`` are right-aligned. Statuses are colored in a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -44,20 +44,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
             column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
         )
     for row in rows:
-        table.add_row(*(Text(cell, style=COLORS.get(cell, "")) for cell in map(words, row)))
+        table.add_row(*(Text(cell, style=COLORS.get(cell, "")) for cell in map(to_text, row)))
     Console(width=None if sys.stdout.isatty() else UNLIMITED_WIDTH, highlight=False).print(table)
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """Names and values, a line each; what has no value is left out."""
-    said = {name: words(value) for name, value in facts.items() if value not in (None, "", [], {})}
-    width = max(map(len, said), default=0)
-    for name, value in said.items():
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print names and values, one per line, without empty values."""
+    texts = {name: to_text(value) for name, value in fields.items() if value not in (None, "", [], {})}
+    width = max(map(len, texts), default=0)
+    for name, value in texts.items():
         print(f"{name:{width}}  {value}")
 
 
-def words(value: Any) -> str:
-    """A value as people read it."""
+def to_text(value: Any) -> str:
+    """Format a value as text."""
     match value:
         case None:
             return "–"
@@ -68,15 +68,15 @@ def words(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case list() | tuple():
-            return ", ".join(map(words, value))
+            return ", ".join(map(to_text, value))
         case dict():
-            return ", ".join(f"{name} {words(each)}" for name, each in value.items())
+            return ", ".join(f"{name} {to_text(item)}" for name, item in value.items())
         case _:
             return str(value)
 
 
-def span(seconds: float | None) -> str:
-    """A length of time: "48 s", "3 min 05 s", "2 h 10 min"."""
+def duration(seconds: float | None) -> str:
+    """Format a duration: "48 s", "3 min 05 s", "2 h 10 min"."""
     if seconds is None:
         return "–"
     whole = round(seconds)
@@ -87,68 +87,74 @@ def span(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def moment(said: str | None) -> str:
-    """A time of the API in this machine's own zone, to the minute."""
+def local_time(timestamp: str | None) -> str:
+    """Format a timestamp of the API in the local time zone, to the minute."""
     from datetime import datetime
 
-    return f"{datetime.fromisoformat(said).astimezone():%Y-%m-%d %H:%M}" if said else "–"
+    return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}" if timestamp else "–"
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 Run = Mapping[str, Any]
 RUN_COLUMNS = ("#", "status", "run", "epoch", "val/acc", "test/acc", "time", "created", "id")
-RUN_FIGURES = ("#", "epoch", "val/acc", "test/acc", "time")
+RIGHT_ALIGNED = ("#", "epoch", "val/acc", "test/acc", "time")
 
 
 def run_row(run: Run) -> list[str]:
-    """A run as a row of RUN_COLUMNS."""
-    epochs = epochs_of(run)
-    took = "–" if run["seconds"] is None else span(run["seconds"])
-    shares = [share(figure_of(run, stage)) for stage in ("val", "test")]
-    return [str(run["number"]), run["status"], run["title"], epochs, *shares, took, moment(run["created"]), run["id"]]
+    """Format a run as a row of RUN_COLUMNS."""
+    return [
+        str(run["number"]),
+        run["status"],
+        run["title"],
+        epoch_progress(run),
+        *(percent(headline_value(run, stage)) for stage in ("val", "test")),
+        duration(run["seconds"]),
+        local_time(run["created"]),
+        run["id"],
+    ]
 
 
-def epochs_of(run: Run) -> str:
-    """How many epochs of all, "3/10"; of a run that was trained elsewhere it is not known."""
+def epoch_progress(run: Run) -> str:
+    """Format completed and total epochs, "3/10"; unknown for a run that was trained elsewhere."""
     progress = run["progress"]
     if run["spec"] is None:
         return "–"
     return f"{progress.get('epoch') or 0}/{progress.get('epochs') or run['spec']['epochs']}"
 
 
-def figure_of(run: Run, stage: str, last: str = "acc") -> float | None:
-    """The figure that stands for a run: of all heads together, else of its first one."""
-    names = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in (run["spec"] or {}).get("targets", ()))]
-    found = next((run["summary"][name] for name in names if name in run["summary"]), None)
-    return None if found is None else found["last" if stage == "test" else "best"]
+def headline_value(run: Run, stage: str, metric: str = "acc") -> float | None:
+    """Return a run's headline value: of all heads together, else of the first head."""
+    names = [f"{stage}/{metric}", *(f"{stage}/{target}/{metric}" for target in (run["spec"] or {}).get("targets", ()))]
+    summary = next((run["summary"][name] for name in names if name in run["summary"]), None)
+    return None if summary is None else summary["last" if stage == "test" else "best"]
 
 
-def share(value: float | None) -> str:
-    """An accuracy in percent."""
+def percent(value: float | None) -> str:
+    """Format an accuracy in percent."""
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def run_line(run: Run, address: str) -> str:
-    """An ended run in a line: how it ended, what it reached, how long it took."""
+    """Format an ended run as a line: status, name, test accuracies or reason, duration, URL."""
     if run["status"] == "deleted":
         return f"{'deleted':9}  run {run['id']}"
-    said = [f"{run['status']:9}", run_name(run)]
+    parts = [f"{run['status']:9}", run_name(run)]
     if run["status"] == "succeeded":
-        reached = [(name, each["last"]) for name, each in run["summary"].items() if name.startswith("test/")]
-        said += [f"{name} {share(value)}" for name, value in reached if name.endswith("/acc") and value is not None]
+        tested = [(name, metric["last"]) for name, metric in run["summary"].items() if name.startswith("test/")]
+        parts += [f"{name} {percent(value)}" for name, value in tested if name.endswith("/acc") and value is not None]
     elif run["reason"]:
-        said.append(run["reason"])
+        parts.append(run["reason"])
     if run["seconds"] is not None:
-        said.append(f"{run['seconds']:.1f} s")
-    return "  ".join([*said, f"{address}{run['url']}"])
+        parts.append(f"{run['seconds']:.1f} s")
+    return "  ".join([*parts, f"{address}{run['url']}"])
 
 
 def run_name(run: Run) -> str:
-    """Family, size and dataset, and what its sweep chose beside them."""
+    """Return family, size and dataset, and the other values that the sweep chose."""
     spec = run["spec"]
     if spec is None:
         return str(run["title"])
     chosen = run.get("sweep_values") or {}
-    more = [f"{name} {words(value)}" for name, value in chosen.items() if name not in ("family", "size", "dataset")]
+    more = [f"{name} {to_text(value)}" for name, value in chosen.items() if name not in ("family", "size", "dataset")]
     return " · ".join([f"{spec['family']} {spec['size']} · {spec['dataset']}", *more])

@@ -1,4 +1,4 @@
-"""`runyard queue`: what waits and why, pause and resume, and the order."""
+"""`runyard queue`: lists, pauses, resumes and reorders the queue."""
 
 from __future__ import annotations
 
@@ -6,95 +6,95 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Url, find_run, told
-from app.cli.output import AsJson, moment, print_json, print_table, span
+from app.cli.client import Url, connected, find_run
+from app.cli.output import AsJson, duration, local_time, print_json, print_table
 from app.cli.runs import Name
 
-queue = typer.Typer(help="What waits and why; pause, resume and reorder it.", invoke_without_command=True)
+queue = typer.Typer(help="Show and manage the queue.", invoke_without_command=True)
 
 
 @queue.callback()
 def list_queue(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="So many at most.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Maximum number of runs.")] = 50,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """What waits and why; pause, resume and reorder it."""
+    """Show queued runs and why they wait; subcommands pause, resume and reorder the queue."""
     if context.invoked_subcommand is not None:
         return
-    with told(url) as yard:
-        said = yard.queue(limit)
+    with connected(url) as yard:
+        listed = yard.queue(limit)
         if as_json:
-            print_json(said)
+            print_json(listed)
             return
-        if said["paused"]:
-            print("the queue is paused: no run starts (`runyard queue resume`)")
-        if not said["runs"]:
-            print("no run is queued")
+        if listed["paused"]:
+            print("the queue is paused; resume it with `runyard queue resume`")
+        if not listed["runs"]:
+            print("no queued runs")
             return
-        print_table(("place", "#", "run", "starts", "takes", "why it waits"), map(_row, said["runs"]), ("place", "#"))
-        if said["total"] > len(said["runs"]):
-            print(f"and {said['total'] - len(said['runs']):,} more")
+        columns = ("position", "#", "run", "expected start", "expected duration", "reason")
+        print_table(columns, map(_row, listed["runs"]), ("position", "#"))
+        if listed["total"] > len(listed["runs"]):
+            print(f"and {listed['total'] - len(listed['runs']):,} more")
 
 
-def _row(place: dict[str, Any]) -> list[str]:
-    run, start = place["run"], place.get("expected_start")
-    starts = moment(start) if isinstance(start, str) else "–"
+def _row(entry: dict[str, Any]) -> list[str]:
+    run, start = entry["run"], entry.get("expected_start")
     return [
-        str(place["position"]),
+        str(entry["position"]),
         str(run["number"]),
         run["title"],
-        starts,
-        span(place.get("expected_seconds")),
-        place["why"],
+        local_time(start) if isinstance(start, str) else "–",
+        duration(entry.get("expected_seconds")),
+        entry["why"],
     ]
 
 
 @queue.command()
 def pause(as_json: AsJson = False, url: Url = None) -> None:
-    """Let no further run start; those that train go on."""
-    with told(url) as yard:
-        said = yard.pause_queue()
+    """Pause the queue: no more runs start; running ones continue."""
+    with connected(url) as yard:
+        state = yard.pause_queue()
         if as_json:
-            print_json(said)
+            print_json(state)
         else:
-            print("the queue is paused: no run starts")
+            print("queue paused; no more runs start")
 
 
 @queue.command()
 def resume(as_json: AsJson = False, url: Url = None) -> None:
-    """Let runs start again."""
-    with told(url) as yard:
-        said = yard.resume_queue()
+    """Resume the queue."""
+    with connected(url) as yard:
+        state = yard.resume_queue()
         if as_json:
-            print_json(said)
+            print_json(state)
         else:
-            print("runs start again")
+            print("queue resumed")
 
 
 @queue.command()
 def move(
     run: Name,
-    to: Annotated[str | None, typer.Argument(metavar="first|last|up|down")] = None,
-    before: Annotated[str | None, typer.Option(metavar="RUN", help="To just before this one.")] = None,
-    after: Annotated[str | None, typer.Option(metavar="RUN", help="To just after this one.")] = None,
+    to: Annotated[str | None, typer.Argument(metavar="first|last|up|down", help="New position.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="RUN", help="Move right before this run.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="RUN", help="Move right after this run.")] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Move a queued run."""
-    with told(url) as yard:
-        if sum(each is not None for each in (to, before, after)) != 1:
-            raise ValueError("say where to: first, last, up or down, or --before or --after another run")
+    with connected(url) as yard:
+        if sum(target is not None for target in (to, before, after)) != 1:
+            raise ValueError("give one target: first, last, up, down, --before RUN or --after RUN")
         if to is not None and to not in ("first", "last", "up", "down"):
-            raise ValueError(f"a run is moved first, last, up or down, not '{to[:40]}'")
-        said = yard.move(
+            raise ValueError(f"unknown target '{to[:40]}'; targets: first, last, up, down")
+        moved = yard.move(
             find_run(yard, run).id,
             to,
             before=find_run(yard, before).id if before else None,
             after=find_run(yard, after).id if after else None,
         )
         if as_json:
-            print_json(said)
+            print_json(moved)
         else:
-            print(f"now at place {said['position']}")
+            print(f"now at position {moved['position']}")

@@ -1,4 +1,4 @@
-"""`runyard ls`, `show`, `logs` and `compare`: what there is to know about runs."""
+"""`runyard ls`, `show`, `logs` and `compare`: inspect runs."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import completion
-from app.cli.client import Url, find_run, find_runs, find_sweep, told
+from app.cli.client import Url, connected, find_run, find_runs, find_sweep
 from app.cli.output import (
+    RIGHT_ALIGNED,
     RUN_COLUMNS,
-    RUN_FIGURES,
     AsJson,
-    moment,
-    print_facts,
+    duration,
+    local_time,
+    print_fields,
     print_json,
     print_table,
     run_row,
-    span,
-    words,
+    to_text,
 )
 
-FILTERS = "Which runs"
+FILTERS = "Filters"
 
 
-def _filter(offered: Any = None, **said: Any) -> Any:
-    return typer.Option(metavar="A,B,…", rich_help_panel=FILTERS, autocompletion=offered, **said)
+def _filter(completer: Any = None, **arguments: Any) -> Any:
+    return typer.Option(metavar="A,B,…", rich_help_panel=FILTERS, autocompletion=completer, **arguments)
 
 
-Status = Annotated[list[str] | None, _filter(help="queued, running, succeeded, failed, cancelled, …")]
+Status = Annotated[list[str] | None, _filter(help="Statuses: queued, running, succeeded, failed, cancelled, …")]
 Family = Annotated[list[str] | None, _filter(completion.families, help="Families.")]
 Size = Annotated[list[str] | None, _filter(completion.sizes, help="Sizes.")]
 Dataset = Annotated[list[str] | None, _filter(completion.datasets, help="Datasets.")]
-Tag = Annotated[list[str] | None, _filter(help="Tags; all of them.")]
-Words = Annotated[
+Tag = Annotated[list[str] | None, _filter(help="Tags; a run must have all of them.")]
+Query = Annotated[
     str | None,
-    typer.Option("--q", "-q", metavar="TEXT", rich_help_panel=FILTERS, help="Looked for in names and notes."),
+    typer.Option(
+        "--q", "-q", metavar="TEXT", rich_help_panel=FILTERS, help="Search query, or text in names and notes."
+    ),
 ]
-Sort = Annotated[str | None, typer.Option(metavar="COLUMN", help="A column or a metric; -test/acc: the largest first.")]
-Name = Annotated[str, typer.Argument(metavar="RUN", help="A run by number or id.", autocompletion=completion.runs)]
+Sort = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column or metric; -test/acc: largest first.")]
+Name = Annotated[str, typer.Argument(metavar="RUN", help="Number or id of a run.", autocompletion=completion.runs)]
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="RUN…", help="Runs by number or id.", autocompletion=completion.runs)
+    list[str] | None, typer.Argument(metavar="RUN…", help="Numbers or ids of runs.", autocompletion=completion.runs)
 ]
 OfSweep = Annotated[
-    str | None, typer.Option("--sweep", metavar="SWEEP", help="All of a sweep.", autocompletion=completion.sweeps)
+    str | None,
+    typer.Option("--sweep", metavar="SWEEP", help="All runs of this sweep.", autocompletion=completion.sweeps),
 ]
 
 
@@ -57,11 +60,11 @@ def filters(
     q: str | None,
     sort: str | None,
 ) -> dict[str, Any]:
-    """What Runyard.runs is asked for; several values by comma or by repeating the flag."""
-    several = {"status": status, "family": family, "size": size, "dataset": dataset, "tag": tag}
+    """Return the arguments of Runyard.runs; several values are comma-separated or given by repeated flags."""
+    lists = {"status": status, "family": family, "size": size, "dataset": dataset, "tag": tag}
     where: dict[str, Any] = {
         name: [part.strip() for value in values for part in value.split(",") if part.strip()]
-        for name, values in several.items()
+        for name, values in lists.items()
         if values
     }
     return where | {name: value for name, value in {"q": q, "sort": sort}.items() if value}
@@ -73,100 +76,106 @@ def ls(
     size: Size = None,
     dataset: Dataset = None,
     tag: Tag = None,
-    q: Words = None,
+    q: Query = None,
     sort: Sort = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="So many at most.")] = 30,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Maximum number of runs.")] = 30,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """List runs, the newest first."""
-    with told(url) as yard:
-        found = [run.data for run in yard.runs(limit=limit, **filters(status, family, size, dataset, tag, q, sort))]
+    """List runs, newest first."""
+    with connected(url) as yard:
+        listed = [run.data for run in yard.runs(limit=limit, **filters(status, family, size, dataset, tag, q, sort))]
         if as_json:
-            print_json({"runs": found})
-        elif found:
-            print_table(RUN_COLUMNS, map(run_row, found), right=RUN_FIGURES)
+            print_json({"runs": listed})
+        elif listed:
+            print_table(RUN_COLUMNS, map(run_row, listed), right=RIGHT_ALIGNED)
         else:
             print("no runs")
 
 
 def show(run: Name, as_json: AsJson = False, url: Url = None) -> None:
-    """Say all about a run."""
-    with told(url) as yard:
-        found = find_run(yard, run)
-        data = found.data
+    """Show the details of a run."""
+    with connected(url) as yard:
+        target = find_run(yard, run)
+        data = target.data
         if as_json:
             print_json(data)
             return
         progress = data["progress"]
-        print_facts(
+        print_fields(
             {
-                "run": f"#{found.number} {found.title}",
-                "id": found.id,
-                "page": found.url,
-                "status": found.status,
-                "reason": found.reason,
+                "run": f"#{target.number} {target.title}",
+                "id": target.id,
+                "page": target.url,
+                "status": target.status,
+                "reason": target.reason,
                 "epoch": f"{progress['epoch']} of {progress['epochs']}" if progress.get("epochs") else "",
                 "parameters": data["params"],
-                "created": moment(data["created"]),
-                "took": span(data["seconds"]),
+                "created": local_time(data["created"]),
+                "duration": duration(data["seconds"]),
                 "device": data["device"],
                 "attempt": data["attempt"],
-                "tags": found.tags,
+                "tags": target.tags,
                 "from": f"{data['relation']} of {data['parent']}" if data["parent"] else "",
                 "sweep": data["sweep"],
             }
         )
         print()
-        said = found.spec or found.data.get("parameters", {})
-        print_facts({name: value for name, value in said.items() if name not in ("name", "tags", "notes")})
-        if found.summary:
+        settings = target.spec or target.data.get("parameters", {})
+        print_fields({name: value for name, value in settings.items() if name not in ("name", "tags", "notes")})
+        if target.summary:
             print()
             rows = [
-                [name, *(words(each[key]) for key in ("last", "best")), words(each["best_step"]), words(each["points"])]
-                for name, each in found.summary.items()
+                [name, *(to_text(metric[key]) for key in ("last", "best", "best_step", "points"))]
+                for name, metric in target.summary.items()
             ]
-            print_table(("metric", "last", "best", "at step", "points"), rows, ("last", "best", "at step", "points"))
-        if found.data.get("notes"):
-            print(f"\n{found.data['notes']}")
+            print_table(
+                ("metric", "last", "best", "best step", "points"), rows, ("last", "best", "best step", "points")
+            )
+        if target.data.get("notes"):
+            print(f"\n{target.data['notes']}")
 
 
 def logs(
     run: Name,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="And what is still to come, until it has ended.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines until the run has ended.")
     ] = False,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=1, max=10_000, help="The last lines.")] = 200,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", min=1, max=10_000, help="Number of lines to print from the end.")
+    ] = 200,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Print the log of a run; with --json an object a line."""
+    """Print the log of a run; with --json, one object per line."""
     from datetime import datetime
 
-    with told(url, interrupted="not following any longer; the run goes on") as yard:
+    with connected(url, interrupted="stopped following; the run continues") as yard:
         for line in find_run(yard, run).logs(follow, tail):
             if as_json:
                 print_json(line._asdict())
             else:
                 when = datetime.fromtimestamp(line.time).strftime("%H:%M:%S")
-                mark = f"{line.level.upper()}: " if line.level.lower() not in ("info", "") else ""
-                print(f"{when}  {mark}{line.text}")
+                level = f"{line.level.upper()}: " if line.level.lower() not in ("info", "") else ""
+                print(f"{when}  {level}{line.text}")
             sys.stdout.flush()
 
 
 def compare(
     runs: Names = None,
     sweep: OfSweep = None,
-    by: Annotated[str, typer.Option(help="variant: all but the seed; none; or settings by comma.")] = "variant",
+    by: Annotated[
+        str, typer.Option(help="Group by variant (all settings except the seed), none, or comma-separated settings.")
+    ] = "variant",
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Put runs side by side: means over the seeds of what is otherwise alike, with 95 % intervals."""
-    with told(url) as yard:
+    """Compare runs: means over seeds with 95 % intervals."""
+    with connected(url) as yard:
         ids = [run.id for run in find_runs(yard, runs or [])] + (find_sweep(yard, sweep).runs if sweep else [])
         if not ids:
-            raise ValueError("name the runs to compare, or a sweep with --sweep")
-        found = yard.compare(ids, by)
+            raise ValueError("name the runs to compare, or use --sweep")
+        comparison = yard.compare(ids, by)
         if as_json:
             print_json(
                 {
@@ -176,13 +185,13 @@ def compare(
                             "runs": group.runs,
                             "figures": {name: figure._asdict() for name, figure in group.figures.items()},
                         }
-                        for group in found.groups
+                        for group in comparison.groups
                     ],
-                    "sentence": found.sentence,
-                    "url": found.url,
+                    "sentence": comparison.sentence,
+                    "url": comparison.url,
                 }
             )
             return
-        header, *rows = found.table()
+        header, *rows = comparison.table()
         print_table(header, rows, right=header[1:])
-        print("".join(f"\n{each}" for each in (found.sentence, found.url) if each).removeprefix("\n"))
+        print("".join(f"\n{line}" for line in (comparison.sentence, comparison.url) if line).removeprefix("\n"))

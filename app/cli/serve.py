@@ -1,4 +1,4 @@
-"""`runyard up`, and each of its parts alone."""
+"""`runyard up`, and its components as separate commands: server, recorder, worker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.cli.settings import read_settings
 from app.contract.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). RUNYARD_HOST")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one. RUNYARD_PORT")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of everything that is written. RUNYARD_DATA_DIR")]
-Slots = Annotated[int | None, typer.Option(help="Runs that train at a time. RUNYARD_SLOTS")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. RUNYARD_PORT")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder for everything that Runyard writes. RUNYARD_DATA_DIR")]
+Slots = Annotated[int | None, typer.Option(help="Number of runs to train at the same time. RUNYARD_SLOTS")]
 
 
-def _checked_bind(settings: Settings) -> None:
+def _check_host(settings: Settings) -> None:
     from app.web.security import BindError, check_bind
 
     try:
@@ -28,7 +28,7 @@ def _checked_bind(settings: Settings) -> None:
         raise typer.Exit(2) from error
 
 
-def _checked_data_folder(settings: Settings) -> None:
+def _check_data_folder(settings: Settings) -> None:
     from app.services.data_folder import StartError, check_data_folder
 
     try:
@@ -39,14 +39,14 @@ def _checked_data_folder(settings: Settings) -> None:
 
 
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
-    """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them all."""
+    """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them."""
     from app.services.data_folder import StartError
-    from app.services.embedded import Yard
+    from app.services.embedded import LocalStack
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
-    _checked_bind(settings)
+    _check_host(settings)
     try:
-        status = Yard(settings).up()
+        status = LocalStack(settings).up()
     except StartError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
@@ -63,12 +63,12 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     from app.main import create_app
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
-    _checked_bind(settings)
-    _checked_data_folder(settings)
+    _check_host(settings)
+    _check_data_folder(settings)
     log_to_stderr()
     end_with_parent()
     app = create_app(settings)
-    # What is there by now stays. To look through it for garbage takes a tenth of a second, each time in a request.
+    # Objects created so far are permanent. A garbage collection over them would delay a request by 0.1 s.
     gc.freeze()
     uvicorn.run(
         app,
@@ -82,7 +82,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 
 
 def recorder(data_dir: DataDir = None) -> None:
-    """Write what workers report into the database."""
+    """Record the reports of workers in the database."""
     import signal
     from threading import Event, Thread
 
@@ -110,19 +110,19 @@ def recorder(data_dir: DataDir = None) -> None:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (RedisConnectionError, OSError):
-        print("runyard: Redis does not answer yet; the recorder waits for it", file=sys.stderr)
-    _checked_data_folder(settings)
+        print("runyard: waiting for Redis, which does not respond yet", file=sys.stderr)
+    _check_data_folder(settings)
     engine = open_database(settings.database)
     migrate(engine)
-    # In a thread of its own: a webhook that answers late keeps no point waiting.
+    # In a separate thread, so that a slow webhook does not delay points.
     Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
-    # And a search that thinks about what to try next neither.
+    # In a separate thread, so that a slow search algorithm does not delay points.
     Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
     Recorder(settings, engine, redis).run(stop)
 
 
 def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
     """Train runs on this machine."""
-    _checked_data_folder(read_settings(slots=slots, data_dir=data_dir))
-    # A fresh interpreter: what the fork server hands to trainers must not include the command line's own modules.
+    _check_data_folder(read_settings(slots=slots, data_dir=data_dir))
+    # A fresh interpreter keeps the command line's modules out of the trainers' fork server.
     os.execv(sys.executable, [sys.executable, "-m", "worker"])

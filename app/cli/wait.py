@@ -1,4 +1,4 @@
-"""Waiting for runs to end."""
+"""Wait for runs to end, across restarts of the server."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runyard import Runyard
 
-UNENDED = ("queued", "starting", "running", "finishing", "cancelling", "lost")
-# A server that trains tells of changes ten times a second; once a second is enough to look what they were.
+ACTIVE = ("queued", "starting", "running", "finishing", "cancelling", "lost")
+# A busy server announces changes ten times a second; once a second is enough to fetch them.
 PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
+# Up to this many runs are fetched one by one.
 FEW = 4
 
 Run = dict[str, Any]
@@ -24,42 +25,42 @@ def wait_for(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Run]:
-    """Each run, as the API tells it, as soon as it has ended; one that was deleted as {"id", "status": "deleted"}.
+    """Yield the data of each run as soon as it has ended; a deleted run as {"id", "status": "deleted"}.
 
-    A server that is started again meanwhile is waited for. Raises RunyardError when it stays away for two minutes.
+    Waits for a server that restarts. Raises RunyardError if it does not come back within two minutes.
     """
     from runyard import RunyardError
 
     pending = list(dict.fromkeys(ids))
-    heard = clock()
+    last_contact = clock()
     while pending:
         try:
-            # The first item comes when the server listens: what ends after this look is told by the next one.
+            # The first item says that the server is subscribed; a run that ends after this check yields another item.
             changes = yard.changes()
             next(changes, None)
-            for run in _ended(yard, pending):
+            for run in _ended_runs(yard, pending):
                 pending.remove(run["id"])
                 yield run
-            heard = clock()
+            last_contact = clock()
             if pending:
                 next(changes, None)
         except RunyardError as error:
-            if (error.status and error.status != 503) or clock() - heard > PATIENCE_SECONDS:
+            if (error.status and error.status != 503) or clock() - last_contact > PATIENCE_SECONDS:
                 raise
         if pending:
             pause(PAUSE_SECONDS)
 
 
-def _ended(yard: Runyard, pending: Sequence[str]) -> list[Run]:
-    """Those that have ended, in the order of ``pending``."""
-    # One that moves between two pages of the living may be missing there, so those that are missing are looked at.
-    alive = {run.id for run in yard.runs(status=UNENDED)} if len(pending) > FEW else set()
-    runs = [run_data(yard, run_id) for run_id in pending if run_id not in alive]
-    return [run for run in runs if run["status"] not in UNENDED]
+def _ended_runs(yard: Runyard, pending: Sequence[str]) -> list[Run]:
+    """Return the runs that have ended, in the order of ``pending``."""
+    # A run can move between two pages and be missed, so every run that is not listed is fetched.
+    active = {run.id for run in yard.runs(status=ACTIVE)} if len(pending) > FEW else set()
+    runs = [run_data(yard, run_id) for run_id in pending if run_id not in active]
+    return [run for run in runs if run["status"] not in ACTIVE]
 
 
 def run_data(yard: Runyard, run_id: str) -> Run:
-    """A run as the API tells it; one that is not there as {"id", "status": "deleted"}."""
+    """Return the data of a run, or {"id", "status": "deleted"} if it does not exist."""
     from runyard import RunyardError
 
     try:

@@ -1,4 +1,4 @@
-"""`runyard watch`: runs and their curves in the terminal, until they have ended; elsewhere a line for each."""
+"""`runyard watch`: shows runs and their curves in the terminal until they have ended."""
 
 from __future__ import annotations
 
@@ -10,35 +10,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
-from app.cli.client import Url, find_runs, tell, told
-from app.cli.output import COLORS, AsJson, epochs_of, figure_of, print_json, run_line, run_name, share, span
+from app.cli.client import Url, connected, find_runs, warn
+from app.cli.output import (
+    COLORS,
+    AsJson,
+    duration,
+    epoch_progress,
+    headline_value,
+    percent,
+    print_json,
+    run_line,
+    run_name,
+)
 from app.cli.plot import Line, plot
-from app.cli.wait import UNENDED, Run, run_data, wait_for
+from app.cli.wait import ACTIVE, Run, run_data, wait_for
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from runyard import Curve, Runyard
 
-LOOK_SECONDS = 0.5
+REFRESH_SECONDS = 0.5
 POINTS = 400
-MOST_DRAWN = 8
-MOST_ROWS = 20
+MAX_CURVES = 8
+MAX_ROWS = 20
 HEIGHT = 12
-# Of several heads, the metrics of all together or of the first.
+# Stages whose curves are drawn; of several heads, the combined metric or that of the first.
 STAGES = ("train", "val")
 
-Names = Annotated[list[str], typer.Argument(help="Runs by number or id.", autocompletion=completion.runs)]
+Names = Annotated[list[str], typer.Argument(help="Numbers or ids of runs.", autocompletion=completion.runs)]
 
 
 def watch(runs: Names, as_json: AsJson = False, url: Url = None) -> None:
-    """Draw the curves of runs until they have ended; Ctrl-C leaves them alone.
+    """Draw the curves of runs until they have ended. Ctrl-C does not stop the runs.
 
-    Where the output is no terminal, a line for each run says how it ended.
+    Without a terminal, print one line per run when it ends.
 
-    Ends with status 0 when all have succeeded, 1 when one has not, 130 after Ctrl-C.
+    The exit status is 0 if all runs succeed, 130 after Ctrl-C, else 1.
     """
-    with told(url, interrupted=f"not watching any longer; the runs go on (`runyard cancel {' '.join(runs)}`)") as yard:
+    interrupted = f"stopped watching; the runs continue (stop them with `runyard cancel {' '.join(runs)}`)"
+    with connected(url, interrupted=interrupted) as yard:
         ids = [run.id for run in find_runs(yard, runs)]
         ended = watch_runs(yard, ids, quiet=as_json)
         if as_json:
@@ -47,7 +58,7 @@ def watch(runs: Names, as_json: AsJson = False, url: Url = None) -> None:
 
 
 def watch_runs(yard: Runyard, ids: Sequence[str], quiet: bool = False) -> dict[str, Run]:
-    """Draws in a terminal until all have ended; elsewhere prints a line for each as it ends. The runs by id."""
+    """Draw in a terminal until all runs have ended, else print a line for each; return the runs by id."""
     if quiet or not sys.stdout.isatty():
         ended = {}
         for run in wait_for(yard, ids):
@@ -65,26 +76,26 @@ def _draw_runs(yard: Runyard, ids: Sequence[str]) -> dict[str, Run]:
     from runyard import RunyardError
 
     console = Console(highlight=False)
-    seen = Seen(yard, ids)
+    view = LiveView(yard, ids)
     with Live(console=console, auto_refresh=False, transient=False) as live:
         for _ in yard.changes():
             try:
-                seen.look()
+                view.refresh()
             except RunyardError as error:
                 if error.status not in (0, 503):
                     raise
-            live.update(seen.picture(console.width), refresh=True)
-            if seen.ended:
+            live.update(view.render(console.width), refresh=True)
+            if view.ended:
                 break
-            time.sleep(LOOK_SECONDS)
-    for run in seen.runs.values():
+            time.sleep(REFRESH_SECONDS)
+    for run in view.runs.values():
         if run["status"] == "failed":
-            tell(f"#{run['number']} {run_name(run)} failed: {run['reason']}")
-    return seen.runs
+            warn(f"#{run['number']} {run_name(run)} failed: {run['reason']}")
+    return view.runs
 
 
-class Seen:
-    """The watched runs and their curves, as far as they were looked at."""
+class LiveView:
+    """The watched runs and their curves, as last fetched."""
 
     def __init__(self, yard: Runyard, ids: Sequence[str]) -> None:
         self.yard = yard
@@ -94,38 +105,38 @@ class Seen:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to come."""
-        return len(self.runs) == len(self.ids) and all(run["status"] not in UNENDED for run in self.runs.values())
+        """Whether all runs have ended."""
+        return len(self.runs) == len(self.ids) and all(run["status"] not in ACTIVE for run in self.runs.values())
 
-    def look(self) -> None:
-        """Read what may have changed since the last time."""
+    def refresh(self) -> None:
+        """Fetch everything that may have changed."""
         for run_id in self.ids:
-            before = self.runs.get(run_id)
-            if before is not None and before["status"] not in UNENDED:
+            previous = self.runs.get(run_id)
+            if previous is not None and previous["status"] not in ACTIVE:
                 continue
-            now = run_data(self.yard, run_id)
-            self.runs[run_id] = now
-            if now["status"] not in ("queued", "deleted") and run_id in self._drawn():
-                self.curves[run_id] = self._curves(now)
+            current = run_data(self.yard, run_id)
+            self.runs[run_id] = current
+            if current["status"] not in ("queued", "deleted") and run_id in self._visible():
+                self.curves[run_id] = self._curves(current)
 
-    def _drawn(self) -> list[str]:
-        """The runs whose curves are drawn: those that train now, then those that ended last."""
+    def _visible(self) -> list[str]:
+        """Return the runs whose curves are drawn: training runs first, then the most recent ones."""
         started = [run for run in self.runs.values() if run["status"] not in ("queued", "deleted")]
-        started.sort(key=lambda run: (run["status"] in UNENDED, run["number"]), reverse=True)
-        return sorted(run["id"] for run in started[:MOST_DRAWN])
+        started.sort(key=lambda run: (run["status"] in ACTIVE, run["number"]), reverse=True)
+        return sorted(run["id"] for run in started[:MAX_CURVES])
 
     def _curves(self, run: Run) -> dict[str, Curve]:
         names = [name for name in map(str, run["summary"]) if name.startswith(STAGES) and not name.endswith("/lr")]
         return self.yard.run(run["id"]).curves(names, POINTS) if names else {}
 
-    def picture(self, width: int) -> RenderableType:
-        """A row for each run, and the curves of loss and accuracy."""
+    def render(self, width: int) -> RenderableType:
+        """Return a row for each run, and the curves of loss and accuracy."""
         from rich.console import Group
         from rich.table import Table
 
         side_by_side = width >= 100
-        each = (width - 2) // 2 if side_by_side else width
-        plots = [plot(title, lines, each, HEIGHT) for title, lines in self._lines().items()]
+        plot_width = (width - 2) // 2 if side_by_side else width
+        plots = [plot(title, lines, plot_width, HEIGHT) for title, lines in self._lines().items()]
         if side_by_side:
             grid = Table.grid(padding=(0, 2))
             grid.add_row(*plots)
@@ -133,27 +144,27 @@ class Seen:
         return Group(self._table(), *plots)
 
     def _lines(self) -> dict[str, list[Line]]:
-        """Curves by picture: of one run training and validation, of several the validation of each."""
+        """Return the curves by plot: training and validation of one run, or validation of several runs."""
         stages = STAGES if len(self.ids) == 1 else ("val",)
-        found: dict[str, list[Line]] = {}
-        for last, title in (("loss", "loss"), ("acc", "accuracy")):
+        plots: dict[str, list[Line]] = {}
+        for metric, title in (("loss", "loss"), ("acc", "accuracy")):
             lines = []
-            for run_id in self._drawn():
+            for run_id in self._visible():
                 curves = self.curves.get(run_id, {})
                 for stage in stages:
-                    name = next((name for name in curves if name.startswith(stage) and name.endswith(last)), None)
+                    name = next((name for name in curves if name.startswith(stage) and name.endswith(metric)), None)
                     if name is not None:
                         label = name if len(self.ids) == 1 else f"#{self.runs[run_id]['number']}"
                         lines.append(Line(label, curves[name].step, curves[name].value))
-            found[title if len(self.ids) == 1 else f"validation {title}"] = lines
-        return found
+            plots[title if len(self.ids) == 1 else f"validation {title}"] = lines
+        return plots
 
     def _table(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
-        for run in list(self.runs.values())[:MOST_ROWS]:
+        for run in list(self.runs.values())[:MAX_ROWS]:
             if run["status"] == "deleted":
                 table.add_row(Text(run["id"]), Text("deleted"))
                 continue
@@ -164,13 +175,13 @@ class Seen:
                 Text(run["status"], style=COLORS.get(run["status"], "")),
                 Text(run_name(run)),
                 Text(_bar(progress, run["status"]), style="cyan"),
-                Text(f"epoch {epochs_of(run)}"),
-                Text(f"val {share(figure_of(run, 'val'))}"),
-                Text(f"test {share(figure_of(run, 'test'))}"),
-                Text(f"{span(eta)} left" if eta is not None else span(run["seconds"])),
+                Text(f"epoch {epoch_progress(run)}"),
+                Text(f"val {percent(headline_value(run, 'val'))}"),
+                Text(f"test {percent(headline_value(run, 'test'))}"),
+                Text(f"ETA {duration(eta)}" if eta is not None else duration(run["seconds"])),
             )
-        if len(self.runs) > MOST_ROWS:
-            table.add_row(Text(f"and {len(self.runs) - MOST_ROWS} more"))
+        if len(self.runs) > MAX_ROWS:
+            table.add_row(Text(f"and {len(self.runs) - MAX_ROWS} more"))
         return table
 
 

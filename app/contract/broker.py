@@ -1,4 +1,4 @@
-"""Redis keys and the Celery client that server, recorder and worker share."""
+"""Redis keys and the Celery client shared by server, recorder and worker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ REPLY_SECONDS = 15
 
 
 def renewal_key(worker: str) -> str:
-    """Where the recorder leaves its answer to a worker's heartbeat."""
+    """Redis key of the recorder's reply to a worker's heartbeat."""
     return f"runyard:renewal:{worker}"
 
 
 def committed_field(run: str, fence: int) -> str:
-    """Field of the hash ``COMMITTED`` that holds the last sequence number committed for this attempt."""
+    """Field of the hash ``COMMITTED`` with the last sequence number committed for this attempt."""
     return f"{run}:{fence}"
 
 
 def celery_address(redis_url: str) -> str:
-    """The same Redis in Celery's spelling."""
+    """Convert a Redis URL to Celery's notation."""
     return "redis+socket://" + redis_url.removeprefix("unix://") if redis_url.startswith("unix://") else redis_url
 
 
 def celery_client(redis_url: str) -> Celery:
-    """Celery with the settings that must not be left to its defaults; docs/decisions/0002 has the reasons."""
+    """Create a Celery client with every setting whose default is unsafe; docs/decisions/0002 gives the reasons."""
     client = Celery("runyard", broker=celery_address(redis_url))
     client.conf.update(
         task_acks_late=False,

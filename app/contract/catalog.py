@@ -1,4 +1,4 @@
-"""What can be trained, as plain data: the server knows architectures only through this, and never imports torch."""
+"""The catalog of architectures as plain data, so that the server never imports torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class SizeEntry(BaseModel):
-    """One size of a family; ``params`` gives the exact parameter count by dataset, with its first target as head."""
+    """One size of a family; ``params``: exact parameter count by dataset, with the dataset's first target as head."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,7 +18,7 @@ class SizeEntry(BaseModel):
 
 
 class OptionEntry(BaseModel):
-    """A named choice that a family offers beyond its sizes."""
+    """A named option of a family, in addition to its sizes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class OptionEntry(BaseModel):
 
 
 class FamilyEntry(BaseModel):
-    """One family of networks with its sizes, smallest first; ``source`` is the file of one from outside, else ""."""
+    """A family of networks and its sizes, smallest first; ``source``: file of a user-defined family, else ""."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,12 +45,12 @@ class FamilyEntry(BaseModel):
     source: str = ""
 
     def size(self, name: str) -> SizeEntry | None:
-        """The size called ``name``, or None."""
+        """The size named ``name``, or None."""
         return next((size for size in self.sizes if size.name == name), None)
 
 
 class Catalog(BaseModel):
-    """Every family that could be imported, and the error of each file that could not."""
+    """Every family that was imported, and the error of each file that could not be imported."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""Shapes, targets, class names and splits of the datasets. `worker/data/datasets.py` reads the images."""
+"""Shapes, targets, class names and splits of all datasets; `worker/data/datasets.py` reads the images."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -6,20 +6,20 @@ from typing import Final
 
 
 class UnknownDataset(ValueError):
-    """A dataset was named that does not exist; the message lists those that do."""
+    """There is no dataset with this name; the message lists those that exist."""
 
 
 class UnknownTarget(ValueError):
-    """A target was named that its dataset does not offer; the message lists those it does."""
+    """The dataset has no target with this name; the message lists its targets."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to predict about an image, the job of one head.
+    """A property of an image that one head predicts.
 
-    classes: how many values it takes; weight: of its loss in a sum over several heads; labels: the values' names, in
-    order. measured: whether its values are measured from the pixels, which takes the first run that asks for it a
-    minute or so, rather than stored with the images.
+    classes: number of values; weight: weight of its loss in the sum over several heads; labels: names of the values,
+    in order. measured: whether the values are measured from the pixels rather than stored with the images; the first
+    run that needs them spends about a minute on it.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Scalar:
-    """One number measured from an image's pixels that a network may be given beside the image.
+    """A number measured from an image's pixels, available as an extra input of a network.
 
-    about: what it is, in a few words; unit: "px" is a pixel of the image, "" a ratio.
+    about: short description; unit: "px" for pixels of the image, "" for a ratio.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known about a dataset without opening it.
+    """Description of a dataset, available without opening it.
 
-    channels, side: an image is [channels, side, side]. targets: the first is the default, and the one by which the
-    splits are stratified. train, validation, test: images in each split. source: where the images come from, in one
-    line. offline: whether it is there without a download. mean, std: per channel, of the official training images (of
-    digits: of the training split) scaled to 0..1. megabytes: to download, in 10⁶ bytes. auxiliary: the scalars that a
-    network can be given beside the image; none for photographs.
+    channels, side: an image is [channels, side, side]. targets: the first one is the default and stratifies the
+    splits. train, validation, test: number of images in each split. source: origin of the images, in one line.
+    offline: whether it is available without a download. mean, std: per channel, of the official training images (for
+    digits: of the training split) scaled to 0..1. megabytes: download size in 10⁶ bytes. auxiliary: scalars available
+    as extra inputs of a network; none for photographs.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Dataset:
     auxiliary: tuple[Scalar, ...] = ()
 
     def target(self, name: str) -> Target:
-        """The target of this name. Raises UnknownTarget, with the names that exist."""
+        """Return the target with this name. Raises UnknownTarget."""
         for target in self.targets:
             if target.name == name:
                 return target
@@ -87,11 +87,11 @@ _MEASURED: Final = (
 )
 
 _SCALARS: Final = (
-    Scalar("area", "how much is ink", "px²"),
-    Scalar("stroke_length", "how long the strokes' center lines are", "px"),
-    Scalar("thickness", "how thick the strokes are on average", "px"),
-    Scalar("slant", "how far the strokes lean to the right of upright", "°"),
-    Scalar("height_to_width", "the height of the inked part over its width", ""),
+    Scalar("area", "inked area", "px²"),
+    Scalar("stroke_length", "total length of the strokes' center lines", "px"),
+    Scalar("thickness", "mean thickness of the strokes", "px"),
+    Scalar("slant", "slant of the strokes, to the right of vertical", "°"),
+    Scalar("height_to_width", "height of the inked area divided by its width", ""),
 )
 
 _FASHION: Final = (
@@ -116,7 +116,7 @@ CIFAR10_VALUES: Final = MappingProxyType(
         "size": (2, 2, 0, 0, 2, 1, 0, 2, 2, 2),
     }
 )
-"""The value of each of CIFAR-10's extra targets for each of its ten classes, in the classes' order."""
+"""Values of CIFAR-10's extra targets for each of its ten classes, in the order of the classes."""
 
 _CIFAR100_FINE: Final = (
     "apple",
@@ -270,7 +270,7 @@ _ALL: Final = (
         train=55_000,
         validation=5_000,
         test=10_000,
-        source="MNIST handwritten digits (LeCun, Cortes, Burges), fetched from torchvision's mirrors",
+        source="MNIST handwritten digits (LeCun, Cortes, Burges), downloaded from torchvision's mirrors",
         offline=False,
         mean=(0.1307,),
         std=(0.3081,),
@@ -286,7 +286,7 @@ _ALL: Final = (
         train=55_000,
         validation=5_000,
         test=10_000,
-        source="Fashion-MNIST articles of clothing (Zalando Research), fetched from torchvision's mirror",
+        source="Fashion-MNIST articles of clothing (Zalando Research), downloaded from torchvision's mirror",
         offline=False,
         mean=(0.2860,),
         std=(0.3530,),
@@ -307,7 +307,7 @@ _ALL: Final = (
         train=45_000,
         validation=5_000,
         test=10_000,
-        source="CIFAR-10 color photographs (Krizhevsky 2009), fetched from the University of Toronto",
+        source="CIFAR-10 color photographs (Krizhevsky 2009), downloaded from the University of Toronto",
         offline=False,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
@@ -322,7 +322,7 @@ _ALL: Final = (
         train=45_000,
         validation=5_000,
         test=10_000,
-        source="CIFAR-100 color photographs (Krizhevsky 2009), fetched from the University of Toronto",
+        source="CIFAR-100 color photographs (Krizhevsky 2009), downloaded from the University of Toronto",
         offline=False,
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
@@ -330,12 +330,12 @@ _ALL: Final = (
     ),
 )
 
-DATASETS: Final[dict[str, Dataset]] = {one.name: one for one in _ALL}
-"""Every dataset by name, in the order in which they are offered."""
+DATASETS: Final[dict[str, Dataset]] = {entry.name: entry for entry in _ALL}
+"""Every dataset by name, in display order."""
 
 
 def dataset(name: str) -> Dataset:
-    """The dataset of this name. Raises UnknownDataset, with the names that exist."""
+    """Return the dataset with this name. Raises UnknownDataset."""
     try:
         return DATASETS[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Errors that a user can be told in one sentence. `app.web.error_responses` turns each into an HTTP answer."""
+"""Errors with a message for the user; `app.web.error_responses` turns each into an HTTP response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.contract.spec import FieldError
 
 
 class RunyardError(Exception):
-    """Something a user can be told in one sentence."""
+    """An error whose message is one sentence for the user."""
 
     status = 500
     title = "Something went wrong"
@@ -23,43 +23,43 @@ class RunyardError(Exception):
 
 
 class NotFound(RunyardError):
-    """There is nothing under this name."""
+    """The requested object does not exist."""
 
     status = 404
     title = "Not found"
 
 
 class Conflict(RunyardError):
-    """The thing is there, but its state does not allow this."""
+    """The object exists, but its state does not allow this action."""
 
     status = 409
     title = "Not possible now"
 
 
 class Invalid(RunyardError):
-    """What was sent cannot be used."""
+    """The request contains invalid values."""
 
     status = 422
     title = "Invalid"
 
 
 class Unavailable(RunyardError):
-    """A part that is needed does not answer at present."""
+    """A required component is not responding."""
 
     status = 503
-    title = "Not available at present"
+    title = "Temporarily unavailable"
 
 
 class QueryError(ValueError):
-    """A filter or sort that names what does not exist; ``field`` is the query parameter."""
+    """A filter or sort order with an unknown name; ``field`` is the query parameter."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
 
 
-def sentence(error: ErrorDetails) -> FieldError:
-    """A validation error as one sentence about its field; the value itself is never repeated."""
+def to_field_error(error: ErrorDetails) -> FieldError:
+    """Describe a validation error in one sentence about its field, without repeating the value."""
     path = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
     field = str(path[0]) if path else "body"
     name = ".".join(str(part) for part in path) or "the body"
@@ -68,7 +68,7 @@ def sentence(error: ErrorDetails) -> FieldError:
         case "missing":
             message = f"{name} is missing"
         case "extra_forbidden":
-            message = f"there is no field '{name[:60]}'"
+            message = f"no field '{name[:60]}'"
         case "greater_than_equal":
             message = f"{name} must be at least {context['ge']:g}"
         case "greater_than":
@@ -86,11 +86,11 @@ def sentence(error: ErrorDetails) -> FieldError:
         case "bool_parsing" | "bool_type":
             message = f"{name} must be true or false"
         case "string_too_long":
-            message = f"{name} can have {context['max_length']:,} characters at most"
+            message = f"{name} can have at most {context['max_length']:,} characters"
         case "string_too_short":
             message = f"{name} must not be empty"
         case "too_long":
-            message = f"{name} can have {context['max_length']:,} entries at most"
+            message = f"{name} can have at most {context['max_length']:,} entries"
         case "literal_error":
             message = f"{name} must be one of {str(context['expected']).replace(chr(39), '')}"
         case "string_type" | "string_unicode":
@@ -104,7 +104,6 @@ def sentence(error: ErrorDetails) -> FieldError:
     return FieldError(printable(field), printable(message))
 
 
-def printable(words: str) -> str:
-    """``words`` as text that UTF-8 can carry."""
-    # A lone surrogate cannot be sent as UTF-8.
-    return words.encode("utf-8", "replace").decode()
+def printable(text: str) -> str:
+    """Replace what UTF-8 cannot encode, such as a lone surrogate."""
+    return text.encode("utf-8", "replace").decode()

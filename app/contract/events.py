@@ -1,7 +1,7 @@
-"""Every message between worker and recorder, and how it travels as an entry of one Redis stream.
+"""Messages between worker and recorder, and their encoding as entries of one Redis stream.
 
-An entry has the fields ``k`` (kind), ``b`` (body) and, for what a trainer reports, ``r`` (run), ``f`` (fence) and
-``s`` (sequence number, from 1 without a gap). Bodies are JSON, but for metric points, which are packed arrays.
+An entry has the fields ``k`` (kind), ``b`` (body) and, from a trainer, ``r`` (run), ``f`` (fence) and ``s`` (sequence
+number, starting at 1 without gaps). Bodies are JSON, except for metric points, which are packed arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.contract.spec import RunConfig
 
 Outcome = Literal["succeeded", "failed", "cancelled", "interrupted", "killed"]
-# What a database can hold: one entry that says more must not stop the recorder.
+# Limits of the database: an entry beyond them must not stop the recorder.
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 
@@ -25,15 +25,15 @@ class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-# What a trainer reports, in order ------------------------------------------------------------------------------------
+# Reports of a trainer, in order --------------------------------------------------------------------------------------
 
 
 class Started(_Event):
-    """The first step is about to be made; points after ``step`` of an earlier attempt are void.
+    """The first step is about to start; points of an earlier attempt after ``step`` are void.
 
-    ``environment`` stands beside every run of a list, ``capture`` is all that is known and is read for one run alone.
-    ``batch_size``: the one that was found, where the run was to begin with the largest that fits.
-    ``time``: when, by the clock that stamps the points.
+    ``environment`` is loaded with every run of a list; ``capture`` has all details and is loaded for a single run.
+    ``batch_size``: the one found, if the run searches for the largest batch that fits.
+    ``time``: timestamp by the same clock as the points.
     """
 
     step: Whole
@@ -46,10 +46,10 @@ class Started(_Event):
 
 
 class Progress(_Event):
-    """How far a run is. ``step`` counts optimizer steps from 0; ``eta_seconds`` includes validation.
+    """Progress of a run. ``step`` counts optimizer steps from 0; ``eta_seconds`` includes validation.
 
-    ``epoch`` is the one in training, and the one just validated at its end; 0 before the first. ``phase`` says what is
-    being done where that is not training, and ``share`` how much of it is done, 0 to 1.
+    ``epoch``: the one in training, or the one just validated; 0 before the first. ``phase``: current activity other
+    than training; ``share``: completed fraction of that phase, 0 to 1.
     """
 
     epoch: int
@@ -63,7 +63,7 @@ class Progress(_Event):
 
 
 class LogLine(_Event):
-    """One line of a run's log; ``time`` is in seconds since 1970, UTC."""
+    """A line of a run's log; ``time`` in seconds since 1970, UTC."""
 
     time: Time
     level: Literal["debug", "info", "warning", "error"]
@@ -77,7 +77,7 @@ class Log(_Event):
 class Checkpoint(_Event):
     """A checkpoint was written under ``path`` of the artifact store.
 
-    ``epoch``: how many are done, and ``within`` the steps of the next one. ``kept``: it stays to be forked from.
+    ``epoch``: completed epochs; ``within``: completed steps of the next one. ``kept``: saved permanently, for forks.
     """
 
     path: str
@@ -89,9 +89,9 @@ class Checkpoint(_Event):
 
 
 class Changed(_Event):
-    """What a user asked of the run was done at ``step``, or cannot be: ``reason`` says why.
+    """A requested change was applied at ``step``, or refused for ``reason``.
 
-    ``epochs``: how many the run has in all from then on.
+    ``epochs``: the run's total number of epochs from then on.
     """
 
     id: Whole
@@ -102,21 +102,21 @@ class Changed(_Event):
 
 
 class Finishing(_Event):
-    """Training is over; the best checkpoint is being tested."""
+    """Training has ended; the best checkpoint is being tested."""
 
 
 class Result(_Event):
-    """The last word of a trainer."""
+    """The final report of a trainer."""
 
     outcome: Outcome
     reason: str = ""
 
 
-# What a supervisor reports -------------------------------------------------------------------------------------------
+# Reports of a supervisor ---------------------------------------------------------------------------------------------
 
 
-class DeviceFacts(_Event):
-    """A worker's device: ``kind`` cpu or cuda, ``index`` which GPU of its machine, memory in bytes."""
+class DeviceInfo(_Event):
+    """A worker's device; ``index``: number of the GPU on its machine."""
 
     kind: Literal["cpu", "cuda"]
     name: str
@@ -125,35 +125,37 @@ class DeviceFacts(_Event):
     index: Whole = 0
 
     @property
-    def answers(self) -> tuple[str, ...]:
-        """What a run can ask for to be trained on it."""
-        return answers(self.kind, self.index)
+    def accepted_devices(self) -> tuple[str, ...]:
+        """Values of a run's ``device`` field that this device matches."""
+        return accepted_devices(self.kind, self.index)
 
 
-def answers(kind: str, index: int) -> tuple[str, ...]:
-    """What a run can ask for to be trained on such a device."""
+def accepted_devices(kind: str, index: int) -> tuple[str, ...]:
+    """Return the values of a run's ``device`` field that such a device matches."""
     return ("auto", kind, f"{kind}:{index}") if kind == "cuda" else ("auto", kind)
 
 
 class Claim(_Event):
-    """A free slot asks for a run; the answer goes to the Redis list ``reply``."""
+    """A free slot requests a run; the reply goes to the Redis list ``reply``."""
 
     claim: str
     worker: str
     slot: Whole
-    device: DeviceFacts
+    device: DeviceInfo
     reply: str
 
 
-class Holding(_Event):
+class OwnedRun(_Event):
+    """A run that a worker owns, under the fence of its attempt."""
+
     run: str
     fence: Whole
 
 
 class Heartbeat(_Event):
-    """A worker is alive and still holds these runs; renews their leases.
+    """A worker is alive and still owns these runs; renews their leases.
 
-    ``asleep_seconds``: how long its machine has been suspended since it booted.
+    ``asleep_seconds``: total time that its machine has been suspended since it booted.
     """
 
     worker: str
@@ -161,14 +163,14 @@ class Heartbeat(_Event):
     host: str
     pid: Whole
     slots: Whole
-    device: DeviceFacts
+    device: DeviceInfo
     versions: dict[str, str]
-    runs: list[Holding]
+    runs: list[OwnedRun]
     asleep_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 class Ended(_Event):
-    """A trainer process is gone without a Result of its own, or its supervisor ended it."""
+    """A trainer process has exited without a Result, or its supervisor stopped it."""
 
     run: str
     fence: Whole
@@ -177,7 +179,7 @@ class Ended(_Event):
 
 
 class Goodbye(_Event):
-    """A worker has stopped in good order and holds nothing more."""
+    """A worker has shut down cleanly and owns no runs."""
 
     worker: str
 
@@ -199,17 +201,17 @@ SUPERVISOR_EVENTS: dict[str, type[_Event]] = {
 }
 
 
-# What the recorder answers -------------------------------------------------------------------------------------------
+# Replies of the recorder ---------------------------------------------------------------------------------------------
 
 
 ChangeKind = Literal["stop_after_epoch", "epochs", "lr_factor", "checkpoint", "note"]
 
 
 class Change(_Event):
-    """What a user asks of a run while it trains: at ``step``, or, without one, before the next step.
+    """A change of a run while it trains, at ``step`` or, without one, before the next step.
 
-    ``applied``: it was done there by an earlier attempt, and is done again by one that goes on from before; ``epochs``
-    is then how many the run had in all from there on.
+    ``applied``: an earlier attempt applied it at ``step``, so an attempt that starts before it applies it again;
+    ``epochs`` is then the run's total number of epochs from that step on.
     """
 
     id: Whole
@@ -220,15 +222,15 @@ class Change(_Event):
     applied: bool = False
 
 
-class Asked(_Event):
-    """What waits to be changed of a run."""
+class PendingChanges(_Event):
+    """Changes of a run that are not applied yet."""
 
     run: str
     changes: list[Change]
 
 
 class Grant(_Event):
-    """Answer to a Claim: a run to train, or nothing (``run`` empty), and what was and is to be changed of it."""
+    """Reply to a Claim: a run to train, or none (``run`` empty), with its applied and pending changes."""
 
     run: str = ""
     fence: int = 0
@@ -239,15 +241,15 @@ class Grant(_Event):
 
 
 class Renewal(_Event):
-    """Answer to a Heartbeat: it was heard; of the runs held, these are to be stopped or are no longer the worker's.
+    """Reply to a Heartbeat: which of the worker's runs to cancel, and which it no longer owns (``drop``).
 
-    ``asked``: what is to be changed of them, as often as it is not done.
+    ``asked``: pending changes of its runs, repeated until they are applied.
     """
 
     beat: int
-    cancel: list[Holding] = []
-    drop: list[Holding] = []
-    asked: list[Asked] = []
+    cancel: list[OwnedRun] = []
+    drop: list[OwnedRun] = []
+    asked: list[PendingChanges] = []
 
 
 # Metric points -------------------------------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ _SERIES = struct.Struct("<HI")
 
 @dataclass(frozen=True)
 class Points:
-    """Points of one metric: little-endian arrays of steps (uint32), values (float64) and time offsets (float32)."""
+    """Points of a metric: little-endian arrays of steps (uint32), values (float64) and time offsets (float32)."""
 
     name: str
     count: int
@@ -268,38 +270,39 @@ class Points:
 
 
 def pack_points(base_time: float, series: Iterable[Points]) -> bytes:
-    """Body of a ``metrics`` entry; offsets are in seconds after ``base_time`` (seconds since 1970)."""
+    """Encode the body of a ``metrics`` entry; offsets are seconds after ``base_time`` (seconds since 1970)."""
     parts: list[bytes] = []
     count = 0
-    for each in series:
-        name = each.name.encode()
-        parts += (_SERIES.pack(len(name), each.count), name, each.steps, each.values, each.offsets)
+    for points in series:
+        name = points.name.encode()
+        parts += (_SERIES.pack(len(name), points.count), name, points.steps, points.values, points.offsets)
         count += 1
     return b"".join((_HEAD.pack(base_time, count), *parts))
 
 
 def unpack_points(body: bytes) -> tuple[float, list[Points]]:
-    """Inverse of pack_points; raises ValueError when ``body`` is cut off or not such a body."""
+    """Decode the body of a ``metrics`` entry. Raises ValueError if ``body`` is truncated or not such a body."""
     try:
         base_time, count = _HEAD.unpack_from(body)
-        at = _HEAD.size
-        found = []
+        position = _HEAD.size
+        series = []
         for _ in range(count):
-            name_bytes, n = _SERIES.unpack_from(body, at)
-            at += _SERIES.size
-            ends = [at + name_bytes, at + name_bytes + 4 * n, at + name_bytes + 12 * n, at + name_bytes + 16 * n]
+            name_bytes, n = _SERIES.unpack_from(body, position)
+            position += _SERIES.size
+            name_end = position + name_bytes
+            ends = [name_end, name_end + 4 * n, name_end + 12 * n, name_end + 16 * n]
             if ends[-1] > len(body):
-                raise ValueError("metric points are cut off")
-            name = body[at : ends[0]].decode()
-            found.append(Points(name, n, body[ends[0] : ends[1]], body[ends[1] : ends[2]], body[ends[2] : ends[3]]))
-            at = ends[-1]
+                raise ValueError("metric points are truncated")
+            name = body[position:name_end].decode()
+            series.append(Points(name, n, body[ends[0] : ends[1]], body[ends[1] : ends[2]], body[ends[2] : ends[3]]))
+            position = ends[-1]
     except struct.error as error:
         raise ValueError(f"not a metrics entry: {error}") from error
-    if at != len(body):
-        raise ValueError("metric points are followed by something else")
-    return base_time, found
+    if position != len(body):
+        raise ValueError("unexpected data after the metric points")
+    return base_time, series
 
 
 def entry(run: str, fence: int, sequence: int, kind: str, body: bytes) -> dict[str, bytes | str | int]:
-    """Fields of a stream entry that a trainer reports."""
+    """Return the fields of a stream entry from a trainer."""
     return {"r": run, "f": fence, "s": sequence, "k": kind, "b": body}

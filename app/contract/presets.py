@@ -1,4 +1,4 @@
-"""Presets: the names under which a family, a size, a dataset and a recipe are launched in one word."""
+"""Presets: named combinations of family, size, dataset and recipe."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ _ROWS = """
 
 
 def _read(rows: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    presets: dict[str, dict[str, Any]] = {}
     for row in rows.strip().splitlines():
         name, family, size, dataset, recipe, *rest = row.split()
         preset: dict[str, Any] = {"family": family, "size": size, "dataset": dataset, "recipe": recipe}
-        for said in rest:
-            key, value = said.split("=")
+        for setting in rest:
+            key, value = setting.split("=")
             preset[key] = value.split(",") if key == "targets" else int(value)
-        if name in found:
+        if name in presets:
             raise ValueError(f"two presets are named {name}")
-        found[name] = preset
-    return found
+        presets[name] = preset
+    return presets
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(_read(_ROWS))
-"""What each preset says, as fields of a RunSpec."""
+"""Every preset by name, as fields of a RunSpec."""

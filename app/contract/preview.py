@@ -1,4 +1,4 @@
-"""What a network is before it is trained: counts, shapes and memory, as plain data that the server can show."""
+"""Preview of a network before training: parameter counts, shapes and memory, as plain data for the server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Layer(BaseModel):
-    """One module of a network that does something itself.
+    """A leaf module of a network.
 
-    ``path`` is its name in the network, ``kind`` its class, ``about`` its settings in words ("3×3, 32 → 64"), ``shape``
-    what comes out for one image (no batch dimension), ``params`` its own parameters, ``flops`` its floating-point
-    operations for one image (a multiply-add counts as 2).
+    ``path``: its name in the network; ``kind``: its class; ``about``: its settings as text ("3×3, 32 → 64");
+    ``shape``: output shape for one image (no batch dimension); ``params``: its own parameters; ``flops``:
+    floating-point operations for one image (a multiply-add counts as 2).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,7 +24,7 @@ class Layer(BaseModel):
 
 
 class Block(BaseModel):
-    """A part of a network's diagram: a module or a run of equal ones (``repeat``), with the parts it is made of."""
+    """A part of a network's diagram: a module, or ``repeat`` equal ones in a row, and the parts it consists of."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,10 +38,10 @@ class Block(BaseModel):
 
 
 class Profile(BaseModel):
-    """A network's exact size and its cost.
+    """Exact size and cost of a network.
 
-    ``flops``: one image forward. ``activation_bytes``: what a training step of ``batch_size`` images keeps for its
-    backward pass. ``memory_bytes``: weights, gradients, the optimizer's state and those activations together.
+    ``flops``: forward pass of one image. ``activation_bytes``: activations that a training step of ``batch_size``
+    images saves for its backward pass. ``memory_bytes``: weights, gradients, optimizer state and those activations.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class Profile(BaseModel):
 
 
 class Prediction(BaseModel):
-    """How long an epoch will take: ``seconds`` from ``runs`` finished runs on ``device``; None while there are none."""
+    """Predicted duration of an epoch on ``device``, based on ``runs`` finished runs; None without any."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class Prediction(BaseModel):
 
 
 class Preview(BaseModel):
-    """What would be trained, and what it would cost."""
+    """What a run would train, and its cost."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""What every process of Runyard does first: say what it logs, and end with whoever started it."""
+"""Startup of every Runyard process: logging to stderr, and stopping when the parent process ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARENT_PIPE = "RUNYARD_PARENT_PIPE"
 
 
 def log_to_stderr() -> None:
-    """Log records go to the standard error stream, with UTC times."""
+    """Send log records to standard error, with UTC times."""
     handler = logging.StreamHandler()
     formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
@@ -24,9 +24,9 @@ def log_to_stderr() -> None:
 
 
 def end_with_parent() -> None:
-    """Stop in good order when the process that started this one is gone, however it went.
+    """Shut down cleanly when the parent process ends, for whatever reason.
 
-    It holds the other end of a pipe, whose number is in the environment; a process that nobody watches does nothing.
+    The parent keeps the other end of a pipe open; the environment names the pipe. Without one, do nothing.
     """
     number = os.environ.pop(PARENT_PIPE, None)
     if number is None:
@@ -35,12 +35,12 @@ def end_with_parent() -> None:
 
     def wait() -> None:
         os.read(int(number), 1)
-        logging.getLogger("runyard").warning("the process that started this one is gone: stopping")
+        logging.getLogger("runyard").warning("the parent process has ended: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal."""
+    """Print a line for the user at the terminal."""
     print(text, flush=True, file=sys.stdout)

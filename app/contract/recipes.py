@@ -1,4 +1,4 @@
-"""Named recipes: what a run trains with where its launcher said nothing else."""
+"""Recipes: named sets of training settings, used for every field that a launch leaves out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 ONE_CYCLE_WARMUP = 0.3
-"""The share of its steps in which one_cycle raises the learning rate, unless a run says otherwise."""
+"""Default warm-up of one_cycle, as a fraction of all steps."""
 
 _ADAM: dict[str, Any] = {
     "optimizer": "adam",
@@ -48,29 +48,29 @@ _CIFAR100 = {"rotation": 15.0, "epochs": 100}
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named set of training settings, laid over the family's defaults.
+    """A named set of training settings that override the family's defaults.
 
-    ``over``: what is laid over ``settings`` for a family, a dataset, or both of them ("vit/digits"), in this order.
-    ``datasets``: those it is made for; empty for any.
+    ``overrides``: settings that override ``settings`` for a family, a dataset, or both ("vit/digits"), in this order.
+    ``datasets``: supported datasets; empty for all.
     """
 
     name: str
     about: str
     settings: Mapping[str, Any]
-    over: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     datasets: tuple[str, ...] = ()
 
     def fits(self, dataset: str) -> bool:
-        """Whether it is made for ``dataset``."""
+        """Whether the recipe supports ``dataset``."""
         return not self.datasets or dataset in self.datasets
 
 
 _ALL = (
-    Recipe("default", "The family's own optimizer and schedule, 10 epochs", {}),
-    Recipe("quick", "As default, 5 epochs: for trying out", {"epochs": 5}),
+    Recipe("default", "Default optimizer and schedule of the family, 10 epochs", {}),
+    Recipe("quick", "Same as default, but 5 epochs, for a first try", {"epochs": 5}),
     Recipe(
         "fast",
-        "One cycle of the rate in few epochs, at the highest rate that held on digits; bfloat16 where it is faster",
+        "One-cycle schedule in few epochs, at the highest learning rate that was stable on digits; bfloat16 if faster",
         {
             "optimizer": "adamw",
             "lr": 5e-3,
@@ -81,11 +81,11 @@ _ALL = (
             "epochs": 5,
             "precision": "auto",
         },
-        over={
+        overrides={
             "convnext_v2": {"lr": 8e-3},
             "vit": {"lr": 2e-3, "clip_norm": 1.0},
             "efficientnet": {"lr": 1e-2},
-            # 1,257 images: in batches of 128, five epochs would be 45 steps.
+            # With 1,257 images in batches of 128, five epochs would be only 45 steps.
             "digits": {"batch_size": 32},
             "convnext_v2/digits": {"epochs": 10},
             "vit/digits": {"epochs": 30},
@@ -93,7 +93,7 @@ _ALL = (
     ),
     Recipe(
         "vit_mnist_995",
-        "The recipe by which vit small reaches 99.5 % on MNIST (validation, as claimed): 200 epochs, random crop",
+        "For vit small to reach the claimed 99.5 % on MNIST (validation): 200 epochs, random crop",
         {
             "optimizer": "adamw",
             "lr": 5e-4,
@@ -111,14 +111,14 @@ _ALL = (
     ),
     Recipe(
         "cifar",
-        "Random crop, mirroring and clipped gradients, 50 epochs; CIFAR-100: rotation too, 100 epochs",
+        "Random crop, flip and gradient clipping, 50 epochs; on CIFAR-100 also rotation, 100 epochs",
         _CIFAR,
-        over={"cifar100": _CIFAR100},
+        overrides={"cifar100": _CIFAR100},
         datasets=("cifar10", "cifar100"),
     ),
     Recipe(
         "cifar_sgd",
-        "For simple_cnn on CIFAR-100: SGD from 0.1 along a cosine, 200 epochs, the images varied as by cifar",
+        "For simple_cnn on CIFAR-100: SGD with a cosine schedule from 0.1, 200 epochs, data augmentation of cifar",
         _CIFAR
         | {
             "optimizer": "sgd",
@@ -129,7 +129,7 @@ _ALL = (
             "lr_min": 0.0,
             "label_smoothing": 0.1,
         },
-        over={"cifar10": {"epochs": 200}, "cifar100": _CIFAR100 | {"epochs": 200}},
+        overrides={"cifar10": {"epochs": 200}, "cifar100": _CIFAR100 | {"epochs": 200}},
         datasets=("cifar10", "cifar100"),
     ),
 )
@@ -138,10 +138,12 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe
 
 
 def recipe_settings(recipe: str, family: str, dataset: str) -> dict[str, Any]:
-    """Every training setting of ``recipe`` for ``family`` on ``dataset``; families unknown here get Adam with a plateau
-    schedule."""
-    found = RECIPES[recipe]
-    settings = {**_FAMILY_DEFAULTS.get(family, _ADAM), **found.settings}
+    """Return every training setting of ``recipe`` for ``family`` on ``dataset``.
+
+    The default for user-defined families is Adam with a plateau schedule.
+    """
+    chosen = RECIPES[recipe]
+    settings = {**_FAMILY_DEFAULTS.get(family, _ADAM), **chosen.settings}
     for key in (family, dataset, f"{family}/{dataset}"):
-        settings |= found.over.get(key, {})
+        settings |= chosen.overrides.get(key, {})
     return settings

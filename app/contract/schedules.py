@@ -1,4 +1,4 @@
-"""Learning-rate schedules as plain functions of the step: the worker trains by them, the launch form draws them."""
+"""Learning-rate schedules as functions of the step, for training and for the launch form's preview."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ class Schedule(Protocol):
 
     @property
     def warmup(self) -> float:
-        """The share of all steps in which the rate rises, 0 to 1."""
+        """Warm-up as a fraction of all steps, 0 to 1."""
 
 
 def rate_at(config: Schedule, step: int, steps: int) -> float:
-    """The learning rate of optimizer step ``step`` (0 is the first) of ``steps`` in all.
+    """Return the learning rate of optimizer step ``step`` (the first is 0) out of ``steps``.
 
-    cosine: half a cosine from lr to lr_min (Loshchilov & Hutter 2017, without restarts). one_cycle: up from lr/25 to lr
-    within the warm-up, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum stays). plateau: as
-    long as the validation loss falls. In all but one_cycle the rate rises in a straight line within the warm-up.
+    cosine: half a cosine from lr to lr_min (Loshchilov & Hutter 2017, without restarts). one_cycle: from lr/25 up to lr
+    during warm-up, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum is constant). plateau:
+    the rate as long as the validation loss falls. Warm-up is linear in all schedules except one_cycle.
     """
-    rising = warmup_steps(config, steps)
+    warmup = warmup_steps(config, steps)
     if config.schedule == "one_cycle":
-        if step < rising:
-            return _half_cosine(config.lr * ONE_CYCLE_START, config.lr, step / rising)
-        return _half_cosine(config.lr, config.lr_min, (step - rising) / max(1, steps - rising))
-    if step < rising:
-        return config.lr * (step + 1) / (rising + 1)
+        if step < warmup:
+            return _half_cosine(config.lr * ONE_CYCLE_START, config.lr, step / warmup)
+        return _half_cosine(config.lr, config.lr_min, (step - warmup) / max(1, steps - warmup))
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
     if config.schedule == "cosine":
-        return _half_cosine(config.lr, config.lr_min, (step - rising) / max(1, steps - rising))
+        return _half_cosine(config.lr, config.lr_min, (step - warmup) / max(1, steps - warmup))
     return config.lr
 
 
 def warmup_steps(config: Schedule, steps: int) -> int:
-    """How many of ``steps`` the rate rises for."""
+    """Return the number of warm-up steps out of ``steps``."""
     return round(config.warmup * steps)
 
 
 def curve(config: Schedule, steps: int, points: int = 120) -> list[tuple[int, float]]:
-    """The schedule to be drawn: (step, rate) at about ``points`` steps, first, last and peak among them."""
+    """Sample the schedule at about ``points`` steps, including first, last and peak, as (step, rate)."""
     last = max(1, steps) - 1
-    shown = sorted(
+    sampled = sorted(
         {round(i * last / max(1, points - 1)) for i in range(points)} | {min(warmup_steps(config, steps), last)}
     )
-    return [(step, rate_at(config, step, max(1, steps))) for step in shown]
+    return [(step, rate_at(config, step, max(1, steps))) for step in sampled]
 
 
-def _half_cosine(begin: float, end: float, part: float) -> float:
-    return end + 0.5 * (begin - end) * (1 + math.cos(math.pi * min(1.0, part)))
+def _half_cosine(start: float, end: float, fraction: float) -> float:
+    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * min(1.0, fraction)))

@@ -1,4 +1,4 @@
-"""RunSpec: what to train, as a user says it; RunConfig: the same with every blank filled in."""
+"""RunSpec: the request for a run; RunConfig: the same with every field filled in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Precision = Literal["auto", "32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 Nonfinite = Literal["stop", "go_on"]
 Device = Literal["auto", "cpu", "cuda"]
-"""What a run can ask for; beside these one GPU by its index."""
+"""Devices that a run can request, in addition to one GPU by its index (`DEVICE`)."""
 DEVICE = re.compile(r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
@@ -30,7 +30,7 @@ Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any integer that the database holds."""
 Number = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
-"""Any finite number, with room for what is computed from it."""
+"""Any finite number, with room for values computed from it."""
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -38,41 +38,41 @@ class _Shared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     options: dict[str, str | Integer | Number | bool] = Field(
-        default_factory=dict, max_length=20, description="Options of the family, by name."
+        default_factory=dict, max_length=20, description="Options of the family by name."
     )
-    auxiliary: bool = Field(False, description="Feed the dataset's measured scalars to the network as well.")
-    seed: int = Field(1, ge=0, lt=2**32, description="Seeds weights, batch order and dropout.")
+    auxiliary: bool = Field(False, description="Feed the dataset's measured scalars to the network too.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed for weights, batch order and dropout.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
-        "", description="Shown instead of family, size and dataset."
+        "", description="Name to show instead of family, size and dataset."
     )
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    notes: str = Field("", max_length=20_000)
-    priority: int = Field(0, ge=-1000, le=1000, description="Higher starts first.")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags of the run.")
+    notes: str = Field("", max_length=20_000, description="Notes on the run.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Runs with a higher priority start first.")
     device: str = Field(
         "auto",
-        description="auto takes what the worker has; else cpu, cuda, or one GPU by its index: cuda:1.",
+        description="auto (any worker's device), cpu, cuda, or one GPU by its index, such as cuda:1.",
         json_schema_extra={"pattern": DEVICE.pattern},
     )
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
-        "", description="Only on this worker: its host, or the beginning of its id; blank takes the next free one."
+        "", description="Train only on this worker: its host or the start of its id (default: any free worker)."
     )
 
-    find_batch: bool = Field(False, description="Begin with the largest batch that fits, instead of batch_size.")
-    on_nonfinite: Nonfinite = Field("stop", description="When the loss becomes NaN or infinite: stop, or go_on.")
+    find_batch: bool = Field(False, description="Find the largest batch that fits into memory, instead of batch_size.")
+    on_nonfinite: Nonfinite = Field("stop", description="When the loss becomes NaN or infinite: stop or go_on.")
     keep_checkpoints: int = Field(
-        10, ge=0, le=1000, description="How many ends of epochs are kept, evenly spread, to fork from later."
+        10, ge=0, le=1000, description="Number of end-of-epoch checkpoints to keep for later forks, evenly spread."
     )
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not DEVICE.fullmatch(value):
-            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index such as cuda:1")
+            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index, such as cuda:1")
         return value
 
 
 class RunSpec(_Shared):
-    """What a user asks for. Only ``family`` or ``preset`` is required; preset, recipe and family fill the blanks."""
+    """Request for a run. Only ``family`` or ``preset`` is required; preset, recipe and family fill in the rest."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,54 +80,64 @@ class RunSpec(_Shared):
         }
     )
 
-    family: Word | None = Field(None, description="Architecture family, see /api/v1/architectures.")
-    size: Word | None = Field(None, description="Size of the family; its default when left out.")
+    family: Word | None = Field(None, description="Architecture family; see /api/v1/architectures.")
+    size: Word | None = Field(None, description="Size of the family (default: the family's default size).")
     dataset: Word | None = Field(
-        None, description="Dataset, see /api/v1/datasets; left out: what the recipe is made for, else digits."
+        None, description="Dataset; see /api/v1/datasets (default: the recipe's first dataset, else digits)."
     )
-    targets: list[Word] | None = Field(None, max_length=10, description="Heads to train; the first one when left out.")
-    recipe: Word = Field("default", description="Named settings, see /api/v1/recipes.")
-    preset: Word | None = Field(None, description="Named family, size, dataset and recipe in one.")
-    epochs: int | None = Field(None, ge=1, le=100_000)
-    batch_size: int | None = Field(None, ge=1, le=65_536)
-    optimizer: Optimizer | None = None
+    targets: list[Word] | None = Field(
+        None, max_length=10, description="Targets to train, one head each (default: the dataset's first)."
+    )
+    recipe: Word = Field("default", description="Named training settings; see /api/v1/recipes.")
+    preset: Word | None = Field(None, description="Named combination of family, size, dataset and recipe.")
+    epochs: int | None = Field(None, ge=1, le=100_000, description="Number of epochs.")
+    batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per training step.")
+    optimizer: Optimizer | None = Field(None, description="Optimizer.")
     lr: Positive | None = Field(None, description="Learning rate.")
-    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(None, description="For sgd.")
-    schedule: Schedule | None = None
-    lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
-        None, description="Where cosine and one_cycle end."
+    weight_decay: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
+        None, description="Weight decay of the optimizer."
     )
-    warmup: Share | None = Field(None, description="Share of the run's steps in which the rate rises.")
+    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None, description="Momentum of sgd."
+    )
+    schedule: Schedule | None = Field(None, description="Learning-rate schedule.")
+    lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
+        None, description="Final learning rate of cosine and one_cycle."
+    )
+    warmup: Share | None = Field(None, description="Warm-up as a fraction of all steps.")
     plateau_factor: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = Field(
-        None, description="What the plateau schedule multiplies the rate by."
+        None, description="Factor by which the plateau schedule multiplies the learning rate."
     )
     plateau_patience: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Epochs without a lower validation loss that the plateau schedule waits."
+        None, description="Epochs without a lower validation loss before the plateau schedule reduces the rate."
     )
     early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Stop after so many epochs without a better validation; 0 never does."
+        None, description="Stop after this many epochs without a better validation result; 0 turns it off."
     )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        None, description="Label smoothing; 0 turns it off."
+    )
     clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
-        None, description="Largest gradient norm; 0 does not clip."
+        None, description="Maximum gradient norm; 0 turns clipping off."
     )
-    crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(None, description="Random crop after padding.")
-    flip: bool | None = Field(None, description="Mirror training images at random.")
+    crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(
+        None, description="Padding in pixels before a random crop."
+    )
+    flip: bool | None = Field(None, description="Flip training images horizontally at random.")
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] | None = Field(
-        None, description="Turn training images at random by up to so many degrees to either side."
+        None, description="Maximum random rotation of training images, in degrees to either side."
     )
     normalization: Normalization | None = Field(
-        None, description="dataset: by its own mean and deviation; half: by 0.5 and 0.5."
+        None, description="dataset: mean and standard deviation of the dataset; half: 0.5 and 0.5."
     )
     precision: Precision | None = Field(
-        None, description="32: float32; bf16: bfloat16 with float32 weights; auto: the faster of the two, as tried."
+        None, description="32: float32; bf16: bfloat16 with float32 weights; auto: whichever is faster in a trial."
     )
     compile: Compile | None = Field(
-        None, description="By torch.compile; auto: for a long run on a GPU, where a trial says that it pays."
+        None, description="Use torch.compile; auto: only for a long run on a GPU, if a trial shows that it pays off."
     )
     deterministic: bool | None = Field(
-        None, description="Only repeatable operations, also on a GPU, and no trial of what is faster."
+        None, description="Use only reproducible operations, also on a GPU, and skip speed trials."
     )
 
     @field_validator(
@@ -143,7 +153,7 @@ class RunSpec(_Shared):
     )
     @classmethod
     def _whole(cls, value: Any) -> Any:
-        # true would be taken for 1.
+        # true would be read as 1.
         if isinstance(value, bool):
             raise PydanticKnownError("int_type")
         return value
@@ -168,9 +178,9 @@ class RunSpec(_Shared):
 
 
 class RunConfig(_Shared):
-    """A RunSpec with every blank filled: the same words always train the same network.
+    """A RunSpec with every field filled in: the same configuration always trains the same network.
 
-    A field that has a default came with a later version: what was launched before is read as it trained then.
+    Fields with a default were added in later versions; the default is how runs launched before were trained.
     """
 
     family: str
@@ -203,20 +213,20 @@ class RunConfig(_Shared):
 
     @property
     def title(self) -> str:
-        """What a run is called when it has no name of its own."""
+        """Name of the run, or else family, size and dataset."""
         return self.name or f"{self.family} {self.size} · {self.dataset}"
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing wrong with one field, as a sentence for its user."""
+    """An error in one field, as a sentence for the user."""
 
     field: str
     message: str
 
 
 class SpecError(ValueError):
-    """A spec that cannot be trained, with every field that is wrong."""
+    """A spec that cannot be trained; ``errors`` lists every invalid field."""
 
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(error.message for error in errors))
@@ -224,74 +234,74 @@ class SpecError(ValueError):
 
 
 def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
-    """Fill every blank of ``spec``: its own words, then its preset, its recipe, the family's defaults.
+    """Fill in every field of ``spec`` from its preset, its recipe and the family's defaults, in this order.
 
-    Raises SpecError with one sentence for each field that names something that does not exist.
+    Raises SpecError with one sentence for each invalid field.
     """
     errors: list[FieldError] = []
-    said = spec.model_dump(exclude_none=True, exclude_unset=True)
+    given = spec.model_dump(exclude_none=True, exclude_unset=True)
     if spec.preset is not None:
         if spec.preset in PRESETS:
-            said = dict(PRESETS[spec.preset]) | said
+            given = dict(PRESETS[spec.preset]) | given
         else:
             errors.append(_unknown("preset", spec.preset, list(PRESETS)))
-    recipe = said.get("recipe", "default")
+    recipe = given.get("recipe", "default")
     if recipe not in RECIPES:
         errors.append(_unknown("recipe", recipe, list(RECIPES)))
-    made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
-    dataset = _dataset(said.get("dataset") or next(iter(made_for), "digits"), errors)
-    family = _family(said.get("family"), spec.preset, catalog, errors)
-    size = said.get("size") or (family.default if family else "")
+    supported = RECIPES[recipe].datasets if recipe in RECIPES else ()
+    dataset = _dataset(given.get("dataset") or next(iter(supported), "digits"), errors)
+    family = _family(given.get("family"), spec.preset, catalog, errors)
+    size = given.get("size") or (family.default if family else "")
     if family and family.size(size) is None:
         errors.append(_unknown("size", size, [each.name for each in family.sizes], f" for {family.name}"))
     if family:
-        errors += _wrong_options(family, said.get("options", {}))
-    targets = list(said.get("targets") or ([dataset.targets[0].name] if dataset else []))
+        errors += _option_errors(family, given.get("options", {}))
+    targets = list(given.get("targets") or ([dataset.targets[0].name] if dataset else []))
     if dataset:
         offered = [target.name for target in dataset.targets]
         for target in targets:
             if target not in offered:
                 errors.append(_unknown("targets", target, offered, f" in {dataset.name}", "target"))
         if len(set(targets)) != len(targets):
-            errors.append(FieldError("targets", "each target can be named once"))
-    if said.get("auxiliary"):
-        errors += _wrong_auxiliary(family, dataset, catalog)
-    if dataset and made_for and dataset.name not in made_for:
-        reason = f"recipe {recipe} is made for {', '.join(made_for)}, not for {dataset.name}"
+            errors.append(FieldError("targets", "a target is listed more than once"))
+    if given.get("auxiliary"):
+        errors += _auxiliary_errors(family, dataset, catalog)
+    if dataset and supported and dataset.name not in supported:
+        reason = f"recipe {recipe} is made for {', '.join(supported)}, not for {dataset.name}"
         errors.append(FieldError("recipe", reason))
     if errors or not family or not dataset:
         raise SpecError(errors)
     settings = recipe_settings(recipe, family.name, dataset.name)
-    if said.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
+    if given.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
-    filled = settings | said | {"size": size, "dataset": dataset.name, "targets": targets, "recipe": recipe}
+    filled = settings | given | {"size": size, "dataset": dataset.name, "targets": targets, "recipe": recipe}
     defaults = {option.name: option.default for option in family.options}
-    # The default said in so many words makes no other network.
-    filled["options"] = {name: value for name, value in said.get("options", {}).items() if value != defaults[name]}
+    # An option that is set to its default does not change the network.
+    filled["options"] = {name: value for name, value in given.get("options", {}).items() if value != defaults[name]}
     config = RunConfig.model_validate(filled)
     _check_batch(config, family, dataset)
     return config
 
 
-def _wrong_auxiliary(family: FamilyEntry | None, dataset: Dataset | None, catalog: Catalog) -> list[FieldError]:
+def _auxiliary_errors(family: FamilyEntry | None, dataset: Dataset | None, catalog: Catalog) -> list[FieldError]:
     if family and not family.takes_auxiliary:
-        able = ", ".join(each.name for each in catalog.families.values() if each.takes_auxiliary) or "none"
+        able = ", ".join(entry.name for entry in catalog.families.values() if entry.takes_auxiliary) or "none"
         return [FieldError("auxiliary", f"{family.name} takes no auxiliary scalars; families that do: {able}")]
     if dataset and not dataset.auxiliary:
-        offering = ", ".join(each.name for each in DATASETS.values() if each.auxiliary) or "none"
+        offering = ", ".join(entry.name for entry in DATASETS.values() if entry.auxiliary) or "none"
         return [FieldError("auxiliary", f"{dataset.name} offers no auxiliary scalars; datasets that do: {offering}")]
     return []
 
 
 def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> None:
     if config.batch_size < family.smallest_batch:
-        reason = f"{family.name} normalizes over the batch, so its batch size is at least {family.smallest_batch}"
+        reason = f"{family.name} uses batch normalization and needs a batch size of at least {family.smallest_batch}"
         raise SpecError([FieldError("batch_size", reason)])
     if config.batch_size > dataset.train:
-        reason = f"{dataset.name} has {dataset.train:,} training images, so a batch holds at most that many"
+        reason = f"batch_size must be at most {dataset.train:,}, the number of training images of {dataset.name}"
         raise SpecError([FieldError("batch_size", reason)])
     if config.schedule in ("cosine", "one_cycle") and config.lr_min > config.lr:
-        reason = f"lr_min ({config.lr_min:g}) is where the schedule ends, so it cannot be above lr ({config.lr:g})"
+        reason = f"lr_min ({config.lr_min:g}), the final learning rate, must not be above lr ({config.lr:g})"
         raise SpecError([FieldError("lr_min", reason)])
 
 
@@ -305,9 +315,9 @@ def _family(name: str | None, preset: str | None, catalog: Catalog, errors: list
     if name is None:
         if preset is None:
             families = ", ".join(catalog.families)
-            errors.append(FieldError("family", f"name a family or a preset; families: {families}"))
+            errors.append(FieldError("family", f"a family or a preset is required; families: {families}"))
         return None
-    # A file from outside that has a family's name, and is refused for it, takes nothing from the family.
+    # A user-defined file with the name of a built-in family is rejected; the built-in family stays available.
     if name not in catalog.families and name in catalog.broken:
         errors.append(FieldError("family", f"{name} could not be imported: {catalog.broken[name]}"))
     elif name not in catalog.families:
@@ -315,22 +325,22 @@ def _family(name: str | None, preset: str | None, catalog: Catalog, errors: list
     return catalog.families.get(name)
 
 
-def _wrong_options(family: FamilyEntry, chosen: dict[str, Any]) -> list[FieldError]:
+def _option_errors(family: FamilyEntry, chosen: dict[str, Any]) -> list[FieldError]:
     offered = {option.name: option for option in family.options}
     errors = []
     for name, value in chosen.items():
         if name not in offered:
             errors.append(_unknown("options", name, list(offered), f" for {family.name}", "option"))
         elif not any(type(value) is type(choice) and value == choice for choice in offered[name].choices):
-            what = f" for option {name} of {family.name}"
-            errors.append(_unknown("options", str(value), [str(c) for c in offered[name].choices], what, "choice"))
+            where = f" for option {name} of {family.name}"
+            errors.append(_unknown("options", str(value), [str(c) for c in offered[name].choices], where, "choice"))
     return errors
 
 
-def _unknown(field: str, got: str, exist: list[str], where: str = "", noun: str = "") -> FieldError:
+def _unknown(field: str, given: str, existing: list[str], where: str = "", noun: str = "") -> FieldError:
     noun = noun or field
-    shown = got if len(got) <= 40 else got[:40] + "…"
+    shown = given if len(given) <= 40 else given[:40] + "…"
     plural = {"family": "families", "size": "sizes"}.get(noun, noun + "s")
-    if not exist:
-        return FieldError(field, f"no {noun} '{shown}'{where}; there are none")
-    return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: {', '.join(exist)}")
+    if not existing:
+        return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: none")
+    return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: {', '.join(existing)}")

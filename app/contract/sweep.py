@@ -1,4 +1,4 @@
-"""SweepSpec: many runs as one. A base, fields that hold several values, seeds, and how the values are chosen."""
+"""SweepSpec: the request for a sweep: base configuration, fields with several values, seeds, search method."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pydantic_core import PydanticCustomError
 from app.contract.spec import RunSpec, Tag
 
 MOST_RUNS = 1000
-USUAL_DRAWS = 20
+DEFAULT_DRAWS = 20
 METHODS = ("grid", "random", "tpe")
 PRUNERS = ("median", "asha")
 OPTION = "option."
-"""What stands before the name of a family's option where it is swept: option.pool."""
-KEPT = ("name", "tags", "notes", "priority", "options", "preset", "keep_checkpoints")
-"""Fields of a run that a sweep does not vary."""
+"""Prefix of a family's option in a sweep: option.pool."""
+NOT_SWEPT = ("name", "tags", "notes", "priority", "options", "preset", "keep_checkpoints")
+"""Fields of a run that a sweep cannot vary."""
 WHOLE = ("epochs", "batch_size", "seed", "plateau_patience", "early_stopping", "crop_padding")
 NUMBERS = (
     "lr",
@@ -39,8 +39,8 @@ NUMBERS = (
     "clip_norm",
     "rotation",
 )
-SWEPT = tuple(name for name in RunSpec.model_fields if name not in KEPT)
-"""Fields that can hold several values, beside a family's options."""
+SWEPT = tuple(name for name in RunSpec.model_fields if name not in NOT_SWEPT)
+"""Fields that a sweep can vary, in addition to the family's options."""
 
 Method = Literal["grid", "random", "tpe"]
 Pruning = Literal["median", "asha"]
@@ -49,7 +49,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Choice(BaseModel):
-    """One of these values."""
+    """A set of values to choose from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +57,7 @@ class Choice(BaseModel):
 
 
 class Range(BaseModel):
-    """A number between ``low`` and ``high``, both included; ``log``: each power of ten is as likely as any other."""
+    """A number between ``low`` and ``high``, both inclusive; ``log``: uniform on a logarithmic scale."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,34 +71,34 @@ class Range(BaseModel):
         if self.low > self.high:
             raise PydanticCustomError("range", "low must not be above high")
         if self.log and self.low <= 0:
-            raise PydanticCustomError("range", "low must be greater than 0 where log is true")
+            raise PydanticCustomError("range", "low must be greater than 0 if log is true")
         if self.log and self.step is not None:
-            raise PydanticCustomError("range", "a range has a step or is logarithmic, not both")
+            raise PydanticCustomError("range", "a range can have a step or be logarithmic, not both")
         return self
 
     def values(self) -> list[float]:
-        """The values of a range with a step."""
+        """Return the values of a range with a step, else an empty list."""
         if self.step is None:
             return []
         count = min(math.floor((self.high - self.low) / self.step + 1e-9), MOST_RUNS) + 1
         return [round(self.low + i * self.step, 12) for i in range(count)]
 
 
-def _kind_of(said: Any) -> str:
-    """Whether a part of a space is a choice or a range, so that what is wrong is said of one of them."""
-    if isinstance(said, dict):
-        return "choice" if "choice" in said else "range"
-    return "choice" if isinstance(said, Choice) else "range"
+def _kind_of(entry: Any) -> str:
+    """Tell a choice from a range, so that an error is about the intended one."""
+    if isinstance(entry, dict):
+        return "choice" if "choice" in entry else "range"
+    return "choice" if isinstance(entry, Choice) else "range"
 
 
 Space = Annotated[Annotated[Choice, Kind("choice")] | Annotated[Range, Kind("range")], Discriminator(_kind_of)]
 
 
 class SweepSpec(BaseModel):
-    """What a user asks for. ``base`` is a RunSpec that may lack what ``grid`` and ``space`` name.
+    """Request for a sweep. ``base`` is a RunSpec; fields in ``grid`` and ``space`` can be left out of it.
 
-    grid: every combination of the values in ``grid``. random: ``draws`` points of ``space``. tpe: the same, each drawn
-    after what the earlier ones reached. With random and tpe the values of ``grid`` are choices like those of ``space``.
+    grid: every combination of the values in ``grid``. random: ``draws`` points of ``space``. tpe: the same, but each
+    point depends on earlier results. With random and tpe, the values in ``grid`` are choices like those in ``space``.
     """
 
     model_config = ConfigDict(
@@ -122,33 +122,40 @@ class SweepSpec(BaseModel):
         },
     )
 
-    base: dict[str, Any] = Field(default_factory=dict, max_length=60, description="A RunSpec: what all runs share.")
+    base: dict[str, Any] = Field(default_factory=dict, max_length=60, description="RunSpec fields that all runs share.")
     grid: dict[str, list[Any]] = Field(
-        default_factory=dict, max_length=30, description="Values by field; option.NAME is an option, ['all'] every one."
+        default_factory=dict,
+        max_length=30,
+        description="Values by field; option.NAME: an option; ['all']: every value.",
     )
-    seeds: int = Field(1, ge=1, le=MOST_RUNS, description="Each configuration with so many seeds, from the base's on.")
+    seeds: int = Field(
+        1, ge=1, le=MOST_RUNS, description="Number of seeds per configuration, starting at the seed of base."
+    )
     method: Method = "grid"
     space: dict[str, Space] = Field(
-        default_factory=dict, max_length=30, description="By field what to draw from, for random and tpe."
+        default_factory=dict, max_length=30, description="Ranges and choices by field, for random and tpe."
     )
     draws: int | None = Field(
-        None, ge=1, le=MOST_RUNS, description=f"Configurations for random and tpe; {USUAL_DRAWS} when left out."
+        None, ge=1, le=MOST_RUNS, description=f"Number of configurations for random and tpe (default: {DEFAULT_DRAWS})."
     )
     metric: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "val/acc"
-    direction: Direction | None = Field(None, description="Left out: larger is better for accuracies, else smaller.")
-    pruning: Pruning | None = Field(None, description="Stops runs that are worse than the others at their epoch.")
-    prune_after_epochs: int = Field(1, ge=1, le=100_000, description="No run is pruned before so many epochs.")
-    prune_after_runs: int = Field(4, ge=1, le=MOST_RUNS, description="Or before so many others have come as far.")
-    most_params: int | None = Field(
-        None, ge=1, le=10**12, description="Leaves out networks with more parameters, and says which."
+    direction: Direction | None = Field(None, description="Default: maximize accuracies, minimize other metrics.")
+    pruning: Pruning | None = Field(None, description="Stop runs that are worse than other runs at the same epoch.")
+    prune_after_epochs: int = Field(1, ge=1, le=100_000, description="Number of epochs before a run can be pruned.")
+    prune_after_runs: int = Field(
+        4,
+        ge=1,
+        le=MOST_RUNS,
+        description="Number of other runs that must have reached the same epoch before a run can be pruned.",
     )
+    most_params: int | None = Field(None, ge=1, le=10**12, description="Leave out networks with more parameters.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
-    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Further tags of every run.")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Additional tags for every run.")
 
     @field_validator("seeds", "draws", "most_params", "prune_after_epochs", "prune_after_runs", mode="before")
     @classmethod
     def _whole(cls, value: Any) -> Any:
-        # true would be taken for 1.
+        # true would be read as 1.
         if isinstance(value, bool):
             raise PydanticCustomError("int_type", "must be a whole number")
         return value
@@ -158,10 +165,10 @@ class SweepSpec(BaseModel):
     def _listed(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        # A word alone is a list of one: "family": "all".
-        return {name: each if isinstance(each, list) else [each] for name, each in value.items()}
+        # A single value is a list of one: "family": "all".
+        return {name: entry if isinstance(entry, list) else [entry] for name, entry in value.items()}
 
     @property
     def configurations(self) -> int:
-        """How many configurations random and tpe draw."""
-        return self.draws or USUAL_DRAWS
+        """Number of configurations that random and tpe draw."""
+        return self.draws or DEFAULT_DRAWS

@@ -1,4 +1,4 @@
-"""What a sweep chose, in words."""
+"""Text labels of the values that a sweep chose for a run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from app.contract.sweep import OPTION
 
 
-def said(values: Mapping[str, Any]) -> str:
-    """Values in words: vit, tiny, lr 0.001."""
+def describe_values(values: Mapping[str, Any]) -> str:
+    """Describe values as text: "vit, tiny, lr 0.001"."""
     bare = ("family", "size", "dataset")
-    words = [_word(v) if n in bare else f"{_named(n)} {_word(v)}" for n, v in values.items()]
-    return ", ".join(words) or "as it is"
+    parts = [_text(v) if n in bare else f"{_label(n)} {_text(v)}" for n, v in values.items()]
+    return ", ".join(parts) or "base configuration"
 
 
-def _named(name: str) -> str:
+def _label(name: str) -> str:
     return name.removeprefix(OPTION).replace("_", " ")
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return "+".join(str(each) for each in value)
+        return "+".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)[:60]

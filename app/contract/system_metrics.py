@@ -1,4 +1,4 @@
-"""What is measured beside a training: names of the metrics, each with its unit, in the order of their charts."""
+"""Names of the system metrics measured during training, each with its unit, in chart order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ HOST_NAMES = (
     "system/disk_read_mb_per_second",
     "system/disk_write_mb_per_second",
 )
-"""Of the whole machine that trains."""
+"""Metrics of the whole machine."""
 GPU_NAMES = (
     "system/gpu_percent",
     "system/gpu_memory_percent",
     "system/gpu_power_watts",
     "system/gpu_temperature_celsius",
 )
-"""Of the GPU that trains."""
+"""Metrics of the GPU that trains the run."""

@@ -1,4 +1,4 @@
-"""Moments as text."""
+"""Timestamps as ISO 8601 text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def iso(seconds: float | None) -> str | None:
-    """Seconds since 1970 as ISO 8601 in UTC with milliseconds."""
+    """Format seconds since 1970 as ISO 8601 in UTC with milliseconds."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

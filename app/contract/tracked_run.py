@@ -1,4 +1,4 @@
-"""What is known of a run that was trained elsewhere: only what its script said."""
+"""Configuration of a run that was trained elsewhere: only what its script logged."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from app.contract.spec import RunConfig
 
 
 class LoggedConfig(RunConfig):
-    """A RunConfig whose ``options`` are the parameters that a script logged, and in which all that it did not say is
-    None: nothing is validated, and nothing is made up.
+    """A RunConfig whose ``options`` are the logged parameters.
+
+    Everything that the script did not log is None: nothing is validated, and nothing is made up.
     """
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> LoggedConfig:
-        """From what is kept of such a run."""
-        return cls.model_construct(**(_UNSAID | dict(said) | settings_said(said.get("options", {}))))
+    def of(cls, saved: Mapping[str, Any]) -> LoggedConfig:
+        """Create the configuration from the saved fields of a tracked run."""
+        return cls.model_construct(**(_UNSET | dict(saved) | logged_settings(saved.get("options", {}))))
 
 
-_UNSAID: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {
+_UNSET: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {
     "options": {},
     "tags": [],
-    # One head that has no name: what it reports is val/acc, not val/digit/acc.
+    # A single head without a name reports val/acc, not val/digit/acc.
     "targets": [""],
     "name": "",
     "notes": "",
@@ -34,17 +35,17 @@ _UNSAID: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {
     "device": "",
     "worker": "",
 }
-_READ_AS = {"lr": float, "weight_decay": float, "epochs": int, "batch_size": int, "seed": int}
+_SETTING_TYPES = {"lr": float, "weight_decay": float, "epochs": int, "batch_size": int, "seed": int}
 
 
-def settings_said(parameters: Mapping[str, Any]) -> dict[str, int | float]:
-    """Those parameters that have the very name of a setting and are a number as that setting is."""
-    found: dict[str, int | float] = {}
-    for name, kind in _READ_AS.items():
+def logged_settings(parameters: Mapping[str, Any]) -> dict[str, int | float]:
+    """Return the logged parameters that have the name and the number type of a setting."""
+    settings: dict[str, int | float] = {}
+    for name, kind in _SETTING_TYPES.items():
         try:
             value = kind(str(parameters[name]))
         except (KeyError, ValueError, OverflowError):
             continue
         if math.isfinite(value) and 0 <= value < 2**53:
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings

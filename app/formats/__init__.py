@@ -1,1 +1,1 @@
-"""What is here, to be taken elsewhere: the run table, the curves of a run, a report of a comparison."""
+"""Export formats: the run table, curves of a run, the report of a comparison, TensorBoard event files."""

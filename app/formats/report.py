@@ -1,4 +1,4 @@
-"""A comparison as one file that opens anywhere: its style inside, its curves drawn, no script, nothing fetched."""
+"""Report of a comparison: one HTML file with its style and curves inside, without scripts or external files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SHEETS = ("runyard.css", "compare.css", "report.css")
 
 @cache
 def style() -> str:
-    """The style of the pages, and what a report has beside it."""
+    """Return the style sheets of a report."""
     return "\n".join((ROOT / "static" / name).read_text() for name in SHEETS).replace("</", "<\\/")
 
 
 def file_name(numbers: Iterable[int]) -> str:
-    """What the file of a comparison of these runs is called."""
-    said = "-".join(str(number) for number in numbers)
-    return f"runyard-comparison-{said[:60].rstrip('-')}.html"
+    """Return the file name of the report on these runs."""
+    joined = "-".join(str(number) for number in numbers)
+    return f"runyard-comparison-{joined[:60].rstrip('-')}.html"

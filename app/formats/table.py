@@ -1,4 +1,4 @@
-"""The run table as a file: a row a run, in slices, so that a hundred thousand runs take no more memory than a few."""
+"""Export of the run table in slices, so that 100,000 runs need no more memory than a few."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,19 @@ from app.store.search.pagination import sort_all
 from app.store.search.query import RunFilter, RunRow, conditions, distinct_values, runs_by_id
 from app.store.search.sorting import read_order
 
-FACTS = (
+INFO_COLUMNS = (
     *("number", "id", "title", "origin", "status", "reason", "created", "started", "ended", "seconds"),
     *("params", "device", "tags", "notes"),
 )
 SETTINGS = tuple(name for name in RunConfig.model_fields if name not in ("name", "notes", "tags", "device"))
 SLICE = 500
-EVERY = 2**62
+NO_LIMIT = 2**62
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Which runs, in their order, and the columns that they have together. ``parameters``: of logged runs."""
+    """The runs to export, in order, and their columns; ``parameters``: of runs that were trained elsewhere."""
 
     runs: list[str]
     metrics: list[str]
@@ -41,44 +41,44 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The heads of all columns."""
-        return [*FACTS, *SETTINGS, *(f"param.{name}" for name in self.parameters), *self.metrics]
+        """Return the names of all columns."""
+        return [*INFO_COLUMNS, *SETTINGS, *(f"param.{name}" for name in self.parameters), *self.metrics]
 
 
 def read_table(connection: Connection, where: RunFilter, sort: str) -> Table:
-    """The ids of all runs that match, and what columns they need. Raises QueryError."""
+    """Find all matching runs and their columns. Raises QueryError."""
     now = time.time()
     matching, values = conditions(where, now)
-    places, _ = sort_all(connection, read_order(sort, now), matching, values, EVERY, None)
+    places, _ = sort_all(connection, read_order(sort, now), matching, values, NO_LIMIT, None)
     runs = [place.run for place in places]
-    there = f"IN (SELECT run.id FROM run WHERE {matching})"
+    in_matching = f"IN (SELECT run.id FROM run WHERE {matching})"
     if where.narrows:
-        found = connection.execute(text(f"SELECT DISTINCT name FROM metric_series WHERE run {there}"), values)
-        metrics = sorted(str(name) for name in found.scalars())
+        names = connection.execute(text(f"SELECT DISTINCT name FROM metric_series WHERE run {in_matching}"), values)
+        metrics = sorted(str(name) for name in names.scalars())
     else:
         metrics = distinct_values(connection, "metric")
-    said = connection.execute(
+    parameters = connection.execute(
         text(
             "SELECT DISTINCT p.key FROM logged_run l JOIN run r ON r.id = l.run, json_each(r.config, '$.options') p"
-            f" WHERE l.run {there} ORDER BY p.key"
+            f" WHERE l.run {in_matching} ORDER BY p.key"
         ),
         values,
     )
-    return Table(runs, metrics, [str(name) for name in said.scalars()])
+    return Table(runs, metrics, [str(name) for name in parameters.scalars()])
 
 
-def rows_of(engine: Engine, table: Table) -> Iterator[list[Row]]:
-    """The runs of a table as rows, slice by slice, each in a transaction of its own."""
+def iterate_rows(engine: Engine, table: Table) -> Iterator[list[Row]]:
+    """Load the rows of a table in slices, each in a separate transaction."""
     for start in range(0, len(table.runs), SLICE):
         with reading(engine) as connection:
-            found = runs_by_id(connection, table.runs[start : start + SLICE])
-        yield [row_of(each) for each in found]
+            runs = runs_by_id(connection, table.runs[start : start + SLICE])
+        yield [export_row(run) for run in runs]
 
 
-def row_of(row: RunRow) -> Row:
-    """What is said of a run: facts, settings or its own parameters, and one figure of each metric."""
+def export_row(row: RunRow) -> Row:
+    """Create the row of a run: general columns, settings or logged parameters, one value per metric."""
     run, config = row.run, row.run.config
-    found: Row = {
+    exported: Row = {
         "number": run.number,
         "id": run.id,
         "title": run.title,
@@ -95,15 +95,15 @@ def row_of(row: RunRow) -> Row:
         "notes": run.notes,
     }
     if run.logged:
-        found |= {"family": config.family, "dataset": config.dataset or None}
-        found |= {f"param.{name}": value for name, value in config.options.items()}
+        exported |= {"family": config.family, "dataset": config.dataset or None}
+        exported |= {f"param.{name}": value for name, value in config.options.items()}
     else:
-        found |= config.model_dump(include=set(SETTINGS))
-    return found | {name: figure_of(name, summary) for name, summary in row.summary.items()}
+        exported |= config.model_dump(include=set(SETTINGS))
+    return exported | {name: headline_value(name, summary) for name, summary in row.summary.items()}
 
 
-def figure_of(name: str, summary: Summary) -> float | None:
-    """The value that stands for a run: the last one of the test set's metrics, the best one of all others."""
+def headline_value(name: str, summary: Summary) -> float | None:
+    """Return a metric's headline value: the last value of test metrics, else the best value."""
     return summary.last if name.startswith("test/") else summary.best
 
 
@@ -111,25 +111,25 @@ def figure_of(name: str, summary: Summary) -> float | None:
 
 
 def as_csv(columns: Sequence[str], slices: Iterator[list[Row]]) -> Iterator[bytes]:
-    """Comma-separated lines with a head."""
+    """Write CSV with a header."""
     buffer = io.StringIO()
     lines = csv.writer(buffer, lineterminator="\n")
     lines.writerow([cell(column) for column in columns])
     for rows in slices:
         lines.writerows([cell(row.get(column)) for column in columns] for row in rows)
-        yield _emptied(buffer)
-    yield _emptied(buffer)
+        yield _drain(buffer)
+    yield _drain(buffer)
 
 
-def _emptied(buffer: io.StringIO) -> bytes:
-    written = buffer.getvalue().encode()
+def _drain(buffer: io.StringIO) -> bytes:
+    content = buffer.getvalue().encode()
     buffer.seek(0)
     buffer.truncate()
-    return written
+    return content
 
 
 def cell(value: Any) -> Any:
-    """A value in a cell. One that a spreadsheet would take for a formula is led by an apostrophe."""
+    """Format a value for a cell; an apostrophe keeps spreadsheets from reading text as a formula."""
     if isinstance(value, list):
         value = " ".join(map(str, value))
     elif isinstance(value, dict):
@@ -140,7 +140,7 @@ def cell(value: Any) -> Any:
 
 
 def as_json(slices: Iterator[list[Row]]) -> Iterator[bytes]:
-    """A JSON object with a list of runs; what is not finite is null."""
+    """Write a JSON object with a list of runs; values that are not finite are null."""
     yield b'{"runs": ['
     first = True
     for rows in slices:
@@ -150,40 +150,52 @@ def as_json(slices: Iterator[list[Row]]) -> Iterator[bytes]:
     yield b"\n]}\n"
 
 
-class NoParquet(RuntimeError):
-    """There is nothing here to write Parquet with."""
+class ParquetUnavailable(RuntimeError):
+    """The library for Parquet is not installed."""
 
 
 def parquet_writer() -> Any:
-    """The library that writes Parquet. Raises NoParquet with a sentence where it is not installed."""
+    """Import the library that writes Parquet. Raises ParquetUnavailable."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise NoParquet(
-            "Parquet needs pyarrow, which is not installed where Runyard runs: pip install pyarrow; CSV and JSON do not"
+        raise ParquetUnavailable(
+            "Parquet needs pyarrow, which is not installed on the server: pip install pyarrow, or export CSV or JSON"
         ) from error
     return pyarrow
 
 
-_NUMBERS = ("number", "params", "seed", "epochs", "batch_size", "crop_padding", "plateau_patience", "early_stopping")
-_FLOATS = (
+_INTEGER_COLUMNS = (
+    "number",
+    "params",
+    "seed",
+    "epochs",
+    "batch_size",
+    "crop_padding",
+    "plateau_patience",
+    "early_stopping",
+)
+_FLOAT_COLUMNS = (
     *("seconds", "lr", "weight_decay", "momentum", "lr_min", "warmup", "plateau_factor", "label_smoothing"),
     *("clip_norm", "rotation"),
 )
-_YES_OR_NO = ("auxiliary", "flip", "deterministic", "find_batch")
+_BOOLEAN_COLUMNS = ("auxiliary", "flip", "deterministic", "find_batch")
 
 
 def write_parquet(file: Any, table: Table, slices: Iterator[list[Row]]) -> None:
-    """A Parquet file; numbers are numbers, times are text in UTC, lists and options are JSON. Raises NoParquet."""
+    """Write Parquet; times are text in UTC, lists and options are JSON. Raises ParquetUnavailable."""
     arrow = parquet_writer()
-    kinds = {name: arrow.int64() for name in (*_NUMBERS, "priority", "keep_checkpoints")}
-    kinds |= {name: arrow.float64() for name in (*_FLOATS, *table.metrics)}
-    kinds |= {name: arrow.bool_() for name in _YES_OR_NO}
+    kinds = {name: arrow.int64() for name in (*_INTEGER_COLUMNS, "priority", "keep_checkpoints")}
+    kinds |= {name: arrow.float64() for name in (*_FLOAT_COLUMNS, *table.metrics)}
+    kinds |= {name: arrow.bool_() for name in _BOOLEAN_COLUMNS}
     schema = arrow.schema([(column, kinds.get(column, arrow.string())) for column in table.columns])
-    words: Callable[[Any], Any] = lambda value: json.dumps(value) if isinstance(value, list | dict) else value  # noqa: E731
     with arrow.parquet.ParquetWriter(file, schema) as writer:
         for rows in slices:
-            columns = [[words(row.get(column)) for row in rows] for column in table.columns]
-            arrays = [arrow.array(values, each.type) for values, each in zip(columns, schema, strict=True)]
+            columns = [[_parquet_value(row.get(column)) for row in rows] for column in table.columns]
+            arrays = [arrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _parquet_value(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -1,7 +1,7 @@
-"""TensorBoard's event files, read and written by hand: scalars, hyperparameters and how a run ended.
+"""Reader and writer for TensorBoard event files: scalars, hyperparameters and the outcome of a run.
 
-A file is records: length (uint64), its checksum, the bytes, their checksum; a checksum is CRC-32C, rotated by 15 bits,
-plus a constant. Each record is an ``Event`` in protobuf's encoding, of which only the fields named here are looked at.
+A file is a sequence of records: length (uint64), its checksum, the bytes, their checksum; a checksum is CRC-32C,
+rotated by 15 bits, plus a constant. Each record is an ``Event`` in protobuf's encoding; only the fields below are read.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 VERSION = "brain.Event:2"
-LARGEST_RECORD = 64 * 2**20
+MAX_RECORD_BYTES = 64 * 2**20
 
 
 class BrokenFile(ValueError):
-    """What is read is no event file, or is damaged; a sentence says from where on."""
+    """Not an event file, or a damaged one; the message says at which byte."""
 
 
-# CRC-32C, R. W. Franz' polynomial as Castagnoli chose it, bits in reverse.
+# CRC-32C: Castagnoli's polynomial in reversed bit order.
 _POLYNOMIAL = 0x82F63B78
 
 
 def _table() -> list[int]:
-    found = []
+    table = []
     for value in range(256):
         for _ in range(8):
             value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
-        found.append(value)
-    return found
+        table.append(value)
+    return table
 
 
 _TABLE = _table()
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C of some bytes."""
+    """Compute the CRC-32C of bytes."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
@@ -44,7 +44,7 @@ def crc32c(data: bytes) -> int:
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum that stands in the files."""
+    """Compute the masked checksum that event files use."""
     crc = crc32c(data)
     return (crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF
 
@@ -53,23 +53,23 @@ def masked_crc(data: bytes) -> int:
 
 
 def read_records(file: BinaryIO) -> Iterator[bytes]:
-    """The records of a file; one that is only half there, since it is being written, ends it. Raises BrokenFile."""
-    at = 0
+    """Read the records of a file, up to one that is still being written. Raises BrokenFile."""
+    position = 0
     while len(head := file.read(12)) == 12:
         length, crc = struct.unpack("<QI", head)
-        if masked_crc(head[:8]) != crc or length > LARGEST_RECORD:
-            raise BrokenFile(f"no record of an event file begins at byte {at:,}")
+        if masked_crc(head[:8]) != crc or length > MAX_RECORD_BYTES:
+            raise BrokenFile(f"not an event file: no record at byte {position:,}")
         body = file.read(length + 4)
         if len(body) < length + 4:
             return
         if masked_crc(body[:length]) != struct.unpack("<I", body[length:])[0]:
-            raise BrokenFile(f"the record at byte {at:,} is damaged")
+            raise BrokenFile(f"the record at byte {position:,} is damaged")
         yield body[:length]
-        at += 16 + length
+        position += 16 + length
 
 
 def record(body: bytes) -> bytes:
-    """A record of a file."""
+    """Encode a record."""
     head = struct.pack("<Q", len(body))
     return head + struct.pack("<I", masked_crc(head)) + body + struct.pack("<I", masked_crc(body))
 
@@ -81,7 +81,7 @@ _FIXED = {1: 8, 5: 4}
 
 
 def fields_of(message: bytes) -> Iterator[Field]:
-    """Number and value of every field: a varint as a number, all else as bytes. Raises BrokenFile."""
+    """Decode number and value of every field: varints as integers, others as bytes. Raises BrokenFile."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -95,9 +95,9 @@ def fields_of(message: bytes) -> Iterator[Field]:
         elif kind in _FIXED:
             length = _FIXED[kind]
         else:
-            raise BrokenFile("an event is not written as protobuf writes it")
+            raise BrokenFile("an event is not valid protobuf")
         if at + length > len(message):
-            raise BrokenFile("an event is cut off")
+            raise BrokenFile("an event is truncated")
         yield number, message[at : at + length]
         at += length
 
@@ -106,7 +106,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(message) or shift > 63:
-            raise BrokenFile("an event is cut off")
+            raise BrokenFile("an event is truncated")
         byte = message[at]
         value |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
@@ -116,14 +116,14 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise BrokenFile("an event has a number where something else should be")
+        raise BrokenFile("an event has a number in the place of another type")
     return value
 
 
 def _double(value: int | bytes) -> float:
     raw = _bytes(value)
     if len(raw) not in (4, 8):
-        raise BrokenFile("an event has a number of another length than numbers have")
+        raise BrokenFile("an event has a number of invalid length")
     return float(struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0])
 
 
@@ -136,18 +136,18 @@ def _signed(value: int | bytes) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def _write(number: int, kind: int, body: bytes) -> bytes:
-    length = _written_varint(len(body)) if kind == 2 else b""
-    return _written_varint(number << 3 | kind) + length + body
+def _encode(number: int, kind: int, body: bytes) -> bytes:
+    length = _encode_varint(len(body)) if kind == 2 else b""
+    return _encode_varint(number << 3 | kind) + length + body
 
 
-def _written_varint(value: int) -> bytes:
-    found = bytearray()
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        encoded.append(value & 127 | 128)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 # Events --------------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _written_varint(value: int) -> bytes:
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value of one tag; ``time`` in seconds since 1970."""
+    """A value of a tag; ``time`` in seconds since 1970."""
 
     tag: str
     step: int
@@ -164,16 +164,16 @@ class Scalar:
 
 
 @dataclass
-class Told:
-    """What files say of a run beside its scalars; ``outcome`` is blank where they do not say how it ended."""
+class EventMetadata:
+    """What event files contain besides scalars; ``outcome``: blank if they do not record how the run ended."""
 
     parameters: dict[str, str] = field(default_factory=dict)
     outcome: str = ""
     scalar_tags: set[str] = field(default_factory=set)
 
 
-def read_scalars(file: BinaryIO, told: Told) -> Iterator[Scalar]:
-    """The scalars of a file in their order; what else it says of the run is put into ``told``. Raises BrokenFile."""
+def read_scalars(file: BinaryIO, metadata: EventMetadata) -> Iterator[Scalar]:
+    """Read the scalars of a file in order, and fill in ``metadata``. Raises BrokenFile."""
     for body in read_records(file):
         time, step, summary = 0.0, 0, None
         for number, value in fields_of(body):
@@ -184,11 +184,11 @@ def read_scalars(file: BinaryIO, told: Told) -> Iterator[Scalar]:
             elif number == 5:
                 summary = _bytes(value)
         for number, value in fields_of(summary or b""):
-            if number == 1 and (found := _value(_bytes(value), told)) is not None:
-                yield Scalar(found[0], step, found[1], time)
+            if number == 1 and (scalar := _scalar(_bytes(value), metadata)) is not None:
+                yield Scalar(scalar[0], step, scalar[1], time)
 
 
-def _value(message: bytes, told: Told) -> tuple[str, float] | None:
+def _scalar(message: bytes, metadata: EventMetadata) -> tuple[str, float] | None:
     tag, plugin, content = "", "", b""
     simple: float | None = None
     tensor: bytes | None = None
@@ -202,40 +202,40 @@ def _value(message: bytes, told: Told) -> tuple[str, float] | None:
         elif number == 9:
             plugin, content = _plugin(_bytes(value))
     if plugin == "hparams":
-        _hear_parameters(content, told)
+        _read_parameters(content, metadata)
         return None
     if plugin == "scalars":
-        # Said with the first value of a tag only.
-        told.scalar_tags.add(tag)
+        # Only the first value of a tag names the plugin.
+        metadata.scalar_tags.add(tag)
     if simple is not None:
         return tag, simple
-    if tensor is not None and tag in told.scalar_tags:
-        found = _scalar_of(tensor)
-        return None if found is None else (tag, found)
+    if tensor is not None and tag in metadata.scalar_tags:
+        tensor_value = _tensor_value(tensor)
+        return None if tensor_value is None else (tag, tensor_value)
     return None
 
 
-def _plugin(metadata: bytes) -> tuple[str, bytes]:
+def _plugin(message: bytes) -> tuple[str, bytes]:
     name, content = "", b""
-    for number, value in fields_of(metadata):
+    for number, value in fields_of(message):
         if number == 1:
-            for inner, said in fields_of(_bytes(value)):
+            for inner, inner_value in fields_of(_bytes(value)):
                 if inner == 1:
-                    name = _text(said)
+                    name = _text(inner_value)
                 elif inner == 2:
-                    content = _bytes(said)
+                    content = _bytes(inner_value)
     return name, content
 
 
 _CONTENT = {1: "<f", 2: "<d", 3: "<i", 9: "<q", 19: "<e"}
-# Fields of a tensor that hold its values, by what each is written as.
+# Fields with the values of a tensor, and their encodings.
 _VALUES = {5: "<f", 6: "<d"}
 
 
-def _scalar_of(tensor: bytes) -> float | None:
-    """The one value of a tensor that is a scalar; None of a type that is no number."""
+def _tensor_value(tensor: bytes) -> float | None:
+    """Return the value of a scalar tensor, or None if its type is not a number."""
     kind, content = 1, b""
-    found: float | None = None
+    result: float | None = None
     for number, value in fields_of(tensor):
         if number == 1 and isinstance(value, int):
             kind = value
@@ -243,59 +243,61 @@ def _scalar_of(tensor: bytes) -> float | None:
             content = _bytes(value)
         elif number in _VALUES and isinstance(value, bytes):
             size = struct.calcsize(_VALUES[number])
-            found = float(struct.unpack(_VALUES[number], value[:size])[0]) if len(value) >= size else found
+            result = float(struct.unpack(_VALUES[number], value[:size])[0]) if len(value) >= size else result
         elif number in (7, 10):
-            found = float(_signed(value if isinstance(value, int) else _varint(value, 0)[0]))
-    form = _CONTENT.get(kind)
-    if content and form and len(content) == struct.calcsize(form):
-        return float(struct.unpack(form, content)[0])
-    return found
+            result = float(_signed(value if isinstance(value, int) else _varint(value, 0)[0]))
+    encoding = _CONTENT.get(kind)
+    if content and encoding and len(content) == struct.calcsize(encoding):
+        return float(struct.unpack(encoding, content)[0])
+    return result
 
 
-def _hear_parameters(content: bytes, told: Told) -> None:
+def _read_parameters(content: bytes, metadata: EventMetadata) -> None:
     for number, value in fields_of(content):
-        if number == 3:  # a session begins: its hyperparameters
-            for inner, said in fields_of(_bytes(value)):
+        if number == 3:  # start of a session, with its hyperparameters
+            for inner, inner_value in fields_of(_bytes(value)):
                 if inner == 1:
-                    name, parameter = _entry(_bytes(said))
-                    told.parameters[name] = parameter
-        elif number == 4:  # a session ends
-            status = next((said for inner, said in fields_of(_bytes(value)) if inner == 1), 0)
-            told.outcome = {1: "succeeded", 2: "failed"}.get(status if isinstance(status, int) else 0, told.outcome)
+                    name, parameter = _entry(_bytes(inner_value))
+                    metadata.parameters[name] = parameter
+        elif number == 4:  # end of a session
+            status = next((inner_value for inner, inner_value in fields_of(_bytes(value)) if inner == 1), 0)
+            outcomes = {1: "succeeded", 2: "failed"}
+            metadata.outcome = outcomes.get(status if isinstance(status, int) else 0, metadata.outcome)
 
 
 def _entry(message: bytes) -> tuple[str, str]:
-    name, written = "", ""
+    name, text = "", ""
     for number, value in fields_of(message):
         if number == 1:
             name = _text(value)
         elif number == 2:
-            for kind, said in fields_of(_bytes(value)):
+            for kind, parameter in fields_of(_bytes(value)):
                 if kind == 2:
-                    written = f"{_double(said):.17g}" if _double(said) % 1 else f"{_double(said):.0f}"
+                    number_value = _double(parameter)
+                    text = f"{number_value:.17g}" if number_value % 1 else f"{number_value:.0f}"
                 elif kind == 3:
-                    written = _text(said)
+                    text = _text(parameter)
                 elif kind == 4:
-                    written = "true" if said else "false"
-    return name, written
+                    text = "true" if parameter else "false"
+    return name, text
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-def write_events(scalars: Iterable[Scalar], began: float) -> Iterator[bytes]:
-    """An event file, piece by piece, which TensorBoard shows as one run."""
-    yield record(_write(1, 1, struct.pack("<d", began)) + _write(3, 2, VERSION.encode()))
-    for each in scalars:
-        value = _write(1, 2, each.tag.encode()) + _write(2, 5, _single(each.value))
-        summary = _write(1, 2, value)
-        head = _write(1, 1, struct.pack("<d", each.time)) + _write(2, 0, _written_varint(each.step))
-        yield record(head + _write(5, 2, summary))
+def write_events(scalars: Iterable[Scalar], started: float) -> Iterator[bytes]:
+    """Encode an event file, record by record; TensorBoard shows it as one run."""
+    yield record(_encode(1, 1, struct.pack("<d", started)) + _encode(3, 2, VERSION.encode()))
+    for scalar in scalars:
+        value = _encode(1, 2, scalar.tag.encode()) + _encode(2, 5, _single(scalar.value))
+        summary = _encode(1, 2, value)
+        head = _encode(1, 1, struct.pack("<d", scalar.time)) + _encode(2, 0, _encode_varint(scalar.step))
+        yield record(head + _encode(5, 2, summary))
 
 
 def _single(value: float) -> bytes:
     try:
         return struct.pack("<f", value)
     except OverflowError:
-        # Too large for the 32 bits that these files have.
+        # Too large for 32 bits.
         return struct.pack("<f", float("inf") if value > 0 else float("-inf"))

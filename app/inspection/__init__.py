@@ -1,6 +1,6 @@
-"""The one process of the server's side that imports torch, ``python -m app.inspection``, and what it answers.
+"""The process that imports torch for the server, ``python -m app.inspection``, and the answers it gives.
 
-Importing this package imports no torch: the server reads the process's answers with it.
+Importing this package does not import torch, so the server can parse the answers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from app.contract.preview import Block, Layer, Profile
 from app.contract.spec import RunConfig
 
-# Numbers of four bytes that an optimizer keeps beside each one that it trains.
+# Four-byte numbers that an optimizer keeps per trained parameter.
 _STATE_OF_OPTIMIZER = {"adam": 2, "adamw": 2, "sgd": 1}
 
 
 class Traced(BaseModel):
-    """A network as it was found by letting tensors without values through it; right for any batch size and optimizer.
+    """A network traced with tensors without values; valid for any batch size and optimizer.
 
-    ``flops``: one image forward. ``weight_bytes``: parameters and running statistics. ``trained_bytes``: those
-    parameters that have a gradient. What a training step keeps for its backward pass: ``kept_bytes``, and
+    ``flops``: forward pass of one image. ``weight_bytes``: parameters and running statistics. ``trained_bytes``:
+    parameters with a gradient. Kept for the backward pass of a training step: ``kept_bytes``, plus
     ``kept_bytes_per_image`` for each image of the batch. ``image_bytes``: one image with its scalars and labels.
     """
 
@@ -35,7 +35,7 @@ class Traced(BaseModel):
     blocks: list[Block]
 
     def profile(self, config: RunConfig) -> Profile:
-        """What it costs to train this network with the batch size and the optimizer of ``config``."""
+        """The cost of training this network with the batch size and optimizer of ``config``."""
         activations = self.kept_bytes + config.batch_size * self.kept_bytes_per_image
         states = 0 if config.optimizer == "sgd" and not config.momentum else _STATE_OF_OPTIMIZER[config.optimizer]
         batch = config.batch_size * self.image_bytes
@@ -51,7 +51,7 @@ class Traced(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why a network cannot be trained so: a field of the RunSpec, and a sentence for its user."""
+    """Why a network cannot be trained: a field of the RunSpec, and a sentence for the user."""
 
     model_config = ConfigDict(frozen=True)
 

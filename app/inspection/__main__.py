@@ -1,8 +1,8 @@
-"""``python -m app.inspection [FOLDER]``: answers questions about networks, a JSON object a line, until its input ends.
+"""``python -m app.inspection [FOLDER]``: answers questions about networks, one JSON object per line, until EOF.
 
-{"catalog": true} is answered by {"catalog": Catalog}, {"config": RunConfig} by {"traced": Traced}, or by
-{"refusal": Refusal} where the network cannot be trained so; anything else by {"fault": "what went wrong"}. FOLDER holds
-architectures from outside.
+{"catalog": true} is answered with {"catalog": Catalog}, {"config": RunConfig} with {"traced": Traced}, or with
+{"refusal": Refusal} if the network cannot be trained; errors with {"fault": "traceback"}. FOLDER contains external
+architectures.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from app.inspection.network import Refused, catalog, inspect
 
 
 def main(folder: Path | None) -> None:
-    """Answer until the input ends."""
-    # Ctrl-C in a terminal reaches every process of it; the server is the one that ends this one.
+    """Answer questions until the input ends."""
+    # Ctrl-C in a terminal reaches all its processes; only the server should end this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What architectures print goes elsewhere than the answers.
+    # Redirect what architectures print away from the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     torch.set_num_threads(1)
-    # What it complains of is told to who asked, or is no fault.
+    # Its warnings are either reported in the answer or harmless.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     broken = models.broken | (models.load_path(folder) if folder is not None else {})
-    # To look for garbage among all that torch holds takes longer than most answers. So it is done while nobody waits,
-    # among what is new since the last time.
+    # Collecting garbage among all of torch's objects takes longer than most answers. So it is done between questions,
+    # and only among objects created since the last time.
     gc.disable()
     while True:
         gc.collect()
@@ -49,7 +49,7 @@ def main(folder: Path | None) -> None:
 
 
 def _read(lines: queue.Queue[str]) -> None:
-    """In a thread of its own, so that this process ends with the server also while an architecture is at work."""
+    """Read lines in a separate thread, so that this process ends with the server even while an architecture runs."""
     for line in sys.stdin:
         lines.put(line)
     os._exit(0)
@@ -60,10 +60,10 @@ def _say(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _answer(asked: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
+def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
     try:
-        if "config" in asked:
-            return {"traced": inspect(RunConfig.model_validate(asked["config"])).model_dump()}
+        if "config" in question:
+            return {"traced": inspect(RunConfig.model_validate(question["config"])).model_dump()}
         return {"catalog": catalog(broken).model_dump()}
     except Refused as error:
         return {"refusal": error.refusal.model_dump()}

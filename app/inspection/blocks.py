@@ -1,4 +1,4 @@
-"""A traced network as a reader would draw it: stem, stages of equal blocks, heads, with the shapes between them."""
+"""Groups a traced network into the blocks of a diagram: stem, stages of equal blocks, heads, and the shapes between."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 import models
 from app.contract.preview import Block
-from app.inspection.layer_names import about, attention_heads, by, kernel
+from app.inspection.layer_names import attention_heads, describe_part, dimensions, kernel
 from app.inspection.trace import Part, Trace
 
-# What only holds others is not drawn: its children stand in its place.
+# Pure containers are not drawn; their children take their place.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, models.Heads)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -25,23 +25,23 @@ class _Node:
 
     @property
     def order(self) -> float:
-        """When it came first; never is last."""
-        times = [each.order for each in self.children]
+        """When it was first called; nodes that never were come last."""
+        times = [child.order for child in self.children]
         return min([*times, float("inf") if self.part.entered is None else self.part.entered])
 
     @property
     def params(self) -> int:
-        return self.part.params + sum(each.params for each in self.children)
+        return self.part.params + sum(child.params for child in self.children)
 
     @property
     def attribute(self) -> str:
-        """What its parent calls it; "" for one that is numbered."""
+        """The attribute name in its parent; "" for numbered children."""
         name = self.part.path.rpartition(".")[2]
         return "" if name.isdigit() else name.replace("_", " ")
 
     @property
     def title(self) -> str:
-        """ "head digit" for a head, its attribute where that is a word, else its class."""
+        """ "head digit" for a head, otherwise its attribute name if it has one, otherwise its class."""
         parent = self.part.path.rpartition(".")[0]
         if parent.endswith("by_name"):
             return f"head {self.attribute or self.part.path.rpartition('.')[2]}"
@@ -49,27 +49,27 @@ class _Node:
 
     @property
     def composite(self) -> bool:
-        return any(each.part.module is not None for each in self.children)
+        return any(node.part.module is not None for node in self.children)
 
     @property
     def weighted(self) -> bool:
-        """Whether it is a layer of weights, such as begins a new block, and no normalization."""
+        """Whether it is a weight layer that starts a new block, such as a convolution, but not a normalization."""
         if self.part.module is None or "Norm" in self.part.kind:
             return False
-        return any(each.ndim > 1 for each in self.part.module.parameters(recurse=False))
+        return any(node.ndim > 1 for node in self.part.module.parameters(recurse=False))
 
 
 @dataclass
 class _Group:
-    """Nodes that are drawn as one block; ``name`` is one that its author gave to all of them together."""
+    """Nodes drawn as one block; ``name``: the name that the author gave to the group."""
 
     nodes: list[_Node]
     name: str = ""
 
     @property
     def alone(self) -> bool:
-        """Whether nothing can be drawn together with it."""
-        return bool(self.name) or any(map(_stands_alone, self.nodes))
+        """Whether nothing may be merged into this group."""
+        return bool(self.name) or any(map(_is_alone, self.nodes))
 
     @property
     def composite(self) -> bool:
@@ -77,21 +77,21 @@ class _Group:
 
     @property
     def weighted(self) -> bool:
-        return any(each.weighted for each in self.nodes)
+        return any(node.weighted for node in self.nodes)
 
     @property
     def main(self) -> _Node:
-        """The layer of weights, where there is one."""
-        return next((each for each in self.nodes if each.weighted), self.nodes[0])
+        """The weight layer, or the first node if there is none."""
+        return next((node for node in self.nodes if node.weighted), self.nodes[0])
 
 
 def draw(trace: Trace) -> list[Block]:
-    """The blocks of a network, in the order in which an image meets them; their parameters add up to its own."""
+    """The blocks of a network in forward order; their parameters add up to the network's."""
     root = _tree(trace.parts)
     groups: list[_Group] = []
     for child in _drawn(root.children, transparent=False):
         inside = _expanded(child)
-        if groups and len(inside) > 1 and child.attribute and not any(map(_stands_alone, inside)):
+        if groups and len(inside) > 1 and child.attribute and not any(map(_is_alone, inside)):
             groups.append(_Group(inside, child.attribute))  # a "pooler", a "classifier"
         else:
             groups += _grouped(inside)
@@ -117,29 +117,29 @@ def _expanded(node: _Node) -> list[_Node]:
 
 
 def _drawn(nodes: list[_Node], transparent: bool = True) -> list[_Node]:
-    """The nodes to draw, in order; what does nothing or was never called is left out, unless it has parameters."""
-    found: list[_Node] = []
-    for node in sorted(nodes, key=lambda each: each.order):
+    """The nodes to draw, in order; identities and nodes never called are left out, unless they have parameters."""
+    drawn: list[_Node] = []
+    for node in sorted(nodes, key=lambda child: child.order):
         idle = isinstance(node.part.module, nn.Identity) or node.order == float("inf")
         if idle and not node.params:
             continue
-        found += _expanded(node) if transparent else [node]
-    return found
+        drawn += _expanded(node) if transparent else [node]
+    return drawn
 
 
 # Groups --------------------------------------------------------------------------------------------------------------
 
 
-def _stands_alone(node: _Node) -> bool:
+def _is_alone(node: _Node) -> bool:
     return node.composite or node.title.startswith("head ")
 
 
 def _grouped(nodes: list[_Node]) -> list[_Group]:
-    """A layer of weights with what follows it; composite modules and heads alone."""
+    """Group each weight layer with the layers that follow it; composite modules and heads stay alone."""
     groups: list[_Group] = []
     for node in nodes:
         last = groups[-1] if groups else None
-        if last is None or last.alone or _stands_alone(node) or (node.weighted and last.weighted):
+        if last is None or last.alone or _is_alone(node) or (node.weighted and last.weighted):
             groups.append(_Group([node]))
         else:
             last.nodes.append(node)
@@ -147,15 +147,15 @@ def _grouped(nodes: list[_Node]) -> list[_Group]:
 
 
 def _together(groups: list[_Group]) -> list[_Group]:
-    """A position or a dropout that stands by itself belongs to the layer before it."""
-    found: list[_Group] = []
+    """Merge a lone positional embedding or dropout into the layer before it."""
+    merged: list[_Group] = []
     for group in groups:
-        little = not group.alone and not group.weighted and not any("Norm" in each.part.kind for each in group.nodes)
-        if little and found and not found[-1].alone:
-            found[-1].nodes.extend(group.nodes)
+        little = not group.alone and not group.weighted and not any("Norm" in node.part.kind for node in group.nodes)
+        if little and merged and not merged[-1].alone:
+            merged[-1].nodes.extend(group.nodes)
         else:
-            found.append(group)
-    return found
+            merged.append(group)
+    return merged
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def _named(groups: list[_Group]) -> list[Block]:
 
 
 def _stages(groups: list[_Group]) -> dict[int, int]:
-    """Group -> stage, for composite ones: a new one begins where class or shape change, or something lies between."""
+    """Stage of each composite group: a new stage starts where class or shape changes, or after any other group."""
     stages: dict[int, int] = {}
     stage, last = 0, None
     for i, group in enumerate(groups):
@@ -207,9 +207,9 @@ def _joined(group: _Group, name: str, before: list[int]) -> Block:
     return Block(
         name=name,
         kind=group.main.part.kind,
-        about=about(group.main.part),
+        about=describe_part(group.main.part),
         shape=parts[-1].shape,
-        params=sum(each.params for each in group.nodes),
+        params=sum(node.params for node in group.nodes),
         parts=parts,
     )
 
@@ -219,7 +219,7 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
     return Block(
         name=name or node.title,
         kind=node.part.kind,
-        about=_about_inside(node) if inside else about(node.part),
+        about=_describe_inside(node) if inside else describe_part(node.part),
         shape=node.part.shape or before,
         params=node.params,
         parts=_parts(inside, node.part.before or before),
@@ -227,61 +227,63 @@ def _block(node: _Node, name: str, before: list[int]) -> Block:
 
 
 def _parts(nodes: list[_Node], before: list[int]) -> list[Block]:
-    """Each node as a block; parameters side by side as one, from which flows what the next one is given."""
-    found: list[Block] = []
-    runs = [(alone, list(run)) for alone, run in groupby(nodes, key=lambda each: each.part.module is None)]
+    """Each node as a block; adjacent parameters form one block whose output is the next node's input."""
+    blocks: list[Block] = []
+    runs = [(alone, list(run)) for alone, run in groupby(nodes, key=lambda node: node.part.module is None)]
     for i, (alone, run) in enumerate(runs):
         if alone:
             after = runs[i + 1][1][0].part.before if i + 1 < len(runs) else before
-            found.append(
+            blocks.append(
                 Block(
-                    name=", ".join(each.title for each in run),
+                    name=", ".join(node.title for node in run),
                     kind="Parameter",
-                    about=", ".join(about(each.part) for each in run),
+                    about=", ".join(describe_part(node.part) for node in run),
                     shape=after or before,
-                    params=sum(each.params for each in run),
+                    params=sum(node.params for node in run),
                 )
             )
         else:
-            for each in run:
-                found.append(_block(each, "", found[-1].shape if found else before))
-    return _collapsed(found)
+            for node in run:
+                blocks.append(_block(node, "", blocks[-1].shape if blocks else before))
+    return _collapsed(blocks)
 
 
-def _about_inside(node: _Node) -> str:
-    """What marks a composite module: its largest convolution, its attention, and how it changes the channels."""
-    below = [each.part.module for each in _all_below(node)]
-    words = []
-    convolutions = [each for each in below if isinstance(each, _CONVOLUTIONS)]
+def _describe_inside(node: _Node) -> str:
+    """Summarize a composite module: its largest convolution, its attention heads, and its change of channels."""
+    below = [module.part.module for module in _descendants(node)]
+    labels = []
+    convolutions = [module for module in below if isinstance(module, _CONVOLUTIONS)]
     if convolutions:
-        words.append(kernel(max(convolutions, key=lambda each: each.kernel_size[0])))
-    heads = next((found for each in below if each is not None and (found := attention_heads(each))), None)
+        labels.append(kernel(max(convolutions, key=lambda module: module.kernel_size[0])))
+    heads = next((found for module in below if module is not None and (found := attention_heads(module))), None)
     if heads:
-        words.append(f"{heads} heads")
+        labels.append(f"{heads} heads")
     before, after = node.part.before, node.part.shape
     if len(before) == len(after) == 3 and before[0] != after[0]:
-        words.append(f"{before[0]} → {after[0]}")
+        labels.append(f"{before[0]} → {after[0]}")
     elif len(before) == len(after) < 3 and before != after:
-        words.append(f"{by(before)} → {by(after)}")
-    return ", ".join(words)
+        labels.append(f"{dimensions(before)} → {dimensions(after)}")
+    return ", ".join(labels)
 
 
-def _all_below(node: _Node) -> list[_Node]:
-    return [node, *(each for child in node.children for each in _all_below(child))]
+def _descendants(node: _Node) -> list[_Node]:
+    return [node, *(below for child in node.children for below in _descendants(child))]
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 
 def _collapsed(blocks: list[Block]) -> list[Block]:
-    """Equal blocks in a row as one with ``repeat``; words that differ between them are left out."""
-    found: list[Block] = []
+    """Merge equal consecutive blocks into one with ``repeat``; descriptions that differ are dropped."""
+    collapsed: list[Block] = []
     for block in blocks:
-        if found and block.params and _signature(found[-1]) == _signature(block):
-            found[-1] = _common(found[-1], block).model_copy(update={"repeat": found[-1].repeat + block.repeat})
+        if collapsed and block.params and _signature(collapsed[-1]) == _signature(block):
+            collapsed[-1] = _common(collapsed[-1], block).model_copy(
+                update={"repeat": collapsed[-1].repeat + block.repeat}
+            )
         else:
-            found.append(block)
-    return found
+            collapsed.append(block)
+    return collapsed
 
 
 def _signature(block: Block) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
-"""What an operation gave for tensors of a shape it gives again: spares most of what a batch without values costs.
+"""Cache of operation results on fake tensors by shape, which makes up most of the cost of tracing.
 
-``FakeTensorMode`` keeps such a memory too, but its key takes longer to make than the answer.
+``FakeTensorMode`` has such a cache too, but computing its key takes longer than computing the result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
-# More than all networks of this project leave behind; a folder of the user's own that is edited all day is forgotten.
+# More entries than all built-in networks need; cleared if a user's edited architectures exceed it.
 MOST_KEPT: Final = 50_000
 
 _PLAIN: Final = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -22,10 +22,10 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class _Fresh:
-    """A tensor that an operation gives; ``view_of``: the place of the argument whose memory it shows.
+    """A result tensor of an operation; ``view_of``: index of the argument whose memory it shares.
 
-    ``same``: it is that argument, as of an operation in place. What else an operation writes into does not matter here,
-    since there are no values.
+    ``same``: it is that argument itself, as with in-place operations. Other writes do not matter, since there are no
+    values.
     """
 
     shape: tuple[int, ...]
@@ -37,17 +37,17 @@ class _Fresh:
 
 
 class FakeTensorCache:
-    """Answers operations on fake tensors of a CPU, from memory where it can."""
+    """Executes operations on fake CPU tensors, using cached results where possible."""
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[_Fresh, ...]] = {}
 
     def __call__(self, mode: FakeTensorMode, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What ``operation(*args, **kwargs)`` gives."""
+        """The result of ``operation(*args, **kwargs)``."""
         key = _key(operation, args, kwargs)
-        known = None if key is None else self._known.get(key)
-        if known is not None:
-            return _made(mode, known, args, alone=len(operation._schema.returns) == 1)
+        cached = None if key is None else self._known.get(key)
+        if cached is not None:
+            return _made(mode, cached, args, alone=len(operation._schema.returns) == 1)
         out = operation(*args, **kwargs)
         if key is not None:
             described = _described(operation, args, out)
@@ -59,62 +59,64 @@ class FakeTensorCache:
 
 
 def _key(operation: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> Key | None:
-    """All that the shape of the answer can follow from; None where that cannot be told."""
+    """Everything that can affect the result's shape; None if that cannot be determined."""
     parts: list[Any] = [operation]
     tensors = False
-    for each in args:
-        if type(each) is FakeTensor:
-            parts.append((each.shape, each.stride(), each.dtype, each.storage_offset()))
+    for arg in args:
+        if type(arg) is FakeTensor:
+            parts.append((arg.shape, arg.stride(), arg.dtype, arg.storage_offset()))
             tensors = True
-        elif isinstance(each, list | tuple) and all(isinstance(one, int | float) for one in each):
-            parts.append(tuple(map(_plain, each)))
-        elif isinstance(each, _PLAIN):
-            parts.append(_plain(each))
+        elif isinstance(arg, list | tuple) and all(isinstance(one, int | float) for one in arg):
+            parts.append(tuple(map(_plain, arg)))
+        elif isinstance(arg, _PLAIN):
+            parts.append(_plain(arg))
         else:
             return None
-    for name, each in kwargs.items():
-        if not isinstance(each, _PLAIN):
+    for name, arg in kwargs.items():
+        if not isinstance(arg, _PLAIN):
             return None
-        parts.append((name, _plain(each)))
+        parts.append((name, _plain(arg)))
     return tuple(parts) if tensors else None
 
 
 def _plain(value: Any) -> Any:
-    # 1, 1.0 and True are one key to a dict, and not one argument to an operation.
+    # 1, 1.0 and True are equal as dict keys, but different arguments to an operation.
     return (type(value), value) if isinstance(value, int | float) else value
 
 
 def _described(operation: Any, args: tuple[Any, ...], out: Any) -> tuple[_Fresh, ...] | None:
-    found = []
-    for each in (out,) if isinstance(out, Tensor) else out if isinstance(out, tuple) else (None,):
-        if type(each) is not FakeTensor or each.fake_device.type != "cpu" or each.layout != torch.strided:
+    described = []
+    for tensor in (out,) if isinstance(out, Tensor) else out if isinstance(out, tuple) else (None,):
+        if type(tensor) is not FakeTensor or tensor.fake_device.type != "cpu" or tensor.layout != torch.strided:
             return None
-        shared = [place for place, arg in enumerate(args) if isinstance(arg, Tensor) and _same_memory(arg, each)]
+        shared = [place for place, arg in enumerate(args) if isinstance(arg, Tensor) and _same_memory(arg, tensor)]
         view_of = shared[0] if shared else None
-        same = view_of is not None and args[view_of] is each
-        if view_of is not None and not same and (not operation.is_view or each.dtype != args[view_of].dtype):
+        same = view_of is not None and args[view_of] is tensor
+        if view_of is not None and not same and (not operation.is_view or tensor.dtype != args[view_of].dtype):
             return None
-        found.append(_Fresh(tuple(each.shape), each.stride(), each.dtype, int(each.storage_offset()), view_of, same))
-    return tuple(found)
+        described.append(
+            _Fresh(tuple(tensor.shape), tensor.stride(), tensor.dtype, int(tensor.storage_offset()), view_of, same)
+        )
+    return tuple(described)
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:
     return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
-def _made(mode: FakeTensorMode, known: tuple[_Fresh, ...], args: tuple[Any, ...], alone: bool) -> Any:
+def _made(mode: FakeTensorMode, cached: tuple[_Fresh, ...], args: tuple[Any, ...], alone: bool) -> Any:
     bare = []
     with in_kernel_invocation_manager(mode):
-        for each in known:
-            if each.same:
-                bare.append(args[each.view_of or 0])
-            elif each.view_of is None:
-                bare.append(torch.empty_strided(each.shape, each.stride, dtype=each.dtype, device="meta"))
+        for result in cached:
+            if result.same:
+                bare.append(args[result.view_of or 0])
+            elif result.view_of is None:
+                bare.append(torch.empty_strided(result.shape, result.stride, dtype=result.dtype, device="meta"))
             else:
-                memory = args[each.view_of].untyped_storage()
-                empty = torch.empty(0, dtype=each.dtype, device="meta")
-                bare.append(empty.set_(memory, each.offset, each.shape, each.stride))
-    made = tuple(each if type(each) is FakeTensor else FakeTensor(mode, each, _CPU) for each in bare)
+                memory = args[result.view_of].untyped_storage()
+                empty = torch.empty(0, dtype=result.dtype, device="meta")
+                bare.append(empty.set_(memory, result.offset, result.shape, result.stride))
+    made = tuple(result if type(result) is FakeTensor else FakeTensor(mode, result, _CPU) for result in bare)
     return made[0] if alone else made
 
 

@@ -1,4 +1,4 @@
-"""What a module is set to, in words: "3×3, 32 → 64, stride 2"."""
+"""Describes the settings of a module: "3×3, 32 → 64, stride 2"."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 from app.inspection.trace import Part
 
 
-def about(part: Part) -> str:
-    """The settings of a part, "" where there is nothing to say; for a parameter, its shape."""
+def describe_part(part: Part) -> str:
+    """The settings of a part, "" if it has none; for a parameter, its shape."""
     match part.module:
         case None:
-            return by(part.shape)
+            return dimensions(part.shape)
         case nn.Linear() as layer:
             return f"{layer.in_features:,} → {layer.out_features:,}"
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as layer:
@@ -23,7 +23,7 @@ def about(part: Part) -> str:
         case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d() as layer:
             return f"to {_pair(layer.output_size)}"
         case nn.LayerNorm() as layer:
-            return f"over {by(list(layer.normalized_shape))}"
+            return f"over {dimensions(list(layer.normalized_shape))}"
         case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() as layer:
             return f"{layer.num_features} channels"
         case nn.GroupNorm() as layer:
@@ -34,24 +34,24 @@ def about(part: Part) -> str:
             return _by_attribute(module)
 
 
-def by(shape: list[int]) -> str:
-    """A shape: 64×7×7."""
+def dimensions(shape: list[int]) -> str:
+    """Format a shape: 64×7×7."""
     return "×".join(map(str, shape))
 
 
 def kernel(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> str:
-    """The kernel of a convolution: "depthwise 7×7"."""
+    """Format the kernel of a convolution: "depthwise 7×7"."""
     depthwise = layer.groups > 1 and layer.groups == layer.in_channels
     groups = "" if layer.groups == 1 or depthwise else f"in {layer.groups} groups "
-    return f"{'depthwise ' if depthwise else groups}{by(list(layer.kernel_size))}"
+    return f"{'depthwise ' if depthwise else groups}{dimensions(list(layer.kernel_size))}"
 
 
 def attention_heads(module: nn.Module) -> int | None:
-    """How many heads a module says that its attention has."""
+    """The number of attention heads that a module declares."""
     for name in ("num_heads", "attention_heads", "heads"):
-        found = getattr(module, name, None)
-        if isinstance(found, int) and not isinstance(found, bool):
-            return found
+        heads = getattr(module, name, None)
+        if isinstance(heads, int) and not isinstance(heads, bool):
+            return heads
     return None
 
 
@@ -72,9 +72,9 @@ def _step(stride: tuple[int, ...]) -> list[str]:
 
 def _plain(given: Any) -> str:
     if isinstance(given, tuple | list):
-        return str(given[0]) if len(set(given)) == 1 else by(list(given))
+        return str(given[0]) if len(set(given)) == 1 else dimensions(list(given))
     return str(given)
 
 
 def _pair(given: Any) -> str:
-    return by(list(given)) if isinstance(given, tuple | list) else f"{given}×{given}"
+    return dimensions(list(given)) if isinstance(given, tuple | list) else f"{given}×{given}"

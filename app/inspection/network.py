@@ -1,4 +1,4 @@
-"""The network that a run would train: built, traced, counted; or why it cannot be trained so."""
+"""Inspects networks: builds, traces and counts them, or explains why they cannot be trained."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.contract.preview import Layer
 from app.contract.spec import RunConfig
 from app.inspection import Refusal, Traced
 from app.inspection.blocks import draw
-from app.inspection.layer_names import about
+from app.inspection.layer_names import describe_part
 from app.inspection.trace import Part, Trace, trace
 
 LABEL_BYTES = 8
 
 
 class Refused(Exception):
-    """A network that cannot be trained as a config says."""
+    """A network cannot be trained with these settings."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def catalog(broken: dict[str, str]) -> Catalog:
-    """What can be trained, from the networks themselves."""
+    """The catalog of everything that can be trained, built from the network definitions."""
     families = {}
     for family in models.families().values():
         families[family.name] = FamilyEntry(
@@ -53,8 +53,8 @@ def catalog(broken: dict[str, str]) -> Catalog:
 
 
 def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
-    """Parameters by dataset, where the network can be built for it."""
-    found: dict[str, int] = {}
+    """Parameters by dataset, for those datasets for which the network can be built."""
+    counts: dict[str, int] = {}
     of_shape: dict[tuple[int, int, int], int] = {}
     for dataset in DATASETS.values():
         classes = dataset.targets[0].classes
@@ -65,38 +65,38 @@ def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
                 with torch.device("meta"):
                     of_shape[key] = models.count_parameters(models.build(family.name, size.name, shape))
             except Exception:
-                continue  # Who asks for this size on this dataset is told why.
-        found[dataset.name] = of_shape[key]
-    return found
+                continue  # A request for this size on this dataset gets the reason.
+        counts[dataset.name] = of_shape[key]
+    return counts
 
 
 def inspect(config: RunConfig) -> Traced:
-    """The network of ``config``. Raises Refused where it cannot be built, or a batch cannot pass through it."""
+    """Trace the network of ``config``. Raises Refused if it cannot be built or cannot process a batch."""
     try:
-        found = _traced(config)
+        traced = _traced(config)
     except Exception as error:
         raise Refused(_refusal(config, error)) from error
     shape = _shape(config)
-    parameters, buffers = list(found.network.parameters()), list(found.network.buffers())
+    parameters, buffers = list(traced.network.parameters()), list(traced.network.buffers())
     pixels = shape.channels * shape.side**2 + shape.auxiliary
     return Traced(
-        params=sum(each.numel() for each in parameters),
-        flops=sum(part.flops for part in found.parts),
-        weight_bytes=sum(each.numel() * each.element_size() for each in [*parameters, *buffers]),
-        trained_bytes=sum(each.numel() * each.element_size() for each in parameters if each.requires_grad),
-        kept_bytes=found.kept_bytes,
-        kept_bytes_per_image=found.kept_bytes_per_image,
+        params=sum(tensor.numel() for tensor in parameters),
+        flops=sum(part.flops for part in traced.parts),
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*parameters, *buffers]),
+        trained_bytes=sum(tensor.numel() * tensor.element_size() for tensor in parameters if tensor.requires_grad),
+        kept_bytes=traced.kept_bytes,
+        kept_bytes_per_image=traced.kept_bytes_per_image,
         image_bytes=4 * pixels + LABEL_BYTES * len(shape.heads),
-        layers=_layers(found),
-        blocks=draw(found),
+        layers=_layers(traced),
+        blocks=draw(traced),
     )
 
 
-def _layers(found: Trace) -> list[Layer]:
-    """What does something itself or has parameters of its own, in the order in which it comes first."""
+def _layers(traced: Trace) -> list[Layer]:
+    """Parts that compute something or have parameters themselves, in order of first use."""
     rows = [
         part
-        for part in found.parts
+        for part in traced.parts
         if part.params or part.flops or (part.module is not None and not _inner(part.module) and part.entered)
     ]
 
@@ -108,7 +108,7 @@ def _layers(found: Trace) -> list[Layer]:
         Layer(
             path=part.path or part.kind,
             kind=part.kind,
-            about=about(part),
+            about=describe_part(part),
             shape=part.shape,
             params=part.params,
             flops=part.flops,
@@ -146,24 +146,24 @@ def _fits(config: RunConfig) -> bool:
 
 
 def _refusal(config: RunConfig, error: Exception) -> Refusal:
-    """The field that would have to change, found by changing one after the other."""
+    """Find the field that has to change, by trying changes one after the other."""
     dataset = DATASETS[config.dataset]
-    words = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    message = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     if not isinstance(error, ValueError):
-        words = f"{config.family} {config.size} cannot be trained so: {type(error).__name__}: {words}"
+        message = f"cannot train {config.family} {config.size} with these settings: {type(error).__name__}: {message}"
     for name, choices in _other_choices(config):
         if choices:
-            return Refusal(field="options", message=f"{words}; {name} that fits {dataset.title}: {', '.join(choices)}")
-    return Refusal(field=_field(config, dataset), message=words)
+            return Refusal(field="options", message=f"{message}; {name} for {dataset.title}: {', '.join(choices)}")
+    return Refusal(field=_field(config, dataset), message=message)
 
 
 def _other_choices(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
-    """Each option that was chosen, with the choices of it with which the network can be trained."""
+    """For each option that was set, its choices with which the network can be trained."""
     for option in models.get(config.family).options:
         if option.name in config.options:
-            others = [config.options | {option.name: choice} for choice in option.choices]
-            tried = [config.model_copy(update={"options": options}) for options in others]
-            yield option.name, [str(each.options[option.name]) for each in tried if _fits(each)]
+            variants = [config.options | {option.name: choice} for choice in option.choices]
+            tried = [config.model_copy(update={"options": options}) for options in variants]
+            yield option.name, [str(candidate.options[option.name]) for candidate in tried if _fits(candidate)]
 
 
 def _field(config: RunConfig, dataset: Dataset) -> str:

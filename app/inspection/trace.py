@@ -1,4 +1,4 @@
-"""A network's parts, found by letting a batch without values through it: shapes, operations, what autograd keeps."""
+"""Traces a network with a batch without values: shapes, FLOPs, and what autograd keeps for the backward pass."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 import models
 from app.inspection.fake_tensor_cache import FakeTensorCache
 
-# A prime, so that a size which it divides is one that grows with the batch: no width of a network is a multiple of it.
-# Always the same, because torch remembers what it found out about a shape.
+# A prime, so that only sizes that grow with the batch are divisible by it: no width of a network is a multiple of it.
+# Constant, because torch caches results by shape.
 BATCH: Final = 997
 
 
@@ -27,7 +27,7 @@ def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: A
     return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
-# What torch counts, and the attention that it fuses on a CPU, which it leaves out.
+# torch's own counters, plus the fused attention on CPUs that torch leaves out.
 _COUNTED: Final[dict[Any, Callable[..., int]]] = {
     **flop_registry,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
@@ -39,11 +39,11 @@ _remembered: Final = FakeTensorCache()
 
 @dataclass
 class Part:
-    """A module, or a parameter that stands beside a module's children (then ``module`` is None).
+    """A module, or a parameter of a module that also has children (then ``module`` is None).
 
-    ``params`` and ``flops`` are its own, without those of its children; ``flops`` of one image. ``before`` and
-    ``shape``: what first flows in and last comes out, for one image. ``entered``: when it was first called or used,
-    None for never; ``worked``: when it first did something itself that is counted in ``flops``.
+    ``params`` and ``flops`` exclude children; ``flops`` is per image. ``before`` and ``shape``: first input and last
+    output shape, for one image. ``entered``: when it was first called or used, None if never; ``worked``: when it first
+    performed a counted operation itself.
     """
 
     path: str
@@ -59,9 +59,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Trace:
-    """A network with all its parts, in the order of ``named_modules``, and what a step keeps for its backward pass.
+    """A network with all its parts, in the order of ``named_modules``, and the memory kept for the backward pass.
 
-    ``kept_bytes`` whatever the batch, and ``kept_bytes_per_image``; neither has parameters or the batch itself.
+    ``kept_bytes``: independent of the batch; ``kept_bytes_per_image``: per image. Excludes parameters and the input
+    batch.
     """
 
     network: nn.Module
@@ -71,11 +72,12 @@ class Trace:
 
 
 def trace(build: Callable[[], nn.Module], shape: models.Shape, bf16: bool = False) -> Trace:
-    """Lets one batch through the network that ``build`` gives, in training, up to the loss.
+    """Pass one batch through the network that ``build`` returns, in training mode, up to the loss.
 
-    Floating-point operations are those of matrix products, convolutions and attention, a multiply-add counting as 2, as
-    torch.utils.flop_counter counts them; element-wise ones, a few percent of most networks, are not counted. Autograd
-    is asked what it keeps as on a CPU; under ``bf16`` with automatic mixed precision. Raises whatever the network does.
+    FLOPs are those of matrix products, convolutions and attention, with a multiply-add counting as 2, as in
+    torch.utils.flop_counter; element-wise operations, a few percent of most networks, are not counted. Memory for the
+    backward pass is what autograd keeps on a CPU; with ``bf16``, under automatic mixed precision. Raises whatever the
+    network raises.
     """
     network = _on_meta(build)
     try:
@@ -83,8 +85,8 @@ def trace(build: Callable[[], nn.Module], shape: models.Shape, bf16: bool = Fals
             _pretend_to_be_on_a_cpu(network, mode)
             return _Tracer(network, mode).run(shape, bf16, "cpu")
     except Exception:
-        # Tensors that a network keeps in lists of its own stay on the meta device. There it can run as well, and only
-        # mixed precision and fused attention are missing.
+        # Tensors that a network keeps in its own lists stay on the meta device. Tracing works there too, but without
+        # mixed precision and fused attention.
         return _Tracer(_on_meta(build)).run(shape, False, "meta")
 
 
@@ -98,11 +100,11 @@ def _pretend_to_be_on_a_cpu(network: nn.Module, mode: FakeTensorMode) -> None:
 
     def pretend(real: Tensor) -> Tensor:
         if id(real) not in pretended:
-            # A meta tensor with another device written on it.
+            # A meta tensor that claims to be on the CPU.
             with no_dispatch():
                 fresh = FakeTensor(mode, torch.empty_like(real), torch.device("cpu"))
             if isinstance(real, nn.Parameter):
-                # What nn.Parameter() makes of such a tensor, without a copy of it.
+                # The same as nn.Parameter() of such a tensor, but without copying it.
                 fresh.requires_grad_(real.requires_grad)
                 fresh._is_param = True
             pretended[id(real)] = fresh
@@ -110,14 +112,14 @@ def _pretend_to_be_on_a_cpu(network: nn.Module, mode: FakeTensorMode) -> None:
 
     for module in network.modules():
         places: list[dict[str, Any]] = [module._parameters, module._buffers, vars(module)]
-        for held in places:
-            for name, value in list(held.items()):
+        for place in places:
+            for name, value in list(place.items()):
                 if isinstance(value, Tensor):
-                    held[name] = pretend(value)
+                    place[name] = pretend(value)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Listens to modules by hooks, and to operations as a dispatch mode."""
+    """Observes modules through hooks, and operations as a dispatch mode."""
 
     def __init__(self, network: nn.Module, mode: FakeTensorMode | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -130,7 +132,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages: dict[int, torch.UntypedStorage] = {}
         seen: set[int] = set()
         for path, module in network.named_modules():
-            own = {name: each for name, each in module._parameters.items() if each is not None and id(each) not in seen}
+            own = {
+                name: parameter
+                for name, parameter in module._parameters.items()
+                if parameter is not None and id(parameter) not in seen
+            }
             seen.update(map(id, own.values()))
             part = Part(path, type(module).__name__, module)
             self.parts.append(part)
@@ -146,7 +152,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._of_parameter[id(parameter)] = part
 
     def run(self, shape: models.Shape, bf16: bool, device: str) -> Trace:
-        """Let a batch through."""
+        """Pass a batch through the network."""
         images = torch.empty(BATCH, shape.channels, shape.side, shape.side, device=device)
         scalars = torch.empty(BATCH, shape.auxiliary, device=device) if shape.auxiliary else None
         labels = torch.zeros(BATCH, dtype=torch.long, device=device)
@@ -155,8 +161,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with saved_tensors_hooks(self._keep, lambda tensor: tensor), self:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = self.network.train()(images, scalars)
-            for each in _tensors(logits):
-                F.cross_entropy(each.float(), labels)
+            for output in _tensors(logits):
+                F.cross_entropy(output.float(), labels)
         sizes = [storage.nbytes() for key, storage in self._storages.items() if key not in known]
         growing = [size for size in sizes if size % BATCH == 0]
         for part in self.parts:
@@ -184,18 +190,18 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return leaving
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        # The storage itself is held, so that no other can get its address.
+        # Keep the storage alive, so that no other storage gets its address.
         self._storages[_key(tensor)] = tensor.untyped_storage()
         return tensor
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if operation is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
-            return args[0].fake_device  # asked for more often than all else together
+            return args[0].fake_device  # requested more often than everything else together
         mode = self._mode
         out = operation(*args, **kwargs) if mode is None else _remembered(mode, operation, args, kwargs)
-        for each in args:
-            part = self._of_parameter.get(id(each))
+        for arg in args:
+            part = self._of_parameter.get(id(arg))
             if part is not None and part.entered is None:
                 part.entered = self._now()
         counted = _COUNTED.get(operation.overloadpacket)
@@ -211,20 +217,20 @@ def _key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _tensors(found: Any) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, Mapping):
-        for each in found.values():
-            yield from _tensors(each)
-    elif isinstance(found, tuple | list):
-        for each in found:
-            yield from _tensors(each)
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
 
 
-def _shape_of_one(found: Any) -> list[int]:
-    """The shape of the first tensor for one image; windows of an image that lie in the batch come first."""
-    first = next(_tensors(found), None)
+def _shape_of_one(value: Any) -> list[int]:
+    """The shape of the first tensor for one image; windows of an image that are folded into the batch come first."""
+    first = next(_tensors(value), None)
     if first is None:
         return []
     shape = list(first.shape)

@@ -1,4 +1,4 @@
-"""Where a request lives: one file for each first path segment, its API and its pages side by side."""
+"""The routes: one module per first path segment, with its API and its pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 
 def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
-    """The API router and the page router of every noun."""
+    """Yield the API router and the page router of each module."""
     from app.routes import (
         architectures,
         catalog,

@@ -1,4 +1,4 @@
-"""/datasets, /recipes, /presets: what there is to choose from."""
+"""/api/v1/datasets, /recipes and /presets: the catalog of choices for a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TargetOut(BaseModel):
 
 
 class DatasetOut(BaseModel):
-    """RunSummary of a dataset: images of ``channels`` × ``side`` × ``side``; counts of images in its three parts."""
+    """A dataset: images of ``channels`` × ``side`` × ``side``; number of images in its three splits."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class DatasetsOut(BaseModel):
 
 
 class RecipeOut(BaseModel):
-    """A named recipe and what it sets, family by family, on ``dataset``; ``datasets``: what it is made for."""
+    """A recipe with its settings per family on ``dataset``; ``datasets``: those that it supports."""
 
     name: str
     about: str
@@ -63,7 +63,7 @@ class PresetsOut(BaseModel):
 
 @api.get("/datasets")
 def get_datasets() -> DatasetsOut:
-    """Every dataset with the targets it offers."""
+    """List all datasets with their targets."""
     return DatasetsOut(
         datasets=[
             DatasetOut(
@@ -91,10 +91,10 @@ def get_datasets() -> DatasetsOut:
 
 @api.get("/recipes")
 def get_recipes(catalog: CatalogDep, dataset: str | None = None) -> RecipesOut:
-    """Every recipe, as it is on ``dataset``; without, on the first one that it is made for."""
+    """List all recipes with their settings on ``dataset`` (default: each recipe's first dataset)."""
     if dataset is not None and dataset not in DATASETS:
         raise SpecError([FieldError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")])
-    shown = {
+    datasets = {
         recipe.name: dataset or next(iter(recipe.datasets), "digits")
         for recipe in RECIPES.values()
         if dataset is None or recipe.fits(dataset)
@@ -105,15 +105,15 @@ def get_recipes(catalog: CatalogDep, dataset: str | None = None) -> RecipesOut:
                 name=name,
                 about=RECIPES[name].about,
                 datasets=list(RECIPES[name].datasets or DATASETS),
-                dataset=on,
-                settings={family: recipe_settings(name, family, on) for family in catalog.families},
+                dataset=dataset_name,
+                settings={family: recipe_settings(name, family, dataset_name) for family in catalog.families},
             )
-            for name, on in shown.items()
+            for name, dataset_name in datasets.items()
         ]
     )
 
 
 @api.get("/presets")
 def get_presets() -> PresetsOut:
-    """Named combinations of family, size, dataset and recipe."""
+    """List all presets: named combinations of family, size, dataset and recipe."""
     return PresetsOut(presets={name: dict(preset) for name, preset in PRESETS.items()})

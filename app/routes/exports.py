@@ -1,4 +1,4 @@
-"""/api/v1/runs.csv and its like: the run table and the curves of a run as files."""
+"""/api/v1/runs.csv and similar: export the run table and the curves of a run as files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from pydantic import Field
 
 from app.actions.runs import find_run
 from app.contract.errors import NotFound, RunyardError
-from app.formats import curves as curves_of
-from app.formats.table import NoParquet, Table, as_csv, as_json, parquet_writer, read_table, rows_of, write_parquet
+from app.formats import curves as curve_formats
+from app.formats.table import (
+    ParquetUnavailable,
+    Table,
+    as_csv,
+    as_json,
+    iterate_rows,
+    parquet_writer,
+    read_table,
+    write_parquet,
+)
 from app.store.database import reading
 from app.store.search.query import RunFilter
 from app.web.dependencies import Parts, PartsDep
@@ -26,19 +35,19 @@ TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "tfevents": "application/octet-stream",
 }
-PIECE_BYTES = 2**18
+CHUNK_BYTES = 2**18
 
 
 class NotInstalled(RunyardError):
-    """A library that this needs is not there."""
+    """A required optional library is not installed."""
 
     status = 501
     title = "Not installed"
 
 
-def _file(pieces: Iterator[bytes], name: str, written: str) -> StreamingResponse:
+def _file(chunks: Iterator[bytes], name: str, written: str) -> StreamingResponse:
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-    return StreamingResponse(pieces, media_type=TYPES[written], headers=headers)
+    return StreamingResponse(chunks, media_type=TYPES[written], headers=headers)
 
 
 @api.get("/runs.{written}", response_class=StreamingResponse)
@@ -54,32 +63,32 @@ def export_runs(
     q: Annotated[str, Query(max_length=1000)] = "",
     sort: Annotated[str, Query(max_length=200)] = "-number",
 ) -> StreamingResponse:
-    """Every run that matches, as a file: facts, settings, and of each metric the figure that stands for the run."""
+    """Export matching runs as a file: run fields, settings, and the main statistic of each metric."""
     if written == "parquet":
         try:
             parquet_writer()
-        except NoParquet as error:
+        except ParquetUnavailable as error:
             raise NotInstalled(str(error)) from error
     with reading(parts.engine) as connection:
         table = read_table(connection, RunFilter(status, family, size, dataset, tag, q, number), sort)
-    slices = rows_of(parts.engine, table)
+    rows = iterate_rows(parts.engine, table)
     match written:
         case "csv":
-            pieces = as_csv(table.columns, slices)
+            chunks = as_csv(table.columns, rows)
         case "json":
-            pieces = as_json(slices)
+            chunks = as_json(rows)
         case "parquet":
-            pieces = _parquet(parts, table)
-    return _file(pieces, f"runs.{written}", written)
+            chunks = _parquet(parts, table)
+    return _file(chunks, f"runs.{written}", written)
 
 
 def _parquet(parts: Parts, table: Table) -> Iterator[bytes]:
-    # Its end says where everything is, so that it is written before it is sent; on the disk, not in memory.
+    # A Parquet file ends with its index, so it is written completely before it is sent; on disk, not in memory.
     with tempfile.TemporaryFile() as file:
-        write_parquet(file, table, rows_of(parts.engine, table))
+        write_parquet(file, table, iterate_rows(parts.engine, table))
         file.seek(0)
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
 
 
 @api.get("/runs/{run_id}/curves.{written}", response_class=StreamingResponse)
@@ -87,26 +96,26 @@ def export_curves(
     parts: PartsDep,
     run_id: str,
     written: Literal["csv", "json", "tfevents"],
-    names: Annotated[str, Query(max_length=2000, description="Metrics by comma; all when left out.")] = "",
+    names: Annotated[str, Query(max_length=2000, description="Comma-separated metric names (default: all).")] = "",
 ) -> StreamingResponse:
-    """Every point of a run's curves, as a file; tfevents is the event file of TensorBoard."""
+    """Export all points of a run's curves as a file; tfevents is a TensorBoard event file."""
     run, summary = find_run(parts, run_id)
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(summary)
-    missing = next((name for name in wanted if name not in summary), None)
+    requested = [name.strip() for name in names.split(",") if name.strip()] or list(summary)
+    missing = next((name for name in requested if name not in summary), None)
     if missing is not None:
         raise NotFound(f"no metric '{missing[:60]}' in this run; metrics: {', '.join(summary) or 'none yet'}")
-    found = curves_of.each_curve(parts.engine, run.id, wanted)
+    curves = curve_formats.iterate_curves(parts.engine, run.id, requested)
     match written:
         case "csv":
-            pieces = curves_of.as_csv(found)
+            chunks = curve_formats.as_csv(curves)
         case "json":
-            pieces = curves_of.as_json(found)
+            chunks = curve_formats.as_json(curves)
         case "tfevents":
-            began = run.started_at or run.created_at
-            return _file(curves_of.as_events(found, began), events_name(run.number, began), written)
-    return _file(pieces, f"run-{run.number}.{written}", written)
+            started_at = run.started_at or run.created_at
+            return _file(curve_formats.as_events(curves, started_at), event_file_name(run.number, started_at), written)
+    return _file(chunks, f"run-{run.number}.{written}", written)
 
 
-def events_name(number: int, began: float) -> str:
-    """What an event file is to be called, so that TensorBoard finds it in a folder."""
-    return f"events.out.tfevents.{began:.0f}.runyard-{number}"
+def event_file_name(number: int, started_at: float) -> str:
+    """Return an event file name that TensorBoard recognizes in a folder."""
+    return f"events.out.tfevents.{started_at:.0f}.runyard-{number}"

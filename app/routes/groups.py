@@ -1,4 +1,4 @@
-"""/api/v1/groups: runs that match as groups, each figure as mean, median and extremes."""
+"""/api/v1/groups: matching runs as groups, with mean, median, minimum and maximum of each metric."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.routes.runs.groups import USUAL_FIGURES, read_groups
-from app.routes.runs.table_request import listing
+from app.routes.runs.groups import DEFAULT_METRICS, read_groups
+from app.routes.runs.table_request import table_query
 from app.store.database import reading
 from app.web.dependencies import PartsDep
 
@@ -16,7 +16,7 @@ api = APIRouter(tags=["runs"])
 
 
 class SpreadOut(BaseModel):
-    """A figure over the ``n`` runs of a group that have it; ``half``: half the width of the mean's 95 % interval."""
+    """A metric over the ``n`` runs of a group that have it. ``half``: half the width of the mean's 95 % interval."""
 
     mean: float
     half: float | None
@@ -27,7 +27,7 @@ class SpreadOut(BaseModel):
 
 
 class RunGroupOut(BaseModel):
-    """Runs that are equal in the fields; ``values`` in the order of these, in words."""
+    """Runs with equal fields; ``values``: the formatted values of those fields, in order."""
 
     values: list[str]
     runs: list[str]
@@ -35,7 +35,7 @@ class RunGroupOut(BaseModel):
 
 
 class GroupsOut(BaseModel):
-    """Groups; ``capped``: older runs that match are left out."""
+    """Groups of runs. ``capped``: some matching runs or groups are left out."""
 
     groups: list[RunGroupOut]
     capped: bool
@@ -45,38 +45,38 @@ class GroupsOut(BaseModel):
 def get_groups(
     parts: PartsDep,
     by: Annotated[
-        str, Query(max_length=200, description="variant (all settings but the seed), or fields by comma.")
+        str, Query(max_length=200, description="variant (all settings except the seed), or comma-separated fields.")
     ] = "variant",
     figures: Annotated[
-        str, Query(max_length=1000, description="Metrics such as val/acc or val/loss.last, duration, params; by comma.")
-    ] = USUAL_FIGURES,
+        str, Query(max_length=1000, description="Comma-separated metrics: val/acc, val/loss.last, duration, params …")
+    ] = DEFAULT_METRICS,
     q: Annotated[str, Query(max_length=200)] = "",
-    sort: Annotated[str, Query(max_length=80, description="n, or a figure's part: -val/acc@mean.")] = "",
+    sort: Annotated[str, Query(max_length=80, description="n, or a metric and statistic: -val/acc@mean.")] = "",
 ) -> GroupsOut:
-    """Runs that match a question, as groups."""
-    shown = listing(
+    """Group the runs that match a search."""
+    query = table_query(
         q=q, status=[], family=[], size=[], dataset=[], tag=[], columns=figures, column=[], group=by, sort=sort
     )
     with reading(parts.engine) as connection:
-        found = read_groups(connection, shown)
+        table = read_groups(connection, query)
     return GroupsOut(
         groups=[
             RunGroupOut(
                 values=row.titles,
-                runs=[each.id for each in row.members],
+                runs=[member.id for member in row.members],
                 figures={
                     key: SpreadOut(
-                        mean=each.mean.mean,
-                        half=each.mean.half,
-                        median=each.median,
-                        min=each.min,
-                        max=each.max,
-                        n=each.mean.n,
+                        mean=spread.mean.mean,
+                        half=spread.mean.half,
+                        median=spread.median,
+                        min=spread.min,
+                        max=spread.max,
+                        n=spread.mean.n,
                     )
-                    for key, each in row.spreads.items()
+                    for key, spread in row.spreads.items()
                 },
             )
-            for row in found.rows
+            for row in table.rows
         ],
-        capped=found.capped or bool(found.hidden),
+        capped=table.capped or bool(table.hidden),
     )

@@ -1,4 +1,4 @@
-"""/healthz: whether this server can do its work."""
+"""/healthz: the server's health check."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ pages = APIRouter()
 
 @pages.get("/healthz")
 def healthz(parts: PartsDep) -> JSONResponse:
-    """200 when the database and Redis answer, else 503; each part with "ok" or what is wrong with it."""
-    said = {"database": "ok", "redis": "ok"}
+    """Return 200 if the database and Redis respond, else 503, with "ok" or the error for each."""
+    checks = {"database": "ok", "redis": "ok"}
     try:
         with reading(parts.engine) as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
-        said["database"] = type(error).__name__
+        checks["database"] = type(error).__name__
     try:
         parts.redis.ping()
     except (RedisError, OSError) as error:
-        said["redis"] = type(error).__name__
-    return JSONResponse(said, 200 if set(said.values()) == {"ok"} else 503)
+        checks["redis"] = type(error).__name__
+    return JSONResponse(checks, 200 if set(checks.values()) == {"ok"} else 503)

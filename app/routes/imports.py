@@ -1,4 +1,4 @@
-"""/api/v1/import: runs that were recorded elsewhere."""
+"""/api/v1/import: import of runs that were recorded elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.actions.imports import Brought, Piece, bring
+from app.actions.imports import CurvePart, ImportedRun, import_run
 from app.actions.tracking import LARGEST_STEP, Points
 from app.web.dependencies import PartsDep
 
@@ -15,40 +15,38 @@ api = APIRouter(tags=["runs"])
 
 MOST_POINTS = 50_000
 LATEST = 4_102_444_800.0
-Moment = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+UnixTime = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 
 
 class PieceIn(BaseModel):
-    """Consecutive points of one metric, ``offset`` being how many came before; NaN and infinities as text."""
+    """Consecutive points of one metric; ``offset``: number of earlier points. NaN and infinities are sent as text."""
 
     model_config = ConfigDict(extra="forbid")
 
     offset: int = Field(0, ge=0, lt=2**53)
     step: list[Annotated[int, Field(ge=0, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
     value: list[float] = Field(max_length=MOST_POINTS)
-    time: list[Moment] = Field(max_length=MOST_POINTS)
+    time: list[UnixTime] = Field(max_length=MOST_POINTS)
 
     @model_validator(mode="after")
     def _equally_long(self) -> PieceIn:
         if not len(self.step) == len(self.value) == len(self.time):
-            raise ValueError("step, value and time must be equally long")
+            raise ValueError("step, value and time must have the same length")
         return self
 
 
 class ImportIn(BaseModel):
-    """A run that was recorded elsewhere, or a part of it. The same ``key`` means the same run: what of it is there
-    already is not added again.
-    """
+    """A run that was recorded elsewhere, or a part of it. ``key`` identifies the run across imports."""
 
     model_config = ConfigDict(extra="forbid")
 
     key: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{8,120}$")]
     experiment: Name
     name: Name
-    started: Moment
-    ended: Moment
+    started: UnixTime
+    ended: UnixTime
     outcome: Literal["", "succeeded", "failed", "cancelled"] = ""
     parameters: dict[Key, Annotated[str, StringConstraints(max_length=6000)]] = Field(
         default_factory=dict, max_length=2000
@@ -57,7 +55,7 @@ class ImportIn(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """The run, and how many points of it are new."""
+    """The run and the number of new points."""
 
     id: str
     url: str
@@ -65,20 +63,20 @@ class ImportOut(BaseModel):
 
 
 @api.post("/import")
-def post_import(said: ImportIn, parts: PartsDep) -> ImportOut:
-    """Bring in a run that was recorded elsewhere: again and again, but each point once."""
-    brought = Brought(
-        key=said.key,
-        experiment=said.experiment,
-        name=said.name,
-        started=said.started,
-        ended=max(said.started, said.ended),
-        outcome=said.outcome,
-        parameters=said.parameters,
-        pieces={
-            name: Piece(piece.offset, Points(piece.step, piece.value, piece.time))
-            for name, piece in said.curves.items()
+def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
+    """Import a run that was recorded elsewhere. A repeated import adds only new points."""
+    imported = ImportedRun(
+        key=requested.key,
+        experiment=requested.experiment,
+        name=requested.name,
+        started=requested.started,
+        ended=max(requested.started, requested.ended),
+        outcome=requested.outcome,
+        parameters=requested.parameters,
+        curves={
+            name: CurvePart(part.offset, Points(part.step, part.value, part.time))
+            for name, part in requested.curves.items()
         },
     )
-    run, added = bring(parts, brought)
+    run, added = import_run(parts, imported)
     return ImportOut(id=run, url=f"/runs/{run}", added=added)

@@ -1,4 +1,4 @@
-"""/leaderboard: what every variant has reached on every dataset, and what is missing."""
+"""/leaderboard: the best test accuracy of every architecture and size on every dataset, and what is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app.analysis.leaderboard import Leader, read_leaders
+from app.analysis.leaderboard import LeaderboardEntry, read_leaderboard
 from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.store.database import reading
@@ -25,7 +25,8 @@ COMPARED = 32
 
 
 class LeaderOut(BaseModel):
-    """Test accuracy (0 to 1) over the ``runs`` of the best of ``configurations``; ``half``: of its 95 % interval."""
+    """Mean test accuracy (0 to 1) over the ``runs`` of the best of ``configurations``. ``half``: half the width of its
+    95 % interval."""
 
     family: str
     size: str
@@ -40,7 +41,7 @@ class LeaderOut(BaseModel):
 
 
 class LeaderboardOut(BaseModel):
-    """What has been reached, the best of each dataset first, and what has not been tried."""
+    """Results, best first within each dataset, and the combinations without a result."""
 
     leaders: list[LeaderOut]
     missing: list[dict[str, str]]
@@ -48,11 +49,11 @@ class LeaderboardOut(BaseModel):
 
 @api.get("/leaderboard")
 def get_leaderboard(parts: PartsDep, catalog: CatalogDep) -> LeaderboardOut:
-    """Every family and size against every dataset."""
+    """Get the best result of every family and size on every dataset."""
     with reading(parts.engine) as connection:
-        found = read_leaders(connection)
-    ordered = sorted(found.items(), key=lambda each: (each[0][2], -each[1].mean.mean))
-    every = [
+        entries = read_leaderboard(connection)
+    ordered = sorted(entries.items(), key=lambda item: (item[0][2], -item[1].mean.mean))
+    combinations = [
         (family.name, size.name, dataset)
         for family in catalog.families.values()
         for size in family.sizes
@@ -64,29 +65,29 @@ def get_leaderboard(parts: PartsDep, catalog: CatalogDep) -> LeaderboardOut:
                 family=family,
                 size=size,
                 dataset=dataset,
-                mean=each.mean.mean,
-                half=each.mean.half,
-                n=each.mean.n,
-                recipe=each.recipe,
-                epochs=each.epochs,
-                configurations=each.configurations,
-                runs=each.runs,
+                mean=entry.mean.mean,
+                half=entry.mean.half,
+                n=entry.mean.n,
+                recipe=entry.recipe,
+                epochs=entry.epochs,
+                configurations=entry.configurations,
+                runs=entry.runs,
             )
-            for (family, size, dataset), each in ordered
+            for (family, size, dataset), entry in ordered
         ],
         missing=[
             {"family": family, "size": size, "dataset": dataset}
-            for family, size, dataset in every
-            if (family, size, dataset) not in found
+            for family, size, dataset in combinations
+            if (family, size, dataset) not in entries
         ],
     )
 
 
 @dataclass(frozen=True)
 class LeaderCell:
-    """A variant on a dataset: in words, or the address at which it is launched; ``best`` of its column."""
+    """A result, or the address of the launch form if there is none. ``best``: the best of its column."""
 
-    words: str
+    text: str
     n: int
     title: str
     href: str
@@ -95,7 +96,7 @@ class LeaderCell:
 
 @dataclass(frozen=True)
 class LeaderRow:
-    """A variant; ``gone``: the catalog does not have it any more."""
+    """An architecture and size. ``gone``: it is no longer in the catalog."""
 
     family: str
     size: str
@@ -112,31 +113,37 @@ async def leaderboard(
     sort: Annotated[str, Query(max_length=60)] = "",
     dataset: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
-    """Every family and size against every dataset; sorted by one of these where the address says so."""
+    """Render the leaderboard, sorted by a column if the address names one."""
     sort = sort or (f"-{dataset}" if dataset in DATASETS else "")
     return await run_in_threadpool(_page, request, parts, catalog, sort)
 
 
 def _page(request: Request, parts: Parts, catalog: Catalog, sort: str) -> HTMLResponse:
     with reading(parts.engine) as connection:
-        found = read_leaders(connection)
-    known = [(family.name, size.name) for family in catalog.families.values() for size in family.sizes]
-    variants = known + sorted({(family, size) for family, size, _ in found} - set(known))
+        entries = read_leaderboard(connection)
+    in_catalog = [(family.name, size.name) for family in catalog.families.values() for size in family.sizes]
+    variants = in_catalog + sorted({(family, size) for family, size, _ in entries} - set(in_catalog))
     best = {
-        name: max((each.mean.mean for place, each in found.items() if place[2] == name), default=None)
+        name: max((entry.mean.mean for cell, entry in entries.items() if cell[2] == name), default=None)
         for name in DATASETS
     }
-    rows = [_row(catalog, *variant, found, best, (*variant,) not in known) for variant in variants]
-    key, down = sort.lstrip("-"), sort.startswith("-")
+    rows = [_row(catalog, *variant, entries, best, (*variant,) not in in_catalog) for variant in variants]
+    key, descending = sort.lstrip("-"), sort.startswith("-")
     if key in DATASETS:
-        there = [row for row in rows if (row.family, row.size, key) in found]
-        there.sort(key=lambda row: found[row.family, row.size, key].mean.mean, reverse=down)
-        rows = there + [row for row in rows if (row.family, row.size, key) not in found]
+        with_result = [row for row in rows if (row.family, row.size, key) in entries]
+        with_result.sort(key=lambda row: entries[row.family, row.size, key].mean.mean, reverse=descending)
+        rows = with_result + [row for row in rows if (row.family, row.size, key) not in entries]
     elif key == "params":
-        rows.sort(key=lambda row: row.params or 0, reverse=down)
+        rows.sort(key=lambda row: row.params or 0, reverse=descending)
     columns = [Column("params", "parameters", "n"), *(Column(name, name, "n", "-") for name in DATASETS)]
-    missing = sum(not cell.words for row in rows for cell in row.cells)
-    values: dict[str, Any] = {"rows": rows, "columns": columns, "sort": sort, "missing": missing, "filled": len(found)}
+    missing = sum(not cell.text for row in rows for cell in row.cells)
+    values: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "sort": sort,
+        "missing": missing,
+        "filled": len(entries),
+    }
     return parts.templates.page(request, "leaderboard.html", **values)
 
 
@@ -144,27 +151,27 @@ def _row(
     catalog: Catalog,
     family: str,
     size: str,
-    found: dict[tuple[str, str, str], Leader],
+    entries: dict[tuple[str, str, str], LeaderboardEntry],
     best: dict[str, float | None],
     gone: bool,
 ) -> LeaderRow:
-    entry = catalog.families.get(family)
-    known = entry.size(size) if entry else None
-    params = known.params.get("mnist") if known else None
-    cells = [_cell(family, size, name, found.get((family, size, name)), best[name]) for name in DATASETS]
+    family_entry = catalog.families.get(family)
+    catalog_size = family_entry.size(size) if family_entry else None
+    params = catalog_size.params.get("mnist") if catalog_size else None
+    cells = [_cell(family, size, name, entries.get((family, size, name)), best[name]) for name in DATASETS]
     return LeaderRow(family, size, params, cells, gone)
 
 
-def _cell(family: str, size: str, dataset: str, leader: Leader | None, best: float | None) -> LeaderCell:
-    if leader is None:
-        said = urlencode({"family": family, "size": size, "dataset": dataset, "seeds": 3})
-        return LeaderCell("", 0, f"launch {family} {size} on {dataset}", f"/launch?{said}")
-    mean = leader.mean
-    words = f"{100 * mean.mean:.2f}"
+def _cell(family: str, size: str, dataset: str, entry: LeaderboardEntry | None, best: float | None) -> LeaderCell:
+    if entry is None:
+        parameters = urlencode({"family": family, "size": size, "dataset": dataset, "seeds": 3})
+        return LeaderCell("", 0, f"launch {family} {size} on {dataset}", f"/launch?{parameters}")
+    mean = entry.mean
+    text = f"{100 * mean.mean:.2f}"
     if mean.half is not None:
-        words += f" ± {100 * mean.half:.2f}"
-    title = f"recipe {leader.recipe}, {leader.epochs} epochs"
-    if leader.configurations > 1:
-        title += f"; the best of {leader.configurations} configurations"
-    href = f"/compare?runs={','.join(leader.runs[:COMPARED])}" if mean.n > 1 else f"/runs/{leader.runs[0]}"
-    return LeaderCell(f"{words} %", mean.n, title, href, mean.mean == best)
+        text += f" ± {100 * mean.half:.2f}"
+    title = f"recipe {entry.recipe}, {entry.epochs} epochs"
+    if entry.configurations > 1:
+        title += f"; best of {entry.configurations} configurations"
+    href = f"/compare?runs={','.join(entry.runs[:COMPARED])}" if mean.n > 1 else f"/runs/{entry.runs[0]}"
+    return LeaderCell(f"{text} %", mean.n, title, href, mean.mean == best)

@@ -1,4 +1,4 @@
-"""/: what runs now, what waits, who trains; and /now, the part of it that is shown anew when something changed."""
+"""/: active runs, queue, workers and recent runs; /now: the part of the page that refreshes on changes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SPARK_POINTS = 120
 
 @dataclass(frozen=True)
 class Card:
-    """A run on the board: its figures and the one curve that stands for it."""
+    """A run on the board: its summary and one representative curve."""
 
-    facts: RunSummary
+    summary: RunSummary
     curve_name: str
     spark: str
 
 
 def card(connection: Connection, row: RunRow) -> Card:
-    """A run with a small picture: its validation accuracy, or its loss as long as nothing was validated."""
+    """Return a run with a sparkline of its validation accuracy, or of its training loss before the first validation."""
     for stage, last in (("val", "acc"), ("train", "loss")):
         name = metric_name(row.summary, row.run.config, stage, last)
         if name is not None:
@@ -50,7 +50,7 @@ def card(connection: Connection, row: RunRow) -> Card:
 
 
 def board(parts: Parts) -> dict[str, Any]:
-    """Everything on the page."""
+    """Return the template values of the page."""
     now = time.time()
     with reading(parts.engine) as connection:
         workers: list[WorkerRecord] = list_workers(connection, now, parts.settings.lease_seconds)
@@ -75,20 +75,20 @@ def now_page(
     undo: Timestamp = 0.0,
     back_again: Count = 0,
 ) -> HTMLResponse:
-    """What happens now."""
+    """Show the board."""
     with reading(parts.engine) as connection:
         undoable = len(restorable(connection, undo)) if undo else 0
-    said: dict[str, Any] = {"undo": undo, "undoable": undoable, "back_again": back_again} | board(parts)
-    return parts.templates.page(request, "now.html", **said)
+    values: dict[str, Any] = {"undo": undo, "undoable": undoable, "back_again": back_again} | board(parts)
+    return parts.templates.page(request, "now.html", **values)
 
 
 @pages.get("/now")
 def now_board(request: Request, parts: PartsDep) -> HTMLResponse:
-    """The same without the page around it."""
+    """Return the board without the page around it."""
     return parts.templates.fragment(request, "_board.html", **board(parts))
 
 
 @pages.get("/now/yard")
 def now_yard(request: Request, parts: PartsDep) -> HTMLResponse:
-    """The chips of the header."""
+    """Return the header's status chips."""
     return parts.templates.page(request, "_yard.html")

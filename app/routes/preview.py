@@ -1,4 +1,4 @@
-"""/api/v1/preview: what a run would be and what it would cost, without launching it."""
+"""/api/v1/preview: a run's size, cost and expected duration, without launching it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ api = APIRouter(tags=["runs"])
 
 @api.post("/preview")
 async def post_preview(spec: RunSpec, parts: PartsDep, catalog: CatalogDep) -> Preview:
-    """The exact parameter count of a run, its operations, memory and layers, and how long an epoch will take.
+    """Preview a run: exact parameter count, operations, memory, layers, and expected time per epoch.
 
-    Operations (``flops``) are those of matrix products, convolutions and attention for one image forward, a
-    multiply-add counting as 2. Memory is what the network, its optimizer and one batch need; a device needs some more.
+    Operations (``flops``) are those of matrix products, convolutions and attention for the forward pass of one image; a
+    multiply-add counts as 2. Memory covers the network, its optimizer and one batch; a device needs slightly more.
     """
     return await preview(parts, catalog, resolve(spec, catalog))

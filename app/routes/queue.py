@@ -1,4 +1,4 @@
-"""/queue: what waits, in which order, when it will start and why it has not; to be ordered, paused and cancelled."""
+"""/queue: the queued runs with their order, expected start and reason for waiting; reorder, pause, cancel."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from app.actions.bulk import cancel_many, edit_run, move_run, restore_many, set_
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.timestamps import iso
-from app.store.bulk import Which, restorable
+from app.store.bulk import RunSelection, restorable
 from app.store.database import reading
-from app.store.duration_estimate import NOBODY, Expected, expect
-from app.store.queue import QueuePage, Where, read_queue, why_waiting
+from app.store.duration_estimate import NO_WORKER, Estimate, estimate_page
+from app.store.queue import Move, QueuePage, read_queue, why_waiting
 from app.store.run import RunRecord
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
@@ -36,17 +36,17 @@ PAGE_ROWS = 40
 
 @dataclass(frozen=True)
 class QueueRow:
-    """A run that waits, with its place, the reason, and what to expect of it."""
+    """A queued run with its position, the reason why it waits, and its expected start and duration."""
 
     run: RunRecord
     position: int
     why: str
-    expected: Expected
+    expected: Estimate
     in_seconds: float | None
 
     @property
     def start(self) -> float | None:
-        """The expected start, rounded so that it does not tremble with every look."""
+        """The expected start, rounded so that it does not jitter between refreshes."""
         if self.expected.start is None or self.in_seconds is None:
             return None
         step = 60 if self.in_seconds > 600 else 10 if self.in_seconds > 60 else 1
@@ -56,25 +56,25 @@ class QueueRow:
 def queue_rows(
     connection: Connection, workers: list[WorkerRecord], limit: int, after: str | None = None
 ) -> tuple[list[QueueRow], QueuePage]:
-    """A page of the queue as it is shown. Raises QueryError."""
+    """Return a page of the queue with reasons and expectations. Raises QueryError."""
     now = time.time()
     page = read_queue(connection, limit, after)
     paused = page.paused_at is not None
-    found = []
-    for i, (run, each) in enumerate(zip(page.runs, expect(connection, page, workers, now), strict=True)):
+    rows = []
+    for i, (run, expected) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
-        if each.start_why == NOBODY:
-            each = replace(each, start_why=why)
-        ahead = None if each.start is None else max(0.0, each.start - now)
-        found.append(QueueRow(run, page.first + i, why, each, ahead))
-    return found, page
+        if expected.start_why == NO_WORKER:
+            expected = replace(expected, start_why=why)
+        in_seconds = None if expected.start is None else max(0.0, expected.start - now)
+        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds))
+    return rows, page
 
 
 # The API -------------------------------------------------------------------------------------------------------------
 
 
 class QueuedRunOut(BaseModel):
-    """A run that waits, in short; /api/v1/runs/{id} has all of it."""
+    """A queued run in short; /api/v1/runs/{id} returns all fields."""
 
     id: str
     number: int
@@ -98,9 +98,9 @@ class QueuedRunOut(BaseModel):
 
 
 class WaitingOut(BaseModel):
-    """Its place (1 is next), why it waits, and what to expect: ISO 8601 (UTC) and seconds of training, null if unknown.
+    """Position (1 is next), reason, expected start (ISO 8601, UTC) and duration in seconds; null if unknown.
 
-    ``start_why`` says why the start is not known, ``estimate`` what the length comes from or why there is none.
+    ``start_why``: why the start is unknown. ``estimate``: what the duration is based on, or why it is unknown.
     """
 
     run: QueuedRunOut
@@ -113,7 +113,7 @@ class WaitingOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """One page of the queue in its order; pass ``next`` as ``after`` to get the following one."""
+    """A page of the queue, in order; pass ``next`` as ``after`` to get the following page."""
 
     paused: bool
     paused_since: str | None
@@ -131,12 +131,12 @@ class PositionOut(BaseModel):
 
 
 class MoveIn(BaseModel):
-    """A queued run, and where it is to stand: ``to``, or right ``before`` or ``after`` another one."""
+    """A queued run and its new position: ``to``, or directly ``before`` or ``after`` another queued run."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"run": "r_…", "to": "first"}]})
 
     run: str
-    to: Where | None = None
+    to: Move | None = None
     before: str | None = None
     after: str | None = None
 
@@ -147,30 +147,30 @@ def get_queue(
     limit: Annotated[int, Query(ge=1, le=500)] = PAGE_ROWS,
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Response:
-    """What waits, in the order in which it will start."""
+    """List the queued runs in the order in which they start."""
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        found, page = queue_rows(connection, workers, limit, after)
-    said = {
+        rows, page = queue_rows(connection, workers, limit, after)
+    body = {
         "paused": page.paused_at is not None,
         "paused_since": iso(page.paused_at),
         "total": page.total,
         "next": page.next,
-        "runs": [_described(row) for row in found],
+        "runs": [_as_json(row) for row in rows],
     }
-    return Response(to_json(said), media_type="application/json")
+    return Response(to_json(body), media_type="application/json")
 
 
-AS_THEY_ARE = (
+COPIED_FIELDS = (
     *("id", "number", "status", "family", "size", "dataset", "epochs", "batch_size", "seed", "priority", "attempt"),
     *("parent", "relation", "sweep"),
 )
 
 
-def _described(row: QueueRow) -> dict[str, Any]:
+def _as_json(row: QueueRow) -> dict[str, Any]:
     run, config = row.run.row, row.run.config
     return {
-        "run": {name: run[name] for name in AS_THEY_ARE}
+        "run": {name: run[name] for name in COPIED_FIELDS}
         | {
             "url": f"/runs/{run['id']}",
             "title": config.title,
@@ -189,25 +189,25 @@ def _described(row: QueueRow) -> dict[str, Any]:
 
 @api.post("/queue/pause")
 def post_pause(parts: PartsDep) -> PausedOut:
-    """Start no further run until the queue is resumed; those that train go on."""
+    """Pause the queue: no new run starts until it is resumed; active runs continue."""
     set_paused(parts, True)
     return PausedOut(paused=True)
 
 
 @api.post("/queue/resume")
 def post_resume(parts: PartsDep) -> PausedOut:
-    """Let runs start again."""
+    """Resume the queue."""
     set_paused(parts, False)
     return PausedOut(paused=False)
 
 
 @api.post("/queue/move")
-def post_move(said: MoveIn, parts: PartsDep) -> PositionOut:
-    """Move a queued run. It takes the priority of its new neighbors where its own does not allow that place."""
-    if sum(each is not None for each in (said.to, said.before, said.after)) != 1:
-        sentence = "say where to: exactly one of to, before and after"
+def post_move(move: MoveIn, parts: PartsDep) -> PositionOut:
+    """Move a queued run. If its priority does not allow the new position, it takes the priority of its neighbors."""
+    if sum(position is not None for position in (move.to, move.before, move.after)) != 1:
+        sentence = "set exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])
-    return PositionOut(position=move_run(parts, said.run, said.to, said.before, said.after))
+    return PositionOut(position=move_run(parts, move.run, move.to, move.before, move.after))
 
 
 # The page ------------------------------------------------------------------------------------------------------------
@@ -225,13 +225,13 @@ def queue_page(
     back_again: Count = 0,
     stopped: Count = 0,
 ) -> HTMLResponse:
-    """The queue; a script that asks again gets only what changes."""
+    """Show the queue; htmx gets only the part that changes."""
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        found, page = queue_rows(connection, workers, PAGE_ROWS, after or None)
+        rows, page = queue_rows(connection, workers, PAGE_ROWS, after or None)
         undoable = len(restorable(connection, undo)) if undo else 0
     values: dict[str, Any] = {
-        "rows": found,
+        "rows": rows,
         "page": page,
         "after": after or "",
         "here": f"/queue?{urlencode({'after': after})}" if after else "/queue",
@@ -255,10 +255,10 @@ def act_on_run(
     priority: Annotated[int | None, Form(ge=-1000, le=1000)] = None,
     back: BackForm = "/queue",
 ) -> RedirectResponse:
-    """One button of a row, or a drop beside an ``other`` row."""
+    """Handle a row's button, or a drop next to an ``other`` row."""
     match act:
         case "cancel":
-            return _stop(parts, Which(runs=[run]), back)
+            return _stop(parts, RunSelection(runs=[run]), back)
         case "priority":
             edit_run(parts, run, {"priority": priority or 0})
         case "before":
@@ -277,35 +277,36 @@ def cancel_runs(
     all_of_them: Annotated[bool, Form(alias="all")] = False,
     back: BackForm = "/queue",
 ) -> RedirectResponse:
-    """Cancel the chosen runs, or all that wait."""
-    return _stop(parts, Which(queued=True) if all_of_them else Which(runs=list(dict.fromkeys(runs))), back)
+    """Cancel the selected runs, or all queued runs."""
+    selection = RunSelection(queued=True) if all_of_them else RunSelection(runs=list(dict.fromkeys(runs)))
+    return _stop(parts, selection, back)
 
 
-def _stop(parts: Parts, which: Which, back: str) -> RedirectResponse:
+def _stop(parts: Parts, which: RunSelection, back: str) -> RedirectResponse:
     done = cancel_many(parts, which)
     return go_back(back, "/queue", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
 
 
 @pages.post("/queue/restore")
 def restore_runs(parts: PartsDep, undo: Annotated[Timestamp, Form()], back: BackForm = "/queue") -> RedirectResponse:
-    """Undo a cancel: what had not started waits again, in its old place."""
+    """Undo a cancel: runs that had not started return to their old positions in the queue."""
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     made = restore_many(parts, runs) if runs else []
-    # What comes back is a new run, with a page of its own.
+    # A restored run is a new run with a different page.
     page = {f"/runs/{old}": f"/runs/{new}" for old, new in made}
     return go_back(page.get(back, back), "/queue", back_again=len(made))
 
 
 @pages.post("/queue/pause")
 def pause_queue(parts: PartsDep, back: BackForm = "/queue") -> RedirectResponse:
-    """Start no further run."""
+    """Pause the queue."""
     set_paused(parts, True)
     return go_back(back, "/queue")
 
 
 @pages.post("/queue/resume")
 def resume_queue(parts: PartsDep, back: BackForm = "/queue") -> RedirectResponse:
-    """Let runs start again."""
+    """Resume the queue."""
     set_paused(parts, False)
     return go_back(back, "/queue")

@@ -1,4 +1,4 @@
-"""/workers: who is there to train."""
+"""/api/v1/workers: the connected workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ api = APIRouter(tags=["workers"])
 
 
 class WorkerOut(BaseModel):
-    """A worker that was heard of within its lease. Memory in bytes; times in ISO 8601, UTC."""
+    """A worker that sent a heartbeat within its lease. Memory in bytes; times in ISO 8601, UTC."""
 
     id: str
     host: str
@@ -40,9 +40,9 @@ class WorkersOut(BaseModel):
 
 @api.get("/workers")
 def get_workers(parts: PartsDep) -> WorkersOut:
-    """The workers that are connected, with their devices and the runs they hold."""
+    """List the connected workers with their devices and active runs."""
     with reading(parts.engine) as connection:
-        found = list_workers(connection, time.time(), parts.settings.lease_seconds)
+        records = list_workers(connection, time.time(), parts.settings.lease_seconds)
     return WorkersOut(
         workers=[
             WorkerOut(
@@ -61,6 +61,6 @@ def get_workers(parts: PartsDep) -> WorkersOut:
                 last_seen=iso(worker.last_seen) or "",
                 runs=worker.runs,
             )
-            for worker in found
+            for worker in records
         ]
     )

@@ -1,4 +1,4 @@
-"""The artifact store as the server uses it: what a run begins from is copied to it, what it leaves is removed."""
+"""The server's side of the artifact store: copy checkpoints for new runs, remove files of deleted ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from app.store.run import RunRecord
 
 
 def _store(settings: Settings) -> tuple[Any, str]:
-    import fsspec  # imports half a second's worth of libraries, and is needed seldom
+    import fsspec  # rarely needed, and takes half a second to import
 
     files, root = fsspec.core.url_to_fs(settings.artifacts)
     return files, str(root)
 
 
 def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, run_id: str) -> Checkpoint:
-    """Copy a checkpoint of ``parent``, and its best weights, to where ``run_id`` begins from.
+    """Copy a checkpoint of ``parent`` and its best weights to the folder from which ``run_id`` starts.
 
-    Raises FileNotFoundError, having left nothing.
+    Raises FileNotFoundError; leaves no files behind in that case.
     """
     files, root = _store(settings)
     path = f"{run_id}/0/last.safetensors"
@@ -28,7 +28,7 @@ def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, ru
     files.makedirs(f"{root}/{run_id}/0", exist_ok=True)
     try:
         files.cp_file(f"{root}/{begin.path}", f"{root}/{path}")
-        # A checkpoint that is kept to be forked from has them in itself.
+        # Checkpoints saved for forking already contain the best weights.
         if best:
             files.cp_file(f"{root}/{best}", f"{root}/{run_id}/0/best.safetensors")
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, ru
 
 
 def remove(settings: Settings, run_id: str) -> None:
-    """Remove all that a run has left."""
+    """Remove all files of a run."""
     files, root = _store(settings)
     with suppress(FileNotFoundError):
         files.rm(f"{root}/{run_id}", recursive=True)

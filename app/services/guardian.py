@@ -1,4 +1,4 @@
-"""Stands between `runyard up` and a program that knows nothing of it; ends the program when `runyard up` is gone."""
+"""Runs a program that knows nothing of `runyard up`, and ends it when `runyard up` is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.contract.process import end_with_parent
 
 
 def main(command: list[str]) -> int:
-    """Run ``command`` until it ends or this process is told to; returns its exit status."""
+    """Run ``command`` until it ends or this process is told to stop; returns its exit status."""
     stopping = False
     process: subprocess.Popen[bytes] | None = None
 
@@ -20,7 +20,7 @@ def main(command: list[str]) -> int:
         if process is not None:
             process.terminate()
 
-    # Before anything else: a signal that comes in between must not leave the program behind.
+    # Installed first, so that an early signal cannot leave the program running.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     end_with_parent()

@@ -1,8 +1,8 @@
-"""What the server knows about networks: the catalog, and what each of them costs.
+"""What the server knows about networks: the catalog, and the cost of each network.
 
-The networks themselves are looked at by a process of its own, ``python -m app.inspection``, which imports torch, is
-kept ready and is started anew when it has died or when an architecture was edited. What takes long is kept in the data
-folder under a digest of the files it was made from.
+The networks are inspected by a separate process, ``python -m app.inspection``, which imports torch. It is kept running
+and is restarted when it has died or an architecture was edited. Results that take long are cached in the data folder
+under a digest of the files they depend on.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ logger = logging.getLogger("runyard.inspector")
 
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-KEPT_NETWORKS = 300
-# What a network is, as far as a RunConfig says it; all else changes only how it is trained.
+MAX_NETWORKS = 300
+# The fields of a RunConfig that define the network; all others affect only its training.
 NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary", "precision")
 OWN_FILES = ("inspection/*.py", "contract/catalog.py", "contract/datasets.py", "contract/preview.py")
 
@@ -44,97 +44,100 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Inspector:
-    """Answers from what is known, else from its process, one question at a time.
+    """Answers from its cache, otherwise from its process, one question at a time.
 
-    folder: where it keeps what takes long. models_path: architectures from outside, imported by the process alone.
+    folder: where slow results are cached. models_path: external architectures, imported only by the process.
     """
 
     def __init__(self, folder: Path, models_path: Path | None = None) -> None:
         self._folder = folder
         self._models_path = None if models_path is None else Path(os.path.abspath(models_path.expanduser()))
         self._process = _Process()
-        # One thread asks, so that answers meet their questions also where a request goes away in between.
+        # One thread asks, so that answers match their questions even if a request is cancelled in between.
         self._thread = ThreadPoolExecutor(1, "inspector")
         self._stamp: Stamp = ()
         self._digest = ""
-        self._looked = -LOOK_SECONDS
+        self._checked_at = -LOOK_SECONDS
         self._found: tuple[str, Catalog] | None = None
-        # The digest of a folder of architectures that ends the process or lets it hang: it is left out.
-        self._left_out = ""
+        # The digest of external architectures that crash or hang the process: they are ignored.
+        self._ignored = ""
         self._traced: OrderedDict[str, Traced | Refusal] = OrderedDict()
 
     async def start(self) -> None:
-        """Have the catalog and the process ready before somebody asks. Raises Unavailable."""
+        """Prepare the catalog and the process before the first request. Raises Unavailable."""
         catalog = await self.catalog()
         for name in [name for name, family in catalog.families.items() if not family.source]:
-            # The first network takes seconds longer than any after it, and the first of a family some tenths.
+            # The first network takes seconds longer than later ones, and the first of each family some tenths of a
+            # second.
             await self.profile(resolve(RunSpec(family=name), catalog))
 
     async def close(self) -> None:
-        """End the process; it is not started again."""
+        """End the process for good."""
         self._process.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def catalog(self) -> Catalog:
-        """What can be trained, with what was edited up to half a second ago.
+        """What can be trained, including edits up to half a second ago.
 
-        Raises Unavailable when the networks cannot be looked at.
+        Raises Unavailable if the networks cannot be inspected.
         """
         digest = self._current()
         if self._found is None or self._found[0] != digest:
-            return await self._in_thread(lambda: self._look(digest))
+            return await self._in_thread(lambda: self._load_catalog(digest))
         return self._found[1]
 
     async def profile(self, config: RunConfig) -> Profile:
-        """The exact size of the network of ``config``, and what it costs to train it so.
+        """The exact size of the network of ``config``, and what it costs to train it with these settings.
 
-        Raises SpecError where it cannot be built or trained so, Unavailable where the process does not answer.
+        Raises SpecError if it cannot be built or trained with them, Unavailable if the process does not answer.
         """
         key = f"{self._current()} {config.model_dump_json(include=set(NETWORK))}"
-        found = self._traced.get(key)
-        if found is None:
-            found = await self._in_thread(lambda: self._trace(key, config))
-        if isinstance(found, Refusal):
-            raise SpecError([FieldError(found.field, found.message)])
-        return found.profile(config)
+        traced = self._traced.get(key)
+        if traced is None:
+            traced = await self._in_thread(lambda: self._trace(key, config))
+        if isinstance(traced, Refusal):
+            raise SpecError([FieldError(traced.field, traced.message)])
+        return traced.profile(config)
 
     async def check(self, config: RunConfig) -> None:
-        """Raises SpecError for a network that cannot be built or trained so; lets it pass where nobody can tell."""
+        """Raises SpecError for a network that cannot be built or trained; passes if the process is unavailable."""
         family = (await self.catalog()).families.get(config.family)
         size = family and family.size(config.size)
-        # Networks of this project without options were built when the catalog was made.
+        # Built-in networks without options were built when the catalog was made.
         if family and size and not family.source and not config.options and config.dataset in size.params:
             return
         try:
             await self.profile(config)
         except Unavailable as error:
-            logger.warning("%s %s is launched unseen: %s", config.family, config.size, error.message)
+            logger.warning("launching %s %s unchecked: %s", config.family, config.size, error.message)
 
     async def zoo(self, dataset: str) -> dict[tuple[str, str], Profile]:
         """Every family and size on the first target of ``dataset``, with the default recipe's batch size and optimizer.
 
-        Kept in the data folder; without layers and blocks, and without those that cannot be trained on it.
+        Cached in the data folder; without layers and blocks, and without sizes that cannot be trained on it.
         """
         catalog = await self.catalog()
         digest = self._current()
         file = self._folder / f"zoo-{dataset}.json"
-        kept = _kept(file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows])
-        if kept is None:
-            kept = []
+        profiles = _read_cache(
+            file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows]
+        )
+        if profiles is None:
+            profiles = []
             for family in catalog.families.values():
                 for size in family.sizes:
                     try:
                         config = resolve(RunSpec(family=family.name, size=size.name, dataset=dataset), catalog)
-                        found = await self.profile(config)
+                        profile = await self.profile(config)
                     except SpecError:
                         continue
-                    kept.append((family.name, size.name, found.model_copy(update={"layers": [], "blocks": []})))
+                    profiles.append((family.name, size.name, profile.model_copy(update={"layers": [], "blocks": []})))
             if digest == self._current():
-                _keep(file, digest, [(family, size, profile.model_dump()) for family, size, profile in kept])
-        return {(family, size): profile for family, size, profile in kept}
+                _write_cache(file, digest, [(family, size, profile.model_dump()) for family, size, profile in profiles])
+        return {(family, size): profile for family, size, profile in profiles}
 
     async def diagram(self, family: str, size: str, dataset: str) -> list[Block]:
-        """The blocks of a network in the order in which an image meets them. Raises SpecError and Unavailable."""
+        """The blocks of a network in forward order. Raises SpecError and Unavailable."""
         catalog = await self.catalog()
         config = resolve(RunSpec(family=family, size=size, dataset=dataset), catalog)
         return (await self.profile(config)).blocks
@@ -142,19 +145,19 @@ class Inspector:
     # Files --------------------------------------------------------------------------------------------------------
 
     def _current(self) -> str:
-        """Digest of every file that answers follow from; looked at twice a second, and read when one was changed."""
+        """Digest of all files that answers depend on; checked twice a second, recomputed when a file changed."""
         now = time.monotonic()
-        if now - self._looked >= LOOK_SECONDS:
+        if now - self._checked_at >= LOOK_SECONDS:
             files = _files(self._models_path)
             stamp = tuple((str(file), *_age_and_size(file)) for file in files)
             if stamp != self._stamp:
                 self._digest = _digest(files, self._models_path)
                 self._stamp = stamp
-            self._looked = now
+            self._checked_at = now
         return self._digest
 
     def _command(self) -> tuple[str, ...]:
-        outside = () if self._models_path is None or self._left_out == self._digest else (str(self._models_path),)
+        outside = () if self._models_path is None or self._ignored == self._digest else (str(self._models_path),)
         return (self._digest, *outside)
 
     # In the thread ------------------------------------------------------------------------------------------------
@@ -166,50 +169,52 @@ class Inspector:
             raise Unavailable("the server is stopping") from error
         return await asyncio.wrap_future(waiting)
 
-    def _look(self, digest: str) -> Catalog:
+    def _load_catalog(self, digest: str) -> Catalog:
         if self._found is not None and self._found[0] == digest:
             return self._found[1]
         file = self._folder / "catalog.json"
-        found = _kept(file, digest, Catalog.model_validate)
-        if found is None:
-            found = self._made()
-            _keep(file, digest, found.model_dump())
-        self._found = (digest, found)
-        return found
+        catalog = _read_cache(file, digest, Catalog.model_validate)
+        if catalog is None:
+            catalog = self._build_catalog()
+            _write_cache(file, digest, catalog.model_dump())
+        self._found = (digest, catalog)
+        return catalog
 
-    def _made(self) -> Catalog:
+    def _build_catalog(self) -> Catalog:
         try:
             return Catalog.model_validate(self._ask({"catalog": True})["catalog"])
         except Unavailable as error:
-            if self._models_path is None or self._left_out == self._digest:
+            if self._models_path is None or self._ignored == self._digest:
                 raise
-            self._left_out = self._digest
-            found = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
-            reason = f"{self._models_path} is left out until a file there changes: {error.message}"
-            return found.model_copy(update={"broken": found.broken | {self._models_path.name: reason}})
+            self._ignored = self._digest
+            catalog = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
+            reason = f"{self._models_path} is ignored until one of its files changes: {error.message}"
+            return catalog.model_copy(update={"broken": catalog.broken | {self._models_path.name: reason}})
 
     def _trace(self, key: str, config: RunConfig) -> Traced | Refusal:
-        found = self._traced.get(key)
-        if found is None:
-            said = self._ask({"config": config.model_dump()})
-            found = (
-                Refusal.model_validate(said["refusal"]) if "refusal" in said else Traced.model_validate(said["traced"])
+        traced = self._traced.get(key)
+        if traced is None:
+            answer = self._ask({"config": config.model_dump()})
+            traced = (
+                Refusal.model_validate(answer["refusal"])
+                if "refusal" in answer
+                else Traced.model_validate(answer["traced"])
             )
-            self._traced[key] = found
-            if len(self._traced) > KEPT_NETWORKS:
+            self._traced[key] = traced
+            if len(self._traced) > MAX_NETWORKS:
                 self._traced.popitem(last=False)
-        return found
+        return traced
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         answer = self._process.ask(self._command(), question)
         if "fault" in answer:
-            logger.error("the inspector's process failed:\n%s", answer["fault"])
-            raise Unavailable("the networks could not be looked at; the server's log says why")
+            logger.error("the inspection process failed:\n%s", answer["fault"])
+            raise Unavailable("the networks could not be inspected; see the server's log")
         return answer
 
 
 class _Process:
-    """The process that imports torch, as one thread uses it; any may close it."""
+    """The process that imports torch; used by one thread, closed by any."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -218,20 +223,20 @@ class _Process:
         self._closed = False
 
     def start(self, command: tuple[str, ...]) -> subprocess.Popen[str]:
-        """The process for ``command``, a digest and what follows it: the one that is there, or a new one."""
+        """The process for ``command``, a digest and its arguments; starts a new one if necessary."""
         with self._lock:
             if self._closed:
                 raise Unavailable("the server is stopping")
-            there = self._process
-            if there is not None and there.poll() is None and self._command == command:
-                return there
-            if there is not None:
-                _end(there)
+            process = self._process
+            if process is not None and process.poll() is None and self._command == command:
+                return process
+            if process is not None:
+                _end(process)
             self._process, self._command = _started(command[1:]), command
             return self._process
 
     def ask(self, command: tuple[str, ...], question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one question. Raises Unavailable when the process ends or is silent for too long."""
+        """Ask one question. Raises Unavailable if the process ends or does not answer in time."""
         process = self.start(command)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -243,20 +248,20 @@ class _Process:
             process.stdin.flush()
             line = process.stdout.readline()
         except (BrokenPipeError, ValueError):
-            line = ""  # It has ended, or was ended by close().
+            line = ""  # It ended, or close() ended it.
         finally:
             in_time = late.is_alive()
             late.cancel()
         if not line.endswith("\n"):
             process.kill()
             what = "ended" if in_time else f"did not answer in {ANSWER_SECONDS:.0f} s"
-            logger.error("the inspector's process %s (exit status %s)", what, process.wait())
-            raise Unavailable(f"the process that looks at networks {what}; the server's log says more")
+            logger.error("the inspection process %s (exit status %s)", what, process.wait())
+            raise Unavailable(f"the network inspection process {what}; see the server's log")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
-        """End it for good."""
+        """End the process for good."""
         with self._lock:
             self._closed = True
             if self._process is not None:
@@ -288,27 +293,27 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        # A question that it was too late for lies in the pipe.
+        # A question that came too late may still be in the pipe.
         with suppress(BrokenPipeError):
             if pipe is not None:
                 pipe.close()
 
 
-# What is kept ------------------------------------------------------------------------------------------------------
+# Cache -------------------------------------------------------------------------------------------------------------
 
 
-def _kept(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | None:
+def _read_cache(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answer | None:
     try:
-        kept = json.loads(file.read_bytes())
-        return read(kept["found"]) if kept["digest"] == digest else None
+        cached = json.loads(file.read_bytes())
+        return read(cached["found"]) if cached["digest"] == digest else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
-def _keep(file: Path, digest: str, found: Any) -> None:
+def _write_cache(file: Path, digest: str, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps({"digest": digest, "found": found}))
+    fresh.write_text(json.dumps({"digest": digest, "found": value}))
     fresh.replace(file)
 
 
@@ -316,8 +321,8 @@ def _files(models_path: Path | None) -> list[Path]:
     package = find_spec("models")
     if package is None or not package.submodule_search_locations:
         raise Unavailable("the package 'models' is not installed")
-    here = Path(__file__).parents[1]
-    files = [file for pattern in OWN_FILES for file in here.glob(pattern)]
+    package_root = Path(__file__).parents[1]
+    files = [file for pattern in OWN_FILES for file in package_root.glob(pattern)]
     files += Path(package.submodule_search_locations[0]).glob("*.py")
     files += [] if models_path is None else [models_path, *models_path.glob("*.py")]
     return sorted(files)
@@ -325,11 +330,11 @@ def _files(models_path: Path | None) -> list[Path]:
 
 def _age_and_size(file: Path) -> tuple[int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return -1, -1
-    # A folder's own age changes whenever anything is written into it.
-    return (0, 0) if file.is_dir() else (found.st_mtime_ns, found.st_size)
+    # A folder's modification time changes whenever anything is written into it.
+    return (0, 0) if file.is_dir() else (status.st_mtime_ns, status.st_size)
 
 
 def _digest(files: list[Path], models_path: Path | None) -> str:

@@ -1,7 +1,7 @@
-"""Commit notices -> browsers: one Redis subscription a server process, fanned out in memory as server-sent events.
+"""Live updates for browsers: one Redis subscription per server process, fanned out as server-sent events.
 
-What is sent is read from the database, once for all who watch a run; a notice only says when to look. Every event
-carries the commit it belongs to as its id, so a browser that comes back continues after the last one it saw.
+Events are read from the database, once for all viewers of a run; a commit notice only says when to look. Every event's
+id is the commit it belongs to, so a browser that reconnects continues after the last event it received.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contract import broker
 from app.store.database import reading
-from app.store.live_change import marks_of
+from app.store.live_change import list_marks
 from app.store.log import read_lines
 from app.store.metric import Curve, read_since
-from app.store.run import TERMINAL, Marks, RunRecord, load_run, read_marks
+from app.store.run import TERMINAL, RunRecord, RunState, load_run, read_state
 
 logger = logging.getLogger("runyard.live")
 
@@ -41,10 +41,10 @@ Frame = bytes
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a viewer was told of a run's points, its log and its state: a commit each.
+    """How much a viewer has received of a run's points, log and state: a commit for each.
 
-    A connection can break between the events of one commit; written as an event's id ("17.15.15", or "17" where all
-    three are alike) it lets the viewer go on with exactly what is missing.
+    A connection can break between the events of one commit. Written as an event id ("17.15.15", or "17" if all three
+    are equal), it lets the viewer continue with exactly what is missing.
     """
 
     metrics: int
@@ -53,15 +53,15 @@ class Cursor:
 
     @classmethod
     def at(cls, commit: int) -> Cursor:
-        """Told of everything up to this commit."""
+        """A viewer that has received everything up to this commit."""
         return cls(commit, commit, commit)
 
     @classmethod
-    def parse(cls, words: str) -> Cursor:
-        """Inverse of str(); raises ValueError."""
-        parts = [int(word) for word in words.split(".")]
+    def parse(cls, text: str) -> Cursor:
+        """Parse an event id; raises ValueError."""
+        parts = [int(word) for word in text.split(".")]
         if len(parts) not in (1, 3) or min(parts) < 0 or max(parts) >= 2**63:
-            raise ValueError(f"not the id of an event: {words[:40]}")
+            raise ValueError(f"not an event id: {text[:40]}")
         return cls(*parts) if len(parts) == 3 else cls.at(parts[0])
 
     def __str__(self) -> str:
@@ -73,21 +73,21 @@ DescribeStatus = Callable[[RunRecord], dict[str, Any]]
 
 
 def frame(event: str, cursor: Cursor | int, data: Any) -> Frame:
-    """One server-sent event. Values that JSON has no word for (NaN, infinities) are sent as null."""
-    said = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return f"event: {event}\nid: {cursor}\ndata: {said}\n\n".encode()
+    """Format one server-sent event; non-finite values are not valid JSON and must be null already."""
+    body = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return f"event: {event}\nid: {cursor}\ndata: {body}\n\n".encode()
 
 
 def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
-    """A curve as lists; a value that is not finite is null."""
+    """A curve as lists; non-finite values become null."""
     finite = [value if value - value == 0 else None for value in curve.values.tolist()]
     return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What one look into the database found: the newest commit, the events that follow each cursor, and whether the
-    run has ended, so that nothing will follow these.
+    """The result of one database read: the newest commit, the events that follow each cursor, and whether the run has
+    ended, so that no more will follow.
     """
 
     commit: int
@@ -96,7 +96,7 @@ class Changes:
 
 
 def newest_commit(engine: Engine) -> int:
-    """The number of the last commit."""
+    """The number of the newest commit."""
     with reading(engine) as connection:
         return _newest(connection)
 
@@ -106,34 +106,34 @@ def _newest(connection: Connection) -> int:
 
 
 def changes(engine: Engine, run_id: str, cursors: Collection[Cursor], describe: DescribeStatus) -> Changes:
-    """What changed in a run after each of these cursors, all seen at the same commit."""
+    """What changed in a run after each of these cursors, all read at the same commit."""
     with reading(engine) as connection:
         newest = _newest(connection)
-        marks = read_marks(connection, run_id)
+        marks = read_state(connection, run_id)
         if marks is None:
             gone = frame("gone", newest, {}) + frame("end", newest, {})
             return Changes(newest, dict.fromkeys(cursors, gone), True)
-        found = {seen: _events(connection, run_id, marks, seen, newest, describe) for seen in cursors}
+        frames_by_cursor = {seen: _events(connection, run_id, marks, seen, newest, describe) for seen in cursors}
     ended = marks.status in TERMINAL
     end = frame("end", newest, {}) if ended else b""
-    return Changes(newest, {seen: b"".join(frames) + end for seen, frames in found.items()}, ended)
+    return Changes(newest, {seen: b"".join(frames) + end for seen, frames in frames_by_cursor.items()}, ended)
 
 
 def _events(
-    connection: Connection, run_id: str, marks: Marks, seen: Cursor, newest: int, describe: DescribeStatus
+    connection: Connection, run_id: str, marks: RunState, seen: Cursor, newest: int, describe: DescribeStatus
 ) -> list[Frame]:
     frames = []
     points = read_since(connection, run_id, seen.metrics)
     if points is None or marks.reset_commit > seen.metrics:
         frames.append(frame("reset", Cursor(newest, seen.log, seen.state), {}))
     elif points:
-        told = {name: curve_as_json(curve) for name, curve in points.items()}
-        frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), told))
+        curves = {name: curve_as_json(curve) for name, curve in points.items()}
+        frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), curves))
     if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))
-    if happened := marks_of(connection, run_id, seen.state):
-        told_marks = [asdict(each) for each in happened]
-        frames.append(frame("mark", Cursor(newest, newest, seen.state), told_marks))
+    if marks_since := list_marks(connection, run_id, seen.state):
+        new_marks = [asdict(mark) for mark in marks_since]
+        frames.append(frame("mark", Cursor(newest, newest, seen.state), new_marks))
     if marks.progress_commit > seen.state:
         frames.append(frame("progress", Cursor(newest, newest, seen.state), json.loads(marks.progress)))
     if marks.status_commit > seen.state:
@@ -145,7 +145,7 @@ def _events(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Events that are ready to send; nothing follows the last."""
+    """Events that are ready to send; nothing follows the ``last``."""
 
     frames: Frame
     last: bool = False
@@ -153,7 +153,7 @@ class _Batch:
 
 @dataclass(eq=False)
 class _Viewer:
-    """One stream, how far it was told, and what it has not sent on yet (None: it is to end)."""
+    """One stream: how much it has received, and a queue of batches to send (None ends it)."""
 
     seen: Cursor
     greeted: bool = False
@@ -162,17 +162,17 @@ class _Viewer:
 
 @dataclass(eq=False)
 class _Channel:
-    """Those who watch one run, and what wakes the task that tells them: that something changed, or that one came."""
+    """The viewers of one run, and the events that wake the task that serves them: a change, or a new viewer."""
 
     viewers: set[_Viewer] = field(default_factory=set)
     look: asyncio.Event = field(default_factory=asyncio.Event)
     joined: asyncio.Event = field(default_factory=asyncio.Event)
-    told_at: float = 0.0
+    sent_at: float = 0.0
     task: asyncio.Task[None] | None = None
 
 
 class Hub:
-    """Tells browsers of commits; start and stop it with the server."""
+    """Sends commits to browsers; start and stop it with the server."""
 
     def __init__(self, engine: Engine, redis_url: str, describe: DescribeStatus) -> None:
         self.engine = engine
@@ -183,11 +183,11 @@ class Hub:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Start listening for commits."""
         self._listener = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """End every stream."""
+        """End all streams."""
         self._stopping.set()
         for channel in list(self._channels.values()):
             for viewer in list(channel.viewers):
@@ -201,35 +201,35 @@ class Hub:
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(broker.COMMITS)
-                    self._look_everywhere()
+                    self._wake_all()
                     async for message in subscription.listen():
                         if message["type"] == "message":
-                            self._hear(json.loads(message["data"]))
+                            self._on_notice(json.loads(message["data"]))
             except (RedisError, OSError) as error:
-                logger.info("Redis does not answer (%s); looking into the database until it does", error)
+                logger.info("Redis does not respond (%s); polling the database until it does", error)
                 await asyncio.sleep(0.5)
             finally:
                 await client.aclose()
 
-    def _hear(self, notice: dict[str, Any]) -> None:
+    def _on_notice(self, notice: dict[str, Any]) -> None:
         for run_id in notice["runs"]:
             if run_id in self._channels:
                 self._channels[run_id].look.set()
         if EVERYTHING in self._channels:
             self._channels[EVERYTHING].look.set()
 
-    def _look_everywhere(self) -> None:
+    def _wake_all(self) -> None:
         for channel in self._channels.values():
             channel.look.set()
 
     # One run ---------------------------------------------------------------------------------------------------------
 
     def watch(self, run_id: str, after: Cursor) -> AsyncIterator[Frame]:
-        """Everything that changes in a run after a cursor, each change once, until the run has ended."""
+        """Stream every change of a run after a cursor, each exactly once, until the run has ended."""
         return self._stream(run_id, _Viewer(after))
 
     def watch_all(self) -> AsyncIterator[Frame]:
-        """A word whenever a run or a worker changed, at most ten times a second; the page asks what."""
+        """Stream a message when a run or worker changed, at most ten times a second; the page then fetches updates."""
         viewer = _Viewer(Cursor.at(0), greeted=True)
         viewer.queue.put_nowait(_Batch(RETRY + b"\n"))
         return self._stream(EVERYTHING, viewer)
@@ -239,9 +239,9 @@ class Hub:
             return
         channel = self._join(key, viewer)
         try:
-            while (told := await viewer.queue.get()) is not None:
-                yield told.frames
-                if told.last:
+            while (batch := await viewer.queue.get()) is not None:
+                yield batch.frames
+                if batch.last:
                     return
         finally:
             self._leave(key, channel, viewer)
@@ -268,15 +268,15 @@ class Hub:
     async def _pump(self, run_id: str, channel: _Channel) -> None:
         try:
             while channel.viewers:
-                await self._until_something_new(channel)
-                # Whoever has just come is told in the same look as all the others, and is at the same commit from then
-                # on: however many they are, they cost one reading.
+                await self._wait_for_change(channel)
+                # New viewers are served by the same read as all others and are at the same commit from then on, so that
+                # any number of viewers costs one read.
                 cursors = {viewer.seen for viewer in channel.viewers}
-                found = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
-                self._tell_changes(channel, found)
+                update = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
+                self._send_changes(channel, update)
         except Exception:
-            # Nobody may wait for what will not come: they are told to come back.
-            logger.exception("%s cannot be told to those who watch it", run_id)
+            # End the streams instead of leaving viewers waiting; their browsers reconnect.
+            logger.exception("cannot send updates of %s to its viewers", run_id)
             for viewer in list(channel.viewers):
                 _end(viewer)
         finally:
@@ -284,56 +284,57 @@ class Hub:
                 del self._channels[run_id]
 
     async def _pump_all(self, channel: _Channel) -> None:
-        told = await run_in_threadpool(newest_commit, self.engine)
+        sent = await run_in_threadpool(newest_commit, self.engine)
         while True:
-            noticed = await self._until_something_new(channel)
+            noticed = await self._wait_for_change(channel)
             newest = await run_in_threadpool(newest_commit, self.engine)
-            # Also without a notice: one that is lost must leave no page as it was.
-            if noticed or newest != told:
-                self._tell(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
-            told = newest
+            # Also without a notice, so that a lost one leaves no page outdated.
+            if noticed or newest != sent:
+                self._send(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))
+            sent = newest
 
-    async def _until_something_new(self, channel: _Channel) -> bool:
-        """True after a notice, or when someone has come who must be told what there is; False when it is time to look
-        without one. What changes in between is told together.
+    async def _wait_for_change(self, channel: _Channel) -> bool:
+        """Wait for a notice or a new viewer (True), or until it is time to check without one (False).
+
+        Changes that arrive in the meantime are sent together.
         """
-        found = await _set_within(BATCH_SECONDS, channel.joined)
-        found = found or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
+        noticed = await _set_within(BATCH_SECONDS, channel.joined)
+        noticed = noticed or await _set_within(min(LOOK_SECONDS, PING_SECONDS), channel.look)
         channel.joined.clear()
         channel.look.clear()
-        if not found and time.monotonic() - channel.told_at >= PING_SECONDS:
-            self._tell(channel, list(channel.viewers), _PING)
-        return found
+        if not noticed and time.monotonic() - channel.sent_at >= PING_SECONDS:
+            self._send(channel, list(channel.viewers), _PING)
+        return noticed
 
-    def _tell_changes(self, channel: _Channel, found: Changes) -> None:
-        now = Cursor.at(found.commit)
-        batches = {seen: _Batch(frames, found.ended) for seen, frames in found.frames.items()}
+    def _send_changes(self, channel: _Channel, update: Changes) -> None:
+        now = Cursor.at(update.commit)
+        batches = {seen: _Batch(frames, update.ended) for seen, frames in update.frames.items()}
         for viewer in list(channel.viewers):
             batch = batches.get(viewer.seen)
-            if batch is None:  # it came during this look, with another past: the next is for it
+            if batch is None:  # it joined during this read with another cursor; the next read serves it
                 continue
             viewer.seen = now
             if not viewer.greeted:
                 viewer.greeted = True
                 batch = _Batch(RETRY + f": at commit {now}\n\n".encode() + batch.frames, batch.last)
             if batch.frames:
-                self._tell(channel, [viewer], batch)
+                self._send(channel, [viewer], batch)
             if batch.last:
                 channel.viewers.discard(viewer)
 
-    def _tell(self, channel: _Channel, viewers: Collection[_Viewer], batch: _Batch) -> None:
-        channel.told_at = time.monotonic()
+    def _send(self, channel: _Channel, viewers: Collection[_Viewer], batch: _Batch) -> None:
+        channel.sent_at = time.monotonic()
         for viewer in viewers:
             try:
                 viewer.queue.put_nowait(batch)
             except asyncio.QueueFull:
-                # It comes back by itself and reads from the database what it has missed.
+                # Its browser reconnects and reads what it missed from the database.
                 channel.viewers.discard(viewer)
                 _end(viewer)
 
 
 async def _set_within(seconds: float, event: asyncio.Event) -> bool:
-    # Not wait_for: before Python 3.12 it forgets that it was cancelled when its time comes at that moment.
+    # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the timeout.
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()
@@ -342,7 +343,7 @@ async def _set_within(seconds: float, event: asyncio.Event) -> bool:
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
-    # Asked again until it is done: redis-py, while it connects, may forget that it was cancelled.
+    # Repeated until it is done: redis-py may swallow a cancellation while it connects.
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=0.1)
@@ -352,7 +353,7 @@ _PING = _Batch(b": still here\n\n")
 
 
 def _end(viewer: _Viewer) -> None:
-    # All of it goes: a viewer that is told a later batch without an earlier one would come back behind the gap.
+    # Drop everything: a viewer that received a later batch without an earlier one would reconnect after the gap.
     while not viewer.queue.empty():
         viewer.queue.get_nowait()
     viewer.queue.put_nowait(None)

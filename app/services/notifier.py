@@ -1,8 +1,7 @@
-"""Tells of what happened: looks for runs that ended and rules that hold, and calls the webhooks.
+"""Sends notifications: looks for ended runs and matching alert rules, and calls the webhooks.
 
-A thread of the recorder's process. What it has noted and what is on its way stands in the database, so that a restart
-loses nothing and tells nothing twice; a webhook may still hear of a notice twice, where its answer was lost, and knows
-it by its id.
+Runs as a thread of the recorder's process. Notices and deliveries are stored in the database, so a restart loses and
+repeats nothing. A webhook may still receive a notice twice if its response was lost; it can tell by the id.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SIGNATURE = "x-runyard-signature"
 
 
 class Notifier:
-    """Looks once a second; ``step`` is one look."""
+    """Checks once a second; ``step`` is one check."""
 
     def __init__(self, engine: Engine, redis: Redis, clock: Callable[[], float] = time.time) -> None:
         self.engine = engine
@@ -45,7 +44,7 @@ class Notifier:
         self.clock = clock
         self._since: float | None = None
         self._next_forget = 0.0
-        # A redirect could lead a signed body to another server.
+        # A redirect could send a signed body to another server.
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def run(self, stop: Event) -> None:
@@ -54,13 +53,13 @@ class Notifier:
             try:
                 self.step()
             except OperationalError as error:
-                logger.warning("the database does not answer (%s); nothing is lost, trying again", error.orig)
+                logger.warning("the database does not respond (%s); nothing is lost, trying again", error.orig)
 
     def step(self) -> None:
-        """Note what has happened since the last look, then make the calls that are due."""
+        """Record what happened since the last check, then make the deliveries that are due."""
         now = self.clock()
         if self._since is None:
-            # What ended before the first start of a Runyard that notifies is no news.
+            # Runs that ended before notifications were first active are not news.
             with reading(self.engine) as connection:
                 self._since = notification.newest(connection) or now
         with reading(self.engine) as connection:
@@ -68,31 +67,31 @@ class Notifier:
         if happened:
             with writing(self.engine) as connection:
                 commit = next_commit(connection)
-                noted = notification.note_ends(connection, self._since - notification.MARGIN_SECONDS, now)
-                noted += notification.note_rules(connection, now)
-            signals.tell(self.redis, commit, {run_id: {"notice"} for run_id in noted})
+                noted = notification.record_ended_runs(connection, self._since - notification.MARGIN_SECONDS, now)
+                noted += notification.record_rule_matches(connection, now)
+            signals.notify_servers(self.redis, commit, {run_id: {"notice"} for run_id in noted})
         self._since = now
         if now >= self._next_forget:
             self._next_forget = now + FORGET_SECONDS
             with writing(self.engine) as connection:
                 notification.forget_old(connection, now)
         with reading(self.engine) as connection:
-            waiting = notification.due(connection, now)
-        for each in waiting:
-            arrived, answer = self._call(each)
+            deliveries = notification.due(connection, now)
+        for delivery in deliveries:
+            arrived, answer = self._call(delivery)
             with writing(self.engine) as connection:
-                notification.tried(connection, each.id, each.tries + 1, arrived, answer, self.clock())
+                notification.record_attempt(connection, delivery.id, delivery.tries + 1, arrived, answer, self.clock())
 
-    def _call(self, each: notification.Due) -> tuple[bool, str]:
-        """Whether it arrived, and what was answered in a few words."""
-        said = body_of(each.notice)
+    def _call(self, delivery: notification.Due) -> tuple[bool, str]:
+        """Deliver a notice; returns whether it arrived, and the response in a few words."""
+        body = body_of(delivery.notice)
         request = urllib.request.Request(
-            each.url,
-            said,
+            delivery.url,
+            body,
             {
                 "content-type": "application/json",
                 "user-agent": "Runyard",
-                SIGNATURE: signature(each.secret, int(self.clock()), said),
+                SIGNATURE: signature(delivery.secret, int(self.clock()), body),
             },
         )
         try:
@@ -103,7 +102,7 @@ class Notifier:
                 return False, f"HTTP {error.code} {error.reason}".strip()
         except (OSError, HTTPException, ValueError) as error:
             why = error.reason if isinstance(error, urllib.error.URLError) else error
-            return False, f"no answer: {why}"
+            return False, f"no response: {why}"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -111,16 +110,16 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def body_of(said: dict[str, Any]) -> bytes:
-    """What is posted: the notice as JSON, with the time in ISO 8601, UTC."""
-    run = {"id": said["run"], "number": said["number"], "status": said["status"], "url": f"/runs/{said['run']}"}
+def body_of(notice: dict[str, Any]) -> bytes:
+    """The body of a request: the notice as JSON, with its time in ISO 8601, UTC."""
+    run = {"id": notice["run"], "number": notice["number"], "status": notice["status"], "url": f"/runs/{notice['run']}"}
     body = {
-        "id": said["id"],
-        "kind": said["kind"],
-        "sentence": said["sentence"],
-        "rule": said["rule"] or None,
-        "created": iso(said["created_at"]),
-        "run": run if said["run"] else None,
+        "id": notice["id"],
+        "kind": notice["kind"],
+        "sentence": notice["sentence"],
+        "rule": notice["rule"] or None,
+        "created": iso(notice["created_at"]),
+        "run": run if notice["run"] else None,
     }
     return json.dumps(body, ensure_ascii=False).encode()
 

@@ -1,7 +1,7 @@
-"""Drives sweeps: lets searches propose, stops hopeless runs, and ends a sweep when its runs have.
+"""Drives sweeps: creates the runs that a search proposes, prunes bad runs, and finishes sweeps whose runs have ended.
 
-A thread of the recorder's process, so that what workers report never waits for it; it is woken by commits and looks
-each second. All that it knows stands in the database: whenever it ends, the next one goes on.
+Runs as a thread of the recorder's process, so that it never delays the recording of reports; woken by commits and at
+least once a second. All its state is in the database, so the next process continues where this one ended.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from app.services import signals
 from app.store import sweep as store
 from app.store.database import next_commit, reading, writing
 from app.store.lease import request_cancel
-from app.store.metric import read_one_of_each
+from app.store.metric import read_one_curve_per_run
 from app.store.sweep import SweepRecord, SweepRun, direction_of, key_of
 from app.store.worker import list_workers
 from app.sweeps.expand import Planned, plan_one, space_of, with_seeds
 from app.sweeps.insert import insert_planned
-from app.sweeps.pruning import Course, by_dataset, hopeless
-from app.sweeps.search import Tried, propose
+from app.sweeps.pruning import TrainingCurve, by_dataset, runs_to_prune
+from app.sweeps.search import Trial, propose
 
 logger = logging.getLogger("runyard.sweeps")
 
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
-# So often a search is asked again where it proposed what cannot be trained.
+# Maximum number of proposals per needed configuration, since some cannot be trained or are known already.
 TRIES = 25
 
 
 class Driver:
-    """Looks after every sweep that runs; ``step`` is one round of it."""
+    """Drives every running sweep; ``step`` is one round."""
 
     def __init__(
         self, settings: Settings, engine: Engine, redis: Redis, clock: Callable[[], float] = time.time
@@ -56,10 +56,10 @@ class Driver:
         self.celery = broker.celery_client(settings.redis)
         self._seen = -1
         self._passed: set[tuple[str, int]] = set()
-        self._courses: dict[str, Course] = {}
+        self._ended_curves: dict[str, TrainingCurve] = {}
 
     def run(self, stop: Event) -> None:
-        """Drive until ``stop`` is set; outlives a Redis that restarts and a database that is locked."""
+        """Drive sweeps until ``stop`` is set; survives Redis restarts and a locked database."""
         listening: Any = None
         while not stop.is_set():
             try:
@@ -70,17 +70,17 @@ class Driver:
                 stop.wait(PAUSE_SECONDS)
                 _drain(listening, LOOK_SECONDS)
             except (RedisError, OSError):
-                # The recorder says so; sweeps go on meanwhile, woken by the clock alone.
+                # The recorder reports this; meanwhile sweeps continue on the timer alone.
                 listening = None
                 stop.wait(LOOK_SECONDS)
             except OperationalError as error:
-                logger.error("sweeps could not be looked after (%s); trying again", error.orig)
+                logger.error("could not process sweeps (%s); trying again", error.orig)
                 stop.wait(LOOK_SECONDS)
         if listening is not None:
             listening.close()
 
     def step(self) -> None:
-        """Look after every running sweep, if anything was committed since the last time."""
+        """Process every running sweep, if anything was committed since the last time."""
         with reading(self.engine) as connection:
             commit = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
             sweeps = store.running_sweeps(connection)
@@ -88,16 +88,16 @@ class Driver:
             return
         for sweep in sweeps:
             try:
-                self._look_after(sweep)
+                self._process_sweep(sweep)
             except SpecError as error:
-                self._settle(sweep, "stopped", f"it cannot go on: {error}")
+                self._settle(sweep, "stopped", f"cannot continue: {error}")
             except (ValueError, KeyError, TypeError) as error:
-                # One that cannot be read holds up no other.
-                logger.exception("sweep %s cannot go on", sweep.id)
-                self._settle(sweep, "stopped", f"it cannot go on: {error}")
+                # A sweep that cannot be read must not block the others.
+                logger.exception("sweep %s cannot continue", sweep.id)
+                self._settle(sweep, "stopped", f"cannot continue: {error}")
         self._seen = commit
 
-    def _look_after(self, sweep: SweepRecord) -> None:
+    def _process_sweep(self, sweep: SweepRecord) -> None:
         spec = sweep.spec
         direction = direction_of(spec.metric, spec.direction)
         with reading(self.engine) as connection:
@@ -115,7 +115,7 @@ class Driver:
             commit = next_commit(connection)
             done = store.settle_sweep(connection, sweep.id, status, self.clock(), reason)
         if done:
-            # The page of the sweep hears that something changed.
+            # Makes the sweep's page update.
             signals.publish_commit(self.redis, commit, {}, workers_changed=True)
 
     # Search ----------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Driver:
         wanted = min(math.ceil((slots + 1) / spec.seeds) - open_ones, left)
         planned = self._proposed(spec, catalog, configurations, wanted) if wanted > 0 else []
         if not planned and not open_ones and wanted > 0:
-            self._settle(sweep, "finished", "every configuration that there is has been tried")
+            self._settle(sweep, "finished", "every possible configuration has been tried")
         elif not left and not open_ones:
             self._settle(sweep, "finished")
         if not planned:
@@ -138,57 +138,57 @@ class Driver:
     def _proposed(
         self, spec: SweepSpec, catalog: Catalog, configurations: dict[str, list[SweepRun]], wanted: int
     ) -> list[Planned]:
-        """So many new configurations; fewer where the search proposes none that is new and can be trained."""
+        """Up to ``wanted`` new configurations; fewer if the search proposes too few that are new and can be trained."""
         space = space_of(spec, catalog)
         direction = direction_of(spec.metric, spec.direction)
         seed = int(spec.base.get("seed") or 1)
         tried = [self._tried(spec, members) for members in configurations.values()]
         known, planned = set(configurations), []
         refused: SpecError | None = None
-        if not any(isinstance(each, Range) for each in space.values()):
-            there_are = math.prod(len(each.choice) for each in space.values() if isinstance(each, Choice))
-            wanted = min(wanted, there_are - len(known))
+        if not any(isinstance(chosen, Range) for chosen in space.values()):
+            total = math.prod(len(chosen.choice) for chosen in space.values() if isinstance(chosen, Choice))
+            wanted = min(wanted, total - len(known))
         for _ in range(wanted * TRIES):
             values = propose(space, tried, direction, seed, spec.configurations)
             try:
-                each = plan_one(spec, catalog, values)
+                proposal = plan_one(spec, catalog, values)
             except SpecError as error:
                 refused = error
-                tried.append(Tried(values, failed=True))
+                tried.append(Trial(values, failed=True))
                 continue
-            key = key_of(each.values)
+            key = key_of(proposal.values)
             if key in known:
-                # What is known already tells nothing new; asked again, another point is drawn.
+                # Repeat the known result, so that the next proposal is a different point.
                 tried.append(next(t for t in tried if key_of(dict(t.values)) == key))
                 continue
             known.add(key)
-            planned.append(each)
-            tried.append(Tried(each.values))
+            planned.append(proposal)
+            tried.append(Trial(proposal.values))
             if len(planned) == wanted:
                 break
         if refused is not None and not known:
             raise refused
         return planned
 
-    def _tried(self, spec: SweepSpec, members: list[SweepRun]) -> Tried:
+    def _tried(self, spec: SweepSpec, members: list[SweepRun]) -> Trial:
         values = {name: value for name, value in members[0].values.items() if name != "seed"}
         if not all(run.ended for run in members):
-            return Tried(values)
+            return Trial(values)
         reached = [run.value for run in members if run.value is not None and run.status == "succeeded"]
         if reached:
-            return Tried(values, sum(reached) / len(reached))
+            return Trial(values, sum(reached) / len(reached))
         pruned = [run for run in members if run.pruned]
-        courses = [self._courses[run.id].values for run in pruned if run.id in self._courses]
-        if pruned and not courses:
+        curves = [self._ended_curves[run.id].values for run in pruned if run.id in self._ended_curves]
+        if pruned and not curves:
             last = [run.value for run in pruned if run.value is not None]
-            courses = [[sum(last) / len(last)]] if last else []
-        return Tried(values, pruned=bool(courses), failed=not courses, course=courses[0] if courses else ())
+            curves = [[sum(last) / len(last)]] if last else []
+        return Trial(values, pruned=bool(curves), failed=not curves, epoch_values=curves[0] if curves else ())
 
     def _make(self, sweep: SweepRecord, spec: SweepSpec, catalog: Catalog, planned: list[Planned], had: int) -> None:
         made = []
         with writing(self.engine) as connection:
             record = store.load_sweep(connection, sweep.id)
-            # Stopped or extended meanwhile: the next look sees what is wanted now.
+            # Stopped or extended in the meantime: the next round sees the current state.
             if record is None or record.status != "running" or record.asked != sweep.asked:
                 return
             if store.count_runs(connection, [sweep.id])[sweep.id].made != had:
@@ -202,10 +202,10 @@ class Driver:
 
     def _prune(self, spec: SweepSpec, runs: list[SweepRun]) -> None:
         direction = direction_of(spec.metric, spec.direction)
-        courses = self._read_courses(runs)
+        curves = self._read_curves(runs)
         stop: dict[str, str] = {}
-        for comparable in by_dataset(courses, {run.id: run.dataset for run in runs}):
-            stop |= hopeless(spec, direction, comparable, self._passed)
+        for comparable in by_dataset(curves, {run.id: run.dataset for run in runs}):
+            stop |= runs_to_prune(spec, direction, comparable, self._passed)
         if not stop:
             return
         grace = self.settings.cancel_seconds + self.settings.lease_seconds
@@ -214,38 +214,38 @@ class Driver:
             for run, reason in stop.items():
                 request_cancel(connection, run, commit, now, grace, reason)
         for run, reason in stop.items():
-            logger.info("%s is stopped: %s", run, reason)
+            logger.info("stopping %s: %s", run, reason)
             signals.nudge_cancel(self.redis, run)
         signals.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
-    def _read_courses(self, runs: list[SweepRun]) -> dict[str, Course]:
-        """How each run has come along; of those that have ended it is read once."""
-        names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._courses}
+    def _read_curves(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
+        """The training curve of each run; those of ended runs are cached."""
+        names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._ended_curves}
         with reading(self.engine) as connection:
-            curves = read_one_of_each(connection, names, 0)
-        found = {}
+            points = read_one_curve_per_run(connection, names, 0)
+        curves = {}
         for run in runs:
-            if run.id in self._courses:
-                found[run.id] = self._courses[run.id]
-            elif run.id in curves:
-                course = Course(
-                    run.id, curves[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
+            if run.id in self._ended_curves:
+                curves[run.id] = self._ended_curves[run.id]
+            elif run.id in points:
+                curve = TrainingCurve(
+                    run.id, points[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
                 )
-                found[run.id] = course
+                curves[run.id] = curve
                 if run.ended:
-                    self._courses[run.id] = course
-        return found
+                    self._ended_curves[run.id] = curve
+        return curves
 
 
 def _by_configuration(runs: list[SweepRun]) -> dict[str, list[SweepRun]]:
-    found: dict[str, list[SweepRun]] = {}
+    configurations: dict[str, list[SweepRun]] = {}
     for run in runs:
-        found.setdefault(run.configuration, []).append(run)
-    return found
+        configurations.setdefault(run.configuration, []).append(run)
+    return configurations
 
 
 def _drain(listening: Any, seconds: float) -> None:
-    """Wait for a commit, at most so long, and pass over all that were told meanwhile."""
+    """Wait up to ``seconds`` for a commit and discard all messages received so far."""
     message = listening.get_message(timeout=seconds)
     while message is not None:
         message = listening.get_message(timeout=0)

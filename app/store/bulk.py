@@ -1,4 +1,4 @@
-"""Changes to many runs in one transaction: stop and restore queued runs, trash and tag runs of the table."""
+"""Bulk changes in one transaction: stop and restore queued runs, delete and tag runs."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from app.store.queue import spread_ranks
 from app.store.run import TERMINAL, Origin, insert_run, tags_of
 from app.store.trash import delete_run
 
-AT_ONCE = 1000
-"""How many values one statement takes."""
-MOST_TAGS = 20
-REASON = "stopped while it waited"
+BATCH = 1000
+"""Maximum number of values in one statement."""
+MAX_TAGS = 20
+REASON = "stopped while queued"
 
 
 @dataclass(frozen=True)
-class Which:
-    """The runs that are meant: by their ids, those of a sweep, or all that wait."""
+class RunSelection:
+    """Selects runs by id, by sweep, or all queued ones."""
 
     runs: list[str] = field(default_factory=list)
     sweep: str | None = None
     queued: bool = False
 
     def conditions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is true of them, in as many parts as a statement can hold."""
+        """SQL conditions that match the runs, split into statements of at most BATCH values."""
         if self.queued:
             yield "status = 'queued'", {}
         if self.sweep is not None:
             yield "sweep = :sweep", {"sweep": self.sweep}
-        for start in range(0, len(self.runs), AT_ONCE):
-            yield "id IN :runs", {"runs": self.runs[start : start + AT_ONCE]}
+        for start in range(0, len(self.runs), BATCH):
+            yield "id IN :runs", {"runs": self.runs[start : start + BATCH]}
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What a stop of many has done: ``cancelled`` had never started and can be brought back, ``stopping`` had.
+    """The result of stopping many runs: ``cancelled`` had never started and can be restored, ``stopping`` had started.
 
-    ``held`` are those of ``stopping`` that a worker is to be told of. ``at`` names those that can be brought back.
+    ``held``: those of ``stopping`` whose workers must be told. ``at``: the timestamp that identifies restorable runs.
     """
 
     cancelled: list[str]
@@ -53,17 +53,19 @@ class Cancelled:
     at: float
 
 
-def cancel_runs(connection: Connection, which: Which, commit: int, now: float, grace_seconds: float) -> Cancelled:
-    """Stop runs: those that wait end at once, those that a worker holds are asked to; what has ended stays as it is."""
+def cancel_runs(
+    connection: Connection, which: RunSelection, commit: int, now: float, grace_seconds: float
+) -> Cancelled:
+    """Stop runs: queued ones end immediately, workers are asked to stop theirs, ended ones are left unchanged."""
     waited: list[Any] = []
-    held: list[str] = []
+    owned: list[str] = []
     for condition, values in which.conditions():
         at = values | {"now": now, "commit": commit, "deadline": now + grace_seconds, "reason": REASON}
         waited += connection.execute(_statement(_END, condition), at).all()
-        held += [str(row.id) for row in connection.execute(_statement(_ASK, condition), at)]
+        owned += [str(row.id) for row in connection.execute(_statement(_ASK, condition), at)]
     waited.sort(key=lambda row: row.number)
     fresh = [str(row.id) for row in waited if not row.attempt]
-    return Cancelled(fresh, [str(row.id) for row in waited if row.attempt] + held, held, now)
+    return Cancelled(fresh, [str(row.id) for row in waited if row.attempt] + owned, owned, now)
 
 
 _END = (
@@ -73,7 +75,7 @@ _END = (
     " RETURNING id, number, attempt"
 )
 _ASK = (
-    "UPDATE run SET status = 'cancelling', reason = 'stop was asked for', deadline = :deadline,"
+    "UPDATE run SET status = 'cancelling', reason = 'stop requested', deadline = :deadline,"
     " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing') AND origin = ''"
     " AND deleted_at IS NULL AND {}"
     " RETURNING id"
@@ -86,11 +88,11 @@ def _statement(pattern: str, condition: str) -> Any:
 
 
 def missing(connection: Connection, runs: list[str]) -> str | None:
-    """The first of these ids that is no run's, or that of one in the trash."""
-    there: set[str] = set()
-    for start in range(0, len(runs), AT_ONCE):
-        there |= set(connection.execute(_THERE, {"runs": runs[start : start + AT_ONCE]}).scalars())
-    return next((run for run in runs if run not in there), None)
+    """The first of these ids that does not exist or is in the trash."""
+    existing: set[str] = set()
+    for start in range(0, len(runs), BATCH):
+        existing |= set(connection.execute(_THERE, {"runs": runs[start : start + BATCH]}).scalars())
+    return next((run for run in runs if run not in existing), None)
 
 
 _THERE = text("SELECT id FROM run WHERE id IN :runs AND deleted_at IS NULL").bindparams(
@@ -99,37 +101,37 @@ _THERE = text("SELECT id FROM run WHERE id IN :runs AND deleted_at IS NULL").bin
 
 
 def restorable(connection: Connection, at: float) -> list[str]:
-    """The runs that were cancelled at this moment, before they had ever started."""
+    """Runs that were cancelled at this timestamp before they had ever started."""
     return [str(run) for run in connection.execute(_RESTORABLE, {"at": at}).scalars()]
 
 
 _RESTORABLE = text(
-    # The status is an expression here, so that SQLite looks the moment up in the index of ends.
+    # The status is an expression here, so that SQLite looks the timestamp up in the index of ended_at.
     "SELECT id FROM run WHERE ended_at = :at AND status || '' = 'cancelled' AND attempt = 0 AND deleted_at IS NULL"
     " ORDER BY number"
 )
 
 
 def restore_queued(connection: Connection, runs: list[str], now: float) -> list[tuple[str, str]] | str:
-    """Queue runs again that were cancelled before they had started: (the cancelled one, the new one) of each.
+    """Queue runs again that were cancelled before they started; returns (cancelled run, new run) for each.
 
-    Each new run stands in the old place of the queue; the cancelled one goes to the trash. Where one of them is none
-    of these, nothing is done, and its id is the answer.
+    Each new run takes the old place in the queue; the cancelled one goes to the trash. If any run cannot be restored,
+    nothing changes and its id is returned.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(runs), AT_ONCE):
-        for row in rows(connection.execute(_CANCELLED, {"runs": runs[start : start + AT_ONCE]})):
-            found[row["id"]] = row
-    wrong = next((run for run in runs if run not in found), None)
+    by_id: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(runs), BATCH):
+        for row in rows(connection.execute(_CANCELLED, {"runs": runs[start : start + BATCH]})):
+            by_id[row["id"]] = row
+    wrong = next((run for run in runs if run not in by_id), None)
     if wrong is not None:
         return wrong
     ranks: dict[str, float] = {}
-    for priority in {row["priority"] for row in found.values()}:
+    for priority in {row["priority"] for row in by_id.values()}:
         # A new number would change the order of equal ranks.
         ranks |= spread_ranks(connection, priority, now)
     tags = {run: given for part in _parts(runs) for run, given in tags_of(connection, part).items()}
     made = []
-    for row in sorted(found.values(), key=lambda row: row["number"]):
+    for row in sorted(by_id.values(), key=lambda row: row["number"]):
         config = RunConfig.model_validate_json(row["config"]).model_copy(update={"tags": tags.get(row["id"], [])})
         origin = Origin(
             parent=row["parent"],
@@ -156,15 +158,15 @@ _CANCELLED = text(
 
 
 def _parts(runs: Sequence[str]) -> Iterator[list[str]]:
-    return (list(runs[start : start + AT_ONCE]) for start in range(0, len(runs), AT_ONCE))
+    return (list(runs[start : start + BATCH]) for start in range(0, len(runs), BATCH))
 
 
 def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: float) -> list[str]:
-    """Put those that have ended into the trash; returns which."""
-    found: list[str] = []
+    """Move ended runs to the trash; returns the affected ids."""
+    trashed: list[str] = []
     for part in _parts(runs):
-        found += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
-    return found
+        trashed += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
+    return trashed
 
 
 _TRASH = text(
@@ -173,12 +175,12 @@ _TRASH = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def take_out(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
-    """Take runs out of the trash; returns which were there."""
-    found: list[str] = []
+def untrash_runs(connection: Connection, runs: Sequence[str], commit: int) -> list[str]:
+    """Restore runs from the trash; returns the affected ids."""
+    restored: list[str] = []
     for part in _parts(runs):
-        found += connection.execute(_TAKE_OUT, {"runs": part, "commit": commit}).scalars()
-    return found
+        restored += connection.execute(_TAKE_OUT, {"runs": part, "commit": commit}).scalars()
+    return restored
 
 
 _TAKE_OUT = text(
@@ -188,29 +190,29 @@ _TAKE_OUT = text(
 
 
 def tag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int) -> list[str]:
-    """Give runs a tag; returns those that had it not. A run with MOST_TAGS keeps these."""
+    """Add a tag to runs; returns the affected ids. Runs that already have MAX_TAGS tags are skipped."""
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITHOUT, {"runs": part, "tag": tag}).all():
-            said = from_json(config)
-            if len(said.get("tags", ())) >= MOST_TAGS:
+            parsed = from_json(config)
+            if len(parsed.get("tags", ())) >= MAX_TAGS:
                 continue
-            said["tags"] = [*said.get("tags", ()), tag]
+            parsed["tags"] = [*parsed.get("tags", ()), tag]
             connection.execute(_ADD_TAG, {"run": run, "tag": tag})
-            connection.execute(_CONFIG, {"run": run, "config": to_json(said).decode(), "commit": commit})
+            connection.execute(_CONFIG, {"run": run, "config": to_json(parsed).decode(), "commit": commit})
             changed.append(run)
     return changed
 
 
 def untag_runs(connection: Connection, runs: Sequence[str], tag: str, commit: int) -> list[str]:
-    """Take a tag from runs; returns those that had it."""
+    """Remove a tag from runs; returns the affected ids."""
     changed: list[str] = []
     for part in _parts(runs):
         for run, config in connection.execute(_WITH, {"runs": part, "tag": tag}).all():
-            said = from_json(config)
-            said["tags"] = [each for each in said.get("tags", ()) if each != tag]
+            parsed = from_json(config)
+            parsed["tags"] = [present for present in parsed.get("tags", ()) if present != tag]
             connection.execute(_REMOVE_TAG, {"run": run, "tag": tag})
-            connection.execute(_CONFIG, {"run": run, "config": to_json(said).decode(), "commit": commit})
+            connection.execute(_CONFIG, {"run": run, "config": to_json(parsed).decode(), "commit": commit})
             changed.append(run)
     return changed
 

@@ -1,4 +1,4 @@
-"""Cursors of keyset pagination: where a page ended, as text that a caller sends back for the next page."""
+"""Cursors for keyset pagination: the end of a page, encoded as text that the client sends back for the next page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.contract.errors import QueryError
 
 @dataclass(frozen=True)
 class Cursor:
-    """Behind which run a page begins."""
+    """The run after which a page begins."""
 
     value: Any
     number: int
@@ -20,13 +20,13 @@ class Cursor:
 
 
 def write_cursor(value: Any, number: int, then: tuple[Any, ...] = ()) -> str:
-    """The cursor of the page behind a run with this value and number, and these values of further keys."""
+    """Encode the cursor of the page that follows a run with this value, number and values of further sort keys."""
     return base64.urlsafe_b64encode(json.dumps([value, number, *then]).encode()).decode()
 
 
 def read_cursor(after: str, further: int = 0) -> Cursor:
-    """Inverse of write_cursor, where there are so many ``further`` keys. Raises QueryError."""
-    wrong = "not a cursor of this list; take it from 'next' of the page before"
+    """Decode a cursor with this many ``further`` keys. Raises QueryError."""
+    wrong = "invalid cursor; use the 'next' value of the previous page"
     try:
         value, number, *then = json.loads(base64.urlsafe_b64decode(after.encode()))
     except (ValueError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The connection to the database: how it is opened, written and migrated."""
+"""Database access: open, migrate, read and write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIGRATION_SECONDS = 120
 
 
 def open_database(url: str) -> Engine:
-    """An engine whose SQLite connections use WAL, wait 10 s for a lock and sync every commit to the disk."""
+    """Create an engine; its SQLite connections use WAL, wait 10 s for a lock and sync every commit to disk."""
     if url.startswith("sqlite:///"):
         folder = Path(url.removeprefix("sqlite:///")).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,18 +34,18 @@ def open_database(url: str) -> Engine:
 
 
 def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: object) -> None:
-    # SQLAlchemy's own "begin" event says BEGIN; the driver must not say it a second time.
+    # SQLAlchemy's "begin" event sends BEGIN; the driver must not send it a second time.
     connection.isolation_level = None
-    # While another connection looks at a database that is not yet in WAL mode, the change is refused without waiting.
-    with _alone(folder):
+    # SQLite refuses the change to WAL immediately, without waiting, while another connection uses the database.
+    with _exclusive(folder):
         connection.execute("PRAGMA journal_mode=WAL")
     for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={1000 * BUSY_SECONDS}", "cache_size=-32000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other thread or process is in here for this folder."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Wait for exclusive access to the folder across threads and processes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -55,21 +55,21 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that begins as a reader and then writes can fail at once with "database is locked".
+    # A transaction that begins as a reader and then writes can fail immediately with "database is locked".
     immediate = connection.get_execution_options().get("runyard_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that may write; commits at its end."""
+    """Open a write transaction; commits on exit."""
     with engine.connect().execution_options(runyard_write=True) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A consistent view of the database."""
+    """Open a read transaction: a consistent view of the database."""
     with engine.connect() as connection, connection.begin():
         yield connection
 
@@ -78,12 +78,12 @@ _NEXT_COMMIT = text("UPDATE commit_counter SET value = value + 1 RETURNING value
 
 
 def next_commit(connection: Connection) -> int:
-    """The number of the commit that this transaction will be: larger than every number before it."""
+    """The number of the current transaction's commit: larger than all earlier ones."""
     return int(connection.execute(_NEXT_COMMIT).scalar_one())
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database to the newest revision; safe when several processes start at once."""
+    """Migrate the database to the newest revision; safe when several processes start at once."""
     with engine.connect().execution_options(runyard_write=True) as connection:
         if engine.dialect.name == "sqlite":
             # Another process may be migrating, which takes longer than any other transaction.
@@ -102,6 +102,6 @@ def _upgrade(connection: Connection) -> None:
 
 
 def rows(result: Any) -> list[dict[str, Any]]:
-    """A result as plain dicts."""
+    """Convert a result to plain dicts."""
     names = tuple(result.keys())
     return [dict(zip(names, row, strict=True)) for row in result.all()]

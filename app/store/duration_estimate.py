@@ -1,4 +1,4 @@
-"""When a queued run will start and how long it will take, as far as finished and running runs say."""
+"""Estimated start and duration of queued runs, based on finished and active runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
-NOBODY = "no connected worker can take it"
+NO_WORKER = "no connected worker can run it"
 
 
 @dataclass(frozen=True)
-class Expected:
-    """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None where it cannot be known.
+class Estimate:
+    """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None if unknown.
 
-    ``start_why`` says why the start is not known; ``estimate`` what the length comes from, or why there is none.
+    ``start_why``: why the start is unknown; ``estimate``: what the duration is based on, or why there is none.
     """
 
     start: float | None
@@ -34,8 +34,8 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A run as far as its start and its length depend on it; ``share`` is how much of it is left to train."""
+class _Run:
+    """What start and duration of a run depend on; ``epochs`` are those left to train."""
 
     number: int
     family: str
@@ -55,44 +55,44 @@ class _Asked:
 
 
 class _Lengths:
-    """Lengths of runs, each network's pace looked for once until another run has ended."""
+    """Run durations; caches each network's epoch time until another run ends."""
 
     def __init__(self, paces: EpochTimes) -> None:
         self._paces = paces
         self._found: dict[tuple[Any, ...], tuple[float | None, str]] = {}
 
-    def of(self, run: _Asked, device: str) -> tuple[float | None, str]:
-        """Seconds of training on a device, or None, and where they come from or why there are none."""
+    def of(self, run: _Run, device: str) -> tuple[float | None, str]:
+        """Training seconds on a device or None, and what they are based on or why they are unknown."""
         key = (device, *run.network)
         if key not in self._found:
             self._found[key] = self._epoch(run, device)
-        epoch, words = self._found[key]
-        return (None if epoch is None else epoch * run.epochs), words
+        epoch, basis = self._found[key]
+        return (None if epoch is None else epoch * run.epochs), basis
 
-    def _epoch(self, run: _Asked, device: str) -> tuple[float | None, str]:
-        found = self._paces.predict_on(run, device)
-        if found.epoch_seconds is None:
+    def _epoch(self, run: _Run, device: str) -> tuple[float | None, str]:
+        prediction = self._paces.predict_on(run, device)
+        if prediction.epoch_seconds is None:
             return None, f"no finished run of {run.family} {run.size} on {device} yet"
-        runs = f"{found.runs} finished run{'s' if found.runs != 1 else ''}"
-        return found.epoch_seconds, f"from {runs}: {found.basis}"
+        runs = f"{prediction.runs} finished run{'s' if prediction.runs != 1 else ''}"
+        return prediction.epoch_seconds, f"from {runs}: {prediction.basis}"
 
     @property
     def usual_device(self) -> str | None:
-        """Where most runs have finished."""
+        """The device with the most finished runs."""
         return next(iter(self._paces.devices), None)
 
 
-_kept: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
 
 
 def _lengths(connection: Connection) -> _Lengths:
     newest = connection.execute(_NEWEST_END).one_or_none()
     key = None if newest is None else tuple(newest)
-    kept = _kept.get(connection.engine)
-    if kept is None or kept[0] != key:
-        kept = (key, _Lengths(EpochTimes(connection)))
-        _kept[connection.engine] = kept
-    return kept[1]
+    cached = _cache.get(connection.engine)
+    if cached is None or cached[0] != key:
+        cached = (key, _Lengths(EpochTimes(connection)))
+        _cache[connection.engine] = cached
+    return cached[1]
 
 
 _NEWEST_END = text(
@@ -103,27 +103,27 @@ _NEWEST_END = text(
 
 @dataclass
 class _Slot:
-    """When a slot will be free; None where that is not known, because of the run ``blamed``."""
+    """When a slot becomes free; None if that is unknown, because of run ``blamed``."""
 
     worker: WorkerRecord
     free_at: float | None
     blamed: int = 0
 
 
-def expect(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Expected]:
-    """What to expect of each run of a page: the queue is played through in its order, on the slots that there are."""
+def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Estimate]:
+    """Estimate each run of a page by simulating the queue, in order, on the existing slots."""
     if not page.runs:
         return []
     lengths = _lengths(connection)
-    yard = _Yard(_slots(connection, workers, lengths, now), lengths, now)
+    simulation = _Simulation(_slots(connection, workers, lengths, now), lengths, now)
     if page.paused_at is None and workers:
         for run in _ahead(connection, page.first - 1):
-            yard.place(run)
-    return [yard.expect(_asked(run), page.paused_at is not None) for run in page.runs]
+            simulation.place(run)
+    return [simulation.estimate(_of_record(run), page.paused_at is not None) for run in page.runs]
 
 
-class _Yard:
-    """The slots, as they fill up with what waits."""
+class _Simulation:
+    """Simulated slots that fill up with queued runs."""
 
     def __init__(self, slots: list[_Slot], lengths: _Lengths, now: float) -> None:
         self._slots = slots
@@ -131,23 +131,23 @@ class _Yard:
         self._now = now
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
-    def expect(self, run: _Asked, paused: bool) -> Expected:
-        """What to expect of a run, which takes its slot."""
+    def estimate(self, run: _Run, paused: bool) -> Estimate:
+        """Estimate a run and place it on a slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
-        seconds, words = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
+        seconds, basis = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
         if paused:
-            return Expected(None, PAUSED, seconds, words)
+            return Estimate(None, PAUSED, seconds, basis)
         if not slots:
-            return Expected(None, NOBODY, seconds, words)
+            return Estimate(None, NO_WORKER, seconds, basis)
         start, blamed, taken = self.place(run)
         if taken is not None:
-            seconds, words = self._lengths.of(run, taken.worker.device_name)
-        why = "" if start is not None else f"it is not known how long run #{blamed} takes"
-        return Expected(start, why, seconds, words)
+            seconds, basis = self._lengths.of(run, taken.worker.device_name)
+        why = "" if start is not None else f"the duration of run #{blamed} is unknown"
+        return Estimate(start, why, seconds, basis)
 
-    def place(self, run: _Asked) -> tuple[float | None, int, _Slot | None]:
-        """Let a run take the first slot that will be free: when that is, or whose length is not known."""
+    def place(self, run: _Run) -> tuple[float | None, int, _Slot | None]:
+        """Place a run on the slot that becomes free first; returns its start, or the run whose duration is unknown."""
         slots = self._for(run)
         if not slots:
             return None, 0, None
@@ -156,7 +156,7 @@ class _Yard:
         first = min(known, key=lambda slot: slot.free_at or 0.0, default=None)
         if first is None or first.free_at is None or (unknown is not None and first.free_at > self._now):
             blamed = unknown.blamed if unknown is not None else 0
-            # It takes one of them, and nobody knows which.
+            # It takes one of these slots, but which one is unknown.
             for slot in known:
                 slot.free_at, slot.blamed = None, blamed
             return None, blamed, None
@@ -165,7 +165,7 @@ class _Yard:
         first.free_at, first.blamed = (None, run.number) if seconds is None else (start + seconds, 0)
         return start, 0, first
 
-    def _for(self, run: _Asked) -> list[_Slot]:
+    def _for(self, run: _Run) -> list[_Slot]:
         asks = (run.device, run.worker)
         if asks not in self._fitting:
             self._fitting[asks] = [slot for slot in self._slots if slot.worker.takes(*asks)]
@@ -173,13 +173,13 @@ class _Yard:
 
 
 def _slots(connection: Connection, workers: list[WorkerRecord], lengths: _Lengths, now: float) -> list[_Slot]:
-    held = {row["id"]: row for row in rows(connection.execute(_HELD))} if any(w.runs for w in workers) else {}
-    found = []
+    active = {row["id"]: row for row in rows(connection.execute(_HELD))} if any(w.runs for w in workers) else {}
+    slots = []
     for worker in workers:
-        rests = [_rest(held[run], lengths, now) for run in worker.runs if run in held]
-        found += [_Slot(worker, None if rest is None else now + rest, number) for number, rest in rests]
-        found += [_Slot(worker, now) for _ in range(worker.slots - len(rests))]
-    return found
+        rests = [_rest(active[run], lengths, now) for run in worker.runs if run in active]
+        slots += [_Slot(worker, None if rest is None else now + rest, number) for number, rest in rests]
+        slots += [_Slot(worker, now) for _ in range(worker.slots - len(rests))]
+    return slots
 
 
 _HELD = text(
@@ -189,30 +189,30 @@ _HELD = text(
 
 
 def _rest(row: dict[str, Any], lengths: _Lengths, now: float) -> tuple[int, float | None]:
-    """The number of a run that a worker holds, and how long it will hold it."""
+    """The number of an active run, and how much longer it needs its slot."""
     if row["status"] in ("finishing", "cancelling"):
         return row["number"], 0.0
     eta = from_json(row["progress"]).get("eta_seconds") if row["status"] == "running" else None
     if eta is not None:
         return row["number"], max(0.0, float(eta))
-    seconds, _ = lengths.of(_columns(row), row["device"])
+    seconds, _ = lengths.of(_of_row(row), row["device"])
     trained = now - row["started_at"] if row["started_at"] is not None and row["status"] == "running" else 0.0
     return row["number"], None if seconds is None else max(0.0, seconds - trained)
 
 
-def _ahead(connection: Connection, many: int) -> Iterable[_Asked]:
-    """The first so many of the queue; what a longer look into each would tell of its pace is left out."""
-    return [_columns(row) for row in rows(connection.execute(_AHEAD, {"many": many}))] if many > 0 else []
+def _ahead(connection: Connection, count: int) -> Iterable[_Run]:
+    """The first runs of the queue; read from columns only, without parsing each configuration."""
+    return [_of_row(row) for row in rows(connection.execute(_AHEAD, {"count": count}))] if count > 0 else []
 
 
 _AHEAD = text(
     "SELECT number, family, size, dataset, batch_size, epochs, device_wanted, worker_wanted FROM run"
-    f" WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :many"
+    f" WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :count"
 )
 
 
-def _columns(row: dict[str, Any]) -> _Asked:
-    return _Asked(
+def _of_row(row: dict[str, Any]) -> _Run:
+    return _Run(
         row["number"],
         row["family"],
         row["size"],
@@ -224,10 +224,10 @@ def _columns(row: dict[str, Any]) -> _Asked:
     )
 
 
-def _asked(run: RunRecord) -> _Asked:
+def _of_record(run: RunRecord) -> _Run:
     config = run.config
     done = from_json(run.checkpoint).get("epoch", 0) if run.checkpoint else 0
-    return _Asked(
+    return _Run(
         run.number,
         config.family,
         config.size,

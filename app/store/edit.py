@@ -1,4 +1,4 @@
-"""What of a run can be changed after its launch: its name, notes, tags and priority, never what it trains."""
+"""Edit a run after its launch: name, notes, tags and priority, but never what it trains."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, text
 
-# These stand in a column of their own as well.
+# Fields that are also stored in columns.
 COLUMNS = ("name", "notes", "priority")
 
 
 def edit(connection: Connection, run: str, changes: Mapping[str, Any], commit: int) -> None:
-    """Change fields of a run's configuration, and what is found by them."""
-    found = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
+    """Change fields of a run's configuration, along with the columns and tags derived from them."""
+    stored = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
     tags = {"tags": list(dict.fromkeys(changes["tags"]))} if "tags" in changes else {}
     sets = {
-        "config": to_json(from_json(found) | changes | tags).decode(),
+        "config": to_json(from_json(stored) | changes | tags).decode(),
         "status_commit": commit,
         **{column: changes[column] for column in COLUMNS if column in changes},
     }

@@ -1,4 +1,4 @@
-"""How long an epoch will take on each device, as far as the finished runs on it say."""
+"""Predicted epoch time on each device, based on finished runs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Network = tuple[str, str, str]
 NOTHING_YET = "no finished run on this device yet"
 NEWEST_RUNS = 2000
 FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
-# What a run has in common with another whose pace it will have, in words; what lies before it names the network.
+# Settings that affect throughput, with their labels; family and size identify the network itself.
 SETTINGS = {"dataset": "dataset", "batch_size": "batch size", "options": "options", "precision": "precision"}
 
 
-class Asked(Protocol):
-    """What a pace depends on, of a run that is to be trained; a RunConfig is one."""
+class RunSettings(Protocol):
+    """The settings of a run on which its throughput depends; satisfied by RunConfig."""
 
     @property
     def family(self) -> str: ...
@@ -44,7 +44,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished run; ``seconds``: what one training image took it."""
+    """A finished run; ``seconds``: training time per image."""
 
     device: str
     family: str
@@ -57,17 +57,17 @@ class _Run:
 def predict(
     connection: Connection, config: RunConfig, devices: Iterable[str], flops: Mapping[Network, int] | None = None
 ) -> list[Prediction]:
-    """How long an epoch of ``config`` takes on each of ``devices``, and on every other that a run has finished on.
+    """Predict the epoch time of ``config`` on each of ``devices`` and on every other device with finished runs.
 
-    From runs of the same family, size, dataset, batch size, options and precision; else from those of the same family
-    and size, by the number of training images; else, roughly, from what other networks took for their operations:
-    ``flops`` an image, the one of ``config`` among them. Medians of training time; validation comes on top.
+    Uses runs with the same family, size, dataset, batch size, options and precision; otherwise runs of the same family
+    and size, scaled by the number of training images; otherwise, as a rough estimate, other networks by their FLOPs per
+    image (``flops``, which must include ``config``'s own). Medians of training time; validation is not included.
     """
     return EpochTimes(connection).predict(config, devices, flops)
 
 
 class EpochTimes:
-    """The paces of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
+    """Throughputs of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
 
     def __init__(self, connection: Connection) -> None:
         self._runs: dict[str, list[_Run]] = {}
@@ -76,29 +76,29 @@ class EpochTimes:
 
     @property
     def devices(self) -> list[str]:
-        """Those on which most runs have finished first."""
+        """Devices, those with the most finished runs first."""
         return list(self._runs)
 
     def predict(
-        self, config: Asked, devices: Iterable[str], flops: Mapping[Network, int] | None = None
+        self, config: RunSettings, devices: Iterable[str], flops: Mapping[Network, int] | None = None
     ) -> list[Prediction]:
-        """As the function of this name says, from what was read."""
+        """As the module's function of this name, from the loaded runs."""
         names = dict.fromkeys((*devices, *self._runs))
         return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
 
-    def predict_on(self, config: Asked, device: str) -> Prediction:
-        """The same of one device, from finished runs of the same network alone."""
+    def predict_on(self, config: RunSettings, device: str) -> Prediction:
+        """Predict for one device, using only finished runs of the same network."""
         return _predicted(device, self._runs.get(device, []), config, {})
 
 
 def datasets_trained(connection: Connection) -> list[str]:
-    """The datasets that runs have finished on, whose networks' operations a rough prediction needs."""
+    """Datasets with finished runs; rough predictions need the FLOPs of their networks."""
     query = "SELECT DISTINCT dataset FROM run WHERE status = 'succeeded' AND deleted_at IS NULL ORDER BY dataset"
     return [str(name) for name in connection.execute(text(query)).scalars() if name in DATASETS]
 
 
 def _finished(connection: Connection) -> Iterable[_Run]:
-    """The newest finished runs whose pace is known; devices with most of them first."""
+    """The newest finished runs with known throughput, devices with the most runs first."""
     rows = connection.execute(
         text(
             "SELECT device, family, size, dataset, batch_size, epochs, config, progress, trained_seconds AS took,"
@@ -124,38 +124,39 @@ def _finished(connection: Connection) -> Iterable[_Run]:
             yield _Run(row.device, row.family, row.size, settings, plain, seconds)
 
 
-def _predicted(device: str, runs: list[_Run], config: Asked, flops: Mapping[Network, int]) -> Prediction:
+def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mapping[Network, int]) -> Prediction:
     images = DATASETS[config.dataset].train
     wanted = {name: getattr(config, name) for name in SETTINGS}
     same = [run for run in runs if (run.family, run.size) == (config.family, config.size)]
     alike = [run for run in same if run.settings == wanted]
     if alike or same:
         chosen = alike or same
-        others = [words for name, words in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
+        others = [label for name, label in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
         basis = "the same network, dataset and batch size"
         if others:
-            basis = f"the same network with another {' or '.join(others)}, by the number of training images"
+            basis = f"the same network with a different {' or '.join(others)}, scaled by the number of training images"
         seconds = statistics.median(run.seconds for run in chosen) * images
         return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
-    points = _points(runs, flops)
+    points = _flops_and_seconds(runs, flops)
     own = flops.get((config.family, config.size, config.dataset))
     if own and len(points) >= FEWEST_RUNS and len({x for x, _ in points}) >= FEWEST_NETWORKS:
-        seconds = math.exp(_fitted(points, math.log(own))) * images
-        basis = "rough: other networks, by their operations an image"
+        seconds = math.exp(_regress(points, math.log(own))) * images
+        basis = "rough estimate from other networks, scaled by FLOPs per image"
         return Prediction(device=device, epoch_seconds=seconds, runs=len(points), basis=basis)
     basis = "no finished run of this network on this device yet" if runs else NOTHING_YET
     return Prediction(device=device, epoch_seconds=None, runs=0, basis=basis)
 
 
-def _points(runs: list[_Run], flops: Mapping[Network, int]) -> list[tuple[float, float]]:
-    """(log of the operations of an image, log of the seconds it took) of each run whose network is known."""
+def _flops_and_seconds(runs: list[_Run], flops: Mapping[Network, int]) -> list[tuple[float, float]]:
+    """(log FLOPs per image, log seconds per image) of each run whose FLOPs are known."""
     known = [(flops.get((run.family, run.size, run.settings["dataset"])), run) for run in runs if run.plain]
     return [(math.log(count), math.log(run.seconds)) for count, run in known if count]
 
 
-def _fitted(points: list[tuple[float, float]], x: float) -> float:
+def _regress(points: list[tuple[float, float]], x: float) -> float:
     xs, ys = zip(*points, strict=True)
     slope, _ = statistics.linear_regression(xs, ys)
-    # More operations never take less time, nor more than in proportion: a line through few points may say otherwise.
+    # A line fitted through few points may claim otherwise, but more FLOPs take no less time and at most proportionally
+    # more.
     slope = min(1.0, max(0.0, float(slope)))
     return float(statistics.mean(ys) + slope * (x - statistics.mean(xs)))

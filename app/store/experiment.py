@@ -1,4 +1,4 @@
-"""What scripts log their runs under: experiments, by name."""
+"""Storage of experiments: the names under which scripts log their runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
 DEFAULT = 0
-"""The one that is there from the start, for scripts that name none."""
+"""Id of the default experiment, which always exists, for scripts that name none."""
 
 
 class Experiment(SQLModel, table=True):
-    """A name that runs are logged under; ``tags`` are JSON."""
+    """A name under which runs are logged; ``tags`` is JSON."""
 
     __tablename__ = "experiment"
 
@@ -29,7 +29,7 @@ class Experiment(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class ExperimentRecord:
-    """A row of ``experiment`` with its JSON read."""
+    """A row of ``experiment`` with its JSON parsed."""
 
     id: int
     name: str
@@ -47,17 +47,17 @@ def _record(row: Any) -> ExperimentRecord:
 
 
 def find_experiment(connection: Connection, experiment: int) -> ExperimentRecord | None:
-    """The experiment of this id, a deleted one too."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE id = :id"), {"id": experiment})
-    found = row.one_or_none()
-    return None if found is None else _record(found)
+    """The experiment with this id, even if deleted."""
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE id = :id"), {"id": experiment})
+    match = result.one_or_none()
+    return None if match is None else _record(match)
 
 
 def find_experiment_named(connection: Connection, name: str) -> ExperimentRecord | None:
-    """The experiment of this name, a deleted one too."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE name = :name"), {"name": name})
-    found = row.one_or_none()
-    return None if found is None else _record(found)
+    """The experiment with this name, even if deleted."""
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM experiment WHERE name = :name"), {"name": name})
+    match = result.one_or_none()
+    return None if match is None else _record(match)
 
 
 def insert_experiment(connection: Connection, name: str, tags: Mapping[str, str], now: float) -> int:
@@ -74,7 +74,7 @@ def insert_experiment(connection: Connection, name: str, tags: Mapping[str, str]
 
 
 def change_experiment(connection: Connection, experiment: int, now: float, **changes: Any) -> None:
-    """Write columns of an experiment; its runs are of the family that it is called."""
+    """Update columns of an experiment; its name is also the family of its runs."""
     if "tags" in changes:
         changes["tags"] = to_json(changes["tags"]).decode()
     assignments = ", ".join(f"{column} = :{column}" for column in (*changes, "updated_at"))
@@ -94,9 +94,9 @@ def change_experiment(connection: Connection, experiment: int, now: float, **cha
 def list_experiments(
     connection: Connection, condition: str, values: Mapping[str, Any], order: str, limit: int, offset: int
 ) -> list[ExperimentRecord]:
-    """Experiments that a condition holds for."""
+    """Experiments that match an SQL condition."""
     statement = (
         f"SELECT {_COLUMNS} FROM experiment WHERE {condition} ORDER BY {order} LIMIT :page_limit OFFSET :page_offset"
     )
-    found = connection.execute(text(statement), dict(values) | {"page_limit": limit, "page_offset": offset})
-    return [_record(row) for row in found]
+    result = connection.execute(text(statement), dict(values) | {"page_limit": limit, "page_offset": offset})
+    return [_record(row) for row in result]

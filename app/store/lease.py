@@ -1,4 +1,4 @@
-"""Who trains a run, and until when: claims, leases, what a trainer's end or silence makes of it, and stops."""
+"""Claims, leases and expiry: which worker trains a run, and until when; and how runs end, are lost or are stopped."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
-from app.contract.events import Checkpoint, DeviceFacts, Started
+from app.contract.events import Checkpoint, DeviceInfo, Started
 from app.contract.spec import RunConfig
 from app.store import training_time
 from app.store.run import ACTIVE, transition
 
 LOST_SECONDS = 1.0
-"""How long a lost run is shown as such before it is queued again."""
+"""How long a lost run is shown as lost before it is queued again."""
 ENDS_AT_ONCE = "(status IN ('queued', 'lost') OR (origin != '' AND status = 'running'))"
-"""What of a run is true that ends as soon as it is to stop: no worker holds it."""
-STOPPED_HERE = "stopped here; what its script says from now on is refused"
+"""Condition for runs that end immediately when stopped, because no worker owns them."""
+STOPPED_HERE = "stopped here; later updates from its script are rejected"
 QUEUE_ORDER = "priority DESC, rank, number"
 
 
 @dataclass(frozen=True)
 class Granted:
-    """A run that a claim was given."""
+    """A run granted to a claim."""
 
     run: str
     fence: int
@@ -33,18 +33,18 @@ class Granted:
 
 
 def claim_next(
-    connection: Connection, claim: str, worker: str, slot: int, device: DeviceFacts, commit: int, lease_until: float
+    connection: Connection, claim: str, worker: str, slot: int, device: DeviceInfo, commit: int, lease_until: float
 ) -> Granted | None:
-    """Give the first queued run that fits ``device`` to ``claim``; the same claim asked twice gets the same run.
+    """Grant the first queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    None, too, while the queue is paused.
+    Returns None if there is none, and while the queue is paused.
     """
-    held = connection.execute(
+    claimed = connection.execute(
         text("SELECT id, fence, attempt, config, checkpoint FROM run WHERE claim = :claim AND status = 'starting'"),
         {"claim": claim},
     ).one_or_none()
-    if held is None:
-        held = connection.execute(
+    if claimed is None:
+        claimed = connection.execute(
             text(
                 "UPDATE run SET status = 'starting', reason = '', fence = fence + 1, attempt = attempt + 1,"
                 " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
@@ -61,21 +61,21 @@ def claim_next(
                 "worker": worker,
                 "slot": slot,
                 "device": device.name,
-                "any": device.answers[0],
-                "kind": device.answers[1],
-                "one": device.answers[-1],
+                "any": device.accepted_devices[0],
+                "kind": device.accepted_devices[1],
+                "one": device.accepted_devices[-1],
                 "lease": lease_until,
                 "commit": commit,
             },
         ).one_or_none()
-    if held is None:
+    if claimed is None:
         return None
-    resume = Checkpoint.model_validate_json(held.checkpoint) if held.checkpoint else None
-    return Granted(held.id, held.fence, held.attempt, RunConfig.model_validate_json(held.config), resume)
+    resume = Checkpoint.model_validate_json(claimed.checkpoint) if claimed.checkpoint else None
+    return Granted(claimed.id, claimed.fence, claimed.attempt, RunConfig.model_validate_json(claimed.config), resume)
 
 
 def renew(connection: Connection, run: str, fence: int, lease_until: float) -> str | None:
-    """Renew the lease of a run and return its status; None when the run is no longer this fence's."""
+    """Renew the lease of a run and return its status; None if this fence no longer owns the run."""
     status = connection.execute(
         text(
             "UPDATE run SET lease_until = :lease WHERE id = :run AND fence = :fence"
@@ -87,10 +87,10 @@ def renew(connection: Connection, run: str, fence: int, lease_until: float) -> s
 
 
 def begin(connection: Connection, run: str, fence: int, started: Started, commit: int, now: float) -> bool:
-    """A trainer is about to make its first step."""
+    """Record that a trainer is about to make its first step."""
     changed = transition(connection, run, "running", commit, fence=fence, deadline=None)
     if changed:
-        training_time.go_on(connection, run, now if started.time is None else started.time)
+        training_time.begin_interval(connection, run, now if started.time is None else started.time)
     connection.execute(
         text(
             "UPDATE run SET started_at = coalesce(started_at, :now), params = :params, environment = :environment,"
@@ -109,9 +109,9 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
 
 
 def end(connection: Connection, run: str, fence: int, outcome: str, reason: str, commit: int, now: float) -> bool:
-    """A run has ended; an interrupted one goes back to the queue and continues from its last checkpoint.
+    """Record the end of an attempt; an interrupted run is queued again and resumes from its last checkpoint.
 
-    One whose trainer was killed does so too, as a lost one: not for ever, if it gets no further.
+    A run whose trainer was killed counts as lost, so that it fails in the end if it makes no progress.
     """
     if outcome == "killed":
         return _lose_killed(connection, run, fence, reason, commit, now)
@@ -119,7 +119,7 @@ def end(connection: Connection, run: str, fence: int, outcome: str, reason: str,
         return transition(connection, run, outcome, commit, fence=fence, reason=reason, ended_at=now)
     if transition(connection, run, "queued", commit, fence=fence, reason=reason, lease_until=None, claim=""):
         return True
-    # Told twice, it finds the run in the queue, where it stays; one that was being stopped has been stopped.
+    # When reported twice, the run is already queued and stays so; a run that was being stopped is now cancelled.
     status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
     if status != "cancelling":
         return False
@@ -141,11 +141,13 @@ _LOSING = "id, status, worker, losses, lost_at_step, parent_step, checkpoint"
 def _lose(
     connection: Connection, row: Any, reason: str, commit: int, lease_until: float, fence: int | None = None
 ) -> bool:
-    """Mark a run as lost. Only where it has got no further since it was last lost does that count as a loss."""
+    """Mark a run as lost; this counts as a loss only if it made no progress since it was last lost."""
     step = _checkpoint_step(row.checkpoint)
     further = step > (row.lost_at_step or row.parent_step or 0)
-    told: dict[str, Any] = {"losses": 0 if further else row.losses + 1, "lost_at_step": step}
-    return transition(connection, row.id, "lost", commit, fence=fence, reason=reason, lease_until=lease_until, **told)
+    changes: dict[str, Any] = {"losses": 0 if further else row.losses + 1, "lost_at_step": step}
+    return transition(
+        connection, row.id, "lost", commit, fence=fence, reason=reason, lease_until=lease_until, **changes
+    )
 
 
 def _checkpoint_step(checkpoint: str) -> int:
@@ -155,9 +157,9 @@ def _checkpoint_step(checkpoint: str) -> int:
 def request_cancel(
     connection: Connection, run: str, commit: int, now: float, grace_seconds: float, stop_reason: str = ""
 ) -> str | None:
-    """Stop a run: one that waits ends at once, one that is held is asked to. Returns the status it has now.
+    """Stop a run: immediately if no worker owns it, otherwise by asking its worker. Returns its new status.
 
-    A ``stop_reason`` then stands as the reason of the stopped run.
+    A ``stop_reason`` becomes the reason of the stopped run.
     """
     stopped = connection.execute(
         text(
@@ -169,22 +171,22 @@ def request_cancel(
             "run": run,
             "now": now,
             "commit": commit,
-            "reason": stop_reason or "stopped while it waited",
+            "reason": stop_reason or "stopped while queued",
             "stop_reason": stop_reason,
         },
     )
     if stopped.rowcount:
         return "cancelled"
-    said: dict[str, Any] = {"reason": stop_reason or "stop was asked for", "deadline": now + grace_seconds}
+    changes: dict[str, Any] = {"reason": stop_reason or "stop requested", "deadline": now + grace_seconds}
     if stop_reason:
-        said["stop_reason"] = stop_reason
-    transition(connection, run, "cancelling", commit, **said)
-    found = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
-    return None if found is None else str(found)
+        changes["stop_reason"] = stop_reason
+    transition(connection, run, "cancelling", commit, **changes)
+    status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run}).scalar()
+    return None if status is None else str(status)
 
 
 def anything_overdue(connection: Connection, now: float) -> bool:
-    """Whether a lease or a deadline has run out, or a lost run waits to be settled."""
+    """Whether a lease or deadline has expired, or a lost run is due to be settled."""
     due = text(
         f"SELECT 1 FROM run WHERE (status IN {ACTIVE} OR status = 'lost') AND (lease_until < :now OR deadline < :now)"
         " LIMIT 1"
@@ -193,9 +195,9 @@ def anything_overdue(connection: Connection, now: float) -> bool:
 
 
 def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
-    """Mark every run whose lease has run out as lost; one that was to be stopped is cancelled, and at its deadline too.
+    """Mark runs with expired leases as lost; those being stopped are cancelled, also when their deadline has passed.
 
-    A worker that still holds a run after that is told with its next heartbeat that the run is no longer its own.
+    A worker that still owns such a run is told to drop it with its next heartbeat.
     """
     gone = connection.execute(
         text(f"SELECT {_LOSING} FROM run WHERE status IN {ACTIVE} AND lease_until < :now"),
@@ -203,9 +205,9 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
     ).all()
     for row in gone:
         if row.status == "cancelling":
-            transition(connection, row.id, "cancelled", commit, reason="stopped; its worker is gone", ended_at=now)
+            transition(connection, row.id, "cancelled", commit, reason="stopped; its worker was lost", ended_at=now)
         else:
-            reason = f"its worker {row.worker} is gone: no sign of life until the lease ran out"
+            reason = f"lost contact with worker {row.worker}: no heartbeat before the lease expired"
             _lose(connection, row, reason, commit, now)
     late = connection.execute(
         text("SELECT id FROM run WHERE status = 'cancelling' AND deadline < :now"), {"now": now}
@@ -217,25 +219,25 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
 
 
 def settle_lost(connection: Connection, commit: int, now: float, max_attempts: int) -> list[str]:
-    """Queue every lost run again from its last checkpoint, or fail it when it was started often enough in vain."""
+    """Queue lost runs again from their last checkpoint; fail those lost too often without progress."""
     lost = connection.execute(
         text("SELECT id, losses, reason, checkpoint FROM run WHERE status = 'lost' AND lease_until < :until"),
         {"until": now - LOST_SECONDS},
     ).all()
     for row in lost:
         if row.losses >= max_attempts:
-            reason = f"lost {row.losses} times without getting further, the last time because {row.reason}"
+            reason = f"lost {row.losses} times without progress; last reason: {row.reason}"
             transition(connection, row.id, "failed", commit, reason=reason, ended_at=now)
         else:
             step = _checkpoint_step(row.checkpoint)
-            where = f"from its checkpoint at step {step:,}" if step else "from the start"
-            reason = f"{row.reason}; goes on {where}"
+            where = f"resuming from the checkpoint at step {step:,}" if step else "restarting from the beginning"
+            reason = f"{row.reason}; {where}"
             transition(connection, row.id, "queued", commit, reason=reason, lease_until=None, claim="")
     return [str(row.id) for row in lost]
 
 
 def postpone_leases(connection: Connection, until: float) -> None:
-    """Give every held run time to renew its lease: nobody could listen for a while."""
+    """Extend the leases of all owned runs until ``until``, after a time in which no heartbeat could be received."""
     connection.execute(
         text(f"UPDATE run SET lease_until = :until WHERE status IN {ACTIVE} AND lease_until < :until"),
         {"until": until},

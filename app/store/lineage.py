@@ -1,4 +1,4 @@
-"""Where a run comes from and what came of it: its family, the checkpoints kept of it, what it was trained with."""
+"""Lineage of runs: ancestors and descendants, saved checkpoints, and the captured training environment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlmodel import Field, SQLModel
 from app.contract.events import Checkpoint
 from app.store import metric
 
-MOST = 200
-"""Runs of a family that are told."""
+MAX_RELATIVES = 200
+"""Maximum number of runs listed of a family."""
 
 
-class KeptCheckpoint(SQLModel, table=True):
-    """A checkpoint that stays: at the end of an epoch, to fork from, or the one that a run was begun with."""
+class SavedCheckpoint(SQLModel, table=True):
+    """A permanent checkpoint: at the end of an epoch, to fork from, or the one that a run started from."""
 
     __tablename__ = "kept_checkpoint"
 
@@ -29,7 +29,7 @@ class KeptCheckpoint(SQLModel, table=True):
 
 
 class RunCapture(SQLModel, table=True):
-    """All that is known of what a run was trained with, as JSON: too much to stand beside every row of a list."""
+    """Everything known about what a run was trained with, as JSON; separate from ``run``, whose rows lists read."""
 
     __tablename__ = "run_capture"
 
@@ -40,8 +40,8 @@ class RunCapture(SQLModel, table=True):
 # Checkpoints ---------------------------------------------------------------------------------------------------------
 
 
-def keep(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
-    """Remember a checkpoint that stays; one of the same step takes the place of the older."""
+def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
+    """Record a permanent checkpoint, replacing an older one of the same step."""
     values = {
         "run": run,
         "step": checkpoint.step,
@@ -61,14 +61,14 @@ def keep(connection: Connection, run: str, checkpoint: Checkpoint) -> None:
     )
 
 
-def kept(connection: Connection, run: str) -> list[Checkpoint]:
-    """The checkpoints that stay of a run, by step; ``within`` is above 0 for one that ends no epoch."""
-    found = connection.execute(
+def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
+    """The permanent checkpoints of a run, by step; ``within`` is above 0 for those inside an epoch."""
+    result = connection.execute(
         text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
     )
     return [
         Checkpoint(path=row.path, epoch=row.epoch, step=row.step, within=0 if row.ends_epoch else 1, kept=True)
-        for row in found
+        for row in result
     ]
 
 
@@ -76,7 +76,7 @@ def kept(connection: Connection, run: str) -> list[Checkpoint]:
 
 
 def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> None:
-    """Remember what the newest attempt at a run was trained with."""
+    """Save what the newest attempt at a run was trained with."""
     connection.execute(text("DELETE FROM run_capture WHERE run = :run"), {"run": run})
     connection.execute(
         text("INSERT INTO run_capture (run, content) VALUES (:run, :content)"),
@@ -85,14 +85,14 @@ def save_capture(connection: Connection, run: str, content: dict[str, Any]) -> N
 
 
 def read_capture(connection: Connection, run: str) -> dict[str, Any]:
-    """What a run was trained with; empty as long as no trainer has told."""
+    """What a run was trained with; empty until a trainer has reported it."""
     content = connection.execute(text("SELECT content FROM run_capture WHERE run = :run"), {"run": run}).scalar()
-    found: dict[str, Any] = from_json(content) if content else {}
-    return found
+    capture: dict[str, Any] = from_json(content) if content else {}
+    return capture
 
 
 def set_batch_size(connection: Connection, run: str, batch_size: int) -> None:
-    """The batch size that a trainer has found is the run's from now on, wherever its configuration is read."""
+    """Set a run's batch size to the one that its trainer determined, wherever its configuration is read."""
     content = connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one()
     config = to_json(from_json(content) | {"batch_size": batch_size}).decode()
     connection.execute(
@@ -111,7 +111,7 @@ _OF_THE_TEST = "name LIKE 'test/%'"
 
 
 def copy_points(connection: Connection, parent: str, child: str, step: int, commit: int) -> None:
-    """Give a new run its parent's curves up to ``step``, but for what the parent was tested with at its end."""
+    """Copy the parent's curves up to ``step`` to a new run, without the parent's final test metrics."""
     names = {"parent": parent, "child": child, "step": step, "commit": commit}
     connection.execute(
         text(
@@ -134,8 +134,8 @@ def copy_points(connection: Connection, parent: str, child: str, step: int, comm
     metric.cut_after(connection, child, step, commit)
 
 
-def forget_tests(connection: Connection, run: str) -> bool:
-    """Remove what an earlier attempt was tested with: the next one is tested anew, at the same step perhaps."""
+def delete_test_metrics(connection: Connection, run: str) -> bool:
+    """Delete the test metrics of an earlier attempt; the next attempt tests again, perhaps at the same step."""
     gone = connection.execute(text(f"DELETE FROM metric_series WHERE run = :run AND {_OF_THE_TEST}"), {"run": run})
     return gone.rowcount > 0
 
@@ -145,7 +145,7 @@ def forget_tests(connection: Connection, run: str) -> bool:
 
 @dataclass(frozen=True)
 class Relative:
-    """A run of a family. ``step``: how far it has come; ``deleted``: it is in the trash."""
+    """A related run. ``step``: its progress; ``deleted``: whether it is in the trash."""
 
     id: str
     number: int
@@ -162,19 +162,19 @@ _FAMILY = text(
     "WITH RECURSIVE up(id, far) AS ("
     "  SELECT id, 0 FROM run WHERE id = :run"
     "  UNION SELECT p.id, up.far + 1 FROM up JOIN run r ON r.id = up.id JOIN run p ON p.id = r.parent"
-    f"  WHERE up.far < {MOST}"
+    f"  WHERE up.far < {MAX_RELATIVES}"
     "), down(id) AS ("
     "  SELECT id FROM run WHERE id = :run UNION SELECT r.id FROM down JOIN run r ON r.parent = down.id"
     ")"
     " SELECT id, number, name, family, size, dataset, status, parent, relation, parent_step, progress,"
     " deleted_at IS NOT NULL AS deleted FROM run"
     " WHERE id IN (SELECT id FROM up) OR id IN (SELECT id FROM down)"
-    f" ORDER BY number LIMIT {MOST}"
+    f" ORDER BY number LIMIT {MAX_RELATIVES}"
 )
 
 
 def family(connection: Connection, run: str) -> list[Relative]:
-    """Every ancestor and every descendant of a run and itself, by number; the oldest ``MOST`` of them."""
+    """A run with all its ancestors and descendants, by number; at most the oldest ``MAX_RELATIVES``."""
     return [
         Relative(
             row.id,
@@ -192,12 +192,12 @@ def family(connection: Connection, run: str) -> list[Relative]:
 
 
 def newest_rerun(connection: Connection, run: str) -> str | None:
-    """The last run that trained this one again to be compared with it."""
-    found = connection.execute(
+    """The newest run that reran this one to verify it."""
+    rerun = connection.execute(
         text(
             "SELECT id FROM run WHERE parent = :run AND relation = 'verify' AND deleted_at IS NULL"
             " ORDER BY number DESC LIMIT 1"
         ),
         {"run": run},
     ).scalar()
-    return None if found is None else str(found)
+    return None if rerun is None else str(rerun)

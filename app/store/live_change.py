@@ -1,4 +1,4 @@
-"""Where what users change of a run while it trains lives, and the marks of what has happened on its curves."""
+"""Storage of live changes: what users change while a run trains, and the marks shown on its curves."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Index, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Asked, Change, Changed
+from app.contract.events import Change, Changed, PendingChanges
 
-MOST_WAITING = 20
-"""Changes of a run that can wait at once: as many as the pipe to its trainer holds in any case."""
-MOST_WARNINGS = 50
-OF_TRAINING = ("lr_factor", "epochs", "stop_after_epoch")
-"""Changes without which a run that is trained again comes out otherwise."""
-LATE = "the run ended before it could be done"
+MAX_PENDING = 20
+"""Maximum number of pending changes of a run: no more than the pipe to its trainer is sure to hold."""
+MAX_WARNINGS = 50
+TRAINING_CHANGES = ("lr_factor", "epochs", "stop_after_epoch")
+"""Changes that affect training, which a rerun must repeat to be comparable."""
+TOO_LATE = "the run ended before the change was applied"
 
 
 class RunChange(SQLModel, table=True):
-    """A change of a run: waiting, applied or refused. ``value`` is JSON; ``via`` how it was asked for.
+    """A change of a run: waiting, applied or refused. ``value`` is JSON; ``via``: where it was requested.
 
-    ``epochs``: how many the run had in all from there on. ``inherited``: it was made to the run that this one goes on
-    from, before the step at which it does, so that no trainer is told of it.
+    ``epochs``: the run's total number of epochs from then on. ``inherited``: the change was made to the parent before
+    the step at which this run branched off, so the trainer is not told about it.
     """
 
     __tablename__ = "run_change"
@@ -52,7 +52,7 @@ class RunChange(SQLModel, table=True):
 
 
 class RunMark(SQLModel, table=True):
-    """Something that happened at a step of a run: checkpoint, best, warning, restart, change or note."""
+    """An event at a step of a run: checkpoint, best, warning, restart, change or note."""
 
     __tablename__ = "run_mark"
 
@@ -70,7 +70,7 @@ class RunMark(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A row of ``run_change`` with its value read; ``state`` can also be late."""
+    """A row of ``run_change`` with its value parsed; ``state`` can also be late."""
 
     id: int
     kind: str
@@ -85,13 +85,13 @@ class ChangeRecord:
     inherited: bool
 
     @property
-    def words(self) -> str:
-        """What it is, in a few words."""
-        return in_words(self.kind, self.value)
+    def label(self) -> str:
+        """A short description of the change."""
+        return describe_change(self.kind, self.value)
 
 
-def in_words(kind: str, value: Any) -> str:
-    """What a change is, in a few words."""
+def describe_change(kind: str, value: Any) -> str:
+    """Describe a change in a few words."""
     match kind:
         case "lr_factor":
             return f"learning rate × {value:g}"
@@ -107,7 +107,7 @@ def in_words(kind: str, value: Any) -> str:
 
 
 def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: float) -> int:
-    """Ask for a change; returns its id."""
+    """Request a change; returns its id."""
     row = {"run": run, "kind": kind, "value": to_json(value).decode(), "via": via, "now": now}
     made = connection.execute(
         text(
@@ -119,10 +119,10 @@ def add(connection: Connection, run: str, kind: str, value: Any, via: str, now: 
     return int(made.scalar_one())
 
 
-def changes_of(connection: Connection, run: str) -> list[ChangeRecord]:
-    """Every change of a run, in the order in which they were asked for; what waits when the run has ended is late."""
+def list_changes(connection: Connection, run: str) -> list[ChangeRecord]:
+    """Every change of a run in the order of requests; changes still waiting when the run ended are late."""
     columns = ", ".join(f"c.{name}" for name in ChangeRecord.__dataclass_fields__)
-    found = connection.execute(
+    result = connection.execute(
         text(
             f"SELECT {columns}, r.ended_at FROM run_change c JOIN run r ON r.id = c.run"
             " WHERE c.run = :run ORDER BY c.id"
@@ -130,28 +130,28 @@ def changes_of(connection: Connection, run: str) -> list[ChangeRecord]:
         {"run": run},
     )
     records = []
-    for row in found.mappings():
-        said = dict(row) | {"value": from_json(row["value"]), "inherited": bool(row["inherited"])}
-        ended = said.pop("ended_at")
-        if said["state"] == "waiting" and ended is not None:
-            said |= {"state": "late", "reason": LATE, "settled_at": ended, "step": None}
-        records.append(ChangeRecord(**said))
+    for row in result.mappings():
+        values = dict(row) | {"value": from_json(row["value"]), "inherited": bool(row["inherited"])}
+        ended = values.pop("ended_at")
+        if values["state"] == "waiting" and ended is not None:
+            values |= {"state": "late", "reason": TOO_LATE, "settled_at": ended, "step": None}
+        records.append(ChangeRecord(**values))
     return records
 
 
-def to_train(connection: Connection, run: str) -> list[Change]:
-    """What an attempt at a run is given: what was changed of it so far, and what waits."""
+def changes_for_attempt(connection: Connection, run: str) -> list[Change]:
+    """The changes for a new attempt at a run: those applied so far and those pending."""
     return [
         Change(
-            id=each.id,
-            kind=each.kind,
-            value=each.value,
-            step=each.step,
-            epochs=each.epochs,
-            applied=each.state == "applied",
+            id=change.id,
+            kind=change.kind,
+            value=change.value,
+            step=change.step,
+            epochs=change.epochs,
+            applied=change.state == "applied",
         )
-        for each in changes_of(connection, run)
-        if each.state in ("waiting", "applied") and not each.inherited
+        for change in list_changes(connection, run)
+        if change.state in ("waiting", "applied") and not change.inherited
     ]
 
 
@@ -160,41 +160,42 @@ _WAITING = text("SELECT DISTINCT run FROM run_change WHERE state = 'waiting' AND
 )
 
 
-def waiting(connection: Connection, runs: Iterable[str]) -> list[Asked]:
-    """Of these runs, those that are to be changed, and what of them."""
-    wanted = list(runs)
-    found = connection.execute(_WAITING, {"runs": wanted}).scalars().all() if wanted else []
+def pending_changes(connection: Connection, runs: Iterable[str]) -> list[PendingChanges]:
+    """The pending changes of those of these runs that have any."""
+    requested = list(runs)
+    changed = connection.execute(_WAITING, {"runs": requested}).scalars().all() if requested else []
+    changes = {run: changes_for_attempt(connection, run) for run in sorted(changed)}
     return [
-        Asked(run=run, changes=[each for each in to_train(connection, run) if not each.applied])
-        for run in sorted(found)
+        PendingChanges(run=run, changes=[change for change in of_run if not change.applied])
+        for run, of_run in changes.items()
     ]
 
 
-def settle(connection: Connection, run: str, said: Changed, commit: int, now: float) -> bool:
-    """A trainer has made a change, or refused to; False where that was known."""
+def settle(connection: Connection, run: str, outcome: Changed, commit: int, now: float) -> bool:
+    """Record that a trainer applied or refused a change; False if that was recorded before."""
     row = connection.execute(
         text(
             "UPDATE run_change SET state = :outcome, step = :step, epochs = :epochs, reason = :reason,"
             " settled_at = :now WHERE id = :id AND run = :run AND state = 'waiting' RETURNING kind, value"
         ),
-        said.model_dump() | {"run": run, "now": now},
+        outcome.model_dump() | {"run": run, "now": now},
     ).one_or_none()
     if row is None:
         return False
     kind = "note" if row.kind == "note" else "change"
-    words = in_words(row.kind, from_json(row.value))
-    if said.outcome == "refused":
-        words = f"{words}: refused, {said.reason}"
-    elif row.kind == "epochs" and said.epochs != from_json(row.value):
-        words = f"{words}, so that it ends with epoch {said.epochs}"
+    label = describe_change(row.kind, from_json(row.value))
+    if outcome.outcome == "refused":
+        label = f"{label} refused: {outcome.reason}"
+    elif row.kind == "epochs" and outcome.epochs != from_json(row.value):
+        label = f"{label}; ends after epoch {outcome.epochs}"
     elif row.kind == "stop_after_epoch":
-        words = f"to stop after epoch {said.epochs}"
-    mark(connection, run, kind, said.step, words, commit, now)
+        label = f"stop after epoch {outcome.epochs}"
+    mark(connection, run, kind, outcome.step, label, commit, now)
     return True
 
 
-def stopped(connection: Connection, run: str, commit: int, now: float) -> None:
-    """A run was stopped at the step of its last checkpoint: that is a change too, the last one."""
+def record_stop(connection: Connection, run: str, commit: int, now: float) -> None:
+    """Record a stop as the run's last change, at the step of its last checkpoint."""
     row = connection.execute(text("SELECT checkpoint, stop_reason FROM run WHERE id = :run"), {"run": run}).one()
     if not row.checkpoint:
         return
@@ -209,23 +210,23 @@ def stopped(connection: Connection, run: str, commit: int, now: float) -> None:
     mark(connection, run, "change", step, "stopped", commit, now)
 
 
-def course(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
-    """After how many epochs a run of so many ends with these changes, and over how many its schedule stretches."""
+def epoch_plan(changes: Iterable[ChangeRecord], epochs: int) -> tuple[int, int]:
+    """The epoch after which a run ends with these changes, and the number of epochs its schedule covers."""
     ends = planned = epochs
-    for each in sorted(changes, key=lambda one: (one.step or 0, one.id)):
-        if each.state != "applied" or each.epochs is None or each.inherited:
+    for change in sorted(changes, key=lambda change: (change.step or 0, change.id)):
+        if change.state != "applied" or change.epochs is None or change.inherited:
             continue
-        if each.kind == "epochs":
-            ends = planned = each.epochs
-        elif each.kind == "stop_after_epoch":
-            ends = each.epochs
+        if change.kind == "epochs":
+            ends = planned = change.epochs
+        elif change.kind == "stop_after_epoch":
+            ends = change.epochs
     return ends, planned
 
 
 def inherit(connection: Connection, parent: str, child: str, step: int, commit: int, whole: bool) -> None:
-    """A run goes on from a step of another: show in it what was changed and happened up to there.
+    """Copy the changes and marks of the parent up to the step at which a run branches off.
 
-    whole: all of it; otherwise what the other had inherited itself.
+    whole: all changes; otherwise only those that the parent had inherited itself.
     """
     values = {"parent": parent, "child": child, "step": step, "commit": commit, "yes": True, "whole": whole}
     same = "kind, value, state, step, epochs, reason, via, asked_at, settled_at"
@@ -246,22 +247,22 @@ def inherit(connection: Connection, parent: str, child: str, step: int, commit: 
     )
 
 
-def repeat(connection: Connection, run: str, again: str, begun: bool) -> None:
-    """A run is trained again to be compared: change it at the same steps.
+def repeat(connection: Connection, run: str, rerun: str, from_checkpoint: bool) -> None:
+    """Give a rerun the same changes at the same steps as the original.
 
-    begun: from the checkpoint that the run began with itself, which has in it what the run inherited.
+    from_checkpoint: the rerun starts from the original's own first checkpoint, which includes inherited changes.
     """
-    for each in changes_of(connection, run):
-        begun_with = each.inherited and begun
-        if each.state != "applied" or each.kind not in OF_TRAINING or begun_with:
+    for change in list_changes(connection, run):
+        already_included = change.inherited and from_checkpoint
+        if change.state != "applied" or change.kind not in TRAINING_CHANGES or already_included:
             continue
-        row = {"run": again, "kind": each.kind, "value": to_json(each.value).decode(), "no": False}
+        row = {"run": rerun, "kind": change.kind, "value": to_json(change.value).decode(), "no": False}
         connection.execute(
             text(
                 "INSERT INTO run_change (run, kind, value, state, step, epochs, reason, via, asked_at, inherited)"
                 " VALUES (:run, :kind, :value, 'waiting', :step, :epochs, '', 'the rerun', :at, :no)"
             ),
-            row | {"step": each.step, "epochs": each.epochs, "at": each.asked_at},
+            row | {"step": change.step, "epochs": change.epochs, "at": change.asked_at},
         )
 
 
@@ -279,12 +280,12 @@ class Mark:
     text: str
 
 
-def mark(connection: Connection, run: str, kind: str, step: int, words: str, commit: int, now: float) -> None:
-    """Remember what happened at a step; of a run there is one best, and one checkpoint of a step.
+def mark(connection: Connection, run: str, kind: str, step: int, label: str, commit: int, now: float) -> None:
+    """Record a mark at a step; a run has at most one best mark, and one checkpoint mark per step.
 
-    A best that moves stays the same mark: who has chosen it goes with it.
+    When the best moves, its mark keeps its id, so that a selection of it moves along.
     """
-    values = {"run": run, "kind": kind, "step": step, "text": words, "commit": commit, "now": now}
+    values = {"run": run, "kind": kind, "step": step, "text": label, "commit": commit, "now": now}
     if kind == "best":
         moved = connection.execute(
             text(
@@ -308,43 +309,43 @@ def mark(connection: Connection, run: str, kind: str, step: int, words: str, com
     )
 
 
-def warn(connection: Connection, run: str, words: str, commit: int, now: float) -> bool:
-    """Mark a warning where the run is now; each wording once, and not more than ``MOST_WARNINGS``."""
-    known = connection.execute(
+def warn(connection: Connection, run: str, message: str, commit: int, now: float) -> bool:
+    """Add a warning at the run's current step; each text once, and at most ``MAX_WARNINGS``."""
+    result = connection.execute(
         text("SELECT text FROM run_mark WHERE run = :run AND kind = 'warning'"), {"run": run}
     ).scalars()
-    said = words.strip().splitlines()[0][:200] if words.strip() else ""
-    heard = set(known)
-    if not said or said in heard or len(heard) >= MOST_WARNINGS:
+    line = message.strip().splitlines()[0][:200] if message.strip() else ""
+    known = set(result)
+    if not line or line in known or len(known) >= MAX_WARNINGS:
         return False
     progress = connection.execute(text("SELECT progress FROM run WHERE id = :run"), {"run": run}).scalar_one()
-    mark(connection, run, "warning", int(from_json(progress).get("step") or 0), said, commit, now)
+    mark(connection, run, "warning", int(from_json(progress).get("step") or 0), line, commit, now)
     return True
 
 
 def cut(connection: Connection, run: str, step: int) -> None:
-    """A run goes on from a step: what it did after that it does again."""
+    """Remove marks after the step from which a run continues; that part is trained again."""
     connection.execute(
         text("DELETE FROM run_mark WHERE run = :run AND step > :step AND kind IN ('checkpoint', 'best')"),
         {"run": run, "step": step},
     )
 
 
-def marks_of(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
-    """The marks of a run that were made after a commit, by step."""
-    found = connection.execute(
+def list_marks(connection: Connection, run: str, after_commit: int = 0) -> list[Mark]:
+    """Marks of a run added after a commit, by step."""
+    result = connection.execute(
         text(
             "SELECT id, kind, step, time, text FROM run_mark WHERE run = :run AND commit_number > :after"
             " ORDER BY step, id"
         ),
         {"run": run, "after": after_commit},
     )
-    return [Mark(*row) for row in found]
+    return [Mark(*row) for row in result]
 
 
-def forks_of(connection: Connection, run: str) -> list[Mark]:
-    """Where this run begins on another, and where others go on from it, as marks; their ids are below 0."""
-    found = connection.execute(
+def list_forks(connection: Connection, run: str) -> list[Mark]:
+    """Where this run branched off its parent and where other runs branched off it, as marks with negative ids."""
+    result = connection.execute(
         text(
             "SELECT c.number, c.relation, c.parent_step AS step, c.created_at AS time, c.id = :run AS own,"
             " p.number AS of FROM run c LEFT JOIN run p ON p.id = c.parent"
@@ -353,16 +354,16 @@ def forks_of(connection: Connection, run: str) -> list[Mark]:
         ),
         {"run": run},
     )
-    does = {"fork": "forks", "extend": "is extended", "resume": "goes on", "verify": "is trained again"}
+    verbs = {"fork": "forks", "extend": "extends this run", "resume": "resumes", "verify": "reruns"}
     return [
         Mark(
             -row.number,
             "fork",
             row.step,
             row.time,
-            f"begins here, from #{row.of}"
+            f"starts here, from #{row.of}"
             if row.own
-            else f"#{row.number} {does.get(row.relation, 'goes on')} from here",
+            else f"#{row.number} {verbs.get(row.relation, 'resumes')} from here",
         )
-        for row in found
+        for row in result
     ]

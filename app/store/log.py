@@ -1,4 +1,4 @@
-"""Where the log lines of a run live."""
+"""Storage of run logs."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def add_lines(connection: Connection, run: str, attempt: int, lines: Iterable[Lo
 
 
 def read_lines(connection: Connection, run: str, *, tail: int = 200, after_commit: int = 0) -> list[dict[str, Any]]:
-    """The last ``tail`` lines that came after a commit, oldest first: id, time, level, text, attempt."""
-    said = text(
+    """The last ``tail`` lines added after a commit, oldest first: id, time, level, text, attempt."""
+    statement = text(
         "SELECT id, time, level, text, attempt, commit_number FROM run_log WHERE run = :run"
         " ORDER BY id DESC LIMIT :tail"
     )
-    # Lines are added in the order of commits. A condition on the commit would look at every line of the run each time.
-    with connection.execute(said, {"run": run, "tail": tail}) as found:
-        fresh = [dict(row) for row in takewhile(lambda row: row["commit_number"] > after_commit, found.mappings())]
+    # Lines are stored in commit order; filtering by commit in SQL would scan all lines of the run each time.
+    with connection.execute(statement, {"run": run, "tail": tail}) as result:
+        fresh = [dict(row) for row in takewhile(lambda row: row["commit_number"] > after_commit, result.mappings())]
     return [{name: line[name] for name in ("id", "time", "level", "text", "attempt")} for line in reversed(fresh)]

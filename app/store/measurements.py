@@ -1,4 +1,4 @@
-"""What a user's own finished runs say about each size: speed, peak memory, time for an epoch, best test accuracy."""
+"""Measurements from a user's finished runs, by model size: throughput, peak memory, epoch time, test accuracy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEAK_MEMORY = "system/peak_memory_mb"
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value and how many runs it comes from; None from none."""
+    """A measured value, None if unknown, and the number of runs behind it."""
 
     value: float | None = None
     runs: int = 0
@@ -23,10 +23,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measured:
-    """The finished runs of one size on one dataset in figures.
+    """Measurements of the finished runs of one size on one dataset.
 
-    ``samples_per_second``: training images a second. ``peak_memory_mb``: megabytes. ``epoch_seconds``: from a run's
-    start to its end, divided by its epochs. ``test_acc``: 0 to 1, reached by the run ``best_run``.
+    ``samples_per_second``: training images per second. ``peak_memory_mb``: megabytes. ``epoch_seconds``: wall time of a
+    run divided by its epochs. ``test_acc``: 0 to 1, reached by the run ``best_run``.
     """
 
     samples_per_second: Figure = Figure()
@@ -37,7 +37,7 @@ class Measured:
 
 
 _ALIKE = "run.device = :device AND run.batch_size = :batch_size AND json_extract(run.config, '$.options') = '{}'"
-# SQLite has no median: the values of a size come as a list. A bare column beside a lone max() is of that row.
+# SQLite has no median, so values are returned as lists. A bare column next to a single max() is from the max's row.
 _QUERY = f"""
 SELECT run.family, run.size, max(test.best) AS acc, count(test.best) AS accs, run.id AS best_run,
   json_group_array(json_extract(run.progress, '$.samples_per_second')) FILTER (WHERE {_ALIKE}) AS speeds,
@@ -55,12 +55,12 @@ GROUP BY run.family, run.size
 def measure(
     connection: Connection, dataset: str, target: str, device: str, batch_size: int
 ) -> dict[tuple[str, str], Measured]:
-    """Every size, by family and size, that has finished runs on ``dataset``; finished is succeeded and not deleted.
+    """Measure every family and size with finished runs on ``dataset``; finished means succeeded and not deleted.
 
-    Speed and time for an epoch are medians, and memory is the largest peak, over the runs on ``device`` with batches of
-    ``batch_size`` images and no option of the family changed; a run's own speed is the last that its trainer reported.
-    Accuracy is the best over all runs, wherever and however they trained, of the test accuracy of ``target``: of runs
-    that have this target alone ``test/acc``, of runs that have others beside it ``test/<target>/acc``.
+    Throughput and epoch time are medians and memory is the largest peak of the runs on ``device`` with batches of
+    ``batch_size`` images and no changed options; a run's throughput is the last one that its trainer reported. Accuracy
+    is the best test accuracy of ``target`` over all runs: ``test/acc`` of runs with this target alone,
+    ``test/<target>/acc`` of runs with several targets.
     """
     values = {
         "dataset": dataset,
@@ -87,12 +87,12 @@ def _figure(summarized: Callable[[list[float]], Any], listed: str) -> Figure:
 
 
 def measured_devices(connection: Connection, dataset: str) -> dict[str, int]:
-    """The devices that runs on ``dataset`` have finished on, with how many; the one with most runs first."""
-    found = connection.execute(
+    """Devices with finished runs on ``dataset`` and the number of runs, most runs first."""
+    result = connection.execute(
         text(
             "SELECT device, count(*) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"
             " AND dataset = :dataset AND origin = '' GROUP BY device ORDER BY runs DESC, device"
         ),
         {"dataset": dataset},
     )
-    return {row.device: row.runs for row in found}
+    return {row.device: row.runs for row in result}

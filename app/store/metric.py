@@ -1,9 +1,10 @@
-"""Where a metric point lives: chunks of packed arrays, their reduced levels, and a summary for each curve.
+"""Storage of metric points: chunks of packed arrays, their downsampled levels, and a summary of each curve.
 
 A chunk holds consecutive points of one curve as little-endian arrays: steps uint32, values float64, times float64
-(seconds since 1970). The recorder adds small chunks of tier 0; ``FAN`` chunks of a tier or more are merged into one of
-the next, so that a long curve is a handful of rows and each point is rewritten three times at most. Merged chunks carry
-a level: the lowest and the highest point of every ``BUCKET``, so that a curve of millions of points is drawn from few.
+(seconds since 1970). The recorder adds small chunks of tier 0. ``FAN`` or more chunks of one tier are merged into one
+of the next tier, so that a long curve takes a handful of rows and each point is rewritten at most three times. Merged
+chunks carry a level: the lowest and the highest point of every ``BUCKET``, from which curves of millions of points are
+drawn quickly.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bin
 from sqlmodel import Field, SQLModel
 
 from app.store.curve import Curve as Curve
-from app.store.curve import Figures, combined, figures
+from app.store.curve import Figures, combine, figures
 from app.store.curve import Floats as Floats
 from app.store.curve import envelope as envelope
 from app.store.curve import larger_is_better as larger_is_better
 
 FAN = 32
-# Rows that are merged in one go, tiers, and the points from which on a chunk is not merged any more.
+# Most rows merged at once, the top tier, and the number of points from which on a chunk is merged no further.
 MOST = 1024
 TOP = 3
 LARGE = 2**17
@@ -34,9 +35,9 @@ MERGE_AFTER_COMMITS = 200
 
 
 class MetricSeries(SQLModel, table=True):
-    """One curve of one run with its summary; NaN and infinite values are counted, and are never best, min or max.
+    """One curve of one run with its summary; NaN and infinite values are counted, but are never best, min or max.
 
-    ``run_number``: that of the run, which never changes, so that the index has the order of the run table.
+    ``run_number``: the number of the run, which never changes, so that the index has the order of the run table.
     """
 
     __tablename__ = "metric_series"
@@ -61,9 +62,9 @@ class MetricSeries(SQLModel, table=True):
 
 
 class MetricChunk(SQLModel, table=True):
-    """Consecutive points of one curve; ``commit_number`` is the newest commit that any of them came with.
+    """Consecutive points of one curve; ``commit_number`` is the newest commit among them.
 
-    The level stands before the points, since SQLite walks through all of a row that lies before what is read.
+    The level columns come before the points, since SQLite reads through the part of a row before the requested column.
     """
 
     __tablename__ = "metric_chunk"
@@ -84,7 +85,7 @@ class MetricChunk(SQLModel, table=True):
 
 
 class Summary(NamedTuple):
-    """A curve in figures."""
+    """Summary figures of a curve."""
 
     points: int
     last: float | None
@@ -100,7 +101,7 @@ class Summary(NamedTuple):
 
 _EXTREMES = ("low", "low_step", "high", "high_step", "best", "best_step")
 _FIGURES = ("points", "first_step", "last_step", "last", "last_time", "not_finite", *_EXTREMES)
-# Made once: SQLAlchemy takes as long to read a statement as to execute it.
+# Prepared once: parsing a statement costs SQLAlchemy as much time as executing it.
 _FIND_SERIES = text(f"SELECT id, run, name, {', '.join(_FIGURES)} FROM metric_series WHERE run IN :runs").bindparams(
     bindparam("runs", expanding=True)
 )
@@ -122,17 +123,17 @@ _SET_EXTREMES = text(
 
 
 def add_points(connection: Connection, run: str, name: str, curve: Curve, commit: int) -> None:
-    """Append points to a curve, as ``add_curves`` does."""
+    """Append points to one curve; see ``add_curves``."""
     add_curves(connection, {(run, name): curve}, commit)
 
 
 def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], commit: int) -> None:
-    """Append points to curves by (run, metric): a chunk and the summary of each. The caller knows that they are new."""
+    """Append points to curves by (run, metric), one chunk each, and update their summaries. The points must be new."""
     fresh = {key: curve for key, curve in curves.items() if len(curve.steps)}
     if not fresh:
         return
-    found = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
-    known = {(row["run"], row["name"]): row for row in found}
+    existing = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
+    known = {(row["run"], row["name"]): row for row in existing}
     chunks: list[dict[str, object]] = []
     ends: list[Figures] = []
     extremes: list[Figures] = []
@@ -143,7 +144,7 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
             series = connection.execute(_ADD_SERIES, new | {"run": run, "name": name}).scalar_one()
         else:
             series = old["id"]
-            both = combined(name, dict(old), new) | {"series": series}
+            both = combine(name, dict(old), new) | {"series": series}
             ends.append(both)
             if any(both[column] != old[column] for column in _EXTREMES):
                 extremes.append(both)
@@ -188,9 +189,9 @@ _ADD_MERGED = text(
 
 
 def merge_chunks(connection: Connection, run: str, commit: int, ended: bool = False) -> int:
-    """Merge a run's older chunks; returns into how many.
+    """Merge a run's older chunks; returns the number of merged chunks.
 
-    Newer chunks stay, so that viewers can resume, until the run has ``ended``: then as few as possible are left.
+    Newer chunks stay so that viewers can resume; once the run has ``ended``, as few chunks as possible remain.
     """
     before, fan = (commit + 1, 2) if ended else (commit - MERGE_AFTER_COMMITS, FAN)
     groups = connection.execute(_FULL_GROUPS, {"run": run, "before": before, "top": TOP, "fan": fan}).all()
@@ -208,9 +209,9 @@ def merge_chunks(connection: Connection, run: str, commit: int, ended: bool = Fa
                 continue
             curve = _joined(connection.execute(_CHUNKS, {"ids": ids}))
             connection.execute(_REMOVE_CHUNK, [{"id": chunk} for chunk in ids])
-            # What is as large as it may be is not looked at again.
+            # Chunks of the maximum size are not considered again.
             next_tier = TOP if waiting else tier + 1
-            # In the place of the first of them, so that the order holds where several points share a step.
+            # Reuse the first id, so that order is preserved where several points share a step.
             _insert_merged(connection, ids[0], series, next_tier, max(newest for _, newest, _ in part), curve)
             merged += 1
     return merged
@@ -242,7 +243,7 @@ def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, c
 
 
 def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
-    """Remove the points after ``step`` of every curve: an attempt that goes on from there makes them anew."""
+    """Remove all points after ``step``: an attempt that resumes there reports them again."""
     affected = connection.execute(
         text("SELECT id, name FROM metric_series WHERE run = :run AND last_step > :step"), {"run": run, "step": step}
     ).all()
@@ -257,10 +258,10 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
         if not keep.any():
             connection.execute(text("DELETE FROM metric_series WHERE id = :s"), {"s": series})
             continue
-        kept = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
-        _insert_merged(connection, chunks[0].id, series, 1, commit, kept)
-        connection.execute(_SET_END, figures(name, kept) | {"series": series})
-        connection.execute(_SET_EXTREMES, figures(name, kept) | {"series": series})
+        remaining = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
+        _insert_merged(connection, chunks[0].id, series, 1, commit, remaining)
+        connection.execute(_SET_END, figures(name, remaining) | {"series": series})
+        connection.execute(_SET_EXTREMES, figures(name, remaining) | {"series": series})
     return bool(affected)
 
 
@@ -302,52 +303,52 @@ def read_curves(
     points: int = 1000,
     within: tuple[int, int] | None = None,
 ) -> dict[str, Curve]:
-    """Curves of a run by metric name, each reduced to at most ``points`` points (0: every point).
+    """Read curves of a run by metric name, each downsampled to at most ``points`` points (0: all points).
 
-    ``within``: only the points from the first to the last of these steps, both included, of curves that have any there.
+    ``within``: only points between these two steps, inclusive; curves without any are left out.
     """
-    found = connection.execute(
+    series = connection.execute(
         text("SELECT id, name, points FROM metric_series WHERE run = :run ORDER BY name"), {"run": run}
     ).all()
-    wanted = [row for row in found if names is None or row.name in names]
-    curves = _read(connection, {row.id: row.points for row in wanted}, points, within)
-    return {row.name: curves[row.id] for row in wanted if row.id in curves}
+    selected = [row for row in series if names is None or row.name in names]
+    curves = _read(connection, {row.id: row.points for row in selected}, points, within)
+    return {row.name: curves[row.id] for row in selected if row.id in curves}
 
 
-def read_one_of_each(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
-    """One curve of each run, by its name, reduced to at most ``points`` points; runs without it are left out."""
+def read_one_curve_per_run(connection: Connection, names: Mapping[str, str], points: int) -> dict[str, Curve]:
+    """Read one named curve of each run, downsampled to at most ``points`` points; runs without it are left out."""
     if not names:
         return {}
-    asked = {"runs": list(names), "names": sorted(set(names.values()))}
-    wanted = [row for row in connection.execute(_OF_RUNS, asked) if row.name == names[row.run]]
-    curves = _read(connection, {row.id: row.points for row in wanted}, points)
-    return {row.run: curves[row.id] for row in wanted}
+    values = {"runs": list(names), "names": sorted(set(names.values()))}
+    selected = [row for row in connection.execute(_OF_RUNS, values) if row.name == names[row.run]]
+    curves = _read(connection, {row.id: row.points for row in selected}, points)
+    return {row.run: curves[row.id] for row in selected}
 
 
 def _read(
     connection: Connection, totals: Mapping[int, int], points: int, within: tuple[int, int] | None = None
 ) -> dict[int, Curve]:
-    """Reduced curves of series; ``totals``: how many points each has."""
+    """Downsampled curves by series; ``totals``: number of points of each series."""
     ends = {} if within is None else {"first": within[0], "last": within[1]}
     if within is not None and totals:
         totals = _totals_within(connection, list(totals), *within)
     far = [series for series, total in totals.items() if points and total > BUCKET * points]
     near = [series for series in totals if series not in far]
-    found: dict[int, Curve] = {}
+    curves: dict[int, Curve] = {}
     whole, levels = (_WHOLE, _LEVELS) if within is None else (_WHOLE_WITHIN, _LEVELS_WITHIN)
-    for wanted, statement, join in ((near, whole, _joined), (far, levels, _joined_levels)):
-        chunks = connection.execute(statement, ends | {"series": wanted}).all() if wanted else []
-        for series, some in groupby(chunks, attrgetter("series")):
-            curve = join(some)
+    for selected, statement, join in ((near, whole, _joined), (far, levels, _joined_levels)):
+        chunks = connection.execute(statement, ends | {"series": selected}).all() if selected else []
+        for series, part in groupby(chunks, attrgetter("series")):
+            curve = join(part)
             if within is not None:
                 curve = _cut(curve, *within)
             if len(curve.steps):
-                found[series] = envelope(curve, points)
-    return found
+                curves[series] = envelope(curve, points)
+    return curves
 
 
 def _totals_within(connection: Connection, series: list[int], first: int, last: int) -> dict[int, int]:
-    """About how many points of each series lie there, as if those of a chunk were evenly spread over its steps."""
+    """Approximate number of points of each series in the interval, assuming evenly spread points within a chunk."""
     totals: dict[int, int] = {}
     for row in connection.execute(_EXTENTS_WITHIN, {"series": series, "first": first, "last": last}):
         share = (min(last, row.last_step) - max(first, row.first_step) + 1) / (row.last_step - row.first_step + 1)
@@ -356,22 +357,22 @@ def _totals_within(connection: Connection, series: list[int], first: int, last: 
 
 
 def _cut(curve: Curve, first: int, last: int) -> Curve:
-    # Not by bisection: what a script of its user's logged may go back in its steps.
-    there = (curve.steps >= first) & (curve.steps <= last)
-    return Curve(curve.steps[there], curve.values[there], curve.times[there])
+    # Not by bisection: steps logged by a user's script may go backwards.
+    inside = (curve.steps >= first) & (curve.steps <= last)
+    return Curve(curve.steps[inside], curve.values[inside], curve.times[inside])
 
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
-    """Of merged chunks their levels; what is not merged is reduced as much, so that it takes no more of the picture."""
+    """Join the levels of merged chunks; unmerged chunks are downsampled alike, so that they are not overrepresented."""
     parts: list[Curve] = []
-    for merged, some in groupby(chunks, lambda chunk: chunk.tier > 0):
+    for merged, part in groupby(chunks, lambda chunk: chunk.tier > 0):
         if merged:
-            for chunk in some:
+            for chunk in part:
                 both = np.frombuffer(chunk.level_values, "<f8")
                 values, times = both[: len(both) // 2], both[len(both) // 2 :]
                 parts.append(Curve(np.frombuffer(chunk.level_steps, "<u4"), values, times))
         else:
-            parts.append(_level(_joined(some)))
+            parts.append(_level(_joined(part)))
     return Curve(
         np.concatenate([part.steps for part in parts]),
         np.concatenate([part.values for part in parts]),
@@ -380,7 +381,7 @@ def _joined_levels(chunks: Iterable[Any]) -> Curve:
 
 
 def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve] | None:
-    """The points that came after ``commit``, by metric; None when they can no longer be told apart from older ones."""
+    """The points added after ``commit``, by metric; None if they have been merged with older ones."""
     rows = connection.execute(
         text(
             "SELECT s.name, c.tier, c.steps, c.point_values, c.times FROM metric_chunk c"
@@ -398,13 +399,13 @@ def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve
 
 
 def read_summaries(connection: Connection, runs: list[str]) -> dict[str, dict[str, Summary]]:
-    """Summaries of every curve of these runs: run -> metric -> figures."""
-    found: dict[str, dict[str, Summary]] = {run: {} for run in runs}
+    """Summaries of all curves of these runs: run -> metric -> figures."""
+    summaries: dict[str, dict[str, Summary]] = {run: {} for run in runs}
     if not runs:
-        return found
-    for run, name, *said in connection.execute(_READ_SUMMARIES, {"runs": runs}).all():
-        found[run][name] = Summary(*said)
-    return found
+        return summaries
+    for run, name, *columns in connection.execute(_READ_SUMMARIES, {"runs": runs}).all():
+        summaries[run][name] = Summary(*columns)
+    return summaries
 
 
 _READ_SUMMARIES = text(

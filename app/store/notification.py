@@ -1,4 +1,4 @@
-"""Where notifications live: what happened, the rules that wait for something, and whom to tell."""
+"""Storage of notifications: events, alert rules, webhooks, and their deliveries."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from app.store.run import ACTIVE, TERMINAL
 
 Kind = Literal["succeeded", "failed", "cancelled", "rule", "test"]
 KINDS: tuple[Kind, ...] = ("succeeded", "failed", "cancelled", "rule", "test")
-# A run that ended just before the last look may be committed after it.
+# A run that ended just before the last check may be committed after it.
 MARGIN_SECONDS = 60.0
-KEPT_SECONDS = 30 * 86_400.0
-# Seconds after each failed try until the next one.
-PAUSES = (10.0, 60.0, 300.0, 1800.0, 7200.0)
+RETENTION_SECONDS = 30 * 86_400.0
+# Seconds to wait after each failed attempt.
+RETRY_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 class Notice(SQLModel, table=True):
-    """Something that happened to a run; ``rule`` is the rule that held, "" where it is the run's end."""
+    """An event of a run; ``rule`` is the rule that matched, "" for the end of the run."""
 
     __tablename__ = "notice"
     __table_args__ = (UniqueConstraint("run", "rule"), Index("ix_notice_created_at", "created_at"))
@@ -35,7 +35,7 @@ class Notice(SQLModel, table=True):
 
 
 class Webhook(SQLModel, table=True):
-    """An address that is told of notices of these kinds (JSON), signed with ``secret``."""
+    """A URL that receives notices of these kinds (JSON), signed with ``secret``."""
 
     __tablename__ = "webhook"
 
@@ -47,7 +47,7 @@ class Webhook(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """A notice on its way to a webhook; ``next_at`` is NULL when it has arrived or was given up."""
+    """A notice to be sent to a webhook; ``next_at`` is NULL once it was delivered or given up."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_next_at", "next_at"),)
@@ -62,9 +62,10 @@ class Delivery(SQLModel, table=True):
 
 
 class Rule(SQLModel, table=True):
-    """Holds when the last value of ``metric`` is above or below ``value``, or when a run made no step for a while.
+    """Matches when the last value of ``metric`` is above or below ``value``, or when a run made no progress for a
+    while.
 
-    ``comparison`` is above, below or silent; ``value`` of silent is in minutes. ``run`` NULL: of every run.
+    ``comparison`` is above, below or silent; for silent, ``value`` is in minutes. ``run`` NULL: applies to every run.
     """
 
     __tablename__ = "rule"
@@ -79,7 +80,7 @@ class Rule(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class Due:
-    """A delivery that is to be tried now."""
+    """A delivery that is due."""
 
     id: int
     tries: int
@@ -92,54 +93,54 @@ class Due:
 
 
 def anything_new(connection: Connection, since: float, now: float) -> bool:
-    """Whether note_ends or note_rules would find something."""
+    """Whether record_ended_runs or record_rule_matches would find something."""
     if connection.execute(text(f"SELECT 1 {_ENDED} LIMIT 1"), {"since": since}).one_or_none() is not None:
         return True
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     return any(
-        connection.execute(text(_HOLDING[rule.comparison] + " LIMIT 1"), {**rule._mapping, "now": now}).one_or_none()
+        connection.execute(text(_MATCHING[rule.comparison] + " LIMIT 1"), {**rule._mapping, "now": now}).one_or_none()
         for rule in rules
     )
 
 
-# The status is an expression, so that SQLite reads along the index of ends.
+# The status is an expression, so that SQLite reads along the index of ended_at.
 _ENDED = (
     f"FROM run WHERE ended_at >= :since AND deleted_at IS NULL AND status || '' IN {TERMINAL}"
     " AND NOT EXISTS (SELECT 1 FROM notice WHERE notice.run = run.id AND notice.rule = '')"
 )
 
 
-def note_ends(connection: Connection, since: float, now: float) -> list[str]:
-    """Note every run that has ended at ``since`` or later and was not noted; returns their ids."""
-    found = connection.execute(
+def record_ended_runs(connection: Connection, since: float, now: float) -> list[str]:
+    """Record a notice for every run that ended at ``since`` or later and has none; returns their ids."""
+    ended = connection.execute(
         text(f"SELECT id, number, status, reason, family, size, dataset, name {_ENDED} ORDER BY ended_at, number"),
         {"since": since},
     ).all()
-    for row in found:
+    for row in ended:
         title = row.name or f"{row.family} {row.size} · {row.dataset}"
         why = f": {row.reason}" if row.reason else ""
-        add(connection, row.id, "", row.status, f"#{row.number} {title} {_ended(row.status)}{why}", now)
-    return [str(row.id) for row in found]
+        add(connection, row.id, "", row.status, f"#{row.number} {title} {_outcome(row.status)}{why}", now)
+    return [str(row.id) for row in ended]
 
 
-def _ended(status: str) -> str:
-    return {"cancelled": "was stopped", "failed": "has failed"}.get(status, "has finished")
+def _outcome(status: str) -> str:
+    return {"cancelled": "was stopped", "failed": "failed"}.get(status, "finished")
 
 
-def note_rules(connection: Connection, now: float) -> list[str]:
-    """Note every run for which a rule holds for the first time; returns their ids."""
+def record_rule_matches(connection: Connection, now: float) -> list[str]:
+    """Record a notice for every run that matches a rule for the first time; returns their ids."""
     rules = connection.execute(text("SELECT id, run, metric, comparison, value FROM rule")).all()
     noted = []
     for rule in rules:
-        for row in connection.execute(text(_HOLDING[rule.comparison]), {**rule._mapping, "now": now}).all():
+        for row in connection.execute(text(_MATCHING[rule.comparison]), {**rule._mapping, "now": now}).all():
             title = row.name or f"{row.family} {row.size} · {row.dataset}"
-            what = _held(rule.comparison, rule.metric, rule.value, row.last)
+            what = _describe_match(rule.comparison, rule.metric, rule.value, row.last)
             add(connection, row.id, rule.id, "rule", f"#{row.number} {title}: {what}", now)
             noted.append(str(row.id))
     return noted
 
 
-def _held(comparison: str, metric: str, value: float, last: float) -> str:
+def _describe_match(comparison: str, metric: str, value: float, last: float) -> str:
     if comparison == "silent":
         return f"no new point for {value:g} minute{'s' if value != 1 else ''}"
     return f"{metric} is {last:.4g}, {comparison} {value:g}"
@@ -155,7 +156,7 @@ _VALUED = _RUNS.format(
     join=" JOIN metric_series s ON s.run = run.id AND s.name = :metric",
     which=f"(run.status IN {ACTIVE} OR run.id = :run)",
 )
-_HOLDING = {
+_MATCHING = {
     "above": _VALUED + " AND s.last > :value",
     "below": _VALUED + " AND s.last < :value",
     "silent": _RUNS.format(last="0", join="", which="run.status IN ('running', 'finishing')")
@@ -165,7 +166,7 @@ _HOLDING = {
 
 
 def add(connection: Connection, run: str | None, rule: str, kind: str, sentence: str, now: float) -> int:
-    """Add a notice, and a delivery of it to every webhook that wants its kind."""
+    """Add a notice, with a delivery to every webhook subscribed to its kind."""
     notice = connection.execute(
         text(
             "INSERT INTO notice (run, rule, kind, sentence, created_at) VALUES (:run, :rule, :kind, :sentence, :now)"
@@ -180,21 +181,21 @@ def add(connection: Connection, run: str | None, rule: str, kind: str, sentence:
 
 
 def newest(connection: Connection) -> float | None:
-    """When the newest notice was made."""
-    found = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
-    return None if found is None else float(found)
+    """When the newest notice was created."""
+    timestamp = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
+    return None if timestamp is None else float(timestamp)
 
 
 def forget_old(connection: Connection, now: float) -> None:
-    """Remove notices older than KEPT_SECONDS."""
-    connection.execute(text("DELETE FROM notice WHERE created_at < :before"), {"before": now - KEPT_SECONDS})
+    """Remove notices older than RETENTION_SECONDS."""
+    connection.execute(text("DELETE FROM notice WHERE created_at < :before"), {"before": now - RETENTION_SECONDS})
 
 
 # Deliveries ----------------------------------------------------------------------------------------------------------
 
 
 def deliver(connection: Connection, webhook: str, notice: int, now: float) -> None:
-    """Put a notice on its way."""
+    """Schedule a notice for delivery."""
     connection.execute(
         text("INSERT INTO delivery (webhook, notice, tries, next_at, answer) VALUES (:webhook, :notice, 0, :now, '')"),
         {"webhook": webhook, "notice": notice, "now": now},
@@ -202,8 +203,8 @@ def deliver(connection: Connection, webhook: str, notice: int, now: float) -> No
 
 
 def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
-    """Deliveries to be tried now, the oldest first."""
-    found = connection.execute(
+    """Due deliveries, oldest first."""
+    result = connection.execute(
         text(
             "SELECT d.id AS delivery, d.tries, w.url, w.secret, n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
             " run.number, run.status FROM delivery d JOIN webhook w ON w.id = d.webhook"
@@ -220,13 +221,13 @@ def due(connection: Connection, now: float, limit: int = 20) -> list[Due]:
             row["secret"],
             {name: row[name] for name in ("id", "run", "rule", "kind", "sentence", "created_at", "number", "status")},
         )
-        for row in found
+        for row in result
     ]
 
 
-def tried(connection: Connection, delivery: int, tries: int, arrived: bool, answer: str, now: float) -> None:
-    """Note how a try went; the last of so many as PAUSES has, and one, is given up."""
-    pause = None if arrived or tries > len(PAUSES) else PAUSES[tries - 1]
+def record_attempt(connection: Connection, delivery: int, tries: int, arrived: bool, answer: str, now: float) -> None:
+    """Record the result of a delivery attempt; after one more than the number of RETRY_SECONDS, it is given up."""
+    pause = None if arrived or tries > len(RETRY_SECONDS) else RETRY_SECONDS[tries - 1]
     connection.execute(
         text(
             "UPDATE delivery SET tries = :tries, answer = :answer, delivered_at = :delivered, next_at = :next"
@@ -246,8 +247,8 @@ def tried(connection: Connection, delivery: int, tries: int, arrived: bool, answ
 
 
 def list_notices(connection: Connection, after: int, limit: int) -> list[dict[str, Any]]:
-    """Notices with an id above ``after``, the newest ``limit`` of them, the newest first, with their deliveries."""
-    found = connection.execute(
+    """The newest ``limit`` notices with an id above ``after``, newest first, with the state of their deliveries."""
+    result = connection.execute(
         text(
             "SELECT n.id, n.run, n.rule, n.kind, n.sentence, n.created_at,"
             " (SELECT count(*) FROM delivery d WHERE d.notice = n.id) AS sent,"
@@ -257,28 +258,28 @@ def list_notices(connection: Connection, after: int, limit: int) -> list[dict[st
         ),
         {"after": after, "limit": limit},
     ).mappings()
-    return [dict(row) for row in found]
+    return [dict(row) for row in result]
 
 
 def list_webhooks(connection: Connection) -> list[dict[str, Any]]:
-    """Webhooks with the answer to their last delivery that was tried."""
-    found = connection.execute(
+    """Webhooks with the response to their last attempted delivery."""
+    result = connection.execute(
         text(
             "SELECT w.id, w.url, w.secret, w.kinds, w.created_at, d.answer, d.delivered_at, d.tries, d.next_at"
             " FROM webhook w LEFT JOIN delivery d"
             " ON d.id = (SELECT max(id) FROM delivery WHERE webhook = w.id AND tries > 0) ORDER BY w.created_at, w.id"
         )
     ).mappings()
-    return [dict(row) | {"kinds": json.loads(row["kinds"])} for row in found]
+    return [dict(row) | {"kinds": json.loads(row["kinds"])} for row in result]
 
 
 def list_rules(connection: Connection) -> list[dict[str, Any]]:
-    """Rules, the oldest first, with the number and title of the run that they are about."""
-    found = connection.execute(
+    """Rules, oldest first, with the number of the run that they apply to."""
+    result = connection.execute(
         text(
             "SELECT rule.id, rule.run, rule.metric, rule.comparison, rule.value, rule.created_at, run.number,"
             " (SELECT count(*) FROM notice WHERE notice.rule = rule.id) AS held"
             " FROM rule LEFT JOIN run ON run.id = rule.run ORDER BY rule.created_at, rule.id"
         )
     ).mappings()
-    return [dict(row) for row in found]
+    return [dict(row) for row in result]

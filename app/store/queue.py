@@ -1,4 +1,4 @@
-"""The queue: the order in which runs start, whether it is paused, and why a run waits."""
+"""The queue: the order in which runs start, pausing, and the reason why a run waits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.store.lease import QUEUE_ORDER
 from app.store.run import RunRecord, record
 from app.store.worker import WorkerRecord
 
-Where = Literal["first", "last", "up", "down"]
+Move = Literal["first", "last", "up", "down"]
 
 PAUSED = "the queue is paused"
-# Ranks are times in seconds, of which a float has some 4 million between one second and the next.
+# Ranks are times in seconds; a float has about 4 million values between one second and the next.
 APART = 1e-3
-# A cancelled run keeps its place among those that are numbered anew for so long, so that it can be brought back to it.
+# For this long a cancelled run keeps its place when ranks are spread, so that it can be restored to it.
 RESTORED_SECONDS = 86_400.0
 
 
 class QueueState(SQLModel, table=True):
-    """One row: since when the queue is paused, in seconds since 1970, UTC; NULL while it is not."""
+    """One row: when the queue was paused, in seconds since 1970, UTC; NULL while it is not."""
 
     __tablename__ = "queue_state"
 
@@ -38,7 +38,7 @@ class QueueState(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued run, its place (1 is next) and why it waits."""
+    """A queued run, its position (1 is next) and why it waits."""
 
     run: RunRecord
     position: int
@@ -47,7 +47,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """Queued runs that follow each other, the place of the first of them, and the cursor of the following page."""
+    """Consecutive queued runs, the position of the first, and the cursor of the next page."""
 
     runs: list[RunRecord]
     first: int
@@ -58,7 +58,7 @@ class QueuePage:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a queued run stands: what the queue is ordered by."""
+    """A queued run's place: the columns by which the queue is ordered."""
 
     run: str
     priority: int
@@ -69,7 +69,7 @@ class Place:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 _WAITS = "status = 'queued' AND deleted_at IS NULL"
-# Two steps along the index, each from where it begins: those of the same priority, then those of the others.
+# Two range scans of the index, each from its start: runs of the same priority, then runs of the other priorities.
 _BEHIND = (
     f"{_WAITS} AND priority = :priority AND (rank, number) > (:rank, :number)",
     f"{_WAITS} AND priority < :priority",
@@ -82,25 +82,25 @@ _BACKWARDS = "priority, rank DESC, number DESC"
 
 
 def queue(connection: Connection, workers: list[WorkerRecord], limit: int = 50) -> tuple[list[Waiting], int]:
-    """The queue in the order in which it will start, and how long it is in all."""
+    """The queue in starting order, and its total length."""
     page = read_queue(connection, limit)
     paused = page.paused_at is not None
     return [Waiting(run, i + 1, why_waiting(run, i, workers, paused)) for i, run in enumerate(page.runs)], page.total
 
 
 def read_queue(connection: Connection, limit: int, after: str | None = None) -> QueuePage:
-    """A page of the queue, in the order in which it will start. Raises QueryError."""
+    """A page of the queue in starting order. Raises QueryError."""
     behind = _read_after(after) if after else None
     if behind is None:
-        found = _rows(connection, _WAITS, {}, limit + 1)
+        page = _rows(connection, _WAITS, {}, limit + 1)
     else:
-        found = []
+        page = []
         for condition in _BEHIND:
-            if len(found) <= limit:
-                found += _rows(connection, condition, behind.__dict__, limit + 1 - len(found))
-    records = [record(row, []) for row in found[:limit]]
-    following = _write_after(found[limit - 1]) if len(found) > limit else None
-    first = 1 if behind is None or not found else 1 + _count_ahead(connection, _place(found[0]))
+            if len(page) <= limit:
+                page += _rows(connection, condition, behind.__dict__, limit + 1 - len(page))
+    records = [record(row, []) for row in page[:limit]]
+    following = _write_after(page[limit - 1]) if len(page) > limit else None
+    first = 1 if behind is None or not page else 1 + _count_ahead(connection, _place(page[0]))
     return QueuePage(records, first, following, count_queued(connection), paused_at(connection))
 
 
@@ -123,14 +123,14 @@ def _read_after(after: str) -> Place:
         priority, rank = str(cursor.value).split()
         place = Place("", int(priority), float(rank), cursor.number)
     except ValueError as error:
-        raise QueryError("after", "not a cursor of the queue; take it from 'next' of the page before") from error
+        raise QueryError("after", "invalid cursor; use the 'next' value of the previous page") from error
     if abs(place.priority) >= 2**63 or not math.isfinite(place.rank):
-        raise QueryError("after", "not a cursor of the queue; take it from 'next' of the page before")
+        raise QueryError("after", "invalid cursor; use the 'next' value of the previous page")
     return place
 
 
 def find_place(connection: Connection, run: str) -> Place | None:
-    """Where a run stands; None where it does not wait."""
+    """The place of a queued run; None if it is not queued."""
     statement = text(f"SELECT id, priority, rank, number FROM run WHERE id = :run AND {_WAITS}")
     row = connection.execute(statement, {"run": run}).mappings().one_or_none()
     return None if row is None else _place(row)
@@ -145,12 +145,12 @@ def _count_ahead(connection: Connection, place: Place) -> int:
 
 
 def position_of(connection: Connection, place: Place) -> int:
-    """The place in the queue as a number; 1 is next."""
+    """The position of a place in the queue; 1 is next."""
     return 1 + _count_ahead(connection, place)
 
 
 def positions_in_queue(connection: Connection, runs: list[str]) -> dict[str, int]:
-    """The places of those of these runs that are queued, 1 being next."""
+    """Positions of those of these runs that are queued; 1 is next."""
     if len(runs) == 1:
         place = find_place(connection, runs[0])
         return {} if place is None else {runs[0]: position_of(connection, place)}
@@ -164,7 +164,7 @@ _FIND_PLACES = text(
 
 
 def count_queued(connection: Connection) -> int:
-    """How many runs wait."""
+    """Number of queued runs."""
     return int(connection.execute(_COUNT_QUEUED).scalar_one())
 
 
@@ -172,51 +172,51 @@ _COUNT_QUEUED = text(f"SELECT count(*) FROM run WHERE {_WAITS}")
 
 
 def paused_at(connection: Connection) -> float | None:
-    """Since when the queue is paused; None while it is not."""
-    found = connection.execute(_PAUSED_AT).scalar()
-    return None if found is None else float(found)
+    """When the queue was paused; None while it is not."""
+    timestamp = connection.execute(_PAUSED_AT).scalar()
+    return None if timestamp is None else float(timestamp)
 
 
 _PAUSED_AT = text("SELECT paused_at FROM queue_state WHERE paused_at IS NOT NULL")
 
 
 def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused: bool = False) -> str:
-    """The reason why a queued run with ``ahead`` runs before it has not started."""
+    """Why a queued run with ``ahead`` runs before it has not started."""
     if not workers:
         return "no worker is connected"
     fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
     if not fitting:
-        return _nobody(run.device_wanted, run.worker_wanted, workers)
+        return _unmet_request(run.device_wanted, run.worker_wanted, workers)
     if paused:
         return PAUSED
     if sum(worker.free_slots for worker in fitting) > ahead:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
-    busy = "the slot is taken" if slots == 1 else f"all {slots} slots are taken"
-    return busy if not ahead else f"{busy}, {ahead} ahead"
+    busy = "the only slot is busy" if slots == 1 else f"all {slots} slots are busy"
+    return busy if not ahead else f"{busy}, {ahead} run{'s' if ahead != 1 else ''} ahead"
 
 
-def _nobody(device: str, name: str, workers: list[WorkerRecord]) -> str:
-    """What a run asks for that no connected worker has, and what there is."""
+def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
+    """What a run needs that no connected worker has, and what there is instead."""
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:
-        there = ", ".join(sorted({worker.host for worker in workers}))
-        return f"asks for worker {name}, and the connected ones are on {there}"
-    there = ", ".join(sorted({worker.device for worker in named}))
-    who = f"worker {name} has" if name else "the workers have"
-    return f"asks for {device}, and {who} {there}"
+        available = ", ".join(sorted({worker.host for worker in workers}))
+        return f"needs worker {name}; workers are connected from {available}"
+    available = ", ".join(sorted({worker.device for worker in named}))
+    owner = f"worker {name} has" if name else "connected workers have"
+    return f"needs {device}; {owner} {available}"
 
 
 def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]]) -> int:
-    """How many claims could be granted now; ``workers`` is asked only where something waits."""
+    """Number of claims that could be granted now; ``workers`` is called only if runs are queued."""
     queued = connection.execute(_ASKED_FOR).all()
     if not queued or paused_at(connection) is not None:
         return 0
-    found = 0
+    total = 0
     for worker in workers():
         fitting = sum(count for device, name, count in queued if worker.takes(device, name))
-        found += min(worker.free_slots, fitting)
-    return found
+        total += min(worker.free_slots, fitting)
+    return total
 
 
 _ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE {_WAITS} GROUP BY 1, 2")
@@ -226,19 +226,19 @@ _ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE
 
 
 def pause(connection: Connection, now: float) -> None:
-    """Start no further run until the queue is resumed; those that train go on."""
+    """Pause the queue: no further run starts, active runs continue."""
     connection.execute(text("UPDATE queue_state SET paused_at = coalesce(paused_at, :now)"), {"now": now})
 
 
 def resume(connection: Connection) -> None:
-    """Let runs start again."""
+    """Resume the queue."""
     connection.execute(text("UPDATE queue_state SET paused_at = NULL"))
 
 
-def move(connection: Connection, run: Place, to: Where, commit: int, now: float) -> Place:
-    """Put a queued run first or last, or one place up or down; where it stands now is returned.
+def move(connection: Connection, run: Place, to: Move, commit: int, now: float) -> Place:
+    """Move a queued run first, last, or one place up or down; returns its new place.
 
-    A run keeps its priority where that place allows it, else it takes that of its new neighbor.
+    The run keeps its priority if the new place allows it; otherwise it takes its new neighbor's.
     """
     match to:
         case "first":
@@ -254,7 +254,7 @@ def move(connection: Connection, run: Place, to: Where, commit: int, now: float)
 
 
 def move_beside(connection: Connection, run: Place, other: Place, before: bool, commit: int, now: float) -> Place:
-    """Put a queued run right before or after another; where it stands now is returned."""
+    """Move a queued run right before or after another; returns its new place."""
     if run.run == other.run:
         return run
     beyond = _neighbour(connection, other, not before, run.run)
@@ -263,7 +263,7 @@ def move_beside(connection: Connection, run: Place, other: Place, before: bool, 
 
 
 def set_priority(connection: Connection, run: str, priority: int, commit: int) -> None:
-    """Give a run another priority; among those that have it, its place is by its rank."""
+    """Change a run's priority; its rank decides its place among runs of that priority."""
     edit(connection, run, {"priority": priority}, commit)
 
 
@@ -274,7 +274,7 @@ def _edge(connection: Connection, run: Place, order: str) -> Place | None:
 
 
 def _neighbour(connection: Connection, place: Place, forward: bool, without: str) -> Place | None:
-    """The run right behind or before ``place``, as if ``without`` did not wait."""
+    """The run right after or before ``place``, ignoring ``without``."""
     order = QUEUE_ORDER if forward else _BACKWARDS
     for condition in _BEHIND if forward else _AHEAD:
         statement = (
@@ -296,22 +296,22 @@ def _put(
         priority = max(priority, behind.priority)
     if priority != run.priority:
         set_priority(connection, run.run, priority, commit)
-    low, high = (each.rank if each and each.priority == priority else None for each in (before, behind))
+    low, high = (place.rank if place and place.priority == priority else None for place in (before, behind))
     rank = _between(low, high, run.rank, now)
     if rank is None:
         ranks = spread_ranks(connection, priority, now)
-        low, high = (ranks.get(each.run) if each else None for each in (before, behind))
+        low, high = (ranks.get(place.run) if place else None for place in (before, behind))
         rank = _between(low, high, run.rank, now)
     connection.execute(text("UPDATE run SET rank = :rank WHERE id = :run"), {"rank": rank, "run": run.run})
     return Place(run.run, priority, run.rank if rank is None else rank, run.number)
 
 
 def _between(low: float | None, high: float | None, own: float, now: float) -> float | None:
-    """A rank between two; None where no number is left between them."""
+    """A rank between two others; None if no float is left between them."""
     if low is None and high is None:
         return own
     if high is None:
-        # Whoever comes later stands behind it, as ranks are times.
+        # Ranks are times, so runs that are queued later follow it.
         return now if low is None or now > low else low + APART
     if low is None:
         return high - 1.0
@@ -320,19 +320,19 @@ def _between(low: float | None, high: float | None, own: float, now: float) -> f
 
 
 def spread_ranks(connection: Connection, priority: int, now: float) -> dict[str, float]:
-    """Give every run of a priority a rank of its own, evenly apart and in the same order; returns them.
+    """Spread the ranks of a priority's runs evenly, in the same order; returns them.
 
-    Those that were cancelled while they waited are among them, so that they can be brought back to their places.
+    Includes runs that were cancelled while queued, so that they can be restored to their places.
     """
-    found = connection.execute(_OF_PRIORITY, {"priority": priority, "since": now - RESTORED_SECONDS}).all()
-    if not found:
+    queued = connection.execute(_OF_PRIORITY, {"priority": priority, "since": now - RESTORED_SECONDS}).all()
+    if not queued:
         return {}
-    first, last = found[0].rank, found[-1].rank
-    apart = (last - first) / max(1, len(found) - 1)
-    if apart < APART:
-        apart = 1.0
-        first = last - apart * (len(found) - 1)
-    ranks = {str(row.id): first + apart * i for i, row in enumerate(found)}
+    first, last = queued[0].rank, queued[-1].rank
+    spacing = (last - first) / max(1, len(queued) - 1)
+    if spacing < APART:
+        spacing = 1.0
+        first = last - spacing * (len(queued) - 1)
+    ranks = {str(row.id): first + spacing * i for i, row in enumerate(queued)}
     connection.execute(_SET_RANK, [{"run": run, "rank": rank} for run, rank in ranks.items()])
     return ranks
 

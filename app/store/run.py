@@ -1,4 +1,4 @@
-"""Where a run lives: its table, its states, and which may follow which."""
+"""Storage of runs: the run table, its states, and the allowed transitions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, b
 from sqlmodel import Field, SQLModel
 
 from app.contract.spec import RunConfig
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.contract.tracked_run import LoggedConfig
 from app.store.database import next_commit
-from app.store.training_time import Stretches, read_stretches
+from app.store.training_time import Intervals, read_intervals
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATES = ("queued", *ACTIVE, "lost", *TERMINAL)
 
-# What may follow what; the database itself refuses every other change, and terminal states have no successor. A lost
-# run, queued again or not, may turn out to have ended: its trainer's last words were found in a spool.
+# The database rejects every other transition; terminal states have no successor. A lost run, even when queued again,
+# may turn out to have ended: its trainer's last events were found in a spool.
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     "queued": ("starting", "cancelled", "failed", "succeeded"),
     "starting": ("running", "cancelling", "failed", "cancelled", "lost", "queued"),
@@ -37,9 +37,9 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 
 
 def _listed(*columns: str) -> Index:
-    """An index along which the run table is read."""
-    there = text("deleted_at IS NULL")
-    return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=there, postgresql_where=there)
+    """An index that a listing of the run table reads along."""
+    condition = text("deleted_at IS NULL")
+    return Index(f"ix_run_listed_{columns[0]}", *columns, sqlite_where=condition, postgresql_where=condition)
 
 
 def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
@@ -47,17 +47,17 @@ def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
 
 
 class Run(SQLModel, table=True):
-    """One run. Times are seconds since 1970 (UTC); ``*_commit`` number the commit that last changed that part.
+    """One run. Times are seconds since 1970 (UTC); ``*_commit`` is the commit that last changed that part.
 
-    ``rank`` is its place among queued runs of the same priority, the smallest first; ``stop_reason`` why it was stopped
-    where its user did not do it. ``relation`` says what it is to its ``parent``, one of RELATIONS; ``parent_step`` the
-    parent's step that it goes on from. ``sweep_values`` is what its sweep chose for it, by field. ``losses``: how often
-    it was lost since it last got further, which was up to ``lost_at_step``. ``origin`` is blank of a run that was
-    launched here; else it says by which way it came (app/store/tracked_run.py).
+    ``rank`` orders queued runs of the same priority, smallest first. ``stop_reason``: why something other than its user
+    stopped it. ``relation``: its relation to ``parent``, one of RELATIONS; ``parent_step``: the parent's step from
+    which it continues. ``sweep_values``: the values its sweep chose, by field. ``losses``: how often it was lost since
+    it last made progress, which reached ``lost_at_step``. ``origin``: how it got here, if it was not launched here
+    (app/store/tracked_run.py), else "".
     """
 
     __tablename__ = "run"
-    # What runs are filtered by stands in each other's index, so that those that match are counted in it alone.
+    # Each index includes the other filter columns, so that SQLite counts matching runs from the index alone.
     __table_args__ = (
         _listed("status", "number", "family", "size", "dataset"),
         _listed("family", "number", "status", "size", "dataset"),
@@ -155,7 +155,7 @@ class RunTag(SQLModel, table=True):
 
 
 class CommitCounter(SQLModel, table=True):
-    """One row: the number of the newest commit that a viewer could see."""
+    """One row: the number of the newest commit that viewers could see."""
 
     __tablename__ = "commit_counter"
 
@@ -165,7 +165,7 @@ class CommitCounter(SQLModel, table=True):
 
 @dataclass
 class RunRecord:
-    """A row of ``run`` with its JSON read."""
+    """A row of ``run`` with its JSON parsed."""
 
     row: dict[str, Any]
     config: RunConfig
@@ -181,35 +181,35 @@ class RunRecord:
 
     @property
     def title(self) -> str:
-        """The run's own name, or family, size and dataset; and what its sweep chose for it."""
-        return f"{self.called} · {self.chosen}" if self.chosen else self.called
+        """The run's name, or family, size and dataset; followed by the values its sweep chose."""
+        return f"{self.base_title} · {self.sweep_label}" if self.sweep_label else self.base_title
 
     @property
-    def called(self) -> str:
-        """The same without what its sweep chose."""
+    def base_title(self) -> str:
+        """The title without the values its sweep chose."""
         return self.config.name or self.config.family if self.logged else self.config.title
 
     @property
-    def chosen(self) -> str:
-        """What its sweep chose for it and its name does not say, in words."""
+    def sweep_label(self) -> str:
+        """The values that its sweep chose, except those already in its title."""
         values = from_json(self.row["sweep_values"])
         if not self.config.name:
             values = {name: value for name, value in values.items() if name not in ("family", "size", "dataset")}
-        return said(values) if values else ""
+        return describe_values(values) if values else ""
 
     @property
     def logged(self) -> bool:
-        """Whether it was trained elsewhere: nothing is known of it but what its script said."""
+        """Whether it was trained elsewhere, so that only what its script logged is known."""
         return bool(self.row["origin"])
 
     @property
-    def asked_spec(self) -> dict[str, Any]:
-        """What its launcher said, blanks left out."""
-        said: dict[str, Any] = from_json(self.row["asked"])
-        return said
+    def requested_spec(self) -> dict[str, Any]:
+        """The launch request, without blank fields."""
+        spec: dict[str, Any] = from_json(self.row["asked"])
+        return spec
 
     def duration(self, now: float) -> float | None:
-        """Seconds from its start to its end, or to ``now``, without those for which its machine was suspended.
+        """Seconds from its start to its end or ``now``, without those in which its machine was suspended.
 
         None before it has started.
         """
@@ -218,13 +218,13 @@ class RunRecord:
         return float((self.ended_at or now) - self.started_at - self.row["asleep_seconds"])
 
     @property
-    def stretches(self) -> Stretches:
-        """The stretches of time in which it was trained, those of the run whose curves it began with included."""
-        return read_stretches(self.row["stretches"], self.row["started_at"])
+    def stretches(self) -> Intervals:
+        """The intervals in which it was trained, including those inherited with its parent's curves."""
+        return read_intervals(self.row["stretches"], self.row["started_at"])
 
     @property
     def live(self) -> bool:
-        """Whether anything about the run can still change."""
+        """Whether the run has not ended yet."""
         return self.row["status"] not in TERMINAL
 
 
@@ -233,9 +233,9 @@ RELATIONS = ("clone", "retry", "resume", "extend", "fork", "verify")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run comes from, when a launch alone did not make it; the columns of ``run`` have the meanings.
+    """Where a run comes from, if not from a plain launch; fields mean the same as the columns of ``run``.
 
-    ``checkpoint`` is what it begins from. ``rank`` keeps a place in the queue. ``id`` was made for it beforehand.
+    ``checkpoint``: what it starts from. ``rank``: its place in the queue. ``id``: an id generated beforehand.
     """
 
     parent: str | None = None
@@ -249,7 +249,7 @@ class Origin:
 
 
 def new_id(now: float, prefix: str = "r") -> str:
-    """An id that sorts by time of creation and cannot be guessed; ``prefix`` says of what: r, a run."""
+    """Generate an unguessable id that sorts by creation time; ``prefix`` names the kind, such as r for a run."""
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
     value = int(now * 1000) << 30 | secrets.randbits(30)
     digits = ""
@@ -268,13 +268,13 @@ def insert_run(
     idempotency_key: str | None = None,
     origin: Origin | None = None,
 ) -> str:
-    """Add a queued run and return its id; the same ``idempotency_key`` gives back the run that it made before."""
+    """Add a queued run and return its id; a repeated ``idempotency_key`` returns the run created before."""
     if idempotency_key is not None:
-        found = connection.execute(
+        existing = connection.execute(
             text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": idempotency_key}
         ).scalar()
-        if found is not None:
-            return str(found)
+        if existing is not None:
+            return str(existing)
     commit = next_commit(connection)
     origin = origin or Origin()
     run = origin.id or new_id(now)
@@ -330,7 +330,7 @@ def transition(
     reason: str | None = None,
     **changes: Any,
 ) -> bool:
-    """Move ``run`` to the state ``to`` by one compare-and-set; False when its state or its fence does not allow it."""
+    """Move a run to the state ``to`` by compare-and-set; False if its state or its fence does not allow it."""
     allowed = [state for state, following in TRANSITIONS.items() if to in following]
     sets = {"status": to, "status_commit": commit} | changes
     if reason is not None:
@@ -339,7 +339,7 @@ def transition(
         sets |= {"lease_until": None, "deadline": None}
     values = {column: f":{column}" for column in sets}
     if "reason" in sets and to == "cancelled":
-        # The reason for which a run was to be stopped outlives what its worker says of the stop.
+        # The original stop reason outlives what its worker reports about the stop.
         values["reason"] = "CASE WHEN stop_reason = '' THEN :reason ELSE stop_reason END"
     assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
     states = ", ".join(f"'{state}'" for state in allowed)
@@ -352,15 +352,15 @@ def transition(
 
 
 def load_run(connection: Connection, run: str, *, deleted: bool = False) -> RunRecord | None:
-    """The run with this id, or None; one in the trash only when asked for."""
+    """The run with this id, or None; runs in the trash only if ``deleted``."""
     guard = "" if deleted else " AND deleted_at IS NULL"
     row = connection.execute(text(f"SELECT * FROM run WHERE id = :run{guard}"), {"run": run}).mappings().one_or_none()
     return None if row is None else record(dict(row), tags_of(connection, [run]).get(run, []))
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What viewers of a run are told again and again, and the commits of the last changes; ``progress`` is JSON."""
+class RunState:
+    """What a run's live page shows, and the commits of its last changes; ``progress`` is JSON."""
 
     status: str
     progress: str
@@ -369,30 +369,30 @@ class Marks:
     reset_commit: int
 
 
-def read_marks(connection: Connection, run: str) -> Marks | None:
-    """Marks of a run, or None where it is not there or in the trash; costs a quarter of what load_run does."""
-    columns = ", ".join(Marks.__dataclass_fields__)
+def read_state(connection: Connection, run: str) -> RunState | None:
+    """The state of a run, None if missing or in the trash; costs a quarter of load_run."""
+    columns = ", ".join(RunState.__dataclass_fields__)
     row = connection.execute(
         text(f"SELECT {columns} FROM run WHERE id = :run AND deleted_at IS NULL"), {"run": run}
     ).one_or_none()
-    return None if row is None else Marks(*row)
+    return None if row is None else RunState(*row)
 
 
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:
-    """A RunRecord of a row of ``run``."""
+    """Build a RunRecord from a row of ``run``."""
     logged = bool(row["origin"])
     config = LoggedConfig.of(from_json(row["config"])) if logged else RunConfig.model_validate_json(row["config"])
     return RunRecord(row, config, from_json(row["progress"]), from_json(row["environment"]), tags)
 
 
 def tags_of(connection: Connection, runs: list[str]) -> dict[str, list[str]]:
-    """Tags of these runs."""
+    """Tags by run."""
     if not runs:
         return {}
-    found: dict[str, list[str]] = {}
+    tags: dict[str, list[str]] = {}
     for run, tag in connection.execute(_READ_TAGS, {"runs": runs}):
-        found.setdefault(run, []).append(tag)
-    return found
+        tags.setdefault(run, []).append(tag)
+    return tags
 
 
 _READ_TAGS = text("SELECT run, tag FROM run_tag WHERE run IN :runs ORDER BY tag").bindparams(

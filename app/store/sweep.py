@@ -1,4 +1,4 @@
-"""Where a sweep lives: what was asked for, how far it is, and its runs with the one figure that they are judged by."""
+"""Storage of sweeps: their specification, progress, and runs ranked by the sweep's metric."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from app.store.run import ACTIVE, TERMINAL, new_id
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"
-"""What the ``stop_reason`` of a run begins with that was stopped because others did better."""
+"""Prefix of the ``stop_reason`` of runs that were stopped because other runs did better."""
 
 
 class Sweep(SQLModel, table=True):
-    """One sweep; ``spec`` is JSON of what was asked for and of what followed from it, see SweepRecord.
+    """One sweep; ``spec`` is the JSON of its specification and what was derived from it, see SweepRecord.
 
-    ``planned``: how many runs it makes in all. ``status``: running, finished or stopped.
+    ``planned``: the total number of runs. ``status``: running, finished or stopped.
     """
 
     __tablename__ = "sweep"
@@ -43,10 +43,10 @@ class Sweep(SQLModel, table=True):
 
 @dataclass
 class SweepRecord:
-    """A row of ``sweep`` with its JSON read.
+    """A row of ``sweep`` with its JSON parsed.
 
-    ``left_out``: combinations that do not exist, each a sentence. ``families``: the catalog's entries that a search
-    resolves what it proposes with, so that it never depends on another process.
+    ``left_out``: combinations that do not exist, one sentence each. ``families``: the catalog entries with which a
+    search resolves its proposals, so that it needs no other process.
     """
 
     id: str
@@ -63,31 +63,31 @@ class SweepRecord:
 
     @property
     def spec(self) -> SweepSpec:
-        """What was asked for."""
+        """The specification as requested."""
         return SweepSpec.model_validate(self.asked)
 
     @property
     def contents(self) -> dict[str, Any]:
-        """What its row keeps as JSON."""
+        """The JSON stored in its row."""
         return {"asked": self.asked, "left_out": self.left_out, "families": self.families}
 
     @property
     def fields(self) -> list[str]:
-        """What it varies, in the order in which it was named; the seed aside."""
+        """The fields that it varies, in the order given, without the seed."""
         named = [*self.asked.get("grid", {}), *self.asked.get("space", {})]
         base = self.asked.get("base", {})
         return [name for name in ("family", "size") if base.get(name) == "all"] + [n for n in named if n != "seed"]
 
     @property
     def title(self) -> str:
-        """Its own name, or what it varies."""
+        """Its name, or the fields that it varies."""
         fields = [name.removeprefix("option.").replace("_", " ") for name in self.fields]
         return self.name or " × ".join(fields) or "seeds"
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A run of a sweep: ``values`` is what was chosen for it, ``value`` its best figure by the sweep's metric."""
+    """A run of a sweep: ``values`` are the values chosen for it, ``value`` its best value of the sweep's metric."""
 
     id: str
     number: int
@@ -107,22 +107,22 @@ class SweepRun:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing about it can change."""
+        """Whether the run has ended."""
         return self.status in TERMINAL
 
     @property
     def configuration(self) -> str:
-        """The same for runs that differ in nothing but the seed."""
+        """A key shared by runs that differ only in their seed."""
         return key_of(self.values)
 
 
 def key_of(values: dict[str, Any]) -> str:
-    """What a sweep chose, the seed aside, as one word."""
+    """Encode the chosen values, without the seed, as one string."""
     return json.dumps({name: value for name, value in values.items() if name != "seed"}, sort_keys=True)
 
 
 def direction_of(metric: str, direction: str | None) -> Direction:
-    """Which way a metric is better: as was said, else by its name."""
+    """Which direction of a metric is better: as given, otherwise derived from its name."""
     if direction in ("maximize", "minimize"):
         return "maximize" if direction == "maximize" else "minimize"
     return "maximize" if larger_is_better(metric) else "minimize"
@@ -152,13 +152,13 @@ def insert_sweep(
 
 
 def find_by_key(connection: Connection, key: str) -> str | None:
-    """The sweep that was made with this Idempotency-Key."""
-    found = connection.execute(text("SELECT id FROM sweep WHERE idempotency_key = :key"), {"key": key}).scalar()
-    return None if found is None else str(found)
+    """The sweep created with this Idempotency-Key."""
+    sweep = connection.execute(text("SELECT id FROM sweep WHERE idempotency_key = :key"), {"key": key}).scalar()
+    return None if sweep is None else str(sweep)
 
 
 def settle_sweep(connection: Connection, sweep: str, status: str, now: float, reason: str = "") -> bool:
-    """End a running sweep; False where it does not run."""
+    """End a running sweep; False if it is not running."""
     changed = connection.execute(
         text(
             "UPDATE sweep SET status = :status, reason = :reason, ended_at = :now WHERE id = :id AND status = 'running'"
@@ -169,7 +169,7 @@ def settle_sweep(connection: Connection, sweep: str, status: str, now: float, re
 
 
 def continue_sweep(connection: Connection, sweep: str, contents: dict[str, Any], planned: int) -> None:
-    """Let a sweep run, on or again, with what it is asked for now."""
+    """Update a sweep's specification and let it run, again if it had ended."""
     connection.execute(
         text(
             "UPDATE sweep SET status = 'running', reason = '', ended_at = NULL, spec = :spec, planned = :planned"
@@ -191,40 +191,40 @@ def _record(row: dict[str, Any]) -> SweepRecord:
 
 def load_sweep(connection: Connection, sweep: str) -> SweepRecord | None:
     """The sweep with this id."""
-    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE id = :id"), {"id": sweep})
-    return next((_record(row) for row in rows(found)), None)
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE id = :id"), {"id": sweep})
+    return next((_record(row) for row in rows(result)), None)
 
 
 def list_sweeps(connection: Connection, limit: int, before: int | None = None) -> list[SweepRecord]:
-    """Sweeps with a smaller number than ``before``, the newest first."""
-    found = connection.execute(
+    """Sweeps with a number below ``before``, newest first."""
+    result = connection.execute(
         text(f"SELECT {_COLUMNS} FROM sweep WHERE number < :before ORDER BY number DESC LIMIT :limit"),
         {"before": 2**53 if before is None else before, "limit": limit},
     )
-    return [_record(row) for row in rows(found)]
+    return [_record(row) for row in rows(result)]
 
 
 def running_sweeps(connection: Connection) -> list[SweepRecord]:
-    """Sweeps that have runs to make or to wait for, the oldest first."""
-    found = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE status = 'running' ORDER BY number"))
-    return [_record(row) for row in rows(found)]
+    """Sweeps that still have runs to create or to wait for, oldest first."""
+    result = connection.execute(text(f"SELECT {_COLUMNS} FROM sweep WHERE status = 'running' ORDER BY number"))
+    return [_record(row) for row in rows(result)]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The runs of a sweep by state; ``pruned`` are those of the cancelled ones that others did better than."""
+    """Number of runs of a sweep by state; ``pruned`` counts cancelled runs that were outperformed."""
 
     states: dict[str, int]
     pruned: int = 0
 
     @property
     def made(self) -> int:
-        """How many there are."""
+        """Number of runs created."""
         return sum(self.states.values())
 
     @property
     def ended(self) -> int:
-        """How many have ended."""
+        """Number of runs that have ended."""
         return sum(count for state, count in self.states.items() if state in TERMINAL)
 
 
@@ -235,19 +235,19 @@ _COUNTS = text(
 
 
 def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
-    """The runs of these sweeps by state."""
+    """Run counts of these sweeps."""
     states: dict[str, dict[str, int]] = {sweep: {} for sweep in sweeps}
     pruned = dict.fromkeys(sweeps, 0)
-    for sweep, status, number, some in connection.execute(_COUNTS, {"sweeps": sweeps}) if sweeps else ():
+    for sweep, status, number, pruned_count in connection.execute(_COUNTS, {"sweeps": sweeps}) if sweeps else ():
         states[sweep][status] = int(number)
-        pruned[sweep] += int(some)
+        pruned[sweep] += int(pruned_count)
     return {sweep: Counts(states[sweep], pruned[sweep]) for sweep in sweeps}
 
 
 def count_ahead(connection: Connection, sweep: str) -> int:
-    """How many runs of others stand in the queue before the first of this sweep that waits.
+    """Number of other runs that are ahead of this sweep's first queued run.
 
-    Those that train count as well as long as none of this sweep does: it is their room that it waits for.
+    Active runs count too while none of this sweep's is active, since it waits for their slots.
     """
     first = connection.execute(
         text(
@@ -278,17 +278,17 @@ _FIGURES = text(
 
 
 def read_runs(connection: Connection, sweep: str, metric: str, direction: Direction) -> list[SweepRun]:
-    """Every run of a sweep by number, with its best figure; of several heads the first stands for a run."""
+    """Every run of a sweep by number, with its best value; for several heads, the first head's metric is used."""
     stage, _, last = metric.partition("/")
-    asked = {"sweep": sweep, "metric": metric, "heads": f"{stage}/%/{last}" if last and "/" not in last else metric}
+    values = {"sweep": sweep, "metric": metric, "heads": f"{stage}/%/{last}" if last and "/" not in last else metric}
     figures: dict[str, tuple[str, float | None]] = {}
-    for run, name, low, high in connection.execute(_FIGURES, asked):
+    for run, name, low, high in connection.execute(_FIGURES, values):
         if run not in figures or name == metric:
             figures[run] = (name, high if direction == "maximize" else low)
-    found = []
+    runs = []
     for row in rows(connection.execute(_RUNS, {"sweep": sweep})):
         name, value = figures.get(row["id"], (None, None))
-        found.append(
+        runs.append(
             SweepRun(
                 id=row["id"],
                 number=row["number"],
@@ -307,7 +307,7 @@ def read_runs(connection: Connection, sweep: str, metric: str, direction: Direct
                 value=value,
             )
         )
-    return found
+    return runs
 
 
 def best_run(connection: Connection, sweep: str, metric: str, direction: Direction) -> SweepRun | None:
@@ -317,7 +317,7 @@ def best_run(connection: Connection, sweep: str, metric: str, direction: Directi
 
 
 def best_first(runs: list[SweepRun], direction: Direction) -> list[SweepRun]:
-    """The best run first; runs without a figure last, as they were."""
+    """Sort runs best first; runs without a value come last, in their given order."""
     sign = -1.0 if direction == "maximize" else 1.0
     with_value = [(sign * run.value, run.number, run) for run in runs if run.value is not None]
-    return [run for *_, run in sorted(with_value, key=lambda each: each[:2])] + [r for r in runs if r.value is None]
+    return [run for *_, run in sorted(with_value, key=lambda entry: entry[:2])] + [r for r in runs if r.value is None]

@@ -1,4 +1,4 @@
-"""The stretches of time in which a run was trained; the time between attempts, or before it was resumed, is none."""
+"""Training time: the intervals in which a run was trained, without the gaps between attempts or before a resume."""
 
 from __future__ import annotations
 
@@ -10,57 +10,62 @@ from sqlalchemy import Connection, text
 
 from app.store.curve import Floats
 
-Stretches = tuple[tuple[float, float], ...]
-"""When each began (seconds since 1970), and how many seconds had been trained before; in order."""
+Intervals = tuple[tuple[float, float], ...]
+"""For each interval in order: its start (seconds since 1970) and the seconds trained before it."""
 
 
-def trained_at(stretches: Sequence[tuple[float, float]], times: Floats) -> Floats:
-    """How many seconds had been trained at these instants; between two stretches, as many as where the later begins."""
-    if not stretches:
+def trained_seconds_at(intervals: Sequence[tuple[float, float]], times: Floats) -> Floats:
+    """Seconds trained up to each timestamp; in a gap between intervals, as many as when the next one begins."""
+    if not intervals:
         return times - times[0] if len(times) else times
-    began, before = (np.array(each, dtype=float) for each in zip(*stretches, strict=True))
+    began, before = (np.array(column, dtype=float) for column in zip(*intervals, strict=True))
     place = np.clip(np.searchsorted(began, times, side="right") - 1, 0, None)
     until = np.append(before[1:], np.inf)
     return np.asarray(np.minimum(before[place] + times - began[place], until[place]), dtype=float)
 
 
-def read_stretches(kept: str, started: float | None) -> Stretches:
-    """Of a run: what its row keeps of them, or its start alone."""
-    found = tuple((float(began), float(before)) for began, before in from_json(kept))
-    return found or (() if started is None else ((started, 0.0),))
+def read_intervals(stored: str, started: float | None) -> Intervals:
+    """Parse a run's stored intervals; falls back to its start time alone."""
+    intervals = tuple((float(began), float(before)) for began, before in from_json(stored))
+    return intervals or (() if started is None else ((started, 0.0),))
 
 
-def go_on(connection: Connection, run: str, now: float) -> None:
-    """Training begins, or goes on from the last point that the run has."""
+def begin_interval(connection: Connection, run: str, now: float) -> None:
+    """Begin an interval: training starts, or continues from the run's last point."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
     last = connection.execute(text("SELECT max(last_time) FROM metric_series WHERE run = :run"), {"run": run}).scalar()
-    kept: Stretches = ()
+    earlier: Intervals = ()
     if last is not None:
-        kept = tuple(each for each in read_stretches(row.stretches, row.started_at) if each[0] <= last)
-    before = float(trained_at(kept, np.array([last]))[0]) if kept else 0.0
-    said = to_json([*kept, (now, before)]).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": run, "said": said})
+        earlier = tuple(interval for interval in read_intervals(row.stretches, row.started_at) if interval[0] <= last)
+    before = float(trained_seconds_at(earlier, np.array([last]))[0]) if earlier else 0.0
+    intervals = to_json([*earlier, (now, before)]).decode()
+    connection.execute(
+        text("UPDATE run SET stretches = :intervals WHERE id = :run"), {"run": run, "intervals": intervals}
+    )
 
 
 def leave_out(connection: Connection, run: str, since: float, seconds: float, commit: int) -> None:
-    """Leave a suspension of ``seconds`` out of a run's time; it began within the seconds after ``since``."""
+    """Exclude a suspension of ``seconds`` from a run's time; it happened after ``since``."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": run}).one()
     if row.started_at is None:
         return
-    stretches = read_stretches(row.stretches, row.started_at)
-    before = float(trained_at(stretches, np.array([since]))[0])
-    stretches = (*(each for each in stretches if each[0] < since + seconds), (since + seconds, before))
+    intervals = read_intervals(row.stretches, row.started_at)
+    before = float(trained_seconds_at(intervals, np.array([since]))[0])
+    earlier = (interval for interval in intervals if interval[0] < since + seconds)
+    intervals = (*earlier, (since + seconds, before))
     connection.execute(
         text(
-            "UPDATE run SET stretches = :stretches, asleep_seconds = asleep_seconds + :seconds, status_commit = :commit"
+            "UPDATE run SET stretches = :intervals, asleep_seconds = asleep_seconds + :seconds, status_commit = :commit"
             " WHERE id = :run"
         ),
-        {"run": run, "stretches": to_json(stretches).decode(), "seconds": seconds, "commit": commit},
+        {"run": run, "intervals": to_json(intervals).decode(), "seconds": seconds, "commit": commit},
     )
 
 
 def inherit(connection: Connection, parent: str, child: str) -> None:
-    """A run that begins with its parent's curves counts its time from theirs."""
+    """Copy the intervals of the parent, so that a run that begins with its curves also continues its time."""
     row = connection.execute(text("SELECT stretches, started_at FROM run WHERE id = :run"), {"run": parent}).one()
-    said = to_json(read_stretches(row.stretches, row.started_at)).decode()
-    connection.execute(text("UPDATE run SET stretches = :said WHERE id = :run"), {"run": child, "said": said})
+    intervals = to_json(read_intervals(row.stretches, row.started_at)).decode()
+    connection.execute(
+        text("UPDATE run SET stretches = :intervals WHERE id = :run"), {"run": child, "intervals": intervals}
+    )

@@ -1,4 +1,4 @@
-"""What users throw away: runs in the trash, and what empties it."""
+"""The trash: delete, restore and purge runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.store.run import TERMINAL
 
 
 def delete_run(connection: Connection, run: str, commit: int, now: float) -> bool:
-    """Put an ended run into the trash; False when it has not ended or does not exist."""
+    """Move an ended run to the trash; False if it does not exist or has not ended."""
     changed = connection.execute(
         text(
             "UPDATE run SET deleted_at = :now, status_commit = :commit"
@@ -20,7 +20,7 @@ def delete_run(connection: Connection, run: str, commit: int, now: float) -> boo
 
 
 def restore_run(connection: Connection, run: str, commit: int) -> bool:
-    """Take a run out of the trash."""
+    """Restore a run from the trash."""
     changed = connection.execute(
         text("UPDATE run SET deleted_at = NULL, status_commit = :commit WHERE id = :run AND deleted_at IS NOT NULL"),
         {"run": run, "commit": commit},
@@ -29,7 +29,7 @@ def restore_run(connection: Connection, run: str, commit: int) -> bool:
 
 
 def purge_runs(connection: Connection, before: float) -> list[str]:
-    """Remove the runs that were deleted before ``before`` for good, with all they had; returns their ids."""
+    """Permanently remove runs that were deleted before ``before``; returns their ids."""
     old = connection.execute(text("SELECT id FROM run WHERE deleted_at < :before"), {"before": before}).scalars().all()
     for run in old:
         connection.execute(text("DELETE FROM run WHERE id = :run"), {"run": run})

@@ -1,4 +1,4 @@
-"""Where an act that can be undone lives: what it was in a sentence, and what it takes to bring back what was before."""
+"""Storage of user actions that can be undone: a description, and the state needed to restore what was before."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlmodel import Field, SQLModel
 
 from app.store.run import new_id
 
-KEPT = 500
+MAX_ACTS = 500
 
 
 class Act(SQLModel, table=True):
-    """An act of a user; ``before`` is what its undoing needs, as JSON, ``undone_at`` when that was."""
+    """A user action; ``before`` is the JSON that undoing needs, ``undone_at`` when it was undone."""
 
     __tablename__ = "act"
 
@@ -29,7 +29,7 @@ class Act(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class ActRecord:
-    """An act with what its undoing needs."""
+    """An action with the data needed to undo it."""
 
     id: str
     kind: str
@@ -38,8 +38,8 @@ class ActRecord:
     undone: bool
 
 
-def note_act(connection: Connection, kind: str, sentence: str, before: Any, now: float) -> str:
-    """Write down what was done; the oldest beyond KEPT are forgotten. Returns its id."""
+def record_act(connection: Connection, kind: str, sentence: str, before: Any, now: float) -> str:
+    """Record an action and drop those beyond the newest MAX_ACTS; returns its id."""
     act = new_id(now, "a")
     connection.execute(
         text("INSERT INTO act (id, kind, sentence, before, at) VALUES (:id, :kind, :sentence, :before, :at)"),
@@ -47,13 +47,13 @@ def note_act(connection: Connection, kind: str, sentence: str, before: Any, now:
     )
     connection.execute(
         text("DELETE FROM act WHERE at < (SELECT at FROM act ORDER BY at DESC LIMIT 1 OFFSET :kept)"),
-        {"kept": KEPT - 1},
+        {"kept": MAX_ACTS - 1},
     )
     return act
 
 
 def find_act(connection: Connection, act: str) -> ActRecord | None:
-    """The act with this id."""
+    """The action with this id."""
     row = connection.execute(
         text("SELECT id, kind, sentence, before, undone_at FROM act WHERE id = :id"), {"id": act}
     ).one_or_none()
@@ -65,7 +65,7 @@ def find_act(connection: Connection, act: str) -> ActRecord | None:
 
 
 def mark_undone(connection: Connection, act: str, now: float) -> bool:
-    """Say that an act is undone; False where it was already, or is not known."""
+    """Mark an action as undone; False if it does not exist or was already undone."""
     done = connection.execute(
         text("UPDATE act SET undone_at = :now WHERE id = :id AND undone_at IS NULL"), {"now": now, "id": act}
     )

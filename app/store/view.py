@@ -1,4 +1,4 @@
-"""Where a saved view lives: a name for an address of the run table."""
+"""Storage of saved views: named addresses of the run table."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sqlmodel import Field, SQLModel
 
 from app.store.run import new_id
 
-MOST_VIEWS = 100
+MAX_VIEWS = 100
 
 
 class View(SQLModel, table=True):
-    """A saved view; ``question`` is what stands behind the ``?`` of its address."""
+    """A saved view; ``question`` is the query string of its address."""
 
     __tablename__ = "view"
 
@@ -25,7 +25,7 @@ class View(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class ViewRecord:
-    """A view as it was saved."""
+    """A saved view."""
 
     id: str
     name: str
@@ -34,22 +34,22 @@ class ViewRecord:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the view."""
         return f"/runs?{self.question}" if self.question else "/runs"
 
 
 class NameTaken(ValueError):
-    """Another view has this name."""
+    """Another view has this name already."""
 
 
-class TooMany(ValueError):
-    """There are as many views as a list can be chosen from."""
+class TooManyViews(ValueError):
+    """The limit of saved views is reached."""
 
 
 def list_views(connection: Connection) -> list[ViewRecord]:
-    """All of them, by name."""
-    found = connection.execute(text("SELECT id, name, question, created_at FROM view ORDER BY lower(name), name"))
-    return [ViewRecord(*row) for row in found]
+    """All saved views, sorted by name."""
+    result = connection.execute(text("SELECT id, name, question, created_at FROM view ORDER BY lower(name), name"))
+    return [ViewRecord(*row) for row in result]
 
 
 def find_view(connection: Connection, view: str) -> ViewRecord | None:
@@ -61,23 +61,23 @@ def find_view(connection: Connection, view: str) -> ViewRecord | None:
 
 
 def save_view(connection: Connection, name: str, question: str, now: float) -> ViewRecord:
-    """Keep an address under a name; the same name holds the newest. Raises TooMany."""
+    """Save an address under a name, replacing a view of that name. Raises TooManyViews."""
     known = {view.name: view for view in list_views(connection)}
     if name in known:
         connection.execute(
             text("UPDATE view SET question = :question WHERE id = :id"), {"question": question, "id": known[name].id}
         )
         return ViewRecord(known[name].id, name, question, known[name].created_at)
-    if len(known) >= MOST_VIEWS:
-        raise TooMany(f"there are {MOST_VIEWS} saved views; delete one first")
+    if len(known) >= MAX_VIEWS:
+        raise TooManyViews(f"the limit of {MAX_VIEWS} saved views is reached; delete one first")
     view = ViewRecord(new_id(now, "v"), name, question, now)
     put_view(connection, view)
     return view
 
 
 def put_view(connection: Connection, view: ViewRecord) -> None:
-    """Write a view as it is said, as a deletion is undone. Raises NameTaken."""
-    _free(connection, view.name, view.id)
+    """Insert a view as given, to undo its deletion. Raises NameTaken."""
+    _check_name(connection, view.name, view.id)
     connection.execute(
         text("INSERT INTO view (id, name, question, created_at) VALUES (:id, :name, :question, :created_at)"),
         view.__dict__,
@@ -85,18 +85,18 @@ def put_view(connection: Connection, view: ViewRecord) -> None:
 
 
 def rename_view(connection: Connection, view: str, name: str) -> bool:
-    """Give a view another name; False where there is none. Raises NameTaken."""
-    _free(connection, name, view)
+    """Rename a view; False if it does not exist. Raises NameTaken."""
+    _check_name(connection, name, view)
     done = connection.execute(text("UPDATE view SET name = :name WHERE id = :id"), {"name": name, "id": view})
     return done.rowcount == 1
 
 
 def delete_view(connection: Connection, view: str) -> bool:
-    """Remove a view; False where there is none."""
+    """Delete a view; False if it does not exist."""
     return connection.execute(text("DELETE FROM view WHERE id = :id"), {"id": view}).rowcount == 1
 
 
-def _free(connection: Connection, name: str, view: str) -> None:
+def _check_name(connection: Connection, name: str, view: str) -> None:
     other = connection.execute(text("SELECT id FROM view WHERE name = :name"), {"name": name}).scalar()
     if other is not None and other != view:
-        raise NameTaken(f"there is a view called '{name[:60]}' already")
+        raise NameTaken(f"a view named '{name[:60]}' already exists")

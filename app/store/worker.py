@@ -1,4 +1,4 @@
-"""Where a worker is known: its device, its slots and when it was last heard of."""
+"""Storage of workers: their devices, slots, and last heartbeats."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.events import Heartbeat, answers
+from app.contract.events import Heartbeat, accepted_devices
 
 
 class Worker(SQLModel, table=True):
-    """One worker process; ``last_seen`` in seconds since 1970, UTC. Whether it is there follows from that alone.
+    """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected.
 
-    ``asleep_seconds``: how long its machine had been suspended since boot, as the last heartbeat said.
+    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat.
     """
 
     __tablename__ = "worker"
@@ -37,7 +37,7 @@ class Worker(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class WorkerRecord:
-    """A worker that is there, and the runs that it holds."""
+    """A connected worker and the runs that it owns."""
 
     id: str
     host: str
@@ -56,21 +56,21 @@ class WorkerRecord:
 
     @property
     def device(self) -> str:
-        """What this worker trains on, as a run asks for it: cpu, or cuda:1."""
-        return answers(self.device_kind, self.device_index)[-1]
+        """The worker's device as a run requests it: cpu, or cuda:1."""
+        return accepted_devices(self.device_kind, self.device_index)[-1]
 
     def takes(self, device: str, worker: str) -> bool:
-        """Whether a run that asks for this device and this worker can be trained here; claim_next decides alike."""
-        return device in answers(self.device_kind, self.device_index) and self.id.startswith(worker)
+        """Whether a run that requests this device and worker can run here; must agree with claim_next."""
+        return device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
 
     @property
     def free_slots(self) -> int:
-        """Slots that hold no run."""
+        """Number of slots without a run."""
         return max(0, self.slots - len(self.runs))
 
 
-def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
-    """Note that a worker is alive; True when it was not known before."""
+def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
+    """Record a heartbeat; True if the worker was unknown before."""
     values: dict[str, Any] = {
         "id": beat.worker,
         "host": beat.host,
@@ -101,9 +101,9 @@ def hear(connection: Connection, beat: Heartbeat, now: float) -> bool:
 
 
 def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:
-    """Since the last heartbeat of this worker: how many seconds its machine was suspended, and when that one came.
+    """Seconds for which a worker's machine was suspended since its last heartbeat, and when that heartbeat came.
 
-    To be asked before ``hear``. (0, 0) for a worker that is not known yet.
+    Call it before ``record_heartbeat``. (0, 0) for an unknown worker.
     """
     before = connection.execute(
         text("SELECT asleep_seconds, last_seen FROM worker WHERE id = :id"), {"id": beat.worker}
@@ -114,33 +114,33 @@ def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:
 
 
 def forget(connection: Connection, worker: str) -> None:
-    """A worker said goodbye."""
+    """Remove a worker that shut down."""
     connection.execute(text("DELETE FROM worker WHERE id = :id"), {"id": worker})
 
 
 def any_silent(connection: Connection, before: float) -> bool:
-    """Whether a worker was last heard of before ``before``."""
+    """Whether any worker was last seen before ``before``."""
     due = text("SELECT 1 FROM worker WHERE last_seen < :before LIMIT 1")
     return connection.execute(due, {"before": before}).one_or_none() is not None
 
 
 def forget_silent(connection: Connection, before: float) -> list[str]:
-    """Remove the workers that were last heard of before ``before``; returns their ids."""
+    """Remove workers last seen before ``before``; returns their ids."""
     gone = connection.execute(text("DELETE FROM worker WHERE last_seen < :before RETURNING id"), {"before": before})
     return [str(row.id) for row in gone]
 
 
 def list_workers(connection: Connection, now: float, silent_seconds: float) -> list[WorkerRecord]:
-    """The workers heard of within ``silent_seconds``, with the runs that they hold."""
-    held: dict[str, list[str]] = {}
+    """Workers seen within ``silent_seconds``, with the runs that they own."""
+    owned: dict[str, list[str]] = {}
     active = "('starting', 'running', 'finishing', 'cancelling')"
     for run, worker in connection.execute(text(f"SELECT id, worker FROM run WHERE status IN {active} ORDER BY number")):
-        held.setdefault(worker, []).append(run)
-    found = connection.execute(
+        owned.setdefault(worker, []).append(run)
+    result = connection.execute(
         text("SELECT * FROM worker WHERE last_seen >= :since ORDER BY host, first_seen"),
         {"since": now - silent_seconds},
     ).mappings()
     return [
-        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": held.get(row["id"], [])})
-        for row in found
+        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": owned.get(row["id"], [])})
+        for row in result
     ]

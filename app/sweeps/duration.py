@@ -1,4 +1,4 @@
-"""How long the runs of a sweep will take over the slots that there are, as far as finished runs say."""
+"""Estimated total duration of a sweep's runs on the existing slots, based on finished runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from app.store.worker import WorkerRecord
 
 @dataclass(frozen=True)
 class Forecast:
-    """``seconds`` of wall time for all of the runs, None where nothing is known.
+    """``seconds`` of wall time for all runs, None if unknown.
 
-    ``unknown`` counts runs of no known pace, which are taken to last as long as the others do on average; ``slots`` how
-    many train at a time, 1 where no worker is there.
+    ``unknown``: number of runs with unknown epoch time, which are assumed to take the average of the others. ``slots``:
+    how many train at the same time; 1 if no worker is connected.
     """
 
     seconds: float | None
@@ -26,7 +26,7 @@ class Forecast:
 
 
 def forecast(connection: Connection, configs: list[RunConfig], workers: list[WorkerRecord]) -> Forecast:
-    """The time that these runs take together when they share the slots of ``workers``."""
+    """Estimate how long these runs take when they share the slots of ``workers``."""
     fitting = [worker for worker in workers if any(worker.takes(config.device, config.worker) for config in configs)]
     slots = sum(worker.slots for worker in fitting)
     devices = list(dict.fromkeys(worker.device_name for worker in fitting))
@@ -47,7 +47,7 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
 
 
 def _epoch_seconds(paces: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
-    """The mean of what is known of these devices; of those on which runs have finished where no worker is there."""
-    found = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
-    known = [seconds for seconds in found if seconds is not None]
+    """Mean epoch time over these devices; without workers, over all devices with finished runs."""
+    predictions = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
+    known = [seconds for seconds in predictions if seconds is not None]
     return statistics.mean(known) if known else None

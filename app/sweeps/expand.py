@@ -1,4 +1,4 @@
-"""From a sweep as it was asked for to its runs, each checked: every combination, or draws from a space."""
+"""Expands a sweep specification into validated runs: every combination of a grid, or random draws from a space."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, NUMBERS, OPTION, SWEPT, WHOLE, Choice, Range, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import key_of
 
 ALL = "all"
-# So many combinations are looked at to find those that exist; and so many draws for one that is new.
+# Limits: combinations of a grid, combinations checked of a space, and attempts per new draw.
 MOST_COMBINATIONS = 20_000
 MOST_CHECKED = 2000
 TRIES = 60
-# What a network is refused for that exists, but is larger than was asked for.
+# Error field of networks that exist but have more parameters than allowed.
 TOO_LARGE = "most_params"
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to make: ``asked`` is its RunSpec, ``values`` what the sweep chose for it."""
+    """A run to create: ``asked`` is its RunSpec, ``values`` are those the sweep chose for it."""
 
     asked: dict[str, Any]
     config: RunConfig
@@ -41,16 +41,16 @@ class Planned:
 
 @dataclass
 class Expansion:
-    """The runs of a sweep, and a sentence for each combination that does not exist."""
+    """The runs of a sweep, and one sentence for each combination that does not exist."""
 
     runs: list[Planned] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
 def expand(spec: SweepSpec, catalog: Catalog) -> Expansion:
-    """Every run of a grid or of random draws; of a search the configurations that it could begin with are checked only.
+    """The runs of a grid or of random draws; for a search, only validates the space.
 
-    Raises SpecError with one sentence for each field that is wrong.
+    Raises SpecError with one sentence for each invalid field.
     """
     axes = _Axes(spec, catalog)
     if spec.method == "grid":
@@ -66,14 +66,14 @@ def expand(spec: SweepSpec, catalog: Catalog) -> Expansion:
 
 
 def with_seeds(planned: Iterable[Planned], seeds: int) -> list[Planned]:
-    """Each configuration with so many seeds, from its own on; all of them once before any comes again."""
+    """Repeat each configuration with consecutive seeds; every configuration comes once before any repeats."""
     if seeds == 1:
         return list(planned)
     planned = list(planned)
-    for each in planned:
-        if each.config.seed + seeds > 2**32:
-            raise SpecError([FieldError("seeds", f"seeds end at {2**32 - 1}; begin with a smaller seed")])
-    return [_with_seed(each, each.config.seed + i) for i in range(seeds) for each in planned]
+    for run in planned:
+        if run.config.seed + seeds > 2**32:
+            raise SpecError([FieldError("seeds", f"the largest seed is {2**32 - 1}; start with a smaller seed")])
+    return [_with_seed(run, run.config.seed + i) for i in range(seeds) for run in planned]
 
 
 def _with_seed(planned: Planned, seed: int) -> Planned:
@@ -85,27 +85,27 @@ def _with_seed(planned: Planned, seed: int) -> Planned:
 
 
 def _too_many(total: int, spec: SweepSpec) -> FieldError:
-    how = "name fewer values, or draw from them with method random"
+    how = "use fewer values, or draw from them with method random"
     if spec.method != "grid":
-        how = "take fewer draws or fewer seeds"
+        how = "use fewer draws or fewer seeds"
     about = "draws" if spec.method != "grid" else "grid"
-    return FieldError(about, f"this makes {total:,} runs, and a sweep makes {MOST_RUNS:,} at most: {how}")
+    return FieldError(about, f"this makes {total:,} runs; a sweep can have at most {MOST_RUNS:,}: {how}")
 
 
 def plan_one(spec: SweepSpec, catalog: Catalog, values: Values) -> Planned:
-    """The run of these values. Raises SpecError."""
+    """The run with these values. Raises SpecError."""
     return _Axes(spec, catalog).planned(values)
 
 
 def space_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Choice | Range]:
-    """What a search chooses from, by field, with "all" written out."""
+    """The space of a search by field, with "all" expanded."""
     axes = _Axes(spec, catalog)
     choices: dict[str, Choice | Range] = {name: _choice(values) for name, values in axes.choices.items()}
     return {**choices, **axes.ranges}
 
 
 def known_params(config: RunConfig, catalog: Catalog) -> int | None:
-    """The exact parameter count of a network with default options on a dataset's first target, else None."""
+    """The exact parameter count of a network with default options on a dataset's first target, otherwise None."""
     size = catalog.families[config.family].size(config.size)
     first = [DATASETS[config.dataset].targets[0].name]
     plain = size is not None and not config.options and config.targets == first and not config.auxiliary
@@ -113,7 +113,7 @@ def known_params(config: RunConfig, catalog: Catalog) -> int | None:
 
 
 class _Axes:
-    """What a sweep varies, taken apart: ``choices`` by field, ``ranges`` by field, and the base of all runs."""
+    """The varied fields of a sweep: ``choices`` and ``ranges`` by field, and the common base of all runs."""
 
     def __init__(self, spec: SweepSpec, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -125,19 +125,19 @@ class _Axes:
         self.most_params = spec.most_params
         named: dict[str, Choice | Range] = {name: _choice(values) for name, values in spec.grid.items()}
         both = named.keys() & spec.space.keys()
-        errors = [FieldError(name, f"{name} stands in grid and in space; name it once") for name in sorted(both)]
+        errors = [FieldError(name, f"{name} is in both grid and space; use only one") for name in sorted(both)]
         for name in ("family", "size"):
             if self.base.get(name) == ALL and name not in named and name not in spec.space:
                 named = {name: _choice([self.base.pop(name)]), **named}
         for name, chosen in (named | dict(spec.space)).items():
             errors += self._add(name, chosen, spec)
         if spec.seeds > 1 and "seed" in self.choices | self.ranges:
-            errors.append(FieldError("seeds", "seeds and the values of seed say the same; name one of them"))
+            errors.append(FieldError("seeds", "cannot combine seeds with values of seed; use only one"))
         if spec.method != "grid" and not self.choices and not self.ranges:
-            errors.append(FieldError("space", f"{spec.method} draws from space, which names no field"))
+            errors.append(FieldError("space", f"method {spec.method} needs at least one field in space"))
         if spec.pruning and not spec.metric.startswith("val/"):
-            words = f"pruning looks at each epoch's validation: it needs a metric such as val/acc, not {spec.metric}"
-            errors.append(FieldError("metric", words))
+            message = f"pruning needs a validation metric such as val/acc, not {spec.metric}"
+            errors.append(FieldError("metric", message))
         if errors:
             raise SpecError(errors)
         self._expand_all()
@@ -145,20 +145,20 @@ class _Axes:
     def _add(self, name: str, chosen: Choice | Range, spec: SweepSpec) -> list[FieldError]:
         if name not in SWEPT and not name.startswith(OPTION):
             fields = ", ".join((*SWEPT, "option.NAME"))
-            return [FieldError(name, f"no field '{name[:40]}' that can hold several values; fields: {fields}")]
+            return [FieldError(name, f"no field '{name[:40]}' that can take several values; fields: {fields}")]
         if isinstance(chosen, Choice):
             if not chosen.choice:
-                return [FieldError(name, f"{name} holds no value")]
+                return [FieldError(name, f"{name} has no values")]
             self.choices[name] = _distinct(chosen.choice)
             return []
         if name not in WHOLE and name not in NUMBERS:
-            return [FieldError(name, f"{name} is no number, so it has a choice and no range")]
+            return [FieldError(name, f"{name} is not a number: use a choice instead of a range")]
         if name in WHOLE and (chosen.low != int(chosen.low) or chosen.high != int(chosen.high)):
-            return [FieldError(name, f"{name} is a whole number, and so are the ends of its range")]
+            return [FieldError(name, f"{name} is a whole number: use whole numbers for its range")]
         if spec.method != "grid":
             self.ranges[name] = chosen
         elif chosen.step is None:
-            return [FieldError(name, f"{name} is a range; a grid needs its values, or a step, or method random or tpe")]
+            return [FieldError(name, f"{name} is a range: add a step, list its values, or use method random or tpe")]
         else:
             self.choices[name] = [_rounded(name, value) for value in chosen.values()]
         return []
@@ -189,23 +189,24 @@ class _Axes:
     def combined(self, choices: Mapping[str, list[Any]], most: int = MOST_COMBINATIONS) -> Expansion:
         """Every combination that exists.
 
-        A value that exists in no combination is wrong, and so is a sweep without a run; what is left is left out.
+        A value that exists in no combination is an error, and so is a sweep without runs; other combinations are left
+        out.
         """
         total = math.prod(len(values) for values in choices.values())
         if total > most:
-            words = f"these values have {total:,} combinations, and a sweep makes {MOST_RUNS:,} runs at most"
-            raise SpecError([FieldError("grid", f"{words}: name fewer, or draw from them with method random")])
+            message = f"these values have {total:,} combinations; a sweep can have at most {MOST_RUNS:,} runs"
+            raise SpecError([FieldError("grid", f"{message}: use fewer values, or draw from them with method random")])
         good: dict[str, set[str]] = {name: set() for name in choices}
         refused: list[tuple[Values, list[FieldError]]] = []
-        found, seen = Expansion(), set()
+        expansion, seen = Expansion(), set()
         for values in _products(choices):
             planned: Planned | None
             try:
                 planned = self.planned(values)
             except SpecError as error:
-                if not (self.every_size and all(each.field == "size" for each in error.errors)):
+                if not (self.every_size and all(error.field == "size" for error in error.errors)):
                     refused.append((values, error.errors))
-                if any(each.field != TOO_LARGE for each in error.errors):
+                if any(error.field != TOO_LARGE for error in error.errors):
                     continue
                 planned = None
             for name, value in values.items():
@@ -216,15 +217,15 @@ class _Axes:
             key = key_of(planned.values) + str(planned.config.seed)
             if key not in seen:
                 seen.add(key)
-                found.runs.append(planned)
-        wrong = self._always_wrong(refused, good, bool(found.runs))
+                expansion.runs.append(planned)
+        wrong = self._invalid_values(refused, good, bool(expansion.runs))
         if wrong:
             raise SpecError(wrong)
         for values, errors in refused:
-            found.left_out.append(f"{said(values)}: {'; '.join(each.message for each in errors)}")
-        return found
+            expansion.left_out.append(f"{describe_values(values)}: {'; '.join(error.message for error in errors)}")
+        return expansion
 
-    def _always_wrong(
+    def _invalid_values(
         self, refused: list[tuple[Values, list[FieldError]]], good: Mapping[str, set[str]], some: bool
     ) -> list[FieldError]:
         wrong: dict[tuple[str, str], FieldError] = {}
@@ -238,7 +239,7 @@ class _Axes:
         return list(wrong.values())[:20]
 
     def planned(self, values: Values) -> Planned:
-        """The run of these values. Raises SpecError."""
+        """The run with these values. Raises SpecError."""
         asked = {name: value for name, value in self.base.items() if value is not None}
         chosen = {name: value for name, value in values.items() if not name.startswith(OPTION)}
         asked |= chosen
@@ -248,44 +249,44 @@ class _Axes:
         try:
             spec = RunSpec.model_validate(asked)
         except ValidationError as error:
-            # Brings FastAPI along, which only a wrong value needs.
-            from app.contract.errors import sentence
+            # Imports FastAPI, which is needed only for invalid values.
+            from app.contract.errors import to_field_error
 
-            raise SpecError([sentence(each) for each in error.errors(include_url=False)]) from error
+            raise SpecError([to_field_error(each) for each in error.errors(include_url=False)]) from error
         config = resolve(spec, self.catalog)
         size = self.catalog.families[config.family].size(config.size)
         params = size.params.get(config.dataset, 0) if size is not None else 0
         if self.most_params is not None and params > self.most_params:
-            words = f"{params:,} parameters, more than {self.most_params:,}"
-            raise SpecError([FieldError(TOO_LARGE, words)])
-        held = {OPTION + name: value for name, value in spec.options.items()}
-        typed = {name: getattr(spec, name) if name in chosen else held[name] for name in values}
+            message = f"{params:,} parameters, more than {self.most_params:,}"
+            raise SpecError([FieldError(TOO_LARGE, message)])
+        options_by_field = {OPTION + name: value for name, value in spec.options.items()}
+        typed = {name: getattr(spec, name) if name in chosen else options_by_field[name] for name in values}
         return Planned(spec.model_dump(exclude_unset=True), config, typed)
 
-    def _typed(self, options: Values, asked: Values) -> Values:
-        """Options with each choice as the family has it: what is written as "7" is its 7."""
-        preset = PRESETS.get(str(asked.get("preset", "")), {})
-        family = self.catalog.families.get(str(asked.get("family") or preset.get("family", "")))
+    def _typed(self, options: Values, settings: Values) -> Values:
+        """Convert option values to the family's choices: the text "7" becomes its number 7."""
+        preset = PRESETS.get(str(settings.get("preset", "")), {})
+        family = self.catalog.families.get(str(settings.get("family") or preset.get("family", "")))
         offered = {option.name: option.choices for option in family.options} if family else {}
         return {
-            name: next((each for each in offered.get(name, []) if str(each).lower() == str(value).lower()), value)
+            name: next((choice for choice in offered.get(name, []) if str(choice).lower() == str(value).lower()), value)
             for name, value in options.items()
         }
 
     # Draws -----------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raises SpecError for a value that exists in no combination, and for a range whose end no run can have."""
+        """Raises SpecError for a value that exists in no combination, or a range end that no run can have."""
         for end in ("low", "high"):
-            ends = {name: [_rounded(name, getattr(each, end))] for name, each in self.ranges.items()}
+            ends = {name: [_rounded(name, getattr(chosen, end))] for name, chosen in self.ranges.items()}
             choices = self.choices | ends
             if math.prod(len(values) for values in choices.values()) <= MOST_CHECKED:
                 self.combined(choices)
             elif not any(True for _ in islice(self.drawn(1), 1)):
-                raise SpecError([FieldError("space", "nothing that was drawn from this space can be trained")])
+                raise SpecError([FieldError("space", "no configuration drawn from this space can be trained")])
 
     def drawn(self, count: int) -> Iterator[Planned]:
-        """So many different configurations, as far as there are; the first n are the same for any larger ``count``."""
+        """Up to ``count`` distinct configurations; the first n are the same for any larger ``count``."""
         seen: set[str] = set()
         for at in range(count * TRIES):
             if len(seen) == count:
@@ -300,9 +301,9 @@ class _Axes:
                 yield planned
 
     def draw(self, dice: random.Random) -> Values:
-        """One point of the space, whether it exists or not."""
+        """Draw one point of the space, whether or not it can be trained."""
         values = {name: dice.choice(choices) for name, choices in self.choices.items()}
-        return values | {name: _point(name, each, dice) for name, each in self.ranges.items()}
+        return values | {name: _point(name, chosen, dice) for name, chosen in self.ranges.items()}
 
 
 def _point(name: str, chosen: Range, dice: random.Random) -> float | int:
@@ -318,7 +319,7 @@ def _point(name: str, chosen: Range, dice: random.Random) -> float | int:
 
 
 def rounded(name: str, value: float, chosen: Range) -> float | int:
-    """A drawn number as people would write it, within its range."""
+    """Round a drawn number to four significant digits, within its range."""
     return _rounded(name, min(chosen.high, max(chosen.low, float(f"{value:.4g}"))))
 
 

@@ -1,7 +1,7 @@
-"""Which runs of a sweep are hopeless: judged by each epoch's validation against the others at the same epoch.
+"""Early stopping of bad runs in a sweep: compares validation results with the other runs at the same epoch.
 
-median: a run whose best value so far is worse than the median of what the others had at that epoch. asha: epochs 1, 3,
-9, … (times ETA) are rungs, and a run goes beyond one if it is among the best third of those that have come there.
+median: stops a run whose best value so far is worse than the median of the others at that epoch. asha: epochs 1, 3, 9,
+… (multiplied by ETA) are rungs; a run continues past a rung if it is among the best third of the runs that reached it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ETA = 3
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a run has come along: the metric after each epoch, of how many ``epochs``; ``live`` while it trains."""
+class TrainingCurve:
+    """A run's metric after each epoch, out of ``epochs``; ``live`` while it trains."""
 
     run: str
     values: Sequence[float]
@@ -28,109 +28,111 @@ class Course:
     metric: str = ""
 
     def best(self, epoch: int, direction: Direction) -> float:
-        """Its best value up to an epoch (from 1 on); what is not finite is the worst there is."""
+        """The best value up to an epoch (counted from 1); non-finite values count as the worst possible."""
         worst = -math.inf if direction == "maximize" else math.inf
         pick = max if direction == "maximize" else min
         return pick((value for value in self.values[:epoch] if math.isfinite(value)), default=worst)
 
     def at(self, epoch: int, direction: Direction) -> float:
-        """Its value at an epoch."""
+        """The value at an epoch."""
         value = self.values[epoch - 1]
         return value if math.isfinite(value) else (-math.inf if direction == "maximize" else math.inf)
 
 
 Passed = set[tuple[str, int]]
-"""Runs and the rungs at which they were judged."""
+"""Pairs of a run and a rung at which it was judged."""
 
 
-def hopeless(spec: SweepSpec, direction: Direction, courses: Sequence[Course], passed: Passed) -> dict[str, str]:
-    """The runs to stop, each with its reason.
+def runs_to_prune(
+    spec: SweepSpec, direction: Direction, curves: Sequence[TrainingCurve], passed: Passed
+) -> dict[str, str]:
+    """The runs to stop, with the reason for each.
 
-    ``passed`` holds the rungs at which a run was judged before, and is added to: it is judged once at each.
+    ``passed``: the rungs at which each run was judged; updated here, since a run is judged only once per rung.
     """
-    found = {}
-    for course in courses:
-        epoch = len(course.values)
-        if course.live and spec.prune_after_epochs <= epoch < course.epochs:
+    reasons = {}
+    for curve in curves:
+        epoch = len(curve.values)
+        if curve.live and spec.prune_after_epochs <= epoch < curve.epochs:
             judge = _by_median if spec.pruning == "median" else _by_rungs
-            reason = judge(spec, direction, course, epoch, courses, passed)
+            reason = judge(spec, direction, curve, epoch, curves, passed)
             if reason:
-                found[course.run] = f"{PRUNED} at epoch {reason}"
-    return found
+                reasons[curve.run] = f"{PRUNED} at epoch {reason}"
+    return reasons
 
 
 def _by_median(
     spec: SweepSpec,
     direction: Direction,
-    course: Course,
+    curve: TrainingCurve,
     epoch: int,
-    courses: Sequence[Course],
+    curves: Sequence[TrainingCurve],
     _: Passed,
 ) -> str:
-    there = [each.at(epoch, direction) for each in courses if each.run != course.run and len(each.values) >= epoch]
-    if len(there) < spec.prune_after_runs:
+    others = [other.at(epoch, direction) for other in curves if other.run != curve.run and len(other.values) >= epoch]
+    if len(others) < spec.prune_after_runs:
         return ""
-    own, median = course.best(epoch, direction), statistics.median(there)
+    own, median = curve.best(epoch, direction), statistics.median(others)
     if not _worse(own, median, direction):
         return ""
     beyond = "below" if direction == "maximize" else "above"
-    metric = course.metric or spec.metric
+    metric = curve.metric or spec.metric
     return (
-        f"{epoch}: {metric} {written(metric, own)} is {beyond} the median {written(metric, median)}"
-        f" of {len(there)} runs there"
+        f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median of {format_value(metric, median)}"
+        f" over {len(others)} runs"
     )
 
 
 def _by_rungs(
     spec: SweepSpec,
     direction: Direction,
-    course: Course,
+    curve: TrainingCurve,
     epoch: int,
-    courses: Sequence[Course],
+    curves: Sequence[TrainingCurve],
     passed: Passed,
 ) -> str:
     for rung in rungs(spec.prune_after_epochs, epoch):
-        if (course.run, rung) in passed:
+        if (curve.run, rung) in passed:
             continue
-        passed.add((course.run, rung))
-        there = [each.best(rung, direction) for each in courses if len(each.values) >= rung]
-        if len(there) < max(ETA, spec.prune_after_runs):
+        passed.add((curve.run, rung))
+        reached = [other.best(rung, direction) for other in curves if len(other.values) >= rung]
+        if len(reached) < max(ETA, spec.prune_after_runs):
             continue
-        there.sort(reverse=direction == "maximize")
-        last = there[max(1, len(there) // ETA) - 1]
-        own = course.best(rung, direction)
+        reached.sort(reverse=direction == "maximize")
+        last = reached[max(1, len(reached) // ETA) - 1]
+        own = curve.best(rung, direction)
         if _worse(own, last, direction):
-            metric = course.metric or spec.metric
+            metric = curve.metric or spec.metric
             return (
-                f"{rung}: {metric} {written(metric, own)} is not among the best third of {len(there)} runs there,"
-                f" which begins at {written(metric, last)}"
+                f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(reached)} runs"
+                f" (cutoff: {format_value(metric, last)})"
             )
     return ""
 
 
 def rungs(first: int, epoch: int) -> list[int]:
-    """The epochs up to this one at which ASHA judges: the first, and each ETA times as late."""
-    found = []
+    """The epochs up to this one at which ASHA judges: the first, then multiplied by ETA each time."""
+    epochs = []
     while first <= epoch:
-        found.append(first)
+        epochs.append(first)
         first *= ETA
-    return found
+    return epochs
 
 
 def _worse(own: float, other: float, direction: Direction) -> bool:
     return own < other if direction == "maximize" else own > other
 
 
-def written(metric: str, value: float) -> str:
-    """A value as a sentence about pruning says it."""
+def format_value(metric: str, value: float) -> str:
+    """Format a value for the reason of a pruned run."""
     if not math.isfinite(value):
         return "(never finite)"
     return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 
-def by_dataset(courses: Mapping[str, Course], datasets: Mapping[str, str]) -> list[list[Course]]:
-    """Courses that can be compared with one another: an accuracy says nothing about that on another dataset."""
-    found: dict[str, list[Course]] = {}
-    for run, course in courses.items():
-        found.setdefault(datasets[run], []).append(course)
-    return list(found.values())
+def by_dataset(curves: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:
+    """Group curves by dataset: accuracies on different datasets are not comparable."""
+    groups: dict[str, list[TrainingCurve]] = {}
+    for run, curve in curves.items():
+        groups.setdefault(datasets[run], []).append(curve)
+    return list(groups.values())

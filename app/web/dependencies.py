@@ -1,4 +1,4 @@
-"""What a route is given: settings, database, Redis, the live hub, the catalog."""
+"""FastAPI dependencies of the routes: settings, database, Redis, live hub, inspector, catalog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.web.rendering import Templates
 
 @dataclass
 class Parts:
-    """The parts of one server process."""
+    """The components of one server process."""
 
     settings: Settings
     engine: Engine
@@ -31,13 +31,13 @@ class Parts:
 
 
 def parts(request: Request) -> Parts:
-    """The parts of the server that answers."""
-    found: Parts = request.app.state.parts
-    return found
+    """Return the components of the server that handles the request."""
+    components: Parts = request.app.state.parts
+    return components
 
 
 async def catalog(request: Request) -> Catalog:
-    """What can be trained; waits for the inspector where it is at work for the first time."""
+    """Return the catalog of networks; waits for the inspector to start on first use."""
     return await parts(request).inspector.catalog()
 
 

@@ -1,6 +1,6 @@
-"""Where each error becomes an HTTP answer.
+"""Error handlers: turn exceptions into HTTP responses.
 
-The API answers with problem details (RFC 9457) that name the field; a browser gets a page that says the same.
+The API responds with problem details (RFC 9457) that name the field; a browser gets an error page with the same text.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, sentence
+from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_error
 from app.contract.spec import FieldError, SpecError
 
 logger = logging.getLogger("runyard.server")
 
 
 class FieldProblem(BaseModel):
-    """One thing wrong with one field."""
+    """An error of a single field."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457); ``errors`` names each field that is wrong and says what would be right."""
+    """Problem details (RFC 9457); ``errors`` lists each invalid field and explains what is expected."""
 
     type: str = "about:blank"
     title: str
@@ -39,7 +39,7 @@ class Problem(BaseModel):
 
 
 def problem(status: int, title: str, detail: str, errors: Sequence[FieldError] = ()) -> JSONResponse:
-    """A problem-details answer."""
+    """Return a problem-details response."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": printable(detail)}
     if errors:
         body["errors"] = [{"field": printable(e.field), "message": printable(e.message)} for e in errors]
@@ -54,7 +54,7 @@ def _answer(request: Request, error: RunyardError) -> Response:
     return page
 
 
-async def _known(request: Request, error: Exception) -> Response:
+async def _handle(request: Request, error: Exception) -> Response:
     match error:
         case RunyardError():
             return _answer(request, error)
@@ -63,30 +63,30 @@ async def _known(request: Request, error: Exception) -> Response:
         case QueryError():
             return _answer(request, Invalid(str(error), [FieldError(error.field, str(error))]))
         case RequestValidationError():
-            errors = [sentence(each) for each in error.errors()]
-            return _answer(request, Invalid("; ".join(each.message for each in errors), errors))
+            errors = [to_field_error(detail) for detail in error.errors()]
+            return _answer(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
         case HTTPException():
-            told = RunyardError(str(error.detail))
-            told.status, told.title = error.status_code, str(error.detail)
+            problem_error = RunyardError(str(error.detail))
+            problem_error.status, problem_error.title = error.status_code, str(error.detail)
             if error.status_code == 404:
-                told = NotFound(f"there is nothing at {request.url.path[:200]}")
+                problem_error = NotFound(f"page not found: {request.url.path[:200]}")
             elif error.__cause__ is not None and error.status_code == 400:
-                # What FastAPI raises for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.
-                message = "the body cannot be read as JSON"
-                told = Invalid(message, [FieldError("body", message)])
-            return _answer(request, told)
+                # FastAPI raises this for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.
+                message = "the body is not valid JSON"
+                problem_error = Invalid(message, [FieldError("body", message)])
+            return _answer(request, problem_error)
     raise error
 
 
 def install(app: FastAPI, headers: Mapping[str, str]) -> None:
-    """Register the handlers. ``headers`` go with the answer to a fault, which Starlette sends past all middleware."""
+    """Register the handlers; ``headers`` are added to 500 responses, which bypass all middleware in Starlette."""
 
     async def unknown(request: Request, error: Exception) -> Response:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        answer = _answer(request, RunyardError("this is a fault of Runyard's own; the server's log says more"))
+        answer = _answer(request, RunyardError("internal error in Runyard; see the server log for details"))
         answer.headers.update(headers)
         return answer
 
     for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _known)
+        app.add_exception_handler(kind, _handle)
     app.add_exception_handler(Exception, unknown)

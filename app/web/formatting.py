@@ -1,4 +1,4 @@
-"""How figures, times and settings are written on a page."""
+"""Formatting of numbers, durations, times, settings and colors for pages."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ DASHES = 7
 
 
 def format_number(value: float | None, digits: int = 4) -> str:
-    """A value with so many significant digits; an en dash where there is none."""
+    """Format a value with ``digits`` significant digits; an en dash if there is none."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}g}"
 
 
 def count(value: int | None) -> str:
-    """A whole number in groups of three: 421,834."""
+    """Format an integer with thousands separators: 421,834."""
     return "–" if value is None else f"{value:,}"
 
 
 def format_short(value: float | None) -> str:
-    """A number in three digits: 182 k, 1.42 M."""
+    """Format a number with three digits: 182 k, 1.42 M."""
     if value is None or not math.isfinite(value):
         return "–"
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -38,14 +38,14 @@ def format_short(value: float | None) -> str:
 
 
 def metric_value(name: str, value: float | None) -> str:
-    """The value of a metric: an accuracy in percent, anything else as a figure."""
+    """Format a metric's value: accuracies in percent, everything else as a number."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
 
 
 def format_duration(seconds: float | None) -> str:
-    """A length of time in its two largest units: 2 min 10 s."""
+    """Format a duration in its two largest units: 2 min 10 s."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return "–"
     if seconds < 10:
@@ -61,7 +61,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_bytes(value: int | None, step: int = 1024) -> str:
-    """An amount of memory in units of 1024, as devices are sold, or of 1000, as costs are told: 79.6 GiB, 57.6 MB."""
+    """Format an amount of memory, in units of 1024 (79.6 GiB, for devices) or 1000 (57.6 MB, for costs)."""
     if not value:
         return "–"
     size, unit = float(value), "B"
@@ -73,7 +73,7 @@ def format_bytes(value: int | None, step: int = 1024) -> str:
 
 
 def format_setting(value: Any) -> str:
-    """A setting of a run as its user would write it."""
+    """Format a run's setting as a user would write it."""
     match value:
         case None | "" | [] | {}:
             return "–"
@@ -84,29 +84,29 @@ def format_setting(value: Any) -> str:
         case int():
             return str(value)
         case list():
-            return ", ".join(format_setting(each) for each in value)
+            return ", ".join(format_setting(entry) for entry in value)
         case dict():
-            return ", ".join(f"{name} {format_setting(each)}" for name, each in value.items())
+            return ", ".join(f"{name} {format_setting(entry)}" for name, entry in value.items())
     return str(value)
 
 
 def time_tag(seconds: float | None, shown: str = "relative") -> str:
-    """A point in time as a ``<time>`` in UTC, which `time.js` turns into the viewer's zone and words."""
+    """Format a timestamp as a ``<time>`` element in UTC, which `time.js` converts to the viewer's time zone."""
     if seconds is None:
         return "–"
     at = datetime.fromtimestamp(seconds, UTC)
-    words = f"{at:%H:%M:%S}" if shown == "clock" else f"{at:%Y-%m-%d %H:%M} UTC"
-    # Nothing in it is anybody's words, and Markup's own format takes three times as long.
-    return Markup(f'<time datetime="{iso(seconds)}" data-shown="{shown}">{words}</time>')
+    text = f"{at:%H:%M:%S}" if shown == "clock" else f"{at:%Y-%m-%d %H:%M} UTC"
+    # No part of it is user input, and Markup.format takes three times as long.
+    return Markup(f'<time datetime="{iso(seconds)}" data-shown="{shown}">{text}</time>')
 
 
 def color(number: int) -> str:
-    """The classes of a run's color and dash, the same on every page."""
+    """Return the CSS classes of a run's color and dash pattern, the same on every page."""
     return f"c{(number - 1) % COLORS + 1} d{(number - 1) // COLORS % DASHES}"
 
 
 def data_block(value: Any) -> Markup:
-    """JSON for a ``<script type="application/json">``; nothing in it can end the element; NaN is null."""
-    # Ten times as fast as the standard library, and a page of curves is megabytes of it.
+    """Return JSON for a ``<script type="application/json">``; escaped, so it cannot end the element; NaN is null."""
+    # Ten times as fast as the standard library, and a page of curves has megabytes of JSON.
     written = to_json(value, inf_nan_mode="null").decode()
     return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,7 +1,7 @@
-"""The OpenAPI document: every operation has a name that reads as a verb, and examples of what is sent and answered.
+"""The OpenAPI document, with verb names and example bodies for all operations.
 
-FastAPI writes the document from the routes. `app/web/openapi_examples.py` holds the names and examples in one table, so
-that generated clients have methods such as ``launch_run`` and /docs can be tried without filling anything in.
+FastAPI generates the document from the routes. `app/web/openapi_examples.py` adds names and examples, so that generated
+clients have methods such as ``launch_run`` and requests in /docs can be tried without filling anything in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ JSON = "application/json"
 
 
 def describe(app: FastAPI, prefix: str) -> None:
-    """Let ``app`` answer with this document."""
+    """Make ``app`` serve this document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -45,10 +45,10 @@ def _document(app: FastAPI, prefix: str) -> dict[str, Any]:
     return document
 
 
-def _body(said: dict[str, Any], example: Any) -> None:
-    """The example of a body; one that may be left out is said by ``required``, which generators understand."""
-    schema = said["content"][JSON]["schema"]
-    real = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
-    if len(real) == 1:
-        said["content"][JSON]["schema"] = real[0]
-    said["content"][JSON]["example"] = example
+def _body(body: dict[str, Any], example: Any) -> None:
+    """Add a body's example; client generators recognize an optional body by ``required``, not by a null type."""
+    schema = body["content"][JSON]["schema"]
+    types = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
+    if len(types) == 1:
+        body["content"][JSON]["schema"] = types[0]
+    body["content"][JSON]["example"] = example

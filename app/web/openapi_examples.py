@@ -1,4 +1,4 @@
-"""Name and examples of every operation of the API, by method and path."""
+"""Names and example bodies of all API operations, by method and path."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ CHANGE: dict[str, Any] = {
     "reason": "",
     "via": "API",
     "inherited": False,
-    "sentence": "Every learning rate of the plateau schedule is multiplied by it from then on.",
+    "sentence": "Multiplies every later learning rate of the plateau schedule.",
     "asked": STARTED,
     "settled": None,
 }
@@ -207,7 +207,7 @@ DATASET: dict[str, Any] = {
 }
 RECIPE: dict[str, Any] = {
     "name": "quick",
-    "about": "As default, 5 epochs: for trying out",
+    "about": "Same as default, but 5 epochs, for a first try",
     "datasets": ["digits", "mnist"],
     "dataset": "digits",
     "settings": {"simple_cnn": {"optimizer": "adam", "lr": 0.001, "epochs": 5}},
@@ -231,7 +231,7 @@ WORKER: dict[str, Any] = {
 WEBHOOK: dict[str, Any] = {"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}
 WEBHOOK_OUT: dict[str, Any] = WEBHOOK | {
     "id": "w_1kf3t8v0c6gkj1s",
-    "secret": "a secret that signs what is sent",
+    "secret": "the key that signs its requests",
     "answer": None,
     "created": CREATED,
 }
@@ -249,7 +249,7 @@ NOTICE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """``name`` is what generated clients call it; ``body`` and ``answer`` are examples, None where there is none."""
+    """An API operation: its ``name`` in generated clients, and an example request ``body`` and ``answer``, if any."""
 
     name: str
     body: Any = None
@@ -325,7 +325,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         None,
         {
             "state": "identical",
-            "sentence": "Every point of every curve is the same.",
+            "sentence": "#13 repeats #12: all curves are identical, bit for bit.",
             "run": RUN_ID,
             "rerun": OTHER_ID,
             "metric": None,

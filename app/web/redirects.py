@@ -1,4 +1,4 @@
-"""Where a form leads back to, with what it has done said in the address, so that it is seen without a script."""
+"""Redirects after a form, with the result in the query string so that the page shows it without JavaScript."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fastapi.responses import RedirectResponse
 
 from app.web.rendering import local_path
 
-SAID = ("stopped", "kept", "undo", "back_again", "act", "undone", "refused", "edit")
+RESULT_PARAMETERS = ("stopped", "kept", "undo", "back_again", "act", "undone", "refused", "edit")
 
 
-def go_back(path: str, otherwise: str, **said: Any) -> RedirectResponse:
-    """To ``path``, or ``otherwise`` where that is none of this server's; what was said there before is left out."""
-    address = urlsplit(local_path(path, otherwise))
-    query = [(name, value) for name, value in parse_qsl(address.query) if name not in SAID]
-    query += [(name, str(value)) for name, value in said.items() if value]
+def go_back(path: str, fallback: str, **results: Any) -> RedirectResponse:
+    """Redirect to ``path``, or to ``otherwise`` if that is not on this server; replaces results of earlier forms."""
+    address = urlsplit(local_path(path, fallback))
+    query = [(name, value) for name, value in parse_qsl(address.query) if name not in RESULT_PARAMETERS]
+    query += [(name, str(value)) for name, value in results.items() if value]
     return RedirectResponse(f"{address.path}?{urlencode(query)}" if query else address.path, 303)

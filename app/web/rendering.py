@@ -1,4 +1,4 @@
-"""Templates: how a page is made, and how figures, times and states are written on it."""
+"""Rendering of pages and fragments from the Jinja templates, and the data of the page header."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from app.web.formatting import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# What stands in the header of every page -----------------------------------------------------------------------------
+# Page header ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Yard:
-    """Who is there to train, and what waits: the chips of the header."""
+    """The header's status chips: workers, devices, slots, active and queued runs."""
 
     workers: int
     devices: list[str]
@@ -49,7 +49,7 @@ class Yard:
 
 
 def read_yard(request: Request) -> Yard | None:
-    """The header's facts; None where the database does not answer, so that an error page can still be made."""
+    """Return the header's data; None if the database does not respond, so that error pages still work."""
     parts = request.app.state.parts
     try:
         with reading(parts.engine) as connection:
@@ -67,7 +67,7 @@ def read_yard(request: Request) -> Yard | None:
 
 
 class Templates:
-    """Renders the files of ``templates/``; a name that is not given is an error, never an empty place."""
+    """Renders the files in ``templates/``; an undefined name is an error, never blank."""
 
     def __init__(self, folder: Path = ROOT / "templates") -> None:
         self.environment = Environment(
@@ -93,35 +93,35 @@ class Templates:
             self.environment.globals[function.__name__] = function
 
     def text(self, name: str, **values: Any) -> str:
-        """A rendered template."""
+        """Render a template."""
         return self.environment.get_template(name).render(**values)
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A rendered page, with the header's facts."""
+        """Render a page, including the header's data."""
         text = self.text(name, request=request, yard=read_yard(request), **values)
         return _uncached(text, status)
 
     def fragment(self, request: Request, name: str, **values: Any) -> HTMLResponse:
-        """A rendered part of a page."""
+        """Render a part of a page."""
         return _uncached(self.text(name, request=request, **values), 200)
 
     def error_page(self, request: Request, status: int, title: str, message: str) -> HTMLResponse:
-        """A page that says what went wrong and where to go on."""
+        """Render an error page that explains the error and where to continue."""
         return self.page(request, "error.html", status, code=status, title=title, message=message)
 
 
 def _uncached(text: str, status: int) -> HTMLResponse:
-    # A name may hold half of a surrogate pair, which UTF-8 has no word for.
+    # A name may contain a lone surrogate, which UTF-8 cannot encode.
     body = text.encode("utf-8", "replace")
     return HTMLResponse(body, status, {"cache-control": "no-cache", "vary": "HX-Request"})
 
 
 def wants_fragment(request: Request) -> bool:
-    """Whether htmx asks for a part of the page; it gets all of it when it goes back in the history."""
+    """Tell whether htmx requests a part of the page; it needs the full page when restoring history."""
     return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
 
 
 def local_path(path: str, otherwise: str) -> str:
-    """``path`` when it leads to a page of this server, so that a form can say where to go on."""
-    sound = path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable()
-    return path if sound and "\\" not in path else otherwise
+    """Return ``path`` if it is a page of this server, else ``otherwise``; used for redirects that a form requests."""
+    local = path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable()
+    return path if local and "\\" not in path else otherwise

@@ -1,4 +1,4 @@
-"""What the address of a comparison asks for."""
+"""Query parameters of the comparison pages: run IDs, grouping, baseline and chart controls."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 MOST_RUNS = 50
-"""So many are compared at once."""
+"""The most runs in one comparison."""
 
 
-def named(*said: str) -> list[str]:
-    """The ids that are named, once each: ?runs=a,b and ?runs=a&runs=b mean the same."""
-    return list(dict.fromkeys(part.strip() for value in said for part in value.split(",") if part.strip()))
+def split_ids(*parameters: str) -> list[str]:
+    """Return the unique IDs; ?runs=a,b and ?runs=a&runs=b are equivalent."""
+    return list(dict.fromkeys(part.strip() for value in parameters for part in value.split(",") if part.strip()))
 
 
-class Asked(BaseModel):
-    """The query of /compare and of what belongs to it."""
+class ComparisonQuery(BaseModel):
+    """Query parameters of /compare and its subpages."""
 
     runs: list[str] = Field([], max_length=200)
     by: str = Field("", max_length=400)
@@ -31,8 +31,8 @@ class Asked(BaseModel):
 
     @property
     def ids(self) -> list[str]:
-        """The runs that are named."""
-        return named(*self.runs)
+        """IDs of the requested runs."""
+        return split_ids(*self.runs)
 
 
-AskedDep = Annotated[Asked, Query()]
+ComparisonQueryDep = Annotated[ComparisonQuery, Query()]

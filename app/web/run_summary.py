@@ -1,4 +1,4 @@
-"""What pages say about a run in figures: which of its metrics stand for it, how far it is, what was changed in it."""
+"""Summary of a run for pages: its main metrics, progress, queue position, settings and changes from the recipe."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FIRST = (
     "seed",
 )
 PEAK_MEMORY = "system/peak_memory_mb"
-UNSEEN = ("name", "tags", "notes", "priority", "preset", "options")
+HIDDEN_SETTINGS = ("name", "tags", "notes", "priority", "preset", "options")
 
 
 @dataclass(frozen=True)
 class Head:
-    """One of several targets: its best validation accuracy and that on the test set, 0 to 1."""
+    """One of several targets, with its best validation accuracy and its test accuracy (0 to 1)."""
 
     target: str
     classes: int | None
@@ -49,7 +49,7 @@ class Head:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as its row, its card and its page show it. ``best_epoch`` is where ``val_acc`` was best."""
+    """A run as tables, cards and its page show it. ``best_epoch``: the epoch with the best ``val_acc``."""
 
     run: RunRecord
     number: int
@@ -73,17 +73,17 @@ class RunSummary:
     active: bool
     position: int | None
     why: str
-    apart: str = ""
-    """What tells it from others of its title, beside which it is shown."""
+    suffix: str = ""
+    """Settings that distinguish it from listed runs with the same title."""
 
     @property
     def name(self) -> str:
-        """What it is called among others."""
-        return f"#{self.number} {self.run.title}{' · ' if self.apart else ''}{self.apart}"
+        """Its number and title, with distinguishing settings if needed."""
+        return f"#{self.number} {self.run.title}{' · ' if self.suffix else ''}{self.suffix}"
 
     @property
     def share(self) -> float:
-        """How much of its steps a run has made, 0 to 1."""
+        """Fraction of its steps that the run has completed, 0 to 1."""
         if self.run.status == "succeeded":
             return 1.0
         if self.run.status == "starting" and self.phase_share is not None:
@@ -92,11 +92,11 @@ class RunSummary:
 
 
 def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> RunSummary:
-    """The figures of a run."""
+    """Return the summary of a run."""
     run, summary = row.run, row.summary
     progress: dict[str, Any] = run.progress
-    acc, loss = pick(summary, run.config, "val", "acc"), pick(summary, run.config, "val", "loss")
-    test = pick(summary, run.config, "test", "acc")
+    acc, loss = main_metric(summary, run.config, "val", "acc"), main_metric(summary, run.config, "val", "loss")
+    test = main_metric(summary, run.config, "test", "acc")
     per_epoch = steps_per_epoch(run)
     return RunSummary(
         run=run,
@@ -117,7 +117,7 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
         heads=_heads(run.config, summary) if len(run.config.targets) > 1 else [],
         peak_memory_mb=summary[PEAK_MEMORY].max if PEAK_MEMORY in summary else None,
         seconds=run.duration(time.time()),
-        not_finite=sum(figures.not_finite for figures in summary.values()),
+        not_finite=sum(metric.not_finite for metric in summary.values()),
         active=run.status in ACTIVE,
         position=position,
         why=why,
@@ -125,71 +125,71 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
 
 
 def _best_epoch(run: RunRecord, acc: Summary | None, per_epoch: float | None) -> int | None:
-    """Where the weights are from that are tested: of equally accurate ones, those with the lowest validation loss."""
+    """Return the epoch of the tested weights; of equally accurate epochs, the one with the lowest validation loss."""
     if run.row["best_checkpoint"]:
         return int(from_json(run.row["best_checkpoint"])["epoch"])
     return max(1, round(acc.best_step / per_epoch)) if acc and per_epoch else None
 
 
 def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
-    facts = DATASETS.get(config.dataset)
-    classes = {target.name: target.classes for target in facts.targets} if facts else {}
-    found = []
+    dataset = DATASETS.get(config.dataset)
+    classes = {target.name: target.classes for target in dataset.targets} if dataset else {}
+    result = []
     for target in config.targets:
         val, test = summary.get(f"val/{target}/acc"), summary.get(f"test/{target}/acc")
-        found.append(Head(target, classes.get(target), val.best if val else None, test.last if test else None))
-    return found
+        result.append(Head(target, classes.get(target), val.best if val else None, test.last if test else None))
+    return result
 
 
 def summaries_with_positions(
     connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]
 ) -> list[RunSummary]:
-    """The same of several; runs that wait say their place in the queue and why they have not started."""
-    places = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
-    paused = bool(places) and paused_at(connection) is not None
-    found = []
+    """Return summaries of several runs; queued runs include their position and why they have not started."""
+    positions = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
+    paused = bool(positions) and paused_at(connection) is not None
+    result = []
     for row in rows:
-        position = places.get(row.run.id)
+        position = positions.get(row.run.id)
         why = "" if position is None else why_waiting(row.run, position - 1, workers, paused)
-        found.append(summarize_run(row, position, why))
-    return found
+        result.append(summarize_run(row, position, why))
+    return result
 
 
 def metric_name(names: Any, config: RunConfig, stage: str, last: str) -> str | None:
-    """The metric that stands for a run: the one of all heads together, else that of its first head."""
-    wanted = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in config.targets)]
-    return next((name for name in wanted if name in names), None)
+    """Return the main metric of a run: the one of all heads together, else that of its first head."""
+    candidates = [f"{stage}/{last}", *(f"{stage}/{target}/{last}" for target in config.targets)]
+    return next((name for name in candidates if name in names), None)
 
 
-def pick(summary: dict[str, Summary], config: RunConfig, stage: str, last: str) -> Summary | None:
-    """The summary of that metric."""
+def main_metric(summary: dict[str, Summary], config: RunConfig, stage: str, last: str) -> Summary | None:
+    """Return the summary of a run's main metric."""
     name = metric_name(summary, config, stage, last)
     return None if name is None else summary[name]
 
 
 def steps_per_epoch(run: RunRecord) -> float | None:
-    """Optimizer steps in an epoch, as the trainer reported them, else as they follow from dataset and batch size."""
+    """Return the optimizer steps per epoch as reported by the trainer, else computed from dataset and batch size."""
     steps, epochs = run.progress.get("steps"), run.progress.get("epochs")
     if steps and epochs:
         return float(steps) / float(epochs)
-    # What a script trained elsewhere on data of this name may have been a part of it.
+    # A script that trained elsewhere may have used only a part of the dataset of this name.
     dataset = None if run.logged else DATASETS.get(run.config.dataset)
     return float(max(1, dataset.train // run.config.batch_size)) if dataset else None
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Every setting that says what is trained, options by their own names."""
+    """Return every setting that describes what is trained, with options by name."""
     if isinstance(config, LoggedConfig):
         dataset = {"dataset": config.dataset} if config.dataset else {}
         return {"experiment": config.family} | dataset | config.options
-    said = config.model_dump(exclude=set(UNSEEN))
-    first = {name: said.pop(name) for name in FIRST}
-    return first | {f"option {name}": value for name, value in config.options.items()} | said
+    settings = config.model_dump(exclude=set(HIDDEN_SETTINGS))
+    first = {name: settings.pop(name) for name in FIRST}
+    return first | {f"option {name}": value for name, value in config.options.items()} | settings
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
-    """What a run does not take from its recipe, with what the recipe says instead."""
+    """Return the settings that differ from the recipe, with the recipe's values."""
     if config.recipe not in RECIPES:
         return {}
-    default = recipe_settings(config.recipe, config.family, config.dataset) | {"device": "auto", "auxiliary": False}
-    return {name: value for name, value in default.items() if getattr(config, name, value) != value}
+    defaults = recipe_settings(config.recipe, config.family, config.dataset) | {"device": "auto", "auxiliary": False}
+    return {name: value for name, value in defaults.items() if getattr(config, name, value) != value}

@@ -1,7 +1,7 @@
-"""What every request passes first: Host, Origin, the size of its body; and the headers every answer carries.
+"""Request checks (Host, Origin, body size) and security headers for all responses.
 
-Loopback alone does not protect: any page in the user's browser can send requests to 127.0.0.1 (CSRF), and a name that
-resolves to it can read the answers (DNS rebinding).
+Listening on loopback alone does not protect: any page in the user's browser can send requests to 127.0.0.1 (CSRF), and
+a host name that resolves to it can read the responses (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.web.error_responses import problem
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY_BYTES = 4 * 2**20
-TOO_LARGE = f"a request may hold {MAX_BODY_BYTES // 2**20} MiB at most"
+TOO_LARGE = f"a request can have at most {MAX_BODY_BYTES // 2**20} MiB"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -32,11 +32,11 @@ HEADERS = {
 
 
 class BindError(ValueError):
-    """An address that must not be listened on."""
+    """The server must not listen on this address."""
 
 
 def check_bind(host: str, behind_loopback_publish: bool) -> None:
-    """Raise BindError when ``host`` can be reached from other machines: there is no sign-in yet."""
+    """Raise BindError if ``host`` is reachable from other machines: there is no sign-in yet."""
     if host == "localhost":
         return
     try:
@@ -46,13 +46,13 @@ def check_bind(host: str, behind_loopback_publish: bool) -> None:
     if address.is_loopback or behind_loopback_publish:
         return
     raise BindError(
-        f"will not listen on {host}: everyone who reaches it could launch and delete runs, and there is no sign-in yet."
-        " Listen on 127.0.0.1 and come in through an SSH tunnel (ssh -L 8000:127.0.0.1:8000 this-machine)"
+        f"refusing to listen on {host}: anyone who can reach it could launch and delete runs, since there is no sign-in"
+        " yet. Listen on 127.0.0.1 and connect through an SSH tunnel (ssh -L 8000:127.0.0.1:8000 this-machine)"
     )
 
 
 class Guard:
-    """ASGI middleware: refuses foreign hosts and origins and oversized bodies, and adds the security headers."""
+    """ASGI middleware that rejects foreign hosts, foreign origins and oversized bodies, and adds security headers."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: str = "") -> None:
         self.app = app
@@ -76,25 +76,25 @@ class Guard:
         host = _split(f"//{headers.get('host', '')}")[0]
         if host not in self.hosts:
             return 421, (
-                "this server does not answer to that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"
+                "this server does not accept that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"
             )
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            return 400, "the length of the request is not a number"
+            return 400, "the content-length header is not a number"
         if len(length) > 15 or int(length) > MAX_BODY_BYTES:
             return 413, TOO_LARGE
         if method in SAFE_METHODS:
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return 403, "a request that changes something must come from Runyard's own pages"
+            return 403, "requests that change something must come from Runyard's own pages"
         origin = headers.get("origin")
         if origin is not None and _split(origin)[1] != headers.get("host"):
-            return 403, "a request that changes something must come from Runyard's own pages"
+            return 403, "requests that change something must come from Runyard's own pages"
         return None
 
 
 def _split(address: str) -> tuple[str, str]:
-    """Host name, and host with port, of an address; blank where it is none."""
+    """Return an address's host name, and its host with port; blank if it is invalid."""
     try:
         parts = urlsplit(address)
         return (parts.hostname or "").lower(), parts.netloc
@@ -110,7 +110,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > MAX_BODY_BYTES:
-            # Without a length said beforehand; a handler of ours turns this into an answer.
+            # For requests without content-length; an exception handler turns this into a response.
             raise HTTPException(413, TOO_LARGE)
         return message
 

@@ -1,4 +1,4 @@
-"""A column of a table that is sorted through its address: a key, with a minus before it the other way round."""
+"""Table columns that are sorted through the URL: a key, with a leading minus for descending order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and the sort that a click on its head asks for; ``first`` is "-" where the first sorts downwards."""
+    """A sortable column; ``first`` is "-" if the first click on its header sorts in descending order."""
 
     key: str
     title: str
@@ -15,13 +15,13 @@ class Column:
     first: str = ""
 
     def toggled(self, sort: str) -> str:
-        """The sort after a click: the other way round where it is already sorted by this column."""
+        """Return the sort after a click on the header: reversed if already sorted by this column."""
         if sort.lstrip("-") != self.key:
             return self.first + self.key
         return self.key if sort.startswith("-") else f"-{self.key}"
 
     def order(self, sort: str) -> str:
-        """For ``aria-sort``."""
+        """Return the value of ``aria-sort``."""
         if sort.lstrip("-") != self.key:
             return "none"
         return "descending" if sort.startswith("-") else "ascending"

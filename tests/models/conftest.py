@@ -8,7 +8,7 @@ from models import Family, Shape, _files, _registry
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small run no faster on more, and other test processes need the cores."""
+    """Small networks run no faster on more threads, and other test processes need the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -22,7 +22,7 @@ def seeded() -> None:
 
 @pytest.fixture
 def own_catalog(monkeypatch: pytest.MonkeyPatch) -> dict[str, Family]:
-    """A copy of the catalog, so that what a test registers is gone after it."""
+    """A copy of the catalog, so that a test's registrations disappear afterwards."""
     copy = dict(_registry._families)
     monkeypatch.setattr(_registry, "_families", copy)
     monkeypatch.setattr(_registry, "_unloaded", {})

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""What every family in the catalog must do, those added later included (models/__init__.py)."""
+"""Requirements for every family in the catalog, including future ones (models/__init__.py)."""
 
 import ast
 import sys

@@ -1,4 +1,4 @@
-"""A family from outside is held to what its registration says, before anybody trains it."""
+"""An external family must match its registration before anybody trains it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models import REFERENCES, Family, Heads, Option, Shape, Size, families
-from models._check import count, recount, try_out
-from models._registry import Refused
+from models._check import check_counts, check_outputs, count
+from models._registry import InvalidArchitecture
 
 
 class Linear(nn.Module):
-    """The smallest network that keeps to the protocol."""
+    """The smallest network that follows the protocol."""
 
     def __init__(self, shape: Shape, width: int = 3, norm: bool = False, act: str = "relu") -> None:
         super().__init__()
@@ -42,42 +42,46 @@ def family(
 
 @pytest.mark.parametrize("found", [pytest.param(each, id=each.name) for each in families().values()])
 def test_the_families_of_the_package_pass_what_those_from_outside_must(found: Family) -> None:
-    recount(found)
-    try_out(found)
+    check_counts(found)
+    check_outputs(found)
 
 
 def test_counts_at_the_three_reference_shapes_must_be_right_to_the_last_parameter() -> None:
-    recount(family())
-    recount(family(counts=list(COUNTS)))
-    with pytest.raises(Refused) as refused:
-        recount(family(counts=(2395, COUNTS[1] - 1, COUNTS[2])))
+    check_counts(family())
+    check_counts(family(counts=list(COUNTS)))
+    with pytest.raises(InvalidArchitecture) as refused:
+        check_counts(family(counts=(2395, COUNTS[1] - 1, COUNTS[2])))
     assert str(refused.value) == (
-        "net/small has 9,259 parameters at CIFAR-10, not 9,258; put counts=(2395, 9259, 9619)"
+        "net/small has 9,259 parameters at CIFAR-10, not 9,258; use counts=(2395, 9259, 9619)"
     )
 
 
 @given(st.tuples(*[st.integers(min_value=0, max_value=20_000)] * 3))
 def test_whatever_counts_are_given_the_sentence_holds_those_to_put(counts: tuple[int, int, int]) -> None:
     if counts == COUNTS:
-        recount(family(counts=counts))
+        check_counts(family(counts=counts))
         return
-    with pytest.raises(Refused) as refused:
-        recount(family(counts=counts))
-    assert f"put counts={COUNTS}" in str(refused.value)
+    with pytest.raises(InvalidArchitecture) as refused:
+        check_counts(family(counts=counts))
+    assert f"use counts={COUNTS}" in str(refused.value)
     for title, said, right in zip(REFERENCES, counts, COUNTS, strict=True):
         assert (f"{right:,} parameters at {title}, not {said:,}" in str(refused.value)) == (said != right)
 
 
 @pytest.mark.parametrize("counts", [(), None, (1, 2), ("a", "b", "c")])
 def test_left_out_counts_are_told(counts: Any) -> None:
-    with pytest.raises(Refused, match=r"net/small needs three counts, not .*; put counts=\(2395, 9259, 9619\)"):
-        recount(family(counts=counts))
+    with pytest.raises(
+        InvalidArchitecture, match=r"net/small needs three counts, not .*; use counts=\(2395, 9259, 9619\)"
+    ):
+        check_counts(family(counts=counts))
 
 
 def test_every_wrong_size_is_told_at_once() -> None:
     sizes = tuple(Size(name, {"width": width}, (0, 0, 0)) for name, width in (("a", 1), ("b", 2)))
-    with pytest.raises(Refused, match=r"net/a has .*; put counts=\(.*\); net/b has .*; put counts=\(") as refused:
-        recount(Family("net", "A network.", "In tests.", Linear, sizes, "a"))
+    with pytest.raises(
+        InvalidArchitecture, match=r"net/a has .*; use counts=\(.*\); net/b has .*; use counts=\("
+    ) as refused:
+        check_counts(Family("net", "A network.", "In tests.", Linear, sizes, "a"))
     assert "\n" not in str(refused.value)
 
 
@@ -96,12 +100,12 @@ def reads(shape: Shape) -> nn.Module:
         (lambda: None, r"net/small cannot be built at MNIST: TypeError: .* positional argument"),
         (lambda shape: None, "net/small cannot be built at MNIST: AttributeError: 'NoneType'"),
         (lambda shape: nn.LazyLinear(2), "net/small cannot be built at MNIST: ValueError: .*uninitialized parameter"),
-        (reads, r"tried on torch's meta device, where tensors have shapes and no values\)"),
+        (reads, r"runs on torch's meta device, where tensors have shapes but no values\)"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused_with_what_it_raised(build: Any, sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence) as refused:
-        recount(family(build))
+    with pytest.raises(InvalidArchitecture, match=sentence) as refused:
+        check_counts(family(build))
     assert "\n" not in str(refused.value)
 
 
@@ -151,34 +155,37 @@ ACT = Option("act", "relu", ("relu", "gelu"), "The activation.")
     [
         (
             family(OneHead),
-            "net/small answers 1 image for several heads with logits [1, 10], "
-            "not a dict of class [1, 10], domain [1, 2], mobility [1, 3]",
+            "net/small returns logits [1, 10] for 1 image with several heads, "
+            "expected a dict of class [1, 10], domain [1, 2], mobility [1, 3]",
         ),
-        (family(AlwaysDict), "for one head with a dict of digit [1, 10], not logits [1, 10]"),
-        (family(Transposed), "for one head with logits [10, 1], not logits [1, 10]"),
-        (family(Pair), "for one head with a tuple, not logits [1, 10]"),
-        (family(WithoutScalars), "net/small cannot train on a batch of 1 for one head: TypeError: "),
+        (family(AlwaysDict), "returns a dict of digit [1, 10] for 1 image with one head, expected logits [1, 10]"),
+        (family(Transposed), "returns logits [10, 1] for 1 image with one head, expected logits [1, 10]"),
+        (family(Pair), "returns a tuple for 1 image with one head, expected logits [1, 10]"),
+        (family(WithoutScalars), "net/small cannot train on a batch of 1 with one head: TypeError: "),
         (
             family(Linear, {"norm": True}),
-            "net/small cannot train on a batch of 1 for one head: ValueError: Expected more than 1 value per channel",
+            "net/small cannot train on a batch of 1 with one head: ValueError: Expected more than 1 value per channel",
         ),
         (family(Aware, takes_auxiliary=True), "AssertionError: no room for scalars"),
-        (family(narrow, options=(ACT,)), "for one head with act gelu with logits [1, 7], not logits [1, 10]"),
+        (
+            family(narrow, options=(ACT,)),
+            "returns logits [1, 7] for 1 image with one head and act gelu, expected logits [1, 10]",
+        ),
     ],
 )
 def test_logits_of_another_shape_are_refused(wrong: Family, sentence: str) -> None:
-    with pytest.raises(Refused) as refused:
-        try_out(wrong)
+    with pytest.raises(InvalidArchitecture) as refused:
+        check_outputs(wrong)
     assert sentence in str(refused.value)
 
 
 def test_a_network_with_batch_norm_says_so_with_its_smallest_batch() -> None:
-    try_out(family(Linear, {"norm": True}, smallest_batch=2))
+    check_outputs(family(Linear, {"norm": True}, smallest_batch=2))
 
 
 def test_counting_and_trying_take_no_random_numbers_and_no_memory() -> None:
     before = torch.get_rng_state()
     huge = family(Linear, {"width": 10**9})
     assert count(huge, huge.sizes[0], REFERENCES["MNIST"]) > 10**11
-    try_out(huge)
+    check_outputs(huge)
     assert torch.equal(torch.get_rng_state(), before)

@@ -13,7 +13,7 @@ from models.convnext_v2 import Block, ChannelNorm, ConvNeXtV2, GlobalResponseNor
 
 
 def give_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Both list theirs in the same order; random values, so that nothing is hidden by a one or a zero."""
+    """Both list their parameters in the same order; random values, so that no one or zero hides a difference."""
     pairs = list(zip(source.parameters(), target.parameters(), strict=True))
     with torch.no_grad():
         for mine, theirs in pairs:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models._drop_path import DropPath, rising
+from models._drop_path import DropPath, linear_rates
 
 
 @settings(deadline=None, max_examples=50)
@@ -57,7 +57,7 @@ def test_an_impossible_rate_is_refused(rate: float) -> None:
 
 @given(rate=st.floats(0, 0.95), blocks=st.integers(2, 60))
 def test_rates_rise_linearly_from_nothing_to_the_whole(rate: float, blocks: int) -> None:
-    rates = rising(rate, blocks)
+    rates = linear_rates(rate, blocks)
     assert len(rates) == blocks
     assert rates[0] == 0
     assert rates[-1] == rate
@@ -66,4 +66,4 @@ def test_rates_rise_linearly_from_nothing_to_the_whole(rate: float, blocks: int)
 
 
 def test_a_single_block_drops_nothing() -> None:
-    assert rising(0.5, 1) == [0]
+    assert linear_rates(0.5, 1) == [0]

@@ -18,7 +18,7 @@ from models.efficientnet import STAGES, EfficientNet, LearnableSwish, MBConv, Sq
 
 
 def squeeze_a_quarter_of_the_expanded(channels: int, _: int, activation: Any) -> TorchvisionSqueezeExcitation:
-    """The architecture here squeezes the expanded channels, torchvision's the channels before them."""
+    """This architecture squeezes the expanded channels, torchvision's the channels before expansion."""
     return TorchvisionSqueezeExcitation(channels, channels // 4, activation=activation)
 
 
@@ -26,7 +26,7 @@ ReferenceMBConv = partial(TorchvisionMBConv, se_layer=squeeze_a_quarter_of_the_e
 
 
 def give_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Both list theirs in the same order; only squeeze-and-excitation has 1x1 kernels there and none here."""
+    """Both list their parameters in the same order; only torchvision's squeeze-and-excitation has 1x1 kernels."""
     with torch.no_grad():
         for mine, theirs in zip(source.parameters(), target.parameters(), strict=True):
             mine.normal_(std=0.5)

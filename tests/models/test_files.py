@@ -1,4 +1,4 @@
-"""Files with architectures: those of the package, and those of a folder outside that a user names."""
+"""Architecture files: those of the package, and those in a user's folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tiny(name: str, counts: object = COUNTS) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, own_catalog: dict[str, Family]) -> Path:
-    """A folder outside the package, and a catalog that is as it was after the test."""
+    """A folder outside the package, and a catalog that is restored after the test."""
     found = tmp_path / "architectures"
     found.mkdir()
     return found
@@ -84,10 +84,10 @@ BROKEN = [
     ("raise GeneratorExit", "GeneratorExit (line 1)"),
     ("raise RuntimeError('first\\nsecond')", "RuntimeError: first (line 1)"),
     ("class E(Exception):\n    __str__ = None\nraise E", "E: <exception str() failed> (line 3)"),
-    ("x = 1", "it registers no family; end it with register(Family(…))"),
+    ("x = 1", "it registers no family; add register(Family(…)) at its end"),
     (b"\xff\xfe\x00\x00", "SyntaxError: "),
-    (tiny("vit"), "a family named 'vit' is registered already, by models/vit.py"),
-    (tiny("all"), "'all' cannot name a family: only letters, digits and _ . - can, and not 'all'"),
+    (tiny("vit"), "a family named 'vit' is already registered by models/vit.py"),
+    (tiny("all"), "'all' cannot name a family: use letters, digits, _ . and -, and not 'all'"),
     (tiny("net").replace('"small"))', '"smal"))'), "no size 'smal' for net; sizes: small"),
     (tiny("net") + "raise KeyError('after all')", "KeyError: 'after all' (line 18)"),
 ]
@@ -119,7 +119,7 @@ def test_an_interruption_is_no_broken_file(folder: Path) -> None:
 def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1601, *COUNTS[1:])))
     assert load_path(folder) == {
-        "tiny_net": "tiny_net/small has 1,600 parameters at MNIST, not 1,601; put counts=(1600, 6176, 6446)"
+        "tiny_net": "tiny_net/small has 1,600 parameters at MNIST, not 1,601; use counts=(1600, 6176, 6446)"
     }
     assert "tiny_net" not in families()
 
@@ -127,14 +127,14 @@ def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
 def test_of_two_families_in_a_file_none_stays_when_one_is_wrong(folder: Path) -> None:
     (folder / "two.py").write_text(tiny("right") + tiny("wrong", ()))
     broken = load_path(folder)
-    assert broken == {"two": "wrong/small needs three counts, not (); put counts=(1600, 6176, 6446)"}
+    assert broken == {"two": "wrong/small needs three counts, not (); use counts=(1600, 6176, 6446)"}
     assert not {"right", "wrong"} & set(families())
 
 
 def test_the_first_of_two_files_with_the_same_family_has_it(folder: Path) -> None:
     (folder / "b.py").write_text(tiny("net"))
     (folder / "a.py").write_text(tiny("net"))
-    assert load_path(folder) == {"b": f"a family named 'net' is registered already, by {folder / 'a.py'}"}
+    assert load_path(folder) == {"b": f"a family named 'net' is already registered by {folder / 'a.py'}"}
 
 
 def test_a_neighbour_is_imported_with_a_dot_and_registers_once(folder: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, name: str, own_ca
     (tmp_path / "file").touch()
     found = load_path(tmp_path / name)
     assert list(found) == [name]
-    assert found[name].startswith(f"RUNYARD_MODELS_PATH names a folder that cannot be read, {tmp_path / name}: N")
+    assert found[name].startswith(f"cannot read the folder in RUNYARD_MODELS_PATH, {tmp_path / name}: N")
 
 
 def test_what_is_no_python_file_is_left_alone_and_what_only_looks_like_one_is_named(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_what_is_no_python_file_is_left_alone_and_what_only_looks_like_one_is_na
     (folder / "gone.py").symlink_to(folder / "nowhere")
     (folder / "a.b.py").write_text(tiny("a"))
     assert load_path(folder) == {
-        "a.b": "the name of a module has no dot; rename the file",
+        "a.b": "a module name cannot contain a dot; rename the file",
         "gone": "gone.py is not a file",
         "package": "package.py is not a file",
     }
@@ -222,7 +222,7 @@ def test_loading_leaves_the_random_state_as_it_was(folder: Path) -> None:
 
 def test_a_family_whose_file_broke_fails_with_the_reason(folder: Path, mnist: Shape) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1, *COUNTS[1:])))
-    load_path(folder, forwards=False)
+    load_path(folder, run_forward=False)
     with pytest.raises(
         UnknownArchitecture, match="the family 'tiny_net' could not be loaded: tiny_net/small has 1,600"
     ):
@@ -235,7 +235,7 @@ def test_logits_are_looked_at_unless_that_is_left_out(folder: Path, tmp_path: Pa
     for where, name in ((folder, "net"), (other, "other_net")):
         (where / "net.py").write_text(tiny(name).replace("return self.heads(", "return (lambda x: x)("))
     assert "net/small answers 1 image for one head with logits [1, 2], not logits [1, 10]" in load_path(folder)["net"]
-    assert load_path(other, forwards=False) == {}
+    assert load_path(other, run_forward=False) == {}
 
 
 def test_a_module_of_the_package_that_cannot_be_imported_takes_nothing_with_it(

@@ -18,7 +18,7 @@ from models import (
     get,
     register,
 )
-from models._registry import note_unloaded, registered_by, registering
+from models._registry import record_unloaded, registered_by, registering
 
 
 def linear(shape: Shape, **settings: Any) -> nn.Module:
@@ -41,13 +41,13 @@ TOY = Family(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 28, {"digit": 10}), "channels must be a whole number of at least 1, not 0"),
+        ((0, 28, {"digit": 10}), "channels must be an integer of at least 1, not 0"),
         ((1, -1, {"digit": 10}), "side must be"),
-        ((1, 28.0, {"digit": 10}), "side must be a whole number of at least 1, not 28.0"),
+        ((1, 28.0, {"digit": 10}), "side must be an integer of at least 1, not 28.0"),
         ((True, 28, {"digit": 10}), "channels must be"),
         ((1, 28, {}), "at least one head"),
         ((1, 28, {"digit": 0}), "the number of classes of head 'digit' must be"),
-        ((1, 28, {"digit": 10}, -1), "auxiliary must be a whole number of at least 0"),
+        ((1, 28, {"digit": 10}, -1), "auxiliary must be an integer of at least 0"),
         ((1, 28, {"": 10}), "cannot name a head"),
         ((1, 28, {"a.b": 10}), "'a.b' cannot name a head"),
         ((1, 28, {"keys": 10}), "'keys' cannot name a head"),
@@ -91,27 +91,27 @@ def test_changing_the_returned_catalog_changes_nothing() -> None:
 
 
 def other(**said: Any) -> Family:
-    """The toy with anything at all in its fields."""
+    """The toy family with arbitrary values in its fields."""
     return replace(TOY, **said)
 
 
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        (other(name="vit"), r"a family named 'vit' is registered already, by models/vit\.py"),
+        (other(name="vit"), r"a family named 'vit' is already registered by models/vit\.py"),
         (
             other(name="toy,net"),
-            "'toy,net' cannot name a family: only letters, digits and _ . - can, and not 'all'",
+            "'toy,net' cannot name a family: use letters, digits, _ . and -, and not 'all'",
         ),
         (other(name="all"), "'all' cannot name a family"),
         (other(name=["toy"]), "cannot name a family"),
         (other(sizes=(replace(TOY.sizes[0], name=""),)), "'' cannot name a size"),
         (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple, \(Size"),
         (other(sizes=({"name": "tiny"},)), "sizes of family 'toy' must be a tuple"),
-        (other(sizes=(Size("tiny", cast(Any, (2, 3)), (1, 2, 3)),)), "settings of size 'tiny' must be by name"),
-        (other(summary=None), "summary of family 'toy' must be text, not None"),
-        (other(order="last"), "order of family 'toy' must be a whole number"),
-        (other(smallest_batch=0), "smallest_batch of family 'toy' must be a whole number of at least 1"),
+        (other(sizes=(Size("tiny", cast(Any, (2, 3)), (1, 2, 3)),)), "settings of size 'tiny' must be a dict by name"),
+        (other(summary=None), "summary of family 'toy' must be a string, not None"),
+        (other(order="last"), "order of family 'toy' must be an integer"),
+        (other(smallest_batch=0), "smallest_batch of family 'toy' must be an integer of at least 1"),
         (
             other(options=(Option("act", torch.relu, (torch.relu,), "A function."),)),
             "choices of option 'act' must",
@@ -197,7 +197,7 @@ def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalo
 
 
 def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog: dict[str, Family]) -> None:
-    note_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
+    record_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
     with pytest.raises(UnknownArchitecture, match=r"the family 'toy' could not be loaded: SyntaxError: .* \(line 3\)"):
         get("toy")
     with pytest.raises(

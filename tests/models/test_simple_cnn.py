@@ -64,9 +64,9 @@ def test_auxiliary_scalars_change_the_answer() -> None:
 
 def test_missing_and_uninvited_auxiliary_scalars_are_refused(mnist: Shape) -> None:
     images = torch.randn(2, 1, 28, 28)
-    with pytest.raises(ValueError, match="takes 5 auxiliary scalars an image, not 0"):
+    with pytest.raises(ValueError, match="takes 5 auxiliary scalars per image, not 0"):
         build("simple_cnn", "tiny", Shape(1, 28, {"digit": 10}, auxiliary=5))(images)
-    with pytest.raises(ValueError, match="takes 0 auxiliary scalars an image, not 3"):
+    with pytest.raises(ValueError, match="takes 0 auxiliary scalars per image, not 3"):
         build("simple_cnn", "tiny", mnist)(images, torch.zeros(2, 3))
 
 

@@ -1,4 +1,4 @@
-"""A chart is read and zoomed by keyboard, says where one points, and is taken along as a picture."""
+"""A chart in a real Chromium: keyboard crosshair and zoom, readout, and export as an image."""
 
 from __future__ import annotations
 

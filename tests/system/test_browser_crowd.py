@@ -1,4 +1,4 @@
-"""Very many runs are compared: their curves share places that lie closer than pixels, and files have the exact ones."""
+"""Comparison of very many runs: curves share positions closer than a pixel, and exported files have the exact ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person takes runs, curves and a comparison along as files, and opens the report where there is no server."""
+"""Exports of runs, curves and comparisons in a real Chromium; the report opens without a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.formats.tfevents import Told, read_scalars
+from app.formats.tfevents import EventMetadata, read_scalars
 from tests.system.conftest import complaints_of
 
 
@@ -47,7 +47,7 @@ def test_every_point_of_a_run_is_saved_for_tensorboard(page: Page, yard: Any, tw
         page.locator("#take-along").get_by_text("TensorBoard").click()
     assert "tfevents" in download.value.suggested_filename
     with open(download.value.path(), "rb") as file:
-        scalars = list(read_scalars(file, Told()))
+        scalars = list(read_scalars(file, EventMetadata()))
     logged = yard.call(f"/runs/{two[0]}/metrics?points=0")
     assert [each.step for each in scalars if each.tag == "train/loss"] == logged["train/loss"]["step"]
 

@@ -1,4 +1,4 @@
-"""What is made of a run that has been, in a real Chromium."""
+"""Resume and fork a run, and its lineage, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_run_is_stopped_resumed_and_forked_and_its_family_is_drawn(page: Page,
 
     page.locator("#act-resume").click()
     page.wait_for_url(lambda address: run not in address)
-    expect(page.locator(".lineage li[aria-current]")).to_contain_text("goes on from step")
+    expect(page.locator(".lineage li[aria-current]")).to_contain_text("resumed from step")
     resumed = page.url.rsplit("/", 1)[1]
     yard.wait_for(resumed, "running", "finishing", "succeeded")
     page.get_by_role("link", name=re.compile("the first one")).first.click()

@@ -49,25 +49,25 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     address, posts = heard
     page.add_init_script(DESKTOP)
     page.goto(f"{yard.address}/notifications")
-    page.get_by_label("address").fill(address)
-    page.get_by_label("is stopped").uncheck()
+    page.get_by_label("URL").fill(address)
+    page.get_by_label("is cancelled").uncheck()
     page.get_by_role("button", name="Add webhook").click()
     expect(page.get_by_role("cell", name=address)).to_be_visible()
-    expect(page.get_by_role("cell", name="succeeds, fails, meets a rule")).to_be_visible()
+    expect(page.get_by_role("cell", name="succeeds, fails, matches a rule")).to_be_visible()
 
     page.get_by_label("metric").fill("val/acc")
     page.get_by_label("value").fill("0.0001")
     page.get_by_role("button", name="Add rule").click()
     expect(page.get_by_role("cell", name="val/acc above 0.0001")).to_be_visible()
 
-    page.get_by_label("Show a desktop notification").check()
+    page.get_by_label("Show desktop notifications").check()
     expect(page.locator("[data-desktop-state]")).to_have_text("on while a Runyard tab is open")
     yard.until(lambda: page.evaluate("localStorage.getItem('runyard-heard') !== null"))
 
     run = yard.launch(family="simple_mlp", dataset="digits", epochs=2)
     number = yard.wait_for(run, "succeeded")["number"]
     yard.until(lambda: any(post["kind"] == "succeeded" and post["run"]["id"] == run for post in posts))
-    sentence = f"#{number} simple_mlp base · digits has finished"
+    sentence = f"#{number} simple_mlp base · digits finished"
     expect(page.get_by_role("link", name=sentence)).to_be_visible(timeout=10_000)
     yard.until(lambda: sentence in page.evaluate("window.shown"))
     shown = page.evaluate("window.shown")

@@ -110,14 +110,14 @@ def test_runs_are_paused_cancelled_and_brought_back(page: Page, yard: Any, waiti
     assert yard.call(f"/runs/{waiting[1]}")["status"] == "cancelled"
     page.get_by_role("button", name="Undo").click()
     expect_order(page, yard, *NAMES)
-    expect(page.locator("#queue")).to_contain_text("2 runs wait again, in their old places")
+    expect(page.locator("#queue")).to_contain_text("2 runs are back in the queue at their old positions")
 
     row(page, "three").focus()
     page.keyboard.press("Delete")
     expect_order(page, yard, "one", "two", "four", "five")
     expect(row(page, "four")).to_be_focused()
     page.get_by_role("button", name="Cancel all 4").click()
-    expect(page.locator("#queue")).to_contain_text("Nothing waits.")
+    expect(page.locator("#queue")).to_contain_text("The queue is empty.")
     expect(page.locator("#undo-notice")).to_contain_text("4 runs cancelled.")
     page.get_by_role("button", name="Undo").click()
     expect_order(page, yard, "one", "two", "four", "five")

@@ -1,4 +1,4 @@
-"""A person watches a run: through restarts, near to, beside other runs, and arranged as they like it."""
+"""A person watches a run: through restarts, zoomed in, overlaid with other runs, and with charts arranged by hand."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_long_run_is_drawn_from_few_points_and_zooming_in_brings_the_finer_one
     assert found == logged["value"]
 
 
-def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(page: Page, yard: Any) -> None:
+def test_other_runs_are_overlaid_and_the_difference_to_a_baseline_is_shown(page: Page, yard: Any) -> None:
     said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
     first, second, third = (yard.launch(**said, seed=seed) for seed in (501, 502, 503))
     for run in (first, second, third):
@@ -146,7 +146,7 @@ def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(p
     page.get_by_label("mean of earlier runs").check()
     page.locator(f"#beside input[value={first}]").check()
     page.get_by_label("Δ to").select_option(first)
-    page.get_by_role("button", name="Lay over").click()
+    page.get_by_role("button", name="Overlay").click()
     page.wait_for_url(re.compile("with=earlier"))
     drawn(page, yard)
     # Of the other run train and val; of the mean both with the two ends of their bands.
@@ -159,9 +159,7 @@ def test_other_runs_are_laid_over_it_and_the_difference_to_a_baseline_is_shown(p
     expect(page.locator("#chart-acc")).to_contain_text("mean of")
 
 
-def test_what_is_laid_over_a_run_is_as_fine_and_as_live_as_the_run_itself(
-    page: Page, yard: Any, long_run: str
-) -> None:
+def test_an_overlaid_run_is_as_fine_and_as_live_as_the_run_itself(page: Page, yard: Any, long_run: str) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=506)
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0.9&with={long_run}")
@@ -223,7 +221,7 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     page.mouse.move(other["x"] + 400, other["y"] + 150, steps=6)
     page.mouse.up()
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
-    page.get_by_label("Filter the charts by name").fill("gradient")
+    page.get_by_label("Filter charts by name").fill("gradient")
     expect(page.locator("figure.chart:visible")).to_have_count(1)
     page.get_by_label("Search the log").fill("best so far")
     expect(page.locator("#log-lines mark").first).to_be_visible()
@@ -317,7 +315,7 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     page.context.close()
 
 
-def test_what_is_looked_at_is_shared_by_all_charts_followed_and_kept_in_the_address(page: Page, yard: Any) -> None:
+def test_zoom_and_crosshair_are_shared_by_all_charts_and_kept_in_the_address(page: Page, yard: Any) -> None:
     run = yard.launch(family="simple_mlp", size="tiny", epochs=5000, dataset="digits", seed=508)
     yard.wait_for_step(run, 200)
     page.goto(f"{yard.address}/runs/{run}?smoothing=0")
@@ -365,12 +363,12 @@ def test_what_is_looked_at_is_shared_by_all_charts_followed_and_kept_in_the_addr
     yard.wait_for(run, "cancelled")
 
 
-def test_a_forecast_comes_once_there_are_runs_to_tell_it_from(page: Page, yard: Any) -> None:
+def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any) -> None:
     said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 6}
     for run in [yard.launch(**said, seed=seed) for seed in range(600, 610)]:
         yard.wait_for(run, "succeeded")
     run = yard.launch(family="vit", size="small", dataset="digits", epochs=6, batch_size=8)
     page.goto(f"{yard.address}/runs/{run}")
-    expect(page.locator("#run-forecast")).to_contain_text(re.compile(r"it held in \d+"), timeout=30_000)
+    expect(page.locator("#run-forecast")).to_contain_text(re.compile(r"it contained \d+"), timeout=30_000)
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled")

@@ -1,4 +1,4 @@
-"""A person finds runs among others: asks in words that complete themselves, and chooses what stands beside them."""
+"""Search with completion and the choice of columns in a real Chromium."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
     expect(page.locator("#runs-table tbody tr")).to_have_count(1)
     page.wait_for_url(re.compile("q=tag%3Aquestion"))
     page.keyboard.type("color:")
-    expect(page.get_by_text("This question cannot be read yet.")).to_be_visible()
+    expect(page.get_by_text("This search is not valid yet.")).to_be_visible()
     page.keyboard.press("Escape")
 
     page.goto(f"{yard.address}/runs?q=tag:{tag}")

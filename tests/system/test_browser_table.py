@@ -1,4 +1,4 @@
-"""A person keeps order among runs: names and tags them, groups them, keeps a view, and asks which is better."""
+"""The run table in a real Chromium: rename, tag and group runs, save a view, and compare."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.keyboard.press("Enter")
     expect(page.locator("#group-by")).to_be_focused()
     page.get_by_text("Save view").click()
-    expect(page.get_by_label("Keep this table under a name")).to_be_focused()
+    expect(page.get_by_label("Name of the view")).to_be_focused()
     page.keyboard.type("variants of the table")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("variants of the table")
@@ -130,7 +130,7 @@ def test_several_tags_are_typed_and_one_that_cannot_be_leaves_the_table_as_it_wa
     page.keyboard.press("t")
     page.keyboard.type("x" * 51)
     page.keyboard.press("Enter")
-    expect(page.locator("#tagged-wrong")).to_contain_text("A tag has 50 characters at most")
+    expect(page.locator("#tagged-wrong")).to_contain_text("A tag can have at most 50 characters")
     expect(page.locator("[data-tag-field]")).to_be_focused()
     expect(page.locator("[data-tag-field]")).to_have_value("x" * 51)
     expect(page.locator("[data-selected]")).to_have_text("2 selected")

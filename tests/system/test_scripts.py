@@ -73,7 +73,7 @@ def test_curves_are_drawn_while_a_run_trains_and_ctrl_c_leaves_it_alone(yard: An
         listening.join(10)
         os.close(own)
     (run_id,) = re.findall(
-        r"the runs go on \(`runyard cancel (r_\w+)` stops them\)", re.sub(r"\s+", " ", said.decode())
+        r"the runs continue \(stop them with `runyard cancel (r_\w+)`\)", re.sub(r"\s+", " ", said.decode())
     )
     with Runyard(yard.address) as client:
         run = client.run(run_id)

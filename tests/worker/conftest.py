@@ -1,4 +1,4 @@
-"""What several tests of the worker need: a Redis of their own, configurations, and a fit whose every word is kept."""
+"""Shared fixtures of the worker's tests: a Redis server, configurations, and a fit that records everything reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -30,14 +30,17 @@ from app.services.embedded import find_redis, redis_command
 from tests.worker.official_files import CIFARS, MNISTS, TEST, TRAINING, Mirror, know, mnist_files, point, put
 from worker.data.datasets import load
 from worker.data.official import digits
-from worker.job import COMMAND, GO_ON, PULSE, Control, Job
+from worker.job import COMMAND, CONTINUE, PULSE, Control, Job
 from worker.reporting.reporter import Reporter
-from worker.reporting.spool import Said
+from worker.reporting.spool import SpoolEntry
+
+if TYPE_CHECKING:
+    from tests.worker.supervised import Worker, Yard
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small run no faster on more, and other test processes need the cores."""
+    """Small networks run no faster on more threads, and other test processes need the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     # Numpy's, in the fork server and what is forked from it.
@@ -48,12 +51,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs train in the plain way: what a trial finds depends on what else the machine does."""
-    monkeypatch.setattr("worker.training.autotune.FEWEST_STEPS", 10**9)
+    """Train with the plain tuning: the result of a trial depends on the machine's load."""
+    monkeypatch.setattr("worker.training.autotune.MIN_RUN_STEPS", 10**9)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """What ``condition`` returns as soon as that is true; an AssertionError when it is not within ``seconds``."""
+    """Wait until ``condition`` is true and return its value; AssertionError if that takes over ``seconds``."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -65,7 +68,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any
 
 
 class RedisServer:
-    """A Redis as `runyard up` starts it; what it holds outlives a stop."""
+    """A Redis started as `runyard up` does; its contents survive a stop."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -126,10 +129,10 @@ def redis(server: RedisServer) -> Iterator[Redis]:
 
 
 class Committer:
-    """Takes entries as the recorder does: each sequence number once, in order, and none after a gap."""
+    """Commits entries as the recorder does: each sequence number once, in order, and none after a gap."""
 
     def __init__(self, redis: Redis) -> None:
-        self.taken: dict[tuple[str, int], list[Said]] = {}
+        self.taken: dict[tuple[str, int], list[SpoolEntry]] = {}
         self._redis = redis
         self._at: Any = "0-0"
         self._stop = threading.Event()
@@ -149,12 +152,12 @@ class Committer:
             self._stop.wait(0.005)
 
     def take(self) -> None:
-        """Commit all that is in the stream."""
+        """Commit everything in the stream."""
         entries: Any = self._redis.xrange(broker.EVENTS, f"({self._at}")
         for entry_id, fields in entries:
             self._at = entry_id.decode()
             attempt = fields[b"r"].decode(), int(fields[b"f"])
-            said = Said(int(fields[b"s"]), fields[b"k"].decode(), fields[b"b"])
+            said = SpoolEntry(int(fields[b"s"]), fields[b"k"].decode(), fields[b"b"])
             taken = self.taken.setdefault(attempt, [])
             if said.sequence == len(taken) + 1:
                 taken.append(said)
@@ -162,8 +165,8 @@ class Committer:
             self._redis.hset(broker.COMMITTED, broker.committed_field(run, fence), str(len(taken)))
 
 
-def points_of(entries: Sequence[Said]) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of each metric, in the order in which they came."""
+def points_of(entries: Sequence[SpoolEntry]) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of each metric, in order of arrival."""
     found: dict[str, list[tuple[int, float]]] = {}
     for said in entries:
         if said.kind == "metrics":
@@ -179,7 +182,7 @@ def points_of(entries: Sequence[Said]) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A datasets folder in which digits is prepared."""
+    """A datasets folder with digits already prepared."""
     folder = tmp_path_factory.mktemp("datasets")
     load("digits", ["digit"], folder, lambda text: None)
     return folder
@@ -187,20 +190,20 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data_dir(tmp_path: Path, datasets: Path) -> Path:
-    """A data folder of its own, with the session's datasets."""
+    """A separate data folder that shares the session's datasets."""
     (tmp_path / "datasets").symlink_to(datasets)
     return tmp_path
 
 
 def make_config(family: str = "simple_mlp", size: str = "tiny", **changes: Any) -> RunConfig:
-    """A configuration as the form makes it: unless told otherwise, two epochs of the smallest network on digits."""
+    """A configuration as the form creates it; by default two epochs of the smallest network on digits."""
     named: dict[str, Any] = {"family": family, "size": size, "dataset": "digits", "targets": ["digit"], "epochs": 2}
     settings = recipe_settings("default", family, str(changes.get("dataset", "digits")))
     return RunConfig.model_validate(settings | named | {"recipe": "default"} | changes)
 
 
 class Collector(Reporter):
-    """A reporter that keeps what it is told, in order."""
+    """A reporter that records everything, in order."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[tuple[str, ...], int, list[float]]] = []
@@ -216,11 +219,11 @@ class Collector(Reporter):
         self.events.append((kind, said))
         self.order.append((kind, getattr(said, "step", -1)))
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         self.lines.append((level, text))
 
-    def safe_checkpoints(self) -> int:
-        return len(self.said("checkpoint"))
+    def committed_checkpoints(self) -> int:
+        return len(self.events_of("checkpoint"))
 
     def close(self, patience_seconds: float) -> bool:
         return True
@@ -234,21 +237,28 @@ class Collector(Reporter):
                 found.setdefault(name, []).append((step, value))
         return found
 
-    def said(self, kind: str) -> list[Any]:
+    def events_of(self, kind: str) -> list[Any]:
         """The events of one kind."""
         return [body for name, body in self.events if name == kind]
 
     def last_checkpoint(self) -> Checkpoint:
-        """The one to go on from."""
-        found: Checkpoint = [each for each in self.said("checkpoint") if not each.best and not each.kept][-1]
+        """The last checkpoint to resume from."""
+        found: Checkpoint = [each for each in self.events_of("checkpoint") if not each.best and not each.kept][-1]
         return found
+
+
+def last_weights(fitted: Fitted) -> dict[str, Tensor]:
+    """The weights in the last checkpoint to resume from."""
+    from worker.training.checkpoint_file import from_bytes
+
+    return from_bytes(fitted.kept(fitted.reporter.last_checkpoint())).network
 
 
 class StopsAt(list[int]):
     """Shared numbers of a Control in which a command appears at a given pulse."""
 
     def __init__(self, pulse: int, command: int) -> None:
-        super().__init__([GO_ON, 0])
+        super().__init__([CONTINUE, 0])
         self._pulse, self._command = pulse, command
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -259,7 +269,7 @@ class StopsAt(list[int]):
 
 @dataclass
 class Fitted:
-    """A fit and all that it said."""
+    """A fit and everything it reported."""
 
     result: Result
     reporter: Collector
@@ -280,15 +290,41 @@ def fit_run(
     changes: Sequence[Change] = (),
     **settings: Any,
 ) -> Fitted:
-    """Train one attempt of the run ``r`` in this process; what goes wrong raises."""
-    from worker.training.trainer import fit
+    """Train one attempt of the run ``r`` in this process; errors are raised."""
+    from worker.training.fit import fit
 
     chosen = Settings(data_dir=data_dir, **settings)
-    shared = [GO_ON, 0] if shared is None else shared
+    shared = [CONTINUE, 0] if shared is None else shared
     reporter = Collector()
     job = Job("r", fence, fence, config, resume, chosen, "cpu", 1, changes=tuple(changes))
     result = fit(job, reporter, Control(shared))
     return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
+
+
+# Supervisors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(server: RedisServer, data_dir: Path) -> Settings:
+    # Two slots, of which most tests use one: a trainer then has half the cores, and a busy machine hardly slows it.
+    return Settings(data_dir=data_dir, redis_url=server.url, device="cpu", slots=2, heartbeat_seconds=0.2)
+
+
+@pytest.fixture
+def yard(settings: Settings) -> Iterator[Yard]:
+    from tests.worker.supervised import Yard
+
+    created = Yard(settings)
+    yield created
+    created.close()
+
+
+@pytest.fixture
+def worker(settings: Settings, yard: Yard) -> Iterator[Worker]:
+    from tests.worker.supervised import started
+
+    with started(settings) as running:
+        yield running
 
 
 # Datasets' official files --------------------------------------------------------------------------------------------
@@ -296,7 +332,7 @@ def fit_run(
 
 @pytest.fixture
 def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test reaches neither the network nor a proxy."""
+    """Block connections to the network or a proxy."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -309,13 +345,13 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def said() -> list[str]:
-    """What a user was told: give its append as `say`."""
+    """The sentences a user sees; pass its ``append`` as ``log``."""
     return []
 
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
-    """A server of files, without any so far."""
+    """A file server, empty at first."""
     one = Mirror()
     yield one
     one.stop()
@@ -323,7 +359,7 @@ def mirror() -> Iterator[Mirror]:
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every dataset looks for its files at a port on which nobody listens."""
+    """Every dataset's address is a port that nobody listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         for name in MNISTS | CIFARS:
@@ -333,7 +369,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def official(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
-    """Call it with a dataset and a folder: its small official files are there, and torchvision takes them for right.
+    """Call it with a dataset and a folder to put small official files there that torchvision accepts.
 
     mnist is drawn, so that its measures vary; cifar10 and cifar100 are noise.
     """

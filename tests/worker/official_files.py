@@ -1,4 +1,4 @@
-"""Small files in the datasets' own formats, what torchvision has to know to take them, and a server that has them."""
+"""Small files in the datasets' formats, the checksums torchvision needs to accept them, and a server for them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRAINING, TEST = 240, 40
 
 
 def images_and_labels(n: int, shape: tuple[int, ...], classes: int, seed: int) -> tuple[Bytes, Bytes]:
-    """Noise, no image twice, and every class as often as the others."""
+    """Noise without duplicate images, with all classes equally frequent."""
     rng = np.random.RandomState(seed)
     return rng.randint(0, 256, (n, *shape)).astype(np.uint8), (rng.permutation(n) % classes).astype(np.uint8)
 
@@ -40,12 +40,12 @@ def images_and_labels(n: int, shape: tuple[int, ...], classes: int, seed: int) -
 
 
 def idx(array: Bytes) -> bytes:
-    """The format of MNIST's files: 0, 0, 8 for uint8, how many dimensions, each one's size, then the bytes."""
+    """The format of MNIST's files: 0, 0, 8 for uint8, the number of dimensions, each one's size, then the bytes."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def mnist_files(training: Bytes | None = None, test: Bytes | None = None) -> Files:
-    """MNIST's four files, unpacked; of noise where no images [N, 28, 28] are given."""
+    """MNIST's four files, unpacked; noise unless images [N, 28, 28] are given."""
     files = {}
     for stem, given, number, seed in (("train", training, TRAINING, 1), ("t10k", test, TEST, 2)):
         n = number if given is None else len(given)
@@ -59,12 +59,12 @@ def mnist_files(training: Bytes | None = None, test: Bytes | None = None) -> Fil
 
 
 def old_pickle(content: dict[str, Any]) -> bytes:
-    """A pickle as the numpy of 2009 wrote it, which spelled an array type's two flags as 0 and 1."""
+    """A pickle as the numpy of 2009 wrote it, with an array type's two flags as 0 and 1."""
     return pickle.dumps(content, protocol=2).replace(b"\x89\x88", b"K\x00K\x01", 1)
 
 
 def cifar_files(name: str) -> Files:
-    """The files in the archive of CIFAR-10 or CIFAR-100, of noise."""
+    """The files in the archive of CIFAR-10 or CIFAR-100, filled with noise."""
     facts = dataset(name)
     names = list(facts.targets[0].labels)
     if name == "cifar10":
@@ -85,7 +85,7 @@ def cifar_files(name: str) -> Files:
 
 
 def coarse(fine: Bytes) -> Bytes:
-    """Any assignment will do, as long as no arithmetic on the fine label would be expected to give it."""
+    """Any mapping works, as long as no arithmetic on the fine label would be expected to produce it."""
     result: Bytes = ((fine.astype(np.int64) * 7 + 3) % 20).astype(np.uint8)
     return result
 
@@ -108,12 +108,12 @@ def md5(content: bytes) -> str:
 
 
 def kind_of(name: str) -> Any:
-    """torchvision's class of the dataset."""
+    """torchvision's class for the dataset."""
     return getattr(torchvision.datasets, (MNISTS | CIFARS)[name])
 
 
 def know(name: str, monkeypatch: pytest.MonkeyPatch, files: Files | None = None) -> Files:
-    """Teaches torchvision's class the checksums of small files; gives what its server would hold."""
+    """Register the checksums of small files in torchvision's class; returns the files that its server would have."""
     kind = kind_of(name)
     if name in MNISTS:
         packed = {f"{stem}.gz": gzip.compress(content) for stem, content in (files or mnist_files()).items()}
@@ -129,7 +129,7 @@ def know(name: str, monkeypatch: pytest.MonkeyPatch, files: Files | None = None)
 
 
 def put(name: str, folder: Path, served: Files) -> Path:
-    """Puts the fetched files where a user would who brought them on a stick."""
+    """Put the fetched files where a user would copy them by hand."""
     place = folder / MNISTS[name] / "raw" if name in MNISTS else folder
     place.mkdir(parents=True, exist_ok=True)
     for file, content in served.items():
@@ -138,7 +138,7 @@ def put(name: str, folder: Path, served: Files) -> Path:
 
 
 def point(name: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has torchvision's class look for its files at the address."""
+    """Make torchvision's class fetch its files from the address."""
     kind = kind_of(name)
     if name in MNISTS:
         monkeypatch.setattr(kind, "mirrors", [address])
@@ -196,12 +196,12 @@ class Mirror:
 
 
 def never(sentence: str) -> None:
-    """A `say` that nothing is told."""
+    """A log function that must not be called."""
     raise AssertionError(f"said {sentence!r}")
 
 
 def same(a: Data, b: Data) -> bool:
-    """Whether two loads brought the same images and targets."""
+    """Whether two loads returned the same images and targets."""
     return all(
         torch.equal(a.split(part).images, b.split(part).images)
         and a.split(part).targets.keys() == b.split(part).targets.keys()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worker import environment
-from worker.environment import brief, capture, checkout, clean_command
+from worker.environment import capture, checkout, clean_command, highlights
 
 
 def git(folder: Path, *words: str) -> None:
@@ -57,7 +57,7 @@ def test_a_large_diff_is_cut_and_says_so(repository: Path) -> None:
     (repository / "file.py").write_text("é" * 200_000)
     found = checkout(repository)
     assert found is not None
-    assert len(found["diff"].encode()) <= environment.LONGEST_DIFF
+    assert len(found["diff"].encode()) <= environment.MAX_DIFF_BYTES
     assert found["note"].startswith("the first 64 KiB of ")
 
 
@@ -107,6 +107,6 @@ def test_a_capture_tells_all_and_nothing_of_the_environment_variables(
     assert found["models"]["note"] == "not in a git checkout"
     assert found["machine"]["cores"] > 0
     assert "do-not-tell-me" not in json.dumps(found)
-    few = brief(found)
+    few = highlights(found)
     assert found["dataset"]["sha256"].startswith(few["dataset_sha256"])
     assert len(json.dumps(few)) < 400, "it stands beside every run of a list"

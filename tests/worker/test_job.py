@@ -11,25 +11,25 @@ import pytest
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
 from tests.worker.conftest import make_config
-from worker.job import CANCEL, COMMAND, GO_ON, INTERRUPT, PULSE, Control, Job, probe
+from worker.job import CANCEL, COMMAND, CONTINUE, INTERRUPT, PULSE, Control, Job, probe
 
 
 def test_the_first_command_stands() -> None:
-    shared = [GO_ON, 0]
+    shared = [CONTINUE, 0]
     control = Control(shared)
-    assert control.command == GO_ON
-    assert control.order(CANCEL)
-    assert not control.order(INTERRUPT)
+    assert control.command == CONTINUE
+    assert control.request(CANCEL)
+    assert not control.request(INTERRUPT)
     assert control.command == shared[COMMAND] == CANCEL
 
 
 def test_every_beat_moves_the_pulse_and_nothing_else() -> None:
-    shared = [GO_ON, 0]
+    shared = [CONTINUE, 0]
     control = Control(shared)
     for _ in range(3):
         control.beat()
     assert control.pulse == shared[PULSE] == 3
-    assert control.command == GO_ON
+    assert control.command == CONTINUE
 
 
 def test_both_sides_of_shared_memory_see_the_same_control() -> None:
@@ -38,7 +38,7 @@ def test_both_sides_of_shared_memory_see_the_same_control() -> None:
     shared = multiprocessing.get_context("forkserver").RawArray("q", 2)
     supervisor, trainer = Control(shared), Control(shared)
     trainer.beat()
-    supervisor.order(INTERRUPT)
+    supervisor.request(INTERRUPT)
     assert (supervisor.pulse, trainer.command) == (1, INTERRUPT)
 
 

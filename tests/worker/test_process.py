@@ -1,4 +1,4 @@
-"""What a trainer's process is told before it starts does what it is for, and nobody's own word is overwritten."""
+"""The environment settings of a trainer process have their effect, and never overwrite the user's."""
 
 from __future__ import annotations
 

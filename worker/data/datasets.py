@@ -1,4 +1,4 @@
-"""From a dataset's files to tensors: prepares them, splits them, measures them, keeps both for the next run."""
+"""Loads datasets as tensors: prepares, splits and measures them, and caches the result for the next run."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -14,9 +14,9 @@ from app.contract.datasets import Dataset, dataset
 from worker.data.image_measures import bin_edges, bin_values, columns
 from worker.data.official import Labeled, Unavailable, digits, training_and_test
 from worker.data.parallel_measuring import MeasuringError, measure_all
-from worker.data.tensor_cache import Kept, digest
+from worker.data.tensor_cache import TensorCache, digest
 from worker.reporting.error_text import reason
-from worker.reporting.progress import Progress, ProgressReporter, Say
+from worker.reporting.progress import LogFunction, ProgressFunction, ProgressReporter
 
 Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
@@ -24,21 +24,21 @@ PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
 SPLIT_SEED: Final = 0
 
 _PREPARED_VERSION: Final = "1"
-"""Goes up whenever the same files would be prepared differently."""
+"""Increase it whenever the same files would be prepared differently."""
 
 _MEASURED_VERSION: Final = "1"
-"""Goes up whenever the same images would measure differently."""
+"""Increase it whenever the same images would measure differently."""
 
 
 class DatasetError(Exception):
-    """A dataset cannot be had. The message is one sentence for the user: what, why, what to do."""
+    """A dataset is not available. The message is one sentence for the user: what, why, what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """images: uint8 [N, C, H, W]; targets: by name, int64 [N].
 
-    auxiliary: the dataset's scalars as they were measured, float32 [N, n], or None when they were not asked for.
+    auxiliary: the dataset's scalars as measured, float32 [N, n], or None if they were not requested.
     """
 
     images: Tensor
@@ -51,11 +51,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A dataset's facts and its three splits, on the CPU.
+    """A dataset's description and its three splits, on the CPU.
 
-    auxiliary_mean, auxiliary_std: of each scalar over the training split, in the scalars' units; empty when they were
-    not asked for. The deviation of a scalar that never varies is given as 1. The tensors may be mapped from the
-    prepared copy, so that several runs on one machine hold its pages only once.
+    auxiliary_mean, auxiliary_std: of each scalar over the training split, in the scalars' units; empty if they were not
+    requested. The deviation of a scalar that never varies is given as 1. The tensors may be mapped from the prepared
+    copy, so that several runs on one machine share its pages.
     """
 
     dataset: Dataset
@@ -67,7 +67,7 @@ class Data:
     auxiliary_std: tuple[float, ...] = ()
 
     def split(self, part: Part) -> Split:
-        """The split of this name."""
+        """The split with this name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[part]
 
 
@@ -75,40 +75,41 @@ def load(
     name: str,
     targets: Sequence[str],
     folder: Path,
-    say: Say,
+    log: LogFunction,
     *,
     auxiliary: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressFunction | None = None,
 ) -> Data:
-    """Reads a dataset, fetching, preparing and measuring it first where that has not been done.
+    """Load a dataset; fetch, prepare and measure it first where that has not been done.
 
-    targets: which of the dataset's targets to bring, at least one. folder: where datasets are kept; made if missing.
-    say: told in a sentence of everything that takes time or went wrong and was mended. auxiliary: whether to bring the
-    dataset's scalars. progress: told every half second what takes time and which share of it is done. What `say` or
-    `progress` raises ends the work, which a later call begins again. Measuring uses as many cores as torch may.
+    targets: names of the dataset's targets to load, at least one. folder: where datasets are stored; created if
+    missing. log: receives a sentence about everything that takes time or went wrong and was fixed. auxiliary: whether
+    to load the dataset's scalars. progress: receives the current task and the share of it that is done, several times a
+    second. Whatever `log` or `progress` raises ends the work, and a later call starts it again. Measuring uses as many
+    cores as torch may.
 
-    Raises UnknownDataset or UnknownTarget for a name that does not exist, ValueError when no target is asked for or the
-    dataset has no scalars, DatasetError when the dataset cannot be had.
+    Raises UnknownDataset or UnknownTarget for a name that does not exist, ValueError if no target is requested or the
+    dataset has no scalars, DatasetError if the dataset is not available.
     """
-    facts = dataset(name)
+    info = dataset(name)
     if not targets:
-        raise ValueError(f"no target was asked for; targets: {', '.join(t.name for t in facts.targets)}")
-    if auxiliary and not facts.auxiliary:
-        raise ValueError(f"{name} offers no auxiliary scalars")
-    chosen = [facts.target(target) for target in targets]
-    tell = ProgressReporter(say, progress)
+        raise ValueError(f"no target given; targets: {', '.join(t.name for t in info.targets)}")
+    if auxiliary and not info.auxiliary:
+        raise ValueError(f"{name} has no auxiliary scalars")
+    chosen = [info.target(target) for target in targets]
+    reporter = ProgressReporter(log, progress)
     try:
-        tensors = _prepared(facts, folder).get(lambda: _prepare(facts, folder, tell), tell)
+        tensors = _prepared(info, folder).get(lambda: _prepare(info, folder, reporter), reporter)
         if auxiliary or any(target.measured for target in chosen):
-            tensors = tensors | _measured(facts, folder, tensors, tell)
+            tensors = tensors | _measured(info, folder, tensors, reporter)
     except Unavailable as error:
         raise DatasetError(str(error)) from error
     except MeasuringError as error:
-        raise DatasetError(f"{facts.name} could not be measured ({error}); launch again") from error
+        raise DatasetError(f"{info.name} could not be measured ({error}); launch again") from error
     except OSError as error:
         raise DatasetError(
-            f"{facts.name} could not be read or written under {folder} ({reason(error)}); "
-            "see to the folder's free space and permissions, then launch again"
+            f"{info.name} could not be read or written under {folder} ({reason(error)}); "
+            "check the folder's free space and permissions, then launch again"
         ) from error
     splits = {
         part: Split(
@@ -119,15 +120,15 @@ def load(
         for part in PARTS
     }
     mean, std = _spread(splits["train"].auxiliary)
-    return Data(facts, splits["train"], splits["validation"], splits["test"], auxiliary_mean=mean, auxiliary_std=std)
+    return Data(info, splits["train"], splits["validation"], splits["test"], auxiliary_mean=mean, auxiliary_std=std)
 
 
 def stratified_split(
     labels: npt.NDArray[np.int64], take: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Takes `take` of the N labels at random, from each class its share (to within one), and says which: (rest, taken).
+    """Take `take` of the N labels at random, from each class its share (to within one); returns indices (rest, taken).
 
-    Both are ascending indices; together they are 0..N-1. A fixed function of its arguments: numpy has promised never to
+    Both are ascending and together they are 0..N-1. A fixed function of its arguments: numpy has promised never to
     change the numbers that RandomState draws. Raises ValueError unless 0 <= take <= N.
     """
     n = len(labels)
@@ -135,8 +136,8 @@ def stratified_split(
         raise ValueError(f"cannot take {take} of {n}")
     order = np.random.RandomState(seed).permutation(n)
     order = order[np.argsort(labels[order], kind="stable")]
-    # Every (n/take)-th of the shuffled items that stand class by class: any run of k items holds k·take/n of them,
-    # give or take less than one.
+    # Every (n/take)-th of the shuffled items, sorted by class: any k consecutive items contain k·take/n of them, to
+    # within one.
     ticks = (np.arange(n + 1, dtype=np.int64) * take + n // 2) // max(n, 1)
     taken = np.diff(ticks) > 0
     return np.sort(order[~taken]), np.sort(order[taken])
@@ -145,27 +146,27 @@ def stratified_split(
 # The prepared copy
 
 
-def _prepared(facts: Dataset, folder: Path) -> Kept:
-    stored = [target.name for target in facts.targets if not target.measured]
-    return Kept(
-        folder / "prepared" / f"{facts.name}.safetensors",
+def _prepared(info: Dataset, folder: Path) -> TensorCache:
+    stored = [target.name for target in info.targets if not target.measured]
+    return TensorCache(
+        folder / "prepared" / f"{info.name}.safetensors",
         _PREPARED_VERSION,
         frozenset(f"{part}.{column}" for part in PARTS for column in ("images", *stored)),
         source="",
-        title=f"the prepared copy of {facts.name}",
-        waiting=f"fetch {facts.name}",
-        making="preparing it again",
+        title=f"the prepared copy of {info.name}",
+        waiting=f"fetch {info.name}",
+        repair="preparing it again",
     )
 
 
-def _prepare(facts: Dataset, folder: Path, tell: ProgressReporter) -> dict[str, Tensor]:
-    if facts.name == "digits":
-        training, test = _without(digits(), facts.test)
+def _prepare(info: Dataset, folder: Path, reporter: ProgressReporter) -> dict[str, Tensor]:
+    if info.name == "digits":
+        training, test = _without(digits(), info.test)
     else:
-        training, test = training_and_test(facts, folder, tell)
+        training, test = training_and_test(info, folder, reporter)
     n = len(training.images)
-    # Fewer images than the official ones have: somebody's own small files in the same format.
-    take = facts.validation if n >= facts.train + facts.validation else max(1, n // 12)
+    # Fewer images than the official dataset: a user's small files in the same format.
+    take = info.validation if n >= info.train + info.validation else max(1, n // 12)
     train, validation = _without(training, take)
     tensors = {}
     for part, labeled in zip(PARTS, (train, validation, test), strict=True):
@@ -177,36 +178,38 @@ def _prepare(facts: Dataset, folder: Path, tell: ProgressReporter) -> dict[str, 
 def _without(labeled: Labeled, take: int) -> tuple[Labeled, Labeled]:
     labels = next(iter(labeled.targets.values())).numpy()
     rest, taken = stratified_split(labels, take, SPLIT_SEED)
-    return labeled.at(rest), labeled.at(taken)
+    return labeled.select(rest), labeled.select(taken)
 
 
-# What is measured
+# Measurements
 
 
-def _measured(facts: Dataset, folder: Path, prepared: dict[str, Tensor], tell: ProgressReporter) -> dict[str, Tensor]:
+def _measured(
+    info: Dataset, folder: Path, prepared: dict[str, Tensor], reporter: ProgressReporter
+) -> dict[str, Tensor]:
     """The dataset's measured targets, int64 [N], and its scalars as "auxiliary", float32 [N, n], of each split."""
     images: dict[str, Tensor] = {part: prepared[f"{part}.images"] for part in PARTS}
-    kept = Kept(
-        folder / "prepared" / f"{facts.name}.measured.safetensors",
+    cache = TensorCache(
+        folder / "prepared" / f"{info.name}.measured.safetensors",
         _MEASURED_VERSION,
         frozenset(PARTS),
         source=digest(images),
-        title=f"what was measured of {facts.name}",
-        waiting=f"measure {facts.name}",
-        making="measuring it again",
+        title=f"the measurement cache of {info.name}",
+        waiting=f"measure {info.name}",
+        repair="measuring it again",
     )
 
     def make() -> dict[str, Tensor]:
         gray = torch.cat([images[part][:, 0] for part in PARTS]).numpy()
-        found = torch.from_numpy(measure_all(gray, tell, f"measuring {facts.name}", torch.get_num_threads()))
-        return dict(zip(PARTS, torch.split(found, [len(images[part]) for part in PARTS]), strict=True))
+        measures = torch.from_numpy(measure_all(gray, reporter, f"measuring {info.name}", torch.get_num_threads()))
+        return dict(zip(PARTS, torch.split(measures, [len(images[part]) for part in PARTS]), strict=True))
 
-    measures = {part: values.numpy() for part, values in kept.get(make, tell).items()}
-    scalars = [scalar.name for scalar in facts.auxiliary]
+    measures = {part: values.numpy() for part, values in cache.get(make, reporter).items()}
+    scalars = [scalar.name for scalar in info.auxiliary]
     tensors = {f"{part}.auxiliary": torch.from_numpy(columns(scalars, measures[part])) for part in PARTS}
-    for target in facts.targets:
+    for target in info.targets:
         if target.measured:
-            # The validation and test images have no say in where the classes meet.
+            # Only the training images decide where the classes meet.
             edges = bin_edges(target.name, target.classes, measures["train"])
             for part in PARTS:
                 tensors[f"{part}.{target.name}"] = torch.from_numpy(bin_values(target.name, measures[part], edges))
@@ -214,12 +217,12 @@ def _measured(facts: Dataset, folder: Path, prepared: dict[str, Tensor], tell: P
 
 
 def _spread(scalars: Tensor | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each column, none for no scalars."""
+    """Mean and standard deviation of each column; empty without scalars."""
     if scalars is None:
         return (), ()
     exact = scalars.double()
     deviations = exact.std(0, correction=0).tolist()
-    # The deviation of equal numbers comes out a little above 0 when their mean is rounded.
+    # The computed deviation of equal numbers is slightly above 0 when their mean is rounded.
     varies = (scalars.amax(0) > scalars.amin(0)).tolist()
     stds = tuple(std if vary else 1.0 for std, vary in zip(deviations, varies, strict=True))
     return tuple(exact.mean(0).tolist()), stds

@@ -1,7 +1,7 @@
-"""From the network to files on the disk that are whole: fetches an archive, checks it, unpacks it.
+"""Downloads archives, verifies and unpacks them.
 
-torchvision could fetch too, but waits for ever on a silent server, draws a progress bar on stderr and leaves cut-off
-files behind.
+torchvision could download too, but it waits forever on a silent server, draws a progress bar on stderr and leaves
+truncated files behind.
 """
 
 import gzip
@@ -32,14 +32,14 @@ class NotFetched(Exception):
 
 
 class _CutOff(Exception):
-    """A file came, but not whole; the message is the reason."""
+    """A file arrived incomplete or damaged; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Archive:
     """One file to fetch, and the files unpacked from it.
 
-    files: with their MD5; "" for an IDX file, which has none that is published, and whose header tells its length.
+    files: with their MD5; "" for an IDX file, which has no published one, and whose header gives its length.
     """
 
     path: Path
@@ -48,27 +48,27 @@ class Archive:
     files: tuple[tuple[Path, str], ...]
 
     def remove(self) -> None:
-        """Removes it and all that was unpacked from it."""
+        """Remove the archive and everything unpacked from it."""
         for path in (self.path, *(path for path, _ in self.files)):
             path.unlink(missing_ok=True)
 
 
-def complete(archive: Archive, tell: ProgressReporter) -> None:
-    """Sees to it that every file of the archive is there and whole. Raises NotFetched, or OSError from the disk."""
+def complete(archive: Archive, reporter: ProgressReporter) -> None:
+    """Make sure that every file of the archive exists and is complete. Raises NotFetched, or OSError from the disk."""
     for _ in range(ATTEMPTS):
-        wrong = [path for path, md5 in archive.files if not _whole(path, md5)]
-        if not wrong:
+        invalid = [path for path, md5 in archive.files if not _is_complete(path, md5)]
+        if not invalid:
             return
-        for path in wrong:
+        for path in invalid:
             if path.exists():
-                tell.say(f"{path.name} is damaged: getting it again")
+                reporter.log(f"{path.name} is damaged: fetching it again")
                 path.unlink()
         if not _has_md5(archive.path, archive.md5):
-            _fetch(archive, tell)
+            _fetch(archive, reporter)
         try:
             _unpack(archive)
         except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            tell.say(f"{archive.path.name} is damaged ({reason(error)}): getting it again")
+            reporter.log(f"{archive.path.name} is damaged ({reason(error)}): fetching it again")
             archive.path.unlink()
     raise NotFetched(f"{archive.path.name} is damaged, {ATTEMPTS} times in a row")
 
@@ -81,11 +81,11 @@ def _has_md5(path: Path, md5: str) -> bool:
         return False
 
 
-def _whole(path: Path, md5: str) -> bool:
-    return _has_md5(path, md5) if md5 else _idx_is_whole(path)
+def _is_complete(path: Path, md5: str) -> bool:
+    return _has_md5(path, md5) if md5 else _is_complete_idx(path)
 
 
-def _idx_is_whole(path: Path) -> bool:
+def _is_complete_idx(path: Path) -> bool:
     """Whether the file is as long as its header says: 0, 0, type, dimensions, then each dimension in four bytes."""
     try:
         with path.open("rb") as file:
@@ -112,10 +112,10 @@ def _unpack(archive: Archive) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _fetch(archive: Archive, tell: ProgressReporter) -> None:
-    """Fetches the archive from the first mirror that gives it whole. Raises NotFetched, or OSError from the disk.
+def _fetch(archive: Archive, reporter: ProgressReporter) -> None:
+    """Fetch the archive from the first mirror that delivers it intact. Raises NotFetched, or OSError from the disk.
 
-    A file that came cut off or damaged is asked for again, twice at most; a server that cannot be reached is not.
+    A file that arrives truncated or damaged is requested again, at most twice; a server that cannot be reached is not.
     """
     archive.path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = archive.path.with_name(archive.path.name + ".part")
@@ -126,26 +126,26 @@ def _fetch(archive: Archive, tell: ProgressReporter) -> None:
             broken_before = broken
             for url in archive.urls:
                 try:
-                    _fetch_once(url, unfinished, archive.md5, tell)
+                    _fetch_once(url, unfinished, archive.md5, reporter)
                 except NotFetched as error:
                     reasons.append(str(error))
                 except _CutOff as error:
                     broken += 1
                     reasons.append(f"{archive.path.name} {error}")
-                    tell.say(reasons[-1])
+                    reporter.log(reasons[-1])
                 else:
                     os.replace(unfinished, archive.path)
                     return
                 if broken == ATTEMPTS:
                     break
             if broken in (broken_before, ATTEMPTS):
-                # With several mirrors the first is the one that is kept up, so its reason is the telling one.
+                # The first of several mirrors is the maintained one, so its reason is the most useful.
                 raise NotFetched(reasons[0])
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _fetch_once(url: str, path: Path, md5: str, tell: ProgressReporter) -> None:
+def _fetch_once(url: str, path: Path, md5: str, reporter: ProgressReporter) -> None:
     """Raises NotFetched, _CutOff, or OSError from the disk."""
     request = urllib.request.Request(url, headers={"User-Agent": "runyard"})
     try:
@@ -154,20 +154,20 @@ def _fetch_once(url: str, path: Path, md5: str, tell: ProgressReporter) -> None:
         raise NotFetched(reason(error)) from error
     content = hashlib.md5(usedforsecurity=False)
     size = response.length or 0
-    come = 0
-    tell.begin(f"fetching {url.rsplit('/', 1)[-1]}", f"{size / 1e6:.1f} MB" if size else "")
+    received = 0
+    reporter.begin(f"fetching {url.rsplit('/', 1)[-1]}", f"{size / 1e6:.1f} MB" if size else "")
     with response, path.open("wb") as file:
         while True:
             try:
-                chunk = response.read1(_CHUNK_BYTES)  # whatever there is, so that a slow download is heard of too
+                chunk = response.read1(_CHUNK_BYTES)  # what has arrived, so that a slow download reports progress
             except (OSError, http.client.HTTPException) as error:
                 raise _CutOff(f"was cut off ({reason(error)})") from error
             if not chunk:
                 break
             file.write(chunk)
             content.update(chunk)
-            come += len(chunk)
+            received += len(chunk)
             of = f" of {size / 1e6:.0f}" if size else ""
-            tell.get_on(come / size if size else 0.0, f"{come / 1e6:.0f} MB{of}")
+            reporter.update(received / size if size else 0.0, f"{received / 1e6:.0f} MB{of}")
     if content.hexdigest() != md5:
-        raise _CutOff("was cut off" if come < size else "arrived damaged")
+        raise _CutOff("was cut off" if received < size else "arrived damaged")

@@ -1,7 +1,7 @@
-"""What can be measured of a drawn sign from its pixels: how thick its strokes are, how angular its outline, and more.
+"""Measures a drawn sign from its pixels: how thick its strokes are, how angular its outline, and more.
 
 After Castro et al., "Morpho-MNIST" (2019). The sign is where the image, scaled up smoothly, has at least half of its
-greatest brightness; scikit-image finds its skeleton and its contours.
+maximum brightness; scikit-image finds its skeleton and its contours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,37 +15,37 @@ Floats = npt.NDArray[np.float64]
 Measured = npt.NDArray[np.float32]
 
 MEASURES: Final = ("area", "stroke_length", "thickness", "slant", "height_to_width", "turning")
-"""What `measure` gives of an image, in this order.
+"""The values that `measure` returns for an image, in this order.
 
 area: of the sign, px². stroke_length: of its skeleton, px. thickness: twice the distance to the nearest edge, averaged
-along the skeleton, px. slant: from the upright, by the image's moments, degrees; above 0 where the sign leans to the
+along the skeleton, px. slant: from the vertical, by the image's moments, degrees; above 0 if the sign leans to the
 right. height_to_width: of the upright box around it. turning: the mean absolute turning angle per unit length along the
 outer contour of the sign's largest piece, radians; the unit is the contour's own greatest extent, so that a shape has
-the same at every size. It is 2 for a circle, and no shape has less; a little more for a regular polygon (2.2 for a
-square), towards π for a long bar, 4 and more for stars and zigzags.
+the same value at every size. It is 2 for a circle, the minimum; a little more for a regular polygon (2.2 for a square),
+towards π for a long bar, 4 and more for stars and zigzags.
 """
 
 BINNED: Final = {"thickness": ("thickness", 1), "smoothness": ("turning", -1)}
-"""The measured targets: of which measure, and whether their classes rise with it (1) or against it (-1)."""
+"""The measured targets: from which measure, and whether their classes rise with it (1) or against it (-1)."""
 
 CHUNK: Final = 64
 
-# Castro et al. scale by 4; with edges that are found between the pixels, 3 is as exact and twice as fast.
+# Castro et al. scale by 4; with edges located between the pixels, 3 is as exact and twice as fast.
 _SCALE: Final = 3
-# The least that leaves no ripple between the pixels.
+# The smallest blur that leaves no ripple between the pixels.
 _BLUR_PX: Final = 0.6
-# So much black around an image that every contour closes.
+# Black border around an image, so that every contour closes.
 _MARGIN_PX: Final = 2
-# A finer step would follow the staircase of a slanting edge.
+# A finer step would follow the staircase of a slanted edge.
 _STEP_PX: Final = 2.0
 _FEWEST_STEPS: Final = 8
 
 
 def measure(images: Images) -> Iterator[Measured]:
-    """Measures gray images uint8 [N, H, W], bright on black: float32 [n, len(MEASURES)] of CHUNK at a time, all finite.
+    """Measure gray images uint8 [N, H, W], bright on black: float32 [n, len(MEASURES)], all finite, CHUNK at a time.
 
-    An image with nothing on it measures 0 throughout. A single pixel is a round dot, with a stroke of no length. A sign
-    may reach the image's edge: beyond it is black.
+    An empty image measures 0 throughout. A single pixel is a round dot with a stroke of no length. A sign may reach the
+    image's edge: beyond it is black.
     """
     down, across = (_interpolation(side) for side in images.shape[1:])
     for start in range(0, len(images), CHUNK):
@@ -58,14 +58,14 @@ def measure(images: Images) -> Iterator[Measured]:
 
 
 def columns(names: Sequence[str], measured: Measured) -> Measured:
-    """The measures of these names, in their order: float32 [N, len(names)]."""
+    """The measures with these names, in their order: float32 [N, len(names)]."""
     return np.ascontiguousarray(measured[:, [MEASURES.index(name) for name in names]])
 
 
 def bin_edges(target: str, classes: int, training: Measured) -> Floats:
-    """Where the classes of a measured target meet, so that each has an equal share of the training images: [classes-1].
+    """Boundaries between the classes of a measured target, for equal shares of the training images: [classes-1].
 
-    training: what `measure` gave of them, [N, len(MEASURES)].
+    training: their measures, [N, len(MEASURES)].
     """
     return np.quantile(_ascending(target, training), np.arange(1, classes) / classes)
 
@@ -81,9 +81,9 @@ def _ascending(target: str, measured: Measured) -> Floats:
 
 
 def _interpolation(side: int) -> Floats:
-    """What weight each of `side` pixels in a row has at each finer place: float64 [(side + 2·margin)·scale, side]."""
+    """The weight of each of `side` pixels in a row at each finer place: float64 [(side + 2·margin)·scale, side]."""
     places = (np.arange((side + 2 * _MARGIN_PX) * _SCALE) + 0.5) / _SCALE - 0.5 - _MARGIN_PX
-    # With the black pixels beyond the edge, which take their part of the weight.
+    # Includes the black pixels beyond the edge, which take their share of the weight.
     pixels = np.arange(-2 * _MARGIN_PX, side + 2 * _MARGIN_PX)
     weights = np.exp(-(((places[:, None] - pixels) / _BLUR_PX) ** 2) / 2)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -91,21 +91,21 @@ def _interpolation(side: int) -> Floats:
 
 
 def _measure_sign(gray: Floats, fine: Floats) -> tuple[float, ...]:
-    """The measures of one image that is not black; fine: the same, scaled up."""
-    # Imported here: only the first run that asks for measures of a dataset has to pay for them.
+    """The measures of one image that is not black; fine: the same image, scaled up."""
+    # Imported here: only the first run that needs measures of a dataset pays for it.
     from scipy.spatial import KDTree
     from skimage.measure import find_contours
     from skimage.morphology import skeletonize
 
-    # A little under the half: a pixel of exactly that is then inside, however its place has rounded it.
+    # Slightly below half: a pixel of exactly half is then inside, whichever way its value was rounded.
     level = fine.max() * (0.5 - 1e-9)
     rows, columns = _extent((fine > level).any(axis=1)), _extent((fine > level).any(axis=0))
     fine = fine[rows, columns]
     sign = fine > level
     contours = find_contours(fine, level)  # type: ignore[no-untyped-call, unused-ignore]
     skeleton = skeletonize(sign)  # type: ignore[no-untyped-call, unused-ignore]
-    # To the contours rather than to the nearest dark pixel, whose distances come in steps that are large for a stroke
-    # two pixels wide.
+    # Distance to the contours rather than to the nearest dark pixel, whose distances come in steps that are large for a
+    # stroke two pixels wide.
     to_edge, _ = KDTree(np.concatenate(contours)).query(np.argwhere(skeleton))
     return (
         np.count_nonzero(sign) / _SCALE**2,
@@ -118,7 +118,7 @@ def _measure_sign(gray: Floats, fine: Floats) -> tuple[float, ...]:
 
 
 def _length(skeleton: npt.NDArray[np.bool_]) -> float:
-    """The length of the lines between neighboring pixels; a diagonal counts where no corner pixel joins the two."""
+    """The length of the lines between neighboring pixels; a diagonal counts only if no corner pixel joins the two."""
     straight = np.count_nonzero(skeleton[1:] & skeleton[:-1]) + np.count_nonzero(skeleton[:, 1:] & skeleton[:, :-1])
     a, b, c, d = skeleton[:-1, :-1], skeleton[:-1, 1:], skeleton[1:, :-1], skeleton[1:, 1:]
     diagonal = np.count_nonzero(a & d & ~(b | c)) + np.count_nonzero(b & c & ~(a | d))
@@ -129,7 +129,7 @@ def _slant(gray: Floats) -> float:
     y, x = (np.arange(side) - (side - 1) / 2 for side in gray.shape)
     total = gray.sum()
     mean_y, mean_x = gray.sum(axis=1) @ y / total, gray.sum(axis=0) @ x / total
-    # A pixel is a square and no point, which 1/12 is the variance of; so a single row has a slant too.
+    # A pixel is a square, not a point, and 1/12 is its variance; so a single row has a slant too.
     variance = gray.sum(axis=1) @ y**2 / total - mean_y**2 + 1 / 12
     covariance = y @ gray @ x / total - mean_y * mean_x
     return float(np.degrees(np.arctan2(-covariance, variance)))  # y counts downwards
@@ -146,7 +146,7 @@ def _enclosed(contour: Floats) -> float:
 
 
 def _turning(contour: Floats) -> float:
-    """Of a closed contour [points, (y, x)] in px, whose last point is its first."""
+    """The turning of a closed contour [points, (y, x)] in px, whose last point equals its first."""
     at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(contour, axis=0).T))])
     length = at[-1]
     steps = max(_FEWEST_STEPS, round(length / _STEP_PX))

@@ -1,4 +1,4 @@
-"""How pixels and measured scalars become what a network is fed: the same figures in training and in prediction."""
+"""Scales pixels and measured scalars into network inputs, with the same values in training and in prediction."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Inputs:
-    """``mean`` and ``std`` per channel, of pixels scaled to 0..1; those of each auxiliary scalar, by its name's place.
+    """``mean`` and ``std`` of each channel (pixels scaled to 0..1) and each auxiliary scalar, ordered as ``scalars``.
 
-    A checkpoint keeps them, since a prediction is worth nothing when its inputs are scaled by other figures than those
-    of training. Raises ValueError when the figures do not fit one another, or a deviation is not positive.
+    A checkpoint stores them, since a prediction is worthless if its inputs are scaled by other values than in training.
+    Raises ValueError if the lengths do not match, or a deviation is not positive.
     """
 
     mean: tuple[float, ...]
@@ -30,33 +30,33 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not len(self.scalars) == len(self.scalars_mean) == len(self.scalars_std):
-            raise ValueError(f"there is not one deviation for each mean: {self}")
+            raise ValueError(f"the numbers of means and deviations differ: {self}")
         if not all(value > 0 for value in (*self.std, *self.scalars_std)):
             raise ValueError(f"a deviation is not positive: {self}")
 
     @classmethod
     def of(cls, data: Data, config: RunConfig | None = None) -> Inputs:
-        """The figures of ``data``, with the pixels normalized as ``config`` says (by the dataset's own without)."""
-        facts = data.dataset
+        """The values of ``data``, with pixels normalized as ``config`` says, by default by the dataset's own values."""
+        info = data.dataset
         half = config is not None and config.normalization == "half"
-        mean, std = ((HALF,) * facts.channels,) * 2 if half else (facts.mean, facts.std)
+        mean, std = ((HALF,) * info.channels,) * 2 if half else (info.mean, info.std)
         if not data.auxiliary_mean:
             return cls(mean, std)
-        names = tuple(scalar.name for scalar in facts.auxiliary)
-        # A scalar that never varies says nothing, and is fed as 0 whatever it is divided by.
+        names = tuple(scalar.name for scalar in info.auxiliary)
+        # A scalar that never varies carries no information, and becomes 0 whatever it is divided by.
         deviations = tuple(value if value > 0 else 1.0 for value in data.auxiliary_std)
         return cls(mean, std, names, data.auxiliary_mean, deviations)
 
     def standardize(self, scalars: Tensor) -> Tensor:
-        """Measured scalars float [N, n] -> float32 [N, n] of mean 0 and deviation 1 on the training set."""
+        """Standardize measured scalars float [N, n] -> float32 [N, n] of mean 0 and deviation 1 on the training set."""
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (self.scalars_mean, self.scalars_std))
         return ((scalars.double() - mean) / std).float()
 
-    def as_facts(self) -> dict[str, Any]:
-        """As JSON can say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-compatible values."""
         return asdict(self)
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Inputs:
-        """Inverse of as_facts."""
-        return cls(**{name: tuple(values) for name, values in facts.items()})
+    def from_dict(cls, fields: dict[str, Any]) -> Inputs:
+        """Inverse of to_dict."""
+        return cls(**{name: tuple(values) for name, values in fields.items()})

@@ -1,7 +1,7 @@
-"""From a dataset's official files to images and labels, in the two parts in which it was published.
+"""Reads a dataset's official files into images and labels, as the published training and test sets.
 
-The files lie where torchvision expects them, so a folder that torchvision filled is used as it is. torchvision says
-where the files are, what their checksums are and how they are read.
+Files are stored where torchvision expects them, so a folder that torchvision filled is used as it is. torchvision
+provides their addresses and checksums and reads them.
 """
 
 import pickle
@@ -23,25 +23,26 @@ from worker.reporting.progress import ProgressReporter
 
 
 class Unavailable(Exception):
-    """The files cannot be had. The message is one sentence for the user: what, why, what to do."""
+    """The files are not available. The message is one sentence for the user: what, why, what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
-    """Images uint8 [N, C, H, W] and all targets that are stored with them, int64 [N], the default one first."""
+    """Images uint8 [N, C, H, W] and all targets stored with them, int64 [N], the default one first."""
 
     images: Tensor
     targets: dict[str, Tensor]
 
-    def at(self, indices: npt.NDArray[np.int64]) -> "Labeled":
-        """Those at the indices, int64 [n], in their order."""
+    def select(self, indices: npt.NDArray[np.int64]) -> "Labeled":
+        """The images and targets at the indices, int64 [n], in that order."""
         where = torch.from_numpy(indices)
         return Labeled(self.images[where], {name: values[where] for name, values in self.targets.items()})
 
 
 def digits() -> Labeled:
     """UCI's digits, which ship with scikit-learn, scaled up bilinearly; they have no official test set."""
-    # Imported here, as torchvision is below: a second or more that only the first run with a dataset has to pay.
+    # Imported here, like torchvision below: it takes a second or more, which only the first run with a dataset should
+    # pay.
     from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 
     bunch = load_digits()
@@ -70,39 +71,39 @@ _UNREADABLE: Final = (
     ValueError,
     pickle.UnpicklingError,
 )
-"""What torchvision, numpy and pickle are known to raise on files of the wrong content."""
+"""Exceptions that torchvision, numpy and pickle are known to raise on files with invalid content."""
 
 
-def training_and_test(facts: Dataset, folder: Path, tell: ProgressReporter) -> tuple[Labeled, Labeled]:
-    """The official training and test set, fetched into the folder first where they are not there whole.
+def training_and_test(info: Dataset, folder: Path, reporter: ProgressReporter) -> tuple[Labeled, Labeled]:
+    """The official training and test sets, fetched into the folder first if files are missing or incomplete.
 
     Raises Unavailable, or OSError from the disk.
     """
     import torchvision.datasets  # type: ignore[import-untyped, unused-ignore]
 
-    kind: Any = getattr(torchvision.datasets, _TORCHVISION[facts.name])
+    kind: Any = getattr(torchvision.datasets, _TORCHVISION[info.name])
     archives = _cifar_archives(kind, folder) if hasattr(kind, "tgz_md5") else _mnist_archives(kind, folder)
-    trouble = ""
+    problem = ""
     for _ in range(ATTEMPTS):
         try:
             for archive in archives:
-                complete(archive, tell)
+                complete(archive, reporter)
         except NotFetched as error:
-            raise _unavailable(facts, archives, str(error)) from error
+            raise _unavailable(info, archives, str(error)) from error
         try:
-            return _read(kind, facts, folder, train=True), _read(kind, facts, folder, train=False)
+            return _read(kind, info, folder, train=True), _read(kind, info, folder, train=False)
         except _UNREADABLE as error:
-            trouble = f"its files cannot be read: {reason(error)}"
-            tell.say(f"the files of {facts.name} cannot be read ({reason(error)}): fetching them again")
+            problem = f"its files cannot be read: {reason(error)}"
+            reporter.log(f"the files of {info.name} cannot be read ({reason(error)}): fetching them again")
             for archive in archives:
                 archive.remove()
-    raise _unavailable(facts, archives, trouble)
+    raise _unavailable(info, archives, problem)
 
 
-def _unavailable(facts: Dataset, archives: Sequence[Archive], why: str) -> Unavailable:
+def _unavailable(info: Dataset, archives: Sequence[Archive], why: str) -> Unavailable:
     files = "its files" if len(archives) > 1 else archives[0].path.name
     return Unavailable(
-        f"{facts.name} could not be fetched ({why}); put {files} under {archives[0].path.parent} "
+        f"{info.name} could not be fetched ({why}); put {files} under {archives[0].path.parent} "
         "or check the network, then launch again"
     )
 
@@ -121,33 +122,33 @@ def _cifar_archives(kind: Any, folder: Path) -> list[Archive]:
     return [Archive(folder / kind.filename, (kind.url,), kind.tgz_md5, files)]
 
 
-def _read(kind: Any, facts: Dataset, folder: Path, *, train: bool) -> Labeled:
+def _read(kind: Any, info: Dataset, folder: Path, *, train: bool) -> Labeled:
     """Raises one of _UNREADABLE."""
     with warnings.catch_warnings():
-        # numpy 2.4 objects to how the numpy of 2009 wrote its types into CIFAR's files.
+        # numpy 2.4 warns about how the numpy of 2009 wrote its types into CIFAR's files.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         source = kind(folder, train=train)
-        coarse = _coarse(kind, folder, train=train) if facts.name == "cifar100" else None
+        coarse = _coarse(kind, folder, train=train) if info.name == "cifar100" else None
     pixels = torch.as_tensor(source.data)
-    images = (pixels[:, None] if facts.channels == 1 else pixels.permute(0, 3, 1, 2)).contiguous()
+    images = (pixels[:, None] if info.channels == 1 else pixels.permute(0, 3, 1, 2)).contiguous()
     labels = torch.as_tensor(source.targets, dtype=torch.int64)
-    targets = {facts.targets[0].name: labels}
+    targets = {info.targets[0].name: labels}
     if coarse is not None:
         targets["coarse"] = torch.as_tensor(coarse, dtype=torch.int64)
-    if facts.name == "cifar10":
+    if info.name == "cifar10":
         targets |= {name: torch.tensor(values)[labels] for name, values in CIFAR10_VALUES.items()}
-    if images.shape[1:] != (facts.channels, facts.side, facts.side) or images.dtype != torch.uint8:
-        raise ValueError(f"images of {tuple(images.shape[1:])} {images.dtype}")
+    if images.shape[1:] != (info.channels, info.side, info.side) or images.dtype != torch.uint8:
+        raise ValueError(f"unexpected images: {tuple(images.shape[1:])} {images.dtype}")
     for name, values in targets.items():
         if values.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images but {len(values)} labels")
-        if len(values) == 0 or int(values.min()) < 0 or int(values.max()) >= facts.target(name).classes:
-            raise ValueError(f"labels that are not of {name}")
+        if len(values) == 0 or int(values.min()) < 0 or int(values.max()) >= info.target(name).classes:
+            raise ValueError(f"labels out of range for target {name}")
     return Labeled(images, targets)
 
 
 def _coarse(kind: Any, folder: Path, *, train: bool) -> list[int]:
-    """CIFAR-100's coarse labels, which torchvision passes over, from the files that it has just checked and read."""
+    """CIFAR-100's coarse labels, which torchvision ignores, from the files that it has just checked and read."""
     labels: list[int] = []
     for name, _ in kind.train_list if train else kind.test_list:
         with (folder / kind.base_folder / name).open("rb") as file:

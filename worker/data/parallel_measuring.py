@@ -1,8 +1,8 @@
-"""Measure many images on several cores: in this process, or in several that are each fed one chunk at a time.
+"""Measures many images on several cores: in this process, or in several that each receive one chunk at a time.
 
-The others are plain processes without torch (``python -m worker.data.parallel_measuring``): a trainer may not fork once
-torch has computed, and as a daemon it may not have children of multiprocessing. Threads would not help, since half of
-the measuring holds the GIL.
+The child processes are plain processes without torch (``python -m worker.data.parallel_measuring``): a trainer may not
+fork once torch has computed, and as a daemon it may not have children of multiprocessing. Threads would not help, since
+half of the measuring holds the GIL.
 """
 
 import os
@@ -21,32 +21,32 @@ from worker.data.image_measures import CHUNK, MEASURES, Images, Measured, measur
 from worker.reporting.progress import SHARE_SECONDS, ProgressReporter
 
 _HEADER: Final = struct.Struct("<3I")
-"""What goes to a child before the bytes of its images: how many, their height, their width."""
+"""Sent to a child before the bytes of its images: number, height and width."""
 
-_WORTH_A_PROCESS: Final = 2_000
-"""Images; a process takes half a second to start, in which it could have measured a quarter of them."""
+_MIN_IMAGES_PER_PROCESS: Final = 2_000
+"""Minimum images per process; starting one takes half a second, the time to measure a quarter of them."""
 
 
 class MeasuringError(Exception):
-    """A measuring process ended before its work did; the message says how."""
+    """A measuring process ended before its work was done; the message says how."""
 
 
-def measure_all(images: Images, tell: ProgressReporter, what: str, cores: int) -> Measured:
-    """The measures of gray images uint8 [N, H, W]: float32 [N, len(MEASURES)], the same however many cores work.
+def measure_all(images: Images, reporter: ProgressReporter, task: str, cores: int) -> Measured:
+    """The measures of gray images uint8 [N, H, W]: float32 [N, len(MEASURES)], identical for any number of cores.
 
-    tell: is told of it as `what`, all the time. cores: the most processes that may measure at once. Raises what
-    `tell` raises, which ends the work and its processes, and MeasuringError.
+    reporter: receives the progress, labeled `task`. cores: the most processes that may measure at once. Raises
+    MeasuringError, and whatever `reporter` raises, which ends the work and its processes.
     """
     total = len(images)
-    tell.begin(what, f"{total:,} images")
-    found = [np.zeros((0, len(MEASURES)), dtype=np.float32)]
+    reporter.begin(task, f"{total:,} images")
+    results = [np.zeros((0, len(MEASURES)), dtype=np.float32)]
     done = 0
-    with _chunks(images, min(cores, total // _WORTH_A_PROCESS)) as chunks:
+    with _chunks(images, min(cores, total // _MIN_IMAGES_PER_PROCESS)) as chunks:
         for chunk in chunks:
-            found.append(chunk)
+            results.append(chunk)
             done += len(chunk)
-            tell.get_on(done / total, f"{done:,} of {total:,}")
-    return np.concatenate(found)
+            reporter.update(done / total, f"{done:,} of {total:,}")
+    return np.concatenate(results)
 
 
 @contextmanager
@@ -60,14 +60,14 @@ def _chunks(images: Images, processes: int) -> Iterator[Iterator[Measured]]:
     def measured(start: int) -> Measured:
         child = free.get()
         try:
-            return _ask(child, images[start : start + CHUNK])
+            return _measure_in(child, images[start : start + CHUNK])
         finally:
             free.put(child)
 
     with ExitStack() as stack:
-        # In the opposite order at the end: children are killed, so the threads that wait for them end, so that nobody
-        # is at their pipes when these are closed.
-        stack.callback(_collect, children)
+        # Callbacks run in reverse order: children are killed, so the threads waiting for them end, so that nobody uses
+        # their pipes when these are closed.
+        stack.callback(_close_pipes, children)
         pool = stack.enter_context(ThreadPoolExecutor(processes))
         stack.callback(_kill, children)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
@@ -78,7 +78,7 @@ def _chunks(images: Images, processes: int) -> Iterator[Iterator[Measured]]:
 
 
 def _in_order(chunks: list[Future[Measured]]) -> Iterator[Measured]:
-    """Each chunk as soon as it is there, and now and then nothing while it is not, so that the user still hears."""
+    """Yield each chunk as soon as it is ready, and empty chunks while waiting, so that progress is still reported."""
     for chunk in chunks:
         while chunk not in wait([chunk], timeout=SHARE_SECONDS / 2).done:
             yield np.zeros((0, len(MEASURES)), dtype=np.float32)
@@ -86,7 +86,7 @@ def _in_order(chunks: list[Future[Measured]]) -> Iterator[Measured]:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # Every core has a process of its own already.
+    # Every core already has its own process.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "worker.data.parallel_measuring"],
@@ -101,12 +101,12 @@ def _kill(children: list[subprocess.Popen[bytes]]) -> None:
         child.kill()
 
 
-def _collect(children: list[subprocess.Popen[bytes]]) -> None:
+def _close_pipes(children: list[subprocess.Popen[bytes]]) -> None:
     for child in children:
-        child.communicate()  # unlike close(), silent about bytes that the child will not read any more
+        child.communicate()  # unlike close(), ignores bytes that the child no longer reads
 
 
-def _ask(child: subprocess.Popen[bytes], images: Images) -> Measured:
+def _measure_in(child: subprocess.Popen[bytes], images: Images) -> Measured:
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -125,7 +125,7 @@ def _ended(child: subprocess.Popen[bytes]) -> MeasuringError:
 
 
 def main() -> None:
-    """Measures what comes on stdin until that ends: for a header and images, as many rows of float32 on stdout."""
+    """Measure images from stdin until it ends: for each header and images, as many rows of float32 on stdout."""
     while header := sys.stdin.buffer.read(_HEADER.size):
         n, height, width = _HEADER.unpack(header)
         images = np.frombuffer(sys.stdin.buffer.read(n * height * width), dtype=np.uint8).reshape(n, height, width)

@@ -1,6 +1,6 @@
-"""A whole dataset on the device as uint8, batches by index, and augmentation of a whole batch at once.
+"""Keeps a whole dataset on the device as uint8, makes batches by index, and augments a whole batch at once.
 
-Every operation here works on a batch, none on an image, and none waits for the device.
+Every operation works on a batch, never on a single image, and none waits for the device.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ from worker.data.inputs import Inputs
 
 
 class BatchSizeError(ValueError):
-    """The batch is larger than the training split; the message names the largest size possible."""
+    """The batch is larger than the training split; the message names the largest possible size."""
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Changes each image of a training batch at random, each in its own way; with the defaults, not at all.
+    """Augments a training batch at random, each image independently; with the defaults, changes nothing.
 
-    crop_padding: pixels of black put around an image before a window of its old size is cut out at a random place.
-    flip: mirror left to right, every second image on average. rotation_degrees: turn by up to this much to either side,
-    bilinearly, black coming in at the corners. In this order, as torchvision's recipes have it. Raises ValueError for a
-    padding below 0 or a rotation outside 0..180.
+    crop_padding: pixels of black added around an image before a window of its original size is cut out at a random
+    place. flip: mirror left to right, every second image on average. rotation_degrees: rotate by up to this angle to
+    either side, bilinearly, filling corners with black. Applied in this order, as in torchvision's recipes. Raises
+    ValueError for a padding below 0 or a rotation outside 0..180.
     """
 
     crop_padding: int = 0
@@ -41,8 +41,8 @@ class Augment:
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [N, C, H, W], uint8 or float, raw (black is 0) -> the same shape, type, device and memory format.
 
-        generator: where the random numbers come from, on whichever device it lives: one on the CPU gives the same
-        images on every device, one on the images' own device spares a copy. None: the device's default generator.
+        generator: the source of random numbers, on any device: one on the CPU gives the same images on every device,
+        one on the images' own device saves a copy. None: the device's default generator.
         """
         if self.crop_padding or self.flip:
             images = self._cut(images, generator)
@@ -69,8 +69,8 @@ class Augment:
             which = which + n * (mirror < 0.5)
         if not pad:
             return _images(planes.index_select(0, which))
-        # One gather for all windows: each of their rows is a run of memory, named by where it starts. Four times as
-        # fast on a CPU as a gather by pixel.
+        # One gather for all windows: each of their rows is contiguous in memory and addressed by its start. Four times
+        # as fast on a CPU as a gather by pixel.
         _, layers, rows, columns, values = planes.shape
         top = (down * (2 * pad + 1)).long()
         left = (across * (2 * pad + 1)).long()
@@ -84,7 +84,7 @@ class Augment:
         n, _, height, width = images.shape
         angle = (self._uniform(images, generator)[0] * 2 - 1) * (self.rotation_degrees * torch.pi / 180)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        # affine_grid counts both sides as 2 long, whatever their pixels.
+        # affine_grid treats both sides as 2 long, whatever their pixels.
         aspect = height / width
         theta = torch.stack([cos, -sin * aspect, zero, sin / aspect, cos, zero], dim=1).view(n, 2, 3)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
@@ -95,11 +95,11 @@ class Augment:
 
 
 class Resident:
-    """A dataset on the device: images as uint8, targets as int64, and what it takes to make a batch of them.
+    """A dataset on the device: images as uint8, targets as int64, and everything needed to make a batch of them.
 
-    device: where they are put, and where batches come from. inputs: what images and scalars are scaled by; the data's
-    own unless given. memory_format: how the images lie in memory, and so what a batch costs least in.
-    Raises ValueError for inputs that have not one mean a channel, or not one a scalar.
+    device: where the data is stored and where batches are made. inputs: how images and scalars are scaled; by default
+    the data's own values. memory_format: how the images are laid out in memory, and so which batches are cheapest.
+    Raises ValueError for inputs without one mean per channel, or one per scalar.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class Resident:
         if len(mean) != self.channels:
             raise ValueError(f"mean {mean} and std {std} do not fit {self.channels} channels")
         means, stds = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (mean, std))
-        # As large as an image and laid out as one: a number a channel would be ten times slower with channels last,
-        # where the CPU would have to broadcast it three values at a time.
+        # As large as an image and laid out like one: one number per channel would be ten times slower with channels
+        # last, where the CPU would have to broadcast it three values at a time.
         self._scale, self._shift = (
             values.float().expand(1, *self.shape).contiguous(memory_format=memory_format).to(device)
             for values in (1 / (255 * stds), -means / stds)
@@ -139,22 +139,22 @@ class Resident:
         if scalars is None:
             return None
         if scalars.shape[1] != len(self.inputs.scalars):
-            raise ValueError(f"{scalars.shape[1]} scalars an image, but figures for {len(self.inputs.scalars)}")
+            raise ValueError(f"{scalars.shape[1]} scalars per image, but means for {len(self.inputs.scalars)}")
         return self.inputs.standardize(scalars).to(self.device)
 
     def size(self, part: Part) -> int:
-        """How many images the split has."""
+        """Number of images in the split."""
         return int(self._images[part].shape[0])
 
     def images(self, part: Part, indices: Tensor | slice) -> Tensor:
         """The split's raw images, uint8 [B, C, H, W].
 
-        indices: int64 [B] on the device, or a slice, which gives a view: not to be written in.
+        indices: int64 [B] on the device, or a slice, which returns a view: do not write to it.
         """
         images = self._images[part]
         if isinstance(indices, slice):
             return images[indices]
-        # Whole images as runs of memory: index_select copies them 12 to 18 times as fast as images[indices] does.
+        # Copies whole images as contiguous memory: index_select is 12 to 18 times as fast here as images[indices].
         return _images(_planes(images).index_select(0, indices))
 
     def targets(self, part: Part, indices: Tensor | slice) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class Resident:
         return {name: values.index_select(0, indices) for name, values in self._targets[part].items()}
 
     def scalars(self, part: Part, indices: Tensor | slice) -> Tensor | None:
-        """The split's auxiliary scalars, standardized, float32 [B, n]; None where the data came without."""
+        """The split's auxiliary scalars, standardized, float32 [B, n]; None if the data has none."""
         scalars = self._scalars[part]
         if scalars is None or isinstance(indices, slice):
             return None if scalars is None else scalars[indices]
@@ -173,8 +173,8 @@ class Resident:
     def normalize(
         self, images: Tensor, *, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format | None = None
     ) -> Tensor:
-        """Raw images (0..255) [B, C, H, W] -> (image / 255 - mean) / std, computed in float32 and given as `dtype`."""
-        # addcmul would be one operation fewer, and takes two to three times as long on the CPU.
+        """Raw images (0..255) [B, C, H, W] -> (image / 255 - mean) / std, computed in float32, returned as `dtype`."""
+        # addcmul would be one operation less, but takes two to three times as long on the CPU.
         normal = images.to(torch.float32, copy=True).mul_(self._scale).add_(self._shift)
         return normal.to(dtype, memory_format=self.memory_format if memory_format is None else memory_format)
 
@@ -188,14 +188,14 @@ class Resident:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A batch to feed a network: images normalized, `dtype` [B, C, H, W], and targets by name, int64 [B].
+        """A batch for a network: normalized images, `dtype` [B, C, H, W], and targets by name, int64 [B].
 
-        indices: int64 [B] on the device, or a slice. augment: what to do to the raw images first, training batches
-        only, with `generator`. memory_format: of the images; the resident's own unless given. Raises ValueError for
-        an augmentation of another split.
+        indices: int64 [B] on the device, or a slice. augment: applied to the raw images first, training batches only,
+        with `generator`. memory_format: of the images; the resident's own by default. Raises ValueError for an
+        augmentation of another split.
         """
         if augment is not None and part != "train":
-            raise ValueError(f"augmentation is for training batches, not for those of {part}")
+            raise ValueError(f"augmentation is for training batches, not for {part} batches")
         images = self.images(part, indices)
         if augment is not None:
             images = augment(images, generator)
@@ -203,16 +203,16 @@ class Resident:
 
 
 def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) -> Tensor:
-    """Which of the n images make up each batch of an epoch: int64 [n // batch_size, batch_size] on the device.
+    """The images of each batch of an epoch, as indices: int64 [n // batch_size, batch_size] on the device.
 
-    A fresh permutation each epoch, a function of seed and epoch and nothing else, so that a resumed run goes on as it
-    would have; what does not fill a last batch sits this epoch out. Raises BatchSizeError when not even one batch can
-    be filled.
+    A new permutation each epoch, a function of seed and epoch only, so that a resumed run continues as it would have;
+    images that do not fill a last batch are left out of this epoch. Raises BatchSizeError if not even one batch can be
+    filled.
     """
     if batch_size < 1:
-        raise BatchSizeError(f"the batch size is {batch_size}; the smallest possible is 1")
+        raise BatchSizeError(f"batch size {batch_size} is too small; the smallest is 1")
     if n < batch_size:
-        raise BatchSizeError(f"the batch size {batch_size} is more than the training images; the largest is {n}")
+        raise BatchSizeError(f"batch size {batch_size} is larger than the training set; the largest is {n}")
     # Hashed, because the generator takes 32 bits, and seed + epoch would give run 2 the batches of run 1, one epoch
     # later.
     mixed = int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4], "big")
@@ -224,7 +224,7 @@ def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) 
 def evaluation_batches(n: int, size: int) -> list[slice]:
     """Slices of at most `size` that cover 0..n-1 once, in order. Raises ValueError for a size below 1."""
     if size < 1:
-        raise ValueError(f"the size of an evaluation batch is {size}; the smallest possible is 1")
+        raise ValueError(f"evaluation batch size {size} is too small; the smallest is 1")
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -234,13 +234,12 @@ def _format(images: Tensor) -> torch.memory_format:
 
 
 def _planes(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in the order of their memory: [N, C, H, W, 1], or [N, 1, H, W, C] where channels come
-    last."""
+    """Images [N, C, H, W] in memory order: [N, C, H, W, 1], or [N, 1, H, W, C] with channels last."""
     if _format(images) == torch.channels_last:
         return images.permute(0, 2, 3, 1).unsqueeze(1)
     return images.contiguous().unsqueeze(4)
 
 
 def _images(planes: Tensor) -> Tensor:
-    """The way back from `_planes`, in the same memory."""
+    """Inverse of `_planes`, in the same memory."""
     return planes.permute(0, 1, 4, 2, 3).flatten(1, 2)

@@ -1,7 +1,7 @@
-"""What a trainer has said and the recorder has not committed yet, on this machine's disk.
+"""Entries that a trainer reported and the recorder has not committed yet, on this machine's disk.
 
-Two files take turns: one is written, the other is emptied as soon as all of it is committed. They outlive the trainer
-and the worker, not a power cut, and are locked while a process writes them.
+Two files alternate: one is written, the other is emptied as soon as all of it is committed. They survive the trainer
+and the worker but not a power failure, and are locked while a process writes them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TURN_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Said:
-    """One entry: its number, kind and body."""
+class SpoolEntry:
+    """One entry: its sequence number, kind and body."""
 
     sequence: int
     kind: str
@@ -28,7 +28,7 @@ class Said:
 
 
 class Spool:
-    """The spool of one attempt at a run. Raises BlockingIOError when another process writes it."""
+    """The spool of one attempt at a run. Raises BlockingIOError if another process is writing it."""
 
     def __init__(self, folder: Path, run: str, fence: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,19 +45,19 @@ class Spool:
         self._newest = [0, 0]
         self._turn = 0
 
-    def append(self, said: Said) -> None:
-        """Keep an entry; it is safe from the death of this process when this returns. Raises OSError, nothing kept."""
-        kind = said.kind.encode()
+    def append(self, entry: SpoolEntry) -> None:
+        """Write an entry, which survives this process's death once this returns; OSError if nothing was written."""
+        kind = entry.kind.encode()
         file = self._files[self._turn]
-        record = _HEAD.pack(said.sequence, len(kind), len(said.body)) + kind + said.body
+        record = _HEAD.pack(entry.sequence, len(kind), len(entry.body)) + kind + entry.body
         written = file.write(record)
         if written != len(record):
             file.truncate(file.seek(0, os.SEEK_END) - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-        self._newest[self._turn] = said.sequence
+        self._newest[self._turn] = entry.sequence
 
-    def cut(self, committed: int) -> None:
-        """Forget what is committed, a file at a time."""
+    def discard(self, committed: int) -> None:
+        """Discard committed entries, one file at a time."""
         other = 1 - self._turn
         if self._newest[other] and self._newest[other] <= committed:
             self._files[other].truncate(0)
@@ -65,33 +65,33 @@ class Spool:
         if not self._newest[other] and self._files[self._turn].seek(0, os.SEEK_END) > TURN_BYTES:
             self._turn = other
 
-    def read(self) -> list[Said]:
-        """Every entry that is kept, in order; a last one that was cut off by a crash is left out, and removed."""
-        found: list[Said] = []
+    def read(self) -> list[SpoolEntry]:
+        """All entries in order; drops and removes a last one that a crash cut off."""
+        entries: list[SpoolEntry] = []
         for turn, path in enumerate(self._paths):
-            kept, end = _read(path)
-            self._files[turn].truncate(end)  # what is appended from now on must be found again
-            self._newest[turn] = max((said.sequence for said in kept), default=0)
-            found += kept
-        found.sort(key=lambda said: said.sequence)
-        return found
+            complete, end = _read(path)
+            self._files[turn].truncate(end)  # entries appended from now on must be readable
+            self._newest[turn] = max((entry.sequence for entry in complete), default=0)
+            entries += complete
+        entries.sort(key=lambda entry: entry.sequence)
+        return entries
 
     def remove(self) -> None:
-        """Everything is committed: remove the files."""
+        """Remove the files, once everything is committed."""
         for path in self._paths:
             path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Give the files back, contents kept."""
+        """Close and unlock the files; their contents stay."""
         for file in self._files:
             file.close()
 
 
-def _read(path: Path) -> tuple[list[Said], int]:
-    """The whole entries of a file, and where they end."""
+def _read(path: Path) -> tuple[list[SpoolEntry], int]:
+    """The complete entries of a file, and the offset where they end."""
     content = path.read_bytes()
-    found: list[Said] = []
+    entries: list[SpoolEntry] = []
     whole = 0
     while whole + _HEAD.size <= len(content):
         sequence, kind_bytes, body_bytes = _HEAD.unpack_from(content, whole)
@@ -99,9 +99,9 @@ def _read(path: Path) -> tuple[list[Said], int]:
         end = at + kind_bytes + body_bytes
         if end > len(content):
             break
-        found.append(Said(sequence, content[at : at + kind_bytes].decode(), content[at + kind_bytes : end]))
+        entries.append(SpoolEntry(sequence, content[at : at + kind_bytes].decode(), content[at + kind_bytes : end]))
         whole = end
-    return found, whole
+    return entries, whole
 
 
 def leftovers(folder: Path) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Finds the fastest way to run a network on this device by a few steps of each, and remembers it for the next run."""
+"""Finds the fastest way to train a network on this device by timing a few steps of each, and caches the result."""
 
 from __future__ import annotations
 
@@ -22,158 +22,169 @@ from worker.data.datasets import Data, Split
 from worker.data.inputs import Inputs
 from worker.data.resident import Resident
 from worker.environment import processor_name
-from worker.lock import LOOK_SECONDS, locked
-from worker.training.tuning import Tuning, asked_for
+from worker.lock import POLL_SECONDS, try_lock
+from worker.training.tuning import Tuning, requested_tuning
 
 logger = logging.getLogger("runyard.trials")
 
-TRIED_STEPS: Final = 5
-"""Steps of each way that are timed, in turn with the others; the quickest counts, since noise only slows."""
+TRIAL_STEPS: Final = 5
+"""Timed steps per candidate, alternating between candidates; the fastest counts, since noise only slows."""
 
-LONGEST_SHARE: Final = 0.1
-"""Of the time that the run is expected to take, the most that is spent on trying, compiling apart."""
+MAX_TIME_SHARE: Final = 0.1
+"""Maximum share of the expected training time spent on trials, not counting compilation."""
 
-FEWEST_STEPS: Final = 60
-"""A run of fewer steps is over before anything that is learned here could pay."""
+MIN_RUN_STEPS: Final = 60
+"""A shorter run is over before the trials could pay off."""
 
-WORTH: Final = 0.97
-"""What a way may take of the time of the best one so far to be worth the change."""
+WORTHWHILE_RATIO: Final = 0.97
+"""A candidate must take at most this share of the best time so far to be worth the change."""
 
-COMPILING_PAYS_ON: Final = ("cuda",)
-"""Where compiling is tried unasked. On a CPU it was the fastest way of no network, and a run cannot be stopped while it
-compiles, which takes up to a minute (docs/decisions/0013)."""
+COMPILE_DEVICES: Final = ("cuda",)
+"""Devices where compilation is tried by default.
 
-COMPILING_PAYS_SECONDS: Final = 900.0
-"""How long a run must be expected to take there."""
+On a CPU it was the fastest candidate for no network, and a run cannot be stopped while it compiles, which takes up to a
+minute (docs/decisions/0013).
+"""
+
+COMPILE_MIN_SECONDS: Final = 900.0
+"""Minimum expected training time for compilation on those devices."""
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, why in a few words, and the seconds a step of all that was tried (None: it failed)."""
+    """The chosen tuning, a short reason, and the seconds per step of each candidate (None: it failed)."""
 
     tuning: Tuning
-    why: str
+    reason: str
     seconds: dict[str, float | None]
 
 
 class Autotuner:
-    """Tries the network of a run, freshly built and on its device, on the first batch of its data."""
+    """Times a new network, on its device, on the first batch of its data."""
 
     def __init__(self, network: nn.Module, data: Data, inputs: Inputs, config: RunConfig, device: torch.device) -> None:
         self._network = network
         self._inputs = inputs
         self._config = config
         self._device = device
-        self._tell: Callable[[float], None] = lambda share: None
+        self._on_progress: Callable[[float], None] = lambda share: None
         self._steps = len(data.train) // config.batch_size * config.epochs
         self._batch = _first(data, config.batch_size)
-        self._key = self._key_of(data)
+        self._key = self._cache_key(data)
 
-    def choose(self, file: Path, tell: Callable[[float], None]) -> Choice:
-        """The fastest way of those that the run allows; one run of a machine at a time tries, the others wait.
+    def choose(self, file: Path, on_progress: Callable[[float], None]) -> Choice:
+        """Return the fastest candidate that the run allows; one run per machine tries at a time, the others wait.
 
-        file: where choices are remembered. tell: called before each trial and while waiting, with the share of them
-        that is done; what it raises ends them. A way that cannot be run is passed over, whatever it fails with.
+        file: the cache of choices. on_progress: called before each trial and while waiting, with the share of them that
+        is done; whatever it raises ends them. A candidate that fails is skipped, whatever the error.
         """
-        self._tell = tell
-        plain = asked_for(self._config)
+        self._on_progress = on_progress
+        plain = requested_tuning(self._config)
         if self._config.deterministic:
-            return Choice(plain, "deterministic, so nothing else was tried", {})
+            return Choice(plain, "deterministic run, so no alternatives were tried", {})
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.with_suffix(".lock").open("a") as lock:
-            while not locked(lock):
-                tell(0.0)
-                time.sleep(LOOK_SECONDS)
+            while not try_lock(lock):
+                on_progress(0.0)
+                time.sleep(POLL_SECONDS)
             known = _read(file).get(self._key)
             if known is not None and (known["compiled"] or not self._may_compile(known["step_seconds"])):
-                return Choice(Tuning(**known["tuning"]), "as found before on this machine", known["seconds"])
-            return self._tried(plain, file)
+                return Choice(
+                    Tuning(**known["tuning"]), "the fastest in earlier trials on this machine", known["seconds"]
+                )
+            return self._run_trials(plain, file)
 
-    # Trying -----------------------------------------------------------------------------------------------------------
+    # Trials
+    # -------------------------------------------------------------------------------------------------------------
 
-    def _tried(self, plain: Tuning, file: Path) -> Choice:
-        asked = self._config.compile == "on"
-        if self._steps < FEWEST_STEPS and not asked:
-            return Choice(plain, f"{self._steps} steps are over before trying could pay", {})
-        # The kernels of the optimizer are tried by themselves: what they save is the same in every other way.
+    def _run_trials(self, plain: Tuning, file: Path) -> Choice:
+        requested = self._config.compile == "on"
+        if self._steps < MIN_RUN_STEPS and not requested:
+            return Choice(plain, f"{self._steps} steps are too few for trials to pay off", {})
+        # The optimizer's kernels are tried separately: they save the same time in every other candidate.
         kernels = replace(plain, optimizer="foreach")
-        ways = [plain, *self._ways(plain), kernels]
-        steps = min(TRIED_STEPS, int(LONGEST_SHARE * self._steps / len(ways)) - 1)
+        candidates = [plain, *self._alternatives(plain), kernels]
+        steps = min(TRIAL_STEPS, int(MAX_TIME_SHARE * self._steps / len(candidates)) - 1)
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             if steps < 2:
                 seconds = self._seconds([plain], 1)
-                ways = [plain]
+                candidates = [plain]
             else:
-                seconds = self._seconds(ways, steps)
-            one = seconds[plain]
-            if math.isinf(one):
-                return Choice(plain, "it could not be tried", {})  # why, training will say
-            compiles = asked or self._may_compile(one)
-            if ways == [plain] and not compiles:
-                words = f"{one * self._steps:.1f} s of training are over before trying could pay"
-                return Choice(plain, words, _said(seconds))
-            best = min((way for way in ways if way != kernels), key=lambda way: seconds[way])
-            best = best if seconds[best] < WORTH * one else plain
-            if seconds.get(kernels, math.inf) < WORTH * one:
+                seconds = self._seconds(candidates, steps)
+            plain_seconds = seconds[plain]
+            if math.isinf(plain_seconds):
+                return Choice(plain, "the trial failed", {})  # training will report why
+            compiles = requested or self._may_compile(plain_seconds)
+            if candidates == [plain] and not compiles:
+                reason = f"{plain_seconds * self._steps:.1f} s of training are too short for trials to pay off"
+                return Choice(plain, reason, _as_json(seconds))
+            best = min((tuning for tuning in candidates if tuning != kernels), key=lambda tuning: seconds[tuning])
+            best = best if seconds[best] < WORTHWHILE_RATIO * plain_seconds else plain
+            if seconds.get(kernels, math.inf) < WORTHWHILE_RATIO * plain_seconds:
                 best = replace(best, optimizer="foreach")
             if compiles:
                 best = self._compiled(best, max(2, steps), seconds)
-        found = {"tuning": asdict(best), "seconds": _said(seconds), "step_seconds": one, "compiled": compiles}
-        _remember(file, self._key, found)
-        return Choice(best, f"the fastest of {len(seconds)} ways that were tried", _said(seconds))
+        entry = {
+            "tuning": asdict(best),
+            "seconds": _as_json(seconds),
+            "step_seconds": plain_seconds,
+            "compiled": compiles,
+        }
+        _save(file, self._key, entry)
+        return Choice(best, f"the fastest of {len(seconds)} tested", _as_json(seconds))
 
-    def _ways(self, plain: Tuning) -> list[Tuning]:
-        convolves = any(each.ndim == 4 for each in self._network.parameters())
-        layouts = (False, True) if convolves else (False,)
+    def _alternatives(self, plain: Tuning) -> list[Tuning]:
+        convolutional = any(parameter.ndim == 4 for parameter in self._network.parameters())
+        layouts = (False, True) if convolutional else (False,)
         precisions: tuple[Literal["32", "bf16"], ...] = (
             ("32", "bf16") if self._config.precision == "auto" else (plain.precision,)
         )
-        every = [Tuning(precision, layout) for precision in precisions for layout in layouts]
-        return [way for way in every if way != plain]
+        tunings = [Tuning(precision, layout) for precision in precisions for layout in layouts]
+        return [tuning for tuning in tunings if tuning != plain]
 
     def _may_compile(self, step_seconds: float) -> bool:
-        allowed = self._config.compile == "auto" and self._device.type in COMPILING_PAYS_ON
-        return allowed and step_seconds * self._steps > COMPILING_PAYS_SECONDS
+        allowed = self._config.compile == "auto" and self._device.type in COMPILE_DEVICES
+        return allowed and step_seconds * self._steps > COMPILE_MIN_SECONDS
 
     def _compiled(self, best: Tuning, steps: int, seconds: dict[Tuning, float]) -> Tuning:
-        """``best`` compiled where that is faster; and where it was asked for, unless it cannot be had."""
+        """Return ``best`` compiled if that is faster, or if the run requests compilation and it works."""
         modes: tuple[Literal["on", "graphs"], ...] = ("on", "graphs") if self._device.type == "cuda" else ("on",)
-        ways = [replace(best, compile=mode) for mode in modes]
-        seconds |= self._seconds([best, *ways], steps)
-        fastest = min(ways, key=lambda way: seconds[way])
+        candidates = [replace(best, compile=mode) for mode in modes]
+        seconds |= self._seconds([best, *candidates], steps)
+        fastest = min(candidates, key=lambda tuning: seconds[tuning])
         if math.isinf(seconds[fastest]):
             return best
-        return fastest if self._config.compile == "on" or seconds[fastest] < WORTH * seconds[best] else best
+        return fastest if self._config.compile == "on" or seconds[fastest] < WORTHWHILE_RATIO * seconds[best] else best
 
-    def _seconds(self, ways: list[Tuning], steps: int) -> dict[Tuning, float]:
-        """Seconds that a step takes in each way; infinity where it cannot be run so."""
+    def _seconds(self, candidates: list[Tuning], steps: int) -> dict[Tuning, float]:
+        """Seconds per step of each candidate; infinity if it cannot run."""
         runners: dict[Tuning, _Runner] = {}
-        found = dict.fromkeys(ways, math.inf)
+        fastest = dict.fromkeys(candidates, math.inf)
         for turn in range(steps + 1):
-            for place, way in enumerate(ways):
-                self._tell((turn * len(ways) + place) / ((steps + 1) * len(ways)))
+            for place, tuning in enumerate(candidates):
+                self._on_progress((turn * len(candidates) + place) / ((steps + 1) * len(candidates)))
                 try:
                     if turn == 0:  # builds, compiles, warms up
-                        runners[way] = _Runner(
-                            way, self._network, self._batch, self._inputs, self._config, self._device
+                        runners[tuning] = _Runner(
+                            tuning, self._network, self._batch, self._inputs, self._config, self._device
                         )
-                        runners[way].step()
-                    elif way in runners:
-                        found[way] = min(found[way], runners[way].timed())
-                except Exception:  # memory, a compiler that is missing, a network of the user's own
-                    logger.info("%s cannot be run in %s", self._config.family, way, exc_info=True)
-                    runners.pop(way, None)
-                    found[way] = math.inf
+                        runners[tuning].step()
+                    elif tuning in runners:
+                        fastest[tuning] = min(fastest[tuning], runners[tuning].timed())
+                except Exception:  # out of memory, a missing compiler, a user's network
+                    logger.info("%s cannot run with %s", self._config.family, tuning, exc_info=True)
+                    runners.pop(tuning, None)
+                    fastest[tuning] = math.inf
         runners.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        return found
+        return fastest
 
-    def _key_of(self, data: Data) -> str:
+    def _cache_key(self, data: Data) -> str:
         config, device = self._config, self._device
-        about = {
+        key = {
             "version": _VERSION,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
@@ -183,27 +194,27 @@ class Autotuner:
             "targets": {name: data.dataset.target(name).classes for name in config.targets},
         }
         fields = ("family", "size", "options", "auxiliary", "batch_size", "optimizer", "precision", "compile")
-        return json.dumps(about | config.model_dump(include=set(fields)), sort_keys=True)
+        return json.dumps(key | config.model_dump(include=set(fields)), sort_keys=True)
 
 
 class _Runner:
-    """A copy of a network that makes steps of training in one way."""
+    """A copy of a network that trains with one tuning."""
 
     def __init__(
-        self, way: Tuning, network: nn.Module, data: Data, inputs: Inputs, config: RunConfig, device: torch.device
+        self, tuning: Tuning, network: nn.Module, data: Data, inputs: Inputs, config: RunConfig, device: torch.device
     ) -> None:
         network = copy.deepcopy(network).train()
-        way.place(network)
-        self._way = way
+        tuning.place(network)
+        self._tuning = tuning
         self._device = device
         self._first = config.targets[0]
-        self._resident = Resident(data, device, inputs=inputs, memory_format=way.memory_format)
-        self._optimizer = way.make_optimizer(network, config)
-        self._forward = way.forward(network)
+        self._resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
+        self._optimizer = tuning.make_optimizer(network, config)
+        self._forward = tuning.forward(network)
         self._indices = torch.arange(self._resident.size("train"), device=device)
 
     def timed(self) -> float:
-        """Seconds of one step: on a CPU of its own work, since what other processes take is not this way's fault."""
+        """Seconds of one step: on a CPU its own processor time, so that other processes do not count."""
         if self._device.type == "cpu":
             began = time.process_time()
             self.step()
@@ -219,40 +230,40 @@ class _Runner:
         images, targets = self._resident.batch("train", self._indices)
         scalars = self._resident.scalars("train", self._indices)
         self._optimizer.zero_grad(set_to_none=True)
-        with self._way.autocast(self._device):
+        with self._tuning.autocast(self._device):
             output = self._forward(images) if scalars is None else self._forward(images, scalars)
             logits = output if isinstance(output, dict) else {self._first: output}
-            losses = [F.cross_entropy(each.float(), targets[name]) for name, each in logits.items()]
+            losses = [F.cross_entropy(output.float(), targets[name]) for name, output in logits.items()]
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
 
-def _said(seconds: dict[Tuning, float]) -> dict[str, float | None]:
-    return {str(way): None if math.isinf(each) else each for way, each in seconds.items()}
+def _as_json(seconds: dict[Tuning, float]) -> dict[str, float | None]:
+    return {str(tuning): None if math.isinf(value) else value for tuning, value in seconds.items()}
 
 
 def _first(data: Data, n: int) -> Data:
-    """The first ``n`` training images, and one of each other split, which nothing is asked of."""
+    """The first ``n`` training images, and one image of the other splits, which are not used."""
 
     def cut(split: Split, n: int) -> Split:
         scalars = None if split.auxiliary is None else split.auxiliary[:n]
-        return Split(split.images[:n], {name: each[:n] for name, each in split.targets.items()}, scalars)
+        return Split(split.images[:n], {name: values[:n] for name, values in split.targets.items()}, scalars)
 
     return replace(data, train=cut(data.train, n), validation=cut(data.validation, 1), test=cut(data.test, 1))
 
 
-# What is remembered --------------------------------------------------------------------------------------------------
+# Cached choices ------------------------------------------------------------------------------------------------------
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
+        cached = json.loads(file.read_text())
     except (OSError, ValueError):
-        return {}  # It is made anew.
-    return found if isinstance(found, dict) else {}
+        return {}  # it is created again
+    return cached if isinstance(cached, dict) else {}
 
 
-def _remember(file: Path, key: str, choice: dict[str, Any]) -> None:
+def _save(file: Path, key: str, choice: dict[str, Any]) -> None:
     fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps(_read(file) | {key: choice}, indent=1))
     fresh.replace(file)

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON in the same file's header; no pickle.
+"""Reads and writes checkpoints: tensors as safetensors, everything else as JSON in the file's header; no pickle.
 
 They are written to the artifact store under ``<run>/<fence>/``, so that an attempt that was replaced cannot overwrite
 what its successor wrote.
@@ -23,15 +23,15 @@ from torch import Tensor
 
 @dataclass
 class State:
-    """All that a run needs to go on as if it had never stopped. ``facts`` holds what JSON can say.
+    """Everything a run needs to resume as if it had never stopped. ``metadata``: JSON-compatible values.
 
-    ``best``: the best weights so far, in a checkpoint that has to do without the file they lie in.
+    ``best``: the best weights so far, in a checkpoint that cannot rely on their own file.
     """
 
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
     random: dict[str, Tensor]
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -42,7 +42,7 @@ class Store:
         self._files, self._root = fsspec.core.url_to_fs(address)
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file whole or not at all."""
+        """Write a file completely or not at all."""
         target = f"{self._root}/{path}"
         if isinstance(self._files, LocalFileSystem):
             _write_local(Path(target), content)
@@ -50,12 +50,12 @@ class Store:
             self._files.pipe_file(target, content)
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{path}")
 
     def read(self, path: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         content: bytes = self._files.cat_file(f"{self._root}/{path}")
         return content
 
@@ -71,7 +71,7 @@ def _write_local(path: Path, content: bytes) -> None:
 
 
 def to_bytes(state: State) -> bytes:
-    """A state as one safetensors file."""
+    """Encode a state as one safetensors file."""
     tensors = {f"network/{name}": value for name, value in state.network.items()}
     tensors |= {f"random/{name}": value for name, value in state.random.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
@@ -82,26 +82,26 @@ def to_bytes(state: State) -> bytes:
                 tensors[f"optimizer/{index}/{name}"] = value
             else:
                 plain.setdefault(str(index), {})[name] = value
-    about = {
-        "facts": state.facts,
+    header = {
+        "facts": state.metadata,
         "groups": state.optimizer.get("param_groups", []),
         "plain": plain,
     }
-    # Tensors that share memory cannot be saved, and an expanded one would be saved wrong.
+    # Tensors that share memory cannot be saved, and expanded ones would be saved incorrectly.
     owned = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    return safetensors.torch.save(owned, {"runyard": json.dumps(about)})
+    return safetensors.torch.save(owned, {"runyard": json.dumps(header)})
 
 
 def from_bytes(content: bytes) -> State:
-    """Inverse of to_bytes; raises ValueError when this is not such a file."""
+    """Inverse of to_bytes; raises ValueError if the content is not such a file."""
     length = int.from_bytes(content[:8], "little")
     try:
-        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["runyard"])
-        facts, groups, plain = about["facts"], about["groups"], about["plain"]
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["runyard"])
+        metadata, groups, plain = header["facts"], header["groups"], header["plain"]
         tensors = safetensors.torch.load(content)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError("not a checkpoint of Runyard, or cut off") from error
-    state = State({}, {"state": {}, "param_groups": groups}, {}, facts)
+        raise ValueError("not a Runyard checkpoint, or truncated") from error
+    state = State({}, {"state": {}, "param_groups": groups}, {}, metadata)
     for name, value in tensors.items():
         kind, rest = name.split("/", 1)
         if kind == "network":
@@ -119,11 +119,11 @@ def from_bytes(content: bytes) -> State:
 
 
 def random_state(device: torch.device, generator: torch.Generator) -> dict[str, Tensor]:
-    """The state of every random number generator that training draws from."""
-    found = {"cpu": torch.get_rng_state(), "augment": generator.get_state()}
+    """The states of all random number generators that training uses."""
+    states = {"cpu": torch.get_rng_state(), "augment": generator.get_state()}
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def restore_random_state(states: dict[str, Tensor], device: torch.device, generator: torch.Generator) -> None:

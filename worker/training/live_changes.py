@@ -1,4 +1,4 @@
-"""What users change of a run while it trains: done between two steps, and again at the same step after a crash."""
+"""Applies users' changes to a run while it trains: between two steps, and at the same step again after a crash."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker.training.position import NEVER
 
 
 class Changes:
-    """Changes that were given to an attempt or come while it trains; ``apply`` makes those whose step has come.
+    """Changes that an attempt starts with or receives while it trains; ``apply`` makes those whose step has come.
 
-    A step looks at one number, ``module.change_at``, and comes here when it has reached it.
+    A step compares one number, ``module.change_at``, and calls ``apply`` once it reaches it.
     """
 
     def __init__(
@@ -28,86 +28,86 @@ class Changes:
         self._checkpointer = checkpointer
         self._reporter = reporter
         self._known = set(module.course.done)
-        self._heard: deque[Change] = deque()
+        self._received: deque[Change] = deque()
         self._planned: list[Change] = []
         module.apply_changes = self.apply
         for change in given:
-            self.hear(change)
+            self.add(change)
 
-    def hear(self, change: Change) -> None:
-        """Take a change, from any thread; one that is known already means nothing."""
+    def add(self, change: Change) -> None:
+        """Add a change, from any thread; a known one is ignored."""
         if change.id in self._known:
             return
         self._known.add(change.id)
-        self._heard.append(change)
+        self._received.append(change)
         self._module.change_at = 0
 
-    def listen(self, asked: Connection | None) -> None:
-        """Hear what comes through a pipe, in a thread that waits for it."""
-        if asked is not None:
-            threading.Thread(target=self._listen, args=(asked,), name="changes", daemon=True).start()
+    def listen(self, changes: Connection | None) -> None:
+        """Receive changes through a pipe, in a thread that waits for them."""
+        if changes is not None:
+            threading.Thread(target=self._listen, args=(changes,), name="changes", daemon=True).start()
 
-    def _listen(self, asked: Connection) -> None:
+    def _listen(self, changes: Connection) -> None:
         while True:
             try:
-                said = asked.recv_bytes()
-            except (EOFError, OSError):  # the supervisor is gone, and this process goes with it
+                message = changes.recv_bytes()
+            except (EOFError, OSError):  # the supervisor is gone, and this process ends with it
                 return
-            self.hear(Change.model_validate_json(said))
+            self.add(Change.model_validate_json(message))
 
     def apply(self, validated: bool = False) -> None:
-        """Make the changes that are due; ``validated``: in the epoch that is being ended, which saves by itself."""
+        """Make the changes that are due; ``validated``: at the end of an epoch, which saves a checkpoint by itself."""
         step = self._module.position.step
-        while self._heard:
-            self._planned.append(self._heard.popleft())
-        due = [each for each in self._planned if each.step is None or each.step <= step]
+        while self._received:
+            self._planned.append(self._received.popleft())
+        due = [change for change in self._planned if change.step is None or change.step <= step]
         if validated:
-            due = [each for each in due if each.kind != "checkpoint"]
-        self._planned = [each for each in self._planned if each not in due]
-        self._module.change_at = min((each.step or 0 for each in self._planned), default=NEVER)
-        if self._heard:  # since it was looked at
+            due = [change for change in due if change.kind != "checkpoint"]
+        self._planned = [change for change in self._planned if change not in due]
+        self._module.change_at = min((change.step or 0 for change in self._planned), default=NEVER)
+        if self._received:  # received meanwhile
             self._module.change_at = 0
-        for change in sorted(due, key=lambda each: each.id):
-            self._make(change)
+        for change in sorted(due, key=lambda change: change.id):
+            self._apply_one(change)
 
-    def _make(self, change: Change) -> None:
+    def _apply_one(self, change: Change) -> None:
         course, position = self._module.course, self._module.position
         refusal = ""
         match change.kind:
             case "lr_factor":
                 course.factor *= float(change.value or 1)
-                words = f"learning rate × {change.value:g} from step {position.step:,} on"
+                text = f"learning rate × {change.value:g} from step {position.step:,}"
             case "epochs":
                 before = course.epochs
-                course.epochs = course.planned = change.epochs or max(int(change.value or 0), self._least())
+                course.epochs = course.planned = change.epochs or max(int(change.value or 0), self._earliest_end())
                 self._module.plan()
-                words = f"{course.epochs} epochs instead of {before}, from step {position.step:,} on"
+                text = f"{course.epochs} epochs instead of {before}, from step {position.step:,}"
             case "stop_after_epoch":
-                course.epochs = change.epochs or min(course.epochs, self._least())
+                course.epochs = change.epochs or min(course.epochs, self._earliest_end())
                 self._module.plan()
-                words = f"ends after epoch {course.epochs}"
+                text = f"stops after epoch {course.epochs}"
             case "checkpoint":
-                words = f"checkpoint of step {position.step:,}"
-                if not change.applied and not self._checkpointer.keep_now():
-                    refusal = "its weights are not finite, so that none was kept"
+                text = f"checkpoint of step {position.step:,}"
+                if not change.applied and not self._checkpointer.keep_current():
+                    refusal = "not saved, because the weights are not finite"
             case "note":
-                words = f"note at step {position.step:,}: {change.value}"
+                text = f"note at step {position.step:,}: {change.value}"
         course.done.append(change.id)
         if change.applied:
-            self._reporter.say(f"{words}, as before")
+            self._reporter.log(f"{text} (reapplied)")
             return
         if change.kind in ("epochs", "stop_after_epoch"):
-            # Who hears that it was done finds the new number of epochs there.
+            # Whoever is notified of the change must find the new number of epochs.
             self._module.report_progress(now=True)
         outcome: Any = "refused" if refusal else "applied"
-        said = Changed(id=change.id, outcome=outcome, step=position.step, epochs=course.epochs, reason=refusal)
-        self._reporter.event("change", said)
-        self._reporter.say(
-            f"{words}: {refusal}" if refusal else f"{words}, as was asked", "warning" if refusal else "info"
+        event = Changed(id=change.id, outcome=outcome, step=position.step, epochs=course.epochs, reason=refusal)
+        self._reporter.event("change", event)
+        self._reporter.log(
+            f"{text}: {refusal}" if refusal else f"{text}, as requested", "warning" if refusal else "info"
         )
 
-    def _least(self) -> int:
-        """After how many epochs a run can end at the earliest: with the one in training, if there is one."""
+    def _earliest_end(self) -> int:
+        """The lowest number of epochs a run can end with: including the epoch in training, if there is one."""
         position = self._module.position
-        over = position.epoch >= self._module.course.epochs and not position.done
-        return position.epoch if over else position.epoch + 1
+        finished = position.epoch >= self._module.course.epochs and not position.done
+        return position.epoch if finished else position.epoch + 1

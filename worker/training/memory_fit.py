@@ -1,4 +1,4 @@
-"""Which batch a device's memory holds: by what a network keeps for its backward pass, and by trying real steps."""
+"""Finds the largest batch that fits into memory: by estimating the backward pass, and by trying real steps."""
 
 from __future__ import annotations
 
@@ -17,85 +17,88 @@ from app.contract.datasets import dataset
 from app.contract.spec import RunConfig
 from worker import memory
 from worker.data.resident import Augment, Resident
-from worker.training.tuning import asked_for
+from worker.training.tuning import requested_tuning
 
-LARGEST: Final = 65_536
-"""The largest batch that a run can ask for."""
+MAX_BATCH: Final = 65_536
+"""The largest batch size that a run can request."""
 
-FIRST: Final = 32
-"""The batch that is tried first."""
+FIRST_BATCH: Final = 32
+"""The batch size tried first."""
 
-SHARE: Final = 0.8
-"""Of the memory that is free, what a batch may take by estimate."""
+MEMORY_SHARE: Final = 0.8
+"""The share of free memory that a batch may take by estimate."""
 
-AT_WORK: Final = 2.0
-"""How much more a step takes at its peak than what is kept for the backward pass: gradients of what was kept."""
+PEAK_FACTOR: Final = 2.0
+"""Peak memory of a step relative to what is saved for the backward pass, since its gradients are added."""
 
 _SLOTS: Final = {"adam": 2, "adamw": 2, "sgd": 1}
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """The memory of a training step, in bytes: ``fixed`` for any batch, ``per_image`` for each of its images."""
 
     fixed: int
     per_image: int
 
     def largest(self, budget: float) -> int:
-        """The largest batch that so many bytes hold; 0 for none."""
+        """The largest batch that fits into ``budget`` bytes; 0 if none does."""
         return max(0, int((budget - self.fixed) / max(1, self.per_image)))
 
 
-def need_of(network: nn.Module, config: RunConfig, shape: tuple[int, int, int], scalars: int) -> Need:
-    """What ``network`` needs on its device to be trained as ``config`` says; found with a copy of it on the CPU.
+def estimate_need(network: nn.Module, config: RunConfig, shape: tuple[int, int, int], scalars: int) -> MemoryNeed:
+    """Estimate the memory to train ``network`` as ``config`` says, from a copy of it on the CPU.
 
-    shape: of an image. scalars: auxiliary ones that it is given.
+    shape: of an image. scalars: number of auxiliary scalars.
     """
     twin = copy.deepcopy(network).to("cpu").train()
     with torch.random.fork_rng(devices=[]):
-        two, four = (_kept_bytes(twin, shape, scalars, images) for images in (2, 4))
+        two, four = (_saved_bytes(twin, shape, scalars, images) for images in (2, 4))
     per_image = max(1, (four - two) // 2)
-    weights = sum(each.numel() * each.element_size() for each in twin.parameters())
+    weights = sum(weight.numel() * weight.element_size() for weight in twin.parameters())
     fixed = weights * (2 + _SLOTS[config.optimizer]) + max(0, two - 2 * per_image)
-    return Need(fixed, int(AT_WORK * per_image))
+    return MemoryNeed(fixed, int(PEAK_FACTOR * per_image))
 
 
-def _kept_bytes(network: nn.Module, shape: tuple[int, int, int], scalars: int, images: int) -> int:
-    own = {each.untyped_storage().data_ptr() for each in network.parameters()}
-    found: dict[int, int] = {}
+def _saved_bytes(network: nn.Module, shape: tuple[int, int, int], scalars: int, images: int) -> int:
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    saved: dict[int, int] = {}
 
-    def pack(kept: Tensor) -> Tensor:
-        storage = kept.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-        return kept
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
     batch = torch.zeros(images, *shape)
-    with saved_tensors_hooks(pack, lambda kept: kept):
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
         output = network(batch, torch.zeros(images, scalars)) if scalars else network(batch)
         logits = list(output.values()) if isinstance(output, dict) else [output]
-        wanted = torch.zeros(images, dtype=torch.int64)
-        loss = torch.stack([F.cross_entropy(each.float(), wanted) for each in logits]).sum()
+        labels = torch.zeros(images, dtype=torch.int64)
+        loss = torch.stack([F.cross_entropy(head.float(), labels) for head in logits]).sum()
     del loss
-    return sum(found.values()) + batch.numel() * batch.element_size()
+    return sum(saved.values()) + batch.numel() * batch.element_size()
 
 
-def words_of_failure(config: RunConfig, build: Callable[[], nn.Module], device: str, scalars: int) -> str:
-    """Why a run ended where ``device`` ran out of memory, and what to try; never raises. build: makes its network."""
+def out_of_memory_reason(config: RunConfig, build: Callable[[], nn.Module], device: str, scalars: int) -> str:
+    """The reason for a run that ran out of memory on ``device``, and what to try; never raises.
+
+    build: builds its network.
+    """
     try:
-        size, what = _memory_of(device)
-        facts = dataset(config.dataset)
-        need = need_of(build(), config, (facts.channels, facts.side, facts.side), scalars)
-        fits = min(need.largest(SHARE * size), config.batch_size // 2)
-    except Exception:  # memory is short, or the network is the user's own: half of the batch is advice all the same
-        what, fits = ("the GPU's memory" if device.startswith("cuda") else "this machine's memory"), 0
+        size, memory_text = _memory_of(device)
+        info = dataset(config.dataset)
+        need = estimate_need(build(), config, (info.channels, info.side, info.side), scalars)
+        fits = min(need.largest(MEMORY_SHARE * size), config.batch_size // 2)
+    except Exception:  # out of memory again, or a user's network: half of the batch is still good advice
+        memory_text, fits = ("the GPU's memory" if device.startswith("cuda") else "this machine's memory"), 0
     fits = fits or config.batch_size // 2
-    named = f"{config.family} {config.size} at batch size {config.batch_size:,}"
+    run = f"{config.family} {config.size} at batch size {config.batch_size:,}"
     if fits < 1:
-        return f"{what} does not hold {named}; try a smaller size"
+        return f"{run} does not fit into {memory_text}; try a smaller size"
     return (
-        f"{what} does not hold {named}; try batch size {_rounded(fits):,}, which should fit by estimate,"
-        " or find_batch, which tries"
+        f"{run} does not fit into {memory_text}; try batch size {_rounded(fits):,}, which should fit by estimate,"
+        " or find_batch, which finds the largest"
     )
 
 
@@ -104,31 +107,31 @@ def _memory_of(device: str) -> tuple[int, str]:
         size = int(torch.cuda.get_device_properties(device).total_memory)
         return size, f"the GPU's memory ({size / 2**30:.3g} GiB)"
     size = memory.total_bytes()
-    return size, f"this machine's memory ({size / 2**30:.3g} GiB, {memory.free_bytes() / 2**30:.3g} of it free now)"
+    return size, f"this machine's memory ({size / 2**30:.3g} GiB, {memory.free_bytes() / 2**30:.3g} GiB free now)"
 
 
 def _rounded(batch: int) -> int:
-    """The next lower batch that is a power of two."""
+    """The largest power of two up to ``batch``."""
     return 1 << (batch.bit_length() - 1)
 
 
-# Trying --------------------------------------------------------------------------------------------------------------
+# Trials -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Found:
-    """The largest batch, and why no larger one, in a few words."""
+class BatchFit:
+    """The largest batch size, and in a few words why no larger one."""
 
     batch_size: int
-    why: str
+    limit: str
 
 
 class Rehearsal:
-    """Real steps of training, with a copy of a network that nothing is left of."""
+    """Real training steps, on a copy of a network that is thrown away."""
 
     def __init__(self, network: nn.Module, data: Resident, config: RunConfig) -> None:
         self._network = copy.deepcopy(network).train()
-        self._tuning = asked_for(config)
+        self._tuning = requested_tuning(config)
         self._tuning.place(self._network)
         self._optimizer = self._tuning.make_optimizer(self._network, config)
         self._data = data
@@ -136,7 +139,7 @@ class Rehearsal:
         self._augment = Augment(config.crop_padding, config.flip, config.rotation)
 
     def step(self, images: int) -> None:
-        """One step with so many images. Raises what torch raises where memory does not hold it."""
+        """Train one step with this many images. Raises whatever torch raises if memory is too small."""
         data, first = self._data, self._config.targets[0]
         rows = torch.arange(images, device=data.device)
         batch, targets = data.batch("train", rows, augment=self._augment)
@@ -153,55 +156,55 @@ class Rehearsal:
 
 
 def largest_batch(
-    network: nn.Module, data: Resident, config: RunConfig, smallest: int, tell: Callable[[int], None]
-) -> Found:
-    """The largest batch that a step of training fits into memory with, up to the whole training set.
+    network: nn.Module, data: Resident, config: RunConfig, smallest: int, on_try: Callable[[int], None]
+) -> BatchFit:
+    """Find the largest batch for which a training step fits into memory, up to the whole training set.
 
     Doubles the batch until a real step fails, then halves the gap. On a CPU no step is tried that by estimate would
-    take more than what is free, so that the machine never swaps. tell: called before each try; what it raises ends it.
-    Raises what the smallest batch fails with.
+    take more than the free memory, so that the machine never swaps. on_try: called before each try; whatever it raises
+    ends the search. Raises whatever the smallest batch fails with.
     """
-    limit, why = min(data.size("train"), LARGEST), "the whole training set"
-    if limit == LARGEST < data.size("train"):
-        why = "the largest that a run can ask for"
+    limit, why = min(data.size("train"), MAX_BATCH), "the whole training set"
+    if limit == MAX_BATCH < data.size("train"):
+        why = "the largest size allowed"
     on_gpu = data.device.type == "cuda"
     if not on_gpu:
-        need = need_of(network, config, data.shape, len(data.inputs.scalars))
+        need = estimate_need(network, config, data.shape, len(data.inputs.scalars))
         free = memory.free_bytes()
-        bound = need.largest(SHARE * free)
+        bound = need.largest(MEMORY_SHARE * free)
         if bound < limit:
-            limit, why = max(smallest, bound), f"{free / 2**30:.3g} GiB of memory are free"
+            limit, why = max(smallest, bound), f"{free / 2**30:.3g} GiB of memory is free"
     cuda = [data.device] if on_gpu else []
     with torch.random.fork_rng(devices=cuda):
-        found, failed = _search(Rehearsal(network, data, config), smallest, limit, tell)
+        largest, failed = _search(Rehearsal(network, data, config), smallest, limit, on_try)
     if on_gpu:
-        _give_back()
+        _free_memory()
     if failed is None:
-        return Found(found, why)
+        return BatchFit(largest, why)
     if on_gpu:
-        found = max(smallest, found * 15 // 16)  # what is allotted in another order needs a little more
-    if found >= 16:
-        found -= found % 8
-    return Found(found, f"{failed:,} did not fit")
+        largest = max(smallest, largest * 15 // 16)  # another order of allocations needs slightly more
+    if largest >= 16:
+        largest -= largest % 8
+    return BatchFit(largest, f"{failed:,} did not fit")
 
 
-def _search(rehearsal: Rehearsal, smallest: int, limit: int, tell: Callable[[int], None]) -> tuple[int, int | None]:
-    """The largest batch that fits, and the smallest known that does not; None when ``limit`` fits."""
-    good, bad, tried = 0, None, min(limit, max(smallest, FIRST))
+def _search(rehearsal: Rehearsal, smallest: int, limit: int, on_try: Callable[[int], None]) -> tuple[int, int | None]:
+    """The largest batch that fits, and the smallest known one that does not; None if ``limit`` fits."""
+    good, bad, size = 0, None, min(limit, max(smallest, FIRST_BATCH))
     while True:
-        tell(tried)
-        if _fits(rehearsal, tried, must=tried == smallest):
-            good = tried
+        on_try(size)
+        if _fits(rehearsal, size, must=size == smallest):
+            good = size
         else:
-            bad = tried
+            bad = size
         if good == limit:
             return good, None
         if bad is None:
-            tried = min(limit, 2 * good)
+            size = min(limit, 2 * good)
         elif bad - good <= max(1, good // 16):
             return good, bad
         else:
-            tried = max(smallest, (good + bad) // 2)
+            size = max(smallest, (good + bad) // 2)
 
 
 def _fits(rehearsal: Rehearsal, images: int, must: bool) -> bool:
@@ -213,12 +216,12 @@ def _fits(rehearsal: Rehearsal, images: int, must: bool) -> bool:
             raise
     else:
         return True
-    # Here, where the traceback that held the failed step's tensors is gone.
-    _give_back()
+    # Only here, where the traceback that kept the failed step's tensors is gone.
+    _free_memory()
     return False
 
 
-def _give_back() -> None:
+def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

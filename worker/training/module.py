@@ -1,6 +1,6 @@
-"""The LightningModule: heads and losses, many micro-steps in one ``training_step``, evaluation on the device.
+"""The LightningModule: heads and losses, many optimizer steps in one ``training_step``, evaluation on the device.
 
-Lightning's loop costs 0.4 ms a step and ``self.log`` 0.43 ms a key. One ``training_step`` therefore makes ``BLOCK``
+Lightning's loop costs 0.4 ms per step and ``self.log`` 0.43 ms per key. One ``training_step`` therefore makes ``BLOCK``
 optimizer steps by manual optimization, and metrics go to the reporter, which reads them back from another thread.
 """
 
@@ -24,27 +24,27 @@ from app.contract.spec import RunConfig
 from worker.data.datasets import Part
 from worker.data.resident import Augment, Resident, evaluation_batches, order
 from worker.reporting.reporter import Reporter
-from worker.training.nonfinite_guard import Diverged, Made, Watch, named
+from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, describe_nonfinite
 from worker.training.position import NEVER, Best, Course, Position
 from worker.training.schedule import make_schedule
 from worker.training.throughput import Throughput
-from worker.training.tuning import Tuning, asked_for
+from worker.training.tuning import Tuning, requested_tuning
 
 BLOCK = 64
 EVALUATION_IMAGES = {"cpu": 256, "cuda": 16384}
-"""In one forward pass of an evaluation, where memory holds so many. On a CPU more are no faster: bench/evaluation.py"""
+"""Images in one forward pass of an evaluation, memory permitting. On a CPU more is no faster: bench/evaluation.py"""
 REPORT_SECONDS = 0.02
 
 
 class Stopped(Exception):
-    """Training was asked to end; everything up to the last whole step is in place."""
+    """Training was told to stop; everything up to the last complete step is in place."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step leaves to be reported, on the device; ``parts``: the losses of several heads.
+    """The values of a step to report, on the device; ``parts``: the losses of several heads.
 
-    ``rate``: of its learning; ``norm``: of its gradient, where that is clipped.
+    ``rate``: its learning rate; ``norm``: of its gradient, if that is clipped.
     """
 
     step: int
@@ -61,7 +61,7 @@ def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory used so far, in 10⁶ bytes: a GPU's, as torch allotted it, else the whole process's."""
+    """Peak memory so far, in 10⁶ bytes: of a GPU, as torch allocated it, otherwise of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -69,10 +69,10 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 class Blocks:
-    """The rest of an epoch's batches, ``BLOCK`` at a time: int64 tensors [k, batch_size].
+    """The remaining batches of an epoch, ``BLOCK`` at a time: int64 tensors [k, batch_size].
 
-    It has no length, since Lightning would ask for it once, and a resumed first epoch is shorter than the others. When
-    only the validation of an epoch is left, there is one empty block, since Lightning skips an epoch without any.
+    It has no length, since Lightning would query it only once, and a resumed first epoch is shorter than the others. If
+    only the validation of an epoch is left, it yields one empty block, since Lightning skips an epoch without any.
     """
 
     def __init__(self, module: Classifier) -> None:
@@ -87,7 +87,7 @@ class Blocks:
 
 
 class Slices:
-    """A split in batches of ``size``, in order; not a list, in which Lightning would see several loaders."""
+    """A split in batches of ``size``, in order; not a list, which Lightning would take for several loaders."""
 
     def __init__(self, images: int, size: int) -> None:
         self._slices = evaluation_batches(images, size)
@@ -100,9 +100,9 @@ class Slices:
 
 
 class Classifier(pl.LightningModule):
-    """Trains ``network`` on ``data`` as ``config`` says, and runs it as ``tuning`` says (None: the plain way).
+    """Trains ``network`` on ``data`` as ``config`` says, and runs it as ``tuning`` says (None: the plain tuning).
 
-    ``must_stop`` is asked before every step and evaluation.
+    ``must_stop`` is checked before every step and evaluation.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Classifier(pl.LightningModule):
         self.course = Course(config.epochs, config.epochs)
         self.position = Position()
         self.best = Best()
-        self.tuning = tuning or asked_for(config)
+        self.tuning = tuning or requested_tuning(config)
         self.tuning.place(network)
         self.optimizer = self.tuning.make_optimizer(network, config)
         self.forward_in_training = self.tuning.forward(network)
@@ -135,41 +135,42 @@ class Classifier(pl.LightningModule):
         self.generator = torch.Generator().manual_seed(config.seed)
         self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
         self.norm: Tensor | None = None
-        """Of the last step's gradient before it was clipped, where it is clipped."""
+        """The norm of the last step's gradient before clipping, if gradients are clipped."""
         self.after_step: Callable[[], None] = lambda: None
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.change_at: float = NEVER
         self.apply_changes: Callable[[bool], None] = lambda validated: None
         self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
         self._pending: list[_Step] = []
-        self._watch: Watch | None = Watch()
+        self._watch: LossWatch | None = LossWatch()
         self._reported_at = 0.0
-        self._pace = Throughput(config.batch_size)
+        self._throughput = Throughput(config.batch_size)
 
-    def go_on_from(self, position: Position) -> None:
-        """Stand where a checkpoint was saved; the schedule is that of all steps, those made with other batches too."""
+    def resume_from(self, position: Position) -> None:
+        """Resume at a checkpoint's position; the schedule counts all steps, those with another batch size too."""
         self.position = position
         self.plan()
 
     def plan(self) -> None:
-        """Count the steps of the course, and plan the learning rate over them; what a plateau has heard it keeps.
+        """Count the steps of the course and plan the learning rate over them; a plateau schedule keeps its state.
 
-        A schedule that depends on the number of steps goes on at the rate that a run of so many has here.
+        A schedule that depends on the number of steps continues at the rate that a run with this many steps has here.
         """
         begun = self.position.step - self.position.done
-        course, epoch, heard = self.course, self.position.epoch, self.schedule.state()
+        course, epoch, state = self.course, self.position.epoch, self.schedule.state()
         self.steps = begun + self.steps_per_epoch * (course.epochs - epoch)
         self.schedule = make_schedule(self.config, begun + self.steps_per_epoch * (course.planned - epoch))
-        if heard:
-            self.schedule.restore(heard)
+        if state:
+            self.schedule.restore(state)
 
-    # Lightning's side -------------------------------------------------------------------------------------------------
+    # Lightning hooks
+    # ----------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch  # the data is there already
+        return batch  # the data is on the device already
 
     def train_dataloader(self) -> Any:
         return Blocks(self)
@@ -181,7 +182,7 @@ class Classifier(pl.LightningModule):
         return Slices(self.data.size("test"), self.evaluation_images)
 
     def on_train_epoch_start(self) -> None:
-        self._pace.restart(self.position.step)
+        self._throughput.restart(self.position.step)
 
     def training_step(self, block: Tensor, _: int) -> None:
         for indices in block:
@@ -195,9 +196,9 @@ class Classifier(pl.LightningModule):
         self.report_steps()
 
     def on_validation_epoch_start(self) -> None:
-        self._pace.measure(self.position.step)
+        self._throughput.measure(self.position.step)
         if self._watch is not None:
-            self._hear_of(self._watch.settle())
+            self._handle_divergence(self._watch.settle())
         self._begin_evaluation()
 
     def validation_step(self, rows: slice, _: int) -> None:
@@ -207,9 +208,11 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         figures = self._end_evaluation("val", self.data.size("validation"))
-        accuracy, loss = self._leading(figures, "val"), figures["val/loss"]
+        accuracy, loss = self._first_accuracy(figures, "val"), figures["val/loss"]
         if self._watch is not None and not math.isfinite(loss):
-            self._hear_of(f"validation loss became {named(loss)} after epoch {self.position.epoch + 1}")
+            self._handle_divergence(
+                f"validation loss became {describe_nonfinite(loss)} after epoch {self.position.epoch + 1}"
+            )
         self.schedule.after_validation(loss)
         improved = self.best.beaten_by(accuracy, loss)
         if self.position.step >= self.change_at:
@@ -218,13 +221,13 @@ class Classifier(pl.LightningModule):
         self.position.done = 0
         if improved:
             self.best = Best(accuracy, loss, self.position.epoch, self.position.step, self.best.path)
-        mark = ", best so far" if improved else ""
-        self.reporter.say(f"epoch {self.position.epoch} {self._in_words(figures)}{mark}")
+        suffix = ", best so far" if improved else ""
+        self.reporter.log(f"epoch {self.position.epoch} {self._format_figures(figures)}{suffix}")
         self.reporter.points(("system/peak_memory_mb",), self.position.step, (peak_memory_mb(self.data.device),))
         self.after_validation(improved)
         if self.position.step >= self.change_at:
             self.apply_changes(False)
-        if self.gave_up or self.position.epoch >= self.course.epochs:
+        if self.stopped_early or self.position.epoch >= self.course.epochs:
             self.trainer.should_stop = True
         self.report_progress(now=True)
 
@@ -238,9 +241,10 @@ class Classifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         figures = self._end_evaluation("test", self.data.size("test"))
-        self.reporter.say(f"{self._in_words(figures)}, with epoch {self.best.epoch}")
+        self.reporter.log(f"{self._format_figures(figures)}, with the weights of epoch {self.best.epoch}")
 
-    # One step ---------------------------------------------------------------------------------------------------------
+    # One step
+    # -----------------------------------------------------------------------------------------------------------
 
     def _micro_step(self, indices: Tensor) -> None:
         position = self.position
@@ -262,7 +266,7 @@ class Classifier(pl.LightningModule):
         self.optimizer.step()
         position.step += 1
         position.done += 1
-        parts = {name: each.detach() for name, each in losses.items()} if len(losses) > 1 else {}
+        parts = {name: head_loss.detach() for name, head_loss in losses.items()} if len(losses) > 1 else {}
         self._pending.append(_Step(position.step, rate, norm, loss.detach(), parts, _detached(logits), targets))
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self.report_steps()
@@ -277,19 +281,19 @@ class Classifier(pl.LightningModule):
     ) -> dict[str, Tensor]:
         """The mean loss of each head over the batch."""
         return {
-            name: F.cross_entropy(found.float(), targets[name], label_smoothing=smoothing)
-            for name, found in logits.items()
+            name: F.cross_entropy(output.float(), targets[name], label_smoothing=smoothing)
+            for name, output in logits.items()
         }
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The loss that is trained: all heads', by their weights."""
-        # A factor of 1 would be two kernels a step for nothing.
+        """The training loss: the weighted sum over all heads."""
+        # Multiplying by 1 would launch two more kernels per step for nothing.
         weights = self.weights
         weighted = [loss if weights[name] == 1 else weights[name] * loss for name, loss in losses.items()]
         return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
 
     def report_steps(self) -> None:
-        """Hand the pending steps' figures over, still on the device."""
+        """Pass the values of pending steps to the reporter, still on the device."""
         self._reported_at = time.monotonic()
         if not self._pending:
             return
@@ -314,35 +318,36 @@ class Classifier(pl.LightningModule):
                 names, row.step, (row.loss, *(head_hits[i] for head_hits in hits), *(row.parts[p] for p in parts))
             )
         self.reporter.points(("train/lr",), self._pending[-1].step, (self.optimizer.param_groups[0]["lr"],))
-        made = [Made(row.step, row.loss, row.rate, row.norm) for row in self._pending]
+        losses = [StepLoss(row.step, row.loss, row.rate, row.norm) for row in self._pending]
         self._pending.clear()
         if self._watch is not None:
-            self._hear_of(self._watch.look(made))
+            self._handle_divergence(self._watch.check(losses))
 
-    def _hear_of(self, words: str | None) -> None:
-        """Stop at a loss that is not finite, or say so once and go on, as the run asks."""
-        if words is None:
+    def _handle_divergence(self, sentence: str | None) -> None:
+        """Stop at a loss that is not finite, or log it once and continue, as the run requests."""
+        if sentence is None:
             return
         if self.config.on_nonfinite == "go_on":
             self._watch = None
-            self.reporter.say(f"{words}; goes on, as was asked for", "warning")
+            self.reporter.log(f"{sentence}; training continues, as requested", "warning")
             return
-        ways = ["a lower learning rate"]
-        ways += [] if self.config.warmup else ["a warm-up"]
-        ways += [] if self.config.clip_norm else ["clip_norm"]
-        raise Diverged(f"{words}; try {', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else f"{words}; try {ways[0]}")
+        remedies = ["a lower learning rate"]
+        remedies += [] if self.config.warmup else ["a warm-up"]
+        remedies += [] if self.config.clip_norm else ["clip_norm"]
+        advice = f"{', '.join(remedies[:-1])} or {remedies[-1]}" if remedies[1:] else remedies[0]
+        raise Diverged(f"{sentence}; try {advice}")
 
     def _metric_name(self, part: str, head: str, figure: str) -> str:
         return f"{part}/{figure}" if len(self.config.targets) == 1 else f"{part}/{head}/{figure}"
 
-    def _in_words(self, figures: dict[str, float]) -> str:
+    def _format_figures(self, figures: dict[str, float]) -> str:
         return " ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
     def report_progress(self, now: bool = False) -> None:
-        """Say how far it is, now and then or ``now``."""
-        if not self._pace.due() and not now:
+        """Report progress, if it is due or ``now``."""
+        if not self._throughput.due() and not now:
             return
-        speed = self._pace.measure(self.position.step)
+        speed = self._throughput.measure(self.position.step)
         left = self.steps - self.position.step
         self.reporter.event(
             "progress",
@@ -352,7 +357,7 @@ class Classifier(pl.LightningModule):
                 step=self.position.step,
                 steps=self.steps,
                 samples_per_second=speed,
-                eta_seconds=self._pace.seconds_left(left),
+                eta_seconds=self._throughput.seconds_left(left),
             ),
         )
 
@@ -365,18 +370,18 @@ class Classifier(pl.LightningModule):
         self._hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in self.config.targets}
 
     def _evaluate(self, part: Part, rows: slice) -> None:
-        """Add what the images of ``rows`` score; in halves, from now on, where the GPU's memory does not hold them."""
+        """Add the scores of the images ``rows``; in halves, from now on, if they do not fit into the GPU's memory."""
         size = self.evaluation_images
         if rows.stop - rows.start > size:
-            for some in evaluation_batches(rows.stop - rows.start, size):
-                self._evaluate(part, slice(rows.start + some.start, rows.start + some.stop))
+            for batch in evaluation_batches(rows.stop - rows.start, size):
+                self._evaluate(part, slice(rows.start + batch.start, rows.start + batch.stop))
             return
         try:
             self._score(part, rows)
         except torch.cuda.OutOfMemoryError:
             if size == 1:
                 raise
-            # What the failed pass allotted lives as long as its traceback: the halves come after this block.
+            # The failed pass's memory lives as long as its traceback: evaluate the halves after this block.
             self.evaluation_images = max(1, (rows.stop - rows.start) // 2)
             torch.cuda.empty_cache()
         else:
@@ -389,29 +394,29 @@ class Classifier(pl.LightningModule):
         with self.tuning.autocast(self.data.device):
             logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
             losses = self._losses(logits, targets)
-        # Nothing is added before all of it is there, so that what failed half way can be done again.
-        for name, found in logits.items():
+        # Add only after everything is computed, so that a pass that failed half way can be repeated.
+        for name, output in logits.items():
             self._sums[name] += losses[name] * len(images)
-            self._hits[name] += (found.argmax(1) == targets[name]).sum()
+            self._hits[name] += (output.argmax(1) == targets[name]).sum()
 
     def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
         names = list(self._hits)
-        read = torch.stack([each.double() for each in (*self._sums.values(), *self._hits.values())]).tolist()
-        losses = {name: each / images for name, each in zip(names, read[: len(names)], strict=True)}
+        totals = torch.stack([total.double() for total in (*self._sums.values(), *self._hits.values())]).tolist()
+        losses = {name: total / images for name, total in zip(names, totals[: len(names)], strict=True)}
         figures = {f"{part}/loss": sum(self.weights[name] * loss for name, loss in losses.items())}
-        for name, hits in zip(names, read[len(names) :], strict=True):
+        for name, hits in zip(names, totals[len(names) :], strict=True):
             figures[self._metric_name(part, name, "acc")] = hits / images
         if len(names) > 1:
             figures |= {self._metric_name(part, name, "loss"): loss for name, loss in losses.items()}
         self.reporter.points(tuple(figures), self.position.step, tuple(figures.values()))
         return figures
 
-    def _leading(self, figures: dict[str, float], part: str) -> float:
-        """The accuracy of the first head: what "best" goes by."""
+    def _first_accuracy(self, figures: dict[str, float], part: str) -> float:
+        """The accuracy of the first head, which defines "best"."""
         return figures[self._metric_name(part, self.config.targets[0], "acc")]
 
     @property
-    def gave_up(self) -> bool:
-        """Whether early stopping ends this run: so many epochs have passed without a better validation."""
+    def stopped_early(self) -> bool:
+        """Whether early stopping ends this run: ``early_stopping`` epochs without a better validation."""
         patience = self.config.early_stopping
         return patience > 0 and self.position.epoch - max(0, self.best.epoch) >= patience

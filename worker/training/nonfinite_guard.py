@@ -1,4 +1,4 @@
-"""Notices a loss that becomes NaN or infinite, without making the training step wait for the device."""
+"""Detects a loss that becomes NaN or infinite, without making the training step wait for the device."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 class Diverged(Exception):
-    """Training came to a loss that is not finite; the message is the sentence for the user."""
+    """The loss is not finite; the message is the sentence for the user."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A step that was made: its loss on the device, its rate, and its gradient's norm where that was computed."""
+class StepLoss:
+    """One training step: its loss on the device, its learning rate, and its gradient norm if that was computed."""
 
     step: int
     loss: Tensor
@@ -26,67 +26,67 @@ class Made:
     norm: Tensor | None = None
 
 
-class Watch:
-    """Looks at the losses of steps. Those on a GPU are copied beside its work and looked at once they are there."""
+class LossWatch:
+    """Checks the losses of steps. Those on a GPU are copied asynchronously and checked once they arrive."""
 
     def __init__(self) -> None:
-        self._coming: deque[tuple[Sequence[Made], Tensor, Any]] = deque()
-        self._last: Made | None = None
+        self._in_flight: deque[tuple[Sequence[StepLoss], Tensor, Any]] = deque()
+        self._last: StepLoss | None = None
 
-    def look(self, made: Sequence[Made]) -> str | None:
-        """Hear of further steps; the sentence about the first one known whose loss is not finite."""
-        if not made:
+    def check(self, steps: Sequence[StepLoss]) -> str | None:
+        """Add further steps; returns a sentence about the first known step whose loss is not finite."""
+        if not steps:
             return None
-        if made[0].loss.is_cpu:
-            return self._judge(made, [each.loss.item() for each in made])
-        self._coming.append((made, *_fetched(torch.stack([each.loss.float() for each in made]))))
+        if steps[0].loss.is_cpu:
+            return self._first_nonfinite(steps, [step.loss.item() for step in steps])
+        self._in_flight.append((steps, *_fetched(torch.stack([step.loss.float() for step in steps]))))
         return self._arrived(wait=False)
 
     def settle(self) -> str | None:
-        """The same, once every step that it has heard of is known."""
+        """The same, after waiting for the losses of all steps added so far."""
         return self._arrived(wait=True)
 
     def _arrived(self, wait: bool) -> str | None:
-        while self._coming and (wait or self._coming[0][2].query()):
-            made, there, copied = self._coming.popleft()
+        while self._in_flight and (wait or self._in_flight[0][2].query()):
+            steps, losses, copied = self._in_flight.popleft()
             copied.synchronize()
-            if words := self._judge(made, there.tolist()):
-                return words
+            if sentence := self._first_nonfinite(steps, losses.tolist()):
+                return sentence
         return None
 
-    def _judge(self, made: Sequence[Made], losses: Sequence[float]) -> str | None:
-        for each, loss in zip(made, losses, strict=True):
+    def _first_nonfinite(self, steps: Sequence[StepLoss], losses: Sequence[float]) -> str | None:
+        for step, loss in zip(steps, losses, strict=True):
             if not math.isfinite(loss):
-                return self._sentence(each, loss)
-            self._last = each
+                return self._sentence(step, loss)
+            self._last = step
         return None
 
-    def _sentence(self, made: Made, loss: float) -> str:
-        words = f"loss became {named(loss)} at step {made.step:,}"
+    def _sentence(self, step: StepLoss, loss: float) -> str:
+        event = f"loss became {describe_nonfinite(loss)} at step {step.step:,}"
         if self._last is None:
-            return f"{words}, the first one that was made, at learning rate {made.rate:g}"
+            return f"{event}, the first step of this attempt, at learning rate {step.rate:g}"
         last = self._last
-        about = [f"learning rate {last.rate:g}"]
+        details = [f"learning rate {last.rate:g}"]
         if last.norm is not None:
-            about.append(f"gradient norm {last.norm.item():.4g} before clipping")
-        return f"{words}; the last finite: {last.loss.item():.4g} at step {last.step:,} ({', '.join(about)})"
+            details.append(f"gradient norm {last.norm.item():.4g} before clipping")
+        return f"{event}; last finite loss: {last.loss.item():.4g} at step {last.step:,} ({', '.join(details)})"
 
 
 def _fetched(losses: Tensor) -> tuple[Tensor, Any]:
-    """Where the losses of a GPU will be, and the event that tells when they are there."""
-    there = torch.empty(losses.shape, pin_memory=True)
-    there.copy_(losses, non_blocking=True)
+    """Start copying losses from a GPU; returns their destination and the event that marks the copy as done."""
+    destination = torch.empty(losses.shape, pin_memory=True)
+    destination.copy_(losses, non_blocking=True)
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record()
-    return there, copied
+    return destination, copied
 
 
-def named(value: float) -> str:
-    """What a value that is not finite is called."""
+def describe_nonfinite(value: float) -> str:
+    """The name of a value that is not finite."""
     return "NaN" if math.isnan(value) else "infinite" if value > 0 else "minus infinite"
 
 
 def all_finite(network: torch.nn.Module) -> bool:
-    """Whether every number in a network's state is finite; waits for the device once."""
-    found = [value.isfinite().all() for value in network.state_dict().values() if value.is_floating_point()]
-    return not found or bool(torch.stack(found).all().item())
+    """Whether all values in a network's state are finite; waits for the device once."""
+    checks = [value.isfinite().all() for value in network.state_dict().values() if value.is_floating_point()]
+    return not checks or bool(torch.stack(checks).all().item())

@@ -1,4 +1,4 @@
-"""Where a run is in its training: its position, its best validation so far, and its planned course."""
+"""A run's state of training: its position, its best validation so far, and its planned course."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NEVER = math.inf
 
 @dataclass
 class Position:
-    """Where a run stands: ``epoch`` is the one being trained, ``done`` its optimizer steps so far, ``step`` all."""
+    """The current position: ``epoch`` in training, ``done`` optimizer steps of it, ``step`` in total."""
 
     epoch: int = 0
     done: int = 0
@@ -19,7 +19,7 @@ class Position:
 
 @dataclass
 class Best:
-    """The best validation so far; its checkpoint's path in the artifact store."""
+    """The best validation so far, with its checkpoint's path in the artifact store."""
 
     accuracy: float = -1.0
     loss: float = float("inf")
@@ -28,16 +28,16 @@ class Best:
     path: str = ""
 
     def beaten_by(self, accuracy: float, loss: float) -> bool:
-        """Whether these figures are better: by accuracy, and by loss between equals."""
+        """Whether these values are better: by accuracy, then by loss."""
         return (accuracy, -loss) > (self.accuracy, -self.loss)
 
 
 @dataclass
 class Course:
-    """Where a run is going, by its configuration and what was changed since.
+    """The planned course of a run, from its configuration and the changes made since.
 
-    ``epochs``: after so many it ends; ``planned``: over so many its learning rate is planned; ``factor``: of that rate;
-    ``done``: the changes that are in all this.
+    ``epochs``: when it ends; ``planned``: epochs over which the learning rate is planned; ``factor``: multiplies that
+    rate; ``done``: ids of the changes already included.
     """
 
     epochs: int

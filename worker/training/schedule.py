@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the step and of a few figures that JSON can say."""
+"""Learning-rate schedules: functions of the step and of a few JSON-compatible values."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ PLATEAU_THRESHOLD = 1e-4
 
 
 class Schedule:
-    """Learning rate by optimizer step, as `app/contract/schedules.py` plans it for ``steps`` in all."""
+    """Learning rate by optimizer step, as `app/contract/schedules.py` plans it over ``steps`` in total."""
 
     def __init__(self, config: RunConfig, steps: int) -> None:
         self._config = config
         self._steps = max(1, steps)
 
     def rate(self, step: int) -> float:
-        """The rate for the step after ``step`` steps."""
+        """The learning rate of the next step, after ``step`` steps."""
         return rate_at(self._config, step, self._steps)
 
     def after_validation(self, loss: float) -> None:
-        """Hear a validation loss."""
+        """Update the schedule with a validation loss."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state to store in a checkpoint."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ class Schedule:
 
 
 class Plateau(Schedule):
-    """``plateau_factor`` times the rate after more than ``plateau_patience`` validations without a lower loss."""
+    """Multiplies the rate by ``plateau_factor`` after over ``plateau_patience`` validations without a lower loss."""
 
     def __init__(self, config: RunConfig, steps: int) -> None:
         super().__init__(config, steps)
@@ -58,12 +58,12 @@ class Plateau(Schedule):
         return {"share": self._share, "best": None if math.isinf(self._best) else self._best, "bad": self._bad}
 
     def restore(self, state: dict[str, Any]) -> None:
-        # The first version kept the rate itself.
+        # The first version stored the rate itself.
         self._share = state["share"] if "share" in state else state["rate"] / self._config.lr
         self._bad = state["bad"]
         self._best = math.inf if state["best"] is None else state["best"]
 
 
 def make_schedule(config: RunConfig, steps: int) -> Schedule:
-    """The schedule that ``config`` names, over ``steps`` optimizer steps in all."""
+    """The schedule that ``config`` names, over ``steps`` optimizer steps in total."""
     return (Plateau if config.schedule == "plateau" else Schedule)(config, steps)

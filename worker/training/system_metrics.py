@@ -1,7 +1,7 @@
-"""What the machine does while it trains: throughput, CPU, memory, disk and GPU, measured every few seconds.
+"""Measures the machine while it trains: throughput, CPU, memory, disk and GPU, every few seconds.
 
-A thread of its own looks and reports, so a step pays nothing. The norm of the gradient costs some kernels, so it is
-taken of every ``NORM_EVERY``-th step; where gradients are clipped it is known of all.
+A separate thread measures and reports, so a step pays nothing. The gradient norm costs some kernels, so it is taken
+every ``NORM_EVERY`` steps; with gradient clipping it is known at every step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NORM_EVERY = 32
 
 
 class Meter(Protocol):
-    """Measures what happened since it was asked last: a value for each of its ``names``."""
+    """Measures what happened since the last reading: one value for each of its ``names``."""
 
     names: tuple[str, ...]
 
@@ -37,7 +37,7 @@ class Meter(Protocol):
 
 
 class Host:
-    """CPU and memory in use, and what the disks read and write, all of them together."""
+    """CPU and memory in use, and the reads and writes of all disks together."""
 
     names: tuple[str, ...] = HOST_NAMES
 
@@ -49,7 +49,7 @@ class Host:
     def read(self) -> tuple[float, ...]:
         now = (self._clock(), *_disk())
         seconds = max(now[0] - self._before[0], 1e-3)
-        # A counter that began anew, of a disk that was taken away, is nothing that was read.
+        # A counter that restarted, because a disk was removed, does not count as a read.
         megabytes = [max(0.0, (new - old) / 1e6 / seconds) for new, old in zip(now[1:], self._before[1:], strict=True)]
         self._before = now
         (used, passed), (used_before, passed_before) = _processors(), (self._used, self._passed)
@@ -59,22 +59,22 @@ class Host:
 
 
 def _processors() -> tuple[float, float]:
-    """Seconds that all processors were busy, and that have passed on them."""
-    # Not psutil.cpu_percent: it remembers what it said to each thread, and says 0 to one that asks first.
+    """Seconds that all processors were busy, and seconds that passed on them."""
+    # Not psutil.cpu_percent: it remembers its last answer per thread, and returns 0 at a thread's first call.
     times = psutil.cpu_times()._asdict()
-    # What guests have used is in what their host has.
+    # The host's time already includes that of its guests.
     passed = sum(value for name, value in times.items() if not name.startswith("guest"))
     return passed - times["idle"] - times.get("iowait", 0.0), passed
 
 
 def _disk() -> tuple[int, int]:
-    # None in a container that is shown no disks.
-    found = psutil.disk_io_counters()
-    return (found.read_bytes, found.write_bytes) if found is not None else (0, 0)
+    # None in a container that sees no disks.
+    counters = psutil.disk_io_counters()
+    return (counters.read_bytes, counters.write_bytes) if counters is not None else (0, 0)
 
 
 class Gpu:
-    """Utilization, memory, power and temperature of one GPU, as its driver says them."""
+    """Utilization, memory, power and temperature of one GPU, as its driver reports them."""
 
     names: tuple[str, ...] = GPU_NAMES
 
@@ -84,18 +84,18 @@ class Gpu:
 
     @classmethod
     def of(cls, device: torch.device) -> Gpu | None:
-        """Of a device of torch; None where it is no GPU, or where the driver tells nothing."""
+        """The meter for a torch device; None if it is no GPU, or if the driver reports nothing."""
         if device.type != "cuda":
             return None
         import pynvml
 
         try:
             pynvml.nvmlInit()
-            # By its UUID: torch counts only the devices that CUDA_VISIBLE_DEVICES leaves it.
+            # By its UUID: torch counts only the devices that CUDA_VISIBLE_DEVICES leaves visible.
             uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
             return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
         except pynvml.NVMLError as error:
-            logger.warning("the GPU is not watched: %s", error)
+            logger.warning("cannot monitor the GPU: %s", error)
             return None
 
     def read(self) -> tuple[float, ...]:
@@ -110,10 +110,10 @@ class Gpu:
 
 
 class SystemMonitor:
-    """Reports what the meters say, and how many images a second are trained, as long as the training gets on.
+    """Reports the meters' values and images per second, as long as training makes progress.
 
-    ``step`` gives the optimizer steps so far. Images a second are those of the time between two looks, in which there
-    may be a validation or a checkpoint.
+    ``step`` returns the optimizer steps so far. Images per second cover the time between two samples, which may include
+    a validation or a checkpoint.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class SystemMonitor:
         self._batch_size = batch_size
         self._meters = list(meters)
         self._clock = clock
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._before = (clock(), step())
 
-    def look(self) -> None:
-        """One look. Nothing is said where no step was made: a point would lie over the one before it."""
+    def sample(self) -> None:
+        """Take one sample; without a new step there is none, since its point would overwrite the previous one."""
         now, step = self._clock(), self._step()
         began, first = self._before
         if step <= first:
@@ -144,32 +144,32 @@ class SystemMonitor:
         for meter in list(self._meters):
             try:
                 self._reporter.points(meter.names, step, meter.read())
-            except Exception as error:  # whatever a driver or a system says, the training goes on without it
-                logger.warning("%s is not watched any more: %s", ", ".join(meter.names), error)
+            except Exception as error:  # whatever a driver or system raises, training continues without it
+                logger.warning("stopped monitoring %s: %s", ", ".join(meter.names), error)
                 self._meters.remove(meter)
 
     @contextmanager
-    def going_on(self, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-        """Look every so often, from a thread."""
+    def running(self, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+        """Sample regularly from a thread while the context is open."""
         thread = threading.Thread(target=self._run, args=(every_seconds,), name="watching", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            self._over.set()
+            self._stopped.set()
             thread.join(every_seconds)
 
     def _run(self, every_seconds: float) -> None:
-        wait = every_seconds / 4  # a short run has a point too
-        while not self._over.wait(wait):
-            self.look()
+        wait = every_seconds / 4  # so that a short run has a point too
+        while not self._stopped.wait(wait):
+            self.sample()
             wait = every_seconds
 
 
 class GradientNorms:
-    """Reports the norm of the gradient, over all parameters and before it is clipped, of every ``NORM_EVERY``-th step.
+    """Reports the norm of the gradient over all parameters, before clipping, every ``NORM_EVERY`` steps.
 
-    ``then`` is done after each step, as if this were not there.
+    ``then`` is called after each step, as if this object were not there.
     """
 
     def __init__(self, module: Classifier, then: Callable[[], None]) -> None:
@@ -178,7 +178,7 @@ class GradientNorms:
         self._parameters = list(module.network.parameters())
 
     def after_step(self) -> None:
-        """Called after each step, while its gradients are there."""
+        """Called after each step, while its gradients still exist."""
         step = self._module.position.step
         if not step % NORM_EVERY:
             self._module.reporter.points((GRADIENT_NORM,), step, (self._norm(),))
@@ -188,17 +188,17 @@ class GradientNorms:
         if self._module.norm is not None:
             return self._module.norm
         with torch.no_grad():
-            found = [each.grad for each in self._parameters if each.grad is not None]
-            whole: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found)))
-            return whole
+            gradients = [weight.grad for weight in self._parameters if weight.grad is not None]
+            norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            return norm
 
 
 @contextmanager
-def watched(module: Classifier, reporter: Reporter, device: torch.device) -> Iterator[None]:
-    """The machine and the gradient are watched while this goes on."""
+def monitored(module: Classifier, reporter: Reporter, device: torch.device) -> Iterator[None]:
+    """Monitor the machine and the gradient while the context is open."""
     gpu = Gpu.of(device)
     meters: list[Meter] = [Host(), *([gpu] if gpu else [])]
     module.after_step = GradientNorms(module, module.after_step).after_step
-    watching = SystemMonitor(reporter, lambda: module.position.step, module.config.batch_size, meters)
-    with watching.going_on():
+    monitor = SystemMonitor(reporter, lambda: module.position.step, module.config.batch_size, meters)
+    with monitor.running():
         yield

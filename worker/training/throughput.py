@@ -1,4 +1,4 @@
-"""How fast a run trains, and how long it will take."""
+"""Measures how fast a run trains and estimates the time left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PROGRESS_SECONDS = 0.5
 
 
 class Throughput:
-    """How fast training goes: samples a second while it trains, and seconds a step with everything in between."""
+    """Throughput: samples per second while training, and seconds per step including everything in between."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -19,7 +19,7 @@ class Throughput:
         self._speed: float | None = None
 
     def restart(self, step: int) -> None:
-        """An epoch begins: the time since the last measure was not spent training."""
+        """Start an epoch: the time since the last measurement was not spent training."""
         now = time.monotonic()
         if self._began is None:
             self._began, self._first_step = now, step
@@ -29,7 +29,7 @@ class Throughput:
         return time.monotonic() - self._mark > PROGRESS_SECONDS
 
     def measure(self, step: int) -> float | None:
-        """Samples a second since the last measure, smoothed over a few."""
+        """Samples per second since the last measurement, smoothed over a few."""
         now = time.monotonic()
         if step > self._mark_step and now > self._mark:
             fresh = (step - self._mark_step) * self._batch_size / (now - self._mark)
@@ -39,7 +39,7 @@ class Throughput:
         return self._speed
 
     def seconds_left(self, steps: int) -> float | None:
-        """Seconds that so many steps will take at the pace of all so far, validation included."""
+        """Estimated seconds for ``steps`` more steps, at the average so far, validation included."""
         done = self._latest - self._first_step
         if self._began is None or done <= 0:
             return None

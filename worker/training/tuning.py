@@ -1,8 +1,8 @@
-"""How a network is run on a device, all else equal: memory format, precision, kernels of the optimizer, compilation.
+"""Describes how a network runs on a device: memory format, precision, optimizer kernels, compilation.
 
-None of it changes what is computed beyond the precision that was asked for; sums are taken in another order, so the
-last bits differ. What is fastest cannot be told beforehand: bfloat16 makes one network twice as fast on a processor and
-halves the speed of the next. So it is tried (``worker/training/autotune.py``).
+None of this changes what is computed beyond the requested precision; sums are taken in another order, so the last bits
+differ. Which is fastest cannot be predicted: bfloat16 makes one network twice as fast on a processor and halves the
+speed of the next. So it is tested (``worker/training/autotune.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Forward = Callable[..., Output]
 class Tuning:
     """One way to run a network; the defaults are the plain one.
 
-    compile: "graphs" replays CUDA graphs of what was compiled, which spares a GPU the wait for small kernels.
+    compile: "graphs" replays the compiled CUDA graphs, which spares a GPU the wait for small kernels.
     """
 
     precision: Literal["32", "bf16"] = "32"
@@ -34,27 +34,27 @@ class Tuning:
     compile: Literal["off", "on", "graphs"] = "off"
 
     def __str__(self) -> str:
-        words = ["bfloat16" if self.precision == "bf16" else "float32"]
-        words += ["channels last"] if self.channels_last else []
-        words += [f"{self.optimizer} optimizer"]
-        words += {"off": [], "on": ["compiled"], "graphs": ["compiled with CUDA graphs"]}[self.compile]
-        return ", ".join(words)
+        parts = ["bfloat16" if self.precision == "bf16" else "float32"]
+        parts += ["channels last"] if self.channels_last else []
+        parts += [f"{self.optimizer} optimizer"]
+        parts += {"off": [], "on": ["compiled"], "graphs": ["compiled with CUDA graphs"]}[self.compile]
+        return ", ".join(parts)
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of images and of the weights of convolutions."""
+        """The memory format of images and of convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def place(self, network: nn.Module) -> None:
-        """Lay the weights of ``network`` out in memory so."""
+        """Lay out the weights of ``network`` in this memory format."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)
 
     def forward(self, network: nn.Module) -> Forward:
-        """What trains ``network``: itself, or what it is compiled to, the first time that it is called."""
+        """The callable to train with: ``network`` itself, or its compiled version, which compiles at the first call."""
         if self.compile == "off":
             return network.__call__
-        # Its own pool of processes would outlive a trainer that is killed.
+        # Inductor's process pool would outlive a trainer that is killed.
         torch._inductor.config.compile_threads = 1
         compiled = torch.compile(network, mode="reduce-overhead" if self.compile == "graphs" else None)
         if self.compile == "on":
@@ -69,7 +69,7 @@ class Tuning:
         return replayed
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Around the forward pass."""
+        """The autocast context for the forward pass."""
         return nullcontext() if self.precision == "32" else torch.autocast(device.type, torch.bfloat16)
 
     def make_optimizer(self, network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
@@ -82,11 +82,11 @@ class Tuning:
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, config.lr, weight_decay=config.weight_decay, **kernels)
 
-    def as_facts(self) -> dict[str, Any]:
-        """As JSON can say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-compatible values."""
         return asdict(self)
 
 
-def asked_for(config: RunConfig) -> Tuning:
-    """The plain way, in the precision that ``config`` asks for; float32 where it leaves that open."""
+def requested_tuning(config: RunConfig) -> Tuning:
+    """The plain tuning in the precision that ``config`` requests; float32 if it leaves that open."""
     return Tuning(precision="bf16" if config.precision == "bf16" else "32")

@@ -1,4 +1,4 @@
-"""/architectures: what can be trained; the API, the page that people read, and launching all of a family or dataset."""
+"""/architectures: the available networks: API, page, and launching all sizes of a family."""
 
 from fastapi import APIRouter
 

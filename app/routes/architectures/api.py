@@ -1,4 +1,4 @@
-"""/api/v1/architectures: every family and size, for scripts."""
+"""/api/v1/architectures: all families and sizes, for scripts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ api = APIRouter(tags=["catalog"])
 
 
 class ArchitectureOut(BaseModel):
-    """One size of a family; ``params`` are exact, by dataset, with the dataset's first target as the only head.
+    """One size of a family; ``params``: exact counts by dataset, with the dataset's first target as the only head.
 
-    ``source`` is the file of a family from outside, else empty.
+    ``source``: the file of a user-defined family, else empty.
     """
 
     family: str
@@ -39,7 +39,7 @@ class ArchitecturesOut(BaseModel):
 
 @api.get("/architectures")
 def get_architectures(catalog: CatalogDep) -> ArchitecturesOut:
-    """Every family and size."""
+    """List all families and sizes."""
     return ArchitecturesOut(
         architectures=[
             ArchitectureOut(

@@ -1,4 +1,4 @@
-"""/architectures: each family with what it is, its blocks, and what its sizes cost and have reached here."""
+"""/architectures: the families with their block diagrams, and the cost and measurements of their sizes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ from app.web.sort_column import Column
 
 pages = APIRouter()
 
-# How long the page waits for costs and diagrams before it comes with what is there, and how long each time that it
-# then fetches the others.
+# How long the page waits for costs and diagrams before it is sent without them, and how long each later request that
+# fetches the rest waits.
 PATIENCE_SECONDS, WAIT_SECONDS = 0.15, 2.0
 VIEWS = {"family": "by family", "table": "all in one table"}
-PRESET_WORDS = ("family", "size", "dataset", "recipe")
+PRESET_KEYS = ("family", "size", "dataset", "recipe")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the page shows, as its address says it; ``picked``: family -> the size whose blocks are drawn instead of
-    those of its default."""
+class PageState:
+    """The page's state, as encoded in its URL; ``picked``: family -> size whose blocks replace the default's."""
 
     dataset: Dataset
     device: str
@@ -51,22 +50,23 @@ class Shown:
     picked: dict[str, str]
 
     def address(self, **changes: Any) -> str:
-        """The address of this page with some of it changed; ``picked`` is laid over what is picked now."""
+        """Return the URL of this page with changes; ``picked`` is merged into the current picks."""
         picked = self.picked | changes.pop("picked", {})
-        said = {"dataset": self.dataset.name, "device": self.device, "view": self.view, "sort": self.sort} | changes
+        parameters = {"dataset": self.dataset.name, "device": self.device, "view": self.view, "sort": self.sort}
+        parameters |= changes
         blank = {"device": "", "view": "family", "sort": ""}
-        query = [(name, value) for name, value in said.items() if value != blank.get(name)]
+        query = [(name, value) for name, value in parameters.items() if value != blank.get(name)]
         query += [("blocks", f"{family}/{size}") for family, size in picked.items()]
         return "/architectures?" + urlencode(query, safe="/")
 
     def drawn(self, family: FamilyEntry) -> str:
-        """The size of a family whose blocks are drawn."""
+        """Return the size of a family whose blocks are drawn."""
         return self.picked.get(family.name, family.default)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A size with what it costs, as far as that is known yet, and what has been measured."""
+    """A size with its cost, if known yet, and its measurements."""
 
     family: FamilyEntry
     size: SizeEntry
@@ -77,13 +77,13 @@ class Row:
 
     @property
     def default(self) -> bool:
-        """Whether the family is trained in this size when none is named."""
+        """Whether this is the family's default size."""
         return self.size.name == self.family.default
 
 
 @dataclass(frozen=True)
 class RowColumn(Column):
-    """A column of sizes and the value of a row that it sorts by."""
+    """A column of the size table and the row value that it sorts by."""
 
     value: Callable[[Row], float | None] = lambda row: None
 
@@ -102,18 +102,18 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class PresetRow:
-    """A preset with what it says beyond family, size, dataset and recipe, in words."""
+    """A preset; ``note`` lists its settings beyond family, size, dataset and recipe."""
 
     name: str
-    said: dict[str, Any]
+    settings: dict[str, Any]
     note: str
     params: int | None
 
 
 @dataclass
 class Costs:
-    """What the inspector has found: a Profile for each size, a diagram for each family or why it has none, parameters
-    of presets that the catalog does not count, and what went wrong with all of them."""
+    """The inspector's results: a Profile per size, a diagram per family or the reason why there is none, parameter
+    counts of presets that the catalog does not count, and the overall failure."""
 
     profiles: dict[tuple[str, str], Profile] = field(default_factory=dict)
     diagrams: dict[str, Diagram] = field(default_factory=dict)
@@ -128,42 +128,42 @@ class Costs:
 _looking: set[asyncio.Task[None]] = set()
 
 
-async def look(parts: Parts, catalog: Catalog, shown: Shown, patience_seconds: float) -> Costs:
-    """Costs and diagrams, as far as they are there in time; the others are still computed, for whoever asks next."""
+async def look(parts: Parts, catalog: Catalog, state: PageState, patience_seconds: float) -> Costs:
+    """Return the costs and diagrams that are ready in time; the rest is still computed for the next request."""
     costs = Costs()
-    task = asyncio.create_task(_fill(costs, parts, catalog, shown))
+    task = asyncio.create_task(_fill(costs, parts, catalog, state))
     _looking.add(task)
     task.add_done_callback(_looking.discard)
     await asyncio.wait({task}, timeout=patience_seconds)
     if task.done():
         task.result()
-    # The task goes on to fill its own.
-    found = {name: dict(getattr(costs, name)) for name in ("profiles", "diagrams", "undrawn", "presets")}
-    return Costs(**found, waiting=not task.done(), failure=costs.failure)
+    # Copies, since the task continues to fill its own dictionaries.
+    results = {name: dict(getattr(costs, name)) for name in ("profiles", "diagrams", "undrawn", "presets")}
+    return Costs(**results, waiting=not task.done(), failure=costs.failure)
 
 
-async def _fill(costs: Costs, parts: Parts, catalog: Catalog, shown: Shown) -> None:
-    """Diagrams first: the costs of all sizes take longest."""
-    image = [shown.dataset.channels, shown.dataset.side, shown.dataset.side]
+async def _fill(costs: Costs, parts: Parts, catalog: Catalog, state: PageState) -> None:
+    """Compute diagrams first: the costs of all sizes take longest."""
+    image = [state.dataset.channels, state.dataset.side, state.dataset.side]
     try:
-        for name, family in catalog.families.items() if shown.view == "family" else ():
+        for name, family in catalog.families.items() if state.view == "family" else ():
             try:
-                blocks = await parts.inspector.diagram(name, shown.drawn(family), shown.dataset.name)
+                blocks = await parts.inspector.diagram(name, state.drawn(family), state.dataset.name)
                 costs.diagrams[name] = draw_blocks(blocks, image)
             except SpecError as error:
                 costs.undrawn[name] = str(error)
         for name in PRESETS:
             if counted(catalog, name) is None:
-                # One whose family is not there is listed without a count.
+                # A preset whose family is missing is listed without a count.
                 with suppress(SpecError):
                     config = resolve(RunSpec(preset=name), catalog)
                     costs.presets[name] = (await parts.inspector.profile(config)).params
-        costs.profiles = await parts.inspector.zoo(shown.dataset.name)
+        costs.profiles = await parts.inspector.zoo(state.dataset.name)
     except Unavailable as error:
         costs.failure = error.message
 
 
-# What the page is told -----------------------------------------------------------------------------------------------
+# Template values -----------------------------------------------------------------------------------------------------
 
 
 def read_address(
@@ -173,8 +173,8 @@ def read_address(
     view: str = "",
     sort: str = "",
     blocks: Iterable[str] = (),
-) -> Shown:
-    """What an address asks for. Raises QueryError with what exists, where it names what does not."""
+) -> PageState:
+    """Read the page's state from its URL. Raises QueryError that lists the valid names."""
     if dataset not in DATASETS:
         raise QueryError("dataset", f"no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}")
     if view not in ("", *VIEWS):
@@ -188,31 +188,31 @@ def read_address(
         if family is None:
             raise QueryError("blocks", f"no family '{name[:40]}'; families: {', '.join(catalog.families)}")
         if family.size(size) is None:
-            sizes = ", ".join(each.name for each in family.sizes)
+            sizes = ", ".join(known.name for known in family.sizes)
             raise QueryError("blocks", f"no size '{size[:40]}' for {name}; sizes: {sizes}")
         if size != family.default:
             picked[name] = size
-    return Shown(DATASETS[dataset], device, view or "family", sort, picked)
+    return PageState(DATASETS[dataset], device, view or "family", sort, picked)
 
 
 def rows_of(
-    catalog: Catalog, shown: Shown, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
+    catalog: Catalog, state: PageState, profiles: dict[tuple[str, str], Profile], measured: dict[Any, Measured]
 ) -> list[Row]:
-    """Every size in the order that the address asks for; without a value, last in either direction."""
+    """Return all sizes in the requested order; sizes without a value come last in either direction."""
     sizes = [(family, size) for family in catalog.families.values() for size in family.sizes]
     rows = [
         Row(
             family,
             size,
             place,
-            size.params.get(shown.dataset.name),
+            size.params.get(state.dataset.name),
             profiles.get((family.name, size.name)),
             measured.get((family.name, size.name), Measured()),
         )
         for place, (family, size) in enumerate(sizes)
     ]
-    column = next((each for each in COLUMNS if each.key == shown.sort.removeprefix("-")), COLUMNS[0])
-    sign = -1 if shown.sort.startswith("-") else 1
+    column = next((each for each in COLUMNS if each.key == state.sort.removeprefix("-")), COLUMNS[0])
+    sign = -1 if state.sort.startswith("-") else 1
 
     def order(row: Row) -> float:
         value = column.value(row)
@@ -222,64 +222,64 @@ def rows_of(
 
 
 def best_of(rows: list[Row]) -> dict[str, float]:
-    """The best speed and accuracy, where there are two to compare."""
-    found = {}
+    """Return the best speed and accuracy, if there are at least two to compare."""
+    best = {}
     for column in COLUMNS:
         values = [value for row in rows if (value := column.value(row)) is not None]
         if column.key in ("speed", "test_acc") and len(set(values)) > 1:
-            found[column.key] = max(values)
-    return found
+            best[column.key] = max(values)
+    return best
 
 
 def preset_rows(catalog: Catalog, counts: dict[str, int]) -> list[PresetRow]:
-    """Every preset; ``counts`` has the parameters of those that the catalog does not count."""
+    """Return all presets; ``counts``: parameters of those that the catalog does not count."""
     rows = []
-    for name, said in PRESETS.items():
-        more = {key: value for key, value in said.items() if key not in PRESET_WORDS}
+    for name, settings in PRESETS.items():
+        more = {key: value for key, value in settings.items() if key not in PRESET_KEYS}
         note = "; ".join(f"{key.replace('_', ' ')} {format_setting(value)}" for key, value in more.items())
-        rows.append(PresetRow(name, dict(said), note, counts.get(name, counted(catalog, name))))
+        rows.append(PresetRow(name, dict(settings), note, counts.get(name, counted(catalog, name))))
     return rows
 
 
 def counted(catalog: Catalog, preset: str) -> int | None:
-    """The catalog's count for a preset that changes neither the heads nor an option of the family."""
-    said = PRESETS[preset]
-    family = catalog.families.get(said["family"])
-    size = family.size(said["size"]) if family else None
-    if size is None or {"targets", "options", "auxiliary"} & set(said):
+    """Return the catalog's parameter count of a preset; None if it changes the heads or a family option."""
+    settings = PRESETS[preset]
+    family = catalog.families.get(settings["family"])
+    size = family.size(settings["size"]) if family else None
+    if size is None or {"targets", "options", "auxiliary"} & set(settings):
         return None
-    return size.params.get(said["dataset"])
+    return size.params.get(settings["dataset"])
 
 
 def _file(name: str, outside: Path | None) -> str:
-    """The file of a broken module, as its reader finds it; the name itself where there is none."""
+    """Return the path of a broken module's file; the name itself if there is no file."""
     if (ROOT / "models" / f"{name}.py").exists():
         return f"models/{name}.py"
-    there = outside.expanduser() / f"{name}.py" if outside else None
-    return str(there) if there is not None and there.exists() else name
+    path = outside.expanduser() / f"{name}.py" if outside else None
+    return str(path) if path is not None and path.exists() else name
 
 
 def megas(value: float) -> str:
-    """Millions, in three digits: 0.421, 35.1, 1,240."""
+    """Format a number in millions with three digits: 0.421, 35.1, 1,240."""
     return f"{value / 1e6:,.0f}" if value >= 999.5e6 else f"{value / 1e6:.3g}"
 
 
 def default_batch(dataset: str) -> int:
-    """Images in one step of the default recipe, which costs and measurements are for."""
+    """Return the default recipe's batch size, for which costs and measurements are shown."""
     return int(recipe_settings("default", "", dataset)["batch_size"])
 
 
-def view(parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> dict[str, Any]:
-    """Everything that the page's templates need."""
-    batch = default_batch(shown.dataset.name)
-    target = shown.dataset.targets[0].name
+def view(parts: Parts, catalog: Catalog, state: PageState, costs: Costs) -> dict[str, Any]:
+    """Return the template values of the page."""
+    batch = default_batch(state.dataset.name)
+    target = state.dataset.targets[0].name
     with reading(parts.engine) as connection:
-        devices = measured_devices(connection, shown.dataset.name)
-        device = shown.device if shown.device in devices else next(iter(devices), "")
-        measured = measure(connection, shown.dataset.name, target, device, batch)
-    rows = rows_of(catalog, shown, costs.profiles, measured)
+        devices = measured_devices(connection, state.dataset.name)
+        device = state.device if state.device in devices else next(iter(devices), "")
+        measured = measure(connection, state.dataset.name, target, device, batch)
+    rows = rows_of(catalog, state, costs.profiles, measured)
     return {
-        "shown": shown,
+        "state": state,
         "costs": costs,
         "datasets": list(DATASETS.values()),
         "devices": devices,
@@ -312,14 +312,14 @@ async def architectures_page(
     blocks: Annotated[list[str], Query(max_length=200)] = [],
     wait: Annotated[str, Query(max_length=1)] = "",
 ) -> HTMLResponse:
-    """The zoo; htmx gets only what changes with the address. ?wait=1 waits longer for costs and diagrams."""
-    shown = read_address(catalog, dataset, device, view, sort, blocks)
-    costs = await look(parts, catalog, shown, WAIT_SECONDS if wait else PATIENCE_SECONDS)
-    return await run_in_threadpool(_page, request, parts, catalog, shown, costs)
+    """Show the page; htmx gets only the part that depends on the URL. ?wait=1 waits longer for costs and diagrams."""
+    state = read_address(catalog, dataset, device, view, sort, blocks)
+    costs = await look(parts, catalog, state, WAIT_SECONDS if wait else PATIENCE_SECONDS)
+    return await run_in_threadpool(_page, request, parts, catalog, state, costs)
 
 
-def _page(request: Request, parts: Parts, catalog: Catalog, shown: Shown, costs: Costs) -> HTMLResponse:
-    values = view(parts, catalog, shown, costs)
+def _page(request: Request, parts: Parts, catalog: Catalog, state: PageState, costs: Costs) -> HTMLResponse:
+    values = view(parts, catalog, state, costs)
     if wants_fragment(request):
         return parts.templates.fragment(request, "_architectures.html", **values)
     return parts.templates.page(request, "architectures.html", **values)

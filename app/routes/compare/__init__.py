@@ -1,4 +1,4 @@
-"""/compare: runs and groups of runs side by side; the page, the API, and the seeds that would decide."""
+"""/compare: API and pages that compare runs and groups of runs, and launch more seeds of them."""
 
 from fastapi import APIRouter
 

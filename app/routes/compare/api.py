@@ -1,4 +1,4 @@
-"""/api/v1/compare: figures of groups of runs as means, and whether one is really better."""
+"""/api/v1/compare: means of groups of runs with intervals, and whether the best one is significantly better."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.analysis.groups import Standing, fields_of_grouping, grouped
+from app.analysis.groups import Standing, group_runs, grouping_fields
 from app.contract.errors import Invalid, NotFound
 from app.contract.spec import FieldError
-from app.routes.compare.figures import FIGURES, decisive, standings_of
-from app.routes.compare.verdict import verdict_of_groups
+from app.routes.compare.figures import METRICS, deciding_metric, standings_by_metric
+from app.routes.compare.verdict import group_verdict
 from app.store.database import reading
 from app.store.search.query import runs_by_id
 from app.web.dependencies import PartsDep
@@ -23,10 +23,11 @@ MOST_RUNS = 500
 
 
 class AgainstOut(BaseModel):
-    """The best group's mean minus this one's; ``half``: half the width of the 95 % interval; ``p``: of Welch's t-test.
+    """Mean of the best group minus the mean of this one. ``half``: half the width of the 95 % interval; ``p``: Welch's
+    t-test.
 
-    ``p_corrected`` is corrected for all groups (Holm). ``seeds_to_decide``: with so many seeds each, this difference
-    would stand out at this spread.
+    ``p_corrected``: corrected for all groups (Holm). ``seeds_to_decide``: seeds per group at which this difference
+    would be significant at the current spread.
     """
 
     difference: float
@@ -38,7 +39,7 @@ class AgainstOut(BaseModel):
 
 
 class MeanOut(BaseModel):
-    """A figure over the runs of a group that have it; ``half``: half the width of the 95 % interval of the mean."""
+    """Mean of a metric over the runs of a group that have it. ``half``: half the width of its 95 % interval."""
 
     mean: float
     half: float | None
@@ -56,7 +57,7 @@ class GroupOut(BaseModel):
 
 
 class ComparisonOut(BaseModel):
-    """Groups in the order of their first runs; ``sentence`` says whether the best is really better than the next."""
+    """Groups in the order of their first runs. ``sentence``: whether the best is significantly better than the next."""
 
     by: list[str]
     groups: list[GroupOut]
@@ -67,49 +68,53 @@ class ComparisonOut(BaseModel):
 @api.get("/compare")
 def compare_runs(
     parts: PartsDep,
-    runs: Annotated[list[str], Query(description="Ids of runs, by comma or several times.", max_length=MOST_RUNS)],
+    runs: Annotated[list[str], Query(description="Run IDs, comma-separated or repeated.", max_length=MOST_RUNS)],
     by: Annotated[
-        str, Query(max_length=400, description="variant: all settings but the seed; or names of settings by comma.")
+        str,
+        Query(
+            max_length=400,
+            description="variant (all settings except the seed), none, or comma-separated setting names.",
+        ),
     ] = "variant",
 ) -> ComparisonOut:
     """Compare groups of runs by their means, with 95 % intervals over the seeds."""
-    wanted = list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
+    requested = list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
     with reading(parts.engine) as connection:
-        rows = runs_by_id(connection, wanted[:MOST_RUNS])
-    missing = sorted(set(wanted[:MOST_RUNS]) - {row.run.id for row in rows})
+        rows = runs_by_id(connection, requested[:MOST_RUNS])
+    missing = sorted(set(requested[:MOST_RUNS]) - {row.run.id for row in rows})
     if missing:
         raise NotFound(f"no run '{missing[0][:40]}'")
-    shown = [summarize_run(row) for row in rows]
+    summaries = [summarize_run(row) for row in rows]
     try:
-        fields = fields_of_grouping(by, shown)
+        fields = grouping_fields(by, summaries)
     except ValueError as error:
         raise Invalid(str(error), [FieldError("by", str(error))]) from error
-    # Each run by itself: as groups of one, since nothing else is like it.
-    groups = grouped(shown, fields if fields is not None else ("seed",)) if shown else []
-    found = standings_of(groups)
-    verdict = verdict_of_groups(found[decisive(found)], decisive(found)) if groups else None
+    # Each run on its own: groups of one.
+    groups = group_runs(summaries, fields if fields is not None else ("seed",)) if summaries else []
+    by_metric = standings_by_metric(groups)
+    verdict = group_verdict(by_metric[deciding_metric(by_metric)], deciding_metric(by_metric)) if groups else None
     return ComparisonOut(
         by=list(fields or ()),
         groups=[
             GroupOut(
                 title=group.title,
-                runs=[each.run.id for each in group.runs],
+                runs=[summary.run.id for summary in group.runs],
                 live=group.live,
                 figures={
-                    figure.name: _mean(standing)
-                    for figure in FIGURES
-                    if (standing := found[figure.name][place]).mean is not None
+                    metric.name: _mean_out(standing)
+                    for metric in METRICS
+                    if (standing := by_metric[metric.name][i]).mean is not None
                 },
             )
-            for place, group in enumerate(groups)
+            for i, group in enumerate(groups)
         ],
         sentence=verdict.sentence if verdict else None,
         behind=verdict.behind if verdict else None,
     )
 
 
-def _mean(standing: Standing) -> MeanOut:
-    mean, against = standing.mean, standing.against
+def _mean_out(standing: Standing) -> MeanOut:
+    mean, to_best = standing.mean, standing.to_best
     if mean is None:
         raise ValueError("a group without a figure has no mean of it")
     return MeanOut(
@@ -119,13 +124,13 @@ def _mean(standing: Standing) -> MeanOut:
         values=standing.values,
         best=standing.best,
         against_best=None
-        if against is None
+        if to_best is None
         else AgainstOut(
-            difference=against.behind.difference,
-            half=against.behind.half,
-            p=against.behind.welch,
-            p_corrected=against.p,
-            p_permutation=against.behind.permutation,
-            seeds_to_decide=against.more_seeds,
+            difference=to_best.gap.difference,
+            half=to_best.gap.half,
+            p=to_best.gap.welch,
+            p_corrected=to_best.p,
+            p_permutation=to_best.gap.permutation,
+            seeds_to_decide=to_best.seeds_to_decide,
         ),
     )

@@ -1,4 +1,4 @@
-"""The baseline of a comparison: how far everything else is from it, in every figure."""
+"""Differences of every run or group to the baseline of a comparison, for each metric."""
 
 from __future__ import annotations
 
@@ -7,92 +7,99 @@ from dataclasses import dataclass
 
 from app.analysis.groups import Group
 from app.analysis.statistics import difference
-from app.routes.compare.figures import FIGURES, SHARES, Figure
+from app.routes.compare.figures import ACCURACIES, METRICS, Metric
 from app.web.formatting import count, format_duration, format_number, format_short
 from app.web.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A difference to the baseline in words; ``way`` is better, worse, or "" where neither can be said."""
+    """A formatted difference to the baseline; ``direction`` is "better", "worse", or "" if undecided."""
 
-    words: str
-    way: str
+    text: str
+    direction: str
 
 
-def place_of(said: str, shown: Sequence[RunSummary], groups: Sequence[Group] | None) -> int | None:
-    """Where the baseline stands: by a run's id, which stands for its group as well, or by a group's key."""
-    if not said:
+def baseline_index(requested: str, summaries: Sequence[RunSummary], groups: Sequence[Group] | None) -> int | None:
+    """Return the index of the baseline: a run, or the group with this key or this run; None if there is none."""
+    if not requested:
         return None
     if groups is None:
-        return next((i for i, facts in enumerate(shown) if facts.run.id == said), None)
+        return next((i for i, summary in enumerate(summaries) if summary.run.id == requested), None)
     return next(
-        (i for i, group in enumerate(groups) if said == group.key or said in {facts.run.id for facts in group.runs}),
+        (
+            i
+            for i, group in enumerate(groups)
+            if requested == group.key or requested in {summary.run.id for summary in group.runs}
+        ),
         None,
     )
 
 
-def deltas_of_runs(shown: Sequence[RunSummary], place: int) -> list[list[Delta | None]]:
-    """For every figure, the difference of each run to the baseline."""
+def deltas_of_runs(summaries: Sequence[RunSummary], baseline: int) -> list[list[Delta | None]]:
+    """For every metric, the difference of each run to the baseline."""
     return [
-        [None if i == place else _single(each, each.of(facts), each.of(shown[place])) for i, facts in enumerate(shown)]
-        for each in FIGURES
+        [
+            None if i == baseline else _run_delta(metric, metric.read(summary), metric.read(summaries[baseline]))
+            for i, summary in enumerate(summaries)
+        ]
+        for metric in METRICS
     ]
 
 
-def deltas_of_groups(groups: Sequence[Group], place: int) -> list[list[Delta | None]]:
-    """For every group, the difference of each of its figures to the baseline's, with its 95 % interval."""
+def deltas_of_groups(groups: Sequence[Group], baseline: int) -> list[list[Delta | None]]:
+    """For every group, the difference of each metric to the baseline, with its 95 % interval."""
     return [
-        [None if i == place else _means(each, group, groups[place]) for each in FIGURES]
+        [None if i == baseline else _group_delta(metric, group, groups[baseline]) for metric in METRICS]
         for i, group in enumerate(groups)
     ]
 
 
-def _single(each: Figure, value: float | None, base: float | None) -> Delta | None:
+def _run_delta(metric: Metric, value: float | None, base: float | None) -> Delta | None:
     if value is None or base is None:
         return None
-    apart = value - base
-    return Delta(_written(each, apart, None), _way(each, apart))
+    gap = value - base
+    return Delta(_format_delta(metric, gap, None), _direction(metric, gap))
 
 
-def _means(each: Figure, group: Group, base: Group) -> Delta | None:
-    values, others = group.values(each.of), base.values(each.of)
-    if not values or not others:
+def _group_delta(metric: Metric, group: Group, base: Group) -> Delta | None:
+    values, base_values = group.values(metric.read), base.values(metric.read)
+    if not values or not base_values:
         return None
-    apart = difference(values, others)
-    half = None if each.name in ("parameters", "epochs made") else apart.half
-    # Only what an interval without zero says is told as better or worse.
-    certain = apart.certain if apart.half is not None else len(values) == len(others) == 1
-    return Delta(_written(each, apart.difference, half), _way(each, apart.difference) if certain else "")
+    gap = difference(values, base_values)
+    half = None if metric.name in ("parameters", "epochs made") else gap.half
+    # A group is better or worse only if the interval excludes zero.
+    certain = gap.certain if gap.half is not None else len(values) == len(base_values) == 1
+    return Delta(_format_delta(metric, gap.difference, half), _direction(metric, gap.difference) if certain else "")
 
 
-def _way(each: Figure, apart: float) -> str:
-    return "" if not each.better or apart == 0 else "better" if apart * each.better > 0 else "worse"
+def _direction(metric: Metric, gap: float) -> str:
+    return "" if not metric.better or gap == 0 else "better" if gap * metric.better > 0 else "worse"
 
 
-def _written(each: Figure, apart: float, half: float | None) -> str:
-    if apart == 0 and not half:
+def _format_delta(metric: Metric, gap: float, half: float | None) -> str:
+    if gap == 0 and not half:
         return "±0"
-    sign = "−" if apart < 0 else "+"
-    if each.name in SHARES:
-        words = f"{sign}{100 * abs(apart):.2f}"
-        return words if half is None else f"{words} ± {100 * half:.2f}"
-    match each.name:
+    sign = "−" if gap < 0 else "+"
+    if metric.name in ACCURACIES:
+        text = f"{sign}{100 * abs(gap):.2f}"
+        return text if half is None else f"{text} ± {100 * half:.2f}"
+    match metric.name:
         case "parameters" | "epochs made":
-            written = count(round(abs(apart)))
+            size = count(round(abs(gap)))
         case "duration":
-            written = format_duration(abs(apart))
+            size = format_duration(abs(gap))
         case "images a second":
-            written = format_short(abs(apart))
+            size = format_short(abs(gap))
         case _:
-            written = format_number(abs(apart), 3)
+            size = format_number(abs(gap), 3)
     if half is None:
-        return f"{sign}{written}"
-    ends = (
+        return f"{sign}{size}"
+    half_width = (
         format_duration(half)
-        if each.name == "duration"
+        if metric.name == "duration"
         else format_short(half)
-        if each.name == "images a second"
+        if metric.name == "images a second"
         else format_number(half, 2)
     )
-    return f"{sign}{written} ± {ends}"
+    return f"{sign}{size} ± {half_width}"

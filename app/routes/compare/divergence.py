@@ -1,4 +1,4 @@
-"""Runs or groups of a comparison that go on from one another: from which step on their curves are their own."""
+"""Where compared runs or groups that share a parent diverge: the last step that their curves have in common."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.web.run_summary import RunSummary, steps_per_epoch
 
 @dataclass(frozen=True)
 class Split:
-    """``step`` is the last that a run or a group shares with another; ``sentence`` says with which.
+    """``step`` is the last that a run or group shares with another; ``sentence`` names the other.
 
-    ``owner`` is the run's id or the group's key, whose curve stands at another time there than any other's.
+    ``owner``: the run ID or group key whose curve gives the position of ``step`` on a time axis.
     """
 
     owner: str
@@ -24,61 +24,61 @@ class Split:
     sentence: str
 
 
-def splits_of(shown: Sequence[RunSummary]) -> list[Split]:
-    """Of each run that was forked, resumed or extended from another of these, or from the same one as another."""
-    there = {facts.run.id: facts for facts in shown}
-    forked = [facts for facts in shown if facts.run.parent and facts.run.parent_step is not None]
-    found = []
-    for facts in forked:
-        parent = there.get(facts.run.parent)
-        siblings = [other for other in forked if other is not facts and other.run.parent == facts.run.parent]
+def run_splits(summaries: Sequence[RunSummary]) -> list[Split]:
+    """Return a split for each run that continues a listed run or shares its parent with one."""
+    by_id = {summary.run.id: summary for summary in summaries}
+    forked = [summary for summary in summaries if summary.run.parent and summary.run.parent_step is not None]
+    splits = []
+    for summary in forked:
+        parent = by_id.get(summary.run.parent)
+        siblings = [other for other in forked if other is not summary and other.run.parent == summary.run.parent]
         if parent is None and not siblings:
             continue
-        step = int(facts.run.parent_step)
+        step = int(summary.run.parent_step)
         if parent is not None:
-            sentence = f"#{facts.number} splits from #{parent.number} at step {step:,}"
+            sentence = f"#{summary.number} splits from #{parent.number} at step {step:,}"
         else:
-            names = " and ".join(f"#{each.number}" for each in siblings[:3])
-            sentence = f"#{facts.number} goes on from the same run as {names}, from step {step:,}"
-        per_epoch = steps_per_epoch(facts.run)
-        sentence += _epoch(step, per_epoch)
-        label = f"#{facts.number} splits at step {step:,}"
-        found.append(Split(facts.run.id, step, color(facts.number), label, sentence))
-    return found
+            names = " and ".join(f"#{sibling.number}" for sibling in siblings[:3])
+            sentence = f"#{summary.number} continues from the same run as {names}, from step {step:,}"
+        per_epoch = steps_per_epoch(summary.run)
+        sentence += _epoch_suffix(step, per_epoch)
+        label = f"#{summary.number} splits at step {step:,}"
+        splits.append(Split(summary.run.id, step, color(summary.number), label, sentence))
+    return splits
 
 
-def splits_of_groups(groups: Sequence[Group]) -> list[Split]:
-    """Of each group whose runs all go on from runs of one other group, or from the same runs as another group's."""
-    of_run = {facts.run.id: group for group in groups for facts in group.runs}
+def group_splits(groups: Sequence[Group]) -> list[Split]:
+    """Return a split for each group whose runs all continue runs of another group or share their parents with one."""
+    group_of_run = {summary.run.id: group for group in groups for summary in group.runs}
     forked = {
-        group.key: {facts.run.parent for facts in group.runs}
+        group.key: {summary.run.parent for summary in group.runs}
         for group in groups
-        if all(facts.run.parent and facts.run.parent_step is not None for facts in group.runs)
+        if all(summary.run.parent and summary.run.parent_step is not None for summary in group.runs)
     }
-    found = []
+    splits = []
     for group in groups:
         parents = forked.get(group.key)
         if parents is None:
             continue
-        origins = {of_run[parent].key: of_run[parent] for parent in parents if parent in of_run}
-        siblings = [each for each in groups if each is not group and forked.get(each.key, set()) & parents]
-        steps = sorted({int(facts.run.parent_step) for facts in group.runs})
+        origins = {group_of_run[parent].key: group_of_run[parent] for parent in parents if parent in group_of_run}
+        siblings = [other for other in groups if other is not group and forked.get(other.key, set()) & parents]
+        steps = sorted({int(summary.run.parent_step) for summary in group.runs})
         per_epoch = steps_per_epoch(group.runs[0].run)
         where = f"at step {steps[0]:,}" if len(steps) == 1 else f"at steps {steps[0]:,} to {steps[-1]:,}"
-        if len(origins) == 1 and parents <= set(of_run) and group.key not in origins:
+        if len(origins) == 1 and parents <= set(group_of_run) and group.key not in origins:
             (origin,) = origins.values()
             sentence = f"{group.title} splits from {origin.title} {where}"
         elif not origins and siblings:
-            names = " and ".join(each.title for each in siblings[:3])
-            sentence = f"{group.title} goes on from the same runs as {names}, {where}"
+            names = " and ".join(sibling.title for sibling in siblings[:3])
+            sentence = f"{group.title} continues from the same runs as {names}, {where}"
         else:
             continue
         if len(steps) == 1:
-            sentence += _epoch(steps[0], per_epoch)
+            sentence += _epoch_suffix(steps[0], per_epoch)
         label = f"{group.title} splits at step {steps[0]:,}"
-        found.append(Split(group.key, steps[0], color(group.number), label, sentence))
-    return found
+        splits.append(Split(group.key, steps[0], color(group.number), label, sentence))
+    return splits
 
 
-def _epoch(step: int, per_epoch: float | None) -> str:
+def _epoch_suffix(step: int, per_epoch: float | None) -> str:
     return f" (epoch {step / per_epoch:g})" if per_epoch and step % per_epoch == 0 else ""

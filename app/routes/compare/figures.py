@@ -1,4 +1,4 @@
-"""The figures that are compared: of each run beside the others, and of groups of runs as means."""
+"""The metrics that a comparison shows, as table rows of runs and as means of groups, and the settings that differ."""
 
 from __future__ import annotations
 
@@ -13,29 +13,38 @@ from app.web.run_summary import RunSummary, settings_of
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of a run: ``better`` is 1 where larger is, -1 where smaller is, 0 where neither; ``of`` reads it."""
+class Metric:
+    """A metric of a run. ``better``: 1 if larger is better, -1 if smaller is, 0 if neither. ``read`` gets its value.
+
+    ``name`` is its key in the API, ``title`` its label on pages.
+    """
 
     name: str
-    of: Callable[[RunSummary], float | None]
-    written: Callable[[Any], str]
+    read: Callable[[RunSummary], float | None]
+    format: Callable[[Any], str]
     better: int
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its label on pages."""
+        return self.label or self.name
 
 
 def _accuracy(value: Any) -> str:
     return metric_value("acc", value)
 
 
-FIGURES = (
-    Figure("test/acc", lambda each: each.test_acc, _accuracy, 1),
-    Figure("best val/acc", lambda each: each.val_acc, _accuracy, 1),
-    Figure("best val/loss", lambda each: each.best_val_loss, format_number, -1),
-    Figure("parameters", lambda each: each.run.params, count, -1),
-    Figure("duration", lambda each: each.seconds, format_duration, -1),
-    Figure("images a second", lambda each: each.samples_per_second, format_short, 1),
-    Figure("epochs made", lambda each: each.epoch or None, count, 0),
+METRICS = (
+    Metric("test/acc", lambda summary: summary.test_acc, _accuracy, 1),
+    Metric("best val/acc", lambda summary: summary.val_acc, _accuracy, 1),
+    Metric("best val/loss", lambda summary: summary.best_val_loss, format_number, -1),
+    Metric("parameters", lambda summary: summary.run.params, count, -1),
+    Metric("duration", lambda summary: summary.seconds, format_duration, -1),
+    Metric("images a second", lambda summary: summary.samples_per_second, format_short, 1, "images per second"),
+    Metric("epochs made", lambda summary: summary.epoch or None, count, 0, "epochs trained"),
 )
-SHARES = ("test/acc", "best val/acc")
+ACCURACIES = ("test/acc", "best val/acc")
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of every run, the best ones marked where one is better than another."""
+    """One metric of every run, with the best values marked if they differ."""
 
     title: str
     cells: list[Cell]
@@ -54,38 +63,43 @@ class Line:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting in which the runs differ, or not where ``equal``."""
+    """A setting and its value in metric run; ``equal`` if they are all the same."""
 
     name: str
     values: list[str]
     equal: bool = False
 
 
-def lines(shown: Sequence[RunSummary]) -> list[Line]:
-    """Every figure of these runs."""
-    return [Line(each.name, _cells([each.of(facts) for facts in shown], each.written, each.better)) for each in FIGURES]
+def lines(summaries: Sequence[RunSummary]) -> list[Line]:
+    """Return a table line for metric metric of these runs."""
+    return [
+        Line(metric.title, _cells([metric.read(summary) for summary in summaries], metric.format, metric.better))
+        for metric in METRICS
+    ]
 
 
-def _cells(values: list[Any], written: Callable[[Any], str], better: int) -> list[Cell]:
-    there = [value for value in values if value is not None]
-    decides = better and len(set(there)) > 1
-    best = (max(there) if better > 0 else min(there)) if decides else None
-    return [Cell(written(value), decides != 0 and value is not None and value == best) for value in values]
+def _cells(values: list[Any], format_value: Callable[[Any], str], better: int) -> list[Cell]:
+    known = [value for value in values if value is not None]
+    decides = better and len(set(known)) > 1
+    best = (max(known) if better > 0 else min(known)) if decides else None
+    return [Cell(format_value(value), decides != 0 and value is not None and value == best) for value in values]
 
 
 def differences(
-    shown: Sequence[RunSummary], everything: bool = False, without: Container[str] = ()
+    summaries: Sequence[RunSummary], everything: bool = False, without: Container[str] = ()
 ) -> tuple[list[Difference], int]:
-    """In which settings these runs differ, and in how many they do not; with ``everything`` these are listed too."""
-    settings = [settings_of(each.run.config) for each in shown]
-    names = [name for name in dict.fromkeys(name for each in settings for name in each) if name not in without]
-    differing = [name for name in names if len({repr(each.get(name)) for each in settings}) > 1]
-    found = [
-        Difference(name.replace("_", " "), [format_setting(each.get(name)) for each in settings], name not in differing)
+    """Return the settings that differ and the number of equal ones; ``everything`` includes those too."""
+    settings = [settings_of(summary.run.config) for summary in summaries]
+    names = [name for name in dict.fromkeys(name for values in settings for name in values) if name not in without]
+    differing = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
+    listed = [
+        Difference(
+            name.replace("_", " "), [format_setting(values.get(name)) for values in settings], name not in differing
+        )
         for name in names
         if everything or name in differing
     ]
-    return found, len(names) - len(differing)
+    return listed, len(names) - len(differing)
 
 
 # Groups --------------------------------------------------------------------------------------------------------------
@@ -93,7 +107,7 @@ def differences(
 
 @dataclass(frozen=True)
 class GroupRow:
-    """A group in the table: how many of its runs have ended well, each figure in words, and how far it is behind."""
+    """A group in the table: number of succeeded runs, the cells of metric metric, and the gap to the best group."""
 
     group: Group
     succeeded: int
@@ -101,58 +115,62 @@ class GroupRow:
     behind: str
 
 
-def standings_of(groups: Sequence[Group]) -> dict[str, list[Standing]]:
-    """Every group's standing, by figure."""
-    return {each.name: standings(groups, each.of, each.better or 1) for each in FIGURES}
+def standings_by_metric(groups: Sequence[Group]) -> dict[str, list[Standing]]:
+    """Return the standing of every group, by metric."""
+    return {metric.name: standings(groups, metric.read, metric.better or 1) for metric in METRICS}
 
 
-def decisive(found: dict[str, list[Standing]]) -> str:
-    """The figure by which groups are told apart: the test's, until there is one the validation's."""
-    return next((name for name in SHARES if sum(each.mean is not None for each in found[name]) > 1), SHARES[0])
-
-
-def group_rows(groups: Sequence[Group], found: dict[str, list[Standing]]) -> list[GroupRow]:
-    """The table of groups; figures that no group has are blank."""
-    by = decisive(found)
-    rows = []
-    for place, group in enumerate(groups):
-        cells = [
-            Cell(mean_in_words(each, found[each.name][place].mean), marked(each, found, place)) for each in FIGURES
-        ]
-        succeeded = sum(facts.run.status == "succeeded" for facts in group.runs)
-        rows.append(GroupRow(group, succeeded, cells, _behind(found[by][place])))
-    return rows
-
-
-def marked(each: Figure, found: dict[str, list[Standing]], place: int) -> bool:
-    """Whether a group has the best mean of a figure, and another has a worse one."""
-    means = {standing.mean.mean for standing in found[each.name] if standing.mean is not None}
-    mean = found[each.name][place].mean
-    return (
-        bool(each.better)
-        and len(means) > 1
-        and mean is not None
-        and mean.mean == (max if each.better > 0 else min)(means)
+def deciding_metric(by_metric: dict[str, list[Standing]]) -> str:
+    """Return the metric that ranks the groups: test accuracy, or validation accuracy until two groups were tested."""
+    return next(
+        (name for name in ACCURACIES if sum(standing.mean is not None for standing in by_metric[name]) > 1),
+        ACCURACIES[0],
     )
 
 
-def mean_in_words(each: Figure, mean: Mean | None) -> str:
-    """A mean with its interval, "98.61 ± 0.25 %"."""
+def group_rows(groups: Sequence[Group], by_metric: dict[str, list[Standing]]) -> list[GroupRow]:
+    """Return the table rows of groups."""
+    ranking = deciding_metric(by_metric)
+    rows = []
+    for i, group in enumerate(groups):
+        cells = [
+            Cell(format_mean(metric, by_metric[metric.name][i].mean), is_best(metric, by_metric, i))
+            for metric in METRICS
+        ]
+        succeeded = sum(summary.run.status == "succeeded" for summary in group.runs)
+        rows.append(GroupRow(group, succeeded, cells, _gap_to_best(by_metric[ranking][i])))
+    return rows
+
+
+def is_best(metric: Metric, by_metric: dict[str, list[Standing]], i: int) -> bool:
+    """Whether a group has the best mean of a metric and another group has a worse one."""
+    means = {standing.mean.mean for standing in by_metric[metric.name] if standing.mean is not None}
+    mean = by_metric[metric.name][i].mean
+    return (
+        bool(metric.better)
+        and len(means) > 1
+        and mean is not None
+        and mean.mean == (max if metric.better > 0 else min)(means)
+    )
+
+
+def format_mean(metric: Metric, mean: Mean | None) -> str:
+    """Format a mean with its interval: "98.61 ± 0.25 %"."""
     if mean is None:
         return "–"
-    if each.name == "parameters":
-        return each.written(round(mean.mean))
-    if mean.half is None or each.name == "epochs made":
-        return each.written(mean.mean) if each.name != "epochs made" else f"{mean.mean:.4g}"
-    if each.name in SHARES:
+    if metric.name == "parameters":
+        return metric.format(round(mean.mean))
+    if mean.half is None or metric.name == "epochs made":
+        return metric.format(mean.mean) if metric.name != "epochs made" else f"{mean.mean:.4g}"
+    if metric.name in ACCURACIES:
         return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f} %"
-    return f"{each.written(mean.mean)} ± {each.written(mean.half)}"
+    return f"{metric.format(mean.mean)} ± {metric.format(mean.half)}"
 
 
-def _behind(standing: Standing) -> str:
+def _gap_to_best(standing: Standing) -> str:
     if standing.best:
         return "best"
-    against = standing.against
-    if against is None or against.behind.half is None:
-        return "–" if against is None else f"−{100 * against.behind.difference:.2f}"
-    return f"−{100 * against.behind.difference:.2f} ± {100 * against.behind.half:.2f}"
+    to_best = standing.to_best
+    if to_best is None or to_best.gap.half is None:
+        return "–" if to_best is None else f"−{100 * to_best.gap.difference:.2f}"
+    return f"−{100 * to_best.gap.difference:.2f} ± {100 * to_best.gap.half:.2f}"

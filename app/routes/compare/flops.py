@@ -1,4 +1,4 @@
-"""What the networks of a comparison cost: looked at only where the page is asked for it, since it can take a moment."""
+"""FLOPs of the networks of a comparison, computed only on request because building the networks takes a moment."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from app.contract.spec import SpecError
 from app.store.database import reading
 from app.store.search.query import RunRow, runs_by_id
 from app.web.dependencies import Parts, PartsDep
-from app.web.run_selection import MOST_RUNS, AskedDep
+from app.web.run_selection import MOST_RUNS, ComparisonQueryDep
 
 FLOPS = "FLOPs"
 
 
-async def flops_of(parts: PartsDep, asked: AskedDep) -> dict[str, int]:
-    """Floating-point operations of one image forward, by run; of those alone whose network can still be built."""
-    found: dict[str, int] = {}
-    if asked.cost != FLOPS:
-        return found
-    for row in await run_in_threadpool(_rows, parts, asked.ids[:MOST_RUNS]):
+async def flops_of(parts: PartsDep, query: ComparisonQueryDep) -> dict[str, int]:
+    """Return the forward FLOPs per image by run ID, for runs whose network can still be built."""
+    flops: dict[str, int] = {}
+    if query.cost != FLOPS:
+        return flops
+    for row in await run_in_threadpool(_rows, parts, query.ids[:MOST_RUNS]):
         if row.run.logged:
             continue
         try:
-            found[row.run.id] = (await parts.inspector.profile(row.run.config)).flops
+            flops[row.run.id] = (await parts.inspector.profile(row.run.config)).flops
         except (SpecError, Unavailable):
-            # An architecture that is gone, or a process that does not answer: the page says of how few it knows.
+            # The architecture was removed or the inspector does not answer; the page says if too few are known.
             continue
-    return found
+    return flops
 
 
 def _rows(parts: Parts, ids: list[str]) -> list[RunRow]:

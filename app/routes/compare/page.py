@@ -1,4 +1,4 @@
-"""/compare: curves over one another, figures side by side, what differs; runs of the same variant as one."""
+"""/compare: the page that overlays curves and compares metrics and settings of runs, or of groups over seeds."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from sqlalchemy import Connection
 
 from app.analysis.curves import Points
-from app.analysis.groups import Group, fields_of_grouping, grouped, mean_curve, varying_within, with_distinct_names
+from app.analysis.groups import (
+    Group,
+    group_runs,
+    grouping_fields,
+    mean_curve,
+    settings_varying_within,
+    with_distinct_names,
+)
 from app.charts.catalog import Chart, Compared, charts_of_comparison
 from app.charts.drawing import Controls, draw, read_controls
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
-from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs, place_of
-from app.routes.compare.divergence import splits_of, splits_of_groups
-from app.routes.compare.figures import FIGURES, decisive, differences, group_rows, lines, standings_of
+from app.routes.compare.baseline import baseline_index, deltas_of_groups, deltas_of_runs
+from app.routes.compare.divergence import group_splits, run_splits
+from app.routes.compare.figures import METRICS, deciding_metric, differences, group_rows, lines, standings_by_metric
 from app.routes.compare.flops import FlopsDep
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
-from app.routes.compare.verdict import verdict, verdict_of_groups
+from app.routes.compare.verdict import group_verdict, run_verdict
 from app.store.database import reading
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
 from app.web.dependencies import PartsDep
-from app.web.run_selection import MOST_RUNS, Asked, AskedDep, named
+from app.web.run_selection import MOST_RUNS, ComparisonQuery, ComparisonQueryDep, split_ids
 from app.web.run_summary import RunSummary, metric_name, summarize_run
 
 pages = APIRouter()
@@ -36,45 +43,49 @@ pages = APIRouter()
 CURVE_POINTS = 2000
 FEWEST_POINTS = 600
 ALL_POINTS = 120_000
-"""So many points of all curves together a page carries, but of each curve FEWEST_POINTS."""
+"""The most points of all curves together on a page, with at least FEWEST_POINTS of each curve."""
 PICKED_ROWS = 30
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a page, and their groups where they are shown as groups."""
+    """The runs of a comparison, and their groups if they are shown as groups."""
 
     rows: list[RunRow]
-    shown: list[RunSummary]
+    summaries: list[RunSummary]
     by: str
     groups: list[Group] | None
-    wrong: str
+    problem: str
     baseline: str = ""
     settings: str = ""
 
     @property
-    def place(self) -> int | None:
-        """Where the baseline stands among the runs or groups."""
-        return place_of(self.baseline, self.shown, self.groups)
+    def baseline_position(self) -> int | None:
+        """Index of the baseline among the runs or groups."""
+        return baseline_index(self.baseline, self.summaries, self.groups)
 
     @property
     def address(self) -> str:
-        """The page's own address."""
+        """The address of this comparison."""
         return self.address_with()
 
     def address_with(self, **changes: str) -> str:
-        """The same with some of it changed: by, baseline, settings."""
-        known = {"by": self.by, "baseline": self.baseline if self.place is not None else "", "settings": self.settings}
-        said = [f"&{name}={quote(value, safe=',')}" for name, value in (known | changes).items() if value]
-        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(said)}"
+        """Return the address with a changed ``by``, ``baseline`` or ``settings``."""
+        defaults = {
+            "by": self.by,
+            "baseline": self.baseline if self.baseline_position is not None else "",
+            "settings": self.settings,
+        }
+        parameters = [f"&{name}={quote(value, safe=',')}" for name, value in (defaults | changes).items() if value]
+        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(parameters)}"
 
-    def controls(self, asked: Asked) -> Controls:
-        """How its charts are shown; over epochs, unless the viewer says otherwise or nobody knows how long they are."""
+    def controls(self, query: ComparisonQuery) -> Controls:
+        """Return the chart controls; the x axis defaults to epochs, or to steps if a run has no known epoch length."""
         default = "step" if any(row.run.logged for row in self.rows) else "epoch"
-        # The mean of several runs has no place by the clock.
-        x = default if asked.x == "clock" and self.groups is not None else asked.x
-        return read_controls(x, asked.smoothing, asked.log, default, 0.8)
+        # The mean of several runs has no wall-clock time.
+        x = default if query.x == "clock" and self.groups is not None else query.x
+        return read_controls(x, query.smoothing, query.log, default, 0.8)
 
     @property
     def live(self) -> bool:
@@ -82,113 +93,121 @@ class Comparison:
         return any(row.run.live for row in self.rows)
 
 
-def read_comparison(connection: Connection, asked: Asked) -> Comparison:
-    """The runs asked for that there are, by groups where ``by`` says so or finds several seeds of something."""
-    by = asked.by
-    rows = runs_by_id(connection, asked.ids[:MOST_RUNS])
-    shown = with_distinct_names([summarize_run(row) for row in rows])
-    wrong = ""
+def read_comparison(connection: Connection, query: ComparisonQuery) -> Comparison:
+    """Load the requested runs that exist, grouped if ``by`` says so or if a configuration has several seeds."""
+    by = query.by
+    rows = runs_by_id(connection, query.ids[:MOST_RUNS])
+    summaries = with_distinct_names([summarize_run(row) for row in rows])
+    problem = ""
     try:
-        fields = fields_of_grouping(by, shown)
+        fields = grouping_fields(by, summaries)
     except ValueError as error:
-        fields, wrong = None, str(error)
-    groups = grouped(shown, fields) if fields is not None and rows else None
-    return Comparison(rows, shown, by, groups, wrong, asked.baseline, "all" if asked.settings == "all" else "")
+        fields, problem = None, str(error)
+    groups = group_runs(summaries, fields) if fields is not None and rows else None
+    return Comparison(rows, summaries, by, groups, problem, query.baseline, "all" if query.settings == "all" else "")
 
 
 @pages.get("/compare")
-def compare_page(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> Response:
-    """Curves over one another, figures side by side, and what differs; without runs, a list to choose from."""
-    wanted = asked.ids
-    if len(asked.runs) > 1 or "back" in request.query_params:
-        # What a form of checkboxes asks for, as an address that can be shared.
-        return RedirectResponse(f"/compare?runs={quote(','.join(wanted), safe=',')}", 303)
+def compare_page(request: Request, parts: PartsDep, query: ComparisonQueryDep, flops: FlopsDep) -> Response:
+    """Render the comparison; without runs, a list to choose from."""
+    requested = query.ids
+    if len(query.runs) > 1 or "back" in request.query_params:
+        # A form with checkboxes was submitted: redirect to an address that can be shared.
+        return RedirectResponse(f"/compare?runs={quote(','.join(requested), safe=',')}", 303)
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, asked)
-        set_by_viewer = found.controls(asked)
-        there = {row.run.id for row in found.rows}
-        values = figures_of(found, asked.cost, flops) | {
-            "missing": [run_id for run_id in wanted[:MOST_RUNS] if run_id not in there],
-            "left_out": max(0, len(wanted) - MOST_RUNS),
+        comparison = read_comparison(connection, query)
+        controls = comparison.controls(query)
+        existing = {row.run.id for row in comparison.rows}
+        values = table_values(comparison, query.cost, flops) | {
+            "missing": [run_id for run_id in requested[:MOST_RUNS] if run_id not in existing],
+            "left_out": max(0, len(requested) - MOST_RUNS),
             "most": MOST_RUNS,
-            "controls": set_by_viewer,
-            "live_ids": [row.run.id for row in found.rows if row.run.live],
+            "controls": controls,
+            "live_ids": [row.run.id for row in comparison.rows if row.run.live],
         }
-        if not found.rows:
+        if not comparison.rows:
             recent = list_runs(connection, RunFilter(), "-number", PICKED_ROWS, None, time.time())
-            # Those that were chosen before stand first.
-            chosen = {row.run.id: row for row in runs_by_id(connection, named(asked.picked)[:MOST_RUNS])}
-            pickable = [summarize_run(row) for row in ({**chosen} | {row.run.id: row for row in recent.rows}).values()]
-            values |= {"pickable": pickable, "picked": set(chosen)}
+            # Previously selected runs come first.
+            selected = {row.run.id: row for row in runs_by_id(connection, split_ids(query.picked)[:MOST_RUNS])}
+            pickable = [
+                summarize_run(row) for row in ({**selected} | {row.run.id: row for row in recent.rows}).values()
+            ]
+            values |= {"pickable": pickable, "picked": set(selected)}
             return parts.templates.page(request, "compare_pick.html", **values)
-        charts, points = curves_of(connection, found, set_by_viewer.smoothing, SMOOTHED_AT_ONCE)
+        charts, points = read_charts(connection, comparison, controls.smoothing, SMOOTHED_AT_ONCE)
     values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(
         request,
         "compare.html",
-        boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
+        boxes=[(chart, draw(chart, points, controls)) for chart in charts],
         data=points_as_json(charts, points, 0),
         **values,
     )
 
 
 @pages.get("/compare/figures")
-def compare_figures(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> HTMLResponse:
-    """The tables of figures, while one of the runs lives."""
+def compare_figures(request: Request, parts: PartsDep, query: ComparisonQueryDep, flops: FlopsDep) -> HTMLResponse:
+    """Render the tables again while a run is live."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, asked)
-    return parts.templates.fragment(request, "_compare_update.html", **figures_of(found, asked.cost, flops))
+        comparison = read_comparison(connection, query)
+    return parts.templates.fragment(request, "_compare_update.html", **table_values(comparison, query.cost, flops))
 
 
 @pages.get("/compare/points")
-def compare_points(parts: PartsDep, asked: AskedDep) -> JSONResponse:
-    """The charts and points of the page."""
+def compare_points(parts: PartsDep, query: ComparisonQueryDep) -> JSONResponse:
+    """Return the charts and points of the comparison."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, asked)
-        weight = found.controls(asked).smoothing
-        charts, points = curves_of(connection, found, weight) if found.rows else ([], {})
+        comparison = read_comparison(connection, query)
+        smoothing = comparison.controls(query).smoothing
+        charts, points = read_charts(connection, comparison, smoothing) if comparison.rows else ([], {})
     return JSONResponse(points_as_json(charts, points, 0))
 
 
-def figures_of(found: Comparison, cost: str, flops: Mapping[str, int]) -> dict[str, Any]:
-    """What the tables of the page show; ``flops`` of the runs where the cost is that."""
-    shown = found.shown
-    place = found.place
-    differing, equal = differences(shown, bool(found.settings))
+def table_values(comparison: Comparison, cost: str, flops: Mapping[str, int]) -> dict[str, Any]:
+    """Return the template values of the tables; ``flops`` by run ID if that is the chosen cost."""
+    summaries = comparison.summaries
+    baseline_position = comparison.baseline_position
+    differing, equal = differences(summaries, bool(comparison.settings))
     values: dict[str, Any] = {
-        "runs": shown,
-        "lines": lines(shown),
-        "deltas": None if place is None or found.groups is not None else deltas_of_runs(shown, place),
-        "splits": splits_of(shown) if found.groups is None else splits_of_groups(found.groups),
-        "comparison": found,
-        "place": place,
+        "runs": summaries,
+        "lines": lines(summaries),
+        "deltas": None
+        if baseline_position is None or comparison.groups is not None
+        else deltas_of_runs(summaries, baseline_position),
+        "splits": run_splits(summaries) if comparison.groups is None else group_splits(comparison.groups),
+        "comparison": comparison,
+        "place": baseline_position,
         "differences": differing,
         "equal": equal,
-        "address": found.address,
-        "live": found.live,
-        "by": found.by,
-        "wrong": found.wrong,
+        "address": comparison.address,
+        "live": comparison.live,
+        "by": comparison.by,
+        "problem": comparison.problem,
         "groups": None,
-        "verdict": verdict(shown),
+        "verdict": run_verdict(summaries),
     }
-    if found.groups is not None:
-        standing = standings_of(found.groups)
-        by = decisive(standing)
+    if comparison.groups is not None:
+        standing = standings_by_metric(comparison.groups)
+        by = deciding_metric(standing)
         values |= {
-            "groups": group_rows(found.groups, standing),
-            "group_deltas": None if place is None else deltas_of_groups(found.groups, place),
-            "headings": [each.name for each in FIGURES],
+            "groups": group_rows(comparison.groups, standing),
+            "group_deltas": None
+            if baseline_position is None
+            else deltas_of_groups(comparison.groups, baseline_position),
+            "headings": [metric.title for metric in METRICS],
             "decisive": by,
-            "verdict": verdict_of_groups(standing[by], by),
+            "verdict": group_verdict(standing[by], by),
         }
         values["differences"], values["equal"] = differences(
-            [group.runs[0] for group in found.groups], bool(found.settings), varying_within(found.groups)
+            [group.runs[0] for group in comparison.groups],
+            bool(comparison.settings),
+            settings_varying_within(comparison.groups),
         )
     figure = values.get("decisive") or (
-        "test/acc" if sum(each.test_acc is not None for each in shown) > 1 else "val/acc"
+        "test/acc" if sum(summary.test_acc is not None for summary in summaries) > 1 else "val/acc"
     )
-    values["scatter"] = scatter(shown, found.groups, figure.removeprefix("best "), cost, flops)
-    values["parallel"] = parallel(shown, found.groups)
+    values["scatter"] = scatter(summaries, comparison.groups, figure.removeprefix("best "), cost, flops)
+    values["parallel"] = parallel(summaries, comparison.groups)
     values |= {"costs": list(COSTS), "cost": cost if cost in COSTS else ""}
     return values
 
@@ -196,69 +215,75 @@ def figures_of(found: Comparison, cost: str, flops: Mapping[str, int]) -> dict[s
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
-def curves_of(
-    connection: Connection, found: Comparison, smoothing: float, at_once: int | None = None
+def read_charts(
+    connection: Connection, comparison: Comparison, smoothing: float, at_once: int | None = None
 ) -> tuple[list[Chart], dict[str, Points]]:
-    """The charts of the page and their points; ``at_once``: so many points of noisy curves are smoothed, more not."""
-    if found.groups is not None:
-        compared, points = _means(connection, found, smoothing)
+    """Return the charts and their points; noisy curves are smoothed only up to ``at_once`` points in total."""
+    if comparison.groups is not None:
+        compared, points = _mean_curves(connection, comparison, smoothing)
     else:
         compared = [
-            Compared(row.run.id, each.name, each.number, _curves(row), f"/runs/{row.run.id}")
-            for row, each in zip(found.rows, found.shown, strict=True)
+            Compared(row.run.id, summary.name, summary.number, _curves(row), f"/runs/{row.run.id}")
+            for row, summary in zip(comparison.rows, comparison.summaries, strict=True)
         ]
-        count = sum(len(each.curves) for each in compared)
+        count = sum(len(summary.curves) for summary in compared)
         most = max(FEWEST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, count)))
-        points = _points_of(connection, found.rows, most, smoothing, at_once and at_once // len(found.rows))
+        points = _read_points(connection, comparison.rows, most, smoothing, at_once and at_once // len(comparison.rows))
     charts = charts_of_comparison(compared)
-    # A head that only one of the runs has compares with nothing.
+    # A metric that only one of the runs has cannot be compared.
     return [chart for chart in charts if len(chart.series) > 1 or chart.title in STANDARD or len(compared) == 1], points
 
 
 def _curves(row: RunRow) -> dict[str, str]:
-    """A run's curves by title; what stands for a run with several heads lies over what stands for a run with one."""
+    """Return metric names by chart title; the main metric of a multi-head run overlays that of a single-head run."""
     curves: dict[str, str] = {}
     for title in STANDARD:
         stage, _, last = title.partition("/")
         name = metric_name(row.summary, row.run.config, stage, last)
         if name is not None:
             curves[title] = name
-    shown = set(curves.values())
+    summaries = set(curves.values())
     return curves | {
-        name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in shown
+        name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in summaries
     }
 
 
-def _points_of(
+def _read_points(
     connection: Connection, rows: Sequence[RunRow], most: int, smoothing: float = 0.0, at_once: int | None = None
 ) -> dict[str, Points]:
     points: dict[str, Points] = {}
     for row in rows:
         names = list(_curves(row).values())
-        held = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
-        points |= {f"{row.run.id}:{name}": each for name, each in held.items()}
+        curves_of_title = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
+        points |= {f"{row.run.id}:{name}": summary for name, summary in curves_of_title.items()}
     return points
 
 
-def _means(connection: Connection, found: Comparison, smoothing: float) -> tuple[list[Compared], dict[str, Points]]:
-    """Every group's curves as means; of all points, since the extremes of a stretch say nothing of its mean."""
-    each = _points_of(connection, found.rows, 0)
-    curves = {row.run.id: _curves(row) for row in found.rows}
+def _mean_curves(
+    connection: Connection, comparison: Comparison, smoothing: float
+) -> tuple[list[Compared], dict[str, Points]]:
+    """Return the mean curves of every group, from all points, because downsampled extremes do not give a mean."""
+    summary = _read_points(connection, comparison.rows, 0)
+    curves = {row.run.id: _curves(row) for row in comparison.rows}
     compared, points = [], {}
-    for group in found.groups or []:
-        ids = [facts.run.id for facts in group.samples]
+    for group in comparison.groups or []:
+        ids = [summary.run.id for summary in group.samples]
         titles = list(dict.fromkeys(title for run_id in ids for title in curves[run_id]))
-        known = {}
+        defaults = {}
         for title in titles:
-            held = [
-                each[key]
+            curves_of_title = [
+                summary[key]
                 for run_id in ids
-                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in each
+                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in summary
             ]
-            mean = mean_curve(held, smoothing if is_noisy(title) else None, is_share(title)) if held else None
+            mean = (
+                mean_curve(curves_of_title, smoothing if is_noisy(title) else None, is_share(title))
+                if curves_of_title
+                else None
+            )
             if mean is not None:
-                known[title] = title
+                defaults[title] = title
                 points[f"{group.key}:{title}"] = mean
         label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
-        compared.append(Compared(group.key, label, group.number, known))
+        compared.append(Compared(group.key, label, group.number, defaults))
     return compared, points

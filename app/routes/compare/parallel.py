@@ -1,4 +1,4 @@
-"""Parallel coordinates: every run or group as a line through its settings and what came of them."""
+"""Parallel coordinates: every run or group as a line across its differing settings and its results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.analysis.groups import Group, varying_within
+from app.analysis.groups import Group, settings_varying_within
 from app.analysis.statistics import mean_of
 from app.charts.drawing import SIZE
 from app.web.formatting import color, format_duration, format_setting, format_short, metric_value
@@ -15,28 +15,28 @@ from app.web.run_summary import RunSummary, settings_of
 
 MOST_SETTINGS = 7
 FEW_VALUES = 6
-# Where the largest of some positive values is so many times the smallest, an axis is logarithmic.
+# An axis of positive values is logarithmic if the largest is at least this many times the smallest.
 LOG_FROM = 20
 TOP, BOTTOM = 4.0, 96.0
 RESULTS: tuple[tuple[str, Callable[[RunSummary], float | None], Callable[[Any], str]], ...] = (
-    ("parameters", lambda each: each.run.params, format_short),
-    ("duration", lambda each: each.seconds, format_duration),
-    ("best val/acc", lambda each: each.val_acc, lambda value: metric_value("acc", value)),
-    ("test/acc", lambda each: each.test_acc, lambda value: metric_value("acc", value)),
+    ("parameters", lambda summary: summary.run.params, format_short),
+    ("duration", lambda summary: summary.seconds, format_duration),
+    ("best val/acc", lambda summary: summary.val_acc, lambda value: metric_value("acc", value)),
+    ("test/acc", lambda summary: summary.test_acc, lambda value: metric_value("acc", value)),
 )
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A value on an axis: percent of the height, and in words."""
+    """A labeled value on an axis; ``at`` is in percent of the height."""
 
     at: float
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Axis:
-    """``x``: percent of the width; ``anchor``: where its words lie."""
+    """An axis; ``x`` is in percent of the width, ``anchor`` is the SVG text anchor of its labels."""
 
     title: str
     x: float
@@ -46,20 +46,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A run or group: its points in 0..1000, its height on each axis ("" where it has no value), and its words."""
+    """A run or group: its points (0 to 1000), height on each axis ("" without a value) and formatted values."""
 
     css: str
     title: str
     href: str
     points: str
     heights: str
-    words: list[str]
+    texts: list[str]
     broken: bool
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """The picture, and the table that says the same."""
+    """The plot, which the page also shows as a table."""
 
     axes: list[Axis]
     lines: list[Line]
@@ -71,109 +71,111 @@ class _Scale:
     values: list[Any]
     heights: list[float | None]
     marks: list[Mark]
-    words: list[str]
+    texts: list[str]
 
 
-def parallel(shown: Sequence[RunSummary], groups: Sequence[Group] | None) -> Parallel | None:
-    """The picture of these runs or groups; None where fewer than two differ in less than two things."""
-    members = [[facts] for facts in shown] if groups is None else [group.runs for group in groups]
+def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) -> Parallel | None:
+    """Return the plot of these runs or groups; None with fewer than two of them or fewer than two differing axes."""
+    members = [[summary] for summary in summaries] if groups is None else [group.runs for group in groups]
     if len(members) < 2:
         return None
-    without = varying_within(groups) if groups is not None else set()
-    scales = [*_settings([each[0] for each in members], without), *_results(members)]
+    without = settings_varying_within(groups) if groups is not None else set()
+    scales = [*_setting_scales([group[0] for group in members], without), *_result_scales(members)]
     if len(scales) < 2:
         return None
-    places = [100 * i / (len(scales) - 1) for i in range(len(scales))]
+    positions = [100 * i / (len(scales) - 1) for i in range(len(scales))]
     axes = [
         Axis(scale.title, x, "start" if i == 0 else "end" if i == len(scales) - 1 else "middle", scale.marks)
-        for i, (scale, x) in enumerate(zip(scales, places, strict=True))
+        for i, (scale, x) in enumerate(zip(scales, positions, strict=True))
     ]
     lines = []
-    for i, each in enumerate(members):
+    for i, group in enumerate(members):
         heights = [scale.heights[i] for scale in scales]
-        known = [(x, height) for x, height in zip(places, heights, strict=True) if height is not None]
-        first = each[0]
-        alone = groups is None
+        known = [(x, height) for x, height in zip(positions, heights, strict=True) if height is not None]
+        first = group[0]
+        ungrouped = groups is None
         lines.append(
             Line(
                 css=color(first.number),
-                title=first.name if alone else (groups or [])[i].title,
-                href=f"/runs/{first.run.id}" if alone else f"/compare?runs={','.join(facts.run.id for facts in each)}",
+                title=first.name if ungrouped else (groups or [])[i].title,
+                href=f"/runs/{first.run.id}"
+                if ungrouped
+                else f"/compare?runs={','.join(summary.run.id for summary in group)}",
                 points=" ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in known),
                 heights=",".join("" if height is None else f"{height:.2f}" for height in heights),
-                words=[scale.words[i] for scale in scales],
+                texts=[scale.texts[i] for scale in scales],
                 broken=len(known) < len(heights),
             )
         )
     return Parallel(axes, lines)
 
 
-def _settings(firsts: Sequence[RunSummary], without: Container[str]) -> list[_Scale]:
-    said = [settings_of(facts.run.config) for facts in firsts]
-    names = [name for name in dict.fromkeys(name for each in said for name in each) if name not in without]
-    differing = [name for name in names if len({repr(each.get(name)) for each in said}) > 1]
+def _setting_scales(firsts: Sequence[RunSummary], without: Container[str]) -> list[_Scale]:
+    settings = [settings_of(summary.run.config) for summary in firsts]
+    names = [name for name in dict.fromkeys(name for values in settings for name in values) if name not in without]
+    differing = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     return [
-        _scale(name.replace("_", " "), [each.get(name) for each in said], format_setting)
+        _scale(name.replace("_", " "), [values.get(name) for values in settings], format_setting)
         for name in differing[:MOST_SETTINGS]
     ]
 
 
-def _results(members: Sequence[Sequence[RunSummary]]) -> list[_Scale]:
-    found = []
-    for title, of, written in RESULTS:
+def _result_scales(members: Sequence[Sequence[RunSummary]]) -> list[_Scale]:
+    scales = []
+    for title, read, format_value in RESULTS:
         values: list[float | None] = []
-        for each in members:
-            known = [value for facts in each if (value := of(facts)) is not None]
+        for group in members:
+            known = [value for summary in group if (value := read(summary)) is not None]
             values.append(mean_of(known).mean if known else None)
         if len({value for value in values if value is not None}) > 1:
-            found.append(_scale(title, values, written))
-    return found
+            scales.append(_scale(title, values, format_value))
+    return scales
 
 
-def _scale(title: str, values: list[Any], written: Callable[[Any], str]) -> _Scale:
+def _scale(title: str, values: list[Any], format_value: Callable[[Any], str]) -> _Scale:
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    there = [value for value in values if value is not None]
-    words = ["–" if value is None else written(value) for value in values]
-    if len(numbers) == len(there) and there and all(math.isfinite(value) for value in numbers):
-        heights, marks = _of_numbers(values, numbers, written)
+    known = [value for value in values if value is not None]
+    texts = ["–" if value is None else format_value(value) for value in values]
+    if len(numbers) == len(known) and known and all(math.isfinite(value) for value in numbers):
+        heights, marks = _number_axis(values, numbers, format_value)
     else:
-        heights, marks = _of_words(words)
-    return _Scale(title, values, heights, marks, words)
+        heights, marks = _category_axis(texts)
+    return _Scale(title, values, heights, marks, texts)
 
 
-def _of_numbers(
-    values: list[Any], numbers: list[float], written: Callable[[Any], str]
+def _number_axis(
+    values: list[Any], numbers: list[float], format_value: Callable[[Any], str]
 ) -> tuple[list[float | None], list[Mark]]:
     low, high = min(numbers), max(numbers)
     log = low > 0 and high / low >= LOG_FROM
 
-    def across(value: float) -> float:
+    def height_of(value: float) -> float:
         if high == low:
             return 0.5
-        share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-        return BOTTOM - share * (BOTTOM - TOP)
+        fraction = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        return BOTTOM - fraction * (BOTTOM - TOP)
 
-    different = sorted(set(numbers))
-    if len(different) > FEW_VALUES:
+    distinct = sorted(set(numbers))
+    if len(distinct) > FEW_VALUES:
         middle = math.sqrt(low * high) if log else (low + high) / 2
-        shown = [low, round(middle) if all(isinstance(value, int) for value in numbers) else middle, high]
+        summaries = [low, round(middle) if all(isinstance(value, int) for value in numbers) else middle, high]
     else:
-        shown = different
-    marks = [Mark(across(value), written(value)) for value in shown]
-    return [None if value is None else across(value) for value in values], _apart(marks)
+        summaries = distinct
+    marks = [Mark(height_of(value), format_value(value)) for value in summaries]
+    return [None if value is None else height_of(value) for value in values], _without_overlaps(marks)
 
 
-def _apart(marks: list[Mark]) -> list[Mark]:
-    """Without those whose words would lie over others; the ends stay."""
-    kept = [marks[0]]
+def _without_overlaps(marks: list[Mark]) -> list[Mark]:
+    """Drop marks whose labels would overlap; both ends stay."""
+    result = [marks[0]]
     for mark in marks[1:-1]:
-        if kept[-1].at - mark.at > 8 and mark.at - marks[-1].at > 8:
-            kept.append(mark)
-    return kept + marks[-1:] if len(marks) > 1 else kept
+        if result[-1].at - mark.at > 8 and mark.at - marks[-1].at > 8:
+            result.append(mark)
+    return result + marks[-1:] if len(marks) > 1 else result
 
 
-def _of_words(words: list[str]) -> tuple[list[float | None], list[Mark]]:
-    different = sorted({word for word in words if word != "–"})
-    step = (BOTTOM - TOP) / max(1, len(different) - 1)
-    at = {word: BOTTOM - i * step if len(different) > 1 else 50.0 for i, word in enumerate(different)}
-    return [at.get(word) for word in words], [Mark(height, word) for word, height in at.items()]
+def _category_axis(texts: list[str]) -> tuple[list[float | None], list[Mark]]:
+    distinct = sorted({word for word in texts if word != "–"})
+    step = (BOTTOM - TOP) / max(1, len(distinct) - 1)
+    at = {word: BOTTOM - i * step if len(distinct) > 1 else 50.0 for i, word in enumerate(distinct)}
+    return [at.get(word) for word in texts], [Mark(height, word) for word, height in at.items()]

@@ -1,4 +1,4 @@
-"""/compare/report: a comparison as one file, to be kept or sent."""
+"""/compare/report: a comparison as a single HTML file to save or share."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from app.charts.drawing import draw
 from app.contract.errors import NotFound
 from app.formats.report import file_name, style
 from app.routes.compare.flops import FlopsDep
-from app.routes.compare.page import curves_of, figures_of, read_comparison
+from app.routes.compare.page import read_charts, read_comparison, table_values
 from app.store.database import reading
 from app.web.dependencies import PartsDep
-from app.web.run_selection import AskedDep
+from app.web.run_selection import ComparisonQueryDep
 
 pages = APIRouter()
 
-# What stands in the file is its own style, and nothing that could run.
+# The file contains its own styles and nothing that can run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 @pages.get("/compare/report")
-def compare_report(request: Request, parts: PartsDep, asked: AskedDep, flops: FlopsDep) -> HTMLResponse:
-    """The page of a comparison as it is now: its curves, figures with intervals, and what differs; links lead back."""
+def compare_report(request: Request, parts: PartsDep, query: ComparisonQueryDep, flops: FlopsDep) -> HTMLResponse:
+    """Download the current comparison: curves, metrics with intervals, and differences; links lead back."""
     with reading(parts.engine) as connection:
-        found = read_comparison(connection, asked)
-        if not found.rows:
-            raise NotFound("none of these runs is here; name some: /compare/report?runs=…")
-        set_by_viewer = found.controls(asked)
-        values = figures_of(found, asked.cost, flops)
-        charts, points = curves_of(connection, found, set_by_viewer.smoothing)
-    written = parts.templates.text(
+        comparison = read_comparison(connection, query)
+        if not comparison.rows:
+            raise NotFound("none of these runs exists; give run IDs: /compare/report?runs=ID,ID")
+        controls = comparison.controls(query)
+        values = table_values(comparison, query.cost, flops)
+        charts, points = read_charts(connection, comparison, controls.smoothing)
+    html = parts.templates.text(
         "compare_report.html",
         style=style(),
         now=time.time(),
-        controls=set_by_viewer,
-        boxes=[(chart, draw(chart, points, set_by_viewer)) for chart in charts],
+        controls=controls,
+        boxes=[(chart, draw(chart, points, controls)) for chart in charts],
         **values,
     )
     home = str(request.base_url).rstrip("/")
+    name = file_name(summary.number for summary in comparison.summaries)
     headers = {
         "content-security-policy": POLICY,
-        "content-disposition": f'attachment; filename="{file_name(each.number for each in found.shown)}"',
+        "content-disposition": f'attachment; filename="{name}"',
         "cache-control": "no-store",
     }
-    return HTMLResponse(written.replace('href="/', f'href="{home}/'), headers=headers)
+    return HTMLResponse(html.replace('href="/', f'href="{home}/'), headers=headers)

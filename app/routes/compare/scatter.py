@@ -1,4 +1,4 @@
-"""Accuracy against what it costs, as points, with the front of those that nothing beats in both."""
+"""Scatter plot of accuracy against cost (parameters, FLOPs, duration, memory) with its Pareto front."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.web.formatting import color, format_duration, format_short
 from app.web.run_summary import RunSummary
 
 COSTS: dict[str, tuple[str, Callable[[RunSummary], float | None], Callable[[float], str]]] = {
-    "parameters": ("parameters", lambda each: each.run.params, format_short),
-    # What a network costs is not known of its run alone.
-    FLOPS: ("FLOPs of an image forward", lambda _: None, format_short),
-    "duration": ("duration", lambda each: each.seconds, format_duration),
+    "parameters": ("parameters", lambda summary: summary.run.params, format_short),
+    # Not part of a run's summary; computed separately from its network.
+    FLOPS: ("forward FLOPs per image", lambda _: None, format_short),
+    "duration": ("duration", lambda summary: summary.seconds, format_duration),
     "memory": (
-        "most memory used, bytes",
-        lambda each: None if each.peak_memory_mb is None else each.peak_memory_mb * 1e6,
+        "peak memory, bytes",
+        lambda summary: None if summary.peak_memory_mb is None else summary.peak_memory_mb * 1e6,
         format_short,
     ),
 }
@@ -28,7 +28,7 @@ COSTS: dict[str, tuple[str, Callable[[RunSummary], float | None], Callable[[floa
 
 @dataclass(frozen=True)
 class Dot:
-    """A run or a group: percent of the picture's width and height, its color, what it is, and where it leads."""
+    """A run or group: its position and accuracy interval in percent of the plot, its color, label and link."""
 
     x: float
     y: float
@@ -36,18 +36,18 @@ class Dot:
     high: float | None
     css: str
     title: str
-    words: str
+    text: str
     href: str
     best: bool
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """The picture; ``front`` is a staircase in 0..1000 through the dots that nothing beats in both."""
+    """The plot; ``front`` is the Pareto front as a staircase in coordinates of 0 to 1000."""
 
     cost: str
     title: str
-    figure: str
+    metric: str
     dots: list[Dot]
     front: str
     x_ticks: list[Tick]
@@ -57,7 +57,7 @@ class Scatter:
 @dataclass(frozen=True)
 class _Point:
     cost: float
-    share: float
+    accuracy: float
     half: float | None
     css: str
     title: str
@@ -65,92 +65,102 @@ class _Point:
 
 
 def scatter(
-    shown: Sequence[RunSummary], groups: Sequence[Group] | None, figure: str, cost: str, flops: Mapping[str, int]
+    summaries: Sequence[RunSummary], groups: Sequence[Group] | None, metric: str, cost: str, flops: Mapping[str, int]
 ) -> Scatter | None:
-    """The picture of these runs, or of their groups; None where fewer than two have accuracy and parameters.
+    """Return the plot of these runs or groups; None if fewer than two have an accuracy and parameters.
 
-    ``flops`` of each run by its id, where the cost is that.
+    ``flops``: by run ID, used if that is the cost.
     """
     cost = cost if cost in COSTS else next(iter(COSTS))
-    share = _tested if figure == "test/acc" else _validated
-    title, of, written = COSTS[cost]
+    read_accuracy = _test_acc if metric == "test/acc" else _val_acc
+    title, read_cost, format_cost = COSTS[cost]
     if cost == FLOPS:
-        of = lambda each: flops.get(each.run.id)  # noqa: E731  the others are lambdas as well
-    points = _of_groups(groups, share, of) if groups is not None else _of_runs(shown, share, of)
+        read_cost = lambda summary: flops.get(summary.run.id)  # noqa: E731  the other readers are lambdas as well
+    points = (
+        _group_points(groups, read_accuracy, read_cost)
+        if groups is not None
+        else _run_points(summaries, read_accuracy, read_cost)
+    )
     if len(points) < 2:
-        # Of another cost more may be known: the choice stays there.
-        return None if cost == next(iter(COSTS)) else Scatter(cost, title, figure, [], "", [], [])
-    front = pareto([(each.cost, each.share) for each in points])
-    x_low, x_high = _wide(min(math.log10(each.cost) for each in points), max(math.log10(each.cost) for each in points))
-    ends = [end for each in points for end in (each.share - (each.half or 0), each.share + (each.half or 0))]
-    y_low, y_high = _wide(max(0.0, min(ends)), min(1.0, max(ends)))
+        # More may be known of another cost, so keep the switch visible.
+        return None if cost == next(iter(COSTS)) else Scatter(cost, title, metric, [], "", [], [])
+    front = pareto([(point.cost, point.accuracy) for point in points])
+    x_low, x_high = _with_margin(
+        min(math.log10(point.cost) for point in points), max(math.log10(point.cost) for point in points)
+    )
+    ends = [end for point in points for end in (point.accuracy - (point.half or 0), point.accuracy + (point.half or 0))]
+    y_low, y_high = _with_margin(max(0.0, min(ends)), min(1.0, max(ends)))
 
-    def across(value: float) -> float:
+    def x_position(value: float) -> float:
         return 100 * (math.log10(value) - x_low) / (x_high - x_low)
 
-    def up(value: float) -> float:
+    def y_position(value: float) -> float:
         return 100 * (1 - (min(y_high, max(y_low, value)) - y_low) / (y_high - y_low))
 
     dots = [
         Dot(
-            x=across(each.cost),
-            y=up(each.share),
-            low=None if each.half is None else up(max(0.0, each.share - each.half)),
-            high=None if each.half is None else up(min(1.0, each.share + each.half)),
-            css=each.css,
-            title=each.title,
-            words=f"{each.title}: {figure} {100 * each.share:.2f} %, {title} {written(each.cost)}",
-            href=each.href,
+            x=x_position(point.cost),
+            y=y_position(point.accuracy),
+            low=None if point.half is None else y_position(max(0.0, point.accuracy - point.half)),
+            high=None if point.half is None else y_position(min(1.0, point.accuracy + point.half)),
+            css=point.css,
+            title=point.title,
+            text=f"{point.title}: {metric} {100 * point.accuracy:.2f} %, {title} {format_cost(point.cost)}",
+            href=point.href,
             best=i in front,
         )
-        for i, each in enumerate(points)
+        for i, point in enumerate(points)
     ]
     return Scatter(
         cost=cost,
         title=title,
-        figure=figure,
+        metric=metric,
         dots=dots,
         front=_staircase([dots[i] for i in front]),
-        x_ticks=[Tick(f"{across(value):.2f}%", written(value)) for value in _log_ticks(x_low, x_high)],
-        y_ticks=[Tick(f"{up(value):.2f}%", f"{100 * value:.4g} %") for value in ticks(y_low, y_high, 5)],
+        x_ticks=[Tick(f"{x_position(value):.2f}%", format_cost(value)) for value in _log_ticks(x_low, x_high)],
+        y_ticks=[Tick(f"{y_position(value):.2f}%", f"{100 * value:.4g} %") for value in ticks(y_low, y_high, 5)],
     )
 
 
-def _tested(each: RunSummary) -> float | None:
-    return each.test_acc
+def _test_acc(summary: RunSummary) -> float | None:
+    return summary.test_acc
 
 
-def _validated(each: RunSummary) -> float | None:
-    return each.val_acc
+def _val_acc(summary: RunSummary) -> float | None:
+    return summary.val_acc
 
 
-def _of_runs(
-    shown: Sequence[RunSummary], share: Callable[[RunSummary], float | None], of: Callable[[RunSummary], float | None]
+def _run_points(
+    summaries: Sequence[RunSummary],
+    read_accuracy: Callable[[RunSummary], float | None],
+    read_cost: Callable[[RunSummary], float | None],
 ) -> list[_Point]:
-    found = []
-    for each in shown:
-        right, cost = share(each), of(each)
-        if right is not None and cost:
-            found.append(_Point(cost, right, None, color(each.number), each.name, f"/runs/{each.run.id}"))
-    return found
+    points = []
+    for summary in summaries:
+        accuracy, cost = read_accuracy(summary), read_cost(summary)
+        if accuracy is not None and cost:
+            points.append(_Point(cost, accuracy, None, color(summary.number), summary.name, f"/runs/{summary.run.id}"))
+    return points
 
 
-def _of_groups(
-    groups: Sequence[Group], share: Callable[[RunSummary], float | None], of: Callable[[RunSummary], float | None]
+def _group_points(
+    groups: Sequence[Group],
+    read_accuracy: Callable[[RunSummary], float | None],
+    read_cost: Callable[[RunSummary], float | None],
 ) -> list[_Point]:
-    found = []
+    points = []
     for group in groups:
-        right, costs = group.values(share), [cost for cost in group.values(of) if cost]
-        if right and costs:
-            mean = mean_of(right)
+        accuracy, costs = group.values(read_accuracy), [cost for cost in group.values(read_cost) if cost]
+        if accuracy and costs:
+            mean = mean_of(accuracy)
             cost = mean_of(costs).mean
-            href = f"/compare?runs={','.join(each.run.id for each in group.runs)}"
-            found.append(_Point(cost, mean.mean, mean.half, color(group.number), group.title, href))
-    return found
+            href = f"/compare?runs={','.join(summary.run.id for summary in group.runs)}"
+            points.append(_Point(cost, mean.mean, mean.half, color(group.number), group.title, href))
+    return points
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The places of those (cost, gain) that none beats in both, the cheapest first."""
+    """Return the indices of the (cost, gain) pairs on the Pareto front, cheapest first."""
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if not front or points[i][1] > points[front[-1]][1]:
@@ -158,29 +168,29 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _wide(low: float, high: float) -> tuple[float, float]:
+def _with_margin(low: float, high: float) -> tuple[float, float]:
     margin = (high - low) * 0.08 or 0.05
     return low - margin, high + margin
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(low), math.ceil(high) + 1)
-    whole = [10.0**power for power in powers if low <= power <= high]
-    if len(whole) >= 2:
-        return whole
-    fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    found = [value for value in fine if low <= math.log10(value) <= high]
-    # Networks of almost the same size.
-    return found if len(found) >= 2 else ticks(10.0**low, 10.0**high, 4)
+    full_powers = [10.0**power for power in powers if low <= power <= high]
+    if len(full_powers) >= 2:
+        return full_powers
+    candidates = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    values = [value for value in candidates if low <= math.log10(value) <= high]
+    # Networks of almost the same size need linear ticks.
+    return values if len(values) >= 2 else ticks(10.0**low, 10.0**high, 4)
 
 
 def _staircase(front: Sequence[Dot]) -> str:
-    """As SVG's points: level until something dearer is better."""
-    places: list[tuple[float, float]] = []
+    """Return the front as SVG points: level until a more expensive dot is better."""
+    corners: list[tuple[float, float]] = []
     for dot in front:
-        if places:
-            places.append((dot.x, places[-1][1]))
-        places.append((dot.x, dot.y))
-    if places:
-        places.append((100, places[-1][1]))
-    return " ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in places)
+        if corners:
+            corners.append((dot.x, corners[-1][1]))
+        corners.append((dot.x, dot.y))
+    if corners:
+        corners.append((100, corners[-1][1]))
+    return " ".join(f"{x * SIZE / 100:.1f},{y * SIZE / 100:.1f}" for x, y in corners)

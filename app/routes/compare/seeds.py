@@ -1,4 +1,4 @@
-"""The seeds that would decide a comparison: a sweep of each of two variants, launched at one press."""
+"""/compare/seeds: launch more seeds of the two best variants, as one sweep each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import launched
-from app.actions.sweeps import checked, launch_sweep
+from app.actions.sweeps import check_expansion, launch_sweep
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.contract.sweep import SweepSpec
@@ -18,7 +18,7 @@ from app.store import sweep as sweeps
 from app.store.database import reading
 from app.store.search.query import runs_by_id
 from app.web.dependencies import CatalogDep, Parts, PartsDep
-from app.web.run_selection import MOST_RUNS, named
+from app.web.run_selection import MOST_RUNS, split_ids
 
 pages = APIRouter()
 
@@ -35,42 +35,42 @@ async def launch_seeds(
     by: Annotated[str, Form(max_length=400)] = "",
     baseline: Annotated[str, Form(max_length=60)] = "",
 ) -> RedirectResponse:
-    """Launch ``more`` seeds of each of ``variants``, which name their runs by comma; the comparison has them then."""
-    made: list[str] = []
-    for said in variants:
-        spec = await run_in_threadpool(_sweep_of, parts, named(said), more)
-        expansion = await checked(parts, catalog, spec)
+    """Launch ``more`` seeds of each variant (comma-separated run IDs) and add them to the comparison."""
+    new_ids: list[str] = []
+    for variant in variants:
+        spec = await run_in_threadpool(_seed_sweep, parts, split_ids(variant), more)
+        expansion = await check_expansion(parts, catalog, spec)
         sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion)
-        made += await run_in_threadpool(_runs_of, parts, sweep)
-    together = list(dict.fromkeys([*named(runs), *made]))
-    if len(together) > MOST_RUNS:
-        # Of what does not fit, the two that are to be told apart are what the comparison is about.
-        together = list(dict.fromkeys([*named(*variants), *made]))[:MOST_RUNS]
-    rest = "".join(
+        new_ids += await run_in_threadpool(_sweep_run_ids, parts, sweep)
+    run_ids = list(dict.fromkeys([*split_ids(runs), *new_ids]))
+    if len(run_ids) > MOST_RUNS:
+        # If they do not all fit, keep only the two variants in question.
+        run_ids = list(dict.fromkeys([*split_ids(*variants), *new_ids]))[:MOST_RUNS]
+    parameters = "".join(
         f"&{name}={quote(value, safe=',')}"
         for name, value in (("by", by or "variant"), ("baseline", baseline))
         if value
     )
-    return RedirectResponse(f"/compare?runs={','.join(together)}{rest}", 303)
+    return RedirectResponse(f"/compare?runs={','.join(run_ids)}{parameters}", 303)
 
 
-def _sweep_of(parts: Parts, runs: list[str], more: int) -> SweepSpec:
+def _seed_sweep(parts: Parts, runs: list[str], more: int) -> SweepSpec:
     if not runs:
-        sentence = "a variant is named by its runs"
+        sentence = "a variant needs at least one run ID"
         raise Invalid(sentence, [FieldError("variants", sentence)])
-    first = launched(parts, runs[0])
+    run = launched(parts, runs[0])
     with reading(parts.engine) as connection:
         used = {row.run.seed for row in runs_by_id(connection, runs)}
-    fresh: list[int] = []
+    seeds: list[int] = []
     seed = max(used | {0})
-    while len(fresh) < more:
+    while len(seeds) < more:
         seed += 1
-        fresh.append(seed)
-    asked: dict[str, Any] = {name: value for name, value in first.asked_spec.items() if name != "seed"}
-    name = f"{more} more seed{'s' if more != 1 else ''} of {first.config.family} {first.config.size}"
-    return SweepSpec(base=asked, grid={"seed": fresh}, name=name[:200])
+        seeds.append(seed)
+    base: dict[str, Any] = {name: value for name, value in run.requested_spec.items() if name != "seed"}
+    name = f"{more} more seed{'s' if more != 1 else ''} of {run.config.family} {run.config.size}"
+    return SweepSpec(base=base, grid={"seed": seeds}, name=name[:200])
 
 
-def _runs_of(parts: Parts, sweep: str) -> list[str]:
+def _sweep_run_ids(parts: Parts, sweep: str) -> list[str]:
     with reading(parts.engine) as connection:
         return [run.id for run in sweeps.read_runs(connection, sweep, "val/acc", "maximize")]

@@ -1,4 +1,4 @@
-"""What a comparison says in one sentence."""
+"""The verdict of a comparison in one sentence: which run or group is best, and whether that is significant."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.analysis.groups import Standing
-from app.analysis.statistics import least_permutation_p
+from app.analysis.statistics import smallest_permutation_p
 from app.contract.datasets import DATASETS
 from app.web.run_summary import RunSummary
 
-# How many more of what has one seed; and of how many a button is offered.
+# Seeds to add where a variant has only one, and the most that a button offers to launch.
 FIRST_SEEDS = 2
 MOST_SEEDS = 50
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence about the two best runs, and what stands behind it.
+    """A sentence about the two best runs or groups, and in ``behind`` the evidence for it.
 
-    ``more``: with so many more seeds of each of ``variants`` (their runs by comma) it would say more.
+    ``more``: seeds to add to each of ``variants`` (comma-separated run IDs) for a clearer result.
     """
 
     sentence: str
@@ -29,9 +29,11 @@ class Verdict:
     variants: tuple[str, ...] = ()
 
 
-def verdict(shown: list[RunSummary]) -> Verdict | None:
-    """How far the best run is ahead of the next one, if both were tested on the same images."""
-    tested = sorted((each for each in shown if each.test_acc is not None), key=lambda each: -(each.test_acc or 0))
+def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
+    """Return how far the best run is ahead of the next, if both were tested on the same images."""
+    tested = sorted(
+        (summary for summary in summaries if summary.test_acc is not None), key=lambda summary: -(summary.test_acc or 0)
+    )
     if len(tested) < 2:
         return None
     first, second = tested[0], tested[1]
@@ -41,75 +43,81 @@ def verdict(shown: list[RunSummary]) -> Verdict | None:
     images = DATASETS[first.run.config.dataset].test if first.run.config.dataset in DATASETS else 0
     chance = 196 * math.sqrt((high * (1 - high) + low * (1 - low)) / images) if images else 0.0
     points = 100 * (high - low)
-    names = (first.name, second.name)
+    titles = (first.name, second.name)
     if points == 0:
-        sentence = f"{names[0]} and {names[1]} are equally good on the test images."
+        sentence = f"{titles[0]} and {titles[1]} have the same test/acc."
     elif points <= chance:
-        sentence = f"{names[0]} and {names[1]} cannot be told apart by test/acc: {points:.2f} points between them."
+        sentence = (
+            f"{titles[0]} and {titles[1]} cannot be distinguished by test/acc: the difference is {points:.2f} points."
+        )
     else:
-        sentence = f"{names[0]} is ahead of {names[1]} by {points:.2f} points of test/acc."
-    behind = f"One run each; {images:,} test images alone leave ± {chance:.2f} points (95 %)."
+        sentence = f"{titles[0]} is ahead of {titles[1]} by {points:.2f} points of test/acc."
+    behind = f"One run each; sampling of {images:,} test images alone gives ± {chance:.2f} points (95 %)."
     if first.run.params and second.run.params and first.run.params != second.run.params:
-        behind += f" It has {first.run.params / second.run.params:.2g} times the parameters"
+        behind += f" The first has {first.run.params / second.run.params:.2g} times the parameters"
         behind += (
             f" and took {first.seconds / second.seconds:.2g} times as long."
-            # One that goes on from another has made but a part of its steps.
+            # A run that continues another has trained only a part of its steps.
             if first.seconds and second.seconds and not first.run.parent_step and not second.run.parent_step
             else "."
         )
     return Verdict(sentence, behind)
 
 
-def verdict_of_groups(found: Sequence[Standing], figure: str) -> Verdict | None:
-    """Whether the best group is really better than the next one, if all were tried on the same images.
+def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
+    """Return whether the best group is significantly better than the next, if all were tested on the same images.
 
-    ``figure`` names a share of right answers, whose means ``found`` holds.
+    ``metric``: name of the accuracy that ``standings`` are about.
     """
     known = sorted(
-        (each for each in found if each.mean is not None), key=lambda each: -(each.mean.mean if each.mean else 0)
+        (standing for standing in standings if standing.mean is not None),
+        key=lambda standing: -(standing.mean.mean if standing.mean else 0),
     )
-    tasks = {(f.run.config.dataset, *f.run.config.targets) for each in known for f in each.group.runs}
+    tasks = {
+        (summary.run.config.dataset, *summary.run.config.targets)
+        for standing in known
+        for summary in standing.group.runs
+    }
     if len(known) < 2 or len(tasks) > 1:
         return None
     first, second = known[0], known[1]
-    against = second.against
-    if against is None:
+    to_best = second.to_best
+    if to_best is None:
         return None
-    names, apart = (first.group.title, second.group.title), against.behind
-    points = f"{100 * apart.difference:.2f}"
+    titles, gap = (first.group.title, second.group.title), to_best.gap
+    points = f"{100 * gap.difference:.2f}"
     seeds = _seeds(len(first.values), len(second.values))
-    if apart.half is None:
-        sentence = f"{names[0]} is ahead of {names[1]} by {points} points of {figure}."
-        behind = f"{seeds}: only several seeds of both say whether another seed would agree."
-        return Verdict(sentence, behind, FIRST_SEEDS, _members(first, second))
-    interval = f"{points} ± {100 * apart.half:.2f} points of {figure}"
-    p = against.p if against.p is not None else 1.0
-    if apart.certain and p < 0.05:
-        sentence = f"{names[0]} is better than {names[1]} by {interval}, {seeds}."
+    if gap.half is None:
+        sentence = f"{titles[0]} is ahead of {titles[1]} by {points} points of {metric}."
+        behind = f"{seeds}: run several seeds of both to see whether the difference holds."
+        return Verdict(sentence, behind, FIRST_SEEDS, _run_ids(first, second))
+    interval = f"{points} ± {100 * gap.half:.2f} points of {metric}"
+    p = to_best.p if to_best.p is not None else 1.0
+    if gap.certain and p < 0.05:
+        sentence = f"{titles[0]} is better than {titles[1]} by {interval}, {seeds}."
         more = None
     else:
-        sentence = f"{names[0]} and {names[1]} cannot be told apart: {interval} between them, {seeds}"
-        more = against.more_seeds and against.more_seeds - min(len(first.values), len(second.values))
+        sentence = f"{titles[0]} and {titles[1]} cannot be distinguished: the difference is {interval}, {seeds}"
+        more = to_best.seeds_to_decide and to_best.seeds_to_decide - min(len(first.values), len(second.values))
         sentence += f"; about {more} more seed{'s' if more != 1 else ''} each would decide." if more else "."
-    permuted = f"permutation test {_p(apart.permutation)}"
-    least = least_permutation_p(len(first.values), len(second.values))
-    if apart.permutation is not None and apart.permutation <= least * (1 + 1e-9) and least >= 0.05:
-        permuted += ", the least that so few seeds can give"
-    chance = [f"Welch's t-test {_p(apart.welch)}", permuted]
+    permuted = f"permutation test {_p(gap.permutation)}"
+    smallest = smallest_permutation_p(len(first.values), len(second.values))
+    if gap.permutation is not None and gap.permutation <= smallest * (1 + 1e-9) and smallest >= 0.05:
+        permuted += ", the minimum for this number of seeds"
+    chance = [f"Welch's t-test {_p(gap.welch)}", permuted]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
-    behind = f"{'; '.join(chance)}. Intervals are of 95 %."
+    behind = f"{'; '.join(chance)}. Intervals: 95 %."
     if more is None or not 0 < more <= MOST_SEEDS:
         return Verdict(sentence, behind)
-    return Verdict(sentence, behind, more, _members(first, second))
+    return Verdict(sentence, behind, more, _run_ids(first, second))
 
 
-def _members(*found: Standing) -> tuple[str, ...]:
-    """Their runs; none while some still train, which may decide it by themselves, nor where they are
-    trained elsewhere."""
-    if any(standing.group.live or standing.group.runs[0].run.logged for standing in found):
+def _run_ids(*standings: Standing) -> tuple[str, ...]:
+    """Return the run IDs of each group; nothing while runs are still training, or if they are trained elsewhere."""
+    if any(standing.group.live or standing.group.runs[0].run.logged for standing in standings):
         return ()
-    return tuple(",".join(facts.run.id for facts in standing.group.runs) for standing in found)
+    return tuple(",".join(summary.run.id for summary in standing.group.runs) for standing in standings)
 
 
 def _seeds(one: int, other: int) -> str:

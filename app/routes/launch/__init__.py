@@ -1,4 +1,4 @@
-"""/launch: the form, what would follow from it, and the same as a command."""
+"""/launch: the launch form, its plan (steps, cost, start) and the equivalent commands."""
 
 from app.routes.launch.page import pages
 

@@ -1,4 +1,4 @@
-"""The same launch as a command: for curl, for Runyard's own command line, and for Python."""
+"""The launch form's content as a command: for curl, for Runyard's command line, and for Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from app.contract.spec import RunSpec
 from app.contract.sweep import OPTION, SweepSpec
-from app.routes.launch.form import written
+from app.routes.launch.form import field_text
 
 USUAL_ADDRESS = "http://127.0.0.1:8000/"
 SEARCHED = ("method", "draws", "metric", "direction", "pruning")
@@ -17,9 +17,9 @@ SEARCHED = ("method", "draws", "metric", "direction", "pruning")
 
 @dataclass(frozen=True)
 class Commands:
-    """What to type; each launches what the form would.
+    """Three commands that launch the same as the form.
 
-    ``runyard`` is blank for a run whose tags its list of tags, divided by commas, cannot hold.
+    ``runyard`` is blank if the tags cannot be written as a comma-separated list.
     """
 
     curl: str
@@ -27,24 +27,26 @@ class Commands:
     python: str
 
 
-def commands_of(spec: RunSpec | SweepSpec, address: str, whole: bool = True) -> Commands:
-    """The commands that launch ``spec`` on the server at ``address``, which ends in a slash.
+def commands_of(spec: RunSpec | SweepSpec, address: str, complete: bool = True) -> Commands:
+    """Return the commands that launch ``spec`` on the server at ``address``, which ends in a slash.
 
-    ``whole``: every combination of a sweep's values exists. Where some do not, flags would be refused for them.
+    ``complete``: every combination of a sweep's values is valid. Otherwise the command line would reject the flags.
     """
-    said = spec.model_dump(mode="json", exclude_unset=True)
-    run = said.get("base", {}) if isinstance(spec, SweepSpec) else said
+    given = spec.model_dump(mode="json", exclude_unset=True)
+    run = given.get("base", {}) if isinstance(spec, SweepSpec) else given
     tags = run.get("tags", [])
-    sayable = len(set(tags)) == len(tags) and not any("," in tag for tag in tags)
+    listable = len(set(tags)) == len(tags) and not any("," in tag for tag in tags)
     if isinstance(spec, SweepSpec):
-        runyard = _line(_sweep(said) if sayable and whole else _from_standard_input(said), address)
-        return Commands(_curl(said, f"{address}api/v1/sweeps"), runyard, _python(said, "sweep", address))
-    runyard = _line(["runyard", "launch", *_flags(said)], address)
-    return Commands(_curl(said, f"{address}api/v1/runs"), runyard if sayable else "", _python(said, "launch", address))
+        runyard = _line(_sweep(given) if listable and complete else _from_standard_input(given), address)
+        return Commands(_curl(given, f"{address}api/v1/sweeps"), runyard, _python(given, "sweep", address))
+    runyard = _line(["runyard", "launch", *_flags(given)], address)
+    return Commands(
+        _curl(given, f"{address}api/v1/runs"), runyard if listable else "", _python(given, "launch", address)
+    )
 
 
-def _curl(said: dict[str, Any], address: str) -> str:
-    body = json.dumps(said, ensure_ascii=False)
+def _curl(given: dict[str, Any], address: str) -> str:
+    body = json.dumps(given, ensure_ascii=False)
     return f"curl {shlex.quote(address)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
 
 
@@ -53,40 +55,40 @@ def _line(words: list[str], address: str) -> str:
     return " ".join([*where, *words])
 
 
-def _flags(said: dict[str, Any]) -> list[str]:
+def _flags(given: dict[str, Any]) -> list[str]:
     words = []
-    for name, value in said.items():
+    for name, value in given.items():
         flag = "--" + name.replace("_", "-")
         match value:
             case dict():
-                words += [f"--option {shlex.quote(f'{key}={written(each)}')}" for key, each in value.items()]
+                words += [f"--option {shlex.quote(f'{key}={field_text(each)}')}" for key, each in value.items()]
             case bool():
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             case list():
                 words.append(_flag(flag, ",".join(value)))
             case _:
-                words.append(_flag(flag, written(value)))
+                words.append(_flag(flag, field_text(value)))
     return words
 
 
 def _flag(flag: str, value: str) -> str:
-    # A value that begins with a dash would be read as a flag.
+    # A value that starts with a dash would be read as a flag.
     return f"{flag}={shlex.quote(value)}" if value.startswith("-") else f"{flag} {shlex.quote(value)}"
 
 
 # Sweeps --------------------------------------------------------------------------------------------------------------
 
 
-def _sweep(said: dict[str, Any]) -> list[str]:
-    """A grid is a launch whose flags hold several values; what else belongs to a sweep has a command of its own."""
-    grid, space = said.get("grid", {}), said.get("space", {})
-    # A flag that has no value cannot hold several.
+def _sweep(given: dict[str, Any]) -> list[str]:
+    """Use ``runyard launch`` with several values per flag for a plain grid, else ``runyard sweep create``."""
+    grid, space = given.get("grid", {}), given.get("space", {})
+    # A flag without a value cannot take several.
     spaced = [name for name, values in grid.items() if not all(_in_a_flag(value) for value in values)]
-    plain = not space and not spaced and not any(name in said for name in (*SEARCHED, "name"))
+    plain = not space and not spaced and not any(name in given for name in (*SEARCHED, "name"))
     words = ["runyard", "launch"] if plain else ["runyard", "sweep", "create"]
-    words += _flags(said.get("base", {}))
+    words += _flags(given.get("base", {}))
     for name, values in grid.items():
-        listed = ",".join(written(value) for value in values)
+        listed = ",".join(field_text(value) for value in values)
         if name in spaced:
             words.append(_flag("--space", f"{name}={listed}"))
         elif name.startswith(OPTION):
@@ -94,12 +96,14 @@ def _sweep(said: dict[str, Any]) -> list[str]:
         else:
             words.append(_flag("--" + name.replace("_", "-"), listed))
     words += [_flag("--space", f"{name}={_spaced(chosen)}") for name, chosen in space.items()]
-    return words + [_flag(f"--{name}", written(said[name])) for name in ("seeds", *SEARCHED, "name") if name in said]
+    return words + [
+        _flag(f"--{name}", field_text(given[name])) for name in ("seeds", *SEARCHED, "name") if name in given
+    ]
 
 
-def _from_standard_input(said: dict[str, Any]) -> list[str]:
-    """What flags cannot say is read as it is sent."""
-    return ["runyard", "sweep", "create", "--file", "-", "<<<", shlex.quote(json.dumps(said, ensure_ascii=False))]
+def _from_standard_input(given: dict[str, Any]) -> list[str]:
+    """Pass the specification as JSON on standard input, for a sweep that flags cannot express."""
+    return ["runyard", "sweep", "create", "--file", "-", "<<<", shlex.quote(json.dumps(given, ensure_ascii=False))]
 
 
 def _in_a_flag(value: Any) -> bool:
@@ -108,17 +112,17 @@ def _in_a_flag(value: Any) -> bool:
 
 def _spaced(chosen: dict[str, Any]) -> str:
     if "choice" in chosen:
-        return ",".join(written(value) for value in chosen["choice"])
-    how = ":log" if chosen.get("log") else f":{written(chosen['step'])}" if chosen.get("step") else ""
-    return f"{written(chosen['low'])}..{written(chosen['high'])}{how}"
+        return ",".join(field_text(value) for value in chosen["choice"])
+    how = ":log" if chosen.get("log") else f":{field_text(chosen['step'])}" if chosen.get("step") else ""
+    return f"{field_text(chosen['low'])}..{field_text(chosen['high'])}{how}"
 
 
 # Python --------------------------------------------------------------------------------------------------------------
 
 
-def _python(said: dict[str, Any], method: str, address: str) -> str:
+def _python(given: dict[str, Any], method: str, address: str) -> str:
     where = "" if address == USUAL_ADDRESS else repr(address.rstrip("/"))
-    arguments = [f"{name}={value!r}" for name, value in said.items()]
+    arguments = [f"{name}={value!r}" for name, value in given.items()]
     call = ", ".join(arguments)
     if len(call) > 60:
         call = "\n    " + ",\n    ".join(arguments) + ",\n"

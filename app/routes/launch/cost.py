@@ -1,4 +1,4 @@
-"""What a network would cost, from the process that builds it; the page does not wait for that process to start."""
+"""The cost of a network, computed by the inspector process; the page does not wait for that process to start."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.preview import Preview
 from app.contract.spec import RunConfig, SpecError
-from app.routes.launch.form import Draft, note
+from app.routes.launch.form import Draft, add_errors
 from app.web.dependencies import Parts
 
 PATIENCE_SECONDS = 0.4
-"""How long a page waits for figures that are not there yet; a warm process answers sooner."""
+"""How long a page waits for figures that are not computed yet; a warm process answers sooner."""
 
 WAIT_SECONDS = 1.0
-"""How long it waits for them when it asks again."""
+"""How long the follow-up request waits for them."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The figures of a network: there, being ``waiting`` for, or not to be had for a ``reason``."""
+    """The figures of a network: a ``preview``, or still ``waiting`` for it, or the ``reason`` why there is none."""
 
     preview: Preview | None = None
     waiting: bool = False
     reason: str = ""
 
 
-# What goes on after its page was sent; its answer is kept by the inspector, for the next request.
-_going_on: set[asyncio.Task[Preview]] = set()
+# Tasks that continue after their page was sent; the inspector caches the result for the next request.
+_background: set[asyncio.Task[Preview]] = set()
 
 
 async def look_at_cost(parts: Parts, catalog: Catalog, draft: Draft, patience: float) -> Cost:
-    """The cost of what a draft means, ``waiting`` when it takes longer than ``patience`` seconds.
+    """Return the cost of a draft's network, or ``waiting`` if it takes longer than ``patience`` seconds.
 
-    A network that cannot be built is noted among the draft's errors.
+    Adds an error to the draft if the network cannot be built.
     """
     if draft.config is None:
         return Cost()
     task = asyncio.create_task(_previewed(parts, catalog, draft.config))
-    _going_on.add(task)
-    task.add_done_callback(_ended)
+    _background.add(task)
+    task.add_done_callback(_finish)
     try:
         done, _ = await asyncio.wait({task}, timeout=patience)
     except asyncio.CancelledError:
@@ -53,7 +53,7 @@ async def look_at_cost(parts: Parts, catalog: Catalog, draft: Draft, patience: f
     try:
         return Cost(task.result())
     except SpecError as error:
-        note(draft, error.errors)
+        add_errors(draft, error.errors)
         return Cost()
     except Unavailable as error:
         return Cost(reason=f"{error.message[:1].upper()}{error.message[1:]}.")
@@ -63,8 +63,8 @@ async def _previewed(parts: Parts, catalog: Catalog, config: RunConfig) -> Previ
     return await preview(parts, catalog, config)
 
 
-def _ended(task: asyncio.Task[Preview]) -> None:
-    _going_on.discard(task)
-    # Looked at here too, because nobody else does once the page was sent.
+def _finish(task: asyncio.Task[Preview]) -> None:
+    _background.discard(task)
+    # Retrieve the exception here too: nobody else does once the page was sent.
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Which fields the form has beside the network's own, in what order, and what they are called."""
+"""The training fields of the launch form: their order, groups, labels, hints and choices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from app.contract.spec import Compile, Device, Nonfinite, Normalization, Optimiz
 
 @dataclass(frozen=True)
 class Row:
-    """A field of a RunSpec as the form asks for it.
+    """A RunSpec field as the form shows it.
 
-    ``kind``: whole, number, choice, words or text. ``only``: what must be chosen elsewhere for it to matter, as
-    "schedule cosine one_cycle".
+    ``kind``: whole, number, choice, words or text. ``only``: the other field and its values for which this field has
+    an effect, such as "schedule cosine one_cycle".
     """
 
     name: str
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Fields that belong together, folded away until someone wants them."""
+    """A group of related fields, collapsed by default."""
 
     key: str
     title: str
@@ -33,14 +33,14 @@ class Group:
 
 
 MAIN = (
-    Row("epochs", "Epochs", "whole", "times through the training images"),
-    Row("batch_size", "Batch size", "whole", "images in one step"),
-    Row("seed", "Seed", "whole", "the same seed trains the same network"),
-    Row("seeds", "Seeds", "whole", "so many runs of each, from this seed on"),
+    Row("epochs", "Epochs", "whole", "passes over the training images"),
+    Row("batch_size", "Batch size", "whole", "images per step"),
+    Row("seed", "Seed", "whole", "random seed; the same seed reproduces the run"),
+    Row("seeds", "Seeds", "whole", "number of seeds (runs per configuration)"),
     Row("optimizer", "Optimizer", "choice"),
-    Row("lr", "Learning rate", "number", "the highest of its schedule"),
-    Row("schedule", "Schedule", "choice", "how the learning rate goes on"),
-    Row("name", "Name", "words", "instead of family, size and dataset"),
+    Row("lr", "Learning rate", "number", "peak of the schedule"),
+    Row("schedule", "Schedule", "choice", "learning rate over time"),
+    Row("name", "Name", "words", "default: family, size and dataset"),
 )
 
 GROUPS = (
@@ -50,24 +50,29 @@ GROUPS = (
         (
             Row("weight_decay", "Weight decay", "number"),
             Row("momentum", "Momentum", "number", "0 to below 1", "optimizer sgd"),
-            Row("warmup", "Warm-up", "number", "the share of all steps in which the rate rises"),
-            Row("lr_min", "Lowest learning rate", "number", "where the schedule ends", "schedule cosine one_cycle"),
-            Row("plateau_factor", "Plateau factor", "number", "what the rate is multiplied by", "schedule plateau"),
+            Row("warmup", "Warm-up", "number", "fraction of all steps with a rising rate"),
+            Row("lr_min", "Minimum learning rate", "number", "end of the schedule", "schedule cosine one_cycle"),
+            Row("plateau_factor", "Plateau factor", "number", "multiplies the rate on a plateau", "schedule plateau"),
             Row(
                 "plateau_patience",
                 "Plateau patience",
                 "whole",
-                "epochs without a lower validation loss",
+                "epochs without a lower validation loss before the rate drops",
                 "schedule plateau",
             ),
-            Row("clip_norm", "Clip norm", "number", "largest gradient norm; 0 does not clip"),
+            Row("clip_norm", "Clip norm", "number", "maximum gradient norm; 0: no clipping"),
             Row("label_smoothing", "Label smoothing", "number", "0 to below 1"),
-            Row("early_stopping", "Early stopping", "whole", "epochs without a better validation; 0 never stops"),
+            Row(
+                "early_stopping",
+                "Early stopping",
+                "whole",
+                "epochs without a better validation before stopping; 0: off",
+            ),
             Row(
                 "on_nonfinite",
-                "If not finite",
+                "Non-finite loss",
                 "choice",
-                "when the loss becomes NaN or infinite: stop, or go on",
+                "when the loss becomes NaN or infinite: stop or continue",
             ),
         ),
     ),
@@ -75,31 +80,41 @@ GROUPS = (
         "augmentation",
         "Augmentation",
         (
-            Row("crop_padding", "Random crop", "whole", "pixels of padding before the crop; 0 does not crop"),
-            Row("flip", "Flip", "choice", "mirror training images at random"),
-            Row("rotation", "Rotation", "number", "at random by up to so many degrees; 0 does not turn"),
-            Row("normalization", "Normalization", "choice", "dataset: its own mean and deviation; half: 0.5 and 0.5"),
+            Row("crop_padding", "Random crop", "whole", "pixels of padding before the crop; 0: no crop"),
+            Row("flip", "Flip", "choice", "flip training images horizontally at random"),
+            Row("rotation", "Rotation", "number", "maximum random rotation in degrees; 0: off"),
+            Row(
+                "normalization",
+                "Normalization",
+                "choice",
+                "dataset: its mean and standard deviation; half: 0.5 and 0.5",
+            ),
         ),
     ),
     Group(
         "device",
         "Device",
         (
-            Row("device", "Device", "choice", "auto takes what the worker has"),
-            Row("find_batch", "Largest batch", "choice", "find the largest that fits, instead of the batch size"),
-            Row("worker", "Worker", "words", "its host, or the beginning of its id; blank: the next free one"),
-            Row("precision", "Precision", "choice", "auto: the faster one, as tried when the run starts"),
-            Row("compile", "Compile", "choice", "auto: for a long run on a GPU, where a trial says that it pays"),
-            Row("deterministic", "Deterministic", "choice", "only repeatable operations, and no trial of faster ones"),
+            Row("device", "Device", "choice", "auto: the worker's device"),
+            Row(
+                "find_batch",
+                "Find largest batch",
+                "choice",
+                "use the largest batch that fits instead of the batch size",
+            ),
+            Row("worker", "Worker", "words", "host, or start of the worker ID; blank: any worker"),
+            Row("precision", "Precision", "choice", "auto: the fastest in a trial when the run starts"),
+            Row("compile", "Compile", "choice", "auto: for long GPU runs if a trial shows that it pays off"),
+            Row("deterministic", "Deterministic", "choice", "reproducible operations only; no speed trials"),
         ),
     ),
     Group(
         "bookkeeping",
         "Bookkeeping",
         (
-            Row("tags", "Tags", "words", "separated by commas"),
+            Row("tags", "Tags", "words", "comma-separated"),
             Row("priority", "Priority", "whole", "higher starts first"),
-            Row("keep_checkpoints", "Kept checkpoints", "whole", "ends of epochs, evenly spread, to fork from"),
+            Row("keep_checkpoints", "Checkpoints to keep", "whole", "evenly spread over the epochs, to fork from"),
             Row("notes", "Notes", "text"),
         ),
     ),
@@ -119,5 +134,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "find_batch": ("true", "false"),
     "on_nonfinite": get_args(Nonfinite),
 }
-SAID = {"true": "yes", "false": "no", "one_cycle": "one cycle", "32": "float32", "bf16": "bfloat16", "go_on": "go on"}
-"""Choices that are shown under another name."""
+DISPLAY_NAMES = {
+    "true": "yes",
+    "false": "no",
+    "one_cycle": "one cycle",
+    "32": "float32",
+    "bf16": "bfloat16",
+    "go_on": "continue",
+}
+"""Choices displayed under another name."""

@@ -1,4 +1,4 @@
-"""The fields as the page shows them: what stands in each, what a blank means, what differs, and the way back."""
+"""The launch form's fields as the page shows them: value, default, changes, and the link that resets them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from app.contract.catalog import Catalog, OptionEntry
 from app.contract.datasets import DATASETS, Target
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
-from app.routes.launch.field_groups import CHOICES, GROUPS, LABELS, MAIN, SAID, Row
-from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, same, written
+from app.routes.launch.field_groups import CHOICES, DISPLAY_NAMES, GROUPS, LABELS, MAIN, Row
+from app.routes.launch.form import HEAD, OPTION, SETTINGS, Draft, field_text, same
 from app.routes.launch.multiple_values import OWN
 
 SOURCE = "source"
-"""The field that names the run which the form was filled in from."""
+"""The field with the run that the form was filled in from."""
 
-# A longer one is left out of addresses, which servers and browsers cut.
+# Longer notes are left out of the URL: servers and browsers truncate long ones.
 LONGEST_NOTE = 2000
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field: ``value`` stands in it, ``blank`` is what it means when nothing does, in the form's own words.
+    """One field: its ``value``, and ``blank``, the default that an empty field stands for, in the form's notation.
 
-    ``shown`` is the blank as people read it; ``changed`` says that the value is another one, and ``back`` is the
-    address of the form without it. ``several``: how many values it holds, in words, blank for one; ``also``: those
-    beside the first that are chosen, where it has boxes for them.
+    ``shown`` is the default as displayed. ``changed``: the value differs from the default; ``back`` is the form's URL
+    without it. ``multiple``: the number of values as text, blank for one; ``also``: the checked additional choices.
     """
 
     row: Row
@@ -39,13 +38,13 @@ class Field:
     error: str
     changed: bool
     back: str
-    several: str = ""
+    multiple: str = ""
     also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Folded:
-    """A group of fields under its summary: ``state`` says in a few words what is set, ``opened`` that one is wrong."""
+class FieldGroup:
+    """A collapsible group of fields: ``state`` summarizes the settings; ``opened``: a field has an error."""
 
     key: str
     title: str
@@ -57,79 +56,79 @@ class Folded:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs from the recipe, or from the preset: ``words`` for people, ``back`` the address without it."""
+    """The differences from the recipe or preset: a ``summary``, and ``back``, the URL of the form without them."""
 
-    words: str
+    summary: str
     count: int
     back: str
-    back_words: str
-    settings_alone: bool
+    back_label: str
+    settings_only: bool
 
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """A recipe and why it cannot be chosen, blank where it can."""
+    """A recipe, and why it cannot be chosen (blank if it can)."""
 
     recipe: Recipe
     why_not: str
 
 
 def main_fields(draft: Draft) -> list[Field]:
-    """The fields that are always in sight."""
+    """Return the fields that are always visible."""
     return [_field(row, draft) for row in MAIN]
 
 
-def folded_fields(draft: Draft) -> list[Folded]:
-    """The other fields, by group."""
-    found = []
+def grouped_fields(draft: Draft) -> list[FieldGroup]:
+    """Return the other fields, by group."""
+    groups = []
     for group in GROUPS:
         fields = [_field(row, draft) for row in group.rows]
-        words = [_state(each) for each in fields if each.row.kind != "text" and applies(each.row, draft)]
-        found.append(
-            Folded(
+        states = [_state(field) for field in fields if field.row.kind != "text" and applies(field.row, draft)]
+        groups.append(
+            FieldGroup(
                 group.key,
                 group.title,
                 fields,
-                " · ".join(each for each in words if each),
-                sum(each.changed for each in fields),
-                any(each.error for each in fields),
+                " · ".join(state for state in states if state),
+                sum(field.changed for field in fields),
+                any(field.error for field in fields),
             )
         )
-    return found
+    return groups
 
 
 def _field(row: Row, draft: Draft) -> Field:
-    value = draft.one(row.name)
+    value = draft.value(row.name)
     blank = draft.blanks.get(row.name)
-    blank_written = "" if isinstance(blank, list) else written(blank)
-    several = draft.several.count(row.name)
-    changed = bool(several) or (row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank))
+    default = "" if isinstance(blank, list) else field_text(blank)
+    multiple = draft.multiple.count(row.name)
+    changed = bool(multiple) or (row.name in SETTINGS and value.strip() != "" and not same(value.strip(), blank))
     return Field(
         row=row,
         value=value,
-        blank=blank_written,
-        shown=_named(row, blank_written),
+        blank=default,
+        shown=_named(row, default),
         choices=CHOICES.get(row.name, ()),
         error=draft.errors.get(row.name, ""),
         changed=changed,
         back=address(draft, {row.name}) if changed else "",
-        several=several,
-        also=tuple(draft.several.also.get(row.name, [])),
+        multiple=multiple,
+        also=tuple(draft.multiple.also.get(row.name, [])),
     )
 
 
 def applies(row: Row, draft: Draft) -> bool:
-    """Whether a field matters with what is chosen in the others."""
+    """Tell whether a field has an effect with the current choices in the other fields."""
     if not row.only:
         return True
     other, *choices = row.only.split()
-    return draft.meant(other) in choices or any(value in choices for value in draft.several.values.get(other, []))
+    return draft.effective(other) in choices or any(value in choices for value in draft.multiple.values.get(other, []))
 
 
 def _state(field: Field) -> str:
     value = field.value.strip() or field.blank
-    if field.several:
-        return f"{field.row.label.lower()} {field.several}"
+    if field.multiple:
+        return f"{field.row.label.lower()} {field.multiple}"
     if value in ("", "0", "false") or (field.row.name not in SETTINGS and value == field.blank):
         return ""
     if field.row.name == "notes":
@@ -139,58 +138,58 @@ def _state(field: Field) -> str:
 
 
 def _named(row: Row, value: str) -> str:
-    """A value as the page writes it; a batch of 32 is no float32."""
-    return SAID.get(value, value) if row.name in CHOICES else value
+    """Return a value's display name; only of choices, so that a batch size of 32 does not become float32."""
+    return DISPLAY_NAMES.get(value, value) if row.name in CHOICES else value
 
 
-# The way back --------------------------------------------------------------------------------------------------------
+# Resetting -----------------------------------------------------------------------------------------------------------
 
 
 def address(draft: Draft, without: set[str] | frozenset[str] = frozenset()) -> str:
-    """The address of this form as it stands, without some of its fields; what a blank would say is left out."""
+    """Return the URL of the form with its current values, except the fields in ``without`` and default values."""
     pairs: list[tuple[str, str]] = [("preset", draft.preset)] if draft.preset else []
-    options = {OPTION + name for name in draft.said.get("options", {})}
+    options = {OPTION + name for name in draft.given.get("options", {})}
     for name, values in draft.form.items():
-        varied = name in draft.several.fields
-        kept = name in draft.said or name in options or varied or name == SOURCE
-        if name in without or name == "preset" or not kept:
+        varied = name in draft.multiple.fields
+        included = name in draft.given or name in options or varied or name == SOURCE
+        if name in without or name == "preset" or not included:
             continue
         if name != "notes" or len(values[0]) <= LONGEST_NOTE:
             pairs += [(name, value) for value in values if value.strip()]
-    pairs += draft.several.pairs(without)
+    pairs += draft.multiple.pairs(without)
     return f"/launch?{urlencode(pairs, errors='replace')}" if pairs else "/launch"
 
 
 def changes_of(draft: Draft) -> Changes:
-    """How much differs from the recipe or the preset, and the address at which nothing does."""
+    """Summarize the differences from the recipe or preset, with the URL that resets them."""
     changed = draft.changed
     settings = f"{len(changed)} setting{'s' if len(changed) != 1 else ''} changed"
     if draft.preset:
-        gone = {*HEAD, *SETTINGS, "auxiliary", *(name for name in draft.form if name.startswith(OPTION))}
-        words = f"preset {draft.preset}, {settings}" if changed else f"preset {draft.preset}, as it is"
-        back_words = "back to the preset"
+        reset = {*HEAD, *SETTINGS, "auxiliary", *(name for name in draft.form if name.startswith(OPTION))}
+        summary = f"preset {draft.preset}, {settings}" if changed else f"preset {draft.preset}, unchanged"
+        back_label = "reset to the preset"
     else:
-        gone = set(SETTINGS)
-        words = f"{settings} from recipe {draft.recipe}" if changed else f"recipe {draft.recipe}, as it is"
-        back_words = "back to the recipe"
-    alone = all(name in SETTINGS for name in changed)
-    return Changes(words, len(changed), address(draft, gone) if changed else "", back_words, alone)
+        reset = set(SETTINGS)
+        summary = f"{settings} from recipe {draft.recipe}" if changed else f"recipe {draft.recipe}, unchanged"
+        back_label = "reset to the recipe"
+    settings_only = all(name in SETTINGS for name in changed)
+    return Changes(summary, len(changed), address(draft, reset) if changed else "", back_label, settings_only)
 
 
-# What can be chosen --------------------------------------------------------------------------------------------------
+# Choices -------------------------------------------------------------------------------------------------------------
 
 
 def recipe_choices(draft: Draft) -> list[RecipeChoice]:
-    """Every recipe; one that is made for other datasets says so."""
-    found = []
+    """Return every recipe, with the reason if it does not fit the chosen dataset."""
+    choices = []
     for recipe in RECIPES.values():
         fits = draft.dataset is None or recipe.fits(draft.dataset.name)
-        found.append(RecipeChoice(recipe, "" if fits else f"for {', '.join(recipe.datasets)}"))
-    return found
+        choices.append(RecipeChoice(recipe, "" if fits else f"only for {', '.join(recipe.datasets)}"))
+    return choices
 
 
 def target_choices(draft: Draft) -> list[Target]:
-    """The dataset's targets, those that are chosen in the order in which they are trained."""
+    """Return the dataset's targets, with the chosen ones in training order."""
     if draft.dataset is None:
         return []
     offered = {target.name: target for target in draft.dataset.targets}
@@ -200,23 +199,23 @@ def target_choices(draft: Draft) -> list[Target]:
 
 
 def option_choices(draft: Draft) -> list[tuple[OptionEntry, str]]:
-    """The family's options, each with its choice."""
+    """Return the family's options, each with its chosen value."""
     if draft.family is None:
         return []
-    return [(each, draft.one(OPTION + each.name) or str(each.default)) for each in draft.family.options]
+    return [(option, draft.value(OPTION + option.name) or str(option.default)) for option in draft.family.options]
 
 
 def presets_by_dataset() -> dict[str, list[str]]:
-    """The names of the presets, by the dataset they are made for."""
-    found: dict[str, list[str]] = {name: [] for name in DATASETS}
+    """Return the presets' names, grouped by dataset."""
+    groups: dict[str, list[str]] = {name: [] for name in DATASETS}
     for name, preset in PRESETS.items():
-        found[str(preset["dataset"])].append(name)
-    return {dataset: names for dataset, names in found.items() if names}
+        groups[str(preset["dataset"])].append(name)
+    return {dataset: names for dataset, names in groups.items() if names}
 
 
 def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bool]]]:
-    """What can be tried beside what is chosen, by field, and whether it is: of sizes those of all chosen families."""
-    families = [draft.one("family"), *draft.several.also.get("family", [])]
+    """Return each field's additional choices and whether each is checked; sizes are those of all chosen families."""
+    families = [draft.value("family"), *draft.multiple.also.get("family", [])]
     sizes = [size.name for name in families if name in catalog.families for size in catalog.families[name].sizes]
     offered: dict[str, list[str]] = {
         "family": list(catalog.families),
@@ -227,13 +226,13 @@ def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bo
     offered |= {name: list(choices) for name, choices in CHOICES.items()}
     options = draft.family.options if draft.family else []
     offered |= {OPTION + option.name: [str(choice) for choice in option.choices] for option in options}
-    found = {}
+    additional = {}
     for name, choices in offered.items():
-        chosen = draft.several.also.get(name, [])
-        first = draft.one(name) or written(_blank(draft, name))
+        chosen = draft.multiple.also.get(name, [])
+        first = draft.value(name) or field_text(_blank(draft, name))
         others = [choice for choice in dict.fromkeys([*choices, *chosen]) if choice != first]
-        found[name] = [(choice, choice in chosen) for choice in others]
-    return found
+        additional[name] = [(choice, choice in chosen) for choice in others]
+    return additional
 
 
 def _blank(draft: Draft, name: str) -> Any:
@@ -243,17 +242,17 @@ def _blank(draft: Draft, name: str) -> Any:
 
 
 def fields_of_page(draft: Draft, catalog: Catalog) -> dict[str, Any]:
-    """Everything about the fields that the templates need."""
+    """Return the template values for all fields."""
     placed: Mapping[str, Any] = LABELS | dict.fromkeys((*HEAD, "options", "auxiliary", "preset", *OWN))
     return {
         "main": main_fields(draft),
-        "groups": folded_fields(draft),
+        "groups": grouped_fields(draft),
         "changes": changes_of(draft),
         "recipes": recipe_choices(draft),
         "targets": target_choices(draft),
         "options": option_choices(draft),
         "presets": presets_by_dataset(),
         "also": also_choices(draft, catalog),
-        "named": SAID,
+        "named": DISPLAY_NAMES,
         "unplaced": [message for name, message in draft.errors.items() if name not in placed],
     }

@@ -1,4 +1,4 @@
-"""The form's words and what they mean: a form is read into a RunSpec, and a run is written back into its form."""
+"""Conversion between the launch form and a RunSpec, in both directions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pydantic import ValidationError
 
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
-from app.contract.errors import sentence
+from app.contract.errors import to_field_error
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.routes.launch.field_groups import LABELS
-from app.routes.launch.multiple_values import Several, take_apart
+from app.routes.launch.multiple_values import MultipleValues, split_values
 
 Form = dict[str, list[str]]
-"""What stands in each field, by name; a field that is not there, or is blank, says nothing."""
+"""The text in each field, by name; a missing or blank field means its default."""
 
 OPTION = "option."
 HEAD = ("family", "size", "dataset", "targets", "recipe")
-"""The fields that are never blank on the page."""
+"""Fields that are never blank on the page."""
 SETTINGS = tuple(recipe_settings("default", "", "digits"))
-"""The fields that a recipe has a value for."""
+"""Fields that a recipe sets."""
 _DEFAULTS: dict[str, Any] = {
     **{"auxiliary": False, "name": "", "tags": [], "notes": "", "priority": 0, "device": "auto", "worker": ""},
     "find_batch": False,
@@ -38,15 +38,15 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass
 class Draft:
-    """A form as it stands, read with the only validator there is.
+    """The current form, validated by the same code as the API.
 
-    ``said``: what it says that would not be so without saying it. ``blanks``: what a blank in each field means.
-    ``config`` is None as long as something is wrong; ``errors`` has one sentence for each such field. Where fields hold
-    ``several`` values, the first of each stands for them in all the rest.
+    ``given``: the values that differ from the defaults. ``blanks``: the default of each field. ``config`` is None while
+    any field is invalid; ``errors`` has one sentence per invalid field. ``multiple``: the fields with several values;
+    everywhere else, the first value stands for them.
     """
 
     form: Form
-    said: dict[str, Any]
+    given: dict[str, Any]
     blanks: dict[str, Any]
     family: FamilyEntry | None
     dataset: Dataset | None
@@ -55,51 +55,51 @@ class Draft:
     spec: RunSpec | None = None
     config: RunConfig | None = None
     errors: dict[str, str] = field(default_factory=dict)
-    several: Several = field(default_factory=Several)
+    multiple: MultipleValues = field(default_factory=MultipleValues)
 
-    def one(self, name: str) -> str:
-        """What stands in a field."""
+    def value(self, name: str) -> str:
+        """Return the text in a field."""
         return next((value for value in self.form.get(name, []) if value), "")
 
-    def meant(self, name: str) -> str:
-        """What a field comes to: its own words, or what its blank means."""
-        return self.one(name) or written(self.blanks.get(name))
+    def effective(self, name: str) -> str:
+        """Return a field's value, or its default if it is blank."""
+        return self.value(name) or field_text(self.blanks.get(name))
 
     @property
     def targets(self) -> list[str]:
-        """The heads, in the order in which they are trained."""
+        """The heads, in training order."""
         return [value for value in self.form.get("targets", []) if value] or list(self.blanks["targets"])
 
     @property
     def changed(self) -> list[str]:
-        """The fields that differ from the recipe, or from the preset where one is chosen."""
+        """The fields that differ from the recipe, or from the preset if one is chosen."""
         head = ["family", "size", "dataset", "recipe", "targets", "auxiliary"] if self.preset else []
-        found = [name for name in (*head, *SETTINGS) if name in self.said]
-        return found + ([OPTION + name for name in self.said.get("options", {})] if self.preset else [])
+        names = [name for name in (*head, *SETTINGS) if name in self.given]
+        return names + ([OPTION + name for name in self.given.get("options", {})] if self.preset else [])
 
 
-def said_in(form: Form, family: FamilyEntry | None) -> dict[str, Any]:
-    """What a form says, as fields of a RunSpec; a blank says nothing."""
-    said: dict[str, Any] = {}
+def given_fields(form: Form, family: FamilyEntry | None) -> dict[str, Any]:
+    """Return the filled-in fields of a form as RunSpec fields; blank ones are left out."""
+    given: dict[str, Any] = {}
     for name, values in form.items():
         if name == "notes":
-            # Browsers send every end of a line as CRLF.
-            words = values[0].replace("\r\n", "\n") if values else ""
-            said |= {"notes": words} if words else {}
+            # Browsers send every line ending as CRLF.
+            text = values[0].replace("\r\n", "\n") if values else ""
+            given |= {"notes": text} if text else {}
             continue
         values = [value.strip() for value in values if value.strip()]
         if name == "options" or name not in RunSpec.model_fields or not values:
             continue
         if name == "tags":
-            said[name] = [tag for value in values for tag in split_tags(value)]
+            given[name] = [tag for value in values for tag in split_tags(value)]
         else:
-            said[name] = values if name == "targets" else values[0]
+            given[name] = values if name == "targets" else values[0]
     options = {
         name.removeprefix(OPTION): _typed(values[0], name.removeprefix(OPTION), family)
         for name, values in form.items()
         if name.startswith(OPTION) and values and values[0]
     }
-    return said | ({"options": options} if options else {})
+    return given | ({"options": options} if options else {})
 
 
 def _typed(value: str, name: str, family: FamilyEntry | None) -> Any:
@@ -108,22 +108,22 @@ def _typed(value: str, name: str, family: FamilyEntry | None) -> Any:
 
 
 def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: str) -> dict[str, Any]:
-    """The settings that a run has where nothing else is said; of a recipe that is gone, those of the default."""
+    """Return a run's default settings; for a recipe that no longer exists, those of the default recipe."""
     settings = recipe_settings(recipe if recipe in RECIPES else "default", family, dataset)
     if schedule == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
     return settings | {name: value for name, value in PRESETS.get(preset, {}).items() if name in settings}
 
 
-def blanks_of(said: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
-    """What `resolve` fills in for each field that says nothing, after what the other fields say."""
-    preset = str(said.get("preset", ""))
+def blanks_of(given: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """Return the default that `resolve` fills in for each blank field, given the other fields."""
+    preset = str(given.get("preset", ""))
     stands_for = PRESETS.get(preset, {})
-    recipe = str(said.get("recipe") or stands_for.get("recipe", "default"))
+    recipe = str(given.get("recipe") or stands_for.get("recipe", "default"))
     made_for = RECIPES[recipe].datasets if recipe in RECIPES else ()
     usual = stands_for.get("dataset") or next(iter(made_for), "digits")
-    dataset = DATASETS.get(str(said.get("dataset") or usual))
-    family = catalog.families.get(str(said.get("family") or stands_for.get("family", "")))
+    dataset = DATASETS.get(str(given.get("dataset") or usual))
+    family = catalog.families.get(str(given.get("family") or stands_for.get("family", "")))
     head = {
         "recipe": "default",
         "dataset": usual,
@@ -132,33 +132,33 @@ def blanks_of(said: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         "options": {option.name: option.default for option in family.options} if family else {},
     }
     names = (family.name if family else "", dataset.name if dataset else "")
-    settings = settings_of(preset, recipe, *names, str(said.get("schedule", "")))
+    settings = settings_of(preset, recipe, *names, str(given.get("schedule", "")))
     return _DEFAULTS | head | settings | dict(stands_for)
 
 
-def _without_blanks(said: dict[str, Any], blanks: dict[str, Any]) -> dict[str, Any]:
-    kept = {
+def _without_blanks(given: dict[str, Any], blanks: dict[str, Any]) -> dict[str, Any]:
+    changed = {
         name: value
-        for name, value in said.items()
+        for name, value in given.items()
         if name == "options" or name not in blanks or not same(value, blanks[name])
     }
     defaults = blanks["options"]
-    options = {name: value for name, value in kept.pop("options", {}).items() if defaults.get(name, object) != value}
-    return kept | ({"options": options} if options else {})
+    options = {name: value for name, value in changed.pop("options", {}).items() if defaults.get(name, object) != value}
+    return changed | ({"options": options} if options else {})
 
 
 def same(value: Any, blank: Any) -> bool:
-    """Whether what stands in a field is what its blank means."""
+    """Tell whether a field's value equals its default."""
     if isinstance(value, str) and isinstance(blank, int | float) and not isinstance(blank, bool):
         try:
             return float(value) == float(blank)
         except ValueError:
             return False
-    return bool(value == (written(blank) if isinstance(value, str) else blank))
+    return bool(value == (field_text(blank) if isinstance(value, str) else blank))
 
 
-def written(value: Any) -> str:
-    """A value as it stands in a field; a number that is read again is the same number."""
+def field_text(value: Any) -> str:
+    """Return a value as text for a form field; numbers survive a round trip exactly."""
     match value:
         case None:
             return ""
@@ -170,18 +170,18 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def split_tags(words: str) -> list[str]:
-    """Tags between commas; a tag that has a comma itself stands in quotes."""
-    line = re.sub(r"[\r\n]+", " ", words)
+def split_tags(text: str) -> list[str]:
+    """Split comma-separated tags; a tag that contains a comma is quoted."""
+    line = re.sub(r"[\r\n]+", " ", text)
     try:
-        found = next(csv.reader([line], skipinitialspace=True), [])
+        tags = next(csv.reader([line], skipinitialspace=True), [])
     except csv.Error:
-        found = line.split(",")
-    return [tag.strip() for tag in found if tag.strip()]
+        tags = line.split(",")
+    return [tag.strip() for tag in tags if tag.strip()]
 
 
 def joined_tags(tags: Iterable[str]) -> str:
-    """Tags as `split_tags` reads them."""
+    """Join tags so that `split_tags` reads them back."""
     written_tags = []
     for tag in tags:
         line = io.StringIO()
@@ -190,43 +190,43 @@ def joined_tags(tags: Iterable[str]) -> str:
     return ", ".join(written_tags)
 
 
-def drafted(form: Form, catalog: Catalog) -> Draft:
-    """A form with its errors, or with the RunSpec and RunConfig that it means."""
-    form, several = take_apart(form)
+def read_draft(form: Form, catalog: Catalog) -> Draft:
+    """Read a form into a Draft: with its RunSpec and RunConfig, or with its errors."""
+    form, multiple = split_values(form)
     preset = next((value for value in form.get("preset", []) if value in PRESETS), "")
     named = next((value for value in form.get("family", []) if value), PRESETS.get(preset, {}).get("family", ""))
     family = catalog.families.get(named)
-    said = said_in(form, family)
-    blanks = blanks_of(said, catalog)
+    given = given_fields(form, family)
+    blanks = blanks_of(given, catalog)
     form = dict(form)
     for name in HEAD:
         blank = blanks.get(name, "")
         form[name] = [value for value in form.get(name, []) if value] or (blank if name == "targets" else [blank])
     blanks["seeds"] = 1
     draft = Draft(
-        form=form | several.typed | {"seeds": [several.seeds]},
-        said=_without_blanks(said, blanks),
+        form=form | multiple.typed | {"seeds": [multiple.seeds]},
+        given=_without_blanks(given, blanks),
         blanks=blanks,
         family=family,
         dataset=DATASETS.get(form["dataset"][0]),
         recipe=form["recipe"][0],
         preset=preset,
-        several=several,
+        multiple=multiple,
     )
     try:
-        draft.spec = RunSpec.model_validate(draft.said)
+        draft.spec = RunSpec.model_validate(draft.given)
         draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
-        note(draft, [sentence(each) for each in error.errors(include_url=False)])
-        note(draft, _errors_of_the_rest(draft.said, draft.errors, catalog))
+        add_errors(draft, [to_field_error(each) for each in error.errors(include_url=False)])
+        add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
-        note(draft, error.errors)
+        add_errors(draft, error.errors)
     return draft
 
 
-def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
-    # All that is wrong is shown at once: what cannot be read hides nothing else.
-    rest = {name: value for name, value in said.items() if name not in wrong}
+def _remaining_errors(given: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
+    # Show all errors at once: a field that cannot be parsed must not hide errors of other fields.
+    rest = {name: value for name, value in given.items() if name not in wrong}
     try:
         resolve(RunSpec.model_validate(rest), catalog)
     except (SpecError, ValidationError) as error:
@@ -234,20 +234,20 @@ def _errors_of_the_rest(said: dict[str, Any], wrong: dict[str, str], catalog: Ca
     return []
 
 
-def note(draft: Draft, errors: Iterable[FieldError]) -> None:
-    """Write down what is wrong, by field; a draft with an error has no config."""
+def add_errors(draft: Draft, errors: Iterable[FieldError]) -> None:
+    """Add errors to a draft, the first one per field; a draft with an error has no config."""
     for error in errors:
         draft.config = None
-        words = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
-        if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", words):
-            words = LABELS[error.field] + words.removeprefix(error.field)
-        draft.errors.setdefault(error.field, f"{words[:1].upper()}{words[1:]}".rstrip(".") + ".")
+        message = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
+        if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", message):
+            message = LABELS[error.field] + message.removeprefix(error.field)
+        draft.errors.setdefault(error.field, f"{message[:1].upper()}{message[1:]}".rstrip(".") + ".")
 
 
 def form_of(config: RunConfig) -> Form:
-    """The form that would launch a run once more: what its recipe or preset says stays blank.
+    """Return the form that launches a run again; fields that its recipe or preset sets stay blank.
 
-    It needs no catalog: a run whose family is gone still has a form, in which the family is what is wrong.
+    Needs no catalog: a run whose family no longer exists still has a form, with an error at the family.
     """
     preset = config.preset if config.preset in PRESETS else None
     blanks = dict(_DEFAULTS)
@@ -258,5 +258,5 @@ def form_of(config: RunConfig) -> Form:
         if name in HEAD:
             form[name] = list(value) if name == "targets" else [value]
         elif name not in blanks or value != blanks[name]:
-            form[name] = [joined_tags(value)] if name == "tags" else [written(value)]
+            form[name] = [joined_tags(value)] if name == "tags" else [field_text(value)]
     return form | {OPTION + name: [str(value)] for name, value in config.options.items()}

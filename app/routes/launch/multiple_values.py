@@ -1,8 +1,8 @@
-"""Several values in one field of the form: what makes a sweep of it.
+"""Several values in one field of the launch form, which make it a sweep.
 
-In a field for a number they stand between commas, "1e-3, 3e-4", or as a range to draw from: "log 1e-4 .. 1e-1",
-"16 .. 128 step 16". Where one of a few words is chosen, the others that are to be tried as well have boxes of their
-own, named ``also.FIELD``; an address may also name a field several times.
+A number field takes comma-separated values, "1e-3, 3e-4", or a range to draw from: "log 1e-4 .. 1e-1",
+"16 .. 128 step 16". A choice field has checkboxes for the additional choices, named ``also.FIELD``; a URL may also
+repeat a field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.errors import sentence
+from app.contract.errors import to_field_error
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import NUMBERS, OPTION, SWEPT, WHOLE, SweepSpec
 
@@ -22,20 +22,19 @@ Form = dict[str, list[str]]
 
 ALSO = "also."
 HOW = ("method", "draws", "metric", "pruning")
-"""Fields of the form that say how a sweep goes about it; they matter only where there is one."""
+"""Form fields that configure the sweep; without a sweep they have no effect."""
 OWN = ("seeds", *HOW)
 FIRST = ("family", "size", "dataset", "recipe")
-"""What a run is called by, which stands first in a sweep too."""
+"""The fields of a run's title, which come first in a sweep too."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 RANGE = re.compile(rf"(log\s+)?({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+step\s+({NUMBER}))?", re.IGNORECASE)
 
 
 @dataclass
-class Several:
-    """What a form varies. ``values`` and ``ranges`` by field; None among the values is what a blank there means.
+class MultipleValues:
+    """The fields that a form varies. ``values`` and ``ranges`` by field; None among the values means the default.
 
-    ``typed``: the words of fields that hold several values, as they stand there. ``how``: method, draws, metric,
-    pruning and seeds, as they were typed.
+    ``typed``: the text of fields with several values. ``how``: method, draws, metric, pruning and seeds, as typed.
     """
 
     values: dict[str, list[Any]] = field(default_factory=dict)
@@ -46,139 +45,141 @@ class Several:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that hold several values."""
+        """The fields with several values."""
         return [*self.values, *self.ranges]
 
     @property
     def seeds(self) -> str:
-        """How many seeds, as it was typed; blank for one."""
-        said = self.how.get("seeds", "").strip()
-        return "" if said == "1" else said
+        """The number of seeds as typed; blank for one."""
+        given = self.how.get("seeds", "").strip()
+        return "" if given == "1" else given
 
     @property
     def sweeping(self) -> bool:
-        """Whether more than one run is meant."""
+        """Whether the form launches a sweep."""
         return bool(self.fields or self.seeds)
 
     @property
     def method(self) -> str:
-        """How values are chosen: as was said, else random where a field holds a range."""
-        said = self.how.get("method", "").strip()
-        return said or ("random" if self.ranges else "grid")
+        """The chosen search method; by default random if a field has a range, else grid."""
+        given = self.how.get("method", "").strip()
+        return given or ("random" if self.ranges else "grid")
 
     def count(self, name: str) -> str:
-        """How many values a field holds, in words; blank for one."""
+        """Return the number of values in a field as text; blank for one."""
         if name in self.ranges:
             return "a range"
         return f"{len(self.values[name])} values" if name in self.values else ""
 
-    def spec(self, said: Mapping[str, Any], blanks: Mapping[str, Any]) -> SweepSpec:
-        """The sweep of a form whose other fields say ``said``. Raises SpecError."""
-        base = {name: value for name, value in said.items() if name not in self.fields and name != "name"}
+    def spec(self, given: Mapping[str, Any], blanks: Mapping[str, Any]) -> SweepSpec:
+        """Return the sweep of a form whose other fields are ``given``. Raises SpecError."""
+        base = {name: value for name, value in given.items() if name not in self.fields and name != "name"}
         options = {n: v for n, v in base.get("options", {}).items() if OPTION + n not in self.fields}
         base = {name: value for name, value in base.items() if name != "options"}
         base |= {"options": options} if options else {}
-        asked: dict[str, Any] = {"base": base}
+        spec: dict[str, Any] = {"base": base}
         if self.values:
             ordered = sorted(
                 self.values, key=lambda name: (name not in FIRST, FIRST.index(name) if name in FIRST else 0)
             )
-            asked["grid"] = {name: [_filled(name, v, blanks) for v in self.values[name]] for name in ordered}
+            spec["grid"] = {name: [_filled(name, v, blanks) for v in self.values[name]] for name in ordered}
         if self.ranges:
-            asked["space"] = self.ranges
+            spec["space"] = self.ranges
         if self.seeds:
-            asked["seeds"] = self.seeds
+            spec["seeds"] = self.seeds
         if self.fields and self.method != "grid":
-            asked |= {"method": self.method}
-            asked |= {"draws": self.how["draws"]} if self.how.get("draws", "").strip() else {}
+            spec |= {"method": self.method}
+            spec |= {"draws": self.how["draws"]} if self.how.get("draws", "").strip() else {}
         if (metric := self.how.get("metric", "").strip()) not in ("", "val/acc"):
-            asked["metric"] = metric
+            spec["metric"] = metric
         if self.how.get("pruning", "").strip():
-            asked["pruning"] = self.how["pruning"].strip()
-        if said.get("name"):
-            asked["name"] = said["name"]
+            spec["pruning"] = self.how["pruning"].strip()
+        if given.get("name"):
+            spec["name"] = given["name"]
         try:
-            return SweepSpec.model_validate(asked)
+            return SweepSpec.model_validate(spec)
         except ValidationError as error:
-            raise SpecError([_placed(sentence(each)) for each in error.errors(include_url=False)]) from error
+            raise SpecError([_placed(to_field_error(each)) for each in error.errors(include_url=False)]) from error
 
     def pairs(self, without: set[str] | frozenset[str]) -> list[tuple[str, str]]:
-        """What stands in the address of the form for all this, without some of the fields."""
-        found = [(ALSO + name, value) for name, values in self.also.items() if name not in without for value in values]
+        """Return the URL parameters of the form's sweep, except the fields in ``without``."""
+        parameters = [
+            (ALSO + name, value) for name, values in self.also.items() if name not in without for value in values
+        ]
         if self.seeds and "seeds" not in without:
-            found.append(("seeds", self.seeds))
-        return found + [
+            parameters.append(("seeds", self.seeds))
+        return parameters + [
             (name, self.how[name]) for name in HOW if self.how.get(name, "").strip() and name not in without
         ]
 
 
-def take_apart(form: Form) -> tuple[Form, Several]:
-    """The form with one value in each field, the first, and what it varies."""
-    one, several = dict(form), Several()
+def split_values(form: Form) -> tuple[Form, MultipleValues]:
+    """Split a form into one with a single value per field (the first) and the fields that it varies."""
+    one, multiple = dict(form), MultipleValues()
     for name in OWN:
-        several.how |= {name: one.pop(name)[0]} if one.get(name) else {}
+        multiple.how |= {name: one.pop(name)[0]} if one.get(name) else {}
     for name, values in form.items():
         if name in OWN:
             continue
         if name.startswith(ALSO):
             one.pop(name)
-            several.also |= {name.removeprefix(ALSO): [v for v in values if v.strip()]}
+            multiple.also |= {name.removeprefix(ALSO): [v for v in values if v.strip()]}
         elif name in (*WHOLE, *NUMBERS) and values:
-            _read_words(name, values, one, several)
-    for name in [name for name in form if _swept(name)] + [n for n in several.also if n not in form and _swept(n)]:
+            _read_number_field(name, values, one, multiple)
+    for name in [name for name in form if _swept(name)] + [n for n in multiple.also if n not in form and _swept(n)]:
         named = [value for value in form.get(name, []) if value.strip()]
         if name in (*WHOLE, *NUMBERS, "targets"):
             continue
         first: list[Any] = named[:1] or [None]
-        values = list(dict.fromkeys([*first, *named[1:], *several.also.get(name, [])]))
+        values = list(dict.fromkeys([*first, *named[1:], *multiple.also.get(name, [])]))
         if len(values) > 1:
-            several.values[name] = values
-            several.also[name] = [value for value in values[1:] if value is not None]
+            multiple.values[name] = values
+            multiple.also[name] = [value for value in values[1:] if value is not None]
             one[name] = [values[0] or ""]
-    return one, several
+    return one, multiple
 
 
 def _swept(name: str) -> bool:
     return name in SWEPT or name.startswith(OPTION)
 
 
-def _read_words(name: str, values: list[str], one: Form, several: Several) -> None:
-    words = ", ".join(value.strip() for value in values if value.strip())
-    if (found := read_range(words)) is not None:
-        several.ranges[name], several.typed[name], one[name] = found, [words], []
-    elif "," in words:
-        several.typed[name] = [words]
-        numbers = read_values(name, words)
+def _read_number_field(name: str, values: list[str], one: Form, multiple: MultipleValues) -> None:
+    text = ", ".join(value.strip() for value in values if value.strip())
+    if (space := read_range(text)) is not None:
+        multiple.ranges[name], multiple.typed[name], one[name] = space, [text], []
+    elif "," in text:
+        multiple.typed[name] = [text]
+        numbers = read_values(name, text)
         if len(numbers) > 1:
-            several.values[name] = numbers
-        one[name] = [words.split(",")[0].strip()] if numbers else []
+            multiple.values[name] = numbers
+        one[name] = [text.split(",")[0].strip()] if numbers else []
 
 
-def read_range(words: str) -> dict[str, Any] | None:
-    """A range as it is typed: "log 1e-4 .. 1e-1", "16 .. 128 step 16"; None for anything else."""
-    found = RANGE.fullmatch(words.strip())
-    if found is None:
+def read_range(text: str) -> dict[str, Any] | None:
+    """Parse a range such as "log 1e-4 .. 1e-1" or "16 .. 128 step 16"; None for anything else."""
+    match = RANGE.fullmatch(text.strip())
+    if match is None:
         return None
-    log, low, high, step = found.groups()
+    log, low, high, step = match.groups()
     space: dict[str, Any] = {"low": _number(low), "high": _number(high)}
     return space | ({"log": True} if log else {}) | ({"step": _number(step)} if step else {})
 
 
-def read_values(name: str, words: str) -> list[Any]:
-    """Values between commas, each once: numbers where the field holds them; what is none is left to be refused."""
-    parts = [part.strip() for part in words.split(",") if part.strip()]
+def read_values(name: str, text: str) -> list[Any]:
+    """Parse comma-separated values without duplicates: numbers in number fields; validation rejects anything else."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
     numeric = name in (*WHOLE, *NUMBERS)
     values = [_number(part) if numeric and re.fullmatch(NUMBER, part, re.IGNORECASE) else part for part in parts]
     return list(dict.fromkeys(values))
 
 
-def _number(words: str) -> int | float:
-    value = float(words)
-    return int(value) if value.is_integer() and re.fullmatch(r"[-+]?\d+", words) else value
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() and re.fullmatch(r"[-+]?\d+", text) else value
 
 
 def _filled(name: str, value: Any, blanks: Mapping[str, Any]) -> Any:
-    """A value as a sweep's grid has it; what a blank means is said."""
+    """Return a value for a sweep's grid, with the default filled in for None."""
     if value is not None:
         return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
     if name.startswith(OPTION):
@@ -187,9 +188,9 @@ def _filled(name: str, value: Any, blanks: Mapping[str, Any]) -> Any:
 
 
 def _placed(error: FieldError) -> FieldError:
-    """An error of a sweep at the field of the form that it is about."""
-    found = re.match(r"(?:grid|space)\.([\w.]+?)(?:\.(?:choice|range))?(?:\.(\w+))?(:| )", error.message)
-    if error.field in ("grid", "space") and found:
-        name = found.group(1)
-        return FieldError(name, f"{name} {error.message[found.end() :].strip()}")
+    """Assign a sweep's error to the form field that it concerns."""
+    match = re.match(r"(?:grid|space)\.([\w.]+?)(?:\.(?:choice|range))?(?:\.(\w+))?(:| )", error.message)
+    if error.field in ("grid", "space") and match:
+        name = match.group(1)
+        return FieldError(name, f"{name} {error.message[match.end() :].strip()}")
     return error

@@ -1,4 +1,4 @@
-"""/launch: the form that says what to train, and what would follow from it."""
+"""/launch: the launch form's pages, from filling it in to launching the run or sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import launched
 from app.actions.runs import launch
-from app.actions.sweeps import checked, launch_sweep
+from app.actions.sweeps import check_expansion, launch_sweep
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
@@ -24,11 +24,11 @@ from app.contract.spec import SpecError
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
-from app.routes.launch.form import OPTION, Draft, Form, drafted, form_of, note
+from app.routes.launch.form import OPTION, Draft, Form, add_errors, form_of, read_draft
 from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
 from app.routes.launch.prefill import differences, source_of
-from app.routes.launch.sweep_plan import how_of, note_sweep, plan_of_sweep, sweep_of
+from app.routes.launch.sweep_plan import add_sweep_errors, how_of, plan_of_sweep, sweep_of
 from app.store.run import Origin
 from app.web.dependencies import CatalogDep, Parts, PartsDep
 
@@ -37,7 +37,7 @@ pages = APIRouter()
 LONGEST_ADDRESS = 4000
 
 
-# Reading what was sent -----------------------------------------------------------------------------------------------
+# Reading the form ----------------------------------------------------------------------------------------------------
 
 
 def _gathered(pairs: Iterable[tuple[str, Any]]) -> Form:
@@ -54,13 +54,13 @@ async def _posted(request: Request) -> Form:
 
 
 def _with_family(form: Form, catalog: Catalog) -> Form:
-    """A form in which a family is chosen: the first one where nothing says another."""
+    """Return the form with a family chosen; the first one if neither family nor preset is given."""
     named = any(form.get("family", [])) or any(name in PRESETS for name in form.get("preset", []))
     return form if named else form | {"family": [next(iter(catalog.families), "")]}
 
 
 def _own_size(form: Form, catalog: Catalog) -> Form:
-    """A form that was sent without JavaScript: the size that stood there for another family was not chosen."""
+    """Drop the preselected size of another family from a form that was sent without JavaScript."""
     before = catalog.families.get(next(iter(form.get("size_of", [])), ""))
     if before and form.get("family") != [before.name] and form.get("size") == [before.default]:
         return {name: values for name, values in form.items() if name != "size"}
@@ -68,11 +68,11 @@ def _own_size(form: Form, catalog: Catalog) -> Form:
 
 
 def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
-    """A form whose family, dataset or recipe was just changed: what the new one does not have is blank again.
+    """Reset fields that do not fit after a change of family, dataset or recipe.
 
-    The sentence says what was let go of, where its user had chosen it and would not see that it is gone.
+    The message names a choice of the user that was replaced and that they would not notice otherwise.
     """
-    form, said = dict(form), ""
+    form, message = dict(form), ""
     family = catalog.families.get(next(iter(form.get("family", [])), ""))
     dataset = DATASETS.get(next(iter(form.get("dataset", [])), ""))
     preset = PRESETS.get(next(iter(form.get("preset", [])), ""))
@@ -88,7 +88,7 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
         }
         form = _fitting_also(form, family, catalog)
         if preset and preset["family"] != family.name:
-            # Its recipe and dataset stand in their own fields; what is let go of is its name and its settings.
+            # The preset's recipe and dataset are in their own fields; only its name and settings are dropped.
             form.pop("preset")
     if dataset:
         offered = {target.name for target in dataset.targets}
@@ -97,31 +97,31 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
         if recipe and not recipe.fits(dataset.name):
             form["recipe"] = ["default"]
             made_for = ", ".join(recipe.datasets)
-            said = f"Recipe {recipe.name} is made for {made_for}, so default stands instead for {dataset.name}."
+            message = f"Recipe {recipe.name} is only for {made_for}; switched to default for {dataset.name}."
     if (family and not family.takes_auxiliary) or (dataset and not dataset.auxiliary):
         form.pop("auxiliary", None)
-    return form, said
+    return form, message
 
 
 def _fitting_also(form: Form, family: FamilyEntry, catalog: Catalog) -> Form:
-    """A form in which only such sizes are to be tried as well as one of its families has."""
+    """Drop additional sizes that none of the chosen families has."""
     families = [
         family,
         *(catalog.families[name] for name in form.get("also.family", []) if name in catalog.families),
     ]
-    offered = {size.name for each in families for size in each.sizes}
+    offered = {size.name for chosen in families for size in chosen.sizes}
     sizes = [name for name in form.get("also.size", []) if name in offered]
     return form | ({"also.size": sizes} if "also.size" in form else {})
 
 
-# Answering -----------------------------------------------------------------------------------------------------------
+# Responses -----------------------------------------------------------------------------------------------------------
 
 
 def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> dict[str, Any]:
     source = source_of(parts, draft)
     sweep = plan_of_sweep(parts, catalog, draft, cost)
     spec = draft.spec if draft.config is not None else None
-    asked = sweep.spec if sweep is not None else spec
+    launchable = sweep.spec if sweep is not None else spec
     return fields_of_page(draft, catalog) | {
         "draft": draft,
         "families": list(catalog.families.values()),
@@ -133,8 +133,8 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
         "cost": cost,
         "sweep": sweep,
         "how": how_of(draft),
-        "commands": commands_of(asked, str(request.base_url), not (sweep and sweep.left_out))
-        if asked and spec
+        "commands": commands_of(launchable, str(request.base_url), not (sweep and sweep.left_out))
+        if launchable and spec
         else None,
         "source": source,
         "differs": differences(source, draft),
@@ -147,7 +147,7 @@ async def _page(request: Request, parts: Parts, catalog: Catalog, draft: Draft, 
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalog, draft, cost)
-        return parts.templates.page(request, "launch.html", status, said="", **values)
+        return parts.templates.page(request, "launch.html", status, message="", **values)
 
     return await run_in_threadpool(rendered)
 
@@ -159,46 +159,46 @@ async def _fragment(
     form: Form,
     name: str,
     patience: float = PATIENCE_SECONDS,
-    said: str = "",
+    message: str = "",
 ) -> HTMLResponse:
-    draft = drafted(_with_family(form, catalog), catalog)
+    draft = read_draft(_with_family(form, catalog), catalog)
     cost = await look_at_cost(parts, catalog, draft, patience)
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalog, draft, cost)
-        answer = parts.templates.fragment(request, name, said=said, **values)
-        # The address holds the state of the form, so that it can be loaded again, kept and passed on.
-        if len(here := address(draft)) <= LONGEST_ADDRESS:
-            answer.headers["HX-Replace-Url"] = here
-        return answer
+        response = parts.templates.fragment(request, name, message=message, **values)
+        # The URL has the form's state, so that it can be reloaded, bookmarked and shared.
+        if len(url := address(draft)) <= LONGEST_ADDRESS:
+            response.headers["HX-Replace-Url"] = url
+        return response
 
     return await run_in_threadpool(rendered)
 
 
 @pages.get("/launch")
 async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
-    """The form; ?family=…&epochs=… fills it in, ?preset=NAME too, ?from=RUN fills in what another run was."""
+    """Show the form. ?family=…&epochs=… or ?preset=NAME fills it in; ?from=RUN copies the fields of a run."""
     form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
     if form.get("from"):
         source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
-    draft = drafted(_with_family(form, catalog), catalog)
+    draft = read_draft(_with_family(form, catalog), catalog)
     return await _page(request, parts, catalog, draft)
 
 
 @pages.post("/launch/fields")
 async def launch_fields(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
-    """The form anew, after a choice on which other fields depend."""
-    form, said = fitting(await _posted(request), catalog)
-    return await _fragment(request, parts, catalog, form, "_launch_form.html", said=said)
+    """Redraw the form after a change that other fields depend on."""
+    form, message = fitting(await _posted(request), catalog)
+    return await _fragment(request, parts, catalog, form, "_launch_form.html", message=message)
 
 
 @pages.post("/launch/check")
 async def launch_check(request: Request, parts: PartsDep, catalog: CatalogDep, wait: bool = False) -> HTMLResponse:
-    """What is wrong and what would follow, while someone types; ``wait`` waits a little for the network's figures.
+    """Return errors and the plan while the user types; ``wait`` waits briefly for the network's figures.
 
-    Not for long: what is typed meanwhile waits for the answer.
+    Only briefly: further input waits for this response.
     """
     patience = WAIT_SECONDS if wait else PATIENCE_SECONDS
     return await _fragment(request, parts, catalog, await _posted(request), "_launch_notes.html", patience)
@@ -206,28 +206,28 @@ async def launch_check(request: Request, parts: PartsDep, catalog: CatalogDep, w
 
 @pages.post("/launch")
 async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
-    """Launch; or the same form again with what is wrong beside each field."""
+    """Launch, or show the form again with an error next to each invalid field."""
     form = await _posted(request)
     key = form.pop("key", [""])[0]
     form = _own_size(form, catalog)
     form.pop("size_of", None)
-    draft = drafted(form, catalog)
+    draft = read_draft(form, catalog)
     expansion, sweep = None, sweep_of(draft)
     try:
         if draft.config is not None and sweep is not None:
-            expansion = await checked(parts, catalog, sweep)
+            expansion = await check_expansion(parts, catalog, sweep)
         elif draft.config is not None:
             await parts.inspector.check(draft.config)
     except SpecError as error:
-        (note if sweep is None else note_sweep)(draft, error.errors)
+        (add_errors if sweep is None else add_sweep_errors)(draft, error.errors)
     if draft.spec is None or draft.config is None:
-        shown = drafted(_with_family(form, catalog), catalog)
-        shown.errors |= draft.errors
-        shown.config = None
-        return await _page(request, parts, catalog, shown, 422)
-    # The button pressed twice launches one run; the same form filled in anew launches another.
-    said = json.dumps([key, sorted(form.items())]).encode()
-    token = f"form-{hashlib.sha256(said).hexdigest()}" if key else None
+        invalid = read_draft(_with_family(form, catalog), catalog)
+        invalid.errors |= draft.errors
+        invalid.config = None
+        return await _page(request, parts, catalog, invalid, 422)
+    # Pressing the button twice launches one run; filling in the same form again launches another.
+    content = json.dumps([key, sorted(form.items())]).encode()
+    token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
     if sweep is not None and expansion is not None:
         sweep_id = await run_in_threadpool(launch_sweep, parts, catalog, sweep, expansion, token)
         return RedirectResponse(f"/sweeps/{sweep_id}", 303)

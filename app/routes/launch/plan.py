@@ -1,4 +1,4 @@
-"""What would follow from launching now: steps, when it starts, how long it takes."""
+"""The launch form's plan: steps, expected start, and duration per device."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from app.web.formatting import format_duration
 
 
 @dataclass(frozen=True)
-class Duration:
-    """How long a run takes on a device: in words, and what they rest on."""
+class DurationEstimate:
+    """A run's estimated duration on a device, and the basis of the estimate."""
 
     device: str
-    lasts: str
+    duration: str
     basis: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would follow. ``params`` is exact; it and the rest are None or 0 while they cannot be known."""
+    """The plan of a launch. ``params`` is exact. Unknown values are None or 0."""
 
     params: int | None
     images: int
@@ -40,16 +40,16 @@ class Plan:
     steps: int
     starts: str
     rate: RatePicture | None = None
-    durations: list[Duration] = field(default_factory=list)
+    durations: list[DurationEstimate] = field(default_factory=list)
 
 
 def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
-    """The plan of a draft, with what is known of its cost."""
+    """Return the plan of a draft, including the cost as far as it is known."""
     params = cost.preview.params if cost.preview else _params(catalog, draft)
     config = draft.config
     images = draft.dataset.train if draft.dataset else 0
     if config is None:
-        return Plan(params, images, 0, 0, "once the form is right")
+        return Plan(params, images, 0, 0, "once the form is valid")
     per_epoch = images // config.batch_size
     steps = per_epoch * config.epochs
     predictions = cost.preview.predictions if cost.preview else []
@@ -60,21 +60,21 @@ def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
 
 
 def _params(catalog: Catalog, draft: Draft) -> int | None:
-    """The exact count, which the catalog knows for a family's own options and a dataset's first target."""
-    if draft.family is None or draft.dataset is None or "options" in draft.said or draft.one("auxiliary"):
+    """Return the exact parameter count; the catalog knows it for a family's default options and the first target."""
+    if draft.family is None or draft.dataset is None or "options" in draft.given or draft.value("auxiliary"):
         return None
-    size = draft.family.size(draft.one("size"))
+    size = draft.family.size(draft.value("size"))
     plain = draft.targets == [first_target(draft.dataset.name)]
     return size.params.get(draft.dataset.name) if size is not None and plain else None
 
 
-def _duration(prediction: Prediction, epochs: int) -> Duration:
+def _duration(prediction: Prediction, epochs: int) -> DurationEstimate:
     if prediction.epoch_seconds is None:
-        return Duration(prediction.device, "", prediction.basis)
+        return DurationEstimate(prediction.device, "", prediction.basis)
     seconds = prediction.epoch_seconds
-    lasts = f"about {format_duration(seconds * epochs)}, {format_duration(seconds)} an epoch"
+    duration = f"about {format_duration(seconds * epochs)}, {format_duration(seconds)} per epoch"
     runs = f"from {prediction.runs} run{'s' if prediction.runs != 1 else ''}"
-    return Duration(prediction.device, lasts, f"{runs}: {prediction.basis}" if prediction.basis else runs)
+    return DurationEstimate(prediction.device, duration, f"{runs}: {prediction.basis}" if prediction.basis else runs)
 
 
 def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
@@ -88,15 +88,15 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
         return f"when a worker{device}{' on ' if config.worker else ''}{config.worker} connects"
     if paused_at(connection) is not None:
         return "when the queue is resumed"
-    # A run that waits for a device which these workers do not have stands in nobody's way.
+    # A queued run that none of these workers can take does not delay this one.
     before = [
-        each
-        for each in waiting
-        if each.run.priority >= config.priority
-        and any(worker.takes(each.run.device_wanted, each.run.worker_wanted) for worker in fitting)
+        queued_run
+        for queued_run in waiting
+        if queued_run.run.priority >= config.priority
+        and any(worker.takes(queued_run.run.device_wanted, queued_run.run.worker_wanted) for worker in fitting)
     ]
     ahead = len(before) if queued <= len(waiting) else queued
     free = sum(worker.free_slots for worker in fitting)
     if free > ahead:
-        return f"at once, {free} slot{'s' if free != 1 else ''} free"
-    return "next, when a slot is free" if not ahead else f"after {ahead} other{'s' if ahead != 1 else ''} in the queue"
+        return f"immediately, {free} slot{'s' if free != 1 else ''} free"
+    return "next, when a slot is free" if not ahead else f"after {ahead} queued run{'s' if ahead != 1 else ''}"

@@ -1,4 +1,4 @@
-"""What follows where the form holds several values: how many runs that makes, how long they take, what is left out."""
+"""The launch form's plan for a sweep: number of runs, duration, and skipped combinations."""
 
 from __future__ import annotations
 
@@ -7,85 +7,85 @@ from dataclasses import dataclass
 from app.actions.sweeps import SweepPreview, preview_sweep
 from app.contract.catalog import Catalog
 from app.contract.spec import FieldError, RunConfig, SpecError
-from app.contract.sweep import USUAL_DRAWS, SweepSpec
+from app.contract.sweep import DEFAULT_DRAWS, SweepSpec
 from app.routes.launch.cost import Cost
-from app.routes.launch.form import Draft, note
+from app.routes.launch.form import Draft, add_errors
 from app.web.dependencies import Parts
 from app.web.formatting import format_duration
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep before it starts; ``runs`` is 0 as long as something is wrong, and ``spec`` is None."""
+    """A sweep before its launch; while the form is invalid, ``runs`` is 0 and ``spec`` is None."""
 
     spec: SweepSpec | None
     runs: int
-    lasts: str
+    duration: str
     examples: list[str]
     left_out: list[str]
 
 
 def sweep_of(draft: Draft) -> SweepSpec | None:
-    """The sweep that a form means, None for a single run; what is wrong with it is noted in the draft."""
-    if not draft.several.sweeping:
+    """Return the sweep of a form, None for a single run; adds the sweep's errors to the draft."""
+    if not draft.multiple.sweeping:
         return None
-    # As it was read: what is typed as "3" is a number.
-    said = draft.said if draft.spec is None else draft.spec.model_dump(mode="json", exclude_unset=True)
+    # The validated values: "3" as typed is a number here.
+    given = draft.given if draft.spec is None else draft.spec.model_dump(mode="json", exclude_unset=True)
     try:
-        return draft.several.spec(said, draft.blanks)
+        return draft.multiple.spec(given, draft.blanks)
     except SpecError as error:
-        note_sweep(draft, error.errors)
+        add_sweep_errors(draft, error.errors)
         return None
 
 
-def note_sweep(draft: Draft, errors: list[FieldError]) -> None:
-    """Write down what is wrong with a sweep, at the fields of the form."""
-    placed = {"grid": "method", "space": "method", "direction": "metric"}
+def add_sweep_errors(draft: Draft, errors: list[FieldError]) -> None:
+    """Add a sweep's errors to the draft, at the matching form fields."""
+    form_fields = {"grid": "method", "space": "method", "direction": "metric"}
     at = [
-        FieldError("options" if e.field.startswith("option.") else placed.get(e.field, e.field), e.message)
+        FieldError("options" if e.field.startswith("option.") else form_fields.get(e.field, e.field), e.message)
         for e in errors
     ]
-    note(draft, at)
+    add_errors(draft, at)
 
 
 def plan_of_sweep(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> SweepPlan | None:
-    """What would follow from launching the form, None for a single run."""
-    if not draft.several.sweeping:
+    """Return the plan of the form's sweep, None for a single run."""
+    if not draft.multiple.sweeping:
         return None
     spec = sweep_of(draft)
     nothing = SweepPlan(None, 0, "", [], [])
     if spec is None or draft.config is None:
         return nothing
     try:
-        found = preview_sweep(parts, catalog, spec)
+        preview = preview_sweep(parts, catalog, spec)
     except SpecError as error:
-        note_sweep(draft, error.errors)
+        add_sweep_errors(draft, error.errors)
         return nothing
-    lasts = _lasts(found, draft.config, cost)
-    return SweepPlan(spec, found.total, lasts, found.examples, found.expansion.left_out)
+    duration = _duration(preview, draft.config, cost)
+    return SweepPlan(spec, preview.total, duration, preview.examples, preview.expansion.left_out)
 
 
-def _lasts(found: SweepPreview, first: RunConfig, cost: Cost) -> str:
-    slots = f"{found.forecast.slots} slot{'s' if found.forecast.slots != 1 else ''}"
-    if found.forecast.seconds is not None:
-        words = f"about {format_duration(found.forecast.seconds)} on {slots}"
-        unknown = found.forecast.unknown
-        return f"{words}; nothing is known yet of {unknown} of them" if unknown else words
+def _duration(preview: SweepPreview, first: RunConfig, cost: Cost) -> str:
+    slots = f"{preview.forecast.slots} slot{'s' if preview.forecast.slots != 1 else ''}"
+    if preview.forecast.seconds is not None:
+        duration = f"about {format_duration(preview.forecast.seconds)} on {slots}"
+        unknown = preview.forecast.unknown
+        return f"{duration}; no estimate for {unknown} of the runs yet" if unknown else duration
     predictions = cost.preview.predictions if cost.preview else []
-    paces = [each.epoch_seconds for each in predictions if each.epoch_seconds is not None]
-    if not paces:
-        return f"how long is not known yet, on {slots}"
-    seconds = found.total * paces[0] * first.epochs / found.forecast.slots
-    return f"roughly {format_duration(seconds)} on {slots}, if each lasts as long as the first"
+    epoch_seconds = [each.epoch_seconds for each in predictions if each.epoch_seconds is not None]
+    if not epoch_seconds:
+        return f"duration unknown, on {slots}"
+    seconds = preview.total * epoch_seconds[0] * first.epochs / preview.forecast.slots
+    return f"roughly {format_duration(seconds)} on {slots}, if every run takes as long as the first"
 
 
 def how_of(draft: Draft) -> dict[str, str]:
-    """What stands in the fields that say how a sweep goes about it."""
-    how = draft.several.how
+    """Return the values of the form's sweep fields."""
+    how = draft.multiple.how
     return {
-        "method": draft.several.method,
+        "method": draft.multiple.method,
         "draws": how.get("draws", ""),
-        "usual_draws": str(USUAL_DRAWS),
+        "usual_draws": str(DEFAULT_DRAWS),
         "metric": how.get("metric", ""),
         "pruning": how.get("pruning", ""),
     }

@@ -1,4 +1,4 @@
-"""/api/2.0/mlflow: what an unmodified MLflow client says, so that a script of one's own logs its runs here."""
+"""/api/2.0/mlflow: the part of MLflow's REST API that lets unmodified MLflow clients log their runs here."""
 
 from app.routes.mlflow import experiments, log, runs, search  # noqa: F401, I001
 from app.routes.mlflow import artifacts  # noqa: F401

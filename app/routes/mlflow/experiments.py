@@ -1,4 +1,4 @@
-"""/api/2.0/mlflow/experiments: what scripts log their runs under."""
+"""/api/2.0/mlflow/experiments: the experiments that scripts log their runs to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.routes.mlflow.filters import Sql, experiment_condition, order_of_experiments
 from app.routes.mlflow.pagination import next_token, offset_of
-from app.routes.mlflow.protocol import Answer, Exists, Said, call
+from app.routes.mlflow.protocol import Answer, Arguments, Exists, call
 from app.store.database import reading, writing
 from app.store.experiment import (
     DEFAULT,
@@ -28,17 +28,17 @@ LONGEST_NAME = 500
 ARTIFACTS = "mlflow-artifacts:/"
 
 
-def experiment_of(connection: Connection, said: Said) -> ExperimentRecord:
-    """The experiment that is meant. Raises NotFound."""
-    name = said.text("experiment_id", most=40)
-    found = find_experiment(connection, int(name)) if name.isascii() and name.isdecimal() and len(name) < 16 else None
-    if found is None:
-        raise NotFound(f"no experiment with id '{name}'")
-    return found
+def experiment_of(connection: Connection, args: Arguments) -> ExperimentRecord:
+    """Return the requested experiment. Raises NotFound."""
+    id = args.text("experiment_id", most=40)
+    experiment = find_experiment(connection, int(id)) if id.isascii() and id.isdecimal() and len(id) < 16 else None
+    if experiment is None:
+        raise NotFound(f"no experiment with ID '{id}'")
+    return experiment
 
 
 def described(experiment: ExperimentRecord) -> dict[str, Any]:
-    """An experiment as the protocol tells it."""
+    """Return an experiment as the protocol represents it."""
     return {
         "experiment_id": str(experiment.id),
         "name": experiment.name,
@@ -50,65 +50,66 @@ def described(experiment: ExperimentRecord) -> dict[str, Any]:
     }
 
 
-def _name(said: Said, field: str) -> str:
-    name = said.text(field, most=LONGEST_NAME)
+def _name(args: Arguments, field: str) -> str:
+    name = args.text(field, most=LONGEST_NAME)
     if not name.strip():
         raise Invalid(f"{field} must not be empty")
     return name
 
 
-def _free(connection: Connection, name: str, own: int | None = None) -> None:
-    there = find_experiment_named(connection, name)
-    if there is not None and there.id != own:
-        where = "" if there.deleted_at is None else " in the trash; restore it, or take another name"
-        raise Exists(f"there is an experiment '{name}' already{where}")
+def _check_name_free(connection: Connection, name: str, own: int | None = None) -> None:
+    existing = find_experiment_named(connection, name)
+    if existing is not None and existing.id != own:
+        hint = "" if existing.deleted_at is None else " in the trash; restore it, or use another name"
+        raise Exists(f"experiment '{name}' already exists{hint}")
 
 
 @call("/experiments/create")
-def create_experiment(parts: Parts, said: Said) -> Answer:
-    """Add an experiment."""
-    name, tags = _name(said, "name"), said.pairs("tags", 100)
+def create_experiment(parts: Parts, args: Arguments) -> Answer:
+    """Create an experiment."""
+    name, tags = _name(args, "name"), args.pairs("tags", 100)
     with writing(parts.engine) as connection:
-        _free(connection, name)
+        _check_name_free(connection, name)
         return {"experiment_id": str(insert_experiment(connection, name, tags, time.time()))}
 
 
 @call("/experiments/get", "GET")
-def get_experiment(parts: Parts, said: Said) -> Answer:
-    """An experiment by its id."""
+def get_experiment(parts: Parts, args: Arguments) -> Answer:
+    """Return an experiment by its ID."""
     with reading(parts.engine) as connection:
-        return {"experiment": described(experiment_of(connection, said))}
+        return {"experiment": described(experiment_of(connection, args))}
 
 
 @call("/experiments/get-by-name", "GET")
-def get_experiment_by_name(parts: Parts, said: Said) -> Answer:
-    """An experiment by its name."""
-    name = said.text("experiment_name", most=LONGEST_NAME)
+def get_experiment_by_name(parts: Parts, args: Arguments) -> Answer:
+    """Return an experiment by its name."""
+    name = args.text("experiment_name", most=LONGEST_NAME)
     with reading(parts.engine) as connection:
-        found = find_experiment_named(connection, name)
-    if found is None:
+        experiment = find_experiment_named(connection, name)
+    if experiment is None:
         raise NotFound(f"no experiment named '{name}'")
-    return {"experiment": described(found)}
+    return {"experiment": described(experiment)}
 
 
 @call("/experiments/search", "GET", "POST")
-def search_experiments(parts: Parts, said: Said) -> Answer:
-    """Experiments that match, page by page."""
+def search_experiments(parts: Parts, args: Arguments) -> Answer:
+    """Search experiments, page by page."""
     sql = Sql()
-    conditions = [experiment_condition(said.text("filter", "", most=10_000), sql)]
+    conditions = [experiment_condition(args.text("filter", "", most=10_000), sql)]
     conditions += {"ACTIVE_ONLY": ["deleted_at IS NULL"], "DELETED_ONLY": ["deleted_at IS NOT NULL"]}.get(
-        view_of(said, "view_type"), []
+        view_of(args, "view_type"), []
     )
-    order = order_of_experiments([str(each) for each in said.items("order_by", 20)])
-    most, offset = said.whole("max_results", 1000, least=1, most=MOST_EXPERIMENTS), offset_of(said)
+    order = order_of_experiments([str(each) for each in args.items("order_by", 20)])
+    most, offset = args.whole("max_results", 1000, least=1, most=MOST_EXPERIMENTS), offset_of(args)
     with reading(parts.engine) as connection:
-        found = list_experiments(connection, " AND ".join(conditions), sql.values, order, most + 1, offset)
-    return {"experiments": [described(each) for each in found[:most]]} | next_token(offset, most, len(found))
+        records = list_experiments(connection, " AND ".join(conditions), sql.values, order, most + 1, offset)
+    page = [described(experiment) for experiment in records[:most]]
+    return {"experiments": page} | next_token(offset, most, len(records))
 
 
-def view_of(said: Said, field: str) -> str:
-    """Which stages of life are asked for; protobuf's JSON has names or numbers."""
-    value = said.text(field, "ACTIVE_ONLY", most=20).upper()
+def view_of(args: Arguments, field: str) -> str:
+    """Return the requested lifecycle stages; protobuf's JSON uses names or numbers."""
+    value = args.text(field, "ACTIVE_ONLY", most=20).upper()
     view = {"1": "ACTIVE_ONLY", "2": "DELETED_ONLY", "3": "ALL"}.get(value, value)
     if view not in ("ACTIVE_ONLY", "DELETED_ONLY", "ALL"):
         raise Invalid(f"{field} must be one of ACTIVE_ONLY, DELETED_ONLY, ALL")
@@ -116,61 +117,61 @@ def view_of(said: Said, field: str) -> str:
 
 
 @call("/experiments/update")
-def update_experiment(parts: Parts, said: Said) -> Answer:
-    """Give an experiment another name."""
-    name = _name(said, "new_name")
+def update_experiment(parts: Parts, args: Arguments) -> Answer:
+    """Rename an experiment."""
+    name = _name(args, "new_name")
     with writing(parts.engine) as connection:
-        found = _active(connection, said)
-        _free(connection, name, found.id)
-        change_experiment(connection, found.id, time.time(), name=name)
+        experiment = _active(connection, args)
+        _check_name_free(connection, name, experiment.id)
+        change_experiment(connection, experiment.id, time.time(), name=name)
     return {}
 
 
-def _active(connection: Connection, said: Said) -> ExperimentRecord:
-    found = experiment_of(connection, said)
-    if found.deleted_at is not None:
-        raise Conflict(f"experiment '{found.name}' is in the trash; restore it first")
-    return found
+def _active(connection: Connection, args: Arguments) -> ExperimentRecord:
+    experiment = experiment_of(connection, args)
+    if experiment.deleted_at is not None:
+        raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
+    return experiment
 
 
 @call("/experiments/delete")
-def delete_experiment(parts: Parts, said: Said) -> Answer:
-    """Put an experiment into the trash; its runs stay in the run table."""
+def delete_experiment(parts: Parts, args: Arguments) -> Answer:
+    """Move an experiment to the trash; its runs stay in the run table."""
     with writing(parts.engine) as connection:
-        found = _active(connection, said)
-        if found.id == DEFAULT:
-            raise Invalid("the experiment of those that name none cannot be deleted")
-        change_experiment(connection, found.id, time.time(), deleted_at=time.time())
+        experiment = _active(connection, args)
+        if experiment.id == DEFAULT:
+            raise Invalid("the default experiment cannot be deleted")
+        change_experiment(connection, experiment.id, time.time(), deleted_at=time.time())
     return {}
 
 
 @call("/experiments/restore")
-def restore_experiment(parts: Parts, said: Said) -> Answer:
-    """Take an experiment out of the trash."""
+def restore_experiment(parts: Parts, args: Arguments) -> Answer:
+    """Restore an experiment from the trash."""
     with writing(parts.engine) as connection:
-        found = experiment_of(connection, said)
-        change_experiment(connection, found.id, time.time(), deleted_at=None)
+        experiment = experiment_of(connection, args)
+        change_experiment(connection, experiment.id, time.time(), deleted_at=None)
     return {}
 
 
 @call("/experiments/set-experiment-tag")
-def set_experiment_tag(parts: Parts, said: Said) -> Answer:
+def set_experiment_tag(parts: Parts, args: Arguments) -> Answer:
     """Set a tag of an experiment."""
-    key, value = said.text("key", most=250), said.text("value", "", most=8000)
+    key, value = args.text("key", most=250), args.text("value", "", most=8000)
     with writing(parts.engine) as connection:
-        found = _active(connection, said)
-        change_experiment(connection, found.id, time.time(), tags=found.tags | {key: value})
+        experiment = _active(connection, args)
+        change_experiment(connection, experiment.id, time.time(), tags=experiment.tags | {key: value})
     return {}
 
 
 @call("/experiments/delete-experiment-tag")
-def delete_experiment_tag(parts: Parts, said: Said) -> Answer:
-    """Take a tag from an experiment."""
-    key = said.text("key", most=250)
+def delete_experiment_tag(parts: Parts, args: Arguments) -> Answer:
+    """Remove a tag from an experiment."""
+    key = args.text("key", most=250)
     with writing(parts.engine) as connection:
-        found = _active(connection, said)
-        if key not in found.tags:
-            raise NotFound(f"experiment '{found.name}' has no tag '{key[:60]}'")
-        rest = {name: value for name, value in found.tags.items() if name != key}
-        change_experiment(connection, found.id, time.time(), tags=rest)
+        experiment = _active(connection, args)
+        if key not in experiment.tags:
+            raise NotFound(f"experiment '{experiment.name}' has no tag '{key[:60]}'")
+        rest = {name: value for name, value in experiment.tags.items() if name != key}
+        change_experiment(connection, experiment.id, time.time(), tags=rest)
     return {}

@@ -1,4 +1,4 @@
-"""MLflow's search language: parsed, never evaluated; what is not understood is refused in a sentence.
+"""Parser of MLflow's search language into SQL conditions; anything else is rejected with a sentence.
 
 ``metrics.acc > 0.9 AND params.lr = '0.1' AND tags."my key" LIKE 'a%' AND attributes.status IN ('FINISHED')``
 """
@@ -56,12 +56,12 @@ class Token:
 
 @dataclass
 class Sql:
-    """Conditions with their values bound."""
+    """The bound values of SQL conditions."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
     def bind(self, value: Any) -> str:
-        """A value under a name of its own."""
+        """Bind a value and return its placeholder."""
         name = f"f{len(self.values)}"
         self.values[name] = value
         return f":{name}"
@@ -69,7 +69,7 @@ class Sql:
 
 @dataclass(frozen=True)
 class Term:
-    """One comparison: what of a run (``kind`` and ``key``), how, and with what."""
+    """One comparison: ``kind`` and ``key`` of the compared value, the operator ``how``, and the other value."""
 
     kind: str
     key: str
@@ -79,7 +79,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Column:
-    """An attribute that can be asked for: its expression, and whether it is a number."""
+    """A searchable attribute: its SQL expression, and whether it is a number."""
 
     expression: str
     number: bool = False
@@ -105,41 +105,41 @@ EXPERIMENT_COLUMNS = {
 }
 
 
-def tokens(said: str) -> list[Token]:
-    """The words of a question."""
-    if len(said) > LONGEST:
-        raise Invalid(f"a filter can have {LONGEST:,} characters at most")
-    found, at = [], 0
-    while at < len(said.rstrip()):
-        match = _TOKEN.match(said, at)
+def tokens(filter_text: str) -> list[Token]:
+    """Split a filter into tokens."""
+    if len(filter_text) > LONGEST:
+        raise Invalid(f"a filter can have at most {LONGEST:,} characters")
+    result, at = [], 0
+    while at < len(filter_text.rstrip()):
+        match = _TOKEN.match(filter_text, at)
         if match is None:
-            raise Invalid(f"the filter cannot be read from '{said[at : at + 30].strip()}' on")
+            raise Invalid(f"cannot parse the filter at '{filter_text[at : at + 30].strip()}'")
         kind = match.lastgroup or ""
-        found.append(Token(kind, match[kind]))
+        result.append(Token(kind, match[kind]))
         at = match.end()
-    return found
+    return result
 
 
 class _Reader:
-    """Reads terms one after the other."""
+    """A recursive-descent parser of filter terms."""
 
-    def __init__(self, said: str, columns: Mapping[str, Column]) -> None:
-        self.tokens = tokens(said)
+    def __init__(self, filter_text: str, columns: Mapping[str, Column]) -> None:
+        self.tokens = tokens(filter_text)
         self.columns = columns
         self.at = 0
 
     def terms(self) -> list[Term]:
-        found: list[Term] = []
+        terms: list[Term] = []
         while self.at < len(self.tokens):
-            if found:
-                joined = self._next("AND").text.upper()
-                if joined != "AND":
-                    what = "OR is not understood" if joined == "OR" else f"'{joined[:30]}' is not understood"
-                    raise Invalid(f"{what} here; terms of a filter are joined by AND")
-            found.append(self._term())
-        if len(found) > MOST_TERMS:
-            raise Invalid(f"a filter can have {MOST_TERMS} terms at most")
-        return found
+            if terms:
+                word = self._next("AND").text.upper()
+                if word != "AND":
+                    unsupported = "OR" if word == "OR" else f"'{word[:30]}'"
+                    raise Invalid(f"{unsupported} is not supported here; join the terms of a filter with AND")
+            terms.append(self._term())
+        if len(terms) > MOST_TERMS:
+            raise Invalid(f"a filter can have at most {MOST_TERMS} terms")
+        return terms
 
     def _peek(self) -> Token | None:
         return self.tokens[self.at] if self.at < len(self.tokens) else None
@@ -147,26 +147,26 @@ class _Reader:
     def _next(self, wanted: str) -> Token:
         token = self._peek()
         if token is None:
-            raise Invalid(f"the filter ends where {wanted} should follow")
+            raise Invalid(f"the filter is incomplete: expected {wanted}")
         self.at += 1
         return token
 
     def key(self) -> tuple[str, str]:
-        """What is asked about: ("metrics", "val/acc")."""
+        """Read a name such as ("metrics", "val/acc")."""
         first = self._next("a name such as metrics.acc")
         name = unquoted(first) if first.kind == "string" else first.text
         if first.kind not in ("word", "string"):
-            raise Invalid(f"'{first.text[:30]}' stands where a name such as metrics.acc should")
+            raise Invalid(f"expected a name such as metrics.acc, not '{first.text[:30]}'")
         dot = self._peek()
         if dot is None or dot.text != ".":
             return "attributes", self._attribute(name)
         self.at += 1
         kind = _KINDS.get(name.lower())
         if kind is None:
-            raise Invalid(f"'{name[:30]}.' is not understood; there are metrics., params., tags. and attributes.")
+            raise Invalid(f"unknown prefix '{name[:30]}.'; prefixes: metrics., params., tags., attributes.")
         token = self._next("a name")
         key = unquoted(token) if token.kind == "string" else token.text
-        # A name with dots or slashes may stand without quotes.
+        # A name with dots or slashes needs no quotes.
         while token.kind != "string" and (more := self._peek()) is not None and more.text == ".":
             self.at += 1
             key += "." + self._next("a name").text
@@ -190,79 +190,79 @@ class _Reader:
         if how in ("IN", "NOT IN"):
             return Term(kind, key, how, self._list())
         if token.kind != "operator" and how not in ("LIKE", "ILIKE"):
-            raise Invalid(f"'{how[:30]}' is no comparison; there are = != < <= > >= LIKE ILIKE IN, NOT IN, IS NULL")
+            raise Invalid(f"'{how[:30]}' is not a comparison; use = != < <= > >= LIKE ILIKE IN, NOT IN or IS NULL")
         value = self._next("a value")
         if value.kind == "number":
             return Term(kind, key, how, float(value.text))
         if value.kind == "string" and not value.text.startswith("`"):
             return Term(kind, key, how, unquoted(value))
-        raise Invalid(f"'{value.text[:30]}' is no value: a number, or text in quotes")
+        raise Invalid(f"'{value.text[:30]}' is not a value; use a number or quoted text")
 
     def _null(self) -> str:
         word = self._next("NULL").text.upper()
         negated = word == "NOT"
         word = self._next("NULL").text.upper() if negated else word
         if word != "NULL":
-            raise Invalid(f"IS is followed by NULL or NOT NULL, not by '{word[:30]}'")
+            raise Invalid(f"IS must be followed by NULL or NOT NULL, not '{word[:30]}'")
         return "IS NOT NULL" if negated else "IS NULL"
 
     def _list(self) -> tuple[str, ...]:
         if self._next("(").text != "(":
-            raise Invalid("IN is followed by values in brackets, such as ('a', 'b')")
-        found = []
+            raise Invalid("IN must be followed by values in parentheses, such as ('a', 'b')")
+        values = []
         while True:
             value = self._next("a value")
             if value.kind != "string":
-                raise Invalid("the values of IN are text in quotes")
-            found.append(unquoted(value))
+                raise Invalid("the values of IN must be quoted text")
+            values.append(unquoted(value))
             mark = self._next(")").text
             if mark == ")":
-                return tuple(found)
+                return tuple(values)
             if mark != ",":
-                raise Invalid(f"'{mark[:30]}' stands where a comma or ) should")
+                raise Invalid(f"expected a comma or ), not '{mark[:30]}'")
 
 
 def unquoted(token: Token) -> str:
-    """The text between quotes."""
+    """Return the text between a token's quotes."""
     quote, inner = token.text[0], token.text[1:-1]
     if quote == "`":
         return inner
     return re.sub(r"\\(.)", r"\1", inner.replace("''", "'") if quote == "'" else inner)
 
 
-def run_condition(said: str, sql: Sql) -> str:
-    """What is true of the runs that a filter lets through: of tables ``run`` and ``logged``."""
-    terms = _Reader(said, RUN_COLUMNS).terms()
+def run_condition(filter_text: str, sql: Sql) -> str:
+    """Return the SQL condition of a run filter, on the tables ``run`` and ``logged``."""
+    terms = _Reader(filter_text, RUN_COLUMNS).terms()
     return " AND ".join([_RUN_TERMS[term.kind](term, sql) for term in terms]) or "TRUE"
 
 
-def experiment_condition(said: str, sql: Sql) -> str:
-    """The same of experiments."""
-    found = []
-    for term in _Reader(said, EXPERIMENT_COLUMNS).terms():
+def experiment_condition(filter_text: str, sql: Sql) -> str:
+    """Return the SQL condition of an experiment filter."""
+    conditions = []
+    for term in _Reader(filter_text, EXPERIMENT_COLUMNS).terms():
         if term.kind == "tags":
-            found.append(_of_text(term, sql, "json_each(experiment.tags)"))
+            conditions.append(_text_entry(term, sql, "json_each(experiment.tags)"))
         elif term.kind == "attributes":
-            found.append(_attribute(term, sql, EXPERIMENT_COLUMNS[term.key]))
+            conditions.append(_attribute(term, sql, EXPERIMENT_COLUMNS[term.key]))
         else:
-            raise Invalid(f"an experiment has no {term.kind}; it has attributes and tags")
-    return " AND ".join(found) or "TRUE"
+            raise Invalid(f"experiments have no {term.kind}, only attributes and tags")
+    return " AND ".join(conditions) or "TRUE"
 
 
 def _metric(term: Term, sql: Sql) -> str:
-    there = f"SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {sql.bind(term.key)}"
+    query = f"SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {sql.bind(term.key)}"
     if term.how in ("IS NULL", "IS NOT NULL"):
-        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({there})"
+        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({query})"
     if term.how not in (*_ORDERED, "=", "!=") or not isinstance(term.value, float):
-        raise Invalid(f"metric '{term.key[:60]}' can be compared with a number by = != < <= > >=")
-    return f"EXISTS ({there} AND s.last {term.how} {sql.bind(term.value)})"
+        raise Invalid(f"metric '{term.key[:60]}' can only be compared with a number, using = != < <= > >=")
+    return f"EXISTS ({query} AND s.last {term.how} {sql.bind(term.value)})"
 
 
-def _of_text(term: Term, sql: Sql, source: str) -> str:
-    there = f"SELECT 1 FROM {source} t WHERE t.key = {sql.bind(term.key)}"
+def _text_entry(term: Term, sql: Sql, source: str) -> str:
+    query = f"SELECT 1 FROM {source} t WHERE t.key = {sql.bind(term.key)}"
     if term.how in ("IS NULL", "IS NOT NULL"):
-        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({there})"
-    return f"EXISTS ({there} AND {_text(term, sql, 't.value')})"
+        return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({query})"
+    return f"EXISTS ({query} AND {_text(term, sql, 't.value')})"
 
 
 def _text(term: Term, sql: Sql, value: str) -> str:
@@ -270,18 +270,18 @@ def _text(term: Term, sql: Sql, value: str) -> str:
         bound = ", ".join(sql.bind(each) for each in term.value)
         return f"{value} {term.how} ({bound})"
     if isinstance(term.value, float) or term.value is None or term.how in _ORDERED:
-        raise Invalid(f"'{term.key[:60]}' is text: it can be compared by = != LIKE ILIKE IN with text in quotes")
+        raise Invalid(f"'{term.key[:60]}' is text and can only be compared with quoted text, using = != LIKE ILIKE IN")
     if term.how == "ILIKE":
         return f"lower({value}) LIKE lower({sql.bind(term.value)}) ESCAPE '\\'"
     if term.how == "LIKE":
-        # SQLite's own LIKE takes no notice of capitals; GLOB does.
+        # SQLite's LIKE ignores case; GLOB does not.
         return f"{value} GLOB {sql.bind(_glob(term.value))}"
     return f"{value} {term.how} {sql.bind(term.value)}"
 
 
 def _glob(pattern: str) -> str:
     marks = {"*": "[*]", "?": "[?]", "[": "[[]", "%": "*", "_": "?"}
-    return "".join(marks.get(each, each) for each in pattern)
+    return "".join(marks.get(character, character) for character in pattern)
 
 
 def _attribute(term: Term, sql: Sql, column: Column) -> str:
@@ -290,46 +290,46 @@ def _attribute(term: Term, sql: Sql, column: Column) -> str:
     if not column.number:
         return _text(term, sql, column.expression)
     if term.how not in (*_ORDERED, "=", "!=") or not isinstance(term.value, float):
-        raise Invalid(f"{term.key} is a number: it can be compared with one by = != < <= > >=")
+        raise Invalid(f"{term.key} is a number and can only be compared with a number, using = != < <= > >=")
     return f"{column.expression} {term.how} {sql.bind(term.value)}"
 
 
 def _run_attribute(term: Term, sql: Sql) -> str:
     if term.key != "status":
         return _attribute(term, sql, RUN_COLUMNS[term.key])
-    said = term.value if isinstance(term.value, tuple) else (term.value,)
+    statuses = term.value if isinstance(term.value, tuple) else (term.value,)
     wanted: list[str] = []
-    for each in said:
-        if not isinstance(each, str) or each.upper() not in STATES:
-            raise Invalid(f"no status '{str(each)[:30]}'; statuses: {', '.join(STATES)}")
-        wanted += STATES[each.upper()]
+    for status in statuses:
+        if not isinstance(status, str) or status.upper() not in STATES:
+            raise Invalid(f"no status '{str(status)[:30]}'; statuses: {', '.join(STATES)}")
+        wanted += STATES[status.upper()]
     if term.how not in ("=", "!=", "IN", "NOT IN"):
-        raise Invalid("status can be compared by = != IN")
+        raise Invalid("status can only be compared with = != IN")
     states = ", ".join(sql.bind(each) for each in wanted) or "''"
     return f"run.status {'NOT IN' if term.how in ('!=', 'NOT IN') else 'IN'} ({states})"
 
 
 _RUN_TERMS: dict[str, Callable[[Term, Sql], str]] = {
     "metrics": _metric,
-    "params": lambda term, sql: _of_text(term, sql, "json_each(run.config, '$.options')"),
-    "tags": lambda term, sql: _of_text(term, sql, "json_each(logged.tags)"),
+    "params": lambda term, sql: _text_entry(term, sql, "json_each(run.config, '$.options')"),
+    "tags": lambda term, sql: _text_entry(term, sql, "json_each(logged.tags)"),
     "attributes": _run_attribute,
 }
 
 
-def order_of_runs(said: list[str], sql: Sql) -> str:
-    """The order that a client asks for; what has no value comes last."""
-    found = []
-    for each in said:
-        match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", each, re.IGNORECASE | re.DOTALL)
-        reader = _Reader(match[1] if match else each, RUN_COLUMNS)
+def order_of_runs(order_by: list[str], sql: Sql) -> str:
+    """Return the requested SQL order of runs; runs without a value come last."""
+    orders = []
+    for entry in order_by:
+        match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", entry, re.IGNORECASE | re.DOTALL)
+        reader = _Reader(match[1] if match else entry, RUN_COLUMNS)
         kind, key = reader.key()
         if reader.at < len(reader.tokens):
-            raise Invalid(f"'{each[:60]}' is no order; say metrics.acc DESC")
+            raise Invalid(f"'{entry[:60]}' is not a valid order; example: metrics.acc DESC")
         value = _order_value(kind, key, sql)
-        way = "DESC" if match and (match[2] or "").lower() == "desc" else "ASC"
-        found.append(f"{value} IS NULL, {value} {way}")
-    return ", ".join([*found, "run.started_at DESC", "run.number DESC"])
+        direction = "DESC" if match and (match[2] or "").lower() == "desc" else "ASC"
+        orders.append(f"{value} IS NULL, {value} {direction}")
+    return ", ".join([*orders, "run.started_at DESC", "run.number DESC"])
 
 
 def _order_value(kind: str, key: str, sql: Sql) -> str:
@@ -342,14 +342,14 @@ def _order_value(kind: str, key: str, sql: Sql) -> str:
     return f"(SELECT t.value FROM {source} t WHERE t.key = {name})"
 
 
-def order_of_experiments(said: list[str]) -> str:
-    """The same of experiments."""
-    found = []
-    for each in said:
-        name, _, way = each.strip().partition(" ")
+def order_of_experiments(order_by: list[str]) -> str:
+    """Return the requested SQL order of experiments."""
+    orders = []
+    for entry in order_by:
+        name, _, direction = entry.strip().partition(" ")
         name = name.removeprefix("attributes.").removeprefix("attribute.")
-        if name not in EXPERIMENT_COLUMNS or way.strip().lower() not in ("", "asc", "desc"):
-            raise Invalid(f"'{each[:60]}' is no order; experiments have {', '.join(EXPERIMENT_COLUMNS)}")
+        if name not in EXPERIMENT_COLUMNS or direction.strip().lower() not in ("", "asc", "desc"):
+            raise Invalid(f"'{entry[:60]}' is not a valid order; attributes: {', '.join(EXPERIMENT_COLUMNS)}")
         expression = "id" if name == "experiment_id" else EXPERIMENT_COLUMNS[name].expression
-        found.append(f"{expression} {way.strip().upper() or 'ASC'}")
-    return ", ".join([*found, "updated_at DESC", "id DESC"])
+        orders.append(f"{expression} {direction.strip().upper() or 'ASC'}")
+    return ", ".join([*orders, "updated_at DESC", "id DESC"])

@@ -1,7 +1,7 @@
-"""How MLflow's REST protocol asks and answers: one body or query, one answer, and errors in a shape of their own.
+"""Requests, responses and errors of MLflow's REST protocol.
 
-Each call is a plain function of the server's parts and what was said; it is run in a thread. Bodies are read by hand:
-a model for each of a thousand points would take longer than to store them.
+Each call is a plain function of the server's parts and the arguments; it runs in a thread. Bodies are parsed by hand:
+creating a Pydantic model for each of a thousand points would take longer than storing them.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ Answer = dict[str, Any]
 
 
 class Exists(RunyardError):
-    """There is already one of this name."""
+    """The name is already taken."""
 
     status = 400
-    title = "Exists already"
+    title = "Already exists"
 
 
-class NotHere(RunyardError):
-    """MLflow has this, Runyard does not."""
+class NotServed(RunyardError):
+    """A feature of MLflow that Runyard does not support."""
 
     status = 501
-    title = "Not here"
+    title = "Not supported"
 
 
 _CODES: list[tuple[type[RunyardError], str, int]] = [
     (NotFound, "RESOURCE_DOES_NOT_EXIST", 404),
     (Exists, "RESOURCE_ALREADY_EXISTS", 400),
-    # Not 409 or 5xx: a client would say it again for minutes.
+    # Not 409 or 5xx: a client would retry for minutes.
     (Conflict, "INVALID_STATE", 400),
     (Invalid, "INVALID_PARAMETER_VALUE", 400),
-    (NotHere, "NOT_IMPLEMENTED", 501),
+    (NotServed, "NOT_IMPLEMENTED", 501),
 ]
 
 
-class Said:
-    """What a client said, by name; every reading is checked, and refused in a sentence that names the field."""
+class Arguments:
+    """A request's arguments by name; every access is validated, and errors name the field."""
 
-    def __init__(self, said: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
-        self.said = said
+    def __init__(self, values: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
+        self.values = values
         self.lists = lists or {}
 
     def has(self, name: str) -> bool:
-        """Whether the field is there."""
-        return self.said.get(name) is not None
+        """Tell whether the field is present."""
+        return self.values.get(name) is not None
 
     def text(self, name: str, default: str | None = None, *, most: int = 5000) -> str:
-        """A field of text; one without a default must be there."""
-        value = self.said.get(name)
+        """Return a text field; without a default, it is required."""
+        value = self.values.get(name)
         if value is None:
             if default is None:
                 raise Invalid(f"{name} is missing")
@@ -73,14 +73,14 @@ class Said:
         if not isinstance(value, str):
             raise Invalid(f"{name} must be text")
         if len(value) > most:
-            raise Invalid(f"{name} can have {most:,} characters at most")
-        if "\0" in value or not _printable(value):
-            raise Invalid(f"{name} has characters that are no text")
+            raise Invalid(f"{name} can have at most {most:,} characters")
+        if "\0" in value or not _encodable(value):
+            raise Invalid(f"{name} contains characters that are not valid text")
         return value
 
     def whole(self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53) -> int:
-        """A field that is a whole number; protobuf writes long ones as text."""
-        value = self.said.get(name)
+        """Return an integer field; protobuf writes long integers as text."""
+        value = self.values.get(name)
         if value is None:
             if default is None:
                 raise Invalid(f"{name} is missing")
@@ -91,35 +91,35 @@ class Said:
         return number
 
     def items(self, name: str, most: int) -> list[Any]:
-        """A field that is a list."""
-        value = self.lists.get(name, self.said.get(name))
+        """Return a list field."""
+        value = self.lists.get(name, self.values.get(name))
         if value is None:
             return []
         if not isinstance(value, list):
             raise Invalid(f"{name} must be a list")
         if len(value) > most:
-            raise Invalid(f"{name} can have {most:,} entries at most")
+            raise Invalid(f"{name} can have at most {most:,} entries")
         return value
 
-    def parts(self, name: str, most: int) -> list[Said]:
-        """A field that is a list of objects."""
-        found = self.items(name, most)
-        if not all(isinstance(each, dict) for each in found):
+    def parts(self, name: str, most: int) -> list[Arguments]:
+        """Return a field that is a list of objects."""
+        entries = self.items(name, most)
+        if not all(isinstance(entry, dict) for entry in entries):
             raise Invalid(f"{name} must be a list of objects")
-        return [Said(each) for each in found]
+        return [Arguments(entry) for entry in entries]
 
     def pairs(self, name: str, most: int) -> dict[str, str]:
-        """A field that is a list of {key, value}."""
-        return {each.text("key", most=250): each.text("value", "", most=8000) for each in self.parts(name, most)}
+        """Return a field that is a list of {key, value}."""
+        return {entry.text("key", most=250): entry.text("value", "", most=8000) for entry in self.parts(name, most)}
 
     @property
     def run(self) -> str:
-        """The run that is meant; older clients say run_uuid."""
+        """The run's ID; older clients send run_uuid."""
         return self.text("run_id", self.text("run_uuid", ""), most=80) or self.text("run_id", most=80)
 
 
 def whole(value: Any) -> int | None:
-    """A whole number as protobuf's JSON writes one; None where it is none."""
+    """Parse an integer as protobuf's JSON writes it; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
@@ -133,13 +133,13 @@ def whole(value: Any) -> int | None:
 
 
 def number_as_json(value: float | None) -> float | str:
-    """A number as protobuf's JSON writes one; None stands for NaN."""
+    """Format a number as protobuf's JSON writes it; None stands for NaN."""
     if value is None or math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _printable(value: str) -> bool:
+def _encodable(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -147,17 +147,17 @@ def _printable(value: str) -> bool:
     return True
 
 
-Call = Callable[[Parts, Said], Answer]
+Call = Callable[[Parts, Arguments], Answer]
 
 
 def call(path: str, *methods: str) -> Callable[[Call], Call]:
-    """Serve a function under a path of the protocol."""
+    """Register a function for a path of the protocol."""
 
     def register(function: Call) -> Call:
         async def endpoint(request: Request) -> Response:
             try:
-                said = await _said(request)
-                answer = await run_in_threadpool(function, parts(request), said)
+                args = await _read_arguments(request)
+                answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:
                 return refusal(error)
@@ -169,25 +169,25 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
     return register
 
 
-async def _said(request: Request) -> Said:
+async def _read_arguments(request: Request) -> Arguments:
     if request.method == "GET":
         query = request.query_params
-        return Said(dict(query), {name: query.getlist(name) for name in query})
+        return Arguments(dict(query), {name: query.getlist(name) for name in query})
     try:
         body = await request.body()
     except HTTPException as error:
         raise Invalid(str(error.detail)) from error
     try:
-        said = from_json(body or b"{}")
+        values = from_json(body or b"{}")
     except ValueError as error:
         raise Invalid("the body is not JSON") from error
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         raise Invalid("the body must be a JSON object")
-    return Said(said)
+    return Arguments(values)
 
 
 def refusal(error: RunyardError) -> Response:
-    """An error as MLflow's clients read it."""
+    """Return an error in MLflow's format."""
     code, status = next(((code, status) for kind, code, status in _CODES if isinstance(error, kind)), ("", 0))
-    said = {"error_code": code or "INTERNAL_ERROR", "message": error.message}
-    return Response(to_json(said), status or 500, media_type="application/json")
+    body = {"error_code": code or "INTERNAL_ERROR", "message": error.message}
+    return Response(to_json(body), status or 500, media_type="application/json")

@@ -1,4 +1,4 @@
-"""/api/2.0/mlflow/runs: a script's runs, from their beginning to their end."""
+"""/api/2.0/mlflow/runs: create, read, update, delete and restore the runs of scripts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.actions import tracking as acts
 from app.actions.runs import delete, restore
 from app.contract.errors import Conflict, Invalid
 from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
-from app.routes.mlflow.protocol import Answer, Said, call, number_as_json
+from app.routes.mlflow.protocol import Answer, Arguments, call, number_as_json
 from app.store.database import reading
 from app.store.run import TERMINAL
-from app.store.tracked_run import Begun, Logged
+from app.store.tracked_run import LoggedRunRecord, NewLoggedRun
 from app.web.dependencies import Parts
 
 OURS = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
@@ -24,18 +24,18 @@ NUMBERS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5"
 EARLIEST, LATEST = 0, 4_102_444_800_000
 
 
-def described(connection: Connection, found: list[Logged]) -> list[Answer]:
-    """Runs as the protocol tells them."""
-    metrics: dict[str, list[Answer]] = {each.id: [] for each in found}
+def described(connection: Connection, runs: list[LoggedRunRecord]) -> list[Answer]:
+    """Return runs as the protocol represents them."""
+    metrics: dict[str, list[Answer]] = {run.id: [] for run in runs}
     for row in connection.execute(_NEWEST, {"runs": list(metrics)}):
         at = {"step": row.last_step, "timestamp": round(row.last_time * 1000)}
         metrics[row.run].append({"key": row.name, "value": number_as_json(row.last)} | at)
-    told = []
-    for each in found:
-        tags = each.tags | {"mlflow.runName": each.row["name"]}
-        data = {"metrics": metrics[each.id], "params": pairs(each.parameters), "tags": pairs(tags)}
-        told.append({"info": info(each), "data": data, "inputs": {"dataset_inputs": each.inputs}})
-    return told
+    answers = []
+    for run in runs:
+        tags = run.tags | {"mlflow.runName": run.row["name"]}
+        data = {"metrics": metrics[run.id], "params": pairs(run.parameters), "tags": pairs(tags)}
+        answers.append({"info": info(run), "data": data, "inputs": {"dataset_inputs": run.inputs}})
+    return answers
 
 
 _NEWEST = text(
@@ -43,15 +43,15 @@ _NEWEST = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def pairs(said: Mapping[str, str]) -> list[dict[str, str]]:
-    """Names with values as the protocol lists them."""
-    return [{"key": key, "value": value} for key, value in said.items()]
+def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return names and values as the protocol lists them."""
+    return [{"key": key, "value": value} for key, value in values.items()]
 
 
-def info(logged: Logged) -> Answer:
-    """The head of a run."""
+def info(logged: LoggedRunRecord) -> Answer:
+    """Return a run's info object."""
     row = logged.row
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "run_id": row["id"],
         "run_uuid": row["id"],
         "run_name": row["name"],
@@ -63,61 +63,61 @@ def info(logged: Logged) -> Answer:
         "lifecycle_stage": "active" if row["deleted_at"] is None else "deleted",
     }
     if row["status"] in TERMINAL:
-        told["end_time"] = round(row["ended_at"] * 1000)
-    return told
+        result["end_time"] = round(row["ended_at"] * 1000)
+    return result
 
 
 @call("/runs/create")
-def create_run(parts: Parts, said: Said) -> Answer:
-    """Begin a run."""
-    tags = said.pairs("tags", 200)
+def create_run(parts: Parts, args: Arguments) -> Answer:
+    """Create a run."""
+    tags = args.pairs("tags", 200)
     with reading(parts.engine) as connection:
-        experiment = experiment_of(connection, said)
+        experiment = experiment_of(connection, args)
     if experiment.deleted_at is not None:
         raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
-    started = _moment(said, "start_time")
-    name = said.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
-    user = said.text("user_id", "", most=200) or tags.get("mlflow.user", "")
-    begun = Begun(
+    started = _timestamp(args, "start_time")
+    name = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
+    user = args.text("user_id", "", most=200) or tags.get("mlflow.user", "")
+    begun = NewLoggedRun(
         experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
     )
     run = acts.begin(parts, begun)
-    return {"run": _told(parts, acts.find(parts, run))}
+    return {"run": _as_json(parts, acts.find(parts, run))}
 
 
-def _told(parts: Parts, logged: Logged) -> Answer:
+def _as_json(parts: Parts, logged: LoggedRunRecord) -> Answer:
     with reading(parts.engine) as connection:
         return described(connection, [logged])[0]
 
 
-def _moment(said: Said, field: str) -> float | None:
-    if not said.has(field):
+def _timestamp(args: Arguments, field: str) -> float | None:
+    if not args.has(field):
         return None
-    return said.whole(field, least=EARLIEST, most=LATEST) / 1000 or None
+    return args.whole(field, least=EARLIEST, most=LATEST) / 1000 or None
 
 
 @call("/runs/get", "GET")
-def get_run(parts: Parts, said: Said) -> Answer:
-    """A run with the newest value of each metric."""
-    return {"run": _told(parts, acts.find(parts, said.run))}
+def get_run(parts: Parts, args: Arguments) -> Answer:
+    """Return a run with the latest value of each metric."""
+    return {"run": _as_json(parts, acts.find(parts, args.run))}
 
 
 @call("/runs/update")
-def update_run(parts: Parts, said: Said) -> Answer:
-    """Say how a run ended, or what it is called. One that has ended stays as it ended."""
-    status = said.text("status", "", most=20).upper()
+def update_run(parts: Parts, args: Arguments) -> Answer:
+    """Set a run's outcome or name. The outcome of an ended run does not change."""
+    status = args.text("status", "", most=20).upper()
     status = NUMBERS.get(status, status)
     if status not in ("", "RUNNING", "SCHEDULED", *OURS):
         raise Invalid(f"no status '{status}'; statuses: {', '.join(NUMBERS.values())}")
-    name = said.text("run_name", most=500) if said.has("run_name") else None
-    acts.end(parts, said.run, OURS.get(status), _moment(said, "end_time"), name or None)
-    return {"run_info": info(acts.find(parts, said.run))}
+    name = args.text("run_name", most=500) if args.has("run_name") else None
+    acts.end(parts, args.run, OURS.get(status), _timestamp(args, "end_time"), name or None)
+    return {"run_info": info(acts.find(parts, args.run))}
 
 
 @call("/runs/delete")
-def delete_run(parts: Parts, said: Said) -> Answer:
-    """Put a run into the trash; one that has not ended is stopped for that."""
-    logged = acts.find(parts, said.run)
+def delete_run(parts: Parts, args: Arguments) -> Answer:
+    """Move a run to the trash; a run that has not ended is cancelled first."""
+    logged = acts.find(parts, args.run)
     if logged.row["status"] not in TERMINAL:
         acts.end(parts, logged.id, "cancelled", None, None)
     if logged.row["deleted_at"] is None:
@@ -126,9 +126,9 @@ def delete_run(parts: Parts, said: Said) -> Answer:
 
 
 @call("/runs/restore")
-def restore_run(parts: Parts, said: Said) -> Answer:
-    """Take a run out of the trash."""
-    logged = acts.find(parts, said.run)
+def restore_run(parts: Parts, args: Arguments) -> Answer:
+    """Restore a run from the trash."""
+    logged = acts.find(parts, args.run)
     if logged.row["deleted_at"] is not None:
         restore(parts, logged.id)
     return {}

@@ -1,4 +1,4 @@
-"""/notifications: who is told when a run ends, or when a rule holds."""
+"""/notifications: webhooks and rules that notify when a run ends or a metric crosses a threshold."""
 
 from app.routes.notifications.api import api
 from app.routes.notifications.page import pages

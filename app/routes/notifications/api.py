@@ -1,4 +1,4 @@
-"""/api/v1/webhooks, /api/v1/rules and /api/v1/notices."""
+"""/api/v1/webhooks, /api/v1/rules and /api/v1/notices: notifications for scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ api = APIRouter(tags=["notifications"])
 
 
 class WebhookOut(BaseModel):
-    """A webhook; ``secret`` is what its posts are signed with, ``answer`` what its last one was answered."""
+    """A webhook; ``secret`` signs its requests, ``answer`` is the last response."""
 
     id: str
     url: str
@@ -41,7 +41,7 @@ class WebhooksOut(BaseModel):
 
 
 class RuleOut(BaseModel):
-    """A rule; ``held`` counts the runs for which it has held. It tells of each of them once."""
+    """A rule; ``held`` counts the runs that matched it. It notifies once per run."""
 
     id: str
     comparison: str
@@ -57,7 +57,7 @@ class RulesOut(BaseModel):
 
 
 class NoticeOut(BaseModel):
-    """Something that happened. ``kind``: succeeded, failed, cancelled, rule, test."""
+    """A notification. ``kind``: succeeded, failed, cancelled, rule, test."""
 
     id: int
     kind: str
@@ -68,74 +68,74 @@ class NoticeOut(BaseModel):
 
 
 class NoticesOut(BaseModel):
-    """The newest first."""
+    """Notices, newest first."""
 
     notices: list[NoticeOut]
 
 
 class TestOut(BaseModel):
-    """The notice that is on its way."""
+    """The test notice."""
 
     notice: int
 
 
 @api.get("/webhooks")
 def list_webhooks(parts: PartsDep) -> WebhooksOut:
-    """Who is told."""
+    """List the webhooks."""
     with reading(parts.engine) as connection:
         return WebhooksOut(webhooks=[_webhook(row) for row in notification.list_webhooks(connection)])
 
 
 @api.post("/webhooks", status_code=201)
-def create_webhook(said: WebhookSpec, parts: PartsDep) -> WebhookOut:
-    """Tell an address of what happens: a POST of JSON, with x-runyard-signature: t=SECONDS,v1=HMAC-SHA256."""
-    made = add_webhook(parts, said)
+def create_webhook(spec: WebhookSpec, parts: PartsDep) -> WebhookOut:
+    """Add a webhook: each event is POSTed as JSON with x-runyard-signature: t=SECONDS,v1=HMAC-SHA256."""
+    webhook = add_webhook(parts, spec)
     with reading(parts.engine) as connection:
-        return next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == made)
+        return next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == webhook)
 
 
 @api.delete("/webhooks/{webhook_id}", status_code=204)
 def delete_webhook(webhook_id: str, parts: PartsDep) -> None:
-    """Tell it nothing more."""
+    """Delete a webhook."""
     remove_webhook(parts, webhook_id)
 
 
 @api.post("/webhooks/{webhook_id}/test", status_code=202)
 def try_webhook(webhook_id: str, parts: PartsDep) -> TestOut:
-    """Send it a notice of kind "test"."""
+    """Send a notice of kind "test" to a webhook."""
     return TestOut(notice=test_webhook(parts, webhook_id))
 
 
 @api.get("/rules")
 def list_rules(parts: PartsDep) -> RulesOut:
-    """What is waited for."""
+    """List the notification rules."""
     with reading(parts.engine) as connection:
         return RulesOut(rules=[_rule(row) for row in notification.list_rules(connection)])
 
 
 @api.post("/rules", status_code=201)
-def create_rule(said: RuleSpec, parts: PartsDep) -> RuleOut:
-    """Wait for a metric to be above or below a value, or for a run to make no progress."""
-    made = add_rule(parts, said)
+def create_rule(spec: RuleSpec, parts: PartsDep) -> RuleOut:
+    """Add a rule: notify when a metric is above or below a value, or when a run makes no progress."""
+    rule = add_rule(parts, spec)
     with reading(parts.engine) as connection:
-        return next(_rule(row) for row in notification.list_rules(connection) if row["id"] == made)
+        return next(_rule(row) for row in notification.list_rules(connection) if row["id"] == rule)
 
 
 @api.delete("/rules/{rule_id}", status_code=204)
 def delete_rule(rule_id: str, parts: PartsDep) -> None:
-    """Wait for it no longer."""
+    """Delete a rule."""
     remove_rule(parts, rule_id)
 
 
 @api.get("/notices")
 def list_notices(
     parts: PartsDep,
-    after: Annotated[Count, Query(description="Only those with a larger id.")] = 0,
+    after: Annotated[Count, Query(description="Only notices with a larger ID.")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> NoticesOut:
-    """What has happened."""
+    """List the notices, newest first."""
     with reading(parts.engine) as connection:
-        found = notification.list_notices(connection, after, limit)
+        rows = notification.list_notices(connection, after, limit)
     return NoticesOut(
         notices=[
             NoticeOut(
@@ -146,7 +146,7 @@ def list_notices(
                 rule=row["rule"] or None,
                 created=iso(row["created_at"]) or "",
             )
-            for row in found
+            for row in rows
         ]
     )
 

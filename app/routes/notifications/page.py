@@ -1,4 +1,4 @@
-"""/notifications: webhooks, rules and what happened, on a page that works without a script."""
+"""/notifications: the page of webhooks, rules and past notifications; it works without JavaScript."""
 
 from __future__ import annotations
 
@@ -14,70 +14,73 @@ from app.actions.notifications import (
     WebhookSpec,
     add_rule,
     add_webhook,
-    everything,
+    read_notifications,
     remove_rule,
     remove_webhook,
     test_webhook,
 )
-from app.contract.errors import RunyardError, sentence
+from app.contract.errors import RunyardError, to_field_error
 from app.contract.spec import FieldError
 from app.web.dependencies import Parts, PartsDep
 
 pages = APIRouter()
 
-KINDS = (("succeeded", "succeeds"), ("failed", "fails"), ("cancelled", "is stopped"), ("rule", "meets a rule"))
+KINDS = (("succeeded", "succeeds"), ("failed", "fails"), ("cancelled", "is cancelled"), ("rule", "matches a rule"))
 HERE = "/notifications"
 
 
 @pages.get("/notifications")
 def notifications_page(request: Request, parts: PartsDep, run: str = "") -> HTMLResponse:
-    """Everything; ?run=ID fills in the form of a rule for that run."""
+    """Show the page; ?run=ID fills in the rule form for that run."""
     return _page(request, parts, {"run": run})
 
 
 @pages.get("/notifications/list")
 def notifications_list(request: Request, parts: PartsDep) -> HTMLResponse:
-    """What happened, while the page is open."""
-    return parts.templates.fragment(request, "_notifications_list.html", **everything(parts))
+    """Return the list of past notifications, for periodic refreshes."""
+    return parts.templates.fragment(request, "_notifications_list.html", **read_notifications(parts))
 
 
 @pages.post("/notifications/webhooks")
 async def post_webhook(request: Request, parts: PartsDep) -> Response:
-    """Add a webhook, or the page again with what is wrong."""
+    """Add a webhook, or show the page again with the errors."""
     async with request.form(max_files=0, max_fields=20) as form:
-        said: dict[str, Any] = {"url": str(form.get("url", "")), "kinds": [str(each) for each in form.getlist("kinds")]}
-    return await run_in_threadpool(_added, request, parts, "webhook", said, said)
+        values: dict[str, Any] = {
+            "url": str(form.get("url", "")),
+            "kinds": [str(each) for each in form.getlist("kinds")],
+        }
+    return await run_in_threadpool(_add, request, parts, "webhook", values, values)
 
 
 @pages.post("/notifications/rules")
 async def post_rule(request: Request, parts: PartsDep) -> Response:
-    """Add a rule, or the page again with what is wrong."""
+    """Add a rule, or show the page again with the errors."""
     async with request.form(max_files=0, max_fields=20) as form:
         typed = {name: str(form.get(name, "")).strip() for name in ("comparison", "metric", "value", "run")}
-    said: dict[str, Any] = {name: value for name, value in typed.items() if value}
-    if said.get("comparison") == "silent":
-        said.pop("metric", None)
-    return await run_in_threadpool(_added, request, parts, "rule", said, typed)
+    values: dict[str, Any] = {name: value for name, value in typed.items() if value}
+    if values.get("comparison") == "silent":
+        values.pop("metric", None)
+    return await run_in_threadpool(_add, request, parts, "rule", values, typed)
 
 
-def _added(request: Request, parts: Parts, what: str, said: dict[str, Any], typed: dict[str, Any]) -> Response:
+def _add(request: Request, parts: Parts, what: str, values: dict[str, Any], typed: dict[str, Any]) -> Response:
     errors: list[FieldError] = []
     try:
         if what == "webhook":
-            add_webhook(parts, WebhookSpec.model_validate(said))
+            add_webhook(parts, WebhookSpec.model_validate(values))
         else:
-            add_rule(parts, RuleSpec.model_validate(said))
+            add_rule(parts, RuleSpec.model_validate(values))
     except ValidationError as error:
-        errors = [sentence(each) for each in error.errors(include_url=False)]
+        errors = [to_field_error(each) for each in error.errors(include_url=False)]
     except RunyardError as error:
         errors = error.errors or [FieldError(what, error.message)]
     if not errors:
         return RedirectResponse(HERE, 303)
-    wrong = {each.field: _words(each.message) for each in reversed(errors)}
+    wrong = {error.field: _sentence(error.message) for error in reversed(errors)}
     return _page(request, parts, typed, what, wrong, 422)
 
 
-def _words(message: str) -> str:
+def _sentence(message: str) -> str:
     plain = message.replace("value error, ", "").partition(": ")[2] if "value error" in message else message
     return f"{plain[:1].upper()}{plain[1:]}."
 
@@ -91,7 +94,7 @@ def post_delete_webhook(webhook_id: str, parts: PartsDep) -> Response:
 
 @pages.post("/notifications/webhooks/{webhook_id}/test")
 def post_test_webhook(webhook_id: str, parts: PartsDep) -> Response:
-    """Try a webhook."""
+    """Send a test notice to a webhook."""
     test_webhook(parts, webhook_id)
     return RedirectResponse(HERE, 303)
 
@@ -111,5 +114,5 @@ def _page(
     wrong: dict[str, str] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    values = everything(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
+    values = read_notifications(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
     return parts.templates.page(request, "notifications.html", status, **values)

@@ -1,4 +1,4 @@
-"""/runs: launch, list, watch, stop and delete runs; the API, the table of all runs, and the page of one."""
+"""/runs: API and pages to launch, list, watch, change, stop and delete runs."""
 
 from fastapi import APIRouter
 
@@ -7,7 +7,7 @@ from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
-# One flat list, as it would be in one file: who walks the routes of a noun finds each of them.
+# One flat list, so that code that walks the routes of this package finds each of them.
 api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes])
 pages = APIRouter()
 pages.include_router(completion.pages)

@@ -1,4 +1,4 @@
-"""What is done to the chosen runs of the table, or to all that match: by forms that need no script."""
+"""Bulk actions on runs (stop, delete, tag, relaunch, compare, undo) as forms that work without JavaScript."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many
 from app.actions.runs import delete
-from app.actions.undo import delete_many, edit_words, relaunch_many, tag_many, undo_act, untag_many
+from app.actions.undo import delete_many, edit_details, relaunch_many, tag_many, undo_act, untag_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
 from app.routes.launch.form import split_tags
 from app.routes.runs.table import Refusal, show_table
-from app.routes.runs.table_request import listing_at, listing_of
-from app.store.bulk import MOST_TAGS, Which, missing
+from app.routes.runs.table_request import parse_query, query_from_address
+from app.store.bulk import MAX_TAGS, RunSelection, missing
 from app.store.database import reading
 from app.store.search.query import matching_ids
 from app.web.dependencies import CatalogDep, Parts, PartsDep
@@ -36,48 +36,48 @@ EveryForm = Annotated[str, Form(max_length=10)]
 TagsForm = Annotated[str, Form(max_length=1500)]
 
 
-def ids_of(values: Sequence[str]) -> list[str]:
-    """The ids in fields that hold one each, or several by comma."""
+def split_ids(values: Sequence[str]) -> list[str]:
+    """Split form fields into unique run IDs; each field contains one ID or several, comma-separated."""
     return list(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
 
 
-def _chosen(parts: Parts, runs: Sequence[str], every: str, matching: str) -> list[str]:
-    """The runs that are meant: the chosen ones, or all that match; those that are gone left out."""
+def _selected_ids(parts: Parts, runs: Sequence[str], every: str, matching: str) -> list[str]:
+    """Return the selected runs, or all matching ones if ``every`` is set; skips runs that no longer exist."""
     with reading(parts.engine) as connection:
         if every:
-            return matching_ids(connection, listing_of(matching).where, MOST_AT_ONCE, time.time())
-        found = ids_of(runs)[:MOST_AT_ONCE]
-        while (gone := missing(connection, found)) is not None:
-            found.remove(gone)
-        return found
+            return matching_ids(connection, parse_query(matching).where, MOST_AT_ONCE, time.time())
+        ids = split_ids(runs)[:MOST_AT_ONCE]
+        while (missing_id := missing(connection, ids)) is not None:
+            ids.remove(missing_id)
+        return ids
 
 
 @pages.post("/runs/stop")
 def stop_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = "", back: BackForm = "/runs"
 ) -> RedirectResponse:
-    """Stop the chosen runs; those that have ended stay as they are."""
-    done = cancel_many(parts, Which(_chosen(parts, runs, every, matching)))
-    return go_back(back, "/runs", undo=repr(done.at) if done.cancelled else "", stopped=len(done.stopping))
+    """Stop the selected runs; finished ones are left unchanged."""
+    result = cancel_many(parts, RunSelection(_selected_ids(parts, runs, every, matching)))
+    return go_back(back, "/runs", undo=repr(result.at) if result.cancelled else "", stopped=len(result.stopping))
 
 
 @pages.post("/runs/delete")
 def delete_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = "", back: BackForm = "/runs"
 ) -> RedirectResponse:
-    """Put the chosen runs into the trash; those that have not ended are kept."""
-    act, kept = delete_many(parts, _chosen(parts, runs, every, matching))
-    return go_back(back, "/runs", act=act, kept=kept)
+    """Move the selected runs to the trash; active ones are not deleted."""
+    act, not_deleted = delete_many(parts, _selected_ids(parts, runs, every, matching))
+    return go_back(back, "/runs", act=act, kept=not_deleted)
 
 
-def _why_not(tags: Sequence[str]) -> str:
-    """Why these cannot be tags of a run, "" where they can."""
+def _tag_error(tags: Sequence[str]) -> str:
+    """Return why these tags are not valid for a run, or "" if they are."""
     if not tags:
-        return "name a tag, or several by comma"
-    if len(tags) > MOST_TAGS:
-        return f"a run has {MOST_TAGS} tags at most"
+        return "enter one or more comma-separated tags"
+    if len(tags) > MAX_TAGS:
+        return f"a run can have at most {MAX_TAGS} tags"
     long = next((tag for tag in tags if len(tag) > 50), "")
-    return f"a tag has 50 characters at most, '{long[:20]}…' has {len(long)}" if long else ""
+    return f"a tag can have at most 50 characters; '{long[:20]}…' has {len(long)}" if long else ""
 
 
 @pages.post("/runs/tag")
@@ -90,11 +90,13 @@ def tag_runs(
     matching: BackForm = "",
     back: BackForm = "/runs",
 ) -> Response:
-    """Give the chosen runs a tag, or several by comma; what cannot be one is said in the table that it was typed at."""
+    """Add one or more comma-separated tags to the selected runs; invalid tags are reported in the table."""
     tags = list(dict.fromkeys(split_tags(tagged)))
-    if wrong := _why_not(tags):
-        return show_table(request, parts, listing_at(back), refusal=Refusal(wrong, tagged, frozenset(runs), every))
-    return go_back(back, "/runs", act=tag_many(parts, _chosen(parts, runs, every, matching), tags))
+    if problem := _tag_error(tags):
+        return show_table(
+            request, parts, query_from_address(back), refusal=Refusal(problem, tagged, frozenset(runs), every)
+        )
+    return go_back(back, "/runs", act=tag_many(parts, _selected_ids(parts, runs, every, matching), tags))
 
 
 @pages.post("/runs/untag")
@@ -107,11 +109,13 @@ def untag_runs(
     matching: BackForm = "",
     back: BackForm = "/runs",
 ) -> Response:
-    """Take a tag from the chosen runs, or several by comma."""
+    """Remove one or more comma-separated tags from the selected runs."""
     tags = list(dict.fromkeys(split_tags(tagged)))
-    if wrong := _why_not(tags):
-        return show_table(request, parts, listing_at(back), refusal=Refusal(wrong, tagged, frozenset(runs), every))
-    return go_back(back, "/runs", act=untag_many(parts, _chosen(parts, runs, every, matching), tags))
+    if problem := _tag_error(tags):
+        return show_table(
+            request, parts, query_from_address(back), refusal=Refusal(problem, tagged, frozenset(runs), every)
+        )
+    return go_back(back, "/runs", act=untag_many(parts, _selected_ids(parts, runs, every, matching), tags))
 
 
 @pages.post("/runs/relaunch")
@@ -123,9 +127,9 @@ async def relaunch_runs(
     matching: BackForm = "",
     back: BackForm = "/runs",
 ) -> RedirectResponse:
-    """Launch each of the chosen runs once more, as it was."""
-    chosen = await run_in_threadpool(_chosen, parts, runs, every, matching)
-    act, refused = await relaunch_many(parts, catalog, chosen)
+    """Relaunch the selected runs with unchanged settings."""
+    selected = await run_in_threadpool(_selected_ids, parts, runs, every, matching)
+    act, refused = await relaunch_many(parts, catalog, selected)
     return go_back(back, "/runs", act=act, refused=len(refused))
 
 
@@ -133,14 +137,14 @@ async def relaunch_runs(
 def compare_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = ""
 ) -> RedirectResponse:
-    """The comparison of the chosen runs, of as many as are told apart there."""
-    chosen = _chosen(parts, runs, every, matching)
-    return RedirectResponse(f"/compare?runs={quote(','.join(chosen[: MOST_RUNS + 1]), safe=',')}", 303)
+    """Open the comparison of the selected runs, up to the maximum that it shows."""
+    selected = _selected_ids(parts, runs, every, matching)
+    return RedirectResponse(f"/compare?runs={quote(','.join(selected[: MOST_RUNS + 1]), safe=',')}", 303)
 
 
 @pages.post("/runs/undo")
 def undo_last(parts: PartsDep, act: Annotated[str, Form(max_length=60)], back: BackForm = "/runs") -> RedirectResponse:
-    """Undo a deletion, a tag, a relaunch, or other words."""
+    """Undo a deletion, a tag change, a relaunch or an edit."""
     undo_act(parts, act)
     return go_back(back, "/runs", undone=act)
 
@@ -154,27 +158,27 @@ def edit_run(
     tags: Annotated[str, Form(max_length=1500)] = "",
     back: BackForm = "/runs",
 ) -> RedirectResponse:
-    """Another name, other notes, other tags."""
-    given = list(dict.fromkeys(split_tags(tags)))
-    if len(given) > MOST_TAGS or any(len(tag) > 50 for tag in given):
-        sentence = f"a run has {MOST_TAGS} tags at most, of 50 characters each"
+    """Edit name, notes and tags of a run."""
+    tag_list = list(dict.fromkeys(split_tags(tags)))
+    if len(tag_list) > MAX_TAGS or any(len(tag) > 50 for tag in tag_list):
+        sentence = f"a run can have at most {MAX_TAGS} tags of up to 50 characters each"
         raise Invalid(sentence, [FieldError("tags", sentence)])
-    changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": given}
-    return go_back(back, "/runs", act=edit_words(parts, run_id, changes))
+    changes = {"name": name.strip(), "notes": notes.replace("\r\n", "\n"), "tags": tag_list}
+    return go_back(back, "/runs", act=edit_details(parts, run_id, changes))
 
 
 @pages.post("/runs/{run_id}/cancel")
 def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectResponse:
-    """Stop one run; where it had not started, the page that it leads back to offers to undo that."""
-    done = cancel_many(parts, Which([run_id]))
-    return go_back(back, f"/runs/{run_id}", undo=repr(done.at) if done.cancelled else "")
+    """Stop a run; if it had not started, the next page offers to undo this."""
+    result = cancel_many(parts, RunSelection([run_id]))
+    return go_back(back, f"/runs/{run_id}", undo=repr(result.at) if result.cancelled else "")
 
 
 @pages.post("/runs/{run_id}/delete")
 def delete_one(run_id: str, parts: PartsDep) -> RedirectResponse:
-    """Put one run into the trash."""
-    act, kept = delete_many(parts, [run_id])
-    if kept:
-        # Says why it cannot be.
+    """Move a run to the trash."""
+    act, not_deleted = delete_many(parts, [run_id])
+    if not_deleted:
+        # Raises the error that says why it cannot be deleted.
         delete(parts, run_id)
     return go_back("/runs", "/runs", act=act)

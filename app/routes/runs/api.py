@@ -1,4 +1,4 @@
-"""/api/v1/runs, and the streams of events."""
+"""/api/v1/runs: REST API of runs, their metrics and logs, and the server-sent event streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ api = APIRouter(tags=["runs"])
 
 
 class SummaryOut(BaseModel):
-    """A curve in figures; NaN and infinite values are counted in ``not_finite`` and are never best, min or max."""
+    """Summary of a metric. NaN and infinite values are counted in ``not_finite`` and never become best, min or max."""
 
     last: float | None
     last_step: int
@@ -42,12 +42,13 @@ class SummaryOut(BaseModel):
 
 
 class RunOut(BaseModel):
-    """A run. ``spec`` has every blank filled; ``asked`` is what its launcher said. Times in ISO 8601, UTC.
+    """A run. ``spec`` is the complete configuration; ``asked`` contains only the fields given at launch.
+    Times are ISO 8601, UTC.
 
-    A run that was trained elsewhere has an ``origin``, no ``spec``, and the ``parameters`` that its script said.
+    A run that was trained elsewhere has an ``origin``, no ``spec``, and the ``parameters`` that its script logged.
 
-    ``relation`` is what it is to its ``parent``: clone, retry, resume, extend, fork or verify; ``parent_step`` the step
-    of the parent that it goes on from. ``sweep_values``: what its sweep chose for it.
+    ``relation`` to its ``parent``: clone, retry, resume, extend, fork or verify. ``parent_step``: the step of the
+    parent at which this run starts. ``sweep_values``: the values that its sweep set.
     """
 
     id: str
@@ -81,7 +82,7 @@ class RunOut(BaseModel):
 
 
 class RunsOut(BaseModel):
-    """One page of runs; pass ``next`` as ``after`` to get the following one."""
+    """One page of runs. Pass ``next`` as ``after`` to get the next page."""
 
     runs: list[RunOut]
     next: str | None
@@ -89,7 +90,7 @@ class RunsOut(BaseModel):
 
 
 class RunChanges(BaseModel):
-    """What can be changed after a launch; what is left out stays as it is. ``priority`` only while the run waits."""
+    """Fields that can be edited after launch (``priority`` only while queued); omitted fields are unchanged."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "the good one", "tags": ["a"]}]})
 
@@ -100,7 +101,7 @@ class RunChanges(BaseModel):
 
 
 class CurveOut(BaseModel):
-    """Points of one metric; ``value`` is null where it was NaN or infinite; ``time`` in seconds since 1970, UTC."""
+    """Points of one metric. ``value`` is null for NaN and infinity; ``time`` is in seconds since 1970, UTC."""
 
     step: list[int]
     value: list[float | None]
@@ -120,30 +121,30 @@ class LogsOut(BaseModel):
 
 
 def run_status(record: RunRecord) -> dict[str, Any]:
-    """The status of a run as the live stream tells it."""
+    """Return the status of a run as the event stream sends it."""
     return {
         "status": record.status,
         "reason": record.reason,
         "attempt": record.attempt,
         "started": iso(record.started_at),
         "ended": iso(record.ended_at),
-        "seconds": seconds_of(record),
+        "seconds": elapsed_seconds(record),
     }
 
 
-def seconds_of(record: RunRecord) -> float | None:
-    """How long a run has trained, waits between attempts included; None before it has started."""
+def elapsed_seconds(record: RunRecord) -> float | None:
+    """Return how long a run has trained in seconds, including pauses between attempts; None if it has not started."""
     seconds = record.duration(time.time())
     return None if seconds is None else round(seconds, 3)
 
 
 def as_json(record: RunRecord, summary: dict[str, Summary]) -> RunOut:
-    """A run as the API answers it."""
-    return RunOut.model_validate(described(record, summary))
+    """Return a run as the API model."""
+    return RunOut.model_validate(run_fields(record, summary))
 
 
-def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
-    """What a RunOut holds, with the configuration as a model."""
+def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
+    """Return the fields of a RunOut as a dict, with the configuration as a model."""
     row = record.row
     return {
         "id": row["id"],
@@ -158,7 +159,7 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
         "origin": row["origin"],
         "parameters": record.config.options if record.logged else {},
         "notes": row["notes"],
-        "asked": record.asked_spec,
+        "asked": record.requested_spec,
         "tags": record.tags,
         "progress": record.progress,
         "summary": {
@@ -185,7 +186,7 @@ def described(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]:
         "created": iso(row["created_at"]),
         "started": iso(row["started_at"]),
         "ended": iso(row["ended_at"]),
-        "seconds": seconds_of(record),
+        "seconds": elapsed_seconds(record),
     }
 
 
@@ -197,7 +198,7 @@ async def post_run(
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> RunOut:
-    """Launch a run. The same Idempotency-Key gives back the run that it launched before."""
+    """Launch a run. Repeating an Idempotency-Key returns the run launched with it before."""
     await parts.inspector.check(resolve(spec, catalog))
     run_id = await run_in_threadpool(launch, parts, catalog, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
@@ -218,25 +219,25 @@ def get_runs(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Response:
-    """Runs that match all filters; a filter given several times matches any of its values, ``tag`` all of them."""
+    """List runs that match all filters. A repeated filter matches any of its values, a repeated ``tag`` all of them."""
     where = RunFilter(status, family, size, dataset, tag, q, number)
     with reading(parts.engine) as connection:
         page = list_runs(connection, where, sort, limit, after, time.time())
-    # A model for each of hundreds of summaries would take as long as all the rest.
-    runs = [described(row.run, row.summary) for row in page.rows]
+    # Building a model for each of hundreds of summaries would take as long as everything else.
+    runs = [run_fields(row.run, row.summary) for row in page.rows]
     body = to_json({"runs": runs, "next": page.next, "total": page.total}, inf_nan_mode="null")
     return Response(body, media_type="application/json")
 
 
 @api.get("/runs/{run_id}")
 def get_run(run_id: str, parts: PartsDep) -> RunOut:
-    """One run."""
+    """Get a run."""
     return as_json(*find_run(parts, run_id))
 
 
 @api.patch("/runs/{run_id}")
 def patch_run(run_id: str, changes: RunChanges, parts: PartsDep) -> RunOut:
-    """Change name, notes, tags or priority of a run."""
+    """Edit the name, notes, tags or priority of a run."""
     edit_run(parts, run_id, changes.model_dump(exclude_unset=True))
     return as_json(*find_run(parts, run_id))
 
@@ -245,32 +246,34 @@ def patch_run(run_id: str, changes: RunChanges, parts: PartsDep) -> RunOut:
 def get_metrics(
     run_id: str,
     parts: PartsDep,
-    names: Annotated[str, Query(max_length=2000, description="Metrics by comma; all when left out.")] = "",
-    points: Annotated[int, Query(ge=0, le=1_000_000, description="0: every point.")] = 1000,
-    first: Annotated[int, Query(ge=0, lt=2**32, description="The first step that is wanted.")] = 0,
-    last: Annotated[int | None, Query(ge=0, lt=2**32, description="The last one; to the end when left out.")] = None,
+    names: Annotated[str, Query(max_length=2000, description="Comma-separated metric names (default: all).")] = "",
+    points: Annotated[
+        int, Query(ge=0, le=1_000_000, description="Maximum number of points per curve; 0: all points.")
+    ] = 1000,
+    first: Annotated[int, Query(ge=0, lt=2**32, description="First step.")] = 0,
+    last: Annotated[int | None, Query(ge=0, lt=2**32, description="Last step (default: end of the curve).")] = None,
 ) -> dict[str, CurveOut]:
-    """Curves; reduced to the lowest and highest point of every stretch, so that no spike vanishes.
+    """Get metric curves, downsampled to the minimum and maximum of each interval so that no spike is lost.
 
-    Between ``first`` and ``last`` fewer points share a stretch: whoever looks nearer sees more of them.
+    Narrow the range with ``first`` and ``last`` to get a higher resolution.
     """
     find_run(parts, run_id)
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or None
+    requested = [name.strip() for name in names.split(",") if name.strip()] or None
     with reading(parts.engine) as connection:
         within = None if first == 0 and last is None else (first, 2**32 if last is None else last)
-        curves = read_curves(connection, run_id, wanted, points, within)
-        known = read_summaries(connection, [run_id])[run_id] if wanted else {}
-    missing = [name for name in wanted or [] if name not in known]
+        curves = read_curves(connection, run_id, requested, points, within)
+        known = read_summaries(connection, [run_id])[run_id] if requested else {}
+    missing = [name for name in requested or [] if name not in known]
     if missing:
-        exist = ", ".join(known) or "none yet"
-        sentence = f"no metric '{missing[0][:60]}' in this run; metrics: {exist}"
+        available = ", ".join(known) or "none yet"
+        sentence = f"no metric '{missing[0][:60]}' in this run; metrics: {available}"
         raise Invalid(sentence, [FieldError("names", sentence)])
     return {name: CurveOut(**curve_as_json(curve)) for name, curve in curves.items()}
 
 
 @api.get("/runs/{run_id}/logs")
 def get_logs(run_id: str, parts: PartsDep, tail: Annotated[int, Query(ge=1, le=10_000)] = 200) -> LogsOut:
-    """The last lines of a run's log, oldest first."""
+    """Get the last log lines of a run, oldest first."""
     find_run(parts, run_id)
     with reading(parts.engine) as connection:
         return LogsOut(lines=[LogLineOut(**line) for line in read_lines(connection, run_id, tail=tail)])
@@ -280,47 +283,48 @@ def get_logs(run_id: str, parts: PartsDep, tail: Annotated[int, Query(ge=1, le=1
 async def get_events(
     run_id: str,
     parts: PartsDep,
-    after: Annotated[str, Query(max_length=60, description="The id of the last event that was heard.")] = "0",
+    after: Annotated[str, Query(max_length=60, description="ID of the last event received.")] = "0",
     last_event_id: Annotated[str | None, Header(max_length=60)] = None,
 ) -> StreamingResponse:
-    """Server-sent events: status, progress, metrics, log, reset (read the curves anew), end; ids resume exactly."""
+    """Stream server-sent events of a run: status, progress, metrics, log, reset (reload the curves) and end.
+
+    Pass the last event ID to resume without gaps.
+    """
     try:
         cursor = Cursor.parse(after if last_event_id is None else last_event_id)
     except ValueError as error:
-        raise Invalid(
-            "after must be the id of an event of this stream, or 0", [FieldError("after", str(error))]
-        ) from error
+        raise Invalid("after must be an event ID of this stream, or 0", [FieldError("after", str(error))]) from error
     await run_in_threadpool(find_run, parts, run_id)
     return event_stream(parts.hub.watch(run_id, cursor))
 
 
 @api.get("/events", response_class=StreamingResponse)
 async def get_all_events(parts: PartsDep) -> StreamingResponse:
-    """Server-sent events: "changed" whenever any run or worker did."""
+    """Stream server-sent events: "changed" whenever any run or worker changes."""
     return event_stream(parts.hub.watch_all())
 
 
 def event_stream(frames: AsyncIterator[bytes]) -> StreamingResponse:
-    """A stream of server-sent events that nothing on its way may keep or gather."""
+    """Return a server-sent event response that proxies must not cache or buffer."""
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 
 
 @api.post("/runs/{run_id}/cancel")
 def post_cancel(run_id: str, parts: PartsDep) -> RunOut:
-    """Stop a run: a waiting one at once, a training one at its next batch, with a checkpoint."""
+    """Stop a run: immediately if queued, else at the next batch after saving a checkpoint."""
     cancel(parts, run_id)
     return as_json(*find_run(parts, run_id))
 
 
 @api.delete("/runs/{run_id}", status_code=204)
 def delete_run(run_id: str, parts: PartsDep) -> None:
-    """Put an ended run into the trash, from where it can be restored for some days."""
+    """Move a finished run to the trash; it can be restored for some days."""
     delete(parts, run_id)
 
 
 @api.post("/runs/{run_id}/restore")
 def post_restore(run_id: str, parts: PartsDep) -> RunOut:
-    """Take a run out of the trash."""
+    """Restore a run from the trash."""
     restore(parts, run_id)
     return as_json(*find_run(parts, run_id))

@@ -1,4 +1,4 @@
-"""/api/v1/runs/cancel and /restore-queued: many runs stopped at once, and those that had not started brought back."""
+"""/api/v1/runs/cancel and /restore-queued: stop many runs at once, and restore runs cancelled before they started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.actions.bulk import cancel_many, restore_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
-from app.store.bulk import Which
+from app.store.bulk import RunSelection
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -20,7 +20,7 @@ RunIds = Annotated[list[RunId], Field(min_length=1, max_length=10_000)]
 
 
 class CancelIn(BaseModel):
-    """Which runs to stop: some by their ids, all of a sweep, or everything that waits."""
+    """Which runs to stop: by ID, all runs of a sweep, or all queued runs."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"queued": True}, {"sweep": "s_…"}]})
 
@@ -30,14 +30,14 @@ class CancelIn(BaseModel):
 
 
 class CancelledOut(BaseModel):
-    """``cancelled`` had never started and can come back with restore-queued; ``stopping`` had, and end one by one."""
+    """``cancelled`` runs had not started and can be restored with restore-queued; ``stopping`` runs end one by one."""
 
     cancelled: list[str]
     stopping: list[str]
 
 
 class RestoreIn(BaseModel):
-    """Runs that were cancelled while they waited, before they had ever started."""
+    """IDs of runs that were cancelled while queued, before they first started."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,23 +50,23 @@ class RestoredRunOut(BaseModel):
 
 
 class RestoredOut(BaseModel):
-    """Each cancelled run and the new one that waits in its place."""
+    """Each cancelled run and the new run queued in its place."""
 
     runs: list[RestoredRunOut]
 
 
 @api.post("/runs/cancel")
-def post_cancel_many(said: CancelIn, parts: PartsDep) -> CancelledOut:
-    """Stop many runs in one transaction; those that have ended stay as they are."""
-    if sum((said.runs is not None, said.sweep is not None, said.queued)) != 1:
-        sentence = "say which runs to stop: exactly one of runs, sweep and queued"
+def post_cancel_many(body: CancelIn, parts: PartsDep) -> CancelledOut:
+    """Stop many runs in one transaction; finished runs are left unchanged."""
+    if sum((body.runs is not None, body.sweep is not None, body.queued)) != 1:
+        sentence = "give exactly one of runs, sweep and queued"
         raise Invalid(sentence, [FieldError("runs", sentence)])
-    done = cancel_many(parts, Which(list(dict.fromkeys(said.runs or [])), said.sweep, said.queued))
-    return CancelledOut(cancelled=done.cancelled, stopping=done.stopping)
+    result = cancel_many(parts, RunSelection(list(dict.fromkeys(body.runs or [])), body.sweep, body.queued))
+    return CancelledOut(cancelled=result.cancelled, stopping=result.stopping)
 
 
 @api.post("/runs/restore-queued", status_code=201)
-def post_restore_queued(said: RestoreIn, parts: PartsDep) -> RestoredOut:
-    """Undo a cancel: a new run in the old place of the queue for each; the cancelled one goes to the trash."""
-    made = restore_many(parts, list(dict.fromkeys(said.runs)))
-    return RestoredOut(runs=[RestoredRunOut(was=old, id=new) for old, new in made])
+def post_restore_queued(body: RestoreIn, parts: PartsDep) -> RestoredOut:
+    """Undo a cancel: queue a new run at the old position of each; the cancelled run moves to the trash."""
+    restored = restore_many(parts, list(dict.fromkeys(body.runs)))
+    return RestoredOut(runs=[RestoredRunOut(was=old, id=new) for old, new in restored])

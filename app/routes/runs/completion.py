@@ -1,4 +1,4 @@
-"""/runs/words: what a question in the search field can be made of."""
+"""/runs/words: suggestions for the search field of the run table."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from app.contract.recipes import RECIPES
 from app.store.database import reading
 from app.store.run import STATES
 from app.store.search.query import distinct_values
-from app.store.search.query_language import KINDS, NAMES, OF_METRIC
+from app.store.search.query_language import FIELD_NAMES, KINDS, METRIC_FIGURES
 from app.web.dependencies import PartsDep
 
 pages = APIRouter()
 
-# Ids are looked for by themselves.
-UNSAID = ("id", "parent", "sweep")
+# IDs are searched without a field name.
+NOT_SUGGESTED = ("id", "parent", "sweep")
 
 
 @pages.get("/runs/words")
 def runs_words(parts: PartsDep) -> dict[str, Any]:
-    """Fields, metrics and their figures, and for each field the values that runs have."""
+    """Return the search fields, metrics and their statistics, and the values of each field."""
     with reading(parts.engine) as connection:
-        found = {name: distinct_values(connection, name) for name in ("family", "size", "dataset", "tag", "metric")}
+        values = {name: distinct_values(connection, name) for name in ("family", "size", "dataset", "tag", "metric")}
     return {
-        "fields": [name for name in NAMES if name not in UNSAID],
-        "metrics": found.pop("metric"),
-        "figures": list(OF_METRIC),
+        "fields": [name for name in FIELD_NAMES if name not in NOT_SUGGESTED],
+        "metrics": values.pop("metric"),
+        "figures": list(METRIC_FIGURES),
         "values": {
             "is": list(KINDS),
             "status": list(STATES),
@@ -35,5 +35,5 @@ def runs_words(parts: PartsDep) -> dict[str, Any]:
             "optimizer": ["adam", "adamw", "sgd"],
             "schedule": ["constant", "plateau", "cosine", "one_cycle"],
         }
-        | found,
+        | values,
     }

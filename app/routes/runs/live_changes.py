@@ -1,4 +1,4 @@
-"""/runs/{id}/changes and /runs/{id}/marks: a run is changed while it trains, and what has happened to it."""
+"""/runs/{id}/changes and /runs/{id}/marks: change a run while it trains, and list its events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Strict, StrictStr
 
-from app.actions.live_changes import VALUES, ask, meaning, read, why_not
+from app.actions.live_changes import VALUE_RULES, meaning, read_changes, refusal_reason, request_change
 from app.contract.errors import Conflict, Invalid
 from app.contract.events import ChangeKind
 from app.contract.spec import FieldError, Integer, Number
@@ -24,7 +24,7 @@ pages = APIRouter()
 
 
 class ChangeIn(BaseModel):
-    """A change of a run that trains. ``value``: of epochs their number, of lr_factor the factor, of note its text."""
+    """A change to a running run. ``value``: the number of epochs, the factor for lr_factor, or the text of a note."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "lr_factor", "value": 0.3}]})
 
@@ -33,10 +33,10 @@ class ChangeIn(BaseModel):
 
 
 class ChangeOut(BaseModel):
-    """A change: ``waiting`` until it is ``applied`` at a step, ``refused``, or ``late`` because the run has ended.
+    """A change: ``waiting``, then ``applied`` at a step, ``refused``, or ``late`` because the run had ended.
 
-    ``epochs``: how many the run has in all from there on. ``inherited``: made to the run that this one goes on from.
-    ``sentence`` says what it does to the rest of the run. Times in ISO 8601, UTC.
+    ``epochs``: total epochs of the run from then on. ``inherited``: made to the parent run, before this run started.
+    ``sentence`` describes the effect on the rest of the run. Times are ISO 8601, UTC.
     """
 
     id: int
@@ -54,13 +54,13 @@ class ChangeOut(BaseModel):
 
 
 class ChangesOut(BaseModel):
-    """Every change of a run, in the order in which they were asked for."""
+    """All changes of a run, in the order of their requests."""
 
     changes: list[ChangeOut]
 
 
 class MarkOut(BaseModel):
-    """Something that happened at a step; ``time`` in seconds since 1970, UTC. The id of a fork is below 0."""
+    """An event at a step. ``time`` is in seconds since 1970, UTC. IDs of forks are negative."""
 
     id: int
     kind: Literal["checkpoint", "best", "warning", "restart", "change", "note", "fork"]
@@ -70,54 +70,54 @@ class MarkOut(BaseModel):
 
 
 class MarksOut(BaseModel):
-    """What happened to a run, by step."""
+    """Events of a run, by step."""
 
     marks: list[MarkOut]
 
 
-def _told(run: RunRecord, each: ChangeRecord) -> ChangeOut:
-    said = asdict(each) | {"sentence": meaning(each.kind, run.config)}
-    times = {"asked": iso(said.pop("asked_at")), "settled": iso(said.pop("settled_at"))}
-    return ChangeOut.model_validate(said | times)
+def _change_out(run: RunRecord, change: ChangeRecord) -> ChangeOut:
+    fields = asdict(change) | {"sentence": meaning(change.kind, run.config)}
+    times = {"asked": iso(fields.pop("asked_at")), "settled": iso(fields.pop("settled_at"))}
+    return ChangeOut.model_validate(fields | times)
 
 
 @api.post("/runs/{run_id}/changes", status_code=201)
-def post_change(run_id: str, wanted: ChangeIn, parts: PartsDep, response: Response) -> ChangeOut:
-    """Change a run before its next step: more or fewer epochs, its learning rate, a stop, a checkpoint, a note.
+def post_change(run_id: str, body: ChangeIn, parts: PartsDep, response: Response) -> ChangeOut:
+    """Change a running run before its next step: epochs, learning rate, stop, checkpoint or note.
 
-    A retry of the run repeats its configuration without the changes; a rerun to verify repeats them at their steps.
+    A retry of the run drops the changes; a verification rerun repeats them at the same steps.
     """
-    made = ask(parts, run_id, wanted.kind, wanted.value, "API")
+    change = request_change(parts, run_id, body.kind, body.value, "API")
     response.headers["location"] = f"/api/v1/runs/{run_id}/changes"
-    return _told(read(parts, run_id)[0], made)
+    return _change_out(read_changes(parts, run_id)[0], change)
 
 
 @api.get("/runs/{run_id}/changes")
 def get_changes(run_id: str, parts: PartsDep) -> ChangesOut:
-    """What was changed of a run, and what waits to be."""
-    run, changes, _ = read(parts, run_id)
-    return ChangesOut(changes=[_told(run, each) for each in changes])
+    """List the changes of a run, including those still waiting."""
+    run, changes, _ = read_changes(parts, run_id)
+    return ChangesOut(changes=[_change_out(run, change) for change in changes])
 
 
 @api.get("/runs/{run_id}/marks")
 def get_marks(run_id: str, parts: PartsDep) -> MarksOut:
-    """What happened to a run: checkpoints that stay, its best epoch, warnings, restarts, changes, notes, forks."""
-    return MarksOut(marks=[MarkOut(**asdict(each)) for each in read(parts, run_id)[2]])
+    """List the events of a run: saved checkpoints, best epoch, warnings, restarts, changes, notes and forks."""
+    return MarksOut(marks=[MarkOut(**asdict(change)) for change in read_changes(parts, run_id)[2]])
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------
 
 
-def control_of(parts: Parts, run_id: str) -> dict[str, Any]:
-    """What a run's page shows of its changes and marks."""
-    run, changes, marks = read(parts, run_id)
-    unchangeable = why_not(run)
+def control_context(parts: Parts, run_id: str) -> dict[str, Any]:
+    """Return the template values for the changes and marks of a run."""
+    run, changes, marks = read_changes(parts, run_id)
+    unchangeable = refusal_reason(run)
     return {
         "run": run,
         "changes": changes,
         "events": marks,
         "unchangeable": unchangeable,
-        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUES},
+        "meanings": {} if unchangeable else {kind: meaning(kind, run.config) for kind in VALUE_RULES},
         "problem": "",
     }
 
@@ -130,41 +130,41 @@ def change_run(
     kind: Annotated[ChangeKind, Form()],
     value: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
-    """Change a run; with a script the list of its changes is the answer."""
+    """Change a run; htmx gets the updated list of changes."""
     try:
-        ask(parts, run_id, kind, _typed(kind, value.strip()), "page")
+        request_change(parts, run_id, kind, _parse_value(kind, value.strip()), "page")
     except (Invalid, Conflict) as error:
         if not wants_fragment(request):
             raise
-        shown = control_of(parts, run_id) | {"problem": str(error)}
-        return parts.templates.fragment(request, "_run_changes.html", **shown)
+        context = control_context(parts, run_id) | {"problem": str(error)}
+        return parts.templates.fragment(request, "_run_changes.html", **context)
     if not wants_fragment(request):
         return RedirectResponse(f"/runs/{run_id}#control", 303)
-    return parts.templates.fragment(request, "_run_changes.html", **control_of(parts, run_id))
+    return parts.templates.fragment(request, "_run_changes.html", **control_context(parts, run_id))
 
 
-def _typed(kind: ChangeKind, words: str) -> int | float | str | None:
+def _parse_value(kind: ChangeKind, text: str) -> int | float | str | None:
     if kind == "note":
-        return words
+        return text
     if kind in ("stop_after_epoch", "checkpoint"):
         return None
     try:
-        return int(words) if kind == "epochs" else float(words)
+        return int(text) if kind == "epochs" else float(text)
     except ValueError as error:
-        raise Invalid(VALUES[kind], [FieldError("value", VALUES[kind])]) from error
+        raise Invalid(VALUE_RULES[kind], [FieldError("value", VALUE_RULES[kind])]) from error
 
 
 @pages.get("/runs/{run_id}/changes")
 def changes_card(run_id: str, request: Request, parts: PartsDep) -> Response:
-    """The changes of a run and what has happened to it, as its page shows them."""
+    """Render the changes and marks of a run."""
     if not wants_fragment(request):
         return RedirectResponse(f"/runs/{run_id}#control", 303)
-    return parts.templates.fragment(request, "_run_changes.html", **control_of(parts, run_id))
+    return parts.templates.fragment(request, "_run_changes.html", **control_context(parts, run_id))
 
 
 @pages.get("/runs/{run_id}/control")
 def control_card(run_id: str, request: Request, parts: PartsDep) -> Response:
-    """What a run that trains can be changed with, as its page shows it."""
+    """Render the controls that change a running run."""
     if not wants_fragment(request):
         return RedirectResponse(f"/runs/{run_id}#control", 303)
-    return parts.templates.fragment(request, "_run_control_forms.html", **control_of(parts, run_id))
+    return parts.templates.fragment(request, "_run_control_forms.html", **control_context(parts, run_id))

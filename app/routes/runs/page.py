@@ -1,4 +1,4 @@
-"""/runs/{id}: one run, its figures, curves, log and configuration."""
+"""/runs/{id}: the page of a run with its metrics, curves, log and configuration."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from app.charts.overlays import BEST, EARLIER, Overlays, pickable, read_forecast
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, read_points
 from app.contract.errors import NotFound
-from app.routes.runs.live_changes import control_of
-from app.routes.runs.rerun import around
+from app.routes.runs.live_changes import control_context
+from app.routes.runs.rerun import rerun_context
 from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.log import read_lines
@@ -33,13 +33,13 @@ pages = APIRouter()
 
 LOG_LINES = 400
 MANY_CHARTS = 4
-# What a run is known by; all else that is as its recipe says is folded away.
+# Settings that are always shown; others that equal the recipe's defaults are folded away.
 ESSENTIAL = ("family", "size", "dataset", "targets", "recipe", "epochs", "batch_size", "optimizer", "lr", "seed")
 
 With = Annotated[list[str], Query(alias="with", max_length=40)]
 
 
-def _find_summarize_run(connection: Connection, parts: Parts, run_id: str) -> RunSummary:
+def _load_summary(connection: Connection, parts: Parts, run_id: str) -> RunSummary:
     rows = runs_by_id(connection, [run_id])
     if not rows:
         raise NotFound(f"no run '{run_id[:40]}'")
@@ -48,7 +48,7 @@ def _find_summarize_run(connection: Connection, parts: Parts, run_id: str) -> Ru
 
 
 def _id_of(parts: Parts, number: str) -> str | None:
-    """The run of a number, as people call it."""
+    """Return the ID of the run with this number."""
     with reading(parts.engine) as connection:
         rows = list_runs(connection, RunFilter(number=[int(number)]), "-number", 1, None, time.time()).rows
     return rows[0].run.id if rows else None
@@ -60,38 +60,38 @@ def _newest_commit(connection: Connection) -> int:
 
 @dataclass(frozen=True)
 class Curves:
-    """The charts of a run's page with their points, what else is laid over them, and the commit of all that."""
+    """The charts of a run page with their points and overlays, and the commit at which they were read."""
 
     commit: int
     charts: list[Chart]
     points: dict[str, Points]
-    beside: Overlays
+    overlays: Overlays
 
     def as_json(self) -> dict[str, Any]:
-        """What `run.js` draws from."""
+        """Return the data that `run.js` draws."""
         return points_as_json(self.charts, self.points, self.commit) | {
-            "baseline": self.beside.baseline,
-            "beside_live": self.beside.live,
+            "baseline": self.overlays.baseline,
+            "beside_live": self.overlays.live,
         }
 
 
 def _curves(
     connection: Connection,
-    shown: RunSummary,
+    summary: RunSummary,
     points: int | None,
     smoothing: float,
     at_once: int | None,
-    said: list[str],
+    requested: list[str],
     baseline: str,
 ) -> Curves:
-    run = shown.run
-    found = read_points(connection, run, points, smoothing, at_once=at_once)
+    run = summary.run
+    points_by_name = read_points(connection, run, points, smoothing, at_once=at_once)
     expected = expected_names(run.config, run.device or "") if run.live and not run.logged else []
-    beside = read_overlays(connection, shown, said, baseline, smoothing, at_once)
-    charts = with_overlays(charts_of_run([*expected, *found], run.number), beside.others, beside.baseline)
+    overlays = read_overlays(connection, summary, requested, baseline, smoothing, at_once)
+    charts = with_overlays(charts_of_run([*expected, *points_by_name], run.number), overlays.others, overlays.baseline)
     if run.logged:
         charts = [chart for chart in charts if chart.series]
-    return Curves(_newest_commit(connection), charts, found | beside.points, beside)
+    return Curves(_newest_commit(connection), charts, points_by_name | overlays.points, overlays)
 
 
 @pages.get("/runs/{run_id}")
@@ -102,65 +102,67 @@ def run_page(
     x: str = "",
     smoothing: str = "",
     log: str = "",
-    said: With = [],
+    requested: With = [],
     baseline: str = "",
     undo: Timestamp = 0.0,
     back_again: Count = 0,
 ) -> Response:
-    """One run, complete without a script: figures, curves, log, configuration; its number leads to it as well."""
-    set_by_viewer = read_controls(x, smoothing, log)
-    if run_id.isdecimal() and len(run_id) < 19 and (found := _id_of(parts, run_id)):
-        return RedirectResponse(f"/runs/{found}", 303)
-    # One transaction, so that the stream goes on exactly where the page ends.
+    """Render the page of a run, complete without JavaScript; the run's number redirects to it."""
+    controls = read_controls(x, smoothing, log)
+    if run_id.isdecimal() and len(run_id) < 19 and (points_by_name := _id_of(parts, run_id)):
+        return RedirectResponse(f"/runs/{points_by_name}", 303)
+    # One transaction, so that the event stream continues exactly where the page ends.
     with reading(parts.engine) as connection:
-        shown = _find_summarize_run(connection, parts, run_id)
-        curves = _curves(connection, shown, None, set_by_viewer.smoothing, SMOOTHED_AT_ONCE, said, baseline)
+        summary = _load_summary(connection, parts, run_id)
+        curves = _curves(connection, summary, None, controls.smoothing, SMOOTHED_AT_ONCE, requested, baseline)
         lines = read_lines(connection, run_id, tail=LOG_LINES)
-        others = pickable(connection, shown)
+        pickable_runs = pickable(connection, summary)
         undoable = len(restorable(connection, undo)) if undo else 0
-        foretold = _foretold(connection, shown)
-    control = control_of(parts, run_id)
-    boxes = [(chart, draw(chart, curves.points, set_by_viewer, control["events"])) for chart in curves.charts]
+        forecast_values = _forecast_context(connection, summary)
+    control = control_context(parts, run_id)
+    boxes = [(chart, draw(chart, curves.points, controls, control["events"])) for chart in curves.charts]
     return parts.templates.page(
         request,
         "run.html",
-        facts=shown,
-        controls=set_by_viewer,
-        groups=[(group, list(some)) for group, some in groupby(boxes, lambda box: box[0].group)],
+        summary=summary,
+        controls=controls,
+        groups=[(group, list(members)) for group, members in groupby(boxes, lambda box: box[0].group)],
         many=len(boxes) > MANY_CHARTS,
         data=curves.as_json(),
         commit=curves.commit,
         lines=lines,
-        beside=curves.beside,
-        pickable=others,
+        overlays=curves.overlays,
+        pickable=pickable_runs,
         undo=undo,
         undoable=undoable,
         back_again=back_again,
         tokens={
-            BEST: "the best so far on " + shown.run.config.dataset,
-            EARLIER: "mean of earlier runs of this configuration",
+            BEST: "best run so far on " + summary.run.config.dataset,
+            EARLIER: "mean of earlier runs with this configuration",
         },
-        **foretold,
-        **_side(shown),
-        **around(parts, shown.run),
+        **forecast_values,
+        **_configuration_context(summary),
+        **rerun_context(parts, summary.run),
         **control,
     )
 
 
-def _foretold(connection: Connection, shown: RunSummary) -> dict[str, Any]:
-    forecast, comparable = read_forecast(connection, shown) if shown.run.live and not shown.run.logged else (None, 0)
+def _forecast_context(connection: Connection, summary: RunSummary) -> dict[str, Any]:
+    forecast, comparable = (
+        read_forecast(connection, summary) if summary.run.live and not summary.run.logged else (None, 0)
+    )
     return {"forecast": forecast, "comparable": comparable}
 
 
-def _side(shown: RunSummary) -> dict[str, Any]:
-    config = shown.run.config
+def _configuration_context(summary: RunSummary) -> dict[str, Any]:
+    config = summary.run.config
     settings = {
         name: value
         for name, value in settings_of(config).items()
         if value not in (None, [], {}, "") and not (name == "auxiliary" and not value)
     }
     changed = changed_settings(config)
-    logged = shown.run.logged
+    logged = summary.run.logged
     first = {name: settings[name] for name in settings if logged or name in changed or name in ESSENTIAL}
     return {
         "first": first,
@@ -171,20 +173,20 @@ def _side(shown: RunSummary) -> dict[str, Any]:
 
 @pages.get("/runs/{run_id}/head")
 def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
-    """What changes on a run's page beside its curves and its log."""
+    """Render the parts of a run page that change, except curves and log."""
     with reading(parts.engine) as connection:
-        shown = _find_summarize_run(connection, parts, run_id)
-    values = _side(shown) | around(parts, shown.run, whole=False)
-    return parts.templates.fragment(request, "_run_update.html", facts=shown, **values)
+        summary = _load_summary(connection, parts, run_id)
+    values = _configuration_context(summary) | rerun_context(parts, summary.run, with_environment=False)
+    return parts.templates.fragment(request, "_run_update.html", summary=summary, **values)
 
 
 @pages.get("/runs/{run_id}/forecast")
 def run_forecast(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
-    """How a run will probably end, told anew after each epoch."""
+    """Render the forecast of a run, refreshed after each epoch."""
     with reading(parts.engine) as connection:
-        shown = _find_summarize_run(connection, parts, run_id)
-        foretold = _foretold(connection, shown)
-    return parts.templates.fragment(request, "_run_forecast.html", facts=shown, **foretold)
+        summary = _load_summary(connection, parts, run_id)
+        forecast_values = _forecast_context(connection, summary)
+    return parts.templates.fragment(request, "_run_forecast.html", summary=summary, **forecast_values)
 
 
 @pages.get("/runs/{run_id}/points")
@@ -193,14 +195,14 @@ def run_points(
     parts: PartsDep,
     points: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
     smoothing: Annotated[float, Query(ge=0, lt=1)] = 0.0,
-    said: With = [],
+    requested: With = [],
     baseline: str = "",
 ) -> JSONResponse:
-    """The charts and points of a run's page, with the commit they were read at."""
+    """Return the charts and points of a run page, with the commit at which they were read."""
     with reading(parts.engine) as connection:
-        shown = _find_summarize_run(connection, parts, run_id)
-        found = _curves(connection, shown, points, smoothing, None, said, baseline)
-    return JSONResponse(found.as_json())
+        summary = _load_summary(connection, parts, run_id)
+        points_by_name = _curves(connection, summary, points, smoothing, None, requested, baseline)
+    return JSONResponse(points_by_name.as_json())
 
 
 @pages.get("/runs/{run_id}/points/part")
@@ -213,13 +215,13 @@ def run_points_of_a_part(
     points: Annotated[int, Query(ge=2, le=20_000)] = 2000,
     smoothing: Annotated[float, Query(ge=0, lt=1)] = 0.0,
 ) -> JSONResponse:
-    """Finer points of the curves with these names, by comma, from the first to the last of these steps."""
+    """Return the named curves (comma-separated) at a higher resolution between two steps."""
     with reading(parts.engine) as connection:
-        record = _find_summarize_run(connection, parts, run_id).run
-        found = read_points(connection, record, points, smoothing, words_of_names(names), (first, last))
-    return JSONResponse({"first": first, "last": last, "points": points_as_json([], found, 0)["points"]})
+        record = _load_summary(connection, parts, run_id).run
+        points_by_name = read_points(connection, record, points, smoothing, split_names(names), (first, last))
+    return JSONResponse({"first": first, "last": last, "points": points_as_json([], points_by_name, 0)["points"]})
 
 
-def words_of_names(names: str) -> list[str] | None:
-    """Names of curves, all of them where none is said."""
+def split_names(names: str) -> list[str] | None:
+    """Split comma-separated curve names; None (all curves) if there are none."""
     return [name for part in names.split(",") if (name := part.strip())] or None

@@ -1,4 +1,4 @@
-"""/runs/{id}/retry, resume, clone, fork, verify, lineage and environment: what is done with a run that has been."""
+"""/runs/{id}/retry, resume, clone, fork, verify, lineage and environment: start new runs from an existing one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.lineage import (
-    Possible,
     Verdict,
+    allowed_actions,
     clone,
     course,
     fork,
     launch_clone,
-    possible,
     resume,
     retry,
     verdict,
@@ -38,12 +37,16 @@ pages = APIRouter()
 Epochs = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Changes = Annotated[
     dict[str, Any],
-    Body(max_length=60, examples=[{"lr": 0.0003, "epochs": 20}], description="Fields of a RunSpec; null: as usual."),
+    Body(
+        max_length=60,
+        examples=[{"lr": 0.0003, "epochs": 20}],
+        description="RunSpec fields to change; null resets a field to its default.",
+    ),
 ]
 
 
 class ResumeIn(BaseModel):
-    """What to go on to: more ``epochs`` than the run had extend it."""
+    """Total ``epochs`` of the resumed run; more than the original run had extend it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"epochs": 20}]})
 
@@ -51,7 +54,7 @@ class ResumeIn(BaseModel):
 
 
 class ForkIn(BaseModel):
-    """From the end of which ``epoch`` to go on, and which fields of the RunSpec are others from there on."""
+    """The ``epoch`` to fork from, at its end, and the RunSpec fields that change from there on."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -63,7 +66,7 @@ class ForkIn(BaseModel):
 
 
 class RelativeOut(BaseModel):
-    """A run of a family; ``step`` is how far it has come, ``deleted`` says that it is in the trash."""
+    """A run in a lineage. ``step``: its latest step; ``deleted``: it is in the trash."""
 
     id: str
     number: int
@@ -77,14 +80,14 @@ class RelativeOut(BaseModel):
 
 
 class LineageOut(BaseModel):
-    """Every ancestor and every descendant of a run and itself, oldest first; ``kept``: after which epochs it forks."""
+    """A run with all ancestors and descendants, oldest first. ``kept``: epochs after which it can be forked."""
 
     runs: list[RelativeOut]
     kept: list[int]
 
 
 class VerdictOut(BaseModel):
-    """Whether a rerun came out the same; ``metric`` and ``step`` say from where on it did not."""
+    """Whether a rerun reproduced the run. ``metric`` and ``step``: where the curves first differ."""
 
     state: Literal["waiting", "identical", "differs", "cannot be told"]
     sentence: str
@@ -94,68 +97,70 @@ class VerdictOut(BaseModel):
     step: int | None
 
 
-def _made(parts: Parts, run_id: str, response: Response) -> RunOut:
+def _created(parts: Parts, run_id: str, response: Response) -> RunOut:
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*find_run(parts, run_id))
 
 
 @api.post("/runs/{run_id}/retry", status_code=201)
 def post_retry(run_id: str, parts: PartsDep, response: Response) -> RunOut:
-    """An ended run once more, from the start, exactly as it was."""
-    return _made(parts, retry(parts, run_id), response)
+    """Run a finished run again from the start, with the same configuration."""
+    return _created(parts, retry(parts, run_id), response)
 
 
 @api.post("/runs/{run_id}/resume", status_code=201)
-def post_resume(run_id: str, parts: PartsDep, response: Response, wanted: ResumeIn | None = None) -> RunOut:
-    """A new run that goes on from the last checkpoint of an ended one as if it had never stopped, or is extended.
+def post_resume(run_id: str, parts: PartsDep, response: Response, body: ResumeIn | None = None) -> RunOut:
+    """Start a new run from the last checkpoint of a finished run, optionally with more epochs.
 
-    An extended run follows the schedule of all its epochs: cosine and one_cycle go on at the rate that a run of so many
-    epochs has at this step.
+    Without more epochs, the run continues as if it had never stopped. With more, the schedule covers the new total:
+    cosine and one_cycle continue at the learning rate that a run of this length has at this step.
     """
-    return _made(parts, resume(parts, run_id, wanted.epochs if wanted else None), response)
+    return _created(parts, resume(parts, run_id, body.epochs if body else None), response)
 
 
 @api.post("/runs/{run_id}/clone", status_code=201)
 async def post_clone(
     run_id: str, parts: PartsDep, catalog: CatalogDep, response: Response, changes: Changes = {}
 ) -> RunOut:
-    """A run with what this one was launched with, but for the fields that are named."""
+    """Launch a copy of a run with some fields changed."""
     spec, config = await run_in_threadpool(clone, parts, catalog, run_id, changes)
     await parts.inspector.check(config)
-    new = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config)
-    return await run_in_threadpool(_made, parts, new, response)
+    new_id = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config)
+    return await run_in_threadpool(_created, parts, new_id, response)
 
 
 @api.post("/runs/{run_id}/fork", status_code=201)
-def post_fork(run_id: str, wanted: ForkIn, parts: PartsDep, catalog: CatalogDep, response: Response) -> RunOut:
-    """A new run that goes on from the checkpoint kept at the end of an epoch, with changed fields."""
-    return _made(parts, fork(parts, catalog, run_id, wanted.epoch, wanted.changes), response)
+def post_fork(run_id: str, body: ForkIn, parts: PartsDep, catalog: CatalogDep, response: Response) -> RunOut:
+    """Start a new run from the checkpoint saved at the end of an epoch, with changed fields."""
+    return _created(parts, fork(parts, catalog, run_id, body.epoch, body.changes), response)
 
 
 @api.post("/runs/{run_id}/verify", status_code=201)
 def post_verify(run_id: str, parts: PartsDep, response: Response) -> RunOut:
-    """Train an ended run once more, to be told whether its curves come out identical."""
-    return _made(parts, verify(parts, run_id), response)
+    """Run a finished run again to check whether its curves are identical."""
+    return _created(parts, verify(parts, run_id), response)
 
 
 @api.get("/runs/{run_id}/verify")
 def get_verify(run_id: str, parts: PartsDep) -> VerdictOut:
-    """Whether the last rerun of this run, or this rerun, came out the same, and if not, from which step on."""
+    """Get whether this rerun, or the latest rerun of this run, matches the original, and where it first differs."""
     return VerdictOut(**asdict(verdict(parts, run_id)))
 
 
 @api.get("/runs/{run_id}/lineage")
 def get_lineage(run_id: str, parts: PartsDep) -> LineageOut:
-    """Where a run comes from, and what came of it."""
+    """List the ancestors and descendants of a run."""
     find_run(parts, run_id)
     with reading(parts.engine) as connection:
-        kept = [each.epoch for each in lineage.kept(connection, run_id) if not each.within]
-        return LineageOut(runs=[RelativeOut(**asdict(each)) for each in lineage.family(connection, run_id)], kept=kept)
+        kept = [relative.epoch for relative in lineage.saved_checkpoints(connection, run_id) if not relative.within]
+        return LineageOut(
+            runs=[RelativeOut(**asdict(relative)) for relative in lineage.family(connection, run_id)], kept=kept
+        )
 
 
 @api.get("/runs/{run_id}/environment")
 def get_environment(run_id: str, parts: PartsDep) -> dict[str, Any]:
-    """All that is known of what a run was trained with: code, packages, machine, device, data, command."""
+    """Get the environment of a run: code, packages, machine, device, data and command."""
     run, _ = find_run(parts, run_id)
     with reading(parts.engine) as connection:
         return run.environment | lineage.read_capture(connection, run_id)
@@ -164,86 +169,94 @@ def get_environment(run_id: str, parts: PartsDep) -> dict[str, Any]:
 # Pages ---------------------------------------------------------------------------------------------------------------
 
 
-def _to(run_id: str) -> RedirectResponse:
+def _redirect(run_id: str) -> RedirectResponse:
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @pages.post("/runs/{run_id}/retry")
 def retry_run(run_id: str, parts: PartsDep) -> RedirectResponse:
-    """Train a run once more."""
-    return _to(retry(parts, run_id))
+    """Retry a run."""
+    return _redirect(retry(parts, run_id))
 
 
 @pages.post("/runs/{run_id}/resume")
 def resume_run(run_id: str, parts: PartsDep, epochs: Annotated[str, Form(max_length=20)] = "") -> RedirectResponse:
-    """Go on with a run, to more epochs if some are named."""
-    return _to(resume(parts, run_id, _whole("epochs", epochs)))
+    """Resume a run, or extend it to more epochs."""
+    return _redirect(resume(parts, run_id, _parse_int("epochs", epochs)))
 
 
 @pages.post("/runs/{run_id}/fork")
 async def fork_run(run_id: str, request: Request, parts: PartsDep, catalog: CatalogDep) -> RedirectResponse:
-    """Fork a run; a field that is blank stays as it was."""
+    """Fork a run; blank fields keep their values."""
     async with request.form(max_files=0, max_fields=100) as posted:
-        said = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
-    epoch = _whole("epoch", said.pop("epoch", ""))
+        fields = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
+    epoch = _parse_int("epoch", fields.pop("epoch", ""))
     if epoch is None:
-        raise Invalid("choose the epoch to go on from", [FieldError("epoch", "choose the epoch to go on from")])
+        raise Invalid("choose an epoch to fork from", [FieldError("epoch", "choose an epoch to fork from")])
     try:
-        return _to(await run_in_threadpool(fork, parts, catalog, run_id, epoch, dict(said)))
+        return _redirect(await run_in_threadpool(fork, parts, catalog, run_id, epoch, dict(fields)))
     except SpecError as error:
         raise Invalid(str(error), error.errors) from error
 
 
 @pages.post("/runs/{run_id}/verify")
 def verify_run(run_id: str, parts: PartsDep) -> RedirectResponse:
-    """Train a run once more to be compared with it."""
-    return _to(verify(parts, run_id))
+    """Rerun a run to verify it."""
+    return _redirect(verify(parts, run_id))
 
 
-def _whole(name: str, words: str) -> int | None:
-    if not words.strip():
+def _parse_int(name: str, text: str) -> int | None:
+    if not text.strip():
         return None
-    if not words.strip().isdecimal() or len(words.strip()) > 6:
+    if not text.strip().isdecimal() or len(text.strip()) > 6:
         sentence = f"{name} must be a whole number"
         raise Invalid(sentence, [FieldError(name, sentence)])
-    return int(words)
+    return int(text)
 
 
 @pages.get("/runs/{run_id}/environment")
 def environment_card(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
-    """What a run was trained with, as its page shows it."""
+    """Render the environment of a run."""
     run, _ = find_run(parts, run_id)
     with reading(parts.engine) as connection:
         captured = lineage.read_capture(connection, run_id)
     return parts.templates.fragment(request, "_run_environment.html", run=run, captured=captured)
 
 
-def around(parts: Parts, run: RunRecord, whole: bool = True) -> dict[str, Any]:
-    """What a run's page shows of its family, of what can be done with it and, if ``whole``, of what trained it."""
+def rerun_context(parts: Parts, run: RunRecord, with_environment: bool = True) -> dict[str, Any]:
+    """Return the template values for lineage, verdict and available actions, and the environment if requested."""
     with reading(parts.engine) as connection:
-        kept: Possible = possible(run, lineage.kept(connection, run.id), course(connection, run))
+        checkpoints = lineage.saved_checkpoints(connection, run.id)
+        actions = allowed_actions(run, checkpoints, course(connection, run))
         relatives = lineage.family(connection, run.id)
-        captured = lineage.read_capture(connection, run.id) if whole else None
+        captured = lineage.read_capture(connection, run.id) if with_environment else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None
-    told: Verdict | None = verdict(parts, run.id) if rerun else None
-    return {"possible": kept, "family": drawn(relatives, run.id), "captured": captured, "verdict": told}
+    verification: Verdict | None = verdict(parts, run.id) if rerun else None
+    return {
+        "possible": actions,
+        "family": lineage_rows(relatives, run.id),
+        "captured": captured,
+        "verdict": verification,
+    }
 
 
-def drawn(relatives: list[lineage.Relative], own: str) -> list[dict[str, Any]]:
-    """A family in the order of its tree, each with how deep it stands and where its line begins and ends (0 to 100)."""
+def lineage_rows(relatives: list[lineage.Relative], own_id: str) -> list[dict[str, Any]]:
+    """Return a lineage in tree order, with depth and the start and end of each bar (0 to 100)."""
     if len(relatives) < 2:
         return []
-    there = {each.id for each in relatives}
+    ids = {relative.id for relative in relatives}
     children: dict[str | None, list[lineage.Relative]] = {}
-    for each in relatives:
-        children.setdefault(each.parent if each.parent in there else None, []).append(each)
-    longest = max(max(each.step for each in relatives), 1)
-    found: list[dict[str, Any]] = []
-    waiting = [(each, 0) for each in reversed(children.get(None, []))]
-    while waiting:
-        each, depth = waiting.pop()
-        begins = 100 * (each.parent_step or 0) / longest
-        ends = max(100 * each.step / longest, begins)
-        found.append({"run": each, "depth": min(depth, 6), "begins": begins, "ends": ends, "own": each.id == own})
-        waiting += [(child, depth + 1) for child in reversed(children.get(each.id, []))]
-    return found
+    for relative in relatives:
+        children.setdefault(relative.parent if relative.parent in ids else None, []).append(relative)
+    longest = max(max(relative.step for relative in relatives), 1)
+    rows: list[dict[str, Any]] = []
+    stack = [(relative, 0) for relative in reversed(children.get(None, []))]
+    while stack:
+        relative, depth = stack.pop()
+        start = 100 * (relative.parent_step or 0) / longest
+        end = max(100 * relative.step / longest, start)
+        rows.append(
+            {"run": relative, "depth": min(depth, 6), "begins": start, "ends": end, "own": relative.id == own_id}
+        )
+        stack += [(child, depth + 1) for child in reversed(children.get(relative.id, []))]
+    return rows

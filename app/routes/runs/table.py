@@ -1,4 +1,4 @@
-"""/runs: every run in one table, to be filtered, sorted, grouped and selected; its rows come anew while they change."""
+"""/runs: the table of all runs with search, sorting, grouping and selection, and its live row updates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sqlalchemy import Connection, text
 from app.charts.drawing import spark
 from app.contract.errors import NotFound, QueryError
 from app.routes.launch.form import joined_tags
-from app.routes.runs.columns import columns_of, offered
+from app.routes.runs.columns import column_choices, parse_columns
 from app.routes.runs.groups import FIELDS, MOST_RUNS, read_groups
-from app.routes.runs.table_request import USUAL_SORT, Listing, ListingDep, chips
+from app.routes.runs.table_request import DEFAULT_SORT, TableQuery, TableQueryDep, chips
 from app.store import run as run_store
 from app.store.bulk import restorable
 from app.store.database import reading
-from app.store.metric import Summary, read_one_of_each
+from app.store.metric import Summary, read_one_curve_per_run
 from app.store.search.query import (
     RunFilter,
     RunPage,
@@ -44,7 +44,7 @@ pages = APIRouter()
 
 PAGE_ROWS = 50
 SPARK_POINTS = 60
-# So many rows are put in above the others at once, and so many are looked after by the page.
+# The most rows that are inserted at the top at once, and the most rows that a page refreshes.
 FRESH_ROWS = 20
 WATCHED = 200
 
@@ -53,7 +53,7 @@ WATCHED = 200
 def runs_page(
     request: Request,
     parts: PartsDep,
-    shown: ListingDep,
+    query: TableQueryDep,
     stopped: Count = 0,
     kept: Count = 0,
     undo: Timestamp = 0.0,
@@ -63,13 +63,13 @@ def runs_page(
     undone: Annotated[str, Query(max_length=60)] = "",
     edit: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
-    """The run table; htmx gets only the table."""
-    return show_table(request, parts, shown, Told(stopped, kept, undo, back_again, refused, act, undone, edit))
+    """Render the run table; htmx gets only the table."""
+    return show_table(request, parts, query, Notices(stopped, kept, undo, back_again, refused, act, undone, edit))
 
 
 @dataclass(frozen=True)
-class Told:
-    """What an address says of the last act beside the table that it asks for, and the run whose words are edited."""
+class Notices:
+    """Query parameters about the last action, and the run being edited."""
 
     stopped: int = 0
     kept: int = 0
@@ -83,86 +83,101 @@ class Told:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why tags were not given, what was typed, and which runs were chosen, as their boxes hold them."""
+    """Invalid tags: the error, the text entered, and the selected rows."""
 
-    words: str
+    message: str
     tagged: str
     runs: frozenset[str]
     every: str
 
 
 def show_table(
-    request: Request, parts: Parts, shown: Listing, told: Told = Told(), refusal: Refusal | None = None
+    request: Request, parts: Parts, query: TableQuery, notices: Notices = Notices(), refusal: Refusal | None = None
 ) -> HTMLResponse:
-    """A table as a page, with what was refused of it where that was typed; htmx gets only the table."""
+    """Render the run table with notices and a tag error, if any; htmx gets only the table."""
     with reading(parts.engine) as connection:
-        values = _grouped(connection, shown) if shown.group else _listed(connection, parts, shown)
-        everything = count_runs(connection, RunFilter())
+        values = _grouped(connection, query) if query.group else _listed(connection, parts, query)
+        total_runs = count_runs(connection, RunFilter())
         choices = {column: distinct_values(connection, column) for column in ("family", "size", "dataset")}
-        undoable = len(restorable(connection, told.undo)) if told.undo else 0
-        acts = {"act": find_act(connection, told.act) if told.act else None}
-        acts["undone"] = find_act(connection, told.undone) if told.undone else None
+        undoable = len(restorable(connection, notices.undo)) if notices.undo else 0
+        actions = {"act": find_act(connection, notices.act) if notices.act else None}
+        actions["undone"] = find_act(connection, notices.undone) if notices.undone else None
         metrics = values.pop("metrics")
         if not metrics:
             metrics = [name for name in distinct_values(connection, "metric") if not name.startswith("system/")]
         views = list_views(connection)
     values |= {
-        "shown": shown,
-        "chips": chips(shown),
-        "everything": everything,
-        "edit": told.edit,
+        "query": query,
+        "chips": chips(query),
+        "total_runs": total_runs,
+        "edit": notices.edit,
         "refusal": refusal,
         "joined_tags": joined_tags,
     }
     if wants_fragment(request):
         table = parts.templates.fragment(request, "_runs_answer.html", **values)
-        if urlsplit(request.headers.get("hx-current-url", "")).query != shown.question():
-            table.headers["HX-Push-Url"] = shown.address()
+        if urlsplit(request.headers.get("hx-current-url", "")).query != query.query_string():
+            table.headers["HX-Push-Url"] = query.address()
         return table
-    values |= {"choices": choices, "statuses": run_store.STATES, "offered": offered(metrics, shown.columns)}
-    values |= {"stopped": told.stopped, "kept": told.kept, "undo": told.undo, "undoable": undoable}
-    values |= acts | {"back_again": told.back_again, "refused": told.refused, "views": views, "groupings": FIELDS}
+    values |= {
+        "choices": choices,
+        "statuses": run_store.STATES,
+        "column_choices": column_choices(metrics, query.columns),
+    }
+    values |= {"stopped": notices.stopped, "kept": notices.kept, "undo": notices.undo, "undoable": undoable}
+    values |= actions | {
+        "back_again": notices.back_again,
+        "refused": notices.refused,
+        "views": views,
+        "groupings": FIELDS,
+    }
     values |= {"parquet": importlib.util.find_spec("pyarrow") is not None}
-    values |= {"view": next((view for view in views if view.question == shown.question(after=None)), None)}
+    values |= {"view": next((view for view in views if view.question == query.query_string(after=None)), None)}
     return parts.templates.page(request, "runs.html", 422 if refusal else 200, **values)
 
 
-def _listed(connection: Connection, parts: Parts, shown: Listing) -> dict[str, Any]:
+def _listed(connection: Connection, parts: Parts, query: TableQuery) -> dict[str, Any]:
     commit = newest_commit(connection)
-    wrong = ""
+    problem = ""
     try:
-        page = list_runs(connection, shown.where, shown.sort, PAGE_ROWS, shown.after, time.time())
+        page = list_runs(connection, query.where, query.sort, PAGE_ROWS, query.after, time.time())
     except QueryError as error:
-        # Half a question is what someone who types has asked; the table says what is missing.
+        # A search that is still being typed is incomplete; the table says what is missing.
         if error.field != "q":
             raise
-        wrong, page = str(error), RunPage([], None, 0)
+        problem, page = str(error), RunPage([], None, 0)
     rows = table_rows(connection, parts, page.rows)
-    top = max((row.facts.number for row in rows), default=0) if shown.sort == USUAL_SORT and not shown.after else -1
+    top = max((row.summary.number for row in rows), default=0) if query.sort == DEFAULT_SORT and not query.after else -1
     return {
         "groups": None,
-        "columns": columns_of(shown.columns),
-        "wrong": wrong,
+        "columns": parse_columns(query.columns),
+        "problem": problem,
         "rows": rows,
         "next": page.next,
         "total": page.total,
         "metrics": sorted({name for row in page.rows for name in row.summary}),
-        "refresh": _refresh(shown, [row.facts.run.id for row in rows], page.total, commit, top),
+        "refresh": _refresh(query, [row.summary.run.id for row in rows], page.total, commit, top),
         "fresh": 0,
     }
 
 
-def _grouped(connection: Connection, shown: Listing) -> dict[str, Any]:
-    wrong, groups = "", None
+def _grouped(connection: Connection, query: TableQuery) -> dict[str, Any]:
+    problem, groups = "", None
     try:
-        groups = read_groups(connection, shown)
+        groups = read_groups(connection, query)
     except QueryError as error:
-        wrong = str(error)
-    return {"groups": groups, "wrong": wrong, "total": groups.runs if groups else 0, "most": MOST_RUNS, "metrics": []}
+        problem = str(error)
+    return {
+        "groups": groups,
+        "problem": problem,
+        "total": groups.runs if groups else 0,
+        "most": MOST_RUNS,
+        "metrics": [],
+    }
 
 
 def newest_commit(connection: Connection) -> int:
-    """The number of the newest commit that this view of the database has."""
+    """Return the number of the newest commit visible in this transaction."""
     return int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
 
 
@@ -170,27 +185,27 @@ def newest_commit(connection: Connection) -> int:
 def runs_rows(
     request: Request,
     parts: PartsDep,
-    shown: ListingDep,
+    query: TableQueryDep,
     ids: Annotated[str, Query(max_length=8000)] = "",
     seen: Count = 0,
     since: Count = 0,
     top: Annotated[int, Query(ge=-1)] = -1,
 ) -> HTMLResponse:
-    """The rows that changed since they were last shown, to be put in the place of the old ones, and new ones above.
+    """Render rows that changed since commit ``since``, to replace the old ones, and new rows for the top of the table.
 
-    ``top`` is the newest run of a page on which every newer one that matches belongs; -1 of any other page.
+    ``top``: number of the newest run on a page where newer matching runs belong at the top; -1 on any other page.
     """
     watched = list(dict.fromkeys(part for part in ids.split(",") if part))[:WATCHED]
     with reading(parts.engine) as connection:
         commit = newest_commit(connection)
         changed = runs_by_id(connection, changed_since(connection, watched, since))
-        total = count_runs(connection, shown.where)
+        total = count_runs(connection, query.where)
         fresh: list[RunRow] = []
         if top >= 0 and total > seen:
-            newest = list_runs(connection, shown.where, USUAL_SORT, FRESH_ROWS, None, time.time()).rows
+            newest = list_runs(connection, query.where, DEFAULT_SORT, FRESH_ROWS, None, time.time()).rows
             fresh = [row for row in newest if row.run.number > top]
             if len(fresh) == FRESH_ROWS:
-                # There may be more than these: the page is to be made anew.
+                # There may be more than these: the page needs a reload.
                 fresh = []
         rows = table_rows(connection, parts, [*fresh, *changed])
     if fresh:
@@ -201,46 +216,51 @@ def runs_rows(
         "_runs_rows.html",
         rows=rows[len(fresh) :],
         above=rows[: len(fresh)],
-        shown=shown,
+        query=query,
         edit="",
         refusal=None,
-        columns=columns_of(shown.columns),
+        columns=parse_columns(query.columns),
         fresh=max(0, total - seen),
-        refresh=_refresh(shown, watched, seen, commit, top),
+        refresh=_refresh(query, watched, seen, commit, top),
     )
 
 
 @pages.get("/runs/{run_id}/words")
-def run_words(run_id: str, request: Request, parts: PartsDep, shown: ListingDep) -> HTMLResponse:
-    """The row in which name, tags and notes of a run are edited."""
+def run_words(run_id: str, request: Request, parts: PartsDep, query: TableQueryDep) -> HTMLResponse:
+    """Render the row that edits name, tags and notes of a run."""
     with reading(parts.engine) as connection:
         rows = table_rows(connection, parts, runs_by_id(connection, [run_id]))
     if not rows:
         raise NotFound(f"no run '{run_id[:40]}'")
-    values = {"facts": rows[0].facts, "columns": columns_of(shown.columns), "shown": shown, "joined_tags": joined_tags}
+    values = {
+        "summary": rows[0].summary,
+        "columns": parse_columns(query.columns),
+        "query": query,
+        "joined_tags": joined_tags,
+    }
     return parts.templates.fragment(request, "_runs_words.html", **values)
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A run in the table, with what its cells are made of."""
+    """A run in the table, with the data of its cells."""
 
-    facts: RunSummary
+    summary: RunSummary
     spark: str
-    summary: dict[str, Summary]
+    metrics: dict[str, Summary]
 
 
 def table_rows(connection: Connection, parts: Parts, rows: list[RunRow]) -> list[TableRow]:
-    """Runs as the table shows them."""
+    """Return runs with the data of their table cells."""
     workers: list[WorkerRecord] = list_workers(connection, time.time(), parts.settings.lease_seconds)
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
-    curves = read_one_of_each(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
-    figures = summaries_with_positions(connection, rows, workers)
-    pairs = zip(figures, rows, strict=True)
-    return [TableRow(each, spark(curves.get(each.run.id)), row.summary) for each, row in pairs]
+    curves = read_one_curve_per_run(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
+    summaries = summaries_with_positions(connection, rows, workers)
+    pairs = zip(summaries, rows, strict=True)
+    return [TableRow(summary, spark(curves.get(summary.run.id)), row.summary) for summary, row in pairs]
 
 
-def _refresh(shown: Listing, watched: list[str], seen: int, commit: int, top: int) -> str:
-    query = urlencode({"ids": ",".join(watched), "seen": seen, "since": commit, "top": top}, safe=",")
-    address = shown.address().replace("/runs", "/runs/rows", 1)
-    return f"{address}{'&' if '?' in address else '?'}{query}"
+def _refresh(query: TableQuery, watched: list[str], seen: int, commit: int, top: int) -> str:
+    parameters = urlencode({"ids": ",".join(watched), "seen": seen, "since": commit, "top": top}, safe=",")
+    address = query.address().replace("/runs", "/runs/rows", 1)
+    return f"{address}{'&' if '?' in address else '?'}{parameters}"

@@ -1,4 +1,4 @@
-"""What an address says of the run table: the question, the filters, columns, order, groups; and its terms as chips."""
+"""The query of the run table (search, filters, columns, sort, groups) parsed from its address, and its chips."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from fastapi import Depends, Query
 
 from app.contract.errors import QueryError
 from app.routes.runs.columns import STANDARD
-from app.store.search.parser import read
+from app.store.search.parser import parse
 from app.store.search.query import RunFilter
 from app.store.search.sorting import keys_of
 from app.web.rendering import local_path
 
-USUAL_SORT = "-number"
+DEFAULT_SORT = "-number"
 FILTERS = ("status", "family", "size", "dataset", "tag")
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What the run table shows, as its address says it."""
+class TableQuery:
+    """What the run table shows, parsed from its address."""
 
     q: str
     status: list[str]
@@ -35,37 +35,37 @@ class Listing:
     after: str | None
 
     def address(self, **changes: Any) -> str:
-        """The address of this table with some of it changed; a page deeper in only survives a change of nothing."""
-        question = self.question(**changes)
-        return f"/runs?{question}" if question else "/runs"
+        """Return the address of the table with some changes; any change returns to the first page."""
+        query_string = self.query_string(**changes)
+        return f"/runs?{query_string}" if query_string else "/runs"
 
-    def question(self, **changes: Any) -> str:
-        """The same behind its ``?``."""
-        said = {**self.__dict__, **changes}
+    def query_string(self, **changes: Any) -> str:
+        """Return the part of that address after the ``?``."""
+        fields = {**self.__dict__, **changes}
         if changes and "after" not in changes:
-            said["after"] = None
+            fields["after"] = None
         if "group" in changes and "sort" not in changes:
-            said["sort"] = None
-        said["sort"] = None if said["sort"] == USUAL_SORT else said["sort"]
-        return urlencode([(name, value) for name, value in said.items() if value], doseq=True)
+            fields["sort"] = None
+        fields["sort"] = None if fields["sort"] == DEFAULT_SORT else fields["sort"]
+        return urlencode([(name, value) for name, value in fields.items() if value], doseq=True)
 
     @property
     def filtered(self) -> bool:
-        """Whether anything is left out."""
+        """Whether any filter is active."""
         return bool(self.q or self.status or self.family or self.size or self.dataset or self.tag)
 
     @property
     def where(self) -> RunFilter:
-        """Which runs it shows."""
+        """The filter of the runs that it shows."""
         return RunFilter(self.status, self.family, self.size, self.dataset, self.tag, self.q)
 
     @property
-    def kept(self) -> list[tuple[str, str]]:
-        """What a form that changes nothing of it holds, as pairs of name and value."""
-        return [(name, value) for name, values in parse_qs(self.question(after=None)).items() for value in values]
+    def hidden_fields(self) -> list[tuple[str, str]]:
+        """Name and value pairs that a form needs as hidden fields to keep this query."""
+        return [(name, value) for name, values in parse_qs(self.query_string(after=None)).items() for value in values]
 
 
-def listing(
+def table_query(
     q: Annotated[str, Query(max_length=200)] = "",
     status: Annotated[list[str], Query()] = [],
     family: Annotated[list[str], Query()] = [],
@@ -75,85 +75,85 @@ def listing(
     columns: Annotated[str, Query(max_length=1000)] = "",
     column: Annotated[list[str], Query(max_length=80)] = [],
     group: Annotated[str, Query(max_length=200)] = "",
-    sort: Annotated[str, Query(max_length=200)] = USUAL_SORT,
+    sort: Annotated[str, Query(max_length=200)] = DEFAULT_SORT,
     after: Annotated[str | None, Query(max_length=500)] = None,
-) -> Listing:
-    """The table that an address asks for; empty fields of the filter's form do not filter."""
-    return Listing(
+) -> TableQuery:
+    """Parse the query parameters; empty fields of the filter form are ignored."""
+    return TableQuery(
         q=q.strip(),
-        status=_said(status),
-        family=_said(family),
-        size=_said(size),
-        dataset=_said(dataset),
-        tag=_said(tag),
-        columns=_chosen(columns, column),
+        status=_non_empty(status),
+        family=_non_empty(family),
+        size=_non_empty(size),
+        dataset=_non_empty(dataset),
+        tag=_non_empty(tag),
+        columns=_join_columns(columns, column),
         group=",".join(dict.fromkeys(part.strip() for part in group.split(",") if part.strip())),
-        sort=",".join(keys_of(sort)) or USUAL_SORT,
+        sort=",".join(keys_of(sort)) or DEFAULT_SORT,
         after=after or None,
     )
 
 
-def listing_of(question: str) -> Listing:
-    """The table of what stands behind the ``?`` of its address."""
-    said = parse_qs(question[:8000])
-    lists = {name: said.get(name, []) for name in FILTERS}
-    words = {name: said[name][0] for name in ("q", "columns", "group", "sort") if name in said}
-    return listing(**lists, **words, column=[], after=None)  # type: ignore[arg-type]
+def parse_query(query_string: str) -> TableQuery:
+    """Parse the part of a table address after the ``?``."""
+    fields = parse_qs(query_string[:8000])
+    lists = {name: fields.get(name, []) for name in FILTERS}
+    texts = {name: fields[name][0] for name in ("q", "columns", "group", "sort") if name in fields}
+    return table_query(**lists, **texts, column=[], after=None)  # type: ignore[arg-type]
 
 
-def listing_at(address: str) -> Listing:
-    """The table at an address of this server, deeper in too."""
-    question = urlsplit(local_path(address, "/runs")).query
-    return replace(listing_of(question), after=parse_qs(question).get("after", [None])[0])
+def query_from_address(address: str) -> TableQuery:
+    """Parse an address of the run table on this server, including its page."""
+    query_string = urlsplit(local_path(address, "/runs")).query
+    return replace(parse_query(query_string), after=parse_qs(query_string).get("after", [None])[0])
 
 
-def _said(values: list[str]) -> list[str]:
+def _non_empty(values: list[str]) -> list[str]:
     return [value for value in values if value]
 
 
-def _chosen(columns: str, ticked: list[str]) -> str:
-    """The columns by comma, in the address's words or as the form of boxes says them; "" for the usual ones."""
-    keys = [part.strip() for value in (ticked or [columns]) for part in value.split(",") if part.strip()]
-    said = ",".join(dict.fromkeys(keys))
-    return "" if said == ",".join(STANDARD) else said
+def _join_columns(columns: str, checked: list[str]) -> str:
+    """Return comma-separated columns, from the address or from the checkboxes; "" for the default ones."""
+    keys = [part.strip() for value in (checked or [columns]) for part in value.split(",") if part.strip()]
+    joined = ",".join(dict.fromkeys(keys))
+    return "" if joined == ",".join(STANDARD) else joined
 
 
-ListingDep = Annotated[Listing, Depends(listing)]
+TableQueryDep = Annotated[TableQuery, Depends(table_query)]
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A part of what is asked for, and the address without it; ``what`` says of which kind it is."""
+    """A part of the query and the address without it; ``kind`` is question, filter, groups or order."""
 
-    what: str
-    words: str
+    kind: str
+    label: str
     href: str
 
 
-def chips(shown: Listing) -> list[Chip]:
-    """Every part of the question, every filter, the grouping, and each key of a sort by several columns."""
-    found = [Chip("question", words, shown.address(q=rest)) for words, rest in _parts(shown.q)]
+def chips(query: TableQuery) -> list[Chip]:
+    """Return a chip for each search term, filter, grouping, and key of a sort by several columns."""
+    result = [Chip("question", label, query.address(q=rest)) for label, rest in _search_terms(query.q)]
     for name in FILTERS:
-        chosen: list[str] = getattr(shown, name)
+        chosen: list[str] = getattr(query, name)
         for value in chosen:
-            rest = [each for each in chosen if each != value]
-            found.append(Chip("filter", f"{name}: {value}", shown.address(**{name: rest})))
-    if shown.group:
-        found.append(Chip("groups", f"by {shown.group.replace(',', ', ')}", shown.address(group="")))
-    keys = keys_of(shown.sort)
+            rest = [item for item in chosen if item != value]
+            result.append(Chip("filter", f"{name}: {value}", query.address(**{name: rest})))
+    if query.group:
+        result.append(Chip("groups", f"group by {query.group.replace(',', ', ')}", query.address(group="")))
+    keys = keys_of(query.sort)
     if len(keys) > 1:
         for i, key in enumerate(keys):
             rest = keys[:i] + keys[i + 1 :]
-            words = f"{'then' if i else 'by'} {key.lstrip('-')} {'↓' if key.startswith('-') else '↑'}"
-            found.append(Chip("order", words, shown.address(sort=",".join(rest))))
-    return found
+            label = f"{'then' if i else 'sort'} by {key.lstrip('-')} {'↓' if key.startswith('-') else '↑'}"
+            result.append(Chip("order", label, query.address(sort=",".join(rest))))
+    return result
 
 
-def _parts(q: str) -> list[tuple[str, str]]:
-    """What must all hold, each with the question without it; of choices, none is left out alone."""
+def _search_terms(q: str) -> list[tuple[str, str]]:
+    """Return each search term with the search without it; alternatives (or) stay together as one term."""
     try:
-        choices = read(q).choices
+        choices = parse(q).choices
     except QueryError:
         choices = ()
-    said = [part.said for part in choices[0]] if len(choices) == 1 else [q]
-    return [(each, " ".join(said[:i] + said[i + 1 :])) for i, each in enumerate(said)]
+    terms = [part.source for part in choices[0]] if len(choices) == 1 else [q]
+    return [(term, " ".join(terms[:i] + terms[i + 1 :])) for i, term in enumerate(terms)]

@@ -1,4 +1,4 @@
-"""/sweeps: many runs as one; its API and its pages."""
+"""/sweeps: sweeps over many runs, with their API and pages."""
 
 from app.routes.sweeps.api import api
 from app.routes.sweeps.page import pages

@@ -1,4 +1,4 @@
-"""/api/v1/sweeps: launch, watch, stop and extend many runs as one."""
+"""/api/v1/sweeps: launch, read, stop and extend sweeps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, launch_sweep, preview_sweep, stop_sweep
+from app.actions.sweeps import (
+    check_expansion,
+    extend_sweep,
+    extended_spec,
+    find_sweep,
+    launch_sweep,
+    preview_sweep,
+    stop_sweep,
+)
 from app.analysis.importance import METHOD
 from app.contract.spec import SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.contract.timestamps import iso
-from app.routes.sweeps.status import Standing, read_standing
+from app.routes.sweeps.status import SweepStatus, read_status
 from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
@@ -24,7 +32,7 @@ api = APIRouter(tags=["sweeps"])
 
 
 class BestOut(BaseModel):
-    """The best run so far: its best figure by the sweep's metric, and what the sweep chose for it."""
+    """The best run so far: its best value of the sweep's metric, and the values that the sweep chose for it."""
 
     run: str
     number: int
@@ -33,7 +41,7 @@ class BestOut(BaseModel):
 
 
 class ConfigurationOut(BaseModel):
-    """Runs that differ only in their seed: the mean of their figures, and half its 95 % interval where n is over 1."""
+    """Runs that differ only in their seed: the mean of their values, and half its 95 % interval if n > 1."""
 
     values: dict[str, Any]
     runs: list[str]
@@ -43,7 +51,7 @@ class ConfigurationOut(BaseModel):
 
 
 class SweepFacts(BaseModel):
-    """A sweep in short. ``counts`` are its runs by state; ``pruned`` are those of the cancelled that others beat."""
+    """A sweep in short. ``counts``: its runs by state; ``pruned``: how many of the cancelled runs were pruned."""
 
     id: str
     number: int
@@ -64,10 +72,10 @@ class SweepFacts(BaseModel):
 
 
 class SweepOut(SweepFacts):
-    """A sweep. ``runs`` are all of its runs by number; ``left_out`` says which combinations do not exist, and why.
+    """A sweep. ``runs``: all of its runs, by number; ``left_out``: invalid combinations with the reason.
 
-    ``importances``: field -> 0 to 1, empty until enough runs have ended; ``importance_method`` says what they are.
-    ``seconds_left`` is what its own runs still take; ``ahead`` how many runs of others stand in the queue before them.
+    ``importances``: field -> 0 to 1, empty until enough runs have ended; ``importance_method``: how they are computed.
+    ``seconds_left``: remaining time of its own runs; ``ahead``: number of other runs before them in the queue.
     """
 
     spec: SweepSpec
@@ -83,16 +91,16 @@ class SweepOut(SweepFacts):
 
 
 class SweepsOut(BaseModel):
-    """One page of sweeps, the newest first; pass ``next`` as ``after`` to get the following one."""
+    """A page of sweeps, newest first; pass ``next`` as ``after`` to get the following page."""
 
     sweeps: list[SweepFacts]
     next: int | None
 
 
 class SweepPreview(BaseModel):
-    """What a sweep would make: how many runs, how long they take over the slots that there are (null: not known).
+    """A sweep before its launch: number of runs, and their duration on the available slots (null: unknown).
 
-    ``unknown`` runs have no known pace and are taken to last as long as the others do. ``examples`` are its first runs.
+    ``unknown``: number of runs without an estimate, counted with the mean of the others. ``examples``: its first runs.
     """
 
     runs: int
@@ -105,7 +113,7 @@ class SweepPreview(BaseModel):
 
 
 class More(BaseModel):
-    """What to add to a sweep: ``seeds`` and ``draws`` are how many there are to be, ``grid`` has further values."""
+    """What to add to a sweep: ``seeds`` and ``draws`` are the new totals, ``grid`` has additional values."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"seeds": 5}]})
 
@@ -114,8 +122,8 @@ class More(BaseModel):
     grid: dict[str, list[Any]] | None = None
 
 
-def facts_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict[str, Any]:
-    """What a SweepFacts holds."""
+def summary_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict[str, Any]:
+    """Return the fields of a SweepFacts."""
     return {
         "id": record.id,
         "number": record.number,
@@ -136,29 +144,29 @@ def facts_of(record: SweepRecord, spec: SweepSpec, counts: store.Counts) -> dict
     }
 
 
-def as_json(standing: Standing) -> SweepOut:
-    """A sweep as the API answers it."""
+def as_json(status: SweepStatus) -> SweepOut:
+    """Return a sweep as the API responds with it."""
     return SweepOut(
-        **facts_of(standing.record, standing.spec, standing.counts),
-        spec=standing.spec,
-        compare_url=standing.compare_url,
-        best=_best(standing.best),
-        importances=standing.importances,
+        **summary_of(status.record, status.spec, status.counts),
+        spec=status.spec,
+        compare_url=status.compare_url,
+        best=_best(status.best),
+        importances=status.importances,
         importance_method=METHOD,
         configurations=[
             ConfigurationOut(
-                values=each.values,
-                runs=[run.id for run in each.runs],
-                n=each.mean.n if each.mean else 0,
-                mean=each.mean.mean if each.mean else None,
-                half=each.mean.half if each.mean else None,
+                values=configuration.values,
+                runs=[run.id for run in configuration.runs],
+                n=configuration.mean.n if configuration.mean else 0,
+                mean=configuration.mean.mean if configuration.mean else None,
+                half=configuration.mean.half if configuration.mean else None,
             )
-            for each in standing.configurations
+            for configuration in status.configurations
         ],
-        left_out=standing.record.left_out,
-        seconds_left=standing.seconds_left,
-        ahead=standing.ahead,
-        runs=[run.id for run in standing.runs],
+        left_out=status.record.left_out,
+        seconds_left=status.seconds_left,
+        ahead=status.ahead,
+        runs=[run.id for run in status.runs],
     )
 
 
@@ -170,7 +178,7 @@ def _best(run: SweepRun | None) -> BestOut | None:
 
 def _read(parts: Parts, sweep: str) -> SweepOut:
     with reading(parts.engine) as connection:
-        return as_json(read_standing(connection, parts, sweep))
+        return as_json(read_status(connection, parts, sweep))
 
 
 @api.post("/sweeps", status_code=201)
@@ -181,8 +189,8 @@ async def post_sweep(
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> SweepOut:
-    """Launch a sweep. The same Idempotency-Key gives back the sweep that it launched before."""
-    expansion = await checked(parts, catalog, spec)
+    """Launch a sweep. A repeated Idempotency-Key returns the sweep that it launched before."""
+    expansion = await check_expansion(parts, catalog, spec)
     sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion, idempotency_key or None)
     response.headers["location"] = f"/api/v1/sweeps/{sweep}"
     return await run_in_threadpool(_read, parts, sweep)
@@ -190,20 +198,20 @@ async def post_sweep(
 
 @api.post("/sweeps/preview")
 async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) -> SweepPreview:
-    """How many runs a sweep would make and how long they would take, without launching any; ``errors`` by field."""
+    """Preview a sweep without launching it: number of runs and duration, or ``errors`` by field."""
     try:
-        expansion = await checked(parts, catalog, spec)
-        found = await run_in_threadpool(preview_sweep, parts, catalog, spec, expansion)
+        expansion = await check_expansion(parts, catalog, spec)
+        preview = await run_in_threadpool(preview_sweep, parts, catalog, spec, expansion)
     except SpecError as error:
         errors = [{"field": each.field, "message": each.message} for each in error.errors]
         return SweepPreview(runs=0, seconds=None, unknown=0, slots=0, examples=[], left_out=[], errors=errors)
     return SweepPreview(
-        runs=found.total,
-        seconds=found.forecast.seconds,
-        unknown=found.forecast.unknown,
-        slots=found.forecast.slots,
-        examples=found.examples,
-        left_out=found.expansion.left_out[:100],
+        runs=preview.total,
+        seconds=preview.forecast.seconds,
+        unknown=preview.forecast.unknown,
+        slots=preview.forecast.slots,
+        examples=preview.examples,
+        left_out=preview.expansion.left_out[:100],
     )
 
 
@@ -211,37 +219,37 @@ async def post_preview(spec: SweepSpec, parts: PartsDep, catalog: CatalogDep) ->
 def get_sweeps(
     parts: PartsDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[Count | None, Query(description="`next` of the page before.")] = None,
+    after: Annotated[Count | None, Query(description="`next` of the previous page.")] = None,
 ) -> SweepsOut:
-    """Sweeps, the newest first."""
+    """List sweeps, newest first."""
     with reading(parts.engine) as connection:
-        found = store.list_sweeps(connection, limit + 1, after)
-        counts = store.count_runs(connection, [record.id for record in found])
-    shown = found[:limit]
+        records = store.list_sweeps(connection, limit + 1, after)
+        counts = store.count_runs(connection, [record.id for record in records])
+    page = records[:limit]
     return SweepsOut(
-        sweeps=[SweepFacts(**facts_of(record, record.spec, counts[record.id])) for record in shown],
-        next=shown[-1].number if len(found) > limit else None,
+        sweeps=[SweepFacts(**summary_of(record, record.spec, counts[record.id])) for record in page],
+        next=page[-1].number if len(records) > limit else None,
     )
 
 
 @api.get("/sweeps/{sweep_id}")
 def get_sweep(sweep_id: str, parts: PartsDep) -> SweepOut:
-    """One sweep."""
+    """Return a sweep."""
     return _read(parts, sweep_id)
 
 
 @api.post("/sweeps/{sweep_id}/stop")
 def post_stop(sweep_id: str, parts: PartsDep) -> SweepOut:
-    """Launch no more of its runs and stop all that have not ended."""
+    """Stop a sweep: launch no more runs and cancel all that have not ended."""
     stop_sweep(parts, sweep_id)
     return _read(parts, sweep_id)
 
 
 @api.post("/sweeps/{sweep_id}/extend")
 async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalog: CatalogDep) -> SweepOut:
-    """Add seeds, draws, or values of what it varies; only runs that it does not have are made."""
+    """Extend a sweep with seeds, draws, or values of the fields that it varies; adds only missing runs."""
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
-    spec = extended(record, SweepSpec(**more.model_dump(exclude_none=True)))
-    expansion = await checked(parts, catalog, spec)
+    spec = extended_spec(record, SweepSpec(**more.model_dump(exclude_none=True)))
+    expansion = await check_expansion(parts, catalog, spec)
     await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     return await run_in_threadpool(_read, parts, sweep_id)

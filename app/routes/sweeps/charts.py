@@ -1,4 +1,4 @@
-"""A sweep as small pictures drawn by the server: its metric against each field, and the best so far."""
+"""A sweep's charts, drawn by the server: its metric against each field, and the best value so far."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 
 from app.charts.drawing import SIZE, Tick, ticks, y_label
 from app.contract.sweep import Direction, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import SweepRun
 from app.web.formatting import metric_value
 
-# Beyond so many words on an axis they would lie over one another.
-MOST_WORDS = 12
-# Of more runs than these a picture has dots alone: it is sent again each second while they train.
+# More labels than this would overlap on an axis.
+MOST_LABELS = 12
+# With more runs than this, dots have no links and titles: the chart is sent again each second while runs train.
 MOST_LINKED = 300
 EDGE = 6.0
-"""Per cent of the width that is left free at either side, so that no dot lies on an axis."""
+"""Free margin on either side in percent of the width, so that no dot lies on an axis."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A run in a picture: place in percent, what it is in words, and its page; both blank where there are many."""
+    """A run in a chart: position in percent, label and page; both are blank if there are too many runs."""
 
     x: str
     y: str
-    words: str
+    label: str
     href: str
     best: bool
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """The metric against one field; ``share`` is the field's importance, None while it is not known."""
+    """The metric against one field; ``share`` is the field's importance, None while unknown."""
 
     field: str
     dots: list[Dot]
@@ -46,8 +46,8 @@ class Scatter:
 
 
 @dataclass(frozen=True)
-class Course:
-    """The best so far after each run that has ended: a line in coordinates of 0..1000, and a dot for each run."""
+class BestSoFar:
+    """The best value after each ended run: a line in coordinates of 0..1000, and a dot for each run."""
 
     points: str
     dots: list[Dot]
@@ -58,14 +58,14 @@ class Course:
 
 @dataclass(frozen=True)
 class _Height:
-    """The metric's axis, the same in all pictures of a sweep."""
+    """The metric's axis, shared by all charts of a sweep."""
 
     low: float
     high: float
     unit: str
 
     def at(self, value: float) -> float:
-        """Per cent from the top; what lies far outside stands at the edge."""
+        """Return the distance from the top in percent; outliers are clamped to the edge."""
         return 100 * (1 - (min(self.high, max(self.low, value)) - self.low) / (self.high - self.low))
 
     @property
@@ -77,7 +77,7 @@ def _height(metric: str, values: Sequence[float]) -> _Height:
     unit = "percent" if metric.rsplit("/", 1)[-1] == "acc" else "plain"
     low, high = min(values), max(values)
     if unit == "plain" and len(values) > 4:
-        # One that went astray would press all others into a line.
+        # A single outlier would squeeze all other runs into a line.
         ordered = sorted(values)
         middle = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
         high = min(high, middle[1] + 3 * (middle[1] - middle[0] or abs(middle[1]) or 1.0))
@@ -89,17 +89,17 @@ def _height(metric: str, values: Sequence[float]) -> _Height:
 def scatters(
     fields: Sequence[str], spec: SweepSpec, runs: Sequence[SweepRun], best: SweepRun | None, shares: dict[str, float]
 ) -> list[Scatter]:
-    """A picture for each field that holds more than one value among the runs that have a figure."""
-    shown = [run for run in runs if run.value is not None and math.isfinite(run.value)]
-    if not shown:
+    """Draw a chart for each field that has more than one value among the runs with a metric value."""
+    measured = [run for run in runs if run.value is not None and math.isfinite(run.value)]
+    if not measured:
         return []
-    height = _height(spec.metric, [run.value for run in shown if run.value is not None])
-    found = []
+    height = _height(spec.metric, [run.value for run in measured if run.value is not None])
+    charts = []
     for name in fields:
-        having = [run for run in shown if name in run.values]
-        if len({repr(run.values[name]) for run in having}) > 1:
-            found.append(_scatter(name, spec, having, best, height, shares.get(name)))
-    return found
+        with_field = [run for run in measured if name in run.values]
+        if len({repr(run.values[name]) for run in with_field}) > 1:
+            charts.append(_scatter(name, spec, with_field, best, height, shares.get(name)))
+    return charts
 
 
 def _scatter(
@@ -111,14 +111,14 @@ def _scatter(
         places, x_ticks = _numbers([float(value) for value in values], log)
     else:
         log = False
-        places, x_ticks = _words(values)
+        places, x_ticks = _labels(values)
     linked = len(runs) <= MOST_LINKED
     dots = [_dot(run, place, height, spec.metric, best, linked) for run, place in zip(runs, places, strict=True)]
     return Scatter(name, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, log, share)
 
 
 def _is_log(name: str, spec: SweepSpec, values: Sequence[float]) -> bool:
-    """Whether the field was drawn on a logarithmic scale, or spans a factor of twenty as learning rates do."""
+    """Tell whether the field was sampled logarithmically, or spans a factor of twenty as learning rates do."""
     chosen = spec.space.get(name)
     if chosen is not None and hasattr(chosen, "log"):
         return bool(chosen.log)
@@ -147,31 +147,31 @@ def _short(value: float) -> str:
     return y_label(value, "plain")
 
 
-def _words(values: Sequence[Any]) -> tuple[list[float], list[Tick]]:
-    names = list(dict.fromkeys(_named(value) for value in values))
+def _labels(values: Sequence[Any]) -> tuple[list[float], list[Tick]]:
+    names = list(dict.fromkeys(_label(value) for value in values))
     width = 100 / len(names)
     middles = {name: width * (i + 0.5) for i, name in enumerate(names)}
-    shown = names if len(names) <= MOST_WORDS else []
-    return [middles[_named(value)] for value in values], [Tick(f"{middles[name]:.2f}%", name) for name in shown]
+    ticked = names if len(names) <= MOST_LABELS else []
+    return [middles[_label(value)] for value in values], [Tick(f"{middles[name]:.2f}%", name) for name in ticked]
 
 
-def _named(value: Any) -> str:
-    return said({"family": value})
+def _label(value: Any) -> str:
+    return describe_values({"family": value})
 
 
 def _dot(run: SweepRun, x: float, height: _Height, metric: str, best: SweepRun | None, linked: bool) -> Dot:
     value = run.value if run.value is not None else math.nan
-    mine = best is not None and run.id == best.id
-    words, href = "", ""
-    if linked or mine:
-        words, href = f"#{run.number}: {metric_value(metric, value)}, {said(run.values)}", f"/runs/{run.id}"
-    return Dot(f"{x:.2f}%", f"{height.at(value):.2f}%", words, href, mine)
+    is_best = best is not None and run.id == best.id
+    label, href = "", ""
+    if linked or is_best:
+        label, href = f"#{run.number}: {metric_value(metric, value)}, {describe_values(run.values)}", f"/runs/{run.id}"
+    return Dot(f"{x:.2f}%", f"{height.at(value):.2f}%", label, href, is_best)
 
 
 def best_so_far(
     spec: SweepSpec, direction: Direction, runs: Sequence[SweepRun], best: SweepRun | None
-) -> Course | None:
-    """The best figure after each run that has ended with one, in the order of their ends; None for fewer than two."""
+) -> BestSoFar | None:
+    """Draw the best value after each ended run, in the order of their ends; None for fewer than two runs."""
     ended = [run for run in runs if run.ended and run.ended_at is not None and run.value is not None]
     ended.sort(key=lambda run: (run.ended_at or 0.0, run.number))
     if len(ended) < 2:
@@ -191,4 +191,4 @@ def best_so_far(
     at = [n for n in ticks(1.0, float(len(ended)), 5) if n == round(n) and n >= 1]
     x_ticks = [Tick(f"{100 * (n - 1) / (len(ended) - 1):.2f}%", f"{n:g}") for n in at]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
-    return Course(points, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, len(ended))
+    return BestSoFar(points, sorted(dots, key=lambda dot: dot.best), x_ticks, height.ticks, len(ended))

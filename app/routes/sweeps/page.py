@@ -1,4 +1,4 @@
-"""/sweeps: all of them; /sweeps/{id}: one, with its progress, its best, what matters, and its runs."""
+"""/sweeps: the list of sweeps; /sweeps/{id}: one sweep's progress, best run, parameter importance and runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions.sweeps import checked, extend_sweep, extended, find_sweep, restore_stopped, stop_sweep
+from app.actions.sweeps import check_expansion, extend_sweep, extended_spec, find_sweep, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.routes.launch.multiple_values import read_values
 from app.routes.sweeps.charts import best_so_far, scatters
-from app.routes.sweeps.status import Standing, read_standing
+from app.routes.sweeps.status import SweepStatus, read_status
 from app.store import sweep as store
 from app.store.bulk import restorable
 from app.store.database import reading
@@ -30,13 +30,13 @@ pages = APIRouter()
 LISTED = 30
 ROWS = 100
 MOST_BARS = 12
-# In the order in which a run goes through them; as they lie side by side in the bar.
+# The order of the states in the progress bar.
 BAR = ("succeeded", "pruned", "failed", "cancelled", "finishing", "running", "starting", "cancelling", "lost", "queued")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of the bar of progress: runs in one state; ``at`` and ``wide`` in percent."""
+    """A segment of the progress bar: runs in one state; ``at`` and ``wide`` in percent."""
 
     state: str
     count: int
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bar:
-    """Progress: parts by state, and what is still ``to_come``."""
+    """A sweep's progress: segments by state, and the number of runs ``to_come``."""
 
     parts: list[Part]
     planned: int
@@ -55,7 +55,7 @@ class Bar:
 
 
 def bar_of(record: SweepRecord, counts: Counts) -> Bar:
-    """The bar of a sweep."""
+    """Return a sweep's progress bar."""
     numbers = dict(counts.states)
     numbers["cancelled"] = numbers.get("cancelled", 0) - counts.pruned
     numbers["pruned"] = counts.pruned
@@ -73,48 +73,48 @@ def bar_of(record: SweepRecord, counts: Counts) -> Bar:
     )
 
 
-def _board(standing: Standing, everything: bool) -> dict[str, Any]:
-    best, spec = standing.best, standing.spec
-    shown = standing.ranked if everything else standing.ranked[:ROWS]
+def _board(status: SweepStatus, everything: bool) -> dict[str, Any]:
+    best, spec = status.best, status.spec
+    rows = status.ranked if everything else status.ranked[:ROWS]
     return {
-        "standing": standing,
-        "record": standing.record,
+        "sweep": status,
+        "record": status.record,
         "spec": spec,
-        "fields": standing.fields,
-        "bar": bar_of(standing.record, standing.counts),
+        "fields": status.fields,
+        "bar": bar_of(status.record, status.counts),
         "best": best,
-        "rows": shown,
-        "hidden": len(standing.ranked) - len(shown),
+        "rows": rows,
+        "hidden": len(status.ranked) - len(rows),
         "everything": everything,
-        "scatters": scatters(standing.fields, spec, standing.runs, best, standing.importances),
-        "course": best_so_far(spec, standing.direction, standing.runs, best),
-        "importances": list(standing.importances.items())[:MOST_BARS],
+        "scatters": scatters(status.fields, spec, status.runs, best, status.importances),
+        "best_so_far": best_so_far(spec, status.direction, status.runs, best),
+        "importances": list(status.importances.items())[:MOST_BARS],
         "importance_method": METHOD,
-        "configurations": standing.configurations[:ROWS] if standing.several_seeds else [],
-        "said": said,
+        "configurations": status.configurations[:ROWS] if status.several_seeds else [],
+        "said": describe_values,
         "field_name": field_name,
     }
 
 
 def field_name(name: str) -> str:
-    """A swept field as the pages write it."""
+    """Return a swept field's display name."""
     return name.removeprefix("option.").replace("_", " ")
 
 
 def _read(parts: Parts, sweep: str, everything: bool) -> dict[str, Any]:
     with reading(parts.engine) as connection:
-        return _board(read_standing(connection, parts, sweep), everything)
+        return _board(read_status(connection, parts, sweep), everything)
 
 
 @pages.get("/sweeps")
 def sweeps_page(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
-    """All sweeps, the newest first."""
+    """Show the list of sweeps, newest first."""
     return parts.templates.page(request, "sweeps.html", **_listed(parts, after))
 
 
 @pages.get("/sweeps/list")
 def sweeps_list(request: Request, parts: PartsDep, after: Count | None = None) -> HTMLResponse:
-    """The same without the page around it."""
+    """Return the list without the page around it."""
     return parts.templates.fragment(request, "_sweeps.html", **_listed(parts, after))
 
 
@@ -130,15 +130,15 @@ class Row:
 
 def _listed(parts: Parts, after: int | None) -> dict[str, Any]:
     with reading(parts.engine) as connection:
-        found = store.list_sweeps(connection, LISTED + 1, after)
-        counts = store.count_runs(connection, [record.id for record in found])
+        records = store.list_sweeps(connection, LISTED + 1, after)
+        counts = store.count_runs(connection, [record.id for record in records])
         rows = []
-        for record in found[:LISTED]:
+        for record in records[:LISTED]:
             spec = record.spec
             direction = store.direction_of(spec.metric, spec.direction)
             best = store.best_run(connection, record.id, spec.metric, direction)
             rows.append(Row(record, spec, bar_of(record, counts[record.id]), best))
-    return {"rows": rows, "after": after, "next": rows[-1].record.number if len(found) > LISTED else None}
+    return {"rows": rows, "after": after, "next": rows[-1].record.number if len(records) > LISTED else None}
 
 
 @pages.get("/sweeps/{sweep_id}")
@@ -151,7 +151,7 @@ def sweep_page(
     stopped: Count = 0,
     back_again: Count = 0,
 ) -> HTMLResponse:
-    """One sweep."""
+    """Show a sweep."""
     with reading(parts.engine) as connection:
         undoable = len(restorable(connection, undo)) if undo else 0
     notices: dict[str, Any] = {"undo": undo, "undoable": undoable, "stopped": stopped, "back_again": back_again}
@@ -161,13 +161,13 @@ def sweep_page(
 
 @pages.get("/sweeps/{sweep_id}/board")
 def sweep_board(sweep_id: str, request: Request, parts: PartsDep, rows: str = "") -> HTMLResponse:
-    """What changes while it runs."""
+    """Return the part of a sweep's page that changes while it runs."""
     return parts.templates.fragment(request, "_sweep.html", **_read(parts, sweep_id, rows == "all"))
 
 
 @pages.post("/sweeps/{sweep_id}/stop")
 def stop(sweep_id: str, parts: PartsDep) -> RedirectResponse:
-    """Stop all of its runs; those that had not started can be brought back."""
+    """Stop all runs of a sweep; those that had not started can be restored."""
     done = stop_sweep(parts, sweep_id)
     undo = repr(done.at) if done.cancelled else ""
     return go_back(f"/sweeps/{sweep_id}", "/sweeps", undo=undo, stopped=len(done.stopping))
@@ -175,7 +175,7 @@ def stop(sweep_id: str, parts: PartsDep) -> RedirectResponse:
 
 @pages.post("/sweeps/{sweep_id}/restore")
 def restore(sweep_id: str, parts: PartsDep, undo: Annotated[Timestamp, Form()]) -> RedirectResponse:
-    """Undo a stop."""
+    """Undo the stop of a sweep."""
     with reading(parts.engine) as connection:
         runs = restorable(connection, undo)
     if runs:
@@ -185,16 +185,16 @@ def restore(sweep_id: str, parts: PartsDep, undo: Annotated[Timestamp, Form()]) 
 
 @pages.post("/sweeps/{sweep_id}/extend")
 async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
-    """More seeds, draws or values; or the page again with what is wrong."""
+    """Extend a sweep, or show the page again with the errors."""
     async with request.form(max_files=0, max_fields=60) as posted:
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
     record = await run_in_threadpool(find_sweep, parts, sweep_id)
     try:
-        spec = extended(record, _more(more))
-        expansion = await checked(parts, catalog, spec)
+        spec = extended_spec(record, _more(more))
+        expansion = await check_expansion(parts, catalog, spec)
         await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     except SpecError as error:
-        wrong = {each.field: f"{each.message[:1].upper()}{each.message[1:]}." for each in error.errors}
+        wrong = {problem.field: f"{problem.message[:1].upper()}{problem.message[1:]}." for problem in error.errors}
         values = await run_in_threadpool(_read, parts, sweep_id, False)
         nothing = {"undo": None, "undoable": 0, "stopped": 0, "back_again": 0}
         return await run_in_threadpool(
@@ -203,15 +203,15 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
     return RedirectResponse(f"/sweeps/{sweep_id}", 303)
 
 
-def _more(said: dict[str, str]) -> SweepSpec:
-    """What the form adds. Raises SpecError."""
-    asked: dict[str, Any] = {}
+def _more(given: dict[str, str]) -> SweepSpec:
+    """Return what the extend form adds. Raises SpecError."""
+    counts: dict[str, Any] = {}
     for name in ("seeds", "draws"):
-        if name in said:
-            if not said[name].isascii() or not said[name].isdigit() or not 0 < int(said[name][:9]) <= 1000:
+        if name in given:
+            if not given[name].isascii() or not given[name].isdigit() or not 0 < int(given[name][:9]) <= 1000:
                 raise SpecError([FieldError(name, f"{name} must be a whole number from 1 to 1,000")])
-            asked[name] = int(said[name])
+            counts[name] = int(given[name])
     grid = {
-        name.removeprefix("grid."): read_values(name[5:], words) for name, words in said.items() if name[:5] == "grid."
+        name.removeprefix("grid."): read_values(name[5:], words) for name, words in given.items() if name[:5] == "grid."
     }
-    return SweepSpec(**asked, **({"grid": grid} if grid else {}))
+    return SweepSpec(**counts, **({"grid": grid} if grid else {}))

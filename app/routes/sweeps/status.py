@@ -1,4 +1,4 @@
-"""How a sweep stands: its runs, best first, its configurations with their means, what matters, when it will end."""
+"""A sweep's status: ranked runs, configurations with means, parameter importance, and remaining time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.store.worker import list_workers
 from app.sweeps.duration import forecast
 from app.web.dependencies import Parts
 
-# What /compare draws at once.
+# The number of runs that /compare draws at once.
 MOST_COMPARED = 32
 MOST_FORECAST = 200
 
@@ -31,7 +31,7 @@ _CONFIGS = text("SELECT config FROM run WHERE id IN :runs").bindparams(bindparam
 
 @dataclass(frozen=True)
 class Configuration:
-    """What runs share that differ only in their seed; ``mean`` of the metric over those that have a figure."""
+    """Runs that differ only in their seed, and their common values; ``mean``: of the metric over measured runs."""
 
     values: dict[str, Any]
     runs: list[SweepRun]
@@ -39,10 +39,10 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A sweep as its page and the API show it. ``runs`` are by number, ``ranked`` the best first.
+class SweepStatus:
+    """A sweep as its page and the API show it. ``runs``: by number; ``ranked``: best first.
 
-    ``seconds_left`` is the time that its own runs take, ``ahead`` how many of others stand before them in the queue.
+    ``seconds_left``: remaining time of its own runs; ``ahead``: number of other runs before them in the queue.
     """
 
     record: SweepRecord
@@ -59,7 +59,7 @@ class Standing:
 
     @property
     def fields(self) -> list[str]:
-        """What it varies, the seed aside."""
+        """The fields that it varies, except the seed."""
         return self.record.fields
 
     @property
@@ -69,33 +69,33 @@ class Standing:
 
     @property
     def live(self) -> bool:
-        """Whether anything about it can still change."""
+        """Whether the sweep or any of its runs can still change."""
         return self.record.status == "running" or any(not run.ended for run in self.runs)
 
     @property
     def several_seeds(self) -> bool:
         """Whether any configuration has more than one seed."""
-        return any(len(each.runs) > 1 for each in self.configurations)
+        return any(len(configuration.runs) > 1 for configuration in self.configurations)
 
     @property
     def compared(self) -> list[SweepRun]:
-        """As many runs as can be compared: all of them, or those of the best configurations, the whole of each."""
+        """The runs to compare: all of them, or those of the best configurations if there are too many."""
         if len(self.runs) <= MOST_COMPARED:
             return self.runs
         chosen: list[SweepRun] = []
-        for each in self.configurations:
-            chosen += each.runs[: MOST_COMPARED - len(chosen)]
+        for configuration in self.configurations:
+            chosen += configuration.runs[: MOST_COMPARED - len(chosen)]
         return chosen[:MOST_COMPARED]
 
     @property
     def compare_url(self) -> str:
-        """Where its runs, or the best of them, stand over one another; seeds as means where there are several."""
+        """The page that compares its runs, or the best of them; seeds are averaged if there are several."""
         runs = quote(",".join(run.id for run in self.compared), safe=",")
         return f"/compare?runs={runs}{'&by=variant' if self.several_seeds else ''}"
 
 
-def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
-    """How a sweep stands. Raises NotFound."""
+def read_status(connection: Connection, parts: Parts, sweep: str) -> SweepStatus:
+    """Return a sweep's status. Raises NotFound."""
     record = store.load_sweep(connection, sweep)
     if record is None:
         raise NotFound(f"no sweep '{sweep[:40]}'")
@@ -103,7 +103,7 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
     direction = store.direction_of(spec.metric, spec.direction)
     runs = store.read_runs(connection, sweep, spec.metric, direction)
     configurations = _configurations(runs, direction)
-    return Standing(
+    return SweepStatus(
         record=record,
         spec=spec,
         direction=direction,
@@ -119,31 +119,35 @@ def read_standing(connection: Connection, parts: Parts, sweep: str) -> Standing:
 
 
 def _importances(record: SweepRecord, spec: SweepSpec, configurations: list[Configuration]) -> dict[str, float]:
-    """What matters, by the runs that have come to an end of their own or were beaten."""
+    """Compute parameter importances from the runs that succeeded or were pruned."""
     points: list[tuple[dict[str, Any], float]] = []
-    for each in configurations:
-        settled = [r.value for r in each.runs if r.value is not None and (r.status == "succeeded" or r.pruned)]
-        figures = settled if spec.method == "grid" else [fmean(settled)] if settled else []
-        points += [(each.values, figure) for figure in figures]
+    for configuration in configurations:
+        settled = [
+            run.value
+            for run in configuration.runs
+            if run.value is not None and (run.status == "succeeded" or run.pruned)
+        ]
+        values = settled if spec.method == "grid" else [fmean(settled)] if settled else []
+        points += [(configuration.values, value) for value in values]
     return importances(points, record.fields, spec.method != "grid")
 
 
 def _configurations(runs: list[SweepRun], direction: Direction) -> list[Configuration]:
-    """The best mean first; those without a figure last, as they were made."""
+    """Group runs by configuration, best mean first; configurations without a value last, in creation order."""
     members: dict[str, list[SweepRun]] = {}
     for run in runs:
         members.setdefault(run.configuration, []).append(run)
-    found = []
-    for some in members.values():
-        figures = [run.value for run in some if run.value is not None]
-        values = {name: value for name, value in some[0].values.items() if name != "seed"}
-        found.append(Configuration(values, some, mean_of(figures) if figures else None))
+    configurations = []
+    for group in members.values():
+        measured = [run.value for run in group if run.value is not None]
+        values = {name: value for name, value in group[0].values.items() if name != "seed"}
+        configurations.append(Configuration(values, group, mean_of(measured) if measured else None))
     sign = -1.0 if direction == "maximize" else 1.0
-    return sorted(found, key=lambda each: (each.mean is None, sign * each.mean.mean if each.mean else 0.0))
+    return sorted(configurations, key=lambda each: (each.mean is None, sign * each.mean.mean if each.mean else 0.0))
 
 
 def _seconds_left(connection: Connection, parts: Parts, record: SweepRecord, runs: list[SweepRun]) -> float | None:
-    """Until its last run has ended, if its runs go on as they did, or as others did before; None if nobody knows."""
+    """Estimate the time until the last run ends, from its own ended runs or from earlier runs; None if unknown."""
     now = time.time()
     left = [run for run in runs if not run.ended]
     to_come = max(0, record.planned - len(runs)) if record.status == "running" else 0
@@ -151,14 +155,14 @@ def _seconds_left(connection: Connection, parts: Parts, record: SweepRecord, run
         return None
     workers = list_workers(connection, now, parts.settings.lease_seconds)
     slots = max(1, sum(worker.slots for worker in workers))
-    took = [run.trained_seconds for run in runs if run.trained_seconds is not None and run.status != "failed"]
-    if took:
-        usual = sum(took) / len(took)
+    durations = [run.trained_seconds for run in runs if run.trained_seconds is not None and run.status != "failed"]
+    if durations:
+        mean = sum(durations) / len(durations)
         elapsed = [now - run.started_at for run in left if run.started_at is not None]
-        whole = (len(left) + to_come) * usual - sum(min(usual, each) for each in elapsed)
-        return max(whole / slots, 0.0)
-    some = [run.id for run in left[:MOST_FORECAST]]
-    configs = [RunConfig.model_validate_json(each) for each in connection.execute(_CONFIGS, {"runs": some}).scalars()]
+        total = (len(left) + to_come) * mean - sum(min(mean, seconds) for seconds in elapsed)
+        return max(total / slots, 0.0)
+    sample = [run.id for run in left[:MOST_FORECAST]]
+    configs = [RunConfig.model_validate_json(row) for row in connection.execute(_CONFIGS, {"runs": sample}).scalars()]
     if not configs:
         return None
     known = forecast(connection, configs, workers).seconds

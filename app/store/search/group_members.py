@@ -1,4 +1,4 @@
-"""Runs as members of groups: only what groups are made by and summed up from, however many match."""
+"""Runs as members of groups: only the columns that grouping and its statistics need, for any number of matches."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, text
 
 from app.store.search.query import RunFilter, conditions
-from app.store.search.sorting import OF_METRIC, metric_figure
+from app.store.search.sorting import METRIC_COLUMNS, metric_figure
 
-AT_ONCE = 5000
+BATCH = 5000
 
 
 @dataclass(frozen=True)
 class Member:
-    """A run with the figures that were asked for, by key; those that it has."""
+    """A run with the requested figures, by key; figures that it lacks are absent."""
 
     id: str
     number: int
@@ -32,25 +32,31 @@ class Member:
 def read_members(
     connection: Connection, where: RunFilter, keys: Sequence[str], most: int, now: float
 ) -> tuple[list[Member], bool]:
-    """The newest runs that match with the figures that ``keys`` name, and whether there are more. Raises QueryError."""
+    """The newest matching runs with the figures named by ``keys``, and whether there are more. Raises QueryError."""
     matching, values = conditions(where, now)
     statement = (
         "SELECT id, number, status, seed, origin, family, size, dataset, recipe, worker, device, sweep, params,"
         f" started_at, ended_at, config FROM run WHERE {matching} ORDER BY number DESC LIMIT :most"
     )
-    found = connection.execute(text(statement), values | {"most": most + 1}).mappings().all()
+    result = connection.execute(text(statement), values | {"most": most + 1}).mappings().all()
     members = {}
-    for row in found[:most]:
-        said = dict(row)
-        config = from_json(said.pop("config"))
-        members[said["id"]] = Member(
-            said["id"], said["number"], said["status"], said["seed"], bool(said["origin"]), said, config
+    for row in result[:most]:
+        columns = dict(row)
+        config = from_json(columns.pop("config"))
+        members[columns["id"]] = Member(
+            columns["id"],
+            columns["number"],
+            columns["status"],
+            columns["seed"],
+            bool(columns["origin"]),
+            columns,
+            config,
         )
     wanted: dict[str, list[tuple[str, str]]] = {}
     for key in keys:
         if "/" in key:
             name, which = metric_figure(key)
-            wanted.setdefault(name, []).append((key, OF_METRIC[which]))
+            wanted.setdefault(name, []).append((key, METRIC_COLUMNS[which]))
     for member in members.values():
         _add_own(member, keys, now)
     if wanted and members:
@@ -58,7 +64,7 @@ def read_members(
             for key, column in wanted[series["name"]]:
                 if series[column] is not None:
                     members[series["run"]].figures[key] = series[column]
-    return list(members.values()), len(found) > most
+    return list(members.values()), len(result) > most
 
 
 def _add_own(member: Member, keys: Sequence[str], now: float) -> None:
@@ -70,8 +76,8 @@ def _add_own(member: Member, keys: Sequence[str], now: float) -> None:
 
 
 def _series(connection: Connection, runs: list[str], names: list[str]) -> Iterator[Any]:
-    for start in range(0, len(runs), AT_ONCE):
-        part = {"runs": runs[start : start + AT_ONCE], "names": names}
+    for start in range(0, len(runs), BATCH):
+        part = {"runs": runs[start : start + BATCH], "names": names}
         yield from connection.execute(_SERIES, part).mappings()
 
 

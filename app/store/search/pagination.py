@@ -1,4 +1,4 @@
-"""How a page of the run table is found in its order: along an index, or by sorting all that match."""
+"""Keyset pagination of the run table: read a page along an index, or by sorting all matches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sqlalchemy import Connection, CursorResult, text
 
 from app.store.cursor import Cursor
 from app.store.database import rows
-from app.store.search.sorting import THERE, Order, Source, Values
+from app.store.search.sorting import NOT_DELETED, Order, Source, Values
 
 
 @dataclass(frozen=True)
 class Place:
-    """A run in the order: its value there, its number, and its values of the further keys."""
+    """A run's position in the order: its value, its number, and its values of the tie-breaking keys."""
 
     run: str
     number: int
@@ -22,11 +22,11 @@ class Place:
     then: tuple[Any, ...] = ()
 
 
-class TooFarApart(Exception):
-    """Those that match lie so far apart in the order that they are better looked for in another way."""
+class TooSparse(Exception):
+    """Matches are so sparse along the index that sorting them is faster."""
 
 
-def walk(
+def page_along_index(
     connection: Connection,
     order: Order,
     matching: str,
@@ -35,30 +35,30 @@ def walk(
     after: Cursor | None,
     steps: int | None = None,
 ) -> list[Place]:
-    """The first ``limit`` runs behind ``after`` of which ``matching`` is true, found along the order's index.
+    """The first ``limit`` matching runs after ``after``, read along the order's index.
 
-    Raises TooFarApart after ``steps`` runs that have a value.
+    Raises TooSparse after reading ``steps`` runs that have a value.
     """
     if order.then:
         return _walk_by_several(connection, order, matching, values, limit, after)
     values = values | order.values
-    found: list[Place] = []
+    places: list[Place] = []
     if after is None or after.value is not None:
         for source in order.sources:
-            found += _from_source(connection, order, source, matching, values, limit, after, steps)
+            places += _from_source(connection, order, source, matching, values, limit, after, steps)
         if len(order.sources) > 1:
-            found.sort(key=lambda place: -place.number)
-            found.sort(key=lambda place: place.value, reverse=order.descending)
-            found = found[:limit]
-    if order.missing and len(found) < limit:
+            places.sort(key=lambda place: -place.number)
+            places.sort(key=lambda place: place.value, reverse=order.descending)
+            places = places[:limit]
+    if order.missing and len(places) < limit:
         behind = "" if after is None or after.value is not None else " AND run.number < :last_number"
         statement = (
             f"SELECT run.id, run.number, NULL AS value FROM run WHERE {order.missing} AND {matching}{behind}"
             " ORDER BY run.number DESC LIMIT :limit"
         )
         last = {"last_number": after.number} if after else {}
-        found += _places(connection, statement, values | last | {"limit": limit - len(found)})
-    return found
+        places += _places(connection, statement, values | last | {"limit": limit - len(places)})
+    return places
 
 
 def _from_source(
@@ -81,7 +81,7 @@ def _from_source(
         values |= {"last": after.value, "last_number": after.number}
         parts.append(f"{select} AND {value} = :last AND {source.number} < :last_number{newest}")
         rest = f" AND {value} {order.beyond} :last"
-    # Thousands of runs may have the value with which the page ends: of those only the newest are read.
+    # Thousands of runs may share the value at which the page ends; only the newest of them are read.
     ahead = (
         f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.known}{rest}"
         f" ORDER BY {value} {order.direction}{'' if steps is None else ' LIMIT :steps'}"
@@ -101,7 +101,7 @@ def _from_source(
 def _sorted_source(
     connection: Connection, order: Order, source: Source, values: Values, limit: int, after: Cursor | None
 ) -> list[Place]:
-    """The same of all runs where no index has the order: the metric's series are sorted, without their wide runs."""
+    """Read a page where no index has the order: sort the metric's series, without joining the wide run rows."""
     behind = ""
     if after is not None:
         behind = f" AND ({source.value} {order.beyond} :last OR ({source.value} = :last AND run_number < :last_number))"
@@ -109,9 +109,9 @@ def _sorted_source(
         f"SELECT run.id, run.number, s.value FROM (SELECT run_number, {source.value} AS value FROM metric_series s"
         f" WHERE s.name = :metric AND {source.value} IS NOT NULL{behind}"
         f" ORDER BY value {order.direction}, run_number DESC"
-        # Of so many, as many as are wanted are outside the trash.
+        # Read enough extra rows to make up for runs in the trash.
         " LIMIT :limit + (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)) s CROSS JOIN run"
-        f" WHERE run.number = s.run_number AND {THERE}"
+        f" WHERE run.number = s.run_number AND {NOT_DELETED}"
         f" ORDER BY s.value {order.direction}, s.run_number DESC LIMIT :limit"
     )
     last = {"last": after.value, "last_number": after.number} if after is not None else {}
@@ -119,16 +119,16 @@ def _sorted_source(
 
 
 def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
-    """The value of the last of ``limit`` runs that match, None where there are fewer. Raises TooFarApart."""
-    seen = found = 0
+    """The value of the ``limit``-th matching run, None if there are fewer. Raises TooSparse."""
+    seen = matches = 0
     with ahead:
         for row in ahead:
             seen += 1
-            found += bool(row.matches)
-            if found == limit:
+            matches += bool(row.matches)
+            if matches == limit:
                 return row.value
     if seen == steps:
-        raise TooFarApart
+        raise TooSparse
     return None
 
 
@@ -138,12 +138,12 @@ def _edge(ahead: CursorResult[Any], limit: int, steps: int | None) -> Any:
 def _walk_by_several(
     connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
 ) -> list[Place]:
-    """The same along the index of the first key: only what is equal there is sorted, and no more of it than a page."""
+    """Read a page along the index of the first key: sorts only ties, and no more of them than one page."""
     values = values | _all_values(order, after) | {"limit": limit}
     source, joins = order.sources[0], "".join(then.join for then in order.then)
     chosen = "".join(f", {then.value} AS then{i}" for i, then in enumerate(order.then))
     ties = _ties_behind(order, after, [then.value for then in order.then], source.number) if after else ""
-    found: list[Place] = []
+    places: list[Place] = []
     if after is None or after.value is not None:
         behind = ""
         if after is not None:
@@ -154,8 +154,8 @@ def _walk_by_several(
             f" WHERE {source.known} AND {matching}{behind}"
             f" ORDER BY {source.value} {order.direction}, {_further(order)}number DESC LIMIT :limit"
         )
-        found = _places(connection, statement, values)
-    if order.missing and len(found) < limit:
+        places = _places(connection, statement, values)
+    if order.missing and len(places) < limit:
         if after is not None and after.value is None:
             ties = f" AND ({_ties_behind(order, after, [then.value for then in order.then], 'run.number')})"
         else:
@@ -164,8 +164,8 @@ def _walk_by_several(
             f"SELECT run.id, run.number, NULL AS value{chosen} FROM run{joins} WHERE {order.missing} AND {matching}"
             f"{ties} ORDER BY {_further(order)}run.number DESC LIMIT :limit"
         )
-        found += _places(connection, statement, values | {"limit": limit - len(found)})
-    return found
+        places += _places(connection, statement, values | {"limit": limit - len(places)})
+    return places
 
 
 def _all_values(order: Order, after: Cursor | None) -> Values:
@@ -185,7 +185,7 @@ def _further(order: Order) -> str:
 
 
 def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -> str:
-    """What is true of runs behind ``after`` that are equal to it in the first key."""
+    """The condition for runs after ``after`` that tie with it in the first key."""
     behind = f"{number} < :last_number"
     for i, column in reversed(list(enumerate(columns))):
         if after.then[i] is None:
@@ -200,7 +200,7 @@ def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -
 def sort_all(
     connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
 ) -> tuple[list[Place], int | None]:
-    """The same by sorting all that match; and how many there are, which is not known where nothing is behind after."""
+    """Read a page by sorting all matches; also returns their count, None if nothing follows ``after``."""
     values = values | _all_values(order, after) | {"limit": limit}
     names = [f"then{i}" for i in range(len(order.then))]
     behind = ""
@@ -216,9 +216,9 @@ def sort_all(
         f" WHERE {matching}) SELECT *, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
         f" ORDER BY value IS NULL, value {order.direction}, {_further(order)}number DESC LIMIT :limit"
     )
-    found = rows(connection.execute(text(statement), values))
-    places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in found]
-    return places, int(found[0]["total"]) if found else None
+    result = rows(connection.execute(text(statement), values))
+    places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in result]
+    return places, int(result[0]["total"]) if result else None
 
 
 def _places(connection: Connection, statement: str, values: Values) -> list[Place]:

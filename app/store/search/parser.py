@@ -1,7 +1,7 @@
-"""How a question about runs is read: ``family:vit (tag:paper or val/acc>0.98) -status:failed "late fusion"``.
+"""Parser for run queries: ``family:vit (tag:paper or val/acc>0.98) -status:failed "late fusion"``.
 
-Parts stand beside each other and must all hold; of parts with ``or`` between them one must; brackets say what belongs
-together, and ``-`` before a part means that it must not hold. What a term means says `app.store.search.query_language`.
+Adjacent terms must all match, ``or`` separates alternatives, parentheses group, and ``-`` negates the term or group
+that follows. `app.store.search.query_language` turns the parsed terms into SQL.
 """
 
 from __future__ import annotations
@@ -11,107 +11,107 @@ from dataclasses import dataclass
 
 from app.contract.errors import QueryError
 
-MOST_TERMS = 30
+MAX_TERMS = 30
 
 _TERM = re.compile(
-    r"""(?P<no>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<how>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"()])*)"""
+    r"""(?P<negated>-?)(?:(?P<name>[A-Za-z_][\w./]*)(?P<operator>>=|<=|!=|[:=<>]))?(?P<value>(?:"[^"]*"|[^\s"()])*)"""
 )
-# One that stands outside of quotes.
+# A comma outside of quotes.
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _OPEN = re.compile(r"-?\(")
 
 
 @dataclass(frozen=True)
 class Term:
-    """A term as it was said: ``name`` and ``how`` are "" of a mere text, ``values`` what its commas divide."""
+    """One term of a query: ``name`` and ``operator`` are "" for plain text, ``values`` is the value split at commas."""
 
-    no: bool
+    negated: bool
     name: str
-    how: str
+    operator: str
     value: str
     values: tuple[str, ...]
-    said: str
+    source: str
 
 
 @dataclass(frozen=True)
 class Either:
-    """Choices, of which one must hold, and of that all parts."""
+    """A group of alternatives, one of which must match; each alternative is a list of parts that must all match."""
 
-    no: bool
+    negated: bool
     choices: tuple[tuple[Part, ...], ...]
-    said: str
+    source: str
 
 
 Part = Term | Either
 
 
-def read(said: str) -> Either:
-    """A question in its parts. Raises QueryError where a quote or a bracket does not end, or it is too long."""
-    if said.count('"') % 2:
-        raise QueryError("q", 'a quote " is not closed')
-    return _Reader(said).whole()
+def parse(text: str) -> Either:
+    """Parse a query. Raises QueryError for an unclosed quote or parenthesis, or too many terms."""
+    if text.count('"') % 2:
+        raise QueryError("q", 'missing closing quote (")')
+    return _Reader(text).whole()
 
 
 class _Reader:
-    def __init__(self, said: str) -> None:
-        self.said = said
+    def __init__(self, text: str) -> None:
+        self.source = text
         self.at = 0
         self.terms = 0
         self.brackets = 0
 
     def whole(self) -> Either:
-        found = self._choices()
-        if self.at < len(self.said):
-            raise QueryError("q", "a bracket ) closes none; one that is looked for stands in quotes")
-        return Either(False, found, self.said)
+        choices = self._choices()
+        if self.at < len(self.source):
+            raise QueryError("q", "unmatched closing parenthesis; to search for ')', put it in quotes")
+        return Either(False, choices, self.source)
 
     def _choices(self) -> tuple[tuple[Part, ...], ...]:
-        """Up to the end, or to the bracket that ends these."""
-        found: list[list[Part]] = [[]]
+        """Parse alternatives up to the end of the query or the closing parenthesis."""
+        choices: list[list[Part]] = [[]]
         while self._more():
             part = self._part()
-            if isinstance(part, Term) and part.said.lower() == "or":
-                found.append([])
+            if isinstance(part, Term) and part.source.lower() == "or":
+                choices.append([])
             elif part is not None:
-                found[-1].append(part)
-        if len(found) > 1 and not all(found):
-            raise QueryError("q", 'or stands between two terms; as a word that is looked for it is "or", in quotes')
-        return tuple(tuple(each) for each in found)
+                choices[-1].append(part)
+        if len(choices) > 1 and not all(choices):
+            raise QueryError("q", "'or' needs a term on each side; to search for the word, put it in quotes")
+        return tuple(tuple(parts) for parts in choices)
 
     def _more(self) -> bool:
-        while self.at < len(self.said) and self.said[self.at].isspace():
+        while self.at < len(self.source) and self.source[self.at].isspace():
             self.at += 1
-        return self.at < len(self.said) and self.said[self.at] != ")"
+        return self.at < len(self.source) and self.source[self.at] != ")"
 
     def _part(self) -> Part | None:
-        """None of what says nothing, such as a pair of quotes."""
-        begun = self.at
-        if opened := _OPEN.match(self.said, begun):
-            return self._bracket(begun, opened)
-        match = _TERM.match(self.said, begun)
-        if match is None or match.end() == begun:
-            raise QueryError("q", f"cannot read '{self.said[begun : begun + 20]}'")
+        """Parse one term or group; None for an empty term, such as a pair of quotes."""
+        start = self.at
+        if opening := _OPEN.match(self.source, start):
+            return self._bracket(start, opening)
+        match = _TERM.match(self.source, start)
+        if match is None or match.end() == start:
+            raise QueryError("q", f"cannot read '{self.source[start : start + 20]}'")
         self.at = match.end()
         value = match["value"].replace('"', "")
-        values = tuple(each.replace('"', "") for each in _COMMA.split(match["value"]))
-        name, how = match["name"] or "", match["how"] or ""
+        values = tuple(part.replace('"', "") for part in _COMMA.split(match["value"]))
+        name, operator = match["name"] or "", match["operator"] or ""
         if not name and not value:
             return None
-        term = Term(bool(match["no"]), name, how, value, values, match[0])
+        term = Term(bool(match["negated"]), name, operator, value, values, match[0])
         self.terms += 1
-        if self.terms > MOST_TERMS:
-            raise QueryError("q", f"more than the {MOST_TERMS} terms that can be looked for at once")
+        if self.terms > MAX_TERMS:
+            raise QueryError("q", f"too many terms (limit: {MAX_TERMS})")
         return term
 
-    def _bracket(self, begun: int, opened: re.Match[str]) -> Either:
+    def _bracket(self, start: int, opening: re.Match[str]) -> Either:
         self.brackets += 1
-        if self.brackets > MOST_TERMS:
-            raise QueryError("q", f"more than {MOST_TERMS} brackets")
-        self.at = opened.end()
+        if self.brackets > MAX_TERMS:
+            raise QueryError("q", f"too many parentheses (limit: {MAX_TERMS})")
+        self.at = opening.end()
         choices = self._choices()
-        if self.at == len(self.said):
-            raise QueryError("q", "a bracket ( is not closed; one that is looked for stands in quotes")
+        if self.at == len(self.source):
+            raise QueryError("q", "missing closing parenthesis; to search for '(', put it in quotes")
         self.at += 1
         if not choices[0]:
-            raise QueryError("q", "nothing stands in the brackets ()")
-        return Either(opened[0].startswith("-"), choices, self.said[begun : self.at])
+            raise QueryError("q", "empty parentheses ()")
+        return Either(opening[0].startswith("-"), choices, self.source[start : self.at])

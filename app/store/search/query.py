@@ -1,4 +1,4 @@
-"""The run table: filter, sort by any column or metric, keyset paging."""
+"""Queries of the run table: filter, sort by any column or metric, keyset pagination."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from app.store.cursor import read_cursor, write_cursor
 from app.store.database import rows
 from app.store.metric import Summary, read_summaries
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
-from app.store.search.pagination import Place, TooFarApart, sort_all, walk
-from app.store.search.query_language import asked_by
-from app.store.search.sorting import THERE, read_order
+from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
+from app.store.search.query_language import parse_filter
+from app.store.search.sorting import NOT_DELETED, read_order
 
-# So many runs are sorted sooner than found one by one among all others; and so far they are looked for before.
+# Up to this many matches, sorting is faster than walking an index; a walk gives up after so many rows.
 SORTED_AT_ONCE = 2000
 LOOKED_AHEAD = 2000
 
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs: every list is "one of these" (of tags: all of these), empty lists do not filter.
+    """Filters of the run table: each list means "any of these" (tags: all of these); an empty list does not filter.
 
-    ``q`` is a question in the words of `app.store.search.query_language`.
+    ``q`` is a query in the language of `app.store.search.query_language`.
     """
 
     status: list[str] = field(default_factory=list)
@@ -40,13 +40,13 @@ class RunFilter:
 
     @property
     def narrows(self) -> bool:
-        """Whether any run could be left out."""
+        """Whether the filter can exclude any run."""
         return bool(self.status or self.family or self.size or self.dataset or self.tag or self.q or self.number)
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run with the summaries of its curves."""
+    """A run with the summaries of its metrics."""
 
     run: RunRecord
     summary: dict[str, Summary]
@@ -54,7 +54,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class RunPage:
-    """One page of the run table; ``next`` is the cursor of the following one, ``total`` counts all that match."""
+    """One page of the run table: ``next`` is the cursor of the next page, ``total`` counts all matches."""
 
     rows: list[RunRow]
     next: str | None
@@ -64,35 +64,36 @@ class RunPage:
 def list_runs(
     connection: Connection, where: RunFilter, sort: str, limit: int, after: str | None, now: float
 ) -> RunPage:
-    """Runs that match, sorted by columns of COLUMNS or figures of metrics ("-test/acc,params": the largest best value
-    first, of equal ones the smallest).
+    """Matching runs, sorted by columns of COLUMNS or figures of metrics.
+
+    "-test/acc,params" sorts by best test accuracy, highest first, with ties broken by the fewest parameters.
 
     Runs without a value come last in either direction. Raises QueryError.
     """
     order = read_order(sort, now)
     behind = read_cursor(after, len(order.then)) if after else None
-    # What is asked in words is asked of every run, so that is done once.
+    # A text query scans every run, so sort_all counts the matches in the same pass.
     total = None if where.q else count_runs(connection, where, now)
-    found: list[Place] | None = None
+    places: list[Place] | None = None
     if not where.narrows and (order.along or not order.then):
-        found = walk(connection, order, THERE, {}, limit + 1, behind)
+        places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
     elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
-        with suppress(TooFarApart):
+        with suppress(TooSparse):
             matching, values = conditions(where, now, along_the_way=True)
-            found = walk(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
-    if found is None:
-        found, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
+            places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+    if places is None:
+        places, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
         total = counted if total is None else total
-    last = found[limit - 1] if len(found) > limit else None
+    last = places[limit - 1] if len(places) > limit else None
     cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
-    shown = runs_by_id(connection, [place.run for place in found[:limit]])
+    shown = runs_by_id(connection, [place.run for place in places[:limit]])
     return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
 
 
 def count_runs(connection: Connection, where: RunFilter, now: float | None = None) -> int:
-    """How many runs match; ``now`` is what durations that still grow are measured to. Raises QueryError."""
+    """Count matching runs; ``now`` is the end of durations that still grow. Raises QueryError."""
     if not where.narrows:
-        # All but the trash: a table's rows are counted without reading them.
+        # Subtracting the trash lets SQLite count the table without reading its rows.
         return int(connection.execute(_COUNT_ALL).scalar_one())
     matching, values = conditions(where, time.time() if now is None else now)
     return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
@@ -102,18 +103,18 @@ _COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run
 
 
 def matching_ids(connection: Connection, where: RunFilter, limit: int, now: float) -> list[str]:
-    """The ids of runs that match, the newest first. Raises QueryError."""
+    """The ids of matching runs, newest first. Raises QueryError."""
     matching, values = conditions(where, now)
     statement = f"SELECT run.id FROM run WHERE {matching} ORDER BY run.number DESC LIMIT :limit"
     return [str(run) for run in connection.execute(text(statement), values | {"limit": limit}).scalars()]
 
 
 def changed_since(connection: Connection, runs: list[str], commit: int) -> list[str]:
-    """Which of these runs live or have changed after ``commit``, and are outside the trash; in this order."""
+    """Which of these runs are live or changed after ``commit``, excluding the trash; in the given order."""
     if not runs:
         return []
-    found = set(connection.execute(_CHANGED, {"runs": runs, "commit": commit}).scalars())
-    return [run for run in runs if run in found]
+    changed = set(connection.execute(_CHANGED, {"runs": runs, "commit": commit}).scalars())
+    return [run for run in runs if run in changed]
 
 
 _CHANGED = text(
@@ -123,14 +124,14 @@ _CHANGED = text(
 
 
 def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
-    """What is true of the runs that match: to find them by, or only to be checked along the way of another index."""
+    """The SQL conditions of a filter; ``along_the_way`` keeps SQLite from using their own indexes."""
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    asked = asked_by(where.q, now)
-    # No index knows an expression: what is looked for in every run is read as the runs lie in the table.
-    conditions = ["run.deleted_at || '' IS NULL" if asked.texts else THERE, *asked.conditions]
-    values = dict(asked.values)
+    query = parse_filter(where.q, now)
+    # An expression is not indexed, so a text search scans the table in storage order.
+    conditions = ["run.deleted_at || '' IS NULL" if query.texts else NOT_DELETED, *query.conditions]
+    values = dict(query.values)
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)
         if wanted:
@@ -153,12 +154,12 @@ def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tup
 
 
 def distinct_values(connection: Connection, column: str) -> list[str]:
-    """What runs have in ``column`` (family, size, dataset, "tag", or "metric"), each once and sorted."""
+    """The distinct values of a column (family, size, dataset, "tag" or "metric"), sorted."""
     table, column, which = {
         "tag": ("run_tag", "tag", "TRUE"),
         "metric": ("metric_series", "name", "TRUE"),
     }.get(column, ("run", column, "deleted_at IS NULL"))
-    # From each value to the next along the index, where DISTINCT reads the index from end to end.
+    # Jump from each value to the next along the index; DISTINCT would read the whole index.
     following = f"SELECT min({column}) FROM {table} WHERE {which}"
     statement = (
         f"WITH RECURSIVE found(value) AS ({following} UNION ALL"
@@ -168,21 +169,21 @@ def distinct_values(connection: Connection, column: str) -> list[str]:
     return [str(value) for value in connection.execute(text(statement)).scalars()]
 
 
-def _with_summaries(connection: Connection, found: list[dict[str, Any]]) -> list[RunRow]:
-    ids = [row["id"] for row in found]
+def _with_summaries(connection: Connection, records: list[dict[str, Any]]) -> list[RunRow]:
+    ids = [row["id"] for row in records]
     summaries = read_summaries(connection, ids)
     tags = tags_of(connection, ids)
-    return [RunRow(record(row, tags.get(row["id"], [])), summaries[row["id"]]) for row in found]
+    return [RunRow(record(row, tags.get(row["id"], [])), summaries[row["id"]]) for row in records]
 
 
 def runs_by_id(connection: Connection, ids: list[str]) -> list[RunRow]:
-    """These runs in this order; ids that do not exist or lie in the trash are left out."""
+    """These runs in the given order; missing and deleted ids are left out."""
     if not ids:
         return []
-    found = rows(connection.execute(_READ_RUNS, {"runs": ids}))
-    asked = {run: i for i, run in enumerate(ids)}
-    found.sort(key=lambda row: asked[row["id"]])
-    return _with_summaries(connection, found)
+    records = rows(connection.execute(_READ_RUNS, {"runs": ids}))
+    order = {run: i for i, run in enumerate(ids)}
+    records.sort(key=lambda row: order[row["id"]])
+    return _with_summaries(connection, records)
 
 
 _READ_RUNS = text("SELECT * FROM run WHERE id IN :runs AND deleted_at IS NULL").bindparams(
@@ -191,19 +192,19 @@ _READ_RUNS = text("SELECT * FROM run WHERE id IN :runs AND deleted_at IS NULL").
 
 
 def active_runs(connection: Connection) -> list[RunRow]:
-    """Runs that a worker holds or that were just lost, oldest first."""
+    """Runs owned by a worker or just lost, oldest first."""
     states = (*ACTIVE, "lost")
-    found = rows(
+    records = rows(
         connection.execute(
             text(f"SELECT * FROM run WHERE status IN {states} AND deleted_at IS NULL ORDER BY started_at, number")
         )
     )
-    return _with_summaries(connection, found)
+    return _with_summaries(connection, records)
 
 
 def ended_runs(connection: Connection, limit: int) -> list[RunRow]:
-    """The runs that ended last, the newest end first."""
-    # The status is an expression here, so that SQLite reads along the index of ends.
+    """Recently ended runs, newest end first."""
+    # The status is an expression here, so that SQLite reads along the index of ended_at.
     statement = (
         "SELECT * FROM run WHERE ended_at IS NOT NULL AND deleted_at IS NULL"
         f" AND status || '' IN {TERMINAL} ORDER BY ended_at DESC, number DESC LIMIT :limit"

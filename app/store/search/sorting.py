@@ -1,9 +1,9 @@
-"""The order of the run table, and how a page of it is found.
+"""Sort orders of the run table, and the SQL that reads a page in that order.
 
-Runs stand in the order of a column, of their duration or of a figure of a metric, equal ones in the order of further
-keys and then the newest first, those without a value last in either direction. However many there are, a page is read
-from where the one before it ended, along an index of (value, number); figures that change with every point, such as the
-last, have none and are sorted each time.
+Runs can be sorted by a column, by duration or by a figure of a metric. Ties are broken by further keys and then newest
+first; runs without a value come last in both directions. A page starts where the previous one ended and is read along
+an index of (value, number). Figures that change with every point, such as the last value, have no index and are sorted
+each time.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ COLUMNS = {
     "ended": "run.ended_at",
     "duration": "coalesce(run.ended_at, :now) - run.started_at - run.asleep_seconds",
 }
-# The condition of the indexes.
-THERE = "run.deleted_at IS NULL"
+# The condition of the partial indexes.
+NOT_DELETED = "run.deleted_at IS NULL"
 NULLABLE = ("params", "started", "ended")
-# The figures of a metric, and the columns of its series.
-OF_METRIC = {"best": "best", "last": "last", "min": "low", "max": "high"}
-MOST_KEYS = 3
+# Figures of a metric -> columns of metric_series.
+METRIC_COLUMNS = {"best": "best", "last": "last", "min": "low", "max": "high"}
+MAX_KEYS = 3
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Runs that have a value, as an index holds them: the tables, their value, and what is true where they have one."""
+    """Runs that have a value, as one index yields them: tables, value, and the condition for having a value."""
 
     tables: str
     value: str
@@ -55,7 +55,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Then:
-    """A further key, by which runs with equal values of the keys before it are ordered; NULL last."""
+    """A tie-breaking sort key; NULL sorts last."""
 
     value: str
     join: str
@@ -65,9 +65,12 @@ class Then:
 
 @dataclass(frozen=True)
 class Order:
-    """What the table is sorted by. ``value`` and ``join`` give every run its value or NULL, the sources together all
-    runs that have one; ``missing`` is true of those that have none, and "" where each run has one. ``indexed``: an
-    index has that order. ``then`` orders those that are equal."""
+    """What the table is sorted by.
+
+    ``value`` and ``join`` give every run its value or NULL; ``sources`` together yield all runs that have one.
+    ``missing`` is the condition for having none, or "" if every run has a value. ``indexed``: an index provides this
+    order. ``then`` breaks ties.
+    """
 
     value: str
     join: str
@@ -80,7 +83,7 @@ class Order:
 
     @property
     def along(self) -> bool:
-        """Whether a page is found along an index."""
+        """Whether a page can be read along an index."""
         return self.indexed and (not self.then or len(self.sources) == 1)
 
     @property
@@ -89,43 +92,43 @@ class Order:
 
     @property
     def beyond(self) -> str:
-        """What a later value is, compared with an earlier one."""
+        """The operator that compares a later value with an earlier one."""
         return "<" if self.descending else ">"
 
 
 def keys_of(sort: str) -> list[str]:
-    """The keys of a sort, each with its minus, the first of each column."""
-    found: dict[str, str] = {}
+    """Split a sort into its keys, each with its minus sign; repeated columns are dropped."""
+    keys: dict[str, str] = {}
     for key in (part.strip() for part in sort.split(",")):
         if key:
-            found.setdefault(key.lstrip("-"), key)
-    return list(found.values())
+            keys.setdefault(key.lstrip("-"), key)
+    return list(keys.values())
 
 
 def metric_figure(key: str) -> tuple[str, str]:
-    """The metric and the figure that a key names: val/loss.last is ("val/loss", "last"); val/loss its best."""
+    """Split a key into metric and figure: val/loss.last is ("val/loss", "last"); val/loss means its best value."""
     name, _, which = key.rpartition(".")
-    return (name, which) if name and which in OF_METRIC else (key, "best")
+    return (name, which) if name and which in METRIC_COLUMNS else (key, "best")
 
 
 def _column_of(metric: str, which: str) -> str:
-    """The column of a figure; of two that are equal the one that has an index."""
+    """The column of a figure; prefers the indexed ``best`` when it equals min or max."""
     best = "max" if larger_is_better(metric) else "min"
-    return "best" if which == best else OF_METRIC[which]
+    return "best" if which == best else METRIC_COLUMNS[which]
 
 
 def read_order(sort: str, now: float) -> Order:
-    """The order that keys of COLUMNS or figures of metrics name, "-" before one for the largest first.
+    """Parse a sort: keys of COLUMNS or figures of metrics, "-" for descending.
 
-    Several by comma: each further one orders what is equal in those before it. Raises QueryError.
+    Separate several keys with commas; each one breaks ties of those before it. Raises QueryError.
     """
     keys = keys_of(sort) or [sort]
-    if len(keys) > MOST_KEYS:
-        raise QueryError("sort", f"a table is sorted by {MOST_KEYS} columns at most")
+    if len(keys) > MAX_KEYS:
+        raise QueryError("sort", f"a table can be sorted by at most {MAX_KEYS} columns")
     first, further = _first_key(keys[0], now), []
     for i, key in enumerate(keys[1:]):
-        # No two runs share a number.
-        if "number" in [each.lstrip("-") for each in keys[: i + 1]]:
+        # Numbers are unique, so later keys have no effect.
+        if "number" in [earlier.lstrip("-") for earlier in keys[: i + 1]]:
             _first_key(key, now)
             continue
         further.append(_further_key(key, now, i))
@@ -135,25 +138,27 @@ def read_order(sort: str, now: float) -> Order:
 def _first_key(sort: str, now: float) -> Order:
     descending, key = sort.startswith("-"), sort.lstrip("-")
     if key == "duration":
-        # Of runs that have ended it is a column; the others, whose duration grows, are few.
-        ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {THERE}")
-        going = Source(
+        # Ended runs have a stored duration; running ones, whose duration still grows, are few.
+        ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {NOT_DELETED}")
+        running = Source(
             "run",
             ":now - run.started_at - run.asleep_seconds",
-            f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {THERE}",
+            f"run.ended_at IS NULL AND run.started_at IS NOT NULL AND {NOT_DELETED}",
         )
-        return Order(COLUMNS[key], "", (ended, going), "run.started_at IS NULL", descending, {"now": now})
+        return Order(COLUMNS[key], "", (ended, running), "run.started_at IS NULL", descending, {"now": now})
     if key in COLUMNS:
         value = COLUMNS[key]
         missing = f"{value} IS NULL" if key in NULLABLE else ""
-        return Order(value, "", (Source("run", value, f"{value} IS NOT NULL AND {THERE}"),), missing, descending, {})
+        return Order(
+            value, "", (Source("run", value, f"{value} IS NOT NULL AND {NOT_DELETED}"),), missing, descending, {}
+        )
     if "/" not in key:
         raise QueryError(
             "sort", f"cannot sort by '{key[:40]}'; columns: {', '.join(COLUMNS)}, or a metric such as test/acc"
         )
     metric, which = metric_figure(key)
     column = _column_of(metric, which)
-    # CROSS JOIN: SQLite reads the metric's index first, whatever is asked of the runs.
+    # CROSS JOIN makes SQLite read the metric's index first, whatever the other conditions are.
     source = Source(
         "metric_series s CROSS JOIN run",
         f"s.{column}",
@@ -169,10 +174,10 @@ def _first_key(sort: str, now: float) -> Order:
 
 
 def _further_key(sort: str, now: float, place: int) -> Then:
-    found = _first_key(sort, now)
-    if "metric" not in found.values:
-        return Then(found.value, "", found.descending, found.values)
+    order = _first_key(sort, now)
+    if "metric" not in order.values:
+        return Then(order.value, "", order.descending, order.values)
     alias, name = f"s{place}", f"metric{place}"
-    join = found.join.replace(" s ", f" {alias} ").replace("s.", f"{alias}.").replace(":metric", f":{name}")
-    value = found.value.replace("s.", f"{alias}.")
-    return Then(value, join, found.descending, {name: found.values["metric"]})
+    join = order.join.replace(" s ", f" {alias} ").replace("s.", f"{alias}.").replace(":metric", f":{name}")
+    value = order.value.replace("s.", f"{alias}.")
+    return Then(value, join, order.descending, {name: order.values["metric"]})

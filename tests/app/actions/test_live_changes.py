@@ -10,7 +10,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from app.contract import broker
-from app.contract.events import Asked, Change, Changed, Checkpoint, Grant, Log, LogLine, Result
+from app.contract.events import Change, Changed, Checkpoint, Grant, Log, LogLine, PendingChanges, Result
 from app.services.live import Cursor
 from app.services.live import changes as live_changes
 from app.services.recorder import Recorder
@@ -43,7 +43,7 @@ def granted(worker: Worker, recorder: Recorder) -> Grant:
     return grant
 
 
-def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[Asked]:
+def asked_of(worker: Worker, recorder: Recorder, trainer: Trainer) -> list[PendingChanges]:
     """What a heartbeat is answered with."""
     worker.beat((trainer.run, trainer.fence))
     recorder.step()
@@ -95,7 +95,7 @@ def test_a_change_nudges_the_worker_comes_with_its_renewal_and_is_settled_by_the
         ("refused", 41, "no"),
     ]
     assert found[0]["settled"] is not None
-    assert marks(client, run) == [("change", 40, "learning rate × 0.3"), ("change", 41, "20 epochs: refused, no")]
+    assert marks(client, run) == [("change", 40, "learning rate × 0.3"), ("change", 41, "20 epochs refused: no")]
 
 
 def test_the_next_attempt_is_given_what_was_changed_and_what_waits(
@@ -122,7 +122,7 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
     trainer.say("result", Result(outcome="succeeded"))
     recorder.step()
     (late,) = changes(client, run)
-    assert (late["state"], late["reason"]) == ("late", "the run ended before it could be done")
+    assert (late["state"], late["reason"]) == ("late", "the run ended before the change was applied")
     assert late["settled"] is not None
     assert marks(client, run) == []
 
@@ -130,9 +130,9 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("succeeded", "this run is succeeded: what has ended is not changed any more"),
+        ("succeeded", "this run is succeeded and can no longer be changed"),
         ("cancelling", "this run is being stopped"),
-        ("finishing", "this run is trained and being tested"),
+        ("finishing", "this run has finished training and is being tested"),
     ],
 )
 def test_a_run_that_trains_no_more_is_not_changed(client: TestClient, runs: Runs, status: str, words: str) -> None:
@@ -176,7 +176,7 @@ def test_more_than_a_pipe_holds_cannot_wait(client: TestClient, runs: Runs) -> N
         ask(client, run, "note", "🛰" * 300)
     answer = client.post(f"/api/v1/runs/{run}/changes", json={"kind": "note", "value": "x"})
     assert answer.status_code == 409
-    assert "20 changes of this run wait already" in answer.json()["detail"]
+    assert "20 changes of this run are still waiting" in answer.json()["detail"]
     sent = [
         Change(id=each["id"], kind="note", value=each["value"]).model_dump_json().encode()
         for each in changes(client, run)
@@ -199,9 +199,9 @@ def test_what_happens_to_a_run_is_marked_and_what_is_made_anew_is_marked_anew(
     recorder.step()
     assert marks(client, run) == [
         ("warning", 0, "a slow disk"),
-        ("checkpoint", 10, "checkpoint of epoch 1"),
+        ("checkpoint", 10, "checkpoint after epoch 1"),
         ("best", 20, "best so far, epoch 2"),
-        ("checkpoint", 25, "checkpoint kept in epoch 3"),
+        ("checkpoint", 25, "checkpoint in epoch 3"),
     ]
     trainer.say("result", Result(outcome="interrupted", reason="its worker stopped"))
     recorder.step()
@@ -210,8 +210,8 @@ def test_what_happens_to_a_run_is_marked_and_what_is_made_anew_is_marked_anew(
     recorder.step()
     assert marks(client, run) == [
         ("warning", 0, "a slow disk"),
-        ("checkpoint", 10, "checkpoint of epoch 1"),
-        ("restart", 12, "attempt 2 goes on from step 12"),
+        ("checkpoint", 10, "checkpoint after epoch 1"),
+        ("restart", 12, "attempt 2 resumed from step 12"),
     ]
 
 
@@ -250,7 +250,7 @@ def test_a_run_that_others_go_on_from_is_marked_there(client: TestClient, runs: 
     run, fork = runs.add(), runs.add()
     runs.set(fork, parent=run, relation="fork", parent_step=30)
     assert marks(client, run) == [("fork", 30, "#2 forks from here")]
-    assert marks(client, fork) == [("fork", 30, "begins here, from #1")]
+    assert marks(client, fork) == [("fork", 30, "starts here, from #1")]
 
 
 # The page ------------------------------------------------------------------------------------------------------------

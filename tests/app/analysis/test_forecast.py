@@ -1,4 +1,4 @@
-"""A forecast is made from runs that stood closest, and says honestly how often it was right."""
+"""Forecasts from the closest finished runs, and their leave-one-out check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPOCHS = 20
 
 
 def curves(n: int, noise: float, seed: int = 1) -> list[np.ndarray]:
-    """Runs that rise to an end of their own; where they stand early says where they will end."""
+    """Runs that rise to different final values, which their early values predict."""
     random = np.random.default_rng(seed)
     ends = random.uniform(0.7, 0.95, n)
     shape = 1 - np.exp(-np.arange(1, EPOCHS + 1) / 4)

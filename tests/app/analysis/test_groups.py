@@ -1,4 +1,4 @@
-"""Runs of the same variant stand as one, with means and intervals that are right."""
+"""Groups of runs of the same variant: titles, mean curves, intervals and ranking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.analysis.curves import Points, smoothed
-from app.analysis.groups import BUCKETS, fields_of_grouping, grouped, mean_curve, standings, varying_within
+from app.analysis.groups import BUCKETS, group_runs, grouping_fields, mean_curve, settings_varying_within, standings
 from app.analysis.statistics import mean_of
 from app.store.database import reading
 from app.store.metric import Curve
@@ -34,9 +34,9 @@ def points(steps: list[int], values: list[float], per_epoch: float = 10.0, start
 
 def test_runs_that_differ_in_their_seed_alone_are_one_group_and_are_named_by_what_differs(runs: Runs) -> None:
     found = shown(runs, {"seed": 1}, {"seed": 2}, {"seed": 1, "lr": 0.5}, {"seed": 1, "family": "vit", "size": "tiny"})
-    fields = fields_of_grouping("", found)
+    fields = grouping_fields("", found)
     assert fields is not None
-    groups = grouped(found, fields)
+    groups = group_runs(found, fields)
     assert [len(group.runs) for group in groups] == [2, 1, 1]
     assert groups[1].title.endswith("lr 0.5")
     assert groups[2].title.startswith("vit tiny")
@@ -45,17 +45,17 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group_and_are_named_by_wha
 
 def test_nothing_is_grouped_unasked_where_no_variant_has_several_seeds(runs: Runs) -> None:
     found = shown(runs, {"seed": 1}, {"seed": 1}, {"seed": 2, "lr": 0.5})
-    assert fields_of_grouping("", found) is None
-    assert fields_of_grouping("none", found) is None
-    assert len(grouped(found, fields_of_grouping("variant", found) or ())) == 2
+    assert grouping_fields("", found) is None
+    assert grouping_fields("none", found) is None
+    assert len(group_runs(found, grouping_fields("variant", found) or ())) == 2
 
 
 def test_runs_are_grouped_by_any_setting_and_a_wrong_one_is_answered_with_those_that_exist(runs: Runs) -> None:
     found = shown(runs, {"lr": 0.1}, {"lr": 0.2}, {"lr": 0.1, "batch_size": 32})
-    groups = grouped(found, fields_of_grouping("lr", found) or ())
+    groups = group_runs(found, grouping_fields("lr", found) or ())
     assert [(group.title, len(group.runs)) for group in groups] == [("lr 0.1", 2), ("lr 0.2", 1)]
-    with pytest.raises(ValueError, match="no setting 'color' to group by; settings: none, variant, family"):
-        fields_of_grouping("color", found)
+    with pytest.raises(ValueError, match="cannot group by 'color'; settings: none, variant, family"):
+        grouping_fields("color", found)
 
 
 def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> None:
@@ -71,7 +71,7 @@ def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> 
     assert held.curve.times.tolist() == [10, 20, 30]
 
 
-def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
+def test_a_long_curve_is_averaged_over_intervals() -> None:
     steps = list(range(1, 30_001))
     found = mean_curve([points(steps, [float(i % 2) for i in steps]), points(steps, [1 + float(i % 2) for i in steps])])
     assert found is not None
@@ -80,7 +80,7 @@ def test_a_long_curve_s_mean_is_that_of_its_stretches() -> None:
     assert held.curve.values == pytest.approx(np.full(BUCKETS, 1.0), abs=0.02)
 
 
-def test_runs_with_other_batch_sizes_are_laid_over_one_another_by_epochs() -> None:
+def test_runs_with_different_batch_sizes_are_aligned_by_epoch() -> None:
     found = mean_curve([points([10, 20], [0.2, 0.4], 10.0), points([5, 10], [0.4, 0.8], 5.0)])
     assert found is not None
     assert found.curve.steps.tolist() == [10, 20]
@@ -114,16 +114,16 @@ def test_what_is_not_finite_is_in_no_mean() -> None:
 def test_a_smoothed_mean_is_that_of_smoothed_runs_which_is_also_the_mean_smoothed(
     values: list[list[float]], weight: float
 ) -> None:
-    """What a smoothed mean is does not depend on which of both is done first; its interval is that of smoothed runs."""
+    """Smoothing the mean equals the mean of smoothed runs; the interval is that of the smoothed runs."""
     table = np.array(values).T
     steps = list(range(1, table.shape[1] + 1))
     found = mean_curve([points(steps, run.tolist()) for run in table], weight)
     assert found is not None
-    assert found.even is not None
-    assert found.even.band is not None
-    assert found.even.curve.values == pytest.approx(smoothed(found.curve.values, weight), abs=1e-9)
+    assert found.smooth is not None
+    assert found.smooth.band is not None
+    assert found.smooth.curve.values == pytest.approx(smoothed(found.curve.values, weight), abs=1e-9)
     last = [float(smoothed(run, weight)[-1]) for run in table]
-    half = (found.even.band.high - found.even.band.low)[-1] / 2
+    half = (found.smooth.band.high - found.smooth.band.low)[-1] / 2
     assert half == pytest.approx(mean_of(last).half, abs=1e-9)
     assert found.coarse
 
@@ -131,43 +131,43 @@ def test_a_smoothed_mean_is_that_of_smoothed_runs_which_is_also_the_mean_smoothe
 def test_a_mean_that_is_not_of_noisy_curves_is_smoothed_nowhere() -> None:
     found = mean_curve([points([1, 2], [0.1, 0.5]), points([1, 2], [0.3, 0.7])])
     assert found is not None
-    assert found.even is None
+    assert found.smooth is None
     assert not found.coarse
 
 
-def test_the_best_group_stands_first_by_its_mean_and_the_others_beside_it(runs: Runs) -> None:
+def test_the_best_group_has_the_best_mean_and_others_have_a_gap_to_it(runs: Runs) -> None:
     found = shown(runs, *({"lr": lr, "seed": seed} for lr in (0.1, 0.2, 0.3) for seed in (1, 2)))
     values = dict(zip((each.run.id for each in found), (0.90, 0.92, 0.80, 0.82, 0.5, 0.7), strict=True))
-    groups = grouped(found, fields_of_grouping("variant", found) or ())
+    groups = group_runs(found, grouping_fields("variant", found) or ())
     best, second, third = standings(groups, lambda each: values[each.run.id])
     assert best.best
-    assert best.against is None
-    assert second.against is not None
-    assert third.against is not None
-    assert second.against.behind.difference == pytest.approx(0.1)
-    assert second.against.p is not None
-    assert second.against.behind.welch is not None
-    assert second.against.p >= second.against.behind.welch
+    assert best.to_best is None
+    assert second.to_best is not None
+    assert third.to_best is not None
+    assert second.to_best.gap.difference == pytest.approx(0.1)
+    assert second.to_best.p is not None
+    assert second.to_best.gap.welch is not None
+    assert second.to_best.p >= second.to_best.gap.welch
     smallest = standings(groups, lambda each: values[each.run.id], better=-1)
     assert [each.best for each in smallest] == [False, False, True]
 
 
 def test_what_differs_within_a_group_is_named_and_the_seed_with_it(runs: Runs) -> None:
     found = shown(runs, {"seed": 1}, {"seed": 1, "epochs": 9}, {"lr": 0.5}, {"family": "vit", "size": "tiny"})
-    assert varying_within(grouped(found, ("family",))) == {"epochs", "lr", "seed"}
-    assert varying_within(grouped(found[:2], ("epochs",))) == set()
+    assert settings_varying_within(group_runs(found, ("family",))) == {"epochs", "lr", "seed"}
+    assert settings_varying_within(group_runs(found[:2], ("epochs",))) == set()
 
 
-def test_the_same_training_twice_is_one_sample_and_the_newest_that_succeeded_stands_for_it(runs: Runs) -> None:
+def test_a_repeated_training_is_one_sample_and_the_newest_succeeded_run_counts(runs: Runs) -> None:
     said: list[dict[str, Any]] = [{"seed": 1}, {"seed": 1}, {"seed": 2}, {"seed": 1, "device": "cpu"}, {"seed": 2}]
     ids = [runs.add(**each) for each in said]
     for run in ids[:4]:
         runs.finish(run)
     with reading(runs.engine) as connection:
         found = [summarize_run(row) for row in runs_by_id(connection, ids)]
-    (group,) = grouped(found, fields_of_grouping("variant", found) or ())
+    (group,) = group_runs(found, grouping_fields("variant", found) or ())
     assert [each.number for each in group.samples] == [3, 4]
     assert group.values(lambda each: float(each.number)) == [3.0, 4.0]
     # Other settings make another training, also where they are not what is grouped by.
-    whole = grouped(shown(runs, {"seed": 1, "lr": 0.1}, {"seed": 1, "lr": 0.2}), ())
+    whole = group_runs(shown(runs, {"seed": 1, "lr": 0.1}, {"seed": 1, "lr": 0.2}), ())
     assert len(whole[0].samples) == 2

@@ -1,4 +1,4 @@
-"""What matters is told from what runs reached, and what does not is not."""
+"""Importance of swept fields from the results of runs."""
 
 from __future__ import annotations
 

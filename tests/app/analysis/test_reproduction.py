@@ -31,7 +31,7 @@ def test_the_step_of_the_first_value_that_differs_in_its_last_bit_is_named(at: i
     found = first_difference({"train/loss": curve(LOSS)}, {"train/loss": curve(changed)}, whole=True)
     assert found is not None
     assert (found.metric, found.step, found.again) == ("train/loss", at + 1, changed[at])
-    assert f"from step {at + 1} of train/loss on" in found.words
+    assert f"from step {at + 1} of train/loss" in found.words
 
 
 def test_the_earliest_difference_of_all_metrics_is_told() -> None:

@@ -1,4 +1,4 @@
-"""Intervals and tests agree with SciPy's, and say what their names say."""
+"""Intervals and tests agree with SciPy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from scipy import stats
 from app.analysis.statistics import (
     difference,
     holm,
-    least_permutation_p,
     mean_of,
     permutation_p,
     seeds_to_decide,
+    smallest_permutation_p,
     t_quantile,
     t_share,
 )
@@ -104,5 +104,5 @@ def test_the_seeds_that_would_decide_are_enough_and_no_more() -> None:
 @pytest.mark.parametrize(("first", "second"), [(3, 3), (2, 4), (5, 5)])
 def test_no_permutation_test_gives_less_than_the_least(first: int, second: int) -> None:
     assert permutation_p([1.0 + i for i in range(first)], [100.0 + i for i in range(second)]) == pytest.approx(
-        least_permutation_p(first, second)
+        smallest_permutation_p(first, second)
     )

@@ -1,4 +1,4 @@
-"""Curves as SVG: which charts there are, and that nothing in a curve can break its picture."""
+"""Charts as SVG: which charts a run has, and drawing of arbitrary curves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_plain_loss_has_a_box_beside_that_of_training() -> None:
     assert len(found) == len(charts)
 
 
-def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> None:
+def test_custom_metrics_are_grouped_by_their_first_part() -> None:
     charts = charts_of_run(["episode/reward", "episode/length", "reward"], 1)
     assert [(chart.group, chart.key) for chart in charts if chart.series] == [
         ("episode", "episode/length"),
@@ -65,7 +65,7 @@ def test_what_a_script_of_its_users_logs_stands_under_its_own_first_word() -> No
     ]
 
 
-def test_validation_has_the_color_of_the_run_and_training_is_grey() -> None:
+def test_validation_has_the_color_of_the_run_and_training_is_gray() -> None:
     loss = charts_of_run(["train/loss", "val/loss"], 3)[0]
     assert [each.css for each in loss.series] == ["train d0", "c3 d0"]
 
@@ -141,7 +141,7 @@ def test_ticks_of_the_clock_are_times_and_at_midnight_dates() -> None:
     assert x_label(midnight + 5, "clock") == "00:00:05"
 
 
-def test_the_mean_of_several_runs_has_no_place_by_the_clock() -> None:
+def test_the_mean_of_several_runs_has_no_wall_clock_time() -> None:
     chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
     picture = draw(chart, {"a": Points(curve([3.0, 2.0, 1.0]), 10.0, MEAN)}, Controls("clock"))
     assert picture.lines == []

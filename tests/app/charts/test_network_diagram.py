@@ -1,4 +1,4 @@
-"""Networks as rows of blocks: what flows, how large a part of the network each block is, what a reader is told."""
+"""Network diagrams: tensors between blocks, shares of parameters, and descriptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.charts.network_diagram import CELL_HEIGHT, GAP, Tensor, draw_blocks, draw_tensor, in_words, sort_of
+from app.charts.network_diagram import CELL_HEIGHT, GAP, Tensor, describe_block, draw_blocks, draw_tensor, sort_of
 from app.contract.preview import Block
 
 
@@ -148,8 +148,8 @@ def test_a_long_class_name_breaks_between_its_words_and_an_arrow_keeps_its_sides
     assert short.about == ["depthwise 3×3,", "8\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}16"]
 
 
-def test_a_block_is_said_in_a_sentence() -> None:
+def test_a_block_has_a_text_description() -> None:
     stage = block("stage 3", [48, 7, 7], 19_776, "Stage", "depthwise 7×7", 4)
-    assert in_words(stage) == "4 × stage 3, depthwise 7×7: gives 48×7×7, 79,104 parameters"
-    assert in_words(block("relu", [64])) == "relu: gives 64, no parameters"
-    assert in_words(block("beta", [], 1)) == "beta: gives a number, 1 parameter"
+    assert describe_block(stage) == "4 × stage 3, depthwise 7×7: output 48×7×7, 79,104 parameters"
+    assert describe_block(block("relu", [64])) == "relu: output 64, no parameters"
+    assert describe_block(block("beta", [], 1)) == "beta: output scalar, 1 parameter"

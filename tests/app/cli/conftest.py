@@ -1,4 +1,4 @@
-"""A server on a real port, as the command line meets it, and the command line itself."""
+"""Fixtures for tests of the command line: a server on a real port, and a function that runs a command."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from app.cli import cli
 from runyard import Runyard
 from tests.served import serving
 
-Said = Callable[..., Result]
+Command = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
 def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of what whoever runs the tests has set for a Runyard of their own."""
+    """Remove all RUNYARD_ variables of the environment."""
     for name in [name for name in os.environ if name.startswith("RUNYARD_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def url(server: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of the test's server, which RUNYARD_URL names."""
+    """URL of the test's server, also set as RUNYARD_URL."""
     with serving(server) as address:
         monkeypatch.setenv("RUNYARD_URL", address)
         yield address
@@ -34,29 +34,29 @@ def url(server: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def yard(url: str) -> Iterator[Runyard]:
-    """The client of the test's server."""
+    """A client of the test's server."""
     with Runyard(url) as client:
         yield client
 
 
-Sent = Callable[[Any, Callable[[], Any]], Any]
+Interceptor = Callable[[Any, Callable[[], Any]], Any]
 
 
 @pytest.fixture
-def intercept(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sent], None]:
-    """Puts something between the program and the server: it is given each request, and what sends it."""
+def intercept(monkeypatch: pytest.MonkeyPatch) -> Callable[[Interceptor], None]:
+    """Install a function between program and server; it gets each request and a function that sends it."""
     real = Runyard._send
 
-    def put(sent: Sent) -> None:
-        monkeypatch.setattr(Runyard, "_send", lambda self, call: sent(call, lambda: real(self, call)))
+    def install(interceptor: Interceptor) -> None:
+        monkeypatch.setattr(Runyard, "_send", lambda self, call: interceptor(call, lambda: real(self, call)))
 
-    return put
+    return install
 
 
 @pytest.fixture
-def runyard(monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Runs a command in this process."""
-    # What a test process has for a terminal is 80 columns wide and cuts words.
+def runyard(monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command in this process."""
+    # The default width of 80 columns would wrap lines.
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words: str) -> Result:

@@ -1,4 +1,4 @@
-"""`runyard architectures`: every size with its exact counts, and what is wrong with any of them."""
+"""`runyard architectures`: exact counts of every size, and messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import models
 from app.cli import architectures
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 
 NET = """
 from torch import nn
@@ -39,7 +39,7 @@ SIZES = sum(len(family.sizes) for family in models.families().values())
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that RUNYARD_MODELS_PATH names."""
+    """A folder with one architecture, set as RUNYARD_MODELS_PATH."""
     found = tmp_path / "nets"
     found.mkdir()
     (found / "my_net.py").write_text(NET.replace("COUNTS", RIGHT))
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(folder: Path) -> None:
-    # As its users have it: a program, started where a folder is called like one of ours.
+    # As a program, in a folder that contains a package with the name of one of ours.
     (folder / "models").mkdir()
     (folder / "models" / "__main__.py").write_text("raise RuntimeError('this is not the catalog')")
     done = subprocess.run(
@@ -68,54 +68,60 @@ def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(fol
             (line,) = [line for line in lines if line.split()[:2] == [family.name, size.name]]
             assert line.split()[-3:] == [f"{count:,}" for count in size.counts]
             assert ("(default)" in line) == (size.name == family.default)
-    assert lines[-1] == f"OK: {3 * (SIZES + 1)} counts are those of the networks"
+    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} counts match the networks"
 
 
-def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Said, capfd: Any) -> None:
+def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Command, capfd: Any) -> None:
     (folder / "broken.py").write_text("import nothing_like_it")
     done = runyard("architectures", "--dataset", "cifar100", "--json")
-    said = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert list(said["broken"]) == ["broken"]
+    assert list(output["broken"]) == ["broken"]
     assert done.stderr.startswith("runyard: broken could not be loaded: ModuleNotFoundError: ")
-    listed = {(each["family"], each["size"]): each for each in said["architectures"]}
+    listed = {(each["family"], each["size"]): each for each in output["architectures"]}
     assert listed["my_net", "tiny"]["counted"] == {"cifar100": 6446}
     assert listed["my_net", "tiny"]["source"] == str(folder / "my_net.py")
     assert listed["vit", "large"]["counted"] == {"cifar100": 14_437_348}
-    assert not any("said" in each for each in said["architectures"])
+    assert not any("said" in each for each in output["architectures"])
 
 
-def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Said) -> None:
+def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Command) -> None:
     (folder / "my_net.py").write_text(NET.replace("COUNTS", "(1601, 6176, 6446)"))
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
         "runyard: my_net could not be loaded: my_net/tiny has 1,600 parameters at MNIST, not 1,601;"
-        f" put counts={RIGHT}\n"
+        f" use counts={RIGHT}\n"
     )
     assert "OK" not in done.stdout
 
 
-def told(monkeypatch: pytest.MonkeyPatch, **said: Any) -> None:
-    """Let `python -m models` find one size."""
+def fake_catalog(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Replace the output of `python -m models` by one size."""
     row = {"family": "vit", "size": "tiny", "default": True, "definition": "width 32", "source": "models/vit.py"}
-    found = {"columns": ["MNIST", "CIFAR-10"], "rows": [row | {"said": [1000, 2], "counted": []} | said], "broken": {}}
-    monkeypatch.setattr(architectures, "_read", lambda check, dataset: found)
+    catalog = {
+        "columns": ["MNIST", "CIFAR-10"],
+        "rows": [row | {"said": [1000, 2], "counted": []} | fields],
+        "broken": {},
+    }
+    monkeypatch.setattr(architectures, "_read", lambda check, dataset: catalog)
 
 
-def test_a_check_fails_on_every_count_that_differs_and_names_it(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    told(monkeypatch, counted=[1001, 3])
+def test_a_check_fails_on_every_count_that_differs_and_names_it(
+    runyard: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_catalog(monkeypatch, counted=[1001, 3])
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
-        "runyard: vit/tiny has 1,001 parameters at MNIST, not 1,000, 3 parameters at CIFAR-10, not 2\n"
+        "runyard: vit/tiny has 1,001 parameters on MNIST, not 1,000, 3 parameters on CIFAR-10, not 2\n"
     )
 
 
 def test_without_a_recount_the_counts_are_those_of_the_registration(
-    runyard: Said, monkeypatch: pytest.MonkeyPatch
+    runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(monkeypatch)
+    fake_catalog(monkeypatch)
     done = runyard("architectures")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1].split() == ["vit", "tiny", "(default)", "width", "32", "1,000", "2"]
@@ -125,18 +131,18 @@ def test_without_a_recount_the_counts_are_those_of_the_registration(
     ("words", "sentence"),
     [
         (["--dataset", "minst"], "runyard: no dataset 'minst'; datasets: digits, mnist, "),
-        (["--dataset", "mnist", "--check"], "runyard: --check counts where registrations give counts, so leave"),
+        (["--dataset", "mnist", "--check"], "runyard: --check cannot be combined with --dataset"),
     ],
 )
-def test_what_cannot_be_asked_is_said(runyard: Said, words: list[str], sentence: str) -> None:
+def test_what_cannot_be_asked_is_said(runyard: Command, words: list[str], sentence: str) -> None:
     done = runyard("architectures", *words)
     assert done.exit_code == 2
     assert done.stderr.startswith(sentence)
     assert done.stdout == ""
 
 
-def test_networks_that_cannot_be_looked_at_are_said(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_that_cannot_be_looked_at_are_said(runyard: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     done = runyard("architectures")
     assert done.exit_code == 1
-    assert done.stderr == "runyard: the networks could not be looked at, for the reason above\n"
+    assert done.stderr == "runyard: the networks could not be loaded; the reason is above\n"

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from runyard import Runyard, RunyardError
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 from tests.conftest import Runs
 
 
-def test_a_run_is_changed_by_the_command_line(runyard: Said, yard: Runyard, runs: Runs) -> None:
+def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, runs: Runs) -> None:
     run = runs.add(schedule="cosine")
-    said = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
-    assert said.exit_code == 0, said.output
-    lines = said.output.splitlines()
+    done = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
     assert lines[0].startswith("#1 epochs 30: waiting. Fewer than are done end it with the epoch in training.")
     assert lines[1].startswith("#1 learning rate × 0.3: waiting. Every learning rate of the cosine schedule")
     assert lines[2].startswith("#1 note slower now: waiting.")
@@ -24,21 +24,21 @@ def test_a_run_is_changed_by_the_command_line(runyard: Said, yard: Runyard, runs
         ("lr_factor", 0.3),
         ("note", "slower now"),
     ]
-    said = runyard("change", "1", "--checkpoint", "--stop-after-epoch", "--json")
-    assert [each["kind"] for each in json.loads(said.output)["changes"]] == ["checkpoint", "stop_after_epoch"]
+    done = runyard("change", "1", "--checkpoint", "--stop-after-epoch", "--json")
+    assert [each["kind"] for each in json.loads(done.output)["changes"]] == ["checkpoint", "stop_after_epoch"]
     listed = runyard("change", "1").output
     assert "learning rate × 0.3" in listed
     assert "waiting" in listed
 
 
-def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard: Said, url: str, runs: Runs) -> None:
+def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard: Command, url: str, runs: Runs) -> None:
     run = runs.add()
     assert url
-    assert runyard("change", "1").output == "nothing was changed of this run\n"
+    assert runyard("change", "1").output == "no changes of this run\n"
     runs.finish(run)
-    said = runyard("change", "1", "--checkpoint")
-    assert said.exit_code == 1
-    assert "what has ended is not changed any more" in said.output
+    done = runyard("change", "1", "--checkpoint")
+    assert done.exit_code == 1
+    assert "what has ended is not changed any more" in done.output
 
 
 def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> None:
@@ -48,9 +48,9 @@ def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> No
     assert made.data["via"] == "API"
     assert run.change(stop_after_epoch=True).value is None
     assert run.marks() == []
-    with pytest.raises(ValueError, match="name one change"):
+    with pytest.raises(ValueError, match="give exactly one change"):
         run.change()
-    with pytest.raises(ValueError, match="name one change"):
+    with pytest.raises(ValueError, match="give exactly one change"):
         run.change(epochs=3, checkpoint=True)
     with pytest.raises(RunyardError) as refused:
         run.change(lr_factor=-1.0)

@@ -1,4 +1,4 @@
-"""What the shell offers for a value."""
+"""Shell completion of values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.cli import completion
 from tests.conftest import Runs
 
 
-def names(offered: completion.Offered) -> list[str]:
-    return [name for name, _ in offered]
+def names(completions: completion.Completions) -> list[str]:
+    return [name for name, _ in completions]
 
 
 def test_names_of_the_contract_need_no_server() -> None:
@@ -26,7 +26,7 @@ def test_names_of_the_contract_need_no_server() -> None:
 def test_families_sizes_runs_and_sweeps_are_those_of_the_server(
     url: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # How long a person waits for a completion is not what is tested here.
+    # The time limit is not tested here.
     monkeypatch.setattr(completion, "SECONDS", 20.0)
     first = runs.add()
     runs.add()
@@ -39,7 +39,7 @@ def test_families_sizes_runs_and_sweeps_are_those_of_the_server(
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "nonsense", "http://["])
-def test_without_a_server_nothing_is_offered_and_nothing_is_said(
+def test_without_a_server_nothing_is_completions_and_nothing_is_said(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUNYARD_URL", address)

@@ -1,4 +1,4 @@
-"""Every field of a run is a flag, and what a flag says is what the field gets."""
+"""Every field of a run has a flag that sets it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_field_of_a_run_has_a_flag_and_no_other_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "parsed"),
     [
         ({}, {}),
         ({"family": None, "size": "", "tags": " , "}, {}),
@@ -35,18 +35,18 @@ def test_every_field_of_a_run_has_a_flag_and_no_other_is_there() -> None:
         ({"unheard_of": "x"}, {}),
     ],
 )
-def test_what_a_flag_says(given: dict[str, Any], said: dict[str, Any]) -> None:
-    assert read_flags(given) == said
+def test_what_a_flag_says(given: dict[str, Any], parsed: dict[str, Any]) -> None:
+    assert read_flags(given) == parsed
 
 
 @pytest.mark.parametrize("option", ["learnable", "=learnable", " = "])
 def test_an_option_without_a_name_or_a_value_says_how_it_is_written(option: str) -> None:
-    with pytest.raises(ValueError, match="--option wants name=value, like swish=learnable, not '"):
+    with pytest.raises(ValueError, match=r"--option needs name=value, e\.g\. swish=learnable, not '"):
         read_flags({"options": [option]})
 
 
 def as_flag(name: str, value: Any) -> Any:
-    """What is typed for a field's value."""
+    """Return the command-line value of a field."""
     if isinstance(value, list):
         return ",".join(value)
     if isinstance(value, dict):
@@ -76,7 +76,7 @@ SPECS = st.fixed_dictionaries(
 
 @given(SPECS)
 def test_a_run_that_is_typed_as_flags_is_the_same_run(fields: dict[str, Any]) -> None:
-    said = read_flags({name: as_flag(name, value) for name, value in fields.items()})
-    said = {name: value[0] if name in LISTS else value for name, value in said.items()}
-    assert RunSpec.model_validate(said) == RunSpec.model_validate(fields)
-    assert RunSpec.model_validate(said).model_fields_set == set(fields)
+    parsed = read_flags({name: as_flag(name, value) for name, value in fields.items()})
+    parsed = {name: value[0] if name in LISTS else value for name, value in parsed.items()}
+    assert RunSpec.model_validate(parsed) == RunSpec.model_validate(fields)
+    assert RunSpec.model_validate(parsed).model_fields_set == set(fields)

@@ -1,4 +1,4 @@
-"""`runyard import`: event folders become runs, and a second import adds only what is new."""
+"""`runyard import`: event folders become runs, and a second import adds only new points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from app.formats.tfevents import Scalar, record, write_events
 from runyard import Runyard
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 from tests.app.formats.test_tfevents import event, field, value
 
 BEGAN = 1_700_000_000.0
@@ -31,18 +31,18 @@ def points(tag: str, values: Iterable[float], first: int = 0) -> list[Scalar]:
     return [Scalar(tag, step, value, BEGAN + step) for step, value in enumerate(values, first)]
 
 
-def test_each_folder_with_event_files_becomes_a_run(runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_each_folder_with_event_files_becomes_a_run(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     write(tmp_path / "logs" / "version_0", points("val/acc", [0.25, 0.5]) + points("loss", [2.0, math.nan, math.inf]))
     other = "events.out.tfevents.1700000000.here.77.1"
     write(tmp_path / "logs" / "version_1" / "deep", points("val/acc", [0.75]), other)
-    said = runyard("import", str(tmp_path / "logs"))
-    assert said.exit_code == 0, said.output
-    assert "version_0  5 points" in said.output
+    done = runyard("import", str(tmp_path / "logs"))
+    assert done.exit_code == 0, done.output
+    assert "version_0  5 points" in done.output
     runs = {run.title: run for run in yard.runs()}
     assert set(runs) == {"version_0", "version_1/deep"}
     run = runs["version_0"]
     assert (run.status, run.data["origin"]) == ("succeeded", "tensorboard")
-    assert "do not say how it ended" in run.reason
+    assert "do not record the outcome" in run.reason
     assert run.data["started"].startswith("2023-11-14T22:13:20")
     assert run.data["seconds"] == 2
     assert run.summary["loss"]["not_finite"] == 2
@@ -51,27 +51,27 @@ def test_each_folder_with_event_files_becomes_a_run(runyard: Said, yard: Runyard
     assert runs["version_0"].data["parameters"] == {}
 
 
-def test_a_second_import_adds_only_what_is_new(runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write(folder, points("loss", [3.0, 2.0]))
     runyard("import", str(folder))
-    assert "nothing new" in runyard("import", str(folder)).output
+    assert "no new points" in runyard("import", str(folder)).output
     write(folder, points("loss", [3.0, 2.0, 1.0, 0.5]) + points("acc", [0.1]))
-    # A resumed training begins a file of its own, whose points follow those of the one before.
+    # A resumed training starts a new file, whose points continue those of the previous one.
     write(folder, points("loss", [0.25], first=4), "events.out.tfevents.1700000009.here")
-    said = runyard("import", str(folder), "--json")
-    assert json.loads(said.output)["runs"][0]["added"] == 4
+    done = runyard("import", str(folder), "--json")
+    assert json.loads(done.output)["runs"][0]["added"] == 4
     (run,) = yard.runs()
     assert list(run.curves()["loss"].value) == [3.0, 2.0, 1.0, 0.5, 0.25]
     shutil.move(folder, tmp_path / "elsewhere")
-    assert "nothing new" in runyard("import", str(tmp_path / "elsewhere")).output
+    assert "no new points" in runyard("import", str(tmp_path / "elsewhere")).output
     assert len(list(yard.runs())) == 1
 
 
 def test_a_long_curve_is_sent_in_pieces(
-    runyard: Said, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cli.imports.AT_ONCE", 7)
+    monkeypatch.setattr("app.cli.imports.BATCH_POINTS", 7)
     names = ("a", "b", "c")
     write(tmp_path / "run", [each for name in names for each in points(name, range(20))])
     assert "60 points" in runyard("import", str(tmp_path / "run")).output
@@ -79,7 +79,7 @@ def test_a_long_curve_is_sent_in_pieces(
     assert {name: list(run.curves()[name].value) for name in names} == {name: list(range(20)) for name in names}
 
 
-def test_hyperparameters_are_the_runs_parameters(runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_hyperparameters_are_the_runs_parameters(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     file = write(tmp_path / "logs" / "one", points("loss", [1.0]))
     entry = field(1, field(1, b"opt") + field(2, field(3, b"lion")))
     begun = event(value("_hparams_/session_start_info", b"", "hparams", field(3, entry)))
@@ -92,32 +92,32 @@ def test_hyperparameters_are_the_runs_parameters(runyard: Said, yard: Runyard, t
 
 
 def test_what_stands_before_damage_is_taken_and_the_damage_is_told(
-    runyard: Said, yard: Runyard, tmp_path: Path
+    runyard: Command, yard: Runyard, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "run", points("loss", [1.0, 2.0]))
     file.write_bytes(file.read_bytes() + record(b"\xff\xff"))
-    said = runyard("import", str(tmp_path / "run"))
-    assert "what stands before it is taken" in said.output
-    assert "2 points" in said.output
+    done = runyard("import", str(tmp_path / "run"))
+    assert "only the data before it is imported" in done.output
+    assert "2 points" in done.output
 
 
-def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Said, tmp_path: Path) -> None:
-    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "there is no folder")):
-        said = runyard("import", str(path))
-        assert said.exit_code == 2
-        assert words in said.output
+def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Command, tmp_path: Path) -> None:
+    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "no folder")):
+        done = runyard("import", str(path))
+        assert done.exit_code == 2
+        assert words in done.output
 
 
-def test_a_run_in_the_trash_is_not_imported_again(runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_a_run_in_the_trash_is_not_imported_again(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     write(tmp_path / "run", points("loss", [1.0]))
     runyard("import", str(tmp_path / "run"))
     next(iter(yard.runs())).delete()
-    said = runyard("import", str(tmp_path / "run"))
-    assert said.exit_code == 1
-    assert "in the trash" in said.output
+    done = runyard("import", str(tmp_path / "run"))
+    assert done.exit_code == 1
+    assert "in the trash" in done.output
 
 
-def test_an_exported_run_is_imported_as_it_was(runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_an_exported_run_is_imported_as_it_was(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     write(tmp_path / "run", points("loss", [3.0, 2.0, 1.0]))
     runyard("import", str(tmp_path / "run"))
     assert runyard("export", "1", "--format", "tfevents", "-o", str(tmp_path / "out")).exit_code == 0
@@ -130,35 +130,35 @@ def test_an_exported_run_is_imported_as_it_was(runyard: Said, yard: Runyard, tmp
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "tfevents"), "curves of runs: name them"),
-        (("--format", "parquet"), "name the file"),
-        (("1", "--format", "tfevents"), "name the folder"),
-        (("1", "--format", "parquet"), "for the table of runs"),
+        (("--format", "tfevents"), "tfevents exports curves: name the runs"),
+        (("--format", "parquet"), "name an output file"),
+        (("1", "--format", "tfevents"), "name an output folder"),
+        (("1", "--format", "parquet"), "only for the run table"),
         (("--format", "parquet", "-o", "x", "-n", "3"), "--limit"),
     ],
 )
 def test_formats_that_do_not_fit_are_refused(
-    words: tuple[str, ...], sentence: str, runyard: Said, yard: Runyard, tmp_path: Path
+    words: tuple[str, ...], sentence: str, runyard: Command, yard: Runyard, tmp_path: Path
 ) -> None:
     write(tmp_path / "run", points("loss", [1.0]))
     runyard("import", str(tmp_path / "run"))
-    said = runyard("export", *words)
-    assert said.exit_code == 2
-    assert sentence in said.output
+    done = runyard("export", *words)
+    assert done.exit_code == 2
+    assert sentence in done.output
 
 
 def test_parquet_is_written_by_the_server_or_refused_in_its_words(
-    runyard: Said, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    said = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
-    assert said.exit_code == 1
-    assert "pip install pyarrow" in said.output
+    done = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
+    assert done.exit_code == 1
+    assert "pip install pyarrow" in done.output
     assert not (tmp_path / "runs.parquet").exists()
 
 
 def test_a_table_of_runs_has_the_parameters_of_those_that_were_logged(
-    runyard: Said, yard: Runyard, tmp_path: Path
+    runyard: Command, yard: Runyard, tmp_path: Path
 ) -> None:
     yard.import_run(key="0123456789", experiment="old", name="one", started=1.0, ended=2.0, parameters={"opt": "lion"})
     (row,) = csv.DictReader(io.StringIO(runyard("export").output))

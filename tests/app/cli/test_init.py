@@ -1,4 +1,4 @@
-"""The program as a whole: what it says of itself, and what it does not need for that."""
+"""The program as a whole: version, help, common options, and what importing it does not load."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typer.main import get_command
 
 from _runyard import __version__
 from app.cli import cli
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 
 
-def test_the_version_is_that_of_the_package(runyard: Said) -> None:
+def test_the_version_is_that_of_the_package(runyard: Command) -> None:
     done = runyard("--version")
     assert (done.exit_code, done.stdout) == (0, f"runyard {__version__}\n")
 
 
-def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Said) -> None:
+def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Command) -> None:
     names = (
         *("up", "launch"),
         *("ls", "show", "watch", "logs", "compare", "export"),
@@ -36,7 +36,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Said
 
 
 def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each command with the words that call it."""
+    """Iterate over all commands with the words that call them."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from every_command(command, *above, name)
@@ -53,7 +53,7 @@ def test_whatever_talks_to_a_server_prints_json_and_can_be_pointed_at_another_se
         assert command.help, words
 
 
-def test_the_shell_can_be_taught_to_complete(runyard: Said) -> None:
+def test_the_shell_can_be_taught_to_complete(runyard: Command) -> None:
     assert "--install-completion" in runyard("--help").output
 
 

@@ -1,4 +1,4 @@
-"""`runyard launch` against a running server: what is queued, what is said, and the exit status."""
+"""`runyard launch` against a running server: queued runs, output and exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.cli import launch
 from app.cli.output import run_line
 from app.web.run_selection import MOST_RUNS
 from runyard import Runyard, RunyardError
-from tests.app.cli.conftest import Said, Sent
+from tests.app.cli.conftest import Command, Interceptor
 from tests.conftest import Runs
 
 
@@ -21,7 +21,9 @@ def queued(runs: Runs) -> list[tuple[Any, ...]]:
     return runs.sql("SELECT family, size, dataset FROM run ORDER BY number")
 
 
-def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(url: str, runyard: Said, runs: Runs) -> None:
+def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(
+    url: str, runyard: Command, runs: Runs
+) -> None:
     words = "--family efficientnet --size tiny --dataset mnist --targets digit,thickness --option swish=learnable"
     words += " --batch-size 64 --lr 3e-4 --no-flip --tags a,b --seed 7 --priority -2 --notes x"
     done = runyard("launch", *words.split())
@@ -29,7 +31,7 @@ def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(url: st
     ((run_id,),) = runs.sql("SELECT id FROM run")
     assert done.stdout.strip().endswith(f"{url}/runs/{run_id}")
     assert done.stdout.count("\n") == 1
-    asked = runs.get(run_id).asked_spec
+    asked = runs.get(run_id).requested_spec
     assert asked == {
         "family": "efficientnet",
         "size": "tiny",
@@ -47,7 +49,7 @@ def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(url: st
 
 
 def test_several_runs_are_queued_in_order_and_shown_together(
-    url: str, runyard: Said, runs: Runs, yard: Runyard
+    url: str, runyard: Command, runs: Runs, yard: Runyard
 ) -> None:
     done = runyard(
         "launch", "--family", "simple_mlp,vit", "--size", "all", "--tags", "zoo, 1", "--most-params", "300_000"
@@ -63,14 +65,14 @@ def test_several_runs_are_queued_in_order_and_shown_together(
     assert lines[-2] == f"together: {url}/runs?tag=1&tag=zoo"
     assert lines[-1] == f"compared: {url}/compare?runs={','.join(ids)}"
     assert done.stderr == (
-        "runyard: left out, with more than 300,000 parameters:"
+        "runyard: left out because of more than 300,000 parameters:"
         " vit base · digits (821,514), vit large · digits (14,384,650)\n"
     )
     assert {run.id for run in yard.runs(tag=["zoo", "1"])} == set(ids)
 
 
-def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str, runyard: Said, runs: Runs) -> None:
-    assert launch.MOST_COMPARED == MOST_RUNS
+def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str, runyard: Command, runs: Runs) -> None:
+    assert launch.MAX_COMPARED == MOST_RUNS
     done = runyard("launch", "--family", "all", "--size", "all", "--dataset", "digits,mnist")
     assert done.exit_code == 0, done.output
     assert done.stdout.count(" parameters ") == len(queued(runs)) > MOST_RUNS
@@ -78,17 +80,17 @@ def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str,
     assert "sweep: " in done.stdout
 
 
-def test_as_json_the_runs_are_those_of_the_api(url: str, runyard: Said, runs: Runs, yard: Runyard) -> None:
+def test_as_json_the_runs_are_those_of_the_api(url: str, runyard: Command, runs: Runs, yard: Runyard) -> None:
     done = runyard("launch", "--family", "simple_cnn", "--size", "tiny,large", "--most-params", "10000", "--json")
     assert done.exit_code == 0
-    said = json.loads(done.stdout)
-    assert said["runs"] == [yard.run(said["runs"][0]["id"]).data]
-    assert said["left_out"] == [{"family": "simple_cnn", "size": "large", "dataset": "digits", "params": 3_291_786}]
-    assert (said["links"], said["sweep"]) == ({}, None)
+    output = json.loads(done.stdout)
+    assert output["runs"] == [yard.run(output["runs"][0]["id"]).data]
+    assert output["left_out"] == [{"family": "simple_cnn", "size": "large", "dataset": "digits", "params": 3_291_786}]
+    assert (output["links"], output["sweep"]) == ({}, None)
     assert queued(runs) == [("simple_cnn", "tiny", "digits")]
 
 
-def test_each_run_has_a_key_of_its_own_and_the_next_call_others(url: str, runyard: Said, runs: Runs) -> None:
+def test_each_run_has_a_key_of_its_own_and_the_next_call_others(url: str, runyard: Command, runs: Runs) -> None:
     for _ in range(2):
         words = ("--family", "simple_cnn,vit", "--size", "all", "--most-params", "69000")
         assert runyard("launch", *words).exit_code == 0
@@ -101,7 +103,7 @@ def test_each_run_has_a_key_of_its_own_and_the_next_call_others(url: str, runyar
 
 
 def test_every_combination_of_several_values_and_seeds_is_one_sweep(
-    url: str, runyard: Said, runs: Runs, yard: Runyard
+    url: str, runyard: Command, runs: Runs, yard: Runyard
 ) -> None:
     words = "--family simple_cnn,vit --size tiny,small --dataset digits --lr 1e-3,3e-4 --seeds 2 --epochs 3 --tags a"
     done = runyard("launch", *words.split())
@@ -131,21 +133,21 @@ def test_every_combination_of_several_values_and_seeds_is_one_sweep(
     ],
 )
 def test_what_is_named_several_times_is_one_sweep_of_what_the_plan_says(
-    url: str, runyard: Said, yard: Runyard, words: str, number: int
+    url: str, runyard: Command, yard: Runyard, words: str, number: int
 ) -> None:
     done = runyard("launch", *words.split(), "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert len(said["runs"]) == said["sweep"]["planned"] == number
-    assert [sweep.id for sweep in yard.sweeps()] == [said["sweep"]["id"]]
-    assert said["links"]["sweep"] == f"{url}/sweeps/{said['sweep']['id']}"
-    assert {run["sweep"] for run in said["runs"]} == {said["sweep"]["id"]}
-    seeds = {run["spec"]["seed"] for run in said["runs"]}
+    output = json.loads(done.stdout)
+    assert len(output["runs"]) == output["sweep"]["planned"] == number
+    assert [sweep.id for sweep in yard.sweeps()] == [output["sweep"]["id"]]
+    assert output["links"]["sweep"] == f"{url}/sweeps/{output['sweep']['id']}"
+    assert {run["sweep"] for run in output["runs"]} == {output["sweep"]["id"]}
+    seeds = {run["spec"]["seed"] for run in output["runs"]}
     assert "seed" not in words or len(seeds) > 1
     assert "--seed 5" not in words or seeds == {5, 6}
 
 
-def test_one_run_is_no_sweep(url: str, runyard: Said, yard: Runyard) -> None:
+def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
     assert runyard("launch", "--family", "vit", "--seeds", "1").exit_code == 0
     assert yard.sweeps() == []
 
@@ -153,21 +155,24 @@ def test_one_run_is_no_sweep(url: str, runyard: Said, yard: Runyard) -> None:
 @pytest.mark.parametrize(
     ("words", "sentences"),
     [
-        ("", ["name a family or a preset; families: "]),
+        ("", ["a family or a preset is required; families: "]),
         ("--family vit --size hug", ["no size 'hug' for vit; sizes: tiny, small, base, large"]),
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
         ("--family vit --epochs 0 --recipe slow", ["epochs must be at least 1"]),
         ("--family vit,simple_cnn --auxiliary", ["vit takes no auxiliary scalars; families that do: simple_cnn"]),
-        ("--family vit --option pool", ["--option wants name=value"]),
-        ("--family vit --most-params 5", ["left out, with more than 5 parameters: vit small", "no run is left"]),
-        ("--family vit --seeds 2 --seed 1,2", ["with --seeds, --seed is the first of them: one whole number"]),
+        ("--family vit --option pool", ["--option needs name=value"]),
+        (
+            "--family vit --most-params 5",
+            ["left out because of more than 5 parameters: vit small", "no runs left to launch"],
+        ),
+        ("--family vit --seeds 2 --seed 1,2", ["with --seeds, --seed must be a single whole number"]),
         ("--family vit --lr 0.1,fast,-1", ["lr must be a number", "lr must be greater than 0"]),
         ("--family vit --option patch=4,5", ["no choice '5' for option patch of vit; choices: 4, 7"]),
         ("--family vit --dataset cifar --size tinny", ["no dataset 'cifar'; datasets: ", "no size 'tinny' for vit"]),
     ],
 )
 def test_when_anything_is_wrong_nothing_is_launched(
-    url: str, runyard: Said, runs: Runs, words: str, sentences: list[str]
+    url: str, runyard: Command, runs: Runs, words: str, sentences: list[str]
 ) -> None:
     done = runyard("launch", *words.split())
     assert done.exit_code == 2
@@ -180,7 +185,7 @@ def test_when_anything_is_wrong_nothing_is_launched(
 
 
 def test_a_network_that_cannot_take_the_images_stops_all_launches(
-    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None]
+    url: str, runyard: Command, runs: Runs, intercept: Callable[[Interceptor], None]
 ) -> None:
     previewed: list[Any] = []
 
@@ -200,7 +205,7 @@ def test_a_network_that_cannot_take_the_images_stops_all_launches(
 
 
 def test_when_a_launch_fails_midway_those_before_it_are_named(
-    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None]
+    url: str, runyard: Command, runs: Runs, intercept: Callable[[Interceptor], None]
 ) -> None:
     launches = iter(range(1000))
 
@@ -215,20 +220,20 @@ def test_when_a_launch_fails_midway_those_before_it_are_named(
     lines = done.stderr.splitlines()[1:]
     ids = [row[0] for row in runs.sql("SELECT id FROM run ORDER BY number")]
     assert [line.rpartition("/")[2] for line in lines[:2]] == ids
-    assert lines[-2:] == ["runyard: only 2 of 3 runs were launched", "runyard: the disk is full"]
+    assert lines[-2:] == ["runyard: launched only 2 of 3 runs", "runyard: the disk is full"]
     assert done.stdout == ""
 
 
-def test_without_a_server_one_sentence_says_how_to_start_one(runyard: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_one_sentence_says_how_to_start_one(runyard: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNYARD_URL", "http://127.0.0.1:9")
     done = runyard("launch", "--family", "vit")
     assert done.exit_code == 2
-    assert done.stderr.startswith("runyard: no Runyard answers at http://127.0.0.1:9; start one with `runyard up`")
+    assert done.stderr.startswith("runyard: no Runyard server responds at http://127.0.0.1:9; start one with")
     assert done.stderr.count("\n") == 1
 
 
 def test_the_server_is_the_one_that_is_named_or_configured(
-    url: str, runyard: Said, monkeypatch: pytest.MonkeyPatch
+    url: str, runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNYARD_URL", "http://127.0.0.1:9")
     assert runyard("launch", "--family", "vit", "--url", url).exit_code == 0
@@ -240,8 +245,8 @@ def test_the_server_is_the_one_that_is_named_or_configured(
 # Waiting -------------------------------------------------------------------------------------------------------------
 
 
-def ending(runs: Runs, *outcomes: str) -> Sent:
-    """Lets each run that is launched end."""
+def ending(runs: Runs, *outcomes: str) -> Interceptor:
+    """Return an interceptor that ends every launched run."""
     left = iter(outcomes)
 
     def sent(call: Any, send: Callable[[], Any]) -> Any:
@@ -256,7 +261,7 @@ def ending(runs: Runs, *outcomes: str) -> Sent:
 
 @pytest.mark.parametrize("how", ["--wait", "--watch"])
 def test_waiting_ends_with_a_line_for_each_run_and_status_0_when_all_succeeded(
-    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None], how: str
+    url: str, runyard: Command, runs: Runs, intercept: Callable[[Interceptor], None], how: str
 ) -> None:
     intercept(ending(runs, "succeeded", "succeeded"))
     done = runyard("launch", "--family", "vit", "--size", "tiny,small", how)
@@ -271,7 +276,7 @@ def test_waiting_ends_with_a_line_for_each_run_and_status_0_when_all_succeeded(
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
 @pytest.mark.parametrize("how", ["--wait", "--watch"])
 def test_waiting_ends_with_status_1_when_one_did_not_succeed(
-    url: str, runyard: Said, runs: Runs, intercept: Callable[[Sent], None], outcome: str, how: str
+    url: str, runyard: Command, runs: Runs, intercept: Callable[[Interceptor], None], outcome: str, how: str
 ) -> None:
     intercept(ending(runs, outcome, "succeeded"))
     done = runyard("launch", "--family", "vit", "--size", "tiny,small", how, "--json")
@@ -301,7 +306,7 @@ def test_an_ended_run_in_a_line_says_what_it_reached_or_why_it_failed() -> None:
     ("how", "function"), [("--wait", "app.cli.launch.wait_for"), ("--watch", "app.cli.watch.watch_runs")]
 )
 def test_who_stops_waiting_is_told_that_the_runs_go_on_and_how_to_stop_them(
-    url: str, runyard: Said, runs: Runs, monkeypatch: pytest.MonkeyPatch, how: str, function: str
+    url: str, runyard: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch, how: str, function: str
 ) -> None:
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -312,16 +317,16 @@ def test_who_stops_waiting_is_told_that_the_runs_go_on_and_how_to_stop_them(
     ((run_id, status),) = runs.sql("SELECT id, status FROM run")
     assert status == "queued"
     assert done.stderr.splitlines() == [
-        "runyard: #1 waits: no worker is connected",
-        f"runyard: not waiting any longer; the runs go on (`runyard cancel {run_id}` stops them)",
+        "runyard: #1 is waiting: no worker is connected",
+        f"runyard: stopped waiting; the runs continue (stop them with `runyard cancel {run_id}`)",
     ]
 
 
 def test_who_waits_for_a_paused_queue_is_told_so(
-    url: str, runyard: Said, runs: Runs, yard: Runyard, intercept: Callable[[Sent], None]
+    url: str, runyard: Command, runs: Runs, yard: Runyard, intercept: Callable[[Interceptor], None]
 ) -> None:
     yard.pause_queue()
     intercept(ending(runs, "succeeded"))
     done = runyard("launch", "--family", "vit", "--wait")
     assert done.exit_code == 0, done.output
-    assert done.stderr.splitlines()[0] == "runyard: the queue is paused: no run starts (`runyard queue resume`)"
+    assert done.stderr.splitlines()[0] == "runyard: the queue is paused; resume it with `runyard queue resume`"

@@ -1,4 +1,4 @@
-"""What is named on the command line becomes runs, all of them checked before the first is launched."""
+"""Command-line values become runs, all checked before the first one is launched."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def titles(plan: Plan) -> list[str]:
     return [each.title for each in plan.runs]
 
 
-def refused(said: dict[str, Any], catalog: Catalog) -> list[str]:
+def refused(fields: dict[str, Any], catalog: Catalog) -> list[str]:
     with pytest.raises(SpecError) as refusal:
-        make_plan(said, catalog)
+        make_plan(fields, catalog)
     return [each.message for each in refusal.value.errors]
 
 
 def test_the_catalog_that_the_api_tells_is_the_catalog(client: TestClient, catalog: Catalog) -> None:
-    told = read_catalog(client.get("/api/v1/architectures").json())
-    assert list(told.families) == list(catalog.families)
+    answer = read_catalog(client.get("/api/v1/architectures").json())
+    assert list(answer.families) == list(catalog.families)
     for name, family in catalog.families.items():
-        known = told.families[name]
+        known = answer.families[name]
         assert (known.sizes, known.default) == (family.sizes, family.default)
         assert (known.smallest_batch, known.takes_auxiliary) == (family.smallest_batch, family.takes_auxiliary)
         assert [(each.name, each.choices) for each in known.options] == [
@@ -71,23 +71,23 @@ def test_what_is_larger_than_asked_is_left_out_and_known(catalog: Catalog, most:
 
 
 def test_a_size_that_one_of_several_families_lacks_is_told_with_what_it_has(catalog: Catalog) -> None:
-    said = {"family": ["simple_cnn", "vit", "efficientnet"], "size": ["tiny", "mini"]}
-    assert refused(said, catalog) == [
+    fields = {"family": ["simple_cnn", "vit", "efficientnet"], "size": ["tiny", "mini"]}
+    assert refused(fields, catalog) == [
         "no size 'mini' for simple_cnn; sizes: tiny, small, base, large, large_pool4",
         "no size 'mini' for vit; sizes: tiny, small, base, large",
     ]
 
 
 def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
-    said = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
-    assert refused(said, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
+    fields = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
+    assert refused(fields, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("fields", "sentence"),
     [
-        ({}, "name a family or a preset; families: simple_dense_net, "),
-        ({"size": ["all"]}, "name a family or a preset; families: "),
+        ({}, "a family or a preset is required; families: simple_dense_net, "),
+        ({"size": ["all"]}, "a family or a preset is required; families: "),
         ({"family": ["vitt"], "size": ["all"]}, "no family 'vitt'; families: "),
         ({"family": ["all", "vit"]}, "no family 'all'; families: "),
         ({"family": ["vit"], "dataset": ["minst"]}, "no dataset 'minst'; datasets: digits, mnist"),
@@ -98,15 +98,17 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
         ({"family": ["vit"], "options": {"pol": "cls"}}, "no option 'pol' for vit; options: pool, patch"),
         ({"family": ["vit"], "options": {"patch": "5"}}, "no choice '5' for option patch of vit; choices: 4, 7"),
         ({"family": ["vit"], "auxiliary": True}, "vit takes no auxiliary scalars; families that do: simple_cnn"),
-        ({"family": ["simple_dense_net"], "batch_size": "1"}, "so its batch size is at least 2"),
+        ({"family": ["simple_dense_net"], "batch_size": "1"}, "needs a batch size of at least 2"),
         ({"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]}, "recipe cifar is made for cifar10, cifar100"),
         ({"preset": "mnist"}, "no preset 'mnist'; presets: "),
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
     ],
 )
-def test_what_does_not_exist_is_answered_with_what_does(catalog: Catalog, said: dict[str, Any], sentence: str) -> None:
-    (told,) = refused(said, catalog)
-    assert sentence in told
+def test_what_does_not_exist_is_answered_with_what_does(
+    catalog: Catalog, fields: dict[str, Any], sentence: str
+) -> None:
+    (answer,) = refused(fields, catalog)
+    assert sentence in answer
 
 
 def test_a_preset_is_one_run_and_another_dataset_or_size_varies_it(catalog: Catalog) -> None:

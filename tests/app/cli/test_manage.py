@@ -1,4 +1,4 @@
-"""What is done to runs, sweeps and the queue from the command line."""
+"""Commands that manage runs, sweeps and the queue."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ import pytest
 from app.cli.flags import read_changes
 from app.cli.sweep import read_space
 from runyard import Runyard
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 from tests.conftest import Runs
 
 
 def test_runs_are_cancelled_by_name_as_a_sweep_or_all_that_wait(
-    url: str, runyard: Said, runs: Runs, yard: Runyard
+    url: str, runyard: Command, runs: Runs, yard: Runyard
 ) -> None:
     ids = [runs.add() for _ in range(4)]
     done = runyard("cancel", "1", "#2")
-    assert done.stdout == "2 cancelled before they started, 0 stopping\n"
+    assert done.stdout == "2 cancelled before start, 0 stopping\n"
     assert [runs.status(run) for run in ids] == ["cancelled", "cancelled", "queued", "queued"]
     assert runyard("launch", "--family", "vit", "--seeds", "2").exit_code == 0
-    said = json.loads(runyard("cancel", "--sweep", "1", "--json").stdout)
-    assert len(said["cancelled"]) == 2
-    assert runyard("cancel", "--all-queued").stdout == "2 cancelled before they started, 0 stopping\n"
+    output = json.loads(runyard("cancel", "--sweep", "1", "--json").stdout)
+    assert len(output["cancelled"]) == 2
+    assert runyard("cancel", "--all-queued").stdout == "2 cancelled before start, 0 stopping\n"
     assert {run.status for run in yard.runs()} == {"cancelled"}
     for words in ([], ["1", "--all-queued"]):
         done = runyard("cancel", *words)
         assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
 
 
-def test_a_run_is_launched_again_as_it_was_or_with_changes(url: str, runyard: Said, runs: Runs, yard: Runyard) -> None:
+def test_a_run_is_launched_again_as_it_was_or_with_changes(
+    url: str, runyard: Command, runs: Runs, yard: Runyard
+) -> None:
     first = yard.launch(family="vit", size="tiny", lr=0.01)
     runs.finish(first.id, "failed")
     done = runyard("retry", "1")
@@ -52,19 +54,19 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(url: str, runyard: Sa
         (("resume", "1"), 1, "checkpoint"),
         (("fork", "1", "--epoch", "3", "--set", "lr=1"), 1, "epoch"),
         (("clone", "1", "--set", "lr=-1"), 1, "lr must be greater than 0"),
-        (("clone", "1", "--set", "learning=1"), 1, "there is no field 'learning'"),
-        (("clone", "1", "--set", "lr"), 2, "--set wants field=value, like lr=3e-4, not 'lr'"),
-        (("retry",), 2, "name the runs to launch again"),
-        (("queue", "move", "1"), 2, "say where to: first, last, up or down, or --before or --after another run"),
-        (("queue", "move", "1", "sideways"), 2, "a run is moved first, last, up or down, not 'sideways'"),
+        (("clone", "1", "--set", "learning=1"), 1, "no field 'learning'"),
+        (("clone", "1", "--set", "lr"), 2, "--set needs field=value, e.g. lr=3e-4, not 'lr'"),
+        (("retry",), 2, "name the runs to retry"),
+        (("queue", "move", "1"), 2, "give one target: first, last, up, down, --before RUN or --after RUN"),
+        (("queue", "move", "1", "sideways"), 2, "unknown target 'sideways'; targets: first, last, up, down"),
         (("queue", "move", "1", "first"), 1, "does not wait any more: it is failed"),
-        (("sweep", "show", "3"), 1, "no sweep is called '3'; `runyard sweep ls` lists them"),
-        (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is no number in --space lr=1..x"),
+        (("sweep", "show", "3"), 1, "no sweep '3'; list sweeps with `runyard sweep ls`"),
+        (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is not a number in --space lr=1..x"),
         (("sweep", "create", "--file", "none.json"), 1, "No such file or directory"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
-    url: str, runyard: Said, runs: Runs, words: tuple[str, ...], status: int, sentence: str
+    url: str, runyard: Command, runs: Runs, words: tuple[str, ...], status: int, sentence: str
 ) -> None:
     runs.finish(runs.add(), "failed")
     done = runyard(*words)
@@ -75,23 +77,23 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert len(runs.sql("SELECT id FROM run")) == 1
 
 
-def test_the_queue_is_listed_reordered_paused_and_resumed(url: str, runyard: Said, runs: Runs) -> None:
-    assert runyard("queue").stdout == "no run is queued\n"
+def test_the_queue_is_listed_reordered_paused_and_resumed(url: str, runyard: Command, runs: Runs) -> None:
+    assert runyard("queue").stdout == "no queued runs\n"
     for seed in range(3):
         runs.add(seed=seed)
-    assert runyard("queue", "move", "3", "first").stdout == "now at place 1\n"
-    assert runyard("queue", "move", "1", "--after", "2").stdout == "now at place 3\n"
+    assert runyard("queue", "move", "3", "first").stdout == "now at position 1\n"
+    assert runyard("queue", "move", "1", "--after", "2").stdout == "now at position 3\n"
     lines = runyard("queue").stdout.splitlines()
     assert [line.split()[:2] for line in lines[2:]] == [["1", "3"], ["2", "2"], ["3", "1"]]
-    assert runyard("queue", "pause").stdout == "the queue is paused: no run starts\n"
+    assert runyard("queue", "pause").stdout == "queue paused; no more runs start\n"
     assert runyard("queue", "-n", "1").stdout.splitlines()[0].startswith("the queue is paused")
     assert runyard("queue", "-n", "1").stdout.splitlines()[-1] == "and 2 more"
     assert json.loads(runyard("queue", "--json").stdout)["paused"] is True
-    assert runyard("queue", "resume").stdout == "runs start again\n"
+    assert runyard("queue", "resume").stdout == "queue resumed\n"
     assert json.loads(runyard("queue", "--json").stdout)["paused"] is False
 
 
-def test_a_sweep_is_made_from_flags_shown_extended_and_stopped(url: str, runyard: Said, yard: Runyard) -> None:
+def test_a_sweep_is_made_from_flags_shown_extended_and_stopped(url: str, runyard: Command, yard: Runyard) -> None:
     done = runyard("sweep", "create", "--family", "vit", "--lr", "1e-3,3e-4", "--seeds", "2", "--name", "rates")
     assert done.exit_code == 0, done.output
     (sweep,) = yard.sweeps()
@@ -107,24 +109,24 @@ def test_a_sweep_is_made_from_flags_shown_extended_and_stopped(url: str, runyard
     assert sweep.wait(timeout=10) is sweep
 
 
-def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Said, yard: Runyard, tmp_path: Path) -> None:
+def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Command, yard: Runyard, tmp_path: Path) -> None:
     words = "--family vit --size tiny --space lr=1e-4..1e-1:log --space optimizer=adam,sgd --method random --draws 3"
     done = runyard("sweep", "create", *words.split(), "--pruning", "median", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert (said["planned"], said["method"], said["pruning"]) == (3, "random", "median")
-    assert {yard.run(run).spec["optimizer"] for run in said["runs"]} <= {"adam", "sgd"}
+    output = json.loads(done.stdout)
+    assert (output["planned"], output["method"], output["pruning"]) == (3, "random", "median")
+    assert {yard.run(run).spec["optimizer"] for run in output["runs"]} <= {"adam", "sgd"}
     file = tmp_path / "sweep.json"
     file.write_text(json.dumps({"base": {"family": "vit"}, "grid": {"size": ["tiny", "small"]}}))
     assert json.loads(runyard("sweep", "create", "--file", str(file), "--json").stdout)["planned"] == 2
     done = runyard("sweep", "create", "--file", str(file), "--family", "vit")
-    assert (done.exit_code, done.stderr) == (2, "runyard: a file says all of a sweep, so leave the other flags out\n")
+    assert (done.exit_code, done.stderr) == (2, "runyard: --file cannot be combined with flags of a run\n")
     file.write_text("[]")
     assert "is not a sweep" in runyard("sweep", "create", "--file", str(file)).stderr
 
 
 @pytest.mark.parametrize(
-    ("said", "space"),
+    ("output", "space"),
     [
         ("lr=1e-5..0.1:log", {"lr": {"low": 1e-5, "high": 0.1, "log": True}}),
         ("batch-size=32..256:32", {"batch_size": {"low": 32, "high": 256, "step": 32}}),
@@ -133,20 +135,20 @@ def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Said, ya
         ("lr=0.1,1", {"lr": {"choice": [0.1, 1]}}),
     ],
 )
-def test_a_space_as_it_is_typed(said: str, space: dict[str, Any]) -> None:
-    assert read_space([said]) == space
+def test_a_space_as_it_is_typed(output: str, space: dict[str, Any]) -> None:
+    assert read_space([output]) == space
 
 
-@pytest.mark.parametrize("said", ["lr", "=1..2", "lr= "])
-def test_a_space_without_a_field_or_a_range_says_how_it_is_written(said: str) -> None:
+@pytest.mark.parametrize("output", ["lr", "=1..2", "lr= "])
+def test_a_space_without_a_field_or_a_range_says_how_it_is_written(output: str) -> None:
     with pytest.raises(
-        ValueError, match=r"--space wants field=low\.\.high or field=a,b, like lr=1e-5\.\.1e-1:log, not '"
+        ValueError, match=r"--space needs field=low\.\.high or field=a,b, e\.g\. lr=1e-5\.\.1e-1:log, not '"
     ):
-        read_space([said])
+        read_space([output])
 
 
 @pytest.mark.parametrize(
-    ("said", "changes"),
+    ("output", "changes"),
     [
         ("lr=3e-4", {"lr": 3e-4}),
         ("batch-size=64", {"batch_size": 64}),
@@ -159,5 +161,5 @@ def test_a_space_without_a_field_or_a_range_says_how_it_is_written(said: str) ->
         ("notes=a=b", {"notes": "a=b"}),
     ],
 )
-def test_a_change_as_it_is_typed(said: str, changes: dict[str, Any]) -> None:
-    assert read_changes([said]) == changes
+def test_a_change_as_it_is_typed(output: str, changes: dict[str, Any]) -> None:
+    assert read_changes([output]) == changes

@@ -1,4 +1,4 @@
-"""Curves in braille: what is drawn where."""
+"""Curves drawn with braille characters."""
 
 from __future__ import annotations
 

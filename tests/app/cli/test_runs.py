@@ -1,4 +1,4 @@
-"""Runs listed, shown, compared and exported in a terminal, and as programs read them."""
+"""Commands that list, show, compare, export and watch runs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import pytest
 from redis import Redis
 
 from app.cli.export import _cell
-from app.cli.output import moment, span, words
+from app.cli.output import duration, local_time, to_text
 from app.contract.events import Log, LogLine
 from app.services import signals
 from app.services.recorder import Recorder
 from runyard import Runyard
-from tests.app.cli.conftest import Said
+from tests.app.cli.conftest import Command
 from tests.conftest import Runs, Worker
 
 
 @pytest.fixture
 def three(yard: Runyard, runs: Runs, recorder: Recorder, worker: Worker) -> list[str]:
-    """Two runs of one variant that have succeeded, with points and a log; and one that waits."""
+    """Two succeeded runs of one variant, with points and a log, and a queued run."""
     ids = []
     for seed, accuracy in ((1, 0.5), (2, 0.75)):
         run = yard.launch(family="vit", size="tiny", seed=seed, tags=["a"], name="=1+1" if seed == 2 else "")
@@ -42,15 +42,15 @@ def three(yard: Runyard, runs: Runs, recorder: Recorder, worker: Worker) -> list
     return [*ids, yard.launch(family="simple_cnn", size="tiny", dataset="mnist", notes="a note").id]
 
 
-def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Said) -> None:
+def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Command) -> None:
     lines = runyard("ls").stdout.splitlines()
     assert lines[0].split()[:3] == ["#", "status", "run"]
     assert [line.split()[0] for line in lines[2:]] == ["3", "2", "1"]
     assert " 75.00 % " in lines[3]
     assert lines[3].rstrip().endswith(three[1])
 
-    def listed(*said: str) -> list[str]:
-        done = runyard("ls", "--json", *said)
+    def listed(*output: str) -> list[str]:
+        done = runyard("ls", "--json", *output)
         assert done.exit_code == 0, done.output
         return [run["id"] for run in json.loads(done.stdout)["runs"]]
 
@@ -64,7 +64,7 @@ def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Said) ->
 
 @pytest.mark.parametrize("name", ["3", "#3", "{id}", "{prefix}"])
 def test_a_run_is_named_by_its_number_its_id_or_the_beginning_of_its_id(
-    url: str, runyard: Said, runs: Runs, name: str
+    url: str, runyard: Command, runs: Runs, name: str
 ) -> None:
     for i in range(3):
         runs.add(now=1_700_000_000.0 + 86_400 * i)
@@ -77,15 +77,15 @@ def test_a_run_is_named_by_its_number_its_id_or_the_beginning_of_its_id(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("7", "no run 7; `runyard ls` lists them"),
-        ("r_zz", "no run's id begins with 'r_zz'; `runyard ls` lists them"),
-        (" ", "no run's id begins with ''; `runyard ls` lists them"),
-        ("r_", "2 runs' ids begin with 'r_': #2 r_"),
+        ("7", "no run 7; list runs with `runyard ls`"),
+        ("r_zz", "no run whose id starts with 'r_zz'; list runs with `runyard ls`"),
+        (" ", "no run whose id starts with ''; list runs with `runyard ls`"),
+        ("r_", "2 runs have ids that start with 'r_': #2 r_"),
         ("9999999999999999999999", "Input should be less than 9223372036854775808"),
     ],
 )
 def test_what_names_no_run_or_several_is_said_in_one_sentence(
-    url: str, runyard: Said, runs: Runs, name: str, sentence: str
+    url: str, runyard: Command, runs: Runs, name: str, sentence: str
 ) -> None:
     for _ in range(2):
         runs.add()
@@ -95,41 +95,41 @@ def test_what_names_no_run_or_several_is_said_in_one_sentence(
     assert sentence.lower() in done.stderr.lower() or "number" in done.stderr
 
 
-def test_a_run_is_shown_with_its_settings_and_figures(three: list[str], runyard: Said, url: str) -> None:
-    said = runyard("show", three[1]).stdout
-    assert "run     " in said
-    assert f"page        {url}/runs/{three[1]}" in said
-    assert "status      succeeded" in said
-    assert "optimizer" in said
-    row = next(line for line in said.splitlines() if line.startswith("val/acc"))
+def test_a_run_is_shown_with_its_settings_and_figures(three: list[str], runyard: Command, url: str) -> None:
+    output = runyard("show", three[1]).stdout
+    assert "run     " in output
+    assert f"page        {url}/runs/{three[1]}" in output
+    assert "status      succeeded" in output
+    assert "optimizer" in output
+    row = next(line for line in output.splitlines() if line.startswith("val/acc"))
     assert row.split()[1:] == ["0.65", "0.75", "1", "2"]
     assert runyard("show", "3").stdout.rstrip().endswith("a note")
 
 
-def test_the_log_is_printed_and_followed_to_the_end_of_the_run(three: list[str], runyard: Said) -> None:
+def test_the_log_is_printed_and_followed_to_the_end_of_the_run(three: list[str], runyard: Command) -> None:
     assert runyard("logs", three[0]).stdout.rstrip().endswith("seed 1")
     (line,) = runyard("logs", "-f", "2", "--json").stdout.splitlines()
     assert json.loads(line) == {"id": 2, "time": 1.0, "level": "info", "text": "seed 2", "attempt": 1}
 
 
-def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: Said, url: str) -> None:
+def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: Command, url: str) -> None:
     done = runyard("compare", "1,2", "#3")
     assert done.exit_code == 0, done.output
     assert "62.50 ± 158.83 %" in done.stdout
     assert done.stdout.rstrip().endswith(f"{url}/compare?runs={','.join(three)}&by=variant")
-    said = json.loads(runyard("compare", "1", "2", "--json").stdout)
-    (group,) = said["groups"]
+    output = json.loads(runyard("compare", "1", "2", "--json").stdout)
+    (group,) = output["groups"]
     assert group["figures"]["test/acc"]["mean"] == 0.625
     assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: no setting 'color' to group by")
     done = runyard("compare")
-    assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or a sweep with --sweep\n")
+    assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or use --sweep\n")
 
 
-def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Said, tmp_path: Path) -> None:
+def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Command, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(runyard("export", "--sort", "number").stdout)))
     assert [row["id"] for row in rows] == three
     assert (rows[0]["test/acc"], rows[0]["val/acc"], rows[0]["lr"], rows[0]["tags"]) == ("0.5", "0.5", "0.001", "a")
-    # A spreadsheet would take it for a formula.
+    # A spreadsheet would read it as a formula.
     assert rows[1]["title"] == "'=1+1"
     file = tmp_path / "runs.json"
     assert runyard("export", "--json", "--status", "queued", "-o", str(file)).stdout == ""
@@ -139,18 +139,18 @@ def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Sai
     assert done.stderr.startswith("runyard: [Errno 2] No such file or directory")
 
 
-def test_curves_are_exported_point_by_point(three: list[str], runyard: Said) -> None:
+def test_curves_are_exported_point_by_point(three: list[str], runyard: Command) -> None:
     rows = list(csv.DictReader(io.StringIO(runyard("export", "1").stdout)))
     found = [(row["metric"], row["step"], row["value"]) for row in rows]
     assert ("val/acc", "2", "0.4") in found
     assert ("train/loss", "1", "") in found
-    said = json.loads(runyard("export", "1", "--metric", "val/acc", "--format", "json").stdout)
-    assert list(said) == ["val/acc"]
-    assert said["val/acc"]["value"] == [0.5, 0.4]
+    output = json.loads(runyard("export", "1", "--metric", "val/acc", "--format", "json").stdout)
+    assert list(output) == ["val/acc"]
+    assert output["val/acc"]["value"] == [0.5, 0.4]
 
 
 def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_ended(
-    three: list[str], runyard: Said, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    three: list[str], runyard: Command, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("app.cli.watch.sys", terminal)
@@ -169,9 +169,9 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
 
 
 def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
-    three: list[str], runyard: Said, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
+    three: list[str], runyard: Command, runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A file has no width, and is none the more a terminal where colors are wanted.
+    # Output to a file is not wrapped, and FORCE_COLOR does not make it a terminal.
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     runs.finish(three[2], "failed")
@@ -186,15 +186,15 @@ def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
 
 
 def test_what_is_there_to_train_and_who_trains_is_listed(
-    url: str, runyard: Said, worker: Worker, recorder: Recorder
+    url: str, runyard: Command, worker: Worker, recorder: Recorder
 ) -> None:
-    assert runyard("workers").stdout == "no worker is connected; `runyard worker` starts one\n"
+    assert runyard("workers").stdout == "no worker is connected; start one with `runyard worker`\n"
     worker.beat()
     recorder.step()
     assert "here (process 1)" in runyard("workers").stdout
     assert json.loads(runyard("workers", "--json").stdout)["workers"][0]["device"] == "made-up cpu"
-    said = runyard("datasets").stdout
-    assert "digit 10, thickness 5, smoothness 3" in said
+    output = runyard("datasets").stdout
+    assert "digit 10, thickness 5, smoothness 3" in output
     assert len(json.loads(runyard("datasets", "--json").stdout)["datasets"]) == 5
 
 
@@ -207,20 +207,20 @@ def test_who_reads_only_the_beginning_is_not_told_of_an_error(url: str, runs: Ru
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "output"),
     [(None, "–"), (0.0, "0.0 s"), (9.94, "9.9 s"), (48.4, "48 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
-def test_a_length_of_time_in_words(seconds: float | None, said: str) -> None:
-    assert span(seconds) == said
+def test_a_length_of_time_in_words(seconds: float | None, output: str) -> None:
+    assert duration(seconds) == output
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "output"),
     [(None, "–"), (True, "yes"), (12345, "12,345"), (0.00031, "0.00031"), (["a", 1], "a, 1"), ({"x": 0.5}, "x 0.5")],
 )
-def test_a_value_in_words(value: Any, said: str) -> None:
-    assert words(value) == said
-    assert moment(None) == "–"
+def test_a_value_in_words(value: Any, output: str) -> None:
+    assert to_text(value) == output
+    assert local_time(None) == "–"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line refuses in one line what cannot be, before it starts anything."""
+"""Invalid settings are refused in one line before anything is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runyard(folder: Path, *said: str, **environment: str) -> subprocess.Complete
 def test_an_address_that_others_can_reach_is_refused_in_one_sentence(tmp_path: Path, command: str) -> None:
     done = runyard(tmp_path, command, "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 2
-    assert done.stderr.startswith("runyard: will not listen on 0.0.0.0: everyone who reaches it could launch")
+    assert done.stderr.startswith("runyard: refusing to listen on 0.0.0.0: anyone who can reach it could launch")
     assert "ssh -L" in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""

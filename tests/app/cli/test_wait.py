@@ -1,4 +1,4 @@
-"""Whoever waits hears of every run once, soon after it ended, whatever happens to the server meanwhile."""
+"""wait_for yields every run once, soon after it has ended, even if the server restarts."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.cli.wait import FEW, PATIENCE_SECONDS, UNENDED, wait_for
+from app.cli.wait import ACTIVE, FEW, PATIENCE_SECONDS, wait_for
 from app.services import signals
 from app.store.run import STATES, TERMINAL
 from runyard import Runyard, RunyardError
-from tests.app.cli.conftest import Sent
+from tests.app.cli.conftest import Interceptor
 from tests.conftest import Runs
 
 
 def test_what_has_not_ended_is_every_state_that_is_not_terminal() -> None:
-    assert sorted([*UNENDED, *TERMINAL]) == sorted(STATES)
+    assert sorted([*ACTIVE, *TERMINAL]) == sorted(STATES)
 
 
 @pytest.mark.parametrize("number", [1, FEW, FEW + 2])
 def test_each_run_is_told_when_it_ends_and_not_before(yard: Runyard, runs: Runs, redis: Redis, number: int) -> None:
     ids = [runs.add(tags=["mine"]) for _ in range(number)]
     runs.add(tags=["not mine"])
-    told: Queue[str] = Queue()
+    received: Queue[str] = Queue()
     paused = threading.Event()
 
     def follow() -> None:
         for run in wait_for(yard, ids, pause=lambda _: paused.set()):
-            told.put(run["id"])
+            received.put(run["id"])
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
     for ended in reversed(ids):
         runs.finish(ended)
         signals.announce(redis, runs.commit(), ended, "status")
-        assert told.get(timeout=10) == ended
+        assert received.get(timeout=10) == ended
     thread.join(10)
     assert not thread.is_alive()
-    assert told.empty()
+    assert received.empty()
     assert number == 1 or paused.is_set()
 
 
@@ -60,19 +60,19 @@ def test_nothing_is_waited_for_when_there_is_nothing(yard: Runyard) -> None:
 
 
 class Unsteady:
-    """A server that is away at times: what it does at each visit is said beforehand, its last deed again and again."""
+    """A server that is unavailable at times: the result of each request is given, and the last one repeats."""
 
-    def __init__(self, *deeds: Any) -> None:
-        self.deeds = list(deeds)
+    def __init__(self, *results: Any) -> None:
+        self.results = list(results)
 
     def changes(self) -> Iterator[None]:
         yield None
 
     def run(self, run_id: str) -> Any:
-        deed = self.deeds.pop(0) if len(self.deeds) > 1 else self.deeds[0]
-        if isinstance(deed, Exception):
-            raise deed
-        return SimpleNamespace(data={"id": run_id, "status": deed})
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Exception):
+            raise result
+        return SimpleNamespace(data={"id": run_id, "status": result})
 
 
 def waited(server: Any) -> tuple[list[Any], int]:
@@ -106,7 +106,7 @@ def test_a_server_that_refuses_is_not_asked_again() -> None:
 
 
 def test_many_runs_are_looked_at_page_by_page(
-    yard: Runyard, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch, intercept: Callable[[Sent], None]
+    yard: Runyard, runs: Runs, redis: Redis, monkeypatch: pytest.MonkeyPatch, intercept: Callable[[Interceptor], None]
 ) -> None:
     ids = [runs.add() for _ in range(12)]
     others = [runs.add() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The Celery settings that must not be left to its defaults, and the keys that everyone shares."""
+"""Celery settings with unsafe defaults, and the shared Redis keys."""
 
 from __future__ import annotations
 

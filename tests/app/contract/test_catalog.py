@@ -1,4 +1,4 @@
-"""The catalog says of every size what a user needs for a choice."""
+"""Catalog entries are complete and consistent."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Descriptions of the datasets: shapes, splits, targets, labels and errors."""
+
 import ast
 import sys
 from dataclasses import FrozenInstanceError, fields

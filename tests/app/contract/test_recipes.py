@@ -1,4 +1,4 @@
-"""Recipes and presets name only what exists."""
+"""Recipes and presets refer only to existing names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
 def test_every_preset_can_be_launched(catalog: Catalog) -> None:
-    # The presets' targets are tested where their datasets are: here, that each is what it says.
+    # Targets are tested with the datasets; here, that each preset sets its fields.
     assert len(PRESETS) >= 30
     for name, preset in PRESETS.items():
         found = resolve(RunSpec(preset=name), catalog)
@@ -53,7 +53,7 @@ def test_default_and_quick_differ_only_in_their_epochs() -> None:
         assert (default["epochs"], quick["epochs"]) == (10, 5)
 
 
-def said(recipe: str, family: str, dataset: str, *names: str) -> tuple[Any, ...]:
+def settings_of(recipe: str, family: str, dataset: str, *names: str) -> tuple[Any, ...]:
     found = recipe_settings(recipe, family, dataset)
     return tuple(found[name] for name in names)
 
@@ -62,31 +62,31 @@ def test_the_default_recipe_is_adam_on_a_plateau_and_adamw_along_a_cosine_for_co
     names = ("optimizer", "lr", "weight_decay", "schedule", "plateau_factor", "plateau_patience", "batch_size")
     adam = ("adam", 1e-3, 1e-4, "plateau", 0.1, 10, 128)
     for family in ("simple_mlp", "simple_cnn", "efficientnet"):
-        assert said("default", family, "mnist", *names) == adam
-    assert said("default", "simple_dense_net", "mnist", *names) == ("adam", 1e-3, 0, "plateau", 0.1, 10, 128)
+        assert settings_of("default", family, "mnist", *names) == adam
+    assert settings_of("default", "simple_dense_net", "mnist", *names) == ("adam", 1e-3, 0, "plateau", 0.1, 10, 128)
     for family in ("convnext_v2", "vit"):
-        assert said("default", family, "mnist", *names[:4], "lr_min") == ("adamw", 1e-3, 0.01, "cosine", 1e-5)
+        assert settings_of("default", family, "mnist", *names[:4], "lr_min") == ("adamw", 1e-3, 0.01, "cosine", 1e-5)
 
 
 def test_vit_mnist_995_is_the_recipe_of_its_claim() -> None:
     names = ("optimizer", "lr", "weight_decay", "schedule", "lr_min", "epochs", "clip_norm", "batch_size")
-    assert said("vit_mnist_995", "vit", "mnist", *names) == ("adamw", 5e-4, 1e-3, "cosine", 1e-5, 200, 1.0, 128)
-    varied = said("vit_mnist_995", "vit", "mnist", "crop_padding", "flip", "normalization", "seed")
+    assert settings_of("vit_mnist_995", "vit", "mnist", *names) == ("adamw", 5e-4, 1e-3, "cosine", 1e-5, 200, 1.0, 128)
+    varied = settings_of("vit_mnist_995", "vit", "mnist", "crop_padding", "flip", "normalization", "seed")
     assert varied == (2, False, "half", 12345)
 
 
 def test_cifar_varies_its_images_and_trains_cifar100_longer() -> None:
     names = ("crop_padding", "flip", "rotation", "clip_norm", "batch_size", "epochs")
-    assert said("cifar", "vit", "cifar10", *names) == (4, True, 0.0, 1.0, 128, 50)
-    assert said("cifar", "vit", "cifar100", *names) == (4, True, 15.0, 1.0, 128, 100)
-    assert said("cifar", "vit", "cifar10", "optimizer") == ("adamw",)
+    assert settings_of("cifar", "vit", "cifar10", *names) == (4, True, 0.0, 1.0, 128, 50)
+    assert settings_of("cifar", "vit", "cifar100", *names) == (4, True, 15.0, 1.0, 128, 100)
+    assert settings_of("cifar", "vit", "cifar10", "optimizer") == ("adamw",)
 
 
 def test_cifar_sgd_is_sgd_along_a_cosine_for_200_epochs() -> None:
     names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "label_smoothing")
     expected = ("sgd", 0.1, 0.9, 5e-4, "cosine", 200, 0.1)
-    assert said("cifar_sgd", "simple_cnn", "cifar100", *names) == expected
-    assert said("cifar_sgd", "simple_cnn", "cifar10", *names) == expected
+    assert settings_of("cifar_sgd", "simple_cnn", "cifar100", *names) == expected
+    assert settings_of("cifar_sgd", "simple_cnn", "cifar10", *names) == expected
 
 
 def test_a_recipe_is_refused_on_a_dataset_that_it_is_not_made_for(catalog: Catalog) -> None:
@@ -113,9 +113,9 @@ def test_reading_a_recipe_does_not_change_it() -> None:
 
 def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
     names = ("optimizer", "schedule", "warmup", "epochs", "batch_size", "lr")
-    assert said("fast", "simple_cnn", "mnist", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 5e-3)
-    assert said("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
-    assert said("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
-    # What is said of a family on a dataset goes before what is said of either.
-    assert said("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 30, 32, 2e-3)
-    assert said("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)
+    assert settings_of("fast", "simple_cnn", "mnist", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 5e-3)
+    assert settings_of("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
+    assert settings_of("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
+    # Settings for a family on a dataset override those for either alone.
+    assert settings_of("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 30, 32, 2e-3)
+    assert settings_of("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)

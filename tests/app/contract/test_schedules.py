@@ -1,4 +1,4 @@
-"""Learning-rate schedules against torch's own, and what holds for every one of them."""
+"""Learning-rate schedules compared with torch's, and properties of all schedules."""
 
 from __future__ import annotations
 

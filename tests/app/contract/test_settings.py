@@ -1,4 +1,4 @@
-"""Settings are read from the environment, described, and clear when they are wrong."""
+"""Settings are read from the environment and described, and errors name the invalid setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "value"),
+    ("name", "text", "value"),
     [
         ("data_dir", "/srv/yard", Path("/srv/yard")),
         ("host", "127.0.0.2", "127.0.0.2"),
@@ -36,14 +36,14 @@ def test_every_setting_says_what_it_is_for() -> None:
     ],
 )
 def test_a_setting_is_read_from_its_environment_variable(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, said: str, value: object
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
-    monkeypatch.setenv(f"RUNYARD_{name.upper()}", said)
+    monkeypatch.setenv(f"RUNYARD_{name.upper()}", text)
     assert getattr(Settings(), name) == value
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "word"),
+    ("name", "text", "word"),
     [
         ("port", "web", "integer"),
         ("port", "70000", "65535"),
@@ -56,9 +56,9 @@ def test_a_setting_is_read_from_its_environment_variable(
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_should_be(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, said: str, word: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, text: str, word: str
 ) -> None:
-    monkeypatch.setenv(f"RUNYARD_{name.upper()}", said)
+    monkeypatch.setenv(f"RUNYARD_{name.upper()}", text)
     with pytest.raises(ValidationError) as caught:
         Settings()
     (error,) = caught.value.errors()
@@ -79,6 +79,6 @@ def test_what_is_not_set_lies_in_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_addresses_of_other_machines_are_taken_as_they_are() -> None:
-    said: dict[str, Any] = {"redis_url": "redis://r", "database_url": "postgresql://p", "artifact_url": "s3://b/x/"}
-    found = Settings(**said)
+    text: dict[str, Any] = {"redis_url": "redis://r", "database_url": "postgresql://p", "artifact_url": "s3://b/x/"}
+    found = Settings(**text)
     assert (found.redis, found.database, found.artifacts) == ("redis://r", "postgresql://p", "s3://b/x")

@@ -1,4 +1,4 @@
-"""What a user may ask for, and how a refusal names the field and what exists."""
+"""Valid and invalid specs of runs; errors name the field and the existing values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from app.contract.recipes import RECIPES
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 
 
-def refused(catalog: Catalog, **said: Any) -> dict[str, str]:
+def refused(catalog: Catalog, **fields: Any) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
-        resolve(RunSpec.model_validate({"family": "simple_mlp"} | said), catalog)
+        resolve(RunSpec.model_validate({"family": "simple_mlp"} | fields), catalog)
     return {error.field: error.message for error in caught.value.errors}
 
 
@@ -35,8 +35,8 @@ def test_every_recipe_fills_every_blank_of_every_family(catalog: Catalog) -> Non
 
 
 def test_what_is_said_wins_over_preset_and_recipe(catalog: Catalog) -> None:
-    said = {"preset": "cifar10_vit_210k", "recipe": "quick", "epochs": 3, "lr": 0.5, "size": "tiny", "lr_min": 0.1}
-    found = resolve(RunSpec.model_validate(said), catalog)
+    fields = {"preset": "cifar10_vit_210k", "recipe": "quick", "epochs": 3, "lr": 0.5, "size": "tiny", "lr_min": 0.1}
+    found = resolve(RunSpec.model_validate(fields), catalog)
     assert (found.family, found.size, found.dataset) == ("vit", "tiny", "cifar10")
     assert (found.recipe, found.epochs, found.lr) == ("quick", 3, 0.5)
     assert found.optimizer == "adamw"
@@ -50,7 +50,7 @@ def test_a_blank_named_null_is_a_blank(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "field", "exists"),
+    ("fields", "field", "exists"),
     [
         ({"family": "resnet"}, "family", ["resnet", "simple_cnn", "vit"]),
         ({"size": "giant"}, "size", ["giant", "tiny", "base"]),
@@ -67,9 +67,9 @@ def test_a_blank_named_null_is_a_blank(catalog: Catalog) -> None:
     ],
 )
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do(
-    catalog: Catalog, said: dict[str, Any], field: str, exists: list[str]
+    catalog: Catalog, fields: dict[str, Any], field: str, exists: list[str]
 ) -> None:
-    found = refused(catalog, **said)
+    found = refused(catalog, **fields)
     assert list(found) == [field]
     assert all(name in found[field] for name in exists), found
 
@@ -91,7 +91,7 @@ def test_a_family_that_could_not_be_imported_says_why(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("fields", "field"),
     [
         ({"targets": ["digit", "digit"]}, "targets"),
         ({"auxiliary": True}, "auxiliary"),
@@ -100,8 +100,8 @@ def test_a_family_that_could_not_be_imported_says_why(catalog: Catalog) -> None:
         ({"schedule": "cosine", "lr": 0.001, "lr_min": 0.01}, "lr_min"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(catalog: Catalog, said: dict[str, Any], field: str) -> None:
-    assert list(refused(catalog, **said)) == [field]
+def test_what_cannot_be_trained_is_refused(catalog: Catalog, fields: dict[str, Any], field: str) -> None:
+    assert list(refused(catalog, **fields)) == [field]
 
 
 def test_a_long_wrong_name_is_shown_cut(catalog: Catalog) -> None:
@@ -169,8 +169,8 @@ def test_a_run_is_called_by_its_name_or_by_what_it_trains(catalog: Catalog) -> N
 def test_an_option_said_as_it_is_anyway_makes_the_same_configuration(catalog: Catalog) -> None:
     family = next(each for each in catalog.families.values() if each.options)
     option = family.options[0]
-    said = resolve(RunSpec(family=family.name, options={option.name: option.default}), catalog)
-    assert said == resolve(RunSpec(family=family.name), catalog)
+    fields = resolve(RunSpec(family=family.name, options={option.name: option.default}), catalog)
+    assert fields == resolve(RunSpec(family=family.name), catalog)
     other = next(choice for choice in option.choices if choice != option.default)
     assert resolve(RunSpec(family=family.name, options={option.name: other}), catalog).options == {option.name: other}
 
@@ -182,5 +182,5 @@ def test_a_run_asks_for_any_device_or_for_one_gpu(device: str) -> None:
 
 @pytest.mark.parametrize("device", ["", "tpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:1\n", "CUDA", "cuda:123"])
 def test_no_other_device_is_taken(device: str) -> None:
-    with pytest.raises(ValidationError, match="must be auto, cpu, cuda, or one GPU by its index such as cuda:1"):
+    with pytest.raises(ValidationError, match="must be auto, cpu, cuda, or one GPU by its index, such as cuda:1"):
         RunSpec(family="vit", device=device)

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read and written by hand."""
+"""Reader and writer of TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from app.formats.tfevents import (
     BrokenFile,
+    EventMetadata,
     Scalar,
-    Told,
     crc32c,
     masked_crc,
     read_records,
@@ -39,12 +39,12 @@ def event(summary: bytes, step: int = 0, time: float = 1.0) -> bytes:
 
 
 def value(tag: str, rest: bytes, plugin: str = "", content: bytes = b"") -> bytes:
-    metadata = field(9, field(1, field(1, plugin.encode()) + field(2, content))) if plugin else b""
-    return field(1, field(1, tag.encode()) + rest + metadata)
+    plugin_data = field(9, field(1, field(1, plugin.encode()) + field(2, content))) if plugin else b""
+    return field(1, field(1, tag.encode()) + rest + plugin_data)
 
 
-def read(data: bytes, told: Told | None = None) -> list[Scalar]:
-    return list(read_scalars(io.BytesIO(data), told or Told()))
+def read(data: bytes, metadata: EventMetadata | None = None) -> list[Scalar]:
+    return list(read_scalars(io.BytesIO(data), metadata or EventMetadata()))
 
 
 def test_checksums_are_those_of_the_published_vectors() -> None:
@@ -84,10 +84,10 @@ def test_a_file_begins_with_its_version() -> None:
 )
 def test_a_scalar_can_be_a_tensor(kind: int, rest: bytes) -> None:
     tensor = field(8, b"\x08" + varint(kind) + rest)
-    told = Told()
+    metadata = EventMetadata()
     first = event(value("acc", tensor, "scalars"), 1)
-    # The plugin is named with the first value of a tag only.
-    assert [each.value for each in read(first + event(value("acc", tensor), 2), told)] == [0.5, 0.5]
+    # Only the first value of a tag names the plugin.
+    assert [each.value for each in read(first + event(value("acc", tensor), 2), metadata)] == [0.5, 0.5]
 
 
 def test_whole_numbers_in_tensors_are_read() -> None:
@@ -111,12 +111,12 @@ def test_hyperparameters_and_the_end_of_a_session_are_heard() -> None:
             (b"bias", b"\x20\x01"),
         )
     )
-    told = Told()
+    metadata = EventMetadata()
     begun = value("_hparams_/session_start_info", b"", "hparams", field(3, entries))
     ended = value("_hparams_/session_end_info", b"", "hparams", field(4, b"\x08\x01"))
-    assert read(event(begun) + event(ended), told) == []
-    assert told.parameters == {"lr": "0.001", "layers": "3", "opt": "lion", "bias": "true"}
-    assert told.outcome == "succeeded"
+    assert read(event(begun) + event(ended), metadata) == []
+    assert metadata.parameters == {"lr": "0.001", "layers": "3", "opt": "lion", "bias": "true"}
+    assert metadata.outcome == "succeeded"
 
 
 def test_a_record_that_is_only_half_there_ends_a_file() -> None:
@@ -130,7 +130,7 @@ def test_damage_is_told_with_its_place() -> None:
     whole[-8] ^= 1
     with pytest.raises(BrokenFile, match="the record at byte 40 is damaged"):
         read(bytes(whole))
-    with pytest.raises(BrokenFile, match="begins at byte 0"):
+    with pytest.raises(BrokenFile, match="not an event file: no record at byte 0"):
         read(b"a text file, not one of events")
 
 

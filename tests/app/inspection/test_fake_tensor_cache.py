@@ -1,4 +1,4 @@
-"""An operation that is answered from memory gives what the operation itself would have given."""
+"""A cached operation returns the same result as the operation itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said about a network is what it is: counts, operations, memory, and a diagram that a reader can follow."""
+"""Inspected networks have the right parameter counts, FLOPs, memory and a readable diagram."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_operations_of_attention_grow_with_the_square_of_its_tokens() -> None:
 
 
 def kept_by_autograd(network: nn.Module, shape: models.Shape, batch: int, bf16: bool) -> int:
-    """Bytes that a real step keeps for its backward pass, parameters and the batch left out."""
+    """Bytes that a real step keeps for its backward pass, without parameters and the batch."""
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def test_a_network_that_is_written_otherwise_is_counted_all_the_same() -> None:
 
 
 class Tied(nn.Module):
-    """Two layers that share their weights, and one that does not train."""
+    """Two layers with shared weights, and one frozen layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def test_shared_weights_count_once() -> None:
 
 
 class Bare(nn.Module):
-    """A network that is one module."""
+    """A network of a single module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(Refused) as caught:
         look("vit", "cifar10", options={"patch": 7})
     assert caught.value.refusal.field == "options"
-    assert caught.value.refusal.message.endswith("patch that fits CIFAR-10: 4")
+    assert caught.value.refusal.message.endswith("patch for CIFAR-10: 4")
     assert "32 is no multiple of 7" in caught.value.refusal.message
 
 
@@ -299,7 +299,7 @@ def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest
     sizes = (models.Size("small", {"wide": False}, (1, 1, 1)), models.Size("wide", {"wide": True}, (1, 1, 1)))
     family = models.Family("picky", "", "", build, sizes, "small")
     monkeypatch.setitem(models._registry._families, "picky", family)
-    assert refused("mnist", size="wide") == ("size", "picky wide cannot be trained so: TypeError: too wide")
+    assert refused("mnist", size="wide") == ("size", "cannot train picky wide with these settings: TypeError: too wide")
     assert refused("mnist", targets=["digit", "thickness"])[0] == "targets"
     assert refused("cifar10") == ("dataset", "only gray images")
     entry = catalog({}).families["picky"].size("small")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from app.contract.events import DeviceFacts, Heartbeat, LogLine
+from app.contract.events import DeviceInfo, Heartbeat, LogLine
 from app.store.database import next_commit, writing
 from app.store.log import add_lines
 from app.store.metric import Curve, add_points
-from app.store.worker import hear
+from app.store.worker import record_heartbeat
 
 if TYPE_CHECKING:
     from tests.conftest import Runs
@@ -129,11 +129,11 @@ def present(engine: Engine) -> Callable[..., None]:
     """Lets a worker be there."""
 
     def hear_it(now: float, slots: int = 1, kind: str = "cpu") -> None:
-        device = DeviceFacts.model_validate({"kind": kind, "name": "Test GPU", "memory_bytes": 80 * 2**30, "cores": 8})
+        device = DeviceInfo.model_validate({"kind": kind, "name": "Test GPU", "memory_bytes": 80 * 2**30, "cores": 8})
         beat = Heartbeat(
             worker="w1", beat=1, host="trainbox", pid=7, slots=slots, device=device, versions={"torch": "2.15"}, runs=[]
         )
         with writing(engine) as connection:
-            hear(connection, beat, now)
+            record_heartbeat(connection, beat, now)
 
     return hear_it

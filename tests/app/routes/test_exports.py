@@ -1,4 +1,4 @@
-"""Runs and curves as files."""
+"""Exports of runs and curves as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.formats.tfevents import Told, read_scalars
+from app.formats.tfevents import EventMetadata, read_scalars
 from app.store.curve import Curve
 from app.store.database import next_commit, writing
 from app.store.metric import add_points
@@ -141,7 +141,7 @@ def test_an_event_file_has_every_point_and_a_name_that_tensorboard_finds(
     log(run, "val/acc", [0.5, 0.25, math.inf])
     answer = client.get(f"/api/v1/runs/{run}/curves.tfevents")
     assert "events.out.tfevents.1700000000.runyard-1" in answer.headers["content-disposition"]
-    found = list(read_scalars(io.BytesIO(answer.content), Told()))
+    found = list(read_scalars(io.BytesIO(answer.content), EventMetadata()))
     assert [(each.tag, each.step, each.value, each.time) for each in found] == [
         ("val/acc", 0, 0.5, 1.7e9),
         ("val/acc", 1, 0.25, 1.7e9 + 1),

@@ -1,4 +1,4 @@
-"""What every variant has reached on every dataset, and a way to launch what is missing."""
+"""The leaderboard: best results of every variant on every dataset, and links to launch missing ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def cell(page: Any, family: str, size: str, place: int) -> str:
-    """The words of a cell, counted from the parameters on."""
+    """The text of a cell, counted from the parameters column."""
     row = page.html[page.html.index(f'{family} <span class="soft">{size}</span>') :]
     found = re.findall(r"<td.*?</td>", row, re.S)[place]
     return re.sub(r"<[^>]+>|\s+", " ", found).strip()
@@ -37,7 +37,7 @@ def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -
     assert link["title"] == "launch vit tiny on mnist"
     form = look(client.get(href))
     assert form.one("input", name="seeds")["value"] == "3"
-    assert "0 cells are filled" in page.html
+    assert "0 cells have a result" in page.html
 
 
 def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(
@@ -49,7 +49,7 @@ def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(
     page = look(client.get("/leaderboard?dataset=digits"))
     names = re.findall(r'<th scope="row">(\w+) ', page.html)
     assert names[:3] == ["simple_mlp", "gone", "vit"]
-    assert "not in the catalog now" in page.html
+    assert "no longer in the catalog" in page.html
     assert [each["aria-sort"] for each in page.all("th") if each.get("aria-sort") == "descending"] == ["descending"]
     assert re.findall(r'<th scope="row">(\w+) ', look(client.get("/leaderboard?sort=digits")).html)[0] == "vit"
     assert client.get("/leaderboard?sort=nothing").status_code == 200

@@ -10,7 +10,7 @@ HTMX = {"HX-Request": "true"}
 
 def test_an_empty_yard_says_what_to_do_next(client: Any, look: Any) -> None:
     page = look(client.get("/"))
-    assert "Nothing has run yet." in page.html
+    assert "No runs yet." in page.html
     assert "runyard worker" in page.html
     assert page.all("a", href="/launch")
 
@@ -31,13 +31,13 @@ def test_a_run_that_waits_shows_its_place_and_the_reason(client: Any, look: Any,
     runs.add(name="second")
     page = look(client.get("/"))
     assert page.html.count("no worker is connected") == 3
-    assert "Nothing runs, 2 wait." in page.html
+    assert "No active runs, 2 queued." in page.html
 
 
 def test_a_worker_shows_its_device_slots_memory_and_versions(client: Any, look: Any, present: Any) -> None:
     present(time.time(), slots=2)
     page = look(client.get("/"))
-    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots taken"):
+    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots in use"):
         assert words in page.html
 
 
@@ -74,7 +74,7 @@ def test_stop_from_the_first_page_leads_back_to_it_and_can_be_undone(client: Any
     assert runs.status(run) == "cancelled"
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo, "back": "/"}))
-    assert "1 run waits again" in page.html
+    assert "1 run is back in the queue" in page.html
     assert page.html.count("back again") > 1
     assert not page.all("button", id="undo-cancel")
 
@@ -90,7 +90,7 @@ def test_the_first_of_a_long_queue_stand_here_and_lead_to_all_of_it(client: Any,
         runs.add(float(i))
     page = look(client.get("/"))
     assert len([each for each in page.all("li") if "data-run" in each]) == 10
-    assert "All 12 that wait" in page.html
+    assert "All 12 queued runs" in page.html
     assert page.all("a", href="/queue")
 
 

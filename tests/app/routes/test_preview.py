@@ -66,7 +66,7 @@ def test_a_preview_refuses_what_launching_refuses_in_the_same_words(
 
 def test_a_patch_that_does_not_fit_is_told_with_those_that_do(client: TestClient) -> None:
     body = {"family": "vit", "dataset": "cifar10", "options": {"patch": 7}}
-    assert errors_of(client.post("/api/v1/runs", json=body))["options"].endswith("patch that fits CIFAR-10: 4")
+    assert errors_of(client.post("/api/v1/runs", json=body))["options"].endswith("patch for CIFAR-10: 4")
     assert client.post("/api/v1/runs", json=body | {"dataset": "mnist"}).status_code == 201
 
 
@@ -129,10 +129,10 @@ def test_a_preview_that_cannot_be_made_is_unavailable_and_a_launch_goes_through(
     server: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(config: RunConfig) -> Profile:
-        raise Unavailable("the process that looks at networks ended")
+        raise Unavailable("the network inspection process ended")
 
     monkeypatch.setattr(server.state.parts.inspector, "profile", away)
     body = {"family": "vit", "dataset": "mnist", "options": {"patch": 7}}
     answer = client.post("/api/v1/preview", json=body)
-    assert (answer.status_code, answer.json()["detail"]) == (503, "the process that looks at networks ended")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the network inspection process ended")
     assert client.post("/api/v1/runs", json=body).status_code == 201

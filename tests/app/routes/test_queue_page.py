@@ -25,7 +25,7 @@ def act(client: Any, run: str, what: str, **more: Any) -> Any:
 
 def test_an_empty_queue_says_what_to_do_next(client: Any, look: Any, present: Any) -> None:
     page = look(client.get("/queue"))
-    assert "Nothing waits." in page.html
+    assert "The queue is empty." in page.html
     assert "runyard worker" in page.html
     present(time.time())
     page = look(client.get("/queue"))
@@ -49,7 +49,7 @@ def test_a_row_says_place_reason_start_and_length(
     assert "2 min 6 s" in page.words[f"wait-{first}"]
     assert "length unknown: no finished run of vit large on Test GPU yet" in page.words[f"wait-{second}"]
     assert page.one("time", datetime=page.all("time")[-1]["datetime"])
-    assert page.words["queue-total"] == "2 wait"
+    assert page.words["queue-total"] == "2 queued runs"
 
 
 def test_a_row_leads_to_its_sweep_and_to_what_it_comes_from(client: Any, look: Any, runs: Runs) -> None:
@@ -91,7 +91,7 @@ def test_a_cancelled_run_comes_back_to_its_place(client: Any, look: Any, runs: R
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo}))
     assert [runs.get(run).name for run in places(page)] == ["n0", "n1", "n2"]
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     # Nothing is left to bring back, however often the button is pressed.
     assert len(places(look(client.post("/queue/restore", data={"undo": undo})))) == 3
 
@@ -102,13 +102,13 @@ def test_chosen_runs_and_all_of_them_are_cancelled(client: Any, look: Any, runs:
     runs.set(trains, status="running", fence=1, attempt=1)
     page = look(client.post("/queue/cancel", data={"runs": [*made[:2], trains]}))
     assert "2 runs cancelled." in page.html
-    assert "1 run had started already: asked to stop." in page.html
-    assert (len(places(page)), page.words["queue-total"]) == (PAGE_ROWS, "58 wait")
+    assert "1 run had already started: stop requested." in page.html
+    assert (len(places(page)), page.words["queue-total"]) == (PAGE_ROWS, "58 queued runs")
     page = look(client.post("/queue/cancel", data={"all": "1"}))
     assert "58 runs cancelled." in page.html
     assert places(page) == []
     page = look(client.post("/queue/restore", data={"undo": page.one("input", name="undo")["value"]}))
-    assert page.words["queue-total"] == "58 wait"
+    assert page.words["queue-total"] == "58 queued runs"
 
 
 def test_a_long_queue_stands_on_pages_and_acts_lead_back_to_theirs(client: Any, look: Any, runs: Runs) -> None:
@@ -122,7 +122,7 @@ def test_a_long_queue_stands_on_pages_and_acts_lead_back_to_theirs(client: Any, 
     answer = client.post("/queue/act", data={"run": made[60], "act": "up", "back": address}, follow_redirects=False)
     assert answer.headers["location"] == address
     client.post("/queue/cancel", data={"runs": made[PAGE_ROWS:]})
-    assert "Nothing waits behind that place any more." in look(client.get(address)).html
+    assert "No queued runs on this page any more." in look(client.get(address)).html
 
 
 def test_a_paused_queue_is_seen_everywhere_and_resumed(client: Any, look: Any, runs: Runs, present: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_run_that_asks_for_what_no_worker_has_says_so(client: Any, look: Any, 
     present(time.time(), kind="cuda")
     run = runs.add(device="cuda:4")
     for address in ("/queue", f"/runs/{run}", "/"):
-        assert "sks for cuda:4, and the workers have cuda:0" in look(client.get(address)).html
+        assert "eeds cuda:4; connected workers have cuda:0" in look(client.get(address)).html
 
 
 def test_a_script_that_asks_again_gets_what_changes(client: Any, runs: Runs) -> None:
@@ -160,8 +160,8 @@ def test_a_script_that_asks_again_gets_what_changes(client: Any, runs: Runs) -> 
 def test_what_cannot_be_done_any_more_is_said_in_words(client: Any, look: Any, runs: Runs) -> None:
     run = runs.add()
     runs.finish(run)
-    assert "does not wait any more" in look(act(client, run, "up"), 409).html
-    assert "its priority matters only while it waits" in look(act(client, run, "priority", priority=3), 409).html
+    assert "is no longer queued" in look(act(client, run, "up"), 409).html
+    assert "its priority can only change while it is queued" in look(act(client, run, "priority", priority=3), 409).html
     look(act(client, "r_none", "up"), 404)
     assert act(client, run, "sideways").status_code == 422
     assert act(client, run, "priority", priority=1001).status_code == 422

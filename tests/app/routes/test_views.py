@@ -1,4 +1,4 @@
-"""Questions to the run table are kept by name, shown beside the search, renamed, deleted and brought back."""
+"""Saved views of the run table: save, list, rename, delete and undo."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_a_view_has_a_name(client: Any, name: str) -> None:
     assert client.post("/views", data={"name": name}).status_code == 422
 
 
-def test_there_are_only_so_many_views(client: Any, monkeypatch: Any) -> None:
+def test_the_number_of_views_is_limited(client: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(view_store, "MOST_VIEWS", 1)
     client.post("/api/v1/views", json={"name": "one"})
     assert client.post("/api/v1/views", json={"name": "two"}).status_code == 409
     assert client.post("/api/v1/views", json={"name": "one", "question": "q=a"}).status_code == 201
 
 
-def test_a_view_is_kept_beside_the_search_and_all_of_it_can_be_undone(client: Any, look: Any, runs: Any) -> None:
+def test_a_view_is_listed_and_every_change_can_be_undone(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs?sort=lr&q=digits"))
     assert page.one("input", id="view-question")["value"] == "q=digits&sort=lr"
@@ -44,7 +44,7 @@ def test_a_view_is_kept_beside_the_search_and_all_of_it_can_be_undone(client: An
     assert "<h1>mine &lt;1&gt;</h1>" in page.html
     view = client.get("/api/v1/views").json()["views"][0]["id"]
     page = look(client.post(f"/views/{view}/rename", data={"name": "yours", "back": "/runs?q=digits&sort=lr"}))
-    assert "View mine &lt;1&gt; is called yours now." in page.html
+    assert "View mine &lt;1&gt; renamed to yours." in page.html
     page = look(client.post("/runs/undo", data={"act": page.one("input", name="act")["value"]}))
     assert [each["name"] for each in client.get("/api/v1/views").json()["views"]] == ["mine <1>"]
     page = look(client.post(f"/views/{view}/delete"))

@@ -1,4 +1,4 @@
-"""`runyard up` says in a sentence why it cannot start, and what to do."""
+"""`runyard up` explains why it cannot start, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 from app.contract.settings import Settings
 from app.services.data_folder import StartError
-from app.services.embedded import Child, Yard, check_redis, find_redis, free_port, make_private, redis_command
+from app.services.embedded import Child, LocalStack, check_redis, find_redis, free_port, make_private, redis_command
 from tests.conftest import until
 
 
@@ -100,7 +100,7 @@ def test_the_embedded_redis_listens_on_no_port_and_keeps_everything(tmp_path: Pa
 
 
 def test_a_data_folder_with_a_long_path_has_its_redis_on_a_short_private_socket(tmp_path: Path) -> None:
-    yard = Yard(Settings(data_dir=tmp_path / ("x" * 120), port=0))
+    yard = LocalStack(Settings(data_dir=tmp_path / ("x" * 120), port=0))
     yard._start_redis()
     try:
         assert len(str(yard.settings.socket)) < 60
@@ -108,7 +108,7 @@ def test_a_data_folder_with_a_long_path_has_its_redis_on_a_short_private_socket(
         with Redis.from_url(yard.settings.redis) as client:
             until(lambda: yard._redis_answers(client), what="Redis answers")
             client.set("kept", "1")
-        # What it holds lies in the data folder all the same.
+        # Its data is still in the data folder.
         assert (tmp_path / ("x" * 120) / "redis" / "appendonlydir").exists() or list(
             (tmp_path / ("x" * 120) / "redis").glob("*.aof")
         )
@@ -121,11 +121,11 @@ def test_a_socket_folder_that_belongs_to_somebody_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(StartError, match="belongs to somebody else"):
+    with pytest.raises(StartError, match="belongs to another user"):
         make_private(tmp_path)
     monkeypatch.undo()
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(StartError, match="belongs to somebody else"):
+    with pytest.raises(StartError, match="belongs to another user"):
         make_private(tmp_path / "link")
 
 
@@ -181,7 +181,7 @@ def gone(pid: int) -> bool:
 
 def test_a_second_runyard_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, port=0)
-    first, second = Yard(settings), Yard(settings)
+    first, second = LocalStack(settings), LocalStack(settings)
     first._lock()
     with pytest.raises(StartError, match="another Runyard uses"):
         second._lock()
@@ -205,7 +205,7 @@ os.kill(os.getpid(), 9)
 
 
 def guarded(token: str) -> list[list[str]]:
-    """Command lines of the guardian and of what it guards."""
+    """Command lines of the guardian and of its program."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -228,7 +228,7 @@ def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureF
 
     def heard() -> bool:
         said.append(capfd.readouterr().err)
-        return "is gone: stopping" in "".join(said)
+        return "has ended: stopping" in "".join(said)
 
     until(heard)
     # The guardian carries the token as well, and starts nothing after its end.
@@ -236,7 +236,7 @@ def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureF
 
 
 def test_children_see_the_settings_of_runyard(tmp_path: Path) -> None:
-    yard = Yard(Settings(data_dir=tmp_path, slots=3, port=0, behind_loopback_publish=True, lease_seconds=2.5))
+    yard = LocalStack(Settings(data_dir=tmp_path, slots=3, port=0, behind_loopback_publish=True, lease_seconds=2.5))
     code = "import json; from app.contract.settings import Settings; print(Settings().model_dump_json())"
     began = time.monotonic()
     printed = subprocess.run(

@@ -1,4 +1,4 @@
-"""A machine with several GPUs gets a worker for each. There is none here: a program of NVIDIA's name stands for it."""
+"""A machine with several GPUs gets a worker for each; a fake nvidia-smi program stands in for the driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.contract.settings import Settings
-from app.services.embedded import Yard
+from app.services.embedded import LocalStack
 from app.services.gpus import count_gpus, worker_devices
 
 LISTING = "GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)\nGPU 2: NVIDIA H100 (UUID: GPU-3)\n"
@@ -50,7 +50,7 @@ def test_every_gpu_has_a_worker_unless_one_was_named(driver: Path) -> None:
 
 
 def test_up_starts_and_stops_them_all(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    yard = Yard(Settings(data_dir=tmp_path / "yard", redis_url="redis://127.0.0.1:1", port=0))
+    yard = LocalStack(Settings(data_dir=tmp_path / "yard", redis_url="redis://127.0.0.1:1", port=0))
     monkeypatch.setattr(yard, "_until", lambda *_: True)
     monkeypatch.setattr("app.services.embedded.check_redis", lambda _: None)
     monkeypatch.setattr("app.services.embedded.sys.executable", str(tmp_path / "python"))

@@ -1,4 +1,4 @@
-"""What is known of networks is made once, kept as long as it is true, and never made in the server's own process."""
+"""Results about networks are computed once, cached while valid, and never computed in the server's process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for line in sys.stdin:
 
 
 class StandIn:
-    """A program in the place of the inspector's process, which notes its starts and does what it is told."""
+    """A stand-in for the inspection process, which counts its starts and behaves as configured."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,14 +66,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     (tmp_path / "stand_in.py").write_text(STANDS_IN.format(folder=str(tmp_path)))
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    # Files are looked at anew at every question.
+    # Files are checked at every question.
     monkeypatch.setattr(inspector_module, "LOOK_SECONDS", 0.0)
     return StandIn(tmp_path)
 
 
 @pytest.fixture
 def made() -> Iterator[Callable[..., Inspector]]:
-    """Makes inspectors, and ends their processes."""
+    """Creates inspectors, and ends their processes."""
     all_of_them: list[Inspector] = []
 
     def make(*given: Any) -> Inspector:
@@ -129,7 +129,7 @@ def test_a_zoo_that_cannot_be_looked_at_is_unavailable_and_its_log_says_why(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], caplog: pytest.LogCaptureFixture
 ) -> None:
     stand_in.does("die")
-    with pytest.raises(Unavailable, match="log says more"):
+    with pytest.raises(Unavailable, match="see the server's log"):
         run(made(tmp_path).catalog())
     until(lambda: "no torch here" in caplog.text)
     assert "exit status 1" in caplog.text
@@ -141,7 +141,7 @@ def test_a_fault_inside_the_process_is_logged_and_does_not_end_it(
 ) -> None:
     found = made(tmp_path)
     stand_in.does(json.dumps({"fault": "ZeroDivisionError in vit.py"}))
-    with pytest.raises(Unavailable, match="log says why"):
+    with pytest.raises(Unavailable, match="see the server's log"):
         run(found.catalog())
     assert "ZeroDivisionError in vit.py" in caplog.text
     stand_in.does("answer")
@@ -270,7 +270,7 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
     outside.mkdir()
     found = made(tmp_path / "data", outside)
     stand_in.does("die with a folder")
-    assert f"{outside} is left out" in run(found.catalog()).broken["nets"]
+    assert f"{outside} is ignored" in run(found.catalog()).broken["nets"]
     assert [each[1:] for each in stand_in.starts] == [[str(outside)], []]
     run(found.catalog())
     assert len(stand_in.starts) == 2
@@ -293,7 +293,7 @@ def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
     assert (first.params, first.batch_size) == (7851, 128)
     assert first.layers
     assert first.blocks
-    # From here on nobody can be asked.
+    # From here on the process cannot be asked.
     monkeypatch.setattr(inspector, "_ask", None)
     other = run(inspector.profile(asked(batch_size=256, lr=0.1, epochs=3, optimizer="sgd", seed=7)))
     assert other.activation_bytes > 1.9 * first.activation_bytes
@@ -328,7 +328,7 @@ def test_the_zoo_has_every_size_and_is_kept(
     catalog: Catalog,
     catalog_json: bytes,
 ) -> None:
-    # Every network has the same figures here; that they are right is shown elsewhere.
+    # Every network has the same figures here; other tests check that they are right.
     traced = {
         "params": 5,
         "flops": 6,

@@ -1,15 +1,12 @@
-"""Whoever watches a run is told of every change once, whenever they came, left and came back."""
+"""Every viewer of a run receives every change exactly once, whenever it connects, leaves and reconnects."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import random
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,95 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
-from app.contract import broker
 from app.contract.events import Checkpoint, Log, LogLine, Progress, Result
 from app.routes.runs.api import run_status
 from app.services import live
-from app.services.live import Cursor, Hub, changes
+from app.services.live import Cursor, Hub
 from app.services.recorder import Recorder
+from tests.app.services.viewers import (
+    Looks,
+    Viewer,
+    Yard,
+    events_after,
+    events_of,
+    eventually,
+    points_of,
+)
 from tests.conftest import Clock, Runs, Trainer, Worker
-
-Event = tuple[str, str, Any]
-
-
-def events_of(frames: bytes) -> list[Event]:
-    """Event, id and data of server-sent events, as a browser reads them."""
-    found = []
-    for block in frames.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
-        if "event" in fields:
-            data = json.loads(fields["data"], parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-            found.append((fields["event"], fields.get("id", ""), data))
-    return found
-
-
-def events_after(engine: Engine, run: str, seen: Cursor) -> list[Event]:
-    """What a viewer with this past is told."""
-    return events_of(changes(engine, run, [seen], run_status).frames[seen])
-
-
-def points_of(events: list[Event], name: str = "train/loss") -> list[int]:
-    """Steps of the points that were told, in the order in which they were told."""
-    told = [data[name]["step"] for event, _, data in events if event == "metrics" and name in data]
-    return [step for steps in told for step in steps]
-
-
-class Viewer:
-    """A browser that watches a run."""
-
-    def __init__(self, hub: Hub, run: str, after: str | int = 0) -> None:
-        self.events: list[Event] = []
-        self.last = str(after)
-        self.raw = b""
-        self._stream = hub.watch(run, Cursor.parse(self.last))
-        self._task = asyncio.create_task(self._follow())
-
-    async def _follow(self) -> None:
-        async for frames in self._stream:
-            self.raw += frames
-            for event in events_of(frames):
-                self.events.append(event)
-                self.last = event[1]
-
-    async def leave(self) -> str:
-        """Close the page; returns the last event's id."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            async with asyncio.timeout(10):
-                await self._task
-        await cast(Any, self._stream).aclose()
-        return self.last
-
-    async def until_end(self) -> list[Event]:
-        """Everything, once the stream has ended by itself."""
-        async with asyncio.timeout(10):
-            await self._task
-        return self.events
-
-    async def until_told(self, ready: Callable[[list[Event]], bool]) -> None:
-        """Wait until enough was told."""
-        await eventually(lambda: ready(self.events))
-
-
-async def eventually(ready: Callable[[], bool], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not ready():
-            await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def running(engine: Engine, redis: Redis, url: str) -> AsyncIterator[Hub]:
-    hub = Hub(engine, url, run_status)
-    await hub.start()
-    try:
-        await eventually(lambda: cast(Any, redis.pubsub_numsub(broker.COMMITS))[0][1] > 0)
-        yield hub
-    finally:
-        await hub.stop()
-        # A subscription that was left open would count for the next test.
-        await eventually(lambda: cast(Any, redis.pubsub_numsub(broker.COMMITS))[0][1] == 0)
 
 
 @pytest.fixture
@@ -122,65 +46,9 @@ def trainer(runs: Runs, recorder: Recorder, worker: Worker) -> Trainer:
     return worker.train(recorder)
 
 
-class Yard:
-    """A hub, and a recorder to feed it."""
-
-    def __init__(self, engine: Engine, redis: Redis, url: str, recorder: Recorder, trainer: Trainer) -> None:
-        self.engine, self.redis, self.url, self.recorder, self.trainer = engine, redis, url, recorder, trainer
-        self.step = 0
-
-    def play(self, act: Callable[[Hub], Awaitable[None]]) -> None:
-        """Run a story with a hub that listens."""
-
-        async def told() -> None:
-            async with running(self.engine, self.redis, self.url) as hub:
-                await act(hub)
-
-        asyncio.run(told())
-
-    async def record(self, points: int = 1) -> None:
-        """One commit with the next points."""
-        pairs = [(self.step + i, float(self.step + i)) for i in range(points)]
-        self.step += points
-        self.trainer.points(train__loss=pairs)
-        await asyncio.to_thread(self.recorder.step)
-
-    async def finish(self) -> None:
-        """The last commit."""
-        self.trainer.say("result", Result(outcome="succeeded"))
-        await asyncio.to_thread(self.recorder.step)
-
-
 @pytest.fixture
 def yard(engine: Engine, redis: Redis, redis_server: str, recorder: Recorder, trainer: Trainer, hasty: None) -> Yard:
     return Yard(engine, redis, redis_server, recorder, trainer)
-
-
-class Looks:
-    """The hub's looks into the database, counted; they can be held up, and fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun = 0
-        self.failing = False
-        self._free = threading.Event()
-        self._free.set()
-        monkeypatch.setattr(live, "changes", self._look)
-
-    def _look(self, *said: Any) -> live.Changes:
-        self.begun += 1
-        assert self._free.wait(10)
-        if self.failing:
-            raise OperationalError("SELECT", {}, Exception("database is locked"))
-        return changes(*said)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Looks that begin meanwhile wait for the end of this."""
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._free.set()
 
 
 def test_viewers_who_come_at_different_moments_are_told_of_every_point_once(yard: Yard) -> None:
@@ -240,7 +108,7 @@ def test_however_many_watch_with_whatever_pasts_a_change_is_read_once(
             await yard.record()
             for viewer in viewers:
                 await viewer.until_told(lambda events: points_of(events)[-1:] == [yard.step - 1])
-            # One more where somebody came during the last one.
+            # One more if a viewer joined during the last one.
             assert looks.begun <= before + 2
         await yard.finish()
         for number, viewer in enumerate(viewers):
@@ -292,7 +160,7 @@ def test_when_the_database_cannot_be_read_viewers_are_sent_away_and_come_back(
             assert points_of(await viewer.until_end()) == [0, 1, 2]
 
     yard.play(act)
-    assert "cannot be told" in caplog.text
+    assert "cannot send updates" in caplog.text
 
 
 def test_a_browser_that_comes_back_again_and_again_misses_nothing(yard: Yard) -> None:
@@ -325,7 +193,7 @@ def test_a_slow_reader_is_dropped_and_catches_up(yard: Yard, monkeypatch: pytest
         seen = events_of(await anext(stream))
         for _ in range(12):
             await yard.record()
-            # Each of these is a batch of its own.
+            # Each of these is a separate batch.
             await quick.until_told(lambda events: len(points_of(events)) == yard.step)
         async with asyncio.timeout(5):
             async for frames in stream:
@@ -347,7 +215,7 @@ def test_a_run_that_has_ended_is_told_whole_and_the_stream_ends(yard: Yard) -> N
         await yard.finish()
         first = await Viewer(hub, yard.trainer.run).until_end()
         assert [event for event, _, _ in first] == ["metrics", "progress", "status", "end"]
-        # Coming back after the end there is nothing but the end.
+        # Reconnecting after the end gives only the end event.
         again = await Viewer(hub, yard.trainer.run, first[-1][1]).until_end()
         assert [event for event, _, _ in again] == ["end"]
 
@@ -413,7 +281,7 @@ def test_a_stopping_server_ends_every_stream(yard: Yard) -> None:
         assert "end" not in [event for event, _, _ in await viewer.until_end()]
         async with asyncio.timeout(5):
             assert await everything == b"retry: 1000\n\n"
-        # Who comes now is not kept waiting.
+        # New viewers are not kept waiting.
         late = Viewer(hub, yard.trainer.run)
         await late.until_end()
 
@@ -466,7 +334,7 @@ def test_without_redis_a_viewer_is_told_a_little_later(
             viewer = Viewer(hub, yard.trainer.run)
             everything = hub.watch_all()
             assert await anext(everything) == b"retry: 1000\n\n"
-            # It looks for the first time.
+            # It reads for the first time.
             assert await anext(everything) == b": still here\n\n"
             await yard.record(3)
             await yard.finish()
@@ -475,7 +343,7 @@ def test_without_redis_a_viewer_is_told_a_little_later(
                 assert events_of(await anext(everything)) == [("changed", "", {})]
             await cast(Any, everything).aclose()
         await hub.stop()
-        assert "looking into the database" in caplog.text
+        assert "polling the database" in caplog.text
 
     asyncio.run(act())
 
@@ -517,7 +385,7 @@ def test_a_connection_that_breaks_between_the_events_of_one_commit_goes_on_with_
     assert [event for event, _, _ in whole] == ["metrics", "log", "progress", "status"]
     for heard in range(1, 5):
         rest = [event for event, _, _ in events_after(engine, trainer.run, Cursor.parse(whole[heard - 1][1]))]
-        # Progress and status say how things are, so hearing one again does no harm.
+        # Progress and status are absolute, so receiving them twice is harmless.
         assert rest == [["log", "progress", "status"], ["progress", "status"], ["progress", "status"], []][heard - 1]
 
 

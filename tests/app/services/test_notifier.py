@@ -1,4 +1,4 @@
-"""Whoever asked is told: once, signed, again where nobody answered, and also after a restart."""
+"""Webhooks are called once, signed, again if there is no response, and also after a restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1_800_000_000.0
 
 @dataclass
 class Listener:
-    """A webhook's other end: what it was sent, and what it answers."""
+    """A webhook receiver: what it was sent, and what it responds."""
 
     address: str
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -126,7 +126,7 @@ def test_a_run_that_ends_is_told_of_once_and_signed(
     [(headers, body)] = listener.heard
     said = json.loads(body)
     assert said["kind"] == "failed"
-    assert said["sentence"] == "#1 simple_mlp base · digits has failed: the loss became NaN"
+    assert said["sentence"] == "#1 simple_mlp base · digits failed: the loss became NaN"
     assert said["run"] == {"id": run, "number": 1, "status": "failed", "url": f"/runs/{run}"}
     moment, _, digest = headers[SIGNATURE].partition(",v1=")
     wanted = hmac.new(b"s3cret", moment.removeprefix("t=").encode() + b"." + body, hashlib.sha256).hexdigest()
@@ -159,7 +159,7 @@ def test_a_webhook_hears_only_of_the_kinds_it_asked_for(
     end(runs, runs.add(), "succeeded")
     notifier.step()
     assert listener.heard == []
-    assert sentences(engine) == ["#1 simple_mlp base · digits has finished"]
+    assert sentences(engine) == ["#1 simple_mlp base · digits finished"]
 
 
 def test_an_address_that_does_not_answer_is_tried_again_later_and_then_given_up(
@@ -171,13 +171,13 @@ def test_an_address_that_does_not_answer_is_tried_again_later_and_then_given_up(
     notifier.step()
     notifier.step()
     assert len(listener.heard) == 1
-    for pause in notification.PAUSES:
+    for pause in notification.RETRY_SECONDS:
         clock.now += pause
         notifier.step()
-    assert len(listener.heard) == 1 + len(notification.PAUSES)
+    assert len(listener.heard) == 1 + len(notification.RETRY_SECONDS)
     clock.now += 100_000
     notifier.step()
-    assert len(listener.heard) == 1 + len(notification.PAUSES)
+    assert len(listener.heard) == 1 + len(notification.RETRY_SECONDS)
     with reading(engine) as connection:
         assert notification.list_webhooks(connection)[0]["answer"].startswith("HTTP 500")
 
@@ -190,7 +190,7 @@ def test_a_webhook_that_comes_back_hears_what_it_missed(
     end(runs, runs.add())
     notifier.step()
     listener.status = 204
-    clock.now += notification.PAUSES[0]
+    clock.now += notification.RETRY_SECONDS[0]
     notifier.step()
     assert [json.loads(body)["id"] for _, body in listener.heard] == [1, 1]
     with reading(engine) as connection:
@@ -212,7 +212,7 @@ def test_an_address_where_nobody_is_ends_nothing(notifier: Notifier, engine: Eng
     end(runs, runs.add())
     notifier.step()
     with reading(engine) as connection:
-        assert notification.list_webhooks(connection)[0]["answer"].startswith("no answer:")
+        assert notification.list_webhooks(connection)[0]["answer"].startswith("no response:")
 
 
 @pytest.mark.parametrize(

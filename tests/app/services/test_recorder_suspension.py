@@ -7,7 +7,7 @@ import pytest
 
 from app.contract.events import Result
 from app.services.recorder import Recorder
-from app.store.training_time import trained_at
+from app.store.training_time import trained_seconds_at
 from tests.conftest import Clock, Runs, Worker
 from worker.suspension import asleep_seconds
 
@@ -38,7 +38,9 @@ def test_a_night_with_the_lid_closed_counts_in_no_duration(
     assert runs.sql("SELECT trained_seconds FROM run WHERE id = :run", run=run)[0][0] == pytest.approx(17.0, abs=0.1)
     # The time axis of its curves leaves the night out too.
     evening, morning = began + 10.0, began + NIGHT + 12.0
-    assert [round(float(at)) for at in trained_at(found.stretches, _times(evening, morning, morning + 5.0))] == [
+    assert [
+        round(float(at)) for at in trained_seconds_at(found.stretches, _times(evening, morning, morning + 5.0))
+    ] == [
         10,
         12,
         17,

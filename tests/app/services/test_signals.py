@@ -1,4 +1,4 @@
-"""What the processes tell each other beside the stream may be lost, and then says so in the log only."""
+"""Lost signals between processes cause only a log message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import until
 
 @pytest.fixture
 def nobody(tmp_path: Path) -> Redis:
-    """A client of a Redis that is not there."""
+    """A client of a Redis that does not exist."""
     return Redis.from_url(f"unix://{tmp_path}/none")
 
 

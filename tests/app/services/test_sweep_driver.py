@@ -1,4 +1,4 @@
-"""The driver of sweeps: a search goes on wherever it was, hopeless runs are stopped with a reason, and sweeps end."""
+"""The sweep driver resumes searches, prunes bad runs with a reason, and finishes sweeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEARCH = {"base": {"family": "simple_mlp", "epochs": 9}, "method": "tpe", "space
 
 @pytest.fixture
 def driving(settings: Settings, engine: Engine, redis: Redis) -> Iterator[Callable[[], Driver]]:
-    """Makes drivers, each as new as after a restart."""
+    """Creates drivers, each as fresh as after a restart."""
     made: list[Driver] = []
 
     def make() -> Driver:
@@ -48,7 +48,7 @@ def values(runs: Runs) -> list[dict[str, Any]]:
 
 
 def train_all(recorder: Recorder, worker: Worker, runs: Runs, reach: Callable[[dict[str, Any]], float]) -> int:
-    """Train every run that waits to its end; returns how many there were."""
+    """Train every queued run to its end; returns their number."""
     trained = 0
     while runs.sql("SELECT 1 FROM run WHERE status = 'queued'"):
         trainer = worker.train(recorder)
@@ -116,7 +116,7 @@ def test_a_small_space_ends_when_all_of_it_was_tried(
         train_all(recorder, worker, runs, lambda said: 0.5)
     found = client.get(f"/api/v1/sweeps/{sweep}").json()
     assert (found["status"], found["counts"]) == ("finished", {"succeeded": 3})
-    assert found["reason"] == "every configuration that there is has been tried"
+    assert found["reason"] == "every possible configuration has been tried"
 
 
 def test_a_stopped_search_proposes_nothing_more(client: Any, runs: Runs, driving: Callable[[], Driver]) -> None:
@@ -163,7 +163,7 @@ def test_a_run_below_the_median_is_stopped_and_says_so(
         trainer.points(val__acc=[(2, level)])
     recorder.step()
     driver.step()
-    reason = "pruned at epoch 2: val/acc 31.2 % is below the median 53.0 % of 4 runs there"
+    reason = "pruned at epoch 2: val/acc 31.2 % is below the median of 53.0 % over 4 runs"
     assert (runs.status(trainers[-1].run), runs.get(trainers[-1].run).reason) == ("cancelling", reason)
     assert {runs.status(each.run) for each in trainers[:-1]} == {"running"}
     trainers[-1].say("result", Result(outcome="cancelled", reason="stopped at step 2"))
@@ -200,7 +200,7 @@ def test_a_sweep_that_cannot_be_read_holds_up_no_other(
     with reading(engine) as connection:
         found = load_sweep(connection, broken)
     assert found is not None
-    assert (found.status, found.reason.startswith("it cannot go on: ")) == ("stopped", True)
+    assert (found.status, found.reason.startswith("cannot continue: ")) == ("stopped", True)
     assert runs.sql("SELECT DISTINCT sweep FROM run") == [(sound,)]
 
 

@@ -143,7 +143,7 @@ def test_a_curve_seen_from_afar_is_read_without_its_points(engine: Engine) -> No
         keys = connection.exec_driver_sql("PRAGMA foreign_key_list(metric_chunk)").all()
         indexes = connection.exec_driver_sql("PRAGMA index_list(metric_chunk)").all()
     assert columns.index("level_values") < columns.index("steps")
-    # Nothing else was lost when the table was made anew.
+    # Nothing else was lost when the table was recreated.
     assert [(key.table, key.on_delete) for key in keys] == [("metric_series", "CASCADE")]
     assert [index.name for index in indexes] == ["ix_metric_chunk_series"]
 
@@ -154,7 +154,7 @@ def test_commits_of_many_writers_are_numbered_without_gap_or_double(engine: Engi
     def write() -> None:
         for _ in range(10):
             with writing(engine) as connection:
-                # Who reads first and then writes must not find that another has written in between.
+                # A transaction that reads and then writes must not conflict with another writer.
                 before = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
                 numbers.append(next_commit(connection))
                 assert numbers[-1] == before + 1

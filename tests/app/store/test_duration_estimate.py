@@ -1,4 +1,4 @@
-"""What is expected of queued runs: lengths from finished ones, starts from playing the queue through."""
+"""Estimates for queued runs: durations from finished runs, starts from simulating the queue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from app.contract.datasets import DATASETS
 from app.store.database import reading
-from app.store.duration_estimate import Expected, expect
+from app.store.duration_estimate import Estimate, estimate_page
 from app.store.queue import pause, read_queue
 from app.store.worker import WorkerRecord
 from tests.conftest import Runs
 
 NOW = 1_700_001_000.0
-# An epoch of digits takes ten seconds at this pace.
+# An epoch of digits takes ten seconds at this throughput.
 SPEED = DATASETS["digits"].train / 10
 
 
@@ -31,13 +31,13 @@ def finished(runs: Runs, speed: float = SPEED, device: str = "cpu", ended: float
     return run
 
 
-def look(runs: Runs, *workers: WorkerRecord, after: int = 0) -> list[Expected]:
+def look(runs: Runs, *workers: WorkerRecord, after: int = 0) -> list[Estimate]:
     with reading(runs.engine) as connection:
         cursor = read_queue(connection, after).next if after else None
-        return expect(connection, read_queue(connection, 50, cursor), list(workers), NOW)
+        return estimate_page(connection, read_queue(connection, 50, cursor), list(workers), NOW)
 
 
-def starts(found: list[Expected]) -> list[float | None]:
+def starts(found: list[Estimate]) -> list[float | None]:
     return [None if each.start is None else round(each.start - NOW, 1) for each in found]
 
 
@@ -72,9 +72,9 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     unknown, behind = look(runs, worker())
     assert (unknown.seconds, unknown.estimate) == (None, "no finished run of vit large on cpu yet")
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
-    assert (behind.start, behind.start_why) == (None, f"it is not known how long run #{number} takes")
+    assert (behind.start, behind.start_why) == (None, f"the duration of run #{number} is unknown")
     assert behind.seconds is not None
-    # With another slot free, the second one starts at once all the same.
+    # With another free slot, the second run still starts immediately.
     assert starts(look(runs, worker(slots=2))) == [0.0, 0.0]
 
 
@@ -82,7 +82,7 @@ def test_without_workers_or_while_paused_nothing_is_expected_to_start(runs: Runs
     finished(runs)
     runs.add(NOW, epochs=1)
     [found] = look(runs)
-    assert (found.start, found.start_why) == (None, "no connected worker can take it")
+    assert (found.start, found.start_why) == (None, "no connected worker can run it")
     assert found.seconds == pytest.approx(10.0)
     with runs.engine.begin() as connection:
         pause(connection, NOW)

@@ -1,4 +1,4 @@
-"""What of a run can be changed is changed wherever it stands."""
+"""Edits of a run change every place where the field is stored."""
 
 from __future__ import annotations
 

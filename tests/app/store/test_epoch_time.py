@@ -1,4 +1,4 @@
-"""What an epoch will take is said from what epochs took, from the nearest runs there are, and with what it rests on."""
+"""Predicted epoch times come from the most similar finished runs and say what they are based on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.contract.datasets import DATASETS
 from app.contract.preview import Prediction
 from app.store.database import reading
 from app.store.epoch_time import NOTHING_YET, Network, datasets_trained, predict
-from app.store.epoch_time import _fitted as fitted
+from app.store.epoch_time import _regress as fitted
 from tests.conftest import Runs, config
 
 GPU = "made-up gpu"
@@ -21,7 +21,7 @@ IMAGES = DATASETS["digits"].train
 
 
 def finish(runs: Runs, speed: float | None = 1000.0, device: str = GPU, outcome: str = "succeeded", **said: Any) -> str:
-    """A run that has trained at so many images a second."""
+    """A finished run with this throughput in images per second."""
     run = runs.add(**said)
     progress = {} if speed is None else {"samples_per_second": speed}
     runs.set(run, started_at=1000.0, device=device, progress=json.dumps(progress))
@@ -77,7 +77,7 @@ def test_a_network_trained_otherwise_is_scaled_by_its_images(runs: Runs, other: 
     found = ask(runs)[GPU]
     assert found.epoch_seconds == pytest.approx(IMAGES / 500)
     assert found.runs == 1
-    assert found.basis == f"the same network with another {words}, by the number of training images"
+    assert found.basis == f"the same network with a different {words}, scaled by the number of training images"
 
 
 def test_each_device_has_its_own_pace(runs: Runs) -> None:
@@ -102,7 +102,7 @@ def test_another_network_is_fitted_by_operations_and_said_to_be_rough(runs: Runs
     trained(runs, ("tiny", 1000.0), ("small", 100.0), ("large", 1.0))
     found = ask(runs, flops=FLOPS)[GPU]
     assert found.epoch_seconds == pytest.approx(IMAGES / 10)
-    assert (found.runs, found.basis) == (3, "rough: other networks, by their operations an image")
+    assert (found.runs, found.basis) == (3, "rough estimate from other networks, scaled by FLOPs per image")
     with reading(runs.engine) as connection:
         assert datasets_trained(connection) == ["digits"]
 

@@ -28,12 +28,12 @@ def child(runs: Runs, parent: str, relation: str = "resume", step: int | None = 
 
 
 def curve_of(steps: Any, values: Any) -> Curve:
-    """Points whose times follow from their steps."""
+    """Points with times derived from their steps."""
     return Curve(steps, values.astype(np.float64), NOW + steps.astype(np.float64))
 
 
 def with_curves(runs: Runs, merged: bool) -> str:
-    """A run of 100 steps that was validated every ten and tested at its end, its points in chunks of seven."""
+    """A run of 100 steps, validated every ten steps and tested at its end, in chunks of seven points."""
     run = runs.add()
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
@@ -89,8 +89,8 @@ def test_the_copy_outlives_the_parent_and_the_child_s_own_points_follow_it(runs:
 def test_what_was_tested_is_forgotten_and_nothing_else(runs: Runs) -> None:
     run = with_curves(runs, merged=False)
     with writing(runs.engine) as connection:
-        assert lineage.forget_tests(connection, run)
-        assert not lineage.forget_tests(connection, run)
+        assert lineage.delete_test_metrics(connection, run)
+        assert not lineage.delete_test_metrics(connection, run)
     with reading(runs.engine) as connection:
         assert set(read_curves(connection, run, None, 0)) == {"train/loss", "val/acc"}
 
@@ -103,10 +103,10 @@ def test_kept_checkpoints_are_told_by_step_and_a_newer_one_takes_the_place_of_th
     with writing(runs.engine) as connection:
         for path, epoch, step, within in (("b", 4, 40, 0), ("a", 2, 20, 0), ("c", 2, 25, 5), ("new", 4, 40, 0)):
             said = Checkpoint(path=path, epoch=epoch, step=step, within=within, kept=True)
-            lineage.keep(connection, run, said)
+            lineage.save_checkpoint(connection, run, said)
     with reading(runs.engine) as connection:
-        found = lineage.kept(connection, run)
-        assert lineage.kept(connection, runs.add()) == []
+        found = lineage.saved_checkpoints(connection, run)
+        assert lineage.saved_checkpoints(connection, runs.add()) == []
     assert [(each.path, each.epoch, each.step, bool(each.within)) for each in found] == [
         ("a", 2, 20, False),
         ("c", 2, 25, True),

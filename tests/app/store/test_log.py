@@ -1,4 +1,4 @@
-"""Log lines come back in the order in which they were said."""
+"""Log lines are read in the order in which they were logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What finished runs say about each size: only those that can be compared count, and each figure says how many."""
+"""Measurements count only comparable finished runs, and each figure says how many."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def finish(
     acc: dict[str, float] | None = None,
     **said: Any,
 ) -> str:
-    """A run of two epochs that has ended."""
+    """An ended run of two epochs."""
     run = runs.add(**said)
     progress = {} if speed is None else {"samples_per_second": speed}
     runs.set(run, started_at=1000.0, device=device, progress=json.dumps(progress))

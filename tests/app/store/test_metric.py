@@ -1,4 +1,4 @@
-"""Every point that was added comes back, whatever became of its chunks, and figures are those of numpy."""
+"""Every added point can be read however its chunks were merged, and summaries agree with numpy."""
 
 from __future__ import annotations
 
@@ -15,33 +15,13 @@ from sqlalchemy import Connection, text
 
 from app.store import metric
 from app.store.database import next_commit, reading, writing
-from app.store.metric import Curve, envelope, read_curves, read_one_of_each, read_since, read_summaries
+from app.store.metric import Curve, read_curves, read_one_curve_per_run, read_since, read_summaries
+from tests.app.store.curves import VALUES, curve, part, same
 from tests.conftest import Runs
-
-AWKWARD = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
-VALUES = st.one_of(st.floats(-100, 100), AWKWARD)
-
-
-def curve(values: Any, first: int = 0, steps: Any = None) -> Curve:
-    array = np.array(values, np.float64)
-    counted = np.arange(first, first + len(array)) if steps is None else np.array(steps)
-    return Curve(counted.astype(np.uint32), array, 1000.0 + counted.astype(np.float64))
-
-
-def same(one: Curve, other: Curve) -> bool:
-    return (
-        np.array_equal(one.steps, other.steps)
-        and np.array_equal(one.values, other.values, equal_nan=True)
-        and np.array_equal(one.times, other.times)
-    )
-
-
-def part(whole: Curve, begin: int, end: int | None = None) -> Curve:
-    return Curve(whole.steps[begin:end], whole.values[begin:end], whole.times[begin:end])
 
 
 def add(runs: Runs, run: str, *parts: Curve, name: str = "train/loss") -> int:
-    """Add each part in a commit of its own; returns the last one."""
+    """Add each part in a separate commit; returns the last one."""
     commit = 0
     for each in parts:
         with writing(runs.engine) as connection:
@@ -71,14 +51,14 @@ def run(runs: Runs) -> str:
 
 @pytest.fixture
 def small_fan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merges after every third chunk, so that few points pass through every tier."""
+    """Merge after every third chunk, so that few points reach every tier."""
     monkeypatch.setattr(metric, "FAN", 3)
     monkeypatch.setattr(metric, "MERGE_AFTER_COMMITS", 2)
 
 
 @st.composite
 def chunked(draw: st.DrawFn) -> tuple[Curve, list[int], list[bool]]:
-    """A curve, the sizes of its chunks, and after which of them there is a merge."""
+    """A curve, the sizes of its chunks, and which of them are followed by a merge."""
     sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=45))
     total = sum(sizes)
     values = draw(st.lists(VALUES, min_size=total, max_size=total))
@@ -136,7 +116,7 @@ def test_chunks_grow_to_a_size_and_those_of_an_ended_run_are_as_few_as_that_allo
         assert all(level > 0 for tier, _, level in chunks if tier)
         if ended and large > sum(sizes):
             assert len(chunks) == 1
-        # What was not merged in the end is no more than a few of every tier.
+        # Only a few chunks of each tier remain unmerged.
         assert sum(tier < metric.TOP for tier, *_ in chunks) < metric.TOP * (2 if ended else metric.FAN)
 
 
@@ -220,72 +200,12 @@ def test_curves_that_are_added_together_are_those_that_are_added_one_by_one(
             assert read_summaries(connection, [one])[one] == read_summaries(connection, [other])[other]
 
 
-@pytest.mark.parametrize(
-    ("name", "larger"),
-    [
-        ("val/acc", True),
-        ("val/digit/acc", True),
-        ("test/f1", True),
-        ("system/samples_per_second", True),
-        ("train/loss", False),
-        ("acc/loss", False),
-        ("train/lr", False),
-    ],
-)
-def test_accuracies_are_better_when_larger_and_losses_when_smaller(name: str, larger: bool) -> None:
-    assert metric.larger_is_better(name) == larger
-
-
 def test_adding_nothing_makes_no_curve(runs: Runs, run: str) -> None:
     add(runs, run, curve([]))
     with reading(runs.engine) as connection:
         assert read_curves(connection, run) == {}
         assert read_summaries(connection, [run]) == {run: {}}
         assert read_summaries(connection, []) == {}
-
-
-# Reduction -----------------------------------------------------------------------------------------------------------
-
-
-@given(values=st.lists(VALUES, min_size=1, max_size=300), points=st.integers(2, 120))
-def test_a_reduced_curve_keeps_its_extremes_and_only_points_that_are_there(values: list[float], points: int) -> None:
-    whole = curve(values)
-    found = envelope(whole, points)
-    assert len(found.steps) <= max(points, 2)
-    assert np.array_equal(found.values, whole.values[found.steps], equal_nan=True)
-    assert np.array_equal(found.times, whole.times[found.steps])
-    assert (np.diff(found.steps.astype(np.int64)) > 0).all()
-    good = whole.values[~np.isnan(whole.values)]
-    if len(good):
-        assert good.min() in found.values
-        assert good.max() in found.values
-        # Of equal extremes of a stretch the first is shown.
-        if points == 2 and len(values) > 2:
-            expected = {int(np.nanargmin(whole.values)), int(np.nanargmax(whole.values))}
-            if np.isfinite(good).all():
-                assert set(found.steps.tolist()) == expected
-    else:
-        assert np.isnan(found.values).all()
-
-
-@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=200), points=st.integers(2, 60))
-def test_the_extremes_of_every_stretch_are_kept(values: list[float], points: int) -> None:
-    whole = curve(values)
-    found = envelope(whole, points)
-    if len(values) <= points:
-        assert same(found, whole)
-        return
-    edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
-    expected = set()
-    for begin, end in pairwise(edges):
-        stretch = whole.values[begin:end]
-        expected |= {int(begin + stretch.argmin()), int(begin + stretch.argmax())}
-    assert found.steps.tolist() == sorted(expected)
-
-
-def test_no_points_asked_for_means_every_point() -> None:
-    whole = curve(range(1000))
-    assert envelope(whole, 0) is whole
 
 
 def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> None:
@@ -298,7 +218,7 @@ def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> 
             metric.add_points(connection, run, "train/loss", piece, next_commit(connection))
         newest = next_commit(connection) + metric.MERGE_AFTER_COMMITS
         merge(connection, run, newest)
-        # Further points that were never merged are part of the picture as well.
+        # Unmerged points are included as well.
         metric.add_points(connection, run, "train/loss", curve([7.0, 55.0], first=64_000), newest)
         tiers = set(connection.execute(text("SELECT tier FROM metric_chunk")).scalars())
         connection.execute(text("UPDATE metric_chunk SET steps = x'', point_values = x'', times = x'' WHERE tier > 0"))
@@ -362,9 +282,6 @@ def test_only_the_curves_asked_for_are_read(runs: Runs, run: str) -> None:
         assert list(read_curves(connection, run, ["c/x", "a/x", "z/x"])) == ["a/x", "c/x"]
 
 
-# Going on from a checkpoint ------------------------------------------------------------------------------------------
-
-
 def test_one_curve_of_each_of_many_runs_is_what_each_alone_would_give(runs: Runs, small_fan: None) -> None:
     names = {}
     for i, length in enumerate((1, 3, 40, 200, 400)):
@@ -379,11 +296,11 @@ def test_one_curve_of_each_of_many_runs_is_what_each_alone_would_give(runs: Runs
     add(runs, without, curve([1.0]), name="val/loss")
     with reading(runs.engine) as connection:
         for points in (2, 4, 1000):
-            found = read_one_of_each(connection, names | {without: "val/acc", "r_none": "val/acc"}, points)
+            found = read_one_curve_per_run(connection, names | {without: "val/acc", "r_none": "val/acc"}, points)
             assert found.keys() == names.keys()
             for run, name in names.items():
                 assert same(found[run], read_curves(connection, run, [name], points)[name])
-        assert read_one_of_each(connection, {}, 10) == {}
+        assert read_one_curve_per_run(connection, {}, 10) == {}
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20), step=st.integers(0, 60), merging=st.booleans())
@@ -404,7 +321,7 @@ def test_an_attempt_that_goes_on_from_a_step_drops_the_points_after_it(
         kept = part(whole, 0, step + 1)
         assert same(everything(connection, run), kept)
         assert summary(connection, run) == figures(kept)
-        # The next attempt makes them anew.
+        # The next attempt reports them again.
         again = curve(np.arange(30.0), first=len(kept.steps))
         metric.add_points(connection, run, "train/loss", again, next_commit(connection))
         merge(connection, run, commit + 10)
@@ -420,9 +337,6 @@ def test_a_curve_that_began_after_the_checkpoint_is_gone(runs: Runs, run: str) -
         assert metric.cut_after(connection, run, 50, next_commit(connection))
         assert list(read_curves(connection, run)) == ["a/x"]
         assert list(read_summaries(connection, [run])[run]) == ["a/x"]
-
-
-# What came after a commit --------------------------------------------------------------------------------------------
 
 
 def test_what_came_after_any_commit_is_known_exactly(runs: Runs, run: str) -> None:

@@ -1,4 +1,4 @@
-"""The queue: its order, how it is moved and paused, and why a run waits."""
+"""The queue: its order, moving runs, pausing, and why a run waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from app.contract.errors import QueryError
-from app.contract.events import DeviceFacts
+from app.contract.events import DeviceInfo
 from app.services.recorder import Recorder
 from app.store.database import next_commit, reading, writing
 from app.store.lease import claim_next
@@ -97,7 +97,7 @@ def test_the_queue_is_read_along_its_index(runs: Runs) -> None:
 
 
 def moved(engine: Engine, run: str, to: Any) -> int:
-    """Move a run; its place afterwards, as move says it."""
+    """Move a run; returns the place that move returns."""
     with writing(engine) as connection:
         place = find_place(connection, run)
         assert place is not None
@@ -244,16 +244,16 @@ def test_nobody_is_woken_for_a_paused_queue(runs: Runs) -> None:
     ("wanted", "name", "ahead", "workers", "why"),
     [
         ("auto", "", 0, [], "no worker is connected"),
-        ("cuda", "", 0, [worker(), worker()], "asks for cuda, and the workers have cpu"),
-        ("cuda:2", "", 0, [worker("cuda", index=1), worker()], "asks for cuda:2, and the workers have cpu, cuda:1"),
-        ("auto", "far", 0, [worker(name="near-1")], "asks for worker far, and the connected ones are on near"),
-        ("cuda", "near", 0, [worker(name="near-1")], "asks for cuda, and worker near has cpu"),
-        ("auto", "near", 0, [worker(busy=1, name="near-1"), worker(name="far-1")], "the slot is taken"),
+        ("cuda", "", 0, [worker(), worker()], "needs cuda; connected workers have cpu"),
+        ("cuda:2", "", 0, [worker("cuda", index=1), worker()], "needs cuda:2; connected workers have cpu, cuda:1"),
+        ("auto", "far", 0, [worker(name="near-1")], "needs worker far; workers are connected from near"),
+        ("cuda", "near", 0, [worker(name="near-1")], "needs cuda; worker near has cpu"),
+        ("auto", "near", 0, [worker(busy=1, name="near-1"), worker(name="far-1")], "the only slot is busy"),
         ("cuda:1", "", 0, [worker("cuda", busy=1), worker("cuda", index=1)], "starting"),
         ("auto", "", 0, [worker()], "starting"),
-        ("auto", "", 0, [worker(busy=1)], "the slot is taken"),
-        ("auto", "", 1, [worker(slots=2, busy=1)], "all 2 slots are taken, 1 ahead"),
-        ("cpu", "", 3, [worker(slots=2, busy=2), worker("cuda", slots=4)], "all 2 slots are taken, 3 ahead"),
+        ("auto", "", 0, [worker(busy=1)], "the only slot is busy"),
+        ("auto", "", 1, [worker(slots=2, busy=1)], "all 2 slots are busy, 1 run ahead"),
+        ("cpu", "", 3, [worker(slots=2, busy=2), worker("cuda", slots=4)], "all 2 slots are busy, 3 runs ahead"),
     ],
 )
 def test_a_waiting_run_says_why_it_waits(
@@ -261,7 +261,7 @@ def test_a_waiting_run_says_why_it_waits(
 ) -> None:
     run = runs.get(runs.add(device=wanted, worker=name))
     assert why_waiting(run, ahead, workers) == why
-    cannot = why.startswith(("no worker", "asks for"))
+    cannot = why.startswith(("no worker", "needs "))
     assert why_waiting(run, ahead, workers, paused=True) == (why if cannot else "the queue is paused")
 
 
@@ -280,7 +280,7 @@ def test_a_worker_is_given_only_what_asks_for_its_like(
     asked: list[tuple[str, str]] = [("auto", ""), ("auto", "far"), ("cpu", ""), ("cuda", ""), ("cuda:0", "")]
     asked.append(("cuda:1", ""))
     made = {runs.add(float(i), device=d, worker=w): w or d for i, (d, w) in enumerate(asked)}
-    facts = DeviceFacts(kind=kind, name="made up", memory_bytes=1, cores=1, index=index)
+    facts = DeviceInfo(kind=kind, name="made up", memory_bytes=1, cores=1, index=index)
     record = worker(kind, slots=9, name=name, index=index)
     with writing(runs.engine) as connection:
         assert claimable(connection, lambda: [record]) == len(granted)

@@ -1,4 +1,4 @@
-"""A sweep's runs are counted along an index, judged by one figure, and keep the reason for which they were stopped."""
+"""A sweep's runs are counted along an index, ranked by one metric, and keep the reason why they were stopped."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_waiting_run_is_stopped_with_the_reason_at_once(engine: Engine, runs: 
         assert request_cancel(connection, run, 5, 10.0, 15.0, "pruned before it began") == "cancelled"
         request_cancel(connection, other, 5, 10.0, 15.0)
     assert runs.get(run).reason == "pruned before it began"
-    assert runs.get(other).reason == "stopped while it waited"
+    assert runs.get(other).reason == "stopped while queued"
 
 
 def test_a_user_s_stop_says_what_the_worker_said(engine: Engine, runs: Runs) -> None:

@@ -1,4 +1,4 @@
-"""The time axis counts training alone: what a run waited between attempts, or before it was resumed, is left out."""
+"""The time axis counts only training, without the waits between attempts or before a resume."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from app.store import training_time
 from app.store.curve import Curve
 from app.store.database import next_commit, writing
 from app.store.metric import add_points, cut_after
-from app.store.training_time import read_stretches, trained_at
+from app.store.training_time import read_intervals, trained_seconds_at
 from tests.conftest import Runs
 
 NOW = 1_700_000_000.0
 
 
 def train(runs: Runs, run: str, began: float, first: int, last: int) -> None:
-    """An attempt from one step to another, a second each."""
+    """An attempt from one step to another, at one second per step."""
     steps = np.arange(first, last + 1, dtype=np.uint32)
     times = began + 1.0 + np.arange(len(steps), dtype=np.float64)
     with writing(runs.engine) as connection:
-        training_time.go_on(connection, run, began)
+        training_time.begin_interval(connection, run, began)
         runs_at = Curve(steps, np.ones(len(steps)), times)
         add_points(connection, run, "train/loss", runs_at, next_commit(connection))
 
@@ -38,11 +38,11 @@ def test_an_attempt_that_goes_on_later_leaves_no_gap_and_what_was_trained_in_vai
     cut(runs, run, 6)
     train(runs, run, NOW + 5000, 7, 12)
     assert runs.get(run).stretches == ((NOW, 0.0), (NOW + 5000, 6.0))
-    # An attempt without a point is none.
+    # An attempt without points does not count.
     train(runs, run, NOW + 9000, 13, 12)
     train(runs, run, NOW + 10_000, 13, 14)
     assert runs.get(run).stretches == ((NOW, 0.0), (NOW + 5000, 6.0), (NOW + 10_000, 12.0))
-    # One that begins anew has nothing of the earlier ones.
+    # An attempt that starts over keeps nothing of earlier ones.
     cut(runs, run, 0)
     train(runs, run, NOW + 20_000, 1, 3)
     assert runs.get(run).stretches == ((NOW + 20_000, 0.0),)
@@ -62,16 +62,16 @@ def test_a_run_that_is_resumed_counts_on_from_its_parent_s_time(runs: Runs) -> N
 
 
 def test_a_run_of_an_earlier_version_counts_from_its_start() -> None:
-    assert read_stretches("[]", 5.0) == ((5.0, 0.0),)
-    assert read_stretches("[]", None) == ()
-    assert read_stretches("[[1.0, 0.0], [9.0, 3.0]]", 5.0) == ((1.0, 0.0), (9.0, 3.0))
+    assert read_intervals("[]", 5.0) == ((5.0, 0.0),)
+    assert read_intervals("[]", None) == ()
+    assert read_intervals("[[1.0, 0.0], [9.0, 3.0]]", 5.0) == ((1.0, 0.0), (9.0, 3.0))
 
 
 def test_instants_between_two_stretches_stand_where_the_later_begins() -> None:
-    found = trained_at(((100.0, 0.0), (200.0, 7.0)), np.array([99.0, 100.0, 103.0, 150.0, 199.0, 200.0, 201.5]))
+    found = trained_seconds_at(((100.0, 0.0), (200.0, 7.0)), np.array([99.0, 100.0, 103.0, 150.0, 199.0, 200.0, 201.5]))
     assert found.tolist() == [-1.0, 0.0, 3.0, 7.0, 7.0, 7.0, 8.5]
-    assert trained_at((), np.array([4.0, 6.0])).tolist() == [0.0, 2.0]
-    assert trained_at((), np.empty(0)).tolist() == []
+    assert trained_seconds_at((), np.array([4.0, 6.0])).tolist() == [0.0, 2.0]
+    assert trained_seconds_at((), np.empty(0)).tolist() == []
 
 
 @given(
@@ -84,10 +84,10 @@ def test_later_instants_never_stand_before_earlier_ones(said: list[tuple[float, 
         began += wait
         stretches.append((began, before))
         began, before = began + trained, before + trained
-    found = trained_at(stretches, np.sort(np.array(times)))
+    found = trained_seconds_at(stretches, np.sort(np.array(times)))
     assert np.all(np.diff(found) >= 0)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.5])
 def test_one_stretch_is_time_since_the_start(seconds: float) -> None:
-    assert trained_at(((100.0, 0.0),), np.array([100.0 + seconds])).tolist() == [seconds]
+    assert trained_seconds_at(((100.0, 0.0),), np.array([100.0 + seconds])).tolist() == [seconds]

@@ -1,17 +1,17 @@
-"""A worker is there as long as it was heard of lately."""
+"""A worker counts as connected while its heartbeats are recent."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.contract.events import DeviceFacts, Heartbeat
+from app.contract.events import DeviceInfo, Heartbeat
 from app.store.database import reading, writing
-from app.store.worker import any_silent, forget, forget_silent, hear, list_workers
+from app.store.worker import any_silent, forget, forget_silent, list_workers, record_heartbeat
 from tests.conftest import Runs
 
 
 def beat(worker: str, host: str = "here", slots: int = 1) -> Heartbeat:
-    device = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=2**34, cores=2)
+    device = DeviceInfo(kind="cpu", name="a CPU", memory_bytes=2**34, cores=2)
     said: dict[str, Any] = {"worker": worker, "beat": 1, "host": host, "pid": 7, "slots": slots}
     return Heartbeat(**said, device=device, versions={"torch": "2"}, runs=[])
 
@@ -21,8 +21,8 @@ def test_a_worker_is_listed_with_the_runs_it_holds(runs: Runs) -> None:
     runs.set(held, worker="w1", status="running")
     runs.set(ended, worker="w1", status="failed")
     with writing(runs.engine) as connection:
-        assert hear(connection, beat("w1", slots=3), 100.0)
-        assert not hear(connection, beat("w1", slots=3), 105.0)
+        assert record_heartbeat(connection, beat("w1", slots=3), 100.0)
+        assert not record_heartbeat(connection, beat("w1", slots=3), 105.0)
         (found,) = list_workers(connection, 105.0, 10.0)
     assert (found.id, found.first_seen, found.last_seen, found.versions) == ("w1", 100.0, 105.0, {"torch": "2"})
     assert (found.runs, found.free_slots) == ([held], 2)
@@ -32,14 +32,14 @@ def test_a_worker_with_more_runs_than_slots_has_no_free_one(runs: Runs) -> None:
     for _ in range(2):
         runs.set(runs.add(), worker="w1", status="running")
     with writing(runs.engine) as connection:
-        hear(connection, beat("w1"), 100.0)
+        record_heartbeat(connection, beat("w1"), 100.0)
         assert list_workers(connection, 100.0, 10.0)[0].free_slots == 0
 
 
 def test_a_silent_worker_is_not_listed_and_then_forgotten(runs: Runs) -> None:
     with writing(runs.engine) as connection:
-        hear(connection, beat("quiet"), 100.0)
-        hear(connection, beat("lively"), 109.0)
+        record_heartbeat(connection, beat("quiet"), 100.0)
+        record_heartbeat(connection, beat("lively"), 109.0)
         assert [worker.id for worker in list_workers(connection, 111.0, 10.0)] == ["lively"]
         assert any_silent(connection, 101.0)
         assert forget_silent(connection, 101.0) == ["quiet"]
@@ -48,7 +48,7 @@ def test_a_silent_worker_is_not_listed_and_then_forgotten(runs: Runs) -> None:
 
 def test_a_worker_that_says_goodbye_is_gone_at_once(runs: Runs) -> None:
     with writing(runs.engine) as connection:
-        hear(connection, beat("w1"), 100.0)
+        record_heartbeat(connection, beat("w1"), 100.0)
         forget(connection, "w1")
         forget(connection, "nobody")
     with reading(runs.engine) as connection:

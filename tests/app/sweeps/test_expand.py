@@ -1,4 +1,4 @@
-"""A sweep is expanded into exactly the runs that were meant, each of which could be launched alone."""
+"""A sweep expands into exactly the specified runs, each of which could be launched alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.contract.catalog import Catalog
 from app.contract.spec import RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, SWEPT, SweepSpec
-from app.contract.sweep_label import said
+from app.contract.sweep_label import describe_values
 from app.store.sweep import key_of
 from app.sweeps.expand import expand, plan_one
 
@@ -50,7 +50,7 @@ def test_a_grid_is_every_combination_times_every_seed(
     assert len(found.runs) == len(wanted)
     assert len(found.left_out) == len(asked) - len(exist)
     for each in found.runs:
-        # What is queued is what the same words would launch alone.
+        # The queued run equals one launched alone with the same settings.
         assert resolve(RunSpec.model_validate(each.asked), catalog) == each.config
 
 
@@ -141,7 +141,7 @@ def test_too_many_combinations_are_refused_before_they_are_made(catalog: Catalog
     grid = {"lr": [i / 1e4 for i in range(1, 900)], "epochs": list(range(1, 900))}
     with pytest.raises(SpecError, match="808,201 combinations"):
         expand(spec(grid=grid), catalog)
-    with pytest.raises(SpecError, match="take fewer draws or fewer seeds"):
+    with pytest.raises(SpecError, match="use fewer draws or fewer seeds"):
         expand(spec(method="random", space={"lr": {"low": 0.1, "high": 1}}, draws=600, seeds=2), catalog)
     assert len(expand(spec(seeds=MOST_RUNS), catalog).runs) == MOST_RUNS
 
@@ -170,4 +170,4 @@ def test_whatever_is_asked_it_is_expanded_or_refused_with_sentences(grid: dict[s
 def test_one_run_of_a_search_is_what_its_values_say(catalog: Catalog) -> None:
     found = plan_one(spec(base={"family": "vit", "options": {"patch": 7}}), catalog, {"lr": 0.5, "option.pool": "mean"})
     assert (found.config.lr, found.config.options) == (0.5, {"patch": 7, "pool": "mean"})
-    assert said(found.values) == "lr 0.5, pool mean"
+    assert describe_values(found.values) == "lr 0.5, pool mean"

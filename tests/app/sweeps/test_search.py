@@ -1,4 +1,4 @@
-"""The search proposes values within the space, learns from what was tried, and forgets nothing when it is made anew."""
+"""The search proposes values within the space, learns from trials, and needs no state between calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.contract.sweep import Choice, Range
-from app.sweeps.search import Tried, propose
+from app.sweeps.search import Trial, propose
 
 SPACE: dict[str, Any] = {
     "lr": Range(low=1e-5, high=1.0, log=True),
@@ -27,19 +27,19 @@ def reach(values: dict[str, Any]) -> float:
 
 
 def test_it_comes_nearer_to_what_is_best() -> None:
-    tried: list[Tried] = []
+    tried: list[Trial] = []
     for _ in range(40):
         values = propose(SPACE, tried, "maximize", 1, 40)
         assert 1e-5 <= values["lr"] <= 1.0
         assert values["batch_size"] in range(16, 129, 16)
         assert values["targets"] in SPACE["targets"].choice
-        tried.append(Tried(values, reach(values)))
+        tried.append(Trial(values, reach(values)))
     reached = [each.value for each in tried if each.value is not None]
     assert sum(reached[-10:]) / 10 > sum(reached[:10]) / 10 + 0.1
 
 
 def test_it_proposes_the_same_from_the_same_and_another_from_more() -> None:
-    tried = [Tried(propose(SPACE, [], "maximize", 1, 9), 0.5)]
+    tried = [Trial(propose(SPACE, [], "maximize", 1, 9), 0.5)]
     assert propose(SPACE, tried, "maximize", 1, 9) == propose(SPACE, tried, "maximize", 1, 9)
     assert propose(SPACE, tried, "maximize", 1, 9) != propose(SPACE, tried, "maximize", 2, 9)
 
@@ -48,12 +48,12 @@ def test_it_proposes_the_same_from_the_same_and_another_from_more() -> None:
 def test_it_is_told_of_all_that_can_happen(direction: Any) -> None:
     values = [propose(SPACE, [], direction, seed, 9) for seed in range(6)]
     tried = [
-        Tried(values[0], 0.5),
-        Tried(values[1]),
-        Tried(values[2], pruned=True, course=[0.1, math.nan, 0.2]),
-        Tried(values[3], pruned=True, course=[math.nan]),
-        Tried(values[4], failed=True),
-        Tried(values[5], math.nan),
+        Trial(values[0], 0.5),
+        Trial(values[1]),
+        Trial(values[2], pruned=True, epoch_values=[0.1, math.nan, 0.2]),
+        Trial(values[3], pruned=True, epoch_values=[math.nan]),
+        Trial(values[4], failed=True),
+        Trial(values[5], math.nan),
     ]
     assert set(propose(SPACE, tried, direction, 1, 9)) == set(SPACE)
 

@@ -1,4 +1,4 @@
-"""The splits, what may be asked for, and what is measured of a dataset."""
+"""Dataset splits, valid requests, and measured targets."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_name_that_does_not_exist_touches_nothing(tmp_path: Path) -> None:
         load("minst", ["digit"], folder, never)
     with pytest.raises(UnknownTarget):
         load("mnist", ["fine"], folder, never)
-    with pytest.raises(ValueError, match="no target was asked for; targets: digit"):
+    with pytest.raises(ValueError, match="no target given; targets: digit"):
         load("mnist", [], folder, never)
     assert not folder.exists()
 

@@ -1,4 +1,4 @@
-"""Targets and scalars that are measured from a dataset's images, once for all runs."""
+"""Targets and scalars measured from a dataset's images, once for all runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from worker.data.datasets import PARTS, Data, DatasetError, Part, load
 from worker.data.image_measures import Images, Measured, columns, measure
 from worker.data.official import digits
 from worker.data.parallel_measuring import MeasuringError, measure_all
+from worker.reporting import progress as progress_module
 from worker.reporting.progress import ProgressReporter
 
 Official = Callable[[str, Path], None]
@@ -34,7 +35,7 @@ MEASURED = ["digit", "thickness", "smoothness"]
 
 @pytest.fixture(scope="module")
 def measured_folder(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which digits is prepared and measured."""
+    """A folder with digits prepared and measured."""
     folder = tmp_path_factory.mktemp("measured")
     (folder / "prepared").mkdir()
     shutil.copy(datasets / "prepared" / "digits.safetensors", folder / "prepared")
@@ -49,7 +50,7 @@ def measured_data(measured_folder: Path) -> Data:
 
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call has measured, from now on."""
+    """The number of images measured by each later call."""
     calls: list[int] = []
 
     def counted(images: Images, tell: ProgressReporter, what: str, cores: int) -> Measured:
@@ -141,7 +142,7 @@ def test_scalars_that_were_not_asked_for_do_not_come_and_are_not_measured(
 
 
 def test_scalars_of_photographs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cifar10 offers no auxiliary scalars"):
+    with pytest.raises(ValueError, match="cifar10 has no auxiliary scalars"):
         load("cifar10", ["class"], tmp_path / "data", never, auxiliary=True)
     assert not (tmp_path / "data").exists()
 
@@ -174,7 +175,7 @@ def test_damaged_measures_are_measured_again_and_said_so(
     kept = tmp_path / "prepared" / "mnist.measured.safetensors"
     kept.write_bytes(kept.read_bytes()[:-1])
     assert same(load("mnist", MEASURED, tmp_path, said.append), first)
-    assert said[1:] == ["what was measured of mnist is damaged: measuring it again", "measuring mnist (280 images)"]
+    assert said[1:] == ["the measurement cache of mnist is damaged: measuring it again", "measuring mnist (280 images)"]
     assert len(measurements) == 2
     assert same(load("mnist", MEASURED, tmp_path, never), first)
 
@@ -189,7 +190,7 @@ def test_other_images_are_measured_again(
     put("mnist", tmp_path, mnist_files(drawn[500 : 500 + TRAINING], drawn[:TEST]))
     load("mnist", MEASURED, tmp_path, said.append)
     assert said[1:] == [
-        "what was measured of mnist was made from other files: measuring it again",
+        "the measurement cache of mnist was made from other files: measuring it again",
         "measuring mnist (280 images)",
     ]
     assert len(measurements) == 2
@@ -202,7 +203,7 @@ def test_measures_of_another_version_are_measured_again(
     load("mnist", MEASURED, tmp_path, said.append)
     monkeypatch.setattr(worker.data.datasets, "_MEASURED_VERSION", "0")
     load("mnist", MEASURED, tmp_path, said.append)
-    assert said[1] == "what was measured of mnist is from another version: measuring it again"
+    assert said[1] == "the measurement cache of mnist is from another version: measuring it again"
     assert len(measurements) == 2
 
 
@@ -230,7 +231,7 @@ def test_measuring_tells_its_share_and_stops_when_told_to(
 
     official("mnist", tmp_path)
     load("mnist", ["digit"], tmp_path, never)
-    monkeypatch.setattr(progress, "SHARE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_module, "SHARE_SECONDS", 0.0)
     with pytest.raises(Stop):
         load("mnist", MEASURED, tmp_path, said.append, progress=progress)
     assert 0 < shares[0] < 0.5 < shares[-1] < 1

@@ -1,4 +1,4 @@
-"""From the network to whole files, over real sockets."""
+"""Downloads over real sockets, complete or rejected."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_raw_file_that_is_cut_off_is_unpacked_again(
     broken = place / "train-images-idx3-ubyte"
     broken.write_bytes(broken.read_bytes()[:cut])
     load("mnist", ["digit"], tmp_path, said.append)
-    assert said == ["train-images-idx3-ubyte is damaged: getting it again"]
+    assert said == ["train-images-idx3-ubyte is damaged: fetching it again"]
     assert broken.read_bytes() == mnist_files()[broken.name]
 
 
@@ -262,5 +262,5 @@ def test_a_full_disk_is_said_in_one_sentence(
         load("mnist", ["digit"], tmp_path, said.append)
     assert str(caught.value) == (
         f"mnist could not be read or written under {tmp_path} (No space left on device); "
-        "see to the folder's free space and permissions, then launch again"
+        "check the folder's free space and permissions, then launch again"
     )

@@ -1,4 +1,4 @@
-"""What is measured, on shapes whose measures are known."""
+"""Measures of shapes whose values are known."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Floats = npt.NDArray[np.float64]
 
 
 def drawn(inside: npt.NDArray[np.bool_]) -> Images:
-    """What a camera of 28×28 pixels sees of a shape [224, 224]."""
+    """A shape [224, 224] as a camera of 28×28 pixels sees it."""
     shares: Floats = inside.reshape(SIDE, FINE, SIDE, FINE).mean(axis=(1, 3))
     return np.round(shares * 255).astype(np.uint8)
 
 
 def grid() -> tuple[Floats, Floats]:
-    """Up from the image's middle and to the right, in px, [224, 224] each."""
+    """Coordinates up and to the right from the image's middle, in px, [224, 224] each."""
     y, x = np.mgrid[: SIDE * FINE, : SIDE * FINE]
     return MIDDLE - (y + 0.5) / FINE, (x + 0.5) / FINE - MIDDLE
 
 
 def stroke(width: float, lean: float = 0.0, length: float = 16.0) -> Images:
-    """A stroke with round ends; lean: from the upright to the right, in degrees."""
+    """A stroke with round ends; lean: from the vertical to the right, in degrees."""
     up, right = grid()
     angle = np.radians(lean)
     along = up * np.cos(angle) + right * np.sin(angle)
@@ -54,7 +54,7 @@ def stroke(width: float, lean: float = 0.0, length: float = 16.0) -> Images:
 
 
 def polygon(radii: list[float], angle: float = 0.0) -> Images:
-    """Corners at these distances from the middle, in equal steps all around."""
+    """Corners at these distances from the middle, at equal angles all around."""
     at = np.radians(angle) + np.arange(len(radii)) * 2 * np.pi / len(radii)
     corners = np.stack([MIDDLE - radii * np.cos(at), MIDDLE + radii * np.sin(at)], axis=1)
     inside = polygon2mask((SIDE * FINE, SIDE * FINE), corners * FINE)  # type: ignore[no-untyped-call, unused-ignore]

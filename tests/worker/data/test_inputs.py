@@ -1,4 +1,4 @@
-"""How pixels and scalars are scaled, and that a checkpoint says so."""
+"""Scaling of pixels and scalars, and its round trip through a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_figures_come_back_from_a_checkpoint_s_json(
     mean, std = zip(*pixels, strict=True)
     scalars_mean, scalars_std = zip(*scalars, strict=True)
     inputs = Inputs(mean, std, tuple(f"s{i}" for i in range(len(scalars))), scalars_mean, scalars_std)
-    assert Inputs.from_facts(json.loads(json.dumps(inputs.as_facts()))) == inputs
+    assert Inputs.from_dict(json.loads(json.dumps(inputs.to_dict()))) == inputs
 
 
 @given(st.integers(2, 50), st.integers(1, 5), st.integers(0, 1000))

@@ -1,4 +1,4 @@
-"""From files in the official formats to images and labels."""
+"""Reading files in the official formats as images and labels."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_damaged_file_of_names_is_unpacked_again(
     shutil.rmtree(tmp_path / "prepared")
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(b"?")
     assert same(load("cifar10", ["class"], tmp_path, said.append), first)
-    assert said == ["batches.meta is damaged: getting it again"]
+    assert said == ["batches.meta is damaged: fetching it again"]
 
 
 # Files of the wrong content
@@ -150,8 +150,8 @@ def wrong_mnist(**changed: Bytes) -> dict[str, bytes]:
     ("files", "reason"),
     [
         (wrong_mnist(train_labels_idx1_ubyte=np.zeros(239, dtype=np.uint8)), "240 images but 239 labels"),
-        (wrong_mnist(train_labels_idx1_ubyte=np.full(240, 10, dtype=np.uint8)), "labels that are not of digit"),
-        (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 8, 8), dtype=np.uint8)), r"images of \(1, 8, 8\)"),
+        (wrong_mnist(train_labels_idx1_ubyte=np.full(240, 10, dtype=np.uint8)), "labels out of range for target digit"),
+        (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 8, 8), dtype=np.uint8)), r"unexpected images: \(1, 8, 8\)"),
         (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 784), dtype=np.uint8)), "should have 3 dimension"),
     ],
 )

@@ -41,9 +41,9 @@ def test_a_network_is_trained_on_all_targets_of_official_files(
             points = curves[f"{part}/{target}/acc"]
             assert points
             assert all(0 <= value <= 1 for _, value in points)
-    (started,) = fitted.reporter.said("started")
+    (started,) = fitted.reporter.events_of("started")
     assert started.params > 0
     log = [text for _, text in fitted.reporter.lines]
     for target in targets:
-        assert any(text.startswith(f"{target}: the largest class alone would score") for text in log)
+        assert any(text.startswith(f"{target}: always predicting the largest class scores") for text in log)
     assert any(text.startswith(f"measuring {name}") for text in log) == auxiliary

@@ -1,4 +1,4 @@
-"""Measuring on several cores: the same numbers, heard of all the time, and nothing left behind."""
+"""Measuring on several cores: the same numbers, steady progress, and no process left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stop(Exception):
 
 @pytest.fixture(autouse=True)
 def few_images_are_worth_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_measuring, "_WORTH_A_PROCESS", 2 * CHUNK)
+    monkeypatch.setattr(parallel_measuring, "_MIN_IMAGES_PER_PROCESS", 2 * CHUNK)
     monkeypatch.setattr(progress, "SHARE_SECONDS", 0.0)
 
 

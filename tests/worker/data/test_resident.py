@@ -116,7 +116,7 @@ def test_training_batches_are_augmented_before_they_are_normalized() -> None:
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_only_training_batches_can_be_augmented(part: str) -> None:
-    with pytest.raises(ValueError, match=f"training batches, not for those of {part}"):
+    with pytest.raises(ValueError, match=f"training batches, not for {part} batches"):
         Resident(small(), CPU).batch(part, slice(0, 4), augment=Augment())  # type: ignore[arg-type]
 
 
@@ -154,9 +154,9 @@ def test_another_epoch_or_another_seed_is_another_order() -> None:
 def test_a_batch_size_above_the_training_split_names_the_largest_possible() -> None:
     with pytest.raises(BatchSizeError) as caught:
         order(0, 0, 1_257, 2_000, CPU)
-    assert str(caught.value) == "the batch size 2000 is more than the training images; the largest is 1257"
+    assert str(caught.value) == "batch size 2000 is larger than the training set; the largest is 1257"
     assert isinstance(caught.value, ValueError)
-    with pytest.raises(BatchSizeError, match="smallest possible is 1"):
+    with pytest.raises(BatchSizeError, match="is too small; the smallest is 1"):
         order(0, 0, 1_257, 0, CPU)
 
 
@@ -169,12 +169,12 @@ def test_evaluation_batches_cover_everything_once_in_order(n: int, size: int) ->
 
 
 def test_an_evaluation_batch_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="smallest possible is 1"):
+    with pytest.raises(ValueError, match="is too small; the smallest is 1"):
         evaluation_batches(10, 0)
 
 
 def offsets(before: Tensor, after: Tensor, padding: int, *, flipped: bool = False) -> list[set[tuple[int, int, bool]]]:
-    """For each image, the (down, across, mirrored) at which its padded original shows what came out."""
+    """For each image, the (down, across, mirrored) position in its padded original that gives the result."""
     found: list[set[tuple[int, int, bool]]] = [set() for _ in before]
     height, width = before.shape[2:]
     for mirrored in (False, True)[: 1 + flipped]:

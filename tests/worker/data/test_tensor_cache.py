@@ -1,4 +1,4 @@
-"""What is kept for the next run: checked, mended, made by one run at a time."""
+"""The tensor cache: verified, repaired, made by one run at a time."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_copy_that_cannot_be_kept_does_not_stop_the_run(
     put("mnist", tmp_path, mnist_files())
     monkeypatch.setattr(tensor_cache, "save_file", full)
     assert len(load("mnist", ["digit"], tmp_path, said.append).test) == TEST
-    assert said == ["the prepared copy of mnist could not be kept for the next run (No space left on device)"]
+    assert said == ["the prepared copy of mnist could not be saved for the next run (No space left on device)"]
     assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["mnist.lock"]
 
 

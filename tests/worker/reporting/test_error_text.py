@@ -1,4 +1,4 @@
-"""Reasons as they stand in sentences."""
+"""Reasons as parts of a sentence."""
 
 from __future__ import annotations
 

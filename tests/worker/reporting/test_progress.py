@@ -1,4 +1,4 @@
-"""How often a user is told of long work."""
+"""How often long work reports its progress."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_long_work_is_told_in_a_sentence_now_and_then_and_in_a_share_often(clock
     seconds = 30
     for tenth in range(1, 10 * seconds + 1):
         clock.now += 0.1
-        tell.get_on(tenth / (10 * seconds), f"{tenth} of {10 * seconds}")
+        tell.update(tenth / (10 * seconds), f"{tenth} of {10 * seconds}")
     assert said[0] == "fetching x (12.0 MB)"
     assert said[1].startswith("fetching x: ")
     assert seconds / SENTENCE_SECONDS - 2 <= len(said) - 1 <= seconds / SENTENCE_SECONDS
@@ -45,7 +45,7 @@ def test_short_work_is_one_sentence(clock: Clock) -> None:
     tell = ProgressReporter(said.append)
     tell.begin("measuring digits")
     clock.now += SENTENCE_SECONDS / 2
-    tell.get_on(0.9, "nearly")
+    tell.update(0.9, "nearly")
     assert said == ["measuring digits"]
 
 
@@ -54,10 +54,10 @@ def test_the_next_work_has_its_own_name_and_its_own_time(clock: Clock) -> None:
     shares: list[str] = []
     tell = ProgressReporter(said.append, lambda what, share: shares.append(what))
     tell.begin("one")
-    tell.get_on(0.1, "")
+    tell.update(0.1, "")
     clock.now += SENTENCE_SECONDS
     tell.begin("two")
-    tell.get_on(0.1, "")
+    tell.update(0.1, "")
     assert said == ["one", "two"]
     assert shares == ["one", "two"]
 
@@ -69,4 +69,4 @@ def test_what_is_raised_by_who_is_told_ends_the_work(clock: Clock) -> None:
     with pytest.raises(InterruptedError):
         ProgressReporter(stop).begin("one")
     with pytest.raises(InterruptedError):
-        ProgressReporter(lambda text: None, stop).get_on(0.1, "")
+        ProgressReporter(lambda text: None, stop).update(0.1, "")

@@ -17,7 +17,7 @@ from app.contract.events import Checkpoint, Finishing, Log, Progress, unpack_poi
 from tests.worker.conftest import Committer, RedisServer, points_of, until
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
-from worker.reporting.spool import Said, Spool
+from worker.reporting.spool import Spool, SpoolEntry
 
 
 @pytest.fixture
@@ -37,19 +37,19 @@ class Kept:
     """A sender without a Redis."""
 
     def __init__(self) -> None:
-        self.entries: list[Said] = []
+        self.entries: list[SpoolEntry] = []
 
     def recover(self) -> int:
         return 0
 
-    def put(self, said: Said) -> None:
+    def put(self, said: SpoolEntry) -> None:
         self.entries.append(said)
 
     def push(self) -> bool:
         return True
 
 
-def kept_reporter(flush_seconds: float = 60.0) -> tuple[Reporter, list[Said]]:
+def kept_reporter(flush_seconds: float = 60.0) -> tuple[Reporter, list[SpoolEntry]]:
     sender = Kept()
     return Reporter(cast(Sender, sender), flush_seconds), sender.entries
 
@@ -75,7 +75,7 @@ def test_points_and_events_that_alternate_keep_their_order(said: list[tuple[tupl
             expected[-1].setdefault(name, []).append((step, value))
     assert reporter.close(1.0)
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
-    found: list[list[Said]] = [[]]
+    found: list[list[SpoolEntry]] = [[]]
     for entry in entries:
         if entry.kind == "progress":
             assert Progress.model_validate_json(entry.body).step == len(found)
@@ -156,7 +156,7 @@ def test_a_burst_of_a_hundred_thousand_points_loses_none(redis: Redis, spool: Sp
 
 def test_closing_sends_everything_and_says_so(redis: Redis, spool: Spool, committer: Committer) -> None:
     reporter = Reporter(Sender(redis, spool), 60.0)
-    reporter.say("  about to end \n", "warning")
+    reporter.log("  about to end \n", "warning")
     reporter.points(("a",), 1, (1.0,))
     reporter.event("finishing", Finishing())
     assert reporter.close(10.0)
@@ -169,7 +169,7 @@ def test_closing_sends_everything_and_says_so(redis: Redis, spool: Spool, commit
 
 def test_nobody_who_commits_makes_closing_give_up_after_its_patience(redis: Redis, spool: Spool) -> None:
     reporter = Reporter(Sender(redis, spool), 0.01)
-    reporter.say("hello")
+    reporter.log("hello")
     began = time.monotonic()
     assert not reporter.close(0.2)
     assert 0.2 <= time.monotonic() - began < 5.0
@@ -185,7 +185,7 @@ def test_what_a_dead_redis_did_not_take_is_brought_by_the_next_process_which_cou
     until(lambda: redis.exists("runyard:events"), "the first point is sent")
     server.stop()
     reporter.points(("a",), 2, (2.0,))
-    reporter.say("nobody hears this")
+    reporter.log("nobody hears this")
     assert not reporter.close(0.1)
     spool.close()
     kept = Spool(tmp_path, "r", 1)
@@ -207,19 +207,19 @@ def test_a_checkpoint_is_safe_once_the_recorder_has_committed_it_and_never_when_
 ) -> None:
     sender = Sender(redis, spool)
     reporter = Reporter(sender)
-    assert reporter.safe_checkpoints() == 0
+    assert reporter.committed_checkpoints() == 0
     for step in (1, 2):
         reporter.points(("train/loss",), step, (1.0,))
         reporter.event("checkpoint", Checkpoint(path=f"p{step}", epoch=0, step=step))
-    until(lambda: reporter.safe_checkpoints() == 2, "both are committed")
+    until(lambda: reporter.committed_checkpoints() == 2, "both are committed")
     assert committer
     sender.committed = 2**53
-    assert reporter.safe_checkpoints() == 0
+    assert reporter.committed_checkpoints() == 0
     reporter.close(1.0)
 
 
 class Broken(torch.Tensor):
-    """What a GPU gives back after an illegal access."""
+    """A tensor on a GPU after an illegal access."""
 
     def item(self) -> float:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -228,7 +228,7 @@ class Broken(torch.Tensor):
 def test_a_device_that_gives_nothing_back_does_not_silence_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     reporter, entries = kept_reporter()
     reporter.points(("train/loss",), 1, (torch.tensor(1.0).as_subclass(Broken),))
-    reporter.say("it failed", "error")
+    reporter.log("it failed", "error")
     assert reporter.close(1.0)
     assert [(entry.sequence, entry.kind) for entry in entries] == [(1, "log")]
     assert "illegal memory access" in caplog.text
@@ -238,7 +238,7 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_gap_in_the_numbers(caplog: p
     class FullOnce(Kept):
         full = True
 
-        def put(self, said: Said) -> None:
+        def put(self, said: SpoolEntry) -> None:
             if self.full:
                 self.full = False
                 raise OSError(28, "No space left on device")
@@ -248,7 +248,7 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_gap_in_the_numbers(caplog: p
     reporter = Reporter(cast(Sender, sender), 0.01)
     reporter.points(("a",), 1, (1.0,))
     until(lambda: not sender.full, "the first flush")
-    reporter.say("room again")
+    reporter.log("room again")
     assert reporter.close(1.0)
     assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log")]
     assert "No space left on device" in caplog.text
@@ -256,16 +256,16 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_gap_in_the_numbers(caplog: p
 
 def test_what_follows_an_entry_that_a_full_disk_did_not_take_is_kept() -> None:
     class FullForPoints(Kept):
-        def put(self, said: Said) -> None:
+        def put(self, said: SpoolEntry) -> None:
             if said.kind == "metrics":
                 raise OSError(28, "No space left on device")
             super().put(said)
 
     sender = FullForPoints()
     reporter = Reporter(cast(Sender, sender), 60.0)
-    reporter.say("before")
+    reporter.log("before")
     reporter.points(("a",), 1, (1.0,))
-    reporter.say("after")
+    reporter.log("after")
     reporter.event("finishing", Finishing())
     assert reporter.close(1.0)
     assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log"), (2, "log"), (3, "finishing")]
@@ -299,7 +299,7 @@ def test_float64_tensors_of_the_cpu_arrive_exactly() -> None:
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor that a GPU holds, as far as it says."""
+    """A tensor that claims to be on a GPU."""
 
     is_cpu = False
     copies = 0

@@ -12,7 +12,7 @@ from app.contract import broker
 from tests.worker.conftest import Committer, RedisServer, until
 from worker.reporting import sender as sender_module
 from worker.reporting.sender import BATCH, LONGEST_RESEND_SECONDS, RESEND_SECONDS, Sender
-from worker.reporting.spool import Said, Spool
+from worker.reporting.spool import Spool, SpoolEntry
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -46,7 +46,7 @@ def sent(redis: Redis) -> list[int]:
 
 def put(sender: Sender, *sequences: int) -> None:
     for sequence in sequences:
-        sender.put(Said(sequence, "log", f"entry {sequence}".encode()))
+        sender.put(SpoolEntry(sequence, "log", f"entry {sequence}".encode()))
 
 
 def commit(redis: Redis, sequence: int) -> None:
@@ -59,7 +59,7 @@ def test_entries_arrive_whole_and_in_order_though_more_than_one_batch(redis: Red
     put(sender, *numbers)
     with Committer(redis) as committer:
         until(sender.push, "all is committed")
-    assert committer.taken == {("r", 1): [Said(n, "log", f"entry {n}".encode()) for n in numbers]}
+    assert committer.taken == {("r", 1): [SpoolEntry(n, "log", f"entry {n}".encode()) for n in numbers]}
     assert sent(redis) == numbers
 
 
@@ -185,7 +185,7 @@ def test_a_process_that_takes_over_sends_only_what_was_not_committed(redis: Redi
     second = Sender(redis, spool)
     assert second.recover() == 3
     with Committer(redis) as committer:
-        committer.taken["r", 1] = [Said(1, "log", b"entry 1"), Said(2, "log", b"entry 2")]
+        committer.taken["r", 1] = [SpoolEntry(1, "log", b"entry 1"), SpoolEntry(2, "log", b"entry 2")]
         until(second.push, "the rest is committed")
     assert sent(redis) == [3]
 

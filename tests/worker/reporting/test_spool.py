@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.worker.conftest import until
-from worker.reporting.spool import TURN_BYTES, Said, Spool, leftovers
+from worker.reporting.spool import TURN_BYTES, Spool, SpoolEntry, leftovers
 
 KINDS = st.sampled_from(["metrics", "log", "progress", "résultat"])
 
 
-def reread(folder: Path, run: str = "r", fence: int = 1) -> list[Said]:
+def reread(folder: Path, run: str = "r", fence: int = 1) -> list[SpoolEntry]:
     spool = Spool(folder, run, fence)
     try:
         return spool.read()
@@ -25,8 +25,8 @@ def reread(folder: Path, run: str = "r", fence: int = 1) -> list[Said]:
         spool.close()
 
 
-def entries(n: int, start: int = 1) -> list[Said]:
-    return [Said(i, "log", f"entry {i}".encode() * (i % 3)) for i in range(start, start + n)]
+def entries(n: int, start: int = 1) -> list[SpoolEntry]:
+    return [SpoolEntry(i, "log", f"entry {i}".encode() * (i % 3)) for i in range(start, start + n)]
 
 
 @given(st.lists(st.tuples(KINDS, st.binary(max_size=300)), max_size=20))
@@ -34,7 +34,7 @@ def entries(n: int, start: int = 1) -> list[Said]:
 def test_what_was_appended_is_read_back_in_order_after_a_reopen(said: list[tuple[str, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder), "r", 1)
-        appended = [Said(i, kind, body) for i, (kind, body) in enumerate(said, 1)]
+        appended = [SpoolEntry(i, kind, body) for i, (kind, body) in enumerate(said, 1)]
         for each in appended:
             spool.append(each)
         spool.close()
@@ -55,7 +55,7 @@ def test_a_record_cut_off_at_any_byte_is_left_out_and_what_is_appended_next_is_f
         (tmp_path / "r.1.0").write_bytes(content[:length])
         spool = Spool(tmp_path, "r", 1)
         assert spool.read() == whole
-        more = Said(len(whole) + 1, "log", b"after the crash")
+        more = SpoolEntry(len(whole) + 1, "log", b"after the crash")
         spool.append(more)
         spool.close()
         assert reread(tmp_path) == [*whole, more]
@@ -64,7 +64,7 @@ def test_a_record_cut_off_at_any_byte_is_left_out_and_what_is_appended_next_is_f
 @given(st.lists(st.one_of(st.integers(1, 120), st.floats(0, 1), st.none()), max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_cutting_frees_committed_entries_only(doings: list[int | float | None]) -> None:
-    """An int appends a body of that length, a float commits that part of what is open, None reopens."""
+    """An int appends a body of that length, a float commits that share of what is open, None reopens."""
     with tempfile.TemporaryDirectory() as folder, mock.patch("worker.reporting.spool.TURN_BYTES", 150):
         spool = Spool(Path(folder), "r", 1)
         newest = committed = 0
@@ -75,10 +75,10 @@ def test_cutting_frees_committed_entries_only(doings: list[int | float | None]) 
                 spool.read()
             elif isinstance(doing, int):
                 newest += 1
-                spool.append(Said(newest, "log", bytes([newest % 256]) * doing))
+                spool.append(SpoolEntry(newest, "log", bytes([newest % 256]) * doing))
             else:
                 committed += round((newest - committed) * doing)
-                spool.cut(committed)
+                spool.discard(committed)
             found = spool.read()
             numbers = [said.sequence for said in found]
             assert numbers == sorted(set(numbers))
@@ -92,8 +92,8 @@ def test_a_spool_that_is_committed_as_it_grows_stays_small(tmp_path: Path) -> No
     body = b"x" * 10_000
     largest = 0
     for sequence in range(1, 401):
-        spool.append(Said(sequence, "log", body))
-        spool.cut(sequence - 1)
+        spool.append(SpoolEntry(sequence, "log", body))
+        spool.discard(sequence - 1)
         largest = max(largest, sum(path.stat().st_size for path in tmp_path.iterdir()))
     spool.close()
     assert TURN_BYTES < largest < 2 * TURN_BYTES + 4 * len(body) < 400 * len(body)
@@ -101,8 +101,8 @@ def test_a_spool_that_is_committed_as_it_grows_stays_small(tmp_path: Path) -> No
 
 def test_two_processes_cannot_write_the_same_spool_and_death_gives_it_back(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from worker.reporting.spool import Said, Spool\n"
-        "spool = Spool(Path(sys.argv[1]), 'r', 1); spool.append(Said(1, 'log', b'theirs'))\n"
+        "import sys; from pathlib import Path; from worker.reporting.spool import SpoolEntry, Spool\n"
+        "spool = Spool(Path(sys.argv[1]), 'r', 1); spool.append(SpoolEntry(1, 'log', b'theirs'))\n"
         "print('ready', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -114,23 +114,23 @@ def test_two_processes_cannot_write_the_same_spool_and_death_gives_it_back(tmp_p
         Spool(tmp_path, "r", 2).remove()
         other.kill()
     until(lambda: other.poll() is not None, "the other process is gone")
-    assert reread(tmp_path) == [Said(1, "log", b"theirs")]
+    assert reread(tmp_path) == [SpoolEntry(1, "log", b"theirs")]
 
 
 def test_a_full_disk_leaves_no_half_record_behind(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "r", 1)
-    spool.append(Said(1, "log", b"kept"))
+    spool.append(SpoolEntry(1, "log", b"kept"))
     size = (tmp_path / "r.1.0").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
     try:
         with pytest.raises(OSError, match="No space left"):
-            spool.append(Said(2, "log", b"y" * 100))
+            spool.append(SpoolEntry(2, "log", b"y" * 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    spool.append(Said(2, "log", b"kept too"))
+    spool.append(SpoolEntry(2, "log", b"kept too"))
     spool.close()
-    assert reread(tmp_path) == [Said(1, "log", b"kept"), Said(2, "log", b"kept too")]
+    assert reread(tmp_path) == [SpoolEntry(1, "log", b"kept"), SpoolEntry(2, "log", b"kept too")]
 
 
 def test_leftovers_are_the_spools_that_were_not_removed(tmp_path: Path) -> None:

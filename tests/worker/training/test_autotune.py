@@ -1,4 +1,4 @@
-"""What is tried, what is chosen, and what is remembered; how long each way takes is a made-up table here."""
+"""Trials, choices and the cache, with made-up times for each candidate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.contract.spec import RunConfig
 from tests.worker.conftest import make_config
 from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
-from worker.training import autotune as trials_module
+from worker.training import autotune as autotune_module
 from worker.training.autotune import Autotuner, Choice
 from worker.training.module import Stopped
 from worker.training.tuning import Tuning
@@ -29,7 +29,7 @@ LAST, ROUGH, FOREACH = Tuning(channels_last=True), Tuning(precision="bf16"), Tun
 
 @pytest.fixture(autouse=True)
 def tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials_module, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(autotune_module, "MIN_RUN_STEPS", 60)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> list[Tuning]:
-    """What was tried, in order; every way takes a tenth of a second a step."""
+    """The candidates tried, in order; each takes 0.1 s per step."""
     return table(monkeypatch, {})
 
 
@@ -58,7 +58,7 @@ def table(monkeypatch: pytest.MonkeyPatch, seconds: dict[Tuning, float]) -> list
         def timed(self) -> float:
             return self.seconds
 
-    monkeypatch.setattr(trials_module, "_Runner", Table)
+    monkeypatch.setattr(autotune_module, "_Runner", Table)
     return asked
 
 
@@ -129,7 +129,7 @@ def test_a_short_run_does_not_spend_its_time_on_trying(digits: Data, tmp_path: P
     assert (choice.tuning, timed) == (Tuning(), [])
     choice = choose(digits, tmp_path, make_config("simple_cnn", epochs=8))
     assert (choice.tuning, timed) == (Tuning(), [Tuning()])
-    assert choice.why == "7.2 s of training are over before trying could pay"
+    assert choice.reason == "7.2 s of training are too short for trials to pay off"
     assert not (tmp_path / "tunings.json").exists()
 
 
@@ -142,7 +142,7 @@ def test_compiling_is_tried_unasked_only_for_a_run_that_lasts(
     digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = table(monkeypatch, {COMPILED: 0.01})
-    monkeypatch.setattr(trials_module, "COMPILING_PAYS_ON", ("cpu",))
+    monkeypatch.setattr(autotune_module, "COMPILE_DEVICES", ("cpu",))
     assert choose(digits, tmp_path, make_config("simple_mlp", epochs=100)).tuning == Tuning()
     assert COMPILED not in asked
     # What was found without it is no answer for a run that is long enough.
@@ -181,7 +181,7 @@ def test_the_next_run_of_such_a_network_tries_nothing(
     asked.clear()
     second = choose(digits, tmp_path, make_config("simple_cnn", epochs=1, seed=7, lr=0.5))
     assert (second.tuning, second.seconds, asked) == (first.tuning, first.seconds, [])
-    assert second.why == "as found before on this machine"
+    assert second.reason == "the fastest in earlier trials on this machine"
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 64}, {"size": "small"}, {"optimizer": "sgd"}], ids=str)
@@ -210,7 +210,7 @@ def test_of_several_runs_at_once_one_tries_and_the_others_wait(
         each.start()
     for each in both:
         each.join(30)
-    assert sorted(choice.why for choice in found)[0] == "as found before on this machine"
+    assert sorted(choice.reason for choice in found)[0] == "the fastest in earlier trials on this machine"
     assert timed.count(LAST) == 1
 
 
@@ -222,7 +222,7 @@ def test_a_run_can_be_stopped_while_it_tries(digits: Data, tmp_path: Path, timed
     with pytest.raises(Stopped):
         choose(digits, tmp_path, tell=stop)
     assert len(timed) == 1
-    assert choose(digits, tmp_path).why.startswith("the fastest of")
+    assert choose(digits, tmp_path).reason.startswith("the fastest of")
 
 
 # The real thing ------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(chosen: dic
     restore_random_state(found.random, CPU, fresh)
     for images in batches[3:]:
         step(other, resumed, images)
-    assert found.facts == {"a": [1, None]}
+    assert found.metadata == {"a": [1, None]}
     assert torch.equal(torch.rand(5), drawn[0])
     assert torch.equal(torch.rand(5, generator=fresh), drawn[1])
     for name, value in net.state_dict().items():
@@ -96,7 +96,7 @@ FACTS = st.recursive(
 @given(st.dictionaries(st.text(), FACTS, max_size=4))
 @settings(max_examples=100, deadline=None)
 def test_facts_come_back_as_they_were(facts: dict[str, Any]) -> None:
-    assert repr(from_bytes(to_bytes(State({}, {}, {}, facts))).facts) == repr(facts)
+    assert repr(from_bytes(to_bytes(State({}, {}, {}, facts))).metadata) == repr(facts)
 
 
 @pytest.mark.parametrize(
@@ -140,33 +140,33 @@ def test_a_saved_state_does_not_follow_the_network() -> None:
 
 
 def test_a_file_cut_off_anywhere_is_a_value_error() -> None:
-    content = to_bytes(state(facts={"position": 3}))
-    assert from_bytes(content).facts == {"position": 3}
+    content = to_bytes(state(metadata={"position": 3}))
+    assert from_bytes(content).metadata == {"position": 3}
     for length in [*range(0, 200), *range(200, len(content), 37), len(content) - 1]:
-        with pytest.raises(ValueError, match="not a checkpoint of Runyard, or cut off"):
+        with pytest.raises(ValueError, match="not a Runyard checkpoint, or truncated"):
             from_bytes(content[:length])
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_garbage_is_a_value_error(content: bytes) -> None:
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a Runyard checkpoint"):
         from_bytes(content)
 
 
 @pytest.mark.parametrize("header", [b"[]", b"3", b"{}", b'{"__metadata__": 1}', b'{"__metadata__": {"runyard": "{}"}}'])
 def test_a_header_that_is_not_ours_is_a_value_error(header: bytes) -> None:
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a Runyard checkpoint"):
         from_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def test_a_safetensors_file_of_somebody_else_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a Runyard checkpoint"):
         from_bytes(safetensors.torch.save({"weight": torch.ones(3)}, {"format": "pt"}))
 
 
 def test_a_checkpoint_can_be_read_with_safetensors_alone() -> None:
-    content = to_bytes(state(facts={"position": 3}))
+    content = to_bytes(state(metadata={"position": 3}))
     names = safetensors.torch.load(content)
     assert "network/0.weight" in names
     length = int.from_bytes(content[:8], "little")

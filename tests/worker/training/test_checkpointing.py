@@ -1,4 +1,4 @@
-"""What is kept of a run, and what a fork or an extension makes of it."""
+"""Kept checkpoints, and how forks and extensions use them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from app.contract.events import Checkpoint
 from tests.worker.conftest import Fitted, fit_run, make_config
 from worker.training import checkpointing
 from worker.training.checkpoint_file import State, from_bytes
-from worker.training.checkpointing import is_kept
+from worker.training.checkpointing import is_fork_point
 
 
 @given(st.integers(1, 300), st.integers(0, 40))
 def test_so_many_ends_of_epochs_are_kept_evenly_spread_and_the_last_among_them(epochs: int, many: int) -> None:
-    kept = [epoch for epoch in range(1, epochs + 1) if is_kept(epoch, epochs, many)]
+    kept = [epoch for epoch in range(1, epochs + 1) if is_fork_point(epoch, epochs, many)]
     assert len(kept) == min(many, epochs)
     if kept:
         assert kept[-1] == epochs
@@ -29,7 +29,7 @@ def test_so_many_ends_of_epochs_are_kept_evenly_spread_and_the_last_among_them(e
 
 
 def kept(fitted: Fitted) -> dict[int, Checkpoint]:
-    return {each.epoch: each for each in fitted.reporter.said("checkpoint") if each.kept}
+    return {each.epoch: each for each in fitted.reporter.events_of("checkpoint") if each.kept}
 
 
 def state(fitted: Fitted, checkpoint: Checkpoint) -> State:
@@ -40,7 +40,7 @@ def test_kept_checkpoints_are_whole_and_hold_the_best_weights_where_the_last_are
     fitted = fit_run(make_config("simple_mlp", "small", batch_size=32, epochs=6, lr=0.03, seed=0), data_dir)
     found = kept(fitted)
     assert list(found) == [1, 2, 3, 4, 5, 6]
-    best = {epoch: state(fitted, each).facts["best"]["epoch"] for epoch, each in found.items()}
+    best = {epoch: state(fitted, each).metadata["best"]["epoch"] for epoch, each in found.items()}
     assert any(best[epoch] != epoch for epoch in best), "choose a seed with an epoch that is not the best so far"
     for epoch, each in found.items():
         assert each.within == 0
@@ -59,10 +59,10 @@ def test_few_are_kept_where_they_are_large_and_none_where_none_are_wanted(
     assert kept(fit_run(make_config(epochs=2, keep_checkpoints=0), data_dir)) == {}
     whole = fit_run(make_config(epochs=4), data_dir, fence=2)
     size = len(whole.kept(whole.reporter.last_checkpoint()))
-    monkeypatch.setattr(checkpointing, "KEPT_BYTES", int(2.5 * size))
+    monkeypatch.setattr(checkpointing, "MAX_KEPT_BYTES", int(2.5 * size))
     fitted = fit_run(make_config(epochs=4), data_dir, fence=3)
     assert list(kept(fitted)) == [2, 4]
-    assert len([text for _, text in fitted.reporter.lines if text.startswith("keeps 2 ends of epochs")]) == 1
+    assert len([text for _, text in fitted.reporter.lines if text.startswith("keeping 2 epoch checkpoints")]) == 1
 
 
 def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(
@@ -74,7 +74,7 @@ def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(
     fit_run(make_config(epochs=5), data_dir, fence=1)
     assert [path.name for path in (folder / "1").glob("last-*")] == ["last-45.safetensors"]
     # As long as the recorder has not heard of any, all of them stay.
-    monkeypatch.setattr(Collector, "safe_checkpoints", lambda self: 0)
+    monkeypatch.setattr(Collector, "committed_checkpoints", lambda self: 0)
     fit_run(make_config(epochs=5), data_dir, fence=2)
     assert len(list((folder / "2").glob("last-*"))) == 5
 
@@ -83,7 +83,7 @@ def test_of_the_checkpoints_to_go_on_from_those_stay_that_may_be_asked_for(
 
 
 def begun_from(parent: Fitted, checkpoint: Checkpoint, data_dir: Path) -> Checkpoint:
-    """A checkpoint of another run, put where the server would; nothing else of that run is left."""
+    """A checkpoint of another run, stored where the server would put it; the rest of that run is gone."""
     folder = data_dir / "artifacts"
     content = parent.kept(checkpoint)
     shutil.rmtree(folder / "r")
@@ -152,4 +152,4 @@ def test_a_fork_trains_with_what_it_asks_to_be_otherwise(data_dir: Path, changes
     if "lr" in changes:
         assert group["lr"] == 0.1
     # Interrupted, the fork goes on as itself.
-    assert again.facts["config"] == config.model_copy(update=changes).model_dump()
+    assert again.metadata["config"] == config.model_copy(update=changes).model_dump()

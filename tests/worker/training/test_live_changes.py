@@ -1,4 +1,4 @@
-"""What is changed of a run between two steps holds, also when it is interrupted and goes on from before."""
+"""Changes between two steps, which also persist when a run is interrupted and resumes from an earlier step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from app.contract.events import Asked, Change, Changed
+from app.contract.events import Change, Changed, PendingChanges
 from app.contract.schedules import rate_at
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config, until
+from worker.active_run import ActiveRun
 from worker.job import INTERRUPT, Control
-from worker.supervisor import Held
 from worker.training.checkpoint_file import State, from_bytes
 from worker.training.live_changes import Changes
 from worker.training.position import NEVER, Position
@@ -29,7 +29,7 @@ def lr(id: int, factor: float, step: int | None = None) -> Change:
 
 
 def outcomes(*attempts: Fitted) -> list[Changed]:
-    return [said for each in attempts for said in each.reporter.said("change")]
+    return [said for each in attempts for said in each.reporter.events_of("change")]
 
 
 def last(fitted: Fitted) -> State:
@@ -41,7 +41,7 @@ def rates(fitted: Fitted) -> dict[int, float]:
 
 
 def recorded(changes: Sequence[Change], attempts: Sequence[Fitted]) -> list[Change]:
-    """The changes as the next attempt is given them."""
+    """The changes as the next attempt receives them."""
     done = {said.id: said for said in outcomes(*attempts)}
     return [
         each.model_copy(update={"step": done[each.id].step, "epochs": done[each.id].epochs, "applied": True})
@@ -52,7 +52,7 @@ def recorded(changes: Sequence[Change], attempts: Sequence[Fitted]) -> list[Chan
 
 
 def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int], changes: Sequence[Change]) -> list[Fitted]:
-    """Attempts that are killed after so many pulses, each going on from the checkpoint before its last."""
+    """Attempts that are killed after the given pulses, each resuming from the checkpoint before its last."""
     attempts: list[Fitted] = []
     resume = None
     for fence, pulse in enumerate([*pulses, 10**9], 1):
@@ -60,7 +60,7 @@ def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int], changes
         attempts.append(
             fit_run(config, data_dir, shared=StopsAt(pulse, INTERRUPT), resume=resume, fence=fence, changes=given)
         )
-        saved = [each for each in attempts[-1].reporter.said("checkpoint") if not each.best and not each.kept]
+        saved = [each for each in attempts[-1].reporter.events_of("checkpoint") if not each.best and not each.kept]
         # The last one is that of an orderly stop, which a killed trainer does not write.
         resume = saved[-2] if len(saved) > 1 else resume
     return attempts
@@ -80,22 +80,22 @@ SAME = {
 def test_a_run_that_is_killed_after_a_change_ends_with_the_weights_of_an_undisturbed_one(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(Collector, "safe_checkpoints", lambda self: 0)  # of a killed one the older ones are needed
+    monkeypatch.setattr(Collector, "committed_checkpoints", lambda self: 0)  # of a killed one the older ones are needed
     changes = SAME[name]
     whole = fit_run(CONFIG, data_dir, fence=99, changes=changes)
     assert [(each.id, each.outcome, each.step) for each in outcomes(whole)] == [
         (each.id, "applied", each.step) for each in changes
     ]
-    # 39 steps and one pulse of a validation an epoch: killed before and after the changes; goes on from before them.
+    # 39 steps and one pulse of a validation an epoch: killed before and after the changes; resumes from before them.
     for pulses in ([66], [52, 30]):
         attempts = stop_and_go_on(CONFIG, data_dir, pulses, changes)
         assert attempts[-1].result.outcome == whole.result.outcome == "succeeded", pulses
         assert [each.id for each in outcomes(*attempts)] == [each.id for each in changes], "told once each"
         assert attempts[-1].result.reason == whole.result.reason
-        ours, theirs = last([each for each in attempts if each.reporter.said("checkpoint")][-1]), last(whole)
+        ours, theirs = last([each for each in attempts if each.reporter.events_of("checkpoint")][-1]), last(whole)
         assert all(torch.equal(value, ours.network[key]) for key, value in theirs.network.items()), pulses
-        assert ours.facts["course"] == theirs.facts["course"]
-        assert ours.facts["position"] == theirs.facts["position"]
+        assert ours.metadata["course"] == theirs.metadata["course"]
+        assert ours.metadata["position"] == theirs.metadata["position"]
         tested = attempts[-1].reporter.curves["test/loss"]
         assert tested == whole.reporter.curves["test/loss"], pulses
 
@@ -125,14 +125,14 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
     assert fitted.reporter.last_checkpoint().step == 5 * PER_EPOCH
     for step, rate in rates(fitted).items():
         assert rate == rate_at(config, step - 1, (3 if step <= 50 else 5) * PER_EPOCH), step
-    assert {(each.epochs, each.steps) for each in fitted.reporter.said("progress")} <= {(3, 117), (5, 195)}
+    assert {(each.epochs, each.steps) for each in fitted.reporter.events_of("progress")} <= {(3, 117), (5, 195)}
     # Who hears of the change finds the new number.
     kinds = [kind for kind, _ in fitted.reporter.order]
     told_before = kinds[: kinds.index("change")].count("progress")
-    assert fitted.reporter.said("progress")[told_before - 1].epochs == 5
+    assert fitted.reporter.events_of("progress")[told_before - 1].epochs == 5
 
 
-def test_what_a_plateau_has_heard_outlives_other_epochs(data_dir: Path) -> None:
+def test_what_a_plateau_has_received_outlives_other_epochs(data_dir: Path) -> None:
     config = CONFIG.model_copy(update={"schedule": "plateau", "plateau_patience": 0, "lr": 0.05, "epochs": 6})
     plain = fit_run(config, data_dir)
     longer = fit_run(config, data_dir, fence=2, changes=[Change(id=1, kind="epochs", value=7, step=3 * PER_EPOCH + 1)])
@@ -143,7 +143,7 @@ def test_what_a_plateau_has_heard_outlives_other_epochs(data_dir: Path) -> None:
 
 def test_a_stop_after_the_epoch_leaves_the_rate_as_it_was_planned_and_says_why_it_ends(data_dir: Path) -> None:
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=7, kind="stop_after_epoch", step=50)])
-    assert (fitted.result.outcome, fitted.result.reason) == ("succeeded", "stopped after epoch 2 of 3, as was asked")
+    assert (fitted.result.outcome, fitted.result.reason) == ("succeeded", "stopped after epoch 2 of 3, as requested")
     assert fitted.reporter.last_checkpoint().step == 2 * PER_EPOCH
     assert all(rate == rate_at(CONFIG, step - 1, 3 * PER_EPOCH) for step, rate in rates(fitted).items())
     assert "test/acc" in fitted.reporter.curves
@@ -153,7 +153,7 @@ def test_a_stop_after_the_epoch_leaves_the_rate_as_it_was_planned_and_says_why_i
 
 def test_a_checkpoint_that_is_asked_for_stays_and_is_gone_on_from(data_dir: Path) -> None:
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=50)])
-    (kept,) = [each for each in fitted.reporter.said("checkpoint") if each.kept and each.within]
+    (kept,) = [each for each in fitted.reporter.events_of("checkpoint") if each.kept and each.within]
     assert (kept.step, kept.epoch, kept.within) == (50, 1, 11)
     again = fit_run(CONFIG, data_dir, fence=2, resume=kept)
     assert all(torch.equal(value, last(again).network[name]) for name, value in last(fitted).network.items())
@@ -163,33 +163,33 @@ def test_no_checkpoint_is_kept_of_weights_that_are_not_finite(data_dir: Path, mo
     monkeypatch.setattr("worker.training.checkpointing.all_finite", lambda network: False)
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=5)])
     (said,) = outcomes(fitted)
-    assert (said.outcome, said.reason) == ("refused", "its weights are not finite, so that none was kept")
+    assert (said.outcome, said.reason) == ("refused", "not saved, because the weights are not finite")
 
 
 def test_a_note_changes_nothing_but_the_log(data_dir: Path) -> None:
     plain = fit_run(CONFIG, data_dir)
     noted = fit_run(CONFIG, data_dir, fence=2, changes=[Change(id=1, kind="note", value="a new dataset", step=7)])
     assert plain.reporter.curves["train/loss"] == noted.reporter.curves["train/loss"]
-    assert ("info", "note at step 7: a new dataset, as was asked") in noted.reporter.lines
+    assert ("info", "note at step 7: a new dataset, as requested") in noted.reporter.lines
 
 
 def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it() -> None:
     asked, inbox = multiprocessing.Pipe(duplex=False)
-    held = Held("r", 1, 0, Control([0, 0]), inbox, told={1})
+    run = ActiveRun("r", 1, 0, Control([0, 0]), inbox, delivered={1})
     for changes in ([lr(1, 0.1), lr(2, 0.2)], [lr(2, 0.2)], [lr(2, 0.2), lr(3, 0.3)]):
-        held.ask(Asked(run="r", changes=changes))
+        run.deliver(PendingChanges(run="r", changes=changes))
     heard = []
     while asked.poll():
         heard.append(Change.model_validate_json(asked.recv_bytes()).id)
     assert heard == [2, 3]
     asked.close()
-    held.ask(Asked(run="r", changes=[lr(4, 0.4)]))
-    assert held.told == {1, 2, 3}, "what was not handed over is for the next attempt"
+    run.deliver(PendingChanges(run="r", changes=[lr(4, 0.4)]))
+    assert run.delivered == {1, 2, 3}, "what was not handed over is for the next attempt"
     inbox.close()
 
 
 class Still:
-    """A module that only stands somewhere."""
+    """A module with only a position."""
 
     def __init__(self) -> None:
         from worker.training.position import Course
@@ -210,7 +210,7 @@ class Told:
     def event(self, kind: str, said: Any) -> None:
         self.said.append(said)
 
-    def say(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         pass
 
 
@@ -222,7 +222,7 @@ def test_changes_come_through_a_pipe_each_once_and_in_their_order() -> None:
     assert module.change_at == NEVER, "a step looks at nothing while there is nothing"
     for change in (lr(5, 0.5), lr(4, 0.5), lr(5, 0.5), lr(9, 0.5, 50)):
         inbox.send_bytes(change.model_dump_json().encode())
-    until(lambda: len(changes._heard) == 3, "all are heard")
+    until(lambda: len(changes._received) == 3, "all are heard")
     assert module.change_at == 0
     changes.apply()
     assert [(said.id, said.step) for said in told.said] == [(4, 44), (5, 44)]

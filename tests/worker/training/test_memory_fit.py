@@ -1,4 +1,4 @@
-"""How large a batch may be. No GPU is needed: a stand-in raises what torch does where a GPU's memory is used up."""
+"""The largest batch. No GPU is needed: a fake raises the error torch raises when a GPU's memory is used up."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.worker.conftest import Collector, fit_run, make_config
 from worker import memory
 from worker.data.datasets import load
 from worker.data.resident import Resident
-from worker.job import GO_ON, INTERRUPT, Control, Job
+from worker.job import CONTINUE, INTERRUPT, Control, Job
 from worker.training import memory_fit
 from worker.training.checkpoint_file import from_bytes
-from worker.training.memory_fit import Need, Rehearsal, largest_batch, need_of, words_of_failure
+from worker.training.memory_fit import MemoryNeed, Rehearsal, estimate_need, largest_batch, out_of_memory_reason
 from worker.training.module import Classifier
 from worker.training.trainer import _attempt
 
@@ -37,7 +37,7 @@ def resident(datasets: Path) -> Resident:
 
 @pytest.fixture
 def holds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The stand-in of a GPU whose memory holds the first of these and no more; the others are what was tried."""
+    """A fake GPU whose memory fits the first of these and no more; the rest are the batch sizes tried."""
     monkeypatch.setattr(memory, "free_bytes", lambda: PLENTY)
     told = [10**9]
 
@@ -58,14 +58,14 @@ def test_the_largest_batch_is_found_to_a_sixteenth_and_never_one_that_does_not_f
     found = largest_batch(network(), resident, make_config(), 1, lambda batch: None)
     assert found.batch_size <= most
     assert found.batch_size >= most - max(1, most // 16) - 8
-    assert found.why.endswith("did not fit")
+    assert found.limit.endswith("did not fit")
     assert len(holds) - 1 < 20
 
 
 def test_no_batch_is_larger_than_the_training_set(resident: Resident, holds: list[int]) -> None:
     tried: list[int] = []
     found = largest_batch(network(), resident, make_config(), 1, tried.append)
-    assert (found.batch_size, found.why) == (1257, "the whole training set")
+    assert (found.batch_size, found.limit) == (1257, "the whole training set")
     assert tried == holds[1:] == [32, 64, 128, 256, 512, 1024, 1257]
 
 
@@ -79,13 +79,13 @@ def test_on_a_processor_nothing_is_tried_that_would_not_fit_into_what_is_free(
     resident: Resident, holds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, config = network(), make_config()
-    need = need_of(net, config, SHAPE, 0)
+    need = estimate_need(net, config, SHAPE, 0)
     monkeypatch.setattr(
-        memory, "free_bytes", lambda: int((need.fixed + 100 * need.per_image) / memory_fit.SHARE) + 1000
+        memory, "free_bytes", lambda: int((need.fixed + 100 * need.per_image) / memory_fit.MEMORY_SHARE) + 1000
     )
     found = largest_batch(net, resident, config, 1, lambda batch: None)
     assert found.batch_size == 100
-    assert "of memory are free" in found.why
+    assert "of memory is free" in found.limit
     assert max(holds[1:]) <= 100
 
 
@@ -112,17 +112,17 @@ def test_a_rehearsal_makes_a_real_step_and_leaves_network_and_random_numbers_as_
 def test_the_estimate_grows_with_the_batch_as_what_autograd_keeps_does(family: str, size: str) -> None:
     net = network(family, size)
     state = torch.get_rng_state()
-    need = need_of(net, make_config(family, size), SHAPE, 0)
+    need = estimate_need(net, make_config(family, size), SHAPE, 0)
     assert torch.equal(torch.get_rng_state(), state)
     weights = sum(each.numel() * each.element_size() for each in net.parameters())
     assert need.fixed >= 4 * weights
-    eight = memory_fit._kept_bytes(net, SHAPE, 0, 8)
-    assert need.per_image * 8 == pytest.approx(memory_fit.AT_WORK * eight, rel=0.25)
+    eight = memory_fit._saved_bytes(net, SHAPE, 0, 8)
+    assert need.per_image * 8 == pytest.approx(memory_fit.PEAK_FACTOR * eight, rel=0.25)
 
 
 def test_the_largest_batch_by_estimate() -> None:
-    assert Need(100, 10).largest(1000) == 90
-    assert Need(100, 10).largest(50) == 0
+    assert MemoryNeed(100, 10).largest(1000) == 90
+    assert MemoryNeed(100, 10).largest(50) == 0
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -134,29 +134,29 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
     holds[0] = 300
     config = make_config(find_batch=True, epochs=6, batch_size=16)
     whole = fit_run(config, data_dir, fence=9)
-    (started,) = whole.reporter.said("started")
+    (started,) = whole.reporter.events_of("started")
     found = started.batch_size
     assert 250 <= found <= 300
     assert started.environment["batch_size_found"] == found
     assert started.environment["steps_per_epoch"] == 1257 // found
-    assert any(f"the largest batch that fits is {found}" in text for _, text in whole.reporter.lines)
-    assert any(each.phase.startswith("finding the largest batch") for each in whole.reporter.said("progress"))
+    assert any(f"largest batch size that fits: {found} (" in text for _, text in whole.reporter.lines)
+    assert any(each.phase.startswith("finding the largest batch size") for each in whole.reporter.events_of("progress"))
 
     class StopsAtStep(list[int]):
-        """Commands the end once so many beats have come."""
+        """Commands a stop after a number of beats."""
 
         def __setitem__(self, index: Any, value: Any) -> None:
             super().__setitem__(index, value)
             if index == 1 and value == 35:
                 super().__setitem__(0, INTERRUPT)
 
-    first = fit_run(config, data_dir, shared=StopsAtStep([GO_ON, 0]), fence=1)
+    first = fit_run(config, data_dir, shared=StopsAtStep([CONTINUE, 0]), fence=1)
     assert first.result.outcome == "interrupted"
     holds[0] = 40  # others took the memory meanwhile: the batch stays what it was
     tried = len(holds)
     second = fit_run(config, data_dir, resume=first.reporter.last_checkpoint(), fence=2)
     assert len(holds) == tried
-    assert second.reporter.said("started")[0].batch_size == found
+    assert second.reporter.events_of("started")[0].batch_size == found
     one, other = (from_bytes(each.kept(each.reporter.last_checkpoint())) for each in (second, whole))
     assert all(torch.equal(value, other.network[name]) for name, value in one.network.items())
 
@@ -164,9 +164,9 @@ def test_a_run_begins_with_the_largest_batch_tells_it_and_goes_on_with_the_same(
 def test_the_same_run_given_the_batch_it_would_find_trains_the_same_network(data_dir: Path, holds: list[int]) -> None:
     holds[0] = 100
     found = fit_run(make_config(find_batch=True), data_dir)
-    size = found.reporter.said("started")[0].batch_size
+    size = found.reporter.events_of("started")[0].batch_size
     given = fit_run(make_config(batch_size=size), data_dir, fence=2)
-    assert given.reporter.said("started")[0].batch_size is None
+    assert given.reporter.events_of("started")[0].batch_size is None
     assert found.reporter.curves["train/loss"] == given.reporter.curves["train/loss"]
 
 
@@ -177,7 +177,7 @@ def attempt(data_dir: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, *
     monkeypatch.setattr(Classifier, "_micro_step", fail)
     job = Job("r", 1, 1, make_config(**changes), None, Settings(data_dir=data_dir), "cpu", 1)
     reporter = Collector()
-    result = _attempt(job, reporter, Control([GO_ON, 0]))
+    result = _attempt(job, reporter, Control([CONTINUE, 0]))
     assert result.outcome == "failed"
     assert reporter.lines[-1] == ("error", result.reason)
     return result.reason
@@ -195,26 +195,26 @@ def test_a_machine_out_of_memory_ends_the_run_with_a_batch_that_should_fit(
     data_dir: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = attempt(data_dir, error, monkeypatch, batch_size=512)
-    assert said.startswith("this machine's memory (")
-    assert "does not hold simple_mlp tiny at batch size 512; try batch size 256, which should fit" in said
+    assert said.startswith("simple_mlp tiny at batch size 512 does not fit into this machine's memory (")
+    assert "; try batch size 256, which should fit" in said
 
 
 def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config("simple_cnn", "tiny", batch_size=1024)
-    need = need_of(network(), config, SHAPE, 0)
+    need = estimate_need(network(), config, SHAPE, 0)
     monkeypatch.setattr(
-        memory, "total_bytes", lambda: int((need.fixed + 70 * need.per_image) / memory_fit.SHARE) + 1000
+        memory, "total_bytes", lambda: int((need.fixed + 70 * need.per_image) / memory_fit.MEMORY_SHARE) + 1000
     )
     error = torch.cuda.OutOfMemoryError("CUDA out of memory")
     said = attempt(data_dir, error, monkeypatch, family="simple_cnn", size="tiny", batch_size=1024)
-    assert "try batch size 64, which should fit by estimate, or find_batch, which tries" in said
+    assert "try batch size 64, which should fit by estimate, or find_batch, which finds the largest" in said
 
 
 def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
     def broken() -> nn.Module:
         raise MemoryError
 
-    said = words_of_failure(make_config(batch_size=100), broken, "cuda:0", 0)
-    assert said.startswith("the GPU's memory does not hold")
+    said = out_of_memory_reason(make_config(batch_size=100), broken, "cuda:0", 0)
+    assert "does not fit into the GPU's memory; try" in said
     assert "try batch size 32" in said
-    assert words_of_failure(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")
+    assert out_of_memory_reason(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")

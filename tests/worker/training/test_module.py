@@ -13,16 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import models
-from app.contract.datasets import dataset
 from app.contract.events import Progress
-from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
+from tests.worker.conftest import StopsAt, fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split, load
 from worker.data.resident import Resident, order
 from worker.job import INTERRUPT
+from worker.training import fit as fit_module
 from worker.training import module as module_module
-from worker.training import throughput as pace_module
-from worker.training import trainer as trainer_module
-from worker.training.checkpoint_file import from_bytes
+from worker.training import throughput as throughput_module
 from worker.training.module import Classifier
 from worker.training.position import Best
 
@@ -35,10 +33,6 @@ def resident(datasets: Path) -> Resident:
 
 def build(family: str, size: str) -> nn.Module:
     return models.build(family, size, models.Shape(1, 28, {"digit": 10}), {})
-
-
-def last_weights(fitted: Fitted) -> dict[str, Tensor]:
-    return from_bytes(fitted.kept(fitted.reporter.last_checkpoint())).network
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -60,7 +54,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 def test_a_run_trains_the_very_weights_of_a_plain_pytorch_loop(
     data_dir: Path, datasets: Path, family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So neither Lightning nor the blocks of micro-steps change anything."""
+    """Neither Lightning nor the blocks of micro-steps change the result."""
     monkeypatch.setattr(module_module, "BLOCK", 16)
     config = make_config(family, seed=3, epochs=3, **changes)
     fitted = fit_run(config, data_dir)
@@ -119,7 +113,7 @@ def test_how_many_steps_a_block_has_changes_nothing(
 
 
 class Small(nn.Module):
-    """A network that a make-believe GPU has no memory for with more than ``most`` images at once, when not training."""
+    """A network for which a fake GPU lacks memory with more than ``most`` images at once, except in training."""
 
     def __init__(self, network: nn.Module, most: int) -> None:
         super().__init__()
@@ -144,7 +138,7 @@ def test_an_evaluation_that_the_memory_does_not_hold_goes_on_in_halves_and_count
         made.append(Small(build("simple_mlp", "tiny"), 50))
         return made[-1]
 
-    monkeypatch.setattr(trainer_module, "build_network", built)
+    monkeypatch.setattr(fit_module, "build_network", built)
     found = fit_run(config, data_dir, fence=2).reporter.curves
     for name in ("val/acc", "test/acc"):
         assert found[name] == expected[name]
@@ -157,7 +151,7 @@ def test_an_evaluation_that_the_memory_does_not_hold_goes_on_in_halves_and_count
 
 
 def test_an_evaluation_for_which_one_image_is_too_much_fails(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "build_network", lambda *_: Small(build("simple_mlp", "tiny"), 0))
+    monkeypatch.setattr(fit_module, "build_network", lambda *_: Small(build("simple_mlp", "tiny"), 0))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         fit_run(make_config(epochs=1), data_dir)
 
@@ -190,10 +184,10 @@ def test_loss_goes_down_and_accuracy_up(data_dir: Path) -> None:
 
 
 def test_progress_tells_speed_and_the_time_left(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace_module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(throughput_module, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(module_module, "REPORT_SECONDS", 0.0)
     fitted = fit_run(make_config(batch_size=32, epochs=3), data_dir)
-    told: list[Progress] = fitted.reporter.said("progress")
+    told: list[Progress] = fitted.reporter.events_of("progress")
     steps = [each.step for each in told]
     assert steps == sorted(steps)
     assert set(range(1, 40)) <= set(steps)
@@ -217,9 +211,9 @@ class Clock:
 def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundredth of a second a step, 100 s a validation, by a clock of our own."""
+    """0.01 s per step, 100 s per validation, by a fake clock."""
     clock = Clock()
-    for each in (module_module, pace_module):
+    for each in (module_module, throughput_module):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
     step, evaluate = Classifier._micro_step, Classifier._evaluate
 
@@ -233,91 +227,9 @@ def test_a_slow_validation_counts_for_the_time_left_and_not_for_the_speed(
 
     monkeypatch.setattr(Classifier, "_micro_step", slow_step)
     monkeypatch.setattr(Classifier, "_evaluate", slow_evaluate)
-    told: list[Progress] = fit_run(make_config(batch_size=32, epochs=3), data_dir).reporter.said("progress")
+    told: list[Progress] = fit_run(make_config(batch_size=32, epochs=3), data_dir).reporter.events_of("progress")
     assert [each.samples_per_second for each in told] == pytest.approx([3200.0] * len(told))
     assert [each.eta_seconds for each in told if each.step == 39][-1] == pytest.approx(2 * (39 * 0.01 + 100))
-
-
-# Heads ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> Data:
-    facts = dataset("cifar10")
-
-    def split(n: int, seed: int) -> Split:
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(n) % 10
-        images = torch.randint(0, 60, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        images += (labels * 19).to(torch.uint8)[:, None, None, None]
-        targets = {target.name: labels % target.classes for target in facts.targets}
-        return Split(images, targets)
-
-    data = Data(facts, split(100, 1), split(40, 2), split(30, 3))
-
-    def fake(name: str, targets: list[str], folder: Path, say: Any, **_: Any) -> Data:
-        train, validation, test = (
-            Split(part.images, {target: part.targets[target] for target in targets})
-            for part in (data.train, data.validation, data.test)
-        )
-        return Data(facts, train, validation, test)
-
-    monkeypatch.setattr(trainer_module, "load", fake)
-    return data
-
-
-def test_several_heads_have_their_own_accuracies_and_a_weighted_loss(data_dir: Path, small_cifar10: Data) -> None:
-    config = make_config(dataset="cifar10", targets=["class", "domain"], batch_size=20, size="small", epochs=3)
-    fitted = fit_run(config, data_dir)
-    curves = fitted.reporter.curves
-    figures = ("loss", "class/acc", "class/loss", "domain/acc", "domain/loss")
-    expected = {f"{part}/{what}" for part in ("train", "val", "test") for what in figures}
-    assert set(curves) == expected | {"train/lr", "system/peak_memory_mb"}
-
-    network = models.build("simple_mlp", "small", models.Shape(3, 32, {"class": 10, "domain": 2}), {})
-    network.load_state_dict(last_weights(fitted))
-    network.eval()
-    images, targets = Resident(small_cifar10, CPU).batch("validation", slice(0, 40))
-    with torch.no_grad():
-        logits = network(images)
-    parts = {name: F.cross_entropy(logits[name], targets[name]).item() for name in ("class", "domain")}
-    assert curves["val/loss"][-1][1] == pytest.approx(parts["class"] + 0.3 * parts["domain"], rel=1e-5)
-    for name in ("class", "domain"):
-        assert curves[f"val/{name}/loss"][-1][1] == pytest.approx(parts[name], rel=1e-5)
-        hits = (logits[name].argmax(1) == targets[name]).double().mean().item()
-        assert curves[f"val/{name}/acc"][-1][1] == pytest.approx(hits)
-
-
-def test_the_training_loss_of_several_heads_is_their_weighted_sum_at_every_step(
-    data_dir: Path, small_cifar10: Data
-) -> None:
-    config = make_config(dataset="cifar10", targets=["class", "domain", "size"], batch_size=20, label_smoothing=0.1)
-    curves = fit_run(config, data_dir).reporter.curves
-    parts = zip(*(curves[f"train/{name}/loss"] for name in config.targets), strict=True)
-    found = [value for _, value in curves["train/loss"]]
-    assert len(found) == 10
-    assert found == pytest.approx([a + 0.3 * b + 0.3 * c for (_, a), (_, b), (_, c) in parts], rel=1e-5)
-
-
-def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Data) -> None:
-    config = make_config(dataset="cifar10", targets=["domain", "class"], batch_size=20, size="small", epochs=4)
-    fitted = fit_run(config, data_dir)
-    best = [each for each in fitted.reporter.said("checkpoint") if each.best][-1]
-    curves = fitted.reporter.curves
-    ranked = zip(curves["val/domain/acc"], curves["val/loss"], strict=True)
-    accuracy, _, step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)
-    assert (best.step, best.epoch) == (step, step // 5)
-    marked = [text for _, text in fitted.reporter.lines if text.endswith("best so far")]
-    assert f"val/domain/acc {accuracy:.4f}" in marked[-1]
-
-
-def test_best_is_by_accuracy_and_between_equals_by_loss() -> None:
-    best = Best(0.9, 0.5, 1)
-    assert best.beaten_by(0.91, 9.0)
-    assert best.beaten_by(0.9, 0.4)
-    assert not best.beaten_by(0.9, 0.5)
-    assert not best.beaten_by(0.89, 0.1)
-    assert Best().beaten_by(0.0, float("nan"))
 
 
 # Settings ------------------------------------------------------------------------------------------------------------
@@ -342,7 +254,7 @@ def test_label_smoothing_is_for_training_only(data_dir: Path, datasets: Path) ->
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.01])
 def test_no_step_is_longer_than_its_clipped_gradient(data_dir: Path, clip_norm: float) -> None:
-    """Plain SGD with a rate of 1 moves the weights by the gradient itself; one step an epoch."""
+    """Plain SGD with a rate of 1 moves the weights by the gradient itself; one step per epoch."""
     config = make_config(
         optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, schedule="constant", batch_size=1257, epochs=1
     )
@@ -376,7 +288,7 @@ def test_batch_size_1_works_for_a_network_without_normalization(
     data = load("digits", ["digit"], data_dir / "datasets", lambda text: None)
     train = Split(data.train.images[:100], {"digit": data.train.targets["digit"][:100]})
     few = Data(data.dataset, train, data.validation, data.test)
-    monkeypatch.setattr(trainer_module, "load", lambda *_, **__: few)
+    monkeypatch.setattr(fit_module, "load", lambda *_, **__: few)
     fitted = fit_run(make_config(batch_size=1), data_dir)
     assert fitted.result.outcome == "succeeded"
     assert [step for step, _ in fitted.reporter.curves["train/loss"]] == list(range(1, 201))
@@ -402,7 +314,7 @@ def test_augmentation_reaches_training_batches_and_no_others(data_dir: Path, mon
 
 @pytest.fixture
 def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No validation is better than the one of epoch 2."""
+    """No validation is better than that of epoch 2."""
     monkeypatch.setattr(Best, "beaten_by", lambda self, accuracy, loss: self.epoch < 2)
 
 
@@ -411,8 +323,11 @@ def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: 
     assert fitted.result.outcome == "succeeded"
     assert fitted.result.reason == "stopped early after epoch 5: no better validation for 3 epochs"
     assert len(fitted.reporter.curves["val/acc"]) == 5
-    assert [each.epoch for each in fitted.reporter.said("checkpoint") if each.best] == [1, 2]
-    assert any(text.startswith("test/loss") and text.endswith("with epoch 2") for _, text in fitted.reporter.lines)
+    assert [each.epoch for each in fitted.reporter.events_of("checkpoint") if each.best] == [1, 2]
+    assert any(
+        text.startswith("test/loss") and text.endswith("with the weights of epoch 2")
+        for _, text in fitted.reporter.lines
+    )
 
 
 def test_without_early_stopping_a_run_trains_all_its_epochs(data_dir: Path, stubborn: None) -> None:
@@ -469,6 +384,6 @@ def test_a_run_goes_on_with_the_figures_it_began_with(data_dir: Path, monkeypatc
         data = real(*args, **how)
         return replace(data, auxiliary_mean=tuple(value + 1 for value in data.auxiliary_mean))
 
-    monkeypatch.setattr(trainer_module, "load", measured_anew)
+    monkeypatch.setattr(fit_module, "load", measured_anew)
     second = fit_run(config, data_dir, resume=first.reporter.last_checkpoint(), fence=3)
     assert_same(last_weights(second), last_weights(whole))

@@ -1,4 +1,4 @@
-"""A loss that is not finite: noticed, told with what was before, and never saved."""
+"""A loss that is not finite: detected, reported with the last finite values, and never saved."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from tests.worker.conftest import Collector, Fitted, fit_run, make_config
 from worker.training import module as module_module
 from worker.training.checkpoint_file import from_bytes
 from worker.training.module import Classifier
-from worker.training.nonfinite_guard import Diverged, Made, Watch, all_finite, named
+from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, all_finite, describe_nonfinite
 from worker.training.trainer import _attempt
 
 
-def made(step: int, loss: float, norm: float | None = None) -> Made:
-    return Made(step, torch.tensor(loss), 0.5, None if norm is None else torch.tensor(norm))
+def made(step: int, loss: float, norm: float | None = None) -> StepLoss:
+    return StepLoss(step, torch.tensor(loss), 0.5, None if norm is None else torch.tensor(norm))
 
 
 def test_the_first_loss_that_is_not_finite_is_told_with_the_last_that_was() -> None:
-    watch = Watch()
-    assert watch.look([]) is None
-    assert watch.look([made(1, 2.5), made(2, 1.83, 310.0)]) is None
-    said = watch.look([made(412, math.nan), made(413, math.inf)])
+    watch = LossWatch()
+    assert watch.check([]) is None
+    assert watch.check([made(1, 2.5), made(2, 1.83, 310.0)]) is None
+    said = watch.check([made(412, math.nan), made(413, math.inf)])
     assert said == (
-        "loss became NaN at step 412; the last finite: 1.83 at step 2"
+        "loss became NaN at step 412; last finite loss: 1.83 at step 2"
         " (learning rate 0.5, gradient norm 310 before clipping)"
     )
     assert watch.settle() is None
 
 
 def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
-    assert Watch().look([made(1, -math.inf)]) == (
-        "loss became minus infinite at step 1, the first one that was made, at learning rate 0.5"
+    assert LossWatch().check([made(1, -math.inf)]) == (
+        "loss became minus infinite at step 1, the first step of this attempt, at learning rate 0.5"
     )
-    assert [named(value) for value in (math.nan, math.inf, -math.inf)] == ["NaN", "infinite", "minus infinite"]
+    names = [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)]
+    assert names == ["NaN", "infinite", "minus infinite"]
 
 
 class Elsewhere(torch.Tensor):
-    """The stand-in of a tensor on a GPU."""
+    """A fake tensor on a GPU."""
 
     @property
     def is_cpu(self) -> bool:  # type: ignore[override]
@@ -51,7 +52,7 @@ class Elsewhere(torch.Tensor):
 
 
 class Copied:
-    """The stand-in of CUDA's event: the copy is there when the test says so, or when it is waited for."""
+    """A fake CUDA event: the copy arrives when the test says so, or when it is waited for."""
 
     def __init__(self) -> None:
         self.there = False
@@ -67,7 +68,7 @@ class Copied:
 def test_losses_of_a_gpu_are_waited_for_only_where_a_validation_is_about_to_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There is no GPU here: what fetches the values is replaced, what is made of them is not."""
+    """Replaces fetching from a GPU, but not the handling of the values."""
     events: list[Copied] = []
 
     def fetched(losses: Tensor) -> tuple[Tensor, Copied]:
@@ -76,19 +77,19 @@ def test_losses_of_a_gpu_are_waited_for_only_where_a_validation_is_about_to_foll
 
     monkeypatch.setattr("worker.training.nonfinite_guard._fetched", fetched)
 
-    def far(step: int, loss: float) -> Made:
-        return Made(step, torch.tensor(loss).as_subclass(Elsewhere), 0.5)
+    def far(step: int, loss: float) -> StepLoss:
+        return StepLoss(step, torch.tensor(loss).as_subclass(Elsewhere), 0.5)
 
-    watch = Watch()
-    assert watch.look([far(1, 3.0), far(2, 2.0)]) is None
-    assert watch.look([far(3, math.nan)]) is None
+    watch = LossWatch()
+    assert watch.check([far(1, 3.0), far(2, 2.0)]) is None
+    assert watch.check([far(3, math.nan)]) is None
     assert [event.waited for event in events] == [0, 0]
     events[0].there = True
-    assert watch.look([far(4, math.nan)]) is None
+    assert watch.check([far(4, math.nan)]) is None
     assert sum(event.waited for event in events) == 0
     said = watch.settle()
     assert said is not None
-    assert said.startswith("loss became NaN at step 3; the last finite: 2 at step 2")
+    assert said.startswith("loss became NaN at step 3; last finite loss: 2 at step 2")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -101,7 +102,7 @@ def test_weights_and_buffers_that_are_not_finite_are_seen(value: float) -> None:
 
 
 class Spoiling:
-    """Lets the loss become NaN at one step: the images of this step are, as a broken division would make them."""
+    """Make the loss NaN at one step, through NaN images as from a faulty division."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.step = at, 0
@@ -118,7 +119,7 @@ class Spoiling:
 
 
 def run(config: RunConfig, data_dir: Path, **settings: Any) -> tuple[Collector, str]:
-    """Train until the loss stops it; what was said, and why."""
+    """Train until the loss stops it; returns the log and the reason."""
     with pytest.raises(Diverged) as caught:
         fit_run(config, data_dir, **settings)
     return _reporters[-1], str(caught.value)
@@ -129,7 +130,7 @@ _reporters: list[Collector] = []
 
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every reporter that a fit makes, also of one that raises."""
+    """All reporters created, also that of a fit that raises."""
     _reporters.clear()
     begin = Collector.__init__
 
@@ -155,9 +156,9 @@ def test_a_run_whose_loss_becomes_nan_stops_there_and_keeps_the_checkpoint_from_
     assert all(math.isfinite(value) for value in losses[: at - 1])
     # It stopped long before the end of the run, and what it would go on from is sound.
     assert len(losses) <= 78
-    steps = [each.step for each in reporter.said("checkpoint")]
+    steps = [each.step for each in reporter.events_of("checkpoint")]
     assert steps == ([39, 39, 39] if at > 39 else [])
-    for each in reporter.said("checkpoint"):
+    for each in reporter.events_of("checkpoint"):
         state = from_bytes((data_dir / "artifacts" / each.path).read_bytes())
         assert all(value.isfinite().all() for value in state.network.values())
 
@@ -169,13 +170,13 @@ def test_a_checkpoint_within_an_epoch_is_not_overwritten_by_weights_that_are_nan
     # Nothing is read back before the end of the epoch: the weights are NaN when the next checkpoint is due.
     monkeypatch.setattr(module_module, "REPORT_SECONDS", 1000.0)
     monkeypatch.setattr(Classifier, "report_steps", lambda self: None)
-    monkeypatch.setattr(Watch, "look", lambda *_: None)
+    monkeypatch.setattr(LossWatch, "check", lambda *_: None)
     config = make_config(batch_size=32, epochs=1)
     reporter, said = run(config, data_dir, checkpoint_seconds=1e-9)
     assert said.startswith("validation loss became NaN after epoch 1")
-    assert max(each.step for each in reporter.said("checkpoint")) == 19
+    assert max(each.step for each in reporter.events_of("checkpoint")) == 19
     assert [text for level, text in reporter.lines if level == "warning"] == [
-        "the weights are not finite: the checkpoint from before is kept"
+        "the weights are not finite: keeping the previous checkpoint"
     ]
 
 
@@ -187,22 +188,22 @@ def test_a_run_that_is_asked_to_goes_on_says_so_once_and_saves_nothing_that_is_s
     assert fitted.result.outcome == "succeeded"
     assert len(fitted.reporter.curves["train/loss"]) == 3 * 39
     warned = [text for level, text in fitted.reporter.lines if level == "warning"]
-    assert len([text for text in warned if text.endswith("goes on, as was asked for")]) == 1
+    assert len([text for text in warned if text.endswith("training continues, as requested")]) == 1
     assert fitted.reporter.last_checkpoint().step == 39
     assert math.isfinite(fitted.reporter.curves["test/loss"][0][1]), "the best weights are those from before"
 
 
 def test_the_reason_of_the_run_is_the_sentence(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.contract.settings import Settings
-    from worker.job import GO_ON, Control, Job
+    from worker.job import CONTINUE, Control, Job
 
     Spoiling(monkeypatch, 5)
     reporter = Collector()
     job = Job("r", 1, 1, make_config(), None, Settings(data_dir=data_dir), "cpu", 1)
-    result = _attempt(job, reporter, Control([GO_ON, 0]))
+    result = _attempt(job, reporter, Control([CONTINUE, 0]))
     assert result.outcome == "failed"
-    assert result.reason.startswith("loss became NaN at step 5; the last finite: ")
+    assert result.reason.startswith("loss became NaN at step 5; last finite loss: ")
     assert result.reason.endswith("try a lower learning rate, a warm-up or clip_norm")
     assert reporter.lines[-1] == ("error", result.reason)
-    told = reporter.said("progress")[-1]
+    told = reporter.events_of("progress")[-1]
     assert (told.step, told.epoch) == (max(step for step, _ in reporter.curves["train/acc"]), 1)

@@ -14,7 +14,7 @@ from worker.training.predictor import Predictor
 
 
 def best(fitted: Fitted) -> State:
-    return from_bytes(fitted.kept([each for each in fitted.reporter.said("checkpoint") if each.best][-1]))
+    return from_bytes(fitted.kept([each for each in fitted.reporter.events_of("checkpoint") if each.best][-1]))
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])
@@ -46,5 +46,5 @@ def test_scalars_are_asked_for_where_the_network_takes_them_and_refused_elsewher
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="does not say which network it holds"):
+    with pytest.raises(ValueError, match="does not name its network"):
         Predictor.of(State({}, {}, {}))

@@ -1,4 +1,4 @@
-"""What the machine does while it trains is told with its unit, and costs the training nothing."""
+"""System metrics have their units, and cost the training nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.training.system_metrics import NORM_EVERY, Gpu, GradientNorms, Host,
 
 
 class Heard:
-    """A reporter that keeps what it is told."""
+    """A reporter that records everything."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, int, float]] = []
@@ -25,7 +25,7 @@ class Heard:
 
 
 class StandIn:
-    """NVML as it answers on a GPU, since no test needs one; `bench/gpu.py` runs on a real one."""
+    """NVML as it answers on a GPU, since no test needs one; `bench/gpu.py` uses a real one."""
 
     NVML_TEMPERATURE_GPU = 0
 
@@ -51,7 +51,7 @@ def test_throughput_is_images_a_second_between_two_looks() -> None:
     heard = Heard()
     watched = watching(heard, [0.0, 2.0, 4.0, 6.0], [0, 100, 100, 300], [])
     for _ in range(3):
-        watched.look()
+        watched.sample()
     # While no step was made nothing is said, and the time counts for the next look.
     assert heard.said == [(IMAGES_PER_SECOND, 100, 3200.0), (IMAGES_PER_SECOND, 300, 3200.0)]
 
@@ -83,8 +83,8 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(caplog: pytest.LogC
 
     heard = Heard()
     watched = watching(heard, [0.0, 1.0, 2.0], [0, 10, 20], [Broken(), Gpu(StandIn(), "handle")])
-    watched.look()
-    watched.look()
+    watched.sample()
+    watched.sample()
     assert [name for name, step, _ in heard.said if step == 20] == [IMAGES_PER_SECOND, *GPU_NAMES]
     assert caplog.text.count("no such device") == 1
 
@@ -93,11 +93,11 @@ def test_it_looks_from_a_thread_and_ends_with_the_training() -> None:
     heard = Heard()
     steps = iter(range(0, 1_000_000, 10))
     watched = SystemMonitor(heard, lambda: next(steps), 64, [])  # type: ignore[arg-type]
-    with watched.going_on(0.01):
+    with watched.running(0.01):
         while len(heard.said) < 3:
             pass
     said = len(heard.said)
-    watched.look()
+    watched.sample()
     assert len(heard.said) == said + 1
 
 

@@ -14,10 +14,10 @@ from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config
 from worker.data.datasets import DatasetError, load
 from worker.data.resident import Resident
-from worker.job import CANCEL, GO_ON, INTERRUPT, Control, Job
+from worker.job import CANCEL, CONTINUE, INTERRUPT, Control, Job
+from worker.training import fit as fit_module
 from worker.training import module as module_module
 from worker.training import schedule as schedule_module
-from worker.training import trainer as trainer_module
 from worker.training.checkpoint_file import State, from_bytes
 from worker.training.trainer import _attempt
 
@@ -28,7 +28,7 @@ STEADY = ("train/loss", "val/loss", "test/loss")
 
 
 def exact(fitted: Fitted) -> dict[str, list[tuple[int, float]]]:
-    """The curves whose steps do not depend on how fast the machine is."""
+    """The curves whose steps do not depend on the machine's speed."""
     return {name: points for name, points in fitted.reporter.curves.items() if name in STEADY or "/acc" in name}
 
 
@@ -37,7 +37,7 @@ def last(fitted: Fitted) -> State:
 
 
 def best(*attempts: Fitted) -> dict[str, Tensor]:
-    said = [(each, said) for each in attempts for said in each.reporter.said("checkpoint") if said.best]
+    said = [(each, said) for each in attempts for said in each.reporter.events_of("checkpoint") if said.best]
     return from_bytes(said[-1][0].kept(said[-1][1])).network
 
 
@@ -52,9 +52,9 @@ def assert_same_state(found: State, expected: State) -> None:
     for index, slots in expected.optimizer["state"].items():
         assert same(found.optimizer["state"][index], slots)
     assert found.optimizer["param_groups"] == expected.optimizer["param_groups"]
-    for facts in (found.facts, expected.facts):
+    for facts in (found.metadata, expected.metadata):
         facts["best"].pop("path")  # names the attempt
-    assert found.facts == expected.facts
+    assert found.metadata == expected.metadata
 
 
 # The same words train the same network -------------------------------------------------------------------------------
@@ -95,22 +95,24 @@ def test_the_same_seed_gives_the_same_weights_and_curves_to_the_last_bit_and_ano
 
 
 def stop_and_go_on(config: RunConfig, data_dir: Path, pulses: list[int]) -> list[Fitted]:
-    """Attempts that are interrupted after so many pulses each, and one to the end."""
+    """Attempts that are interrupted after the given pulses, and one to the end."""
     attempts: list[Fitted] = []
     resume = None
     for fence, pulse in enumerate([*pulses, 0], 1):
-        shared = StopsAt(pulse, INTERRUPT) if pulse else [GO_ON, 0]
+        shared = StopsAt(pulse, INTERRUPT) if pulse else [CONTINUE, 0]
         attempts.append(fit_run(config, data_dir, shared=shared, resume=resume, fence=fence))
-        checkpoints = [each for each in attempts[-1].reporter.said("checkpoint") if not each.best and not each.kept]
+        checkpoints = [
+            each for each in attempts[-1].reporter.events_of("checkpoint") if not each.best and not each.kept
+        ]
         resume = checkpoints[-1] if checkpoints else resume
     return attempts
 
 
 def joined(attempts: list[Fitted]) -> dict[str, list[tuple[int, float]]]:
-    """The curves as the recorder would keep them: a later attempt makes the points after its start void."""
+    """The curves as the recorder would store them: a later attempt invalidates the points after its start."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for each in attempts:
-        (started,) = each.reporter.said("started")
+        (started,) = each.reporter.events_of("started")
         curves = {name: [row for row in rows if row[0] <= started.step] for name, rows in curves.items()}
         for name, rows in exact(each).items():
             curves.setdefault(name, []).extend(rows)
@@ -141,7 +143,7 @@ def test_a_run_that_is_interrupted_anywhere_and_goes_on_ends_as_if_it_had_not_be
         assert [each.result.outcome for each in attempts] == ["interrupted"] * len(pulses) + ["succeeded"], pulses
         assert joined(attempts) == exact(whole), pulses
         assert same(best(*attempts), best(whole)), pulses
-        resumed = [each for each in attempts if each.reporter.said("checkpoint")][-1]
+        resumed = [each for each in attempts if each.reporter.events_of("checkpoint")][-1]
         assert_same_state(last(resumed), last(whole))
 
 
@@ -150,7 +152,7 @@ def test_an_interruption_stops_before_the_next_step_and_says_from_where_it_goes_
     config = CONFIGS["adam, plateau, dropout"]
     for pulse, step, epoch in ((1, 0, 0), (24, 23, 0), (40, 39, 0), (42, 39, 0), (43, 39, 1)):
         fitted = fit_run(config, data_dir, shared=StopsAt(pulse, INTERRUPT))
-        assert fitted.result.reason == f"its worker stopped; goes on from step {step}"
+        assert fitted.result.reason == f"its worker stopped; resumes from step {step}"
         checkpoint = fitted.reporter.last_checkpoint()
         assert (checkpoint.step, checkpoint.epoch) == (step, epoch)
         assert len(exact(fitted).get("train/loss", [])) == step
@@ -163,7 +165,7 @@ def test_an_interrupted_test_leaves_the_last_weights_as_they_were(data_dir: Path
     whole = fit_run(config, data_dir, fence=2)
     assert not same(last(whole).network, best(whole))
     fitted = fit_run(config, data_dir, shared=StopsAt(129, INTERRUPT))
-    assert fitted.reporter.said("finishing")
+    assert fitted.reporter.events_of("finishing")
     assert "test/acc" not in fitted.reporter.curves
     assert_same_state(last(fitted), last(whole))
 
@@ -175,7 +177,7 @@ def test_long_epochs_are_saved_within_and_no_point_is_missing_where_one_goes_on(
     config = make_config(batch_size=32, epochs=1)
     fitted = fit_run(config, data_dir, checkpoint_seconds=1e-9)
     reporter = fitted.reporter
-    within = [said for said in reporter.said("checkpoint") if not said.best and said.epoch == 0]
+    within = [said for said in reporter.events_of("checkpoint") if not said.best and said.epoch == 0]
     # After the last step comes the validation, with a checkpoint of its own: a run that went on from before it would
     # make its points once more.
     assert [said.step for said in within] == list(range(1, 39))
@@ -186,7 +188,7 @@ def test_long_epochs_are_saved_within_and_no_point_is_missing_where_one_goes_on(
         elif kind == "checkpoint":
             assert newest >= step
     seldom = fit_run(config, data_dir, fence=2)
-    assert [(said.epoch, said.best, said.kept) for said in seldom.reporter.said("checkpoint")] == [
+    assert [(said.epoch, said.best, said.kept) for said in seldom.reporter.events_of("checkpoint")] == [
         (1, True, False),
         (1, False, False),
         (1, False, True),
@@ -202,7 +204,7 @@ def test_the_test_is_made_once_with_the_best_weights(data_dir: Path, datasets: P
     curves = fitted.reporter.curves
     ranked = zip(curves["val/acc"], curves["val/loss"], strict=True)
     step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)[2]
-    said = [each for each in fitted.reporter.said("checkpoint") if each.best]
+    said = [each for each in fitted.reporter.events_of("checkpoint") if each.best]
     assert (said[-1].step, said[-1].epoch) == (step, step // 39)
     assert step < 6 * 39, "choose a seed whose last epoch is not its best"
 
@@ -221,11 +223,11 @@ def test_the_test_is_made_once_with_the_best_weights(data_dir: Path, datasets: P
     assert tested != pytest.approx(accuracy_of(last(fitted).network))
     kinds = [kind for kind, _ in fitted.reporter.order if kind != "progress"]
     assert kinds.index("finishing") > max(i for i, kind in enumerate(kinds) if kind == "checkpoint")
-    assert fitted.reporter.lines[-1][1].endswith(f"with epoch {said[-1].epoch}")
+    assert fitted.reporter.lines[-1][1].endswith(f"with the weights of epoch {said[-1].epoch}")
 
 
 def test_a_start_tells_what_is_trained_and_on_what(data_dir: Path) -> None:
-    (started,) = fit_run(make_config(epochs=1), data_dir).reporter.said("started")
+    (started,) = fit_run(make_config(epochs=1), data_dir).reporter.events_of("started")
     assert (started.step, started.epoch, started.params) == (0, 0, 8_390)
     facts = started.environment
     assert (facts["device"], facts["threads"], facts["steps_per_epoch"]) == ("cpu", 1, 9)
@@ -237,7 +239,7 @@ def test_a_start_tells_what_is_trained_and_on_what(data_dir: Path) -> None:
 
 def attempt(config: RunConfig, data_dir: Path, reporter: Collector) -> Any:
     job = Job("r", 1, 1, config, None, Settings(data_dir=data_dir), "cpu", 1)
-    return _attempt(job, reporter, Control([GO_ON, 0]))
+    return _attempt(job, reporter, Control([CONTINUE, 0]))
 
 
 @pytest.mark.usefixtures("touchy")
@@ -247,8 +249,8 @@ def test_a_cancelled_run_says_so_and_keeps_a_checkpoint(data_dir: Path, pulse: i
     steps = {1: 0, 60: 56, 41: 39, 128: 117}[pulse]
     assert fitted.result.outcome == "cancelled"
     assert fitted.result.reason == f"stopped at step {steps} of 117"
-    assert last(fitted).facts["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
-    assert [each.step for each in fitted.reporter.said("progress")][-1:] == [steps]
+    assert last(fitted).metadata["position"]["step"] == fitted.reporter.last_checkpoint().step == steps
+    assert [each.step for each in fitted.reporter.events_of("progress")][-1:] == [steps]
 
 
 def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,17 +260,17 @@ def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypa
             say(f"fetching digits: {megabytes} MB of 100")
         raise AssertionError("the download went on after the stop")
 
-    monkeypatch.setattr(trainer_module, "load", slow)
+    monkeypatch.setattr(fit_module, "load", slow)
     fitted = fit_run(make_config(), data_dir, shared=StopsAt(3, CANCEL))
-    assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while its data was fetched")
-    assert fitted.reporter.said("started") == []
+    assert (fitted.result.outcome, fitted.result.reason) == ("cancelled", "stopped while loading data")
+    assert fitted.reporter.events_of("started") == []
 
 
 def test_data_that_cannot_be_had_is_one_sentence(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise DatasetError("digits could not be fetched (no route); check the network, then launch again")
 
-    monkeypatch.setattr(trainer_module, "load", fail)
+    monkeypatch.setattr(fit_module, "load", fail)
     reporter = Collector()
     result = attempt(make_config(), data_dir, reporter)
     assert result.outcome == "failed"
@@ -312,7 +314,8 @@ def test_a_gpu_that_is_too_small_is_told_with_what_to_do(data_dir: Path, monkeyp
     monkeypatch.setattr(module_module.Classifier, "_micro_step", fail)
     result = attempt(make_config(), data_dir, Collector())
     assert "memory" in result.reason
-    assert "does not hold simple_mlp tiny at batch size 128; try batch size 64" in result.reason
+    assert result.reason.startswith("simple_mlp tiny at batch size 128 does not fit into")
+    assert "; try batch size 64" in result.reason
 
 
 def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
@@ -323,14 +326,14 @@ def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
             say(f"fetching: {percent} %")
         return load(name, targets, folder, say)
 
-    monkeypatch.setattr(trainer_module, "load", slow)
+    monkeypatch.setattr(fit_module, "load", slow)
     monkeypatch.setattr(module_module, "EVALUATION_IMAGES", {"cpu": 64})
     fitted = fit_run(make_config(), data_dir)
     assert fitted.pulses == 10 + 2 * (9 + 3) + 6
 
 
 def test_a_fit_warns_of_nothing(data_dir: Path) -> None:
-    """What is warned of would stand in every run's log."""
+    """Warnings would appear in every run's log."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         fit_run(make_config(epochs=1), data_dir)

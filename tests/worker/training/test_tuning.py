@@ -1,4 +1,4 @@
-"""However a network is run, it is the same network."""
+"""A network gives the same results with every tuning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config
 from worker.job import INTERRUPT
 from worker.training.autotune import Autotuner, Choice
 from worker.training.checkpoint_file import from_bytes
-from worker.training.tuning import Tuning, asked_for
+from worker.training.tuning import Tuning, requested_tuning
 
 IMAGES = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(3))
 
@@ -40,7 +40,7 @@ def test_a_configuration_gets_the_optimiser_it_names_with_its_settings(name: str
 
 
 def test_the_plain_way_has_the_precision_that_was_asked_for_and_float32_where_that_was_left_open() -> None:
-    said = {precision: asked_for(make_config(precision=precision)) for precision in ("32", "bf16", "auto")}
+    said = {precision: requested_tuning(make_config(precision=precision)) for precision in ("32", "bf16", "auto")}
     assert said == {"32": Tuning(), "bf16": Tuning(precision="bf16"), "auto": Tuning()}
 
 
@@ -95,7 +95,7 @@ def test_a_run_learns_the_same_in_any_way_of_its_precision(
     # What was rounded otherwise grows from step to step.
     for (_, loss), (_, other) in zip(fitted.reporter.curves["train/loss"][:2], expected[:2], strict=True):
         assert loss == pytest.approx(other, rel=1e-3)
-    (started,) = fitted.reporter.said("started")
+    (started,) = fitted.reporter.events_of("started")
     assert started.environment["trained_in"] == str(way)
 
 
@@ -109,7 +109,7 @@ def test_an_interrupted_run_goes_on_in_the_way_it_began_and_ends_with_the_same_w
     assert half.result.outcome == "interrupted"
     chosen(monkeypatch, Tuning())
     rest = fit_run(config, data_dir, fence=3, resume=half.reporter.last_checkpoint())
-    (started,) = rest.reporter.said("started")
+    (started,) = rest.reporter.events_of("started")
     assert started.environment["trained_in"] == str(Tuning(channels_last=True))
     for name, value in weights(rest).items():
         assert torch.equal(value, weights(expected)[name]), name
@@ -121,12 +121,14 @@ def test_a_checkpoint_of_another_kind_of_device_leaves_the_way_open(
     config = make_config("simple_cnn", epochs=2, batch_size=64)
     elsewhere = Tuning(channels_last=True)
     chosen(monkeypatch, elsewhere)
-    monkeypatch.setattr(Tuning, "as_facts", lambda self: {"precision": "bf16", "compile": "graphs"})
+    monkeypatch.setattr(Tuning, "to_dict", lambda self: {"precision": "bf16", "compile": "graphs"})
     half = fit_run(config, data_dir, shared=StopsAt(30, INTERRUPT))
     content = half.kept(half.reporter.last_checkpoint())
     path = half.artifacts / half.reporter.last_checkpoint().path
     path.write_bytes(content.replace(b'\\"device\\": \\"cpu\\"', b'\\"device\\": \\"gpu\\"'))
     assert path.read_bytes() != content
     chosen(monkeypatch, replace(elsewhere, optimizer="foreach"))
-    (started,) = fit_run(config, data_dir, fence=2, resume=half.reporter.last_checkpoint()).reporter.said("started")
+    (started,) = fit_run(config, data_dir, fence=2, resume=half.reporter.last_checkpoint()).reporter.events_of(
+        "started"
+    )
     assert started.environment["trained_in"] == str(replace(elsewhere, optimizer="foreach"))

@@ -52,7 +52,7 @@ def test_the_plan_of_a_family_names_every_size_smallest_first_and_launches_nothi
 
 def test_the_whole_zoo_leaves_out_what_would_hold_up_the_others_and_says_so(client: Any, look: Any) -> None:
     page = plan_page(client, look, dataset="cifar100")
-    left_out = page.html.split("Left out")[1]
+    left_out = page.html.split("Skipped")[1]
     assert "huge" in left_out
     assert "more than 5,000,000 parameters" in left_out
     chosen = fields_of(page)["planned"].split()[1:]
@@ -60,7 +60,7 @@ def test_the_whole_zoo_leaves_out_what_would_hold_up_the_others_and_says_so(clie
     assert "vit/large" not in chosen
     everything = plan_page(client, look, dataset="cifar100", most="0")
     assert everything.words["plan-runs"] == "29 runs"
-    assert "Left out" not in everything.html
+    assert "Skipped" not in everything.html
 
 
 def test_one_press_launches_every_size_under_one_tag(client: Any, look: Any, runs: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_plan_made_anew_launches_others_under_the_next_tag(client: Any, look: 
 def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, change: dict[str, str]) -> None:
     said = fields_of(plan_page(client, look, **FAMILY)) | change
     page = look(client.post("/architectures/launch", data=said), 422)
-    assert "The form has changed since the plan was shown, so nothing was launched" in page.html
+    assert "The form changed after the plan was made, so nothing was launched" in page.html
     assert titles(runs) == []
     again = fields_of(page)
     assert client.post("/architectures/launch", data=again, follow_redirects=False).status_code == 303
@@ -118,12 +118,12 @@ def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dataset": "nothing"}, "No dataset &#39;nothing&#39;; datasets: digits, mnist"),
-        ({"family": "nope"}, "No family &#39;nope&#39;; families: simple_dense_net"),
+        ({"dataset": "nothing"}, "No dataset &#39;nothing&#39;. Datasets: digits, mnist"),
+        ({"family": "nope"}, "No family &#39;nope&#39;. Families: simple_dense_net"),
         ({"epochs": "many"}, "Epochs must be a whole number."),
         ({"epochs": "0"}, "Epochs must be at least 1."),
-        ({"most": "lots"}, "The largest number of parameters must be a whole number; 0 leaves none out."),
-        ({"tag": ""}, "Name a tag, so that these runs stand together."),
+        ({"most": "lots"}, "The maximum number of parameters must be a whole number; 0 means no limit."),
+        ({"tag": ""}, "Enter a tag, so that you can find these runs together."),
         ({"recipe": "cifar"}, "Recipe cifar is made for cifar10, cifar100, not for digits."),
         ({"recipe": "magic"}, "No recipe &#39;magic&#39;; recipes: default"),
     ],
@@ -169,17 +169,17 @@ def test_a_size_from_outside_that_cannot_be_trained_is_left_out_with_its_sentenc
     page = plan_page(client, look, dataset="digits", most="0")
     assert checked == [("vit", size.name) for size in vit.sizes]
     assert page.words["plan-runs"] == "28 runs"
-    assert "logits of digit are 7 wide, not 10" in page.html.split("Left out")[1]
+    assert "logits of digit are 7 wide, not 10" in page.html.split("Skipped")[1]
 
 
 def test_the_time_is_told_from_finished_runs_and_says_what_is_not_known(client: Any, look: Any, trained: Any) -> None:
     nothing = plan_page(client, look, **FAMILY)
-    assert "not known yet" in nothing.words["plan-time"]
+    assert "unknown" in nothing.words["plan-time"]
     # Two epochs in 130 s.
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
     assert "about 4 min 20 s of training" in page.words["plan-time"]
-    assert "nothing is known yet of 3 of the 4" in page.words["plan-time"]
+    assert "no estimate for 3 of 4 runs yet" in page.words["plan-time"]
 
 
 def test_several_slots_share_the_time(client: Any, look: Any, trained: Any, present: Any) -> None:

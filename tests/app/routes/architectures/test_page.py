@@ -128,7 +128,7 @@ def test_every_family_has_a_card_with_what_it_is_and_when_to_choose_it(zoo: Any,
             assert words in unescape(page.html)
     assert "<b>4</b> · 7" in page.html
     assert "batches of at least 2" in page.html
-    assert "Takes auxiliary scalars" in page.html
+    assert "Accepts auxiliary scalars" in page.html
 
 
 def test_every_size_stands_there_with_its_exact_count_for_the_dataset(zoo: Any, catalog: Catalog) -> None:
@@ -273,7 +273,7 @@ def test_the_page_comes_before_its_costs_and_fetches_them_by_itself(
 def test_without_the_inspector_everything_else_is_there(zoo: Any, looked: Looked) -> None:
     looked.failure = Unavailable("the networks could not be looked at")
     page = zoo()
-    assert "FLOPs, memory and diagrams are not there: the networks could not be looked at." in page.html
+    assert "FLOPs, memory and diagrams are unavailable: the networks could not be looked at." in page.html
     assert len(names_of(page)) == SIZES
     assert row_of(page, "huge")[3:6] == ["–", "–", "–"]
     assert page.html.count("No diagram.") == 6
@@ -293,7 +293,7 @@ def test_a_size_that_does_not_fit_the_dataset_has_no_launch_button(zoo: Any, loo
     looked.known = looked.known.model_copy(update={"families": looked.known.families | changed})
     looked.failure = Unavailable("away")
     page = zoo("dataset=mnist")
-    assert page.html.count("not for mnist") == len(sizes)
+    assert page.html.count("not available for mnist") == len(sizes)
     assert "family=vit&amp;size=" not in page.html
     assert "family=vit&amp;size=" in zoo().html
 

@@ -1,4 +1,4 @@
-"""A comparison with a baseline, its splits and parallel coordinates, and the seeds that would decide it."""
+"""Comparison with a baseline, splits, parallel coordinates, and launching more seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HTMX = {"HX-Request": "true"}
 
 
 def deltas(page: Any) -> list[tuple[str, str]]:
-    """(better or worse, words) of every difference to the baseline, in the order of the page."""
+    """Return (better or worse, text) of every difference to the baseline, in page order."""
     return [(way.strip(), words) for way, words in re.findall(r'<span class="delta([^"]*)">([^<]*)', page.html)]
 
 
@@ -29,7 +29,7 @@ def test_every_figure_of_a_run_has_its_difference_to_the_baseline(client: Any, l
     assert deltas(look(client.get(f"{address}&baseline=r_nothing"))) == []
 
 
-def test_of_groups_the_difference_has_an_interval_and_is_better_only_where_that_leaves_zero_out(
+def test_a_difference_of_groups_has_an_interval_and_is_better_only_if_it_excludes_zero(
     client: Any, look: Any, trained: Any
 ) -> None:
     mlp = [trained(level=level, seed=seed) for seed, level in enumerate((0.70, 0.72, 0.71), 1)]
@@ -46,7 +46,7 @@ def test_of_groups_the_difference_has_an_interval_and_is_better_only_where_that_
     assert page.one("a", id=f"pin-{mlp[0]}")["class"] == "pin pinned"
 
 
-def test_the_baseline_stays_while_a_run_lives(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_the_baseline_stays_while_a_run_is_live(client: Any, look: Any, trained: Any, runs: Any) -> None:
     one, alive = trained(), runs.add()
     page = look(client.get(f"/compare?runs={one},{alive}&baseline={one}&settings=all"))
     address = page.one("div", id="compare-figures")["hx-get"]
@@ -64,7 +64,7 @@ def test_all_settings_are_shown_where_they_are_asked_for(client: Any, look: Any,
     assert "1 of " in page.html
 
 
-def test_runs_that_go_on_from_one_another_say_where_their_curves_split(
+def test_runs_that_continue_one_another_show_where_their_curves_split(
     client: Any, look: Any, trained: Any, runs: Any
 ) -> None:
     first, fork, again, alone = trained(), trained(lr=0.1), trained(lr=0.2), trained()
@@ -74,7 +74,7 @@ def test_runs_that_go_on_from_one_another_say_where_their_curves_split(
     assert "#2 splits from #1 at step 100 (epoch 1)." in page.words["splits"]
     assert '"step":100' in page.html
     page = look(client.get(f"/compare?runs={fork},{again}"))
-    assert "#2 goes on from the same run as #3, from step 100 (epoch 1); #3 goes on" in page.words["splits"]
+    assert "#2 continues from the same run as #3, from step 100 (epoch 1); #3 continues" in page.words["splits"]
     assert 'id="splits"' not in look(client.get(f"/compare?runs={fork},{alone}")).html
 
 
@@ -97,7 +97,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     others = [trained(seed=seed, lr=0.2) for seed in (1, 2)]
     for parent, fork in zip(first, others, strict=True):
         runs.set(fork, parent=parent, relation="fork", parent_step=50)
-    assert re.search(r"lr 0\.2 goes on from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
+    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
 
 
 def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
@@ -115,7 +115,7 @@ def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
     assert "data-parallel" not in look(client.get(f"/compare?runs={one}")).html
 
 
-def test_the_seeds_that_would_decide_are_launched_at_one_press(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_more_seeds_are_launched_with_one_click(client: Any, look: Any, trained: Any, runs: Any) -> None:
     said = [{"family": "simple_mlp", "lr": lr} for lr in (0.001, 0.002)]
     levels = ((0.900, 0.904, 0.910), (0.901, 0.912, 0.911))
     ids = [
@@ -124,7 +124,7 @@ def test_the_seeds_that_would_decide_are_launched_at_one_press(client: Any, look
         for seed, level in enumerate(found, 1)
     ]
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "cannot be told apart" in page.html
+    assert "cannot be distinguished" in page.html
     more = int(page.one("input", name="more")["value"])
     assert f"Launch {more} more seed" in page.html
     variants = [each["value"] for each in page.all("input", name="variants")]

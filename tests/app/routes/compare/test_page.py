@@ -1,4 +1,4 @@
-"""Runs over one another: curves, figures with the best one marked, and what differs."""
+"""The comparison page: overlaid curves, metrics with the best one marked, and differing settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HTMX = {"HX-Request": "true"}
 
 
 def test_without_runs_there_is_a_list_to_choose_from(client: Any, look: Any, trained: Any) -> None:
-    assert "nothing to compare yet" in look(client.get("/compare")).html
+    assert "Nothing to compare yet" in look(client.get("/compare")).html
     run = trained()
     page = look(client.get("/compare"))
     assert page.one("input", type="checkbox", name="runs", value=run)
@@ -39,12 +39,10 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     words = look(client.get(f"/compare?runs={one},{two}")).html
     assert "#2 simple_mlp base · digits is ahead of #1 simple_mlp base · digits by 40.00 points of test/acc." in words
     three = trained(level=0.901)
-    assert "cannot be told apart" in look(client.get(f"/compare?runs={two},{three}")).html
+    assert "cannot be distinguished" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
-def test_runs_of_one_name_are_told_apart_by_what_differs_among_them(
-    client: Any, look: Any, trained: Any
-) -> None:
+def test_runs_with_the_same_title_are_named_by_their_differing_settings(client: Any, look: Any, trained: Any) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
     ids = [trained(**each) for each in (*said, {"name": "another", "epochs": 7})]
     page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))
@@ -61,7 +59,7 @@ def test_equal_runs_have_no_best_and_no_difference(client: Any, look: Any, train
     one, two = trained(), trained()
     page = look(client.get(f"/compare?runs={one},{two}"))
     assert '"n best"' not in page.html
-    assert re.search(r"nothing: all \d+ settings are equal", page.html)
+    assert re.search(r"none: all \d+ settings are equal", page.html)
 
 
 def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any, trained: Any) -> None:
@@ -70,15 +68,15 @@ def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any
     assert (answer.status_code, answer.headers["location"]) == (303, f"/compare?runs={one},{two}")
 
 
-def test_runs_that_are_not_there_are_named(client: Any, look: Any, trained: Any) -> None:
+def test_missing_runs_are_named(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/compare?runs={run},r_nothing,<b>"))
-    assert "There are no runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
-    assert "One run alone compares with nothing." in page.html
-    assert "There is no run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
+    assert "No runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
+    assert "Only one run selected." in page.html
+    assert "No run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
 
 
-def test_figures_come_anew_only_while_a_run_lives(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_tables_refresh_only_while_a_run_is_live(client: Any, look: Any, trained: Any, runs: Any) -> None:
     ended, alive = trained(), runs.add()
     page = look(client.get(f"/compare?runs={ended},{alive}"))
     address = page.one("div", id="compare-figures")["hx-get"]
@@ -99,11 +97,11 @@ def test_a_run_keeps_its_color_and_dash_on_every_page(client: Any, look: Any, ru
     assert "curve c2 d1" in look(client.get(f"/compare?runs={tenth}")).html
 
 
-def test_more_runs_than_can_be_told_apart_are_left_out_with_a_word(client: Any, look: Any, runs: Any) -> None:
+def test_too_many_runs_are_cut_with_a_notice(client: Any, look: Any, runs: Any) -> None:
     added = [runs.add() for _ in range(52)]
     page = look(client.get("/compare?runs=" + ",".join(added)))
-    assert "Only the first 50 runs are shown; 2 more were named." in page.html
-    assert "None of these runs has points yet." in page.html
+    assert "Only the first 50 runs are shown; 2 more were requested." in page.html
+    assert "No points yet." in page.html
 
 
 def by_seed(trained: Any) -> list[str]:
@@ -117,7 +115,7 @@ def by_seed(trained: Any) -> list[str]:
     ]
 
 
-def test_several_seeds_stand_as_one_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
+def test_several_seeds_form_one_group_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
     ids = by_seed(trained)
     page = look(client.get("/compare?runs=" + ",".join(ids)))
     assert "as 2 groups: means with 95 % intervals over their seeds" in page.html
@@ -139,10 +137,10 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     together = look(client.get(f"/compare?runs={ids}&by=dataset"))
     assert "as 1 group:" in together.html
     wrong = look(client.get(f"/compare?runs={ids}&by=color"))
-    assert "No setting &#39;color&#39; to group by; settings: none, variant, family" in wrong.html
+    assert "Cannot group by &#39;color&#39;; settings: none, variant, family" in wrong.html
 
 
-def test_groups_that_live_are_read_anew_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_live_groups_refresh_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:
     ids = ",".join([*by_seed(trained), runs.add(seed=4)])
     page = look(client.get(f"/compare?runs={ids}&by=variant"))
     address = page.one("div", id="compare-figures")["hx-get"]
@@ -168,7 +166,7 @@ def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any)
     assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
 
 
-def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_said(
+def test_close_groups_cannot_be_distinguished_and_the_needed_seeds_are_shown(
     client: Any, look: Any, trained: Any
 ) -> None:
     ids = [
@@ -177,11 +175,11 @@ def test_two_seeds_that_lie_close_cannot_be_told_apart_and_how_many_would_is_sai
         for seed, level in enumerate(levels, 1)
     ]
     words = look(client.get("/compare?runs=" + ",".join(ids))).html
-    assert "cannot be told apart: 1.50 ± 14." in words
+    assert "cannot be distinguished: the difference is 1.50 ± 14." in words
     assert "more seeds each would decide." in words
 
 
-def test_those_that_were_compared_are_chosen_where_others_are(client: Any, look: Any, trained: Any) -> None:
+def test_compared_runs_are_preselected_in_the_list(client: Any, look: Any, trained: Any) -> None:
     one, two, three = trained(), trained(lr=0.1), trained(lr=0.2)
     page = look(client.get(f"/compare?runs={one},{two}"))
     (link,) = [each["href"] for each in page.all("a") if each.get("href", "").startswith("/compare?picked=")]

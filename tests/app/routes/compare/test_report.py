@@ -1,4 +1,4 @@
-"""A comparison as one file that opens anywhere."""
+"""The report: a comparison as a single HTML file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_its_links_lead_back_to_the_server(client: TestClient, trained: Trained)
     assert any(link.endswith(f"/compare?runs={run},{other}&by=none") for link in links)
 
 
-def test_groups_are_told_as_means_with_intervals(client: TestClient, trained: Trained) -> None:
+def test_groups_are_shown_as_means_with_intervals(client: TestClient, trained: Trained) -> None:
     ids = [trained(lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (1, 2, 3)]
     page = report(client, f"runs={','.join(ids)}&by=variant")
     assert "±" in page.words["groups"]

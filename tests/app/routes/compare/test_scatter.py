@@ -1,4 +1,4 @@
-"""The picture of accuracy against cost has every run, and a front that nothing beats."""
+"""The scatter plot of accuracy against cost and its Pareto front."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def test_nothing_beats_a_run_of_the_front_and_something_is_as_good_as_every_othe
     assert [points[i][1] for i in front] == sorted({points[i][1] for i in front})
 
 
-def test_runs_stand_by_their_parameters_and_a_viewer_chooses_another_cost(
-    client: Any, look: Any, trained: Any, runs: Any
-) -> None:
+def test_runs_are_plotted_by_parameters_or_another_chosen_cost(client: Any, look: Any, trained: Any, runs: Any) -> None:
     small, large = trained(level=0.8), trained(level=0.9, family="simple_cnn")
     runs.set(small, params=1000)
     runs.set(large, params=100_000)
@@ -42,21 +40,21 @@ def test_runs_stand_by_their_parameters_and_a_viewer_chooses_another_cost(
     assert page.all("circle", class_="c1 d0 best") == []
 
 
-def test_what_networks_cost_is_looked_at_where_it_is_asked_for(client: Any, look: Any, trained: Any) -> None:
+def test_flops_are_computed_only_on_request(client: Any, look: Any, trained: Any) -> None:
     ids = [trained(level=level, size=size) for level, size in ((0.8, "tiny"), (0.9, "base"))]
     page = look(client.get(f"/compare?runs={','.join(ids)}&cost=FLOPs"))
-    assert "test/acc against FLOPs of an image forward" in page.html
+    assert "test/acc against forward FLOPs per image" in page.html
     said = [
         client.post("/api/v1/preview", json={"family": "simple_mlp", "size": size}).json() for size in ("tiny", "base")
     ]
     assert said[0]["flops"] < said[1]["flops"]
     for each in said:
-        assert f"FLOPs of an image forward {format_short(each['flops'])}" in page.html
+        assert f"forward FLOPs per image {format_short(each['flops'])}" in page.html
 
 
 def test_a_cost_that_is_not_known_leaves_the_choice_of_another(client: Any, look: Any, trained: Any) -> None:
     page = look(client.get(f"/compare?runs={trained(level=0.8)},{trained(level=0.9)}&cost=memory"))
-    assert "known of fewer than two of these" in page.html
+    assert "known for fewer than two of these" in page.html
     assert page.one("a", id="cost-parameters")
     assert page.all("circle") == []
 

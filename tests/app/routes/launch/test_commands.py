@@ -17,7 +17,7 @@ from app.cli.launch_plan import make_plan
 from app.contract.catalog import Catalog
 from app.contract.spec import RunSpec
 from app.routes.launch.commands import USUAL_ADDRESS, commands_of
-from app.routes.launch.form import drafted, form_of
+from app.routes.launch.form import form_of, read_draft
 from tests.app.routes.launch.strategies import configs
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
@@ -90,7 +90,7 @@ def read_as_typed(words: list[str]) -> dict[str, Any]:
 
 @given(data=st.data())
 def test_the_command_line_launches_the_run_of_the_form(data: st.DataObject, catalog: Catalog) -> None:
-    draft = drafted(form_of(data.draw(configs(catalog))), catalog)
+    draft = read_draft(form_of(data.draw(configs(catalog))), catalog)
     assert draft.spec is not None
     words = shlex.split(commands_of(draft.spec, USUAL_ADDRESS).runyard)
     assume(words)

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("figures")
 def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
     assert page.words["plan-flops"] == "8.3 MFLOP"
-    assert page.words["plan-memory"] == "10 MB3 MB of it activations"
+    assert page.words["plan-memory"] == "10 MBof which 3 MB activations"
     assert "about 25.0 s" not in page.html
-    assert "about 25 s, 2.5 s an epoch" in page.html
+    assert "about 25 s, 2.5 s per epoch" in page.html
     assert "from 12 runs: runs like this one" in page.html
     assert "no finished run on this device yet" in page.html
     assert "32×28×28" in page.html
@@ -25,7 +25,7 @@ def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any
 
 def test_nothing_is_said_about_time_where_nothing_is_known(client: Any, look: Any, figures: Figures) -> None:
     figures.devices = False
-    assert "no worker is there, and no run has finished" in look(client.get("/launch?family=simple_cnn")).html
+    assert "no worker is connected and no run has finished yet" in look(client.get("/launch?family=simple_cnn")).html
 
 
 def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, figures: Figures) -> None:
@@ -50,7 +50,7 @@ def test_a_network_that_cannot_be_built_is_refused_beside_its_field(client: Any,
         look(client.post("/launch", data=form), 422),
     ):
         assert page.words["error-options"].strip() == "Patch 7 does not divide 32."
-        assert "once the form is right" in page.words["plan-starts"]
+        assert "once the form is valid" in page.words["plan-starts"]
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
 
 
@@ -58,7 +58,7 @@ def test_the_form_says_why_there_are_no_figures(client: Any, look: Any, figures:
     figures.away = True
     page = look(client.get("/launch?family=simple_cnn"))
     assert page.words["plan-reason"] == "The networks could not be looked at; the server's log says why."
-    assert page.words["plan-steps"].endswith("in all")
+    assert page.words["plan-steps"].endswith("total")
 
 
 def test_the_learning_rate_is_drawn(client: Any, look: Any) -> None:
@@ -66,6 +66,6 @@ def test_the_learning_rate_is_drawn(client: Any, look: Any) -> None:
     assert "0.01 to 1.3e-05" in page.words["plan-rate"]
     assert page.all("polyline", class_="curve")
     assert (
-        "depends on the validation loss" in look(client.get("/launch?family=vit&schedule=plateau")).words["plan-rate"]
+        "Depends on the validation loss" in look(client.get("/launch?family=vit&schedule=plateau")).words["plan-rate"]
     )
     assert "plan-rate" not in look(client.get("/launch?family=vit&lr=abc")).words

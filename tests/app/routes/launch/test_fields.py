@@ -18,10 +18,10 @@ def test_a_preset_stays_chosen_and_says_how_much_of_it_was_changed(client: Any, 
     page = look(client.get("/launch?preset=mnist_cnn_421k"))
     assert "checked" in page.one("input", name="family", value="simple_cnn")
     assert page.words["plan-params"] == "421,834"
-    assert page.words["launch-changes"] == "preset mnist_cnn_421k, as it is"
+    assert page.words["launch-changes"] == "preset mnist_cnn_421k, unchanged"
     assert command_of(page)[1] == {"preset": "mnist_cnn_421k"}
     page = look(client.get("/launch?preset=vit_mnist_995&epochs=20"))
-    assert page.words["launch-changes"] == "preset vit_mnist_995, 1 setting changed · back to the preset"
+    assert page.words["launch-changes"] == "preset vit_mnist_995, 1 setting changed · reset to the preset"
     assert page.one("input", name="seed")["placeholder"] == "12345"
     assert page.one("input", name="preset")["value"] == "vit_mnist_995"
     assert (
@@ -51,7 +51,7 @@ def test_each_change_has_its_way_back(client: Any, look: Any) -> None:
     page = look(client.get(back))
     assert page.words["mark-lr"] == ""
     all_back = look(client.get(page.one("a", data_back="*")["href"]))
-    assert all_back.words["launch-changes"] == "recipe default, as it is"
+    assert all_back.words["launch-changes"] == "recipe default, unchanged"
     assert all_back.one("input", name="name")["value"] == "kept"
 
 
@@ -65,11 +65,11 @@ def test_the_address_follows_the_form(client: Any, look: Any) -> None:
 def test_a_recipe_for_other_datasets_cannot_be_chosen_and_says_why(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=vit&dataset=digits"))
     assert "disabled" in page.one("option", value="cifar")
-    assert "cifar · for cifar10, cifar100" in page.html
+    assert "cifar · only for cifar10, cifar100" in page.html
     assert "disabled" not in page.one("option", value="vit_mnist_995")
     page = look(client.post("/launch/fields", data={"family": "vit", "dataset": "digits", "recipe": "cifar"}))
     assert "selected" in page.one("option", value="default")
-    assert "Recipe cifar is made for cifar10, cifar100, so default stands instead for digits." in page.html
+    assert "Recipe cifar is only for cifar10, cifar100; switched to default for digits." in page.html
     # Without JavaScript nothing was put right, so it is said.
     page = look(client.post("/launch", data={"family": "vit", "dataset": "digits", "recipe": "cifar"}), 422)
     assert "made for cifar10" in page.words["error-recipe"]

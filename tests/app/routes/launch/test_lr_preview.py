@@ -12,7 +12,7 @@ from tests.conftest import config
 
 def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
     found = draw_rate(config(schedule="cosine", lr=1e-3, lr_min=1e-5, epochs=20), 1000)
-    assert found.words == "0.001 to 1e-05"
+    assert found.summary == "0.001 to 1e-05"
     points = [tuple(map(float, point.split(","))) for point in found.points.split()]
     assert points[0] == (0, 0)
     assert points[-1] == pytest.approx((1000, 990))
@@ -25,21 +25,23 @@ def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
 
 def test_one_cycle_rises_to_its_peak_and_says_so() -> None:
     found = draw_rate(config(schedule="one_cycle", lr=0.1, lr_min=0.0, warmup=0.3), 100)
-    assert found.words.startswith("0.004 up to 0.1, then to ")
+    assert found.summary.startswith("0.004 up to 0.1, then down to ")
     assert min(float(point.split(",")[1]) for point in found.points.split()) == 0
 
 
 def test_a_plateau_is_a_flat_line_that_depends_on_the_validation() -> None:
     found = draw_rate(config(schedule="plateau", plateau_factor=0.5, plateau_patience=3), 100)
-    assert found.words == "0.001 throughout"
+    assert found.summary == "constant 0.001"
     assert {point.split(",")[1] for point in found.points.split()} == {"0.0"}
-    assert found.note == "It depends on the validation loss: times 0.5 after more than 3 epochs without a lower one."
+    assert (
+        found.note == "Depends on the validation loss: multiplied by 0.5 after more than 3 epochs without improvement."
+    )
     at_once = draw_rate(config(schedule="plateau", plateau_patience=0), 100)
-    assert at_once.note == "It depends on the validation loss: times 0.1 after each epoch without a lower one."
+    assert at_once.note == "Depends on the validation loss: multiplied by 0.1 after each epoch without improvement."
 
 
 def test_a_warm_up_begins_low() -> None:
-    assert draw_rate(config(schedule="constant", warmup=0.5), 9).words == "0.0002 to 0.001"
+    assert draw_rate(config(schedule="constant", warmup=0.5), 9).summary == "0.0002 to 0.001"
 
 
 def test_a_run_of_one_step_has_a_line_too() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.contract.spec import RunSpec
 from app.contract.sweep import SweepSpec
 from app.routes.launch.commands import USUAL_ADDRESS, commands_of
-from app.routes.launch.multiple_values import read_range, read_values, take_apart
+from app.routes.launch.multiple_values import read_range, read_values, split_values
 from tests.app.routes.launch.sent import command_of, filled_in
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -26,7 +26,7 @@ def test_values_stand_between_commas(client: Any, look: Any) -> None:
     page = look(client.get("/launch", params=MLP | {"lr": "1e-3, 3e-4", "seeds": "3"}))
     assert page.words["sweep-sum"].startswith("6 runs · roughly 2 min 30 s on 1 slot")
     assert page.words["launch-button"] == "Launch 6 runs"
-    assert page.words["mark-lr"].startswith("2 values · back")
+    assert page.words["mark-lr"].startswith("2 values · reset")
     assert page.one("input", name="lr")["value"] == "1e-3, 3e-4"
     address, body = command_of(page)
     assert address.endswith("/api/v1/sweeps")
@@ -71,7 +71,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
     wrong = look(client.get("/launch", params=MLP | {"lr": "1e-1 .. 1e-4"}))
     assert "low must not be above high" in wrong.words["error-lr"]
     grid = look(client.get("/launch", params=MLP | {"lr": "1e-4 .. 1e-1", "method": "grid"}))
-    assert "a grid needs its values" in grid.words["error-lr"]
+    assert "add a step, list its values" in grid.words["error-lr"]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
         ({"lr": "1e-3, 2e-3", "draws": "many", "method": "random"}, "draws", "must be a whole number"),
         ({"lr": "1e-3, 2e-3", "method": "magic"}, "method", "grid, random or tpe"),
         ({"seeds": "5000"}, "seeds", "at most 1000"),
-        ({"lr": "1e-3, 2e-3", "metric": "test/acc", "pruning": "median"}, "metric", "each epoch's validation"),
+        ({"lr": "1e-3, 2e-3", "metric": "test/acc", "pruning": "median"}, "metric", "needs a validation metric"),
         (
             {"lr": ",".join(f"{i}e-5" for i in range(1, 60)), "seeds": "20"},
             "method",
-            "1,180 runs, and a sweep makes 1,000",
+            "1,180 runs; a sweep can have at most 1,000",
         ),
     ],
 )
@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_sweep_stands_at_its_field(
     pages = look(client.post("/launch", data=MLP | said), 422), look(client.post("/launch/check", data=MLP | said))
     for page in pages:
         assert words in page.words[f"error-{field}"], page.words[f"error-{field}"]
-        assert "once the form is right" in page.words["launch-sweep-line"]
+        assert "once the form is valid" in page.words["launch-sweep-line"]
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
 
 
@@ -201,13 +201,13 @@ def test_numbers_between_commas_are_read_as_they_are(values: list[float]) -> Non
 @given(words=st.text(max_size=40))
 def test_no_words_break_the_reading(words: str) -> None:
     read_range(words)
-    one, several = take_apart({"lr": [words], "family": ["vit"], "seeds": [words], "also.size": [words]})
+    one, multiple = split_values({"lr": [words], "family": ["vit"], "seeds": [words], "also.size": [words]})
     assert len(one["lr"]) <= 1
-    json.dumps([several.values, several.ranges])
+    json.dumps([multiple.values, multiple.ranges])
 
 
 def test_a_sweep_that_flags_cannot_say_is_read_as_it_is_sent() -> None:
     asked = SweepSpec(base={"tags": ["a,b"]}, grid={"family": ["vit", "simple_mlp"], "size": ["tiny", "large"]})
-    for words in (runyard_words(asked), shlex.split(commands_of(asked, USUAL_ADDRESS, whole=False).runyard)):
+    for words in (runyard_words(asked), shlex.split(commands_of(asked, USUAL_ADDRESS, complete=False).runyard)):
         assert words[:-1] == ["runyard", "sweep", "create", "--file", "-", "<<<"]
         assert SweepSpec.model_validate(json.loads(words[-1])) == asked

@@ -19,10 +19,10 @@ def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
     assert "checked" in page.one("input", name="family", value="simple_cnn")
     assert "checked" in page.one("input", name="size", value="base")
     assert page.words["plan-params"] == "421,834"
-    assert page.words["plan-steps"] == "429 an epoch, 1,287 in all"
+    assert page.words["plan-steps"] == "429 per epoch, 1,287 total"
     assert page.one("input", name="epochs")["value"] == "3"
     assert page.words["mark-epochs"].startswith("changed from 10")
-    assert page.words["launch-changes"] == "1 setting changed from recipe default · back to the recipe"
+    assert page.words["launch-changes"] == "1 setting changed from recipe default · reset to the recipe"
     assert page.one("input", name="batch_size")["placeholder"] == "128"
     assert page.words["mark-batch_size"] == ""
 
@@ -115,7 +115,7 @@ def test_all_errors_are_said_at_once(client: Any, look: Any) -> None:
     page = look(client.post("/launch/check", data={"family": "vit", "epochs": "0", "dataset": "no_such"}))
     assert page.words["error-epochs"]
     assert page.words["error-dataset"]
-    assert "once the form is right" in page.html
+    assert "once the form is valid" in page.html
 
 
 def test_another_family_takes_along_only_what_it_has(client: Any, look: Any) -> None:
@@ -165,12 +165,12 @@ def test_auxiliary_scalars_are_offered_where_they_can_be_had(client: Any, look: 
 def test_the_page_says_when_the_run_would_start(client: Any, look: Any, runs: Any, present: Any) -> None:
     assert look(client.get("/launch")).words["plan-starts"] == "when a worker connects"
     present(time.time(), slots=2)
-    assert look(client.get("/launch")).words["plan-starts"] == "at once, 2 slots free"
+    assert look(client.get("/launch")).words["plan-starts"] == "immediately, 2 slots free"
     assert look(client.get("/launch?device=cuda")).words["plan-starts"] == "when a worker with cuda connects"
     for _ in range(3):
         runs.add()
-    assert look(client.get("/launch")).words["plan-starts"] == "after 3 others in the queue"
-    assert look(client.get("/launch?priority=5")).words["plan-starts"] == "at once, 2 slots free"
+    assert look(client.get("/launch")).words["plan-starts"] == "after 3 queued runs"
+    assert look(client.get("/launch?priority=5")).words["plan-starts"] == "immediately, 2 slots free"
 
 
 def test_half_of_a_surrogate_pair_breaks_nothing(client: Any) -> None:
@@ -195,4 +195,4 @@ def test_a_run_that_waits_for_a_device_nobody_has_holds_nobody_up(
 ) -> None:
     present(time.time())
     client.post("/api/v1/runs", json={"family": "vit", "device": "cuda"})
-    assert look(client.get("/launch")).words["plan-starts"].startswith("at once")
+    assert look(client.get("/launch")).words["plan-starts"].startswith("immediately")

@@ -29,14 +29,14 @@ def test_a_clone_says_what_is_no_longer_as_it_was_and_a_new_form_says_nothing(
 ) -> None:
     assert differs(look(client.get("/launch"))) == ""
     page = look(client.get(f"/launch?from={run['id']}"))
-    assert differs(page) == f"The same as #{run['number']}."
+    assert differs(page) == f"Same as #{run['number']}."
     form = filled_in(page)
     assert form["source"] == [run["id"]]
     form |= {"lr": ["0.5"], "size": ["base"], "flip": ["true"], "tags": ["yours"]}
     for path in ("check", "fields"):
         answer = client.post(f"/launch/{path}", data=form, headers={"hx-request": "true"})
         said = differs(look(answer))
-        assert said.startswith(f"Not as in #{run['number']}:")
+        assert said.startswith(f"Changed from #{run['number']}:")
         for words in ("learning rate 0.01 → 0.5", "size tiny → base", "flip no → yes"):
             assert words in said
         assert said.count("→") == 3

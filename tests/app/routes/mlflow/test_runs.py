@@ -62,16 +62,16 @@ def test_a_run_of_which_nothing_is_heard_has_failed_and_takes_nothing_more(
     run = script.begin()
     script.log(run, loss=[1.0])
     clock.now += 23 * 3600
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     assert runs.status(run) == "running"
     clock.now += 2 * 3600
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     found = runs.get(run)
     assert found.status == "failed"
-    assert found.reason == "no word from its script for 25 h"
+    assert found.reason == "no update from its script for 25 h"
     code, sentence = script.refused("/runs/log-metric", run_id=run, key="loss", value=2.0)
     assert code == "INVALID_STATE"
-    assert "no word from its script" in sentence
+    assert "no update from its script" in sentence
     assert runs.status(run) == "failed"
 
 
@@ -79,7 +79,7 @@ def test_what_a_script_says_puts_its_deadline_off(script: Script, runs: Runs, re
     run = script.begin()
     runs.set(run, deadline=5.0)
     script.log(run, loss=[1.0])
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     assert runs.status(run) == "running"
 
 
@@ -106,7 +106,7 @@ def test_no_worker_is_given_a_logged_run_and_no_lease_of_it_runs_out(
     assert grant is not None
     assert not grant.run
     clock.now += 3600
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     assert runs.status(run) == "running"
 
 
@@ -156,7 +156,7 @@ def test_every_page_shows_a_logged_run_with_its_own_parameters_alone(
     assert page.status_code == 200
     assert "patience" in page.text
     assert "night shift" in page.text
-    for made_up in ("plateau", "weight decay", "label smoothing", "as its recipe says", "act-clone", "act-retry"):
+    for made_up in ("plateau", "weight decay", "label smoothing", "recipe defaults", "act-clone", "act-retry"):
         assert made_up not in page.text, made_up
     assert Page(page.text).all("div", id="run-logged")
     for path in (

@@ -58,11 +58,11 @@ def test_a_rule_that_could_never_hold_is_refused_by_its_field(client: Any, said:
 
 def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     page = look(client.get("/notifications"))
-    assert "Nothing has happened yet." in page.html
+    assert "No notifications yet." in page.html
     added = client.post("/notifications/webhooks", data={"url": HOOK["url"], "kinds": ["failed", "rule"]})
     page = look(added)
     assert "https://hooks.example.org/a" in page.html
-    assert "fails, meets a rule" in page.html
+    assert "fails, matches a rule" in page.html
     page = look(client.post("/notifications/rules", data={"comparison": "silent", "value": "5", "metric": "x/y"}))
     assert "no new point for 5 min" in page.html
     rule = client.get("/api/v1/rules").json()["rules"][0]["id"]
@@ -72,7 +72,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     page = look(client.post(f"/notifications/webhooks/{hook}/delete"))
     assert "no new point" not in page.html
     assert "hooks.example.org/a" not in page.html
-    assert "This is a test of a webhook" in page.html
+    assert "This is a test notification" in page.html
 
 
 def test_what_is_wrong_is_said_in_the_form_with_what_was_typed(client: Any, look: Any) -> None:

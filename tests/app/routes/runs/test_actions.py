@@ -1,4 +1,4 @@
-"""What is done to chosen runs, to all that match, or to a run's words, and how each is undone; no script is needed."""
+"""Bulk actions on selected or all matching runs, edits of a run, and undo, all without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.store.database import writing
-from app.store.undo import note_act
+from app.store.undo import record_act
 
 
 def rows(page: Any) -> list[str]:
-    """The runs of the table, from the top."""
+    """Run IDs of the table, from the top."""
     return [found["data-run"] for found in page.all("tr") if "data-run" in found]
 
 
 def undo(client: Any, look: Any, page: Any) -> Any:
-    """Press the button that undoes the last act."""
+    """Press the button that undoes the last action."""
     act = page.one("input", type="hidden", name="act")["value"]
     return look(client.post("/runs/undo", data={"act": act, "back": "/runs"}))
 
 
 def tags(runs: Any, *ids: str) -> list[list[str]]:
-    """The tags of runs, as their rows and their configurations have them."""
+    """Return the tags of runs, after checking that rows and configurations agree."""
     found = [runs.get(run) for run in ids]
     assert [each.tags for each in found] == [each.config.tags for each in found]
     return [each.tags for each in found]
 
 
-def test_a_tag_is_given_to_the_chosen_runs_and_taken_back_from_those_that_had_it_not(
-    client: Any, look: Any, runs: Any
-) -> None:
+def test_undo_removes_a_tag_only_from_runs_that_did_not_have_it(client: Any, look: Any, runs: Any) -> None:
     one, two, three = runs.add(), runs.add(tags=["paper"]), runs.add()
     page = look(client.post("/runs/tag", data={"runs": [one, two], "tagged": " paper "}))
     assert "1 run tagged paper." in page.html
@@ -45,7 +43,7 @@ def test_a_tag_is_given_to_the_chosen_runs_and_taken_back_from_those_that_had_it
     assert tags(runs, one, two, three) == [[], ["paper"], []]
 
 
-def test_several_tags_are_given_by_comma_and_each_is_taken_back_from_those_that_had_it_not(
+def test_undo_removes_each_of_several_tags_only_from_runs_that_did_not_have_it(
     client: Any, look: Any, runs: Any
 ) -> None:
     one, two = runs.add(), runs.add(tags=["x"])
@@ -55,16 +53,16 @@ def test_several_tags_are_given_by_comma_and_each_is_taken_back_from_those_that_
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
     page = look(client.post("/runs/untag", data={"runs": [one, two], "tagged": "x, paper"}))
-    assert "Tags x, paper taken from 1 run." in page.html
+    assert "Tags x, paper removed from 1 run." in page.html
     undo(client, look, page)
     assert tags(runs, one, two) == [[], ["x"]]
 
 
-def test_an_act_that_was_written_down_with_one_tag_is_still_undone(client: Any, runs: Any) -> None:
+def test_an_action_recorded_in_the_old_single_tag_format_can_still_be_undone(client: Any, runs: Any) -> None:
     one, two = runs.add(tags=["x"]), runs.add()
     with writing(runs.engine) as connection:
-        given = note_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
-        taken = note_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
+        given = record_act(connection, "tag", "1 run tagged x.", {"tag": "x", "runs": [one]}, 1.0)
+        taken = record_act(connection, "untag", "Tag y taken from 1 run.", {"tag": "y", "runs": [two]}, 2.0)
     for act in (given, taken):
         assert client.post("/runs/undo", data={"act": act}).status_code == 200
     assert tags(runs, one, two) == [[], ["y"]]
@@ -74,12 +72,12 @@ def test_an_act_that_was_written_down_with_one_tag_is_still_undone(client: Any, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (" , ", "Name a tag, or several by comma."),
-        ("x" * 51, "A tag has 50 characters at most, &#39;xxxxxxxxxxxxxxxxxxxx…&#39; has 51."),
-        (",".join(map(str, range(21))), "A run has 20 tags at most."),
+        (" , ", "Enter one or more comma-separated tags."),
+        ("x" * 51, "A tag can have at most 50 characters; &#39;xxxxxxxxxxxxxxxxxxxx…&#39; has 51."),
+        (",".join(map(str, range(21))), "A run can have at most 20 tags."),
     ],
 )
-def test_what_is_no_tag_is_refused_beside_its_field_and_nothing_is_lost(
+def test_an_invalid_tag_is_reported_at_its_field_and_nothing_is_lost(
     client: Any, look: Any, runs: Any, act: str, words: str, said: str
 ) -> None:
     ids = [runs.add(lr=0.1) for _ in range(52)]
@@ -101,7 +99,7 @@ def test_what_is_no_tag_is_refused_beside_its_field_and_nothing_is_lost(
     assert tags(runs, *ids) == [[]] * 52
 
 
-def test_groups_stay_chosen_where_a_tag_is_refused(client: Any, look: Any, runs: Any) -> None:
+def test_groups_stay_selected_after_an_invalid_tag(client: Any, look: Any, runs: Any) -> None:
     for lr in (0.1, 0.2):
         runs.add(lr=lr)
         runs.add(lr=lr)
@@ -112,7 +110,7 @@ def test_groups_stay_chosen_where_a_tag_is_refused(client: Any, look: Any, runs:
     assert len(rows(look(elsewhere, 422))) == 4
 
 
-def test_all_that_match_are_meant_on_whatever_page_they_stand(client: Any, look: Any, runs: Any) -> None:
+def test_all_matching_runs_of_all_pages_can_be_selected(client: Any, look: Any, runs: Any) -> None:
     matching = [runs.add(family="vit", size="tiny") for _ in range(53)]
     other = runs.add()
     page = look(client.get("/runs?q=family:vit"))
@@ -126,7 +124,7 @@ def test_all_that_match_are_meant_on_whatever_page_they_stand(client: Any, look:
     assert runs.status(other) == "queued"
 
 
-def test_runs_that_are_gone_are_left_out(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_runs_that_no_longer_exist_are_skipped(client: Any, look: Any, trained: Any, runs: Any) -> None:
     run = trained()
     page = look(client.post("/runs/delete", data={"runs": [run, "r_nothing"]}))
     assert "1 run deleted." in page.html
@@ -146,7 +144,7 @@ def test_runs_are_launched_again_and_that_can_be_undone(client: Any, look: Any, 
     gone = runs.add(family="nowhere")
     page = look(client.post("/runs/relaunch", data={"runs": [gone, second, first]}))
     assert "2 runs launched again." in page.html
-    assert "1 could not be launched again" in page.html
+    assert "1 run could not be relaunched" in page.html
     again = runs.sql("SELECT parent, relation, seed, lr FROM run WHERE relation = 'clone' ORDER BY number")
     assert [row[0] for row in again] == [first, second]
     assert (again[0][2], again[1][3]) == (3, 0.02)
@@ -181,7 +179,7 @@ def test_name_tags_and_notes_are_edited_in_the_row_and_come_back(client: Any, lo
     assert (back_again.config.name, back_again.tags, back_again.config.notes) == ("old", ["a"], "")
 
 
-def test_words_that_a_run_cannot_have_are_refused(client: Any, runs: Any) -> None:
+def test_an_invalid_name_or_tag_is_refused(client: Any, runs: Any) -> None:
     run = runs.add()
     assert client.post(f"/runs/{run}/words", data={"tags": ",".join(map(str, range(21)))}).status_code == 422
     assert client.post("/runs/r_nothing/words", data={"name": "a"}).status_code == 404
@@ -189,7 +187,7 @@ def test_words_that_a_run_cannot_have_are_refused(client: Any, runs: Any) -> Non
     assert 'name="name"' in client.get(f"/runs/{run}/words").text
 
 
-def test_every_part_of_what_is_asked_for_is_a_chip_that_leads_to_the_rest(client: Any, look: Any, runs: Any) -> None:
+def test_every_part_of_the_query_is_a_chip_that_removes_it(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     question = '-status:failed "a b" lr>0.1'
     page = look(client.get("/runs", params={"q": question, "family": "vit", "tag": "x", "sort": "-val/acc,params"}))
@@ -220,8 +218,8 @@ def test_a_table_is_sorted_by_several_columns_and_says_so(client: Any, look: Any
     assert rows(look(client.get("/runs?sort=-val/acc,-lr"))) == [better, same, worse]
     heads = {found["data-column"]: found for found in page.all("th") if "data-column" in found}
     assert [heads[key]["aria-sort"] for key in ("val/acc", "lr", "val/loss.last")] == ["descending", "none", "none"]
-    assert "orders what is equal" in page.html
+    assert "tie-breaker" in page.html
     then = [parse_qs(urlsplit(found["data-then"]).query)["sort"][0] for found in page.all("a") if "data-then" in found]
     assert then == ["-val/acc,lr,-number", "val/acc,lr", "-val/acc,-lr", "-val/acc,lr,-val/loss.last"]
     assert "last val/loss" in page.html
-    assert "by 3 columns at most" in client.get("/runs?sort=lr,seed,epochs,params").text
+    assert "at most 3 columns" in client.get("/runs?sort=lr,seed,epochs,params").text

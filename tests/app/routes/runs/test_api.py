@@ -1,4 +1,4 @@
-"""Launch, list, watch, stop and delete runs by the API: what a script sees, and what it is refused."""
+"""The runs API: launch, list, watch, stop and delete runs, and the errors that it returns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUNS = "/api/v1/runs"
 
 
 def post(client: TestClient, body: Any, **headers: str) -> Any:
-    """Post anything as JSON, NaN and half characters included."""
+    """Post any value as JSON, including NaN and lone surrogates."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     return client.post(RUNS, content=sent, headers={"content-type": "application/json"} | headers)
 
@@ -251,7 +251,7 @@ def test_a_list_that_cannot_be_made_says_which_part(client: TestClient, params: 
 
 @pytest.fixture
 def trained(client: TestClient, recorder: Recorder, worker: Worker) -> str:
-    """A run that was trained to its end, with 5,000 points of which one is a spike and one is not a number."""
+    """A succeeded run with 5,000 points, of which one is a spike and one is NaN."""
     run = str(post(client, {"family": "simple_mlp"}).json()["id"])
     trainer = worker.train(recorder)
     values = [1.0 / (1 + step) for step in range(5000)]
@@ -375,7 +375,7 @@ def test_a_running_run_is_asked_to_stop_and_keeps_its_points(
     assert worker.renewal is not None
     assert [held.run for held in worker.renewal.cancel] == [run]
     trainer.points(train__loss=[(2, 0.4)])
-    trainer.say("result", Result(outcome="cancelled", reason="stop was asked for"))
+    trainer.say("result", Result(outcome="cancelled", reason="stop requested"))
     recorder.step()
     assert client.get(f"{RUNS}/{run}").json()["status"] == "cancelled"
     assert client.get(f"{RUNS}/{run}/metrics").json()["train/loss"]["step"] == [1, 2]

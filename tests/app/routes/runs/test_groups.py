@@ -1,4 +1,4 @@
-"""Runs that match as groups: means with intervals, medians and extremes of every figure that is chosen."""
+"""The table of groups: means with intervals, medians and extremes of the selected metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seeds(trained: Any) -> dict[str, list[str]]:
 
 
 def table(page: Any) -> list[list[str]]:
-    """The cells of each group as words."""
+    """The cell texts of each group."""
     body = page.html[page.html.index("<tbody>") : page.html.index("</tbody>")]
     return [
         [re.sub(r"<[^>]+>|\s+", " ", cell).strip() for cell in re.findall(r'<td class="n[^>]*>(.*?)</td>', row, re.S)]
@@ -58,7 +58,7 @@ def test_groups_are_sorted_by_any_part_of_any_figure(
     assert next(each["data-run"] for each in page.all("tr") if "data-group" in each).split(",")[-1] == ids[first][0]
 
 
-def test_a_variant_is_all_but_the_seed_and_is_named_by_what_tells_it_apart(
+def test_a_variant_ignores_the_seed_and_is_titled_by_its_distinguishing_settings(
     client: Any, look: Any, trained: Any
 ) -> None:
     for lr in (0.001, 0.01):
@@ -77,19 +77,19 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
     monkeypatch.setattr(groups, "MOST_RUNS", 4)
     monkeypatch.setattr(groups, "MOST_GROUPS", 1)
     page = look(client.get("/runs?group=size"))
-    assert "2 groups of 4 runs: the newest 5,000 that match; older ones are left out" in page.html
+    assert "2 groups of 4 runs (only the newest 5,000 matching runs)" in page.html
     assert "1 more group is not shown" in page.html
 
 
-def test_what_runs_cannot_be_grouped_or_sorted_by_is_said(client: Any, look: Any, runs: Any) -> None:
+def test_an_invalid_grouping_or_sort_is_reported(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs?group=color"))
     assert "No field &#39;color&#39; to group by; fields: variant, status" in page.html
     assert "Cannot sort groups by &#39;params&#39;" in look(client.get("/runs?group=family&sort=params")).html
-    assert "No run matches." in look(client.get("/runs?group=family&q=nowhere")).html
+    assert "No matching runs." in look(client.get("/runs?group=family&q=nowhere")).html
 
 
-def test_a_group_is_chosen_as_all_of_its_runs(client: Any, look: Any, trained: Any, runs: Any) -> None:
+def test_selecting_a_group_selects_all_of_its_runs(client: Any, look: Any, trained: Any, runs: Any) -> None:
     ids = seeds(trained)
     page = look(client.get("/runs?group=family,size"))
     [value] = [

@@ -1,4 +1,4 @@
-"""Other runs laid over a run's page: by their ids, the best so far, the mean of earlier ones, and what is foretold."""
+"""Overlays on a run page: runs by ID, the best so far, the mean of earlier runs, and the forecast."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def chart(said: Any, key: str) -> Any:
     return next(each for each in said["charts"] if each["key"] == key)
 
 
-def test_another_run_lies_over_it_with_its_own_color_and_a_way_there(client: Any, look: Any, trained: Any) -> None:
+def test_an_overlaid_run_has_its_own_color_and_a_link(client: Any, look: Any, trained: Any) -> None:
     other, run = trained(level=0.8), trained(level=0.9, seed=2)
     page = look(client.get(f"/runs/{run}?with={other}&baseline={other}"))
     said = shown(page)
@@ -62,18 +62,18 @@ def test_the_mean_is_of_earlier_runs_that_differ_in_their_seed_alone(client: Any
     assert "mean of 2 earlier" in chart(said, "acc")["series"][1]["label"]
 
 
-def test_what_is_not_there_is_said(client: Any, look: Any, trained: Any) -> None:
+def test_missing_overlays_are_reported(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/runs/{run}?with=best,earlier,r_nothing"))
     for words in (
         "There is no other finished run",
-        "There is no earlier finished run of this configuration",
-        "There is no run r_nothing.",
+        "No earlier finished run with this configuration",
+        "No run r_nothing.",
     ):
         assert words in page.html
 
 
-def test_what_is_laid_over_a_run_with_several_heads_is_that_of_its_first(
+def test_overlays_on_a_run_with_several_heads_use_its_first_head(
     client: Any, look: Any, runs: Any, trained: Any, engine: Engine
 ) -> None:
     single = trained(level=0.9)
@@ -86,7 +86,7 @@ def test_what_is_laid_over_a_run_with_several_heads_is_that_of_its_first(
     assert f"{single}:val/acc" in [each["id"] for each in chart(said, "digit/acc")["series"]]
 
 
-def test_a_live_run_is_foretold_from_finished_ones_and_says_from_how_many(
+def test_a_live_run_has_a_forecast_that_states_the_number_of_finished_runs(
     client: Any, look: Any, runs: Any, trained: Any, engine: Engine
 ) -> None:
     for seed in range(FEWEST - 1):
@@ -105,7 +105,7 @@ def test_a_live_run_is_foretold_from_finished_ones_and_says_from_how_many(
     assert "forecast" not in look(client.get(f"/runs/{trained()}")).words
 
 
-def test_a_run_that_failed_leads_to_what_may_help(client: Any, look: Any, runs: Any) -> None:
+def test_a_failed_run_offers_possible_fixes(client: Any, look: Any, runs: Any) -> None:
     run = runs.add(batch_size=128, lr=0.01)
     runs.set(run, status="failed", reason="the GPU's memory does not hold a batch of 128", ended_at=1.0)
     page = look(client.get(f"/runs/{run}"))

@@ -83,9 +83,7 @@ def test_a_long_run_is_reduced_and_its_smoothed_curve_is_made_from_all_points(
     assert said["even"]["total"] / said["even"]["share"] == pytest.approx(whole[-1])
 
 
-def test_a_part_of_a_long_run_has_finer_points_and_the_average_that_the_whole_has_there(
-    client: Any, trained: Any
-) -> None:
+def test_a_part_of_a_long_run_has_finer_points_and_the_average_of_the_whole_curve(client: Any, trained: Any) -> None:
     run = trained(points=12_000)
     every = client.get(f"/runs/{run}/points?points=0").json()["points"]["train/loss"]
     whole = smoothed(np.array([np.nan if value is None else value for value in every["value"]]), 0.8)
@@ -101,7 +99,7 @@ def test_a_part_of_a_long_run_has_finer_points_and_the_average_that_the_whole_ha
     assert even["value"] == pytest.approx([whole[step] for step in even["step"]])
 
 
-def test_nan_is_said_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
+def test_nan_is_reported_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
     assert "1 value was NaN or infinite." in look(client.get(f"/runs/{trained()}")).html
 
 
@@ -110,7 +108,7 @@ def test_nan_is_said_and_never_the_best(client: Any, look: Any, trained: Any) ->
     [
         ("queued", "Next in the queue"),
         ("starting", "Starting"),
-        ("finishing", "the best checkpoint is tested"),
+        ("finishing", "testing the best checkpoint"),
         ("cancelling", "Stopping"),
         ("lost", "Lost:"),
         ("failed", "Failed:"),
@@ -138,7 +136,7 @@ def test_the_update_is_made_of_the_same_parts(client: Any, trained: Any) -> None
     assert 'id="chart-' not in update
 
 
-def test_what_a_viewer_has_set_stands_in_the_address(client: Any, look: Any, trained: Any) -> None:
+def test_chart_controls_are_in_the_address(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/runs/{run}?x=epoch&smoothing=0&log=1"))
     assert "checked" in page.one("input", type="radio", name="x", value="epoch")
@@ -174,13 +172,13 @@ def test_a_run_that_is_stopped_before_it_has_started_can_be_brought_back_from_it
     assert "1 run cancelled." in page.html
     undo = {name: page.one("input", type="hidden", name=name)["value"] for name in ("undo", "back")}
     page = look(client.post("/queue/restore", data=undo))
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     [(again,)] = runs.sql("SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL")
     assert again != run
     assert page.one("body")["data-run"] == again
 
 
-def test_every_head_has_its_figures_and_the_page_says_whose_stand_first(
+def test_every_head_has_metrics_and_the_page_names_the_first_head(
     client: Any, look: Any, runs: Any, engine: Engine
 ) -> None:
     run = runs.add(family="simple_cnn", dataset="digits", targets=["digit", "thickness"])
@@ -199,7 +197,7 @@ def test_every_head_has_its_figures_and_the_page_says_whose_stand_first(
     assert not look(client.get(f"/runs/{single}")).all("div", id="heads")
 
 
-def test_a_start_that_takes_long_says_what_is_done_and_how_far_it_is(client: Any, look: Any, runs: Any) -> None:
+def test_a_long_start_shows_its_phase_and_progress(client: Any, look: Any, runs: Any) -> None:
     run = runs.add()
     phase = {"epoch": 0, "epochs": 10, "step": 0, "steps": 0, "phase": "fetching mnist", "share": 0.425}
     runs.set(run, status="starting", progress=json.dumps(phase))

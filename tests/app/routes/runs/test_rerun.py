@@ -26,7 +26,7 @@ Trained = Callable[..., str]
 
 @pytest.fixture
 def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) -> Callable[..., str]:
-    """Adds an ended run of 200 steps in four epochs, with its checkpoints: the last, the best, and two kept ones."""
+    """Add a finished run of 200 steps in four epochs, with its last, best and two saved checkpoints."""
 
     def add(outcome: str = "cancelled", step: int = 200, **said: Any) -> str:
         run = trained(None, **({"epochs": 8, "family": "simple_mlp"} | said))
@@ -42,7 +42,7 @@ def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) ->
         runs.set(run, checkpoint=said_of["last"].model_dump_json(), best_checkpoint=said_of["best"].model_dump_json())
         with writing(engine) as connection:
             for name in ("epoch-2", "epoch-4"):
-                lineage.keep(connection, run, said_of[name])
+                lineage.save_checkpoint(connection, run, said_of[name])
         runs.finish(run, outcome)
         return run
 
@@ -50,7 +50,7 @@ def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) ->
 
 
 def conflict(answer: Any) -> str:
-    """The sentence of a refusal."""
+    """Return the error message of a 409 response."""
     assert answer.status_code == 409, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     return str(answer.json()["detail"])
@@ -80,7 +80,7 @@ def test_a_retry_is_the_same_once_more_from_the_start(client: TestClient, traine
 
 
 @pytest.mark.parametrize("act", ["retry", "resume", "verify"])
-def test_what_lives_cannot_be_trained_again_and_what_is_not_there_is_not_found(
+def test_a_live_run_cannot_be_rerun_and_a_missing_one_is_not_found(
     client: TestClient, trained: Trained, act: str
 ) -> None:
     run = trained(None)
@@ -88,9 +88,7 @@ def test_what_lives_cannot_be_trained_again_and_what_is_not_there_is_not_found(
     assert client.post(f"/api/v1/runs/r_none/{act}").status_code == 404
 
 
-def test_a_batch_that_was_found_is_trained_with_again_and_not_looked_for(
-    client: TestClient, trained: Trained, runs: Runs
-) -> None:
+def test_a_retry_reuses_the_batch_size_that_was_found(client: TestClient, trained: Trained, runs: Runs) -> None:
     run = trained("succeeded", find_batch=True, batch_size=640)
     assert made(client.post(f"/api/v1/runs/{run}/retry"))["spec"]["find_batch"] is True
     runs.set(run, environment='{"batch_size_found": 640}')
@@ -133,13 +131,13 @@ def test_a_stopped_run_goes_on_in_a_new_one_that_has_all_it_needs(
     assert (folder / "best.safetensors").read_text() == f"{run} best"
 
 
-def test_a_parent_that_is_purged_takes_nothing_from_its_child(
+def test_purging_a_parent_leaves_its_child_intact(
     client: TestClient, stopped: Callable[..., str], settings: Settings, runs: Runs, recorder: Recorder
 ) -> None:
     run = stopped()
     found = made(client.post(f"/api/v1/runs/{run}/resume"))
     runs.set(run, deleted_at=1.0)
-    recorder.reconcile()
+    recorder.housekeeper.reconcile()
     assert not (Path(settings.artifacts) / run).exists()
     assert client.get(f"/api/v1/runs/{run}").status_code == 404
     assert (Path(settings.artifacts) / found["id"] / "0" / "last.safetensors").exists()
@@ -155,8 +153,8 @@ def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_an
 ) -> None:
     assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
-    assert "has made all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
+    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
     assert "stopped early" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
@@ -261,7 +259,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, again["id"]):
         assert client.get(f"/api/v1/runs/{run}/verify").json()["state"] == "identical"
         page = client.get(f"/runs/{run}").text
-        assert "all curves are identical, to the last bit" in page
+        assert "all curves are identical, bit for bit" in page
 
     other = made(client.post(f"/api/v1/runs/{first}/verify"))["id"]
     points(runs, other, train__loss=[3.0, 2.5, 1.0])
@@ -314,7 +312,7 @@ def test_a_fork_is_verified_from_where_it_began(
 # Environment ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_environment_of_a_run_is_told_whole(client: TestClient, trained: Trained, engine: Engine) -> None:
+def test_the_api_returns_the_complete_environment(client: TestClient, trained: Trained, engine: Engine) -> None:
     run = trained()
     assert client.get(f"/api/v1/runs/{run}/environment").json() == {}
     with writing(engine) as connection:
@@ -401,7 +399,7 @@ def test_each_act_of_a_page_leads_to_the_new_run_without_a_script(
     assert client.post(f"/runs/{run}/resume", data={"epochs": "many"}).status_code == 422
 
 
-def test_a_family_is_drawn_with_links_states_and_where_it_branches(
+def test_a_lineage_shows_links_states_and_branch_points(
     client: TestClient, stopped: Callable[..., str], look: Any
 ) -> None:
     run = stopped()

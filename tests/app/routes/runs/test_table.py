@@ -1,4 +1,4 @@
-"""The table of runs: sorted, searched and leafed through by links and forms that need no script."""
+"""The run table: sorting, search and paging by links and forms that work without JavaScript."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ HTMX = {"HX-Request": "true"}
 
 
 def rows(page: Any) -> list[str]:
-    """The runs of the table, from the top."""
+    """Run IDs of the table, from the top."""
     return [found["data-run"] for found in page.all("tr") if "data-run" in found]
 
 
 def test_without_runs_the_table_says_what_to_do(client: Any, look: Any) -> None:
     page = look(client.get("/runs"))
-    assert "Nothing has run yet." in page.html
+    assert "No runs yet." in page.html
     assert page.all("a", href="/launch")
 
 
@@ -79,10 +79,10 @@ def test_filters_stay_in_the_links(client: Any, look: Any, runs: Any) -> None:
 
 def test_a_filter_without_matches_offers_all_runs(client: Any, look: Any, runs: Any) -> None:
     runs.add()
-    assert "No run matches." in look(client.get("/runs?q=nowhere")).html
+    assert "No matching runs." in look(client.get("/runs?q=nowhere")).html
 
 
-def test_an_unknown_sort_is_a_page_that_says_what_there_is(client: Any, look: Any) -> None:
+def test_an_unknown_sort_lists_the_valid_ones(client: Any, look: Any) -> None:
     assert "Cannot sort by" in look(client.get("/runs?sort=color"), 422).html
 
 
@@ -105,7 +105,7 @@ def test_htmx_gets_only_the_table_and_a_clean_address(client: Any, runs: Any) ->
     assert "<html" in client.get("/runs", headers=HTMX | {"HX-History-Restore-Request": "true"}).text
 
 
-def test_rows_of_runs_that_live_come_anew(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_rows_of_live_runs_are_refreshed(client: Any, look: Any, runs: Any, trained: Any) -> None:
     ended = trained()
     alive = runs.add()
     page = look(client.get("/runs"))
@@ -136,11 +136,11 @@ def test_a_deletion_can_be_undone(client: Any, look: Any, trained: Any) -> None:
     assert "1 run restored." in page.html
 
 
-def test_a_run_that_lives_is_kept(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_a_live_run_is_not_deleted(client: Any, look: Any, runs: Any, trained: Any) -> None:
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/delete", data={"runs": [ended, alive]}))
     assert rows(page) == [alive]
-    assert "1 of them has not ended." in page.html
+    assert "1 run was not deleted: still active." in page.html
 
 
 def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, runs: Any, trained: Any) -> None:
@@ -150,15 +150,15 @@ def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, run
     assert (runs.status(ended), runs.status(alive)) == ("succeeded", "cancelled")
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"}))
-    assert "1 run waits again, in its old place of the queue." in page.html
+    assert "1 run is back in the queue at its old position." in page.html
     assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL") == [(1,)]
-    assert "waits again" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
+    assert "back in the queue" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
 
 
 def test_a_run_that_trains_is_asked_to_stop(client: Any, look: Any, runs: Any, trained: Any) -> None:
     trains = trained(outcome=None)
     page = look(client.post("/runs/stop", data={"runs": [trains]}))
-    assert "1 run asked to stop" in page.html
+    assert "Stopping 1 run" in page.html
     assert not page.all("button", id="undo-cancel")
     assert runs.status(trains) == "cancelling"
 
@@ -178,25 +178,23 @@ def test_hostile_words_in_the_address_are_only_text(client: Any, look: Any, runs
     assert not page.all("img")
 
 
-def test_a_question_in_words_is_asked_of_the_table(client: Any, look: Any, runs: Any, trained: Any) -> None:
+def test_a_search_filters_the_table(client: Any, look: Any, runs: Any, trained: Any) -> None:
     good = trained(level=0.99, family="vit", size="tiny")
     trained(level=0.5)
     assert rows(look(client.get("/runs", params={"q": "family:vit val/acc>0.9 -status:failed"}))) == [good]
 
 
-def test_half_a_question_is_answered_with_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
+def test_an_incomplete_search_shows_what_is_missing_and_no_error_page(client: Any, look: Any, runs: Any) -> None:
     runs.add()
     page = look(client.get("/runs", params={"q": "color:red"}))
     assert "No field &#39;color&#39;; fields: is, tag" in page.html
-    assert "This question cannot be read yet." in page.html
+    assert "This search is not valid yet." in page.html
     refused = client.get("/api/v1/runs", params={"q": "color:red"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
 
 
 @pytest.mark.parametrize("question", ["famly:vit", "val/acc>90", "q=vit&group=color"])
-def test_a_question_that_cannot_be_read_is_not_asked_again_until_it_changes(
-    client: Any, look: Any, runs: Any, question: str
-) -> None:
+def test_an_invalid_search_is_not_repeated_until_it_changes(client: Any, look: Any, runs: Any, question: str) -> None:
     runs.add()
     asked = question if "=" in question else f"q={question}"
     page = look(client.get(f"/runs?{asked}"))
@@ -240,7 +238,7 @@ def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, lo
     assert "best val/acc" not in again.html[again.html.index("runs-table") :]
 
 
-def test_the_words_of_a_question_are_those_that_runs_have(client: Any, trained: Any) -> None:
+def test_search_suggestions_are_values_of_existing_runs(client: Any, trained: Any) -> None:
     trained(tags=["paper"], family="vit", size="tiny")
     words = client.get("/runs/words").json()
     assert words["values"]["tag"] == ["paper"]

@@ -61,31 +61,31 @@ def test_combinations_that_do_not_exist_are_left_out_and_said(client: Any) -> No
     [
         (VIT | {"grid": {"size": ["hug"]}}, "size", "no size 'hug' for vit; sizes: tiny, small"),
         (VIT | {"grid": {"size": ["hug", "tiny"]}}, "size", "no size 'hug' for vit"),
-        (VIT | {"grid": {"batch_size": [32, 60_000]}}, "batch_size", "digits has 1,257 training"),
+        (VIT | {"grid": {"batch_size": [32, 60_000]}}, "batch_size", "batch_size must be at most 1,257"),
         (VIT | {"grid": {"lr": [0.1, "x"]}}, "lr", "lr must be a number"),
-        (VIT | {"grid": {"lr": []}}, "lr", "lr holds no value"),
-        (VIT | {"grid": {"color": ["red"]}}, "color", "no field 'color' that can hold several"),
-        (VIT | {"grid": {"name": ["a", "b"]}}, "name", "no field 'name' that can hold several"),
+        (VIT | {"grid": {"lr": []}}, "lr", "lr has no values"),
+        (VIT | {"grid": {"color": ["red"]}}, "color", "no field 'color' that can take several"),
+        (VIT | {"grid": {"name": ["a", "b"]}}, "name", "no field 'name' that can take several"),
         ({"base": {"family": "vit", "epochs": 0}, "seeds": 2}, "epochs", "epochs must be at least 1"),
-        ({"base": {"nothing": 1, "family": "vit"}}, "nothing", "there is no field 'nothing'"),
-        ({"grid": {"lr": [0.1, 0.2]}}, "family", "name a family or a preset"),
+        ({"base": {"nothing": 1, "family": "vit"}}, "nothing", "no field 'nothing'"),
+        ({"grid": {"lr": [0.1, 0.2]}}, "family", "a family or a preset is required"),
         (
             VIT | {"grid": {"option.pool": ["sum"]}},
             "option.pool",
             "no choice 'sum' for option pool",
         ),
-        (VIT | {"grid": {"seed": [1, 2]}, "seeds": 2}, "seeds", "say the same"),
-        (VIT | {"method": "random"}, "space", "random draws from space, which names no field"),
-        (VIT | {"space": {"lr": {"low": 0.1, "high": 1}}}, "lr", "a grid needs its values"),
+        (VIT | {"grid": {"seed": [1, 2]}, "seeds": 2}, "seeds", "cannot combine seeds"),
+        (VIT | {"method": "random"}, "space", "method random needs at least one field in space"),
+        (VIT | {"space": {"lr": {"low": 0.1, "high": 1}}}, "lr", "add a step, list its values"),
         (
             VIT | {"method": "random", "space": {"optimizer": {"low": 1, "high": 2}}},
             "optimizer",
-            "is no number, so it has a choice and no range",
+            "is not a number: use a choice instead of a range",
         ),
         (
             VIT | {"method": "tpe", "space": {"batch_size": {"low": 8, "high": 60_000}}},
             "batch_size",
-            "a batch holds at most that many",
+            "batch_size must be at most 1,257",
         ),
         (
             VIT | {"grid": {"lr": [1, 2]}, "metric": "test/acc", "pruning": "asha"},
@@ -95,7 +95,7 @@ def test_combinations_that_do_not_exist_are_left_out_and_said(client: Any) -> No
         (VIT | {"grid": {"seed": list(range(1001))}}, "grid", "this makes 1,001 runs"),
         (VIT | {"seeds": 1001}, "seeds", "seeds must be at most 1000"),
         (VIT | {"method": "magic"}, "method", "grid, random or tpe"),
-        (VIT | {"speed": 3}, "speed", "there is no field 'speed'"),
+        (VIT | {"speed": 3}, "speed", "no field 'speed'"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_exists(client: Any, runs: Any, said: Any, field: str, words: str) -> None:
@@ -109,8 +109,8 @@ def test_what_is_wrong_is_named_with_what_exists(client: Any, runs: Any, said: A
     ("space", "words"),
     [
         ({"low": 2, "high": 1}, "low must not be above high"),
-        ({"low": 0, "high": 1, "log": True}, "low must be greater than 0 where log is true"),
-        ({"low": 1, "high": 2, "log": True, "step": 1}, "a step or is logarithmic, not both"),
+        ({"low": 0, "high": 1, "log": True}, "low must be greater than 0 if log is true"),
+        ({"low": 1, "high": 2, "log": True, "step": 1}, "a step or be logarithmic, not both"),
         ({"low": 1}, "high is missing"),
         ({"choice": []}, "at least 1 item"),
     ],
@@ -184,7 +184,7 @@ def test_the_same_key_launches_one_sweep(client: Any, runs: Any) -> None:
     assert runs.sql("SELECT count(*) FROM run") == [(4,)]
     other = client.post("/api/v1/sweeps", json=GRID | {"seeds": 2}, headers={"idempotency-key": "k"})
     assert other.status_code == 409
-    assert "has launched another sweep before" in other.json()["detail"]
+    assert "already launched a different sweep" in other.json()["detail"]
 
 
 def test_a_thousand_runs_are_queued_as_one_sweep(client: Any, runs: Any) -> None:
@@ -211,8 +211,8 @@ def test_extending_makes_only_what_is_not_there_yet(client: Any, runs: Any) -> N
     assert len(made) == 12
     errors = errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"grid": {"lr": [1]}}))
     assert "this sweep does not vary lr; it varies family, size" in errors["lr"]
-    assert "can only have more" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
-    assert errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={}))["body"].startswith("say what to add")
+    assert "can only grow" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
+    assert errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={}))["body"].startswith("nothing to add")
 
 
 def test_more_draws_keep_those_that_there_are(client: Any, runs: Any) -> None:

@@ -23,7 +23,7 @@ def status_of(page: Any) -> str:
 
 def test_without_sweeps_the_list_says_how_to_make_one(client: Any, look: Any) -> None:
     page = look(client.get("/sweeps"))
-    assert "No sweep yet." in page.html
+    assert "No sweeps yet." in page.html
     assert page.one("a", href="/sweeps")["aria-current"] == "page"
 
 
@@ -75,7 +75,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
 ) -> None:
     other = launched(client, base={"family": "vit"}, seeds=2)
     sweep = launched(client, **GRID)["id"]
-    assert "when it ends is not known yet" in look(client.get(f"/sweeps/{sweep}")).html
+    assert "ETA unknown" in look(client.get(f"/sweeps/{sweep}")).html
     reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
     page = look(client.get(f"/sweeps/{sweep}"))
     assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
@@ -98,7 +98,7 @@ def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any
 
 def test_a_pruned_run_says_why_in_the_table_and_on_its_page(client: Any, look: Any, runs: Any) -> None:
     sweep = launched(client, **GRID)
-    reason = "pruned at epoch 4: val/acc 31.2 % is below the median 52.0 % of 7 runs there"
+    reason = "pruned at epoch 4: val/acc 31.2 % is below the median of 52.0 % over 7 runs"
     runs.set(sweep["runs"][0], status="cancelled", stop_reason=reason, reason=reason, ended_at=2.0)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
     assert "at epoch 4: val/acc 31.2 % is below the median" in page.words["sweep-runs"]
@@ -137,7 +137,7 @@ def test_the_form_extends_and_says_what_is_wrong(client: Any, look: Any, runs: A
     assert answer.status_code == 303
     assert runs.sql("SELECT count(*) FROM run") == [(8,)]
     page = look(client.post(f"/sweeps/{sweep}/extend", data={"seeds": "1"}), 422)
-    assert page.words["extend-error-seeds"] == "This sweep has 2 seeds; it can only have more."
+    assert page.words["extend-error-seeds"] == "This sweep has 2 seeds; the number can only grow."
     assert page.one("input", id="extend-seeds")["value"] == "1"
     page = look(client.post(f"/sweeps/{sweep}/extend", data={"grid.lr": "fast"}), 422)
     assert "must be a number" in page.words["extend-error-grid.lr"]

@@ -1,4 +1,4 @@
-"""The run table shows every run once, however it is sorted, filtered and leafed through."""
+"""The run table shows every run once, however it is sorted, filtered and paged."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def give(runs: Runs, run: str, name: str, *values: float) -> None:
 
 @pytest.fixture
 def many(runs: Runs) -> list[str]:
-    """Runs with equal values, missing values and metrics that are missing or nothing but NaN."""
+    """Runs with equal values, missing values, and metrics that are missing or only NaN."""
     made = []
     for i in range(14):
         run = runs.add(

@@ -1,4 +1,4 @@
-"""What is asked for in words finds the runs that it means; whatever is typed is answered with runs or a sentence."""
+"""Queries find the runs that they describe; any input gives either runs or an error message."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from app.contract.errors import QueryError
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
-from app.store.search.parser import Either, Term, read
+from app.store.search.parser import Either, Term, parse
 from app.store.search.query import RunFilter, list_runs
-from app.store.search.query_language import NAMES
+from app.store.search.query_language import FIELD_NAMES
 from tests.conftest import Runs
 
 NOW = 1_800_000_000.0
@@ -23,7 +23,7 @@ DAY = 1_793_491_200.0  # 2026-11-01, UTC
 
 @pytest.fixture
 def known(runs: Runs) -> dict[str, str]:
-    """Ids of runs that differ in every way that can be asked about, to a letter each."""
+    """Ids of runs that differ in every queryable way, by letter."""
     said: dict[str, dict[str, Any]] = {
         "a": {"family": "vit", "size": "tiny", "tags": ["paper", "old one"], "name": "late fusion"},
         "b": {"family": "vit", "size": "small", "lr": 0.01, "epochs": 40},
@@ -124,26 +124,26 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
     ("said", "words"),
     [
         ("color:red", "no field 'color'; fields: is, tag, id, name"),
-        ("status:done", "no status 'done'; there are queued, starting"),
-        ("is:good", "no is 'good'; there are live, running, ended"),
-        ("epochs>many", "'many' is no number that epochs can be compared with"),
-        ("duration>5parsecs", "say 10m"),
-        ("created>yesterday", "'yesterday' is no day; say created>2026-11-01"),
-        ("family>vit", "family is a word: write family:vit"),
-        ("family:", "family: names no value"),
-        ("family:,", "family:, names no value"),
-        ('name:"a', 'a quote " is not closed'),
-        ("a " * 31, "more than the 30 terms"),
-        ("(" * 31 + "a" + ")" * 31, "more than 30 brackets"),
-        ("(family:vit", "a bracket ( is not closed"),
-        ("family:vit)", "a bracket ) closes none"),
-        ("family:vit or", "or stands between two terms"),
-        ("or a", "or stands between two terms"),
-        ("a or or b", "or stands between two terms"),
-        ("(a or) b", "or stands between two terms"),
-        ("a ( )", "nothing stands in the brackets"),
-        ("val/acc>1e999", "is no number"),
-        ("val/acc>90", "val/acc is a share of 1: write val/acc>0.9 or val/acc>90%"),
+        ("status:done", "no status 'done'; choices: queued, starting"),
+        ("is:good", "no is 'good'; choices: live, running, ended"),
+        ("epochs>many", "'many' is not a number; write epochs>0.98"),
+        ("duration>5parsecs", "write duration>10m"),
+        ("created>yesterday", "'yesterday' is not a date; write created>2026-11-01"),
+        ("family>vit", "family is text and cannot be compared; write family:vit"),
+        ("family:", "family: needs a value"),
+        ("family:,", "family:, needs a value"),
+        ('name:"a', "missing closing quote"),
+        ("a " * 31, "too many terms (limit: 30)"),
+        ("(" * 31 + "a" + ")" * 31, "too many parentheses"),
+        ("(family:vit", "missing closing parenthesis"),
+        ("family:vit)", "unmatched closing parenthesis"),
+        ("family:vit or", "'or' needs a term on each side"),
+        ("or a", "'or' needs a term on each side"),
+        ("a or or b", "'or' needs a term on each side"),
+        ("(a or) b", "'or' needs a term on each side"),
+        ("a ( )", "empty parentheses"),
+        ("val/acc>1e999", "is not a number"),
+        ("val/acc>90", "val/acc ranges from 0 to 1; write val/acc>0.9 or val/acc>90%"),
         ("val/digit/acc.last<=98.5", "write val/digit/acc.last<=0.985 or val/digit/acc.last<=98.5%"),
         ("-test/acc:0.5,50", "write test/acc:0.5 or test/acc:50%"),
         ('is:"live,ended"', "no is 'live,ended'"),
@@ -180,7 +180,7 @@ SIGNS = (
     "\0",
     "é",
 )
-FRAGMENTS = st.sampled_from([*NAMES, *SIGNS])
+FRAGMENTS = st.sampled_from([*FIELD_NAMES, *SIGNS])
 
 
 @given(said=st.lists(FRAGMENTS, max_size=12).map("".join) | st.text(max_size=40))
@@ -196,9 +196,9 @@ def test_whatever_is_typed_gives_runs_or_a_sentence(runs: Runs, said: str) -> No
 
 @given(value=st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_value_can_be_said_in_quotes(value: str) -> None:
-    [[term]] = read(f'-name:"{value}"').choices
+    [[term]] = parse(f'-name:"{value}"').choices
     assert isinstance(term, Term)
-    assert (term.no, term.name, term.how, term.value, term.values) == (True, "name", ":", value, (value,))
+    assert (term.negated, term.name, term.operator, term.value, term.values) == (True, "name", ":", value, (value,))
 
 
 LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")
@@ -206,7 +206,7 @@ LETTERS = ("fusion", "size:small", "optimizer:sgd", "flip:yes")
 
 @st.composite
 def questions(draw: st.DrawFn, depth: int = 3) -> tuple[str, frozenset[str]]:
-    """A question, and which of the four runs it is about."""
+    """A query, and which of the four runs it matches."""
     if depth == 0 or draw(st.booleans()):
         at = draw(st.integers(0, 3))
         said, there = LETTERS[at], frozenset("abcd"[at])
@@ -227,6 +227,6 @@ def test_brackets_choices_and_their_opposites_mean_what_sets_mean(
 
 
 def test_a_part_knows_how_it_was_said() -> None:
-    [[first, second]] = read('family:vit  -(a or "b c")').choices
+    [[first, second]] = parse('family:vit  -(a or "b c")').choices
     assert isinstance(second, Either)
-    assert (first.said, second.said) == ("family:vit", '-(a or "b c")')
+    assert (first.source, second.source) == ("family:vit", '-(a or "b c")')

@@ -1,4 +1,4 @@
-"""Every page of the run table holds what sorting all runs would put there, and is found without reading them all."""
+"""Every page of the run table equals a slice of all sorted runs, and is found without reading all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEVERAL = [
 
 @dataclass
 class Drawn:
-    """A run that a test made up; ``best``: of its metrics, None where nothing was finite."""
+    """A generated run; ``best``: best values of its metrics, None if no value was finite."""
 
     number: int = 0
     id: str = ""
@@ -56,7 +56,7 @@ class Drawn:
     best: dict[str, float | None] = field(default_factory=dict)
 
     def value(self, key: str) -> Any:
-        """What it is sorted by."""
+        """Its sort key."""
         if "/" in key:
             name, _, which = key.partition(".")
             best = self.best.get(name)
@@ -67,7 +67,7 @@ class Drawn:
         return getattr(self, {"created": "created_at", "started": "started_at", "ended": "ended_at"}.get(key, key), 1)
 
     def matches(self, where: RunFilter) -> bool:
-        """Whether it is one of those that are asked for."""
+        """Whether it matches the filter."""
         searched = (self.id, self.name, self.notes, f"{self.family} {self.size} {self.dataset}")
         return (
             self.deleted_at is None
@@ -81,12 +81,12 @@ class Drawn:
         )
 
 
-# What a made-up series has beside its best value.
+# Other columns of a generated series.
 OTHERS = {"last": lambda best: 2 * best % 1.5, "min": lambda best: -(best % 0.75), "max": lambda best: 1 + best % 0.75}
 
 
 def few(*values: Any) -> st.SearchStrategy[Any]:
-    """So few that many are equal."""
+    """Few distinct values, so that many are equal."""
     return st.sampled_from(values)
 
 
@@ -122,7 +122,7 @@ FILTERS = st.just(RunFilter()) | st.builds(
 
 
 def plant(runs: Runs, drawn: list[Drawn]) -> None:
-    """Make the database hold these runs alone."""
+    """Replace the contents of the database with these runs."""
     with writing(runs.engine) as connection:
         connection.execute(text("DELETE FROM run"))
     for i, each in enumerate(drawn):
@@ -139,7 +139,7 @@ def plant(runs: Runs, drawn: list[Drawn]) -> None:
 
 
 def add_series(execute: Any, run: str, name: str, best: float | None) -> None:
-    """A summary, as the recorder leaves it."""
+    """Add a metric summary, as the recorder would."""
     execute(
         "INSERT INTO metric_series (run, run_number, name, points, first_step, last_step, last_time, low_step,"
         " high_step, best, best_step, not_finite, last, low, high)"
@@ -149,7 +149,7 @@ def add_series(execute: Any, run: str, name: str, best: float | None) -> None:
 
 
 def sorted_by_hand(drawn: list[Drawn], where: RunFilter, sort: str) -> list[str]:
-    """Ids of those that match, in order."""
+    """Ids of matching runs, in order."""
     there = sorted((each for each in drawn if each.matches(where)), key=lambda each: -each.number)
     for part in reversed(sort.split(",")):
         key = part.lstrip("-")
@@ -198,7 +198,7 @@ def test_a_table_ten_times_as_long_costs_no_more_to_read(runs: Runs) -> None:
 
 
 def lengthen(runs: Runs, many: int) -> None:
-    """Make it a table of so many runs: one in three has an equal value of everything, one in ten no metric."""
+    """Fill the table: one run in three shares all its values, one in ten has no metric."""
     with reading(runs.engine) as connection:
         have = count_runs(connection, RunFilter())
     first = runs.add() if not have else ""
@@ -219,7 +219,7 @@ def lengthen(runs: Runs, many: int) -> None:
 
 
 def steps_of_pages(engine: Engine, sort: str) -> list[int]:
-    """What SQLite does for each of the first ten pages, in its own steps."""
+    """SQLite's virtual machine steps for each of the first ten pages."""
     found, after = [], None
     with reading(engine) as connection:
         database = connection.connection.driver_connection
@@ -241,19 +241,19 @@ def steps_of_pages(engine: Engine, sort: str) -> list[int]:
 def test_a_cursor_is_read_as_it_was_written() -> None:
     cursor = read_cursor(write_cursor(0.1 + 0.2, 7))
     assert (cursor.value, cursor.number) == (0.1 + 0.2, 7)
-    with pytest.raises(QueryError, match="not a cursor"):
+    with pytest.raises(QueryError, match="invalid cursor"):
         read_cursor("x")
     cursor = read_cursor(write_cursor(None, 7, ("a", None)), further=2)
     assert cursor.then == ("a", None)
-    # A page deeper in of a table that was sorted by fewer columns.
-    with pytest.raises(QueryError, match="not a cursor"):
+    # The cursor of a table that was sorted by fewer columns.
+    with pytest.raises(QueryError, match="invalid cursor"):
         read_cursor(write_cursor(1, 7), further=1)
 
 
 def test_a_sort_by_many_columns_or_by_what_there_is_not_says_so() -> None:
     assert [each.value for each in read_order("-test/acc,params,params", NOW).then] == ["run.params"]
     assert read_order("number,color-free/loss", NOW).then == ()
-    with pytest.raises(QueryError, match="by 3 columns at most"):
+    with pytest.raises(QueryError, match="at most 3 columns"):
         read_order("lr,seed,epochs,params", NOW)
     with pytest.raises(QueryError, match="cannot sort by 'color'"):
         read_order("lr,-color", NOW)

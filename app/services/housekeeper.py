@@ -1,0 +1,117 @@
+"""Housekeeping of the recorder's process: expire leases, wake workers, merge metric chunks, empty the trash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from celery import Celery
+from redis import Redis
+from sqlalchemy import Connection, Engine, text
+
+from app.contract.settings import Settings
+from app.services import artifacts, signals
+from app.store import lease, metric, queue, run, tracked_run, trash, worker
+from app.store.database import next_commit, reading, writing
+
+logger = logging.getLogger("runyard.recorder")
+
+TICK_SECONDS = 0.5
+MERGE_SECONDS = 5.0
+LEFT_OVER_SECONDS = 3600.0
+PURGE_SECONDS = 3600.0
+
+
+class Housekeeper:
+    """Does what no report triggers; the recorder calls ``step`` between batches.
+
+    unmerged: runs with points that may still have to be merged; the recorder adds to it.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, redis: Redis, celery: Celery, clock: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.redis = redis
+        self.clock = clock
+        self.celery = celery
+        self.unmerged: set[str] = set()
+        self._to_merge: list[str] = []
+        self._next_tick = 0.0
+        self._next_merge = 0.0
+        self._next_purge = 0.0
+
+    def take_over(self) -> None:
+        """Give workers time to renew their leases, since no heartbeat was received until now."""
+        with writing(self.engine) as connection:
+            lease.postpone_leases(connection, self.clock() + self.settings.lease_seconds)
+            # Another recorder may not have merged the last points of runs that ended recently.
+            rows = connection.execute(
+                text(f"SELECT id FROM run WHERE status IN {run.ACTIVE} OR ended_at > :since"),
+                {"since": self.clock() - LEFT_OVER_SECONDS},
+            )
+            self.unmerged |= set(rows.scalars())
+
+    def step(self) -> None:
+        """Do what is due, and merge at most one run."""
+        now = self.clock()
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_SECONDS
+            self.reconcile()
+        if self._to_merge:
+            self._merge(self._to_merge.pop())
+
+    def reconcile(self) -> None:
+        """Settle lost runs, wake workers for queued ones, and schedule merging and purging."""
+        now = self.clock()
+        with reading(self.engine) as connection:
+            overdue = lease.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
+            wanted = self._wakes_wanted(connection, now)
+        if overdue:
+            self._settle(now)
+        if wanted:
+            signals.wake_workers(self.redis, self.celery, wanted)
+        if now >= self._next_merge:
+            self._next_merge = now + MERGE_SECONDS
+            # One per step, so that new points do not wait for all of them.
+            self._to_merge = sorted(self.unmerged)
+        if now >= self._next_purge:
+            self._next_purge = now + PURGE_SECONDS
+            self._purge(now)
+
+    def _silent(self, now: float) -> float:
+        return now - self.settings.lease_seconds
+
+    def _settle(self, now: float) -> None:
+        changed: dict[str, set[str]] = {}
+        with writing(self.engine) as connection:
+            commit = next_commit(connection)
+            for run_id in lease.expire_leases(connection, commit, now):
+                logger.warning("lost %s: its lease expired", run_id)
+                changed[run_id] = {"status"}
+            for run_id in lease.settle_lost(connection, commit, now, self.settings.max_attempts):
+                changed[run_id] = {"status"}
+            for run_id in tracked_run.end_silent(connection, commit, now):
+                changed[run_id] = {"status"}
+            gone = worker.forget_silent(connection, self._silent(now))
+        signals.publish_commit(self.redis, commit, changed, bool(gone))
+
+    def _wakes_wanted(self, connection: Connection, now: float) -> int:
+        """Number of claims that could be granted now."""
+        return queue.claimable(connection, lambda: worker.list_workers(connection, now, self.settings.lease_seconds))
+
+    def _merge(self, run_id: str) -> None:
+        with writing(self.engine) as connection:
+            commit = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
+            status = connection.execute(text("SELECT status FROM run WHERE id = :run"), {"run": run_id}).scalar()
+            ended = status is None or status in run.TERMINAL
+            merged = metric.merge_chunks(connection, run_id, commit, ended)
+        if ended and not merged:
+            self.unmerged.discard(run_id)
+
+    def _purge(self, now: float) -> None:
+        with writing(self.engine) as connection:
+            purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
+        for run_id in purged:
+            artifacts.remove(self.settings, run_id)

@@ -1,0 +1,138 @@
+"""Lost runs are queued again, workers are woken, chunks are merged and the trash is emptied."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine
+
+from app.contract import broker
+from app.contract.events import (
+    Goodbye,
+    Result,
+)
+from app.contract.settings import Settings
+from app.services.recorder import Recorder
+from app.store.database import reading
+from app.store.worker import list_workers
+from tests.app.services.recording import curve, tick
+from tests.conftest import Clock, Runs, Worker
+
+
+def test_a_run_whose_worker_is_silent_is_lost_and_starts_again_elsewhere(
+    runs: Runs, recorder: Recorder, worker: Worker, clock: Clock
+) -> None:
+    run = runs.add()
+    worker.beat()
+    worker.train(recorder)
+    tick(recorder, clock, 9)
+    assert runs.status(run) == "running"
+    tick(recorder, clock, 2)
+    assert runs.status(run) == "lost"
+    with reading(runs.engine) as connection:
+        assert list_workers(connection, clock.now, 1000) == []
+    tick(recorder, clock, 1.5)
+    assert runs.status(run) == "queued"
+    trainer = Worker(worker.redis, "w2").train(recorder)
+    assert (trainer.run, trainer.fence) == (run, 2)
+    assert runs.get(run).attempt == 2
+
+
+def test_a_recorder_that_was_away_gives_workers_time_before_it_calls_runs_lost(
+    settings: Settings, engine: Engine, runs: Runs, recorder: Recorder, worker: Worker, clock: Clock, redis: Redis
+) -> None:
+    run = runs.add()
+    worker.train(recorder)
+    clock.now += 3600
+    successor = Recorder(settings, engine, redis, clock)
+    successor.connect()
+    successor.step()
+    assert runs.status(run) == "running"
+    tick(successor, clock, 11)
+    assert runs.status(run) == "lost"
+    successor.celery.close()
+
+
+def test_a_worker_that_says_goodbye_is_gone(runs: Runs, recorder: Recorder, worker: Worker, clock: Clock) -> None:
+    worker.beat()
+    recorder.step()
+    worker.send("goodbye", Goodbye(worker="w1"))
+    recorder.step()
+    with reading(runs.engine) as connection:
+        assert list_workers(connection, clock.now, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("slots", "kind", "wanted", "expected"),
+    [(1, "cpu", ["auto"] * 3, 1), (4, "cpu", ["auto"] * 3, 3), (4, "cpu", ["cuda"] * 3, 0), (2, "cuda", ["cuda"], 1)],
+)
+def test_workers_are_woken_as_often_as_claims_could_be_granted(
+    runs: Runs, recorder: Recorder, redis: Redis, clock: Clock, slots: int, kind: str, wanted: list[str], expected: int
+) -> None:
+    for device in wanted:
+        runs.add(device=device)
+    Worker(redis, "w1", kind, slots).beat()
+    tick(recorder, clock)
+    # Unread wake-ups count.
+    tick(recorder, clock)
+    assert redis.llen(broker.QUEUE) == expected
+
+
+def test_nobody_is_woken_while_no_slot_is_free(runs: Runs, recorder: Recorder, worker: Worker, clock: Clock) -> None:
+    run = runs.add()
+    trainer = worker.train(recorder)
+    worker.redis.delete(broker.QUEUE)
+    runs.add()
+    worker.beat((run, trainer.fence))
+    tick(recorder, clock)
+    assert worker.redis.llen(broker.QUEUE) == 0
+
+
+def test_many_commits_are_merged_and_a_deleted_run_is_purged_with_its_files(
+    settings: Settings, runs: Runs, recorder: Recorder, worker: Worker, clock: Clock
+) -> None:
+    run = runs.add()
+    trainer = worker.train(recorder)
+    for step in range(1, 300):
+        trainer.points(train__loss=[(step, 1.0)])
+        recorder.step()
+    (before,) = runs.sql("SELECT count(*) FROM metric_chunk")[0]
+    tick(recorder, clock, 6)
+    (after,) = runs.sql("SELECT count(*) FROM metric_chunk")[0]
+    assert after < before - 20
+    assert len(curve(runs, run)) == 299
+    trainer.say("result", Result(outcome="succeeded"))
+    recorder.step()
+    folder = settings.data_dir / "artifacts" / run
+    folder.mkdir(parents=True)
+    (folder / "best.safetensors").write_bytes(b"x")
+    runs.set(run, deleted_at=clock.now)
+    tick(recorder, clock, 86400 * settings.trash_days - 1)
+    assert folder.exists()
+    tick(recorder, clock, 3601)
+    assert runs.sql("SELECT count(*) FROM run") == [(0,)]
+    assert runs.sql("SELECT count(*) FROM metric_chunk") == [(0,)]
+    assert not folder.exists()
+
+
+def test_an_ended_run_is_merged_to_the_last_point_by_whoever_records_then(
+    settings: Settings, engine: Engine, runs: Runs, recorder: Recorder, worker: Worker, clock: Clock, redis: Redis
+) -> None:
+    for ended_before in (False, True):
+        run = runs.add()
+        trainer = worker.train(recorder)
+        for step in range(1, 6):
+            trainer.points(train__loss=[(step, 1.0)])
+            recorder.step()
+        tick(recorder, clock, 6)
+        assert runs.sql("SELECT count(*) FROM metric_chunk WHERE tier = 0") == [(5,)]
+        trainer.say("result", Result(outcome="succeeded"))
+        recorder.step()
+        if ended_before:
+            recorder.celery.close()
+            recorder = Recorder(settings, engine, redis, clock)
+            recorder.connect()
+        for _ in range(4):
+            tick(recorder, clock, 6)
+        assert runs.sql("SELECT count(*) FROM metric_chunk WHERE tier = 0") == [(0,)]
+        assert len(curve(runs, run)) == 5

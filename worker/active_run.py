@@ -1,0 +1,70 @@
+"""A run in training, as its supervisor sees it, and the sentences for how its process ended."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from app.contract.events import Outcome, PendingChanges
+from worker.job import Control
+
+logger = logging.getLogger("runyard.worker")
+
+
+@dataclass(eq=False)
+class ActiveRun:
+    """A run that a slot trains; ``delivered``: ids of the changes that its trainer already has."""
+
+    run: str
+    fence: int
+    slot: int
+    control: Control
+    inbox: Connection
+    delivered: set[int] = field(default_factory=set)
+    dropped: bool = False
+    commanded_at: float | None = None
+    kill_reason: str = ""
+    outcome: Outcome = "failed"
+    out_of_memory: bool = False
+    pulse: int = 0
+    pulse_at: float = field(default_factory=time.monotonic)
+
+    def command(self, command: int) -> None:
+        """Tell the trainer to stop; only the first command counts."""
+        if self.control.request(command):
+            self.commanded_at = time.monotonic()
+
+    def deliver(self, requested: PendingChanges) -> None:
+        """Hand changes to the trainer, each once and in order.
+
+        The pipe has room for all changes that can wait for a run, so this never blocks on a trainer that does not read.
+        """
+        for change in requested.changes:
+            if change.id in self.delivered:
+                continue
+            try:
+                self.inbox.send_bytes(change.model_dump_json().encode())
+            except OSError as error:
+                logger.info("%s: a change came too late for this attempt (%s)", self.run, error)
+                return
+            self.delivered.add(change.id)
+
+
+def out_of_memory_reason(batch_size: int) -> str:
+    """Why a run failed that the system killed for lack of memory, and what to try."""
+    advice = f"try batch size {batch_size // 2:,}, or find_batch" if batch_size > 1 else "try a smaller size"
+    return f"the machine ran out of memory and the system killed the run; {advice}"
+
+
+def exit_reason(exitcode: int | None) -> str:
+    """Why a training process ended without reporting it."""
+    if exitcode is None:
+        return "the training process vanished"
+    if exitcode == -signal.SIGKILL:
+        return "the training process was killed (signal 9), by a user or for lack of memory"
+    if exitcode < 0:
+        return f"the training process was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"the training process ended with exit code {exitcode} before it could report why"
