@@ -25,7 +25,7 @@ from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.store.database import migrate, open_database
 from app.web import error_responses
-from app.web.dependencies import Parts
+from app.web.dependencies import Parts, PartsDep
 from app.web.openapi import describe
 from app.web.rendering import ROOT, Templates
 from app.web.security import HEADERS, Guard
@@ -50,43 +50,39 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     Creates an inspector unless one is passed.
     """
     settings = settings or Settings()
-    inspector = inspector or Inspector(settings.data_dir.absolute(), settings.models_path)
+    app = build_app(settings.allowed_hosts)
+    app.state.parts = open_parts(settings, inspector)
+    return app
+
+
+def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
+    """Open everything that routes use: the database, migrated, Redis, the live hub, the inspector and the templates."""
     engine = open_database(settings.database)
     migrate(engine)
-    templates = Templates()
-    hub = Hub(engine, settings.redis, run_status)
+    return Parts(
+        settings=settings,
+        engine=engine,
+        redis=Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5),
+        celery=celery_client(settings.redis),
+        hub=Hub(engine, settings.redis, run_status),
+        inspector=inspector or Inspector(settings.data_dir.absolute(), settings.models_path),
+        templates=Templates(),
+    )
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await hub.start()
-        # Start now, so that the first launch does not wait until the inspector process has imported torch.
-        starting = asyncio.create_task(inspector.start())
-        starting.add_done_callback(_log_failure)
-        yield
-        starting.cancel()
-        await inspector.close()
-        await hub.stop()
-        redis.close()
-        engine.dispose()
 
-    redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
+def build_app(allowed_hosts: str = "") -> FastAPI:
+    """Build the application without its parts, which must be set as ``app.state.parts`` before it serves.
+
+    FastAPI analyzes a route when it is first asked for, which takes half a second for all of them: tests build the
+    application once and exchange its parts.
+    """
     app = FastAPI(
         title="Runyard",
         version=__version__,
         description="Launch, watch and compare training runs of image classifiers.",
-        lifespan=lifespan,
+        lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-    )
-    app.state.templates = templates
-    app.state.parts = Parts(
-        settings=settings,
-        engine=engine,
-        redis=redis,
-        celery=celery_client(settings.redis),
-        hub=hub,
-        inspector=inspector,
-        templates=templates,
     )
     error_responses.install(app, HEADERS)
     for api, pages in routers():
@@ -101,11 +97,26 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)
-    def docs(request: Request) -> HTMLResponse:
-        return templates.page(request, "docs.html")
+    def docs(request: Request, parts: PartsDep) -> HTMLResponse:
+        return parts.templates.page(request, "docs.html")
 
-    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(Guard, allowed_hosts=allowed_hosts)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    await parts.hub.start()
+    # Start now, so that the first launch does not wait until the inspector process has imported torch.
+    starting = asyncio.create_task(parts.inspector.start())
+    starting.add_done_callback(_log_failure)
+    yield
+    starting.cancel()
+    await parts.inspector.close()
+    await parts.hub.stop()
+    parts.redis.close()
+    parts.engine.dispose()
 
 
 def _log_failure(starting: asyncio.Task[None]) -> None:

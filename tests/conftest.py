@@ -27,7 +27,7 @@ from starlette.testclient import TestClient
 from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
-from app.main import create_app
+from app.main import build_app, open_parts
 from app.services.embedded import find_redis, redis_command
 from app.services.inspector import Inspector
 from app.services.recorder import Recorder
@@ -184,12 +184,19 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
     asyncio.run(found.end())
 
 
+@pytest.fixture(scope="session")
+def built_app() -> FastAPI:
+    """The application without parts, built once: FastAPI takes half a second to analyze all routes."""
+    return build_app()
+
+
 @pytest.fixture
-def server(settings: Settings, engine: Engine, redis: Redis, inspector: Inspector) -> Iterator[FastAPI]:
+def server(
+    settings: Settings, engine: Engine, redis: Redis, inspector: Inspector, built_app: FastAPI
+) -> Iterator[FastAPI]:
     """The application on the test's database."""
-    app = create_app(settings, inspector)
-    yield app
-    parts = app.state.parts
+    parts = built_app.state.parts = open_parts(settings, inspector)
+    yield built_app
     parts.celery.close()
     parts.redis.close()
     parts.engine.dispose()

@@ -49,7 +49,7 @@ def problem(status: int, title: str, detail: str, errors: Sequence[FieldError] =
 def _answer(request: Request, error: RunyardError) -> Response:
     if request.url.path.startswith("/api/") or request.url.path == "/healthz":
         return problem(error.status, error.title, error.message, error.errors)
-    templates = request.app.state.templates
+    templates = request.app.state.parts.templates
     page: Response = templates.error_page(request, error.status, error.title, error.message)
     return page
 

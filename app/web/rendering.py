@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +71,7 @@ class Templates:
     """Renders the files in ``templates/``; an undefined name is an error, never blank."""
 
     def __init__(self, folder: Path = ROOT / "templates") -> None:
-        self.environment = Environment(
-            loader=FileSystemLoader(folder),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        for function in (
-            iso,
-            format_number,
-            count,
-            format_short,
-            metric_value,
-            format_duration,
-            format_bytes,
-            format_setting,
-            time_tag,
-            color,
-            data_block,
-        ):
-            self.environment.globals[function.__name__] = function
+        self.environment = _environment(folder)
 
     def text(self, name: str, **values: Any) -> str:
         """Render a template."""
@@ -108,6 +89,33 @@ class Templates:
     def error_page(self, request: Request, status: int, title: str, message: str) -> HTMLResponse:
         """Render an error page that explains the error and where to continue."""
         return self.page(request, "error.html", status, code=status, title=title, message=message)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """One environment per folder and process, so that a template is compiled once."""
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        iso,
+        format_number,
+        count,
+        format_short,
+        metric_value,
+        format_duration,
+        format_bytes,
+        format_setting,
+        time_tag,
+        color,
+        data_block,
+    ):
+        environment.globals[function.__name__] = function
+    return environment
 
 
 def _uncached(text: str, status: int) -> HTMLResponse:

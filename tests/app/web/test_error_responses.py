@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable, to_field_error
 from app.contract.spec import FieldError
+from app.main import build_app
 from app.web.error_responses import problem
 from app.web.security import HEADERS
 from tests.conftest import ADDRESS, errors_of
@@ -110,8 +111,10 @@ def test_every_error_is_a_problem_with_the_headers_of_every_answer(
     def fail() -> None:
         raise error
 
-    server.add_api_route("/api/fail", fail)
-    answer = TestClient(server, base_url=ADDRESS, raise_server_exceptions=False).get("/api/fail")
+    app = build_app()
+    app.state.parts = server.state.parts
+    app.add_api_route("/api/fail", fail)
+    answer = TestClient(app, base_url=ADDRESS, raise_server_exceptions=False).get("/api/fail")
     assert answer.status_code == status
     said = answer.json()
     assert said["status"] == status
