@@ -107,13 +107,14 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
+    inspector = parts.inspector
     await parts.hub.start()
     # Start now, so that the first launch does not wait until the inspector process has imported torch.
-    starting = asyncio.create_task(parts.inspector.start())
+    starting = asyncio.create_task(inspector.start())
     starting.add_done_callback(_log_failure)
     yield
     starting.cancel()
-    await parts.inspector.close()
+    await inspector.close()
     await parts.hub.stop()
     parts.redis.close()
     parts.engine.dispose()

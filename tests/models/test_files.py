@@ -234,7 +234,9 @@ def test_logits_are_looked_at_unless_that_is_left_out(folder: Path, tmp_path: Pa
     other.mkdir()
     for where, name in ((folder, "net"), (other, "other_net")):
         (where / "net.py").write_text(tiny(name).replace("return self.heads(", "return (lambda x: x)("))
-    assert "net/small answers 1 image for one head with logits [1, 2], not logits [1, 10]" in load_path(folder)["net"]
+    assert (
+        "net/small returns logits [1, 2] for 1 image with one head, expected logits [1, 10]" in load_path(folder)["net"]
+    )
     assert load_path(other, run_forward=False) == {}
 
 

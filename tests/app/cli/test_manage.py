@@ -59,7 +59,7 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
         (("retry",), 2, "name the runs to retry"),
         (("queue", "move", "1"), 2, "give one target: first, last, up, down, --before RUN or --after RUN"),
         (("queue", "move", "1", "sideways"), 2, "unknown target 'sideways'; targets: first, last, up, down"),
-        (("queue", "move", "1", "first"), 1, "does not wait any more: it is failed"),
+        (("queue", "move", "1", "first"), 1, "is no longer queued: it is failed"),
         (("sweep", "show", "3"), 1, "no sweep '3'; list sweeps with `runyard sweep ls`"),
         (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is not a number in --space lr=1..x"),
         (("sweep", "create", "--file", "none.json"), 1, "No such file or directory"),

@@ -121,7 +121,7 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
     output = json.loads(runyard("compare", "1", "2", "--json").stdout)
     (group,) = output["groups"]
     assert group["figures"]["test/acc"]["mean"] == 0.625
-    assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: no setting 'color' to group by")
+    assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: cannot group by 'color'")
     done = runyard("compare")
     assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or use --sweep\n")
 

@@ -285,7 +285,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
         look("vit", "cifar10", options={"patch": 7})
     assert caught.value.refusal.field == "options"
     assert caught.value.refusal.message.endswith("patch for CIFAR-10: 4")
-    assert "32 is no multiple of 7" in caught.value.refusal.message
+    assert "multiple of its patch size 7, not 32" in caught.value.refusal.message
 
 
 def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,12 @@ class Looked:
         self.failure: Exception | None = None
         self.drawn: list[tuple[str, str, str]] = []
 
+    async def start(self) -> None:
+        """Nothing: it has no process."""
+
+    async def close(self) -> None:
+        """Nothing: it has no process."""
+
     async def catalog(self) -> Catalog:
         return self.known
 

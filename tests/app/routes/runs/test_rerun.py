@@ -216,11 +216,13 @@ def test_a_fork_names_the_epochs_that_are_kept_and_what_is_wrong_with_its_change
     client: TestClient, stopped: Callable[..., str], trained: Trained
 ) -> None:
     run = stopped()
-    assert conflict(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 3})).endswith("kept: 2, 4")
+    assert conflict(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 3})).endswith(
+        "epochs with a checkpoint: 2, 4"
+    )
     never = trained("succeeded", keep_checkpoints=0)
     assert "keep_checkpoints 0" in conflict(client.post(f"/api/v1/runs/{never}/fork", json={"epoch": 1}))
     young = trained(None)
-    assert "so far" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
+    assert "no checkpoint yet" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
 
     def refused(changes: dict[str, Any]) -> dict[str, str]:
         return errors_of(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 2, "changes": changes}))
