@@ -43,9 +43,6 @@ class Looked:
     async def start(self) -> None:
         """Nothing: it has no process."""
 
-    async def close(self) -> None:
-        """Nothing: it has no process."""
-
     async def catalog(self) -> Catalog:
         return self.known
 

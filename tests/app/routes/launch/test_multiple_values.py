@@ -77,7 +77,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "field", "words"),
     [
-        ({"batch_size": "32, 60000"}, "batch_size", "at most that many"),
+        ({"batch_size": "32, 60000"}, "batch_size", "at most 1,257"),
         ({"lr": "1e-3, fast"}, "lr", "must be a number"),
         ({"epochs": "1, 2.5"}, "epochs", "must be a whole number"),
         ({"lr": "1e-3, 2e-3", "draws": "many", "method": "random"}, "draws", "must be a whole number"),
