@@ -143,7 +143,7 @@ def test_runs_are_launched_again_and_that_can_be_undone(client: Any, look: Any, 
     first, second = runs.add(family="simple_mlp", seed=3), runs.add(family="simple_mlp", lr=0.02)
     gone = runs.add(family="nowhere")
     page = look(client.post("/runs/relaunch", data={"runs": [gone, second, first]}))
-    assert "2 runs launched again." in page.html
+    assert "2 runs relaunched." in page.html
     assert "1 run could not be relaunched" in page.html
     again = runs.sql("SELECT parent, relation, seed, lr FROM run WHERE relation = 'clone' ORDER BY number")
     assert [row[0] for row in again] == [first, second]

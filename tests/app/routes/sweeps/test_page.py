@@ -117,7 +117,7 @@ def test_stop_all_can_be_undone_for_what_had_not_started(client: Any, look: Any,
     undo = parse_qs(urlsplit(answer.headers["location"]).query)["undo"][0]
     back = client.post(f"/sweeps/{sweep}/restore", data={"undo": undo}, follow_redirects=False)
     page = look(client.get(back.headers["location"]))
-    assert "3 runs wait again" in page.html
+    assert "3 runs are back in the queue" in page.html
     assert status_of(page) == "running"
     found = client.get(f"/api/v1/sweeps/{sweep}").json()
     assert found["counts"] == {"queued": 3}
