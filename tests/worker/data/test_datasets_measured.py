@@ -167,6 +167,11 @@ def test_fashion_mnist_has_scalars_though_no_measured_target(
     assert list(data.train.targets) == ["class"]
 
 
+def without_progress(said: list[str]) -> list[str]:
+    """The sentences but those of work that takes seconds, as it does on a busy machine."""
+    return [line for line in said if " of " not in line.partition(": ")[2]]
+
+
 def test_damaged_measures_are_measured_again_and_said_so(
     official: Official, said: list[str], measurements: list[int], tmp_path: Path
 ) -> None:
@@ -175,7 +180,10 @@ def test_damaged_measures_are_measured_again_and_said_so(
     kept = tmp_path / "prepared" / "mnist.measured.safetensors"
     kept.write_bytes(kept.read_bytes()[:-1])
     assert same(load("mnist", MEASURED, tmp_path, said.append), first)
-    assert said[1:] == ["the measurement cache of mnist is damaged: measuring it again", "measuring mnist (280 images)"]
+    assert without_progress(said)[1:] == [
+        "the measurement cache of mnist is damaged: measuring it again",
+        "measuring mnist (280 images)",
+    ]
     assert len(measurements) == 2
     assert same(load("mnist", MEASURED, tmp_path, never), first)
 
@@ -189,7 +197,7 @@ def test_other_images_are_measured_again(
     drawn = digits().images[:, 0].numpy()
     put("mnist", tmp_path, mnist_files(drawn[500 : 500 + TRAINING], drawn[:TEST]))
     load("mnist", MEASURED, tmp_path, said.append)
-    assert said[1:] == [
+    assert without_progress(said)[1:] == [
         "the measurement cache of mnist was made from other files: measuring it again",
         "measuring mnist (280 images)",
     ]
