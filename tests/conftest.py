@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> An
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what or ready}")
         time.sleep(0.01)
+
+
+def run_apart(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine, run in a thread: Playwright's own event loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------
@@ -151,8 +158,8 @@ def _inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "catalog.json").exists():
             found = Inspector(folder)
-            asyncio.run(found.catalog())
-            asyncio.run(found.close())
+            run_apart(found.catalog())
+            run_apart(found.close())
     return folder
 
 
@@ -181,7 +188,7 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
     """The real inspector."""
     found = SharedInspector(_inspected(tmp_path_factory))
     yield found
-    asyncio.run(found.end())
+    run_apart(found.end())
 
 
 @pytest.fixture(scope="session")

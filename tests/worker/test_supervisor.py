@@ -248,4 +248,4 @@ def test_a_redis_that_is_not_there_gives_the_slot_back(
     with caplog.at_level(logging.WARNING):
         supervisor.work()
         supervisor.work()
-    assert len([each for each in caplog.records if "the next wake-up tries again" in each.message]) == 2
+    assert len([each for each in caplog.records if "retrying at the next wake-up" in each.message]) == 2
