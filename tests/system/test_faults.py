@@ -116,7 +116,7 @@ def test_a_run_whose_worker_is_killed_is_found_lost_within_12_seconds_and_goes_o
     lost = yard.wait_for(run, "lost", "queued", seconds=12)
     assert time.monotonic() - began < 12
     assert worker.pid != yard.wait_for_worker()["pid"]
-    assert "gone" in lost["reason"]
+    assert "lost contact" in lost["reason"]
     again = yard.wait_for(run, "running", seconds=40)
     assert again["attempt"] == 2
     # It went on from a checkpoint: its log says so, and no step is missing or doubled.
