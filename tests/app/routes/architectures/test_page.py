@@ -161,7 +161,7 @@ def test_a_diagram_is_read_out_block_by_block(zoo: Any) -> None:
     pictures = page.all("svg", role="img")
     assert len(pictures) == 6 * (3 + 3)
     assert all(each["aria-label"] for each in pictures)
-    assert {"stem: gives 8×14×14, 20 parameters", "3 × Block: gives 8×7×7, 120 parameters", "out: 8×7×7"} < {
+    assert {"stem: output 8×14×14, 20 parameters", "3 × Block: output 8×7×7, 120 parameters", "output: 8×7×7"} < {
         each["aria-label"] for each in pictures
     }
     assert "conv &lt;1&gt;" in page.html
