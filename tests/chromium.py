@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from static import vendor
@@ -122,8 +123,13 @@ def playwrights() -> Path:
     """Where Playwright puts its own Chromium."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        return Path(playwright.chromium.executable_path)
+    def ask() -> Path:
+        with sync_playwright() as playwright:
+            return Path(playwright.chromium.executable_path)
+
+    # In a thread, where the event loop of a test's browser does not run.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(ask).result()
 
 
 # Ways to get one -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from fastapi import FastAPI
@@ -35,7 +35,10 @@ from app.services.recorder import Recorder
 from app.store import lease
 from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
+from tests.browser import browser
 from tests.fake_worker import Worker
+
+__all__ = ["browser"]
 
 # Two cores are shared with other work, so how long an example takes says nothing. The examples are the same every time:
 # a change is judged by itself, and not by what chance finds in code that it left alone; "explore" goes looking there.
@@ -51,6 +54,8 @@ hypothesis_settings.load_profile("runyard")
 
 ADDRESS = "http://127.0.0.1:8000"
 
+Found = TypeVar("Found")
+
 
 def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
     """The first true answer of ``ready``; fails when there is none in time."""
@@ -64,7 +69,7 @@ def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> An
         time.sleep(0.01)
 
 
-def run_apart(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def run_apart(coroutine: Coroutine[Any, Any, Found]) -> Found:
     """The result of a coroutine, run in a thread: Playwright's own event loop may be running in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()

@@ -14,7 +14,7 @@ from redis import Redis
 from app.services.recorder import Recorder
 from runyard import AsyncRun, AsyncRunyard, Point, Run, Runyard, RunyardError
 from tests.client.conftest import end, send
-from tests.conftest import Runs
+from tests.conftest import Runs, run_apart
 from tests.fake_worker import Trainer, Worker
 from tests.served import breaking
 
@@ -130,7 +130,7 @@ def test_everything_can_be_awaited_as_well(
             return points
 
     with breaking(url, 10**9, 600) as (way, _):
-        points = asyncio.run(all_of_it(way))
+        points = run_apart(all_of_it(way))
     assert [(each.metric, each.step) for each in points] == [("train/loss", step) for step in range(1, 30)]
 
 
@@ -140,4 +140,4 @@ def test_an_awaited_server_that_is_not_there_is_said() -> None:
             await yard.workers()
 
     with pytest.raises(RunyardError, match=r"^no Runyard server responds at "):
-        asyncio.run(ask())
+        run_apart(ask())

@@ -8,23 +8,15 @@ import pytest
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect
 
-from app.services.inspector import Inspector
 from tests.app.routes.conftest import trained
+from tests.browser import opened_page
 from tests.conftest import Runs
 from tests.served import serving
-from tests.system.conftest import browser as session_browser
-from tests.system.conftest import complaints_of
 
 __all__ = ["trained"]
 
 # Not /launch and /architectures: they wait for a process that imports PyTorch.
 PATHS = ["/", "/runs", "/queue", "/notifications", "/compare", "/leaderboard", "/sweeps", "/docs"]
-
-
-@pytest.fixture(scope="module")
-def browser(inspector: Inspector) -> Iterator[Browser]:
-    """Closed at the module's end: while Playwright runs, no other test of this process could run an event loop."""
-    yield from session_browser.__wrapped__()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -35,13 +27,9 @@ def address(server: FastAPI) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page that is closed before its server; an error in its console fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    opened = context.new_page()
-    complaints = complaints_of(opened)
-    yield opened
-    context.close()
-    assert complaints == []
+    """A page that is closed before its server."""
+    with opened_page(browser) as page:
+        yield page
 
 
 def test_every_module_loads(page: Page, address: str) -> None:

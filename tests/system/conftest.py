@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.chromium import find_chromium
+from tests.browser import opened_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -239,33 +239,8 @@ def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
 
 # Browsers ------------------------------------------------------------------------------------------------------------
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    found = find_chromium()
-    assert found, "no Chromium: `python -m tests.chromium` gets one"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which every complaint of the console, a blocked script or style too, fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    complaints = complaints_of(page)
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def complaints_of(page: Page) -> list[str]:
-    """What the browser complains of from now on."""
-    heard: list[str] = []
-    page.on("console", lambda said: heard.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    return heard
+    with opened_page(browser) as page:
+        yield page

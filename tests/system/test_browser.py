@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.system.conftest import complaints_of
+from tests.browser import complaints_of
 
 
 def _chart(page: Page, words: str) -> Any:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from docs.gallery import SETTLING, Gallery, close, fill
 from runyard import Runyard
-from tests.system.conftest import complaints_of
+from tests.browser import complaints_of
 
 AXE = Path(__file__).resolve().parents[2] / "static" / "vendor" / "axe.min.js"
 FAULTS = """async () => {

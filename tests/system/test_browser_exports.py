@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.formats.tfevents import EventMetadata, read_scalars
-from tests.system.conftest import complaints_of
+from tests.browser import complaints_of
 
 
 @pytest.fixture

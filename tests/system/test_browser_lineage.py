@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.system.conftest import complaints_of
+from tests.browser import complaints_of
 
 
 def test_a_run_is_stopped_resumed_and_forked_and_its_family_is_drawn(page: Page, yard: Any) -> None:

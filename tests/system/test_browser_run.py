@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.store.database import next_commit, open_database, writing
 from app.store.metric import Curve, add_curves, merge_chunks
-from tests.system.conftest import complaints_of
+from tests.browser import complaints_of
 
 LOSS = "window.runyard.charts.loss"
 # What the curve of a series holds: where it has no point there is `undefined`, which JSON leaves null.

@@ -18,7 +18,7 @@ from app.contract.errors import Unavailable
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
 from app.services import inspector as inspector_module
 from app.services.inspector import Inspector
-from tests.conftest import config, until
+from tests.conftest import config, run_apart, until
 
 EMPTY = Catalog(families={})
 Found = TypeVar("Found")
@@ -82,11 +82,11 @@ def made() -> Iterator[Callable[..., Inspector]]:
 
     yield make
     for each in all_of_them:
-        asyncio.run(each.close())
+        run_apart(each.close())
 
 
 def run(coroutine: Coroutine[Any, Any, Found]) -> Found:
-    return asyncio.run(coroutine)
+    return run_apart(coroutine)
 
 
 # The catalog -------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tests.app.services.viewers import (
     eventually,
     points_of,
 )
-from tests.conftest import Clock, Runs
+from tests.conftest import Clock, Runs, run_apart
 from tests.fake_worker import Trainer, Worker
 
 
@@ -299,7 +299,7 @@ def test_a_server_that_stops_while_it_still_connects_comes_to_an_end(yard: Yard)
             async with asyncio.timeout(5):
                 await hub.stop()
 
-    asyncio.run(act())
+    run_apart(act())
 
 
 async def drain(stream: AsyncIterator[bytes]) -> bytes:
@@ -346,7 +346,7 @@ def test_without_redis_a_viewer_is_told_a_little_later(
         await hub.stop()
         assert "polling the database" in caplog.text
 
-    asyncio.run(act())
+    run_apart(act())
 
 
 def test_a_quiet_stream_says_that_it_is_still_there(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

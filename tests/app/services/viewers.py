@@ -20,6 +20,7 @@ from app.routes.runs.api import run_status
 from app.services import live
 from app.services.live import Cursor, Hub, changes
 from app.services.recorder import Recorder
+from tests.conftest import run_apart
 from tests.fake_worker import Trainer
 
 Event = tuple[str, str, Any]
@@ -117,7 +118,7 @@ class Yard:
             async with running(self.engine, self.redis, self.url) as hub:
                 await act(hub)
 
-        asyncio.run(told())
+        run_apart(told())
 
     async def record(self, points: int = 1) -> None:
         """One commit with the next points."""
