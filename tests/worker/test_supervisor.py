@@ -122,7 +122,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     worker.trainer().kill()
     until(lambda: yard.status(run_id) == "queued", "the run is queued again", 10.0)
     assert "signal 9" in yard.row(run_id).reason
-    assert "from its checkpoint at step" in yard.row(run_id).reason
+    assert "resuming from the checkpoint at step" in yard.row(run_id).reason
     assert yard.row(run_id).losses == 0, "it had got further"
     slot.join(10)
     assert leftovers(settings.spool) == []
