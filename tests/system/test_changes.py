@@ -135,7 +135,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     listed = yard.call(f"/runs/{run}/changes")["changes"]
     assert [(each["id"], each["step"]) for each in listed] == [(each["id"], each["step"]) for each in [*done, more]]
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
-    begun = [int(text.split()[4].replace(",", "")) for text in said if text.startswith("goes on from step")]
+    begun = [int(text.split()[3].replace(",", "")) for text in said if text.startswith("resuming from step")]
     assert any(step < done[0]["step"] for step in begun), "no fault struck before the change was in a checkpoint"
     assert any(text == f"learning rate × 0.3 from step {done[0]['step']:,} (reapplied)" for text in said)
     restarts = [each for each in yard.call(f"/runs/{run}/marks")["marks"] if each["kind"] == "restart"]
