@@ -124,7 +124,7 @@ def test_a_run_whose_worker_is_killed_is_found_lost_within_12_seconds_and_goes_o
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled", seconds=5)
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs")["lines"]]
-    assert any(text.startswith("goes on from step") for text in said)
+    assert any(text.startswith("resuming from step") for text in said)
     steps = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["step"]
     assert steps == list(range(1, len(steps) + 1))
 

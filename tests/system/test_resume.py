@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
     found = yard.wait_for(run, "succeeded", seconds=60)
     assert found["attempt"] == kills + 1 == 7
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
-    went_on = [int(text.split()[4].replace(",", "")) for text in said if text.startswith("goes on from step")]
+    went_on = [int(text.split()[3].replace(",", "")) for text in said if text.startswith("resuming from step")]
     assert len(went_on) == kills, "some attempt began anew, or a fault did not strike"
     assert any(step % PER_EPOCH for step in went_on), "no fault struck in mid-epoch"
 
