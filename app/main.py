@@ -98,7 +98,7 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request, parts: PartsDep) -> HTMLResponse:
-        return parts.templates.page(request, "docs.html")
+        return parts.templates.page(request, "api_docs.html")
 
     app.add_middleware(Guard, allowed_hosts=allowed_hosts)
     return app

@@ -25,8 +25,8 @@ from bench.interleave import interleaved
 from bench.report import Row, ratios, row, save
 from bench.synthetic_mnist import synthetic_mnist
 from bench.training_loops import run_config
+from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
-from worker.data.resident import Resident
 from worker.process import SETTINGS
 from worker.reporting.reporter import Reporter
 from worker.training.fit import build_network

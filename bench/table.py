@@ -22,8 +22,8 @@ from urllib.parse import quote, urlencode
 
 from sqlalchemy import text
 
-from app.store.cursor import write_cursor
 from app.store.database import writing
+from app.store.page_cursor import write_cursor
 from bench.alternatives import TrackerProcess, versions
 from bench.report import Row, ratios, row, save
 from bench.server_process import ServerProcess

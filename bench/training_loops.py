@@ -140,7 +140,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     """Run Runyard's loop as in a trainer process, from the network to the checkpoints."""
     from redis import Redis
 
-    from worker.data.resident import Resident
+    from worker.data.device_dataset import Resident
     from worker.job import Control, Job
     from worker.reporting.reporter import Reporter
     from worker.reporting.sender import Sender

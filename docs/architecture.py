@@ -84,7 +84,7 @@ BOXES: Final = (
     Box("app.analysis", 6, 0, 8, "analysis", "statistics, groups, forecasts"),
     Box("app.formats", 6, 8, 12, "formats", "import and export"),
     Box("app.web", 7, 0, 12, "web", "what all routes share"),
-    Box("app.services", 8, 5, 12, "services", "recorder, live events, signals"),
+    Box("app.services", 8, 5, 12, "services", "recorder, live events, alerts"),
     Box("app.store.migrations", 9, 0, 3, "store/migrations"),
     Box("app.store.search", 9, 3, 6, "store/search", "run table"),
     Box("app.sweeps", 9, 6, 8, "sweeps"),

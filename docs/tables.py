@@ -110,7 +110,7 @@ def speed_rows() -> list[str]:
 
 TABLES: Final[Mapping[tuple[str, str], Callable[[], list[str]]]] = {
     ("settings.md", "variable"): setting_rows,
-    ("architectures.md", "family"): family_rows,
+    ("networks.md", "family"): family_rows,
     ("datasets.md", "dataset"): dataset_rows,
     ("recipes.md", "recipe"): recipe_rows,
     ("presets.md", "preset"): preset_rows,

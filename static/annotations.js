@@ -13,7 +13,7 @@
 
 import { timeToX } from "./curves.js";
 import { queryAll } from "./dom.js";
-import { announce } from "./stream.js";
+import { announce } from "./event-stream.js";
 import { throttle } from "./timers.js";
 
 const STORAGE_KEY = "runyard-marks-hidden";

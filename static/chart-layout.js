@@ -1,7 +1,7 @@
 /** The viewer's arrangement of a run's charts: collapsed groups and the order of groups and charts, kept by the browser. */
 
 import { closest, query, queryAll } from "./dom.js";
-import { orderByPosition } from "./order.js";
+import { orderByPosition } from "./reorder.js";
 
 const STORAGE_KEY = "runyard-charts";
 

@@ -22,7 +22,7 @@ import { clippedRange, paddedRange, stepIncrements } from "./chart-ranges.js";
 import { Crosshair } from "./crosshair.js";
 import { hasAxis, isTimeAxis, rawTrace, smoothedTrace, xValues } from "./curves.js";
 import { get } from "./dom.js";
-import { highlightFromLegend, isHighlighted } from "./highlight.js";
+import { highlightFromLegend, isHighlighted } from "./legend-highlight.js";
 import { needsNewGrid, snapToGrid } from "./x-grid.js";
 
 const MAX_POINTS_WITH_DOTS = 50;

@@ -1,8 +1,8 @@
 /** Code of every page: times, keyboard shortcuts, copy buttons, and the stream that refreshes htmx fragments. */
 
 import { byId, closest, query, queryAll } from "./dom.js";
-import { announce, EventStream } from "./stream.js";
-import { showTimes } from "./time.js";
+import { announce, EventStream } from "./event-stream.js";
+import { showTimes } from "./relative-time.js";
 import { throttle } from "./timers.js";
 
 const REFRESH_MILLISECONDS = 1000;

@@ -2,7 +2,7 @@
 
 import { byId, closest, get, query, queryAll } from "./dom.js";
 import { enableRowDragging } from "./drag-rows.js";
-import { showTimes } from "./time.js";
+import { showTimes } from "./relative-time.js";
 import { throttle } from "./timers.js";
 
 const ROW = "#queue-rows > li";

@@ -10,9 +10,9 @@ import { arrange, enableFilter, restore } from "./chart-layout.js";
 import { ownerOf } from "./curves.js";
 import { byId, embeddedJson, get, query } from "./dom.js";
 import { fetchPart } from "./fetch-points.js";
-import { followLog } from "./log.js";
+import { followLog } from "./log-viewer.js";
 import "./run-control.js";
-import { announce, EventStream } from "./stream.js";
+import { announce, EventStream } from "./event-stream.js";
 import { showStatusInTab } from "./tab-status.js";
 import { debounce, throttle } from "./timers.js";
 

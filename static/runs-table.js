@@ -1,7 +1,7 @@
 /** The run table: reordering columns, sorting by several of them, editing a run's name, notes and tags, and menus. */
 
 import { closest, get, query, queryAll } from "./dom.js";
-import { moveItem } from "./order.js";
+import { moveItem } from "./reorder.js";
 import { isTyping } from "./page.js";
 
 const REFOCUS_KEY = "runyard-heading";

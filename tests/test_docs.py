@@ -129,7 +129,7 @@ def test_a_table_matches_the_code(place: tuple[str, str], rows: Callable[[], lis
 
 def test_every_size_has_its_exact_parameter_count() -> None:
     shape = models.Shape(1, 28, {"digit": 10})
-    rows = {cells(line)[0].strip("`"): line for line in table("architectures.md", "family")}
+    rows = {cells(line)[0].strip("`"): line for line in table("networks.md", "family")}
     assert set(rows) == set(models.families())
     for name, family in models.families().items():
         for size in family.sizes:

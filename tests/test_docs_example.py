@@ -1,4 +1,4 @@
-"""The example in docs/architectures.md works: it is loaded from a folder, counted and trained."""
+"""The example in docs/networks.md works: it is loaded from a folder, counted and trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from models import REFERENCES, Shape, _files, _registry, build, count_parameters, families, get, load_path
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "architectures.md").read_text()
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "networks.md").read_text()
 NAME = "two_convs"
 
 

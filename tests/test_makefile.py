@@ -321,7 +321,7 @@ def test_every_constraint_is_a_name_and_one_version() -> None:
         (".hypothesis/a", True),
         ("static/vendor.py", False),
         ("static/runyard.css", False),
-        ("worker/data/resident.py", False),
+        ("worker/data/device_dataset.py", False),
         ("tests/worker/data/a.json", False),
         ("bench/results/start.json", False),
         ("package-lock.json", False),

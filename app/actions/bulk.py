@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
 from app.contract.errors import Conflict, NotFound
-from app.services import signals
+from app.services import pubsub
 from app.store import bulk
 from app.store import queue as queue_store
 from app.store import run as run_store
@@ -37,7 +37,7 @@ def cancel_many(parts: Parts, which: RunSelection) -> Cancelled:
             # Otherwise a search would continue to propose runs.
             settle_sweep(connection, which.sweep, "stopped", time.time(), "stopped by the user")
     for run in done.held:
-        signals.nudge_cancel(parts.redis, run)
+        pubsub.nudge_cancel(parts.redis, run)
     announce_runs(parts, commit, [*done.cancelled, *done.stopping])
     return done
 
@@ -84,7 +84,7 @@ def edit_run(parts: Parts, run_id: str, changes: dict[str, Any]) -> None:
             raise Conflict(f"this run is {record.status}; its priority can only change while it is queued")
         commit = next_commit(connection)
         edit(connection, run_id, changes, commit)
-    signals.announce(parts.redis, commit, run_id, "status")
+    pubsub.announce(parts.redis, commit, run_id, "status")
 
 
 def set_paused(parts: Parts, paused: bool) -> None:
@@ -132,12 +132,12 @@ def wake(parts: Parts) -> None:
             connection, lambda: list_workers(connection, time.time(), parts.settings.lease_seconds)
         )
     if wanted:
-        signals.wake_workers(parts.redis, parts.celery, wanted)
+        pubsub.wake_workers(parts.redis, parts.celery, wanted)
 
 
 def announce_runs(parts: Parts, commit: int, runs: Iterable[str], everything: bool = False) -> None:
     """Publish one message with all runs that changed in a commit."""
     try:
-        signals.publish_commit(parts.redis, commit, {run: {"status"} for run in runs}, everything)
+        pubsub.publish_commit(parts.redis, commit, {run: {"status"} for run in runs}, everything)
     except (RedisError, OSError) as error:
         logger.warning("could not notify servers of commit %d (%s); they will notice it themselves", commit, error)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.actions.tracking import Points
 from app.contract.errors import Conflict
-from app.services import signals
+from app.services import pubsub
 from app.store.database import next_commit, writing
 from app.store.experiment import change_experiment, find_experiment_named, insert_experiment
 from app.store.metric import Curve, add_curves, merge_chunks
@@ -52,7 +52,7 @@ def import_run(parts: Parts, imported: ImportedRun) -> tuple[str, int]:
         add_curves(connection, new, commit)
         merge_chunks(connection, run, commit, ended=True)
         _update(connection, run, imported, commit)
-    signals.announce(parts.redis, commit, run, "status")
+    pubsub.announce(parts.redis, commit, run, "status")
     return run, sum(len(curve.steps) for curve in new.values())
 
 

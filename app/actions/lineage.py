@@ -21,7 +21,7 @@ from app.contract.errors import Conflict, Invalid, to_field_error
 from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
-from app.services import artifacts, signals
+from app.services import artifacts, pubsub
 from app.store import lineage, live_change, training_time
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
@@ -244,8 +244,8 @@ def _queue(
     except BaseException:
         artifacts.remove(parts.settings, run_id)
         raise
-    signals.wake_workers(parts.redis, parts.celery, 1)
-    signals.announce(parts.redis, commit, run_id, "status")
+    pubsub.wake_workers(parts.redis, parts.celery, 1)
+    pubsub.announce(parts.redis, commit, run_id, "status")
     return run_id
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.events import ChangeKind, PendingChanges
 from app.contract.spec import FieldError, RunConfig
-from app.services import signals
+from app.services import pubsub
 from app.store import live_change
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
@@ -51,8 +51,8 @@ def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via:
         changes = live_change.list_changes(connection, run_id)
         pending = live_change.pending_changes(connection, [run_id])
         request = PendingChanges(run=run_id, changes=[change for entry in pending for change in entry.changes])
-    signals.nudge_changes(parts.redis, request)
-    signals.announce(parts.redis, commit, run_id, "mark")
+    pubsub.nudge_changes(parts.redis, request)
+    pubsub.announce(parts.redis, commit, run_id, "mark")
     return next(change for change in changes if change.id == change_id)
 
 

@@ -10,7 +10,7 @@ from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict, NotFound
 from app.contract.spec import RunSpec, resolve
-from app.services import signals
+from app.services import pubsub
 from app.store import lease, trash
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
@@ -61,8 +61,8 @@ def launch(
     if record is not None and record.requested_spec != asked:
         raise Conflict(f"this Idempotency-Key already launched a different run, {run_id}; use a new key")
     if record is not None and record.status == "queued":
-        signals.wake_workers(parts.redis, parts.celery, 1)
-        signals.announce(parts.redis, record.status_commit, run_id, "status")
+        pubsub.wake_workers(parts.redis, parts.celery, 1)
+        pubsub.announce(parts.redis, record.status_commit, run_id, "status")
     return run_id
 
 
@@ -80,8 +80,8 @@ def cancel(parts: Parts, run_id: str) -> str:
     if status is None:
         raise NotFound(f"no run '{run_id[:40]}'")
     if status == "cancelling":
-        signals.nudge_cancel(parts.redis, run_id)
-    signals.announce(parts.redis, commit, run_id, "status")
+        pubsub.nudge_cancel(parts.redis, run_id)
+    pubsub.announce(parts.redis, commit, run_id, "status")
     return status
 
 
@@ -95,7 +95,7 @@ def delete(parts: Parts, run_id: str) -> None:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
         raise Conflict(f"this run is {record.status}; stop it before deleting it")
-    signals.announce(parts.redis, commit, run_id, "status")
+    pubsub.announce(parts.redis, commit, run_id, "status")
 
 
 def restore(parts: Parts, run_id: str) -> None:
@@ -105,4 +105,4 @@ def restore(parts: Parts, run_id: str) -> None:
         done = trash.restore_run(connection, run_id, commit)
     if not done:
         raise NotFound(f"no deleted run '{run_id[:40]}'")
-    signals.announce(parts.redis, commit, run_id, "status")
+    pubsub.announce(parts.redis, commit, run_id, "status")

@@ -18,7 +18,7 @@ from app.contract.errors import Conflict, NotFound
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.contract.sweep_label import describe_values
-from app.services import signals
+from app.services import pubsub
 from app.store import sweep as sweep_store
 from app.store.bulk import Cancelled, RunSelection
 from app.store.database import reading, writing
@@ -150,7 +150,7 @@ def _announce(parts: Parts, made: list[str]) -> None:
     with reading(parts.engine) as connection:
         commit = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
     try:
-        signals.publish_commit(parts.redis, commit, {run: {"status"} for run in made})
+        pubsub.publish_commit(parts.redis, commit, {run: {"status"} for run in made})
     except (RedisError, OSError) as error:
         logger.warning("could not notify servers of commit %d (%s); they will notice it themselves", commit, error)
     wake(parts)

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.errors import Conflict, Invalid, NotFound
-from app.services import signals
+from app.services import pubsub
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
@@ -77,7 +77,7 @@ def begin(parts: Parts, begun: NewLoggedRun) -> str:
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run = insert_logged(connection, begun, commit, time.time(), silence_seconds(parts))
-    signals.announce(parts.redis, commit, run, "status")
+    pubsub.announce(parts.redis, commit, run, "status")
     return run
 
 
@@ -138,7 +138,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
     changed = {"progress"} | ({"metrics"} if curves else set())
     if fresh or batch.tags or batch.inputs:
         changed.add("status")
-    signals.notify_servers(parts.redis, commit, {run: changed})
+    pubsub.notify_servers(parts.redis, commit, {run: changed})
 
 
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
@@ -147,7 +147,7 @@ def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
         logged = _open(connection, run, metadata_only=True)
         commit = next_commit(connection)
         write_tags(connection, logged, tags, commit)
-    signals.announce(parts.redis, commit, run, "status")
+    pubsub.announce(parts.redis, commit, run, "status")
 
 
 def untag(parts: Parts, run: str, key: str) -> None:
@@ -158,7 +158,7 @@ def untag(parts: Parts, run: str, key: str) -> None:
             raise NotFound(f"run {run} has no tag '{key[:60]}'")
         commit = next_commit(connection)
         remove_tag(connection, logged, key, commit)
-    signals.announce(parts.redis, commit, run, "status")
+    pubsub.announce(parts.redis, commit, run, "status")
 
 
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
@@ -172,7 +172,7 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
             end_logged(connection, run, outcome, commit, ended_at or time.time())
             merge_chunks(connection, run, commit, ended=True)
             _merged.pop(run, None)
-    signals.announce(parts.redis, commit, run, "status")
+    pubsub.announce(parts.redis, commit, run, "status")
 
 
 def _new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:

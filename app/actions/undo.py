@@ -19,8 +19,8 @@ from app.store import run as run_store
 from app.store.bulk import RunSelection
 from app.store.database import next_commit, writing
 from app.store.edit import edit
+from app.store.saved_view import NameTaken, ViewRecord, delete_view, find_view, put_view, rename_view
 from app.store.undo import ActRecord, find_act, mark_undone, record_act
-from app.store.view import NameTaken, ViewRecord, delete_view, find_view, put_view, rename_view
 from app.web.dependencies import Parts
 
 MOST_RELAUNCHED = 200

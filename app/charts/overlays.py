@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from app.analysis.curves import Points
 from app.analysis.forecast import Forecast, forecast
 from app.analysis.groups import SEED_SETTINGS, mean_curve
-from app.charts.catalog import Compared
+from app.charts.chart_specs import Compared
 from app.charts.points import is_noisy, is_share, read_points
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_curve_per_run

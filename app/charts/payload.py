@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.analysis.curves import Band, Points
-from app.charts.catalog import Chart
+from app.charts.chart_specs import Chart
 from app.services.live import curve_as_json
 
 

@@ -24,8 +24,8 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         preview,
         queue,
         runs,
+        saved_views,
         sweeps,
-        views,
         workers,
     )
 
@@ -37,7 +37,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         exports,
         runs,
         imports,
-        views,
+        saved_views,
         groups,
         sweeps,
         compare,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from app.charts.drawing import spark
+from app.charts.svg import spark
 from app.routes.queue import queue_rows
 from app.store.bulk import restorable
 from app.store.database import reading
@@ -91,4 +91,4 @@ def now_board(request: Request, parts: PartsDep) -> HTMLResponse:
 @pages.get("/now/yard")
 def now_yard(request: Request, parts: PartsDep) -> HTMLResponse:
     """Return the header's status chips."""
-    return parts.templates.page(request, "_yard.html")
+    return parts.templates.page(request, "_status_bar.html")

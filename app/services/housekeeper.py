@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 
 from app.contract.settings import Settings
-from app.services import artifacts, signals
+from app.services import artifacts, pubsub
 from app.store import lease, metric, queue, run, tracked_run, trash, worker
 from app.store.database import next_commit, reading, writing
 
@@ -71,7 +71,7 @@ class Housekeeper:
         if overdue:
             self._settle(now)
         if wanted:
-            signals.wake_workers(self.redis, self.celery, wanted)
+            pubsub.wake_workers(self.redis, self.celery, wanted)
         if now >= self._next_merge:
             self._next_merge = now + MERGE_SECONDS
             # One per step, so that new points do not wait for all of them.
@@ -95,7 +95,7 @@ class Housekeeper:
             for run_id in tracked_run.end_silent(connection, commit, now):
                 changed[run_id] = {"status"}
             gone = worker.forget_silent(connection, self._silent(now))
-        signals.publish_commit(self.redis, commit, changed, bool(gone))
+        pubsub.publish_commit(self.redis, commit, changed, bool(gone))
 
     def _wakes_wanted(self, connection: Connection, now: float) -> int:
         """Number of claims that could be granted now."""

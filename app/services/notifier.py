@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from app.contract.timestamps import iso
-from app.services import signals
+from app.services import pubsub
 from app.store import notification
 from app.store.database import next_commit, reading, writing
 
@@ -69,7 +69,7 @@ class Notifier:
                 commit = next_commit(connection)
                 noted = notification.record_ended_runs(connection, self._since - notification.MARGIN_SECONDS, now)
                 noted += notification.record_rule_matches(connection, now)
-            signals.notify_servers(self.redis, commit, {run_id: {"notice"} for run_id in noted})
+            pubsub.notify_servers(self.redis, commit, {run_id: {"notice"} for run_id in noted})
         self._since = now
         if now >= self._next_forget:
             self._next_forget = now + FORGET_SECONDS

@@ -44,7 +44,7 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.settings import Settings
-from app.services import signals
+from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.store import lease, lineage, live_change, log, metric, run, training_time, worker
 from app.store.database import next_commit, writing
@@ -385,7 +385,7 @@ class Recorder:
             pipe.expire(key, broker.REPLY_SECONDS)
         for worker_id, renewal in batch.renewals.items():
             pipe.set(broker.renewal_key(worker_id), renewal.model_dump_json(), ex=60)
-        signals.publish_commit(pipe, batch.commit, batch.changed, batch.workers_changed)
+        pubsub.publish_commit(pipe, batch.commit, batch.changed, batch.workers_changed)
         for start in range(0, len(entry_ids), 500):
             ids = entry_ids[start : start + 500]
             pipe.xack(broker.EVENTS, broker.GROUP, *ids)

@@ -23,7 +23,7 @@ from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.contract.spec import SpecError
 from app.contract.sweep import Choice, Range, SweepSpec
-from app.services import signals
+from app.services import pubsub
 from app.store import sweep as store
 from app.store.database import next_commit, reading, writing
 from app.store.lease import request_cancel
@@ -116,7 +116,7 @@ class Driver:
             done = store.settle_sweep(connection, sweep.id, status, self.clock(), reason)
         if done:
             # Makes the sweep's page update.
-            signals.publish_commit(self.redis, commit, {}, workers_changed=True)
+            pubsub.publish_commit(self.redis, commit, {}, workers_changed=True)
 
     # Search ----------------------------------------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ class Driver:
                 return
             made = insert_planned(connection, catalog, sweep.id, spec, planned, self.clock())
             commit = next_commit(connection)
-        signals.publish_commit(self.redis, commit, {run: {"status"} for run in made})
-        signals.wake_workers(self.redis, self.celery, len(made))
+        pubsub.publish_commit(self.redis, commit, {run: {"status"} for run in made})
+        pubsub.wake_workers(self.redis, self.celery, len(made))
 
     # Pruning ---------------------------------------------------------------------------------------------------------
 
@@ -215,8 +215,8 @@ class Driver:
                 request_cancel(connection, run, commit, now, grace, reason)
         for run, reason in stop.items():
             logger.info("stopping %s: %s", run, reason)
-            signals.nudge_cancel(self.redis, run)
-        signals.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
+            pubsub.nudge_cancel(self.redis, run)
+        pubsub.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
     def _read_curves(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
         """The training curve of each run; those of ended runs are cached."""

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.errors import QueryError
-from app.store.cursor import read_cursor, write_cursor
 from app.store.database import rows
 from app.store.edit import edit
 from app.store.lease import QUEUE_ORDER
+from app.store.page_cursor import read_cursor, write_cursor
 from app.store.run import RunRecord, record
 from app.store.worker import WorkerRecord
 

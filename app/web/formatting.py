@@ -91,7 +91,7 @@ def format_setting(value: Any) -> str:
 
 
 def time_tag(seconds: float | None, shown: str = "relative") -> str:
-    """Format a timestamp as a ``<time>`` element in UTC, which `time.js` converts to the viewer's time zone."""
+    """Format a timestamp as a UTC ``<time>`` element; `relative-time.js` converts it to the viewer's time zone."""
     if seconds is None:
         return "–"
     at = datetime.fromtimestamp(seconds, UTC)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from redis import Redis
 
 import runyard
-from app.services import signals
+from app.services import pubsub
 from app.services.recorder import Recorder
 from runyard import Runyard
 from tests.conftest import Runs
@@ -58,7 +58,7 @@ def follow(items: Callable[[], Iterator[Any]]) -> tuple[Queue[Any], threading.Th
 def end(run: str, runs: Runs, redis: Redis, outcome: str = "succeeded") -> None:
     """End the run and announce it to all listeners."""
     runs.finish(run, outcome)
-    signals.announce(redis, runs.commit(), run, "status")
+    pubsub.announce(redis, runs.commit(), run, "status")
 
 
 def send(trainer: Trainer, recorder: Recorder, redis: Redis, **curves: list[tuple[int, float]]) -> None:

@@ -11,7 +11,7 @@ from redis import Redis
 import runyard
 from app.contract.events import Log
 from app.contract.events import LogLine as SentLine
-from app.services import signals
+from app.services import pubsub
 from app.services.recorder import Recorder
 from runyard import Run, Runyard, RunyardError
 from tests.client.conftest import end, follow, send
@@ -154,7 +154,7 @@ def test_changes_are_told_until_nobody_listens(yard: Runyard, runs: Runs, redis:
     changes = yard.changes(timeout=30)
     next(changes)
     run = runs.add()
-    signals.announce(redis, runs.commit(), run, "status")
+    pubsub.announce(redis, runs.commit(), run, "status")
     next(changes)
     with pytest.raises(TimeoutError, match="the awaited change has not ended within"):
         list(yard.changes(timeout=0.2))

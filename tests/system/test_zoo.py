@@ -11,11 +11,11 @@ from typing import Any
 
 from tests.system.conftest import OFFLINE, ROOT
 
-PAGE = (ROOT / "docs" / "architectures.md").read_text()
+PAGE = (ROOT / "docs" / "networks.md").read_text()
 
 
 def _example() -> str:
-    """The architecture of docs/architectures.md."""
+    """The architecture of docs/networks.md."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     found: str = next(block for block in blocks if "register(" in block)
     return found

@@ -28,8 +28,8 @@ from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from app.services.embedded import find_redis, redis_command
 from tests.worker.official_files import CIFARS, MNISTS, TEST, TRAINING, Mirror, know, mnist_files, point, put
+from worker.data.dataset_readers import digits
 from worker.data.datasets import load
-from worker.data.official import digits
 from worker.job import COMMAND, CONTINUE, PULSE, Control, Job
 from worker.reporting.reporter import Reporter
 from worker.reporting.spool import SpoolEntry

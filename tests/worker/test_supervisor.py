@@ -16,7 +16,7 @@ from redis import Redis
 from app.contract import broker
 from app.contract.events import Checkpoint, DeviceInfo
 from app.contract.settings import Settings
-from app.services import signals
+from app.services import pubsub
 from tests.worker.conftest import make_config, until
 from tests.worker.supervised import LONG, Worker, Yard, alive, fork_servers, started, trainers
 from worker import supervisor as supervisor_module
@@ -78,7 +78,7 @@ def test_a_nudge_stops_a_run_long_before_the_next_heartbeat(yard: Yard, settings
         until(lambda: yard.trains(run_id), "the run trains")
         yard.cancel(run_id)
         assert yard.status(run_id) == "cancelling"
-        signals.nudge_cancel(redis, run_id)
+        pubsub.nudge_cancel(redis, run_id)
         until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
         slot.join(10)
         assert not slot.is_alive()

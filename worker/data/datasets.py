@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from app.contract.datasets import Dataset, dataset
+from worker.data.dataset_readers import Labeled, Unavailable, digits, training_and_test
 from worker.data.image_measures import bin_edges, bin_values, columns
-from worker.data.official import Labeled, Unavailable, digits, training_and_test
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.data.tensor_cache import TensorCache, digest
 from worker.reporting.error_text import reason

@@ -19,13 +19,13 @@ from torch import nn
 
 from app.contract.spec import RunConfig
 from worker.data.datasets import Data, Split
+from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
-from worker.data.resident import Resident
 from worker.environment import processor_name
 from worker.lock import POLL_SECONDS, try_lock
 from worker.training.tuning import Tuning, requested_tuning
 
-logger = logging.getLogger("runyard.trials")
+logger = logging.getLogger("runyard.autotune")
 
 TRIAL_STEPS: Final = 5
 """Timed steps per candidate, alternating between candidates; the fastest counts, since noise only slows."""

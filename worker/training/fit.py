@@ -20,8 +20,8 @@ from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import environment
 from worker.data.datasets import Data, load
+from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
-from worker.data.resident import Resident
 from worker.job import CANCEL, CONTINUE, Control, Job
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file

@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from app.contract.datasets import dataset
 from app.contract.spec import RunConfig
 from worker import memory
-from worker.data.resident import Augment, Resident
+from worker.data.device_dataset import Augment, Resident
 from worker.training.tuning import requested_tuning
 
 MAX_BATCH: Final = 65_536

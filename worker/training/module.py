@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from app.contract.events import Progress
 from app.contract.spec import RunConfig
 from worker.data.datasets import Part
-from worker.data.resident import Augment, Resident, evaluation_batches, order
+from worker.data.device_dataset import Augment, Resident, evaluation_batches, order
 from worker.reporting.reporter import Reporter
 from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, describe_nonfinite
 from worker.training.position import NEVER, Best, Course, Position

@@ -21,7 +21,7 @@ from app.contract.system_metrics import GPU_NAMES, GRADIENT_NORM, HOST_NAMES, IM
 from worker.reporting.reporter import Reporter
 from worker.training.module import Classifier
 
-logger = logging.getLogger("runyard.watching")
+logger = logging.getLogger("runyard.system_metrics")
 
 EVERY_SECONDS = 2.0
 NORM_EVERY = 32

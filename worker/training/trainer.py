@@ -21,7 +21,7 @@ import models
 from app.contract.datasets import dataset
 from app.contract.events import Result
 from worker.data.datasets import DatasetError
-from worker.data.resident import BatchSizeError
+from worker.data.device_dataset import BatchSizeError
 from worker.job import Control, Job
 from worker.memory import is_host_out_of_memory
 from worker.reporting.reporter import Reporter

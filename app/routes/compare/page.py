@@ -21,10 +21,10 @@ from app.analysis.groups import (
     settings_varying_within,
     with_distinct_names,
 )
-from app.charts.catalog import Chart, Compared, charts_of_comparison
-from app.charts.drawing import Controls, draw, read_controls
+from app.charts.chart_specs import Chart, Compared, charts_of_comparison
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
+from app.charts.svg import Controls, draw, read_controls
 from app.routes.compare.baseline import baseline_index, deltas_of_groups, deltas_of_runs
 from app.routes.compare.divergence import group_splits, run_splits
 from app.routes.compare.figures import METRICS, deciding_metric, differences, group_rows, lines, standings_by_metric
@@ -133,7 +133,7 @@ def compare_page(request: Request, parts: PartsDep, query: ComparisonQueryDep, f
                 summarize_run(row) for row in ({**selected} | {row.run.id: row for row in recent.rows}).values()
             ]
             values |= {"pickable": pickable, "picked": set(selected)}
-            return parts.templates.page(request, "compare_pick.html", **values)
+            return parts.templates.page(request, "compare_select.html", **values)
         charts, points = read_charts(connection, comparison, controls.smoothing, SMOOTHED_AT_ONCE)
     values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(

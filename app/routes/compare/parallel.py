@@ -9,7 +9,7 @@ from typing import Any
 
 from app.analysis.groups import Group, settings_varying_within
 from app.analysis.statistics import mean_of
-from app.charts.drawing import SIZE
+from app.charts.svg import SIZE
 from app.web.formatting import color, format_duration, format_setting, format_short, metric_value
 from app.web.run_summary import RunSummary, settings_of
 

@@ -7,7 +7,7 @@ import time
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.charts.drawing import draw
+from app.charts.svg import draw
 from app.contract.errors import NotFound
 from app.formats.report import file_name, style
 from app.routes.compare.flops import FlopsDep

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.analysis.groups import Group
 from app.analysis.statistics import mean_of
-from app.charts.drawing import SIZE, Tick, ticks
+from app.charts.svg import SIZE, Tick, ticks
 from app.routes.compare.flops import FLOPS
 from app.web.formatting import color, format_duration, format_short
 from app.web.run_summary import RunSummary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.charts.drawing import SIZE, Tick, ticks, y_label
+from app.charts.svg import SIZE, Tick, ticks, y_label
 from app.contract.schedules import curve
 from app.contract.spec import RunConfig
 from app.web.formatting import format_number

@@ -201,7 +201,7 @@ async def launch_check(request: Request, parts: PartsDep, catalog: CatalogDep, w
     Only briefly: further input waits for this response.
     """
     patience = WAIT_SECONDS if wait else PATIENCE_SECONDS
-    return await _fragment(request, parts, catalog, await _posted(request), "_launch_notes.html", patience)
+    return await _fragment(request, parts, catalog, await _posted(request), "_launch_update.html", patience)
 
 
 @pages.post("/launch")

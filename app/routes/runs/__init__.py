@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import actions, bulk, completion, live_changes, page, rerun, table
+from app.routes.runs import bulk, bulk_forms, completion, live_changes, page, rerun, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
@@ -12,7 +12,7 @@ api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes
 pages = APIRouter()
 pages.include_router(completion.pages)
 pages.include_router(table.pages)
-pages.include_router(actions.pages)
+pages.include_router(bulk_forms.pages)
 pages.include_router(page.pages)
 pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)

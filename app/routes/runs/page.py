@@ -12,11 +12,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from sqlalchemy import Connection, text
 
 from app.analysis.curves import Points
-from app.charts.catalog import Chart, charts_of_run, expected_names, with_overlays
-from app.charts.drawing import draw, read_controls
+from app.charts.chart_specs import Chart, charts_of_run, expected_names, with_overlays
 from app.charts.overlays import BEST, EARLIER, Overlays, pickable, read_forecast, read_overlays
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, read_points
+from app.charts.svg import draw, read_controls
 from app.contract.errors import NotFound
 from app.routes.runs.live_changes import control_context
 from app.routes.runs.rerun import rerun_context

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, text
 
-from app.charts.drawing import spark
+from app.charts.svg import spark
 from app.contract.errors import NotFound, QueryError
 from app.routes.launch.form import joined_tags
 from app.routes.runs.columns import column_choices, parse_columns
@@ -22,6 +22,7 @@ from app.store import run as run_store
 from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.metric import Summary, read_one_curve_per_run
+from app.store.saved_view import list_views
 from app.store.search.query import (
     RunFilter,
     RunPage,
@@ -33,7 +34,6 @@ from app.store.search.query import (
     runs_by_id,
 )
 from app.store.undo import find_act
-from app.store.view import list_views
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp
@@ -115,7 +115,7 @@ def show_table(
         "joined_tags": joined_tags,
     }
     if wants_fragment(request):
-        table = parts.templates.fragment(request, "_runs_answer.html", **values)
+        table = parts.templates.fragment(request, "_runs_response.html", **values)
         if urlsplit(request.headers.get("hx-current-url", "")).query != query.query_string():
             table.headers["HX-Push-Url"] = query.address()
         return table
@@ -238,7 +238,7 @@ def run_words(run_id: str, request: Request, parts: PartsDep, query: TableQueryD
         "query": query,
         "joined_tags": joined_tags,
     }
-    return parts.templates.fragment(request, "_runs_words.html", **values)
+    return parts.templates.fragment(request, "_runs_edit_row.html", **values)
 
 
 @dataclass(frozen=True)

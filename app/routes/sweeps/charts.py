@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from app.charts.drawing import SIZE, Tick, ticks, y_label
+from app.charts.svg import SIZE, Tick, ticks, y_label
 from app.contract.sweep import Direction, SweepSpec
 from app.contract.sweep_label import describe_values
 from app.store.sweep import SweepRun

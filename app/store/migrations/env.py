@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from app.store import lineage, log, metric, notification, queue, run, sweep, undo, view, worker  # noqa: F401  their tables register themselves
+from app.store import lineage, log, metric, notification, queue, run, saved_view, sweep, undo, worker  # noqa: F401  their tables register themselves
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

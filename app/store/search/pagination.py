@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, text
 
-from app.store.cursor import Cursor
 from app.store.database import rows
+from app.store.page_cursor import Cursor
 from app.store.search.sorting import NOT_DELETED, Order, Source, Values
 
 

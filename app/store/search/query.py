@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.errors import QueryError
-from app.store.cursor import read_cursor, write_cursor
 from app.store.database import rows
 from app.store.metric import Summary, read_summaries
+from app.store.page_cursor import read_cursor, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
 from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
 from app.store.search.query_language import parse_filter

@@ -18,7 +18,7 @@ from redis import Redis
 from app.cli.export import _cell
 from app.cli.output import duration, local_time, to_text
 from app.contract.events import Log, LogLine
-from app.services import signals
+from app.services import pubsub
 from app.services.recorder import Recorder
 from runyard import Runyard
 from tests.app.cli.conftest import Command
@@ -161,7 +161,7 @@ def test_watching_what_has_ended_in_a_terminal_draws_it_once_and_says_how_it_end
     assert "val/acc" in done.stdout
     assert any("⠀" < letter <= "⣿" for letter in done.stdout)
     runs.finish(three[2], "failed")
-    signals.announce(redis, runs.commit(), three[2], "status")
+    pubsub.announce(redis, runs.commit(), three[2], "status")
     done = runyard("watch", "1", "2", "3")
     assert done.exit_code == 1
     assert "validation accuracy" in done.stdout

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from app.cli.wait import ACTIVE, FEW, PATIENCE_SECONDS, wait_for
-from app.services import signals
+from app.services import pubsub
 from app.store.run import STATES, TERMINAL
 from runyard import Runyard, RunyardError
 from tests.app.cli.conftest import Interceptor
@@ -38,7 +38,7 @@ def test_each_run_is_told_when_it_ends_and_not_before(yard: Runyard, runs: Runs,
     thread.start()
     for ended in reversed(ids):
         runs.finish(ended)
-        signals.announce(redis, runs.commit(), ended, "status")
+        pubsub.announce(redis, runs.commit(), ended, "status")
         assert received.get(timeout=10) == ended
     thread.join(10)
     assert not thread.is_alive()
@@ -124,6 +124,6 @@ def test_many_runs_are_looked_at_page_by_page(
     assert [next(waiting)["id"] for _ in ids[:-1]] == ids[:-1]
     assert asked.count("/runs") == 1 + len(others)
     runs.finish(ids[-1])
-    signals.announce(redis, runs.commit(), ids[-1], "status")
+    pubsub.announce(redis, runs.commit(), ids[-1], "status")
     assert [run["id"] for run in waiting] == [ids[-1]]
     assert asked.count(f"/runs/{ids[-1]}") == 1

@@ -14,9 +14,9 @@ import torch
 import worker.data.datasets
 from app.contract.datasets import dataset
 from tests.worker.official_files import TEST, TRAINING, mnist_files, never, put, same
+from worker.data.dataset_readers import digits
 from worker.data.datasets import PARTS, Data, DatasetError, Part, load
 from worker.data.image_measures import Images, Measured, columns, measure
-from worker.data.official import digits
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.reporting import progress as progress_module
 from worker.reporting.progress import ProgressReporter

@@ -14,7 +14,7 @@ from app.contract.settings import Settings
 from tests.worker.conftest import Collector, fit_run, make_config
 from worker import memory
 from worker.data.datasets import load
-from worker.data.resident import Resident
+from worker.data.device_dataset import Resident
 from worker.job import CONTINUE, INTERRUPT, Control, Job
 from worker.training import memory_fit
 from worker.training.checkpoint_file import from_bytes

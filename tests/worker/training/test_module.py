@@ -16,7 +16,7 @@ import models
 from app.contract.events import Progress
 from tests.worker.conftest import StopsAt, fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split, load
-from worker.data.resident import Resident, order
+from worker.data.device_dataset import Resident, order
 from worker.job import INTERRUPT
 from worker.training import fit as fit_module
 from worker.training import module as module_module

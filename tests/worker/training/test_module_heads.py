@@ -14,7 +14,7 @@ from app.contract.datasets import dataset
 from app.contract.system_metrics import HOST_NAMES, IMAGES_PER_SECOND
 from tests.worker.conftest import fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split
-from worker.data.resident import Resident
+from worker.data.device_dataset import Resident
 from worker.training import fit as fit_module
 from worker.training.position import Best
 

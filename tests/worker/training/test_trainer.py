@@ -13,7 +13,7 @@ from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config
 from worker.data.datasets import DatasetError, load
-from worker.data.resident import Resident
+from worker.data.device_dataset import Resident
 from worker.job import CANCEL, CONTINUE, INTERRUPT, Control, Job
 from worker.training import fit as fit_module
 from worker.training import module as module_module

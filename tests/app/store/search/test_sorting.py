@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from app.contract.errors import QueryError
-from app.store.cursor import read_cursor, write_cursor
 from app.store.database import reading, writing
+from app.store.page_cursor import read_cursor, write_cursor
 from app.store.run import STATES
 from app.store.search import query
 from app.store.search.query import RunFilter, count_runs, list_runs

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { relativeTime } from "../../static/time.js";
+import { relativeTime } from "../../static/relative-time.js";
 
 test("relativeTime", () => {
   const now = Date.UTC(2026, 4, 7, 12);

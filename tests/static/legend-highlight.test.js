@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { isHighlighted } from "../../static/highlight.js";
+import { isHighlighted } from "../../static/legend-highlight.js";
 
 describe("isHighlighted", () => {
   const series = ["r_1:loss", "r_2:loss", "loss"].map((id) => ({ id }));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { moveItem, orderByPosition } from "../../static/order.js";
+import { moveItem, orderByPosition } from "../../static/reorder.js";
 
 describe("order", () => {
   const positionsOf = (order) => (item) => order.indexOf(item);

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from app.analysis.curves import Points, smoothed
-from app.charts.catalog import Chart
+from app.charts.chart_specs import Chart
 from app.store.live_change import Mark
 from app.store.metric import Curve, Floats, envelope
 from app.store.training_time import trained_seconds_at

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.store import view as view_store
+from app.store import saved_view as view_store
 
 
 def test_a_view_is_saved_listed_replaced_and_deleted_by_the_api(client: Any) -> None:

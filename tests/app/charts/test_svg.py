@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.analysis.curves import MEAN, Points, averaged, smoothed
-from app.charts.catalog import Chart, Series, charts_of_run
-from app.charts.drawing import AXES, Controls, clock_ticks, draw, spark, ticks, x_label
+from app.charts.chart_specs import Chart, Series, charts_of_run
+from app.charts.svg import AXES, Controls, clock_ticks, draw, spark, ticks, x_label
 from app.store.live_change import Mark
 from app.store.metric import Curve
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from app.contract.datasets import dataset
 from worker.data.datasets import PARTS, Data, Split
+from worker.data.device_dataset import Augment, BatchSizeError, Resident, evaluation_batches, order
 from worker.data.inputs import Inputs
-from worker.data.resident import Augment, BatchSizeError, Resident, evaluation_batches, order
 
 CPU = torch.device("cpu")
 FORMATS = [torch.contiguous_format, torch.channels_last]

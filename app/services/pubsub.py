@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from app.contract import broker
 from app.contract.events import PendingChanges
 
-logger = logging.getLogger("runyard.notices")
+logger = logging.getLogger("runyard.pubsub")
 
 
 def publish_commit(redis: Any, commit: int, changed: Mapping[str, set[str]], workers_changed: bool = False) -> None:

@@ -16,7 +16,7 @@ from app.contract.spec import FieldError
 from app.contract.timestamps import iso
 from app.routes.runs.table_request import parse_query
 from app.store.database import reading, writing
-from app.store.view import TooManyViews, ViewRecord, list_views, save_view
+from app.store.saved_view import TooManyViews, ViewRecord, list_views, save_view
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
 

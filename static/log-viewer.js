@@ -1,7 +1,7 @@
 /** The tail of a run's log: follows new lines, searches, and filters by level. */
 
 import { byId, query, queryAll } from "./dom.js";
-import { clockTime } from "./time.js";
+import { clockTime } from "./relative-time.js";
 
 const MAX_LINES = 2000;
 const LEVELS = ["debug", "info", "warning", "error"];
