@@ -94,7 +94,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
         ("change", checkpoint["step"], "checkpoint now"),
         ("change", factor["step"], "learning rate × 0.1"),
         ("change", epochs["step"], "4,000 epochs"),
-        ("change", stop["step"], f"to stop after epoch {last}"),
+        ("change", stop["step"], f"stop after epoch {last}"),
     } <= said
     assert {kind for kind, _, _ in said} >= {"best", "checkpoint"}
     assert ("checkpoint", checkpoint["step"]) in {(kind, step) for kind, step, _ in said}

@@ -59,7 +59,7 @@ def test_a_trainer_whose_lease_nobody_renews_saves_and_ends_and_its_run_goes_on_
         until(lambda: not alive(trainer), "the trainer has ended", 20.0)
         server.start()
         until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on", 20.0)
-        assert any("resumes from step" in line for line in yard.words(run_id))
+        assert any("resuming from step" in line for line in yard.words(run_id))
         yard.cancel(run_id)
         until(lambda: yard.is_(run_id, "cancelled"), "the run is cancelled", 10.0)
         step = Checkpoint.model_validate_json(yard.row(run_id).checkpoint).step
@@ -143,7 +143,7 @@ def test_nothing_outlives_a_worker_that_is_killed(yard: Yard, settings: Settings
             assert len(trainers(process.pid)) == 2
             assert len(fork_servers(process.pid)) == 1
             process.send_signal(signal.SIGKILL)
-            until(lambda: not any(alive(each) for each in found), "all of them are gone", 5.0)
+            until(lambda: not any(alive(each) for each in found), "all of them are gone", 20.0)
         finally:
             process.kill()
             for each in found:

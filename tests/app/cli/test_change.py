@@ -16,8 +16,8 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
     done = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
-    assert lines[0].startswith("#1 epochs 30: waiting. Fewer than are done end it with the epoch in training.")
-    assert lines[1].startswith("#1 learning rate × 0.3: waiting. Every learning rate of the cosine schedule")
+    assert lines[0].startswith("#1 epochs 30: waiting. A number below the completed epochs ends the run after the current epoch.")
+    assert lines[1].startswith("#1 learning rate × 0.3: waiting. Multiplies every later learning rate of the cosine schedule")
     assert lines[2].startswith("#1 note slower now: waiting.")
     assert [(each.kind, each.value) for each in yard.run(run).changes()] == [
         ("epochs", 30),
@@ -38,7 +38,7 @@ def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard:
     runs.finish(run)
     done = runyard("change", "1", "--checkpoint")
     assert done.exit_code == 1
-    assert "what has ended is not changed any more" in done.output
+    assert "can no longer be changed" in done.output
 
 
 def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> None:

@@ -29,7 +29,7 @@ def test_a_view_has_a_name(client: Any, name: str) -> None:
 
 
 def test_the_number_of_views_is_limited(client: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(view_store, "MOST_VIEWS", 1)
+    monkeypatch.setattr(view_store, "MAX_VIEWS", 1)
     client.post("/api/v1/views", json={"name": "one"})
     assert client.post("/api/v1/views", json={"name": "two"}).status_code == 409
     assert client.post("/api/v1/views", json={"name": "one", "question": "q=a"}).status_code == 201
