@@ -23,10 +23,11 @@ class Gallery:
     rule: str
 
 
-def fill(yard: Runyard, epochs: int, draws: int) -> Gallery:
+def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     """Launch variants with seeds, a search and a failed run, and wait for them; then a live run with a queue behind it.
 
-    ``epochs`` is the length of the runs that finish, ``draws`` the number of configurations in the search.
+    ``epochs`` is the length of the runs that finish, ``draws`` the number of configurations in the search; the live run
+    has made at least ``live_steps`` steps.
     """
     variants = yard.sweep(
         {"dataset": "digits", "size": "tiny", "epochs": epochs, "name": "first look"},
@@ -47,7 +48,7 @@ def fill(yard: Runyard, epochs: int, draws: int) -> Gallery:
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
     live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
     deadline = time.monotonic() + 60
-    while live.refresh().progress.get("step", 0) < 200:
+    while live.refresh().progress.get("step", 0) < live_steps:
         assert time.monotonic() < deadline, f"{live.id} makes no steps"
         time.sleep(0.1)
     live.change(note="screenshot taken here")

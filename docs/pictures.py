@@ -35,7 +35,7 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with Instance(RUNYARD_DEVICE="cpu") as started, sync_playwright() as playwright, Runyard(started.address) as yard:
         print("training example runs", flush=True)
-        gallery = fill(yard, epochs=12, draws=8)
+        gallery = fill(yard, epochs=12, draws=8, live_steps=200)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         saved = capture(browser, started.address, gallery)
         browser.close()

@@ -163,6 +163,21 @@ class RunningYard:
         process: psutil.Process = self.until(found)
         return process
 
+    def trainer(self) -> psutil.Process:
+        """The process that trains, as soon as there is exactly one."""
+
+        def found() -> psutil.Process | None:
+            worker = psutil.Process(self.wait_for_worker()["pid"])
+            trainers = [
+                process
+                for process in worker.children(recursive=True)
+                if process.is_running() and os.getpgid(process.pid) == process.pid
+            ]
+            return trainers[0] if len(trainers) == 1 else None
+
+        trainer: psutil.Process = self.until(found, 10)
+        return trainer
+
     def stop(self) -> None:
         """Ctrl-C, and wait."""
         if self.process.poll() is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.test_resume import assert_same_files, curves, trainer, until_it_trains
+from tests.system.test_resume import assert_same_files, curves, until_it_trains
 
 SPEC: dict[str, Any] = {
     "family": "simple_mlp",
@@ -125,11 +125,11 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     # In mid-epoch, far behind the only checkpoint there is, at the end of the first epoch.
     changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 6), change(yard, run, "note", "here")]
     done = [applied(yard, run, each["id"]) for each in changes]
-    victim = yard.until(lambda: trainer(yard), 10)
+    victim = yard.trainer()
     victim.send_signal(signal.SIGKILL)
     until_it_trains(yard, run, 2, 1)
     more = applied(yard, run, change(yard, run, "lr_factor", 0.5)["id"])
-    yard.until(lambda: trainer(yard), 10).send_signal(signal.SIGKILL)
+    yard.trainer().send_signal(signal.SIGKILL)
     found = yard.wait_for(run, "succeeded", seconds=60)
     assert (found["attempt"], found["progress"]["step"]) == (3, 6 * 314)
     listed = yard.call(f"/runs/{run}/changes")["changes"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from pathlib import Path
@@ -25,16 +24,6 @@ SPEC: dict[str, Any] = {
     "seed": 5,
 }
 PER_EPOCH = 314
-
-
-def trainer(yard: Any) -> psutil.Process | None:
-    """The one process that trains now."""
-    found = [
-        process
-        for process in psutil.Process(yard.wait_for_worker()["pid"]).children(recursive=True)
-        if process.is_running() and os.getpgid(process.pid) == process.pid
-    ]
-    return found[0] if len(found) == 1 else None
 
 
 def files(yard: Any, run: str) -> dict[str, dict[str, torch.Tensor]]:
@@ -102,7 +91,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
             psutil.Process(yard.wait_for_worker()["pid"]).kill()
             kills += 1
         until_it_trains(yard, run, kills + 1, step)
-        victim = yard.until(lambda: trainer(yard), 10)
+        victim = yard.trainer()
         victim.send_signal(signal.SIGKILL)
         kills += 1
     found = yard.wait_for(run, "succeeded", seconds=60)
