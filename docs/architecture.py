@@ -70,8 +70,8 @@ def row_top(row: int) -> float:
 
 BOXES: Final = (
     Box("app.cli", 0, 0, 12, "cli", "the runyard command"),
-    Box("app", 1, 0, 12, "main", "the web server"),
-    Box("app.routes", 2, 2, 12, "routes", "pages and API, one file or folder for each first path segment"),
+    Box("app", 1, 0, 12, "app: loose files", "main.py builds the web server"),
+    Box("app.routes", 2, 2, 12, "routes: loose files", "pages and API, one file for each first path segment"),
     Box("app.routes.mlflow", 3, 0, 2, "mlflow"),
     Box("app.routes.notifications", 3, 2, 4, "notifications"),
     Box("app.routes.runs", 3, 4, 6, "runs"),
@@ -79,20 +79,20 @@ BOXES: Final = (
     Box("app.routes.architectures", 3, 8, 10, "architectures"),
     Box("app.routes.compare", 3, 10, 12, "compare"),
     Box("app.routes.launch", 4, 4, 8, "launch", "the launch form"),
-    Box("app.actions", 5, 0, 4, "actions", "what users do"),
+    Box("app.actions", 5, 0, 4, "actions", "launch, stop, resume, …"),
     Box("app.charts", 5, 4, 8, "charts", "data, drawings, overlays"),
     Box("app.analysis", 6, 0, 8, "analysis", "statistics, groups, forecasts"),
     Box("app.formats", 6, 8, 12, "formats", "import and export"),
-    Box("app.web", 7, 0, 12, "web", "what all routes share"),
+    Box("app.web", 7, 0, 12, "web", "shared by all routes: errors, security, rendering"),
     Box("app.services", 8, 5, 12, "services", "recorder, live events, alerts"),
     Box("app.store.migrations", 9, 0, 3, "store/migrations"),
     Box("app.store.search", 9, 3, 6, "store/search", "run table"),
     Box("app.sweeps", 9, 6, 8, "sweeps"),
     Box("app.inspection", 9, 8, 12, "inspection", "networks, with torch"),
-    Box("app.store", 10, 0, 8, "store", "database tables and queries"),
+    Box("app.store", 10, 0, 8, "store: loose files", "database tables and queries"),
     Box("worker.training", 7, -0.5, 3, "training", "Lightning loop"),
     Box("worker.data", 8, 0, 3, "data", "datasets"),
-    Box("worker", 9, 0, 3, "worker", "supervisor"),
+    Box("worker", 9, 0, 3, "worker: loose files", "supervisor"),
     Box("worker.reporting", 10, 0, 3, "reporting", "spool"),
     Box("models", 11, 10, 13 + PAD / UNIT, "models", "the networks"),
     Box(
@@ -101,7 +101,7 @@ BOXES: Final = (
         -PAD / UNIT,
         15.5 + 3 * PAD / UNIT,
         "app/contract",
-        "what server and worker share: settings, runs, events, catalog",
+        "shared by server and worker: settings, runs, events, catalog",
     ),
 )
 PLACES: Final = {box.folder: box for box in BOXES}
@@ -131,10 +131,12 @@ def picture() -> str:
 
 
 NOTES: Final = (
-    "Arrows are imports. Those that",
-    "follow from others are left out.",
+    "Arrows are imports; implied",
+    "imports are omitted.",
     "An arrow from a frame stands",
     "for the folders in it.",
+    "Loose files are directly in a",
+    "folder that has subfolders.",
 )
 
 STYLE: Final = """\

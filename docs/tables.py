@@ -6,6 +6,7 @@ A test fails if a table differs from what the code says, so run this after chang
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.contract.settings import Settings
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = FOLDER.parent / "bench" / "results"
+CLIENT: Final = FOLDER.parent / "runyard.py"
 
 
 def setting_rows() -> list[str]:
@@ -29,6 +31,25 @@ def setting_rows() -> list[str]:
         f"| `RUNYARD_{name.upper()}` | {_default(field.get_default(call_default_factory=True))} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
+
+
+CLIENT_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
+    "RUNYARD_URL": (
+        "`http://127.0.0.1:8000`",
+        "URL of the server. If unset, `runyard` uses `RUNYARD_HOST` and `RUNYARD_PORT`.",
+    ),
+    "RUNYARD_TOKEN": (
+        "",
+        "Bearer token to send, for a proxy in front of the server. Runyard itself has no sign-in and ignores it.",
+    ),
+}
+"""Defaults and descriptions of the environment variables that only clients read."""
+
+
+def client_rows() -> list[str]:
+    """Environment variables of the Python client and the command line."""
+    names = dict.fromkeys(re.findall(r'environ\.get\("(RUNYARD_\w+)"\)', CLIENT.read_text()))
+    return [f"| `{name}` | {' | '.join(CLIENT_VARIABLES[name])} |" for name in names]
 
 
 def _default(value: Any) -> str:
@@ -63,7 +84,8 @@ def dataset_rows() -> list[str]:
 def recipe_rows() -> list[str]:
     """Recipes with the datasets that they are for."""
     return [
-        f"| `{recipe.name}` | {', '.join(recipe.datasets) or 'any'} | {recipe.about} |" for recipe in RECIPES.values()
+        f"| `{recipe.name}` | {', '.join(recipe.datasets) or 'any'} | {recipe.about.replace(' %', '%')} |"
+        for recipe in RECIPES.values()
     ]
 
 
@@ -95,21 +117,95 @@ def preset_rows() -> list[str]:
     return rows
 
 
+LIGHTNING: Final = "compared with Lightning and torchvision"
+CURVES: Final = "20 runs × 5 curves × 10,000 points"
+
+MEASUREMENTS: Final[Mapping[str, str]] = {
+    "log call -> event-stream client, ms": "From a log call to an event-stream client, ms",
+    "log call -> painted by Chromium, ms": "From a log call to a painted point in Chromium, ms",
+    "server process start -> first page, s": "From the start of the server process to the first page, s",
+    "POST /api/v1/runs -> first training step done, s": "From a launch to the end of the first training step, s",
+    **{
+        f"{network}: epoch / bare loop, cpu": f"Epoch of {network}, compared with a plain PyTorch loop, CPU time"
+        for network in (
+            "simple_dense_net small, batch 64",
+            "simple_cnn base, batch 128",
+            "vit small, batch 128",
+        )
+    },
+    **{
+        f"{network}: tuned epoch / Lightning + torchvision, workers {loaders}, {clock}": (
+            f"Autotuned epoch of {network}, {LIGHTNING} ({loaders} loader workers), {meaning}"
+        )
+        for network, loaders, clock, meaning in (
+            ("simple_dense_net small, batch 256", 0, "cpu", "CPU time"),
+            ("simple_cnn base, batch 128", 0, "cpu", "CPU time"),
+            ("simple_cnn base, batch 128", 2, "wall", "wall time"),
+            ("efficientnet small, batch 128", 0, "cpu", "CPU time"),
+        )
+    },
+    "simple_cnn base: test / Lightning + torchmetrics, CPU": (
+        "Test of simple_cnn base, compared with Lightning and torchmetrics, CPU time"
+    ),
+    "simple_cnn small to 99%, recipe fast: training time, s": (
+        "Training of simple_cnn small to 99% validation accuracy, recipe `fast`, s"
+    ),
+    "simple_cnn small to 99%, plain loop, Adam 1e-3: training time, s": (
+        "Training of simple_cnn small to 99% validation accuracy, plain loop, Adam with 1e-3, s"
+    ),
+    "1 0-d tensor per call: Runyard / TensorBoard": (
+        "Logging one scalar tensor per call, compared with TensorBoard, CPU time"
+    ),
+    "4 0-d tensors per call, between matrix products, Runyard: 99th percentile of a call, µs": (
+        "99th percentile of a log call with four scalar tensors, between matrix products, µs"
+    ),
+    "20 runs, 1 to 500 points of 5 metrics per entry: scalars per CPU second": (
+        "Scalars recorded per CPU second, 20 runs, 1 to 500 points of 5 metrics per entry"
+    ),
+    **{
+        f"{CURVES} reduced to 1,000: Runyard / {tracker}, CPU": (
+            f"Reducing {CURVES} to 1,000, compared with {tracker}, CPU time"
+        )
+        for tracker in ("trackio", "MLflow")
+    },
+    **{
+        f"10,000 runs: first page of 50 as {form}, ms": f"First page of 50 of 10,000 runs as {form}, ms"
+        for form in ("JSON", "HTML")
+    },
+    "100,000 runs / 10,000 runs: first, deep and last pages, CPU": (
+        "First, deep and last pages of 100,000 runs, compared with 10,000 runs, CPU time"
+    ),
+    "100,000 runs / 10,000 runs: searched pages, CPU": (
+        "Text search in 100,000 runs, compared with 10,000 runs, CPU time"
+    ),
+    "10,000 runs: the same page, Runyard / MLflow, CPU": (
+        "First page of 50 of 10,000 runs by test accuracy, compared with MLflow, CPU time"
+    ),
+    "log call -> 200 viewers, p99 of all, ms": "From a log call to 200 viewers, 99th percentile of all, ms",
+}
+"""What docs/speed.md calls the measurements that it quotes, by their names in the results."""
+
+
 def speed_rows() -> list[str]:
-    """The measurements that the page quotes, with the figures of the newest results."""
+    """The measurements that the page quotes, with the values of the newest results."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    figures = {row["what"]: row for result in results for row in result["rows"]}
+    measured = {row["what"]: row for result in results for row in result["rows"]}
     rows = []
-    for line in table("speed.md", "measurement"):
-        label = line.strip("|").split(" | ")[0].strip()
-        row = figures[label]
-        figure = f"median {row['median']:.3g}, 95th percentile {row['p95']:.3g} (n = {row['n']})"
-        rows.append(f"| {label} | {figure} |")
+    for what, label in MEASUREMENTS.items():
+        row = measured[what]
+        rows.append(f"| {label} | {_rounded(row['median'])} | {_rounded(row['p95'])} | {row['n']} |")
     return rows
+
+
+def _rounded(value: float) -> str:
+    """Three significant digits, with thousands separators."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
 
 
 TABLES: Final[Mapping[tuple[str, str], Callable[[], list[str]]]] = {
     ("settings.md", "variable"): setting_rows,
+    ("settings.md", "client variable"): client_rows,
     ("networks.md", "family"): family_rows,
     ("datasets.md", "dataset"): dataset_rows,
     ("recipes.md", "recipe"): recipe_rows,

@@ -68,5 +68,14 @@ def test_every_function_that_the_page_names_is_in_a_file_that_it_names() -> None
     assert [name for name in sorted(functions) if f"def {name}(" not in sources] == []
 
 
+def test_the_runtime_diagram_has_every_process_and_store() -> None:
+    (diagram,) = re.findall(r"```mermaid\n(.*?)```", PAGE.read_text(), re.S)
+    nodes = set(re.findall(r"^ +(\w+)", diagram, re.M)) | set(re.findall(r"> (\w+)", diagram))
+    assert nodes == {
+        *("browser", "server", "inspector", "recorder", "worker", "trainer"),
+        *("redis", "database", "artifacts"),
+    }
+
+
 def test_the_page_is_short() -> None:
-    assert len(PAGE.read_text().splitlines()) <= 115
+    assert len(PAGE.read_text().splitlines()) <= 130

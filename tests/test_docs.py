@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,14 @@ from fastapi import FastAPI
 from typer.main import get_command
 
 import models
+from _runyard import __version__
 from app.cli import cli
 from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import RunSpec
+from app.contract.sweep import NOT_SWEPT
 from app.routes import routers
+from app.store.search.query_language import FIELD_NAMES, KINDS
 from docs.tables import TABLES, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +33,9 @@ PAGES = [
 README_LINES = 200
 DECISION_LINES = 60
 FOLDERS = "app|worker|models|tests|bench|docs|static|templates"
+
+
+SECTIONS = ["Decision", "Why", "Consequences", "Verification"]
 
 
 def names(pages: list[Path]) -> list[str]:
@@ -60,6 +67,27 @@ def test_a_decision_is_numbered_and_fits_on_a_screen(page: Path) -> None:
     lines = page.read_text().splitlines()
     assert lines[0].startswith(f"# {int(page.name[:4])}. ")
     assert len(lines) <= DECISION_LINES
+    sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert sections[:2] == SECTIONS[:2]
+    assert sections == [section for section in SECTIONS if section in sections]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_a_percent_sign_follows_its_number_without_a_space(page: Path) -> None:
+    assert re.findall(r".{0,20}\d[ \u00a0\u202f]%", page.read_text()) == []
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == __version__
+    assert re.findall(r"this repository, version (\S+)", (ROOT / "docs" / "comparison.md").read_text()) == [__version__]
+
+
+def test_the_license_is_that_of_the_license_file() -> None:
+    assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"
+    assert "[Apache License 2.0](LICENSE)" in (ROOT / "README.md").read_text()
+    (row,) = [line for line in (ROOT / "docs" / "comparison.md").read_text().splitlines() if line[:11] == "| License |"]
+    assert cells(row)[1].startswith("Apache 2.0")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
@@ -144,6 +172,46 @@ def test_the_table_of_fields_names_every_field_of_a_run_and_no_other() -> None:
     assert sorted(named) == sorted(RunSpec.model_fields)
     assert all(f"`{name}`" in "\n".join(rows) for name in DATASETS)
     assert all(f"`{name}`" in "\n".join(table("recipes.md", "recipe")) for name in RECIPES)
+
+
+def test_the_fields_that_a_sweep_cannot_vary_are_named() -> None:
+    introduction = (ROOT / "docs" / "launch-fields.md").read_text().partition("\n| field |")[0]
+    sentences = introduction.partition("These fields accept one value only")[2]
+    assert sorted(re.findall(r"`(\w+)`", sentences)) == sorted(NOT_SWEPT)
+
+
+def test_the_table_of_query_fields_names_every_field_and_no_other() -> None:
+    rows = [cells(row) for row in table("query-language.md", "kind")]
+    listed = [name for row in rows[:4] for name in re.findall(r"`(\w+)`", row[1])]
+    assert sorted(["is", *listed]) == sorted(FIELD_NAMES)
+    assert re.findall(r"`is:(\w+)`", rows[4][1]) == list(KINDS)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every command below a group of the command line, by its words."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= commands(command, (*path, name))
+        else:
+            found[" ".join((*path, name))] = command
+    return found
+
+
+def test_the_command_line_page_names_every_command() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    named = {name for name in commands(get_command(cli)) if re.search(rf"\b{name}\b", text)}
+    assert named == set(commands(get_command(cli)))
+
+
+def test_the_commands_without_json_are_those_that_the_page_names() -> None:
+    without = {
+        name
+        for name, command in commands(get_command(cli)).items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    (sentence,) = re.findall(r"^Every command except (.*) prints JSON", (ROOT / "docs" / "cli.md").read_text(), re.M)
+    assert set(re.findall(r"`(\w+)`", sentence)) == without
 
 
 def test_the_table_of_requests_has_every_route_of_the_api_and_no_other() -> None:
