@@ -114,7 +114,7 @@ class LogLine(NamedTuple):
 class Change(NamedTuple):
     """A change of a run while it trains; ``data``: all fields of the API.
 
-    ``state``: waiting (not applied yet), applied (at ``step``), refused (for ``reason``), or late (the run ended first).
+    ``state``: waiting (not applied yet), applied (at ``step``), refused (for ``reason``) or late (the run ended before).
     """
 
     id: int
@@ -646,7 +646,10 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def import_run(self, /, **fields: Any) -> _Call[Json]:
-        """Import a run, or a part of one, that was recorded elsewhere, without points already imported; /docs lists the fields."""
+        """Import a run, or a part of one, that was recorded elsewhere; points already imported are skipped.
+
+        /docs lists the fields.
+        """
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
 
     @_request

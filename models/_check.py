@@ -110,7 +110,9 @@ def _shape_of(logits: object) -> Any:
 
 def _format_shape(shape: Any) -> str:
     if isinstance(shape, dict):
-        return "a dict of " + ", ".join(f"{head} {sizes}" for head, sizes in shape.items()) if shape else "an empty dict"
+        return (
+            "a dict of " + ", ".join(f"{head} {sizes}" for head, sizes in shape.items()) if shape else "an empty dict"
+        )
     return f"logits {shape}" if isinstance(shape, list) else f"a {shape}"
 
 

@@ -41,7 +41,10 @@ class Shape:
         _require_integer("auxiliary", self.auxiliary, at_least=0)
         for name, classes in self.heads.items():
             if not name or "." in name or hasattr(nn.ModuleDict, name):
-                raise ValueError(f"{name!r} is not a valid head name: it must not be empty, contain a dot, or be an attribute of nn.ModuleDict")
+                raise ValueError(
+                    f"{name!r} is not a valid head name: it must not be empty, contain a dot,"
+                    " or be an attribute of nn.ModuleDict"
+                )
             _require_integer(f"the number of classes of head {name!r}", classes, at_least=1)
 
 
@@ -228,7 +231,7 @@ def _validate(family: Family) -> None:
     for size in family.sizes:
         if not isinstance(size.settings, Mapping) or not all(isinstance(name, str) for name in size.settings):
             raise InvalidArchitecture(
-                f'settings of size {size.name!r} must be a dict with text keys, e.g. {{"width": 8}}, not {size.settings!r}'
+                f'settings of size {size.name!r} must be a dict by name, e.g. {{"width": 8}}, not {size.settings!r}'
             )
     for option in family.options:
         _require_text(f"'about' of option {option.name!r}", option.about)

@@ -83,7 +83,8 @@ class ConvNeXtV2(nn.Module):
         super().__init__()
         if shape.side < 16:
             raise ValueError(
-                f"convnext_v2 downsamples images four times and needs at least 16×16 pixels, not {shape.side}×{shape.side}"
+                "convnext_v2 downsamples images four times and needs at least 16×16 pixels,"
+                f" not {shape.side}×{shape.side}"
             )
         patch = 2 if shape.side <= 32 else 4
         rates = iter(linear_rates(drop_path, sum(depths)))

@@ -47,7 +47,10 @@ def install(root: Path) -> int:
         else:
             return 0
     reason = "; ".join(dict.fromkeys(reasons))
-    print(f"Runyard: could not install the tools that check the browser code: {reason}. Fix this and run make again.", file=sys.stderr)
+    print(
+        f"Runyard: could not install the tools that check the browser code: {reason}. Fix this and run make again.",
+        file=sys.stderr,
+    )
     return 1
 
 

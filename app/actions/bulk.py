@@ -83,8 +83,7 @@ def edit_run(parts: Parts, run_id: str, changes: dict[str, Any]) -> None:
             raise NotFound(f"no run '{run_id[:40]}'")
         if changes.get("priority", record.priority) != record.priority and record.status != "queued":
             raise Conflict(
-                "the priority can only be changed while a run is queued;"
-                f" the status of this run is {record.status}"
+                f"the priority can only be changed while a run is queued; the status of this run is {record.status}"
             )
         commit = next_commit(connection)
         edit(connection, run_id, changes, commit)

@@ -121,7 +121,8 @@ def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
 def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
     """Queue a run that continues from the end of an ``epoch`` of another run, with changed fields.
 
-    Its learning rate is what the changed schedule gives for this epoch, as if it had applied from the start. Raises NotFound, Conflict, Invalid, SpecError.
+    Its learning rate is what the changed schedule gives for this epoch, as if it had applied from the start. Raises
+    NotFound, Conflict, Invalid, SpecError.
     """
     run = launched(parts, run_id)
     with reading(parts.engine) as connection:
@@ -298,7 +299,9 @@ def verdict(parts: Parts, run_id: str) -> Verdict:
         description = f"{pair}; {difference.words}{_environment_differences(original, rerun)}."
         return Verdict("differs", description, **ids, metric=difference.metric, step=difference.step)
     if rerun.status != "succeeded" and original.status == "succeeded":
-        description = f"{pair}, but ended at step {common:,} ({rerun.status}); the curves are bit-identical up to there."
+        description = (
+            f"{pair}, but ended at step {common:,} ({rerun.status}); the curves are bit-identical up to there."
+        )
         return Verdict("inconclusive", description, **ids)
     limit = "" if whole else f" up to step {common:,}, where the original ended"
     return Verdict("identical", f"{pair}; all curves are bit-identical{limit}.", **ids)

@@ -31,9 +31,13 @@ class WebhookSpec(BaseModel):
         json_schema_extra={"examples": [{"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}]},
     )
 
-    url: str = Field(max_length=2000, description="URL (http or https) that receives each notice as a POST request with JSON.")
+    url: str = Field(
+        max_length=2000, description="URL (http or https) that receives each notice as a POST request with JSON."
+    )
     kinds: list[notification.Kind] = Field(["succeeded", "failed", "cancelled", "rule"], max_length=5)
-    secret: str = Field("", max_length=200, description="Key with which the requests are signed (HMAC-SHA256); generated if blank.")
+    secret: str = Field(
+        "", max_length=200, description="Key with which the requests are signed (HMAC-SHA256); generated if blank."
+    )
 
     @field_validator("url")
     @classmethod

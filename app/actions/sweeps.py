@@ -187,7 +187,9 @@ def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
     spec = record.spec
     changed = more.model_fields_set
     if not changed & {"seeds", "draws", "grid"}:
-        raise SpecError([FieldError("body", "nothing to add; set a larger number of seeds or draws, or more values in grid")])
+        raise SpecError(
+            [FieldError("body", "nothing to add; set a larger number of seeds or draws, or more values in grid")]
+        )
     update: dict[str, Any] = {}
     if "seeds" in changed:
         if more.seeds < spec.seeds:

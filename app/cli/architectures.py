@@ -22,7 +22,7 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check", help="Build every network and check its parameter count. Exits with status 1 on a mismatch."
-    )
+    ),
 ]
 Dataset = Annotated[str | None, typer.Option(help="Count parameters for this dataset.", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -88,7 +88,11 @@ def _difference(row: dict[str, Any], columns: list[str]) -> str:
 def _as_json(catalog: dict[str, Any]) -> dict[str, Any]:
     listed = [
         {key: row[key] for key in ("family", "size", "default", "definition", "source")}
-        | {name: dict(zip(catalog["columns"], row[name], strict=False)) for name in ("registered", "actual") if row[name]}
+        | {
+            name: dict(zip(catalog["columns"], row[name], strict=False))
+            for name in ("registered", "actual")
+            if row[name]
+        }
         for row in catalog["rows"]
     ]
     return {"architectures": listed, "broken": catalog["broken"]}

@@ -25,7 +25,9 @@ def change(
         bool,
         typer.Option("--stop-after-epoch", help="Stop after the current epoch, then evaluate on the test set."),
     ] = False,
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Save a permanent checkpoint before the next step.")] = False,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Save a permanent checkpoint before the next step.")
+    ] = False,
     note: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Add a note to the charts at the current step.")
     ] = None,

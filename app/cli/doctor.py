@@ -131,7 +131,10 @@ def torch(settings: Settings) -> Iterator[Finding]:
         return
     except (subprocess.TimeoutExpired, ValueError):
         yield Finding(
-            "PyTorch", "fail", f"did not load within {TORCH_SECONDS:g} s", "check whether another process is using the disk heavily"
+            "PyTorch",
+            "fail",
+            f"did not load within {TORCH_SECONDS:g} s",
+            "check whether another process is using the disk heavily",
         )
         return
     yield Finding(

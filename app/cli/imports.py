@@ -25,7 +25,7 @@ MAX_STEP = 2**32 - 1
 
 @dataclass
 class EventFolder:
-    """A folder of event files, imported as one run; ``left_out``: number of points with an invalid step, tag or time."""
+    """A folder of event files, imported as one run; ``left_out``: number of invalid points."""
 
     folder: Path
     name: str
@@ -40,11 +40,10 @@ class EventFolder:
 
 def import_(
     path: Annotated[
-        Path, typer.Argument(help="Folder with TensorBoard event files; each subfolder that contains some becomes a run.")
+        Path,
+        typer.Argument(help="Folder with TensorBoard event files; each subfolder that contains some becomes a run."),
     ],
-    experiment: Annotated[
-        str | None, typer.Option(help="Experiment name (default: the folder's name).")
-    ] = None,
+    experiment: Annotated[str | None, typer.Option(help="Experiment name (default: the folder's name).")] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:

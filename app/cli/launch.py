@@ -27,9 +27,7 @@ Seeds = Annotated[
     int,
     typer.Option(min=1, max=1000, metavar="N", help="Number of seeds (runs per configuration), starting at --seed."),
 ]
-MostParams = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Skip networks with more than N parameters.")
-]
+MostParams = Annotated[int | None, typer.Option(min=1, metavar="N", help="Skip networks with more than N parameters.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until all runs have ended; exit status 1 unless all succeed.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Like --wait, but also draw the curves in the terminal.")]
 

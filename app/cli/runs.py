@@ -29,7 +29,9 @@ def _filter(completer: Any = None, **arguments: Any) -> Any:
     return typer.Option(metavar="A,B,…", rich_help_panel=FILTERS, autocompletion=completer, **arguments)
 
 
-Status = Annotated[list[str] | None, _filter(help="Only runs with these statuses: queued, running, succeeded, failed, cancelled, …")]
+Status = Annotated[
+    list[str] | None, _filter(help="Only runs with these statuses: queued, running, succeeded, failed, cancelled, …")
+]
 Family = Annotated[list[str] | None, _filter(completion.families, help="Only these families.")]
 Size = Annotated[list[str] | None, _filter(completion.sizes, help="Only these sizes.")]
 Dataset = Annotated[list[str] | None, _filter(completion.datasets, help="Only these datasets.")]

@@ -17,9 +17,7 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a fre
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder for everything that Runyard writes. \\[env var: RUNYARD_DATA_DIR]")
 ]
-Slots = Annotated[
-    int | None, typer.Option(help="Number of runs to train at the same time. \\[env var: RUNYARD_SLOTS]")
-]
+Slots = Annotated[int | None, typer.Option(help="Number of runs to train at the same time. \\[env var: RUNYARD_SLOTS]")]
 
 
 def _check_host(settings: Settings) -> None:

@@ -70,7 +70,7 @@ _ALL = (
     Recipe("quick", "Like default, with 5 epochs; for a first try", {"epochs": 5}),
     Recipe(
         "fast",
-        "One-cycle schedule over few epochs, at the highest learning rate that was stable on digits; bfloat16 if faster",
+        "One-cycle schedule over few epochs, at the highest learning rate stable on digits; bfloat16 if faster",
         {
             "optimizer": "adamw",
             "lr": 5e-3,
@@ -118,7 +118,7 @@ _ALL = (
     ),
     Recipe(
         "cifar_sgd",
-        "For simple_cnn on CIFAR-100: SGD with a cosine schedule from 0.1, 200 epochs, same augmentation as recipe cifar",
+        "For simple_cnn on CIFAR-100: SGD, cosine schedule from 0.1, 200 epochs, same augmentation as recipe cifar",
         _CIFAR
         | {
             "optimizer": "sgd",

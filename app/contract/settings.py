@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     slots: int = Field(1, ge=1, le=64, description="Number of runs that one worker trains at the same time.")
     device: str = Field(
         "auto",
-        description="Device that a worker trains on: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if one is available.",
+        description="Device that a worker trains on: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if one is"
+        " available.",
     )
     redis_url: str | None = Field(None, description="URL of an existing Redis; if unset, `runyard up` starts its own.")
     database_url: str | None = Field(
@@ -44,11 +45,12 @@ class Settings(BaseSettings):
     )
     allowed_hosts: str = Field(
         "",
-        description="Additional host names (comma-separated) under which browsers may reach this server; all others are rejected to"
-        " prevent DNS rebinding.",
+        description="Additional host names (comma-separated) under which browsers may reach this server; all others are"
+        " rejected to prevent DNS rebinding.",
     )
     models_path: Path | None = Field(
-        None, description="Folder with your own architectures, one Python file each; read by the server and the workers."
+        None,
+        description="Folder with your own architectures, one Python file each; read by the server and the workers.",
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(

@@ -41,9 +41,7 @@ class _Shared(BaseModel):
         default_factory=dict, max_length=20, description="Family-specific options, by name."
     )
     auxiliary: bool = Field(False, description="Also feed the dataset's auxiliary scalars to the network.")
-    seed: int = Field(
-        1, ge=0, lt=2**32, description="Random seed for weight initialization, batch order and dropout."
-    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Random seed for weight initialization, batch order and dropout.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
         "", description="Display name (default: family, size and dataset)."
     )
@@ -52,16 +50,14 @@ class _Shared(BaseModel):
     priority: int = Field(0, ge=-1000, le=1000, description="Runs with a higher priority start first.")
     device: str = Field(
         "auto",
-        description="Device to train on: auto (that of any worker), cpu, cuda, or one GPU by its index, such as cuda:1.",
+        description="Device to train on: auto (any worker's device), cpu, cuda, or one GPU by its index, such as cuda:1.",
         json_schema_extra={"pattern": DEVICE.pattern},
     )
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
         "", description="Train only on this worker, given by host name or the start of its id (default: any worker)."
     )
 
-    find_batch: bool = Field(
-        False, description="Use the largest batch size that fits in memory instead of batch_size."
-    )
+    find_batch: bool = Field(False, description="Use the largest batch size that fits in memory instead of batch_size.")
     on_nonfinite: Nonfinite = Field(
         "stop",
         description="What to do when the loss becomes NaN or infinite. stop: end the run; go_on: continue training.",
@@ -89,15 +85,13 @@ class RunSpec(_Shared):
 
     family: Word | None = Field(None, description="Architecture family.")
     size: Word | None = Field(None, description="Size of the family (default: the family's default size).")
-    dataset: Word | None = Field(
-        None, description="Dataset (default: the recipe's first dataset, else digits)."
-    )
+    dataset: Word | None = Field(None, description="Dataset (default: the recipe's first dataset, else digits).")
     targets: list[Word] | None = Field(
-        None, max_length=10, description="Targets to predict, one head per target (default: the dataset's first target)."
+        None,
+        max_length=10,
+        description="Targets to predict, one head per target (default: the dataset's first target).",
     )
-    recipe: Word = Field(
-        "default", description=f"Recipe, a named set of training settings: {', '.join(RECIPES)}."
-    )
+    recipe: Word = Field("default", description=f"Recipe, a named set of training settings: {', '.join(RECIPES)}.")
     preset: Word | None = Field(None, description="Named combination of family, size, dataset and recipe.")
     epochs: int | None = Field(None, ge=1, le=100_000, description="Number of epochs.")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per training step.")
@@ -118,10 +112,12 @@ class RunSpec(_Shared):
         None, description="Factor by which the plateau schedule multiplies the learning rate."
     )
     plateau_patience: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Epochs without a lower validation loss before the plateau schedule reduces the learning rate."
+        None,
+        description="Epochs without a lower validation loss before the plateau schedule reduces the learning rate.",
     )
     early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Stop after this many epochs without improvement on the validation set; 0 disables early stopping."
+        None,
+        description="Stop after this many epochs without improvement on the validation set; 0 disables early stopping.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
         None, description="Label smoothing; 0 disables it."
@@ -137,10 +133,13 @@ class RunSpec(_Shared):
         None, description="Randomly rotate training images by up to this many degrees in either direction."
     )
     normalization: Normalization | None = Field(
-        None, description="Pixel normalization. dataset: by the dataset's mean and standard deviation; half: by 0.5 and 0.5."
+        None,
+        description="Pixel normalization. dataset: by the dataset's mean and standard deviation; half: by 0.5 and 0.5.",
     )
     precision: Precision | None = Field(
-        None, description="Numeric precision. 32: float32; bf16: bfloat16 mixed precision; auto: whichever is faster in a short trial."
+        None,
+        description="Numeric precision. 32: float32; bf16: bfloat16 mixed precision; auto: whichever is faster in a"
+        " short trial.",
     )
     compile: Compile | None = Field(
         None, description="Whether to use torch.compile. auto: only for long runs on a GPU, if a trial shows a speedup."

@@ -126,7 +126,7 @@ class SweepSpec(BaseModel):
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
         max_length=30,
-        description="Values to combine, by field. Use option.NAME for a family option and [\"all\"] for every value.",
+        description='Values to combine, by field. Use option.NAME for a family option and ["all"] for every value.',
     )
     seeds: int = Field(
         1, ge=1, le=MOST_RUNS, description="Number of seeds per configuration, starting at the seed of base."
@@ -140,7 +140,9 @@ class SweepSpec(BaseModel):
     )
     metric: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "val/acc"
     direction: Direction | None = Field(None, description="Default: maximize accuracies, minimize other metrics.")
-    pruning: Pruning | None = Field(None, description="Stop runs early that do worse than others at the same epoch: median or asha.")
+    pruning: Pruning | None = Field(
+        None, description="Stop runs early that do worse than others at the same epoch: median or asha."
+    )
     prune_after_epochs: int = Field(1, ge=1, le=100_000, description="Number of epochs before a run can be pruned.")
     prune_after_runs: int = Field(
         4,

@@ -87,7 +87,9 @@ def check_redis(client: redis.Redis) -> None:
     except redis.exceptions.ResponseError:
         return
     if policy not in (None, "noeviction"):
-        raise StartError(f"Redis would drop events when its memory is full (maxmemory-policy {policy}); set it to noeviction")
+        raise StartError(
+            f"Redis would drop events when its memory is full (maxmemory-policy {policy}); set it to noeviction"
+        )
     if append_only == "no":
         raise StartError("Redis persistence is off; set 'appendonly yes' so that a restart loses no events")
 
@@ -197,9 +199,7 @@ class LocalStack:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = (
-                f"another Runyard is already using {self.folder}; stop it, or choose another --data-dir"
-            )
+            message = f"another Runyard is already using {self.folder}; stop it, or choose another --data-dir"
             raise StartError(message) from error
 
     def _start_all(self) -> bool:

@@ -54,7 +54,9 @@ def nudge_changes(redis: Redis, asked: PendingChanges) -> None:
     try:
         redis.publish(broker.CONTROL, json.dumps({"asked": asked.model_dump()}))
     except (RedisError, OSError) as error:
-        logger.warning("could not notify the worker of %s (%s); it will find out at its next heartbeat", asked.run, error)
+        logger.warning(
+            "could not notify the worker of %s (%s); it will find out at its next heartbeat", asked.run, error
+        )
 
 
 def wake_workers(redis: Redis, celery: Celery, wanted: int) -> None:

@@ -74,7 +74,7 @@ class _Lengths:
         if prediction.epoch_seconds is None:
             return None, f"no finished run of {run.family} {run.size} on {device} yet"
         runs = f"{prediction.runs} finished run{'s' if prediction.runs != 1 else ''}"
-        return prediction.epoch_seconds, prediction.basis.format(runs=runs)
+        return prediction.epoch_seconds, f"based on {runs} of {prediction.basis}"
 
     @property
     def usual_device(self) -> str | None:

@@ -48,8 +48,6 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
 
 def _epoch_seconds(epoch_times: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
     """Mean epoch time over these devices; without workers, over all devices with finished runs."""
-    predictions = [
-        epoch_times.predict_on(config, device).epoch_seconds for device in devices or epoch_times.devices
-    ]
+    predictions = [epoch_times.predict_on(config, device).epoch_seconds for device in devices or epoch_times.devices]
     known = [seconds for seconds in predictions if seconds is not None]
     return statistics.mean(known) if known else None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.contract.errors import QueryError
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
-from app.store.search.parser import Either, Term, parse
+from app.store.search.parser import AnyOf, Term, parse
 from app.store.search.query import RunFilter, list_runs
 from app.store.search.query_language import FIELD_NAMES
 from tests.conftest import Runs
@@ -228,5 +228,5 @@ def test_brackets_choices_and_their_opposites_mean_what_sets_mean(
 
 def test_a_part_knows_how_it_was_said() -> None:
     [[first, second]] = parse('family:vit  -(a or "b c")').choices
-    assert isinstance(second, Either)
+    assert isinstance(second, AnyOf)
     assert (first.source, second.source) == ("family:vit", '-(a or "b c")')
