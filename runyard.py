@@ -114,7 +114,7 @@ class LogLine(NamedTuple):
 class Change(NamedTuple):
     """A change of a run while it trains; ``data``: all fields of the API.
 
-    ``state``: waiting (not applied yet), applied (at ``step``), refused (for ``reason``) or late (the run ended before).
+    ``state``: waiting (not yet applied), applied (at ``step``), refused (see ``reason``) or late (the run has ended).
     """
 
     id: int

@@ -134,6 +134,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
 
 
 def _keyword(name: str, annotation: Any, flag: str, **arguments: Any) -> Parameter:
+    arguments["help"] = f"{arguments['help']}." if not arguments["help"].endswith(".") else arguments["help"]
     option = typer.Option(flag, rich_help_panel=PANEL if "/" not in flag else SWITCHES, **arguments)
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option])
 

@@ -29,8 +29,8 @@ class Settings(BaseSettings):
     slots: int = Field(1, ge=1, le=64, description="Number of runs that one worker trains at the same time.")
     device: str = Field(
         "auto",
-        description="Device that a worker trains on: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if one is"
-        " available.",
+        description="Device that a worker trains on: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if one"
+        " is available.",
     )
     redis_url: str | None = Field(None, description="URL of an existing Redis; if unset, `runyard up` starts its own.")
     database_url: str | None = Field(

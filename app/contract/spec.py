@@ -50,7 +50,7 @@ class _Shared(BaseModel):
     priority: int = Field(0, ge=-1000, le=1000, description="Runs with a higher priority start first.")
     device: str = Field(
         "auto",
-        description="Device to train on: auto (any worker's device), cpu, cuda, or one GPU by its index, such as cuda:1.",
+        description="Device to train on: auto (any worker's), cpu, cuda, or one GPU by its index, such as cuda:1.",
         json_schema_extra={"pattern": DEVICE.pattern},
     )
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
