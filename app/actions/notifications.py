@@ -49,7 +49,7 @@ class WebhookSpec(BaseModel):
         except ValueError:
             valid = False
         if not valid or not value.isascii() or any(c.isspace() for c in value):
-            raise ValueError("url must be an http or https URL, e.g. https://example.org/path")
+            raise ValueError("specify an http or https URL, e.g. https://example.org/path")
         return value
 
     @field_validator("kinds")

@@ -107,16 +107,20 @@ def _field_error(path: tuple[int | str, ...], errors: list[ErrorDetails]) -> Fie
     name = ".".join(str(part) for part in path)[:100] or "the body"
     first = next((error for error in errors if error["type"] not in _EXPECTED), None)
     if first is None:
-        expected = list(dict.fromkeys(_EXPECTED[error["type"]] for error in errors))
-        if "a number" in expected and "a whole number" in expected:
-            expected.remove("a whole number")
-        message = f"{name} must be {' or '.join(filter(None, (', '.join(expected[:-1]), expected[-1])))}"
-        if message == "the body must be true/false":
-            message = "the body must be true or false"
+        message = f"{name} must be {_expected([_EXPECTED[error['type']] for error in errors])}"
+    elif first["type"] == "json_invalid":
+        field, message = "body", "the body is not valid JSON"
     else:
-        field, message = ("body", "the body is not valid JSON") if first["type"] == "json_invalid" else (field, "")
-        message = message or _message(name, first)
+        message = _message(name, first)
     return FieldError(printable(field), printable(message))
+
+
+def _expected(nouns: list[str]) -> str:
+    """Join what each member of a union expects."""
+    nouns = [noun for noun in dict.fromkeys(nouns) if noun != "a whole number" or "a number" not in nouns]
+    if len(nouns) == 1:
+        return {"a string": "text", "true/false": "true or false"}.get(nouns[0], nouns[0])
+    return f"{', '.join(nouns[:-1])} or {nouns[-1]}"
 
 
 def _message(name: str, error: ErrorDetails) -> str:

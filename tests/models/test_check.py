@@ -71,7 +71,7 @@ def test_whatever_counts_are_given_the_sentence_holds_those_to_put(counts: tuple
 @pytest.mark.parametrize("counts", [(), None, (1, 2), ("a", "b", "c")])
 def test_left_out_counts_are_told(counts: Any) -> None:
     with pytest.raises(
-        InvalidArchitecture, match=r"net/small needs three counts, not .*; use counts=\(2395, 9259, 9619\)"
+        InvalidArchitecture, match=r"net/small needs three parameter counts .*, not .*; use counts=\(2395, 9259, 9619\)"
     ):
         check_counts(family(counts=counts))
 
@@ -161,10 +161,10 @@ ACT = Option("act", "relu", ("relu", "gelu"), "The activation.")
         (family(AlwaysDict), "returns a dict of digit [1, 10] for 1 image with one head, expected logits [1, 10]"),
         (family(Transposed), "returns logits [10, 1] for 1 image with one head, expected logits [1, 10]"),
         (family(Pair), "returns a tuple for 1 image with one head, expected logits [1, 10]"),
-        (family(WithoutScalars), "net/small cannot train on a batch of 1 with one head: TypeError: "),
+        (family(WithoutScalars), "net/small cannot train with batch size 1 with one head: TypeError: "),
         (
             family(Linear, {"norm": True}),
-            "net/small cannot train on a batch of 1 with one head: ValueError: Expected more than 1 value per channel",
+            "net/small cannot train with batch size 1 with one head: ValueError: Expected more than 1 value per channel",
         ),
         (family(Aware, takes_auxiliary=True), "AssertionError: no room for scalars"),
         (

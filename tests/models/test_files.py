@@ -84,7 +84,7 @@ BROKEN = [
     ("raise GeneratorExit", "GeneratorExit (line 1)"),
     ("raise RuntimeError('first\\nsecond')", "RuntimeError: first (line 1)"),
     ("class E(Exception):\n    __str__ = None\nraise E", "E: <exception str() failed> (line 3)"),
-    ("x = 1", "it registers no family; add register(Family(…)) at its end"),
+    ("x = 1", "the file registers no family; add register(Family(…)) at the end"),
     (b"\xff\xfe\x00\x00", "SyntaxError: "),
     (tiny("vit"), "a family named 'vit' is already registered by models/vit.py"),
     (tiny("all"), "'all' cannot name a family: use letters, digits, _ . and -, and not 'all'"),
@@ -127,7 +127,7 @@ def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
 def test_of_two_families_in_a_file_none_stays_when_one_is_wrong(folder: Path) -> None:
     (folder / "two.py").write_text(tiny("right") + tiny("wrong", ()))
     broken = load_path(folder)
-    assert broken == {"two": "wrong/small needs three counts, not (); use counts=(1600, 6176, 6446)"}
+    assert broken == {"two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not (); use counts=(1600, 6176, 6446)"}
     assert not {"right", "wrong"} & set(families())
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, name: str, own_ca
     (tmp_path / "file").touch()
     found = load_path(tmp_path / name)
     assert list(found) == [name]
-    assert found[name].startswith(f"cannot read the folder in RUNYARD_MODELS_PATH, {tmp_path / name}: N")
+    assert found[name].startswith(f"cannot read {tmp_path / name} (RUNYARD_MODELS_PATH): N")
 
 
 def test_what_is_no_python_file_is_left_alone_and_what_only_looks_like_one_is_named(folder: Path) -> None:

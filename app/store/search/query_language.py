@@ -148,7 +148,10 @@ def _kind(term: Term) -> str:
 def _known(name: str, values: Sequence[str], exist: Any) -> None:
     for value in values:
         if value not in exist:
-            raise QueryError("q", f"unknown value '{value[:40]}' for {name}; values: {', '.join(exist)}")
+            choices = ", ".join(exist)
+            if name == "is":
+                raise QueryError("q", f"unknown value '{value[:40]}' for is; values: {choices}")
+            raise QueryError("q", f"no status '{value[:40]}'; statuses: {choices}")
 
 
 def _tags(condition: str) -> str:

@@ -250,8 +250,8 @@ def test_marks_are_told_by_the_live_stream_once_each(
 def test_a_run_that_others_go_on_from_is_marked_there(client: TestClient, runs: Runs) -> None:
     run, fork = runs.add(), runs.add()
     runs.set(fork, parent=run, relation="fork", parent_step=30)
-    assert marks(client, run) == [("fork", 30, "#2 forks from here")]
-    assert marks(client, fork) == [("fork", 30, "starts here, from #1")]
+    assert marks(client, run) == [("fork", 30, "#2 was forked here")]
+    assert marks(client, fork) == [("fork", 30, "forked from #1 here")]
 
 
 # The page ------------------------------------------------------------------------------------------------------------

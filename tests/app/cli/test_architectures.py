@@ -68,7 +68,7 @@ def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(fol
             (line,) = [line for line in lines if line.split()[:2] == [family.name, size.name]]
             assert line.split()[-3:] == [f"{count:,}" for count in size.counts]
             assert ("(default)" in line) == (size.name == family.default)
-    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} counts match the networks"
+    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} parameter counts match"
 
 
 def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Command, capfd: Any) -> None:
@@ -145,4 +145,4 @@ def test_networks_that_cannot_be_looked_at_are_said(runyard: Command, monkeypatc
     monkeypatch.setattr(sys, "executable", "/bin/false")
     done = runyard("architectures")
     assert done.exit_code == 1
-    assert done.stderr == "runyard: the networks could not be loaded; the reason is above\n"
+    assert done.stderr == "runyard: could not load the architectures; see the error above\n"

@@ -65,7 +65,7 @@ def test_what_is_missing_ends_with_status_1_and_says_what_to_do(
         done = runyard("doctor")
     assert done.exit_code == 1
     assert "fail  Port: 127.0.0.1:" in done.stdout
-    assert "→ stop the program that uses it, or choose another port: runyard up --port 9000" in done.stdout
+    assert "→ stop the program that is using it, or choose another port, e.g. runyard up --port 9000" in done.stdout
 
 
 def test_a_port_on_which_runyard_answers_is_well(url: str) -> None:
@@ -100,7 +100,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(monkeypatch: 
 
     monkeypatch.setattr(metadata, "version", version)
     ((state, said, advice),) = found(doctor.packages)
-    assert (state, advice) == ("fail", "make setup installs what is missing")
+    assert (state, advice) == ("fail", "run make setup to install what is missing")
     assert "celery is missing" in said
     assert "fastapi 0.1 is installed, but " in said
 

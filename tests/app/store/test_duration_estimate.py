@@ -72,7 +72,7 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     unknown, behind = look(runs, worker())
     assert (unknown.seconds, unknown.estimate) == (None, "no finished run of vit large on cpu yet")
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
-    assert (behind.start, behind.start_why) == (None, f"the duration of run #{number} is unknown")
+    assert (behind.start, behind.start_why) == (None, f"unknown, because run #{number} has no estimate")
     assert behind.seconds is not None
     # With another free slot, the second run still starts immediately.
     assert starts(look(runs, worker(slots=2))) == [0.0, 0.0]

@@ -250,7 +250,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     first = runs.add()
     points(runs, first, train__loss=[3.0, 2.0, 1.0], system__x=[5.0])
     runs.finish(first)
-    assert client.get(f"/api/v1/runs/{first}/verify").json()["state"] == "cannot be told"
+    assert client.get(f"/api/v1/runs/{first}/verify").json()["state"] == "inconclusive"
     again = made(client.post(f"/api/v1/runs/{first}/verify"))
     assert (again["relation"], again["parent"]) == ("verify", first)
     for run in (first, again["id"]):
@@ -261,7 +261,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, again["id"]):
         assert client.get(f"/api/v1/runs/{run}/verify").json()["state"] == "identical"
         page = client.get(f"/runs/{run}").text
-        assert "all curves are identical, bit for bit" in page
+        assert "all curves are bit-identical" in page
 
     other = made(client.post(f"/api/v1/runs/{first}/verify"))["id"]
     points(runs, other, train__loss=[3.0, 2.5, 1.0])
@@ -292,7 +292,7 @@ def test_a_rerun_that_ended_early_or_of_a_run_that_did_is_compared_as_far_as_bot
     points(runs, third, train__loss=[3.0])
     runs.finish(third, "failed")
     said = client.get(f"/api/v1/runs/{third}/verify").json()
-    assert said["state"] == "cannot be told"
+    assert said["state"] == "inconclusive"
     assert "failed after step 1" in said["sentence"]
     empty = made(client.post(f"/api/v1/runs/{again}/verify"))["id"]
     runs.finish(empty, "cancelled")
@@ -331,7 +331,7 @@ def test_the_page_has_all_of_it_folded_and_its_updates_leave_it_where_it_is(
     captured = {
         "command": "runyard up",
         "code": {"folder": "/src", "commit": "c0ffee" * 6, "branch": "main", "diff": "-a\n+<b>", "note": "cut"},
-        "models": {"folder": "/nets", "note": "not in a git checkout"},
+        "models": {"folder": "/nets", "note": "not in a Git repository"},
         "packages": {"torch": "2.9"},
         "freeze": ["torch==2.9", "numpy==2.0"],
         "machine": {"processor": "Test", "memory_bytes": 2**34},
