@@ -87,7 +87,7 @@ BROKEN = [
     ("x = 1", "the file registers no family; add register(Family(…)) at the end"),
     (b"\xff\xfe\x00\x00", "SyntaxError: "),
     (tiny("vit"), "a family named 'vit' is already registered by models/vit.py"),
-    (tiny("all"), "'all' cannot name a family: use letters, digits, _ . and -, and not 'all'"),
+    (tiny("all"), "'all' is not a valid family name: use letters, digits, _ . and -, and not 'all'"),
     (tiny("net").replace('"small"))', '"smal"))'), "no size 'smal' for net; sizes: small"),
     (tiny("net") + "raise KeyError('after all')", "KeyError: 'after all' (line 18)"),
 ]

@@ -103,7 +103,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     status, words = refusal(yard, run, "lr_factor", 0.5)
     assert (status, words) == (
         409,
-        "this run is succeeded and can no longer be changed; resume, extend or fork it instead",
+        "this run has ended (succeeded) and can no longer be changed; resume, extend or fork it instead",
     )
     # A run that was stopped so can go on to what it was to have.
     resumed = yard.call(f"/runs/{run}/resume", {})

@@ -128,7 +128,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     assert leftovers(settings.spool) == []
     slot = worker.work()
     until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
-    until(lambda: any("resumes from step" in line for line in yard.words(run_id)), "and says so")
+    until(lambda: any("resuming from step" in line for line in yard.words(run_id)), "and says so")
     yard.cancel(run_id)
     until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
     points = yard.steps(run_id, "train/loss")

@@ -131,7 +131,7 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("succeeded", "this run is succeeded and can no longer be changed"),
+        ("succeeded", "this run has ended (succeeded) and can no longer be changed"),
         ("cancelling", "this run is being stopped"),
         ("finishing", "this run has finished training and is being tested"),
     ],

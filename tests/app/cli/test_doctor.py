@@ -81,7 +81,7 @@ def test_pytorch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "_driver_gpus", list)
     assert found(doctor.torch, device="cuda")[1][0] == "fail"
     monkeypatch.setattr(doctor, "TORCH_PROBE", "raise OSError('libcuda is broken')")
-    assert found(doctor.torch) == [("fail", "cannot be loaded: OSError: libcuda is broken", "make setup reinstalls it")]
+    assert found(doctor.torch) == [("fail", "cannot be loaded: OSError: libcuda is broken", "run make setup to repair it")]
     monkeypatch.setattr(doctor, "TORCH_PROBE", "print('x')")
     assert found(doctor.torch)[0][0] == "fail"
 
@@ -152,7 +152,7 @@ def test_browser_code_that_was_not_fetched_and_architectures_are_looked_for(
     (tmp_path / "package.json").write_text('{"dependencies": {"uplot": "1.6.32"}}')
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     ((state, said, _),) = found(doctor.browser_code)
-    assert (state, said) == ("warn", f"uplot 1.6.32 missing in {tmp_path / 'static' / 'vendor'}")
+    assert (state, said) == ("warn", f"uplot 1.6.32 missing from {tmp_path / 'static' / 'vendor'}")
 
 
 def test_an_old_python_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

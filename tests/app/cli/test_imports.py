@@ -102,7 +102,7 @@ def test_what_stands_before_damage_is_taken_and_the_damage_is_told(
 
 
 def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Command, tmp_path: Path) -> None:
-    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "no folder")):
+    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "does not exist")):
         done = runyard("import", str(path))
         assert done.exit_code == 2
         assert words in done.output

@@ -39,7 +39,7 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
     runs.finish(first.id, "failed")
     done = runyard("retry", "1")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("#2 vit tiny · digits is queued  ")
+    assert done.stdout.startswith("#2 vit tiny · digits: queued  ")
     done = runyard("clone", "#1", "--set", "lr=3e-4", "--set", "option.pool=mean", "--set", "tags=a,b", "--json")
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
@@ -61,6 +61,8 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
         (("queue", "move", "1", "sideways"), 2, "unknown position 'sideways'; positions: first, last, up, down"),
         (("queue", "move", "1", "first"), 1, "is no longer queued (status: failed)"),
         (("sweep", "show", "3"), 1, "no sweep 3; list sweeps with `runyard sweep ls`"),
+        (("sweep", "extend", "1", "--set", "lr=1..2"), 2, "--set takes a list of values, not a range: lr=0.1,0.01"),
+        (("sweep", "extend", "1", "--set", "lr"), 2, "--set must be FIELD=A,B, e.g. lr=0.1,0.01, not 'lr'"),
         (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is not a number in --space lr=1..x"),
         (("sweep", "create", "--file", "none.json"), 1, "No such file or directory"),
     ],

@@ -188,7 +188,7 @@ def test_ten_runs_at_once_fetch_every_file_once(
 
     def say(sentence: str) -> None:
         said.append(sentence)
-        if said.count("waiting for another run to fetch mnist") == 9:
+        if said.count("waiting for another run to download mnist") == 9:
             mirror.go.set()
 
     with ThreadPoolExecutor(10) as pool:

@@ -107,5 +107,5 @@ def test_a_run_waits_while_another_prepares_the_same_dataset_and_then_takes_its_
         lock.close()
 
     assert same(load("mnist", ["digit"], tmp_path, the_other_run_ends), first)
-    assert said == ["waiting for another run to fetch mnist"]
+    assert said == ["waiting for another run to download mnist"]
     assert not (tmp_path / "MNIST").exists()

@@ -58,7 +58,7 @@ def test_the_largest_batch_is_found_to_a_sixteenth_and_never_one_that_does_not_f
     found = largest_batch(network(), resident, make_config(), 1, lambda batch: None)
     assert found.batch_size <= most
     assert found.batch_size >= most - max(1, most // 16) - 8
-    assert found.limit.endswith("did not fit")
+    assert found.limit.endswith("does not fit")
     assert len(holds) - 1 < 20
 
 

@@ -84,7 +84,7 @@ def test_a_live_run_cannot_be_rerun_and_a_missing_one_is_not_found(
     client: TestClient, trained: Trained, act: str
 ) -> None:
     run = trained(None)
-    assert "this run is running" in conflict(client.post(f"/api/v1/runs/{run}/{act}"))
+    assert "this run has not ended (status: running)" in conflict(client.post(f"/api/v1/runs/{run}/{act}"))
     assert client.post(f"/api/v1/runs/r_none/{act}").status_code == 404
 
 
@@ -270,9 +270,9 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, other):
         said = client.get(f"/api/v1/runs/{run}/verify").json()
         assert (said["state"], said["metric"], said["step"]) == ("differs", "train/loss", 2)
-        assert "from step 2 of train/loss: 2.0 in the original, 2.5 in the rerun" in said["sentence"]
-        assert "torch None and 9" in said["sentence"]
-        assert said["sentence"].split(" and differs")[0] in client.get(f"/runs/{run}/head").text
+        assert "first differ at step 2 of train/loss: 2.0 in the original, 2.5 in the rerun" in said["sentence"]
+        assert "(environments differ: torch None vs. 9)" in said["sentence"]
+        assert said["sentence"].split("; ")[0] in client.get(f"/runs/{run}/head").text
     assert client.get(f"/api/v1/runs/{again['id']}/verify").json()["state"] == "identical"
 
 
@@ -293,7 +293,7 @@ def test_a_rerun_that_ended_early_or_of_a_run_that_did_is_compared_as_far_as_bot
     runs.finish(third, "failed")
     said = client.get(f"/api/v1/runs/{third}/verify").json()
     assert said["state"] == "inconclusive"
-    assert "failed after step 1" in said["sentence"]
+    assert "ended at step 1 (failed)" in said["sentence"]
     empty = made(client.post(f"/api/v1/runs/{again}/verify"))["id"]
     runs.finish(empty, "cancelled")
     assert "has no points" in client.get(f"/api/v1/runs/{empty}/verify").json()["sentence"]

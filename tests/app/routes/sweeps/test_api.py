@@ -92,7 +92,7 @@ def test_combinations_that_do_not_exist_are_left_out_and_said(client: Any) -> No
             "metric",
             "val/acc",
         ),
-        (VIT | {"grid": {"seed": list(range(1001))}}, "grid", "this makes 1,001 runs"),
+        (VIT | {"grid": {"seed": list(range(1001))}}, "grid", "this sweep would have 1,001 runs; the maximum is 1,000"),
         (VIT | {"seeds": 1001}, "seeds", "seeds must be at most 1000"),
         (VIT | {"method": "magic"}, "method", "grid, random or tpe"),
         (VIT | {"speed": 3}, "speed", "unknown field 'speed'"),
