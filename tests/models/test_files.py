@@ -127,7 +127,9 @@ def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
 def test_of_two_families_in_a_file_none_stays_when_one_is_wrong(folder: Path) -> None:
     (folder / "two.py").write_text(tiny("right") + tiny("wrong", ()))
     broken = load_path(folder)
-    assert broken == {"two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not (); use counts=(1600, 6176, 6446)"}
+    assert broken == {
+        "two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not (); use counts=(1600, 6176, 6446)"
+    }
     assert not {"right", "wrong"} & set(families())
 
 

@@ -49,7 +49,10 @@ TOY = Family(
         ((1, 28, {"digit": 0}), "the number of classes of head 'digit' must be"),
         ((1, 28, {"digit": 10}, -1), "auxiliary must be a whole number of at least 0"),
         ((1, 28, {"": 10}), "'' is not a valid head name: it must not be empty"),
-        ((1, 28, {"a.b": 10}), "'a.b' is not a valid head name: it must not be empty, contain a dot, or be an attribute of nn.ModuleDict"),
+        (
+            (1, 28, {"a.b": 10}),
+            "'a.b' is not a valid head name: it must not be empty, contain a dot, or be an attribute of nn.ModuleDict",
+        ),
         ((1, 28, {"keys": 10}), "'keys' is not a valid head name"),
     ],
 )

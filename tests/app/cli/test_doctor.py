@@ -81,7 +81,9 @@ def test_pytorch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "_driver_gpus", list)
     assert found(doctor.torch, device="cuda")[1][0] == "fail"
     monkeypatch.setattr(doctor, "TORCH_PROBE", "raise OSError('libcuda is broken')")
-    assert found(doctor.torch) == [("fail", "cannot be loaded: OSError: libcuda is broken", "run make setup to repair it")]
+    assert found(doctor.torch) == [
+        ("fail", "cannot be loaded: OSError: libcuda is broken", "run make setup to repair it")
+    ]
     monkeypatch.setattr(doctor, "TORCH_PROBE", "print('x')")
     assert found(doctor.torch)[0][0] == "fail"
 

@@ -159,11 +159,17 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
         ("--family vit --size hug", ["no size 'hug' for vit; sizes: tiny, small, base, large"]),
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
         ("--family vit --epochs 0 --recipe slow", ["epochs must be at least 1"]),
-        ("--family vit,simple_cnn --auxiliary", ["vit does not support auxiliary scalars; families that do: simple_cnn"]),
+        (
+            "--family vit,simple_cnn --auxiliary",
+            ["vit does not support auxiliary scalars; families that do: simple_cnn"],
+        ),
         ("--family vit --option pool", ["--option needs name=value"]),
         (
             "--family vit --most-params 5",
-            ["skipped networks with more than 5 parameters: vit small", "no runs to launch: all networks exceed --most-params"],
+            [
+                "skipped networks with more than 5 parameters: vit small",
+                "no runs to launch: all networks exceed --most-params",
+            ],
         ),
         ("--family vit --seeds 2 --seed 1,2", ["--seed must be a single whole number when --seeds is used"]),
         ("--family vit --lr 0.1,fast,-1", ["lr must be a number", "lr must be greater than 0"]),

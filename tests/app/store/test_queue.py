@@ -254,7 +254,13 @@ def test_nobody_is_woken_for_a_paused_queue(runs: Runs) -> None:
         ("auto", "", 0, [worker()], "starting"),
         ("auto", "", 0, [worker(busy=1)], "the only slot is busy"),
         ("auto", "", 1, [worker(slots=2, busy=1)], "all 2 slots are busy; 1 run ahead in the queue"),
-        ("cpu", "", 3, [worker(slots=2, busy=2), worker("cuda", slots=4)], "all 2 slots are busy; 3 runs ahead in the queue"),
+        (
+            "cpu",
+            "",
+            3,
+            [worker(slots=2, busy=2), worker("cuda", slots=4)],
+            "all 2 slots are busy; 3 runs ahead in the queue",
+        ),
     ],
 )
 def test_a_waiting_run_says_why_it_waits(

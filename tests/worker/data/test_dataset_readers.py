@@ -149,7 +149,10 @@ def wrong_mnist(**changed: Bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (wrong_mnist(train_labels_idx1_ubyte=np.zeros(239, dtype=np.uint8)), "expected 240 labels for 240 images, found 239"),
+        (
+            wrong_mnist(train_labels_idx1_ubyte=np.zeros(239, dtype=np.uint8)),
+            "expected 240 labels for 240 images, found 239",
+        ),
         (wrong_mnist(train_labels_idx1_ubyte=np.full(240, 10, dtype=np.uint8)), "labels out of range for target digit"),
         (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 8, 8), dtype=np.uint8)), r"unexpected images: \(1, 8, 8\)"),
         (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 784), dtype=np.uint8)), "should have 3 dimension"),

@@ -211,7 +211,10 @@ def test_measures_of_another_version_are_measured_again(
     load("mnist", MEASURED, tmp_path, said.append)
     monkeypatch.setattr(worker.data.datasets, "_MEASURED_VERSION", "0")
     load("mnist", MEASURED, tmp_path, said.append)
-    assert without_progress(said)[1] == "the measurement cache of mnist was made by another version of Runyard; measuring it again"
+    assert (
+        without_progress(said)[1]
+        == "the measurement cache of mnist was made by another version of Runyard; measuring it again"
+    )
     assert len(measurements) == 2
 
 
@@ -255,5 +258,7 @@ def test_a_measuring_that_breaks_down_is_one_sentence(
 
     monkeypatch.setattr(worker.data.datasets, "measure_all", broken)
     official("mnist", tmp_path)
-    with pytest.raises(DatasetError, match=r"^could not measure the images of mnist \(.* with status -9\); retry the run$"):
+    with pytest.raises(
+        DatasetError, match=r"^could not measure the images of mnist \(.* with status -9\); retry the run$"
+    ):
         load("mnist", MEASURED, tmp_path, said.append)

@@ -128,7 +128,9 @@ def test_a_name_that_cannot_be_resolved_is_said_in_the_systems_words(
     for variable in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.upper(), raising=False)
-    with pytest.raises(DatasetError, match=r"^could not download mnist \(Name or service not known\); check the network"):
+    with pytest.raises(
+        DatasetError, match=r"^could not download mnist \(Name or service not known\); check the network"
+    ):
         load("mnist", ["digit"], tmp_path, never)
 
 

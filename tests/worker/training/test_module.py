@@ -325,8 +325,7 @@ def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: 
     assert len(fitted.reporter.curves["val/acc"]) == 5
     assert [each.epoch for each in fitted.reporter.events_of("checkpoint") if each.best] == [1, 2]
     assert any(
-        text.startswith("test/loss") and text.endswith("(weights of epoch 2)")
-        for _, text in fitted.reporter.lines
+        text.startswith("test/loss") and text.endswith("(weights of epoch 2)") for _, text in fitted.reporter.lines
     )
 
 
