@@ -111,7 +111,8 @@ def test_a_server_that_is_not_there_is_said_with_how_to_start_one() -> None:
         yard.workers()
     assert refusal.value.status == 0
     assert str(refusal.value) == (
-        f"cannot connect to a Runyard server at http://127.0.0.1:{port}; start one with `runyard up`, or set RUNYARD_URL"
+        f"cannot connect to a Runyard server at http://127.0.0.1:{port};"
+        " start one with `runyard up`, or set RUNYARD_URL"
     )
 
 

@@ -52,7 +52,7 @@ def test_counts_at_the_three_reference_shapes_must_be_right_to_the_last_paramete
     with pytest.raises(InvalidArchitecture) as refused:
         check_counts(family(counts=(2395, COUNTS[1] - 1, COUNTS[2])))
     assert str(refused.value) == (
-        "net/small has 9,259 parameters at CIFAR-10, not 9,258; use counts=(2395, 9259, 9619)"
+        "net/small has 9,259 parameters for CIFAR-10, not 9,258; use counts=(2395, 9259, 9619)"
     )
 
 
@@ -96,10 +96,10 @@ def reads(shape: Shape) -> nn.Module:
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (fails, "net/small cannot be built at MNIST: RuntimeError: no weights for 28 pixels"),
-        (lambda: None, r"net/small cannot be built at MNIST: TypeError: .* positional argument"),
-        (lambda shape: None, "net/small cannot be built at MNIST: AttributeError: 'NoneType'"),
-        (lambda shape: nn.LazyLinear(2), "net/small cannot be built at MNIST: ValueError: .*uninitialized parameter"),
+        (fails, "net/small cannot be built for MNIST: RuntimeError: no weights for 28 pixels"),
+        (lambda: None, r"net/small cannot be built for MNIST: TypeError: .* positional argument"),
+        (lambda shape: None, "net/small cannot be built for MNIST: AttributeError: 'NoneType'"),
+        (lambda shape: nn.LazyLinear(2), "net/small cannot be built for MNIST: ValueError: .*uninitialized parameter"),
         (reads, r"runs on torch's meta device, where tensors have shapes but no values\)"),
     ],
 )
@@ -164,7 +164,7 @@ ACT = Option("act", "relu", ("relu", "gelu"), "The activation.")
         (family(WithoutScalars), "net/small cannot train with batch size 1 with one head: TypeError: "),
         (
             family(Linear, {"norm": True}),
-            "net/small cannot train with batch size 1 with one head: ValueError: Expected more than 1 value per channel",
+            "net/small cannot train with batch size 1 with one head: ValueError: Expected more than 1 value",
         ),
         (family(Aware, takes_auxiliary=True), "AssertionError: no room for scalars"),
         (

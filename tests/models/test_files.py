@@ -119,7 +119,7 @@ def test_an_interruption_is_no_broken_file(folder: Path) -> None:
 def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1601, *COUNTS[1:])))
     assert load_path(folder) == {
-        "tiny_net": "tiny_net/small has 1,600 parameters at MNIST, not 1,601; use counts=(1600, 6176, 6446)"
+        "tiny_net": "tiny_net/small has 1,600 parameters for MNIST, not 1,601; use counts=(1600, 6176, 6446)"
     }
     assert "tiny_net" not in families()
 
@@ -128,7 +128,8 @@ def test_of_two_families_in_a_file_none_stays_when_one_is_wrong(folder: Path) ->
     (folder / "two.py").write_text(tiny("right") + tiny("wrong", ()))
     broken = load_path(folder)
     assert broken == {
-        "two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not (); use counts=(1600, 6176, 6446)"
+        "two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not ();"
+        " use counts=(1600, 6176, 6446)"
     }
     assert not {"right", "wrong"} & set(families())
 

@@ -163,7 +163,7 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
             "--family vit,simple_cnn --auxiliary",
             ["vit does not support auxiliary scalars; families that do: simple_cnn"],
         ),
-        ("--family vit --option pool", ["--option needs name=value"]),
+        ("--family vit --option pool", ["--option must be NAME=VALUE"]),
         (
             "--family vit --most-params 5",
             [

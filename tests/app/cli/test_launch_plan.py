@@ -101,7 +101,7 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
             {"family": ["vit"], "auxiliary": True},
             "vit does not support auxiliary scalars; families that do: simple_cnn",
         ),
-        ({"family": ["simple_dense_net"], "batch_size": "1"}, "needs a batch size of at least 2"),
+        ({"family": ["simple_dense_net"], "batch_size": "1"}, "use a batch size of at least 2"),
         (
             {"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]},
             "recipe cifar does not support mnist; supported datasets: cifar10, cifar100",
