@@ -58,7 +58,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     assert (note["value"], note["reason"]) == ("the new data", "")
     checkpoint = applied(yard, run, change(yard, run, "checkpoint")["id"])
     factor = change(yard, run, "lr_factor", 0.1)
-    assert factor["sentence"] == "Multiplies every later learning rate of the cosine schedule."
+    assert factor["sentence"] == "Multiplies the learning rate for the rest of the cosine schedule."
     factor = applied(yard, run, factor["id"])
     epochs = change(yard, run, "epochs", 4000)
     assert "a run of that length has it" in epochs["sentence"]

@@ -48,7 +48,7 @@ def test_runs_start_one_after_the_other_as_slots_become_free(runs: Runs) -> None
     found = look(runs, worker(slots=2))
     assert [each.seconds and round(each.seconds) for each in found] == [30, 20, 10, 40]
     assert starts(found) == [0.0, 0.0, 20.0, 30.0]
-    assert found[0].estimate == "from 1 finished run: the same network, dataset and batch size"
+    assert found[0].estimate == "based on 1 finished run of the same network, dataset and batch size"
     assert {each.start_why for each in found} == {""}
 
 

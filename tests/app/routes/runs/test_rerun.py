@@ -227,7 +227,7 @@ def test_a_fork_names_the_epochs_that_are_kept_and_what_is_wrong_with_its_change
     def refused(changes: dict[str, Any]) -> dict[str, str]:
         return errors_of(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 2, "changes": changes}))
 
-    assert "more than 2" in refused({"epochs": 2})["epochs"]
+    assert "greater than 2" in refused({"epochs": 2})["epochs"]
     assert "lr" in refused({"lr": -1})
     assert "recipe" in refused({"recipe": "fast"})
     assert "nonsense" in refused({"nonsense": 1})
