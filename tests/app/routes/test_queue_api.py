@@ -140,7 +140,7 @@ def test_what_had_started_does_not_come_back(client: Any, runs: Runs) -> None:
     client.post("/api/v1/runs/cancel", json={"queued": True})
     answer = client.post("/api/v1/runs/restore-queued", json={"runs": [waits, ended]})
     assert answer.status_code == 409
-    assert answer.json()["detail"].endswith(f"{ended} is succeeded")
+    assert answer.json()["detail"].endswith(f"the status of {ended} is succeeded")
     assert client.post("/api/v1/runs/restore-queued", json={"runs": ["r_none"]}).status_code == 404
     assert ids(client) == []
 

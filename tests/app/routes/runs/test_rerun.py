@@ -153,10 +153,10 @@ def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_an
 ) -> None:
     assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
-    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
-    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
+    assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
+    assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
-    assert "stopped early" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
+    assert "stopped by early stopping" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
     assert "has 4 epochs" in errors["epochs"]
     wrong: list[Any] = [{"epochs": 0}, {"epochs": True}, {"epochs": "9"}, {"steps": 3}, []]
@@ -220,9 +220,9 @@ def test_a_fork_names_the_epochs_that_are_kept_and_what_is_wrong_with_its_change
         "epochs with a checkpoint: 2, 4"
     )
     never = trained("succeeded", keep_checkpoints=0)
-    assert "keep_checkpoints 0" in conflict(client.post(f"/api/v1/runs/{never}/fork", json={"epoch": 1}))
+    assert "keep_checkpoints=0" in conflict(client.post(f"/api/v1/runs/{never}/fork", json={"epoch": 1}))
     young = trained(None)
-    assert "no checkpoint yet" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
+    assert "no checkpoint to fork from" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
 
     def refused(changes: dict[str, Any]) -> dict[str, str]:
         return errors_of(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 2, "changes": changes}))
