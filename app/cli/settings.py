@@ -7,6 +7,7 @@ import sys
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.contract.settings import Settings
 
@@ -26,7 +27,7 @@ def read_settings(**options: object) -> Settings:
         for details in error.errors():
             field = str(details["loc"][0])
             name = f"RUNYARD_{field.upper()}" + (f" (--{field.replace('_', '-')})" if field in options else "")
-            problem = to_field_errors([{**details, "loc": (name,)}])[0]
+            problem = to_field_errors([ErrorDetails(**{**details, "loc": (name,)})])[0]
             print(f"runyard: {problem.message}", file=sys.stderr)
         raise typer.Exit(2) from error
     for name, value in given.items():

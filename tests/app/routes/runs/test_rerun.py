@@ -151,14 +151,14 @@ def test_purging_a_parent_leaves_its_child_intact(
 def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_and_says_why(
     client: TestClient, stopped: Callable[..., str], trained: Trained, settings: Settings
 ) -> None:
-    assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
+    assert "ended before its first checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
     assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
     assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
     assert "stopped by early stopping" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
-    assert "has 4 epochs" in errors["epochs"]
+    assert "epochs must be at least 4" in errors["epochs"]
     wrong: list[Any] = [{"epochs": 0}, {"epochs": True}, {"epochs": "9"}, {"steps": 3}, []]
     for body in wrong:
         assert client.post(f"/api/v1/runs/{done}/resume", json=body).status_code == 422
