@@ -118,11 +118,11 @@ def test_playwrights_download_is_the_first_way(machine: Machine, capsys: pytest.
 
 
 def test_a_download_that_hangs_is_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chromium, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(chromium, "STALL_SECONDS", 0.2)
     # It never ends by itself: it waits for someone to write to it.
     machine.installer("echo Downloading; /usr/bin/mkfifo never; exec /bin/cat never")
     monkeypatch.chdir(machine.bin)
-    with pytest.raises(chromium.ChromiumError, match=r"reported nothing for 0\.2 s"):
+    with pytest.raises(chromium.ChromiumError, match=r"stalled for 0\.2 s"):
         chromium.download()
 
 

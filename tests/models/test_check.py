@@ -65,7 +65,7 @@ def test_whatever_counts_are_given_the_sentence_holds_those_to_put(counts: tuple
         check_counts(family(counts=counts))
     assert f"use counts={COUNTS}" in str(refused.value)
     for title, said, right in zip(REFERENCES, counts, COUNTS, strict=True):
-        assert (f"{right:,} parameters at {title}, not {said:,}" in str(refused.value)) == (said != right)
+        assert (f"{right:,} parameters for {title}, not {said:,}" in str(refused.value)) == (said != right)
 
 
 @pytest.mark.parametrize("counts", [(), None, (1, 2), ("a", "b", "c")])
@@ -100,7 +100,7 @@ def reads(shape: Shape) -> nn.Module:
         (lambda: None, r"net/small cannot be built for MNIST: TypeError: .* positional argument"),
         (lambda shape: None, "net/small cannot be built for MNIST: AttributeError: 'NoneType'"),
         (lambda shape: nn.LazyLinear(2), "net/small cannot be built for MNIST: ValueError: .*uninitialized parameter"),
-        (reads, r"runs on torch's meta device, where tensors have shapes but no values\)"),
+        (reads, r"run on PyTorch's meta device, where tensors have shapes but no values\)"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused_with_what_it_raised(build: Any, sentence: str) -> None:
@@ -169,7 +169,7 @@ ACT = Option("act", "relu", ("relu", "gelu"), "The activation.")
         (family(Aware, takes_auxiliary=True), "AssertionError: no room for scalars"),
         (
             family(narrow, options=(ACT,)),
-            "returns logits [1, 7] for 1 image with one head and act gelu, expected logits [1, 10]",
+            "returns logits [1, 7] for 1 image with one head and act=gelu, expected logits [1, 10]",
         ),
     ],
 )

@@ -226,9 +226,7 @@ def test_loading_leaves_the_random_state_as_it_was(folder: Path) -> None:
 def test_a_family_whose_file_broke_fails_with_the_reason(folder: Path, mnist: Shape) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1, *COUNTS[1:])))
     load_path(folder, run_forward=False)
-    with pytest.raises(
-        UnknownArchitecture, match="the family 'tiny_net' could not be loaded: tiny_net/small has 1,600"
-    ):
+    with pytest.raises(UnknownArchitecture, match="could not load family 'tiny_net': tiny_net/small has 1,600"):
         build("tiny_net", "small", mnist)
 
 
@@ -265,5 +263,5 @@ def test_a_module_of_the_package_that_cannot_be_imported_takes_nothing_with_it(
     assert broken["crooked"] == "SyntaxError: invalid syntax (line 1)"
     assert "halfway" not in families()
     assert get("whole").source == "zoo_of_this_test/whole.py"
-    with pytest.raises(UnknownArchitecture, match="the family 'absent' could not be loaded: ModuleNotFoundError"):
+    with pytest.raises(UnknownArchitecture, match="could not load family 'absent': ModuleNotFoundError"):
         get("absent")

@@ -109,11 +109,11 @@ def other(**said: Any) -> Family:
         (other(name="all"), "'all' is not a valid family name"),
         (other(name=["toy"]), "is not a valid family name"),
         (other(sizes=(replace(TOY.sizes[0], name=""),)), "'' is not a valid size name"),
-        (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple, \(Size"),
+        (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple of Size"),
         (other(sizes=({"name": "tiny"},)), "sizes of family 'toy' must be a tuple"),
         (other(sizes=(Size("tiny", cast(Any, (2, 3)), (1, 2, 3)),)), "settings of size 'tiny' must be a dict by name"),
         (other(summary=None), "summary of family 'toy' must be a string, not None"),
-        (other(order="last"), "order of family 'toy' must be an integer"),
+        (other(order="last"), "order of family 'toy' must be a whole number"),
         (other(smallest_batch=0), "smallest_batch of family 'toy' must be a whole number of at least 1"),
         (
             other(options=(Option("act", torch.relu, (torch.relu,), "A function."),)),
@@ -201,7 +201,7 @@ def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalo
 
 def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog: dict[str, Family]) -> None:
     record_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
-    with pytest.raises(UnknownArchitecture, match=r"the family 'toy' could not be loaded: SyntaxError: .* \(line 3\)"):
+    with pytest.raises(UnknownArchitecture, match=r"could not load family 'toy': SyntaxError: .* \(line 3\)"):
         get("toy")
     with pytest.raises(
         UnknownArchitecture, match=r"no family 'toi'; families: .*; toy could not be loaded: SyntaxError"
