@@ -204,6 +204,6 @@ def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog:
     with pytest.raises(UnknownArchitecture, match=r"could not load family 'toy': SyntaxError: .* \(line 3\)"):
         get("toy")
     with pytest.raises(
-        UnknownArchitecture, match=r"no family 'toi'; families: .*; toy could not be loaded: SyntaxError"
+        UnknownArchitecture, match=r"no family 'toi'; families: .*; could not load toy: SyntaxError"
     ):
         get("toi")
