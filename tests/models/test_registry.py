@@ -203,7 +203,5 @@ def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog:
     record_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
     with pytest.raises(UnknownArchitecture, match=r"could not load family 'toy': SyntaxError: .* \(line 3\)"):
         get("toy")
-    with pytest.raises(
-        UnknownArchitecture, match=r"no family 'toi'; families: .*; could not load toy: SyntaxError"
-    ):
+    with pytest.raises(UnknownArchitecture, match=r"no family 'toi'; families: .*; could not load toy: SyntaxError"):
         get("toi")
