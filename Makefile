@@ -22,7 +22,7 @@ STALE := $(shell [ -x .venv/bin/python ] && [ "$$(cat $(PACKAGES) 2>/dev/null)" 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(PACKAGES) $(VENDOR) ## install .venv and the browser code (other commands do this first)
+setup: $(PACKAGES) $(VENDOR) ## install Python packages and browser code (run automatically by other commands)
 	@:
 
 # exec, so that Ctrl-C and SIGTERM reach Runyard itself. Make waits for it and prints nothing if it exits with status 0.
@@ -45,11 +45,11 @@ build: setup ## build the wheel and the source distribution into dist/
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)
 
-pictures: setup ## redraw docs/architecture.svg and docs/screenshots
+pictures: setup ## regenerate the diagram and screenshots in docs/
 	@.venv/bin/python -m docs.architecture
 	@exec .venv/bin/python -m docs.pictures
 
-clean: ## remove everything that setup and the tools created, except data/
+clean: ## remove build outputs, caches and installed packages; keeps data/
 	rm -rf .venv .venv-bench node_modules static/vendor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -66,7 +66,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 	    echo "Runyard: $$bare cannot create a virtual environment (no ensurepip). On Debian and Ubuntu, run: apt install python3-venv." >&2; \
 	    exit 1; \
 	  elif [ -z "$$chosen" ]; then \
-	    echo "Runyard needs Python 3.11 or newer. Tried: $(PYTHON)." >&2; \
+	    echo "Runyard needs Python 3.11 or newer (tried: $(PYTHON))." >&2; \
 	    exit 1; \
 	  fi; \
 	  echo "Runyard: creating .venv with $$("$$chosen" --version)"; \
@@ -76,7 +76,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 	@pwd -P > $(PACKAGES).started
 	@echo "Runyard: installing Python packages into .venv (about 5 GB and a few minutes the first time)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]' || { \
-	  echo "Runyard: the Python packages could not be installed. Fix the error above and run make again." >&2; exit 1; }
+	  echo "Runyard: could not install the Python packages. Fix the error above and run make again." >&2; exit 1; }
 	@mv $(PACKAGES).started $(PACKAGES)
 
 $(VENDOR): package.json package-lock.json .npmrc static/vendor.py | $(PACKAGES)

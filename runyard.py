@@ -8,7 +8,7 @@
 
 ``AsyncRunyard`` has the same methods as coroutines and asynchronous iterators.
 
-The module in order: errors, returned data, requests, runs, sweeps, clients, event streams, reading of responses.
+The module, in order: errors, returned data, requests, runs, sweeps, clients, event streams, reading of responses.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ class LogLine(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of a training run; ``state``: waiting, applied (at ``step``), refused or late; ``data``: all fields."""
+    """A change of a run while it trains; ``data``: all fields of the API.
+
+    ``state``: waiting (not yet applied), applied (at ``step``), refused (see ``reason``) or late (the run has ended).
+    """
 
     id: int
     kind: str
@@ -155,7 +158,7 @@ class Group(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """Number of runs that count: a repeated training counts once; all runs while there are no figures."""
+        """Number of distinct seeds (reruns of a seed count once); number of runs if there are no metrics yet."""
         return max((len(figure.values) for figure in self.figures.values()), default=len(self.runs))
 
 
@@ -355,7 +358,7 @@ class _RunBase(Generic[RunT]):
 
     @_request
     def cancel(self, /) -> _Call[RunT]:
-        """Cancel the run if it is queued, else stop it at its next batch, with a checkpoint."""
+        """Cancel a queued run, or stop a training run after the current batch and save a checkpoint."""
         return _Call("POST", f"/runs/{self.id}/cancel", self._update)
 
     @_request
@@ -369,10 +372,11 @@ class _RunBase(Generic[RunT]):
         checkpoint: bool | None = None,
         note: str | None = None,
     ) -> _Call[Change]:
-        """Request one change before the next step of a training run; ``changes`` shows its state.
+        """Request one change of a training run, to apply before its next step; ``changes`` shows its state.
 
-        ``epochs``: new total number; ``lr_factor``: multiplies the learning rate; ``stop_after_epoch``: stop after the
-        current epoch; ``checkpoint``: save a permanent checkpoint; ``note``: text at the current step of the curves.
+        ``epochs``: new total number of epochs; ``lr_factor``: factor by which to multiply the learning rate;
+        ``stop_after_epoch``: stop after the current epoch, then evaluate on the test set; ``checkpoint``: save a
+        permanent checkpoint; ``note``: text to add to the charts at the current step.
         """
         requested = _not_none(epochs=epochs, lr_factor=lr_factor, note=note)
         requested |= {
@@ -381,7 +385,7 @@ class _RunBase(Generic[RunT]):
             if enabled
         }
         if len(requested) != 1:
-            raise ValueError("give exactly one change: epochs, lr_factor, stop_after_epoch, checkpoint or note")
+            raise ValueError("pass exactly one of epochs, lr_factor, stop_after_epoch, checkpoint or note")
         ((kind, value),) = requested.items()
         return _Call("POST", f"/runs/{self.id}/changes", _change, {"kind": kind} | _not_none(value=value))
 
@@ -399,12 +403,12 @@ class _RunBase(Generic[RunT]):
 
     @_request
     def retry(self, /) -> _Call[RunT]:
-        """Launch the same configuration again, from the start."""
+        """Launch the same configuration again from scratch."""
         return _Call("POST", f"/runs/{self.id}/retry", self._new_run)
 
     @_request
     def resume(self, /, epochs: int | None = None) -> _Call[RunT]:
-        """Continue from the last checkpoint as a new run; ``epochs``: total number (default: unchanged)."""
+        """Continue from the last checkpoint as a new run; ``epochs``: new total number (default: unchanged)."""
         return _Call("POST", f"/runs/{self.id}/resume", self._new_run, _not_none(epochs=epochs))
 
     @_request
@@ -434,7 +438,10 @@ class _RunBase(Generic[RunT]):
 
     @_request
     def curves(self, /, names: Sequence[str] = (), points: int = 0) -> _Call[dict[str, Curve]]:
-        """Get curves by metric; ``names``: default all; ``points``: approximate maximum per curve, 0 for all."""
+        """Get curves as a dict by metric.
+
+        ``names``: metrics (default: all); ``points``: approximate maximum per curve (0: all).
+        """
         query = {"names": ",".join(names), "points": points}
         return _Call("GET", f"/runs/{self.id}/metrics", _curves, None, query)
 
@@ -459,7 +466,7 @@ class _RunBase(Generic[RunT]):
         return _Call("GET", f"/runs/{self.id}/logs", lambda response: list(response["lines"]), None, {"tail": tail})
 
     def _stream(self, after: str, seconds: float | None = None) -> _Stream:
-        return _Stream(f"/runs/{self.id}/events", after, seconds, f"run {self.id}")
+        return _Stream(f"/runs/{self.id}/events", after, seconds, f"run {self.id} has not ended")
 
 
 class Run(_SyncObject, _RunBase["Run"]):
@@ -628,7 +635,7 @@ class _Api(Generic[RunT, SweepT]):
     def launch(self, /, *, idempotency_key: str | None = None, **spec: Any) -> _Call[RunT]:
         """Launch a run with the fields of the launch form; only ``family`` or ``preset`` is required.
 
-        A broken connection never launches twice. Raises RunyardError with all invalid fields.
+        Retrying after a broken connection never launches the run twice. Raises RunyardError with all invalid fields.
         """
         return _Call("POST", "/runs", self._run, spec, key=idempotency_key or secrets.token_urlsafe(16))
 
@@ -639,7 +646,10 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def import_run(self, /, **fields: Any) -> _Call[Json]:
-        """Import a run, or a part of one, that was recorded elsewhere; /docs lists the fields. Skips known points."""
+        """Import a run, or a part of one, that was recorded elsewhere; points already imported are skipped.
+
+        /docs lists the fields.
+        """
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
 
     @_request
@@ -659,7 +669,7 @@ class _Api(Generic[RunT, SweepT]):
     def cancel(
         self, /, runs: Sequence[str | RunT] = (), *, sweep: str | None = None, queued: bool = False
     ) -> _Call[dict[str, list[str]]]:
-        """Stop these runs, a whole sweep, or all queued runs. Returns {"cancelled": ids, "stopping": ids}."""
+        """Cancel these runs, a whole sweep, or all queued runs. Returns {"cancelled": ids, "stopping": ids}."""
         body: Json = {"queued": True} if queued else {"sweep": sweep} if sweep else {"runs": [_id(run) for run in runs]}
         return _Call("POST", "/runs/cancel", _as_is, body)
 
@@ -675,9 +685,10 @@ class _Api(Generic[RunT, SweepT]):
         draws: int | None = None,
         **more: Any,
     ) -> _Call[SweepT]:
-        """Launch a sweep: every point of ``grid``, or ``draws`` points of ``space``, each with ``seeds`` seeds.
+        """Launch a sweep.
 
-        ``method``: grid, random or tpe; ``more``: metric, direction, pruning, name, tags.
+        It trains every combination of ``grid``, or ``draws`` configurations drawn from ``space``, each with ``seeds``
+        seeds. ``method``: grid, random or tpe; ``more``: metric, direction, pruning, name, tags.
         """
         body = {"base": dict(base)} | _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
         return _Call("POST", "/sweeps", self._sweep, body, key=secrets.token_urlsafe(16))
@@ -689,7 +700,7 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def sweeps(self, /, limit: int = 50, after: int | None = None) -> _Call[list[SweepT]]:
-        """List sweeps, newest first, without details (see refresh()); ``after``: only numbers below it."""
+        """List sweeps, newest first, without details (see refresh()); ``after``: only sweeps with a lower number."""
         query = {"limit": limit, "after": after}
         return _Call("GET", "/sweeps", lambda page: [self._sweep(data) for data in page["sweeps"]], None, query)
 
@@ -700,7 +711,7 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def pause_queue(self, /) -> _Call[Json]:
-        """Pause the queue: no more runs start; running ones continue."""
+        """Pause the queue. No more runs start; active runs continue."""
         return _Call("POST", "/queue/pause", _as_is)
 
     @_request
@@ -732,7 +743,7 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def presets(self, /) -> _Call[dict[str, Json]]:
-        """Get all presets by name."""
+        """Get all presets as a dict by name."""
         return _Call("GET", "/presets", lambda response: dict(response["presets"]))
 
     @_request
@@ -742,14 +753,14 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def ask(self, /, method: str, path: str, body: Any = None, **query: Any) -> _Call[Any]:
-        """Send any other request of the API, ``path`` without /api/v1; returns the JSON of the response."""
+        """Send any other API request (``path`` without /api/v1) and return the response's JSON."""
         return _Call(method, path, _as_is, body, query)
 
     @_request
     def compare(self, /, runs: Sequence[str | RunT], by: str = "variant") -> _Call[Comparison]:
         """Compare runs: means over seeds, with 95 % intervals.
 
-        ``by``: how to group: variant (all settings except the seed), none, or comma-separated names of settings.
+        ``by``: group by variant (all settings except the seed), none, or comma-separated settings.
         """
         ids = ",".join(_id(run) for run in runs)
 
@@ -814,8 +825,11 @@ class Runyard(_Sync, _Api[Run, Sweep]):
                 time.sleep(PAUSE_SECONDS)
 
     def changes(self, timeout: float | None = None) -> Iterator[None]:
-        """Yield once at the start, and whenever a run or worker may have changed. Raises TimeoutError."""
-        return (None for _ in self._events(_Stream("/events", None, timeout, "the awaited change")))
+        """Yield once at the start, and whenever a run or worker may have changed.
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
+        return (None for _ in self._events(_Stream("/events", None, timeout, "no change")))
 
     def runs(self, limit: int | None = None, **where: Any) -> Iterator[Run]:
         """Iterate over runs. ``where``: status, family, size, dataset, tag, number (one value or a list), q, sort."""
@@ -879,7 +893,7 @@ class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep]):
 
     async def changes(self, timeout: float | None = None) -> AsyncIterator[None]:
         """See Runyard.changes."""
-        async for _ in self._events(_Stream("/events", None, timeout, "the awaited change")):
+        async for _ in self._events(_Stream("/events", None, timeout, "no change")):
             yield None
 
     async def runs(self, limit: int | None = None, **where: Any) -> AsyncIterator[AsyncRun]:
@@ -899,7 +913,8 @@ class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep]):
 class _Stream:
     """State of an event stream: the next request, the parser of its lines, and the time limit.
 
-    ``take`` returns the pseudo-event ``here`` once the server is subscribed, and for each of its keep-alive lines.
+    Besides the server's events, ``take`` returns the event ``here``: when the server has subscribed to changes, and for
+    each line that it sends to keep the connection open.
     """
 
     def __init__(self, path: str, after: str | None = None, seconds: float | None = None, subject: str = "") -> None:
@@ -907,7 +922,7 @@ class _Stream:
         self.last = after
         self.ended = False
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._timeout_message = f"{subject} has not ended within {seconds:g} s" if seconds is not None else ""
+        self._timeout_message = f"{subject} within {seconds:g} s" if seconds is not None else ""
         self._last_line = time.monotonic()
         self._event = self._id = ""
         self._data: list[str] = []
@@ -997,17 +1012,18 @@ def _read(response: httpx.Response, url: str) -> Any:
         errors = [FieldProblem(problem["field"], problem["message"]) for problem in content.get("errors", [])]
         raise RunyardError(str(content["detail"]), response.status_code, errors)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        hint = "" if response.is_success else f", or a proxy is in between (HTTP status {response.status_code})"
-        raise RunyardError(f"the server at {url} is not Runyard{hint}", response.status_code) from error
+        message = f"unexpected response from {url} (HTTP {response.status_code}): it is not a Runyard server"
+        hint = "" if response.is_success else ", or a proxy answered instead"
+        raise RunyardError(message + hint, response.status_code) from error
 
 
 def _not_responding(url: str) -> RunyardError:
     hint = "start one with `runyard up`, or set RUNYARD_URL"
-    return RunyardError(f"no Runyard server responds at {url}; {hint}")
+    return RunyardError(f"cannot connect to a Runyard server at {url}; {hint}")
 
 
 def _host(url: str) -> str:
-    invalid = RunyardError(f"'{url[:100]}' is not the URL of a server; example: http://127.0.0.1:8000")
+    invalid = RunyardError(f"invalid server URL '{url[:100]}'; example: http://127.0.0.1:8000")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -1058,11 +1074,13 @@ def _pandas() -> Any:
 
 
 def main() -> None:
-    """Run the `runyard` program, as `python -m runyard` does. A copy of this file alone has none."""
+    """Run the `runyard` program, as `python -m runyard` does. It needs more than a copy of this file."""
     try:
         from _runyard import main as run
     except ModuleNotFoundError:
-        sys.exit("runyard: this is a copy of the Python client. Install Runyard to get its commands; see its README.")
+        sys.exit(
+            "runyard: only the Python client is available here. Install Runyard to use its commands; see the README."
+        )
     run()
 
 

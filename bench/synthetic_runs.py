@@ -131,7 +131,7 @@ def _runs(random: np.random.Generator, start: int, count: int, runs: int) -> Ite
         settings = {
             "seed": number % 7,
             "name": f"trial {int(random.integers(1000))}" if number % 10 == 0 else "",
-            "notes": "looks better with a longer warm-up" if number % 20 == 0 else "",
+            "notes": "looks better with a longer warmup" if number % 20 == 0 else "",
             "family": FAMILIES[int(random.integers(len(FAMILIES)))],
             "size": SIZES[int(random.integers(len(SIZES)))],
             "dataset": DATASETS[int(random.integers(len(DATASETS)))],

@@ -4,8 +4,8 @@
     --shape NAME CHANNELS SIDE CLASSES   count at this shape, instead of the three reference shapes
     --folder FOLDER  include the architectures in this folder
 
-{"columns": [NAME, …], "rows": [{family, size, default, definition, source, said: [n, …], counted: [n, …]}, …],
-"broken": {file: error}}; `said` (registered counts) is empty with --shape; `counted` is empty if nothing was counted.
+{"columns": [NAME, …], "rows": [{family, size, default, definition, source, registered: [n, …], actual: [n, …]}, …],
+"broken": {file: error}}; `registered` is empty with --shape; `actual` is empty if nothing was counted.
 """
 
 import argparse
@@ -44,9 +44,9 @@ def catalog(folder: Path | None, shapes: dict[str, models.Shape], counting: bool
     rows = []
     for family in models.families().values():
         for size in family.sizes:
-            counted = []
+            actual = []
             try:
-                counted = [count(family, size, shape) for shape in shapes.values()] if counting else []
+                actual = [count(family, size, shape) for shape in shapes.values()] if counting else []
             except Exception as error:
                 broken[f"{family.name}/{size.name}"] = describe_error(error)
             rows.append(
@@ -56,8 +56,8 @@ def catalog(folder: Path | None, shapes: dict[str, models.Shape], counting: bool
                     "default": size.name == family.default,
                     "definition": size.definition,
                     "source": family.source,
-                    "said": list(size.counts) if given else [],
-                    "counted": counted,
+                    "registered": list(size.counts) if given else [],
+                    "actual": actual,
                 }
             )
     return {"columns": list(shapes), "rows": rows, "broken": broken}

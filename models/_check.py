@@ -33,7 +33,7 @@ def check_counts(family: Family) -> None:
                 counts.append(count(family, size, shape))
             except Exception as error:
                 raise InvalidArchitecture(
-                    f"{family.name}/{size.name} cannot be built at {title}: {describe_error(error)}"
+                    f"{family.name}/{size.name} cannot be built for {title}: {describe_error(error)}"
                 ) from error
         given = size.counts if isinstance(size.counts, tuple | list) else ()
         if tuple(given) != tuple(counts):
@@ -70,7 +70,7 @@ def _trials(family: Family) -> Iterator[tuple[Size, Shape, dict[str, Any]]]:
 def _check_output(family: Family, size: Size, shape: Shape, options: Mapping[str, Any], training: bool) -> None:
     name = f"{family.name}/{size.name}"
     batch = family.smallest_batch if training else 2
-    chosen = "".join(f" and {option} {choice}" for option, choice in options.items())
+    chosen = "".join(f" and {option}={choice}" for option, choice in options.items())
     case = f"with {'several heads' if len(shape.heads) > 1 else 'one head'}{chosen}"
     try:
         with torch.device("meta"):
@@ -79,7 +79,7 @@ def _check_output(family: Family, size: Size, shape: Shape, options: Mapping[str
             scalars = torch.empty(batch, shape.auxiliary) if shape.auxiliary else None
             actual = _shape_of(network.train(training)(images, scalars))
     except Exception as error:
-        task = f"train on a batch of {batch}" if training else f"evaluate {batch} images"
+        task = f"train with batch size {batch}" if training else f"evaluate {batch} images"
         raise InvalidArchitecture(f"{name} cannot {task} {case}: {describe_error(error)}") from error
     expected: Any = {head: [batch, classes] for head, classes in shape.heads.items()}
     if len(expected) == 1:
@@ -96,7 +96,7 @@ def describe_error(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
     if "meta" in text:
-        text += " (it runs on torch's meta device, where tensors have shapes but no values)"
+        text += " (checks run on PyTorch's meta device, where tensors have shapes but no values)"
     return text
 
 
@@ -110,16 +110,18 @@ def _shape_of(logits: object) -> Any:
 
 def _format_shape(shape: Any) -> str:
     if isinstance(shape, dict):
-        return "a dict of " + (", ".join(f"{head} {sizes}" for head, sizes in shape.items()) or "nothing")
+        return (
+            "a dict of " + ", ".join(f"{head} {sizes}" for head, sizes in shape.items()) if shape else "an empty dict"
+        )
     return f"logits {shape}" if isinstance(shape, list) else f"a {shape}"
 
 
 def _count_mismatch(given: Any, counts: list[int]) -> str:
     advice = f"use counts=({', '.join(map(str, counts))})"
     if len(given) != len(counts) or not all(isinstance(number, int) for number in given):
-        return f"needs three counts, not {tuple(given)}; {advice}"
+        return f"needs three parameter counts ({', '.join(REFERENCES)}), not {tuple(given)}; {advice}"
     differences = [
-        f"{actual:,} parameters at {title}, not {registered:,}"
+        f"{actual:,} parameters for {title}, not {registered:,}"
         for title, actual, registered in zip(REFERENCES, counts, given, strict=True)
         if actual != registered
     ]

@@ -14,7 +14,7 @@ class DropPath(nn.Module):
     def __init__(self, rate: float) -> None:
         super().__init__()
         if not 0 <= rate < 1:
-            raise ValueError(f"a drop-path rate must be at least 0 and below 1, not {rate}")
+            raise ValueError(f"the drop-path rate must be at least 0 and less than 1, not {rate}")
         self.rate = rate
 
     def forward(self, skip: Tensor, branch: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def _load(folder: Path, run_forward: bool) -> dict[str, str]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix == ".py" and not path.name.startswith("_"))
     except OSError as error:
-        reason = f"cannot read the folder in RUNYARD_MODELS_PATH, {folder}: {error.strerror}"
+        reason = f"cannot read {folder} (RUNYARD_MODELS_PATH): {error.strerror}"
         return {_valid_utf8(folder.name or str(folder)): _valid_utf8(reason)}
     package = _package(folder, run_forward)
     broken: dict[str, str] = {}
@@ -111,7 +111,7 @@ class _Loader(SourceFileLoader):
             super().exec_module(module)
             families = registered_by(source)
             if not families:
-                raise InvalidArchitecture("it registers no family; add register(Family(…)) at its end")
+                raise InvalidArchitecture("the file registers no family; add register(Family(…)) at the end")
             for family in families:
                 check_counts(family)
                 if self.run_forward:

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def draw_truncated_normal(module: nn.Module) -> None:
-    """Initialize all linear and convolutional layers of a module: weights from N(0, 0.02), cut at 2; biases 0."""
+    """Initialize all linear and convolutional layers of a module: weights from N(0, 0.02), cut at ±2; biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -41,7 +41,10 @@ class Shape:
         _require_integer("auxiliary", self.auxiliary, at_least=0)
         for name, classes in self.heads.items():
             if not name or "." in name or hasattr(nn.ModuleDict, name):
-                raise ValueError(f"{name!r} cannot name a head: torch.nn reserves it")
+                raise ValueError(
+                    f"{name!r} is not a valid head name: it must not be empty, contain a dot,"
+                    " or be an attribute of nn.ModuleDict"
+                )
             _require_integer(f"the number of classes of head {name!r}", classes, at_least=1)
 
 
@@ -181,8 +184,8 @@ def get(name: str) -> Family:
     if name in _families:
         return _families[name]
     if name in _unloaded:
-        raise UnknownArchitecture(f"the family {name!r} could not be loaded: {_unloaded[name]}")
-    unloaded = "".join(f"; {file} could not be loaded: {error}" for file, error in _unloaded.items())
+        raise UnknownArchitecture(f"could not load family {name!r}: {_unloaded[name]}")
+    unloaded = "".join(f"; could not load {file}: {error}" for file, error in _unloaded.items())
     raise UnknownArchitecture(f"no family {name!r}; families: {_join(families())}{unloaded}")
 
 
@@ -195,7 +198,7 @@ def build(family: str, size: str, shape: Shape, options: Mapping[str, Any] | Non
     chosen = get(family)
     if shape.auxiliary and not chosen.takes_auxiliary:
         able = _join(f.name for f in families().values() if f.takes_auxiliary)
-        raise ValueError(f"{family} takes no auxiliary scalars; families that do: {able}")
+        raise ValueError(f"{family} does not support auxiliary scalars; families that do: {able}")
     return chosen.build(shape, **{**chosen.size(size).settings, **chosen.choose(options)})
 
 
@@ -206,7 +209,7 @@ def count_parameters(module: nn.Module) -> int:
 
 def _require_integer(name: str, value: object, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise InvalidArchitecture(f"{name} must be an integer of at least {at_least}, not {value!r}")
+        raise InvalidArchitecture(f"{name} must be a whole number of at least {at_least}, not {value!r}")
 
 
 def _validate(family: Family) -> None:
@@ -219,7 +222,7 @@ def _validate(family: Family) -> None:
     groups: tuple[tuple[str, type, Any], ...] = (("size", Size, family.sizes), ("option", Option, family.options))
     for noun, kind, group in groups:
         if not isinstance(group, tuple | list) or not all(isinstance(item, kind) for item in group):
-            raise InvalidArchitecture(f"{noun}s of family {family.name!r} must be a tuple, ({kind.__name__}(…), …)")
+            raise InvalidArchitecture(f"{noun}s of family {family.name!r} must be a tuple of {kind.__name__}(…)")
         names = [item.name for item in group]
         for name in names:
             _require_name(noun, name)
@@ -228,7 +231,7 @@ def _validate(family: Family) -> None:
     for size in family.sizes:
         if not isinstance(size.settings, Mapping) or not all(isinstance(name, str) for name in size.settings):
             raise InvalidArchitecture(
-                f'settings of size {size.name!r} must be a dict by name such as {{"width": 8}}, not {size.settings!r}'
+                f'settings of size {size.name!r} must be a dict by name, e.g. {{"width": 8}}, not {size.settings!r}'
             )
     for option in family.options:
         _require_text(f"'about' of option {option.name!r}", option.about)
@@ -242,7 +245,7 @@ def _validate(family: Family) -> None:
 def _require_name(noun: str, name: object) -> None:
     # URLs, filters and comma-separated lists contain these names, and "all" selects all of them there.
     if not isinstance(name, str) or not NAME.fullmatch(name) or name == "all":
-        raise InvalidArchitecture(f"{name!r} cannot name a {noun}: use letters, digits, _ . and -, and not 'all'")
+        raise InvalidArchitecture(f"{name!r} is not a valid {noun} name: use letters, digits, _ . and -, and not 'all'")
 
 
 def _require_text(name: str, value: object) -> None:

@@ -82,7 +82,10 @@ class ConvNeXtV2(nn.Module):
     ) -> None:
         super().__init__()
         if shape.side < 16:
-            raise ValueError(f"convnext_v2 halves images four times and needs a side of at least 16, not {shape.side}")
+            raise ValueError(
+                "convnext_v2 downsamples images four times and needs at least 16×16 pixels,"
+                f" not {shape.side}×{shape.side}"
+            )
         patch = 2 if shape.side <= 32 else 4
         rates = iter(linear_rates(drop_path, sum(depths)))
         self.stages = nn.Sequential(nn.Conv2d(shape.channels, dims[0], patch, stride=patch), ChannelNorm(dims[0]))

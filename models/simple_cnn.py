@@ -20,7 +20,9 @@ class SimpleCNN(nn.Module):
     def __init__(self, shape: Shape, conv: tuple[int, int], fc: int, dropout: float = 0.25, pool: int = 7) -> None:
         super().__init__()
         if shape.side < 4:
-            raise ValueError(f"simple_cnn halves images twice and needs a side of at least 4, not {shape.side}")
+            raise ValueError(
+                f"simple_cnn downsamples images twice and needs at least 4×4 pixels, not {shape.side}×{shape.side}"
+            )
         first, second = conv
         self.body = nn.Sequential(
             nn.Conv2d(shape.channels, first, 3, padding=1),
@@ -91,7 +93,7 @@ register(
         ),
         default="base",
         takes_auxiliary=True,
-        reference="LeCun et al. 1998, Gradient-based learning applied to document recognition",
+        reference="LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition",
         order=3,
     )
 )

@@ -43,7 +43,8 @@ register(
         ),
         default="small",
         smallest_batch=2,
-        reference="Ioffe & Szegedy 2015, Batch Normalization",
+        reference="Ioffe & Szegedy 2015, Batch Normalization: Accelerating Deep Network Training by Reducing Internal"
+        " Covariate Shift",
         order=1,
     )
 )

@@ -39,7 +39,7 @@ register(
             Size("base", {"hidden": (256, 128), "dropout": 0.1}, (235_146, 820_874, 832_484)),
         ),
         default="base",
-        reference="Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors",
+        reference="Rumelhart, Hinton & Williams 1986, Learning Representations by Back-Propagating Errors",
         order=2,
     )
 )

@@ -70,7 +70,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if shape.side % patch:
-            raise ValueError(f"vit needs a side that is a multiple of its patch size {patch}, not {shape.side}")
+            raise ValueError(f"the image size ({shape.side}) must be a multiple of vit's patch size ({patch})")
         self.patches = nn.Conv2d(shape.channels, width, patch, stride=patch)
         self.position = nn.Parameter(torch.empty((shape.side // patch) ** 2, width))
         self.token = nn.Parameter(torch.empty(width)) if pool == "cls" else None
@@ -118,7 +118,7 @@ register(
         default="small",
         options=(
             Option("pool", "cls", ("cls", "mean"), "Input of the heads: a class token, or the mean over the patches."),
-            Option("patch", 4, (4, 7), "Patch side in pixels; the image's side must be a multiple of it."),
+            Option("patch", 4, (4, 7), "Patch size in pixels; the image size must be a multiple of it."),
         ),
         reference="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
         order=5,

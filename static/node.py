@@ -25,7 +25,7 @@ LINTERS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install the tools, or run them; the exit status."""
+    """Install the tools, or run them; returns the exit status."""
     if list(arguments) not in (["install"], ["lint"]):
         print("Usage: python -m static.node install|lint", file=sys.stderr)
         return 2
@@ -46,12 +46,16 @@ def install(root: Path) -> int:
             reasons.append(str(error))
         else:
             return 0
-    print(f"Runyard: cannot install the tools: {'; '.join(dict.fromkeys(reasons))}.", file=sys.stderr)
+    reason = "; ".join(dict.fromkeys(reasons))
+    print(
+        f"Runyard: could not install the tools that check the browser code: {reason}. Fix this and run make again.",
+        file=sys.stderr,
+    )
     return 1
 
 
 def lint(root: Path) -> int:
-    """Run every linter; 1 if one of them found something."""
+    """Run every linter; returns 1 if one of them found something."""
     statuses = [subprocess.run([*node(), *linter], cwd=root, check=False).returncode for linter in LINTERS]
     return int(any(statuses))
 

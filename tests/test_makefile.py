@@ -176,7 +176,7 @@ def test_make_says_what_takes_long(checkout: Path) -> None:
 def test_an_install_that_failed_is_done_again(checkout: Path) -> None:
     failed = make(checkout, "up", FAKE_PIP="1")
     assert failed.returncode != 0
-    assert "could not be installed" in failed.stderr
+    assert "could not install the Python packages" in failed.stderr
     assert "runyard up" not in calls(checkout)
     assert make(checkout, "up").returncode == 0
     assert any(line.startswith("-m pip install") for line in calls(checkout))

@@ -48,23 +48,23 @@ class ActiveRun:
             try:
                 self.inbox.send_bytes(change.model_dump_json().encode())
             except OSError as error:
-                logger.info("%s: a change came too late for this attempt (%s)", self.run, error)
+                logger.info("%s: could not deliver a change; this attempt has already ended (%s)", self.run, error)
                 return
             self.delivered.add(change.id)
 
 
 def out_of_memory_reason(batch_size: int) -> str:
-    """Why a run failed that the system killed for lack of memory, and what to try."""
-    advice = f"try batch size {batch_size // 2:,}, or find_batch" if batch_size > 1 else "try a smaller size"
-    return f"the machine ran out of memory and the system killed the run; {advice}"
+    """Why a run failed that the system killed because memory ran out, and what to try."""
+    advice = f"try batch size {batch_size // 2:,}, or set find_batch" if batch_size > 1 else "try a smaller size"
+    return f"the operating system killed the run because memory ran out; {advice}"
 
 
 def exit_reason(exitcode: int | None) -> str:
     """Why a training process ended without reporting it."""
     if exitcode is None:
-        return "the training process vanished"
+        return "the training process ended without an exit code"
     if exitcode == -signal.SIGKILL:
-        return "the training process was killed (signal 9), by a user or for lack of memory"
+        return "the training process was killed (signal 9), by a user or because memory ran out"
     if exitcode < 0:
         return f"the training process was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the training process ended with exit code {exitcode} before it could report why"
+    return f"the training process exited with code {exitcode} without reporting a reason; see the worker's log"

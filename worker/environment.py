@@ -63,7 +63,7 @@ def capture(
         "dataset": data_info(datasets, name, measured),
     }
     if models_path is not None:
-        outside = {"folder": _valid_utf8(str(models_path)), "note": "not in a git checkout"}
+        outside = {"folder": _valid_utf8(str(models_path)), "note": "not in a Git repository"}
         captured["models"] = checkout(models_path) or outside
     return captured
 
@@ -72,7 +72,9 @@ def highlights(captured: dict[str, Any]) -> dict[str, Any]:
     """The entries shown with every run."""
     code, device = captured.get("code") or {}, captured.get("device", {})
     shown = {
-        "commit": (code.get("commit", "")[:12] + (" and changes" if code.get("diff") else "")) if code else "",
+        "commit": (code.get("commit", "")[:12] + (" (with uncommitted changes)" if code.get("diff") else ""))
+        if code
+        else "",
         "processor": captured["machine"]["processor"],
         "driver": device.get("driver", ""),
         "cuda": device.get("cuda", ""),
@@ -99,7 +101,7 @@ def versions_and_device(job_device: str, threads: int, device_name: str) -> dict
 
 
 def checkout(folder: Path) -> dict[str, Any] | None:
-    """The git checkout that contains ``folder``: commit, branch and uncommitted changes; None outside a checkout."""
+    """The Git checkout that contains ``folder``: commit, branch and uncommitted changes; None outside a checkout."""
     top = _git(folder, "rev-parse", "--show-toplevel")
     if top is None:
         return None
@@ -115,7 +117,7 @@ def checkout(folder: Path) -> dict[str, Any] | None:
     size = len(diff.encode())
     if size > MAX_DIFF_BYTES:
         diff = diff.encode()[:MAX_DIFF_BYTES].decode("utf-8", "ignore")
-        state["note"] = f"the first {MAX_DIFF_BYTES // 1024} KiB of {size / 1024:,.0f} KiB of changes"
+        state["note"] = f"diff truncated to the first {MAX_DIFF_BYTES // 1024} of {size / 1024:,.0f} KiB"
     if diff:
         state["diff"] = diff
     if untracked:

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and whether the system killed a process for lack of it. Imports no torch."""
+"""How much memory this machine has, and whether the system killed a process because it ran out. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def total_bytes() -> int:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes the system has killed for lack of memory, on this machine or in this container."""
+    """How many processes the system has killed because memory ran out, on this machine or in this container."""
     return (_entry(_VMSTAT, "oom_kill") or 0) + (_entry(_CGROUP / "memory.events", "oom_kill") or 0)
 
 

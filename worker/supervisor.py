@@ -102,12 +102,13 @@ class Supervisor:
         except EOFError as error:
             process.join()
             status = process.exitcode
-            raise RuntimeError(f"torch does not work on this machine: the device probe exited with {status}") from error
+            message = f"PyTorch does not work on this machine: the device probe exited with status {status}"
+            raise RuntimeError(message) from error
         process.join()
         versions: dict[str, str] = device.pop("versions")
         if self.settings.device.startswith("cuda") and device["kind"] != "cuda":
             missing = "no such GPU" if ":" in self.settings.device else "no GPU"
-            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but torch finds {missing} on this machine")
+            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but PyTorch finds {missing} on this machine")
         if self.settings.device == "cpu":
             device |= {"kind": "cpu", "name": "cpu", "index": 0}
         return DeviceInfo(cores=len(os.sched_getaffinity(0)), **device), versions
@@ -127,7 +128,7 @@ class Supervisor:
         try:
             self._send(self.redis, "goodbye", Goodbye(worker=self.id))
         except (RedisError, OSError) as error:
-            logger.info("could not tell the server that this worker stopped: %s", error)
+            logger.info("could not tell the server that this worker stopped (%s)", error)
 
     # Threads ----------------------------------------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class Supervisor:
                 self._send(redis, "heartbeat", self._heartbeat())
                 self._apply_renewal(redis.get(broker.renewal_key(self.id)))
             except (RedisError, OSError) as error:
-                logger.warning("Redis does not answer (%s); training continues", error)
+                logger.warning("Redis does not respond (%s); training continues", error)
             if time.monotonic() - self._renewed_at > self.settings.orphan_seconds:
                 self._interrupt_all()
             self._gone.wait(self.settings.heartbeat_seconds)
@@ -223,7 +224,7 @@ class Supervisor:
             except BlockingIOError:  # its trainer is still running
                 continue
             except (RedisError, OSError) as error:
-                logger.warning("cannot send the leftover entries of %s yet (%s)", run, error)
+                logger.warning("could not send unsent reports of %s (%s); the next start retries", run, error)
         redis.close()
 
     # One slot ---------------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class Supervisor:
                     return
                 self._train(redis, slot, grant, grant.config)
         except (RedisError, OSError) as error:
-            logger.warning("slot %d: Redis does not answer (%s); retrying at the next wake-up", slot, error)
+            logger.warning("slot %d: Redis does not respond (%s); retrying at the next wake-up", slot, error)
         finally:
             redis.close()
             self._slots.put(slot)
@@ -252,10 +253,10 @@ class Supervisor:
         reply = f"runyard:reply:{claim}"
         request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
         self._send(redis, "claim", request)
-        answer: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
-        if answer is None:
+        response: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
+        if response is None:
             return None
-        grant = Grant.model_validate_json(answer[1])
+        grant = Grant.model_validate_json(response[1])
         return grant if grant.run else None
 
     def _train(self, redis: Redis, slot: int, grant: Grant, config: RunConfig) -> None:
@@ -281,7 +282,7 @@ class Supervisor:
             changes=tuple(grant.changes),
         )
         process = self._context.Process(target=train, args=(job, shared, changes), name=grant.run, daemon=True)
-        logger.info("%s starts in slot %d, attempt %d", grant.run, slot, grant.attempt)
+        logger.info("starting %s in slot %d (attempt %d)", grant.run, slot, grant.attempt)
         kills = out_of_memory_kills()
         try:
             process.start()
@@ -309,10 +310,11 @@ class Supervisor:
             elif run.commanded_at is not None and now - run.commanded_at > self.settings.cancel_seconds:
                 outcome: Outcome = "cancelled" if run.control.command == CANCEL else "interrupted"
                 seconds = self.settings.cancel_seconds
-                self._kill(process, run, f"killed: it did not stop within {seconds:.0f} s", outcome)
+                self._kill(process, run, f"killed because it did not stop within {seconds:.0f} s", outcome)
             elif now - run.pulse_at > self.settings.stall_seconds:
                 seconds = self.settings.stall_seconds
-                self._kill(process, run, f"killed: no step for {seconds:.0f} s", "failed")
+                reason = f"killed because it completed no training step for {seconds:.0f} s (RUNYARD_STALL_SECONDS)"
+                self._kill(process, run, reason, "failed")
         process.join()
 
     def _kill(self, process: ForkServerProcess, run: ActiveRun, reason: str, outcome: Outcome) -> None:
@@ -350,7 +352,7 @@ class Supervisor:
             except (RedisError, OSError):
                 down = True
                 self._gone.wait(0.5)
-        logger.warning("could not report the end of %s; it resumes when its lease expires", run.run)
+        logger.warning("could not report the end of %s; it resumes once its lease has expired", run.run)
 
     def _confirmed(self, redis: Redis, field: str) -> bool:
         for _ in range(20):
@@ -369,7 +371,7 @@ class Supervisor:
         began = time.monotonic()
         while not sender.push():
             if not self._may_wait(began, sender.down):
-                logger.warning("unsent entries of %s stay on disk until the next start", spool.run)
+                logger.warning("unsent reports of %s stay on disk until the next start", spool.run)
                 spool.close()
                 return False
             self._gone.wait(0.05)

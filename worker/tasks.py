@@ -25,7 +25,8 @@ def run_worker(settings: Settings) -> None:
     client.task(name=broker.WAKE)(supervisor.work)
 
     def ready(**_: Any) -> None:
-        logger.info("worker %s is ready: %s, %d slots", supervisor.id, supervisor.device.name, settings.slots)
+        slots = f"{settings.slots} slot{'' if settings.slots == 1 else 's'}"
+        logger.info("worker %s is ready: %s, %s", supervisor.id, supervisor.device.name, slots)
 
     def stopping(**_: Any) -> None:
         logger.info("worker %s is stopping", supervisor.id)

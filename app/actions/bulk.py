@@ -63,8 +63,9 @@ def restore_many(parts: Parts, runs: list[str]) -> list[tuple[str, str]]:
             record = run_store.load_run(connection, restored)
             if record is None:
                 raise NotFound(f"no run '{restored[:40]}'")
-            state = "had already started" if record.status == "cancelled" else f"is {record.status}"
-            raise Conflict(f"only runs that were cancelled while queued can be restored; {restored} {state}")
+            started = record.status == "cancelled"
+            reason = f"{restored} had already started" if started else f"the status of {restored} is {record.status}"
+            raise Conflict(f"only runs that were cancelled while queued can be restored; {reason}")
         commit = int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one())
     announce_runs(parts, commit, [run for pair in restored for run in pair])
     wake(parts)
@@ -81,7 +82,9 @@ def edit_run(parts: Parts, run_id: str, changes: dict[str, Any]) -> None:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
         if changes.get("priority", record.priority) != record.priority and record.status != "queued":
-            raise Conflict(f"this run is {record.status}; its priority can only change while it is queued")
+            raise Conflict(
+                f"the priority can only be changed while a run is queued; the status of this run is {record.status}"
+            )
         commit = next_commit(connection)
         edit(connection, run_id, changes, commit)
     pubsub.announce(parts.redis, commit, run_id, "status")
@@ -121,7 +124,7 @@ def _queued(connection: Connection, run_id: str) -> Place:
         record = run_store.load_run(connection, run_id)
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        raise Conflict(f"run {run_id} is no longer queued: it is {record.status}")
+        raise Conflict(f"run {run_id} is no longer queued (status: {record.status})")
     return place
 
 
@@ -140,4 +143,4 @@ def announce_runs(parts: Parts, commit: int, runs: Iterable[str], everything: bo
     try:
         pubsub.publish_commit(parts.redis, commit, {run: {"status"} for run in runs}, everything)
     except (RedisError, OSError) as error:
-        logger.warning("could not notify servers of commit %d (%s); they will notice it themselves", commit, error)
+        logger.warning("could not notify servers of commit %d (%s); they will pick it up by polling", commit, error)

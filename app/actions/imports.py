@@ -67,7 +67,7 @@ def _find_or_insert(connection: Connection, imported: ImportedRun, commit: int, 
                 f"'{imported.name}' was already imported as {existing.id}, which is in the trash; restore it first"
             )
         return str(existing.id)
-    begun = NewLoggedRun(
+    new_run = NewLoggedRun(
         experiment=_experiment(connection, imported.experiment, now),
         family=imported.experiment,
         name=imported.name,
@@ -76,7 +76,7 @@ def _find_or_insert(connection: Connection, imported: ImportedRun, commit: int, 
         parameters=imported.parameters,
         key=key,
     )
-    run = insert_logged(connection, begun, commit, now, 0.0)
+    run = insert_logged(connection, new_run, commit, now, 0.0)
     reason = "" if imported.outcome else UNKNOWN_OUTCOME
     end_logged(connection, run, imported.outcome or "succeeded", commit, imported.ended, reason)
     return run
@@ -100,7 +100,8 @@ def _new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart
     for name, part in curves.items():
         stored = known.get(name, 0)
         if part.offset > stored:
-            raise Conflict(f"{name} has {stored:,} points here, so points cannot be added at offset {part.offset:,}")
+            points = f"{stored:,} point{'' if stored == 1 else 's'}"
+            raise Conflict(f"{name} has only {points}; cannot add points at offset {part.offset:,}")
         rest = slice(stored - part.offset, None)
         fresh = Points(part.points.steps[rest], part.points.values[rest], part.points.times[rest])
         if fresh.steps:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
-from app.contract.errors import Conflict, Invalid, to_field_error
+from app.contract.errors import Conflict, Invalid, to_field_errors
 from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -59,7 +59,7 @@ def verify(parts: Parts, run_id: str) -> str:
         saved = lineage.saved_checkpoints(connection, run.id)
         start = [checkpoint for checkpoint in saved if checkpoint.step == run.parent_step]
     if not start:
-        raise Conflict("the checkpoint that this run started from is missing, so it cannot be trained again")
+        raise Conflict("this run cannot be verified: the checkpoint it started from is missing")
     return _queue(parts, run, _with_found_batch(run), "verify", start[0])
 
 
@@ -91,20 +91,21 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
     """
     run = _ended(parts, run_id)
     if not run.checkpoint:
-        raise Conflict("this run has no checkpoint to resume from: it ended before the first one; retry it instead")
+        raise Conflict("this run ended before its first checkpoint, so it cannot be resumed; retry it instead")
     last, config = Checkpoint.model_validate_json(run.checkpoint), _with_found_batch(run)
     with reading(parts.engine) as connection:
         ends, planned = course(connection, run)
     as_planned = run.status == "succeeded" and ends < planned and last.epoch >= ends
     config = config.model_copy(update={"epochs": planned})
     if epochs is not None and epochs < config.epochs:
-        _refuse("epochs", f"this run has {config.epochs} epochs; epochs must be at least that, not {epochs}")
+        _refuse("epochs", f"epochs must be at least {config.epochs}, this run's current number, not {epochs}")
     if run.status == "succeeded" and last.epoch < config.epochs and not as_planned:
         raise Conflict(
-            f"this run stopped early after epoch {last.epoch} and would again; fork it with another early_stopping"
+            f"this run was stopped by early stopping after epoch {last.epoch} and would stop again;"
+            " fork it with a different early_stopping value"
         )
     if run.status == "succeeded" and (epochs is None or epochs == config.epochs) and not as_planned:
-        raise Conflict(f"this run completed all of its {config.epochs} epochs; set more epochs to extend it")
+        raise Conflict(f"this run has completed all of its epochs ({config.epochs}); set more epochs to extend it")
     if epochs is None or epochs == config.epochs:
         asked = run.requested_spec if planned == run.config.epochs else run.requested_spec | {"epochs": planned}
         return _queue(parts, run, config, "resume", last, asked=asked)
@@ -120,7 +121,8 @@ def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
 def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
     """Queue a run that continues from the end of an ``epoch`` of another run, with changed fields.
 
-    It follows its own schedule as if it had been set from the start. Raises NotFound, Conflict, Invalid, SpecError.
+    Its learning rate is what the changed schedule gives for this epoch, as if it had applied from the start. Raises
+    NotFound, Conflict, Invalid, SpecError.
     """
     run = launched(parts, run_id)
     with reading(parts.engine) as connection:
@@ -130,7 +132,7 @@ def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[
         raise Conflict(_no_checkpoint(run, epoch, sorted(saved)))
     config = _changed(run, changes, catalog)
     if config.epochs <= epoch:
-        _refuse("epochs", f"epochs is {config.epochs}, but a fork after epoch {epoch} needs more than {epoch}")
+        _refuse("epochs", f"epochs must be greater than {epoch} for a fork after epoch {epoch}, not {config.epochs}")
     asked = run.requested_spec | changes
     return _queue(parts, run, config, "fork", saved[epoch], asked=asked)
 
@@ -139,8 +141,8 @@ def _no_checkpoint(run: RunRecord, epoch: int, epochs: list[int]) -> str:
     if epochs:
         return f"no checkpoint at epoch {epoch}; epochs with a checkpoint: {', '.join(str(saved) for saved in epochs)}"
     if not run.config.keep_checkpoints:
-        return "this run has no checkpoints: it was launched with keep_checkpoints 0"
-    return "this run has no checkpoint yet; the first one is saved at the end of an epoch"
+        return "this run has no checkpoints: it was launched with keep_checkpoints=0"
+    return "this run has no checkpoint to fork from; the first one is saved at the end of an epoch"
 
 
 def _changed(run: RunRecord, changes: dict[str, Any], catalog: Catalog) -> RunConfig:
@@ -150,11 +152,12 @@ def _changed(run: RunRecord, changes: dict[str, Any], catalog: Catalog) -> RunCo
     for name in NETWORK_FIELDS:
         if name in changes and changes[name] != before.get(name):
             current = before.get(name, "none")
+            current = ", ".join(current) if isinstance(current, list) else current
             _refuse(
-                name, f"a fork keeps the network and the data, so {name} must stay {current}; clone the run instead"
+                name, f"a fork keeps the network and the data, so {name} must stay '{current}'; clone the run instead"
             )
     if "recipe" in changes and changes["recipe"] != config.recipe:
-        _refuse("recipe", "a fork cannot change the recipe; change single fields instead")
+        _refuse("recipe", "a fork cannot change the recipe; change individual fields instead")
     given = {name: value for name, value in changes.items() if value is not None}
     base = _with_found_batch(run).model_dump(exclude_none=True)
     if "batch_size" in given:
@@ -168,7 +171,7 @@ def _spec(given: dict[str, Any]) -> RunSpec:
     try:
         return RunSpec.model_validate(given)
     except ValidationError as error:
-        raise SpecError([to_field_error(each) for each in error.errors(include_url=False)]) from error
+        raise SpecError(to_field_errors(error.errors(include_url=False))) from error
 
 
 def _refuse(field_name: str, message: str) -> None:
@@ -185,14 +188,14 @@ def launched(parts: Parts, run_id: str) -> RunRecord:
     """Return a run that Runyard can train again. Raises NotFound, and Conflict for a run that was trained elsewhere."""
     run, _ = find_run(parts, run_id)
     if run.logged:
-        raise Conflict("this run was trained by an external script; only that script can train it again")
+        raise Conflict("this run was logged by an external script, so Runyard cannot run it again")
     return run
 
 
 def _ended(parts: Parts, run_id: str) -> RunRecord:
     run = launched(parts, run_id)
     if run.live:
-        raise Conflict(f"this run is {run.status}; wait until it ends")
+        raise Conflict(f"this run has not ended (status: {run.status}); wait until it ends")
     return run
 
 
@@ -279,38 +282,40 @@ def verdict(parts: Parts, run_id: str) -> Verdict:
         rerun = run if newest is None else run_store.load_run(connection, newest)
         original = run_store.load_run(connection, rerun.parent) if rerun and rerun.relation == "verify" else None
         if rerun is None or rerun.relation != "verify":
-            return Verdict("cannot be told", "This run has no rerun to compare with.")
+            return Verdict("inconclusive", "This run has no rerun to compare with.")
         if original is None:
-            return Verdict("cannot be told", "The original run was deleted.", None, rerun.id)
-        pair = f"#{rerun.number} repeats #{original.number}"
+            return Verdict("inconclusive", "The original run was deleted.", None, rerun.id)
+        pair = f"#{rerun.number} reruns #{original.number}"
         if rerun.live:
-            return Verdict("waiting", f"{pair} and is {rerun.status}.", original.id, rerun.id)
+            return Verdict("waiting", f"{pair} and has not ended yet (status: {rerun.status}).", original.id, rerun.id)
         expected, actual = (read_curves(connection, record.id, None, 0) for record in (original, rerun))
     ids: dict[str, Any] = {"run": original.id, "rerun": rerun.id}
     common = common_steps(expected, actual)
     if not common:
-        return Verdict("cannot be told", f"{pair}, but one of them has no points.", **ids)
+        return Verdict("inconclusive", f"{pair}, but one of them has no points.", **ids)
     whole = original.status == rerun.status == "succeeded"
     difference = first_difference(expected, actual, whole=whole)
     if difference is not None:
-        description = f"{pair} and differs {difference.words}{_environment_differences(original, rerun)}."
+        description = f"{pair}; {difference.words}{_environment_differences(original, rerun)}."
         return Verdict("differs", description, **ids, metric=difference.metric, step=difference.step)
     if rerun.status != "succeeded" and original.status == "succeeded":
-        description = f"{pair} but {rerun.status} after step {common:,}; the curves are identical up to there."
-        return Verdict("cannot be told", description, **ids)
+        description = (
+            f"{pair}, but ended at step {common:,} ({rerun.status}); the curves are bit-identical up to there."
+        )
+        return Verdict("inconclusive", description, **ids)
     limit = "" if whole else f" up to step {common:,}, where the original ended"
-    return Verdict("identical", f"{pair}: all curves are identical, bit for bit{limit}.", **ids)
+    return Verdict("identical", f"{pair}; all curves are bit-identical{limit}.", **ids)
 
 
 def _environment_differences(original: RunRecord, rerun: RunRecord) -> str:
     """Return the differences between the environments of two runs, as the possible reason."""
     labels = {"device_name": "device", "threads": "threads", "trained_in": "mode", "torch": "torch", "commit": "code"}
     differences = [
-        f"{label} {original.environment.get(name)} and {rerun.environment.get(name)}"
+        f"{label} {original.environment.get(name)} vs. {rerun.environment.get(name)}"
         for name, label in labels.items()
         if original.environment.get(name) != rerun.environment.get(name)
     ]
-    return f" (trained with {', '.join(differences)})" if differences else ""
+    return f" (environments differ: {', '.join(differences)})" if differences else ""
 
 
 @dataclass(frozen=True)

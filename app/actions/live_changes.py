@@ -26,10 +26,10 @@ FACTORS = (1e-6, 1e6)
 LONGEST_NOTE = 300
 VALUE_RULES: dict[ChangeKind, str] = {
     "stop_after_epoch": "stop_after_epoch takes no value",
-    "epochs": f"the number of epochs must be a whole number, 1 to {MOST_EPOCHS:,}",
-    "lr_factor": f"the factor must be a number such as 0.3, from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}",
+    "epochs": f"the number of epochs must be a whole number from 1 to {MOST_EPOCHS:,}",
+    "lr_factor": f"the factor must be a number from {FACTORS[0]:.6f} to {FACTORS[1]:,.0f}, e.g. 0.3",
     "checkpoint": "checkpoint takes no value",
-    "note": f"the note must be text of 1 to {LONGEST_NOTE} characters",
+    "note": f"the note must have 1 to {LONGEST_NOTE} characters",
 }
 
 
@@ -45,7 +45,7 @@ def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via:
             raise Conflict(refusal)
         waiting = [change for change in live_change.list_changes(connection, run_id) if change.state == "waiting"]
         if len(waiting) >= MAX_PENDING:
-            raise Conflict(f"{MAX_PENDING} changes of this run are still waiting; wait until they are applied")
+            raise Conflict(f"this run already has {MAX_PENDING} pending changes; wait until they are applied")
         commit = next_commit(connection)
         change_id = live_change.add(connection, run_id, kind, value, via, now)
         changes = live_change.list_changes(connection, run_id)
@@ -58,12 +58,10 @@ def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via:
 
 def refusal_reason(run: RunRecord) -> str:
     """Return why a run cannot be changed now; blank if it can."""
-    if run.logged:
-        return "this run is trained by an external script; only that script can change it"
-    if run.row.get("origin"):  # not launched by Runyard
-        return "this run is trained by an external script and cannot be changed from here"
+    if run.logged or run.row.get("origin"):
+        return "this run is trained by an external script and cannot be changed in Runyard"
     if not run.live:
-        return f"this run is {run.status} and can no longer be changed; resume, extend or fork it instead"
+        return f"this run has ended ({run.status}) and can no longer be changed; resume, extend or fork it instead"
     if run.status == "cancelling":
         return "this run is being stopped and can no longer be changed"
     if run.status == "finishing":
@@ -99,21 +97,24 @@ def meaning(kind: str, config: RunConfig) -> str:
     match kind:
         case "epochs":
             rate = (
-                f"The {schedule} schedule follows the new number of epochs from then on: the learning rate continues"
-                " where a run of that length has it."
+                f"The {schedule} schedule is rescaled to the new total: the learning rate continues at the value that"
+                " a run of that length has at this step."
                 if depends_on_length
                 else "The learning rate is not affected."
             )
-            return f"A number below the completed epochs ends the run after the current epoch. {rate}"
+            return f"With fewer epochs than already completed, the run ends after the current epoch. {rate}"
         case "lr_factor":
-            return f"Multiplies every later learning rate of the {schedule} schedule."
+            return f"Multiplies the learning rate for the rest of the {schedule} schedule."
         case "stop_after_epoch":
-            return "Ends the run after the current epoch and tests it; the learning rate stays as planned."
+            return (
+                "Ends the run after the current epoch and evaluates it on the test set;"
+                " the learning-rate schedule does not change."
+            )
         case "checkpoint":
-            return "Saves a checkpoint before the next step, to resume from, with a permanent copy."
+            return "Saves a permanent checkpoint before the next step. You can resume from it."
         case "stop":
-            return "The run was stopped before its next step and saved."
-    return "Marks the current step on the curves."
+            return "The run saved a checkpoint and stopped before its next step."
+    return "Adds the note to the charts at the current step."
 
 
 def read_changes(parts: Parts, run_id: str) -> tuple[RunRecord, list[ChangeRecord], list[live_change.Mark]]:

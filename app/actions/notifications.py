@@ -31,9 +31,13 @@ class WebhookSpec(BaseModel):
         json_schema_extra={"examples": [{"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}]},
     )
 
-    url: str = Field(max_length=2000, description="http:// or https://; receives a POST with JSON.")
+    url: str = Field(
+        max_length=2000, description="URL (http or https) that receives each notice as a POST request with JSON."
+    )
     kinds: list[notification.Kind] = Field(["succeeded", "failed", "cancelled", "rule"], max_length=5)
-    secret: str = Field("", max_length=200, description="Key of the signature (HMAC-SHA256).")
+    secret: str = Field(
+        "", max_length=200, description="Key with which the requests are signed (HMAC-SHA256); generated if blank."
+    )
 
     @field_validator("url")
     @classmethod
@@ -45,14 +49,14 @@ class WebhookSpec(BaseModel):
         except ValueError:
             valid = False
         if not valid or not value.isascii() or any(c.isspace() for c in value):
-            raise ValueError("the URL must look like https://example.org/path")
+            raise ValueError("specify an http or https URL, e.g. https://example.org/path")
         return value
 
     @field_validator("kinds")
     @classmethod
     def _some(cls, value: list[notification.Kind]) -> list[notification.Kind]:
         if not value:
-            raise ValueError("choose at least one kind; kinds: succeeded, failed, cancelled, rule")
+            raise ValueError("specify at least one kind; kinds: succeeded, failed, cancelled, rule")
         return list(dict.fromkeys(value))
 
 
@@ -65,7 +69,7 @@ class RuleSpec(BaseModel):
     )
 
     comparison: Literal["above", "below", "silent"]
-    value: Number = Field(description="Threshold of the metric; for silent, minutes.")
+    value: Number = Field(description="Threshold of the metric; for silent, the number of minutes.")
     metric: str = Field("", max_length=200, description="A metric such as val/acc; blank for silent.")
     run: str | None = Field(None, max_length=60, description="Only this run (default: every run).")
 
@@ -75,7 +79,7 @@ def add_webhook(parts: Parts, spec: WebhookSpec) -> str:
     now = time.time()
     with writing(parts.engine) as connection:
         if int(connection.execute(text("SELECT count(*) FROM webhook")).scalar_one()) >= MOST_WEBHOOKS:
-            raise Conflict(f"there are already {MOST_WEBHOOKS} webhooks, the maximum; remove one first")
+            raise Conflict(f"limit of {MOST_WEBHOOKS} webhooks reached; delete one first")
         webhook = new_id(now, "w")
         connection.execute(
             text("INSERT INTO webhook (id, url, secret, kinds, created_at) VALUES (:id, :url, :secret, :kinds, :now)"),
@@ -114,11 +118,11 @@ def add_rule(parts: Parts, spec: RuleSpec) -> str:
     """Add a rule and return its ID. Raises Invalid, and Conflict if there are too many."""
     if spec.comparison == "silent":
         if spec.metric:
-            raise _invalid("metric", "silent applies to all metrics; leave metric blank")
+            raise _invalid("metric", "a silent rule covers all metrics; leave metric blank")
         if not 0 < spec.value <= 100_000:
-            raise _invalid("value", "silent needs a number of minutes from above 0 to 100,000")
+            raise _invalid("value", "value must be greater than 0 and at most 100,000 minutes")
     elif "/" not in spec.metric or not all(part.strip() for part in spec.metric.split("/")):
-        raise _invalid("metric", "enter a metric such as val/acc, val/loss or train/loss")
+        raise _invalid("metric", "metric must be the name of a metric, e.g. val/acc or train/loss")
     if not math.isfinite(spec.value):
         raise _invalid("value", "value must be a finite number")
     now = time.time()
@@ -126,7 +130,7 @@ def add_rule(parts: Parts, spec: RuleSpec) -> str:
         if spec.run is not None and load_run(connection, spec.run) is None:
             raise _invalid("run", f"no run '{spec.run[:40]}'")
         if int(connection.execute(text("SELECT count(*) FROM rule")).scalar_one()) >= MOST_RULES:
-            raise Conflict(f"there are already {MOST_RULES} rules, the maximum; remove one first")
+            raise Conflict(f"limit of {MOST_RULES} rules reached; delete one first")
         rule = new_id(now, "u")
         connection.execute(
             text(

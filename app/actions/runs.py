@@ -94,7 +94,7 @@ def delete(parts: Parts, run_id: str) -> None:
     if not done:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
-        raise Conflict(f"this run is {record.status}; stop it before deleting it")
+        raise Conflict(f"this run has not ended (status: {record.status}); stop it before deleting it")
     pubsub.announce(parts.redis, commit, run_id, "status")
 
 
@@ -104,5 +104,5 @@ def restore(parts: Parts, run_id: str) -> None:
         commit = next_commit(connection)
         done = trash.restore_run(connection, run_id, commit)
     if not done:
-        raise NotFound(f"no deleted run '{run_id[:40]}'")
+        raise NotFound(f"run '{run_id[:40]}' is not in the trash")
     pubsub.announce(parts.redis, commit, run_id, "status")

@@ -152,7 +152,7 @@ def _announce(parts: Parts, made: list[str]) -> None:
     try:
         pubsub.publish_commit(parts.redis, commit, {run: {"status"} for run in made})
     except (RedisError, OSError) as error:
-        logger.warning("could not notify servers of commit %d (%s); they will notice it themselves", commit, error)
+        logger.warning("could not notify servers of commit %d (%s); they will pick it up by polling", commit, error)
     wake(parts)
 
 
@@ -187,29 +187,32 @@ def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
     spec = record.spec
     changed = more.model_fields_set
     if not changed & {"seeds", "draws", "grid"}:
-        raise SpecError([FieldError("body", "nothing to add: set more seeds, more draws, or a grid with more values")])
+        raise SpecError(
+            [FieldError("body", "nothing to add; set a larger number of seeds or draws, or more values in grid")]
+        )
     update: dict[str, Any] = {}
     if "seeds" in changed:
         if more.seeds < spec.seeds:
-            raise SpecError([FieldError("seeds", f"this sweep has {spec.seeds} seeds; the number can only grow")])
+            message = f"seeds can only be increased; this sweep already has {spec.seeds}"
+            raise SpecError([FieldError("seeds", message)])
         update["seeds"] = more.seeds
     if "draws" in changed and more.draws is not None:
         if spec.method == "grid":
-            raise SpecError([FieldError("draws", "a grid has no draws; add values or seeds instead")])
+            raise SpecError([FieldError("draws", "a grid sweep has no draws; add values or seeds instead")])
         if more.draws < spec.configurations:
-            raise SpecError(
-                [FieldError("draws", f"this sweep has {spec.configurations} draws; the number can only grow")]
-            )
+            message = f"draws can only be increased; this sweep already has {spec.configurations}"
+            raise SpecError([FieldError("draws", message)])
         update["draws"] = more.draws
     if more.grid:
         if spec.method != "grid":
-            raise SpecError([FieldError("grid", f"{spec.method} draws from a space; add draws or seeds instead")])
+            message = f"a {spec.method} sweep has no grid to extend; add draws or seeds instead"
+            raise SpecError([FieldError("grid", message)])
         fields = [*spec.grid, *spec.space]
         for name in more.grid:
             if name not in spec.grid:
                 varied = ", ".join(fields) or "only the seed"
                 message = (
-                    f"this sweep does not vary {name[:40]}; it varies {varied}. Launch a new sweep for other fields"
+                    f"this sweep does not vary {name[:40]}; it varies {varied}; launch a new sweep for other fields"
                 )
                 raise SpecError([FieldError(name, message)])
         update["grid"] = {name: [*values, *more.grid.get(name, [])] for name, values in spec.grid.items()}

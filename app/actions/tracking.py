@@ -1,4 +1,4 @@
-"""Logging of runs that external scripts train: begin, log, end; independent of the protocol.
+"""Logging of runs that external scripts train: start, log, end; independent of the protocol.
 
 Like in the recorder, one request is one transaction with one commit number and one message to the viewers.
 """
@@ -72,11 +72,11 @@ class LogBatch:
     inputs: Sequence[object] = ()
 
 
-def begin(parts: Parts, begun: NewLoggedRun) -> str:
-    """Begin a run for a script and return its ID."""
+def begin(parts: Parts, new_run: NewLoggedRun) -> str:
+    """Start a run for a script and return its ID."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        run = insert_logged(connection, begun, commit, time.time(), silence_seconds(parts))
+        run = insert_logged(connection, new_run, commit, time.time(), silence_seconds(parts))
     pubsub.announce(parts.redis, commit, run, "status")
     return run
 
@@ -106,10 +106,10 @@ def _open(connection: Connection, run: str, *, metadata_only: bool = False) -> L
     """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
     logged = _load(connection, run)
     if logged.row["deleted_at"] is not None:
-        raise Conflict(f"run {run} is in the trash; restore it before changing it")
+        raise Conflict(f"run {run} is in the trash; restore it first")
     if logged.closed and not metadata_only:
-        reason = logged.row["reason"] or "it has ended"
-        raise Conflict(f"run {run} has {logged.row['status']} ({reason}) and takes no more data; begin a new run")
+        outcome = ": ".join(filter(None, (logged.row["status"], logged.row["reason"])))
+        raise Conflict(f"run {run} has ended ({outcome}) and accepts no more data; start a new run")
     return logged
 
 

@@ -24,10 +24,13 @@ class Band:
 
 @dataclass(frozen=True)
 class Average:
-    """State of an exponential moving average, to continue it with more values."""
+    """State of an exponential moving average, from which it continues when more values arrive.
+
+    ``total``: weighted sum of the values so far. ``weights``: sum of their weights; the average is total / weights.
+    """
 
     total: float = 0.0
-    share: float = 0.0
+    weights: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ SHARE = 0.8
 class Forecast:
     """The value at the end of ``epochs``, between ``low`` and ``high`` in ``SHARE`` of all cases.
 
-    ``right``: how many of the ``runs`` finished runs ended inside their leave-one-out interval.
+    Each of the ``runs`` finished runs was forecast from the others too; ``covered``: how many of these intervals
+    contained the actual final value.
     """
 
     value: float
@@ -32,7 +33,7 @@ class Forecast:
     epoch: int
     epochs: int
     runs: int
-    right: int
+    covered: int
 
 
 def forecast(own: Floats, finished: Sequence[Floats], epochs: int) -> Forecast | None:
@@ -49,9 +50,9 @@ def forecast(own: Floats, finished: Sequence[Floats], epochs: int) -> Forecast |
     nearest = np.argsort(_distances(own, table), kind="stable")[:NEAREST]
     errors, width_without = _errors(table, last, gains)
     width = _width(errors)
-    right = sum(abs(error) <= width_without(i) for i, error in enumerate(errors.tolist()))
+    covered = sum(abs(error) <= width_without(i) for i, error in enumerate(errors.tolist()))
     value = float(own[-1] + np.median(gains[nearest]))
-    return Forecast(value, value - width, value + width, epoch, epochs, len(ends), right)
+    return Forecast(value, value - width, value + width, epoch, epochs, len(ends), covered)
 
 
 def _distances(own: Floats, table: Floats) -> Floats:

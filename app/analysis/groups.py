@@ -81,7 +81,7 @@ def grouping_fields(by: str, summaries: Sequence[RunSummary]) -> tuple[str, ...]
     requested = tuple(name.strip() for name in by.split(",") if name.strip())
     for name in requested:
         if name not in names:
-            raise ValueError(f"cannot group by '{name[:40]}'; settings: {', '.join([*BY, *names])}")
+            raise ValueError(f"cannot group by '{name[:40]}'; choices: {', '.join([*BY, *names])}")
     return requested
 
 

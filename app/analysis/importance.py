@@ -20,8 +20,8 @@ def importances(
 ) -> dict[str, float]:
     """Return field -> importance (0 to 1), largest first; empty with too few ``points`` (field values, metric).
 
-    ``drawn``: the values were sampled, not a grid. Each point must then be a whole configuration: its seeds share all
-    values, so every field would seem to explain what they have in common.
+    ``drawn``: the values were sampled, not a grid. There must then be one point per configuration, not one per seed:
+    seeds of a configuration share all sampled values, so each field alone would seem to explain their common result.
     """
     points = [(values, metric) for values, metric in points if math.isfinite(metric)]
     if len(points) < FEWEST_RUNS:

@@ -29,8 +29,11 @@ class Difference:
     def words(self) -> str:
         """The difference as part of a sentence."""
         if self.first is None or self.again is None:
-            return f"from step {self.step:,} of {self.metric}, where only one of them has a point"
-        return f"from step {self.step:,} of {self.metric}: {self.first!r} in the original, {self.again!r} in the rerun"
+            return f"the curves first differ at step {self.step:,} of {self.metric}, where only one run has a point"
+        return (
+            f"the curves first differ at step {self.step:,} of {self.metric}:"
+            f" {self.first!r} in the original, {self.again!r} in the rerun"
+        )
 
 
 def first_difference(first: Mapping[str, Curve], again: Mapping[str, Curve], *, whole: bool) -> Difference | None:

@@ -27,7 +27,7 @@ def _points_as_json(curve_points: Points) -> dict[str, Any]:
     if curve_points.coarse:
         payload["coarse"] = True
     if curve_points.smooth is not None:
-        average = {"total": curve_points.smooth.average.total, "share": curve_points.smooth.average.share}
+        average = {"total": curve_points.smooth.average.total, "share": curve_points.smooth.average.weights}
         payload["even"] = curve_as_json(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
     return payload | _band_as_json(curve_points.band)
 

@@ -58,7 +58,7 @@ def _print_version(requested: bool) -> None:
 @cli.callback()
 def _runyard(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Launch, watch and compare training runs of image classifiers."""

@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED_WIDTH = 1000
 
 Check = Annotated[
-    bool, typer.Option("--check", help="Build every network and check its count; exit status 1 if one differs.")
+    bool,
+    typer.Option(
+        "--check", help="Build every network and check its parameter count. Exits with status 1 on a mismatch."
+    ),
 ]
 Dataset = Annotated[str | None, typer.Option(help="Count parameters for this dataset.", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -47,7 +50,7 @@ def architectures(check: Check = False, dataset: Dataset = None, as_json: AsJson
     if check and (differences or catalog["broken"]):
         raise typer.Exit(1)
     if check and not as_json:
-        print(f"OK: all {sum(len(row['counted']) for row in catalog['rows'])} counts match the networks")
+        print(f"OK: all {sum(len(row['actual']) for row in catalog['rows'])} parameter counts match")
 
 
 def _read(check: bool, dataset: str | None) -> dict[str, Any]:
@@ -66,26 +69,30 @@ def _read(check: bool, dataset: str | None) -> dict[str, Any]:
     try:
         catalog: dict[str, Any] = json.loads(process.stdout)
     except ValueError:
-        print("runyard: the networks could not be loaded; the reason is above", file=sys.stderr)
+        print("runyard: could not load the architectures; see the error above", file=sys.stderr)
         raise typer.Exit(1) from None
     return catalog
 
 
 def _difference(row: dict[str, Any], columns: list[str]) -> str:
-    if not row["said"] or not row["counted"] or row["said"] == row["counted"]:
+    if not row["registered"] or not row["actual"] or row["registered"] == row["actual"]:
         return ""
-    wrong = [
-        f"{counted:,} parameters on {column}, not {registered:,}"
-        for column, registered, counted in zip(columns, row["said"], row["counted"], strict=True)
-        if registered != counted
-    ]
-    return f"{row['family']}/{row['size']} has {', '.join(wrong)}"
+    name = f"{row['family']}/{row['size']}"
+    return "; ".join(
+        f"{name} has {actual:,} parameters on {column}, but {registered:,} are registered"
+        for column, registered, actual in zip(columns, row["registered"], row["actual"], strict=True)
+        if registered != actual
+    )
 
 
 def _as_json(catalog: dict[str, Any]) -> dict[str, Any]:
     listed = [
         {key: row[key] for key in ("family", "size", "default", "definition", "source")}
-        | {name: dict(zip(catalog["columns"], row[name], strict=False)) for name in ("said", "counted") if row[name]}
+        | {
+            name: dict(zip(catalog["columns"], row[name], strict=False))
+            for name in ("registered", "actual")
+            if row[name]
+        }
         for row in catalog["rows"]
     ]
     return {"architectures": listed, "broken": catalog["broken"]}
@@ -109,7 +116,7 @@ def _show(catalog: dict[str, Any]) -> None:
         if is_first and family and in_terminal:
             table.add_section()
         family = row["family"]
-        counts = row["counted"] or row["said"]
+        counts = row["actual"] or row["registered"]
         cells = [f"{count:,}" for count in counts] or ["–"] * len(catalog["columns"])
         size = row["size"] + (" (default)" if row["default"] else "")
         # For programs, every row repeats the family.

@@ -21,7 +21,7 @@ def datasets(as_json: AsJson = False, url: Url = None) -> None:
                 f"{dataset['channels']}×{dataset['side']}×{dataset['side']}",
                 *(f"{dataset[split]:,}" for split in ("train", "validation", "test")),
                 ", ".join(f"{target['name']} {target['classes']}" for target in dataset["targets"]),
-                "offline" if dataset["offline"] else f"{dataset['megabytes']:g} MB",
+                "none" if dataset["offline"] else f"{dataset['megabytes']:g} MB",
             ]
             for dataset in listed
         ]

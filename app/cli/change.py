@@ -18,19 +18,23 @@ def change(
     run: Name,
     epochs: Annotated[int | None, typer.Option(min=1, help="New total number of epochs.")] = None,
     lr_factor: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Multiply the learning rate from now on, e.g. by 0.3.")
+        float | None,
+        typer.Option(metavar="FACTOR", help="Multiply the learning rate by this factor from now on, e.g. 0.3."),
     ] = None,
     stop_after_epoch: Annotated[
-        bool, typer.Option("--stop-after-epoch", help="Stop after the current epoch and run the test.")
+        bool,
+        typer.Option("--stop-after-epoch", help="Stop after the current epoch, then evaluate on the test set."),
     ] = False,
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Save a permanent checkpoint now.")] = False,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Save a permanent checkpoint before the next step.")
+    ] = False,
     note: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Add a note at the current step of the curves.")
+        str | None, typer.Option(metavar="TEXT", help="Add a note to the charts at the current step.")
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Change a run while it trains, starting with its next step; without options, list its changes."""
+    """Change a run while it trains, from its next step on; without options, list its changes."""
     requested: dict[str, Any] = {
         "epochs": epochs,
         "lr_factor": lr_factor,
@@ -46,7 +50,7 @@ def change(
             print_json({"changes": [change.data for change in changes]})
         elif made:
             for change in made:
-                print(f"#{target.number} {_label(change)}: {change.state}. {change.sentence}")
+                print(f"#{target.number}: {_label(change)} ({change.state}). {change.sentence}")
         elif changes:
             rows = [
                 [_label(change), change.state, "" if change.step is None else f"{change.step:,}", change.reason]
@@ -54,7 +58,7 @@ def change(
             ]
             print_table(("change", "state", "at step", "reason"), rows, right=("at step",))
         else:
-            print("no changes of this run")
+            print("no changes")
 
 
 def _label(change: Change) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,8 @@ Url = Annotated[
     str | None,
     typer.Option(
         envvar="RUNYARD_URL",
-        help="URL of the server (default: from RUNYARD_HOST and RUNYARD_PORT). RUNYARD_TOKEN is sent as its token.",
+        help="Server URL (default: http://RUNYARD_HOST:RUNYARD_PORT). If RUNYARD_TOKEN is set, it is sent as a bearer"
+        " token.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -55,7 +56,7 @@ def warn(message: str) -> None:
 
 
 @contextmanager
-def connected(url: str | None, status: int = 1, interrupted: str = "stopped") -> Iterator[Runyard]:
+def connected(url: str | None, status: int = 1, interrupted: str = "interrupted") -> Iterator[Runyard]:
     """Connect to the server; print errors as one sentence each and exit with ``status``.
 
     Invalid arguments exit with 2, Ctrl-C with 130 and the message ``interrupted``.
@@ -104,8 +105,7 @@ def find_run(yard: Runyard, name: str) -> Run:
         matches = [run for run in matches if run.id == name] or matches
         missing = f"no run whose id starts with '{name[:40]}'"
     if len(matches) > 1:
-        examples = ", ".join(f"#{run.number} {run.id}" for run in matches[:3])
-        raise RunyardError(f"{len(matches)} runs have ids that start with '{name[:40]}': {examples}, …")
+        raise RunyardError(f"{len(matches)} runs have ids that start with '{name[:40]}': {_examples(matches)}")
     if not matches:
         raise RunyardError(f"{missing}; list runs with `runyard ls`", 404)
     return matches[0]
@@ -118,15 +118,24 @@ def find_runs(yard: Runyard, names: list[str]) -> list[Run]:
 
 
 def find_sweep(yard: Runyard, name: str) -> Sweep:
-    """Find a sweep by its number, its id, or the start of its id."""
+    """Find a sweep by its number ("3", "#3"), its id, or the start of its id."""
     from runyard import RunyardError
 
-    name = name.strip().removeprefix("#")
-    if name.isdecimal():
-        matches = [sweep for sweep in yard.sweeps(1, after=int(name) + 1) if sweep.number == int(name)]
+    name = name.strip()
+    number = name.removeprefix("#")
+    if number.isdecimal():
+        matches = [sweep for sweep in yard.sweeps(1, after=int(number) + 1) if sweep.number == int(number)]
+        missing = f"no sweep {int(number)}"
     else:
         matches = [sweep for sweep in yard.sweeps(200) if name and sweep.id.startswith(name)]
-    if len(matches) != 1:
-        count = f"{len(matches)} sweeps match" if matches else "no sweep"
-        raise RunyardError(f"{count} '{name[:40]}'; list sweeps with `runyard sweep ls`", 404)
+        missing = f"no sweep whose id starts with '{name[:40]}'"
+    if len(matches) > 1:
+        raise RunyardError(f"{len(matches)} sweeps have ids that start with '{name[:40]}': {_examples(matches)}")
+    if not matches:
+        raise RunyardError(f"{missing}; list sweeps with `runyard sweep ls`", 404)
     return yard.find_sweep(matches[0].id)
+
+
+def _examples(matches: Sequence[Run | Sweep]) -> str:
+    shown = [f"#{match.number} {match.id}" for match in matches[:3]]
+    return ", ".join([*shown, "…"] if len(matches) > len(shown) else shown)

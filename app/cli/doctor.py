@@ -89,8 +89,8 @@ def python(_: Settings) -> Iterator[Finding]:
         yield Finding("Python", "ok", version)
 
 
-def _installer() -> str:
-    return "make setup" if (ROOT / "Makefile").exists() else "pip install of Runyard's wheel"
+def _installation() -> str:
+    return "run make setup" if (ROOT / "Makefile").exists() else "reinstall Runyard's wheel with pip"
 
 
 def packages(_: Settings) -> Iterator[Finding]:
@@ -109,11 +109,11 @@ def packages(_: Settings) -> Iterator[Finding]:
             problems.append(f"{requirement.name} is missing")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            problems.append(f"{requirement.name} {version} is installed, but {requirement.specifier} is needed")
+            problems.append(f"{requirement.name} {version} is installed, but {requirement.specifier} is required")
     summary = f"runyard {__version__}, {count} packages"
     if problems:
         yield Finding(
-            "Packages", "fail", f"{summary}: {'; '.join(problems)}", f"{_installer()} installs what is missing"
+            "Packages", "fail", f"{summary}: {'; '.join(problems)}", f"{_installation()} to install what is missing"
         )
     else:
         yield Finding("Packages", "ok", summary)
@@ -127,11 +127,14 @@ def torch(settings: Settings) -> Iterator[Finding]:
         info = json.loads(probe.stdout)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or ["no error message"]
-        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", f"{_installer()} reinstalls it")
+        yield Finding("PyTorch", "fail", f"cannot be loaded: {reason[0][:200]}", f"{_installation()} to repair it")
         return
     except (subprocess.TimeoutExpired, ValueError):
         yield Finding(
-            "PyTorch", "fail", f"did not load within {TORCH_SECONDS:g} s", "check what else keeps the disk busy"
+            "PyTorch",
+            "fail",
+            f"did not load within {TORCH_SECONDS:g} s",
+            "check whether another process is using the disk heavily",
         )
         return
     yield Finding(
@@ -145,8 +148,8 @@ def _gpu(settings: Settings, usable: list[str]) -> Finding:
         return Finding("GPU", "ok", ", ".join(usable))
     installed = _driver_gpus()
     if installed:
-        advice = "install a newer driver for this PyTorch (nvidia-smi shows its CUDA version)"
-        return Finding("GPU", "warn", f"{', '.join(installed)}, but PyTorch cannot use it", advice)
+        advice = "install a newer NVIDIA driver (nvidia-smi shows the CUDA version that the driver supports)"
+        return Finding("GPU", "warn", f"found {', '.join(installed)}, but PyTorch cannot use it", advice)
     if settings.device == "cuda":
         advice = "unset RUNYARD_DEVICE, or install the NVIDIA driver"
         return Finding("GPU", "fail", "none, but RUNYARD_DEVICE is cuda", advice)
@@ -179,7 +182,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
         try:
             program = find_redis()
         except StartError as error:
-            yield Finding("Redis", "fail", "none", str(error))
+            yield Finding("Redis", "fail", "not found", str(error).removeprefix("Redis not found. "))
             return
         output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
         version = re.search(r"v=(\S+)", output)
@@ -213,7 +216,7 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     summary = f"{free / 2**30:.1f} GiB free"
     if free < ENOUGH_BYTES:
         state: Literal["warn", "fail"] = "warn" if free >= TOO_FEW_BYTES else "fail"
-        yield Finding("Disk space", state, summary, "free some space: checkpoints and datasets take a few GiB")
+        yield Finding("Disk space", state, summary, "free up disk space; checkpoints and datasets take a few GiB")
     else:
         yield Finding("Disk space", "ok", summary)
 
@@ -234,7 +237,7 @@ def port(settings: Settings) -> Iterator[Finding]:
         if _is_runyard(settings):
             yield Finding("Port", "ok", f"Runyard is running at {settings.host}:{settings.port}")
             return
-        advice = "stop the program that uses it, or choose another port: runyard up --port 9000"
+        advice = "stop the program that is using it, or choose another port, e.g. runyard up --port 9000"
         yield Finding("Port", "fail", f"{settings.host}:{settings.port} cannot be used ({error.strerror})", advice)
 
 
@@ -260,8 +263,8 @@ def browser_code(_: Settings) -> Iterator[Finding]:
         installed = {}
     missing = [f"{name} {version}" for name, version in required.items() if installed.get(name) != version]
     if missing:
-        advice = f"{_installer()} downloads it; without it, pages have no live curves"
-        yield Finding("Browser code", "warn", f"{', '.join(missing)} missing in {folder}", advice)
+        advice = f"{_installation()} to install it; without it, pages have no live curves"
+        yield Finding("Browser code", "warn", f"{', '.join(missing)} missing from {folder}", advice)
     else:
         yield Finding("Browser code", "ok", ", ".join(f"{name} {version}" for name, version in required.items()))
 
@@ -273,11 +276,11 @@ def models(settings: Settings) -> Iterator[Finding]:
     folder = settings.models_path.expanduser()
     if not folder.is_dir() or not os.access(folder, os.R_OK):
         advice = "create the folder, or unset RUNYARD_MODELS_PATH"
-        yield Finding("Own architectures", "fail", f"{folder} is not a readable folder", advice)
+        yield Finding("Custom architectures", "fail", f"{folder} is not a readable folder", advice)
         return
     files = [path.stem for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
     advice = "check them with `runyard architectures --check`" if files else ""
-    yield Finding("Own architectures", "ok", f"{', '.join(files) or 'none'} in {folder}", advice)
+    yield Finding("Custom architectures", "ok", f"{', '.join(files) or 'none'} in {folder}", advice)
 
 
 CHECKS: tuple[Check, ...] = (python, packages, torch, redis, data_folder, port, browser_code, models)

@@ -42,7 +42,7 @@ Named = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN…",
-        help="Export the curves of this run, or of several with tfevents (default: the run table).",
+        help="Runs whose curves to export; more than one only with --format tfevents (default: export the run table).",
         autocompletion=completion.runs,
     ),
 ]
@@ -50,8 +50,8 @@ FormatOption = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="csv or json; for the run table also parquet; for curves also tfevents (TensorBoard)"
-        " (default: from FILE's suffix, else csv).",
+        help="Output format: csv, json, parquet (run table only) or tfevents (curves only; TensorBoard)."
+        " Default: from FILE's suffix, else csv.",
     ),
 ]
 Output = Annotated[
@@ -60,7 +60,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Output file (default: print). With tfevents, a folder with a subfolder per run.",
+        help="Output file (default: standard output). With tfevents, a folder with one subfolder per run.",
     ),
 ]
 
@@ -70,7 +70,9 @@ def export(
     output: Output = None,
     format_: FormatOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
-    metric: Annotated[list[str] | None, typer.Option(metavar="A,B,…", help="Metrics to export (with RUN).")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,…", help="Metrics to export; only with RUN (default: all).")
+    ] = None,
     status: Status = None,
     family: Family = None,
     size: Size = None,
@@ -91,11 +93,11 @@ def export(
         where = filters(status, family, size, dataset, tag, q, sort)
         if chosen == "tfevents":
             raise ValueError(
-                "tfevents exports curves: name the runs, as in `runyard export 12 --format tfevents -o logs`"
+                "tfevents exports curves; specify the runs, e.g. `runyard export 12 --format tfevents -o logs`"
             )
         if chosen == "parquet":
             if limit is not None:
-                raise ValueError("--limit is not available for parquet, which exports every matching run")
+                raise ValueError("--limit is not available for Parquet, which exports every matching run")
             _save_parquet(yard, output, where)
             return
         runs = yard.runs(limit=limit, **where)
@@ -123,12 +125,12 @@ def _choose_format(output: Path | None, requested: Format | None) -> Format:
 def _export_curves(yard: Runyard, names: list[str], metrics: list[str], output: Path | None, format_: Format) -> None:
     """Export curves of the named runs; of several runs only as event files. Raises ValueError and RunyardError."""
     if format_ == "parquet":
-        raise ValueError("parquet is only for the run table; export curves as csv, json or tfevents")
+        raise ValueError("Parquet is only available for the run table; export curves as csv, json or tfevents")
     if format_ == "tfevents" and output is None:
-        raise ValueError("event files are binary; name an output folder with -o")
+        raise ValueError("event files are binary; specify an output folder with -o")
     runs = find_runs(yard, names)
     if not runs:
-        raise ValueError("name a run by its number or id; leave it out to export the run table")
+        raise ValueError("specify a run by number or id, or omit RUN to export the run table")
     if format_ == "tfevents" and output is not None:
         for run in runs:
             print(_write_events(output, run, run.curves(metrics)))
@@ -171,14 +173,14 @@ def _save_parquet(yard: Runyard, output: Path | None, where: Mapping[str, Any]) 
     from runyard import RunyardError
 
     if output is None:
-        raise ValueError("Parquet is binary; name an output file with -o")
+        raise ValueError("Parquet is binary; specify an output file with -o")
     query = {name: value for name, value in where.items() if value not in (None, [], "")}
-    with yard._http.stream("GET", "/api/v1/runs.parquet", params=query) as answer:
-        if answer.status_code != 200:
-            answer.read()
-            raise RunyardError(str(answer.json().get("detail", answer.text)), answer.status_code)
+    with yard._http.stream("GET", "/api/v1/runs.parquet", params=query) as response:
+        if response.status_code != 200:
+            response.read()
+            raise RunyardError(str(response.json().get("detail", response.text)), response.status_code)
         with output.open("wb") as file:
-            file.writelines(answer.iter_bytes())
+            file.writelines(response.iter_bytes())
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from types import UnionType
@@ -13,14 +14,16 @@ from pydantic.fields import FieldInfo
 
 from app.cli import completion
 from app.contract.spec import RunSpec
+from app.contract.sweep import NOT_SWEPT
 
 # Always read as lists; "all" means every value.
 LISTS = ("family", "size", "dataset")
+LISTINGS = {"family": "`runyard architectures`", "dataset": "`runyard datasets`"}
 # Plain text, not split at commas.
 TEXTS = ("name", "notes")
 PANEL = "Run settings"
 # A separate panel, since long pairs like --flip/--no-flip would leave little room for the other panel's help texts.
-SWITCHES = "Run switches"
+SWITCHES = "Run flags"
 
 
 def field_names() -> list[str]:
@@ -38,7 +41,7 @@ def read_flags(given: Mapping[str, Any]) -> dict[str, Any]:
     """Convert flags to fields: split lists at commas, collect options by name, leave out blank flags.
 
     Several values for a single-valued field or option become a list, one run for each. Raises ValueError for an option
-    that is not of the form name=value.
+    that is not of the form NAME=VALUE.
     """
     fields: dict[str, Any] = {}
     for name in field_names():
@@ -61,14 +64,14 @@ def read_flags(given: Mapping[str, Any]) -> dict[str, Any]:
 def read_changes(pairs: Sequence[str]) -> dict[str, Any]:
     """Parse values of --set by field: "lr=3e-4", or "option.pool=mean" for an option of the family.
 
-    Raises ValueError for a value that is not of the form name=value.
+    Raises ValueError for a value that is not of the form FIELD=VALUE.
     """
     changes: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         field, value = name.strip().replace("-", "_"), value.strip()
         if not separator or not field:
-            raise ValueError(f"--set needs field=value, e.g. lr=3e-4, not '{pair[:60]}'")
+            raise ValueError(f"--set must be FIELD=VALUE, e.g. lr=3e-4, not '{pair[:60]}'")
         if field.startswith(("option.", "options.")):
             changes.setdefault("options", {})[field.partition(".")[2]] = _as_json(value)
         elif field in RunSpec.model_fields and _kind(RunSpec.model_fields[field]) is list:
@@ -101,7 +104,7 @@ def _one_or_several(value: str) -> str | list[str]:
 def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        raise ValueError(f"--option needs name=value, e.g. swish=learnable, not '{text[:60]}'")
+        raise ValueError(f"--option must be NAME=VALUE, e.g. swish=learnable, not '{text[:60]}'")
     return name.strip(), value.strip()
 
 
@@ -115,20 +118,23 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
     if kind is dict:
         return _keyword(name, list[str] | None, flag.removesuffix("s"), metavar="NAME=VALUE", help=description)
     if name in LISTS:
-        return _keyword(
-            name, str | None, flag, metavar="A,B,…", help=f"{description}; comma-separated, or all", **completer
-        )
+        listing = f" List them with {LISTINGS[name]}." if name in LISTINGS else ""
+        description = f'{description}. Comma-separated, or "all".{listing}'
+        return _keyword(name, str | None, flag, metavar="A,B,…", help=description, **completer)
     if kind is list:
         return _keyword(name, str | None, flag, metavar="A,B,…", help=description)
     if isinstance(kind, tuple):
-        if not all(choice in description for choice in kind):
-            description = f"{description}: {', '.join(kind)}".removeprefix(": ")
+        if not all(re.search(rf"\b{choice}:", description) for choice in kind):
+            description = f"{description} ({', '.join(kind)})"
         return _keyword(name, str | None, flag, metavar="NAME", help=description)
     metavar = "TEXT" if name in TEXTS else {int: "N,…", float: "X,…"}.get(kind, "NAME")
+    if name in NOT_SWEPT:
+        metavar = metavar.removesuffix(",…")
     return _keyword(name, str | None, flag, metavar=metavar, help=description, **completer)
 
 
 def _keyword(name: str, annotation: Any, flag: str, **arguments: Any) -> Parameter:
+    arguments["help"] = f"{arguments['help']}." if not arguments["help"].endswith(".") else arguments["help"]
     option = typer.Option(flag, rich_help_panel=PANEL if "/" not in flag else SWITCHES, **arguments)
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option])
 

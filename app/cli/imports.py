@@ -25,7 +25,7 @@ MAX_STEP = 2**32 - 1
 
 @dataclass
 class EventFolder:
-    """A folder of event files, imported as one run; ``left_out``: number of points with invalid steps."""
+    """A folder of event files, imported as one run; ``left_out``: number of invalid points."""
 
     folder: Path
     name: str
@@ -40,11 +40,10 @@ class EventFolder:
 
 def import_(
     path: Annotated[
-        Path, typer.Argument(help="Folder with TensorBoard event files; every folder with such files becomes a run.")
+        Path,
+        typer.Argument(help="Folder with TensorBoard event files; each subfolder that contains some becomes a run."),
     ],
-    experiment: Annotated[
-        str | None, typer.Option(help="Experiment name for the runs (default: the folder's name).")
-    ] = None,
+    experiment: Annotated[str | None, typer.Option(help="Experiment name (default: the folder's name).")] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -52,31 +51,35 @@ def import_(
     with connected(url) as yard:
         folders = find_folders(path)
         if not folders:
-            raise ValueError(f"no TensorBoard event files (names with 'tfevents') in {path}")
+            raise ValueError(f"no TensorBoard event files (file names containing 'tfevents') in {path}")
         made = []
         for folder in folders:
             source = read_folder(folder, _name(path, folder))
             if source.broken:
                 warn(source.broken)
             if source.left_out:
-                warn(f"{source.name}: skipped {source.left_out:,} points with invalid steps")
+                warn(f"{source.name}: skipped {_points(source.left_out)} with an invalid step, tag or time")
             if not source.curves:
-                warn(f"{source.name}: skipped, no scalars")
+                warn(f"{source.name}: skipped because it has no scalars")
                 continue
             made.append(_send(yard, source, experiment or path.resolve().name))
             if not as_json:
-                new = f"{made[-1]['added']:,} points" if made[-1]["added"] else "no new points"
+                new = _points(made[-1]["added"]) if made[-1]["added"] else "no new points"
                 print(f"{source.name}  {new}  {yard.url}{made[-1]['url']}")
         if as_json:
             print_json({"runs": made})
 
 
+def _points(count: int) -> str:
+    return f"{count:,} point{'' if count == 1 else 's'}"
+
+
 def find_folders(path: Path) -> list[Path]:
     """Find all folders with event files, including ``path`` itself. Raises ValueError if there is no such folder."""
     if path.is_file():
-        raise ValueError(f"{path} is a file; name its folder")
+        raise ValueError(f"{path} is a file; pass its folder instead")
     if not path.is_dir():
-        raise ValueError(f"no folder {path}")
+        raise ValueError(f"folder {path} does not exist")
     return sorted({file.parent for file in path.rglob(PATTERN) if file.is_file()})
 
 

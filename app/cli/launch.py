@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 
 # The limit of the compare page.
 MAX_COMPARED = 50
+LINK_LABELS = {"sweep": "sweep", "together": "runs", "compared": "comparison"}
 
 Seeds = Annotated[
     int,
     typer.Option(min=1, max=1000, metavar="N", help="Number of seeds (runs per configuration), starting at --seed."),
 ]
-MostParams = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Leave out networks with more parameters than this.")
-]
+MostParams = Annotated[int | None, typer.Option(min=1, metavar="N", help="Skip networks with more than N parameters.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until all runs have ended; exit status 1 unless all succeed.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Like --wait, and draw the curves in the terminal.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Like --wait, but also draw the curves in the terminal.")]
 
 
 def command() -> Callable[..., None]:
@@ -43,7 +42,7 @@ def command() -> Callable[..., None]:
 
         With --wait or --watch, the exit status is 0 if all runs succeed, else 1.
 
-        If a launch fails, the exit status is 2, and the runs launched before are listed.
+        If a launch fails, the exit status is 2 and the runs that were already launched are listed.
         """
         with connected(url, status=2) as yard:
             plan = _make_plan(yard, read_flags(given), most_params, seeds)
@@ -86,9 +85,9 @@ def _make_plan(yard: Runyard, fields: dict[str, Any], most_params: int | None, s
     _check_networks(yard, plan)
     if plan.too_large:
         left_out = dict.fromkeys(f"{planned.title} ({planned.params:,})" for planned in plan.too_large)
-        warn(f"left out because of more than {most_params:,} parameters: {', '.join(left_out)}")
+        warn(f"skipped networks with more than {most_params:,} parameters: {', '.join(left_out)}")
     if not plan.runs:
-        raise ValueError("no runs left to launch; raise --most-params")
+        raise ValueError("no runs to launch: all networks exceed --most-params")
     return plan
 
 
@@ -178,7 +177,8 @@ def _show(yard: Runyard, launched: Sequence[Run], sweep: Sweep | None, file: Any
         params = f"{run['params']:>11,} parameters" if run["params"] is not None else " " * 22
         print(f"{run_name(run):{width}} {params}  {yard.url}{run['url']}", file=file)
     if len(launched) > 1:
-        print("".join(f"{label}: {link}\n" for label, link in _links(yard, launched, sweep).items()), end="", file=file)
+        for name, link in _links(yard, launched, sweep).items():
+            print(f"{LINK_LABELS[name]}: {link}", file=file)
 
 
 def _links(yard: Runyard, runs: Sequence[Run], sweep: Sweep | None) -> dict[str, str]:

@@ -93,7 +93,7 @@ def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | No
     errors: dict[tuple[str, str], FieldError] = {}
     first_seed = fields.get("seed", "1")
     if seeds > 1 and (isinstance(first_seed, list) or not first_seed.isdecimal()):
-        raise SpecError([FieldError("seed", "with --seeds, --seed must be a single whole number")])
+        raise SpecError([FieldError("seed", "--seed must be a single whole number when --seeds is used")])
     varied = {name: value for name, value in fields.items() if isinstance(value, list) and name not in NOT_VARIED}
     if seeds > 1:
         varied["seed"] = list(range(int(first_seed), int(first_seed) + seeds))
@@ -108,9 +108,9 @@ def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | No
                 config = resolve(spec, catalog)
             except ValidationError as error:
                 # Imported only for invalid flags, because it is slow.
-                from app.contract.errors import to_field_error
+                from app.contract.errors import to_field_errors
 
-                invalid = [to_field_error(details) for details in error.errors(include_url=False)]
+                invalid = to_field_errors(error.errors(include_url=False))
                 errors |= {(problem.field, problem.message): problem for problem in invalid}
             except SpecError as error:
                 errors |= {(problem.field, problem.message): problem for problem in error.errors}

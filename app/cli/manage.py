@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Changed setting, e.g. lr=3e-4; can be repeated."),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Setting to change, e.g. lr=3e-4. Can be repeated."),
 ]
 
 
@@ -28,10 +28,10 @@ def cancel(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Cancel queued runs, and stop training runs at their next batch, with a checkpoint."""
+    """Cancel queued runs; stop training runs after the current batch and save a checkpoint."""
     with connected(url) as yard:
         if bool(runs) + bool(sweep) + all_queued != 1:
-            raise ValueError("name runs, or use either --sweep or --all-queued")
+            raise ValueError("specify exactly one of: runs, --sweep, --all-queued")
         if all_queued:
             result = yard.cancel(queued=True)
         elif sweep:
@@ -43,15 +43,19 @@ def cancel(
             return
         cancelled, stopping = len(result["cancelled"]), len(result["stopping"])
         if runs and not cancelled + stopping:
-            raise ValueError("all of these runs have ended already")
-        print(f"{cancelled} cancelled before start, {stopping} stopping")
+            raise ValueError("all of these runs have already ended")
+        print(f"{_runs(cancelled, 'queued')} cancelled, {_runs(stopping, 'running')} stopping")
+
+
+def _runs(count: int, kind: str) -> str:
+    return f"{count:,} {kind} run{'' if count == 1 else 's'}"
 
 
 def retry(runs: Names = None, as_json: AsJson = False, url: Url = None) -> None:
-    """Launch ended runs again, from the start."""
+    """Launch ended runs again from scratch."""
     with connected(url) as yard:
         if not runs:
-            raise ValueError("name the runs to retry")
+            raise ValueError("specify the runs to retry")
         made = [run.retry() for run in find_runs(yard, runs)]
         if as_json:
             print_json({"runs": [run.data for run in made]})
@@ -63,7 +67,7 @@ def retry(runs: Names = None, as_json: AsJson = False, url: Url = None) -> None:
 def resume(
     run: Name,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Total number of epochs (default: same as the original run).")
+        int | None, typer.Option(min=1, help="New total number of epochs (default: that of the original run).")
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -73,7 +77,7 @@ def resume(
 
 
 def clone(run: Name, changes: Changes = None, as_json: AsJson = False, url: Url = None) -> None:
-    """Launch a copy of a run, with changed settings."""
+    """Launch a copy of a run, optionally with changed settings."""
     _make(url, as_json, run, lambda original: original.clone(**read_changes(changes or [])))
 
 
@@ -98,4 +102,4 @@ def _make(url: str | None, as_json: bool, name: str, act: Callable[[Run], Run]) 
 
 
 def _print_run(run: Run) -> None:
-    print(f"#{run.number} {run.title} is {run.status}  {run.url}")
+    print(f"#{run.number} {run.title}: {run.status}  {run.url}")

@@ -146,7 +146,7 @@ def run_line(run: Run, address: str) -> str:
     elif run["reason"]:
         parts.append(run["reason"])
     if run["seconds"] is not None:
-        parts.append(f"{run['seconds']:.1f} s")
+        parts.append(duration(run["seconds"]))
     return "  ".join([*parts, f"{address}{run['url']}"])
 
 

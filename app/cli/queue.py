@@ -53,7 +53,7 @@ def _row(entry: dict[str, Any]) -> list[str]:
 
 @queue.command()
 def pause(as_json: AsJson = False, url: Url = None) -> None:
-    """Pause the queue: no more runs start; running ones continue."""
+    """Pause the queue. No more runs start; active runs continue."""
     with connected(url) as yard:
         state = yard.pause_queue()
         if as_json:
@@ -77,17 +77,17 @@ def resume(as_json: AsJson = False, url: Url = None) -> None:
 def move(
     run: Name,
     to: Annotated[str | None, typer.Argument(metavar="first|last|up|down", help="New position.")] = None,
-    before: Annotated[str | None, typer.Option(metavar="RUN", help="Move right before this run.")] = None,
-    after: Annotated[str | None, typer.Option(metavar="RUN", help="Move right after this run.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="RUN", help="Move directly before RUN.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="RUN", help="Move directly after RUN.")] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Move a queued run."""
     with connected(url) as yard:
         if sum(target is not None for target in (to, before, after)) != 1:
-            raise ValueError("give one target: first, last, up, down, --before RUN or --after RUN")
+            raise ValueError("specify one position: first, last, up, down, --before RUN or --after RUN")
         if to is not None and to not in ("first", "last", "up", "down"):
-            raise ValueError(f"unknown target '{to[:40]}'; targets: first, last, up, down")
+            raise ValueError(f"unknown position '{to[:40]}'; positions: first, last, up, down")
         moved = yard.move(
             find_run(yard, run).id,
             to,

@@ -29,25 +29,45 @@ def _filter(completer: Any = None, **arguments: Any) -> Any:
     return typer.Option(metavar="A,B,…", rich_help_panel=FILTERS, autocompletion=completer, **arguments)
 
 
-Status = Annotated[list[str] | None, _filter(help="Statuses: queued, running, succeeded, failed, cancelled, …")]
-Family = Annotated[list[str] | None, _filter(completion.families, help="Families.")]
-Size = Annotated[list[str] | None, _filter(completion.sizes, help="Sizes.")]
-Dataset = Annotated[list[str] | None, _filter(completion.datasets, help="Datasets.")]
-Tag = Annotated[list[str] | None, _filter(help="Tags; a run must have all of them.")]
+Status = Annotated[
+    list[str] | None, _filter(help="Only runs with these statuses: queued, running, succeeded, failed, cancelled, …")
+]
+Family = Annotated[list[str] | None, _filter(completion.families, help="Only these families.")]
+Size = Annotated[list[str] | None, _filter(completion.sizes, help="Only these sizes.")]
+Dataset = Annotated[list[str] | None, _filter(completion.datasets, help="Only these datasets.")]
+Tag = Annotated[list[str] | None, _filter(help="Only runs with all of these tags.")]
 Query = Annotated[
     str | None,
     typer.Option(
-        "--q", "-q", metavar="TEXT", rich_help_panel=FILTERS, help="Search query, or text in names and notes."
+        "--q",
+        "-q",
+        metavar="TEXT",
+        rich_help_panel=FILTERS,
+        help='Query, e.g. "family:vit val/acc>0.98", or text to find in names and notes.',
     ),
 ]
-Sort = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column or metric; -test/acc: largest first.")]
-Name = Annotated[str, typer.Argument(metavar="RUN", help="Number or id of a run.", autocompletion=completion.runs)]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column or metric to sort by; prefix it with - for descending order, e.g. -test/acc.",
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Number or id of a run, or the start of its id.", autocompletion=completion.runs
+    ),
+]
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="RUN…", help="Numbers or ids of runs.", autocompletion=completion.runs)
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN…", help="Numbers or ids of runs, or the starts of their ids.", autocompletion=completion.runs
+    ),
 ]
 OfSweep = Annotated[
     str | None,
-    typer.Option("--sweep", metavar="SWEEP", help="All runs of this sweep.", autocompletion=completion.sweeps),
+    typer.Option("--sweep", metavar="SWEEP", help="Select all runs of this sweep.", autocompletion=completion.sweeps),
 ]
 
 
@@ -106,17 +126,17 @@ def show(run: Name, as_json: AsJson = False, url: Url = None) -> None:
             {
                 "run": f"#{target.number} {target.title}",
                 "id": target.id,
-                "page": target.url,
+                "url": target.url,
                 "status": target.status,
                 "reason": target.reason,
                 "epoch": f"{progress['epoch']} of {progress['epochs']}" if progress.get("epochs") else "",
-                "parameters": data["params"],
+                "parameter count": data["params"],
                 "created": local_time(data["created"]),
                 "duration": duration(data["seconds"]),
                 "device": data["device"],
                 "attempt": data["attempt"],
                 "tags": target.tags,
-                "from": f"{data['relation']} of {data['parent']}" if data["parent"] else "",
+                "parent": f"{data['parent']} ({data['relation']})" if data["parent"] else "",
                 "sweep": data["sweep"],
             }
         )
@@ -142,7 +162,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Keep printing new lines until the run has ended.")
     ] = False,
     tail: Annotated[
-        int, typer.Option("--tail", "-n", min=1, max=10_000, help="Number of lines to print from the end.")
+        int, typer.Option("--tail", "-n", min=1, max=10_000, help="Number of most recent lines to print.")
     ] = 200,
     as_json: AsJson = False,
     url: Url = None,
@@ -150,7 +170,7 @@ def logs(
     """Print the log of a run; with --json, one object per line."""
     from datetime import datetime
 
-    with connected(url, interrupted="stopped following; the run continues") as yard:
+    with connected(url, interrupted="stopped following the log; the run continues") as yard:
         for line in find_run(yard, run).logs(follow, tail):
             if as_json:
                 print_json(line._asdict())
@@ -174,7 +194,7 @@ def compare(
     with connected(url) as yard:
         ids = [run.id for run in find_runs(yard, runs or [])] + (find_sweep(yard, sweep).runs if sweep else [])
         if not ids:
-            raise ValueError("name the runs to compare, or use --sweep")
+            raise ValueError("specify the runs to compare, or use --sweep")
         comparison = yard.compare(ids, by)
         if as_json:
             print_json(

@@ -12,10 +12,12 @@ import typer
 from app.cli.settings import read_settings
 from app.contract.settings import Settings
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). RUNYARD_HOST")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. RUNYARD_PORT")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder for everything that Runyard writes. RUNYARD_DATA_DIR")]
-Slots = Annotated[int | None, typer.Option(help="Number of runs to train at the same time. RUNYARD_SLOTS")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). \\[env var: RUNYARD_HOST]")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. \\[env var: RUNYARD_PORT]")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder for everything that Runyard writes. \\[env var: RUNYARD_DATA_DIR]")
+]
+Slots = Annotated[int | None, typer.Option(help="Number of runs to train at the same time. \\[env var: RUNYARD_SLOTS]")]
 
 
 def _check_host(settings: Settings) -> None:
@@ -39,7 +41,7 @@ def _check_data_folder(settings: Settings) -> None:
 
 
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
-    """Start Redis, server, recorder and worker on this machine; Ctrl-C stops them."""
+    """Start Redis, the server, the recorder and a worker on this machine. Press Ctrl-C to stop them."""
     from app.services.data_folder import StartError
     from app.services.embedded import LocalStack
 
@@ -82,7 +84,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 
 
 def recorder(data_dir: DataDir = None) -> None:
-    """Record the reports of workers in the database."""
+    """Write workers' reports to the database."""
     import signal
     from threading import Event, Thread
 
@@ -110,7 +112,7 @@ def recorder(data_dir: DataDir = None) -> None:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (RedisConnectionError, OSError):
-        print("runyard: waiting for Redis, which does not respond yet", file=sys.stderr)
+        print("runyard: waiting for Redis, which is not responding yet", file=sys.stderr)
     _check_data_folder(settings)
     engine = open_database(settings.database)
     migrate(engine)

@@ -7,6 +7,7 @@ import sys
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.contract.settings import Settings
 
@@ -20,9 +21,14 @@ def read_settings(**options: object) -> Settings:
     try:
         settings = Settings.model_validate({**Settings().model_dump(), **given})
     except ValidationError as error:
+        # Imported only for invalid settings, because it is slow.
+        from app.contract.errors import to_field_errors
+
         for details in error.errors():
-            name = ".".join(str(part) for part in details["loc"])
-            print(f"runyard: {name}: {details['msg']}", file=sys.stderr)
+            field = str(details["loc"][0])
+            name = f"RUNYARD_{field.upper()}" + (f" (--{field.replace('_', '-')})" if field in options else "")
+            problem = to_field_errors([ErrorDetails(**{**details, "loc": (name,)})])[0]
+            print(f"runyard: {problem.message}", file=sys.stderr)
         raise typer.Exit(2) from error
     for name, value in given.items():
         os.environ[f"RUNYARD_{name.upper()}"] = str(value)

@@ -16,6 +16,7 @@ from app.cli.client import Url, connected, find_sweep
 from app.cli.flags import parameters, read_flags
 from app.cli.launch_plan import make_plan, read_catalog
 from app.cli.output import AsJson, print_fields, print_json, print_table, to_text
+from app.contract.sweep import DEFAULT_DRAWS
 
 if TYPE_CHECKING:
     from runyard import Runyard, Sweep
@@ -30,12 +31,17 @@ def _option(*flags: str, **arguments: Any) -> Any:
 
 
 Name = Annotated[
-    str, typer.Argument(metavar="SWEEP", help="Number or id of a sweep.", autocompletion=completion.sweeps)
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="Number or id of a sweep, or the start of its id.", autocompletion=completion.sweeps
+    ),
 ]
 File = Annotated[
     Path | None,
     typer.Option(
-        "--file", metavar="FILE", help="JSON file with the body of POST /api/v1/sweeps; - for standard input."
+        "--file",
+        metavar="FILE",
+        help="JSON file with a sweep (the body of POST /api/v1/sweeps), or - for standard input.",
     ),
 ]
 Seeds = Annotated[
@@ -44,22 +50,38 @@ Seeds = Annotated[
         "--seeds", min=1, max=1000, metavar="N", help="Number of seeds (runs per configuration), starting at --seed."
     ),
 ]
-Method = Annotated[str | None, _option("--method", metavar="NAME", help="Search method: grid, random or tpe.")]
+Method = Annotated[
+    str | None, _option("--method", metavar="NAME", help="Search method: grid, random or tpe (default: grid).")
+]
 Space = Annotated[
     list[str] | None,
     _option(
         "--space",
         metavar="FIELD=RANGE",
-        help="Values for random and tpe: lr=1e-5..1e-1:log, warmup=0..0.5:0.1 (step size), optimizer=adam,sgd.",
+        help="Search space for random and tpe, e.g. lr=1e-5..1e-1:log, warmup=0..0.5:0.1 (step size) or"
+        " optimizer=adam,sgd. Can be repeated.",
     ),
 ]
 Draws = Annotated[
-    int | None, _option("--draws", min=1, metavar="N", help="Number of configurations to draw from --space.")
+    int | None,
+    _option(
+        "--draws",
+        min=1,
+        metavar="N",
+        help=f"Number of configurations to draw from --space (default: {DEFAULT_DRAWS}).",
+    ),
 ]
-Metric = Annotated[str | None, _option("--metric", metavar="NAME", help="Metric to optimize, e.g. val/acc.")]
-Direction = Annotated[str | None, _option("--direction", metavar="NAME", help="maximize or minimize.")]
+Metric = Annotated[str | None, _option("--metric", metavar="NAME", help="Metric to optimize (default: val/acc).")]
+Direction = Annotated[
+    str | None,
+    _option(
+        "--direction",
+        metavar="NAME",
+        help="Whether to maximize or minimize --metric (default: maximize accuracies, minimize others).",
+    ),
+]
 Pruning = Annotated[
-    str | None, _option("--pruning", metavar="NAME", help="Early stopping of unpromising runs: median or asha.")
+    str | None, _option("--pruning", metavar="NAME", help="Pruning method for unpromising runs: median or asha.")
 ]
 
 
@@ -84,7 +106,7 @@ def _create() -> Callable[..., None]:
             fields = read_flags(given)
             body = _read_file(file) if file else _body(yard, fields, given)
             if file and fields:
-                raise ValueError("--file cannot be combined with flags of a run")
+                raise ValueError("--file cannot be combined with run settings")
             made = yard.sweep(**body)
             if as_json:
                 print_json(made.data)
@@ -105,7 +127,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         body = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("base"), dict):
         raise ValueError(f'{file} is not a sweep; example: {{"base": {{"family": "vit"}}, "grid": {{"lr": [0.1]}}}}')
     return body
@@ -129,7 +151,17 @@ def _body(yard: Runyard, fields: dict[str, Any], given: Mapping[str, Any]) -> di
     return {field: value for field, value in body.items() if value not in (None, {})}
 
 
-def read_space(entries: Sequence[str]) -> dict[str, dict[str, Any]]:
+def read_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
+    """Parse lists of values by field. Raises ValueError."""
+    space = read_space(entries, "--set", "FIELD=A,B, e.g. lr=0.1,0.01")
+    if any("choice" not in values for values in space.values()):
+        raise ValueError("--set takes a list of values, not a range: lr=0.1,0.01")
+    return {field: values["choice"] for field, values in space.items()}
+
+
+def read_space(
+    entries: Sequence[str], flag: str = "--space", form: str = "FIELD=LOW..HIGH or FIELD=A,B, e.g. lr=1e-5..1e-1:log"
+) -> dict[str, dict[str, Any]]:
     """Parse ranges and choices by field, as POST /sweeps expects them. Raises ValueError."""
     space: dict[str, dict[str, Any]] = {}
     for entry in entries:
@@ -137,23 +169,23 @@ def read_space(entries: Sequence[str]) -> dict[str, dict[str, Any]]:
         name = field.strip().replace("-", "_")
         low, dots, rest = values.partition("..")
         if not separator or not name or not values.strip():
-            raise ValueError(f"--space needs field=low..high or field=a,b, e.g. lr=1e-5..1e-1:log, not '{entry[:60]}'")
+            raise ValueError(f"{flag} must be {form}, not '{entry[:60]}'")
         if not dots:
             space[name] = {"choice": [_value(value) for value in values.split(",") if value.strip()]}
             continue
         high, _, suffix = rest.partition(":")
-        space[name] = {"low": _bound(low, entry), "high": _bound(high, entry)}
+        space[name] = {"low": _bound(low, flag, entry), "high": _bound(high, flag, entry)}
         if suffix.strip() == "log":
             space[name]["log"] = True
         elif suffix.strip():
-            space[name]["step"] = _bound(suffix, entry)
+            space[name]["step"] = _bound(suffix, flag, entry)
     return space
 
 
-def _bound(text: str, entry: str) -> int | float:
+def _bound(text: str, flag: str, entry: str) -> int | float:
     value = _value(text)
     if isinstance(value, str):
-        raise ValueError(f"'{value[:30]}' is not a number in --space {entry[:60]}")
+        raise ValueError(f"'{value[:30]}' is not a number in {flag} {entry[:60]}")
     return value
 
 
@@ -210,12 +242,12 @@ def stop(name: Name, as_json: AsJson = False, url: Url = None) -> None:
 def extend(
     name: Name,
     seeds: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="New number of seeds per configuration.")
+        int | None, typer.Option(min=1, metavar="N", help="New total number of seeds per configuration.")
     ] = None,
     draws: Annotated[int | None, typer.Option(min=1, metavar="N", help="New total number of draws.")] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=A,B", help="Additional values of a field; can be repeated."),
+        typer.Option("--set", metavar="FIELD=A,B", help="Additional values of a field. Can be repeated."),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -223,10 +255,10 @@ def extend(
     """Add seeds, draws or values to a sweep."""
     with connected(url) as yard:
         more: dict[str, Any] = {"seeds": seeds, "draws": draws}
-        more["grid"] = {field: values["choice"] for field, values in read_space(grid or []).items()}
+        more["grid"] = read_grid(grid or [])
         more = {key: value for key, value in more.items() if value not in (None, {})}
         if not more:
-            raise ValueError("give something to add: --seeds, --draws or --set FIELD=A,B")
+            raise ValueError("nothing to add; use --seeds, --draws or --set FIELD=A,B")
         target = find_sweep(yard, name).extend(**more)
         if as_json:
             print_json(target.data)
@@ -241,7 +273,7 @@ def _best(item: Sweep) -> str:
 
 def _done(item: Sweep) -> str:
     ended = sum(item.counts.get(status, 0) for status in ("succeeded", "failed", "cancelled"))
-    return f"{ended} of {item.planned}"
+    return f"{ended} of {item.planned} ended"
 
 
 def _print_sweep(item: Sweep) -> None:
@@ -249,15 +281,15 @@ def _print_sweep(item: Sweep) -> None:
         {
             "sweep": f"#{item.number} {item.title}",
             "id": item.id,
-            "page": item.url,
+            "url": item.url,
             "status": item.status,
-            "ended": _done(item),
-            "runs": item.counts,
+            "progress": _done(item),
+            "statuses": item.counts,
             "reason": item.data["reason"],
             "best": _best(item),
             "importances": item.data["importances"],
             "left out": item.data["left_out"],
-            "compared": f"{item.url.partition('/sweeps/')[0]}{item.data['compare_url']}",
+            "comparison": f"{item.url.partition('/sweeps/')[0]}{item.data['compare_url']}",
         }
     )
 

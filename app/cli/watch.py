@@ -38,15 +38,20 @@ HEIGHT = 12
 # Stages whose curves are drawn; of several heads, the combined metric or that of the first.
 STAGES = ("train", "val")
 
-Names = Annotated[list[str], typer.Argument(help="Numbers or ids of runs.", autocompletion=completion.runs)]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN…", help="Numbers or ids of runs, or the starts of their ids.", autocompletion=completion.runs
+    ),
+]
 
 
 def watch(runs: Names, as_json: AsJson = False, url: Url = None) -> None:
     """Draw the curves of runs until they have ended. Ctrl-C does not stop the runs.
 
-    Without a terminal, print one line per run when it ends.
+    Without a terminal, print one line for each run as it ends.
 
-    The exit status is 0 if all runs succeed, 130 after Ctrl-C, else 1.
+    The exit status is 0 if all runs succeed, 130 after Ctrl-C and 1 otherwise.
     """
     interrupted = f"stopped watching; the runs continue (stop them with `runyard cancel {' '.join(runs)}`)"
     with connected(url, interrupted=interrupted) as yard:

@@ -6,7 +6,7 @@ from celery import Celery
 
 EVENTS = "runyard:events"
 GROUP = "recorder"
-DEAD = "runyard:dead"
+UNREADABLE = "runyard:dead"
 COMMITTED = "runyard:committed"
 COMMITS = "runyard:commits"
 CONTROL = "runyard:control"

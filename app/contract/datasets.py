@@ -90,7 +90,7 @@ _SCALARS: Final = (
     Scalar("area", "inked area", "px²"),
     Scalar("stroke_length", "total length of the strokes' center lines", "px"),
     Scalar("thickness", "mean thickness of the strokes", "px"),
-    Scalar("slant", "slant of the strokes, to the right of vertical", "°"),
+    Scalar("slant", "slant of the strokes from vertical; positive to the right", "°"),
     Scalar("height_to_width", "height of the inked area divided by its width", ""),
 )
 
@@ -254,7 +254,7 @@ _ALL: Final = (
         train=1_257,
         validation=180,
         test=360,
-        source="UCI handwritten digits, 1,797 gray images of 8x8 that ship with scikit-learn, scaled up to 28x28",
+        source="UCI handwritten digits, 1,797 grayscale 8×8 images bundled with scikit-learn, upscaled to 28×28",
         offline=True,
         mean=(0.3048,),
         std=(0.3247,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -33,14 +33,14 @@ class Conflict(RunyardError):
     """The object exists, but its state does not allow this action."""
 
     status = 409
-    title = "Not possible now"
+    title = "Conflict"
 
 
 class Invalid(RunyardError):
     """The request contains invalid values."""
 
     status = 422
-    title = "Invalid"
+    title = "Invalid request"
 
 
 class Unavailable(RunyardError):
@@ -58,50 +58,111 @@ class QueryError(ValueError):
         self.field = field
 
 
-def to_field_error(error: ErrorDetails) -> FieldError:
-    """Describe a validation error in one sentence about its field, without repeating the value."""
+# Pydantic appends the type of a union's member to the location of its error.
+_UNION_MEMBERS = ("str", "int", "float", "bool", "constrained-str", "constrained-int", "constrained-float", "none")
+_EXPECTED = {
+    "string_type": "a string",
+    "string_unicode": "a string",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true/false",
+    "bool_parsing": "true/false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "dict_type": "a JSON object",
+    "mapping_type": "a JSON object",
+    "model_type": "a JSON object",
+    "model_attributes_type": "a JSON object",
+    "none_required": "null",
+}
+"""What a value must be, by the type of Pydantic's error."""
+
+
+def to_field_errors(errors: Iterable[ErrorDetails]) -> list[FieldError]:
+    """Describe validation errors in one sentence per field, without repeating the values."""
+    by_path: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+    for error in errors:
+        by_path.setdefault(_path(error), []).append(error)
+    return [_field_error(path, several) for path, several in by_path.items()]
+
+
+def _path(error: ErrorDetails) -> tuple[int | str, ...]:
+    """Return the location of an error without the names that Pydantic inserts."""
     path = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    if len(path) > 2 and path[0] == "space" and path[2] in ("choice", "range"):
+        del path[2]
+    if len(path) > 1 and path[-1] in _UNION_MEMBERS:
+        del path[-1]
+    return tuple(path)
+
+
+def _field_error(path: tuple[int | str, ...], errors: list[ErrorDetails]) -> FieldError:
+    """Describe the errors of one field; several are those of a union's members."""
     field = str(path[0]) if path else "body"
-    name = ".".join(str(part) for part in path) or "the body"
+    name = ".".join(str(part) for part in path)[:100] or "the body"
+    first = next((error for error in errors if error["type"] not in _EXPECTED), None)
+    if first is None:
+        message = f"{name} must be {_expected([_EXPECTED[error['type']] for error in errors])}"
+    elif first["type"] == "json_invalid":
+        field, message = "body", "the body is not valid JSON"
+    else:
+        message = _message(name, first)
+    return FieldError(printable(field), printable(message))
+
+
+def _expected(nouns: list[str]) -> str:
+    """Join what each member of a union expects."""
+    nouns = [noun for noun in dict.fromkeys(nouns) if noun != "a whole number" or "a number" not in nouns]
+    if len(nouns) == 1:
+        return {"a string": "text", "true/false": "true or false"}.get(nouns[0], nouns[0])
+    return f"{', '.join(nouns[:-1])} or {nouns[-1]}"
+
+
+def _message(name: str, error: ErrorDetails) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "missing":
-            message = f"{name} is missing"
+            return f"{name} is missing"
         case "extra_forbidden":
-            message = f"no field '{name[:60]}'"
+            return f"unknown field '{name[:60]}'"
         case "greater_than_equal":
-            message = f"{name} must be at least {context['ge']:g}"
+            return f"{name} must be at least {_number(context['ge'])}"
         case "greater_than":
-            message = f"{name} must be greater than {context['gt']:g}"
+            return f"{name} must be greater than {_number(context['gt'])}"
         case "less_than_equal":
-            message = f"{name} must be at most {context['le']:g}"
+            return f"{name} must be at most {_number(context['le'])}"
         case "less_than":
-            message = f"{name} must be less than {context['lt']:g}"
-        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
-            message = f"{name} must be a whole number"
-        case "float_parsing" | "float_type":
-            message = f"{name} must be a number"
+            return f"{name} must be less than {_number(context['lt'])}"
         case "finite_number":
-            message = f"{name} must be a finite number, not NaN or infinity"
-        case "bool_parsing" | "bool_type":
-            message = f"{name} must be true or false"
+            return f"{name} must be a finite number, not NaN or infinity"
         case "string_too_long":
-            message = f"{name} can have at most {context['max_length']:,} characters"
-        case "string_too_short":
-            message = f"{name} must not be empty"
+            return f"{name} can have at most {context['max_length']:,} characters"
         case "too_long":
-            message = f"{name} can have at most {context['max_length']:,} entries"
-        case "literal_error":
-            message = f"{name} must be one of {str(context['expected']).replace(chr(39), '')}"
-        case "string_type" | "string_unicode":
-            message = f"{name} must be text"
-        case "json_invalid":
-            field, message = "body", "the body is not JSON"
-        case "model_attributes_type" | "dict_type" if not path:
-            field, message = "body", "the body must be a JSON object, sent with 'content-type: application/json'"
-        case _:
-            message = f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}"
-    return FieldError(printable(field), printable(message))
+            return f"{name} can have at most {context['max_length']:,} entries"
+        case "string_too_short" | "too_short" if context["min_length"] == 1:
+            return f"{name} must not be empty"
+        case "string_too_short":
+            return f"{name} must have at least {context['min_length']:,} characters"
+        case "too_short":
+            return f"{name} must have at least {context['min_length']:,} entries"
+        case "literal_error" | "enum":
+            return f"{name} must be one of {str(context['expected']).replace(chr(39), '')}"
+        case "value_error" | "assertion_error":
+            return str(context["error"])
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    for prefix in ("input should be ", "input should ", "must be "):
+        if message.startswith(prefix):
+            return f"{name} must {'be ' if 'be ' in prefix else ''}{message.removeprefix(prefix)}"
+    return f"{name}: {message}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 1e6 else f"{value:g}"
 
 
 def printable(text: str) -> str:

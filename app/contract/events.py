@@ -208,10 +208,10 @@ ChangeKind = Literal["stop_after_epoch", "epochs", "lr_factor", "checkpoint", "n
 
 
 class Change(_Event):
-    """A change of a run while it trains, at ``step`` or, without one, before the next step.
+    """A change of a run while it trains, to apply at ``step``; without a step, before the next one.
 
-    ``applied``: an earlier attempt applied it at ``step``, so an attempt that starts before it applies it again;
-    ``epochs`` is then the run's total number of epochs from that step on.
+    ``applied``: an earlier attempt already applied it at ``step``. An attempt that starts at an earlier step, from an
+    older checkpoint, applies it there again. ``epochs`` is then the run's total number of epochs from that step on.
     """
 
     id: Whole

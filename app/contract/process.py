@@ -35,7 +35,7 @@ def end_with_parent() -> None:
 
     def wait() -> None:
         os.read(int(number), 1)
-        logging.getLogger("runyard").warning("the parent process has ended: stopping")
+        logging.getLogger("runyard").warning("stopping because the parent process has ended")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 ONE_CYCLE_WARMUP = 0.3
-"""Default warm-up of one_cycle, as a fraction of all steps."""
+"""Default warmup of one_cycle, as a fraction of all steps."""
 
 _ADAM: dict[str, Any] = {
     "optimizer": "adam",
@@ -66,11 +66,11 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("default", "Default optimizer and schedule of the family, 10 epochs", {}),
-    Recipe("quick", "Same as default, but 5 epochs, for a first try", {"epochs": 5}),
+    Recipe("default", "The family's default optimizer and schedule, 10 epochs", {}),
+    Recipe("quick", "Like default, with 5 epochs; for a first try", {"epochs": 5}),
     Recipe(
         "fast",
-        "One-cycle schedule in few epochs, at the highest learning rate that was stable on digits; bfloat16 if faster",
+        "One-cycle schedule over few epochs, at the highest learning rate stable on digits; bfloat16 if faster",
         {
             "optimizer": "adamw",
             "lr": 5e-3,
@@ -93,7 +93,7 @@ _ALL = (
     ),
     Recipe(
         "vit_mnist_995",
-        "For vit small to reach the claimed 99.5 % on MNIST (validation): 200 epochs, random crop",
+        "For vit small on MNIST, aiming at 99.5 % validation accuracy: 200 epochs, random crop",
         {
             "optimizer": "adamw",
             "lr": 5e-4,
@@ -118,7 +118,7 @@ _ALL = (
     ),
     Recipe(
         "cifar_sgd",
-        "For simple_cnn on CIFAR-100: SGD with a cosine schedule from 0.1, 200 epochs, data augmentation of cifar",
+        "For simple_cnn on CIFAR-100: SGD, cosine schedule from 0.1, 200 epochs, same augmentation as recipe cifar",
         _CIFAR
         | {
             "optimizer": "sgd",

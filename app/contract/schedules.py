@@ -25,15 +25,15 @@ class Schedule(Protocol):
 
     @property
     def warmup(self) -> float:
-        """Warm-up as a fraction of all steps, 0 to 1."""
+        """Warmup as a fraction of all steps, 0 to 1."""
 
 
 def rate_at(config: Schedule, step: int, steps: int) -> float:
     """Return the learning rate of optimizer step ``step`` (the first is 0) out of ``steps``.
 
     cosine: half a cosine from lr to lr_min (Loshchilov & Hutter 2017, without restarts). one_cycle: from lr/25 up to lr
-    during warm-up, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum is constant). plateau:
-    the rate as long as the validation loss falls. Warm-up is linear in all schedules except one_cycle.
+    during warmup, then down to lr_min, both along half a cosine (Smith & Topin 2018; momentum is constant). plateau:
+    the rate as long as the validation loss falls. Warmup is linear in all schedules except one_cycle.
     """
     warmup = warmup_steps(config, steps)
     if config.schedule == "one_cycle":
@@ -48,7 +48,7 @@ def rate_at(config: Schedule, step: int, steps: int) -> float:
 
 
 def warmup_steps(config: Schedule, steps: int) -> int:
-    """Return the number of warm-up steps out of ``steps``."""
+    """Return the number of warmup steps out of ``steps``."""
     return round(config.warmup * steps)
 
 

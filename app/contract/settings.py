@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     slots: int = Field(1, ge=1, le=64, description="Number of runs that one worker trains at the same time.")
     device: str = Field(
         "auto",
-        description="Device of a worker: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if there is one.",
+        description="Device that a worker trains on: auto, cpu, cuda, or one GPU such as cuda:1; auto uses a GPU if one"
+        " is available.",
     )
     redis_url: str | None = Field(None, description="URL of an existing Redis; if unset, `runyard up` starts its own.")
     database_url: str | None = Field(
@@ -44,24 +45,32 @@ class Settings(BaseSettings):
     )
     allowed_hosts: str = Field(
         "",
-        description="Additional host names, comma-separated, that browsers may use for this server (DNS rebinding).",
+        description="Additional host names (comma-separated) under which browsers may reach this server; all others are"
+        " rejected to prevent DNS rebinding.",
     )
     models_path: Path | None = Field(
-        None, description="Folder with your own architectures, one Python file each; read by worker and inspector."
+        None,
+        description="Folder with your own architectures, one Python file each; read by the server and the workers.",
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(
-        10.0, gt=0, description="A run is lost if its worker sends no heartbeat for this long."
+        10.0, gt=0, description="A run counts as lost if its worker sends no heartbeat for this long."
     )
     orphan_seconds: float = Field(
-        60.0, gt=0, description="A trainer whose lease could not be renewed for this long saves a checkpoint and exits."
+        60.0,
+        gt=0,
+        description="A run's process that loses contact with the server for this long saves a checkpoint and exits.",
     )
     cancel_seconds: float = Field(
-        15.0, gt=0, description="A trainer that is still running this long after a stop request is killed."
+        15.0, gt=0, description="A run's process that is still active this long after a stop request is killed."
     )
-    stall_seconds: float = Field(600.0, gt=0, description="A trainer without a finished step for this long is killed.")
-    max_attempts: int = Field(3, ge=1, description="Attempts to train a lost or killed run that makes no progress.")
-    flush_seconds: float = Field(0.05, gt=0, description="Interval at which a trainer sends new points.")
+    stall_seconds: float = Field(
+        600.0, gt=0, description="A run's process that completes no training step for this long is killed."
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="Number of attempts without progress after which a lost or killed run fails."
+    )
+    flush_seconds: float = Field(0.05, gt=0, description="Interval at which a run's process sends new points.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest interval between checkpoints within an epoch.")
     silence_hours: float = Field(
         24.0, gt=0, description="A run logged by a script fails after this many hours without data."
@@ -72,7 +81,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not DEVICE.fullmatch(value):
-            raise PydanticCustomError("device", "must be 'auto', 'cpu', 'cuda' or one GPU such as 'cuda:1'")
+            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU such as cuda:1")
         return value
 
     @property

@@ -38,29 +38,32 @@ class _Shared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     options: dict[str, str | Integer | Number | bool] = Field(
-        default_factory=dict, max_length=20, description="Options of the family by name."
+        default_factory=dict, max_length=20, description="Family-specific options, by name."
     )
-    auxiliary: bool = Field(False, description="Feed the dataset's measured scalars to the network too.")
-    seed: int = Field(1, ge=0, lt=2**32, description="Seed for weights, batch order and dropout.")
+    auxiliary: bool = Field(False, description="Also feed the dataset's auxiliary scalars to the network.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Random seed for weight initialization, batch order and dropout.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
-        "", description="Name to show instead of family, size and dataset."
+        "", description="Display name (default: family, size and dataset)."
     )
-    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags of the run.")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags, to find runs by.")
     notes: str = Field("", max_length=20_000, description="Notes on the run.")
     priority: int = Field(0, ge=-1000, le=1000, description="Runs with a higher priority start first.")
     device: str = Field(
         "auto",
-        description="auto (any worker's device), cpu, cuda, or one GPU by its index, such as cuda:1.",
+        description="Device to train on: auto (any worker's), cpu, cuda, or one GPU by its index, such as cuda:1.",
         json_schema_extra={"pattern": DEVICE.pattern},
     )
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
-        "", description="Train only on this worker: its host or the start of its id (default: any free worker)."
+        "", description="Train only on this worker, given by host name or the start of its id (default: any worker)."
     )
 
-    find_batch: bool = Field(False, description="Find the largest batch that fits into memory, instead of batch_size.")
-    on_nonfinite: Nonfinite = Field("stop", description="When the loss becomes NaN or infinite: stop or go_on.")
+    find_batch: bool = Field(False, description="Use the largest batch size that fits in memory instead of batch_size.")
+    on_nonfinite: Nonfinite = Field(
+        "stop",
+        description="What to do when the loss becomes NaN or infinite. stop: end the run; go_on: continue training.",
+    )
     keep_checkpoints: int = Field(
-        10, ge=0, le=1000, description="Number of end-of-epoch checkpoints to keep for later forks, evenly spread."
+        10, ge=0, le=1000, description="Number of end-of-epoch checkpoints to keep to fork from, evenly spaced."
     )
 
     @field_validator("device")
@@ -80,15 +83,15 @@ class RunSpec(_Shared):
         }
     )
 
-    family: Word | None = Field(None, description="Architecture family; see /api/v1/architectures.")
+    family: Word | None = Field(None, description="Architecture family.")
     size: Word | None = Field(None, description="Size of the family (default: the family's default size).")
-    dataset: Word | None = Field(
-        None, description="Dataset; see /api/v1/datasets (default: the recipe's first dataset, else digits)."
-    )
+    dataset: Word | None = Field(None, description="Dataset (default: the recipe's first dataset, else digits).")
     targets: list[Word] | None = Field(
-        None, max_length=10, description="Targets to train, one head each (default: the dataset's first)."
+        None,
+        max_length=10,
+        description="Targets to predict, one head per target (default: the dataset's first target).",
     )
-    recipe: Word = Field("default", description="Named training settings; see /api/v1/recipes.")
+    recipe: Word = Field("default", description=f"Recipe, a named set of training settings: {', '.join(RECIPES)}.")
     preset: Word | None = Field(None, description="Named combination of family, size, dataset and recipe.")
     epochs: int | None = Field(None, ge=1, le=100_000, description="Number of epochs.")
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per training step.")
@@ -98,46 +101,51 @@ class RunSpec(_Shared):
         None, description="Weight decay of the optimizer."
     )
     momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
-        None, description="Momentum of sgd."
+        None, description="Momentum (sgd only)."
     )
     schedule: Schedule | None = Field(None, description="Learning-rate schedule.")
     lr_min: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
-        None, description="Final learning rate of cosine and one_cycle."
+        None, description="Final learning rate of the cosine and one_cycle schedules."
     )
-    warmup: Share | None = Field(None, description="Warm-up as a fraction of all steps.")
+    warmup: Share | None = Field(None, description="Learning-rate warmup, as a fraction of all steps.")
     plateau_factor: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = Field(
         None, description="Factor by which the plateau schedule multiplies the learning rate."
     )
     plateau_patience: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Epochs without a lower validation loss before the plateau schedule reduces the rate."
+        None,
+        description="Epochs without a lower validation loss before the plateau schedule reduces the learning rate.",
     )
     early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Stop after this many epochs without a better validation result; 0 turns it off."
+        None,
+        description="Stop after this many epochs without improvement on the validation set; 0 disables early stopping.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
-        None, description="Label smoothing; 0 turns it off."
+        None, description="Label smoothing; 0 disables it."
     )
     clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
-        None, description="Maximum gradient norm; 0 turns clipping off."
+        None, description="Maximum gradient norm; 0 disables gradient clipping."
     )
     crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(
-        None, description="Padding in pixels before a random crop."
+        None, description="Pixels of padding for random crops; 0 disables cropping."
     )
-    flip: bool | None = Field(None, description="Flip training images horizontally at random.")
+    flip: bool | None = Field(None, description="Randomly flip training images horizontally.")
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] | None = Field(
-        None, description="Maximum random rotation of training images, in degrees to either side."
+        None, description="Randomly rotate training images by up to this many degrees in either direction."
     )
     normalization: Normalization | None = Field(
-        None, description="dataset: mean and standard deviation of the dataset; half: 0.5 and 0.5."
+        None,
+        description="Pixel normalization. dataset: by the dataset's mean and standard deviation; half: by 0.5 and 0.5.",
     )
     precision: Precision | None = Field(
-        None, description="32: float32; bf16: bfloat16 with float32 weights; auto: whichever is faster in a trial."
+        None,
+        description="Numeric precision. 32: float32; bf16: bfloat16 mixed precision; auto: whichever is faster in a"
+        " short trial.",
     )
     compile: Compile | None = Field(
-        None, description="Use torch.compile; auto: only for a long run on a GPU, if a trial shows that it pays off."
+        None, description="Whether to use torch.compile. auto: only for long runs on a GPU, if a trial shows a speedup."
     )
     deterministic: bool | None = Field(
-        None, description="Use only reproducible operations, also on a GPU, and skip speed trials."
+        None, description="Use only deterministic operations, also on a GPU, and skip autotuning."
     )
 
     @field_validator(
@@ -262,12 +270,12 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
         for target in targets:
             if target not in offered:
                 errors.append(_unknown("targets", target, offered, f" in {dataset.name}", "target"))
-        if len(set(targets)) != len(targets):
-            errors.append(FieldError("targets", "a target is listed more than once"))
+        for target in dict.fromkeys(target for target in targets if targets.count(target) > 1):
+            errors.append(FieldError("targets", f"target {target} is listed more than once"))
     if given.get("auxiliary"):
         errors += _auxiliary_errors(family, dataset, catalog)
     if dataset and supported and dataset.name not in supported:
-        reason = f"recipe {recipe} is made for {', '.join(supported)}, not for {dataset.name}"
+        reason = f"recipe {recipe} does not support {dataset.name}; supported datasets: {', '.join(supported)}"
         errors.append(FieldError("recipe", reason))
     if errors or not family or not dataset:
         raise SpecError(errors)
@@ -286,22 +294,26 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
 def _auxiliary_errors(family: FamilyEntry | None, dataset: Dataset | None, catalog: Catalog) -> list[FieldError]:
     if family and not family.takes_auxiliary:
         able = ", ".join(entry.name for entry in catalog.families.values() if entry.takes_auxiliary) or "none"
-        return [FieldError("auxiliary", f"{family.name} takes no auxiliary scalars; families that do: {able}")]
+        return [FieldError("auxiliary", f"{family.name} does not support auxiliary scalars; families that do: {able}")]
     if dataset and not dataset.auxiliary:
         offering = ", ".join(entry.name for entry in DATASETS.values() if entry.auxiliary) or "none"
-        return [FieldError("auxiliary", f"{dataset.name} offers no auxiliary scalars; datasets that do: {offering}")]
+        return [FieldError("auxiliary", f"{dataset.name} has no auxiliary scalars; datasets that do: {offering}")]
     return []
 
 
 def _check_batch(config: RunConfig, family: FamilyEntry, dataset: Dataset) -> None:
     if config.batch_size < family.smallest_batch:
-        reason = f"{family.name} uses batch normalization and needs a batch size of at least {family.smallest_batch}"
+        reason = (
+            f"{family.name} uses batch normalization and cannot train with batch size {config.batch_size};"
+            f" use a batch size of at least {family.smallest_batch}, or an architecture without batch normalization,"
+            " such as simple_mlp"
+        )
         raise SpecError([FieldError("batch_size", reason)])
     if config.batch_size > dataset.train:
         reason = f"batch_size must be at most {dataset.train:,}, the number of training images of {dataset.name}"
         raise SpecError([FieldError("batch_size", reason)])
     if config.schedule in ("cosine", "one_cycle") and config.lr_min > config.lr:
-        reason = f"lr_min ({config.lr_min:g}), the final learning rate, must not be above lr ({config.lr:g})"
+        reason = f"lr_min ({config.lr_min:g}) must be at most lr ({config.lr:g})"
         raise SpecError([FieldError("lr_min", reason)])
 
 
@@ -319,7 +331,7 @@ def _family(name: str | None, preset: str | None, catalog: Catalog, errors: list
         return None
     # A user-defined file with the name of a built-in family is rejected; the built-in family stays available.
     if name not in catalog.families and name in catalog.broken:
-        errors.append(FieldError("family", f"{name} could not be imported: {catalog.broken[name]}"))
+        errors.append(FieldError("family", f"could not load {name}: {catalog.broken[name]}"))
     elif name not in catalog.families:
         errors.append(_unknown("family", name, list(catalog.families)))
     return catalog.families.get(name)

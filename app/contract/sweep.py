@@ -69,7 +69,7 @@ class Range(BaseModel):
     @model_validator(mode="after")
     def _in_order(self) -> Range:
         if self.low > self.high:
-            raise PydanticCustomError("range", "low must not be above high")
+            raise PydanticCustomError("range", "low must be at most high")
         if self.log and self.low <= 0:
             raise PydanticCustomError("range", "low must be greater than 0 if log is true")
         if self.log and self.step is not None:
@@ -126,7 +126,7 @@ class SweepSpec(BaseModel):
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
         max_length=30,
-        description="Values by field; option.NAME: an option; ['all']: every value.",
+        description='Values to combine, by field. Use option.NAME for a family option and ["all"] for every value.',
     )
     seeds: int = Field(
         1, ge=1, le=MOST_RUNS, description="Number of seeds per configuration, starting at the seed of base."
@@ -140,7 +140,9 @@ class SweepSpec(BaseModel):
     )
     metric: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "val/acc"
     direction: Direction | None = Field(None, description="Default: maximize accuracies, minimize other metrics.")
-    pruning: Pruning | None = Field(None, description="Stop runs that are worse than other runs at the same epoch.")
+    pruning: Pruning | None = Field(
+        None, description="Stop runs early that do worse than others at the same epoch: median or asha."
+    )
     prune_after_epochs: int = Field(1, ge=1, le=100_000, description="Number of epochs before a run can be pruned.")
     prune_after_runs: int = Field(
         4,
@@ -148,7 +150,7 @@ class SweepSpec(BaseModel):
         le=MOST_RUNS,
         description="Number of other runs that must have reached the same epoch before a run can be pruned.",
     )
-    most_params: int | None = Field(None, ge=1, le=10**12, description="Leave out networks with more parameters.")
+    most_params: int | None = Field(None, ge=1, le=10**12, description="Skip networks with more parameters than this.")
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Additional tags for every run.")
 

@@ -161,7 +161,8 @@ def parquet_writer() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise ParquetUnavailable(
-            "Parquet needs pyarrow, which is not installed on the server: pip install pyarrow, or export CSV or JSON"
+            "Parquet export requires pyarrow, which is not installed on the server;"
+            " install it with pip install pyarrow, or export CSV or JSON"
         ) from error
     return pyarrow
 

@@ -16,7 +16,7 @@ MAX_RECORD_BYTES = 64 * 2**20
 
 
 class BrokenFile(ValueError):
-    """Not an event file, or a damaged one; the message says at which byte."""
+    """Not an event file, or a corrupt one; the message says at which byte."""
 
 
 # CRC-32C: Castagnoli's polynomial in reversed bit order.
@@ -58,12 +58,12 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
     while len(head := file.read(12)) == 12:
         length, crc = struct.unpack("<QI", head)
         if masked_crc(head[:8]) != crc or length > MAX_RECORD_BYTES:
-            raise BrokenFile(f"not an event file: no record at byte {position:,}")
+            raise BrokenFile(f"not a valid event file: no record at byte {position:,}")
         body = file.read(length + 4)
         if len(body) < length + 4:
             return
         if masked_crc(body[:length]) != struct.unpack("<I", body[length:])[0]:
-            raise BrokenFile(f"the record at byte {position:,} is damaged")
+            raise BrokenFile(f"the record at byte {position:,} is corrupt (checksum mismatch)")
         yield body[:length]
         position += 16 + length
 
@@ -116,14 +116,14 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise BrokenFile("an event has a number in the place of another type")
+        raise BrokenFile("an event field has the wrong type")
     return value
 
 
 def _double(value: int | bytes) -> float:
     raw = _bytes(value)
     if len(raw) not in (4, 8):
-        raise BrokenFile("an event has a number of invalid length")
+        raise BrokenFile("an event field has an invalid length")
     return float(struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0])
 
 

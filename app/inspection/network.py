@@ -153,7 +153,10 @@ def _refusal(config: RunConfig, error: Exception) -> Refusal:
         message = f"cannot train {config.family} {config.size} with these settings: {type(error).__name__}: {message}"
     for name, choices in _other_choices(config):
         if choices:
-            return Refusal(field="options", message=f"{message}; {name} for {dataset.title}: {', '.join(choices)}")
+            return Refusal(
+                field="options",
+                message=f"{message}; values of {name} that work with {dataset.name}: {', '.join(choices)}",
+            )
     return Refusal(field=_field(config, dataset), message=message)
 
 

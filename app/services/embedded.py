@@ -50,8 +50,8 @@ def find_redis() -> Path:
         if os.access(program, os.X_OK):
             return program
     raise StartError(
-        "no Redis found on this machine: install redis-server (Debian, Ubuntu: apt install redis-server; macOS:"
-        " brew install redis), or set RUNYARD_REDIS_URL to a running one"
+        "Redis not found. Install redis-server (Debian, Ubuntu: apt install redis-server; macOS: brew install redis),"
+        " or set RUNYARD_REDIS_URL to the URL of a running Redis."
     )
 
 
@@ -60,7 +60,7 @@ def make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise StartError(f"{folder} belongs to another user: remove it, or choose a data folder with a shorter path")
+        raise StartError(f"{folder} belongs to another user; remove it, or choose a data folder with a shorter path")
     folder.chmod(0o700)
 
 
@@ -87,9 +87,11 @@ def check_redis(client: redis.Redis) -> None:
     except redis.exceptions.ResponseError:
         return
     if policy not in (None, "noeviction"):
-        raise StartError(f"Redis would drop events when full (maxmemory-policy is {policy}); set it to noeviction")
+        raise StartError(
+            f"Redis would drop events when its memory is full (maxmemory-policy {policy}); set it to noeviction"
+        )
     if append_only == "no":
-        raise StartError("Redis keeps nothing on disk; set 'appendonly yes', so that a restart loses no events")
+        raise StartError("Redis persistence is off; set 'appendonly yes' so that a restart loses no events")
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class Child:
             except (ProcessLookupError, PermissionError):
                 return
 
-    def last_words(self, lines: int = 8) -> str:
+    def log_tail(self, lines: int = 8) -> str:
         """The last lines of its log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -197,13 +199,14 @@ class LocalStack:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StartError(f"another Runyard uses {self.folder}; stop it, or choose another --data-dir") from error
+            message = f"another Runyard is already using {self.folder}; stop it, or choose another --data-dir"
+            raise StartError(message) from error
 
     def _start_all(self) -> bool:
         port = free_port(self.settings.host, self.settings.port)
         shown = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         self.address = f"http://{shown}:{port}"
-        say(f"Starting Runyard; all its files are in {self.folder}")
+        say(f"Starting Runyard (data folder: {self.folder})")
         if self.settings.redis_url is None:
             self._start_redis()
         client = redis.Redis.from_url(self.settings.redis, socket_connect_timeout=2)
@@ -246,8 +249,8 @@ class LocalStack:
 
     def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(self.address + path, timeout=2) as response:
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
@@ -259,14 +262,14 @@ class LocalStack:
                 return False
             child = self._children.get(name)
             if child is not None and child.died():
-                raise StartError(f"could not start {name}:\n{child.last_words()}")
+                raise StartError(f"could not start {name}:\n{child.log_tail()}")
             if time.monotonic() > until:
                 where = f"; see {child.log}" if child else ""
                 raise StartError(f"{name} did not respond within {seconds:.0f} s{where}")
         return True
 
     def _announce_ready(self, began: float) -> None:
-        say(f"Open {self.address}   (after {time.monotonic() - began:.1f} s; Ctrl-C stops everything)")
+        say(f"Open {self.address}   (ready in {time.monotonic() - began:.1f} s; press Ctrl-C to stop)")
 
         def watch() -> None:
             seen: set[str] = set()
@@ -274,16 +277,16 @@ class LocalStack:
                 for worker in self._workers():
                     if worker["id"] not in seen:
                         seen.add(worker["id"])
-                        slots = "1 slot" if worker["slots"] == 1 else f"{worker['slots']} slots"
+                        cores, slots = _count(worker["cores"], "core"), _count(worker["slots"], "slot")
                         took = time.monotonic() - began
-                        say(f"Worker ready: {worker['device']}, {worker['cores']} cores, {slots} (after {took:.1f} s)")
+                        say(f"Worker ready: {worker['device']}, {cores}, {slots} (ready in {took:.1f} s)")
 
         threading.Thread(target=watch, name="workers", daemon=True).start()
 
     def _workers(self) -> list[dict[str, Any]]:
         try:
-            with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as answer:
-                workers: list[dict[str, Any]] = json.load(answer)["workers"]
+            with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as response:
+                workers: list[dict[str, Any]] = json.load(response)["workers"]
                 return workers
         except (urllib.error.URLError, OSError, ValueError):
             return []
@@ -298,14 +301,14 @@ class LocalStack:
                     child.process = None
                     child.pause = 0.5 if now - child.started_at > STEADY_SECONDS else min(2 * child.pause, 10.0)
                     child.again_at = now + child.pause
-                    say(f"{child.name} exited with status {status}; restarting it. Its log: {child.log}")
+                    say(f"{child.name} exited with status {status}; restarting (log: {child.log})")
                 elif child.process is None and now >= child.again_at:
                     child.start(self._pipe)
 
     def _stop_all(self) -> None:
         self._stop.set()
         if self._children:
-            say("Stopping: active runs save a checkpoint and resume at the next start …")
+            say("Stopping. Active runs save a checkpoint and resume at the next start.")
         workers = [name for name in self._children if name.startswith("worker")]
         for name in workers[1:]:
             # In parallel, since each may take a while to save a checkpoint.
@@ -318,6 +321,10 @@ class LocalStack:
             say("Stopped.")
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def free_port(host: str, port: int) -> int:
     """Return ``port`` if it is free, or any free port for 0. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -326,6 +333,6 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            another = 'choose another with --port (make up ARGS="--port 9000")'
-            raise StartError(f"port {port} of {host} is taken ({error.strerror}); {another}") from error
+            another = 'choose another with --port, or make up ARGS="--port 9000"'
+            raise StartError(f"port {port} on {host} is already in use ({error.strerror}); {another}") from error
         return int(probe.getsockname()[1])

@@ -88,7 +88,7 @@ class Housekeeper:
         with writing(self.engine) as connection:
             commit = next_commit(connection)
             for run_id in lease.expire_leases(connection, commit, now):
-                logger.warning("lost %s: its lease expired", run_id)
+                logger.warning("run %s was lost: its lease expired", run_id)
                 changed[run_id] = {"status"}
             for run_id in lease.settle_lost(connection, commit, now, self.settings.max_attempts):
                 changed[run_id] = {"status"}

@@ -89,7 +89,7 @@ class Inspector:
     async def profile(self, config: RunConfig) -> Profile:
         """The exact size of the network of ``config``, and what it costs to train it with these settings.
 
-        Raises SpecError if it cannot be built or trained with them, Unavailable if the process does not answer.
+        Raises SpecError if it cannot be built or trained with them, Unavailable if the process does not respond.
         """
         key = f"{self._current()} {config.model_dump_json(include=set(NETWORK))}"
         traced = self._traced.get(key)
@@ -109,7 +109,7 @@ class Inspector:
         try:
             await self.profile(config)
         except Unavailable as error:
-            logger.warning("launching %s %s unchecked: %s", config.family, config.size, error.message)
+            logger.warning("could not check %s %s before launch: %s", config.family, config.size, error.message)
 
     async def zoo(self, dataset: str) -> dict[tuple[str, str], Profile]:
         """Every family and size on the first target of ``dataset``, with the default recipe's batch size and optimizer.
@@ -166,7 +166,7 @@ class Inspector:
         try:
             waiting = self._thread.submit(work)
         except RuntimeError as error:
-            raise Unavailable("the server is stopping") from error
+            raise Unavailable("the server is shutting down") from error
         return await asyncio.wrap_future(waiting)
 
     def _load_catalog(self, digest: str) -> Catalog:
@@ -188,7 +188,7 @@ class Inspector:
                 raise
             self._ignored = self._digest
             catalog = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
-            reason = f"{self._models_path} is ignored until one of its files changes: {error.message}"
+            reason = f"ignoring {self._models_path} until one of its files changes: {error.message}"
             return catalog.model_copy(update={"broken": catalog.broken | {self._models_path.name: reason}})
 
     def _trace(self, key: str, config: RunConfig) -> Traced | Refusal:
@@ -209,7 +209,7 @@ class Inspector:
         answer = self._process.ask(self._command(), question)
         if "fault" in answer:
             logger.error("the inspection process failed:\n%s", answer["fault"])
-            raise Unavailable("the networks could not be inspected; see the server's log")
+            raise Unavailable("could not inspect the networks; see the server's log")
         return answer
 
 
@@ -226,7 +226,7 @@ class _Process:
         """The process for ``command``, a digest and its arguments; starts a new one if necessary."""
         with self._lock:
             if self._closed:
-                raise Unavailable("the server is stopping")
+                raise Unavailable("the server is shutting down")
             process = self._process
             if process is not None and process.poll() is None and self._command == command:
                 return process
@@ -236,7 +236,7 @@ class _Process:
             return self._process
 
     def ask(self, command: tuple[str, ...], question: dict[str, Any]) -> dict[str, Any]:
-        """Ask one question. Raises Unavailable if the process ends or does not answer in time."""
+        """Ask one question. Raises Unavailable if the process exits or does not respond in time."""
         process = self.start(command)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -254,7 +254,7 @@ class _Process:
             late.cancel()
         if not line.endswith("\n"):
             process.kill()
-            what = "ended" if in_time else f"did not answer in {ANSWER_SECONDS:.0f} s"
+            what = "exited" if in_time else f"did not respond within {ANSWER_SECONDS:.0f} s"
             logger.error("the inspection process %s (exit status %s)", what, process.wait())
             raise Unavailable(f"the network inspection process {what}; see the server's log")
         answer: dict[str, Any] = json.loads(line)

@@ -276,7 +276,7 @@ class Hub:
                 self._send_changes(channel, update)
         except Exception:
             # End the streams instead of leaving viewers waiting; their browsers reconnect.
-            logger.exception("cannot send updates of %s to its viewers", run_id)
+            logger.exception("could not send updates of run %s to its viewers", run_id)
             for viewer in list(channel.viewers):
                 _end(viewer)
         finally:

@@ -53,7 +53,7 @@ class Notifier:
             try:
                 self.step()
             except OperationalError as error:
-                logger.warning("the database does not respond (%s); nothing is lost, trying again", error.orig)
+                logger.warning("could not access the database (%s); no data is lost; retrying", error.orig)
 
     def step(self) -> None:
         """Record what happened since the last check, then make the deliveries that are due."""
@@ -95,8 +95,8 @@ class Notifier:
             },
         )
         try:
-            with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
-                return True, f"HTTP {answer.status}"
+            with self._opener.open(request, timeout=ANSWER_SECONDS) as response:
+                return True, f"HTTP {response.status}"
         except urllib.error.HTTPError as error:
             with error:
                 return False, f"HTTP {error.code} {error.reason}".strip()

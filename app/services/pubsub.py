@@ -38,7 +38,7 @@ def notify_servers(redis: Redis, commit: int, changed: Mapping[str, set[str]]) -
     try:
         publish_commit(redis, commit, changed)
     except (RedisError, OSError) as error:
-        logger.warning("could not notify servers of commit %d (%s); they will notice it themselves", commit, error)
+        logger.warning("could not notify servers of commit %d (%s); they will pick it up by polling", commit, error)
 
 
 def nudge_cancel(redis: Redis, run_id: str) -> None:
@@ -46,7 +46,7 @@ def nudge_cancel(redis: Redis, run_id: str) -> None:
     try:
         redis.publish(broker.CONTROL, json.dumps({"cancel": run_id}))
     except (RedisError, OSError) as error:
-        logger.warning("could not nudge the worker of %s (%s); its next heartbeat will tell it", run_id, error)
+        logger.warning("could not notify the worker of %s (%s); it will find out at its next heartbeat", run_id, error)
 
 
 def nudge_changes(redis: Redis, asked: PendingChanges) -> None:
@@ -54,7 +54,9 @@ def nudge_changes(redis: Redis, asked: PendingChanges) -> None:
     try:
         redis.publish(broker.CONTROL, json.dumps({"asked": asked.model_dump()}))
     except (RedisError, OSError) as error:
-        logger.warning("could not nudge the worker of %s (%s); its next heartbeat will tell it", asked.run, error)
+        logger.warning(
+            "could not notify the worker of %s (%s); it will find out at its next heartbeat", asked.run, error
+        )
 
 
 def wake_workers(redis: Redis, celery: Celery, wanted: int) -> None:

@@ -112,11 +112,11 @@ class Recorder:
                     stop.wait(began + GATHER_SECONDS - time.monotonic())
             except (RedisError, OSError) as error:
                 if connected or not isinstance(error, RedisConnectionError):
-                    logger.warning("Redis does not answer (%s); trying again", error)
+                    logger.warning("Redis does not respond (%s); retrying", error)
                 connected = False
                 stop.wait(0.2)
             except OperationalError as error:
-                logger.error("the database could not be written (%s); nothing is lost, trying again", error.orig)
+                logger.error("could not write to the database (%s); no data is lost; retrying", error.orig)
                 self._backlog = True
                 stop.wait(0.5)
 
@@ -147,7 +147,7 @@ class Recorder:
             )
         except ResponseError as error:
             if "NOGROUP" in str(error):
-                raise RedisConnectionError("the event stream is gone: Redis was emptied") from error
+                raise RedisConnectionError("the event stream no longer exists; Redis was flushed") from error
             raise
         entries: list[Entry] = _first_stream(reply)
         if self._backlog and not entries:
@@ -238,8 +238,8 @@ class Recorder:
         self.housekeeper.unmerged.add(run_id)
 
     def _set_aside(self, fields: dict[bytes, bytes], which: str, error: Exception) -> None:
-        logger.error("cannot read entry %s, moved to %s: %s", which, broker.DEAD, error)
-        self.redis.xadd(broker.DEAD, dict(fields), maxlen=1000)  # type: ignore[arg-type]
+        logger.error("could not read entry %s; moved it to %s: %s", which, broker.UNREADABLE, error)
+        self.redis.xadd(broker.UNREADABLE, dict(fields), maxlen=1000)  # type: ignore[arg-type]
 
     def _load_heads(self, connection: Connection, batch: _Batch, entries: list[Entry]) -> None:
         """Load the progress of the runs that these entries belong to."""

@@ -74,7 +74,7 @@ class Driver:
                 listening = None
                 stop.wait(LOOK_SECONDS)
             except OperationalError as error:
-                logger.error("could not process sweeps (%s); trying again", error.orig)
+                logger.error("could not access the database (%s); no data is lost; retrying", error.orig)
                 stop.wait(LOOK_SECONDS)
         if listening is not None:
             listening.close()

@@ -19,7 +19,7 @@ from app.store.trash import delete_run
 BATCH = 1000
 """Maximum number of values in one statement."""
 MAX_TAGS = 20
-REASON = "stopped while queued"
+REASON = "cancelled while queued"
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class RunSelection:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The result of stopping many runs: ``cancelled`` had never started and can be restored, ``stopping`` had started.
+    """The result of cancelling many runs, by id.
 
-    ``held``: those of ``stopping`` whose workers must be told. ``at``: the timestamp that identifies restorable runs.
+    ``cancelled``: runs that had never started, and can be restored. ``stopping``: runs that had started, some of which
+    wait in the queue for another attempt. ``held``: those of ``stopping`` that a worker holds and has to stop. ``at``:
+    the end of the cancelled runs, by which `restorable` finds them.
     """
 
     cancelled: list[str]

@@ -57,8 +57,8 @@ class _Run:
 class _Lengths:
     """Run durations; caches each network's epoch time until another run ends."""
 
-    def __init__(self, paces: EpochTimes) -> None:
-        self._paces = paces
+    def __init__(self, epoch_times: EpochTimes) -> None:
+        self._epoch_times = epoch_times
         self._found: dict[tuple[Any, ...], tuple[float | None, str]] = {}
 
     def of(self, run: _Run, device: str) -> tuple[float | None, str]:
@@ -70,16 +70,16 @@ class _Lengths:
         return (None if epoch is None else epoch * run.epochs), basis
 
     def _epoch(self, run: _Run, device: str) -> tuple[float | None, str]:
-        prediction = self._paces.predict_on(run, device)
+        prediction = self._epoch_times.predict_on(run, device)
         if prediction.epoch_seconds is None:
             return None, f"no finished run of {run.family} {run.size} on {device} yet"
         runs = f"{prediction.runs} finished run{'s' if prediction.runs != 1 else ''}"
-        return prediction.epoch_seconds, f"from {runs}: {prediction.basis}"
+        return prediction.epoch_seconds, f"based on {runs} of {prediction.basis}"
 
     @property
     def usual_device(self) -> str | None:
         """The device with the most finished runs."""
-        return next(iter(self._paces.devices), None)
+        return next(iter(self._epoch_times.devices), None)
 
 
 _cache: WeakKeyDictionary[Engine, tuple[Any, _Lengths]] = WeakKeyDictionary()
@@ -103,11 +103,11 @@ _NEWEST_END = text(
 
 @dataclass
 class _Slot:
-    """When a slot becomes free; None if that is unknown, because of run ``blamed``."""
+    """When a slot becomes free; None if that is unknown, because run ``unknown_run`` has no estimate."""
 
     worker: WorkerRecord
     free_at: float | None
-    blamed: int = 0
+    unknown_run: int = 0
 
 
 def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Estimate]:
@@ -140,10 +140,10 @@ class _Simulation:
             return Estimate(None, PAUSED, seconds, basis)
         if not slots:
             return Estimate(None, NO_WORKER, seconds, basis)
-        start, blamed, taken = self.place(run)
+        start, unknown_run, taken = self.place(run)
         if taken is not None:
             seconds, basis = self._lengths.of(run, taken.worker.device_name)
-        why = "" if start is not None else f"the duration of run #{blamed} is unknown"
+        why = "" if start is not None else f"unknown, because run #{unknown_run} has no estimate"
         return Estimate(start, why, seconds, basis)
 
     def place(self, run: _Run) -> tuple[float | None, int, _Slot | None]:
@@ -155,14 +155,14 @@ class _Simulation:
         known = [slot for slot in slots if slot.free_at is not None]
         first = min(known, key=lambda slot: slot.free_at or 0.0, default=None)
         if first is None or first.free_at is None or (unknown is not None and first.free_at > self._now):
-            blamed = unknown.blamed if unknown is not None else 0
+            unknown_run = unknown.unknown_run if unknown is not None else 0
             # It takes one of these slots, but which one is unknown.
             for slot in known:
-                slot.free_at, slot.blamed = None, blamed
-            return None, blamed, None
+                slot.free_at, slot.unknown_run = None, unknown_run
+            return None, unknown_run, None
         start = first.free_at
         seconds, _ = self._lengths.of(run, first.worker.device_name)
-        first.free_at, first.blamed = (None, run.number) if seconds is None else (start + seconds, 0)
+        first.free_at, first.unknown_run = (None, run.number) if seconds is None else (start + seconds, 0)
         return start, 0, first
 
     def _for(self, run: _Run) -> list[_Slot]:

@@ -21,8 +21,13 @@ Network = tuple[str, str, str]
 NOTHING_YET = "no finished run on this device yet"
 NEWEST_RUNS = 2000
 FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
-# Settings that affect throughput, with their labels; family and size identify the network itself.
-SETTINGS = {"dataset": "dataset", "batch_size": "batch size", "options": "options", "precision": "precision"}
+# Settings that affect throughput, as a prediction mentions them; family and size identify the network itself.
+SETTINGS = {
+    "dataset": "a different dataset",
+    "batch_size": "a different batch size",
+    "options": "different options",
+    "precision": "a different precision",
+}
 
 
 class RunSettings(Protocol):
@@ -82,7 +87,7 @@ class EpochTimes:
     def predict(
         self, config: RunSettings, devices: Iterable[str], flops: Mapping[Network, int] | None = None
     ) -> list[Prediction]:
-        """As the module's function of this name, from the loaded runs."""
+        """The same as the module's function of this name, from the loaded runs."""
         names = dict.fromkeys((*devices, *self._runs))
         return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
 
@@ -134,7 +139,7 @@ def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mappin
         others = [label for name, label in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
         basis = "the same network, dataset and batch size"
         if others:
-            basis = f"the same network with a different {' or '.join(others)}, scaled by the number of training images"
+            basis = f"the same network with {' or '.join(others)}, scaled by the number of training images"
         seconds = statistics.median(run.seconds for run in chosen) * images
         return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
     points = _flops_and_seconds(runs, flops)

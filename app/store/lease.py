@@ -17,7 +17,9 @@ LOST_SECONDS = 1.0
 """How long a lost run is shown as lost before it is queued again."""
 ENDS_AT_ONCE = "(status IN ('queued', 'lost') OR (origin != '' AND status = 'running'))"
 """Condition for runs that end immediately when stopped, because no worker owns them."""
-STOPPED_HERE = "stopped here; later updates from its script are rejected"
+STOPPED_HERE = "cancelled in Runyard; further updates from its script are rejected"
+LOST_CONTACT = "cancelled after contact with its worker was lost"
+NO_RESPONSE = "cancelled; its worker did not respond in time"
 QUEUE_ORDER = "priority DESC, rank, number"
 
 
@@ -171,7 +173,7 @@ def request_cancel(
             "run": run,
             "now": now,
             "commit": commit,
-            "reason": stop_reason or "stopped while queued",
+            "reason": stop_reason or "cancelled while queued",
             "stop_reason": stop_reason,
         },
     )
@@ -205,16 +207,16 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
     ).all()
     for row in gone:
         if row.status == "cancelling":
-            transition(connection, row.id, "cancelled", commit, reason="stopped; its worker was lost", ended_at=now)
+            transition(connection, row.id, "cancelled", commit, reason=LOST_CONTACT, ended_at=now)
         else:
-            reason = f"lost contact with worker {row.worker}: no heartbeat before the lease expired"
+            reason = f"lost contact with worker {row.worker} (no heartbeat)"
             _lose(connection, row, reason, commit, now)
     late = connection.execute(
         text("SELECT id FROM run WHERE status = 'cancelling' AND deadline < :now"), {"now": now}
     ).scalars()
     ended = [str(run) for run in late]
     for run in ended:
-        transition(connection, run, "cancelled", commit, reason="its worker did not stop it in time", ended_at=now)
+        transition(connection, run, "cancelled", commit, reason=NO_RESPONSE, ended_at=now)
     return [str(row.id) for row in gone] + ended
 
 
@@ -226,7 +228,8 @@ def settle_lost(connection: Connection, commit: int, now: float, max_attempts: i
     ).all()
     for row in lost:
         if row.losses >= max_attempts:
-            reason = f"lost {row.losses} times without progress; last reason: {row.reason}"
+            plural = "" if row.losses == 1 else "s"
+            reason = f"failed after being lost {row.losses} time{plural} without progress; last time: {row.reason}"
             transition(connection, row.id, "failed", commit, reason=reason, ended_at=now)
         else:
             step = _checkpoint_step(row.checkpoint)

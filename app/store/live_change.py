@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.events import Change, Changed, PendingChanges
 
 MAX_PENDING = 20
-"""Maximum number of pending changes of a run: no more than the pipe to its trainer is sure to hold."""
+"""Maximum number of pending changes of a run, so that all of them fit into the pipe to its trainer."""
 MAX_WARNINGS = 50
 TRAINING_CHANGES = ("lr_factor", "epochs", "stop_after_epoch")
 """Changes that affect training, which a rerun must repeat to be comparable."""
@@ -98,11 +98,11 @@ def describe_change(kind: str, value: Any) -> str:
         case "epochs":
             return f"{value:,} epoch{'s' if value != 1 else ''}"
         case "stop_after_epoch":
-            return "stop after this epoch"
+            return "stop after the epoch"
         case "checkpoint":
-            return "checkpoint now"
+            return "checkpoint"
         case "stop":
-            return "stop now"
+            return "stop"
     return str(value)
 
 
@@ -187,7 +187,7 @@ def settle(connection: Connection, run: str, outcome: Changed, commit: int, now:
     if outcome.outcome == "refused":
         label = f"{label} refused: {outcome.reason}"
     elif row.kind == "epochs" and outcome.epochs != from_json(row.value):
-        label = f"{label}; ends after epoch {outcome.epochs}"
+        label = f"{label} requested; ends after epoch {outcome.epochs}"
     elif row.kind == "stop_after_epoch":
         label = f"stop after epoch {outcome.epochs}"
     mark(connection, run, kind, outcome.step, label, commit, now)
@@ -354,16 +354,11 @@ def list_forks(connection: Connection, run: str) -> list[Mark]:
         ),
         {"run": run},
     )
-    verbs = {"fork": "forks", "extend": "extends this run", "resume": "resumes", "verify": "reruns"}
-    return [
-        Mark(
-            -row.number,
-            "fork",
-            row.step,
-            row.time,
-            f"starts here, from #{row.of}"
-            if row.own
-            else f"#{row.number} {verbs.get(row.relation, 'resumes')} from here",
-        )
-        for row in result
-    ]
+    return [Mark(-row.number, "fork", row.step, row.time, _describe_branch(row)) for row in result]
+
+
+def _describe_branch(row: Any) -> str:
+    if row.relation == "fork":
+        return f"forked from #{row.of} here" if row.own else f"#{row.number} was forked here"
+    verb = {"extend": "extends", "verify": "reruns"}.get(row.relation, "resumes")
+    return f"{verb} #{row.of} from here" if row.own else f"#{row.number} {verb} this run from here"

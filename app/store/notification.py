@@ -119,12 +119,8 @@ def record_ended_runs(connection: Connection, since: float, now: float) -> list[
     for row in ended:
         title = row.name or f"{row.family} {row.size} · {row.dataset}"
         why = f": {row.reason}" if row.reason else ""
-        add(connection, row.id, "", row.status, f"#{row.number} {title} {_outcome(row.status)}{why}", now)
+        add(connection, row.id, "", row.status, f"#{row.number} {title} {row.status}{why}", now)
     return [str(row.id) for row in ended]
-
-
-def _outcome(status: str) -> str:
-    return {"cancelled": "was stopped", "failed": "failed"}.get(status, "finished")
 
 
 def record_rule_matches(connection: Connection, now: float) -> list[str]:

@@ -193,7 +193,7 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
     busy = "the only slot is busy" if slots == 1 else f"all {slots} slots are busy"
-    return busy if not ahead else f"{busy}, {ahead} run{'s' if ahead != 1 else ''} ahead"
+    return busy if not ahead else f"{busy}; {ahead:,} run{'s' if ahead != 1 else ''} ahead in the queue"
 
 
 def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
@@ -201,7 +201,7 @@ def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:
         available = ", ".join(sorted({worker.host for worker in workers}))
-        return f"needs worker {name}; workers are connected from {available}"
+        return f"needs worker {name}; connected workers: {available}"
     available = ", ".join(sorted({worker.device for worker in named}))
     owner = f"worker {name} has" if name else "connected workers have"
     return f"needs {device}; {owner} {available}"
@@ -226,7 +226,7 @@ _ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE
 
 
 def pause(connection: Connection, now: float) -> None:
-    """Pause the queue: no further run starts, active runs continue."""
+    """Pause the queue. No more runs start; active runs continue."""
     connection.execute(text("UPDATE queue_state SET paused_at = coalesce(paused_at, :now)"), {"now": now})
 
 
@@ -246,10 +246,10 @@ def move(connection: Connection, run: Place, to: Move, commit: int, now: float) 
         case "last":
             return _put(connection, run, _edge(connection, run, _BACKWARDS), None, commit, now)
         case "up":
-            other = _neighbour(connection, run, False, run.run)
+            other = _neighbor(connection, run, False, run.run)
             return run if other is None else move_beside(connection, run, other, True, commit, now)
         case "down":
-            other = _neighbour(connection, run, True, run.run)
+            other = _neighbor(connection, run, True, run.run)
             return run if other is None else move_beside(connection, run, other, False, commit, now)
 
 
@@ -257,7 +257,7 @@ def move_beside(connection: Connection, run: Place, other: Place, before: bool, 
     """Move a queued run right before or after another; returns its new place."""
     if run.run == other.run:
         return run
-    beyond = _neighbour(connection, other, not before, run.run)
+    beyond = _neighbor(connection, other, not before, run.run)
     ahead, behind = (beyond, other) if before else (other, beyond)
     return _put(connection, run, ahead, behind, commit, now)
 
@@ -273,7 +273,7 @@ def _edge(connection: Connection, run: Place, order: str) -> Place | None:
     return None if row is None else _place(row)
 
 
-def _neighbour(connection: Connection, place: Place, forward: bool, without: str) -> Place | None:
+def _neighbor(connection: Connection, place: Place, forward: bool, without: str) -> Place | None:
     """The run right after or before ``place``, ignoring ``without``."""
     order = QUEUE_ORDER if forward else _BACKWARDS
     for condition in _BEHIND if forward else _AHEAD:

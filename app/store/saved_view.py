@@ -69,7 +69,7 @@ def save_view(connection: Connection, name: str, question: str, now: float) -> V
         )
         return ViewRecord(known[name].id, name, question, known[name].created_at)
     if len(known) >= MAX_VIEWS:
-        raise TooManyViews(f"the limit of {MAX_VIEWS} saved views is reached; delete one first")
+        raise TooManyViews(f"limit of {MAX_VIEWS} saved views reached; delete one first")
     view = ViewRecord(new_id(now, "v"), name, question, now)
     put_view(connection, view)
     return view

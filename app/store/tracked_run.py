@@ -26,7 +26,7 @@ NO_UPDATE = "no update from its script"
 class LoggedRun(SQLModel, table=True):
     """What only a logged run has: tags with values, and the inputs that its script logged, as JSON.
 
-    ``told_end``: its script ended it, and may still add to it; otherwise no further updates are accepted.
+    ``told_end``: its script reported its end, and may still add to it. A run that ended otherwise accepts no updates.
     """
 
     __tablename__ = "logged_run"
@@ -42,7 +42,7 @@ class LoggedRun(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class NewLoggedRun:
-    """A run that a script begins; ``key`` identifies an import, so that repeating it finds the same run."""
+    """A run that a script starts; ``key`` identifies an import, so that repeating it finds the same run."""
 
     experiment: int
     family: str
@@ -291,6 +291,6 @@ def end_silent(connection: Connection, commit: int, now: float) -> list[str]:
     for row in silent:
         heard = from_json(row.progress).get("heard")
         hours = (now - heard) / 3600 if heard else 0.0
-        reason = f"{NO_UPDATE} for {hours:.0f} h" if hours >= 1 else f"{NO_UPDATE} before its deadline"
+        reason = f"{NO_UPDATE} for {hours:.0f} h" if hours >= 1 else f"{NO_UPDATE} in time"
         transition(connection, row.id, "failed", commit, reason=reason, ended_at=heard or now)
     return [str(row.id) for row in silent]

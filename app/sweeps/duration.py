@@ -30,24 +30,24 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
     fitting = [worker for worker in workers if any(worker.takes(config.device, config.worker) for config in configs)]
     slots = sum(worker.slots for worker in fitting)
     devices = list(dict.fromkeys(worker.device_name for worker in fitting))
-    paces = EpochTimes(connection)
+    epoch_times = EpochTimes(connection)
     known: dict[str, float | None] = {}
-    lasts: list[float] = []
+    durations: list[float] = []
     for config in configs:
         key = repr([config.family, config.size, *(getattr(config, name) for name in SETTINGS)])
         if key not in known:
-            known[key] = _epoch_seconds(paces, config, devices)
-        if (pace := known[key]) is not None:
-            lasts.append(pace * config.epochs)
-    if not lasts:
-        return Forecast(None, len(configs), max(1, slots))
-    usual = statistics.mean(lasts)
-    whole = sum(lasts) + usual * (len(configs) - len(lasts))
-    return Forecast(max(whole / max(1, slots), max(lasts)), len(configs) - len(lasts), max(1, slots))
+            known[key] = _epoch_seconds(epoch_times, config, devices)
+        if (epoch_seconds := known[key]) is not None:
+            durations.append(epoch_seconds * config.epochs)
+    unknown = len(configs) - len(durations)
+    if not durations:
+        return Forecast(None, unknown, max(1, slots))
+    total = sum(durations) + statistics.mean(durations) * unknown
+    return Forecast(max(total / max(1, slots), max(durations)), unknown, max(1, slots))
 
 
-def _epoch_seconds(paces: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
+def _epoch_seconds(epoch_times: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
     """Mean epoch time over these devices; without workers, over all devices with finished runs."""
-    predictions = [paces.predict_on(config, device).epoch_seconds for device in devices or paces.devices]
+    predictions = [epoch_times.predict_on(config, device).epoch_seconds for device in devices or epoch_times.devices]
     known = [seconds for seconds in predictions if seconds is not None]
     return statistics.mean(known) if known else None

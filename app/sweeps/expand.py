@@ -72,7 +72,7 @@ def with_seeds(planned: Iterable[Planned], seeds: int) -> list[Planned]:
     planned = list(planned)
     for run in planned:
         if run.config.seed + seeds > 2**32:
-            raise SpecError([FieldError("seeds", f"the largest seed is {2**32 - 1}; start with a smaller seed")])
+            raise SpecError([FieldError("seeds", f"seeds must be at most {2**32 - 1:,}; start with a smaller seed")])
     return [_with_seed(run, run.config.seed + i) for i in range(seeds) for run in planned]
 
 
@@ -85,11 +85,11 @@ def _with_seed(planned: Planned, seed: int) -> Planned:
 
 
 def _too_many(total: int, spec: SweepSpec) -> FieldError:
-    how = "use fewer values, or draw from them with method random"
+    how = "use fewer values or seeds, or method random with draws"
     if spec.method != "grid":
-        how = "use fewer draws or fewer seeds"
+        how = "use fewer draws or seeds"
     about = "draws" if spec.method != "grid" else "grid"
-    return FieldError(about, f"this makes {total:,} runs; a sweep can have at most {MOST_RUNS:,}: {how}")
+    return FieldError(about, f"this sweep would have {total:,} runs; the maximum is {MOST_RUNS:,}; {how}")
 
 
 def plan_one(spec: SweepSpec, catalog: Catalog, values: Values) -> Planned:
@@ -132,7 +132,7 @@ class _Axes:
         for name, chosen in (named | dict(spec.space)).items():
             errors += self._add(name, chosen, spec)
         if spec.seeds > 1 and "seed" in self.choices | self.ranges:
-            errors.append(FieldError("seeds", "cannot combine seeds with values of seed; use only one"))
+            errors.append(FieldError("seeds", "use either seeds or several values of seed, not both"))
         if spec.method != "grid" and not self.choices and not self.ranges:
             errors.append(FieldError("space", f"method {spec.method} needs at least one field in space"))
         if spec.pruning and not spec.metric.startswith("val/"):
@@ -145,20 +145,24 @@ class _Axes:
     def _add(self, name: str, chosen: Choice | Range, spec: SweepSpec) -> list[FieldError]:
         if name not in SWEPT and not name.startswith(OPTION):
             fields = ", ".join((*SWEPT, "option.NAME"))
-            return [FieldError(name, f"no field '{name[:40]}' that can take several values; fields: {fields}")]
+            return [FieldError(name, f"field '{name[:40]}' cannot be varied in a sweep; fields that can: {fields}")]
         if isinstance(chosen, Choice):
             if not chosen.choice:
                 return [FieldError(name, f"{name} has no values")]
             self.choices[name] = _distinct(chosen.choice)
             return []
         if name not in WHOLE and name not in NUMBERS:
-            return [FieldError(name, f"{name} is not a number: use a choice instead of a range")]
+            return [FieldError(name, f"{name} is not numeric; list choices instead of a range")]
         if name in WHOLE and (chosen.low != int(chosen.low) or chosen.high != int(chosen.high)):
-            return [FieldError(name, f"{name} is a whole number: use whole numbers for its range")]
+            return [FieldError(name, f"the range of {name} must have whole-number bounds")]
         if spec.method != "grid":
             self.ranges[name] = chosen
         elif chosen.step is None:
-            return [FieldError(name, f"{name} is a range: add a step, list its values, or use method random or tpe")]
+            message = (
+                f"a grid needs discrete values for {name}: add a step to its range, list values,"
+                " or use method random or tpe"
+            )
+            return [FieldError(name, message)]
         else:
             self.choices[name] = [_rounded(name, value) for value in chosen.values()]
         return []
@@ -194,8 +198,8 @@ class _Axes:
         """
         total = math.prod(len(values) for values in choices.values())
         if total > most:
-            message = f"these values have {total:,} combinations; a sweep can have at most {MOST_RUNS:,} runs"
-            raise SpecError([FieldError("grid", f"{message}: use fewer values, or draw from them with method random")])
+            message = f"these values have {total:,} combinations; the maximum is {MOST_RUNS:,} runs"
+            raise SpecError([FieldError("grid", f"{message}; use fewer values, or method random with draws")])
         good: dict[str, set[str]] = {name: set() for name in choices}
         refused: list[tuple[Values, list[FieldError]]] = []
         expansion, seen = Expansion(), set()
@@ -250,14 +254,14 @@ class _Axes:
             spec = RunSpec.model_validate(asked)
         except ValidationError as error:
             # Imports FastAPI, which is needed only for invalid values.
-            from app.contract.errors import to_field_error
+            from app.contract.errors import to_field_errors
 
-            raise SpecError([to_field_error(each) for each in error.errors(include_url=False)]) from error
+            raise SpecError(to_field_errors(error.errors(include_url=False))) from error
         config = resolve(spec, self.catalog)
         size = self.catalog.families[config.family].size(config.size)
         params = size.params.get(config.dataset, 0) if size is not None else 0
         if self.most_params is not None and params > self.most_params:
-            message = f"{params:,} parameters, more than {self.most_params:,}"
+            message = f"{params:,} parameters exceed most_params ({self.most_params:,})"
             raise SpecError([FieldError(TOO_LARGE, message)])
         options_by_field = {OPTION + name: value for name, value in spec.options.items()}
         typed = {name: getattr(spec, name) if name in chosen else options_by_field[name] for name in values}

@@ -77,10 +77,9 @@ def _by_median(
         return ""
     beyond = "below" if direction == "maximize" else "above"
     metric = curve.metric or spec.metric
-    return (
-        f"{epoch}: {metric} {format_value(metric, own)} is {beyond} the median of {format_value(metric, median)}"
-        f" over {len(others)} runs"
-    )
+    runs = f"{len(others)} other run{'' if len(others) == 1 else 's'}"
+    comparison = f"{beyond} the median ({format_value(metric, median)}) of {runs}"
+    return f"{epoch}: {_stands(metric, own, comparison)}"
 
 
 def _by_rungs(
@@ -103,10 +102,8 @@ def _by_rungs(
         own = curve.best(rung, direction)
         if _worse(own, last, direction):
             metric = curve.metric or spec.metric
-            return (
-                f"{rung}: {metric} {format_value(metric, own)} is not in the best third of {len(reached)} runs"
-                f" (cutoff: {format_value(metric, last)})"
-            )
+            comparison = f"not in the best third of {len(reached)} runs (cutoff: {format_value(metric, last)})"
+            return f"{rung}: {_stands(metric, own, comparison)}"
     return ""
 
 
@@ -123,10 +120,16 @@ def _worse(own: float, other: float, direction: Direction) -> bool:
     return own < other if direction == "maximize" else own > other
 
 
+def _stands(metric: str, own: float, comparison: str) -> str:
+    if not math.isfinite(own):
+        return f"{metric} was never finite"
+    return f"{metric} {format_value(metric, own)} is {comparison}"
+
+
 def format_value(metric: str, value: float) -> str:
     """Format a value for the reason of a pruned run."""
     if not math.isfinite(value):
-        return "(never finite)"
+        return "not finite"
     return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 

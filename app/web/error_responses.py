@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_error
+from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_errors
 from app.contract.spec import FieldError, SpecError
 
 logger = logging.getLogger("runyard.server")
@@ -63,7 +63,7 @@ async def _handle(request: Request, error: Exception) -> Response:
         case QueryError():
             return _answer(request, Invalid(str(error), [FieldError(error.field, str(error))]))
         case RequestValidationError():
-            errors = [to_field_error(detail) for detail in error.errors()]
+            errors = to_field_errors(error.errors())
             return _answer(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
         case HTTPException():
             problem_error = RunyardError(str(error.detail))

@@ -111,7 +111,8 @@ def test_a_server_that_is_not_there_is_said_with_how_to_start_one() -> None:
         yard.workers()
     assert refusal.value.status == 0
     assert str(refusal.value) == (
-        f"no Runyard server responds at http://127.0.0.1:{port}; start one with `runyard up`, or set RUNYARD_URL"
+        f"cannot connect to a Runyard server at http://127.0.0.1:{port};"
+        " start one with `runyard up`, or set RUNYARD_URL"
     )
 
 
@@ -127,7 +128,7 @@ def test_what_is_no_address_is_said(address: str) -> None:
 def test_another_program_at_the_address_is_not_taken_for_runyard(body: bytes, status: int) -> None:
     with odd_server() as (address, answers, _), Runyard(address) as yard:
         answers.append(say(body, status))
-        with pytest.raises(RunyardError, match=f"the server at {address} is not Runyard"):
+        with pytest.raises(RunyardError, match=f"unexpected response from {address} .*: it is not a Runyard server"):
             yard.workers()
 
 

@@ -139,5 +139,5 @@ def test_an_awaited_server_that_is_not_there_is_said() -> None:
         async with AsyncRunyard("http://127.0.0.1:9") as yard:
             await yard.workers()
 
-    with pytest.raises(RunyardError, match=r"^no Runyard server responds at "):
+    with pytest.raises(RunyardError, match=r"^cannot connect to a Runyard server at "):
         run_apart(ask())

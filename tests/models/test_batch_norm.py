@@ -6,7 +6,7 @@ from models._batch_norm import require_two_images
 
 
 def test_a_training_batch_of_one_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ValueError, match=r"Linear .* batch of 1: use a batch of at least 2, or .*simple_mlp"):
+    with pytest.raises(ValueError, match=r"Linear .* batch size 1; use a batch size of at least 2, or .*simple_mlp"):
         require_two_images(nn.Linear(1, 1), torch.zeros(1, 1))
 
 

@@ -52,7 +52,7 @@ def test_counts_at_the_three_reference_shapes_must_be_right_to_the_last_paramete
     with pytest.raises(InvalidArchitecture) as refused:
         check_counts(family(counts=(2395, COUNTS[1] - 1, COUNTS[2])))
     assert str(refused.value) == (
-        "net/small has 9,259 parameters at CIFAR-10, not 9,258; use counts=(2395, 9259, 9619)"
+        "net/small has 9,259 parameters for CIFAR-10, not 9,258; use counts=(2395, 9259, 9619)"
     )
 
 
@@ -65,13 +65,13 @@ def test_whatever_counts_are_given_the_sentence_holds_those_to_put(counts: tuple
         check_counts(family(counts=counts))
     assert f"use counts={COUNTS}" in str(refused.value)
     for title, said, right in zip(REFERENCES, counts, COUNTS, strict=True):
-        assert (f"{right:,} parameters at {title}, not {said:,}" in str(refused.value)) == (said != right)
+        assert (f"{right:,} parameters for {title}, not {said:,}" in str(refused.value)) == (said != right)
 
 
 @pytest.mark.parametrize("counts", [(), None, (1, 2), ("a", "b", "c")])
 def test_left_out_counts_are_told(counts: Any) -> None:
     with pytest.raises(
-        InvalidArchitecture, match=r"net/small needs three counts, not .*; use counts=\(2395, 9259, 9619\)"
+        InvalidArchitecture, match=r"net/small needs three parameter counts .*, not .*; use counts=\(2395, 9259, 9619\)"
     ):
         check_counts(family(counts=counts))
 
@@ -96,11 +96,11 @@ def reads(shape: Shape) -> nn.Module:
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (fails, "net/small cannot be built at MNIST: RuntimeError: no weights for 28 pixels"),
-        (lambda: None, r"net/small cannot be built at MNIST: TypeError: .* positional argument"),
-        (lambda shape: None, "net/small cannot be built at MNIST: AttributeError: 'NoneType'"),
-        (lambda shape: nn.LazyLinear(2), "net/small cannot be built at MNIST: ValueError: .*uninitialized parameter"),
-        (reads, r"runs on torch's meta device, where tensors have shapes but no values\)"),
+        (fails, "net/small cannot be built for MNIST: RuntimeError: no weights for 28 pixels"),
+        (lambda: None, r"net/small cannot be built for MNIST: TypeError: .* positional argument"),
+        (lambda shape: None, "net/small cannot be built for MNIST: AttributeError: 'NoneType'"),
+        (lambda shape: nn.LazyLinear(2), "net/small cannot be built for MNIST: ValueError: .*uninitialized parameter"),
+        (reads, r"run on PyTorch's meta device, where tensors have shapes but no values\)"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused_with_what_it_raised(build: Any, sentence: str) -> None:
@@ -161,15 +161,15 @@ ACT = Option("act", "relu", ("relu", "gelu"), "The activation.")
         (family(AlwaysDict), "returns a dict of digit [1, 10] for 1 image with one head, expected logits [1, 10]"),
         (family(Transposed), "returns logits [10, 1] for 1 image with one head, expected logits [1, 10]"),
         (family(Pair), "returns a tuple for 1 image with one head, expected logits [1, 10]"),
-        (family(WithoutScalars), "net/small cannot train on a batch of 1 with one head: TypeError: "),
+        (family(WithoutScalars), "net/small cannot train with batch size 1 with one head: TypeError: "),
         (
             family(Linear, {"norm": True}),
-            "net/small cannot train on a batch of 1 with one head: ValueError: Expected more than 1 value per channel",
+            "net/small cannot train with batch size 1 with one head: ValueError: Expected more than 1 value",
         ),
         (family(Aware, takes_auxiliary=True), "AssertionError: no room for scalars"),
         (
             family(narrow, options=(ACT,)),
-            "returns logits [1, 7] for 1 image with one head and act gelu, expected logits [1, 10]",
+            "returns logits [1, 7] for 1 image with one head and act=gelu, expected logits [1, 10]",
         ),
     ],
 )

@@ -105,5 +105,5 @@ def test_it_starts_narrow_and_without_biases(mnist: Shape) -> None:
 
 def test_it_says_that_an_image_is_too_small() -> None:
     assert build("convnext_v2", "tiny", Shape(1, 16, {"digit": 10}))(torch.randn(1, 1, 16, 16)).shape == (1, 10)
-    with pytest.raises(ValueError, match="side of at least 16, not 15"):
+    with pytest.raises(ValueError, match="at least 16×16 pixels, not 15×15"):
         build("convnext_v2", "tiny", Shape(1, 15, {"digit": 10}))

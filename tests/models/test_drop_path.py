@@ -51,7 +51,7 @@ def test_the_same_seed_drops_the_same_branches() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_an_impossible_rate_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="at least 0 and below 1"):
+    with pytest.raises(ValueError, match="at least 0 and less than 1"):
         DropPath(rate)
 
 

@@ -106,7 +106,7 @@ def test_drop_path_rises_over_all_blocks_but_only_residuals_have_it(mnist: Shape
 
 def test_it_refuses_to_train_on_a_batch_of_one_but_judges_one(mnist: Shape) -> None:
     network = build("efficientnet", "tiny", mnist)
-    with pytest.raises(ValueError, match=r"EfficientNet .* cannot train on a batch of 1"):
+    with pytest.raises(ValueError, match=r"EfficientNet .* cannot train with batch size 1"):
         network(torch.randn(1, 1, 28, 28))
     assert network.eval()(torch.randn(1, 1, 28, 28)).shape == (1, 10)
 

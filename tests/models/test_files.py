@@ -84,10 +84,10 @@ BROKEN = [
     ("raise GeneratorExit", "GeneratorExit (line 1)"),
     ("raise RuntimeError('first\\nsecond')", "RuntimeError: first (line 1)"),
     ("class E(Exception):\n    __str__ = None\nraise E", "E: <exception str() failed> (line 3)"),
-    ("x = 1", "it registers no family; add register(Family(…)) at its end"),
+    ("x = 1", "the file registers no family; add register(Family(…)) at the end"),
     (b"\xff\xfe\x00\x00", "SyntaxError: "),
     (tiny("vit"), "a family named 'vit' is already registered by models/vit.py"),
-    (tiny("all"), "'all' cannot name a family: use letters, digits, _ . and -, and not 'all'"),
+    (tiny("all"), "'all' is not a valid family name: use letters, digits, _ . and -, and not 'all'"),
     (tiny("net").replace('"small"))', '"smal"))'), "no size 'smal' for net; sizes: small"),
     (tiny("net") + "raise KeyError('after all')", "KeyError: 'after all' (line 18)"),
 ]
@@ -119,7 +119,7 @@ def test_an_interruption_is_no_broken_file(folder: Path) -> None:
 def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1601, *COUNTS[1:])))
     assert load_path(folder) == {
-        "tiny_net": "tiny_net/small has 1,600 parameters at MNIST, not 1,601; use counts=(1600, 6176, 6446)"
+        "tiny_net": "tiny_net/small has 1,600 parameters for MNIST, not 1,601; use counts=(1600, 6176, 6446)"
     }
     assert "tiny_net" not in families()
 
@@ -127,7 +127,10 @@ def test_a_wrong_count_is_refused_with_the_right_numbers(folder: Path) -> None:
 def test_of_two_families_in_a_file_none_stays_when_one_is_wrong(folder: Path) -> None:
     (folder / "two.py").write_text(tiny("right") + tiny("wrong", ()))
     broken = load_path(folder)
-    assert broken == {"two": "wrong/small needs three counts, not (); use counts=(1600, 6176, 6446)"}
+    assert broken == {
+        "two": "wrong/small needs three parameter counts (MNIST, CIFAR-10, CIFAR-100), not ();"
+        " use counts=(1600, 6176, 6446)"
+    }
     assert not {"right", "wrong"} & set(families())
 
 
@@ -189,7 +192,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, name: str, own_ca
     (tmp_path / "file").touch()
     found = load_path(tmp_path / name)
     assert list(found) == [name]
-    assert found[name].startswith(f"cannot read the folder in RUNYARD_MODELS_PATH, {tmp_path / name}: N")
+    assert found[name].startswith(f"cannot read {tmp_path / name} (RUNYARD_MODELS_PATH): N")
 
 
 def test_what_is_no_python_file_is_left_alone_and_what_only_looks_like_one_is_named(folder: Path) -> None:
@@ -223,9 +226,7 @@ def test_loading_leaves_the_random_state_as_it_was(folder: Path) -> None:
 def test_a_family_whose_file_broke_fails_with_the_reason(folder: Path, mnist: Shape) -> None:
     (folder / "tiny_net.py").write_text(tiny("tiny_net", (1, *COUNTS[1:])))
     load_path(folder, run_forward=False)
-    with pytest.raises(
-        UnknownArchitecture, match="the family 'tiny_net' could not be loaded: tiny_net/small has 1,600"
-    ):
+    with pytest.raises(UnknownArchitecture, match="could not load family 'tiny_net': tiny_net/small has 1,600"):
         build("tiny_net", "small", mnist)
 
 
@@ -262,5 +263,5 @@ def test_a_module_of_the_package_that_cannot_be_imported_takes_nothing_with_it(
     assert broken["crooked"] == "SyntaxError: invalid syntax (line 1)"
     assert "halfway" not in families()
     assert get("whole").source == "zoo_of_this_test/whole.py"
-    with pytest.raises(UnknownArchitecture, match="the family 'absent' could not be loaded: ModuleNotFoundError"):
+    with pytest.raises(UnknownArchitecture, match="could not load family 'absent': ModuleNotFoundError"):
         get("absent")

@@ -41,16 +41,19 @@ TOY = Family(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 28, {"digit": 10}), "channels must be an integer of at least 1, not 0"),
+        ((0, 28, {"digit": 10}), "channels must be a whole number of at least 1, not 0"),
         ((1, -1, {"digit": 10}), "side must be"),
-        ((1, 28.0, {"digit": 10}), "side must be an integer of at least 1, not 28.0"),
+        ((1, 28.0, {"digit": 10}), "side must be a whole number of at least 1, not 28.0"),
         ((True, 28, {"digit": 10}), "channels must be"),
         ((1, 28, {}), "at least one head"),
         ((1, 28, {"digit": 0}), "the number of classes of head 'digit' must be"),
-        ((1, 28, {"digit": 10}, -1), "auxiliary must be an integer of at least 0"),
-        ((1, 28, {"": 10}), "cannot name a head"),
-        ((1, 28, {"a.b": 10}), "'a.b' cannot name a head"),
-        ((1, 28, {"keys": 10}), "'keys' cannot name a head"),
+        ((1, 28, {"digit": 10}, -1), "auxiliary must be a whole number of at least 0"),
+        ((1, 28, {"": 10}), "'' is not a valid head name: it must not be empty"),
+        (
+            (1, 28, {"a.b": 10}),
+            "'a.b' is not a valid head name: it must not be empty, contain a dot, or be an attribute of nn.ModuleDict",
+        ),
+        ((1, 28, {"keys": 10}), "'keys' is not a valid head name"),
     ],
 )
 def test_an_impossible_shape_says_what_is_wrong(arguments: Any, message: str) -> None:
@@ -101,17 +104,17 @@ def other(**said: Any) -> Family:
         (other(name="vit"), r"a family named 'vit' is already registered by models/vit\.py"),
         (
             other(name="toy,net"),
-            "'toy,net' cannot name a family: use letters, digits, _ . and -, and not 'all'",
+            "'toy,net' is not a valid family name: use letters, digits, _ . and -, and not 'all'",
         ),
-        (other(name="all"), "'all' cannot name a family"),
-        (other(name=["toy"]), "cannot name a family"),
-        (other(sizes=(replace(TOY.sizes[0], name=""),)), "'' cannot name a size"),
-        (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple, \(Size"),
+        (other(name="all"), "'all' is not a valid family name"),
+        (other(name=["toy"]), "is not a valid family name"),
+        (other(sizes=(replace(TOY.sizes[0], name=""),)), "'' is not a valid size name"),
+        (other(sizes=TOY.sizes[0]), r"sizes of family 'toy' must be a tuple of Size"),
         (other(sizes=({"name": "tiny"},)), "sizes of family 'toy' must be a tuple"),
         (other(sizes=(Size("tiny", cast(Any, (2, 3)), (1, 2, 3)),)), "settings of size 'tiny' must be a dict by name"),
         (other(summary=None), "summary of family 'toy' must be a string, not None"),
-        (other(order="last"), "order of family 'toy' must be an integer"),
-        (other(smallest_batch=0), "smallest_batch of family 'toy' must be an integer of at least 1"),
+        (other(order="last"), "order of family 'toy' must be a whole number"),
+        (other(smallest_batch=0), "smallest_batch of family 'toy' must be a whole number of at least 1"),
         (
             other(options=(Option("act", torch.relu, (torch.relu,), "A function."),)),
             "choices of option 'act' must",
@@ -158,7 +161,7 @@ def test_what_does_not_exist_is_answered_with_what_does(mnist: Shape, arguments:
 
 
 def test_auxiliary_scalars_are_refused_by_families_without_a_place_for_them() -> None:
-    with pytest.raises(ValueError, match="vit takes no auxiliary scalars; families that do: simple_cnn"):
+    with pytest.raises(ValueError, match="vit does not support auxiliary scalars; families that do: simple_cnn"):
         build("vit", "tiny", Shape(1, 28, {"digit": 10}, auxiliary=5))
 
 
@@ -198,9 +201,7 @@ def test_a_file_that_fails_leaves_none_of_its_families_and_all_others(own_catalo
 
 def test_who_asks_for_a_family_that_could_not_be_loaded_is_told_why(own_catalog: dict[str, Family]) -> None:
     record_unloaded({"toy": "SyntaxError: invalid syntax (line 3)"})
-    with pytest.raises(UnknownArchitecture, match=r"the family 'toy' could not be loaded: SyntaxError: .* \(line 3\)"):
+    with pytest.raises(UnknownArchitecture, match=r"could not load family 'toy': SyntaxError: .* \(line 3\)"):
         get("toy")
-    with pytest.raises(
-        UnknownArchitecture, match=r"no family 'toi'; families: .*; toy could not be loaded: SyntaxError"
-    ):
+    with pytest.raises(UnknownArchitecture, match=r"no family 'toi'; families: .*; could not load toy: SyntaxError"):
         get("toi")

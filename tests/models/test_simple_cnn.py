@@ -72,7 +72,7 @@ def test_missing_and_uninvited_auxiliary_scalars_are_refused(mnist: Shape) -> No
 
 def test_it_says_that_an_image_is_too_small() -> None:
     assert build("simple_cnn", "tiny", Shape(1, 4, {"digit": 10})).eval()(torch.randn(1, 1, 4, 4)).shape == (1, 10)
-    with pytest.raises(ValueError, match="side of at least 4, not 3"):
+    with pytest.raises(ValueError, match="at least 4×4 pixels, not 3×3"):
         build("simple_cnn", "tiny", Shape(1, 3, {"digit": 10}))
 
 

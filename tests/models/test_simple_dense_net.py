@@ -21,6 +21,6 @@ def test_it_is_linear_batch_norm_relu_repeated() -> None:
 
 def test_it_refuses_to_train_on_a_batch_of_one_but_judges_one(mnist: Shape) -> None:
     network = build("simple_dense_net", "tiny", mnist)
-    with pytest.raises(ValueError, match=r"SimpleDenseNet .* cannot train on a batch of 1"):
+    with pytest.raises(ValueError, match=r"SimpleDenseNet .* cannot train with batch size 1"):
         network(torch.randn(1, 1, 28, 28))
     assert network.eval()(torch.randn(1, 1, 28, 28)).shape == (1, 10)

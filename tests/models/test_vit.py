@@ -106,5 +106,5 @@ def test_it_starts_narrow_and_without_biases(mnist: Shape) -> None:
 
 
 def test_it_says_that_the_patch_does_not_divide_the_side(cifar10: Shape) -> None:
-    with pytest.raises(ValueError, match="multiple of its patch size 7, not 32"):
+    with pytest.raises(ValueError, match=r"the image size \(32\) must be a multiple of vit's patch size \(7\)"):
         build("vit", "tiny", cifar10, {"patch": 7})

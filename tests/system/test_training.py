@@ -46,7 +46,7 @@ def test_a_run_is_stopped_within_three_seconds_in_mid_epoch_and_keeps_its_points
 def test_a_dataset_that_cannot_be_fetched_fails_the_run_with_one_sentence(yard: Any) -> None:
     run = yard.launch(family="simple_mlp", dataset="mnist", epochs=1)
     found = yard.wait_for(run, "failed", seconds=90)
-    assert "mnist could not be fetched" in found["reason"]
+    assert "could not download mnist" in found["reason"]
     assert "\n" not in found["reason"]
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs")["lines"]]
     assert found["reason"] in said

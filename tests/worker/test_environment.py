@@ -104,7 +104,7 @@ def test_a_capture_tells_all_and_nothing_of_the_environment_variables(
     assert torch.__version__.startswith(found["packages"]["torch"])
     assert any(line.startswith("numpy==") for line in found["freeze"])
     assert len(found["dataset"]["sha256"]) == 64
-    assert found["models"]["note"] == "not in a git checkout"
+    assert found["models"]["note"] == "not in a Git repository"
     assert found["machine"]["cores"] > 0
     assert "do-not-tell-me" not in json.dumps(found)
     few = highlights(found)

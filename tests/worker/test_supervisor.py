@@ -51,7 +51,7 @@ def test_a_run_that_cannot_be_trained_fails_with_its_sentence(yard: Yard, worker
     run_id = yard.launch(make_config(batch_size=2000))
     worker.work()
     until(lambda: yard.status(run_id) == "failed", "the run has failed")
-    assert yard.row(run_id).reason == "batch size 2000 is larger than the training set; the largest is 1257"
+    assert yard.row(run_id).reason == "batch size must be at most 1,257, the number of training images, not 2,000"
 
 
 def test_work_returns_when_nothing_is_queued_and_at_once_when_no_slot_is_free(yard: Yard, worker: Worker) -> None:
@@ -128,7 +128,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     assert leftovers(settings.spool) == []
     slot = worker.work()
     until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
-    until(lambda: any("resumes from step" in line for line in yard.words(run_id)), "and says so")
+    until(lambda: any("resuming from step" in line for line in yard.words(run_id)), "and says so")
     yard.cancel(run_id)
     until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
     points = yard.steps(run_id, "train/loss")
@@ -150,7 +150,7 @@ def test_a_trainer_that_the_system_ends_for_want_of_memory_fails_its_run_with_wh
     worker.trainer().kill()
     until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
     assert yard.row(run_id).reason == (
-        "the machine ran out of memory and the system killed the run; try batch size 32, or find_batch"
+        "the operating system killed the run because memory ran out; try batch size 32, or set find_batch"
     )
 
 
@@ -166,7 +166,7 @@ def test_a_trainer_that_does_not_react_to_a_stop_is_killed_after_its_time(yard: 
         until(lambda: not alive(trainer), "the trainer is killed", 10.0)
         assert time.monotonic() - began > 0.9
         until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
-        assert yard.row(run_id).reason == "killed: it did not stop within 1 s"
+        assert yard.row(run_id).reason == "killed because it did not stop within 1 s"
 
 
 def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Worker) -> None:
@@ -180,12 +180,12 @@ def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Wor
     assert alive(trainer), "a trainer that makes steps is left alone"
     trainer.suspend()
     until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
-    assert yard.row(run_id).reason == "killed: no step for 1 s"
+    assert yard.row(run_id).reason == "killed because it completed no training step for 1 s (RUNYARD_STALL_SECONDS)"
     assert not alive(trainer)
 
 
 def test_the_end_of_a_process_is_told_in_a_sentence() -> None:
-    assert exit_reason(None) == "the training process vanished"
+    assert exit_reason(None) == "the training process ended without an exit code"
     assert "memory" in exit_reason(-9)
     assert exit_reason(-11) == "the training process was killed by signal 11 (SIGSEGV)"
     assert "exit code 3" in exit_reason(3)
@@ -224,7 +224,7 @@ def test_a_gpu_that_is_demanded_and_not_there_is_told_at_the_start(settings: Set
     supervisor = Supervisor(settings.model_copy(update={"device": "cuda"}))
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(RuntimeError, match="RUNYARD_DEVICE is cuda, but torch finds no GPU on this machine"):
+    with pytest.raises(RuntimeError, match="RUNYARD_DEVICE is cuda, but PyTorch finds no GPU on this machine"):
         supervisor.start()
 
 

@@ -32,7 +32,7 @@ def test_a_worker_that_stops_gives_its_run_back_and_the_next_one_goes_on(yard: Y
     row = yard.row(run_id)
     checkpoint = Checkpoint.model_validate_json(row.checkpoint)
     assert 0 < checkpoint.step < 40 * 39
-    assert row.reason == f"its worker stopped; resumes from step {checkpoint.step:,}"
+    assert row.reason == f"the worker stopped; the run will resume from step {checkpoint.step:,}"
     until(lambda: all_workers(yard) == [], "the worker is forgotten", 10.0)
     with started(settings) as second:
         second.work()

@@ -40,7 +40,7 @@ class Labeled:
 
 
 def digits() -> Labeled:
-    """UCI's digits, which ship with scikit-learn, scaled up bilinearly; they have no official test set."""
+    """UCI's digits, which ship with scikit-learn, upscaled bilinearly; they have no official test set."""
     # Imported here, like torchvision below: it takes a second or more, which only the first run with a dataset should
     # pay.
     from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
@@ -75,7 +75,7 @@ _UNREADABLE: Final = (
 
 
 def training_and_test(info: Dataset, folder: Path, reporter: ProgressReporter) -> tuple[Labeled, Labeled]:
-    """The official training and test sets, fetched into the folder first if files are missing or incomplete.
+    """The official training and test sets, downloaded into the folder first if files are missing or incomplete.
 
     Raises Unavailable, or OSError from the disk.
     """
@@ -94,7 +94,7 @@ def training_and_test(info: Dataset, folder: Path, reporter: ProgressReporter) -
             return _read(kind, info, folder, train=True), _read(kind, info, folder, train=False)
         except _UNREADABLE as error:
             problem = f"its files cannot be read: {reason(error)}"
-            reporter.log(f"the files of {info.name} cannot be read ({reason(error)}): fetching them again")
+            reporter.log(f"the files of {info.name} cannot be read ({reason(error)}); downloading them again")
             for archive in archives:
                 archive.remove()
     raise _unavailable(info, archives, problem)
@@ -103,8 +103,8 @@ def training_and_test(info: Dataset, folder: Path, reporter: ProgressReporter) -
 def _unavailable(info: Dataset, archives: Sequence[Archive], why: str) -> Unavailable:
     files = "its files" if len(archives) > 1 else archives[0].path.name
     return Unavailable(
-        f"{info.name} could not be fetched ({why}); put {files} under {archives[0].path.parent} "
-        "or check the network, then launch again"
+        f"could not download {info.name} ({why}); check the network connection, or put {files} in "
+        f"{archives[0].path.parent}, then retry the run"
     )
 
 
@@ -141,7 +141,7 @@ def _read(kind: Any, info: Dataset, folder: Path, *, train: bool) -> Labeled:
         raise ValueError(f"unexpected images: {tuple(images.shape[1:])} {images.dtype}")
     for name, values in targets.items():
         if values.shape != images.shape[:1]:
-            raise ValueError(f"{len(images)} images but {len(values)} labels")
+            raise ValueError(f"expected {len(images):,} labels for {len(images):,} images, found {len(values):,}")
         if len(values) == 0 or int(values.min()) < 0 or int(values.max()) >= info.target(name).classes:
             raise ValueError(f"labels out of range for target {name}")
     return Labeled(images, targets)

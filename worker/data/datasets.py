@@ -80,7 +80,7 @@ def load(
     auxiliary: bool = False,
     progress: ProgressFunction | None = None,
 ) -> Data:
-    """Load a dataset; fetch, prepare and measure it first where that has not been done.
+    """Load a dataset; download, prepare and measure it first if that has not been done.
 
     targets: names of the dataset's targets to load, at least one. folder: where datasets are stored; created if
     missing. log: receives a sentence about everything that takes time or went wrong and was fixed. auxiliary: whether
@@ -93,7 +93,7 @@ def load(
     """
     info = dataset(name)
     if not targets:
-        raise ValueError(f"no target given; targets: {', '.join(t.name for t in info.targets)}")
+        raise ValueError(f"specify at least one target; targets: {', '.join(t.name for t in info.targets)}")
     if auxiliary and not info.auxiliary:
         raise ValueError(f"{name} has no auxiliary scalars")
     chosen = [info.target(target) for target in targets]
@@ -105,11 +105,11 @@ def load(
     except Unavailable as error:
         raise DatasetError(str(error)) from error
     except MeasuringError as error:
-        raise DatasetError(f"{info.name} could not be measured ({error}); launch again") from error
+        raise DatasetError(f"could not measure the images of {info.name} ({error}); retry the run") from error
     except OSError as error:
         raise DatasetError(
-            f"{info.name} could not be read or written under {folder} ({reason(error)}); "
-            "check the folder's free space and permissions, then launch again"
+            f"could not read or write {info.name} in {folder} ({reason(error)}); "
+            "check the folder's permissions and free space, then retry the run"
         ) from error
     splits = {
         part: Split(
@@ -154,7 +154,7 @@ def _prepared(info: Dataset, folder: Path) -> TensorCache:
         frozenset(f"{part}.{column}" for part in PARTS for column in ("images", *stored)),
         source="",
         title=f"the prepared copy of {info.name}",
-        waiting=f"fetch {info.name}",
+        waiting=f"download {info.name}",
         repair="preparing it again",
     )
 

@@ -34,9 +34,9 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
-            raise ValueError(f"crop_padding is {self.crop_padding}, but cannot be below 0")
+            raise ValueError(f"crop_padding must be at least 0, not {self.crop_padding}")
         if not 0 <= self.rotation_degrees <= 180:
-            raise ValueError(f"rotation_degrees is {self.rotation_degrees}, but must be between 0 and 180")
+            raise ValueError(f"rotation_degrees must be between 0 and 180, not {self.rotation_degrees:g}")
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [N, C, H, W], uint8 or float, raw (black is 0) -> the same shape, type, device and memory format.
@@ -195,7 +195,7 @@ class Resident:
         augmentation of another split.
         """
         if augment is not None and part != "train":
-            raise ValueError(f"augmentation is for training batches, not for {part} batches")
+            raise ValueError(f"only training batches can be augmented, not {part} batches")
         images = self.images(part, indices)
         if augment is not None:
             images = augment(images, generator)
@@ -210,9 +210,9 @@ def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) 
     filled.
     """
     if batch_size < 1:
-        raise BatchSizeError(f"batch size {batch_size} is too small; the smallest is 1")
+        raise BatchSizeError(f"batch size must be at least 1, not {batch_size}")
     if n < batch_size:
-        raise BatchSizeError(f"batch size {batch_size} is larger than the training set; the largest is {n}")
+        raise BatchSizeError(f"batch size must be at most {n:,}, the number of training images, not {batch_size:,}")
     # Hashed, because the generator takes 32 bits, and seed + epoch would give run 2 the batches of run 1, one epoch
     # later.
     mixed = int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4], "big")
@@ -224,7 +224,7 @@ def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) 
 def evaluation_batches(n: int, size: int) -> list[slice]:
     """Slices of at most `size` that cover 0..n-1 once, in order. Raises ValueError for a size below 1."""
     if size < 1:
-        raise ValueError(f"evaluation batch size {size} is too small; the smallest is 1")
+        raise ValueError(f"evaluation batch size must be at least 1, not {size}")
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

@@ -28,16 +28,16 @@ _IDX_UINT8: Final = 0x08
 
 
 class NotFetched(Exception):
-    """A file could not be fetched; the message is the reason."""
+    """A file could not be downloaded; the message is the reason."""
 
 
 class _CutOff(Exception):
-    """A file arrived incomplete or damaged; the message is the reason."""
+    """A file arrived incomplete or corrupt; the message continues "the download of FILE"."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch, and the files unpacked from it.
+    """One file to download, and the files unpacked from it.
 
     files: with their MD5; "" for an IDX file, which has no published one, and whose header gives its length.
     """
@@ -61,16 +61,16 @@ def complete(archive: Archive, reporter: ProgressReporter) -> None:
             return
         for path in invalid:
             if path.exists():
-                reporter.log(f"{path.name} is damaged: fetching it again")
+                reporter.log(f"{path.name} is corrupt; downloading it again")
                 path.unlink()
         if not _has_md5(archive.path, archive.md5):
             _fetch(archive, reporter)
         try:
             _unpack(archive)
         except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            reporter.log(f"{archive.path.name} is damaged ({reason(error)}): fetching it again")
+            reporter.log(f"{archive.path.name} is corrupt ({reason(error)}); downloading it again")
             archive.path.unlink()
-    raise NotFetched(f"{archive.path.name} is damaged, {ATTEMPTS} times in a row")
+    raise NotFetched(f"{archive.path.name} was corrupt {ATTEMPTS} times in a row")
 
 
 def _has_md5(path: Path, md5: str) -> bool:
@@ -113,9 +113,9 @@ def _unpack(archive: Archive) -> None:
 
 
 def _fetch(archive: Archive, reporter: ProgressReporter) -> None:
-    """Fetch the archive from the first mirror that delivers it intact. Raises NotFetched, or OSError from the disk.
+    """Download the archive from the first mirror that delivers it intact. Raises NotFetched, or OSError from the disk.
 
-    A file that arrives truncated or damaged is requested again, at most twice; a server that cannot be reached is not.
+    A file that arrives truncated or corrupt is requested again, at most twice; a server that cannot be reached is not.
     """
     archive.path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = archive.path.with_name(archive.path.name + ".part")
@@ -131,7 +131,7 @@ def _fetch(archive: Archive, reporter: ProgressReporter) -> None:
                     reasons.append(str(error))
                 except _CutOff as error:
                     broken += 1
-                    reasons.append(f"{archive.path.name} {error}")
+                    reasons.append(f"the download of {archive.path.name} {error}")
                     reporter.log(reasons[-1])
                 else:
                     os.replace(unfinished, archive.path)
@@ -155,19 +155,19 @@ def _fetch_once(url: str, path: Path, md5: str, reporter: ProgressReporter) -> N
     content = hashlib.md5(usedforsecurity=False)
     size = response.length or 0
     received = 0
-    reporter.begin(f"fetching {url.rsplit('/', 1)[-1]}", f"{size / 1e6:.1f} MB" if size else "")
+    reporter.begin(f"downloading {url.rsplit('/', 1)[-1]}", f"{size / 1e6:.1f} MB" if size else "")
     with response, path.open("wb") as file:
         while True:
             try:
                 chunk = response.read1(_CHUNK_BYTES)  # what has arrived, so that a slow download reports progress
             except (OSError, http.client.HTTPException) as error:
-                raise _CutOff(f"was cut off ({reason(error)})") from error
+                raise _CutOff(f"was interrupted ({reason(error)})") from error
             if not chunk:
                 break
             file.write(chunk)
             content.update(chunk)
             received += len(chunk)
             of = f" of {size / 1e6:.0f}" if size else ""
-            reporter.update(received / size if size else 0.0, f"{received / 1e6:.0f} MB{of}")
+            reporter.update(received / size if size else 0.0, f"{received / 1e6:.0f}{of} MB")
     if content.hexdigest() != md5:
-        raise _CutOff("was cut off" if received < size else "arrived damaged")
+        raise _CutOff("was interrupted" if received < size else "arrived corrupt")

@@ -19,10 +19,10 @@ MEASURES: Final = ("area", "stroke_length", "thickness", "slant", "height_to_wid
 
 area: of the sign, px². stroke_length: of its skeleton, px. thickness: twice the distance to the nearest edge, averaged
 along the skeleton, px. slant: from the vertical, by the image's moments, degrees; above 0 if the sign leans to the
-right. height_to_width: of the upright box around it. turning: the mean absolute turning angle per unit length along the
-outer contour of the sign's largest piece, radians; the unit is the contour's own greatest extent, so that a shape has
-the same value at every size. It is 2 for a circle, the minimum; a little more for a regular polygon (2.2 for a square),
-towards π for a long bar, 4 and more for stars and zigzags.
+right. height_to_width: of the upright box around it. turning: how angular the outer contour of the sign's largest piece
+is: by how many radians its direction changes, left or right, per unit of its length. The unit is the contour's greatest
+extent, so that the value does not depend on the size. It is 2 for a circle, the minimum; 2.2 for a square, almost π for
+a long bar, 4 or more for stars and zigzags.
 """
 
 BINNED: Final = {"thickness": ("thickness", 1), "smoothness": ("turning", -1)}

@@ -30,9 +30,9 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not len(self.scalars) == len(self.scalars_mean) == len(self.scalars_std):
-            raise ValueError(f"the numbers of means and deviations differ: {self}")
+            raise ValueError(f"mean and std must have the same length: {self}")
         if not all(value > 0 for value in (*self.std, *self.scalars_std)):
-            raise ValueError(f"a deviation is not positive: {self}")
+            raise ValueError(f"std must be positive: {self}")
 
     @classmethod
     def of(cls, data: Data, config: RunConfig | None = None) -> Inputs:

@@ -121,7 +121,7 @@ def _measure_in(child: subprocess.Popen[bytes], images: Images) -> Measured:
 
 
 def _ended(child: subprocess.Popen[bytes]) -> MeasuringError:
-    return MeasuringError(f"a measuring process ended with status {child.wait()}")
+    return MeasuringError(f"a measuring process exited with status {child.wait()}")
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from worker.reporting.error_text import reason
 from worker.reporting.progress import ProgressReporter
 
 
-class _Damaged(Exception):
-    """A file exists but is not valid; the message continues a sentence that starts with its name."""
+class _Corrupt(Exception):
+    """A file exists but cannot be used; the message continues a sentence that starts with its title."""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -33,11 +33,11 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class TensorCache:
-    """The file that caches tensors, their names, and how messages describe them.
+    """A file that caches tensors, and the phrases with which messages describe it.
 
     version: increased whenever the same source would give other tensors. names: the tensors in the file. source: a
-    checksum of what they are made from. title: "the prepared copy of mnist", as used in sentences; waiting: what
-    another run is doing while it makes them: "fetch mnist"; repair: how a damaged file is fixed: "preparing it again".
+    checksum of what they are made from. The phrases: title, such as "the prepared copy of mnist"; waiting, what another
+    run does meanwhile ("download mnist"); repair, how a corrupt file is replaced ("preparing it again").
     """
 
     path: Path
@@ -49,7 +49,7 @@ class TensorCache:
     repair: str
 
     def get(self, make: Callable[[], dict[str, Tensor]], reporter: ProgressReporter) -> dict[str, Tensor]:
-        """Read the tensors; make and save them first if they are missing, damaged or outdated.
+        """Read the tensors; make and save them first if they are missing, corrupt or outdated.
 
         Of several runs at once, one makes them and the others report that they wait. Tensors that cannot be saved are
         returned all the same. Raises whatever `make` and `reporter` raise, and OSError if the folder cannot be created
@@ -57,33 +57,33 @@ class TensorCache:
         """
         try:
             return self._read()
-        except (FileNotFoundError, _Damaged):
+        except (FileNotFoundError, _Corrupt):
             pass  # read again, and repaired, under the lock below
         with self._one_at_a_time(reporter):
             try:
                 return self._read()
             except FileNotFoundError:
                 pass
-            except _Damaged as damage:
-                reporter.log(f"{self.title} {damage}: {self.repair}")
+            except _Corrupt as problem:
+                reporter.log(f"{self.title} {problem}; {self.repair}")
             tensors = make()
             self._write(tensors, reporter)
             return tensors
 
     def _read(self) -> dict[str, Tensor]:
-        """Raises FileNotFoundError or _Damaged."""
+        """Raises FileNotFoundError or _Corrupt."""
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("version") != self.version or set(file.keys()) != self.names:
-                    raise _Damaged("is from another version")
+                    raise _Corrupt("was made by another version of Runyard")
                 if metadata.get("source", "") != self.source:
-                    raise _Damaged("was made from other files")
+                    raise _Corrupt("was made from other files")
                 tensors = {name: file.get_tensor(name) for name in self.names}
         except SafetensorError as error:
-            raise _Damaged("is damaged") from error
+            raise _Corrupt("is corrupt") from error
         if digest(tensors) != metadata.get("sha256"):
-            raise _Damaged("is damaged")
+            raise _Corrupt("is corrupt")
         return tensors
 
     def _write(self, tensors: dict[str, Tensor], reporter: ProgressReporter) -> None:
@@ -95,7 +95,7 @@ class TensorCache:
         except (OSError, SafetensorError) as error:
             # The run has what it needs; only the next one starts slower.
             unfinished.unlink(missing_ok=True)
-            reporter.log(f"{self.title} could not be saved for the next run ({reason(error)})")
+            reporter.log(f"could not save {self.title} for the next run ({reason(error)})")
 
     @contextmanager
     def _one_at_a_time(self, reporter: ProgressReporter) -> Iterator[None]:
@@ -106,6 +106,6 @@ class TensorCache:
                 reporter.begin(f"waiting for another run to {self.waiting}")
                 since = time.monotonic()
                 while not try_lock(file):
-                    reporter.update(0.0, f"for {time.monotonic() - since:.0f} s so far")
+                    reporter.update(0.0, f"{time.monotonic() - since:.0f} s so far")
                     time.sleep(POLL_SECONDS)
             yield

@@ -99,7 +99,7 @@ class Reporter:
         try:
             self._collect()
         except OSError as error:
-            logger.error("some reported entries are lost: they cannot be written to disk (%s)", error)
+            logger.error("lost some reports that could not be written to disk (%s)", error)
 
     def _collect(self) -> None:
         take = self._cells.popleft
@@ -124,7 +124,7 @@ class Reporter:
         try:
             body = pack_points(base, _series(cells, base))
         except RuntimeError as error:  # a GPU that failed returns nothing, but the reason can still be reported
-            logger.error("some points are lost: cannot read them from their device (%s)", error)
+            logger.error("lost some points that could not be read from the device (%s)", error)
             return
         self._put("metrics", body)
 

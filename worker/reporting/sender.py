@@ -71,7 +71,7 @@ class Sender:
             committed = pipe.execute()[0]
         except (RedisError, OSError) as error:
             if not self.down:
-                logger.warning("Redis does not answer (%s); keeping entries on disk until it does", error)
+                logger.warning("Redis does not respond (%s); keeping reports on disk until it does", error)
             self.down = True
             return False
         self.down = self._query_first = False

@@ -77,8 +77,9 @@ class Autotuner:
     def choose(self, file: Path, on_progress: Callable[[float], None]) -> Choice:
         """Return the fastest candidate that the run allows; one run per machine tries at a time, the others wait.
 
-        file: the cache of choices. on_progress: called before each trial and while waiting, with the share of them that
-        is done; whatever it raises ends them. A candidate that fails is skipped, whatever the error.
+        file: the cache of choices. on_progress: called with the share of trials done, 0 to 1, before each trial and
+        while another run tries; an exception that it raises ends the trials. A candidate that fails is skipped,
+        whatever the error.
         """
         self._on_progress = on_progress
         plain = requested_tuning(self._config)
@@ -102,7 +103,7 @@ class Autotuner:
     def _run_trials(self, plain: Tuning, file: Path) -> Choice:
         requested = self._config.compile == "on"
         if self._steps < MIN_RUN_STEPS and not requested:
-            return Choice(plain, f"{self._steps} steps are too few for trials to pay off", {})
+            return Choice(plain, f"too few steps ({self._steps}) to benefit from trials", {})
         # The optimizer's kernels are tried separately: they save the same time in every other candidate.
         kernels = replace(plain, optimizer="foreach")
         candidates = [plain, *self._alternatives(plain), kernels]
@@ -115,10 +116,10 @@ class Autotuner:
                 seconds = self._seconds(candidates, steps)
             plain_seconds = seconds[plain]
             if math.isinf(plain_seconds):
-                return Choice(plain, "the trial failed", {})  # training will report why
+                return Choice(plain, "the speed trial failed", {})  # training will report why
             compiles = requested or self._may_compile(plain_seconds)
             if candidates == [plain] and not compiles:
-                reason = f"{plain_seconds * self._steps:.1f} s of training are too short for trials to pay off"
+                reason = f"training is too short ({plain_seconds * self._steps:.1f} s) to benefit from trials"
                 return Choice(plain, reason, _as_json(seconds))
             best = min((tuning for tuning in candidates if tuning != kernels), key=lambda tuning: seconds[tuning])
             best = best if seconds[best] < WORTHWHILE_RATIO * plain_seconds else plain

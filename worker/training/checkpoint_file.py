@@ -100,7 +100,7 @@ def from_bytes(content: bytes) -> State:
         metadata, groups, plain = header["facts"], header["groups"], header["plain"]
         tensors = safetensors.torch.load(content)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError("not a Runyard checkpoint, or truncated") from error
+        raise ValueError("not a Runyard checkpoint, or a truncated one") from error
     state = State({}, {"state": {}, "param_groups": groups}, {}, metadata)
     for name, value in tensors.items():
         kind, rest = name.split("/", 1)

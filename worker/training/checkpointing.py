@@ -49,7 +49,10 @@ class Checkpointer:
         self._lasts: list[tuple[int, str]] = []
 
     def save_if_due(self) -> None:
-        """Save after a step if the last save is long ago; not just before a validation, which saves by itself."""
+        """Save after a step if the last save was ``checkpoint_seconds`` ago or more.
+
+        Not after an epoch's last step: the validation that follows saves a checkpoint anyway.
+        """
         module = self._module
         if time.monotonic() - self._saved_at > self._every and module.position.done < module.steps_per_epoch:
             module.report_steps()  # a run that resumes here must not miss them
@@ -82,7 +85,7 @@ class Checkpointer:
         if all_finite(self._module.network):
             return True
         if not self._warned:
-            self._reporter.log("the weights are not finite: keeping the previous checkpoint", "warning")
+            self._reporter.log("some weights are NaN or infinite; keeping the previous checkpoint", "warning")
         self._warned = True
         return False
 
@@ -130,7 +133,7 @@ class Checkpointer:
         if count < requested and self._keeps_all:
             self._keeps_all = False
             self._reporter.log(
-                f"keeping {count} epoch checkpoints to fork from, not {requested}: each takes {len(last):,} B"
+                f"keeping {count} epoch checkpoints to fork from, not {requested}: each takes {len(last) / 1e6:,.0f} MB"
             )
         epoch = module.position.epoch
         if is_fork_point(epoch, module.course.epochs, count):
@@ -162,7 +165,10 @@ class Checkpointer:
         if self._is_unchanged(state, "optimizer"):
             self._restore_optimizer(state)
         else:
-            self._reporter.log(f"{self._config.optimizer} starts from scratch: it cannot use another optimizer's state")
+            self._reporter.log(
+                f"starting {self._config.optimizer} with fresh state, because the checkpoint has another optimizer's"
+                " state"
+            )
         self._restore_course(state)
         module.resume_from(Position(**state.metadata["position"]))
         if self._is_unchanged(state, "schedule") and state.metadata["schedule"]:
@@ -179,7 +185,10 @@ class Checkpointer:
         return bool(before.get(name, getattr(self._config, name)) == getattr(self._config, name))
 
     def _restore_course(self, state: State) -> None:
-        """Restore the changes made to this run; a fork takes only the rate's factor, to keep the same rate."""
+        """Restore the changes made to this run while it trained.
+
+        A fork takes only the factor of the learning rate, and only if it keeps lr and schedule: its rate must not jump.
+        """
         saved = state.metadata.get("course")
         if saved and not self._is_fork:
             self._module.course = Course(**saved)

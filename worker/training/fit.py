@@ -53,7 +53,9 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         if must_stop():
             raise Stopped
 
-    reporter.log(f"attempt {job.attempt} on {job.device}, {job.threads} threads, seed {config.seed}")
+    threads = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
+    start = f"step {job.resume.step:,}" if job.resume else "the start"
+    reporter.log(f"attempt {job.attempt} on {job.device}, {threads}, seed {config.seed}")
     step = job.resume.step if job.resume else 0
 
     def progress(phase: str, share: float) -> None:
@@ -73,7 +75,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
             progress=progress,
         )
     except Stopped:
-        return _stopped(control, "while loading data", "the start")
+        return _stopped(control, "while loading data", start)
     store = Store(job.settings.artifacts)
     saved = checkpoint_file.from_bytes(store.read(job.resume.path)) if job.resume else None
     # A resumed run keeps its input scaling, even if the dataset's files have changed since.
@@ -84,17 +86,18 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         config = _with_batch(job, saved, network, data, inputs, reporter, progress)
         tuning = _tuning(job, saved, Autotuner(network, data, inputs, config, device), reporter, progress)
     except Stopped:
-        return _stopped(control, "while tuning", "the start")
+        return _stopped(control, "while tuning", start)
     resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
     params = models.count_parameters(network)
     images = resident.size("train")
     megabytes = data.train.images.numel() / 1e6
     reporter.log(
-        f"{config.family} {config.size}: {params:,} parameters; {images:,} training images resident, {megabytes:.1f} MB"
+        f"{config.family} {config.size}: {params:,} parameters; {images:,} training images in device memory"
+        f" ({megabytes:.1f} MB)"
     )
     for name in config.targets:
         baseline = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
-        reporter.log(f"{name}: always predicting the largest class scores {baseline:.1%} on the test set")
+        reporter.log(f"{name}: majority-class baseline on the test set: {baseline:.1%}")
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
     checkpointer = Checkpointer(job, store, module, reporter)
     if saved is not None:
@@ -124,7 +127,9 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
     if module.stopped_early and module.position.epoch < module.course.epochs:
         patience = f"{config.early_stopping} epoch{'s' if config.early_stopping > 1 else ''}"
-        reason = f"stopped early after epoch {module.position.epoch}: no better validation for {patience}"
+        reason = (
+            f"stopped early after epoch {module.position.epoch}: no improvement on the validation set for {patience}"
+        )
         reporter.log(reason)
         return Result(outcome="succeeded", reason=reason)
     if module.course.epochs < module.course.planned:
@@ -158,12 +163,13 @@ def _with_batch(
 
     def on_try(batch: int) -> None:
         sizes.append(batch)
-        progress(f"finding the largest batch size: {batch:,}", 0.0)
+        progress(f"finding the largest batch size (trying {batch:,})", 0.0)
 
     resident = Resident(data, torch.device(job.device), inputs=inputs)
     smallest = models.families()[config.family].smallest_batch
     result = largest_batch(network, resident, config, smallest, on_try)
-    reporter.log(f"largest batch size that fits: {result.batch_size:,} ({result.limit}; tried {len(sizes)})")
+    tried = f"{len(sizes)} size{'' if len(sizes) == 1 else 's'} tried"
+    reporter.log(f"largest batch size that fits: {result.batch_size:,} ({result.limit}); {tried}")
     return config.model_copy(update={"batch_size": result.batch_size})
 
 
@@ -175,10 +181,10 @@ def _tuning(
     same = saved is not None and not _differs(saved, job.config, "precision", "compile", "deterministic")
     if before.pop("device", "") == torch.device(job.device).type and same:
         return Tuning(**before)
-    choice = autotuner.choose(job.settings.tunings, lambda share: progress("finding the fastest way to train", share))
+    choice = autotuner.choose(job.settings.tunings, lambda share: progress("autotuning", share))
     reporter.log(f"training with {choice.tuning}: {choice.reason}")
     for tuning, seconds in choice.seconds.items():
-        result = "does not run here" if seconds is None else f"{1000 * seconds:.3g} ms per step"
+        result = "failed" if seconds is None else f"{1000 * seconds:.3g} ms per step"
         reporter.log(f"tested {tuning}: {result}", "debug")
     return choice.tuning
 
@@ -191,7 +197,7 @@ def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> 
     """
     broken = models.load_path(models_path) if models_path is not None else {}
     if config.family not in models.families() and config.family in broken:
-        raise models.UnknownArchitecture(f"{config.family} could not be imported: {broken[config.family]}")
+        raise models.UnknownArchitecture(f"could not load {config.family}: {broken[config.family]}")
     info = dataset(config.dataset)
     heads = {name: info.target(name).classes for name in config.targets}
     shape = models.Shape(info.channels, info.side, heads, scalars)
@@ -201,7 +207,7 @@ def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> 
 def _stopped(control: Control, where: str, resumes_from: str) -> Result:
     if control.command == CANCEL:
         return Result(outcome="cancelled", reason=f"stopped {where}")
-    return Result(outcome="interrupted", reason=f"its worker stopped; resumes from {resumes_from}")
+    return Result(outcome="interrupted", reason=f"the worker stopped; the run will resume from {resumes_from}")
 
 
 def _seed(config: RunConfig) -> None:

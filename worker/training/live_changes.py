@@ -76,20 +76,21 @@ class Changes:
         match change.kind:
             case "lr_factor":
                 course.factor *= float(change.value or 1)
-                text = f"learning rate × {change.value:g} from step {position.step:,}"
+                text = f"learning rate multiplied by {change.value:g} at step {position.step:,}"
             case "epochs":
                 before = course.epochs
                 course.epochs = course.planned = change.epochs or max(int(change.value or 0), self._earliest_end())
                 self._module.plan()
-                text = f"{course.epochs} epochs instead of {before}, from step {position.step:,}"
+                text = f"number of epochs changed from {before:,} to {course.epochs:,} at step {position.step:,}"
             case "stop_after_epoch":
                 course.epochs = change.epochs or min(course.epochs, self._earliest_end())
                 self._module.plan()
-                text = f"stops after epoch {course.epochs}"
+                text = f"will stop after epoch {course.epochs:,}"
             case "checkpoint":
-                text = f"checkpoint of step {position.step:,}"
+                text = f"saved a checkpoint at step {position.step:,}"
                 if not change.applied and not self._checkpointer.keep_current():
-                    refusal = "not saved, because the weights are not finite"
+                    refusal = "some weights are NaN or infinite"
+                    text = f"checkpoint at step {position.step:,} not saved"
             case "note":
                 text = f"note at step {position.step:,}: {change.value}"
         course.done.append(change.id)
@@ -102,9 +103,7 @@ class Changes:
         outcome: Any = "refused" if refusal else "applied"
         event = Changed(id=change.id, outcome=outcome, step=position.step, epochs=course.epochs, reason=refusal)
         self._reporter.event("change", event)
-        self._reporter.log(
-            f"{text}: {refusal}" if refusal else f"{text}, as requested", "warning" if refusal else "info"
-        )
+        self._reporter.log(f"{text}: {refusal}" if refusal else text, "warning" if refusal else "info")
 
     def _earliest_end(self) -> int:
         """The lowest number of epochs a run can end with: including the epoch in training, if there is one."""

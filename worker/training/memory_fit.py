@@ -95,10 +95,10 @@ def out_of_memory_reason(config: RunConfig, build: Callable[[], nn.Module], devi
     fits = fits or config.batch_size // 2
     run = f"{config.family} {config.size} at batch size {config.batch_size:,}"
     if fits < 1:
-        return f"{run} does not fit into {memory_text}; try a smaller size"
+        return f"{run} does not fit in {memory_text}; try a smaller size"
     return (
-        f"{run} does not fit into {memory_text}; try batch size {_rounded(fits):,}, which should fit by estimate,"
-        " or find_batch, which finds the largest"
+        f"{run} does not fit in {memory_text}; try batch size {_rounded(fits):,}, which is estimated to fit,"
+        " or set find_batch to find the largest that fits"
     )
 
 
@@ -164,16 +164,16 @@ def largest_batch(
     take more than the free memory, so that the machine never swaps. on_try: called before each try; whatever it raises
     ends the search. Raises whatever the smallest batch fails with.
     """
-    limit, why = min(data.size("train"), MAX_BATCH), "the whole training set"
+    limit, why = min(data.size("train"), MAX_BATCH), "limited by the training set"
     if limit == MAX_BATCH < data.size("train"):
-        why = "the largest size allowed"
+        why = "limited by the maximum batch size"
     on_gpu = data.device.type == "cuda"
     if not on_gpu:
         need = estimate_need(network, config, data.shape, len(data.inputs.scalars))
         free = memory.free_bytes()
         bound = need.largest(MEMORY_SHARE * free)
         if bound < limit:
-            limit, why = max(smallest, bound), f"{free / 2**30:.3g} GiB of memory is free"
+            limit, why = max(smallest, bound), f"limited by {free / 2**30:.3g} GiB of free memory"
     cuda = [data.device] if on_gpu else []
     with torch.random.fork_rng(devices=cuda):
         largest, failed = _search(Rehearsal(network, data, config), smallest, limit, on_try)
@@ -185,7 +185,7 @@ def largest_batch(
         largest = max(smallest, largest * 15 // 16)  # another order of allocations needs slightly more
     if largest >= 16:
         largest -= largest % 8
-    return BatchFit(largest, f"{failed:,} did not fit")
+    return BatchFit(largest, f"limited by memory: {failed:,} does not fit")
 
 
 def _search(rehearsal: Rehearsal, smallest: int, limit: int, on_try: Callable[[int], None]) -> tuple[int, int | None]:
@@ -193,7 +193,7 @@ def _search(rehearsal: Rehearsal, smallest: int, limit: int, on_try: Callable[[i
     good, bad, size = 0, None, min(limit, max(smallest, FIRST_BATCH))
     while True:
         on_try(size)
-        if _fits(rehearsal, size, must=size == smallest):
+        if _fits(rehearsal, size, required=size == smallest):
             good = size
         else:
             bad = size
@@ -207,12 +207,12 @@ def _search(rehearsal: Rehearsal, smallest: int, limit: int, on_try: Callable[[i
             size = max(smallest, (good + bad) // 2)
 
 
-def _fits(rehearsal: Rehearsal, images: int, must: bool) -> bool:
+def _fits(rehearsal: Rehearsal, images: int, required: bool) -> bool:
     try:
         rehearsal.step(images)
     except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
         gpu = isinstance(error, torch.cuda.OutOfMemoryError)
-        if must or not (gpu or memory.is_host_out_of_memory(error)):
+        if required or not (gpu or memory.is_host_out_of_memory(error)):
             raise
     else:
         return True

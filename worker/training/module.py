@@ -156,10 +156,10 @@ class Classifier(pl.LightningModule):
 
         A schedule that depends on the number of steps continues at the rate that a run with this many steps has here.
         """
-        begun = self.position.step - self.position.done
+        epoch_start = self.position.step - self.position.done
         course, epoch, state = self.course, self.position.epoch, self.schedule.state()
-        self.steps = begun + self.steps_per_epoch * (course.epochs - epoch)
-        self.schedule = make_schedule(self.config, begun + self.steps_per_epoch * (course.planned - epoch))
+        self.steps = epoch_start + self.steps_per_epoch * (course.epochs - epoch)
+        self.schedule = make_schedule(self.config, epoch_start + self.steps_per_epoch * (course.planned - epoch))
         if state:
             self.schedule.restore(state)
 
@@ -221,8 +221,8 @@ class Classifier(pl.LightningModule):
         self.position.done = 0
         if improved:
             self.best = Best(accuracy, loss, self.position.epoch, self.position.step, self.best.path)
-        suffix = ", best so far" if improved else ""
-        self.reporter.log(f"epoch {self.position.epoch} {self._format_figures(figures)}{suffix}")
+        suffix = " (best so far)" if improved else ""
+        self.reporter.log(f"epoch {self.position.epoch}: {self._format_figures(figures)}{suffix}")
         self.reporter.points(("system/peak_memory_mb",), self.position.step, (peak_memory_mb(self.data.device),))
         self.after_validation(improved)
         if self.position.step >= self.change_at:
@@ -241,7 +241,8 @@ class Classifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         figures = self._end_evaluation("test", self.data.size("test"))
-        self.reporter.log(f"{self._format_figures(figures)}, with the weights of epoch {self.best.epoch}")
+        weights = f"weights of epoch {self.best.epoch}" if self.best.path else "current weights"
+        self.reporter.log(f"{self._format_figures(figures)} ({weights})")
 
     # One step
     # -----------------------------------------------------------------------------------------------------------
@@ -329,11 +330,11 @@ class Classifier(pl.LightningModule):
             return
         if self.config.on_nonfinite == "go_on":
             self._watch = None
-            self.reporter.log(f"{sentence}; training continues, as requested", "warning")
+            self.reporter.log(f"{sentence}; continuing because on_nonfinite is go_on", "warning")
             return
         remedies = ["a lower learning rate"]
-        remedies += [] if self.config.warmup else ["a warm-up"]
-        remedies += [] if self.config.clip_norm else ["clip_norm"]
+        remedies += [] if self.config.warmup else ["warmup"]
+        remedies += [] if self.config.clip_norm else ["gradient clipping (clip_norm)"]
         advice = f"{', '.join(remedies[:-1])} or {remedies[-1]}" if remedies[1:] else remedies[0]
         raise Diverged(f"{sentence}; try {advice}")
 
@@ -341,7 +342,7 @@ class Classifier(pl.LightningModule):
         return f"{part}/{figure}" if len(self.config.targets) == 1 else f"{part}/{head}/{figure}"
 
     def _format_figures(self, figures: dict[str, float]) -> str:
-        return " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
     def report_progress(self, now: bool = False) -> None:
         """Report progress, if it is due or ``now``."""
@@ -417,6 +418,6 @@ class Classifier(pl.LightningModule):
 
     @property
     def stopped_early(self) -> bool:
-        """Whether early stopping ends this run: ``early_stopping`` epochs without a better validation."""
+        """Whether early stopping ends this run: ``early_stopping`` epochs without improvement on the validation set."""
         patience = self.config.early_stopping
         return patience > 0 and self.position.epoch - max(0, self.best.epoch) >= patience

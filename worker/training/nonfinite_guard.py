@@ -83,7 +83,7 @@ def _fetched(losses: Tensor) -> tuple[Tensor, Any]:
 
 def describe_nonfinite(value: float) -> str:
     """The name of a value that is not finite."""
-    return "NaN" if math.isnan(value) else "infinite" if value > 0 else "minus infinite"
+    return "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
 
 
 def all_finite(network: torch.nn.Module) -> bool:

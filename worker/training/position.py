@@ -36,8 +36,8 @@ class Best:
 class Course:
     """The planned course of a run, from its configuration and the changes made since.
 
-    ``epochs``: when it ends; ``planned``: epochs over which the learning rate is planned; ``factor``: multiplies that
-    rate; ``done``: ids of the changes already included.
+    ``epochs``: the number after which it ends; ``planned``: the number that its learning-rate schedule covers;
+    ``factor``: multiplies the scheduled rate; ``done``: ids of the changes already made.
     """
 
     epochs: int

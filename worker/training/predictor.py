@@ -24,9 +24,11 @@ class Predictor:
 
     @classmethod
     def of(cls, state: State, models_path: Path | None = None) -> Predictor:
-        """Load a checkpoint's network. Raises ValueError for one of the first version, which does not name it."""
+        """Load a checkpoint's network. Raises ValueError for one of the first version, which does not describe it."""
         if "config" not in state.metadata:
-            raise ValueError("this checkpoint does not name its network; train the run again")
+            raise ValueError(
+                "this checkpoint was saved by the first version and does not describe its network; retry the run"
+            )
         config = RunConfig.model_validate(state.metadata["config"])
         inputs = Inputs.from_dict(state.metadata["inputs"])
         network = build_network(config, len(inputs.scalars), models_path)
@@ -44,7 +46,7 @@ class Predictor:
         if scalars is None:
             output = self.network(normal)
         elif not self.inputs.scalars:
-            raise ValueError("this network takes no auxiliary scalars")
+            raise ValueError("this network does not take auxiliary scalars")
         else:
             output = self.network(normal, self.inputs.standardize(scalars))
         by_head = output if isinstance(output, dict) else {self.config.targets[0]: output}

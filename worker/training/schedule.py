@@ -34,7 +34,7 @@ class Schedule:
 
 
 class Plateau(Schedule):
-    """Multiplies the rate by ``plateau_factor`` after over ``plateau_patience`` validations without a lower loss."""
+    """Multiplies the rate by ``plateau_factor`` after more than ``plateau_patience`` epochs without a lower loss."""
 
     def __init__(self, config: RunConfig, steps: int) -> None:
         super().__init__(config, steps)

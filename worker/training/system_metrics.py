@@ -95,7 +95,7 @@ class Gpu:
             uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
             return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
         except pynvml.NVMLError as error:
-            logger.warning("cannot monitor the GPU: %s", error)
+            logger.warning("could not monitor the GPU: %s", error)
             return None
 
     def read(self) -> tuple[float, ...]:

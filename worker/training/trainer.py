@@ -92,8 +92,8 @@ def _attempt(job: Job, reporter: Reporter, control: Control) -> Result:
         on_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
         if not on_gpu and not is_host_out_of_memory(error):
             reporter.log(traceback.format_exc(), "error")
-            return Result(outcome="failed", reason=f"{type(error).__name__}: {_first_line(error)}")
-        reporter.log(_first_line(error), "error")
+            return Result(outcome="failed", reason=_describe(error))
+        reporter.log(_describe(error), "error")
     # Only here, where the traceback that kept the run's tensors is gone.
     reason = _memory_reason(job, "cuda" if on_gpu else "cpu")
     reporter.log(reason, "error")
@@ -110,6 +110,7 @@ def _memory_reason(job: Job, kind: str) -> str:
     )
 
 
-def _first_line(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else "no message"
+    name = type(error).__name__
+    return f"{name}: {lines[0][:300]}" if lines else f"{name} (no message)"

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from app.actions.sweeps import extend_sweep, find_sweep, launch_sweep
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
-from app.contract.errors import to_field_error
+from app.contract.errors import to_field_errors
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunSpec, SpecError, resolve
 from app.contract.sweep import SweepSpec
@@ -170,7 +170,7 @@ def _checked(
         spec = RunSpec.model_validate(values)
         return spec, resolve(spec, catalog).epochs, []
     except ValidationError as error:
-        return None, None, [to_field_error(each) for each in error.errors(include_url=False)]
+        return None, None, to_field_errors(error.errors(include_url=False))
     except SpecError as error:
         return None, None, error.errors
 

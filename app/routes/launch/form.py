@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS, Dataset
-from app.contract.errors import to_field_error
+from app.contract.errors import to_field_errors
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -217,7 +217,7 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
         draft.spec = RunSpec.model_validate(draft.given)
         draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
-        add_errors(draft, [to_field_error(each) for each in error.errors(include_url=False)])
+        add_errors(draft, to_field_errors(error.errors(include_url=False)))
         add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
         add_errors(draft, error.errors)

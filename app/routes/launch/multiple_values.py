@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.contract.errors import to_field_error
+from app.contract.errors import to_field_errors
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import NUMBERS, OPTION, SWEPT, WHOLE, SweepSpec
 
@@ -99,7 +99,7 @@ class MultipleValues:
         try:
             return SweepSpec.model_validate(spec)
         except ValidationError as error:
-            raise SpecError([_placed(to_field_error(each)) for each in error.errors(include_url=False)]) from error
+            raise SpecError([_placed(each) for each in to_field_errors(error.errors(include_url=False))]) from error
 
     def pairs(self, without: set[str] | frozenset[str]) -> list[tuple[str, str]]:
         """Return the URL parameters of the form's sweep, except the fields in ``without``."""

@@ -19,7 +19,7 @@ from app.actions.notifications import (
     remove_webhook,
     test_webhook,
 )
-from app.contract.errors import RunyardError, to_field_error
+from app.contract.errors import RunyardError, to_field_errors
 from app.contract.spec import FieldError
 from app.web.dependencies import Parts, PartsDep
 
@@ -71,7 +71,7 @@ def _add(request: Request, parts: Parts, what: str, values: dict[str, Any], type
         else:
             add_rule(parts, RuleSpec.model_validate(values))
     except ValidationError as error:
-        errors = [to_field_error(each) for each in error.errors(include_url=False)]
+        errors = to_field_errors(error.errors(include_url=False))
     except RunyardError as error:
         errors = error.errors or [FieldError(what, error.message)]
     if not errors:

@@ -89,7 +89,7 @@ class LineageOut(BaseModel):
 class VerdictOut(BaseModel):
     """Whether a rerun reproduced the run. ``metric`` and ``step``: where the curves first differ."""
 
-    state: Literal["waiting", "identical", "differs", "cannot be told"]
+    state: Literal["waiting", "identical", "differs", "inconclusive"]
     sentence: str
     run: str | None
     rerun: str | None

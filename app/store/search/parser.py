@@ -34,7 +34,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Either:
+class AnyOf:
     """A group of alternatives, one of which must match; each alternative is a list of parts that must all match."""
 
     negated: bool
@@ -42,10 +42,10 @@ class Either:
     source: str
 
 
-Part = Term | Either
+Part = Term | AnyOf
 
 
-def parse(text: str) -> Either:
+def parse(text: str) -> AnyOf:
     """Parse a query. Raises QueryError for an unclosed quote or parenthesis, or too many terms."""
     if text.count('"') % 2:
         raise QueryError("q", 'missing closing quote (")')
@@ -59,11 +59,11 @@ class _Reader:
         self.terms = 0
         self.brackets = 0
 
-    def whole(self) -> Either:
+    def whole(self) -> AnyOf:
         choices = self._choices()
         if self.at < len(self.source):
             raise QueryError("q", "unmatched closing parenthesis; to search for ')', put it in quotes")
-        return Either(False, choices, self.source)
+        return AnyOf(False, choices, self.source)
 
     def _choices(self) -> tuple[tuple[Part, ...], ...]:
         """Parse alternatives up to the end of the query or the closing parenthesis."""
@@ -90,7 +90,7 @@ class _Reader:
             return self._bracket(start, opening)
         match = _TERM.match(self.source, start)
         if match is None or match.end() == start:
-            raise QueryError("q", f"cannot read '{self.source[start : start + 20]}'")
+            raise QueryError("q", f"cannot parse '{self.source[start : start + 20]}'")
         self.at = match.end()
         value = match["value"].replace('"', "")
         values = tuple(part.replace('"', "") for part in _COMMA.split(match["value"]))
@@ -103,7 +103,7 @@ class _Reader:
             raise QueryError("q", f"too many terms (limit: {MAX_TERMS})")
         return term
 
-    def _bracket(self, start: int, opening: re.Match[str]) -> Either:
+    def _bracket(self, start: int, opening: re.Match[str]) -> AnyOf:
         self.brackets += 1
         if self.brackets > MAX_TERMS:
             raise QueryError("q", f"too many parentheses (limit: {MAX_TERMS})")
@@ -114,4 +114,4 @@ class _Reader:
         self.at += 1
         if not choices[0]:
             raise QueryError("q", "empty parentheses ()")
-        return Either(opening[0].startswith("-"), choices, self.source[start : self.at])
+        return AnyOf(opening[0].startswith("-"), choices, self.source[start : self.at])

@@ -79,7 +79,7 @@ def list_runs(
         places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
     elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
         with suppress(TooSparse):
-            matching, values = conditions(where, now, along_the_way=True)
+            matching, values = conditions(where, now, unindexed=True)
             places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
     if places is None:
         places, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
@@ -123,8 +123,11 @@ _CHANGED = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tuple[str, dict[str, Any]]:
-    """The SQL conditions of a filter; ``along_the_way`` keeps SQLite from using their own indexes."""
+def conditions(where: RunFilter, now: float, unindexed: bool = False) -> tuple[str, dict[str, Any]]:
+    """The SQL conditions of a filter.
+
+    ``unindexed``: worded so that SQLite uses no index for them, since it is to read along the index of the sort order.
+    """
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
@@ -136,7 +139,7 @@ def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tup
         wanted = getattr(where, column)
         if wanted:
             names = {f"{column}{i}": value for i, value in enumerate(wanted)}
-            value = f"run.{column} || ''" if along_the_way else f"run.{column}"
+            value = f"run.{column} || ''" if unindexed else f"run.{column}"
             conditions.append(f"{value} IN ({', '.join(f':{name}' for name in names)})")
             values |= names
     if where.number:
@@ -146,7 +149,7 @@ def conditions(where: RunFilter, now: float, along_the_way: bool = False) -> tup
     for i, tag in enumerate(where.tag):
         conditions.append(
             f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND t.tag = :tag{i})"
-            if along_the_way
+            if unindexed
             else f"run.id IN (SELECT run FROM run_tag WHERE tag = :tag{i})"
         )
         values[f"tag{i}"] = tag

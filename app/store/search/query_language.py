@@ -148,7 +148,10 @@ def _kind(term: Term) -> str:
 def _known(name: str, values: Sequence[str], exist: Any) -> None:
     for value in values:
         if value not in exist:
-            raise QueryError("q", f"no {name} '{value[:40]}'; choices: {', '.join(exist)}")
+            choices = ", ".join(exist)
+            if name == "is":
+                raise QueryError("q", f"unknown value '{value[:40]}' for is; values: {choices}")
+            raise QueryError("q", f"no status '{value[:40]}'; statuses: {choices}")
 
 
 def _tags(condition: str) -> str:
@@ -157,7 +160,7 @@ def _tags(condition: str) -> str:
 
 def _any_of(query: SqlFilter, term: Term, value: str, within: Callable[[str], str] = str) -> str:
     if term.operator not in (":", "=", "!="):
-        raise QueryError("q", f"{term.name} is text and cannot be compared; write {term.name}:{term.value[:40]}")
+        raise QueryError("q", f"{term.name} is a text field; use {term.name}:{term.value[:40]}")
     bound = ", ".join(query.bind(value) for value in term.values if value)
     if not bound:
         raise QueryError("q", f"{term.source} needs a value")
@@ -180,9 +183,17 @@ def _figure(term: Term, text: str) -> float:
         value = math.nan
     unit = match[2] if match else ""
     if not math.isfinite(value) or (unit and unit not in _UNITS):
-        example = "10m" if term.name == "duration" else "0.98"
-        raise QueryError("q", f"'{text[:40]}' is not a number; write {term.name}{term.operator}{example}")
+        raise QueryError("q", f"'{text[:40]}' is not a number; write {term.name}{term.operator}{_example(term.name)}")
     return value * _UNITS.get(unit, 1.0)
+
+
+def _example(field: str) -> str:
+    known = {"duration": "10m", "lr": "0.01", "params": "100k", "batch_size": "128", "epochs": "20"}
+    if field in known:
+        return known[field]
+    if "/" in field:
+        return "0.98" if metric_figure(field)[0].endswith("acc") else "0.5"
+    return "1" if field in NUMBER_FIELDS else "0.1"
 
 
 def _share(term: Term, text: str) -> float:
@@ -191,7 +202,7 @@ def _share(term: Term, text: str) -> float:
     if value > 1 and not text.endswith("%"):
         comparison = term.name + term.operator
         below = f"{comparison}{value / 100:g} or {comparison}{value:g}%"
-        raise QueryError("q", f"{term.name} ranges from 0 to 1; write {below}")
+        raise QueryError("q", f"{term.name} is between 0 and 1; did you mean {below}?")
     return value
 
 

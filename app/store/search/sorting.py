@@ -124,7 +124,7 @@ def read_order(sort: str, now: float) -> Order:
     """
     keys = keys_of(sort) or [sort]
     if len(keys) > MAX_KEYS:
-        raise QueryError("sort", f"a table can be sorted by at most {MAX_KEYS} columns")
+        raise QueryError("sort", f"the run table can be sorted by at most {MAX_KEYS} columns")
     first, further = _first_key(keys[0], now), []
     for i, key in enumerate(keys[1:]):
         # Numbers are unique, so later keys have no effect.

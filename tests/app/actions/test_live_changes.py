@@ -67,7 +67,7 @@ def test_a_change_nudges_the_worker_comes_with_its_renewal_and_is_settled_by_the
     heard = nudges(redis)
     asked = ask(client, run, "lr_factor", 0.3)
     assert (asked["state"], asked["step"], asked["via"], asked["value"]) == ("waiting", None, "API", 0.3)
-    assert "every later learning rate of the one cycle schedule" in asked["sentence"]
+    assert "the learning rate for the rest of the one cycle schedule" in asked["sentence"]
     second = ask(client, run, "epochs", 20)
     said = [json.loads(until(lambda: heard.get_message(timeout=0.1))["data"]) for _ in range(2)]
     assert [[each["id"] for each in one["asked"]["changes"]] for one in said] == [
@@ -131,7 +131,7 @@ def test_what_waits_when_a_run_ends_is_late(client: TestClient, runs: Runs, reco
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("succeeded", "this run is succeeded and can no longer be changed"),
+        ("succeeded", "this run has ended (succeeded) and can no longer be changed"),
         ("cancelling", "this run is being stopped"),
         ("finishing", "this run has finished training and is being tested"),
     ],
@@ -177,7 +177,7 @@ def test_more_than_a_pipe_holds_cannot_wait(client: TestClient, runs: Runs) -> N
         ask(client, run, "note", "🛰" * 300)
     answer = client.post(f"/api/v1/runs/{run}/changes", json={"kind": "note", "value": "x"})
     assert answer.status_code == 409
-    assert "20 changes of this run are still waiting" in answer.json()["detail"]
+    assert "this run already has 20 pending changes" in answer.json()["detail"]
     sent = [
         Change(id=each["id"], kind="note", value=each["value"]).model_dump_json().encode()
         for each in changes(client, run)
@@ -250,8 +250,8 @@ def test_marks_are_told_by_the_live_stream_once_each(
 def test_a_run_that_others_go_on_from_is_marked_there(client: TestClient, runs: Runs) -> None:
     run, fork = runs.add(), runs.add()
     runs.set(fork, parent=run, relation="fork", parent_step=30)
-    assert marks(client, run) == [("fork", 30, "#2 forks from here")]
-    assert marks(client, fork) == [("fork", 30, "starts here, from #1")]
+    assert marks(client, run) == [("fork", 30, "#2 was forked here")]
+    assert marks(client, fork) == [("fork", 30, "forked from #1 here")]
 
 
 # The page ------------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_runs_are_grouped_by_any_setting_and_a_wrong_one_is_answered_with_those_
     found = shown(runs, {"lr": 0.1}, {"lr": 0.2}, {"lr": 0.1, "batch_size": 32})
     groups = group_runs(found, grouping_fields("lr", found) or ())
     assert [(group.title, len(group.runs)) for group in groups] == [("lr 0.1", 2), ("lr 0.2", 1)]
-    with pytest.raises(ValueError, match="cannot group by 'color'; settings: none, variant, family"):
+    with pytest.raises(ValueError, match="cannot group by 'color'; choices: none, variant, family"):
         grouping_fields("color", found)
 
 

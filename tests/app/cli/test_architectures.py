@@ -68,7 +68,7 @@ def test_every_size_is_a_line_with_its_counts_and_a_recount_finds_them_right(fol
             (line,) = [line for line in lines if line.split()[:2] == [family.name, size.name]]
             assert line.split()[-3:] == [f"{count:,}" for count in size.counts]
             assert ("(default)" in line) == (size.name == family.default)
-    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} counts match the networks"
+    assert lines[-1] == f"OK: all {3 * (SIZES + 1)} parameter counts match"
 
 
 def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runyard: Command, capfd: Any) -> None:
@@ -79,10 +79,10 @@ def test_a_dataset_is_counted_for_and_what_is_broken_is_told(folder: Path, runya
     assert list(output["broken"]) == ["broken"]
     assert done.stderr.startswith("runyard: broken could not be loaded: ModuleNotFoundError: ")
     listed = {(each["family"], each["size"]): each for each in output["architectures"]}
-    assert listed["my_net", "tiny"]["counted"] == {"cifar100": 6446}
+    assert listed["my_net", "tiny"]["actual"] == {"cifar100": 6446}
     assert listed["my_net", "tiny"]["source"] == str(folder / "my_net.py")
-    assert listed["vit", "large"]["counted"] == {"cifar100": 14_437_348}
-    assert not any("said" in each for each in output["architectures"])
+    assert listed["vit", "large"]["actual"] == {"cifar100": 14_437_348}
+    assert not any("registered" in each for each in output["architectures"])
 
 
 def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folder: Path, runyard: Command) -> None:
@@ -90,7 +90,7 @@ def test_a_check_fails_on_a_file_with_wrong_counts_and_says_the_right_ones(folde
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
-        "runyard: my_net could not be loaded: my_net/tiny has 1,600 parameters at MNIST, not 1,601;"
+        "runyard: my_net could not be loaded: my_net/tiny has 1,600 parameters for MNIST, not 1,601;"
         f" use counts={RIGHT}\n"
     )
     assert "OK" not in done.stdout
@@ -101,7 +101,7 @@ def fake_catalog(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     row = {"family": "vit", "size": "tiny", "default": True, "definition": "width 32", "source": "models/vit.py"}
     catalog = {
         "columns": ["MNIST", "CIFAR-10"],
-        "rows": [row | {"said": [1000, 2], "counted": []} | fields],
+        "rows": [row | {"registered": [1000, 2], "actual": []} | fields],
         "broken": {},
     }
     monkeypatch.setattr(architectures, "_read", lambda check, dataset: catalog)
@@ -110,11 +110,12 @@ def fake_catalog(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
 def test_a_check_fails_on_every_count_that_differs_and_names_it(
     runyard: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_catalog(monkeypatch, counted=[1001, 3])
+    fake_catalog(monkeypatch, actual=[1001, 3])
     done = runyard("architectures", "--check")
     assert done.exit_code == 1
     assert done.stderr == (
-        "runyard: vit/tiny has 1,001 parameters on MNIST, not 1,000, 3 parameters on CIFAR-10, not 2\n"
+        "runyard: vit/tiny has 1,001 parameters on MNIST, but 1,000 are registered; "
+        "vit/tiny has 3 parameters on CIFAR-10, but 2 are registered\n"
     )
 
 
@@ -145,4 +146,4 @@ def test_networks_that_cannot_be_looked_at_are_said(runyard: Command, monkeypatc
     monkeypatch.setattr(sys, "executable", "/bin/false")
     done = runyard("architectures")
     assert done.exit_code == 1
-    assert done.stderr == "runyard: the networks could not be loaded; the reason is above\n"
+    assert done.stderr == "runyard: could not load the architectures; see the error above\n"

@@ -17,12 +17,12 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].startswith(
-        "#1 epochs 30: waiting. A number below the completed epochs ends the run after the current epoch."
+        "#1: epochs 30 (waiting). With fewer epochs than already completed, the run ends after the current epoch."
     )
     assert lines[1].startswith(
-        "#1 learning rate × 0.3: waiting. Multiplies every later learning rate of the cosine schedule"
+        "#1: learning rate × 0.3 (waiting). Multiplies the learning rate for the rest of the cosine schedule"
     )
-    assert lines[2].startswith("#1 note slower now: waiting.")
+    assert lines[2].startswith("#1: note slower now (waiting).")
     assert [(each.kind, each.value) for each in yard.run(run).changes()] == [
         ("epochs", 30),
         ("lr_factor", 0.3),
@@ -38,7 +38,7 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
 def test_a_run_without_changes_says_so_and_an_ended_one_why_it_has_none(runyard: Command, url: str, runs: Runs) -> None:
     run = runs.add()
     assert url
-    assert runyard("change", "1").output == "no changes of this run\n"
+    assert runyard("change", "1").output == "no changes\n"
     runs.finish(run)
     done = runyard("change", "1", "--checkpoint")
     assert done.exit_code == 1

@@ -65,7 +65,7 @@ def test_what_is_missing_ends_with_status_1_and_says_what_to_do(
         done = runyard("doctor")
     assert done.exit_code == 1
     assert "fail  Port: 127.0.0.1:" in done.stdout
-    assert "→ stop the program that uses it, or choose another port: runyard up --port 9000" in done.stdout
+    assert "→ stop the program that is using it, or choose another port, e.g. runyard up --port 9000" in done.stdout
 
 
 def test_a_port_on_which_runyard_answers_is_well(url: str) -> None:
@@ -81,7 +81,9 @@ def test_pytorch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "_driver_gpus", list)
     assert found(doctor.torch, device="cuda")[1][0] == "fail"
     monkeypatch.setattr(doctor, "TORCH_PROBE", "raise OSError('libcuda is broken')")
-    assert found(doctor.torch) == [("fail", "cannot be loaded: OSError: libcuda is broken", "make setup reinstalls it")]
+    assert found(doctor.torch) == [
+        ("fail", "cannot be loaded: OSError: libcuda is broken", "run make setup to repair it")
+    ]
     monkeypatch.setattr(doctor, "TORCH_PROBE", "print('x')")
     assert found(doctor.torch)[0][0] == "fail"
 
@@ -100,7 +102,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(monkeypatch: 
 
     monkeypatch.setattr(metadata, "version", version)
     ((state, said, advice),) = found(doctor.packages)
-    assert (state, advice) == ("fail", "make setup installs what is missing")
+    assert (state, advice) == ("fail", "run make setup to install what is missing")
     assert "celery is missing" in said
     assert "fastapi 0.1 is installed, but " in said
 
@@ -152,7 +154,7 @@ def test_browser_code_that_was_not_fetched_and_architectures_are_looked_for(
     (tmp_path / "package.json").write_text('{"dependencies": {"uplot": "1.6.32"}}')
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     ((state, said, _),) = found(doctor.browser_code)
-    assert (state, said) == ("warn", f"uplot 1.6.32 missing in {tmp_path / 'static' / 'vendor'}")
+    assert (state, said) == ("warn", f"uplot 1.6.32 missing from {tmp_path / 'static' / 'vendor'}")
 
 
 def test_an_old_python_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

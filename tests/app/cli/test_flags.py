@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def test_what_a_flag_says(given: dict[str, Any], parsed: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("option", ["learnable", "=learnable", " = "])
 def test_an_option_without_a_name_or_a_value_says_how_it_is_written(option: str) -> None:
-    with pytest.raises(ValueError, match=r"--option needs name=value, e\.g\. swish=learnable, not '"):
+    with pytest.raises(ValueError, match=r"--option must be NAME=VALUE, e\.g\. swish=learnable, not '"):
         read_flags({"options": [option]})
 
 
@@ -80,3 +80,16 @@ def test_a_run_that_is_typed_as_flags_is_the_same_run(fields: dict[str, Any]) ->
     parsed = {name: value[0] if name in LISTS else value for name, value in parsed.items()}
     assert RunSpec.model_validate(parsed) == RunSpec.model_validate(fields)
     assert RunSpec.model_validate(parsed).model_fields_set == set(fields)
+
+
+def test_the_help_of_a_field_with_choices_lists_all_of_them() -> None:
+    helps = {each.name: get_args(each.annotation)[1].help for each in parameters()}
+    assert helps["compile"].endswith("(auto, on, off).")
+    assert helps["schedule"].endswith("(constant, plateau, cosine, one_cycle).")
+    assert helps["precision"].count("auto") == 1, "the description explains each choice"
+    assert helps["family"].endswith('Comma-separated, or "all". List them with `runyard architectures`.')
+
+
+def test_only_fields_that_a_sweep_varies_are_shown_with_several_values() -> None:
+    metavars = {each.name: get_args(each.annotation)[1].metavar for each in parameters()}
+    assert (metavars["epochs"], metavars["priority"], metavars["keep_checkpoints"]) == ("N,…", "N", "N")

@@ -102,7 +102,7 @@ def test_what_stands_before_damage_is_taken_and_the_damage_is_told(
 
 
 def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Command, tmp_path: Path) -> None:
-    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "no folder")):
+    for path, words in ((tmp_path, "no TensorBoard event files"), (tmp_path / "none", "does not exist")):
         done = runyard("import", str(path))
         assert done.exit_code == 2
         assert words in done.output
@@ -163,3 +163,11 @@ def test_a_table_of_runs_has_the_parameters_of_those_that_were_logged(
     yard.import_run(key="0123456789", experiment="old", name="one", started=1.0, ended=2.0, parameters={"opt": "lion"})
     (row,) = csv.DictReader(io.StringIO(runyard("export").output))
     assert row["param.opt"] == "lion"
+
+
+def test_points_that_cannot_be_stored_are_counted_by_what_is_wrong(runyard: Command, tmp_path: Path) -> None:
+    write(tmp_path / "logs", points("loss", [2.0]) + points("x" * 251, [1.0]))
+    done = runyard("import", str(tmp_path / "logs"))
+    assert done.exit_code == 0, done.output
+    assert "logs: skipped 1 point with an invalid step, tag or time\n" in done.stderr
+    assert "logs  1 point  " in done.stdout

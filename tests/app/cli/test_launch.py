@@ -65,7 +65,7 @@ def test_several_runs_are_queued_in_order_and_shown_together(
     assert lines[-2] == f"together: {url}/runs?tag=1&tag=zoo"
     assert lines[-1] == f"compared: {url}/compare?runs={','.join(ids)}"
     assert done.stderr == (
-        "runyard: left out because of more than 300,000 parameters:"
+        "runyard: skipped networks with more than 300,000 parameters:"
         " vit base · digits (821,514), vit large · digits (14,384,650)\n"
     )
     assert {run.id for run in yard.runs(tag=["zoo", "1"])} == set(ids)
@@ -159,13 +159,19 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
         ("--family vit --size hug", ["no size 'hug' for vit; sizes: tiny, small, base, large"]),
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
         ("--family vit --epochs 0 --recipe slow", ["epochs must be at least 1"]),
-        ("--family vit,simple_cnn --auxiliary", ["vit takes no auxiliary scalars; families that do: simple_cnn"]),
-        ("--family vit --option pool", ["--option needs name=value"]),
+        (
+            "--family vit,simple_cnn --auxiliary",
+            ["vit does not support auxiliary scalars; families that do: simple_cnn"],
+        ),
+        ("--family vit --option pool", ["--option must be NAME=VALUE"]),
         (
             "--family vit --most-params 5",
-            ["left out because of more than 5 parameters: vit small", "no runs left to launch"],
+            [
+                "skipped networks with more than 5 parameters: vit small",
+                "no runs to launch: all networks exceed --most-params",
+            ],
         ),
-        ("--family vit --seeds 2 --seed 1,2", ["with --seeds, --seed must be a single whole number"]),
+        ("--family vit --seeds 2 --seed 1,2", ["--seed must be a single whole number when --seeds is used"]),
         ("--family vit --lr 0.1,fast,-1", ["lr must be a number", "lr must be greater than 0"]),
         ("--family vit --option patch=4,5", ["no choice '5' for option patch of vit; choices: 4, 7"]),
         ("--family vit --dataset cifar --size tinny", ["no dataset 'cifar'; datasets: ", "no size 'tinny' for vit"]),
@@ -228,7 +234,7 @@ def test_without_a_server_one_sentence_says_how_to_start_one(runyard: Command, m
     monkeypatch.setenv("RUNYARD_URL", "http://127.0.0.1:9")
     done = runyard("launch", "--family", "vit")
     assert done.exit_code == 2
-    assert done.stderr.startswith("runyard: no Runyard server responds at http://127.0.0.1:9; start one with")
+    assert done.stderr.startswith("runyard: cannot connect to a Runyard server at http://127.0.0.1:9; start one with")
     assert done.stderr.count("\n") == 1
 
 

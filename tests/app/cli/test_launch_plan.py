@@ -97,9 +97,15 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
         ),
         ({"family": ["vit"], "options": {"pol": "cls"}}, "no option 'pol' for vit; options: pool, patch"),
         ({"family": ["vit"], "options": {"patch": "5"}}, "no choice '5' for option patch of vit; choices: 4, 7"),
-        ({"family": ["vit"], "auxiliary": True}, "vit takes no auxiliary scalars; families that do: simple_cnn"),
-        ({"family": ["simple_dense_net"], "batch_size": "1"}, "needs a batch size of at least 2"),
-        ({"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]}, "recipe cifar is made for cifar10, cifar100"),
+        (
+            {"family": ["vit"], "auxiliary": True},
+            "vit does not support auxiliary scalars; families that do: simple_cnn",
+        ),
+        ({"family": ["simple_dense_net"], "batch_size": "1"}, "use a batch size of at least 2"),
+        (
+            {"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]},
+            "recipe cifar does not support mnist; supported datasets: cifar10, cifar100",
+        ),
         ({"preset": "mnist"}, "no preset 'mnist'; presets: "),
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
     ],

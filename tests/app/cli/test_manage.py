@@ -20,12 +20,12 @@ def test_runs_are_cancelled_by_name_as_a_sweep_or_all_that_wait(
 ) -> None:
     ids = [runs.add() for _ in range(4)]
     done = runyard("cancel", "1", "#2")
-    assert done.stdout == "2 cancelled before start, 0 stopping\n"
+    assert done.stdout == "2 queued runs cancelled, 0 running runs stopping\n"
     assert [runs.status(run) for run in ids] == ["cancelled", "cancelled", "queued", "queued"]
     assert runyard("launch", "--family", "vit", "--seeds", "2").exit_code == 0
     output = json.loads(runyard("cancel", "--sweep", "1", "--json").stdout)
     assert len(output["cancelled"]) == 2
-    assert runyard("cancel", "--all-queued").stdout == "2 cancelled before start, 0 stopping\n"
+    assert runyard("cancel", "--all-queued").stdout == "2 queued runs cancelled, 0 running runs stopping\n"
     assert {run.status for run in yard.runs()} == {"cancelled"}
     for words in ([], ["1", "--all-queued"]):
         done = runyard("cancel", *words)
@@ -39,7 +39,7 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
     runs.finish(first.id, "failed")
     done = runyard("retry", "1")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("#2 vit tiny · digits is queued  ")
+    assert done.stdout.startswith("#2 vit tiny · digits: queued  ")
     done = runyard("clone", "#1", "--set", "lr=3e-4", "--set", "option.pool=mean", "--set", "tags=a,b", "--json")
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
@@ -54,13 +54,15 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
         (("resume", "1"), 1, "checkpoint"),
         (("fork", "1", "--epoch", "3", "--set", "lr=1"), 1, "epoch"),
         (("clone", "1", "--set", "lr=-1"), 1, "lr must be greater than 0"),
-        (("clone", "1", "--set", "learning=1"), 1, "no field 'learning'"),
-        (("clone", "1", "--set", "lr"), 2, "--set needs field=value, e.g. lr=3e-4, not 'lr'"),
-        (("retry",), 2, "name the runs to retry"),
-        (("queue", "move", "1"), 2, "give one target: first, last, up, down, --before RUN or --after RUN"),
-        (("queue", "move", "1", "sideways"), 2, "unknown target 'sideways'; targets: first, last, up, down"),
-        (("queue", "move", "1", "first"), 1, "is no longer queued: it is failed"),
-        (("sweep", "show", "3"), 1, "no sweep '3'; list sweeps with `runyard sweep ls`"),
+        (("clone", "1", "--set", "learning=1"), 1, "unknown field 'learning'"),
+        (("clone", "1", "--set", "lr"), 2, "--set must be FIELD=VALUE, e.g. lr=3e-4, not 'lr'"),
+        (("retry",), 2, "specify the runs to retry"),
+        (("queue", "move", "1"), 2, "specify one position: first, last, up, down, --before RUN or --after RUN"),
+        (("queue", "move", "1", "sideways"), 2, "unknown position 'sideways'; positions: first, last, up, down"),
+        (("queue", "move", "1", "first"), 1, "is no longer queued (status: failed)"),
+        (("sweep", "show", "3"), 1, "no sweep 3; list sweeps with `runyard sweep ls`"),
+        (("sweep", "extend", "1", "--set", "lr=1..2"), 2, "--set takes a list of values, not a range: lr=0.1,0.01"),
+        (("sweep", "extend", "1", "--set", "lr"), 2, "--set must be FIELD=A,B, e.g. lr=0.1,0.01, not 'lr'"),
         (("sweep", "create", "--family", "vit", "--space", "lr=1..x"), 2, "'x' is not a number in --space lr=1..x"),
         (("sweep", "create", "--file", "none.json"), 1, "No such file or directory"),
     ],
@@ -120,7 +122,7 @@ def test_a_search_is_made_from_flags_and_from_a_file(url: str, runyard: Command,
     file.write_text(json.dumps({"base": {"family": "vit"}, "grid": {"size": ["tiny", "small"]}}))
     assert json.loads(runyard("sweep", "create", "--file", str(file), "--json").stdout)["planned"] == 2
     done = runyard("sweep", "create", "--file", str(file), "--family", "vit")
-    assert (done.exit_code, done.stderr) == (2, "runyard: --file cannot be combined with flags of a run\n")
+    assert (done.exit_code, done.stderr) == (2, "runyard: --file cannot be combined with run settings\n")
     file.write_text("[]")
     assert "is not a sweep" in runyard("sweep", "create", "--file", str(file)).stderr
 

@@ -94,12 +94,13 @@ def test_what_names_no_run_or_several_is_said_in_one_sentence(
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert sentence.lower() in done.stderr.lower() or "number" in done.stderr
+    assert "…" not in done.stderr, "both runs are named"
 
 
 def test_a_run_is_shown_with_its_settings_and_figures(three: list[str], runyard: Command, url: str) -> None:
     output = runyard("show", three[1]).stdout
     assert "run     " in output
-    assert f"page        {url}/runs/{three[1]}" in output
+    assert f"url         {url}/runs/{three[1]}" in output
     assert "status      succeeded" in output
     assert "optimizer" in output
     row = next(line for line in output.splitlines() if line.startswith("val/acc"))
@@ -123,7 +124,7 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
     assert group["figures"]["test/acc"]["mean"] == 0.625
     assert runyard("compare", "1", "2", "--by", "color").stderr.startswith("runyard: cannot group by 'color'")
     done = runyard("compare")
-    assert (done.exit_code, done.stderr) == (2, "runyard: name the runs to compare, or use --sweep\n")
+    assert (done.exit_code, done.stderr) == (2, "runyard: specify the runs to compare, or use --sweep\n")
 
 
 def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Command, tmp_path: Path) -> None:

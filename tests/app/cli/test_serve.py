@@ -38,8 +38,13 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 2
-    assert any(line.startswith("runyard: slots: ") and "integer" in line for line in lines)
-    assert any(line.startswith("runyard: device: ") and "'cuda'" in line for line in lines)
+    assert "runyard: RUNYARD_SLOTS (--slots) must be a whole number" in lines
+    assert "runyard: RUNYARD_DEVICE must be auto, cpu, cuda, or one GPU such as cuda:1" in lines
+
+
+def test_a_wrong_flag_is_named_with_its_setting_and_limit(tmp_path: Path) -> None:
+    done = runyard(tmp_path, "up", "--port", "65536")
+    assert (done.returncode, done.stderr) == (2, "runyard: RUNYARD_PORT (--port) must be at most 65535\n")
 
 
 @pytest.mark.parametrize("command", ["up", "server", "worker"])

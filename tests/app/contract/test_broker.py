@@ -33,4 +33,4 @@ def test_a_wake_up_lies_in_the_list_whose_length_is_looked_at(redis: Redis, redi
 def test_attempts_and_workers_do_not_share_keys() -> None:
     assert broker.committed_field("r_1", 2) != broker.committed_field("r_1", 21)
     assert broker.renewal_key("a") != broker.renewal_key("b")
-    assert len({broker.EVENTS, broker.DEAD, broker.COMMITTED, broker.COMMITS, broker.CONTROL, broker.QUEUE}) == 6
+    assert len({broker.EVENTS, broker.UNREADABLE, broker.COMMITTED, broker.COMMITS, broker.CONTROL, broker.QUEUE}) == 6

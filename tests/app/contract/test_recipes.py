@@ -90,7 +90,7 @@ def test_cifar_sgd_is_sgd_along_a_cosine_for_200_epochs() -> None:
 
 
 def test_a_recipe_is_refused_on_a_dataset_that_it_is_not_made_for(catalog: Catalog) -> None:
-    with pytest.raises(SpecError, match="recipe cifar is made for cifar10, cifar100, not for mnist"):
+    with pytest.raises(SpecError, match="recipe cifar does not support mnist; supported datasets: cifar10, cifar100"):
         resolve(RunSpec(family="vit", recipe="cifar", dataset="mnist"), catalog)
 
 

@@ -284,8 +284,8 @@ def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(Refused) as caught:
         look("vit", "cifar10", options={"patch": 7})
     assert caught.value.refusal.field == "options"
-    assert caught.value.refusal.message.endswith("patch for CIFAR-10: 4")
-    assert "multiple of its patch size 7, not 32" in caught.value.refusal.message
+    assert caught.value.refusal.message.endswith("values of patch that work with cifar10: 4")
+    assert "the image size (32) must be a multiple of vit's patch size (7)" in caught.value.refusal.message
 
 
 def test_a_refusal_names_the_field_that_would_have_to_change(monkeypatch: pytest.MonkeyPatch) -> None:

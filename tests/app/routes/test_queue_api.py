@@ -30,7 +30,7 @@ def test_the_queue_comes_in_pages_with_place_reason_and_what_to_expect(client: A
     assert (one["run"]["title"], one["run"]["url"], one["why"]) == ("n0", f"/runs/{made[0]}", "starting")
     assert one["expected_start"] is not None
     assert (one["expected_seconds"], one["estimate"]) == (None, "no finished run of simple_mlp base on Test GPU yet")
-    assert (third["expected_start"], third["start_why"]) == (None, "the duration of run #1 is unknown")
+    assert (third["expected_start"], third["start_why"]) == (None, "unknown, because run #1 has no estimate")
 
 
 def test_a_wrong_cursor_is_refused_by_name(client: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_move_that_cannot_be_says_why(client: Any, runs: Runs) -> None:
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "first", "before": trains}))
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "left"}))
     answer = client.post("/api/v1/queue/move", json={"run": trains, "to": "first"})
-    assert (answer.status_code, answer.json()["detail"]) == (409, f"run {trains} is no longer queued: it is running")
+    assert (answer.status_code, answer.json()["detail"]) == (409, f"run {trains} is no longer queued (status: running)")
     assert client.post("/api/v1/queue/move", json={"run": waits, "before": trains}).status_code == 409
     assert client.post("/api/v1/queue/move", json={"run": "r_none", "to": "up"}).status_code == 404
 
@@ -140,7 +140,7 @@ def test_what_had_started_does_not_come_back(client: Any, runs: Runs) -> None:
     client.post("/api/v1/runs/cancel", json={"queued": True})
     answer = client.post("/api/v1/runs/restore-queued", json={"runs": [waits, ended]})
     assert answer.status_code == 409
-    assert answer.json()["detail"].endswith(f"{ended} is succeeded")
+    assert answer.json()["detail"].endswith(f"the status of {ended} is succeeded")
     assert client.post("/api/v1/runs/restore-queued", json={"runs": ["r_none"]}).status_code == 404
     assert ids(client) == []
 
@@ -165,7 +165,9 @@ def test_a_run_that_has_begun_keeps_its_priority_and_can_be_named(client: Any, r
     assert client.patch(f"/api/v1/runs/{run}", json={"name": "the good one", "priority": 2}).status_code == 200
     answer = client.patch(f"/api/v1/runs/{run}", json={"priority": 3, "name": "lost"})
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "this run is succeeded; its priority can only change while it is queued"
+    assert answer.json()["detail"] == (
+        "the priority can only be changed while a run is queued; the status of this run is succeeded"
+    )
     assert client.get(f"/api/v1/runs/{run}").json()["title"] == "the good one"
     assert client.patch("/api/v1/runs/r_none", json={}).status_code == 404
 

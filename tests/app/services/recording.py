@@ -37,7 +37,7 @@ def lines(runs: Runs, run: str) -> list[str]:
 
 
 def dead(redis: Redis) -> list[dict[bytes, bytes]]:
-    return [fields for _, fields in cast(Any, redis.xrange(broker.DEAD))]
+    return [fields for _, fields in cast(Any, redis.xrange(broker.UNREADABLE))]
 
 
 def pending(redis: Redis) -> int:

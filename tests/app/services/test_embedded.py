@@ -183,7 +183,7 @@ def test_a_second_runyard_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, port=0)
     first, second = LocalStack(settings), LocalStack(settings)
     first._lock()
-    with pytest.raises(StartError, match="another Runyard uses"):
+    with pytest.raises(StartError, match="another Runyard is already using"):
         second._lock()
     for yard in (first, second):
         assert yard._lock_file is not None

@@ -260,7 +260,7 @@ def test_a_missing_folder_is_told_and_takes_nothing_with_it(
 ) -> None:
     found = run(made(tmp_path / "data", tmp_path / "nowhere").catalog())
     assert list(found.families) == list(catalog.families)
-    assert "cannot read the folder in RUNYARD_MODELS_PATH" in found.broken["nowhere"]
+    assert "(RUNYARD_MODELS_PATH)" in found.broken["nowhere"]
 
 
 def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(

@@ -159,7 +159,7 @@ def test_a_webhook_hears_only_of_the_kinds_it_asked_for(
     end(runs, runs.add(), "succeeded")
     notifier.step()
     assert listener.heard == []
-    assert sentences(engine) == ["#1 simple_mlp base · digits finished"]
+    assert sentences(engine) == ["#1 simple_mlp base · digits succeeded"]
 
 
 def test_an_address_that_does_not_answer_is_tried_again_later_and_then_given_up(

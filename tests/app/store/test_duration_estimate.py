@@ -48,7 +48,7 @@ def test_runs_start_one_after_the_other_as_slots_become_free(runs: Runs) -> None
     found = look(runs, worker(slots=2))
     assert [each.seconds and round(each.seconds) for each in found] == [30, 20, 10, 40]
     assert starts(found) == [0.0, 0.0, 20.0, 30.0]
-    assert found[0].estimate == "from 1 finished run: the same network, dataset and batch size"
+    assert found[0].estimate == "based on 1 finished run of the same network, dataset and batch size"
     assert {each.start_why for each in found} == {""}
 
 
@@ -72,7 +72,7 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     unknown, behind = look(runs, worker())
     assert (unknown.seconds, unknown.estimate) == (None, "no finished run of vit large on cpu yet")
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
-    assert (behind.start, behind.start_why) == (None, f"the duration of run #{number} is unknown")
+    assert (behind.start, behind.start_why) == (None, f"unknown, because run #{number} has no estimate")
     assert behind.seconds is not None
     # With another free slot, the second run still starts immediately.
     assert starts(look(runs, worker(slots=2))) == [0.0, 0.0]

@@ -67,9 +67,9 @@ def test_a_run_that_told_no_speed_counts_by_its_start_and_end(runs: Runs) -> Non
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"batch_size": 256}, "batch size"),
-        ({"dataset": "mnist"}, "dataset"),
-        ({"options": {"a": 1}, "precision": "bf16"}, "options or precision"),
+        ({"batch_size": 256}, "a different batch size"),
+        ({"dataset": "mnist"}, "a different dataset"),
+        ({"options": {"a": 1}, "precision": "bf16"}, "different options or a different precision"),
     ],
 )
 def test_a_network_trained_otherwise_is_scaled_by_its_images(runs: Runs, other: dict[str, Any], words: str) -> None:
@@ -77,7 +77,7 @@ def test_a_network_trained_otherwise_is_scaled_by_its_images(runs: Runs, other: 
     found = ask(runs)[GPU]
     assert found.epoch_seconds == pytest.approx(IMAGES / 500)
     assert found.runs == 1
-    assert found.basis == f"the same network with a different {words}, scaled by the number of training images"
+    assert found.basis == f"the same network with {words}, scaled by the number of training images"
 
 
 def test_each_device_has_its_own_pace(runs: Runs) -> None:

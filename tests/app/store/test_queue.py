@@ -247,14 +247,20 @@ def test_nobody_is_woken_for_a_paused_queue(runs: Runs) -> None:
         ("auto", "", 0, [], "no worker is connected"),
         ("cuda", "", 0, [worker(), worker()], "needs cuda; connected workers have cpu"),
         ("cuda:2", "", 0, [worker("cuda", index=1), worker()], "needs cuda:2; connected workers have cpu, cuda:1"),
-        ("auto", "far", 0, [worker(name="near-1")], "needs worker far; workers are connected from near"),
+        ("auto", "far", 0, [worker(name="near-1")], "needs worker far; connected workers: near"),
         ("cuda", "near", 0, [worker(name="near-1")], "needs cuda; worker near has cpu"),
         ("auto", "near", 0, [worker(busy=1, name="near-1"), worker(name="far-1")], "the only slot is busy"),
         ("cuda:1", "", 0, [worker("cuda", busy=1), worker("cuda", index=1)], "starting"),
         ("auto", "", 0, [worker()], "starting"),
         ("auto", "", 0, [worker(busy=1)], "the only slot is busy"),
-        ("auto", "", 1, [worker(slots=2, busy=1)], "all 2 slots are busy, 1 run ahead"),
-        ("cpu", "", 3, [worker(slots=2, busy=2), worker("cuda", slots=4)], "all 2 slots are busy, 3 runs ahead"),
+        ("auto", "", 1, [worker(slots=2, busy=1)], "all 2 slots are busy; 1 run ahead in the queue"),
+        (
+            "cpu",
+            "",
+            3,
+            [worker(slots=2, busy=2), worker("cuda", slots=4)],
+            "all 2 slots are busy; 3 runs ahead in the queue",
+        ),
     ],
 )
 def test_a_waiting_run_says_why_it_waits(

@@ -95,7 +95,7 @@ def test_a_waiting_run_is_stopped_with_the_reason_at_once(engine: Engine, runs: 
         assert request_cancel(connection, run, 5, 10.0, 15.0, "pruned before it began") == "cancelled"
         request_cancel(connection, other, 5, 10.0, 15.0)
     assert runs.get(run).reason == "pruned before it began"
-    assert runs.get(other).reason == "stopped while queued"
+    assert runs.get(other).reason == "cancelled while queued"
 
 
 def test_a_user_s_stop_says_what_the_worker_said(engine: Engine, runs: Runs) -> None:

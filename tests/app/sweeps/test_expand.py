@@ -132,8 +132,8 @@ def test_an_option_that_only_one_family_has_leaves_the_other_out(catalog: Catalo
 def test_networks_that_are_too_large_are_left_out_with_their_counts(catalog: Catalog) -> None:
     found = expand(SweepSpec(grid={"family": "all", "size": "all"}, most_params=100_000), catalog)
     assert found.runs
-    assert all("parameters, more than 100,000" in each for each in found.left_out)
-    with pytest.raises(SpecError, match="more than 10"):
+    assert all("parameters exceed most_params (100,000)" in each for each in found.left_out)
+    with pytest.raises(SpecError, match=r"exceed most_params \(10\)"):
         expand(SweepSpec(grid={"family": "all", "size": "all"}, most_params=10), catalog)
 
 
@@ -141,7 +141,7 @@ def test_too_many_combinations_are_refused_before_they_are_made(catalog: Catalog
     grid = {"lr": [i / 1e4 for i in range(1, 900)], "epochs": list(range(1, 900))}
     with pytest.raises(SpecError, match="808,201 combinations"):
         expand(spec(grid=grid), catalog)
-    with pytest.raises(SpecError, match="use fewer draws or fewer seeds"):
+    with pytest.raises(SpecError, match="use fewer draws or seeds"):
         expand(spec(method="random", space={"lr": {"low": 0.1, "high": 1}}, draws=600, seeds=2), catalog)
     assert len(expand(spec(seeds=MOST_RUNS), catalog).runs) == MOST_RUNS
 

@@ -128,7 +128,7 @@ def test_cifar10s_extra_targets_follow_from_the_class(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_a_damaged_file_of_names_is_unpacked_again(
+def test_a_corrupt_file_of_names_is_unpacked_again(
     said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("cifar10", tmp_path, know("cifar10", monkeypatch))
@@ -136,7 +136,7 @@ def test_a_damaged_file_of_names_is_unpacked_again(
     shutil.rmtree(tmp_path / "prepared")
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(b"?")
     assert same(load("cifar10", ["class"], tmp_path, said.append), first)
-    assert said == ["batches.meta is damaged: fetching it again"]
+    assert said == ["batches.meta is corrupt; downloading it again"]
 
 
 # Files of the wrong content
@@ -149,7 +149,10 @@ def wrong_mnist(**changed: Bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (wrong_mnist(train_labels_idx1_ubyte=np.zeros(239, dtype=np.uint8)), "240 images but 239 labels"),
+        (
+            wrong_mnist(train_labels_idx1_ubyte=np.zeros(239, dtype=np.uint8)),
+            "expected 240 labels for 240 images, found 239",
+        ),
         (wrong_mnist(train_labels_idx1_ubyte=np.full(240, 10, dtype=np.uint8)), "labels out of range for target digit"),
         (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 8, 8), dtype=np.uint8)), r"unexpected images: \(1, 8, 8\)"),
         (wrong_mnist(t10k_images_idx3_ubyte=np.zeros((40, 784), dtype=np.uint8)), "should have 3 dimension"),
@@ -165,7 +168,7 @@ def test_whole_files_of_the_wrong_content_are_fetched_again_and_given_up(
 ) -> None:
     mirror.files = know("mnist", monkeypatch, files)
     point("mnist", mirror.address, monkeypatch)
-    with pytest.raises(DatasetError, match=rf"^mnist could not be fetched \(its files cannot be read: .*{reason}"):
+    with pytest.raises(DatasetError, match=rf"^could not download mnist \(its files cannot be read: .*{reason}"):
         load("mnist", ["digit"], tmp_path, said.append)
     assert len(mirror.asked) == 4 * 3
 
@@ -176,6 +179,6 @@ def test_a_pickle_that_cannot_be_read_is_fetched_again_and_given_up(
     files = cifar_files("cifar100")
     mirror.files = know("cifar100", monkeypatch, files | {"train": files["train"][:5_000]})
     point("cifar100", mirror.address, monkeypatch)
-    with pytest.raises(DatasetError, match=r"^cifar100 could not be fetched \(its files cannot be read: "):
+    with pytest.raises(DatasetError, match=r"^could not download cifar100 \(its files cannot be read: "):
         load("cifar100", ["fine"], tmp_path, said.append)
     assert mirror.asked == ["cifar-100-python.tar.gz"] * 3

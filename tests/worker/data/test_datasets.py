@@ -123,12 +123,12 @@ def test_a_name_that_does_not_exist_touches_nothing(tmp_path: Path) -> None:
         load("minst", ["digit"], folder, never)
     with pytest.raises(UnknownTarget):
         load("mnist", ["fine"], folder, never)
-    with pytest.raises(ValueError, match="no target given; targets: digit"):
+    with pytest.raises(ValueError, match="specify at least one target; targets: digit"):
         load("mnist", [], folder, never)
     assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(DatasetError, match=r"^digits could not be read or written under .*/data \(Not a directory\);"):
+    with pytest.raises(DatasetError, match=r"^could not read or write digits in .*/data \(Not a directory\);"):
         load("digits", ["digit"], tmp_path / "data", never)

@@ -172,7 +172,7 @@ def without_progress(said: list[str]) -> list[str]:
     return [line for line in said if " of " not in line.partition(": ")[2]]
 
 
-def test_damaged_measures_are_measured_again_and_said_so(
+def test_corrupt_measures_are_measured_again_and_said_so(
     official: Official, said: list[str], measurements: list[int], tmp_path: Path
 ) -> None:
     official("mnist", tmp_path)
@@ -181,7 +181,7 @@ def test_damaged_measures_are_measured_again_and_said_so(
     kept.write_bytes(kept.read_bytes()[:-1])
     assert same(load("mnist", MEASURED, tmp_path, said.append), first)
     assert without_progress(said)[1:] == [
-        "the measurement cache of mnist is damaged: measuring it again",
+        "the measurement cache of mnist is corrupt; measuring it again",
         "measuring mnist (280 images)",
     ]
     assert len(measurements) == 2
@@ -211,7 +211,10 @@ def test_measures_of_another_version_are_measured_again(
     load("mnist", MEASURED, tmp_path, said.append)
     monkeypatch.setattr(worker.data.datasets, "_MEASURED_VERSION", "0")
     load("mnist", MEASURED, tmp_path, said.append)
-    assert without_progress(said)[1] == "the measurement cache of mnist is from another version: measuring it again"
+    assert (
+        without_progress(said)[1]
+        == "the measurement cache of mnist was made by another version of Runyard; measuring it again"
+    )
     assert len(measurements) == 2
 
 
@@ -251,9 +254,11 @@ def test_a_measuring_that_breaks_down_is_one_sentence(
     official: Official, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Measured:
-        raise MeasuringError("a measuring process ended with status -9")
+        raise MeasuringError("a measuring process exited with status -9")
 
     monkeypatch.setattr(worker.data.datasets, "measure_all", broken)
     official("mnist", tmp_path)
-    with pytest.raises(DatasetError, match=r"^mnist could not be measured \(.* with status -9\); launch again$"):
+    with pytest.raises(
+        DatasetError, match=r"^could not measure the images of mnist \(.* with status -9\); retry the run$"
+    ):
         load("mnist", MEASURED, tmp_path, said.append)

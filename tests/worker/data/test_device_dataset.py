@@ -154,9 +154,9 @@ def test_another_epoch_or_another_seed_is_another_order() -> None:
 def test_a_batch_size_above_the_training_split_names_the_largest_possible() -> None:
     with pytest.raises(BatchSizeError) as caught:
         order(0, 0, 1_257, 2_000, CPU)
-    assert str(caught.value) == "batch size 2000 is larger than the training set; the largest is 1257"
+    assert str(caught.value) == "batch size must be at most 1,257, the number of training images, not 2,000"
     assert isinstance(caught.value, ValueError)
-    with pytest.raises(BatchSizeError, match="is too small; the smallest is 1"):
+    with pytest.raises(BatchSizeError, match="batch size must be at least 1"):
         order(0, 0, 1_257, 0, CPU)
 
 
@@ -169,7 +169,7 @@ def test_evaluation_batches_cover_everything_once_in_order(n: int, size: int) ->
 
 
 def test_an_evaluation_batch_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="is too small; the smallest is 1"):
+    with pytest.raises(ValueError, match="batch size must be at least 1"):
         evaluation_batches(10, 0)
 
 

@@ -55,7 +55,7 @@ def test_a_dataset_is_fetched_once_and_said_so_without_a_progress_bar(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"), [("cut", "was cut off"), ("damaged", "arrived damaged")], ids=["cut off", "damaged"]
+    ("wrong", "sentence"), [("cut", "was interrupted"), ("damaged", "arrived corrupt")], ids=["cut off", "damaged"]
 )
 def test_a_file_that_arrives_broken_twice_is_fetched_a_third_time(
     wrong: str, sentence: str, mirror: Mirror, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,7 +80,7 @@ def test_a_file_that_arrives_broken_three_times_is_given_up_and_leaves_nothing_b
     point(name, mirror.address, monkeypatch)
     with pytest.raises(DatasetError) as caught:
         load(name, [dataset(name).targets[0].name], tmp_path, said.append)
-    assert str(caught.value).startswith(f"{name} could not be fetched ({file} was cut off); put ")
+    assert str(caught.value).startswith(f"could not download {name} (the download of {file} was interrupted); check ")
     assert mirror.asked.count(file) == 3
     assert not list(tmp_path.rglob(f"{file}*"))
 
@@ -93,17 +93,17 @@ def test_a_server_that_does_not_have_the_file_is_asked_once_and_the_next_mirror_
     load("mnist", ["digit"], tmp_path, said.append)
     assert len(mirror.asked) == 8
     mirror.files = {}
-    with pytest.raises(DatasetError, match=r"could not be fetched \(HTTP 404 Not Found\)"):
+    with pytest.raises(DatasetError, match=r"could not download mnist \(HTTP 404 Not Found\)"):
         load("mnist", ["digit"], tmp_path / "other", said.append)
 
 
 @pytest.mark.parametrize(
     ("name", "missing"),
     [
-        ("mnist", "its files under {folder}/MNIST/raw"),
-        ("fashion_mnist", "its files under {folder}/FashionMNIST/raw"),
-        ("cifar10", "cifar-10-python.tar.gz under {folder}"),
-        ("cifar100", "cifar-100-python.tar.gz under {folder}"),
+        ("mnist", "its files in {folder}/MNIST/raw"),
+        ("fashion_mnist", "its files in {folder}/FashionMNIST/raw"),
+        ("cifar10", "cifar-10-python.tar.gz in {folder}"),
+        ("cifar100", "cifar-100-python.tar.gz in {folder}"),
     ],
 )
 @pytest.mark.usefixtures("nowhere")
@@ -113,8 +113,8 @@ def test_without_a_network_one_sentence_says_what_to_do(
     with pytest.raises(DatasetError) as caught:
         load(name, [dataset(name).targets[0].name], tmp_path, never)
     assert str(caught.value) == (
-        f"{name} could not be fetched (Connection refused); put {missing.format(folder=tmp_path)} "
-        "or check the network, then launch again"
+        f"could not download {name} (Connection refused); check the network connection,"
+        f" or put {missing.format(folder=tmp_path)}, then retry the run"
     )
 
 
@@ -128,7 +128,9 @@ def test_a_name_that_cannot_be_resolved_is_said_in_the_systems_words(
     for variable in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.upper(), raising=False)
-    with pytest.raises(DatasetError, match=r"^mnist could not be fetched \(Name or service not known\); put its files"):
+    with pytest.raises(
+        DatasetError, match=r"^could not download mnist \(Name or service not known\); check the network"
+    ):
         load("mnist", ["digit"], tmp_path, never)
 
 
@@ -188,7 +190,7 @@ def test_ten_runs_at_once_fetch_every_file_once(
 
     def say(sentence: str) -> None:
         said.append(sentence)
-        if said.count("waiting for another run to fetch mnist") == 9:
+        if said.count("waiting for another run to download mnist") == 9:
             mirror.go.set()
 
     with ThreadPoolExecutor(10) as pool:
@@ -209,7 +211,7 @@ def test_a_raw_file_that_is_cut_off_is_unpacked_again(
     broken = place / "train-images-idx3-ubyte"
     broken.write_bytes(broken.read_bytes()[:cut])
     load("mnist", ["digit"], tmp_path, said.append)
-    assert said == ["train-images-idx3-ubyte is damaged: fetching it again"]
+    assert said == ["train-images-idx3-ubyte is corrupt; downloading it again"]
     assert broken.read_bytes() == mnist_files()[broken.name]
 
 
@@ -239,7 +241,7 @@ def test_an_archive_broken_at_its_source_is_fetched_three_times_and_given_up(
         monkeypatch.setattr(kind, "tgz_md5", md5(served[file]))
     mirror.files = served
     point(name, mirror.address, monkeypatch)
-    with pytest.raises(DatasetError, match=rf"could not be fetched \({file} is damaged, 3 times in a row\)"):
+    with pytest.raises(DatasetError, match=rf"could not download \w+ \({file} was corrupt 3 times in a row\)"):
         load(name, [dataset(name).targets[0].name], tmp_path, said.append)
     assert mirror.asked.count(file) == 3
     assert not list(tmp_path.rglob("*.part"))
@@ -261,6 +263,6 @@ def test_a_full_disk_is_said_in_one_sentence(
     with pytest.raises(DatasetError) as caught:
         load("mnist", ["digit"], tmp_path, said.append)
     assert str(caught.value) == (
-        f"mnist could not be read or written under {tmp_path} (No space left on device); "
-        "check the folder's free space and permissions, then launch again"
+        f"could not read or write mnist in {tmp_path} (No space left on device); "
+        "check the folder's permissions and free space, then retry the run"
     )

@@ -45,5 +45,5 @@ def test_a_network_is_trained_on_all_targets_of_official_files(
     assert started.params > 0
     log = [text for _, text in fitted.reporter.lines]
     for target in targets:
-        assert any(text.startswith(f"{target}: always predicting the largest class scores") for text in log)
+        assert any(text.startswith(f"{target}: majority-class baseline on the test set:") for text in log)
     assert any(text.startswith(f"measuring {name}") for text in log) == auxiliary

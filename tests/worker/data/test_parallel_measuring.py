@@ -97,7 +97,7 @@ def test_a_measuring_process_that_is_killed_is_one_sentence(images: Images) -> N
         for child in children():
             os.kill(child.pid, signal.SIGKILL)
 
-    with pytest.raises(MeasuringError, match=r"^a measuring process ended with status -9$"):
+    with pytest.raises(MeasuringError, match=r"^a measuring process exited with status -9$"):
         measure_all(images, ProgressReporter(lambda text: None, kill), "measuring", 2)
     assert not children()
 

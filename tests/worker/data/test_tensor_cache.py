@@ -51,14 +51,14 @@ def flip_middle_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip_last_bit, flip_middle_bit])
-def test_a_damaged_prepared_copy_is_prepared_again_and_said_so(
+def test_a_corrupt_prepared_copy_is_prepared_again_and_said_so(
     damage: Callable[[Path], None], said: list[str], tmp_path: Path
 ) -> None:
     put("mnist", tmp_path, mnist_files())
     first = load("mnist", ["digit"], tmp_path, never)
     damage(tmp_path / "prepared" / "mnist.safetensors")
     assert same(load("mnist", ["digit"], tmp_path, said.append), first)
-    assert said == ["the prepared copy of mnist is damaged: preparing it again"]
+    assert said == ["the prepared copy of mnist is corrupt; preparing it again"]
     assert same(load("mnist", ["digit"], tmp_path, never), first)
 
 
@@ -69,7 +69,7 @@ def test_a_prepared_copy_of_another_version_is_prepared_again(
     first = load("mnist", ["digit"], tmp_path, never)
     monkeypatch.setattr(worker.data.datasets, "_PREPARED_VERSION", "0")
     assert same(load("mnist", ["digit"], tmp_path, said.append), first)
-    assert said == ["the prepared copy of mnist is from another version: preparing it again"]
+    assert said == ["the prepared copy of mnist was made by another version of Runyard; preparing it again"]
 
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_copy_that_cannot_be_kept_does_not_stop_the_run(
     put("mnist", tmp_path, mnist_files())
     monkeypatch.setattr(tensor_cache, "save_file", full)
     assert len(load("mnist", ["digit"], tmp_path, said.append).test) == TEST
-    assert said == ["the prepared copy of mnist could not be saved for the next run (No space left on device)"]
+    assert said == ["could not save the prepared copy of mnist for the next run (No space left on device)"]
     assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["mnist.lock"]
 
 
@@ -107,5 +107,5 @@ def test_a_run_waits_while_another_prepares_the_same_dataset_and_then_takes_its_
         lock.close()
 
     assert same(load("mnist", ["digit"], tmp_path, the_other_run_ends), first)
-    assert said == ["waiting for another run to fetch mnist"]
+    assert said == ["waiting for another run to download mnist"]
     assert not (tmp_path / "MNIST").exists()

@@ -129,7 +129,7 @@ def test_a_short_run_does_not_spend_its_time_on_trying(digits: Data, tmp_path: P
     assert (choice.tuning, timed) == (Tuning(), [])
     choice = choose(digits, tmp_path, make_config("simple_cnn", epochs=8))
     assert (choice.tuning, timed) == (Tuning(), [Tuning()])
-    assert choice.reason == "7.2 s of training are too short for trials to pay off"
+    assert choice.reason == "training is too short (7.2 s) to benefit from trials"
     assert not (tmp_path / "tunings.json").exists()
 
 
@@ -195,7 +195,7 @@ def test_another_network_batch_or_optimiser_is_tried_for_itself(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
-def test_a_damaged_memory_is_made_anew(digits: Data, tmp_path: Path, timed: list[Tuning], content: str) -> None:
+def test_a_corrupt_cache_is_made_anew(digits: Data, tmp_path: Path, timed: list[Tuning], content: str) -> None:
     (tmp_path / "tunings.json").write_text(content)
     choose(digits, tmp_path)
     assert len(json.loads((tmp_path / "tunings.json").read_text())) == 1

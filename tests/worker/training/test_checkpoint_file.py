@@ -143,7 +143,7 @@ def test_a_file_cut_off_anywhere_is_a_value_error() -> None:
     content = to_bytes(state(metadata={"position": 3}))
     assert from_bytes(content).metadata == {"position": 3}
     for length in [*range(0, 200), *range(200, len(content), 37), len(content) - 1]:
-        with pytest.raises(ValueError, match="not a Runyard checkpoint, or truncated"):
+        with pytest.raises(ValueError, match="not a Runyard checkpoint, or a truncated one"):
             from_bytes(content[:length])
 
 

@@ -126,6 +126,7 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
     for step, rate in rates(fitted).items():
         assert rate == rate_at(config, step - 1, (3 if step <= 50 else 5) * PER_EPOCH), step
     assert {(each.epochs, each.steps) for each in fitted.reporter.events_of("progress")} <= {(3, 117), (5, 195)}
+    assert ("info", "number of epochs changed from 3 to 5 at step 50") in fitted.reporter.lines
     # Who hears of the change finds the new number.
     kinds = [kind for kind, _ in fitted.reporter.order]
     told_before = kinds[: kinds.index("change")].count("progress")
@@ -149,12 +150,14 @@ def test_a_stop_after_the_epoch_leaves_the_rate_as_it_was_planned_and_says_why_i
     assert "test/acc" in fitted.reporter.curves
     (said,) = outcomes(fitted)
     assert (said.step, said.epochs) == (50, 2)
+    assert ("info", "will stop after epoch 2") in fitted.reporter.lines
 
 
 def test_a_checkpoint_that_is_asked_for_stays_and_is_gone_on_from(data_dir: Path) -> None:
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=50)])
     (kept,) = [each for each in fitted.reporter.events_of("checkpoint") if each.kept and each.within]
     assert (kept.step, kept.epoch, kept.within) == (50, 1, 11)
+    assert ("info", "saved a checkpoint at step 50") in fitted.reporter.lines
     again = fit_run(CONFIG, data_dir, fence=2, resume=kept)
     assert all(torch.equal(value, last(again).network[name]) for name, value in last(fitted).network.items())
 
@@ -163,14 +166,18 @@ def test_no_checkpoint_is_kept_of_weights_that_are_not_finite(data_dir: Path, mo
     monkeypatch.setattr("worker.training.checkpointing.all_finite", lambda network: False)
     fitted = fit_run(CONFIG, data_dir, changes=[Change(id=1, kind="checkpoint", step=5)])
     (said,) = outcomes(fitted)
-    assert (said.outcome, said.reason) == ("refused", "not saved, because the weights are not finite")
+    assert (said.outcome, said.reason) == ("refused", "some weights are NaN or infinite")
+    sentence = "checkpoint at step 5 not saved: some weights are NaN or infinite"
+    assert ("warning", sentence) in fitted.reporter.lines
+    tested = [text for _, text in fitted.reporter.lines if text.startswith("test/loss")]
+    assert [text.rpartition(" (")[2] for text in tested] == ["current weights)"], "no weights were saved as the best"
 
 
 def test_a_note_changes_nothing_but_the_log(data_dir: Path) -> None:
     plain = fit_run(CONFIG, data_dir)
     noted = fit_run(CONFIG, data_dir, fence=2, changes=[Change(id=1, kind="note", value="a new dataset", step=7)])
     assert plain.reporter.curves["train/loss"] == noted.reporter.curves["train/loss"]
-    assert ("info", "note at step 7: a new dataset, as requested") in noted.reporter.lines
+    assert ("info", "note at step 7: a new dataset") in noted.reporter.lines
 
 
 def test_a_trainer_is_told_of_a_change_once_however_often_its_worker_hears_of_it() -> None:

@@ -58,7 +58,7 @@ def test_the_largest_batch_is_found_to_a_sixteenth_and_never_one_that_does_not_f
     found = largest_batch(network(), resident, make_config(), 1, lambda batch: None)
     assert found.batch_size <= most
     assert found.batch_size >= most - max(1, most // 16) - 8
-    assert found.limit.endswith("did not fit")
+    assert found.limit.endswith("does not fit")
     assert len(holds) - 1 < 20
 
 
@@ -195,7 +195,7 @@ def test_a_machine_out_of_memory_ends_the_run_with_a_batch_that_should_fit(
     data_dir: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = attempt(data_dir, error, monkeypatch, batch_size=512)
-    assert said.startswith("simple_mlp tiny at batch size 512 does not fit into this machine's memory (")
+    assert said.startswith("simple_mlp tiny at batch size 512 does not fit in this machine's memory (")
     assert "; try batch size 256, which should fit" in said
 
 
@@ -207,7 +207,7 @@ def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monk
     )
     error = torch.cuda.OutOfMemoryError("CUDA out of memory")
     said = attempt(data_dir, error, monkeypatch, family="simple_cnn", size="tiny", batch_size=1024)
-    assert "try batch size 64, which should fit by estimate, or find_batch, which finds the largest" in said
+    assert "try batch size 64, which is estimated to fit, or set find_batch to find the largest that fits" in said
 
 
 def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
@@ -215,6 +215,6 @@ def test_advice_is_given_also_where_nothing_can_be_estimated() -> None:
         raise MemoryError
 
     said = out_of_memory_reason(make_config(batch_size=100), broken, "cuda:0", 0)
-    assert "does not fit into the GPU's memory; try" in said
+    assert "does not fit in the GPU's memory; try" in said
     assert "try batch size 32" in said
     assert out_of_memory_reason(make_config(batch_size=1), broken, "cpu", 0).endswith("try a smaller size")

@@ -321,12 +321,11 @@ def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_stops_so_many_epochs_after_its_best_and_tests_that_one(data_dir: Path, stubborn: None) -> None:
     fitted = fit_run(make_config(epochs=9, early_stopping=3), data_dir)
     assert fitted.result.outcome == "succeeded"
-    assert fitted.result.reason == "stopped early after epoch 5: no better validation for 3 epochs"
+    assert fitted.result.reason == "stopped early after epoch 5: no improvement on the validation set for 3 epochs"
     assert len(fitted.reporter.curves["val/acc"]) == 5
     assert [each.epoch for each in fitted.reporter.events_of("checkpoint") if each.best] == [1, 2]
     assert any(
-        text.startswith("test/loss") and text.endswith("with the weights of epoch 2")
-        for _, text in fitted.reporter.lines
+        text.startswith("test/loss") and text.endswith("(weights of epoch 2)") for _, text in fitted.reporter.lines
     )
 
 

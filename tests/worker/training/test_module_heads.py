@@ -88,7 +88,7 @@ def test_the_best_epoch_goes_by_the_first_head(data_dir: Path, small_cifar10: Da
     ranked = zip(curves["val/domain/acc"], curves["val/loss"], strict=True)
     accuracy, _, step = max((accuracy, -loss, step) for (step, accuracy), (_, loss) in ranked)
     assert (best.step, best.epoch) == (step, step // 5)
-    marked = [text for _, text in fitted.reporter.lines if text.endswith("best so far")]
+    marked = [text for _, text in fitted.reporter.lines if text.endswith("(best so far)")]
     assert f"val/domain/acc {accuracy:.4f}" in marked[-1]
 
 

@@ -37,10 +37,10 @@ def test_the_first_loss_that_is_not_finite_is_told_with_the_last_that_was() -> N
 
 def test_a_first_step_that_is_not_finite_has_nothing_before_it() -> None:
     assert LossWatch().check([made(1, -math.inf)]) == (
-        "loss became minus infinite at step 1, the first step of this attempt, at learning rate 0.5"
+        "loss became -inf at step 1, the first step of this attempt, at learning rate 0.5"
     )
     names = [describe_nonfinite(value) for value in (math.nan, math.inf, -math.inf)]
-    assert names == ["NaN", "infinite", "minus infinite"]
+    assert names == ["NaN", "inf", "-inf"]
 
 
 class Elsewhere(torch.Tensor):
@@ -150,7 +150,7 @@ def test_a_run_whose_loss_becomes_nan_stops_there_and_keeps_the_checkpoint_from_
     assert said.startswith(f"loss became NaN at step {at}")
     if at > 1:
         assert f"at step {at - 1} (learning rate 0.001, gradient norm " in said
-    assert said.endswith("try a lower learning rate or a warm-up"), "it clips already"
+    assert said.endswith("try a lower learning rate or warmup"), "it clips already"
     losses = [value for _, value in reporter.curves["train/loss"]]
     assert math.isnan(losses[at - 1])
     assert all(math.isfinite(value) for value in losses[: at - 1])
@@ -176,7 +176,7 @@ def test_a_checkpoint_within_an_epoch_is_not_overwritten_by_weights_that_are_nan
     assert said.startswith("validation loss became NaN after epoch 1")
     assert max(each.step for each in reporter.events_of("checkpoint")) == 19
     assert [text for level, text in reporter.lines if level == "warning"] == [
-        "the weights are not finite: keeping the previous checkpoint"
+        "some weights are NaN or infinite; keeping the previous checkpoint"
     ]
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_is_asked_to_goes_on_says_so_once_and_saves_nothing_that_is_s
     assert fitted.result.outcome == "succeeded"
     assert len(fitted.reporter.curves["train/loss"]) == 3 * 39
     warned = [text for level, text in fitted.reporter.lines if level == "warning"]
-    assert len([text for text in warned if text.endswith("training continues, as requested")]) == 1
+    assert len([text for text in warned if text.endswith("continuing because on_nonfinite is go_on")]) == 1
     assert fitted.reporter.last_checkpoint().step == 39
     assert math.isfinite(fitted.reporter.curves["test/loss"][0][1]), "the best weights are those from before"
 
@@ -203,7 +203,7 @@ def test_the_reason_of_the_run_is_the_sentence(data_dir: Path, monkeypatch: pyte
     result = _attempt(job, reporter, Control([CONTINUE, 0]))
     assert result.outcome == "failed"
     assert result.reason.startswith("loss became NaN at step 5; last finite loss: ")
-    assert result.reason.endswith("try a lower learning rate, a warm-up or clip_norm")
+    assert result.reason.endswith("try a lower learning rate, warmup or gradient clipping (clip_norm)")
     assert reporter.lines[-1] == ("error", result.reason)
     told = reporter.events_of("progress")[-1]
     assert (told.step, told.epoch) == (max(step for step, _ in reporter.curves["train/acc"]), 1)

@@ -152,7 +152,7 @@ def test_an_interruption_stops_before_the_next_step_and_says_from_where_it_goes_
     config = CONFIGS["adam, plateau, dropout"]
     for pulse, step, epoch in ((1, 0, 0), (24, 23, 0), (40, 39, 0), (42, 39, 0), (43, 39, 1)):
         fitted = fit_run(config, data_dir, shared=StopsAt(pulse, INTERRUPT))
-        assert fitted.result.reason == f"its worker stopped; resumes from step {step}"
+        assert fitted.result.reason == f"the worker stopped; the run will resume from step {step}"
         checkpoint = fitted.reporter.last_checkpoint()
         assert (checkpoint.step, checkpoint.epoch) == (step, epoch)
         assert len(exact(fitted).get("train/loss", [])) == step
@@ -223,7 +223,7 @@ def test_the_test_is_made_once_with_the_best_weights(data_dir: Path, datasets: P
     assert tested != pytest.approx(accuracy_of(last(fitted).network))
     kinds = [kind for kind, _ in fitted.reporter.order if kind != "progress"]
     assert kinds.index("finishing") > max(i for i, kind in enumerate(kinds) if kind == "checkpoint")
-    assert fitted.reporter.lines[-1][1].endswith(f"with the weights of epoch {said[-1].epoch}")
+    assert fitted.reporter.lines[-1][1].endswith(f"(weights of epoch {said[-1].epoch})")
 
 
 def test_a_start_tells_what_is_trained_and_on_what(data_dir: Path) -> None:
@@ -268,13 +268,13 @@ def test_a_run_can_be_stopped_while_its_data_is_fetched(data_dir: Path, monkeypa
 
 def test_data_that_cannot_be_had_is_one_sentence(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise DatasetError("digits could not be fetched (no route); check the network, then launch again")
+        raise DatasetError("could not download digits (no route); check the network connection, then retry the run")
 
     monkeypatch.setattr(fit_module, "load", fail)
     reporter = Collector()
     result = attempt(make_config(), data_dir, reporter)
     assert result.outcome == "failed"
-    assert result.reason == "digits could not be fetched (no route); check the network, then launch again"
+    assert result.reason == "could not download digits (no route); check the network connection, then retry the run"
     assert reporter.lines[-1] == ("error", result.reason)
     assert not reporter.events
 
@@ -314,7 +314,7 @@ def test_a_gpu_that_is_too_small_is_told_with_what_to_do(data_dir: Path, monkeyp
     monkeypatch.setattr(module_module.Classifier, "_micro_step", fail)
     result = attempt(make_config(), data_dir, Collector())
     assert "memory" in result.reason
-    assert result.reason.startswith("simple_mlp tiny at batch size 128 does not fit into")
+    assert result.reason.startswith("simple_mlp tiny at batch size 128 does not fit in")
     assert "; try batch size 64" in result.reason
 
 

@@ -124,7 +124,7 @@ def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, c
         ({"epochs": "0"}, "Epochs must be at least 1."),
         ({"most": "lots"}, "The maximum number of parameters must be a whole number; 0 means no limit."),
         ({"tag": ""}, "Enter a tag, so that you can find these runs together."),
-        ({"recipe": "cifar"}, "Recipe cifar is made for cifar10, cifar100, not for digits."),
+        ({"recipe": "cifar"}, "Recipe cifar does not support digits; supported datasets: cifar10, cifar100."),
         ({"recipe": "magic"}, "No recipe &#39;magic&#39;; recipes: default"),
     ],
 )

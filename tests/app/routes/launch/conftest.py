@@ -52,7 +52,7 @@ class Figures:
 
     async def check(self, config: RunConfig) -> None:
         if self.away:
-            raise Unavailable("the networks could not be inspected; see the server's log")
+            raise Unavailable("could not inspect the networks; see the server's log")
         if config.options.get("patch") == 7 and config.dataset == "cifar10":
             raise SpecError([FieldError("options", "patch 7 does not divide 32")])
 

@@ -69,7 +69,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
     assert (body["method"], body["draws"]) == ("random", 7)
     assert "base" in body
     wrong = look(client.get("/launch", params=MLP | {"lr": "1e-1 .. 1e-4"}))
-    assert "low must not be above high" in wrong.words["error-lr"]
+    assert "low must be at most high" in wrong.words["error-lr"]
     grid = look(client.get("/launch", params=MLP | {"lr": "1e-4 .. 1e-1", "method": "grid"}))
     assert "add a step, list its values" in grid.words["error-lr"]
 
@@ -87,7 +87,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
         (
             {"lr": ",".join(f"{i}e-5" for i in range(1, 60)), "seeds": "20"},
             "method",
-            "1,180 runs; a sweep can have at most 1,000",
+            "1,180 runs; the maximum is 1,000",
         ),
     ],
 )

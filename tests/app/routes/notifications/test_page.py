@@ -78,7 +78,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
 def test_what_is_wrong_is_said_in_the_form_with_what_was_typed(client: Any, look: Any) -> None:
     answer = client.post("/notifications/webhooks", data={"url": "nowhere", "kinds": ["failed"]})
     page = look(answer, 422)
-    assert "The URL must look like https://example.org/path." in page.html
+    assert "Specify an http or https URL, e.g. https://example.org/path." in page.html
     assert page.one("input", name="url")["value"] == "nowhere"
     answer = client.post("/notifications/rules", data={"comparison": "above", "metric": "val/acc", "value": "much"})
     assert "Value must be a number" in look(answer, 422).html

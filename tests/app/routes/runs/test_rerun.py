@@ -84,7 +84,7 @@ def test_a_live_run_cannot_be_rerun_and_a_missing_one_is_not_found(
     client: TestClient, trained: Trained, act: str
 ) -> None:
     run = trained(None)
-    assert "this run is running" in conflict(client.post(f"/api/v1/runs/{run}/{act}"))
+    assert "this run has not ended (status: running)" in conflict(client.post(f"/api/v1/runs/{run}/{act}"))
     assert client.post(f"/api/v1/runs/r_none/{act}").status_code == 404
 
 
@@ -151,14 +151,14 @@ def test_purging_a_parent_leaves_its_child_intact(
 def test_a_run_without_a_checkpoint_or_with_nothing_left_to_do_is_not_resumed_and_says_why(
     client: TestClient, stopped: Callable[..., str], trained: Trained, settings: Settings
 ) -> None:
-    assert "has no checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
+    assert "ended before its first checkpoint" in conflict(client.post(f"/api/v1/runs/{trained('failed')}/resume"))
     done = stopped("succeeded", step=200, epochs=4)
-    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
-    assert "completed all of its 4 epochs" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
+    assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume"))
+    assert "completed all of its epochs (4)" in conflict(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 4}))
     early = stopped("succeeded", step=200, epochs=30, early_stopping=1)
-    assert "stopped early" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
+    assert "stopped by early stopping" in conflict(client.post(f"/api/v1/runs/{early}/resume", json={"epochs": 50}))
     errors = errors_of(client.post(f"/api/v1/runs/{done}/resume", json={"epochs": 3}))
-    assert "has 4 epochs" in errors["epochs"]
+    assert "epochs must be at least 4" in errors["epochs"]
     wrong: list[Any] = [{"epochs": 0}, {"epochs": True}, {"epochs": "9"}, {"steps": 3}, []]
     for body in wrong:
         assert client.post(f"/api/v1/runs/{done}/resume", json=body).status_code == 422
@@ -220,14 +220,14 @@ def test_a_fork_names_the_epochs_that_are_kept_and_what_is_wrong_with_its_change
         "epochs with a checkpoint: 2, 4"
     )
     never = trained("succeeded", keep_checkpoints=0)
-    assert "keep_checkpoints 0" in conflict(client.post(f"/api/v1/runs/{never}/fork", json={"epoch": 1}))
+    assert "keep_checkpoints=0" in conflict(client.post(f"/api/v1/runs/{never}/fork", json={"epoch": 1}))
     young = trained(None)
-    assert "no checkpoint yet" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
+    assert "no checkpoint to fork from" in conflict(client.post(f"/api/v1/runs/{young}/fork", json={"epoch": 1}))
 
     def refused(changes: dict[str, Any]) -> dict[str, str]:
         return errors_of(client.post(f"/api/v1/runs/{run}/fork", json={"epoch": 2, "changes": changes}))
 
-    assert "more than 2" in refused({"epochs": 2})["epochs"]
+    assert "greater than 2" in refused({"epochs": 2})["epochs"]
     assert "lr" in refused({"lr": -1})
     assert "recipe" in refused({"recipe": "fast"})
     assert "nonsense" in refused({"nonsense": 1})
@@ -250,7 +250,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     first = runs.add()
     points(runs, first, train__loss=[3.0, 2.0, 1.0], system__x=[5.0])
     runs.finish(first)
-    assert client.get(f"/api/v1/runs/{first}/verify").json()["state"] == "cannot be told"
+    assert client.get(f"/api/v1/runs/{first}/verify").json()["state"] == "inconclusive"
     again = made(client.post(f"/api/v1/runs/{first}/verify"))
     assert (again["relation"], again["parent"]) == ("verify", first)
     for run in (first, again["id"]):
@@ -261,7 +261,7 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, again["id"]):
         assert client.get(f"/api/v1/runs/{run}/verify").json()["state"] == "identical"
         page = client.get(f"/runs/{run}").text
-        assert "all curves are identical, bit for bit" in page
+        assert "all curves are bit-identical" in page
 
     other = made(client.post(f"/api/v1/runs/{first}/verify"))["id"]
     points(runs, other, train__loss=[3.0, 2.5, 1.0])
@@ -270,9 +270,9 @@ def test_a_rerun_says_on_both_sides_whether_the_curves_are_identical(client: Tes
     for run in (first, other):
         said = client.get(f"/api/v1/runs/{run}/verify").json()
         assert (said["state"], said["metric"], said["step"]) == ("differs", "train/loss", 2)
-        assert "from step 2 of train/loss: 2.0 in the original, 2.5 in the rerun" in said["sentence"]
-        assert "torch None and 9" in said["sentence"]
-        assert said["sentence"].split(" and differs")[0] in client.get(f"/runs/{run}/head").text
+        assert "first differ at step 2 of train/loss: 2.0 in the original, 2.5 in the rerun" in said["sentence"]
+        assert "(environments differ: torch None vs. 9)" in said["sentence"]
+        assert said["sentence"].split("; ")[0] in client.get(f"/runs/{run}/head").text
     assert client.get(f"/api/v1/runs/{again['id']}/verify").json()["state"] == "identical"
 
 
@@ -292,8 +292,8 @@ def test_a_rerun_that_ended_early_or_of_a_run_that_did_is_compared_as_far_as_bot
     points(runs, third, train__loss=[3.0])
     runs.finish(third, "failed")
     said = client.get(f"/api/v1/runs/{third}/verify").json()
-    assert said["state"] == "cannot be told"
-    assert "failed after step 1" in said["sentence"]
+    assert said["state"] == "inconclusive"
+    assert "ended at step 1 (failed)" in said["sentence"]
     empty = made(client.post(f"/api/v1/runs/{again}/verify"))["id"]
     runs.finish(empty, "cancelled")
     assert "has no points" in client.get(f"/api/v1/runs/{empty}/verify").json()["sentence"]
@@ -331,7 +331,7 @@ def test_the_page_has_all_of_it_folded_and_its_updates_leave_it_where_it_is(
     captured = {
         "command": "runyard up",
         "code": {"folder": "/src", "commit": "c0ffee" * 6, "branch": "main", "diff": "-a\n+<b>", "note": "cut"},
-        "models": {"folder": "/nets", "note": "not in a git checkout"},
+        "models": {"folder": "/nets", "note": "not in a Git repository"},
         "packages": {"torch": "2.9"},
         "freeze": ["torch==2.9", "numpy==2.0"],
         "machine": {"processor": "Test", "memory_bytes": 2**34},

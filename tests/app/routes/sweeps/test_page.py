@@ -137,7 +137,7 @@ def test_the_form_extends_and_says_what_is_wrong(client: Any, look: Any, runs: A
     assert answer.status_code == 303
     assert runs.sql("SELECT count(*) FROM run") == [(8,)]
     page = look(client.post(f"/sweeps/{sweep}/extend", data={"seeds": "1"}), 422)
-    assert page.words["extend-error-seeds"] == "This sweep has 2 seeds; the number can only grow."
+    assert page.words["extend-error-seeds"] == "Seeds can only be increased; this sweep already has 2."
     assert page.one("input", id="extend-seeds")["value"] == "1"
     page = look(client.post(f"/sweeps/{sweep}/extend", data={"grid.lr": "fast"}), 422)
     assert "must be a number" in page.words["extend-error-grid.lr"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.contract.errors import QueryError
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
-from app.store.search.parser import Either, Term, parse
+from app.store.search.parser import AnyOf, Term, parse
 from app.store.search.query import RunFilter, list_runs
 from app.store.search.query_language import FIELD_NAMES
 from tests.conftest import Runs
@@ -124,12 +124,12 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
     ("said", "words"),
     [
         ("color:red", "no field 'color'; fields: is, tag, id, name"),
-        ("status:done", "no status 'done'; choices: queued, starting"),
-        ("is:good", "no is 'good'; choices: live, running, ended"),
-        ("epochs>many", "'many' is not a number; write epochs>0.98"),
+        ("status:done", "no status 'done'; statuses: queued, starting"),
+        ("is:good", "unknown value 'good' for is; values: live, running, ended"),
+        ("epochs>many", "'many' is not a number; write epochs>20"),
         ("duration>5parsecs", "write duration>10m"),
         ("created>yesterday", "'yesterday' is not a date; write created>2026-11-01"),
-        ("family>vit", "family is text and cannot be compared; write family:vit"),
+        ("family>vit", "family is a text field; use family:vit"),
         ("family:", "family: needs a value"),
         ("family:,", "family:, needs a value"),
         ('name:"a', "missing closing quote"),
@@ -143,10 +143,10 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
         ("(a or) b", "'or' needs a term on each side"),
         ("a ( )", "empty parentheses"),
         ("val/acc>1e999", "is not a number"),
-        ("val/acc>90", "val/acc ranges from 0 to 1; write val/acc>0.9 or val/acc>90%"),
-        ("val/digit/acc.last<=98.5", "write val/digit/acc.last<=0.985 or val/digit/acc.last<=98.5%"),
-        ("-test/acc:0.5,50", "write test/acc:0.5 or test/acc:50%"),
-        ('is:"live,ended"', "no is 'live,ended'"),
+        ("val/acc>90", "val/acc is between 0 and 1; did you mean val/acc>0.9 or val/acc>90%?"),
+        ("val/digit/acc.last<=98.5", "did you mean val/digit/acc.last<=0.985 or val/digit/acc.last<=98.5%"),
+        ("-test/acc:0.5,50", "did you mean test/acc:0.5 or test/acc:50%"),
+        ('is:"live,ended"', "unknown value 'live,ended' for is"),
     ],
 )
 def test_what_cannot_be_asked_is_answered_with_what_can(
@@ -228,5 +228,5 @@ def test_brackets_choices_and_their_opposites_mean_what_sets_mean(
 
 def test_a_part_knows_how_it_was_said() -> None:
     [[first, second]] = parse('family:vit  -(a or "b c")').choices
-    assert isinstance(second, Either)
+    assert isinstance(second, AnyOf)
     assert (first.source, second.source) == ("family:vit", '-(a or "b c")')
