@@ -6,7 +6,7 @@
  */
 export function formatValue(value, unit) {
   if (value === null || value === undefined) return "–";
-  if (unit === "percent") return `${(100 * value).toFixed(2)} %`;
+  if (unit === "percent") return `${(100 * value).toFixed(2)}%`;
   if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5))
     return value.toExponential(2).replace("e+", "e");
   return String(Number(value.toPrecision(4)));
@@ -81,7 +81,7 @@ const formatExponent = (/** @type {number} */ value) =>
  * @param {number} value
  */
 export function formatYTick(unit, value) {
-  if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
+  if (unit === "percent") return `${Number((100 * value).toPrecision(5))}%`;
   if (value && (Math.abs(value) < 1e-3 || unit === "power")) return formatExponent(value);
   if (Math.abs(value) >= 1e7) return formatExponent(value);
   if (Math.abs(value) >= 1e4) return `${Number((value / 1000).toPrecision(4))}k`;

@@ -93,7 +93,7 @@ _ALL = (
     ),
     Recipe(
         "vit_mnist_995",
-        "For vit small to reach the claimed 99.5 % on MNIST (validation): 200 epochs, random crop",
+        "For vit small to reach the claimed 99.5% on MNIST (validation): 200 epochs, random crop",
         {
             "optimizer": "adamw",
             "lr": 5e-4,

@@ -28,20 +28,26 @@ def count(value: int | None) -> str:
 
 
 def format_short(value: float | None) -> str:
-    """Format a number with three digits: 182 k, 1.42 M."""
+    """Format a number with three digits: 182k, 1.42M."""
     if value is None or not math.isfinite(value):
         return "–"
-    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit * 0.9995:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
+
+
+def format_flops(value: int) -> str:
+    """Format a number of floating-point operations: 8.3 MFLOPs, 320 FLOPs."""
+    short = format_short(value)
+    return f"{short[:-1]} {short[-1]}FLOPs" if short[-1] in "kMG" else f"{short} FLOPs"
 
 
 def metric_value(name: str, value: float | None) -> str:
     """Format a metric's value: accuracies in percent, everything else as a number."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
+    return f"{100 * value:.2f}%" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
 
 
 def format_duration(seconds: float | None) -> str:

@@ -15,8 +15,8 @@ describe("formatValue", () => {
     assert.equal(formatValue(-1e-9, ""), "-1.00e-9");
   });
   test("shares as percentages", () => {
-    assert.equal(formatValue(0.98765, "percent"), "98.77 %");
-    assert.equal(formatValue(0, "percent"), "0.00 %");
+    assert.equal(formatValue(0.98765, "percent"), "98.77%");
+    assert.equal(formatValue(0, "percent"), "0.00%");
   });
   test("a dash for a missing value", () => {
     assert.equal(formatValue(null, ""), "–");
@@ -67,7 +67,7 @@ describe("tick labels", () => {
     assert.equal(formatXTick("clock", midnight + 5405, 5), "01:30:05");
   });
   test("values", () => {
-    assert.equal(formatYTick("percent", 0.975), "97.5 %");
+    assert.equal(formatYTick("percent", 0.975), "97.5%");
     assert.equal(formatYTick("power", 0.001), "1e-3");
     assert.equal(formatYTick("", 0.00012), "1.2e-4");
     assert.equal(formatYTick("", 0), "0");

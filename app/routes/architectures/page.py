@@ -91,7 +91,7 @@ class RowColumn(Column):
 COLUMNS = [
     RowColumn("size", "size", value=lambda row: row.place),
     RowColumn("params", "parameters", "n", value=lambda row: row.params),
-    RowColumn("flops", "MFLOP", "n", value=lambda row: row.cost.flops if row.cost else None),
+    RowColumn("flops", "MFLOPs", "n", value=lambda row: row.cost.flops if row.cost else None),
     RowColumn("activations", "activations, MB", "n", value=lambda row: row.cost.activation_bytes if row.cost else None),
     RowColumn("memory", "to train, MB", "n", value=lambda row: row.cost.memory_bytes if row.cost else None),
     RowColumn("speed", "images/s", "n measured", "-", lambda row: row.measured.samples_per_second.value),

@@ -155,7 +155,7 @@ def is_best(metric: Metric, by_metric: dict[str, list[Standing]], i: int) -> boo
 
 
 def format_mean(metric: Metric, mean: Mean | None) -> str:
-    """Format a mean with its interval: "98.61 ± 0.25 %"."""
+    """Format a mean with its interval: "98.61 ± 0.25%"."""
     if mean is None:
         return "–"
     if metric.name == "parameters":
@@ -163,7 +163,7 @@ def format_mean(metric: Metric, mean: Mean | None) -> str:
     if mean.half is None or metric.name == "epochs made":
         return metric.format(mean.mean) if metric.name != "epochs made" else f"{mean.mean:.4g}"
     if metric.name in ACCURACIES:
-        return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f} %"
+        return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f}%"
     return f"{metric.format(mean.mean)} ± {metric.format(mean.half)}"
 
 

@@ -52,7 +52,7 @@ def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
         )
     else:
         sentence = f"{titles[0]} is ahead of {titles[1]} by {points:.2f} points of test/acc."
-    behind = f"One run each; sampling of {images:,} test images alone gives ± {chance:.2f} points (95 %)."
+    behind = f"One run each; sampling of {images:,} test images alone gives ± {chance:.2f} points (95%)."
     if first.run.params and second.run.params and first.run.params != second.run.params:
         behind += f" The first has {first.run.params / second.run.params:.2g} times the parameters"
         behind += (
@@ -107,7 +107,7 @@ def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
     chance = [f"Welch's t-test {_p(gap.welch)}", permuted]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
-    behind = f"{'; '.join(chance)}. Intervals: 95 %."
+    behind = f"{'; '.join(chance)}. Intervals: 95%."
     if more is None or not 0 < more <= MOST_SEEDS:
         return Verdict(sentence, behind)
     return Verdict(sentence, behind, more, _run_ids(first, second))

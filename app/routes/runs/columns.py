@@ -11,7 +11,15 @@ from app.contract.spec import RunConfig
 from app.store.metric import Summary
 from app.store.search.sorting import COLUMNS as SORTABLE
 from app.store.search.sorting import MAX_KEYS, keys_of, metric_figure
-from app.web.formatting import count, format_duration, format_setting, format_short, metric_value, time_tag
+from app.web.formatting import (
+    count,
+    format_bytes,
+    format_duration,
+    format_setting,
+    format_short,
+    metric_value,
+    time_tag,
+)
 from app.web.run_summary import RunSummary
 from app.web.sort_column import Column
 
@@ -92,9 +100,8 @@ class TableColumn(Column):
             case "images_a_second":
                 return format_short(run_summary.samples_per_second)
             case "peak_memory":
-                return (
-                    "–" if run_summary.peak_memory_mb is None else f"{format_short(run_summary.peak_memory_mb * 1e6)}B"
-                )
+                megabytes = run_summary.peak_memory_mb
+                return "–" if megabytes is None else format_bytes(round(megabytes * 1e6), 1000)
             case "val/acc":
                 return metric_value("acc", run_summary.val_acc)
             case "test/acc":

@@ -148,7 +148,7 @@ def read_groups(connection: Connection, query: TableQuery) -> GroupTable:
         MetricColumns(
             key,
             title_of(key),
-            [_heading(query, f"{key}@{part}", "mean ± 95 %" if part == "mean" else part, "-") for part in STATISTICS],
+            [_heading(query, f"{key}@{part}", "mean ± 95%" if part == "mean" else part, "-") for part in STATISTICS],
         )
         for key in keys
     ]
@@ -205,7 +205,7 @@ def _cells(key: str, spread: Spread | None) -> list[str]:
     mean = format_value(spread.mean.mean)
     if spread.mean.half is not None and spread.min != spread.max:
         if key not in ("params", "duration") and metric_figure(key)[0].rsplit("/", 1)[-1] == "acc":
-            mean = f"{100 * spread.mean.mean:.2f} ± {100 * spread.mean.half:.2f} %"
+            mean = f"{100 * spread.mean.mean:.2f} ± {100 * spread.mean.half:.2f}%"
         else:
             mean = f"{mean} ± {format_value(spread.mean.half)}"
     return [mean, format_value(spread.median), format_value(spread.min), format_value(spread.max)]

@@ -16,8 +16,12 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
     done = runyard("change", "1", "--lr-factor", "0.3", "--epochs", "30", "--note", "slower now")
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
-    assert lines[0].startswith("#1 epochs 30: waiting. A number below the completed epochs ends the run after the current epoch.")
-    assert lines[1].startswith("#1 learning rate × 0.3: waiting. Multiplies every later learning rate of the cosine schedule")
+    assert lines[0].startswith(
+        "#1 epochs 30: waiting. A number below the completed epochs ends the run after the current epoch."
+    )
+    assert lines[1].startswith(
+        "#1 learning rate × 0.3: waiting. Multiplies every later learning rate of the cosine schedule"
+    )
     assert lines[2].startswith("#1 note slower now: waiting.")
     assert [(each.kind, each.value) for each in yard.run(run).changes()] == [
         ("epochs", 30),

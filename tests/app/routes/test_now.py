@@ -21,8 +21,8 @@ def test_a_run_that_trains_shows_its_figures_a_curve_and_a_stop_button(client: A
     assert page.one("article", data_run=run)
     assert page.one("form", action=f"/runs/{run}/cancel", method="post")
     assert page.all("polyline")
-    assert "90.00 %" in page.html
-    assert "182 k" in page.html
+    assert "90.00%" in page.html
+    assert "182k" in page.html
     assert page.one("progress")["value"] == "1.0000"
 
 

@@ -27,8 +27,8 @@ def test_the_first_paint_has_curves_figures_and_differences(client: Any, look: A
     assert charts == ["val-acc", "val-loss", "train-loss"]
     assert len(page.all("polyline", class_="curve c1 d0")) == 3
     assert len(page.all("polyline", class_="curve c2 d0")) == 3
-    assert '<td class="n best">90.00 %<' in page.html
-    assert '<td class="n">50.00 %<' in page.html
+    assert '<td class="n best">90.00%<' in page.html
+    assert '<td class="n">50.00%<' in page.html
     settings = len(settings_of(runs.get(one).config))
     assert f"1 of {settings} settings; the other {settings - 1} are equal" in page.html
     assert f'href="/runs/{one}"' in page.html
@@ -82,7 +82,7 @@ def test_tables_refresh_only_while_a_run_is_live(client: Any, look: Any, trained
     address = page.one("div", id="compare-figures")["hx-get"]
     assert address == f"/compare/figures?runs={ended},{alive}"
     assert page.one("body")["data-stream"] == "/api/v1/events"
-    assert "90.00 %" in look(client.get(address, headers=HTMX)).html
+    assert "90.00%" in look(client.get(address, headers=HTMX)).html
     still = look(client.get(f"/compare?runs={ended}"))
     assert "hx-get" not in still.one("div", id="compare-figures")
     assert "data-stream" not in still.one("body")
@@ -118,8 +118,8 @@ def by_seed(trained: Any) -> list[str]:
 def test_several_seeds_form_one_group_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
     ids = by_seed(trained)
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "as 2 groups: means with 95 % intervals over their seeds" in page.html
-    assert "90.00 ± 2.48 %" in page.html
+    assert "as 2 groups: means with 95% intervals over their seeds" in page.html
+    assert "90.00 ± 2.48%" in page.html
     assert "−20.00 ± 2.27" in page.html
     words = "simple_cnn base is better than simple_mlp base by 20.00 ± 2.27 points of test/acc, 3 seeds each."
     assert words in page.html

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("figures")
 
 def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
-    assert page.words["plan-flops"] == "8.3 MFLOP"
+    assert page.words["plan-flops"] == "8.3 MFLOPs"
     assert page.words["plan-memory"] == "10 MBof which 3 MB activations"
     assert "about 25.0 s" not in page.html
     assert "about 25 s, 2.5 s per epoch" in page.html
@@ -38,7 +38,7 @@ def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, fig
     assert asked["hx-trigger"] == "load"
     client.portal.call(figures.warm.set)
     page = look(client.post(asked["hx-post"], data={"family": "simple_cnn", "dataset": "mnist"}))
-    assert page.words["plan-flops"] == "8.3 MFLOP"
+    assert page.words["plan-flops"] == "8.3 MFLOPs"
     assert not page.all("div", id="launch-waiting")
 
 

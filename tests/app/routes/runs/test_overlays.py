@@ -100,7 +100,7 @@ def test_a_live_run_has_a_forecast_that_states_the_number_of_finished_runs(
     trained(level=0.9, seed=50)
     fragment = client.get(f"/runs/{run}/forecast").text
     # All of them gained 0.1 from the first epoch to the second.
-    assert "<b>85.00 %</b>" in fragment
+    assert "<b>85.00%</b>" in fragment
     assert f"it contained {FEWEST}." in fragment
     assert "forecast" not in look(client.get(f"/runs/{trained()}")).words
 

@@ -29,7 +29,7 @@ def points_of(page: Any) -> dict[str, Any]:
 def test_the_first_paint_is_complete(client: Any, look: Any, trained: Any) -> None:
     run = trained(epochs=7)
     page = look(client.get(f"/runs/{run}"))
-    for words in ("90.00 %", "89.00 %", "182 k", "2 min 10 s", "epoch 1 &lt;done&gt;", "made-up cpu", "1,000"):
+    for words in ("90.00%", "89.00%", "182k", "2 min 10 s", "epoch 1 &lt;done&gt;", "made-up cpu", "1,000"):
         assert words in page.html
     assert [found["data-chart"] for found in page.all("figure") if "data-chart" in found] == ["loss", "acc", "lr"]
     # Raw and smoothed train/loss, val/loss, val/acc, train/lr.
@@ -45,7 +45,7 @@ def test_the_best_epoch_is_that_of_the_weights_that_were_tested(
     run = trained(epochs=7)
     kept = Checkpoint(path=f"{run}/1/best.safetensors", epoch=6, step=600, best=True)
     runs.set(run, best_checkpoint=kept.model_dump_json())
-    assert "best validation 90.00 % after epoch 6," in look(client.get(f"/runs/{run}")).html
+    assert "best validation 90.00% after epoch 6," in look(client.get(f"/runs/{run}")).html
 
 
 def test_the_points_carry_the_commit_from_which_the_stream_goes_on(
@@ -202,7 +202,7 @@ def test_a_long_start_shows_its_phase_and_progress(client: Any, look: Any, runs:
     phase = {"epoch": 0, "epochs": 10, "step": 0, "steps": 0, "phase": "fetching mnist", "share": 0.425}
     runs.set(run, status="starting", progress=json.dumps(phase))
     page = look(client.get(f"/runs/{run}"))
-    assert "fetching mnist, 42 % done" in page.html
+    assert "fetching mnist, 42% done" in page.html
     assert page.one("progress")["value"] == "0.4250"
 
 

@@ -28,7 +28,7 @@ def test_a_row_has_every_figure(client: Any, look: Any, trained: Any) -> None:
     run = trained(name="mine")
     page = look(client.get("/runs"))
     assert rows(page) == [run]
-    for words in ("mine", "succeeded", "simple_mlp", "digits", "1,000", "90.00 %", "89.00 %", "2 min 10 s"):
+    for words in ("mine", "succeeded", "simple_mlp", "digits", "1,000", "90.00%", "89.00%", "2 min 10 s"):
         assert words in page.html
     assert page.one("input", type="checkbox", name="runs", value=run)
     assert page.all("polyline")

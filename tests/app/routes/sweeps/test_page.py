@@ -33,7 +33,7 @@ def test_the_list_shows_progress_and_the_best(client: Any, look: Any, reached: A
     page = look(client.get("/sweeps"))
     assert page.words[f"open-{sweep['id']}"] == "rates"
     assert "1 of 3" in page.html
-    assert "80.00 %" in page.html
+    assert "80.00%" in page.html
     assert "rates" in client.get("/sweeps/list").text
 
 
@@ -61,8 +61,8 @@ def test_best_so_far_pictures_and_importances_come_as_runs_end(client: Any, look
     for number, run in enumerate(sweep["runs"]):
         reached(run, 0.5 + 0.1 * (number % 3) + 0.01 * (number // 3), began=1_700_000_000.0 + number)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert page.words["sweep-best"] == "71.00 %"
-    assert page.words["sweep-best-mean"].startswith("70.50 % ±")
+    assert page.words["sweep-best"] == "71.00%"
+    assert page.words["sweep-best-mean"].startswith("70.50% ±")
     assert "lr 1e-04, seed 2" in page.html or "lr 0.0001, seed 2" in page.html
     assert "logarithmic" in page.words["scatter-lr"]
     assert len(page.all("circle")) == 12
@@ -98,10 +98,10 @@ def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any
 
 def test_a_pruned_run_says_why_in_the_table_and_on_its_page(client: Any, look: Any, runs: Any) -> None:
     sweep = launched(client, **GRID)
-    reason = "pruned at epoch 4: val/acc 31.2 % is below the median of 52.0 % over 7 runs"
+    reason = "pruned at epoch 4: val/acc 31.2% is below the median of 52.0% over 7 runs"
     runs.set(sweep["runs"][0], status="cancelled", stop_reason=reason, reason=reason, ended_at=2.0)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert "at epoch 4: val/acc 31.2 % is below the median" in page.words["sweep-runs"]
+    assert "at epoch 4: val/acc 31.2% is below the median" in page.words["sweep-runs"]
     run = look(client.get(f"/runs/{sweep['runs'][0]}"))
     assert reason in run.html
     assert run.one("a", id="of-sweep")["href"] == f"/sweeps/{sweep['id']}"
