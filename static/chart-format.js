@@ -18,12 +18,17 @@ export function formatDelta(/** @type {number} */ value, /** @type {string} */ u
   return sign + (unit === "percent" ? (100 * Math.abs(value)).toFixed(2) : formatValue(Math.abs(value), unit));
 }
 
-/** @param {number} seconds */
+/**
+ * A duration in its two largest units, as the server writes it.
+ * @param {number} seconds
+ */
 function formatDuration(seconds) {
-  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  if (seconds >= 3600) return `${Number((seconds / 3600).toPrecision(3))} h`;
-  if (seconds % 60 === 0) return `${seconds / 60} min`;
-  return `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
+  if (seconds < 10) return `${Number(seconds.toPrecision(3))} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const [unit, name, smaller, smallerName] = whole < 3600 ? [60, "min", 1, "s"] : [3600, "h", 60, "min"];
+  const rest = Math.floor((whole % unit) / smaller);
+  return `${Math.floor(whole / unit)} ${name}${rest ? ` ${rest} ${smallerName}` : ""}`;
 }
 
 const TIME = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

@@ -62,8 +62,8 @@ def format_duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 >= 3600 else "")
 
 
 def format_bytes(value: int | None, step: int = 1024) -> str:
@@ -96,8 +96,16 @@ def format_setting(value: Any) -> str:
     return str(value)
 
 
+def upper_first(text: str) -> str:
+    """Return a text with a capital first letter; unlike ``str.capitalize``, the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def time_tag(seconds: float | None, shown: str = "relative") -> str:
-    """Format a timestamp as a UTC ``<time>`` element; `relative-time.js` converts it to the viewer's time zone."""
+    """Format a timestamp as a UTC ``<time>`` element; `relative-time.js` converts it to the viewer's time zone.
+
+    ``shown``: relative (5 min ago), future (in 5 min) or clock.
+    """
     if seconds is None:
         return "–"
     at = datetime.fromtimestamp(seconds, UTC)

@@ -29,6 +29,7 @@ from app.web.formatting import (
     format_short,
     metric_value,
     time_tag,
+    upper_first,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +118,7 @@ def _environment(folder: Path) -> Environment:
         data_block,
     ):
         environment.globals[function.__name__] = function
+    environment.filters["upper_first"] = upper_first
     return environment
 
 

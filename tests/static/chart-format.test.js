@@ -44,7 +44,7 @@ describe("formatX", () => {
   test("durations", () => {
     assert.deepEqual(
       [0, 1.234, 59.99, 60, 90, 61, 3540, 3600, 5400].map((seconds) => formatX("time", seconds)),
-      ["0 s", "1.23 s", "60 s", "1 min", "1:30", "1:01", "59 min", "1 h", "1.5 h"],
+      ["0 s", "1.23 s", "1 min", "1 min", "1 min 30 s", "1 min 1 s", "59 min", "1 h", "1 h 30 min"],
     );
   });
   test("wall-clock time has seconds", () => {

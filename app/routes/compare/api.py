@@ -116,7 +116,7 @@ def compare_runs(
 def _mean_out(standing: Standing) -> MeanOut:
     mean, to_best = standing.mean, standing.to_best
     if mean is None:
-        raise ValueError("a group without a figure has no mean of it")
+        raise ValueError("a group without a metric has no mean of it")
     return MeanOut(
         mean=mean.mean,
         half=mean.half,

@@ -16,7 +16,7 @@ from app.web.run_summary import RunSummary
 COSTS: dict[str, tuple[str, Callable[[RunSummary], float | None], Callable[[float], str]]] = {
     "parameters": ("parameters", lambda summary: summary.run.params, format_short),
     # Not part of a run's summary; computed separately from its network.
-    FLOPS: ("forward FLOPs per image", lambda _: None, format_short),
+    FLOPS: ("FLOPs per image", lambda _: None, format_short),
     "duration": ("duration", lambda summary: summary.seconds, format_duration),
     "memory": (
         "peak memory",

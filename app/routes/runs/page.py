@@ -109,8 +109,8 @@ def run_page(
 ) -> Response:
     """Render the page of a run, complete without JavaScript; the run's number redirects to it."""
     controls = read_controls(x, smoothing, log)
-    if run_id.isdecimal() and len(run_id) < 19 and (points_by_name := _id_of(parts, run_id)):
-        return RedirectResponse(f"/runs/{points_by_name}", 303)
+    if run_id.isdecimal() and len(run_id) < 19 and (own_id := _id_of(parts, run_id)):
+        return RedirectResponse(f"/runs/{own_id}", 303)
     # One transaction, so that the event stream continues exactly where the page ends.
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
@@ -137,7 +137,7 @@ def run_page(
         undoable=undoable,
         back_again=back_again,
         tokens={
-            BEST: "best run so far on " + summary.run.config.dataset,
+            BEST: "best finished run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",
         },
         **forecast_values,
@@ -201,8 +201,8 @@ def run_points(
     """Return the charts and points of a run page, with the commit at which they were read."""
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
-        points_by_name = _curves(connection, summary, points, smoothing, None, requested, baseline)
-    return JSONResponse(points_by_name.as_json())
+        curves = _curves(connection, summary, points, smoothing, None, requested, baseline)
+    return JSONResponse(curves.as_json())
 
 
 @pages.get("/runs/{run_id}/points/part")
