@@ -69,7 +69,8 @@ async def _handle(request: Request, error: Exception) -> Response:
             problem_error = RunyardError(str(error.detail))
             problem_error.status, problem_error.title = error.status_code, str(error.detail)
             if error.status_code == 405:
-                problem_error = RunyardError(f"this page does not accept {request.method} requests")
+                what = "address" if request.url.path.startswith("/api/") else "page"
+                problem_error = RunyardError(f"this {what} does not accept {request.method} requests")
                 problem_error.status, problem_error.title = 405, "Method not allowed"
             elif error.status_code == 413:
                 problem_error.title = "Request too large"

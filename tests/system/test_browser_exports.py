@@ -73,5 +73,9 @@ def test_a_report_opens_without_a_server_and_leads_back_to_it(
     assert alone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert asked == [report.as_uri()]
     assert complaints == []
-    assert alone.get_by_text("Open this comparison in Runyard").get_attribute("href").startswith(f"{yard.address}/compare?runs=")
+    assert (
+        alone.get_by_text("Open this comparison in Runyard")
+        .get_attribute("href")
+        .startswith(f"{yard.address}/compare?runs=")
+    )
     context.close()

@@ -304,7 +304,7 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     # On a logarithmic axis all points but that at 0 stand, and nothing is named that has no name.
     page.get_by_role("button", name="Reset zoom").click()
     page.get_by_label("log x").check()
-    for axis in ("step", "epoch", "time"):
+    for axis in ("step", "epoch", "training time"):
         page.locator("#controls").get_by_text(axis, exact=True).click()
         assert page.evaluate(f"{LOSS}.data[0].length") >= len(logged) - 1
         assert page.evaluate(f"{LOSS}.scales.x.distr") == 3
@@ -369,6 +369,8 @@ def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any
         yard.wait_for(run, "succeeded")
     run = yard.launch(family="vit", size="small", dataset="digits", epochs=6, batch_size=8)
     page.goto(f"{yard.address}/runs/{run}")
-    expect(page.locator("#run-forecast")).to_contain_text(re.compile(r"interval contained the final value of \d+"), timeout=30_000)
+    expect(page.locator("#run-forecast")).to_contain_text(
+        re.compile(r"interval contained the final value of \d+"), timeout=30_000
+    )
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled")

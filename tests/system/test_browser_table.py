@@ -169,7 +169,7 @@ def test_only_keys_that_do_something_on_a_page_are_listed_there(page: Page, yard
         return keys
 
     general = ["g", "n", "g", "r", "g", "a", "l"]
-    rows, acts = ["j", "k", "↓", "↑", "Space"], ["A", "c", "x", "t"]
+    rows, acts = ["j", "k", "↓", "↑", "Space"], ["Shift", "A", "c", "x", "t"]
     page.goto(f"{yard.address}/runs?q=tag:table")
     assert listed() == [*general, "/", *rows, "Enter", "e", *acts, "<", ">", "Shift", "Enter", "?"]
     page.goto(f"{yard.address}/runs?q=tag:table&group=variant")

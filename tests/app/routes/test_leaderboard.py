@@ -26,7 +26,7 @@ def test_a_cell_is_the_mean_over_the_seeds_of_the_best_configuration(client: Any
     page = look(client.get("/leaderboard"))
     assert re.match(r"90\.00 ± 2\.48% +best +n = 3", cell(page, "simple_mlp", "base", 1))
     assert f'href="/compare?runs={",".join(sorted(good))}"' in page.html or all(run in page.html for run in good)
-    assert "recipe default, 2 epochs; best of 3 configurations" in page.html
+    assert "recipe default, 2 epochs (best of 3 configurations)" in page.html
     assert cell(page, "simple_mlp", "base", 0) == "235,146"
 
 

@@ -24,6 +24,7 @@ from app.web.formatting import (
     format_short,
     metric_value,
     time_tag,
+    upper_first,
 )
 from app.web.rendering import Templates, local_path
 from app.web.run_selection import MOST_RUNS
@@ -64,6 +65,11 @@ from app.web.run_selection import MOST_RUNS
 )
 def test_a_value_is_written_for_people(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_only_the_first_letter_is_capitalized() -> None:
+    assert upper_first("needs worker GPU-Box") == "Needs worker GPU-Box"
+    assert upper_first("") == ""
 
 
 def test_a_time_carries_its_iso_form_and_words_in_utc() -> None:

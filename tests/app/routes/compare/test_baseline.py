@@ -71,7 +71,7 @@ def test_runs_that_continue_one_another_show_where_their_curves_split(
     runs.set(fork, parent=first, relation="fork", parent_step=100)
     runs.set(again, parent=first, relation="fork", parent_step=150)
     page = look(client.get(f"/compare?runs={first},{fork},{alone}&by=none"))
-    assert "#2 splits from #1 at step 100 (epoch 1)." in page.words["splits"]
+    assert "#2 forks from #1 at step 100 (epoch 1)." in page.words["splits"]
     assert '"step":100' in page.html
     page = look(client.get(f"/compare?runs={fork},{again}"))
     assert "#2 continues from the same run as #3, from step 100 (epoch 1); #3 continues" in page.words["splits"]
@@ -87,7 +87,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     def said(*ids: str) -> str:
         return str(look(client.get(f"/compare?runs={','.join(ids)}&by=variant")).words.get("splits", ""))
 
-    assert re.fullmatch(r".* lr 0\.1 splits from .* lr 0\.\d+ at step 100 \(epoch 1\)\.", said(*first, *forks))
+    assert re.fullmatch(r".* lr 0\.1 forks from .* lr 0\.\d+ at step 100 \(epoch 1\)\.", said(*first, *forks))
     assert '"owner":"g2"' in client.get(f"/compare?runs={','.join([*first, *forks])}&by=variant").text
     # Without their parents they are runs like any other, and a group of which one run is no fork begins nowhere.
     assert said(*forks) == ""

@@ -25,7 +25,7 @@ def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any
 
 def test_nothing_is_said_about_time_where_nothing_is_known(client: Any, look: Any, figures: Figures) -> None:
     figures.devices = False
-    assert "no worker is connected and no run has finished yet" in look(client.get("/launch?family=simple_cnn")).html
+    assert "no workers connected and no finished runs" in look(client.get("/launch?family=simple_cnn")).html
 
 
 def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, figures: Figures) -> None:

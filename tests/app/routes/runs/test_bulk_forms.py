@@ -165,9 +165,9 @@ def test_name_tags_and_notes_are_edited_in_the_row_and_come_back(client: Any, lo
     page = look(client.get("/runs?q=old"))
     [link] = [each["href"] for each in page.all("a", class_="edit")]
     page = look(client.get(link))
-    assert page.one("input", name="name", form="words-form")["value"] == "old"
-    action = page.one("button", form="words-form")["formaction"]
-    back = page.one("input", name="back", form="words-form")["value"]
+    assert page.one("input", name="name", form="edit-form")["value"] == "old"
+    action = page.one("button", form="edit-form")["formaction"]
+    back = page.one("input", name="back", form="edit-form")["value"]
     said = {"name": " new ", "tags": 'b, "c, d", b', "notes": "one\r\ntwo", "back": back}
     answer = client.post(action, data=said, follow_redirects=False)
     assert urlsplit(answer.headers["location"]).path == "/runs"
@@ -181,10 +181,10 @@ def test_name_tags_and_notes_are_edited_in_the_row_and_come_back(client: Any, lo
 
 def test_an_invalid_name_or_tag_is_refused(client: Any, runs: Any) -> None:
     run = runs.add()
-    assert client.post(f"/runs/{run}/words", data={"tags": ",".join(map(str, range(21)))}).status_code == 422
-    assert client.post("/runs/r_nothing/words", data={"name": "a"}).status_code == 404
-    assert client.get("/runs/r_nothing/words").status_code == 404
-    assert 'name="name"' in client.get(f"/runs/{run}/words").text
+    assert client.post(f"/runs/{run}/edit", data={"tags": ",".join(map(str, range(21)))}).status_code == 422
+    assert client.post("/runs/r_nothing/edit", data={"name": "a"}).status_code == 404
+    assert client.get("/runs/r_nothing/edit").status_code == 404
+    assert 'name="name"' in client.get(f"/runs/{run}/edit").text
 
 
 def test_every_part_of_the_query_is_a_chip_that_removes_it(client: Any, look: Any, runs: Any) -> None:

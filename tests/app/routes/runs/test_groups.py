@@ -77,7 +77,7 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
     monkeypatch.setattr(groups, "MOST_RUNS", 4)
     monkeypatch.setattr(groups, "MOST_GROUPS", 1)
     page = look(client.get("/runs?group=size"))
-    assert "2 groups of 4 runs (only the newest 5,000 matching runs)" in page.html
+    assert "4 runs in 2 groups (newest 5,000 matching runs only)" in page.html
     assert "1 more group is not shown" in page.html
 
 

@@ -64,7 +64,7 @@ def test_best_so_far_pictures_and_importances_come_as_runs_end(client: Any, look
     assert page.words["sweep-best"] == "71.00%"
     assert page.words["sweep-best-mean"].startswith("70.50% ±")
     assert "lr 1e-04, seed 2" in page.html or "lr 0.0001, seed 2" in page.html
-    assert "logarithmic" in page.words["scatter-lr"]
+    assert "log scale" in page.words["scatter-lr"]
     assert len(page.all("circle")) == 12
     assert "one-way analysis of variance" in page.words["importances"]
     assert page.words["configurations"].count("2 of 2") == 3
@@ -80,10 +80,10 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     page = look(client.get(f"/sweeps/{sweep}"))
     assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
     client.post(f"/api/v1/sweeps/{other['id']}/stop")
-    assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
+    assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "Ends in about 20 s"
     client.post("/api/v1/queue/pause")
     page = look(client.get(f"/sweeps/{sweep}/board"))
-    assert page.words["sweep-left"].startswith("queue paused; about 20 s")
+    assert page.words["sweep-left"].startswith("Queue paused; about 20 s")
 
 
 def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any, look: Any, reached: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_sweep_that_is_not_there_is_said(client: Any) -> None:
 def test_a_large_sweep_shows_its_best_and_compares_them(client: Any, look: Any) -> None:
     sweep = launched(client, base={"family": "simple_mlp"}, grid={"lr": [i / 1000 for i in range(1, 151)]})
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert page.words["sweep-compare"] == "Compare the best 32"
+    assert page.words["sweep-compare"] == "Compare best 32 runs"
     assert page.html.count("data-run=") == 100
     assert look(client.get(f"/sweeps/{sweep['id']}?rows=all")).html.count("data-run=") == 150
 
@@ -165,7 +165,7 @@ def test_of_very_many_runs_only_the_best_is_linked_in_the_pictures(client: Any, 
         reached(run, 0.2 + number / 1000)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
     assert len(page.all("circle")) == 602
-    assert page.words["sweep-compare"] == "Compare the best 32"
+    assert page.words["sweep-compare"] == "Compare best 32 runs"
     assert page.one("a", id="sweep-compare")["href"].startswith(f"/compare?runs={sweep['runs'][-1]}")
 
 
