@@ -123,6 +123,8 @@ _LAST = (OPTIMIZATION, THROUGHPUT, SYSTEM)
 
 def _system_title(name: str) -> str:
     """Return the title of a system metric with its unit: "GPU memory, %"."""
+    if name == IMAGES_PER_SECOND:
+        return "images/s"
     title = name.removeprefix("system/").replace("_", " ")
     for unit in ("percent", "mb per second", "watts", "celsius"):
         if title.endswith(f" {unit}"):

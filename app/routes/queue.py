@@ -62,13 +62,13 @@ def queue_rows(
     page = read_queue(connection, limit, after)
     paused = page.paused_at is not None
     rows = []
-    numbers = _numbers(connection, [run.row.parent for run in page.runs if run.row.parent])
+    numbers = _numbers(connection, [run.row["parent"] for run in page.runs if run.row["parent"]])
     for i, (run, expected) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
         if expected.start_why == NO_WORKER:
             expected = replace(expected, start_why=why)
         in_seconds = None if expected.start is None else max(0.0, expected.start - now)
-        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds, numbers.get(run.row.parent)))
+        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds, numbers.get(run.row["parent"])))
     return rows, page
 
 

@@ -198,8 +198,10 @@ def _duration(chosen: list[Candidate], slots: int) -> str:
     if not known:
         return ""
     total = format_duration(sum(known))
-    on_slots = f"{format_duration(sum(known) / slots)} on {slots} slots ({total} of training)"
-    duration = f"about {on_slots if slots > 1 else f'{total} of training'}, based on earlier runs"
+    text = f"{total} of training"
+    if slots > 1:
+        text = f"{format_duration(sum(known) / slots)} on {slots} slots ({text})"
+    duration = f"about {text}, based on earlier runs"
     unknown = len(chosen) - len(known)
     return f"{duration}; {unknown} of {len(chosen)} runs not estimated" if unknown else duration
 

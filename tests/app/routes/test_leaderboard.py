@@ -37,7 +37,7 @@ def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -
     assert link["title"] == "launch vit tiny on mnist"
     form = look(client.get(href))
     assert form.one("input", name="seeds")["value"] == "3"
-    assert "0 cells have a result" in page.html
+    assert "0 cells have results" in page.html
 
 
 def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(

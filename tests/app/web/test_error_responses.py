@@ -90,7 +90,7 @@ def test_a_path_that_does_not_exist_among_the_pages_is_answered_as_a_page(client
 def test_a_method_that_a_path_does_not_take_is_said(client: TestClient) -> None:
     answer = client.put("/api/v1/runs", json={})
     assert (answer.status_code, answer.json()["status"]) == (405, 405)
-    assert answer.json()["detail"] == "Method Not Allowed"
+    assert answer.json()["detail"] == "this address does not accept PUT requests"
 
 
 @pytest.mark.parametrize(

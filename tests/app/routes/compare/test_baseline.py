@@ -124,7 +124,7 @@ def test_more_seeds_are_launched_with_one_click(client: Any, look: Any, trained:
         for seed, level in enumerate(found, 1)
     ]
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "cannot be distinguished" in page.html
+    assert "do not differ significantly in test/acc" in page.html
     more = int(page.one("input", name="more")["value"])
     assert f"Launch {more} more seed" in page.html
     variants = [each["value"] for each in page.all("input", name="variants")]

@@ -68,7 +68,7 @@ def test_missing_overlays_are_reported(client: Any, look: Any, trained: Any) -> 
     for words in (
         "No other finished run",
         "No earlier finished run with this configuration",
-        "No run r_nothing.",
+        "Run r_nothing not found.",
     ):
         assert words in page.html
 

@@ -66,7 +66,7 @@ def test_best_so_far_pictures_and_importances_come_as_runs_end(client: Any, look
     assert "lr 1e-04, seed 2" in page.html or "lr 0.0001, seed 2" in page.html
     assert "log scale" in page.words["scatter-lr"]
     assert len(page.all("circle")) == 12
-    assert "one-way analysis of variance" in page.words["importances"]
+    assert "one-way ANOVA" in page.words["importances"]
     assert page.words["configurations"].count("2 of 2") == 3
 
 
@@ -78,7 +78,7 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     assert "ETA unknown" in look(client.get(f"/sweeps/{sweep}")).html
     reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
     page = look(client.get(f"/sweeps/{sweep}"))
-    assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
+    assert page.words["sweep-left"] == "About 20 s of training left, after 2 other runs"
     client.post(f"/api/v1/sweeps/{other['id']}/stop")
     assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "Ends in about 20 s"
     client.post("/api/v1/queue/pause")
