@@ -179,14 +179,14 @@ def test_the_time_is_told_from_finished_runs_and_says_what_is_not_known(client: 
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
     assert "about 4 min 20 s of training" in page.words["plan-time"]
-    assert "no estimate for 3 of 4 runs yet" in page.words["plan-time"]
+    assert "3 of 4 runs not estimated" in page.words["plan-time"]
 
 
 def test_several_slots_share_the_time(client: Any, look: Any, trained: Any, present: Any) -> None:
     present(time.time(), slots=2)
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
-    assert "about 2 min 10 s on 2 slots" in page.words["plan-time"]
+    assert "about 2 min 10 s on 2 slots (4 min 20 s of training), based on earlier runs" in page.words["plan-time"]
 
 
 def test_the_plan_is_renewed_while_the_form_changes(client: Any, look: Any) -> None:

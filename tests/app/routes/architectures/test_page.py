@@ -279,7 +279,7 @@ def test_without_the_inspector_everything_else_is_there(zoo: Any, looked: Looked
     assert "FLOPs, memory and diagrams are unavailable: the networks could not be looked at." in page.html
     assert len(names_of(page)) == SIZES
     assert row_of(page, "huge")[3:6] == ["–", "–", "–"]
-    assert page.html.count("No diagram.") == 6
+    assert page.html.count("No diagram available.") == 6
 
 
 def test_a_network_that_cannot_be_built_so_says_why_and_the_others_are_drawn(zoo: Any, looked: Looked) -> None:
@@ -296,7 +296,7 @@ def test_a_size_that_does_not_fit_the_dataset_has_no_launch_button(zoo: Any, loo
     looked.known = looked.known.model_copy(update={"families": looked.known.families | changed})
     looked.failure = Unavailable("away")
     page = zoo("dataset=mnist")
-    assert page.html.count("not available for mnist") == len(sizes)
+    assert page.html.count("not supported on mnist") == len(sizes)
     assert "family=vit&amp;size=" not in page.html
     assert "family=vit&amp;size=" in zoo().html
 

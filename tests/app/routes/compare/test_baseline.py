@@ -97,7 +97,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     others = [trained(seed=seed, lr=0.2) for seed in (1, 2)]
     for parent, fork in zip(first, others, strict=True):
         runs.set(fork, parent=parent, relation="fork", parent_step=50)
-    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
+    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, from step 50", said(*forks, *others))
 
 
 def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
@@ -137,7 +137,7 @@ def test_more_seeds_are_launched_with_one_click(client: Any, look: Any, trained:
     query = parse_qs(urlsplit(answer.headers["location"]).query)
     assert set(query["runs"][0].split(",")) == {*ids, *(row[0] for row in made)}
     assert query["by"] == ["variant"]
-    assert "10 runs compared" in look(client.get(answer.headers["location"])).html
+    assert "Comparing 10 runs" in look(client.get(answer.headers["location"])).html
     # While a seed of them waits or trains, nobody is asked to launch more.
     runs.set(ids[0], status="running")
     assert not look(client.get("/compare?runs=" + ",".join(ids))).all("button", id="more-seeds")

@@ -167,7 +167,9 @@ def test_the_api_says_means_intervals_and_the_verdict(client: Any, trained: Any)
     assert client.get("/api/v1/compare", params={"runs": "r_nothing"}).status_code == 404
 
 
-def test_close_groups_do_not_differ_and_the_needed_seeds_are_shown(client: Any, look: Any, trained: Any) -> None:
+def test_close_groups_cannot_be_distinguished_and_the_needed_seeds_are_shown(
+    client: Any, look: Any, trained: Any
+) -> None:
     ids = [
         trained(level=level, seed=seed, lr=lr)
         for lr, levels in ((0.1, (0.80, 0.84)), (0.2, (0.81, 0.86)))

@@ -31,7 +31,7 @@ def test_runs_are_plotted_by_parameters_or_another_chosen_cost(client: Any, look
     runs.set(small, params=1000)
     runs.set(large, params=100_000)
     page = look(client.get(f"/compare?runs={small},{large}"))
-    assert "test/acc against parameters" in page.html
+    assert "test/acc vs. parameters" in page.html
     assert "#1 simple_mlp base · digits: test/acc 79.00%, parameters 1k" in page.html
     assert len(page.all("circle", class_="c1 d0 best")) == len(page.all("circle", class_="c2 d0 best")) == 1
     page = look(client.get(f"/compare?runs={small},{large}&cost=duration"))

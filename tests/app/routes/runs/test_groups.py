@@ -78,7 +78,7 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
     monkeypatch.setattr(groups, "MOST_GROUPS", 1)
     page = look(client.get("/runs?group=size"))
     assert "4 runs in 2 groups (newest 5,000 matching runs only)" in page.html
-    assert "1 more group is not shown" in page.html
+    assert "1 more group not shown" in page.html
 
 
 def test_an_invalid_grouping_or_sort_is_reported(client: Any, look: Any, runs: Any) -> None:

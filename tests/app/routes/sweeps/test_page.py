@@ -105,6 +105,7 @@ def test_a_pruned_run_says_why_in_the_table_and_on_its_page(client: Any, look: A
     run = look(client.get(f"/runs/{sweep['runs'][0]}"))
     assert reason in run.html
     assert run.one("a", id="of-sweep")["href"] == f"/sweeps/{sweep['id']}"
+    assert run.words["of-sweep"] == f"sweep #{sweep['number']}"
 
 
 def test_stop_all_can_be_undone_for_what_had_not_started(client: Any, look: Any, runs: Any) -> None:
