@@ -136,7 +136,7 @@ class Curve(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Mean of a metric over the runs of a group; ``half``: half width of its 95 % interval, None for a single run."""
+    """Mean of a metric over the runs of a group; ``half``: half width of its 95% interval, None for a single run."""
 
     mean: float
     half: float | None
@@ -168,7 +168,7 @@ def _figure_text(name: str, figure: Figure | None) -> str:
         return "–"
     if name.endswith("acc"):
         mean = f"{100 * figure.mean:.2f}"
-        return f"{mean} %" if figure.half is None else f"{mean} ± {100 * figure.half:.2f} %"
+        return f"{mean}%" if figure.half is None else f"{mean} ± {100 * figure.half:.2f}%"
     if name == "duration":
         mean = f"{figure.mean:,.1f}"
         return f"{mean} s" if figure.half is None else f"{mean} ± {figure.half:,.1f} s"
@@ -758,7 +758,7 @@ class _Api(Generic[RunT, SweepT]):
 
     @_request
     def compare(self, /, runs: Sequence[str | RunT], by: str = "variant") -> _Call[Comparison]:
-        """Compare runs: means over seeds, with 95 % intervals.
+        """Compare runs: means over seeds, with 95% intervals.
 
         ``by``: group by variant (all settings except the seed), none, or comma-separated settings.
         """

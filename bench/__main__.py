@@ -15,7 +15,7 @@ BENCHES = {
     "queue": "the queue's page and API with 1,000 queued runs compared with ten; cancelling all of them",
     "training": "an epoch compared with a plain PyTorch loop and with Lightning, torchmetrics and torchvision",
     "evaluation": "images per second in validation and test, by the number of images per pass",
-    "accuracy": "training time to 99 % validation accuracy, on a stand-in of MNIST's size",
+    "accuracy": "training time to 99% validation accuracy, on a stand-in of MNIST's size",
     "gpu": "training and accuracy on CUDA, if there is a GPU",
     "logging": "CPU and 99th percentile of a log call, compared with five other trackers; bytes per scalar",
     "recorder": "scalars per second from the stream into SQLite, none lost; 20 runs at normal speed",

@@ -1,4 +1,4 @@
-"""Training time to 99 % validation accuracy, on a stand-in of MNIST's size.
+"""Training time to 99% validation accuracy, on a stand-in of MNIST's size.
 
 Each attempt is a separate process (``bench/training_loops.py``). Its startup time is not counted, and neither are the
 autotuning trials, which are reported separately.

@@ -9,7 +9,7 @@ from bench.report import save
 
 
 def main() -> None:
-    """Measure epochs of every case and the time to 99 %."""
+    """Measure epochs of every case and the time to 99%."""
     if not torch.cuda.is_available():
         print("This machine has no GPU: nothing was measured.")
         save("gpu", [], measured="nothing: this machine has no GPU")

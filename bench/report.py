@@ -57,7 +57,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 def row(what: str, values: Sequence[float], target: str = "", judged_by: str = "median", note: str = "") -> Row:
     """Make a row of a result: label with unit, distribution, and whether it met its target.
 
-    ``target``, such as "<= 1.05", applies to the column ``judged_by``. met is "yes", "within slack" if up to 15 % of
+    ``target``, such as "<= 1.05", applies to the column ``judged_by``. met is "yes", "within slack" if up to 15% of
     noise would explain the difference, or how far off it is.
     """
     result: Row = {"what": what, **summary(values)}

@@ -112,7 +112,7 @@ register(
     Family(
         name="vit",
         summary="A vision transformer: the image as a sequence of patches, related to each other by attention.",
-        when="Attention: scales with data and size, and has the MNIST 99.5 % recipe.",
+        when="Attention: scales with data and size, and has the MNIST 99.5% recipe.",
         build=VisionTransformer,
         sizes=SIZES,
         default="small",

@@ -6,7 +6,7 @@
  */
 export function formatValue(value, unit) {
   if (value === null || value === undefined) return "–";
-  if (unit === "percent") return `${(100 * value).toFixed(2)} %`;
+  if (unit === "percent") return `${(100 * value).toFixed(2)}%`;
   if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5))
     return value.toExponential(2).replace("e+", "e");
   return String(Number(value.toPrecision(4)));
@@ -18,12 +18,17 @@ export function formatDelta(/** @type {number} */ value, /** @type {string} */ u
   return sign + (unit === "percent" ? (100 * Math.abs(value)).toFixed(2) : formatValue(Math.abs(value), unit));
 }
 
-/** @param {number} seconds */
+/**
+ * A duration in its two largest units, as the server writes it.
+ * @param {number} seconds
+ */
 function formatDuration(seconds) {
-  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  if (seconds >= 3600) return `${Number((seconds / 3600).toPrecision(3))} h`;
-  if (seconds % 60 === 0) return `${seconds / 60} min`;
-  return `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
+  if (seconds < 10) return `${Number(seconds.toPrecision(3))} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const [unit, name, smaller, smallerName] = whole < 3600 ? [60, "min", 1, "s"] : [3600, "h", 60, "min"];
+  const rest = Math.floor((whole % unit) / smaller);
+  return `${Math.floor(whole / unit)} ${name}${rest ? ` ${rest} ${smallerName}` : ""}`;
 }
 
 const TIME = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -81,7 +86,7 @@ const formatExponent = (/** @type {number} */ value) =>
  * @param {number} value
  */
 export function formatYTick(unit, value) {
-  if (unit === "percent") return `${Number((100 * value).toPrecision(5))} %`;
+  if (unit === "percent") return `${Number((100 * value).toPrecision(5))}%`;
   if (value && (Math.abs(value) < 1e-3 || unit === "power")) return formatExponent(value);
   if (Math.abs(value) >= 1e7) return formatExponent(value);
   if (Math.abs(value) >= 1e4) return `${Number((value / 1000).toPrecision(4))}k`;

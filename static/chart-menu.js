@@ -13,7 +13,7 @@ export function addMenu(chart) {
   const menu = document.createElement("details");
   menu.className = "chart-menu";
   const summary = document.createElement("summary");
-  summary.setAttribute("aria-label", `${chart.definition.title} chart menu`);
+  summary.setAttribute("aria-label", `Menu of the ${chart.definition.title} chart`);
   summary.textContent = CLOSED_LABEL;
   const list = document.createElement("div");
 
@@ -37,7 +37,7 @@ export function addMenu(chart) {
   };
   const copy = async () => {
     if (!(await copyCsv(chart))) return;
-    summary.textContent = "copied";
+    summary.textContent = "Copied";
     setTimeout(() => {
       summary.textContent = CLOSED_LABEL;
     }, COPIED_MILLISECONDS);
@@ -45,8 +45,8 @@ export function addMenu(chart) {
 
   if (document.fullscreenEnabled) addItem("Full screen", () => chart.uplot && chart.box.requestFullscreen());
   if (chart.box.closest(".chart-group")) {
-    addItem("Move earlier", () => move(-1));
-    addItem("Move later", () => move(1));
+    addItem("Move left", () => move(-1));
+    addItem("Move right", () => move(1));
   }
   addItem("Copy as CSV", copy);
   addItem("Save CSV", () => saveCsv(chart));

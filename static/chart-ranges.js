@@ -17,7 +17,7 @@ export function stepIncrements(_plot, _axisIndex, low, high) {
 }
 
 /**
- * A y range with a margin of 5 % on both sides, like the server's drawing of the same chart.
+ * A y range with a margin of 5% on both sides, like the server's drawing of the same chart.
  * @param {unknown} _plot
  * @param {number | null} low
  * @param {number | null} high
@@ -33,7 +33,7 @@ const OUTLIER_SHARE = 0.02;
 const MIN_CLIPPED_VALUES = 20;
 
 /**
- * A y range without the outermost 2 % of the visible values at each end, so that a spike does not flatten the rest.
+ * A y range without the outermost 2% of the visible values at each end, so that a spike does not flatten the rest.
  * @param {Pick<uPlot, "scales" | "series" | "data">} plot
  * @param {number | null} low
  * @param {number | null} high

@@ -60,11 +60,11 @@ function showSwitch() {
   box.checked = isEnabled();
   if (!("Notification" in window)) {
     box.disabled = true;
-    state.textContent = "not supported by this browser";
+    state.textContent = "Not supported by this browser";
   } else if (Notification.permission === "denied") {
     box.disabled = true;
-    state.textContent = "blocked; allow notifications for this site in the browser's settings first";
-  } else state.textContent = box.checked ? "on while a Runyard tab is open" : "while a Runyard tab is open";
+    state.textContent = "Blocked. Allow notifications for this site in your browser settings.";
+  } else state.textContent = box.checked ? "On while a Runyard tab is open" : "Works while a Runyard tab is open";
 }
 
 box?.addEventListener("change", async () => {

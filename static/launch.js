@@ -119,7 +119,7 @@ function restoreField({ name, value, checked }) {
 const fault = byId("launch-fault", HTMLElement);
 for (const type of ["htmx:responseError", "htmx:sendError"]) {
   document.addEventListener(type, () => {
-    fault.textContent = "The server could not check the form. The messages next to the fields may be outdated.";
+    fault.textContent = "Could not reach the server to check the form. Error messages may be outdated.";
   });
 }
 document.addEventListener("htmx:afterSwap", () => {

@@ -34,7 +34,7 @@ export function followLog(isGrowing) {
     follow.hidden = following;
     const all = rows();
     if (isFiltered()) state.textContent = `${all.filter((row) => !row.hidden).length} of ${all.length} lines`;
-    else if (isGrowing()) state.textContent = following ? "following" : "paused; scroll to the end to follow";
+    else if (isGrowing()) state.textContent = following ? "following" : "paused";
     else state.textContent = `${all.length} line${all.length === 1 ? "" : "s"}`;
   }
 

@@ -134,7 +134,7 @@ function send(url, body, onSuccess) {
       pendingActions -= body ? 1 : 0;
       if (!response.ok) {
         const error = new DOMParser().parseFromString(html, "text/html").querySelector("main p")?.textContent;
-        report(error?.trim() || "The server refused this action.");
+        report(error?.trim() || "The server rejected this action.");
         if (body) refresh();
         return;
       }
@@ -143,7 +143,7 @@ function send(url, body, onSuccess) {
       if (body || !isBusy()) update(html);
       onSuccess();
     } catch {
-      report("The server does not answer.");
+      report("The server is not responding.");
     }
   });
 }
@@ -159,15 +159,15 @@ function act(run, action, parameters = {}) {
   send("/queue/act", new URLSearchParams({ run, act: action, back: pageUrl(), ...parameters }), () => {
     const row = rowOf(run);
     if (action === "cancel") reportCancelled(index);
-    else report(row ? `${title} is number ${row.dataset.place} of ${total()}` : `${title} is on another page now`);
+    else report(row ? `${title} moved to position ${row.dataset.place} of ${total()}` : `${title} moved to another page`);
   });
 }
 
 /** Report how many runs were cancelled, and move the focus to the row that took their place. */
 function reportCancelled(/** @type {number} */ index) {
   const notice = document.getElementById("undo-notice");
-  const text = notice?.querySelector("span")?.textContent ?? "Stop requested.";
-  report(`${text} ${notice ? "Undo is at the top of the page." : ""}`);
+  const text = notice?.querySelector("span")?.textContent ?? "Stopping…";
+  report(`${text} ${notice ? "Use the Undo button at the top of the page." : ""}`);
   if (document.activeElement && document.activeElement !== document.body) return;
   const remaining = rows();
   const next = remaining[Math.min(Math.max(index, 0), remaining.length - 1)] ?? document.getElementById("undo-cancel");

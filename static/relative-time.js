@@ -27,6 +27,20 @@ export function relativeTime(date, now) {
   return day.format(date);
 }
 
+/**
+ * How long until a time.
+ * @param {Date} date
+ * @param {number} now milliseconds since 1970
+ * @returns {string}
+ */
+export function futureTime(date, now) {
+  const seconds = Math.round((date.getTime() - now) / 1000);
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `in ${seconds} s`;
+  if (seconds < 3600) return `in ${Math.floor(seconds / 60)} min`;
+  return `in ${Math.floor(seconds / 3600)} h`;
+}
+
 /** @param {number} milliseconds since 1970 */
 export const clockTime = (milliseconds) => clock.format(new Date(milliseconds));
 
@@ -34,7 +48,9 @@ export const clockTime = (milliseconds) => clock.format(new Date(milliseconds));
 export function showTimes(/** @type {ParentNode} */ root) {
   for (const element of queryAll(root, "time[datetime]", HTMLTimeElement)) {
     const date = new Date(element.dateTime);
-    const text = element.dataset.shown === "clock" ? clock.format(date) : relativeTime(date, Date.now());
+    const { shown } = element.dataset;
+    const write = shown === "future" ? futureTime : relativeTime;
+    const text = shown === "clock" ? clock.format(date) : write(date, Date.now());
     if (element.textContent !== text) element.textContent = text;
     if (!element.title) element.title = full.format(date);
   }

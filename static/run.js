@@ -210,7 +210,7 @@ function showConnection() {
     live.textContent = `reconnecting… ${secondsSince(stream.lostAt)} s`;
     live.dataset.state = "lost";
   } else if (Date.now() - stream.receivedAt > LATE_MILLISECONDS) {
-    live.textContent = `live · no news for ${secondsSince(stream.receivedAt)} s`;
+    live.textContent = `live · no updates for ${secondsSince(stream.receivedAt)} s`;
     live.dataset.state = "quiet";
   } else if (live.dataset.state === "lost") {
     live.textContent = "live";

@@ -121,7 +121,7 @@ document.addEventListener("keydown", (event) => {
     target.click();
     return;
   }
-  const editor = closest(target, ".words-row", HTMLElement);
+  const editor = closest(target, ".edit-row", HTMLElement);
   if (editor) {
     onEditorKey(event, editor);
     return;
@@ -146,7 +146,7 @@ const focusEditLink = (/** @type {string | undefined} */ run) =>
 
 /** @param {HTMLElement} editor */
 function closeEditor(editor) {
-  const run = editor.dataset.wordsOf;
+  const run = editor.dataset.edits;
   editor.remove();
   focusEditLink(run);
 }
@@ -155,21 +155,21 @@ function closeEditor(editor) {
 async function toggleEditor(link) {
   const row = closest(link, "tr", HTMLElement);
   const run = row?.dataset.run ?? "";
-  const open = query(document, `#words-${run}`, HTMLElement);
+  const open = query(document, `#edit-${run}`, HTMLElement);
   if (open) {
     closeEditor(open);
     return;
   }
-  const response = await fetch(`/runs/${run}/words${location.search}`);
+  const response = await fetch(`/runs/${run}/edit${location.search}`);
   if (!response.ok) {
     location.assign(link.href);
     return;
   }
-  for (const other of document.querySelectorAll(".words-row")) other.remove();
+  for (const other of document.querySelectorAll(".edit-row")) other.remove();
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   row?.after(template.content);
-  query(document, `#words-${run} input[name=name]`, HTMLInputElement)?.select();
+  query(document, `#edit-${run} input[name=name]`, HTMLInputElement)?.select();
 }
 
 /** Whether tags are separated by commas alone. Only the server parses quotes, around a tag that contains a comma. */
@@ -193,7 +193,7 @@ async function saveEditor(editor) {
   }
   const tags = fieldValue(editor, "tags").split(",");
   button.disabled = true;
-  const response = await fetch(`/api/v1/runs/${editor.dataset.wordsOf}`, {
+  const response = await fetch(`/api/v1/runs/${editor.dataset.edits}`, {
     method: "PATCH",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({
@@ -204,19 +204,19 @@ async function saveEditor(editor) {
   });
   button.disabled = false;
   if (!response.ok) {
-    const problem = await response.json().catch(() => ({ detail: "The server did not answer." }));
+    const problem = await response.json().catch(() => ({ detail: "The server is not responding." }));
     button.setCustomValidity(problem.detail);
     button.reportValidity();
     button.setCustomValidity("");
     return;
   }
-  const run = editor.dataset.wordsOf;
+  const run = editor.dataset.edits;
   await window.htmx.ajax("get", location.pathname + location.search, { target: "#runs-list", swap: "innerHTML" });
   focusEditLink(run);
 }
 
 document.addEventListener("click", (event) => {
-  const editor = closest(event.target, ".words-row", HTMLElement);
+  const editor = closest(event.target, ".edit-row", HTMLElement);
   const link = closest(event.target, "a[data-edit]", HTMLAnchorElement);
   if (link && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();

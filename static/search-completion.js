@@ -7,16 +7,16 @@ import { query } from "./dom.js";
 
 const MAX_SUGGESTIONS = 12;
 
-const searchField = query(document, "[data-words]", HTMLInputElement);
+const searchField = query(document, "[data-suggestions]", HTMLInputElement);
 if (searchField) enableCompletion(searchField);
 
 /** @param {HTMLInputElement} field */
 function enableCompletion(field) {
   const frame = document.createElement("span");
-  frame.className = "words";
+  frame.className = "suggestions";
   field.replaceWith(frame);
   const list = document.createElement("ul");
-  list.id = "words-list";
+  list.id = "suggestions";
   list.hidden = true;
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "Suggestions");
@@ -71,7 +71,7 @@ function enableCompletion(field) {
    */
   function createOption(text, i) {
     const option = document.createElement("li");
-    option.id = `words-${i}`;
+    option.id = `suggestion-${i}`;
     option.setAttribute("role", "option");
     option.textContent = text;
     option.addEventListener("mousedown", (event) => {
@@ -86,7 +86,7 @@ function enableCompletion(field) {
       option.setAttribute("aria-selected", String(i === active));
     });
     if (active >= 0) {
-      field.setAttribute("aria-activedescendant", `words-${active}`);
+      field.setAttribute("aria-activedescendant", `suggestion-${active}`);
       list.children[active].scrollIntoView({ block: "nearest" });
     } else field.removeAttribute("aria-activedescendant");
   }
@@ -108,7 +108,7 @@ function enableCompletion(field) {
   async function loadAndSuggest() {
     if (!requested) {
       requested = true;
-      const response = await fetch("/runs/words");
+      const response = await fetch("/runs/suggestions");
       if (response.ok) vocabulary = await response.json();
     }
     suggest();

@@ -40,7 +40,7 @@ export function showStatusInTab() {
   if (shown === `${status} ${percent}`) return;
   shown = `${status} ${percent}`;
   const settled = STATUSES[status];
-  document.title = `${settled?.mark ?? `${percent} %`} ${heading.dataset.title} · Runyard`;
+  document.title = `${settled?.mark ?? `${percent}%`} ${heading.dataset.title} · Runyard`;
   const icon = query(document, "link[rel=icon]", HTMLLinkElement);
   // A run that has just begun shows at least a trace of color.
   if (icon) icon.href = settled ? ringIcon(settled.color, 1) : ringIcon(RUNNING_COLOR, Math.max(0.02, share));

@@ -38,7 +38,7 @@ FOLDER = Path(sys.prefix) / "chromium"
 START_SECONDS = 30.0
 APT_SECONDS = 600.0
 CONNECT_MILLISECONDS = 5000
-# A download without output for this long has stalled: Playwright reports every 10 %.
+# A download without output for this long has stalled: Playwright reports every 10%.
 STALL_SECONDS = 60.0
 
 DECOMPRESS = """

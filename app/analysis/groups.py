@@ -160,7 +160,7 @@ def _distinguishing_settings(
 
 
 def mean_curve(curves: Sequence[Points], smoothing: float | None = None, share: bool = False) -> Points | None:
-    """Return the mean of a curve over runs with its 95 % interval; at each x, over the runs that have a value there.
+    """Return the mean of a curve over runs with its 95% interval; at each x, over the runs that have a value there.
 
     Short curves are averaged at each step, long ones in BUCKETS intervals of equal length. Runs with different steps
     per epoch are aligned by epoch. The interval is NaN where only one run has a value. With ``smoothing`` (noisy

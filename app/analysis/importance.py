@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-METHOD = "share of the variance that the field alone explains (one-way analysis of variance, epsilon squared)"
+METHOD = "share of variance explained by each parameter alone (one-way ANOVA, ε²)"
 FEWEST_RUNS = 5
 
 

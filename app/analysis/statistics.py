@@ -21,7 +21,7 @@ MOST_SEEDS = 200
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of ``n`` values and half the width of its 95 % interval (Student's t), None for fewer than two."""
+    """The mean of ``n`` values and half the width of its 95% interval (Student's t), None for fewer than two."""
 
     mean: float
     half: float | None
@@ -30,7 +30,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between the means of two samples, with half the width of its 95 % interval.
+    """The difference between the means of two samples, with half the width of its 95% interval.
 
     ``half`` and ``welch`` (two-sided p of Welch's t-test) are None if a sample has fewer than two values;
     ``permutation`` is the two-sided p of a permutation test of the difference of means.

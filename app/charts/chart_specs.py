@@ -64,7 +64,7 @@ _UNITS = {"acc": "percent", "lr": "power"}
 _WORDS = {"cpu": "CPU", "gpu": "GPU", "percent": "%", "mb per second": "MB/s", "watts": "W", "celsius": "°C"}
 _LOG = ("loss", "lr", "grad_norm")
 
-LEARNING, OPTIMIZATION, THROUGHPUT, SYSTEM = "training and validation", "optimization", "throughput", "system"
+LEARNING, OPTIMIZATION, THROUGHPUT, SYSTEM = "Training and validation", "Optimization", "Throughput", "System"
 
 CROWD = 12
 """A chart with more curves than this is crowded."""
@@ -123,6 +123,8 @@ _LAST = (OPTIMIZATION, THROUGHPUT, SYSTEM)
 
 def _system_title(name: str) -> str:
     """Return the title of a system metric with its unit: "GPU memory, %"."""
+    if name == IMAGES_PER_SECOND:
+        return "images/s"
     title = name.removeprefix("system/").replace("_", " ")
     for unit in ("percent", "mb per second", "watts", "celsius"):
         if title.endswith(f" {unit}"):
@@ -149,7 +151,7 @@ def _chart_keys(name: str) -> list[tuple[str, str]]:
         return [(SYSTEM, name)]
     if stage not in ("train", "val"):
         # A script may log a plain "loss" next to train/loss: it gets a separate chart.
-        return [(stage, name) if len(parts) > 1 else ("other", f"/{name}")]
+        return [(stage, name) if len(parts) > 1 else ("Other metrics", f"/{name}")]
     if last in ("lr", "grad_norm"):
         return [(OPTIMIZATION, last)]
     if len(parts) == 2:

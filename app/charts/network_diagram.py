@@ -164,7 +164,7 @@ def _format_shape(shape: list[int]) -> str:
 def _format_params(params: int) -> str:
     if not params:
         return ""
-    return f"{params / 1e6:.3g} M params" if params >= 1_000_000 else f"{params:,} params"
+    return f"{params / 1e6:.3g}M params" if params >= 1_000_000 else f"{params:,} params"
 
 
 def _wrap(text: str, letters: int, lines: int) -> list[str]:

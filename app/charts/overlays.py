@@ -160,7 +160,7 @@ def _mean_of_earlier(
     if not means:
         return None, {}
     points = {f"{EARLIER}:{name}": mean for name, mean in means.items()}
-    title = f"mean of {len(rows)} earlier" if len(rows) > 1 else "1 earlier run"
+    title = f"mean of {len(rows)} earlier runs" if len(rows) > 1 else "1 earlier run"
     return Compared(EARLIER, title, own.number + 4, {name: name for name in means}), points
 
 

@@ -283,7 +283,7 @@ def x_label(value: float, axis: str) -> str:
 def y_label(value: float, unit: str) -> str:
     """Return a tick label of the y axis."""
     if unit == "percent":
-        return f"{100 * value:.4g} %"
+        return f"{100 * value:.4g}%"
     if value and (abs(value) < 0.001 or unit == "power"):
         mantissa, power = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(power)}"
@@ -295,7 +295,7 @@ def value_label(curve: Curve, unit: str) -> str:
     good = curve.values[np.isfinite(curve.values)]
     if not len(good):
         return "–"
-    return f"{100 * good[-1]:.2f} %" if unit == "percent" else format_number(float(good[-1]))
+    return f"{100 * good[-1]:.2f}%" if unit == "percent" else format_number(float(good[-1]))
 
 
 def read_controls(

@@ -132,7 +132,7 @@ def headline_value(run: Run, stage: str, metric: str = "acc") -> float | None:
 
 def percent(value: float | None) -> str:
     """Format an accuracy in percent."""
-    return "–" if value is None else f"{100 * value:.2f} %"
+    return "–" if value is None else f"{100 * value:.2f}%"
 
 
 def run_line(run: Run, address: str) -> str:

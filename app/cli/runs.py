@@ -190,7 +190,7 @@ def compare(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Compare runs: means over seeds with 95 % intervals."""
+    """Compare runs: means over seeds with 95% intervals."""
     with connected(url) as yard:
         ids = [run.id for run in find_runs(yard, runs or [])] + (find_sweep(yard, sweep).runs if sweep else [])
         if not ids:

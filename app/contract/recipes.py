@@ -93,7 +93,7 @@ _ALL = (
     ),
     Recipe(
         "vit_mnist_995",
-        "For vit small on MNIST, aiming at 99.5 % validation accuracy: 200 epochs, random crop",
+        "For vit small on MNIST, aiming at 99.5% validation accuracy: 200 epochs, random crop",
         {
             "optimizer": "adamw",
             "lr": 5e-4,

@@ -16,7 +16,7 @@ api = APIRouter(tags=["runs"])
 
 
 class SpreadOut(BaseModel):
-    """A metric over the ``n`` runs of a group that have it. ``half``: half the width of the mean's 95 % interval."""
+    """A metric over the ``n`` runs of a group that have it. ``half``: half the width of the mean's 95% interval."""
 
     mean: float
     half: float | None

@@ -26,7 +26,7 @@ COMPARED = 32
 
 class LeaderOut(BaseModel):
     """Mean test accuracy (0 to 1) over the ``runs`` of the best of ``configurations``. ``half``: half the width of its
-    95 % interval."""
+    95% interval."""
 
     family: str
     size: str
@@ -172,6 +172,6 @@ def _cell(family: str, size: str, dataset: str, entry: LeaderboardEntry | None, 
         text += f" ± {100 * mean.half:.2f}"
     title = f"recipe {entry.recipe}, {entry.epochs} epochs"
     if entry.configurations > 1:
-        title += f"; best of {entry.configurations} configurations"
+        title += f" (best of {entry.configurations} configurations)"
     href = f"/compare?runs={','.join(entry.runs[:COMPARED])}" if mean.n > 1 else f"/runs/{entry.runs[0]}"
-    return LeaderCell(f"{text} %", mean.n, title, href, mean.mean == best)
+    return LeaderCell(f"{text}%", mean.n, title, href, mean.mean == best)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, text
 
 from app.actions.bulk import cancel_many, edit_run, move_run, restore_many, set_paused
 from app.contract.errors import Invalid
@@ -43,6 +43,7 @@ class QueueRow:
     why: str
     expected: Estimate
     in_seconds: float | None
+    parent_number: int | None = None
 
     @property
     def start(self) -> float | None:
@@ -61,13 +62,20 @@ def queue_rows(
     page = read_queue(connection, limit, after)
     paused = page.paused_at is not None
     rows = []
+    numbers = _numbers(connection, [run.row["parent"] for run in page.runs if run.row["parent"]])
     for i, (run, expected) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
         why = why_waiting(run, page.first + i - 1, workers, paused)
         if expected.start_why == NO_WORKER:
             expected = replace(expected, start_why=why)
         in_seconds = None if expected.start is None else max(0.0, expected.start - now)
-        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds))
+        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds, numbers.get(run.row["parent"])))
     return rows, page
+
+
+def _numbers(connection: Connection, runs: list[str]) -> dict[str | None, int]:
+    """Return the numbers of runs by ID, including runs in the trash."""
+    query = text("SELECT id, number FROM run WHERE id IN :runs").bindparams(bindparam("runs", expanding=True))
+    return {row.id: row.number for row in connection.execute(query, {"runs": runs})} if runs else {}
 
 
 # The API -------------------------------------------------------------------------------------------------------------

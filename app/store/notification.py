@@ -138,7 +138,7 @@ def record_rule_matches(connection: Connection, now: float) -> list[str]:
 
 def _describe_match(comparison: str, metric: str, value: float, last: float) -> str:
     if comparison == "silent":
-        return f"no new point for {value:g} minute{'s' if value != 1 else ''}"
+        return f"no new data for {value:g} min"
     return f"{metric} is {last:.4g}, {comparison} {value:g}"
 
 

@@ -130,7 +130,7 @@ def format_value(metric: str, value: float) -> str:
     """Format a value for the reason of a pruned run."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{100 * value:.1f} %" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
+    return f"{100 * value:.1f}%" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
 
 
 def by_dataset(curves: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:

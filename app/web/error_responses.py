@@ -68,7 +68,13 @@ async def _handle(request: Request, error: Exception) -> Response:
         case HTTPException():
             problem_error = RunyardError(str(error.detail))
             problem_error.status, problem_error.title = error.status_code, str(error.detail)
-            if error.status_code == 404:
+            if error.status_code == 405:
+                what = "address" if request.url.path.startswith("/api/") else "page"
+                problem_error = RunyardError(f"this {what} does not accept {request.method} requests")
+                problem_error.status, problem_error.title = 405, "Method not allowed"
+            elif error.status_code == 413:
+                problem_error.title = "Request too large"
+            elif error.status_code == 404:
                 problem_error = NotFound(f"nothing found at {request.url.path[:200]}")
             elif error.__cause__ is not None and error.status_code == 400:
                 # FastAPI raises this for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.

@@ -28,20 +28,26 @@ def count(value: int | None) -> str:
 
 
 def format_short(value: float | None) -> str:
-    """Format a number with three digits: 182 k, 1.42 M."""
+    """Format a number with three digits: 182k, 1.42M."""
     if value is None or not math.isfinite(value):
         return "–"
-    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit * 0.9995:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
+
+
+def format_flops(value: int) -> str:
+    """Format a number of floating-point operations: 8.3 MFLOPs, 320 FLOPs."""
+    short = format_short(value)
+    return f"{short[:-1]} {short[-1]}FLOPs" if short[-1] in "kMG" else f"{short} FLOPs"
 
 
 def metric_value(name: str, value: float | None) -> str:
     """Format a metric's value: accuracies in percent, everything else as a number."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.2f} %" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
+    return f"{100 * value:.2f}%" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -56,8 +62,8 @@ def format_duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 >= 3600 else "")
 
 
 def format_bytes(value: int | None, step: int = 1024) -> str:
@@ -90,8 +96,16 @@ def format_setting(value: Any) -> str:
     return str(value)
 
 
+def upper_first(text: str) -> str:
+    """Return a text with a capital first letter; unlike ``str.capitalize``, the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def time_tag(seconds: float | None, shown: str = "relative") -> str:
-    """Format a timestamp as a UTC ``<time>`` element; `relative-time.js` converts it to the viewer's time zone."""
+    """Format a timestamp as a UTC ``<time>`` element; `relative-time.js` converts it to the viewer's time zone.
+
+    ``shown``: relative (5 min ago), future (in 5 min) or clock.
+    """
     if seconds is None:
         return "–"
     at = datetime.fromtimestamp(seconds, UTC)

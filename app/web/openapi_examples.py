@@ -8,6 +8,7 @@ from typing import Any
 RUN_ID, OTHER_ID, SWEEP_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne", "s_1kf3t8v09h5d2pr"
 CREATED, STARTED, ENDED = "2026-11-20T09:30:00Z", "2026-11-20T09:30:00.400Z", "2026-11-20T09:30:41.500Z"
 
+BASIS = "the same network, dataset and batch size"
 SPEC: dict[str, Any] = {"family": "simple_cnn", "size": "base", "dataset": "digits", "epochs": 20}
 CONFIG: dict[str, Any] = {
     **SPEC,
@@ -107,7 +108,7 @@ SWEEP: dict[str, Any] = SWEEP_FACTS | {
     "compare_url": f"/compare?runs={RUN_ID},{OTHER_ID}&by=variant",
     "best": {"run": RUN_ID, "number": 12, "value": 0.9444, "values": VALUES},
     "importances": {},
-    "importance_method": "variance between the means of each value",
+    "importance_method": "share of variance explained by each parameter alone (one-way ANOVA, ε²)",
     "configurations": [{"values": VALUES, "runs": [RUN_ID], "n": 1, "mean": 0.9444, "half": None}],
     "left_out": [],
     "seconds_left": 55.0,
@@ -128,7 +129,9 @@ PREVIEW: dict[str, Any] = {
     "layers": [
         {"path": "body.0", "kind": "Conv2d", "about": "32 × 3×3", "shape": [32, 28, 28], "params": 320, "flops": 451584}
     ],
-    "predictions": [{"device": "NVIDIA H100", "epoch_seconds": 0.4, "runs": 3, "basis": "runs of this network"}],
+    "predictions": [
+        {"device": "NVIDIA H100", "epoch_seconds": 0.4, "runs": 3, "basis": "the same network, dataset and batch size"}
+    ],
 }
 WAITING: dict[str, Any] = {
     "run": {
@@ -137,11 +140,11 @@ WAITING: dict[str, Any] = {
         **{"device": "auto", "worker": "", "priority": 0, "sweep": None, "created": CREATED},
     },
     "position": 1,
-    "why": "next; every slot is taken",
+    "why": "the only slot is busy",
     "expected_start": ENDED,
     "start_why": "",
     "expected_seconds": 41.0,
-    "estimate": "3 runs of this network on this device",
+    "estimate": f"from 3 finished runs: {BASIS}",
 }
 CHANGE: dict[str, Any] = {
     "id": 3,
@@ -240,7 +243,7 @@ RULE_OUT: dict[str, Any] = RULE | {"id": "u_1kf3t8v0d3mx8zp", "run": None, "held
 NOTICE: dict[str, Any] = {
     "id": 7,
     "kind": "succeeded",
-    "sentence": "#12 simple_cnn base · digits has succeeded",
+    "sentence": "#12 simple_cnn base · digits finished",
     "run": RUN_ID,
     "rule": None,
     "created": ENDED,

@@ -13,7 +13,7 @@ RESULT_PARAMETERS = ("stopped", "kept", "undo", "back_again", "act", "undone", "
 
 
 def go_back(path: str, fallback: str, **results: Any) -> RedirectResponse:
-    """Redirect to ``path``, or to ``otherwise`` if that is not on this server; replaces results of earlier forms."""
+    """Redirect to ``path``, or to ``fallback`` if that is not on this server; replaces results of earlier forms."""
     address = urlsplit(local_path(path, fallback))
     query = [(name, value) for name, value in parse_qsl(address.query) if name not in RESULT_PARAMETERS]
     query += [(name, str(value)) for name, value in results.items() if value]

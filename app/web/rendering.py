@@ -23,11 +23,13 @@ from app.web.formatting import (
     data_block,
     format_bytes,
     format_duration,
+    format_flops,
     format_number,
     format_setting,
     format_short,
     metric_value,
     time_tag,
+    upper_first,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +110,7 @@ def _environment(folder: Path) -> Environment:
         format_short,
         metric_value,
         format_duration,
+        format_flops,
         format_bytes,
         format_setting,
         time_tag,
@@ -115,6 +118,7 @@ def _environment(folder: Path) -> Environment:
         data_block,
     ):
         environment.globals[function.__name__] = function
+    environment.filters["upper_first"] = upper_first
     return environment
 
 

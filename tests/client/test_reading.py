@@ -94,7 +94,7 @@ def test_runs_are_compared_as_means_over_their_seeds(
     assert figure.half == pytest.approx(12.7062 * math.sqrt(0.02) / math.sqrt(2), rel=1e-4)
     assert found.groups[1].figures["test/acc"].half is None
     assert found.url == f"{yard.url}/compare?runs={','.join(ids)}&by=variant"
-    assert str(found).splitlines()[1].startswith("vit tiny         2  60.00 ± 127.06 %  1,000 ")
+    assert str(found).splitlines()[1].startswith("vit tiny         2  60.00 ± 127.06%  1,000 ")
     assert found.sentence in str(found)
 
 

@@ -15,8 +15,8 @@ describe("formatValue", () => {
     assert.equal(formatValue(-1e-9, ""), "-1.00e-9");
   });
   test("shares as percentages", () => {
-    assert.equal(formatValue(0.98765, "percent"), "98.77 %");
-    assert.equal(formatValue(0, "percent"), "0.00 %");
+    assert.equal(formatValue(0.98765, "percent"), "98.77%");
+    assert.equal(formatValue(0, "percent"), "0.00%");
   });
   test("a dash for a missing value", () => {
     assert.equal(formatValue(null, ""), "–");
@@ -44,7 +44,7 @@ describe("formatX", () => {
   test("durations", () => {
     assert.deepEqual(
       [0, 1.234, 59.99, 60, 90, 61, 3540, 3600, 5400].map((seconds) => formatX("time", seconds)),
-      ["0 s", "1.23 s", "60 s", "1 min", "1:30", "1:01", "59 min", "1 h", "1.5 h"],
+      ["0 s", "1.23 s", "1 min", "1 min", "1 min 30 s", "1 min 1 s", "59 min", "1 h", "1 h 30 min"],
     );
   });
   test("wall-clock time has seconds", () => {
@@ -67,7 +67,7 @@ describe("tick labels", () => {
     assert.equal(formatXTick("clock", midnight + 5405, 5), "01:30:05");
   });
   test("values", () => {
-    assert.equal(formatYTick("percent", 0.975), "97.5 %");
+    assert.equal(formatYTick("percent", 0.975), "97.5%");
     assert.equal(formatYTick("power", 0.001), "1e-3");
     assert.equal(formatYTick("", 0.00012), "1.2e-4");
     assert.equal(formatYTick("", 0), "0");

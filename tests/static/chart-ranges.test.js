@@ -16,8 +16,8 @@ const plotOf = (xs, curves, kinds, scale = { min: null, max: null }) => ({
 });
 
 describe("paddedRange", () => {
-  test("adds 5 % on both sides", () => assert.deepEqual(paddedRange(null, 0, 10), [-0.5, 10.5]));
-  test("of one value has 5 % of it, or 0.5 around zero", () => {
+  test("adds 5% on both sides", () => assert.deepEqual(paddedRange(null, 0, 10), [-0.5, 10.5]));
+  test("of one value has 5% of it, or 0.5 around zero", () => {
     assert.deepEqual(paddedRange(null, 2, 2), [1.9, 2.1]);
     assert.deepEqual(paddedRange(null, -2, -2), [-2.1, -1.9]);
     assert.deepEqual(paddedRange(null, 0, 0), [-0.5, 0.5]);
@@ -27,8 +27,8 @@ describe("paddedRange", () => {
 
 describe("clippedRange", () => {
   const xs = Array.from({ length: 100 }, (_, i) => i);
-  test("ignores the outermost 2 % at each end", () => {
-    // 0 to 99 without 0, 1, 98 and 99: 2 to 97, and 5 % of 95 on both sides.
+  test("ignores the outermost 2% at each end", () => {
+    // 0 to 99 without 0, 1, 98 and 99: 2 to 97, and 5% of 95 on both sides.
     assert.deepEqual(clippedRange(plotOf(xs, [xs], ["plain"]), 0, 99), [2 - 4.75, 97 + 4.75]);
   });
   test("a spike does not count", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { relativeTime } from "../../static/relative-time.js";
+import { futureTime, relativeTime } from "../../static/relative-time.js";
 
 test("relativeTime", () => {
   const now = Date.UTC(2026, 4, 7, 12);
@@ -20,4 +20,20 @@ test("relativeTime", () => {
   assert.match(ago(14 * 86_400), /2026/);
   // A server whose clock is ahead.
   assert.equal(ago(-30), "just now");
+});
+
+test("futureTime", () => {
+  const now = Date.UTC(2026, 4, 7, 12);
+  const ahead = (seconds) => futureTime(new Date(now + seconds * 1000), now);
+  assert.deepEqual([-30, 0, 1, 59, 60, 300, 3599, 3600, 7200].map(ahead), [
+    "now",
+    "now",
+    "in 1 s",
+    "in 59 s",
+    "in 1 min",
+    "in 5 min",
+    "in 59 min",
+    "in 1 h",
+    "in 2 h",
+  ]);
 });

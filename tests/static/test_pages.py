@@ -53,7 +53,7 @@ def test_a_runs_charts_are_drawn_read_and_exported(page: Page, address: str, tra
     assert "zoom=" in page.url
     page.keyboard.press("0")
     assert "zoom=" not in page.url
-    page.get_by_label("loss chart menu").first.click()
+    page.get_by_label("Menu of the loss chart").first.click()
     with page.expect_download() as download:
         page.locator("#chart-loss").get_by_role("button", name="Save CSV").click()
     lines = download.value.path().read_text().splitlines()
@@ -61,7 +61,7 @@ def test_a_runs_charts_are_drawn_read_and_exported(page: Page, address: str, tra
     # NaN at step 50 is an empty cell.
     assert lines[51].startswith("50,,")
     for kind in ("PNG", "SVG"):
-        page.get_by_label("loss chart menu").first.click()
+        page.get_by_label("Menu of the loss chart").first.click()
         with page.expect_download() as download:
             page.locator("#chart-loss").get_by_role("button", name=f"Save {kind}").click()
         assert download.value.suggested_filename.endswith(f"-loss.{kind.lower()}")
@@ -69,8 +69,8 @@ def test_a_runs_charts_are_drawn_read_and_exported(page: Page, address: str, tra
     order = "each => each.map((box) => box.dataset.chart)"
     charts = page.locator("[data-group='training and validation'] figure")
     before = charts.evaluate_all(order)
-    page.get_by_label("loss chart menu").first.click()
-    page.locator("#chart-loss").get_by_role("button", name="Move later").click()
+    page.get_by_label("Menu of the loss chart").first.click()
+    page.locator("#chart-loss").get_by_role("button", name="Move right").click()
     assert charts.evaluate_all(order) == [before[1], before[0], *before[2:]]
     page.locator("[data-series]").first.hover()
     assert page.evaluate("window.runyard.board.highlighted") != ""
@@ -93,7 +93,7 @@ def test_a_runs_name_is_edited_in_the_table(page: Page, address: str, trained: C
     page.goto(f"{address}/runs")
     page.keyboard.press("j")
     page.keyboard.press("e")
-    page.locator(".words-row input[name=name]").fill("renamed")
+    page.locator(".edit-row input[name=name]").fill("renamed")
     page.keyboard.press("Enter")
     expect(page.locator("#runs-table td.name")).to_contain_text("renamed")
 
@@ -115,6 +115,6 @@ def test_the_queue_is_reordered_by_keyboard(page: Page, address: str, runs: Runs
     page.goto(f"{address}/queue")
     page.locator("#queue-rows > li").nth(2).focus()
     page.keyboard.press("Alt+Home")
-    expect(page.locator("#queue-said")).to_contain_text("is number 1 of 3")
+    expect(page.locator("#queue-said")).to_contain_text("moved to position 1 of 3")
     page.keyboard.press("Delete")
     expect(page.locator("#queue-rows > li")).to_have_count(2)

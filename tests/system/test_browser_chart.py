@@ -96,7 +96,7 @@ def test_a_chart_is_zoomed_by_keys_and_a_view_of_the_end_is_one_of_the_end_when_
 def test_a_picture_of_a_chart_is_called_after_it_and_has_its_heading_and_legend(
     page: Page, yard: Any, two: list[str]
 ) -> None:
-    menu, chart = page.get_by_label("train/loss chart menu"), page.locator("#chart-train-loss")
+    menu, chart = page.get_by_label("Menu of the train/loss chart"), page.locator("#chart-train-loss")
     for words in ("Save SVG", "Save PNG"):
         menu.click()
         with page.expect_download() as saved:

@@ -23,7 +23,7 @@ def rougher(page: Page, series: int) -> float:
 
 
 def choose(page: Page, words: str) -> None:
-    page.get_by_label("train/loss chart menu").click()
+    page.get_by_label("Menu of the train/loss chart").click()
     page.locator("#chart-train-loss").get_by_role("button", name=words).click()
 
 
@@ -37,18 +37,18 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     # It was not loaded again by hand.
     expect(page.locator("#groups")).to_contain_text("3 of 3", timeout=10_000)
     expect(page.locator("#verdict")).to_contain_text("simple_mlp tiny · lr 0.0", timeout=10_000)
-    expect(page.locator("#verdict")).to_contain_text(re.compile("is better than|cannot be distinguished"))
+    expect(page.locator("#verdict")).to_contain_text(re.compile("is better than|do not differ significantly"))
     expect(page.locator("#verdict")).to_contain_text(
         re.compile(r"Welch's t-test p [=<] [0-9.]+; permutation test p [=<] [0-9.]+")
     )
     mean = page.locator("#groups tbody tr").first.locator("td").nth(1)
-    expect(mean).to_have_text(re.compile(r"^[0-9.]+ ± [0-9.]+ %$"))
+    expect(mean).to_have_text(re.compile(r"^[0-9.]+ ± [0-9.]+%$"))
 
     # Nor were the points of accuracy against cost, with the front that nothing beats.
     expect(page.locator("#scatter circle")).to_have_count(2)
     assert page.locator("#scatter .front").get_attribute("points")
     page.locator("#cost-FLOPs").click()
-    expect(page.locator("#scatter h2")).to_contain_text("against")
+    expect(page.locator("#scatter h2")).to_contain_text("vs.")
     expect(page.locator("#cost-FLOPs")).to_have_attribute("aria-current", "true")
 
     page.reload()
@@ -104,7 +104,7 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     with page.expect_download() as saved:
         choose(page, "Save PNG")
     assert Path(saved.value.path()).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    page.get_by_label("train/loss chart menu").click()
+    page.get_by_label("Menu of the train/loss chart").click()
     page.keyboard.press("Escape")
     expect(page.locator("#chart-train-loss .chart-menu")).not_to_have_attribute("open", "")
 

@@ -63,7 +63,7 @@ def test_many_curves_share_places_and_a_file_has_the_exact_ones(
 
     page.get_by_label("smoothing").press("Home")
     yard.until(lambda: drawn("u.series.slice(1).every(({ kind }) => kind === 'plain')"))
-    page.get_by_label("train/loss chart menu").click()
+    page.get_by_label("Menu of the train/loss chart").click()
     with page.expect_download() as saved:
         page.locator("#chart-train-loss").get_by_role("button", name="Save CSV").click()
     head, *rows = list(csv.reader(io.StringIO(Path(saved.value.path()).read_text())))

@@ -65,7 +65,7 @@ def test_a_report_opens_without_a_server_and_leads_back_to_it(
     alone.on("request", lambda request: asked.append(request.url))
     complaints = complaints_of(alone)
     alone.goto(report.as_uri())
-    expect(alone.locator("h1")).to_have_text("2 runs compared")
+    expect(alone.locator("h1")).to_have_text("Comparing 2 runs")
     expect(alone.locator("#groups")).to_contain_text("±")
     assert alone.locator("polyline.curve").count() > 1
     # Its style came with it.
@@ -73,5 +73,9 @@ def test_a_report_opens_without_a_server_and_leads_back_to_it(
     assert alone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert asked == [report.as_uri()]
     assert complaints == []
-    assert alone.get_by_text("This comparison").get_attribute("href").startswith(f"{yard.address}/compare?runs=")
+    assert (
+        alone.get_by_text("Open this comparison in Runyard")
+        .get_attribute("href")
+        .startswith(f"{yard.address}/compare?runs=")
+    )
     context.close()

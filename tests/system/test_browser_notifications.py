@@ -61,7 +61,7 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     expect(page.get_by_role("cell", name="val/acc above 0.0001")).to_be_visible()
 
     page.get_by_label("Show desktop notifications").check()
-    expect(page.locator("[data-desktop-state]")).to_have_text("on while a Runyard tab is open")
+    expect(page.locator("[data-desktop-state]")).to_have_text("On while a Runyard tab is open")
     yard.until(lambda: page.evaluate("localStorage.getItem('runyard-heard') !== null"))
 
     run = yard.launch(family="simple_mlp", dataset="digits", epochs=2)
@@ -75,7 +75,7 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
 
     # Others may have rules here as well.
     row = page.get_by_role("row")
-    row.filter(has_text=address).get_by_role("button", name="Remove").click()
+    row.filter(has_text=address).get_by_role("button", name="Delete").click()
     expect(page.get_by_role("cell", name=address)).to_have_count(0)
-    row.filter(has_text="val/acc above 0.0001").get_by_role("button", name="Remove").click()
+    row.filter(has_text="val/acc above 0.0001").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("cell", name="val/acc above 0.0001")).to_have_count(0)

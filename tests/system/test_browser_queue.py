@@ -42,14 +42,14 @@ def test_the_queue_is_ordered_by_keys_and_by_drag_and_outlives_what_others_do(
 
     row(page, "three").focus()
     page.keyboard.press("Alt+ArrowUp")
-    expect(page.locator("#queue-said")).to_have_text("three is number 2 of 5")
+    expect(page.locator("#queue-said")).to_have_text("three moved to position 2 of 5")
     expect_order(page, yard, "one", "three", "two", "four", "five")
     expect(row(page, "three")).to_be_focused()
     page.keyboard.press("Alt+ArrowDown")
     page.keyboard.press("Alt+ArrowDown")
-    expect(page.locator("#queue-said")).to_have_text("three is number 4 of 5")
+    expect(page.locator("#queue-said")).to_have_text("three moved to position 4 of 5")
     page.keyboard.press("Alt+Home")
-    expect(page.locator("#queue-said")).to_have_text("three is number 1 of 5")
+    expect(page.locator("#queue-said")).to_have_text("three moved to position 1 of 5")
     expect_order(page, yard, "three", "one", "two", "four", "five")
     page.keyboard.press("Alt+End")
     expect_order(page, yard, "one", "two", "four", "five", "three")
@@ -69,7 +69,7 @@ def test_the_queue_is_ordered_by_keys_and_by_drag_and_outlives_what_others_do(
     page.mouse.move(handle["x"], target["y"] + 2, steps=3)
     page.mouse.up()
     expect_order(page, yard, "five", "one", "two", "three")
-    expect(page.locator("#queue-said")).to_have_text("five is number 1 of 4")
+    expect(page.locator("#queue-said")).to_have_text("five moved to position 1 of 4")
 
     # Escape lets go of a drag where it was.
     handle = row(page, "three").locator("[data-handle]").bounding_box()
@@ -97,7 +97,7 @@ def test_the_queue_is_ordered_by_keys_and_by_drag_and_outlives_what_others_do(
 def test_runs_are_paused_cancelled_and_brought_back(page: Page, yard: Any, waiting: list[str]) -> None:
     heard = complaints_of(page)
     page.goto(f"{yard.address}/queue")
-    expect(page.locator("#queue-paused")).to_contain_text("The queue was paused")
+    expect(page.locator("#queue-paused")).to_contain_text("Queue paused")
     expect(page.locator("#yard")).to_contain_text("paused · 5")
 
     row(page, "two").focus()
@@ -110,22 +110,22 @@ def test_runs_are_paused_cancelled_and_brought_back(page: Page, yard: Any, waiti
     assert yard.call(f"/runs/{waiting[1]}")["status"] == "cancelled"
     page.get_by_role("button", name="Undo").click()
     expect_order(page, yard, *NAMES)
-    expect(page.locator("#queue")).to_contain_text("2 runs are back in the queue at their old positions")
+    expect(page.locator("#queue")).to_contain_text("2 runs are back in the queue at their previous positions")
 
     row(page, "three").focus()
     page.keyboard.press("Delete")
     expect_order(page, yard, "one", "two", "four", "five")
     expect(row(page, "four")).to_be_focused()
-    page.get_by_role("button", name="Cancel all 4").click()
+    page.get_by_role("button", name="Cancel all").click()
     expect(page.locator("#queue")).to_contain_text("The queue is empty.")
     expect(page.locator("#undo-notice")).to_contain_text("4 runs cancelled.")
     page.get_by_role("button", name="Undo").click()
     expect_order(page, yard, "one", "two", "four", "five")
 
-    page.get_by_role("button", name="Cancel all 4").click()
-    page.get_by_role("button", name="Resume the queue").click()
-    expect(page.get_by_role("button", name="Pause the queue")).to_be_visible()
-    page.get_by_role("button", name="Pause the queue").click()
+    page.get_by_role("button", name="Cancel all").click()
+    page.get_by_role("button", name="Resume queue").click()
+    expect(page.get_by_role("button", name="Pause queue")).to_be_visible()
+    page.get_by_role("button", name="Pause queue").click()
     expect(page.locator("#queue-paused")).to_be_visible()
     assert heard == []
 
@@ -134,7 +134,7 @@ def test_the_queue_works_without_javascript(browser: Browser, yard: Any, waiting
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(f"{yard.address}/queue")
-    page.get_by_role("button", name="move four to the front").click()
+    page.get_by_role("button", name="move four to the top").click()
     expect_order(page, yard, "four", "one", "two", "three", "five")
     row(page, "five").locator("input[type=number]").fill("3")
     row(page, "five").get_by_role("button", name="Set").click()

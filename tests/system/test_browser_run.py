@@ -145,8 +145,8 @@ def test_other_runs_are_overlaid_and_the_difference_to_a_baseline_is_shown(page:
     page.locator("#beside summary").click()
     page.get_by_label("mean of earlier runs").check()
     page.locator(f"#beside input[value={first}]").check()
-    page.get_by_label("Δ to").select_option(first)
-    page.get_by_role("button", name="Overlay").click()
+    page.get_by_label("Baseline").select_option(first)
+    page.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("with=earlier"))
     drawn(page, yard)
     # Of the other run train and val; of the mean both with the two ends of their bands.
@@ -221,7 +221,7 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     page.mouse.move(other["x"] + 400, other["y"] + 150, steps=6)
     page.mouse.up()
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
-    page.get_by_label("Filter charts by name").fill("gradient")
+    page.get_by_label("Filter charts").fill("gradient")
     expect(page.locator("figure.chart:visible")).to_have_count(1)
     page.get_by_label("Search the log").fill("best so far")
     expect(page.locator("#log-lines mark").first).to_be_visible()
@@ -287,7 +287,7 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0")
     drawn(page, yard)
-    page.locator("#controls").get_by_text("clock").click()
+    page.locator("#controls").get_by_text("wall time").click()
     logged = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["time"]
     held = page.evaluate(HELD, ["loss", "train"])[0]
     assert held == pytest.approx(logged, abs=0.001)
@@ -304,7 +304,7 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     # On a logarithmic axis all points but that at 0 stand, and nothing is named that has no name.
     page.get_by_role("button", name="Reset zoom").click()
     page.get_by_label("log x").check()
-    for axis in ("step", "epoch", "time"):
+    for axis in ("step", "epoch", "training time"):
         page.locator("#controls").get_by_text(axis, exact=True).click()
         assert page.evaluate(f"{LOSS}.data[0].length") >= len(logged) - 1
         assert page.evaluate(f"{LOSS}.scales.x.distr") == 3
@@ -355,7 +355,7 @@ def test_zoom_and_crosshair_are_shared_by_all_charts_and_kept_in_the_address(pag
     assert again.evaluate(f"{LOSS}.scales.y.distr") == 3
     again.close()
     # One chart alone, and back.
-    page.get_by_label("loss chart menu").click()
+    page.get_by_label("Menu of the loss chart").click()
     page.locator("#chart-loss").get_by_role("button", name="Full screen").click()
     yard.until(lambda: page.evaluate("document.fullscreenElement?.id") == "chart-loss")
     page.evaluate("document.exitFullscreen()")
@@ -369,6 +369,8 @@ def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any
         yard.wait_for(run, "succeeded")
     run = yard.launch(family="vit", size="small", dataset="digits", epochs=6, batch_size=8)
     page.goto(f"{yard.address}/runs/{run}")
-    expect(page.locator("#run-forecast")).to_contain_text(re.compile(r"it contained \d+"), timeout=30_000)
+    expect(page.locator("#run-forecast")).to_contain_text(
+        re.compile(r"interval contained the final value of \d+"), timeout=30_000
+    )
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled")

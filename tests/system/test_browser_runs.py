@@ -14,10 +14,10 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
         yard.wait_for(yard.launch(family="simple_mlp", size=size, dataset="digits", epochs=1, tags=[tag]), "succeeded")
     page.goto(f"{yard.address}/runs")
     search = page.locator("#search")
-    with page.expect_response("**/runs/words"):
+    with page.expect_response("**/runs/suggestions"):
         search.click()
     page.keyboard.type("ta")
-    expect(page.locator("#words-list li").first).to_have_text("tag:")
+    expect(page.locator("#suggestions li").first).to_have_text("tag:")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.keyboard.type("que")
@@ -25,8 +25,8 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
     page.keyboard.press("Tab")
     expect(search).to_have_value(f"tag:{tag} ")
     page.keyboard.type("-size:ti")
-    expect(page.locator("#words-list li")).to_have_text(["-size:tiny"])
-    page.locator("#words-list li").click()
+    expect(page.locator("#suggestions li")).to_have_text(["-size:tiny"])
+    page.locator("#suggestions li").click()
     expect(search).to_have_value(f"tag:{tag} -size:tiny ")
     # Enter, while what was typed is being asked for already: nothing is cut off, and the browser has nothing to say.
     for _ in range(5):
@@ -35,14 +35,14 @@ def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: An
     expect(page.locator("#runs-table tbody tr")).to_have_count(1)
     page.wait_for_url(re.compile("q=tag%3Aquestion"))
     page.keyboard.type("color:")
-    expect(page.get_by_text("This search is not valid yet.")).to_be_visible()
+    expect(page.get_by_text("Invalid search.")).to_be_visible()
     page.keyboard.press("Escape")
 
     page.goto(f"{yard.address}/runs?q=tag:{tag}")
     page.get_by_text("Columns", exact=True).click()
     page.get_by_label("learning rate", exact=True).check()
     page.get_by_label("curve").uncheck()
-    page.get_by_role("button", name="Show these columns").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("columnheader", name="learning rate")).to_be_visible()
     expect(page.get_by_role("columnheader", name="curve")).to_have_count(0)
     expect(page.locator("#runs-table tbody tr")).to_have_count(2)

@@ -32,7 +32,7 @@ def test_several_values_are_typed_launched_watched_and_compared(page: Page, yard
     page.locator("#launch-button").click()
     page.wait_for_url(re.compile(r"/sweeps/s_\w+$"))
     expect(page.locator("h1")).to_have_text("family × lr")
-    expect(page.locator("#sweep-compare")).to_have_text("Compare all 8")
+    expect(page.locator("#sweep-compare")).to_have_text("Compare all 8 runs")
     # It fills while one looks.
     expect(page.locator("#sweep-ended")).to_have_text("8 of 8 runs ended", timeout=60_000)
     expect(page.locator("#sweep-status")).to_have_text("finished")

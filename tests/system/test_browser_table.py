@@ -34,14 +34,14 @@ def test_a_run_is_renamed_where_it_stands_and_the_chosen_ones_are_tagged(
     # All by keys: to the first run, edit, save.
     page.keyboard.press("j")
     page.keyboard.press("e")
-    name = page.locator(".words-row input[name=name]")
+    name = page.locator(".edit-row input[name=name]")
     expect(name).to_be_focused()
     page.keyboard.type("the best one")
-    page.locator(".words-row input[name=tags]").fill("table, fresh")
+    page.locator(".edit-row input[name=tags]").fill("table, fresh")
     page.keyboard.press("Enter")
     expect(page.locator(f"#open-{made[3]}")).to_have_text("the best one")
     expect(page.locator(f"#row-{made[3]} .tag")).to_have_text(["fresh", "table"])
-    expect(page.locator(".words-row")).to_have_count(0)
+    expect(page.locator(".edit-row")).to_have_count(0)
     assert yard.call(f"/runs/{made[3]}")["tags"] == ["fresh", "table"]
 
     page.keyboard.press("Space")
@@ -105,7 +105,7 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.keyboard.press("Enter")
     expect(page.locator("#group-by")).to_be_focused()
     page.get_by_text("Save view").click()
-    expect(page.get_by_label("Name of the view")).to_be_focused()
+    expect(page.get_by_label("View name")).to_be_focused()
     page.keyboard.type("variants of the table")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("variants of the table")
@@ -113,7 +113,7 @@ def test_runs_stand_in_groups_and_the_view_is_kept_by_name(page: Page, yard: Any
     page.get_by_role("link", name="variants of the table").click()
     expect(page.locator("#runs-table tbody tr[data-group]")).to_have_count(2)
     page.get_by_text("This view", exact=True).click()
-    page.get_by_role("button", name="Delete this view").click()
+    page.get_by_role("button", name="Delete view").click()
     expect(page.locator("#act-notice")).to_contain_text("View variants of the table deleted.")
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".views a")).to_have_text(["variants of the table"])
@@ -130,7 +130,7 @@ def test_several_tags_are_typed_and_one_that_cannot_be_leaves_the_table_as_it_wa
     page.keyboard.press("t")
     page.keyboard.type("x" * 51)
     page.keyboard.press("Enter")
-    expect(page.locator("#tagged-wrong")).to_contain_text("A tag can have at most 50 characters")
+    expect(page.locator("#tagged-wrong")).to_contain_text("the maximum is 50")
     expect(page.locator("[data-tag-field]")).to_be_focused()
     expect(page.locator("[data-tag-field]")).to_have_value("x" * 51)
     expect(page.locator("[data-selected]")).to_have_text("2 selected")
@@ -169,7 +169,7 @@ def test_only_keys_that_do_something_on_a_page_are_listed_there(page: Page, yard
         return keys
 
     general = ["g", "n", "g", "r", "g", "a", "l"]
-    rows, acts = ["j", "k", "↓", "↑", "Space"], ["A", "c", "x", "t"]
+    rows, acts = ["j", "k", "↓", "↑", "Space"], ["Shift", "A", "c", "x", "t"]
     page.goto(f"{yard.address}/runs?q=tag:table")
     assert listed() == [*general, "/", *rows, "Enter", "e", *acts, "<", ">", "Shift", "Enter", "?"]
     page.goto(f"{yard.address}/runs?q=tag:table&group=variant")
@@ -206,7 +206,7 @@ def test_a_baseline_is_pinned_and_lines_are_kept_by_a_brush(page: Page, yard: An
     page.locator(f"#pin-{made[0]}").click()
     page.wait_for_url(re.compile(f"baseline={made[0]}"))
     expect(page.locator(".delta").first).to_have_text(re.compile(r"^[+−±]"))
-    expect(page.locator(".pin.pinned")).to_have_text(re.compile("baseline"))
+    expect(page.locator(".pin.pinned")).to_have_text(re.compile("Baseline"))
     lines = page.locator("#parallel .through")
     expect(lines).to_have_count(4)
     axis = page.locator("#parallel .hit[data-title=lr]")

@@ -153,7 +153,7 @@ def test_a_run_appears_live_on_its_page_while_its_script_logs(yard: Any, client:
         client.log_metric(run, "val/acc", 0.1 + step / 50, step=step)
     shown = "(window.runyard?.charts['acc']?.data[1] ?? []).filter(v => v !== null).length"
     yard.until(lambda: page.evaluate(shown) == 40)
-    expect(page.locator("#run-head .figures")).to_contain_text("88.00 %")
+    expect(page.locator("#run-head .figures")).to_contain_text("88.00%")
     client.log_metric(run, "gap", 0.5, step=40)
     client.set_terminated(run)
     expect(page.locator("#run-logged")).to_contain_text("Succeeded")

@@ -30,7 +30,7 @@ from app.store.sweep import find_by_key
 from app.store.worker import list_workers
 from app.sweeps.expand import Expansion, expand
 from app.web.dependencies import CatalogDep, Parts, PartsDep
-from app.web.formatting import format_duration
+from app.web.formatting import format_duration, upper_first
 
 pages = APIRouter()
 
@@ -117,7 +117,7 @@ def make_plan(parts: Parts, catalog: Catalog, form: dict[str, str], refused: Map
     if most is None:
         plan.errors["most"] = "The maximum number of parameters must be a whole number; 0 means no limit."
     if not form["tag"]:
-        plan.errors["tag"] = "Enter a tag, so that you can find these runs together."
+        plan.errors["tag"] = "Enter a tag so you can find these runs later."
     with reading(parts.engine) as connection:
         epoch_seconds = _epoch_seconds(connection, dataset.name)
         slots = sum(w.slots for w in list_workers(connection, time.time(), parts.settings.lease_seconds))
@@ -129,7 +129,7 @@ def make_plan(parts: Parts, catalog: Catalog, form: dict[str, str], refused: Map
             params = size.params.get(dataset.name)
             why_not = "; ".join(error.message for error in errors) or refused.get((family.name, size.name), "")
             if not why_not and params is None:
-                why_not = f"it cannot be built for {dataset.name}"
+                why_not = f"not supported on {dataset.name}"
             elif not why_not and most and params is not None and params > most:
                 why_not = f"more than {most:,} parameters"
             per_epoch = epoch_seconds.get((family.name, size.name))
@@ -141,7 +141,7 @@ def make_plan(parts: Parts, catalog: Catalog, form: dict[str, str], refused: Map
     for error in refusals[0] if refusals else []:
         name = "tag" if error.field == "tags" else error.field
         if name in FIELDS and all(error in errors for errors in refusals):
-            plan.errors[name] = f"{error.message[:1].upper()}{error.message[1:]}."
+            plan.errors[name] = f"{upper_first(error.message)}."
     if not plan.errors:
         candidates.sort(key=lambda candidate: candidate.params or 0)
         plan.chosen = [candidate for candidate in candidates if not candidate.why_not]
@@ -176,9 +176,9 @@ def _checked(
 
 
 def next_tag(connection: Connection, family: str, dataset: str) -> str:
-    """Return the first tag such as zoo-digits-1 that no run has, including runs in the trash."""
-    base = "-".join(part for part in ("zoo", family[:24], dataset) if part)
-    taken = set(connection.execute(text("SELECT DISTINCT tag FROM run_tag WHERE tag LIKE 'zoo-%'")).scalars())
+    """Return the first tag such as all-sizes-digits-1 that no run has, including runs in the trash."""
+    base = "-".join(part for part in ("all-sizes", family[:20], dataset) if part)
+    taken = set(connection.execute(text("SELECT DISTINCT tag FROM run_tag WHERE tag LIKE 'all-sizes-%'")).scalars())
     return next(tag for i in range(1, len(taken) + 2) if (tag := f"{base}-{i}") not in taken)
 
 
@@ -197,13 +197,13 @@ def _duration(chosen: list[Candidate], slots: int) -> str:
     known = [candidate.seconds for candidate in chosen if candidate.seconds is not None]
     if not known:
         return ""
-    text = f"about {format_duration(sum(known))} of training, based on earlier runs"
+    total = format_duration(sum(known))
+    text = f"{total} of training"
     if slots > 1:
-        text += f", about {format_duration(sum(known) / slots)} on {slots} slots"
+        text = f"{format_duration(sum(known) / slots)} on {slots} slots ({text})"
+    duration = f"about {text}, based on earlier runs"
     unknown = len(chosen) - len(known)
-    if unknown:
-        text += f"; no estimate for {unknown} of {len(chosen)} runs yet"
-    return text
+    return f"{duration}; {unknown} of {len(chosen)} runs not estimated" if unknown else duration
 
 
 def _values(catalog: Catalog, plan: Plan, key: str = "") -> dict[str, Any]:
@@ -211,8 +211,8 @@ def _values(catalog: Catalog, plan: Plan, key: str = "") -> dict[str, Any]:
     known = recipe in RECIPES and dataset in DATASETS
     return {
         "plan": plan,
-        "families": [("", f"all {len(catalog.families)} families"), *((name, name) for name in catalog.families)],
-        "datasets": [(choice.name, choice.title) for choice in DATASETS.values()],
+        "families": [("", f"All {len(catalog.families)} families"), *((name, name) for name in catalog.families)],
+        "datasets": [(name, name) for name in DATASETS],
         "recipes": [(choice.name, choice.name) for choice in RECIPES.values() if choice.fits(dataset)],
         "blank_epochs": recipe_settings(recipe, plan.form["family"], dataset)["epochs"] if known else "",
         "key": key[:80] or secrets.token_urlsafe(12),

@@ -35,7 +35,7 @@ pages = APIRouter()
 # How long the page waits for costs and diagrams before it is sent without them, and how long each later request that
 # fetches the rest waits.
 PATIENCE_SECONDS, WAIT_SECONDS = 0.15, 2.0
-VIEWS = {"family": "by family", "table": "all in one table"}
+VIEWS = {"family": "By family", "table": "Single table"}
 PRESET_KEYS = ("family", "size", "dataset", "recipe")
 
 
@@ -91,9 +91,9 @@ class RowColumn(Column):
 COLUMNS = [
     RowColumn("size", "size", value=lambda row: row.place),
     RowColumn("params", "parameters", "n", value=lambda row: row.params),
-    RowColumn("flops", "MFLOP", "n", value=lambda row: row.cost.flops if row.cost else None),
+    RowColumn("flops", "MFLOPs", "n", value=lambda row: row.cost.flops if row.cost else None),
     RowColumn("activations", "activations, MB", "n", value=lambda row: row.cost.activation_bytes if row.cost else None),
-    RowColumn("memory", "to train, MB", "n", value=lambda row: row.cost.memory_bytes if row.cost else None),
+    RowColumn("memory", "training memory, MB", "n", value=lambda row: row.cost.memory_bytes if row.cost else None),
     RowColumn("speed", "images/s", "n measured", "-", lambda row: row.measured.samples_per_second.value),
     RowColumn("peak", "peak memory, MB", "n measured", value=lambda row: row.measured.peak_memory_mb.value),
     RowColumn("test_acc", "best test accuracy", "n measured", "-", lambda row: row.measured.test_acc.value),

@@ -23,7 +23,7 @@ MOST_RUNS = 500
 
 
 class AgainstOut(BaseModel):
-    """Mean of the best group minus the mean of this one. ``half``: half the width of the 95 % interval; ``p``: Welch's
+    """Mean of the best group minus the mean of this one. ``half``: half the width of the 95% interval; ``p``: Welch's
     t-test.
 
     ``p_corrected``: corrected for all groups (Holm). ``seeds_to_decide``: seeds per group at which this difference
@@ -39,7 +39,7 @@ class AgainstOut(BaseModel):
 
 
 class MeanOut(BaseModel):
-    """Mean of a metric over the runs of a group that have it. ``half``: half the width of its 95 % interval."""
+    """Mean of a metric over the runs of a group that have it. ``half``: half the width of its 95% interval."""
 
     mean: float
     half: float | None
@@ -77,7 +77,7 @@ def compare_runs(
         ),
     ] = "variant",
 ) -> ComparisonOut:
-    """Compare groups of runs by their means, with 95 % intervals over the seeds."""
+    """Compare groups of runs by their means, with 95% intervals over the seeds."""
     requested = list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
     with reading(parts.engine) as connection:
         rows = runs_by_id(connection, requested[:MOST_RUNS])
@@ -116,7 +116,7 @@ def compare_runs(
 def _mean_out(standing: Standing) -> MeanOut:
     mean, to_best = standing.mean, standing.to_best
     if mean is None:
-        raise ValueError("a group without a figure has no mean of it")
+        raise ValueError("a group without a metric has no mean of it")
     return MeanOut(
         mean=mean.mean,
         half=mean.half,

@@ -48,7 +48,7 @@ def deltas_of_runs(summaries: Sequence[RunSummary], baseline: int) -> list[list[
 
 
 def deltas_of_groups(groups: Sequence[Group], baseline: int) -> list[list[Delta | None]]:
-    """For every group, the difference of each metric to the baseline, with its 95 % interval."""
+    """For every group, the difference of each metric to the baseline, with its 95% interval."""
     return [
         [None if i == baseline else _group_delta(metric, group, groups[baseline]) for metric in METRICS]
         for i, group in enumerate(groups)

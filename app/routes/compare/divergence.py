@@ -36,13 +36,13 @@ def run_splits(summaries: Sequence[RunSummary]) -> list[Split]:
             continue
         step = int(summary.run.parent_step)
         if parent is not None:
-            sentence = f"#{summary.number} splits from #{parent.number} at step {step:,}"
+            sentence = f"#{summary.number} forks from #{parent.number} at step {step:,}"
         else:
             names = " and ".join(f"#{sibling.number}" for sibling in siblings[:3])
             sentence = f"#{summary.number} continues from the same run as {names}, from step {step:,}"
         per_epoch = steps_per_epoch(summary.run)
         sentence += _epoch_suffix(step, per_epoch)
-        label = f"#{summary.number} splits at step {step:,}"
+        label = f"#{summary.number} forks at step {step:,}"
         splits.append(Split(summary.run.id, step, color(summary.number), label, sentence))
     return splits
 
@@ -67,15 +67,15 @@ def group_splits(groups: Sequence[Group]) -> list[Split]:
         where = f"at step {steps[0]:,}" if len(steps) == 1 else f"at steps {steps[0]:,} to {steps[-1]:,}"
         if len(origins) == 1 and parents <= set(group_of_run) and group.key not in origins:
             (origin,) = origins.values()
-            sentence = f"{group.title} splits from {origin.title} {where}"
+            sentence = f"{group.title} forks from {origin.title} {where}"
         elif not origins and siblings:
             names = " and ".join(sibling.title for sibling in siblings[:3])
-            sentence = f"{group.title} continues from the same runs as {names}, {where}"
+            sentence = f"{group.title} continues from the same runs as {names}, {where.replace('at ', 'from ', 1)}"
         else:
             continue
         if len(steps) == 1:
             sentence += _epoch_suffix(steps[0], per_epoch)
-        label = f"{group.title} splits at step {steps[0]:,}"
+        label = f"{group.title} forks at step {steps[0]:,}"
         splits.append(Split(group.key, steps[0], color(group.number), label, sentence))
     return splits
 

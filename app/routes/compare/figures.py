@@ -41,7 +41,7 @@ METRICS = (
     Metric("best val/loss", lambda summary: summary.best_val_loss, format_number, -1),
     Metric("parameters", lambda summary: summary.run.params, count, -1),
     Metric("duration", lambda summary: summary.seconds, format_duration, -1),
-    Metric("images a second", lambda summary: summary.samples_per_second, format_short, 1, "images per second"),
+    Metric("images a second", lambda summary: summary.samples_per_second, format_short, 1, "images/s"),
     Metric("epochs made", lambda summary: summary.epoch or None, count, 0, "epochs trained"),
 )
 ACCURACIES = ("test/acc", "best val/acc")
@@ -63,7 +63,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting and its value in metric run; ``equal`` if they are all the same."""
+    """A setting and its value in every run; ``equal`` if they are all the same."""
 
     name: str
     values: list[str]
@@ -71,7 +71,7 @@ class Difference:
 
 
 def lines(summaries: Sequence[RunSummary]) -> list[Line]:
-    """Return a table line for metric metric of these runs."""
+    """Return a table line for every metric of these runs."""
     return [
         Line(metric.title, _cells([metric.read(summary) for summary in summaries], metric.format, metric.better))
         for metric in METRICS
@@ -107,7 +107,7 @@ def differences(
 
 @dataclass(frozen=True)
 class GroupRow:
-    """A group in the table: number of succeeded runs, the cells of metric metric, and the gap to the best group."""
+    """A group in the table: number of succeeded runs, the cells of every metric, and the gap to the best group."""
 
     group: Group
     succeeded: int
@@ -155,7 +155,7 @@ def is_best(metric: Metric, by_metric: dict[str, list[Standing]], i: int) -> boo
 
 
 def format_mean(metric: Metric, mean: Mean | None) -> str:
-    """Format a mean with its interval: "98.61 ± 0.25 %"."""
+    """Format a mean with its interval: "98.61 ± 0.25%"."""
     if mean is None:
         return "–"
     if metric.name == "parameters":
@@ -163,7 +163,7 @@ def format_mean(metric: Metric, mean: Mean | None) -> str:
     if mean.half is None or metric.name == "epochs made":
         return metric.format(mean.mean) if metric.name != "epochs made" else f"{mean.mean:.4g}"
     if metric.name in ACCURACIES:
-        return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f} %"
+        return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f}%"
     return f"{metric.format(mean.mean)} ± {metric.format(mean.half)}"
 
 

@@ -195,7 +195,7 @@ def table_values(comparison: Comparison, cost: str, flops: Mapping[str, int]) ->
             if baseline_position is None
             else deltas_of_groups(comparison.groups, baseline_position),
             "headings": [metric.title for metric in METRICS],
-            "decisive": by,
+            "decisive": by.removeprefix("best "),
             "verdict": group_verdict(standing[by], by),
         }
         values["differences"], values["equal"] = differences(
@@ -226,7 +226,7 @@ def read_charts(
             Compared(row.run.id, summary.name, summary.number, _curves(row), f"/runs/{row.run.id}")
             for row, summary in zip(comparison.rows, comparison.summaries, strict=True)
         ]
-        count = sum(len(summary.curves) for summary in compared)
+        count = sum(len(each.curves) for each in compared)
         most = max(FEWEST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, count)))
         points = _read_points(connection, comparison.rows, most, smoothing, at_once and at_once // len(comparison.rows))
     charts = charts_of_comparison(compared)
@@ -242,9 +242,9 @@ def _curves(row: RunRow) -> dict[str, str]:
         name = metric_name(row.summary, row.run.config, stage, last)
         if name is not None:
             curves[title] = name
-    summaries = set(curves.values())
+    shown = set(curves.values())
     return curves | {
-        name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in summaries
+        name: name for name in row.summary if (row.run.logged or name.startswith("val/")) and name not in shown
     }
 
 
@@ -254,8 +254,8 @@ def _read_points(
     points: dict[str, Points] = {}
     for row in rows:
         names = list(_curves(row).values())
-        curves_of_title = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
-        points |= {f"{row.run.id}:{name}": summary for name, summary in curves_of_title.items()}
+        curves = read_points(connection, row.run, most, smoothing, names, at_once=at_once)
+        points |= {f"{row.run.id}:{name}": curve for name, curve in curves.items()}
     return points
 
 
@@ -263,27 +263,23 @@ def _mean_curves(
     connection: Connection, comparison: Comparison, smoothing: float
 ) -> tuple[list[Compared], dict[str, Points]]:
     """Return the mean curves of every group, from all points, because downsampled extremes do not give a mean."""
-    summary = _read_points(connection, comparison.rows, 0)
+    points_by_curve = _read_points(connection, comparison.rows, 0)
     curves = {row.run.id: _curves(row) for row in comparison.rows}
     compared, points = [], {}
     for group in comparison.groups or []:
         ids = [summary.run.id for summary in group.samples]
         titles = list(dict.fromkeys(title for run_id in ids for title in curves[run_id]))
-        defaults = {}
+        own_titles = {}
         for title in titles:
-            curves_of_title = [
-                summary[key]
+            members = [
+                points_by_curve[key]
                 for run_id in ids
-                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in summary
+                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in points_by_curve
             ]
-            mean = (
-                mean_curve(curves_of_title, smoothing if is_noisy(title) else None, is_share(title))
-                if curves_of_title
-                else None
-            )
+            mean = mean_curve(members, smoothing if is_noisy(title) else None, is_share(title)) if members else None
             if mean is not None:
-                defaults[title] = title
+                own_titles[title] = title
                 points[f"{group.key}:{title}"] = mean
         label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
-        compared.append(Compared(group.key, label, group.number, defaults))
+        compared.append(Compared(group.key, label, group.number, own_titles))
     return compared, points

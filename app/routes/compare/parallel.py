@@ -158,10 +158,10 @@ def _number_axis(
     distinct = sorted(set(numbers))
     if len(distinct) > FEW_VALUES:
         middle = math.sqrt(low * high) if log else (low + high) / 2
-        summaries = [low, round(middle) if all(isinstance(value, int) for value in numbers) else middle, high]
+        marked = [low, round(middle) if all(isinstance(value, int) for value in numbers) else middle, high]
     else:
-        summaries = distinct
-    marks = [Mark(height_of(value), format_value(value)) for value in summaries]
+        marked = distinct
+    marks = [Mark(height_of(value), format_value(value)) for value in marked]
     return [None if value is None else height_of(value) for value in values], _without_overlaps(marks)
 
 

@@ -28,7 +28,7 @@ def compare_report(request: Request, parts: PartsDep, query: ComparisonQueryDep,
     with reading(parts.engine) as connection:
         comparison = read_comparison(connection, query)
         if not comparison.rows:
-            raise NotFound("none of these runs exists; give run IDs: /compare/report?runs=ID,ID")
+            raise NotFound("none of these runs exist; pass run IDs: /compare/report?runs=ID,ID")
         controls = comparison.controls(query)
         values = table_values(comparison, query.cost, flops)
         charts, points = read_charts(connection, comparison, controls.smoothing)

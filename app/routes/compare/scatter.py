@@ -10,18 +10,18 @@ from app.analysis.groups import Group
 from app.analysis.statistics import mean_of
 from app.charts.svg import SIZE, Tick, ticks
 from app.routes.compare.flops import FLOPS
-from app.web.formatting import color, format_duration, format_short
+from app.web.formatting import color, format_bytes, format_duration, format_short
 from app.web.run_summary import RunSummary
 
 COSTS: dict[str, tuple[str, Callable[[RunSummary], float | None], Callable[[float], str]]] = {
     "parameters": ("parameters", lambda summary: summary.run.params, format_short),
     # Not part of a run's summary; computed separately from its network.
-    FLOPS: ("forward FLOPs per image", lambda _: None, format_short),
+    FLOPS: ("FLOPs per image", lambda _: None, format_short),
     "duration": ("duration", lambda summary: summary.seconds, format_duration),
     "memory": (
-        "peak memory, bytes",
+        "peak memory",
         lambda summary: None if summary.peak_memory_mb is None else summary.peak_memory_mb * 1e6,
-        format_short,
+        lambda value: format_bytes(round(value), 1000),
     ),
 }
 
@@ -105,7 +105,7 @@ def scatter(
             high=None if point.half is None else y_position(min(1.0, point.accuracy + point.half)),
             css=point.css,
             title=point.title,
-            text=f"{point.title}: {metric} {100 * point.accuracy:.2f} %, {title} {format_cost(point.cost)}",
+            text=f"{point.title}: {metric} {100 * point.accuracy:.2f}%, {title} {format_cost(point.cost)}",
             href=point.href,
             best=i in front,
         )
@@ -118,7 +118,7 @@ def scatter(
         dots=dots,
         front=_staircase([dots[i] for i in front]),
         x_ticks=[Tick(f"{x_position(value):.2f}%", format_cost(value)) for value in _log_ticks(x_low, x_high)],
-        y_ticks=[Tick(f"{y_position(value):.2f}%", f"{100 * value:.4g} %") for value in ticks(y_low, y_high, 5)],
+        y_ticks=[Tick(f"{y_position(value):.2f}%", f"{100 * value:.4g}%") for value in ticks(y_low, y_high, 5)],
     )
 
 

@@ -56,7 +56,7 @@ async def launch_seeds(
 
 def _seed_sweep(parts: Parts, runs: list[str], more: int) -> SweepSpec:
     if not runs:
-        sentence = "a variant needs at least one run ID"
+        sentence = "each configuration needs at least one run ID"
         raise Invalid(sentence, [FieldError("variants", sentence)])
     run = launched(parts, runs[0])
     with reading(parts.engine) as connection:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.analysis.groups import Standing
 from app.analysis.statistics import smallest_permutation_p
 from app.contract.datasets import DATASETS
+from app.web.formatting import upper_first
 from app.web.run_summary import RunSummary
 
 # Seeds to add where a variant has only one, and the most that a button offers to launch.
@@ -47,16 +48,14 @@ def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
     if points == 0:
         sentence = f"{titles[0]} and {titles[1]} have the same test/acc."
     elif points <= chance:
-        sentence = (
-            f"{titles[0]} and {titles[1]} cannot be distinguished by test/acc: the difference is {points:.2f} points."
-        )
+        sentence = f"{titles[0]} and {titles[1]} do not differ significantly in test/acc (difference: {points:.2f} pp)."
     else:
-        sentence = f"{titles[0]} is ahead of {titles[1]} by {points:.2f} points of test/acc."
-    behind = f"One run each; sampling of {images:,} test images alone gives ± {chance:.2f} points (95 %)."
+        sentence = f"{titles[0]} leads {titles[1]} by {points:.2f} pp in test/acc."
+    behind = f"One run each. Sampling error on {images:,} test images alone: ±{chance:.2f} pp (95%)."
     if first.run.params and second.run.params and first.run.params != second.run.params:
-        behind += f" The first has {first.run.params / second.run.params:.2g} times the parameters"
+        behind += f" The first has {first.run.params / second.run.params:.2g}× the parameters"
         behind += (
-            f" and took {first.seconds / second.seconds:.2g} times as long."
+            f" and took {first.seconds / second.seconds:.2g}× as long."
             # A run that continues another has trained only a part of its steps.
             if first.seconds and second.seconds and not first.run.parent_step and not second.run.parent_step
             else "."
@@ -88,26 +87,28 @@ def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
     points = f"{100 * gap.difference:.2f}"
     seeds = _seeds(len(first.values), len(second.values))
     if gap.half is None:
-        sentence = f"{titles[0]} is ahead of {titles[1]} by {points} points of {metric}."
-        behind = f"{seeds}: run several seeds of both to see whether the difference holds."
+        sentence = f"{titles[0]} leads {titles[1]} by {points} pp in {metric}."
+        behind = f"{upper_first(seeds)}. Run more seeds of both to see whether the difference holds."
         return Verdict(sentence, behind, FIRST_SEEDS, _run_ids(first, second))
-    interval = f"{points} ± {100 * gap.half:.2f} points of {metric}"
+    interval = f"{points} ± {100 * gap.half:.2f} pp"
     p = to_best.p if to_best.p is not None else 1.0
     if gap.certain and p < 0.05:
-        sentence = f"{titles[0]} is better than {titles[1]} by {interval}, {seeds}."
+        sentence = f"{titles[0]} is better than {titles[1]} by {interval} in {metric} ({seeds})."
         more = None
     else:
-        sentence = f"{titles[0]} and {titles[1]} cannot be distinguished: the difference is {interval}, {seeds}"
+        sentence = (
+            f"{titles[0]} and {titles[1]} do not differ significantly in {metric} (difference: {interval}, {seeds})."
+        )
         more = to_best.seeds_to_decide and to_best.seeds_to_decide - min(len(first.values), len(second.values))
-        sentence += f"; about {more} more seed{'s' if more != 1 else ''} each would decide." if more else "."
+        sentence += f" About {more} more seed{'s' if more != 1 else ''} each should settle it." if more else ""
     permuted = f"permutation test {_p(gap.permutation)}"
     smallest = smallest_permutation_p(len(first.values), len(second.values))
     if gap.permutation is not None and gap.permutation <= smallest * (1 + 1e-9) and smallest >= 0.05:
-        permuted += ", the minimum for this number of seeds"
+        permuted += " (the smallest possible with this many seeds)"
     chance = [f"Welch's t-test {_p(gap.welch)}", permuted]
     if len(known) > 2:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
-    behind = f"{'; '.join(chance)}. Intervals: 95 %."
+    behind = f"{'; '.join(chance)}. Intervals: 95% CI."
     if more is None or not 0 < more <= MOST_SEEDS:
         return Verdict(sentence, behind)
     return Verdict(sentence, behind, more, _run_ids(first, second))

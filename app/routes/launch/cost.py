@@ -12,6 +12,7 @@ from app.contract.preview import Preview
 from app.contract.spec import RunConfig, SpecError
 from app.routes.launch.form import Draft, add_errors
 from app.web.dependencies import Parts
+from app.web.formatting import upper_first
 
 PATIENCE_SECONDS = 0.4
 """How long a page waits for figures that are not computed yet; a warm process answers sooner."""
@@ -56,7 +57,7 @@ async def look_at_cost(parts: Parts, catalog: Catalog, draft: Draft, patience: f
         add_errors(draft, error.errors)
         return Cost()
     except Unavailable as error:
-        return Cost(reason=f"{error.message[:1].upper()}{error.message[1:]}.")
+        return Cost(reason=f"{upper_first(error.message)}.")
 
 
 async def _previewed(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:

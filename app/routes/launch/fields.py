@@ -166,7 +166,7 @@ def changes_of(draft: Draft) -> Changes:
     settings = f"{len(changed)} setting{'s' if len(changed) != 1 else ''} changed"
     if draft.preset:
         reset = {*HEAD, *SETTINGS, "auxiliary", *(name for name in draft.form if name.startswith(OPTION))}
-        summary = f"preset {draft.preset}, {settings}" if changed else f"preset {draft.preset}, unchanged"
+        summary = f"{settings} from preset {draft.preset}" if changed else f"preset {draft.preset}, unchanged"
         back_label = "reset to the preset"
     else:
         reset = set(SETTINGS)

@@ -19,6 +19,7 @@ from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.routes.launch.field_groups import LABELS
 from app.routes.launch.multiple_values import MultipleValues, split_values
+from app.web.formatting import upper_first
 
 Form = dict[str, list[str]]
 """The text in each field, by name; a missing or blank field means its default."""
@@ -241,7 +242,7 @@ def add_errors(draft: Draft, errors: Iterable[FieldError]) -> None:
         message = re.sub(r"^tags\.\d+ ", "a tag ", error.message)
         if error.field in LABELS and re.match(rf"{re.escape(error.field)}\b", message):
             message = LABELS[error.field] + message.removeprefix(error.field)
-        draft.errors.setdefault(error.field, f"{message[:1].upper()}{message[1:]}".rstrip(".") + ".")
+        draft.errors.setdefault(error.field, f"{upper_first(message).rstrip('.')}.")
 
 
 def form_of(config: RunConfig) -> Form:

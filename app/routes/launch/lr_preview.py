@@ -52,8 +52,8 @@ def _summary(rates: list[float]) -> str:
     if first == last == peak:
         return f"constant {first}"
     if peak in (first, last):
-        return f"{first} to {last}"
-    return f"{first} up to {peak}, then down to {last}"
+        return f"warms up from {first} to {last}" if peak == last else f"decays from {first} to {last}"
+    return f"warms up from {first} to {peak}, then decays to {last}"
 
 
 def _note(config: RunConfig) -> str:
@@ -62,4 +62,4 @@ def _note(config: RunConfig) -> str:
     patience = config.plateau_patience
     epochs = "each epoch" if not patience else f"more than {patience} epoch{'s' if patience != 1 else ''}"
     factor = f"{config.plateau_factor:g}"
-    return f"Depends on the validation loss: multiplied by {factor} after {epochs} without improvement."
+    return f"The learning rate is multiplied by {factor} after {epochs} without lower validation loss."

@@ -68,7 +68,7 @@ class MultipleValues:
     def count(self, name: str) -> str:
         """Return the number of values in a field as text; blank for one."""
         if name in self.ranges:
-            return "a range"
+            return "range"
         return f"{len(self.values[name])} values" if name in self.values else ""
 
     def spec(self, given: Mapping[str, Any], blanks: Mapping[str, Any]) -> SweepSpec:

@@ -96,8 +96,7 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
         recipe = RECIPES.get(next(iter(form.get("recipe", [])), ""))
         if recipe and not recipe.fits(dataset.name):
             form["recipe"] = ["default"]
-            made_for = ", ".join(recipe.datasets)
-            message = f"Recipe {recipe.name} is only for {made_for}; switched to default for {dataset.name}."
+            message = f"Recipe {recipe.name} does not support {dataset.name}; switched to recipe default."
     if (family and not family.takes_auxiliary) or (dataset and not dataset.auxiliary):
         form.pop("auxiliary", None)
     return form, message

@@ -73,8 +73,10 @@ def _duration(prediction: Prediction, epochs: int) -> DurationEstimate:
         return DurationEstimate(prediction.device, "", prediction.basis)
     seconds = prediction.epoch_seconds
     duration = f"about {format_duration(seconds * epochs)}, {format_duration(seconds)} per epoch"
-    runs = f"from {prediction.runs} run{'s' if prediction.runs != 1 else ''}"
-    return DurationEstimate(prediction.device, duration, f"{runs}: {prediction.basis}" if prediction.basis else runs)
+    runs = f"based on {prediction.runs} run{'s' if prediction.runs != 1 else ''}"
+    if prediction.basis:
+        runs += (" with " if prediction.basis.startswith("the same") else ": ") + prediction.basis
+    return DurationEstimate(prediction.device, duration, runs)
 
 
 def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
@@ -84,8 +86,8 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
         return "when a worker connects"
     fitting = [worker for worker in workers if worker.takes(config.device, config.worker)]
     if not fitting:
-        device = "" if config.device == "auto" else f" with {config.device}"
-        return f"when a worker{device}{' on ' if config.worker else ''}{config.worker} connects"
+        worker = f"worker {config.worker}" if config.worker else "a worker"
+        return f"when {worker}{'' if config.device == 'auto' else f' with {config.device}'} connects"
     if paused_at(connection) is not None:
         return "when the queue is resumed"
     # A queued run that none of these workers can take does not delay this one.
@@ -98,5 +100,5 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
     ahead = len(before) if queued <= len(waiting) else queued
     free = sum(worker.free_slots for worker in fitting)
     if free > ahead:
-        return f"immediately, {free} slot{'s' if free != 1 else ''} free"
-    return "next, when a slot is free" if not ahead else f"after {ahead} queued run{'s' if ahead != 1 else ''}"
+        return f"immediately ({free} free slot{'s' if free != 1 else ''})"
+    return "as soon as a slot is free" if not ahead else f"after {ahead} queued run{'s' if ahead != 1 else ''}"

@@ -11,7 +11,7 @@ from app.routes.launch.fields import SOURCE
 from app.routes.launch.form import Draft
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
-from app.web.formatting import format_setting
+from app.web.formatting import format_setting, upper_first
 
 NOT_COMPARED = ("name", "tags", "notes", "priority")
 
@@ -42,7 +42,7 @@ def differences(source: RunRecord | None, draft: Draft) -> list[Difference] | No
     for name, now in draft.config.model_dump(exclude={*NOT_COMPARED, "options"}).items():
         before = getattr(source.config, name)
         if before != now and name not in draft.multiple.fields:
-            label = LABELS.get(name, name.replace("_", " ").capitalize())
+            label = LABELS.get(name, upper_first(name.replace("_", " ")))
             changed.append(Difference(label, name if name in LABELS else "", _displayed(before), _displayed(now)))
     options = source.config.options | draft.config.options
     for name in options:
@@ -50,7 +50,7 @@ def differences(source: RunRecord | None, draft: Draft) -> list[Difference] | No
         if before != now:
             usual = {option.name: option.default for option in draft.family.options} if draft.family else {}
             texts = [_displayed(usual.get(name) if value is None else value) for value in (before, now)]
-            changed.append(Difference(name.replace("_", " ").capitalize(), "", *texts))
+            changed.append(Difference(upper_first(name.replace("_", " ")), "", *texts))
     return changed
 
 

@@ -70,13 +70,13 @@ def _duration(preview: SweepPreview, first: RunConfig, cost: Cost) -> str:
     if preview.forecast.seconds is not None:
         duration = f"about {format_duration(preview.forecast.seconds)} on {slots}"
         unknown = preview.forecast.unknown
-        return f"{duration}; no estimate for {unknown} of the runs yet" if unknown else duration
+        return f"{duration}; {unknown} run{'s' if unknown != 1 else ''} not yet estimated" if unknown else duration
     predictions = cost.preview.predictions if cost.preview else []
     epoch_seconds = [each.epoch_seconds for each in predictions if each.epoch_seconds is not None]
     if not epoch_seconds:
-        return f"duration unknown, on {slots}"
+        return f"duration unknown ({slots})"
     seconds = preview.total * epoch_seconds[0] * first.epochs / preview.forecast.slots
-    return f"roughly {format_duration(seconds)} on {slots}, if every run takes as long as the first"
+    return f"about {format_duration(seconds)} on {slots}, if every run takes as long as the first"
 
 
 def how_of(draft: Draft) -> dict[str, str]:

@@ -22,6 +22,7 @@ from app.actions.notifications import (
 from app.contract.errors import RunyardError, to_field_errors
 from app.contract.spec import FieldError
 from app.web.dependencies import Parts, PartsDep
+from app.web.formatting import upper_first
 
 pages = APIRouter()
 
@@ -82,7 +83,7 @@ def _add(request: Request, parts: Parts, what: str, values: dict[str, Any], type
 
 def _sentence(message: str) -> str:
     plain = message.replace("value error, ", "").partition(": ")[2] if "value error" in message else message
-    return f"{plain[:1].upper()}{plain[1:]}."
+    return f"{upper_first(plain)}."
 
 
 @pages.post("/notifications/webhooks/{webhook_id}/delete")

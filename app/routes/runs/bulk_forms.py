@@ -73,11 +73,11 @@ def delete_runs(
 def _tag_error(tags: Sequence[str]) -> str:
     """Return why these tags are not valid for a run, or "" if they are."""
     if not tags:
-        return "enter one or more comma-separated tags"
+        return "enter at least one tag"
     if len(tags) > MAX_TAGS:
         return f"a run can have at most {MAX_TAGS} tags"
     long = next((tag for tag in tags if len(tag) > 50), "")
-    return f"a tag can have at most 50 characters; '{long[:20]}…' has {len(long)}" if long else ""
+    return f"tag '{long[:20]}…' has {len(long)} characters; the maximum is 50" if long else ""
 
 
 @pages.post("/runs/tag")
@@ -149,7 +149,7 @@ def undo_last(parts: PartsDep, act: Annotated[str, Form(max_length=60)], back: B
     return go_back(back, "/runs", undone=act)
 
 
-@pages.post("/runs/{run_id}/words")
+@pages.post("/runs/{run_id}/edit")
 def edit_run(
     run_id: str,
     parts: PartsDep,

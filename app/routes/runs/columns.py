@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from app.contract.spec import RunConfig
+from app.routes.launch.field_groups import LABELS
 from app.store.metric import Summary
 from app.store.search.sorting import COLUMNS as SORTABLE
 from app.store.search.sorting import MAX_KEYS, keys_of, metric_figure
-from app.web.formatting import count, format_duration, format_setting, format_short, metric_value, time_tag
+from app.web.formatting import (
+    count,
+    format_bytes,
+    format_duration,
+    format_setting,
+    format_short,
+    metric_value,
+    time_tag,
+)
 from app.web.run_summary import RunSummary
 from app.web.sort_column import Column
 
@@ -20,9 +29,9 @@ WIDE = ("family", "size", "dataset", "params")
 STATISTICS = ("best", "last", "min", "max")
 TITLES = {
     "params": "parameters",
-    "batch_size": "batch",
-    "lr": "learning rate",
-    "images_a_second": "images per second",
+    "images_a_second": "images/s",
+    "peak_memory": "peak memory",
+    "variant": "configuration",
 }
 RUN_FIELDS = (
     "status",
@@ -92,9 +101,8 @@ class TableColumn(Column):
             case "images_a_second":
                 return format_short(run_summary.samples_per_second)
             case "peak_memory":
-                return (
-                    "–" if run_summary.peak_memory_mb is None else f"{format_short(run_summary.peak_memory_mb * 1e6)}B"
-                )
+                megabytes = run_summary.peak_memory_mb
+                return "–" if megabytes is None else format_bytes(round(megabytes * 1e6), 1000)
             case "val/acc":
                 return metric_value("acc", run_summary.val_acc)
             case "test/acc":
@@ -149,9 +157,15 @@ def _column(key: str) -> TableColumn:
 def title_of(key: str) -> str:
     """Return a column heading; for metrics with the statistic, except test metrics, which have one value."""
     if "/" not in key:
-        return TITLES.get(key, key.removeprefix("option.").replace("_", " "))
+        label = LABELS.get(key, "")
+        return TITLES.get(key) or _in_text(label) or key.removeprefix("option.").replace("_", " ")
     name, statistic = metric_figure(key)
     return name if statistic == "best" and name.startswith("test/") else f"{statistic} {name}"
+
+
+def _in_text(label: str) -> str:
+    """Return a label of the launch form within a text; a name such as torch.compile keeps its spelling."""
+    return label[:1].lower() + label[1:]
 
 
 @dataclass(frozen=True)
@@ -178,7 +192,7 @@ def column_choices(metrics: Sequence[str], columns: str) -> list[tuple[str, list
         ],
         "settings": settings,
     }
-    choices = [("shown", [Choice(key, title_of(key), True, title_of(key)) for key in chosen])]
+    choices = [("selected", [Choice(key, title_of(key), True, title_of(key)) for key in chosen])]
     for title, keys in groups.items():
         choices.append((title, [Choice(key, title_of(key), False, title_of(key)) for key in keys if key not in chosen]))
     for metric in metrics:

@@ -1,4 +1,4 @@
-"""/runs/words: suggestions for the search field of the run table."""
+"""/runs/suggestions: suggestions for the search field of the run table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pages = APIRouter()
 NOT_SUGGESTED = ("id", "parent", "sweep")
 
 
-@pages.get("/runs/words")
-def runs_words(parts: PartsDep) -> dict[str, Any]:
+@pages.get("/runs/suggestions")
+def search_suggestions(parts: PartsDep) -> dict[str, Any]:
     """Return the search fields, metrics and their statistics, and the values of each field."""
     with reading(parts.engine) as connection:
         values = {name: distinct_values(connection, name) for name in ("family", "size", "dataset", "tag", "metric")}

@@ -20,7 +20,15 @@ from app.routes.runs.table_request import DEFAULT_SORT, TableQuery
 from app.store.run import TERMINAL
 from app.store.search.group_members import Member, read_members
 from app.store.search.sorting import metric_figure
-from app.web.formatting import count, format_duration, format_number, format_setting, format_short, metric_value
+from app.web.formatting import (
+    count,
+    format_duration,
+    format_number,
+    format_setting,
+    format_short,
+    metric_value,
+    upper_first,
+)
 from app.web.run_selection import MOST_RUNS as MOST_COMPARED
 from app.web.run_summary import HIDDEN_SETTINGS
 
@@ -143,12 +151,15 @@ def read_groups(connection: Connection, query: TableQuery) -> GroupTable:
     rows = [_row(group, fields, keys) for group in by_key.values()]
     _title_variants(rows, fields)
     _sort(rows, query.sort, keys)
-    headings = [_heading(query, "group", ", ".join(fields), ""), _heading(query, "n", "runs", "-")]
+    headings = [
+        _heading(query, "group", upper_first(", ".join(title_of(name) for name in fields)), ""),
+        _heading(query, "n", "runs", "-"),
+    ]
     columns = [
         MetricColumns(
             key,
             title_of(key),
-            [_heading(query, f"{key}@{part}", "mean ± 95 %" if part == "mean" else part, "-") for part in STATISTICS],
+            [_heading(query, f"{key}@{part}", "mean ± 95%" if part == "mean" else part, "-") for part in STATISTICS],
         )
         for key in keys
     ]
@@ -159,7 +170,7 @@ def _fields(group: str) -> list[str]:
     fields = group.split(",")
     for name in fields:
         if name not in FIELDS and not name.startswith("option."):
-            raise QueryError("group", f"cannot group by '{name[:40]}'; fields: {', '.join(FIELDS)}, option.…")
+            raise QueryError("group", f"cannot group by '{name[:40]}'; fields: {', '.join(FIELDS)}, option.NAME")
     return fields
 
 
@@ -205,7 +216,7 @@ def _cells(key: str, spread: Spread | None) -> list[str]:
     mean = format_value(spread.mean.mean)
     if spread.mean.half is not None and spread.min != spread.max:
         if key not in ("params", "duration") and metric_figure(key)[0].rsplit("/", 1)[-1] == "acc":
-            mean = f"{100 * spread.mean.mean:.2f} ± {100 * spread.mean.half:.2f} %"
+            mean = f"{100 * spread.mean.mean:.2f} ± {100 * spread.mean.half:.2f}%"
         else:
             mean = f"{mean} ± {format_value(spread.mean.half)}"
     return [mean, format_value(spread.median), format_value(spread.min), format_value(spread.max)]
@@ -271,7 +282,7 @@ def _sort(rows: list[GroupTableRow], sort: str, keys: Sequence[str]) -> None:
             if sort not in (DEFAULT_SORT, "number"):
                 raise QueryError(
                     "sort",
-                    f"cannot sort groups by '{key[:40]}'; use group, n, or {keys[0]}@mean, @median, @min or @max",
+                    f"cannot sort groups by '{key[:40]}'; use group, n, or {keys[0]}@mean, @median, @min, @max",
                 )
             return
         known = [row for row in rows if name in row.spreads]

@@ -24,6 +24,7 @@ from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.search.query import RunFilter, list_runs, runs_by_id
+from app.store.sweep import load_sweep
 from app.store.worker import list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp
@@ -52,6 +53,11 @@ def _id_of(parts: Parts, number: str) -> str | None:
     with reading(parts.engine) as connection:
         rows = list_runs(connection, RunFilter(number=[int(number)]), "-number", 1, None, time.time()).rows
     return rows[0].run.id if rows else None
+
+
+def _sweep_number(connection: Connection, summary: RunSummary) -> int | None:
+    sweep = load_sweep(connection, summary.run.sweep) if summary.run.sweep else None
+    return sweep.number if sweep else None
 
 
 def _newest_commit(connection: Connection) -> int:
@@ -109,8 +115,8 @@ def run_page(
 ) -> Response:
     """Render the page of a run, complete without JavaScript; the run's number redirects to it."""
     controls = read_controls(x, smoothing, log)
-    if run_id.isdecimal() and len(run_id) < 19 and (points_by_name := _id_of(parts, run_id)):
-        return RedirectResponse(f"/runs/{points_by_name}", 303)
+    if run_id.isdecimal() and len(run_id) < 19 and (own_id := _id_of(parts, run_id)):
+        return RedirectResponse(f"/runs/{own_id}", 303)
     # One transaction, so that the event stream continues exactly where the page ends.
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
@@ -119,6 +125,7 @@ def run_page(
         pickable_runs = pickable(connection, summary)
         undoable = len(restorable(connection, undo)) if undo else 0
         forecast_values = _forecast_context(connection, summary)
+        sweep_number = _sweep_number(connection, summary)
     control = control_context(parts, run_id)
     boxes = [(chart, draw(chart, curves.points, controls, control["events"])) for chart in curves.charts]
     return parts.templates.page(
@@ -136,8 +143,9 @@ def run_page(
         undo=undo,
         undoable=undoable,
         back_again=back_again,
+        sweep_number=sweep_number,
         tokens={
-            BEST: "best run so far on " + summary.run.config.dataset,
+            BEST: "best finished run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",
         },
         **forecast_values,
@@ -176,7 +184,12 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """Render the parts of a run page that change, except curves and log."""
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
-    values = _configuration_context(summary) | rerun_context(parts, summary.run, with_environment=False)
+        sweep_number = _sweep_number(connection, summary)
+    values = (
+        {"sweep_number": sweep_number}
+        | _configuration_context(summary)
+        | rerun_context(parts, summary.run, with_environment=False)
+    )
     return parts.templates.fragment(request, "_run_update.html", summary=summary, **values)
 
 
@@ -201,8 +214,8 @@ def run_points(
     """Return the charts and points of a run page, with the commit at which they were read."""
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
-        points_by_name = _curves(connection, summary, points, smoothing, None, requested, baseline)
-    return JSONResponse(points_by_name.as_json())
+        curves = _curves(connection, summary, points, smoothing, None, requested, baseline)
+    return JSONResponse(curves.as_json())
 
 
 @pages.get("/runs/{run_id}/points/part")

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from app.charts.svg import spark
 from app.contract.errors import NotFound, QueryError
 from app.routes.launch.form import joined_tags
-from app.routes.runs.columns import column_choices, parse_columns
+from app.routes.runs.columns import column_choices, parse_columns, title_of
 from app.routes.runs.groups import FIELDS, MOST_RUNS, read_groups
 from app.routes.runs.table_request import DEFAULT_SORT, TableQuery, TableQueryDep, chips
 from app.store import run as run_store
@@ -130,6 +130,7 @@ def show_table(
         "refused": notices.refused,
         "views": views,
         "groupings": FIELDS,
+        "title_of": title_of,
     }
     values |= {"parquet": importlib.util.find_spec("pyarrow") is not None}
     values |= {"view": next((view for view in views if view.question == query.query_string(after=None)), None)}
@@ -225,8 +226,8 @@ def runs_rows(
     )
 
 
-@pages.get("/runs/{run_id}/words")
-def run_words(run_id: str, request: Request, parts: PartsDep, query: TableQueryDep) -> HTMLResponse:
+@pages.get("/runs/{run_id}/edit")
+def edit_row(run_id: str, request: Request, parts: PartsDep, query: TableQueryDep) -> HTMLResponse:
     """Render the row that edits name, tags and notes of a run."""
     with reading(parts.engine) as connection:
         rows = table_rows(connection, parts, runs_by_id(connection, [run_id]))

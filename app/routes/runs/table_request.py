@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from fastapi import Depends, Query
 
 from app.contract.errors import QueryError
-from app.routes.runs.columns import STANDARD
+from app.routes.runs.columns import STANDARD, title_of
 from app.store.search.parser import parse
 from app.store.search.query import RunFilter
 from app.store.search.sorting import keys_of
@@ -139,12 +139,18 @@ def chips(query: TableQuery) -> list[Chip]:
             rest = [item for item in chosen if item != value]
             result.append(Chip("filter", f"{name}: {value}", query.address(**{name: rest})))
     if query.group:
-        result.append(Chip("groups", f"group by {query.group.replace(',', ', ')}", query.address(group="")))
+        result.append(
+            Chip(
+                "groups",
+                f"group: {', '.join(title_of(name) for name in query.group.split(','))}",
+                query.address(group=""),
+            )
+        )
     keys = keys_of(query.sort)
     if len(keys) > 1:
         for i, key in enumerate(keys):
             rest = keys[:i] + keys[i + 1 :]
-            label = f"{'then' if i else 'sort'} by {key.lstrip('-')} {'↓' if key.startswith('-') else '↑'}"
+            label = f"{'then' if i else 'sort'}: {title_of(key.lstrip('-'))} {'↓' if key.startswith('-') else '↑'}"
             result.append(Chip("order", label, query.address(sort=",".join(rest))))
     return result
 

@@ -41,7 +41,7 @@ class BestOut(BaseModel):
 
 
 class ConfigurationOut(BaseModel):
-    """Runs that differ only in their seed: the mean of their values, and half its 95 % interval if n > 1."""
+    """Runs that differ only in their seed: the mean of their values, and half its 95% interval if n > 1."""
 
     values: dict[str, Any]
     runs: list[str]

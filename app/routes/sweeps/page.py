@@ -22,6 +22,7 @@ from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.sweep import Counts, SweepRecord, SweepRun
 from app.web.dependencies import CatalogDep, Parts, PartsDep
+from app.web.formatting import upper_first
 from app.web.numbers import Count, Timestamp
 from app.web.redirects import go_back
 
@@ -194,7 +195,7 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
         expansion = await check_expansion(parts, catalog, spec)
         await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
     except SpecError as error:
-        wrong = {problem.field: f"{problem.message[:1].upper()}{problem.message[1:]}." for problem in error.errors}
+        wrong = {problem.field: f"{upper_first(problem.message)}." for problem in error.errors}
         values = await run_in_threadpool(_read, parts, sweep_id, False)
         nothing = {"undo": None, "undoable": 0, "stopped": 0, "back_again": 0}
         return await run_in_threadpool(

@@ -25,10 +25,10 @@ def curve(values: list[float]) -> Curve:
 def test_curves_with_the_same_last_part_share_a_box() -> None:
     charts = charts_of_run(["val/loss", "train/loss", "val/acc", "test/acc", "system/gpu_percent", "train/lr"], 3)
     assert [(chart.group, chart.key, [each.id for each in chart.series]) for chart in charts] == [
-        ("training and validation", "loss", ["train/loss", "val/loss"]),
-        ("training and validation", "acc", ["val/acc"]),
-        ("optimization", "lr", ["train/lr"]),
-        ("system", "system/gpu_percent", ["system/gpu_percent"]),
+        ("Training and validation", "loss", ["train/loss", "val/loss"]),
+        ("Training and validation", "acc", ["val/acc"]),
+        ("Optimization", "lr", ["train/lr"]),
+        ("System", "system/gpu_percent", ["system/gpu_percent"]),
     ]
 
 
@@ -37,22 +37,22 @@ def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:
     charts = charts_of_run([*names, "val/loss", "train/grad_norm", "system/images_per_second"], 1)
     found = {(chart.group, chart.key): [each.label for each in chart.series] for chart in charts}
     assert found == {
-        ("training and validation", "loss"): ["val"],
-        ("training and validation", "acc"): ["val digit", "val size"],
+        ("Training and validation", "loss"): ["val"],
+        ("Training and validation", "acc"): ["val digit", "val size"],
         ("digit", "digit/acc"): ["train", "val"],
         ("size", "size/acc"): ["train", "val"],
-        ("optimization", "lr"): [],
-        ("optimization", "grad_norm"): ["train"],
-        ("throughput", "system/images_per_second"): ["images per second"],
+        ("Optimization", "lr"): [],
+        ("Optimization", "grad_norm"): ["train"],
+        ("Throughput", "system/images_per_second"): ["images/s"],
     }
 
 
 def test_a_plain_loss_has_a_box_beside_that_of_training() -> None:
     charts = charts_of_run(["train/loss", "loss", "lr"], 1)
     found = {chart.key: (chart.group, chart.title, [each.id for each in chart.series]) for chart in charts}
-    assert found["loss"] == ("training and validation", "loss", ["train/loss"])
-    assert found["/loss"] == ("other", "loss", ["loss"])
-    assert found["/lr"] == ("other", "learning rate", ["lr"])
+    assert found["loss"] == ("Training and validation", "loss", ["train/loss"])
+    assert found["/loss"] == ("Other metrics", "loss", ["loss"])
+    assert found["/lr"] == ("Other metrics", "learning rate", ["lr"])
     assert len(found) == len(charts)
 
 
@@ -61,7 +61,7 @@ def test_custom_metrics_are_grouped_by_their_first_part() -> None:
     assert [(chart.group, chart.key) for chart in charts if chart.series] == [
         ("episode", "episode/length"),
         ("episode", "episode/reward"),
-        ("other", "/reward"),
+        ("Other metrics", "/reward"),
     ]
 
 

@@ -300,9 +300,7 @@ def test_an_ended_run_in_a_line_says_what_it_reached_or_why_it_failed() -> None:
         "seconds": 12.34,
         "summary": {"val/acc": {"last": 0.1}, "test/digit/acc": {"last": 0.98765}, "test/loss": {"last": 1.0}},
     }
-    assert run_line(run, "http://a") == (
-        "succeeded  vit tiny · mnist  test/digit/acc 98.77 %  12.3 s  http://a/runs/r1"
-    )
+    assert run_line(run, "http://a") == ("succeeded  vit tiny · mnist  test/digit/acc 98.77%  12.3 s  http://a/runs/r1")
     run |= {"status": "failed", "reason": "out of memory", "seconds": None}
     assert run_line(run, "http://a") == "failed     vit tiny · mnist  out of memory  http://a/runs/r1"
     assert run_line({"id": "r1", "status": "deleted"}, "http://a") == "deleted    run r1"

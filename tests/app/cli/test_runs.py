@@ -47,7 +47,7 @@ def test_runs_are_listed_filtered_and_sorted(three: list[str], runyard: Command)
     lines = runyard("ls").stdout.splitlines()
     assert lines[0].split()[:3] == ["#", "status", "run"]
     assert [line.split()[0] for line in lines[2:]] == ["3", "2", "1"]
-    assert " 75.00 % " in lines[3]
+    assert " 75.00% " in lines[3]
     assert lines[3].rstrip().endswith(three[1])
 
     def listed(*output: str) -> list[str]:
@@ -117,7 +117,7 @@ def test_the_log_is_printed_and_followed_to_the_end_of_the_run(three: list[str],
 def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: Command, url: str) -> None:
     done = runyard("compare", "1,2", "#3")
     assert done.exit_code == 0, done.output
-    assert "62.50 ± 158.83 %" in done.stdout
+    assert "62.50 ± 158.83%" in done.stdout
     assert done.stdout.rstrip().endswith(f"{url}/compare?runs={','.join(three)}&by=variant")
     output = json.loads(runyard("compare", "1", "2", "--json").stdout)
     (group,) = output["groups"]
@@ -181,7 +181,7 @@ def test_watching_without_a_terminal_says_in_a_line_each_how_a_run_ended(
     assert (done.exit_code, done.stderr) == (1, "")
     failed, succeeded = done.stdout.splitlines()
     assert failed.startswith("failed     simple_cnn tiny · mnist  ")
-    assert succeeded.startswith("succeeded  vit tiny · digits  test/acc 50.00 %  ")
+    assert succeeded.startswith("succeeded  vit tiny · digits  test/acc 50.00%  ")
     assert [line.rpartition("  ")[2] for line in (failed, succeeded)] == [f"{url}/runs/{three[i]}" for i in (2, 0)]
     done = runyard("watch", "3", "1", "--json")
     assert [run["id"] for run in json.loads(done.stdout)["runs"]] == [three[2], three[0]]

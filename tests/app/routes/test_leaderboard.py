@@ -24,9 +24,9 @@ def test_a_cell_is_the_mean_over_the_seeds_of_the_best_configuration(client: Any
     trained(level=0.97, outcome="failed", lr=0.01, seed=9)
     trained(level=0.98, targets=["thickness"])
     page = look(client.get("/leaderboard"))
-    assert re.match(r"90\.00 ± 2\.48 % +best +n = 3", cell(page, "simple_mlp", "base", 1))
+    assert re.match(r"90\.00 ± 2\.48% +best +n = 3", cell(page, "simple_mlp", "base", 1))
     assert f'href="/compare?runs={",".join(sorted(good))}"' in page.html or all(run in page.html for run in good)
-    assert "recipe default, 2 epochs; best of 3 configurations" in page.html
+    assert "recipe default, 2 epochs (best of 3 configurations)" in page.html
     assert cell(page, "simple_mlp", "base", 0) == "235,146"
 
 
@@ -37,7 +37,7 @@ def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -
     assert link["title"] == "launch vit tiny on mnist"
     form = look(client.get(href))
     assert form.one("input", name="seeds")["value"] == "3"
-    assert "0 cells have a result" in page.html
+    assert "0 cells have results" in page.html
 
 
 def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(

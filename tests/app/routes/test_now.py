@@ -21,8 +21,8 @@ def test_a_run_that_trains_shows_its_figures_a_curve_and_a_stop_button(client: A
     assert page.one("article", data_run=run)
     assert page.one("form", action=f"/runs/{run}/cancel", method="post")
     assert page.all("polyline")
-    assert "90.00 %" in page.html
-    assert "182 k" in page.html
+    assert "90.00%" in page.html
+    assert "182k" in page.html
     assert page.one("progress")["value"] == "1.0000"
 
 
@@ -30,15 +30,35 @@ def test_a_run_that_waits_shows_its_place_and_the_reason(client: Any, look: Any,
     runs.add()
     runs.add(name="second")
     page = look(client.get("/"))
-    assert page.html.count("no worker is connected") == 3
+    assert page.html.count("no worker is connected") == 2
+    assert "No worker is connected." in page.html
     assert "No active runs, 2 queued." in page.html
 
 
 def test_a_worker_shows_its_device_slots_memory_and_versions(client: Any, look: Any, present: Any) -> None:
     present(time.time(), slots=2)
     page = look(client.get("/"))
-    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox", "0 of 2 slots in use"):
+    for words in ("Test GPU", "2 of 2 slots free", "80 GiB", "torch 2.15", "trainbox · PID 7", "0 of 2 slots in use"):
         assert words in page.html
+
+
+def test_a_single_slot_is_written_in_the_singular(client: Any, look: Any, present: Any) -> None:
+    present(time.time(), slots=1)
+    chip = look(client.get("/now/yard"))
+    assert chip.one("a", class_="chip")["title"] == "Test GPU: 0 of 1 slot in use"
+    assert "0 of 1 slot in use" in chip.words["yard"]
+
+
+def test_the_reason_of_the_first_queued_run_keeps_its_spelling(client: Any, look: Any, runs: Any, present: Any) -> None:
+    present(time.time())
+    runs.add(worker="GPU-Box")
+    assert "Needs worker GPU-Box; workers are connected from trainbox." in look(client.get("/")).html
+
+
+def test_a_long_queue_is_counted_with_separators(client: Any, look: Any, runs: Any) -> None:
+    for i in range(1001):
+        runs.add(float(i))
+    assert "No active runs, 1,001 queued." in look(client.get("/")).html
 
 
 def test_runs_that_have_ended_stand_below(client: Any, look: Any, trained: Any) -> None:

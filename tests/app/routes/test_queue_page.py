@@ -47,9 +47,9 @@ def test_a_row_says_place_reason_start_and_length(
     assert "starting" in page.words[f"wait-{first}"]
     assert "now" in page.words[f"wait-{first}"]
     assert "2 min 6 s" in page.words[f"wait-{first}"]
-    assert "duration unknown: no finished run of vit large on Test GPU yet" in page.words[f"wait-{second}"]
+    assert "duration unknown (no finished run of vit large on Test GPU yet)" in page.words[f"wait-{second}"]
     assert page.one("time", datetime=page.all("time")[-1]["datetime"])
-    assert page.words["queue-total"] == "2 queued runs"
+    assert page.words["queue-total"] == "2 queued"
 
 
 def test_a_row_leads_to_its_sweep_and_to_what_it_comes_from(client: Any, look: Any, runs: Runs) -> None:
@@ -62,7 +62,25 @@ def test_a_row_leads_to_its_sweep_and_to_what_it_comes_from(client: Any, look: A
     assert page.one("a", href="/sweeps/s_1")
     assert "digits · lr 0.01</a>" in page.html
     assert page.one("a", href=f"/runs/{parent}")
-    assert "retry of" in page.html
+    assert f'retry of <a href="/runs/{parent}">#1</a>' in page.html
+
+
+@pytest.mark.parametrize(
+    ("relation", "words"),
+    [
+        ("clone", "clone of"),
+        ("resume", "resumed from"),
+        ("extend", "extension of"),
+        ("fork", "fork of"),
+        ("verify", "rerun of"),
+    ],
+)
+def test_a_row_names_the_relation_to_its_parent(client: Any, look: Any, runs: Runs, relation: str, words: str) -> None:
+    parent = runs.add()
+    runs.finish(parent)
+    with writing(runs.engine) as connection:
+        insert_run(connection, config(), {}, 1, 5.0, None, Origin(parent, relation))
+    assert f'{words} <a href="/runs/{parent}">#1</a>' in look(client.get("/queue")).html
 
 
 def test_every_button_of_a_row_works_without_a_script(client: Any, look: Any, runs: Runs) -> None:
@@ -91,7 +109,7 @@ def test_a_cancelled_run_comes_back_to_its_place(client: Any, look: Any, runs: R
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo}))
     assert [runs.get(run).name for run in places(page)] == ["n0", "n1", "n2"]
-    assert "1 run is back in the queue at its old position." in page.html
+    assert "1 run is back in the queue at its previous position." in page.html
     # Nothing is left to bring back, however often the button is pressed.
     assert len(places(look(client.post("/queue/restore", data={"undo": undo})))) == 3
 
@@ -102,13 +120,13 @@ def test_chosen_runs_and_all_of_them_are_cancelled(client: Any, look: Any, runs:
     runs.set(trains, status="running", fence=1, attempt=1)
     page = look(client.post("/queue/cancel", data={"runs": [*made[:2], trains]}))
     assert "2 runs cancelled." in page.html
-    assert "1 run had already started: stop requested." in page.html
-    assert (len(places(page)), page.words["queue-total"]) == (PAGE_ROWS, "58 queued runs")
+    assert "1 run had already started and is being stopped." in page.html
+    assert (len(places(page)), page.words["queue-total"]) == (PAGE_ROWS, "58 queued")
     page = look(client.post("/queue/cancel", data={"all": "1"}))
     assert "58 runs cancelled." in page.html
     assert places(page) == []
     page = look(client.post("/queue/restore", data={"undo": page.one("input", name="undo")["value"]}))
-    assert page.words["queue-total"] == "58 queued runs"
+    assert page.words["queue-total"] == "58 queued"
 
 
 def test_a_long_queue_stands_on_pages_and_acts_lead_back_to_theirs(client: Any, look: Any, runs: Runs) -> None:
@@ -122,7 +140,7 @@ def test_a_long_queue_stands_on_pages_and_acts_lead_back_to_theirs(client: Any, 
     answer = client.post("/queue/act", data={"run": made[60], "act": "up", "back": address}, follow_redirects=False)
     assert answer.headers["location"] == address
     client.post("/queue/cancel", data={"runs": made[PAGE_ROWS:]})
-    assert "No queued runs on this page any more." in look(client.get(address)).html
+    assert "This page has no more queued runs." in look(client.get(address)).html
 
 
 def test_a_paused_queue_is_seen_everywhere_and_resumed(client: Any, look: Any, runs: Runs, present: Any) -> None:

@@ -50,7 +50,8 @@ def test_a_view_is_listed_and_every_change_can_be_undone(client: Any, look: Any,
     page = look(client.post(f"/views/{view}/delete"))
     assert "View mine &lt;1&gt; deleted." in page.html
     assert client.get("/api/v1/views").json()["views"] == []
-    client.post("/runs/undo", data={"act": page.one("input", name="act")["value"]})
+    page = look(client.post("/runs/undo", data={"act": page.one("input", name="act")["value"]}))
+    assert "View mine &lt;1&gt; restored." in page.html
     assert [each["id"] for each in client.get("/api/v1/views").json()["views"]] == [view]
 
 

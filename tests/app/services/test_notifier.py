@@ -252,7 +252,7 @@ def test_a_run_that_makes_no_progress_is_told_of(notifier: Notifier, engine: Eng
     assert sentences(engine) == []
     clock.now = NOW + 151
     notifier.step()
-    assert sentences(engine) == ["#1 simple_mlp base · digits: no new point for 2 minutes"]
+    assert sentences(engine) == ["#1 simple_mlp base · digits: no new data for 2 min"]
 
 
 def test_viewers_hear_of_a_notice(notifier: Notifier, redis: Redis, runs: Runs) -> None:

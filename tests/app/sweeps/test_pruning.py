@@ -25,7 +25,7 @@ def others(*levels: float, epochs: int = 3) -> list[TrainingCurve]:
 
 def test_a_run_whose_best_is_below_the_median_there_is_hopeless() -> None:
     found = runs_to_prune(MEDIAN, "maximize", [curve("r", 0.3, 0.2), *others(0.5, 0.6, 0.7)], set())
-    assert found == {"r": "pruned at epoch 2: val/acc 30.0 % is below the median (60.0 %) of 3 other runs"}
+    assert found == {"r": "pruned at epoch 2: val/acc 30.0% is below the median (60.0%) of 3 other runs"}
 
 
 def test_its_best_so_far_counts_and_not_its_last() -> None:
@@ -56,7 +56,7 @@ def test_only_the_best_third_goes_beyond_a_rung_and_each_is_judged_once() -> Non
     passed: set[tuple[str, int]] = set()
     there = [curve("r", 0.55), *others(0.5, 0.6, 0.7, 0.4, 0.3, epochs=1)]
     found = runs_to_prune(ASHA, "maximize", there, passed)
-    assert found == {"r": "pruned at epoch 1: val/acc 55.0 % is not in the best third of 6 runs (cutoff: 60.0 %)"}
+    assert found == {"r": "pruned at epoch 1: val/acc 55.0% is not in the best third of 6 runs (cutoff: 60.0%)"}
     assert passed == {("r", 1)}
     assert runs_to_prune(ASHA, "maximize", there, passed) == {}
     good = [curve("g", 0.65), *others(0.5, 0.6, 0.7, 0.4, 0.3, epochs=1)]

@@ -89,7 +89,7 @@ def test_a_path_that_does_not_exist_among_the_pages_is_answered_as_a_page(client
 def test_a_method_that_a_path_does_not_take_is_said(client: TestClient) -> None:
     answer = client.put("/api/v1/runs", json={})
     assert (answer.status_code, answer.json()["status"]) == (405, 405)
-    assert answer.json()["detail"] == "Method Not Allowed"
+    assert answer.json()["detail"] == "this address does not accept PUT requests"
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,13 @@ def test_a_body_that_is_no_json_object_is_refused_in_a_sentence(client: TestClie
 def test_a_body_that_is_not_called_json_is_refused(client: TestClient) -> None:
     answer = client.post("/api/v1/runs", content=b'{"family":"vit"}', headers={"content-type": "text/plain"})
     assert list(errors_of(answer)) == ["body"]
+
+
+def test_a_method_that_a_page_does_not_accept_is_named_in_a_sentence(client: TestClient) -> None:
+    answer = client.post("/architectures")
+    assert answer.status_code == 405
+    assert "<h1>Method not allowed</h1>" in answer.text
+    assert "This page does not accept POST requests." in answer.text
+    problem_details = client.put("/api/v1/runs").json()
+    assert problem_details["title"] == "Method not allowed"
+    assert problem_details["detail"] == "this address does not accept PUT requests"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -16,8 +17,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from app.actions.live_changes import meaning
+from app.analysis.importance import METHOD
+from app.contract.spec import RunConfig
 from app.routes import routers
-from app.web.openapi_examples import OPERATIONS
+from app.store import epoch_time, queue
+from app.web.openapi_examples import CONFIG, OPERATIONS
 from tests.conftest import Runs
 from tests.served import serving
 
@@ -145,3 +150,13 @@ def test_a_client_that_is_generated_from_it_launches_and_reads_runs(
         assert (workers.status_code, workers.parsed.workers) == (200, [])
         deleted = part("api.runs.delete_run").sync_detailed(run.id, client=client)
         assert deleted.status_code == 204
+
+
+def test_texts_in_the_examples_are_those_of_the_code() -> None:
+    sweep, preview = OPERATIONS["GET", "/sweeps/{sweep_id}"].answer, OPERATIONS["POST", "/preview"].answer
+    assert sweep["importance_method"] == METHOD
+    change = OPERATIONS["POST", "/runs/{run_id}/changes"].answer
+    assert change["sentence"] == meaning("lr_factor", RunConfig.model_construct(**CONFIG, warmup=0.0))
+    assert preview["predictions"][0]["basis"] in inspect.getsource(epoch_time)
+    assert OPERATIONS["GET", "/queue"].answer["runs"][0]["why"] in inspect.getsource(queue)
+    assert OPERATIONS["GET", "/notices"].answer["notices"][0]["sentence"].endswith(" finished")

@@ -18,11 +18,13 @@ from app.web.formatting import (
     data_block,
     format_bytes,
     format_duration,
+    format_flops,
     format_number,
     format_setting,
     format_short,
     metric_value,
     time_tag,
+    upper_first,
 )
 from app.web.rendering import Templates, local_path
 from app.web.run_selection import MOST_RUNS
@@ -33,12 +35,14 @@ from app.web.run_selection import MOST_RUNS
     [
         (count(421_834), "421,834"),
         (count(None), "–"),
-        (format_short(182_000), "182 k"),
-        (format_short(1_420_000), "1.42 M"),
-        (format_short(999_600), "1 M"),
+        (format_short(182_000), "182k"),
+        (format_short(1_420_000), "1.42M"),
+        (format_short(999_600), "1M"),
         (format_short(12.0), "12"),
         (format_short(math.nan), "–"),
-        (metric_value("val/acc", 0.9831), "98.31 %"),
+        (format_flops(8_320_000), "8.32 MFLOPs"),
+        (format_flops(320), "320 FLOPs"),
+        (metric_value("val/acc", 0.9831), "98.31%"),
         (metric_value("val/loss", 0.05621), "0.05621"),
         (metric_value("val/acc", None), "–"),
         (format_number(math.inf), "–"),
@@ -46,7 +50,9 @@ from app.web.run_selection import MOST_RUNS
         (format_duration(59.6), "1 min"),
         (format_duration(130), "2 min 10 s"),
         (format_duration(3_660), "1 h 1 min"),
+        (format_duration(7_200), "2 h"),
         (format_duration(90_000), "1 d 1 h"),
+        (format_duration(172_800), "2 d"),
         (format_duration(-1), "–"),
         (format_bytes(80 * 2**30), "80 GiB"),
         (format_bytes(57_600_000, 1000), "57.6 MB"),
@@ -59,6 +65,11 @@ from app.web.run_selection import MOST_RUNS
 )
 def test_a_value_is_written_for_people(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_only_the_first_letter_is_capitalized() -> None:
+    assert upper_first("needs worker GPU-Box") == "Needs worker GPU-Box"
+    assert upper_first("") == ""
 
 
 def test_a_time_carries_its_iso_form_and_words_in_utc() -> None:

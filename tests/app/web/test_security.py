@@ -166,6 +166,7 @@ def test_a_body_that_does_not_say_how_large_it_is_is_refused_when_it_becomes_too
     for path, kind in (("/api/v1/runs", "application/json"), ("/launch", "application/x-www-form-urlencoded")):
         answer = client.post(path, content=pieces(), headers={"content-type": kind})
         assert answer.status_code == 413, path
+    assert "<h1>Request too large</h1>" in answer.text
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "", "²", "1e9"])

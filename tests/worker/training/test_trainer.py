@@ -323,7 +323,7 @@ def test_a_fit_shows_life_in_every_step_evaluation_and_sentence_of_a_download(
 ) -> None:
     def slow(name: str, targets: list[str], folder: Path, say: Any, **_: Any) -> Any:
         for percent in range(0, 100, 10):
-            say(f"fetching: {percent} %")
+            say(f"fetching: {percent}%")
         return load(name, targets, folder, say)
 
     monkeypatch.setattr(fit_module, "load", slow)

@@ -71,11 +71,11 @@ def test_one_press_launches_every_size_under_one_tag(client: Any, look: Any, run
     page = look(client.get(answer.headers["location"]))
     ids = ",".join(run for (run,) in runs.sql("SELECT id FROM run ORDER BY number"))
     assert page.one("a", id="sweep-compare")["href"] == f"/compare?runs={ids}"
-    assert page.words["sweep-compare"] == "Compare all 4"
+    assert page.words["sweep-compare"] == "Compare all 4 runs"
     assert titles(runs) == [("vit", "tiny"), ("vit", "small"), ("vit", "base"), ("vit", "large")]
-    tagged = client.get("/api/v1/runs?tag=zoo-vit-digits-1").json()["runs"]
+    tagged = client.get("/api/v1/runs?tag=all-sizes-vit-digits-1").json()["runs"]
     assert [each["spec"]["epochs"] for each in tagged] == [3, 3, 3, 3]
-    assert look(client.get("/runs?tag=zoo-vit-digits-1")).words["runs-total"].startswith("4")
+    assert look(client.get("/runs?tag=all-sizes-vit-digits-1")).words["runs-total"].startswith("4")
 
 
 def test_pressed_twice_or_sent_again_it_launches_once(client: Any, look: Any, runs: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_page_from_the_history_launches_only_what_was_not_launched_from_it(cli
 
 
 def test_a_plan_made_anew_launches_others_under_the_next_tag(client: Any, look: Any, runs: Any) -> None:
-    for expected in ("zoo-vit-digits-1", "zoo-vit-digits-2"):
+    for expected in ("all-sizes-vit-digits-1", "all-sizes-vit-digits-2"):
         said = fields_of(plan_page(client, look, **FAMILY))
         assert said["tag"] == expected
         client.post("/architectures/launch", data=said, follow_redirects=False)
@@ -123,7 +123,7 @@ def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, c
         ({"epochs": "many"}, "Epochs must be a whole number."),
         ({"epochs": "0"}, "Epochs must be at least 1."),
         ({"most": "lots"}, "The maximum number of parameters must be a whole number; 0 means no limit."),
-        ({"tag": ""}, "Enter a tag, so that you can find these runs together."),
+        ({"tag": ""}, "Enter a tag so you can find these runs later."),
         ({"recipe": "cifar"}, "Recipe cifar does not support digits; supported datasets: cifar10, cifar100."),
         ({"recipe": "magic"}, "No recipe &#39;magic&#39;; recipes: default"),
     ],
@@ -145,7 +145,7 @@ def test_a_size_that_does_not_fit_the_dataset_is_left_out_with_the_reason(server
     sizes = [size.model_copy(update={"params": {}}) if size.name == "tiny" else size for size in vit.sizes]
     other = Catalog(families={"vit": vit.model_copy(update={"sizes": sizes})})
     plan = make_plan(server.state.parts, other, read_form(FAMILY | {"tag": "mine"}), {})
-    assert [(each.size, each.why_not) for each in plan.left_out] == [("tiny", "it cannot be built for digits")]
+    assert [(each.size, each.why_not) for each in plan.left_out] == [("tiny", "not supported on digits")]
     assert [each.size for each in plan.chosen] == ["small", "base", "large"]
 
 
@@ -179,14 +179,14 @@ def test_the_time_is_told_from_finished_runs_and_says_what_is_not_known(client: 
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
     assert "about 4 min 20 s of training" in page.words["plan-time"]
-    assert "no estimate for 3 of 4 runs yet" in page.words["plan-time"]
+    assert "3 of 4 runs not estimated" in page.words["plan-time"]
 
 
 def test_several_slots_share_the_time(client: Any, look: Any, trained: Any, present: Any) -> None:
     present(time.time(), slots=2)
     trained(family="vit", size="tiny")
     page = plan_page(client, look, **FAMILY, epochs="4")
-    assert "about 2 min 10 s on 2 slots" in page.words["plan-time"]
+    assert "about 2 min 10 s on 2 slots (4 min 20 s of training), based on earlier runs" in page.words["plan-time"]
 
 
 def test_the_plan_is_renewed_while_the_form_changes(client: Any, look: Any) -> None:

@@ -71,7 +71,7 @@ def test_runs_that_continue_one_another_show_where_their_curves_split(
     runs.set(fork, parent=first, relation="fork", parent_step=100)
     runs.set(again, parent=first, relation="fork", parent_step=150)
     page = look(client.get(f"/compare?runs={first},{fork},{alone}&by=none"))
-    assert "#2 splits from #1 at step 100 (epoch 1)." in page.words["splits"]
+    assert "#2 forks from #1 at step 100 (epoch 1)." in page.words["splits"]
     assert '"step":100' in page.html
     page = look(client.get(f"/compare?runs={fork},{again}"))
     assert "#2 continues from the same run as #3, from step 100 (epoch 1); #3 continues" in page.words["splits"]
@@ -87,7 +87,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     def said(*ids: str) -> str:
         return str(look(client.get(f"/compare?runs={','.join(ids)}&by=variant")).words.get("splits", ""))
 
-    assert re.fullmatch(r".* lr 0\.1 splits from .* lr 0\.\d+ at step 100 \(epoch 1\)\.", said(*first, *forks))
+    assert re.fullmatch(r".* lr 0\.1 forks from .* lr 0\.\d+ at step 100 \(epoch 1\)\.", said(*first, *forks))
     assert '"owner":"g2"' in client.get(f"/compare?runs={','.join([*first, *forks])}&by=variant").text
     # Without their parents they are runs like any other, and a group of which one run is no fork begins nowhere.
     assert said(*forks) == ""
@@ -97,7 +97,7 @@ def test_groups_of_forks_say_where_their_means_split(client: Any, look: Any, tra
     others = [trained(seed=seed, lr=0.2) for seed in (1, 2)]
     for parent, fork in zip(first, others, strict=True):
         runs.set(fork, parent=parent, relation="fork", parent_step=50)
-    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, at step 50", said(*forks, *others))
+    assert re.search(r"lr 0\.2 continues from the same runs as .* lr 0\.1, from step 50", said(*forks, *others))
 
 
 def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
@@ -111,7 +111,7 @@ def test_parallel_coordinates_have_an_axis_for_what_differs_and_a_table_beside(
     # A wide range of positive values lies on an axis by its powers, and what has no value on no axis.
     assert lines == ["96.00,96.00,96.00", "4.00,4.00,4.00", "50.00,4.00,"]
     table = page.html[page.html.index('id="parallel-table"') :]
-    assert all(words in table for words in ("0.001", "90.00 %", "89.00 %"))
+    assert all(words in table for words in ("0.001", "90.00%", "89.00%"))
     assert "data-parallel" not in look(client.get(f"/compare?runs={one}")).html
 
 
@@ -124,7 +124,7 @@ def test_more_seeds_are_launched_with_one_click(client: Any, look: Any, trained:
         for seed, level in enumerate(found, 1)
     ]
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "cannot be distinguished" in page.html
+    assert "do not differ significantly in test/acc" in page.html
     more = int(page.one("input", name="more")["value"])
     assert f"Launch {more} more seed" in page.html
     variants = [each["value"] for each in page.all("input", name="variants")]
@@ -137,7 +137,7 @@ def test_more_seeds_are_launched_with_one_click(client: Any, look: Any, trained:
     query = parse_qs(urlsplit(answer.headers["location"]).query)
     assert set(query["runs"][0].split(",")) == {*ids, *(row[0] for row in made)}
     assert query["by"] == ["variant"]
-    assert "10 runs compared" in look(client.get(answer.headers["location"])).html
+    assert "Comparing 10 runs" in look(client.get(answer.headers["location"])).html
     # While a seed of them waits or trains, nobody is asked to launch more.
     runs.set(ids[0], status="running")
     assert not look(client.get("/compare?runs=" + ",".join(ids))).all("button", id="more-seeds")

@@ -27,19 +27,19 @@ def test_the_first_paint_has_curves_figures_and_differences(client: Any, look: A
     assert charts == ["val-acc", "val-loss", "train-loss"]
     assert len(page.all("polyline", class_="curve c1 d0")) == 3
     assert len(page.all("polyline", class_="curve c2 d0")) == 3
-    assert '<td class="n best">90.00 %<' in page.html
-    assert '<td class="n">50.00 %<' in page.html
+    assert '<td class="n best">90.00%<' in page.html
+    assert '<td class="n">50.00%<' in page.html
     settings = len(settings_of(runs.get(one).config))
-    assert f"1 of {settings} settings; the other {settings - 1} are equal" in page.html
+    assert f"1 of {settings} settings differ" in page.html
     assert f'href="/runs/{one}"' in page.html
 
 
 def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look: Any, trained: Any) -> None:
     one, two = trained(level=0.5), trained(level=0.9)
     words = look(client.get(f"/compare?runs={one},{two}")).html
-    assert "#2 simple_mlp base · digits is ahead of #1 simple_mlp base · digits by 40.00 points of test/acc." in words
+    assert "#2 simple_mlp base · digits leads #1 simple_mlp base · digits by 40.00 pp in test/acc." in words
     three = trained(level=0.901)
-    assert "cannot be distinguished" in look(client.get(f"/compare?runs={two},{three}")).html
+    assert "do not differ significantly in test/acc" in look(client.get(f"/compare?runs={two},{three}")).html
 
 
 def test_runs_with_the_same_title_are_named_by_their_differing_settings(client: Any, look: Any, trained: Any) -> None:
@@ -59,7 +59,7 @@ def test_equal_runs_have_no_best_and_no_difference(client: Any, look: Any, train
     one, two = trained(), trained()
     page = look(client.get(f"/compare?runs={one},{two}"))
     assert '"n best"' not in page.html
-    assert re.search(r"none: all \d+ settings are equal", page.html)
+    assert re.search(r"No differences in \d+ settings", page.html)
 
 
 def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any, trained: Any) -> None:
@@ -71,9 +71,9 @@ def test_a_form_of_checkboxes_leads_to_an_address_that_can_be_shared(client: Any
 def test_missing_runs_are_named(client: Any, look: Any, trained: Any) -> None:
     run = trained()
     page = look(client.get(f"/compare?runs={run},r_nothing,<b>"))
-    assert "No runs <code>r_nothing</code>, <code>&lt;b&gt;</code>" in page.html
-    assert "Only one run selected." in page.html
-    assert "No run <code>r_nothing</code>" in look(client.get("/compare?runs=r_nothing")).html
+    assert "Runs <code>r_nothing</code>, <code>&lt;b&gt;</code> not found" in page.html
+    assert "Only one run selected. <a" in page.html
+    assert "Run <code>r_nothing</code> not found" in look(client.get("/compare?runs=r_nothing")).html
 
 
 def test_tables_refresh_only_while_a_run_is_live(client: Any, look: Any, trained: Any, runs: Any) -> None:
@@ -82,7 +82,7 @@ def test_tables_refresh_only_while_a_run_is_live(client: Any, look: Any, trained
     address = page.one("div", id="compare-figures")["hx-get"]
     assert address == f"/compare/figures?runs={ended},{alive}"
     assert page.one("body")["data-stream"] == "/api/v1/events"
-    assert "90.00 %" in look(client.get(address, headers=HTMX)).html
+    assert "90.00%" in look(client.get(address, headers=HTMX)).html
     still = look(client.get(f"/compare?runs={ended}"))
     assert "hx-get" not in still.one("div", id="compare-figures")
     assert "data-stream" not in still.one("body")
@@ -118,11 +118,12 @@ def by_seed(trained: Any) -> list[str]:
 def test_several_seeds_form_one_group_with_mean_and_interval(client: Any, look: Any, trained: Any) -> None:
     ids = by_seed(trained)
     page = look(client.get("/compare?runs=" + ",".join(ids)))
-    assert "as 2 groups: means with 95 % intervals over their seeds" in page.html
-    assert "90.00 ± 2.48 %" in page.html
+    assert "2 groups, mean ± 95% CI over seeds" in page.html
+    assert "90.00 ± 2.48%" in page.html
     assert "−20.00 ± 2.27" in page.html
-    words = "simple_cnn base is better than simple_mlp base by 20.00 ± 2.27 points of test/acc, 3 seeds each."
+    words = "simple_cnn base is better than simple_mlp base by 20.00 ± 2.27 pp in test/acc (3 seeds each)."
     assert words in page.html
+    assert "gap to best, test/acc (pp)" in page.html
     assert len(page.all("polygon", class_="band c4 d0")) == 3
     assert page.one("details", id="each-run")
     assert all(page.one("a", id=f"group-{run}") for run in ids)
@@ -135,7 +136,7 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     assert len(alone.all("polyline", class_="curve c6 d0")) == 3
     assert "polygon" not in alone.html
     together = look(client.get(f"/compare?runs={ids}&by=dataset"))
-    assert "as 1 group:" in together.html
+    assert "1 group, mean" in together.html
     wrong = look(client.get(f"/compare?runs={ids}&by=color"))
     assert "Cannot group by &#39;color&#39;; settings: none, variant, family" in wrong.html
 
@@ -175,8 +176,22 @@ def test_close_groups_cannot_be_distinguished_and_the_needed_seeds_are_shown(
         for seed, level in enumerate(levels, 1)
     ]
     words = look(client.get("/compare?runs=" + ",".join(ids))).html
-    assert "cannot be distinguished: the difference is 1.50 ± 14." in words
-    assert "more seeds each would decide." in words
+    assert "do not differ significantly in test/acc (difference: 1.50 ± 14." in words
+    assert "more seeds each should settle it." in words
+
+
+def test_groups_of_one_seed_are_ranked_with_a_warning(client: Any, look: Any, trained: Any) -> None:
+    ids = [trained(level=level, lr=lr) for level, lr in ((0.8, 0.1), (0.9, 0.2))]
+    words = look(client.get(f"/compare?runs={','.join(ids)}&by=variant")).html
+    assert "by 10.00 pp in test/acc." in words
+    assert "One seed each. Run more seeds of both to see whether the difference holds." in words
+
+
+def test_the_gap_to_the_best_names_the_metric_once(client: Any, look: Any, trained: Any, runs: Any) -> None:
+    ids = [trained(outcome="failed", level=level, lr=lr) for level, lr in ((0.8, 0.1), (0.9, 0.2))]
+    page = look(client.get(f"/compare?runs={','.join(ids)}&by=variant"))
+    assert "gap to best, val/acc (pp)" in page.html
+    assert "best best" not in page.html
 
 
 def test_compared_runs_are_preselected_in_the_list(client: Any, look: Any, trained: Any) -> None:

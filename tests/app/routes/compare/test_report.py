@@ -50,6 +50,12 @@ def test_groups_are_shown_as_means_with_intervals(client: TestClient, trained: T
     assert page.words["each-run"].count("succeeded") == 6 or "status" in page.words["each-run"]
 
 
+def test_a_report_of_equal_runs_has_no_differences(client: TestClient, trained: Trained) -> None:
+    page = report(client, f"runs={trained()},{trained()}&by=none")
+    assert "Differences" in page.words["differences"]
+    assert "no differences" in page.words["differences"]
+
+
 def test_more_runs_than_fit_on_paper_stand_below_one_another(client: TestClient, trained: Trained) -> None:
     ids = [trained(lr=number / 100, name=f"trial {number}") for number in range(1, 9)]
     page = report(client, f"runs={','.join(ids)}&by=none")

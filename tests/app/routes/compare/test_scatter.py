@@ -31,8 +31,8 @@ def test_runs_are_plotted_by_parameters_or_another_chosen_cost(client: Any, look
     runs.set(small, params=1000)
     runs.set(large, params=100_000)
     page = look(client.get(f"/compare?runs={small},{large}"))
-    assert "test/acc against parameters" in page.html
-    assert "#1 simple_mlp base · digits: test/acc 79.00 %, parameters 1 k" in page.html
+    assert "test/acc vs. parameters" in page.html
+    assert "#1 simple_mlp base · digits: test/acc 79.00%, parameters 1k" in page.html
     assert len(page.all("circle", class_="c1 d0 best")) == len(page.all("circle", class_="c2 d0 best")) == 1
     page = look(client.get(f"/compare?runs={small},{large}&cost=duration"))
     assert "test/acc against duration" in page.html
@@ -43,18 +43,18 @@ def test_runs_are_plotted_by_parameters_or_another_chosen_cost(client: Any, look
 def test_flops_are_computed_only_on_request(client: Any, look: Any, trained: Any) -> None:
     ids = [trained(level=level, size=size) for level, size in ((0.8, "tiny"), (0.9, "base"))]
     page = look(client.get(f"/compare?runs={','.join(ids)}&cost=FLOPs"))
-    assert "test/acc against forward FLOPs per image" in page.html
+    assert "test/acc vs. FLOPs per image" in page.html
     said = [
         client.post("/api/v1/preview", json={"family": "simple_mlp", "size": size}).json() for size in ("tiny", "base")
     ]
     assert said[0]["flops"] < said[1]["flops"]
     for each in said:
-        assert f"forward FLOPs per image {format_short(each['flops'])}" in page.html
+        assert f"FLOPs per image {format_short(each['flops'])}" in page.html
 
 
 def test_a_cost_that_is_not_known_leaves_the_choice_of_another(client: Any, look: Any, trained: Any) -> None:
     page = look(client.get(f"/compare?runs={trained(level=0.8)},{trained(level=0.9)}&cost=memory"))
-    assert "known for fewer than two of these" in page.html
+    assert "Available for fewer than two of these runs" in page.html
     assert page.one("a", id="cost-parameters")
     assert page.all("circle") == []
 

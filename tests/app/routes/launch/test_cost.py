@@ -13,11 +13,11 @@ pytestmark = pytest.mark.usefixtures("figures")
 
 def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
-    assert page.words["plan-flops"] == "8.3 MFLOP"
-    assert page.words["plan-memory"] == "10 MBof which 3 MB activations"
+    assert page.words["plan-flops"] == "8.3 MFLOPs"
+    assert page.words["plan-memory"] == "10 MBincluding 3 MB of activations"
     assert "about 25.0 s" not in page.html
     assert "about 25 s, 2.5 s per epoch" in page.html
-    assert "from 12 runs: runs like this one" in page.html
+    assert "based on 12 runs: runs like this one" in page.html
     assert "no finished run on this device yet" in page.html
     assert "32×28×28" in page.html
     assert "3×3, 1 → 32" in page.html
@@ -25,7 +25,7 @@ def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any
 
 def test_nothing_is_said_about_time_where_nothing_is_known(client: Any, look: Any, figures: Figures) -> None:
     figures.devices = False
-    assert "no worker is connected and no run has finished yet" in look(client.get("/launch?family=simple_cnn")).html
+    assert "no workers connected and no finished runs" in look(client.get("/launch?family=simple_cnn")).html
 
 
 def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, figures: Figures) -> None:
@@ -38,7 +38,7 @@ def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, fig
     assert asked["hx-trigger"] == "load"
     client.portal.call(figures.warm.set)
     page = look(client.post(asked["hx-post"], data={"family": "simple_cnn", "dataset": "mnist"}))
-    assert page.words["plan-flops"] == "8.3 MFLOP"
+    assert page.words["plan-flops"] == "8.3 MFLOPs"
     assert not page.all("div", id="launch-waiting")
 
 
@@ -63,9 +63,7 @@ def test_the_form_says_why_there_are_no_figures(client: Any, look: Any, figures:
 
 def test_the_learning_rate_is_drawn(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=vit&schedule=cosine&lr=0.01"))
-    assert "0.01 to 1.3e-05" in page.words["plan-rate"]
+    assert "decays from 0.01 to 1.3e-05" in page.words["plan-rate"]
     assert page.all("polyline", class_="curve")
-    assert (
-        "Depends on the validation loss" in look(client.get("/launch?family=vit&schedule=plateau")).words["plan-rate"]
-    )
+    assert "without lower validation loss" in look(client.get("/launch?family=vit&schedule=plateau")).words["plan-rate"]
     assert "plan-rate" not in look(client.get("/launch?family=vit&lr=abc")).words

@@ -21,7 +21,7 @@ def test_a_preset_stays_chosen_and_says_how_much_of_it_was_changed(client: Any, 
     assert page.words["launch-changes"] == "preset mnist_cnn_421k, unchanged"
     assert command_of(page)[1] == {"preset": "mnist_cnn_421k"}
     page = look(client.get("/launch?preset=vit_mnist_995&epochs=20"))
-    assert page.words["launch-changes"] == "preset vit_mnist_995, 1 setting changed · reset to the preset"
+    assert page.words["launch-changes"] == "1 setting changed from preset vit_mnist_995 · reset to the preset"
     assert page.one("input", name="seed")["placeholder"] == "12345"
     assert page.one("input", name="preset")["value"] == "vit_mnist_995"
     assert (
@@ -69,7 +69,7 @@ def test_a_recipe_for_other_datasets_cannot_be_chosen_and_says_why(client: Any, 
     assert "disabled" not in page.one("option", value="vit_mnist_995")
     page = look(client.post("/launch/fields", data={"family": "vit", "dataset": "digits", "recipe": "cifar"}))
     assert "selected" in page.one("option", value="default")
-    assert "Recipe cifar is only for cifar10, cifar100; switched to default for digits." in page.html
+    assert "Recipe cifar does not support digits; switched to recipe default." in page.html
     # Without JavaScript nothing was put right, so it is said.
     page = look(client.post("/launch", data={"family": "vit", "dataset": "digits", "recipe": "cifar"}), 422)
     assert "made for cifar10" in page.words["error-recipe"]

@@ -1,4 +1,4 @@
-"""A form says what its blanks do not, and a run is field_text back into the form that launches it once more."""
+"""A form sends only what differs from its blanks; a run is written back into a form that launches it again."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.conftest import config
 
 def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
     found = draw_rate(config(schedule="cosine", lr=1e-3, lr_min=1e-5, epochs=20), 1000)
-    assert found.summary == "0.001 to 1e-05"
+    assert found.summary == "decays from 0.001 to 1e-05"
     points = [tuple(map(float, point.split(","))) for point in found.points.split()]
     assert points[0] == (0, 0)
     assert points[-1] == pytest.approx((1000, 990))
@@ -25,7 +25,7 @@ def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
 
 def test_one_cycle_rises_to_its_peak_and_says_so() -> None:
     found = draw_rate(config(schedule="one_cycle", lr=0.1, lr_min=0.0, warmup=0.3), 100)
-    assert found.summary.startswith("0.004 up to 0.1, then down to ")
+    assert found.summary.startswith("warms up from 0.004 to 0.1, then decays to ")
     assert min(float(point.split(",")[1]) for point in found.points.split()) == 0
 
 
@@ -34,14 +34,14 @@ def test_a_plateau_is_a_flat_line_that_depends_on_the_validation() -> None:
     assert found.summary == "constant 0.001"
     assert {point.split(",")[1] for point in found.points.split()} == {"0.0"}
     assert (
-        found.note == "Depends on the validation loss: multiplied by 0.5 after more than 3 epochs without improvement."
+        found.note == "The learning rate is multiplied by 0.5 after more than 3 epochs without lower validation loss."
     )
     at_once = draw_rate(config(schedule="plateau", plateau_patience=0), 100)
-    assert at_once.note == "Depends on the validation loss: multiplied by 0.1 after each epoch without improvement."
+    assert at_once.note == "The learning rate is multiplied by 0.1 after each epoch without lower validation loss."
 
 
 def test_a_warm_up_begins_low() -> None:
-    assert draw_rate(config(schedule="constant", warmup=0.5), 9).summary == "0.0002 to 0.001"
+    assert draw_rate(config(schedule="constant", warmup=0.5), 9).summary == "warms up from 0.0002 to 0.001"
 
 
 def test_a_run_of_one_step_has_a_line_too() -> None:

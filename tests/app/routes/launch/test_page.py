@@ -165,12 +165,14 @@ def test_auxiliary_scalars_are_offered_where_they_can_be_had(client: Any, look: 
 def test_the_page_says_when_the_run_would_start(client: Any, look: Any, runs: Any, present: Any) -> None:
     assert look(client.get("/launch")).words["plan-starts"] == "when a worker connects"
     present(time.time(), slots=2)
-    assert look(client.get("/launch")).words["plan-starts"] == "immediately, 2 slots free"
+    assert look(client.get("/launch")).words["plan-starts"] == "immediately (2 free slots)"
     assert look(client.get("/launch?device=cuda")).words["plan-starts"] == "when a worker with cuda connects"
+    for query, words in (("worker=box", "worker box"), ("worker=box&device=cuda", "worker box with cuda")):
+        assert look(client.get(f"/launch?{query}")).words["plan-starts"] == f"when {words} connects"
     for _ in range(3):
         runs.add()
     assert look(client.get("/launch")).words["plan-starts"] == "after 3 queued runs"
-    assert look(client.get("/launch?priority=5")).words["plan-starts"] == "immediately, 2 slots free"
+    assert look(client.get("/launch?priority=5")).words["plan-starts"] == "immediately (2 free slots)"
 
 
 def test_half_of_a_surrogate_pair_breaks_nothing(client: Any) -> None:

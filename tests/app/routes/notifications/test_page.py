@@ -64,13 +64,13 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     assert "https://hooks.example.org/a" in page.html
     assert "fails, matches a rule" in page.html
     page = look(client.post("/notifications/rules", data={"comparison": "silent", "value": "5", "metric": "x/y"}))
-    assert "no new point for 5 min" in page.html
+    assert "no new data for 5 min" in page.html
     rule = client.get("/api/v1/rules").json()["rules"][0]["id"]
     hook = client.get("/api/v1/webhooks").json()["webhooks"][0]["id"]
     client.post(f"/notifications/webhooks/{hook}/test")
     client.post(f"/notifications/rules/{rule}/delete")
     page = look(client.post(f"/notifications/webhooks/{hook}/delete"))
-    assert "no new point" not in page.html
+    assert "no new data" not in page.html
     assert "hooks.example.org/a" not in page.html
     assert "This is a test notification" in page.html
 

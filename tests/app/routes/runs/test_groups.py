@@ -31,16 +31,16 @@ def table(page: Any) -> list[list[str]]:
 def test_groups_have_mean_with_interval_median_and_extremes(client: Any, look: Any, trained: Any) -> None:
     ids = seeds(trained)
     page = look(client.get("/runs?group=family,size&columns=val/acc,val/loss.last&sort=-val/acc@mean"))
-    assert "3 groups of 7 runs" in page.html
+    assert "7 runs in 3 groups" in page.html
     assert [found["data-run"] for found in page.all("tr") if "data-group" in found] == [
         ",".join(ids["small"][::-1]),
         ids["vit"][0],
         ",".join(ids["tiny"][::-1]),
     ]
     small, vit, tiny = table(page)
-    assert small == ["3", "82.00 ± 2.48 %", "82.00 %", "81.00 %", "83.00 %", "0.4", "0.4", "0.4", "0.4"]
-    assert vit[:2] == ["1", "70.00 %"]
-    assert tiny[2:5] == ["52.00 %", "51.00 %", "53.00 %"]
+    assert small == ["3", "82.00 ± 2.48%", "82.00%", "81.00%", "83.00%", "0.4", "0.4", "0.4", "0.4"]
+    assert vit[:2] == ["1", "70.00%"]
+    assert tiny[2:5] == ["52.00%", "51.00%", "53.00%"]
     assert "last val/loss" in page.html
     assert all(page.html.count(f'href="/runs/{run}"') for run in ids["small"])
     assert f'href="/compare?runs={",".join(ids["small"][::-1])}"' in page.html
@@ -65,7 +65,7 @@ def test_a_variant_ignores_the_seed_and_is_titled_by_its_distinguishing_settings
         for seed in (1, 2):
             trained(lr=lr, seed=seed, name=f"s{seed}", tags=[str(seed)])
     page = look(client.get("/runs?group=variant"))
-    assert "2 groups of 4 runs" in page.html
+    assert "4 runs in 2 groups" in page.html
     assert "simple_mlp base digits · lr 0.01" in page.html
 
 
@@ -73,12 +73,12 @@ def test_groups_are_of_what_matches_and_of_the_newest_where_there_are_many(
     client: Any, look: Any, trained: Any, monkeypatch: Any
 ) -> None:
     seeds(trained)
-    assert "1 group of 3 runs" in look(client.get("/runs?group=family&q=size:small")).html
+    assert "3 runs in 1 group" in look(client.get("/runs?group=family&q=size:small")).html
     monkeypatch.setattr(groups, "MOST_RUNS", 4)
     monkeypatch.setattr(groups, "MOST_GROUPS", 1)
     page = look(client.get("/runs?group=size"))
-    assert "2 groups of 4 runs (only the newest 5,000 matching runs)" in page.html
-    assert "1 more group is not shown" in page.html
+    assert "4 runs in 2 groups (newest 5,000 matching runs only)" in page.html
+    assert "1 more group not shown" in page.html
 
 
 def test_an_invalid_grouping_or_sort_is_reported(client: Any, look: Any, runs: Any) -> None:

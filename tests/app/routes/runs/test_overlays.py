@@ -68,7 +68,7 @@ def test_missing_overlays_are_reported(client: Any, look: Any, trained: Any) -> 
     for words in (
         "No other finished run",
         "No earlier finished run with this configuration",
-        "No run r_nothing.",
+        "Run r_nothing not found.",
     ):
         assert words in page.html
 
@@ -96,13 +96,21 @@ def test_a_live_run_has_a_forecast_that_states_the_number_of_finished_runs(
     with writing(engine) as connection:
         curve = Curve(np.array([100], dtype=np.uint32), np.array([0.75]), np.array([1001.0]))
         add_points(connection, run, "val/acc", curve, next_commit(connection))
-    assert f"; {FEWEST - 1} so far." in look(client.get(f"/runs/{run}")).html
+    assert f"at least 2 epochs ({FEWEST - 1} so far)." in look(client.get(f"/runs/{run}")).html
     trained(level=0.9, seed=50)
     fragment = client.get(f"/runs/{run}/forecast").text
     # All of them gained 0.1 from the first epoch to the second.
-    assert "<b>85.00 %</b>" in fragment
-    assert f"it contained {FEWEST}." in fragment
+    assert "<b>85.00%</b>" in fragment
+    assert f"the 80% interval contained the final value of {FEWEST} of {FEWEST} runs." in fragment
     assert "forecast" not in look(client.get(f"/runs/{trained()}")).words
+
+
+def test_after_the_last_validation_there_is_no_forecast(client: Any, runs: Any) -> None:
+    run = runs.add()
+    runs.set(run, status="running", fence=1, started_at=1000.0, progress=json.dumps({"epoch": 2, "epochs": 2}))
+    fragment = client.get(f"/runs/{run}/forecast").text
+    assert "No forecast: the final validation is already done." in fragment
+    assert "so far" not in fragment
 
 
 def test_a_failed_run_offers_possible_fixes(client: Any, look: Any, runs: Any) -> None:

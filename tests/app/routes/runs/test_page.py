@@ -29,7 +29,7 @@ def points_of(page: Any) -> dict[str, Any]:
 def test_the_first_paint_is_complete(client: Any, look: Any, trained: Any) -> None:
     run = trained(epochs=7)
     page = look(client.get(f"/runs/{run}"))
-    for words in ("90.00 %", "89.00 %", "182 k", "2 min 10 s", "epoch 1 &lt;done&gt;", "made-up cpu", "1,000"):
+    for words in ("90.00%", "89.00%", "182k", "2 min 10 s", "epoch 1 &lt;done&gt;", "made-up cpu", "1,000"):
         assert words in page.html
     assert [found["data-chart"] for found in page.all("figure") if "data-chart" in found] == ["loss", "acc", "lr"]
     # Raw and smoothed train/loss, val/loss, val/acc, train/lr.
@@ -45,7 +45,7 @@ def test_the_best_epoch_is_that_of_the_weights_that_were_tested(
     run = trained(epochs=7)
     kept = Checkpoint(path=f"{run}/1/best.safetensors", epoch=6, step=600, best=True)
     runs.set(run, best_checkpoint=kept.model_dump_json())
-    assert "best validation 90.00 % after epoch 6," in look(client.get(f"/runs/{run}")).html
+    assert "best validation accuracy 90.00% after epoch 6;" in look(client.get(f"/runs/{run}")).html
 
 
 def test_the_points_carry_the_commit_from_which_the_stream_goes_on(
@@ -112,7 +112,7 @@ def test_nan_is_reported_and_never_the_best(client: Any, look: Any, trained: Any
         ("cancelling", "Stopping"),
         ("lost", "Lost:"),
         ("failed", "Failed:"),
-        ("cancelled", "Stopped"),
+        ("cancelled", "Cancelled"),
         ("succeeded", "succeeded"),
     ],
 )
@@ -124,8 +124,30 @@ def test_every_state_has_a_page(client: Any, look: Any, runs: Any, status: str, 
     ended = status in ("failed", "cancelled", "succeeded")
     assert bool(page.all("form", action=f"/runs/{run}/delete")) == ended
     assert bool(page.all("form", action=f"/runs/{run}/cancel")) != ended
-    assert ("no points yet" in page.html, "no points<" in page.html) == (not ended, ended)
+    assert ("No data yet" in page.html, "No data<" in page.html) == (not ended, ended)
     assert look(client.get(f"/runs/{run}/head", headers=HTMX)).html.split()[0] in page.html
+
+
+@pytest.mark.parametrize(
+    ("reason", "started", "sentence"),
+    [
+        ("stopped at step 100 of 390", 1000.0, "<b>Stopped</b> at step 100 of 390."),
+        ("stopped while queued", None, "<b>Cancelled</b> while queued."),
+        ("stopped; its worker was lost", 1000.0, "<b>Stopped</b>; its worker was lost."),
+        ("its worker did not stop it in time", 1000.0, "<b>Stopped</b>: its worker did not stop it in time."),
+        ("", 1000.0, "<b>Stopped</b>."),
+    ],
+)
+def test_the_reason_of_a_stop_does_not_repeat_the_word(
+    client: Any, look: Any, runs: Any, reason: str, started: float | None, sentence: str
+) -> None:
+    run = runs.add()
+    runs.set(run, status="cancelled", reason=reason, started_at=started, ended_at=1100.0)
+    assert sentence in look(client.get(f"/runs/{run}")).html
+
+
+def test_clipping_says_that_it_hides_both_ends(client: Any, trained: Any) -> None:
+    assert "Ignores the top 2% and bottom 2% of visible values" in client.get(f"/runs/{trained()}").text
 
 
 def test_the_update_is_made_of_the_same_parts(client: Any, trained: Any) -> None:
@@ -172,7 +194,7 @@ def test_a_run_that_is_stopped_before_it_has_started_can_be_brought_back_from_it
     assert "1 run cancelled." in page.html
     undo = {name: page.one("input", type="hidden", name=name)["value"] for name in ("undo", "back")}
     page = look(client.post("/queue/restore", data=undo))
-    assert "1 run is back in the queue at its old position." in page.html
+    assert "1 run is back in the queue at its previous position." in page.html
     [(again,)] = runs.sql("SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL")
     assert again != run
     assert page.one("body")["data-run"] == again
@@ -202,7 +224,7 @@ def test_a_long_start_shows_its_phase_and_progress(client: Any, look: Any, runs:
     phase = {"epoch": 0, "epochs": 10, "step": 0, "steps": 0, "phase": "fetching mnist", "share": 0.425}
     runs.set(run, status="starting", progress=json.dumps(phase))
     page = look(client.get(f"/runs/{run}"))
-    assert "fetching mnist, 42 % done" in page.html
+    assert "fetching mnist, 42% done" in page.html
     assert page.one("progress")["value"] == "0.4250"
 
 
@@ -213,7 +235,7 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
         curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
         add_points(connection, run, "system/peak_memory_mb", curve, next_commit(connection))
     page = look(client.get(f"/runs/{run}"))
-    assert "<span>peak memory, MB</span><b>532<" in page.html
+    assert "<span>peak memory</span><b>532 MB<" in page.html
     assert "system/peak_memory_mb" not in {found.get("data-chart") for found in page.all("figure")}
 
 

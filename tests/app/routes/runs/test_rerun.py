@@ -345,7 +345,7 @@ def test_the_page_has_all_of_it_folded_and_its_updates_leave_it_where_it_is(
     for said in (page.html, card.text):
         for words in (
             "c0ffeec0ffee",
-            "on main, modified",
+            "on main (uncommitted changes)",
             "+&lt;b&gt;",
             "numpy==2.0",
             "ab" * 32,

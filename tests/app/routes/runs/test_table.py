@@ -28,7 +28,7 @@ def test_a_row_has_every_figure(client: Any, look: Any, trained: Any) -> None:
     run = trained(name="mine")
     page = look(client.get("/runs"))
     assert rows(page) == [run]
-    for words in ("mine", "succeeded", "simple_mlp", "digits", "1,000", "90.00 %", "89.00 %", "2 min 10 s"):
+    for words in ("mine", "succeeded", "simple_mlp", "digits", "1,000", "90.00%", "89.00%", "2 min 10 s"):
         assert words in page.html
     assert page.one("input", type="checkbox", name="runs", value=run)
     assert page.all("polyline")
@@ -140,7 +140,7 @@ def test_a_live_run_is_not_deleted(client: Any, look: Any, runs: Any, trained: A
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/delete", data={"runs": [ended, alive]}))
     assert rows(page) == [alive]
-    assert "1 run was not deleted: still active." in page.html
+    assert "1 run was not deleted because it is still active. Stop it first." in page.html
 
 
 def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, runs: Any, trained: Any) -> None:
@@ -150,7 +150,7 @@ def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, run
     assert (runs.status(ended), runs.status(alive)) == ("succeeded", "cancelled")
     undo = page.one("input", name="undo")["value"]
     page = look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"}))
-    assert "1 run is back in the queue at its old position." in page.html
+    assert "1 run is back in the queue at its previous position." in page.html
     assert runs.sql("SELECT count(*) FROM run WHERE status = 'queued' AND deleted_at IS NULL") == [(1,)]
     assert "back in the queue" not in look(client.post("/queue/restore", data={"undo": undo, "back": "/runs"})).html
 
@@ -188,7 +188,7 @@ def test_an_incomplete_search_shows_what_is_missing_and_no_error_page(client: An
     runs.add()
     page = look(client.get("/runs", params={"q": "color:red"}))
     assert "No field &#39;color&#39;; fields: is, tag" in page.html
-    assert "This search is not valid yet." in page.html
+    assert "Invalid search." in page.html
     refused = client.get("/api/v1/runs", params={"q": "color:red"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "q")
 
@@ -240,7 +240,7 @@ def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, lo
 
 def test_search_suggestions_are_values_of_existing_runs(client: Any, trained: Any) -> None:
     trained(tags=["paper"], family="vit", size="tiny")
-    words = client.get("/runs/words").json()
+    words = client.get("/runs/suggestions").json()
     assert words["values"]["tag"] == ["paper"]
     assert words["values"]["family"] == ["vit"]
     assert "val/acc" in words["metrics"]

@@ -243,7 +243,7 @@ def test_the_best_configuration_and_what_matters_are_told(client: Any, runs: Any
     assert found["configurations"][0]["mean"] == pytest.approx(0.705)
     assert found["configurations"][0]["half"] > 0
     assert found["importances"]["lr"] > 0.9
-    assert "one-way analysis of variance" in found["importance_method"]
+    assert "one-way ANOVA" in found["importance_method"]
 
 
 def test_what_is_drawn_matters_only_if_it_does_whatever_the_seeds(client: Any, reached: Any) -> None:

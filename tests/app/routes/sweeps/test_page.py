@@ -33,7 +33,7 @@ def test_the_list_shows_progress_and_the_best(client: Any, look: Any, reached: A
     page = look(client.get("/sweeps"))
     assert page.words[f"open-{sweep['id']}"] == "rates"
     assert "1 of 3" in page.html
-    assert "80.00 %" in page.html
+    assert "80.00%" in page.html
     assert "rates" in client.get("/sweeps/list").text
 
 
@@ -61,12 +61,12 @@ def test_best_so_far_pictures_and_importances_come_as_runs_end(client: Any, look
     for number, run in enumerate(sweep["runs"]):
         reached(run, 0.5 + 0.1 * (number % 3) + 0.01 * (number // 3), began=1_700_000_000.0 + number)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert page.words["sweep-best"] == "71.00 %"
-    assert page.words["sweep-best-mean"].startswith("70.50 % ±")
+    assert page.words["sweep-best"] == "71.00%"
+    assert page.words["sweep-best-mean"].startswith("70.50% ±")
     assert "lr 1e-04, seed 2" in page.html or "lr 0.0001, seed 2" in page.html
-    assert "logarithmic" in page.words["scatter-lr"]
+    assert "log scale" in page.words["scatter-lr"]
     assert len(page.all("circle")) == 12
-    assert "one-way analysis of variance" in page.words["importances"]
+    assert "one-way ANOVA" in page.words["importances"]
     assert page.words["configurations"].count("2 of 2") == 3
 
 
@@ -78,12 +78,12 @@ def test_when_it_ends_is_told_from_its_own_runs_and_what_stands_before_them(
     assert "ETA unknown" in look(client.get(f"/sweeps/{sweep}")).html
     reached(client.get(f"/api/v1/sweeps/{sweep}").json()["runs"][0], 0.5)
     page = look(client.get(f"/sweeps/{sweep}"))
-    assert page.words["sweep-left"] == "about 20 s of training left, after 2 other runs"
+    assert page.words["sweep-left"] == "About 20 s of training left, after 2 other runs"
     client.post(f"/api/v1/sweeps/{other['id']}/stop")
-    assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "ends in about 20 s"
+    assert look(client.get(f"/sweeps/{sweep}")).words["sweep-left"] == "Ends in about 20 s"
     client.post("/api/v1/queue/pause")
     page = look(client.get(f"/sweeps/{sweep}/board"))
-    assert page.words["sweep-left"].startswith("queue paused; about 20 s")
+    assert page.words["sweep-left"].startswith("Queue paused; about 20 s")
 
 
 def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any, look: Any, reached: Any) -> None:
@@ -98,13 +98,14 @@ def test_a_field_of_words_and_one_metric_that_is_lower_are_drawn_too(client: Any
 
 def test_a_pruned_run_says_why_in_the_table_and_on_its_page(client: Any, look: Any, runs: Any) -> None:
     sweep = launched(client, **GRID)
-    reason = "pruned at epoch 4: val/acc 31.2 % is below the median of 52.0 % over 7 runs"
+    reason = "pruned at epoch 4: val/acc 31.2% is below the median of 52.0% over 7 runs"
     runs.set(sweep["runs"][0], status="cancelled", stop_reason=reason, reason=reason, ended_at=2.0)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert "at epoch 4: val/acc 31.2 % is below the median" in page.words["sweep-runs"]
+    assert "at epoch 4: val/acc 31.2% is below the median" in page.words["sweep-runs"]
     run = look(client.get(f"/runs/{sweep['runs'][0]}"))
     assert reason in run.html
     assert run.one("a", id="of-sweep")["href"] == f"/sweeps/{sweep['id']}"
+    assert run.words["of-sweep"] == f"sweep #{sweep['number']}"
 
 
 def test_stop_all_can_be_undone_for_what_had_not_started(client: Any, look: Any, runs: Any) -> None:
@@ -154,7 +155,7 @@ def test_a_sweep_that_is_not_there_is_said(client: Any) -> None:
 def test_a_large_sweep_shows_its_best_and_compares_them(client: Any, look: Any) -> None:
     sweep = launched(client, base={"family": "simple_mlp"}, grid={"lr": [i / 1000 for i in range(1, 151)]})
     page = look(client.get(f"/sweeps/{sweep['id']}"))
-    assert page.words["sweep-compare"] == "Compare the best 32"
+    assert page.words["sweep-compare"] == "Compare best 32 runs"
     assert page.html.count("data-run=") == 100
     assert look(client.get(f"/sweeps/{sweep['id']}?rows=all")).html.count("data-run=") == 150
 
@@ -165,7 +166,7 @@ def test_of_very_many_runs_only_the_best_is_linked_in_the_pictures(client: Any, 
         reached(run, 0.2 + number / 1000)
     page = look(client.get(f"/sweeps/{sweep['id']}"))
     assert len(page.all("circle")) == 602
-    assert page.words["sweep-compare"] == "Compare the best 32"
+    assert page.words["sweep-compare"] == "Compare best 32 runs"
     assert page.one("a", id="sweep-compare")["href"].startswith(f"/compare?runs={sweep['runs'][-1]}")
 
 
