@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
@@ -15,6 +17,8 @@ from runyard import Runyard
 from tests.served import serving
 
 Command = Callable[..., Result]
+
+_command = cache(get_command)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +62,9 @@ def runyard(monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command in this process."""
     # The default width of 80 columns would wrap lines.
     monkeypatch.setenv("COLUMNS", "200")
+
+    # Typer builds all commands again at each call, which takes longer than most of them.
+    monkeypatch.setattr("typer.testing._get_command", _command)
 
     def run(*words: str) -> Result:
         return CliRunner().invoke(cli, words)
