@@ -108,6 +108,8 @@ def _field_error(path: tuple[int | str, ...], errors: list[ErrorDetails]) -> Fie
     first = next((error for error in errors if error["type"] not in _EXPECTED), None)
     if first is None:
         message = f"{name} must be {_expected([_EXPECTED[error['type']] for error in errors])}"
+        if not path:
+            message += ", sent with 'content-type: application/json'"
     elif first["type"] == "json_invalid":
         field, message = "body", "the body is not valid JSON"
     else:

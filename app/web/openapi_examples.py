@@ -156,7 +156,7 @@ CHANGE: dict[str, Any] = {
     "reason": "",
     "via": "API",
     "inherited": False,
-    "sentence": "Multiplies every later learning rate of the plateau schedule.",
+    "sentence": "Multiplies the learning rate for the rest of the plateau schedule.",
     "asked": STARTED,
     "settled": None,
 }

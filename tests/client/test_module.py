@@ -47,7 +47,7 @@ def test_a_copy_of_the_file_alone_says_that_it_has_no_commands(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_bare())
     assert Path(done.stdout.strip()).samefile(tmp_path / "runyard.py")
     assert done.returncode == 1
-    assert done.stderr.startswith("runyard: this is a copy of the Python client. Install Runyard")
+    assert done.stderr.startswith("runyard: only the Python client is available here. Install Runyard")
     assert done.stderr.count("\n") == 1
 
 

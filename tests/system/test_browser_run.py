@@ -195,7 +195,7 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}")
     drawn(page, yard)
-    group = page.locator("[data-group='training and validation']")
+    group = page.locator("[data-group='Training and validation']")
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
     group.locator("#chart-loss .chart-handle").focus()
     page.keyboard.press("ArrowRight")

@@ -58,7 +58,7 @@ def test_a_large_diff_is_cut_and_says_so(repository: Path) -> None:
     found = checkout(repository)
     assert found is not None
     assert len(found["diff"].encode()) <= environment.MAX_DIFF_BYTES
-    assert found["note"].startswith("the first 64 KiB of ")
+    assert found["note"].startswith("diff truncated to the first 64 of ")
 
 
 def test_no_checkout_no_git_and_no_commit_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,7 @@ def test_the_end_of_a_process_is_told_in_a_sentence() -> None:
     assert exit_reason(None) == "the training process ended without an exit code"
     assert "memory" in exit_reason(-9)
     assert exit_reason(-11) == "the training process was killed by signal 11 (SIGSEGV)"
-    assert "exit code 3" in exit_reason(3)
+    assert "exited with code 3" in exit_reason(3)
 
 
 # What a supervisor is made of ----------------------------------------------------------------------------------------

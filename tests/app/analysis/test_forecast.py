@@ -55,7 +55,7 @@ def test_how_often_it_was_right_is_counted_without_the_run_that_is_asked_about()
         right += abs(error(run, others)) <= errors[int(np.ceil(24 * SHARE)) - 1]
     told = forecast(np.array([0.3, 0.4, 0.5, 0.55, 0.6, 0.63]), found, EPOCHS)
     assert told is not None
-    assert told.right == right
+    assert told.covered == right
 
 
 def test_its_interval_holds_about_as_often_as_it_says() -> None:

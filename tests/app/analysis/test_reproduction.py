@@ -31,7 +31,7 @@ def test_the_step_of_the_first_value_that_differs_in_its_last_bit_is_named(at: i
     found = first_difference({"train/loss": curve(LOSS)}, {"train/loss": curve(changed)}, whole=True)
     assert found is not None
     assert (found.metric, found.step, found.again) == ("train/loss", at + 1, changed[at])
-    assert f"from step {at + 1} of train/loss" in found.words
+    assert f"at step {at + 1} of train/loss" in found.words
 
 
 def test_the_earliest_difference_of_all_metrics_is_told() -> None:
@@ -49,7 +49,7 @@ def test_what_only_one_of_them_has_is_a_difference_when_both_have_ended_by_thems
             found = first_difference(one, other, whole=True)
             assert found is not None
             assert found.step == (2 if name in again else 1)
-            assert "only one of them" in found.words
+            assert "only one run" in found.words
             assert first_difference(one, other, whole=False) is None
 
 

@@ -85,7 +85,7 @@ def test_an_average_in_blocks_is_the_one_that_is_made_value_by_value(values: lis
     found, average = averaged(np.array(values), weight)
     scale = max(abs(value) for value in values)
     assert found.tolist() == pytest.approx(one_by_one, rel=1e-9, abs=1e-9 * scale)
-    assert average.share == pytest.approx(share)
+    assert average.weights == pytest.approx(share)
 
 
 def test_a_long_average_is_carried_from_block_to_block() -> None:

@@ -52,9 +52,9 @@ def test_the_client_changes_one_thing_at_a_time(yard: Runyard, runs: Runs) -> No
     assert made.data["via"] == "API"
     assert run.change(stop_after_epoch=True).value is None
     assert run.marks() == []
-    with pytest.raises(ValueError, match="give exactly one change"):
+    with pytest.raises(ValueError, match="pass exactly one of epochs"):
         run.change()
-    with pytest.raises(ValueError, match="give exactly one change"):
+    with pytest.raises(ValueError, match="pass exactly one of epochs"):
         run.change(epochs=3, checkpoint=True)
     with pytest.raises(RunyardError) as refused:
         run.change(lr_factor=-1.0)

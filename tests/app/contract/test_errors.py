@@ -32,7 +32,7 @@ def messages(model: type[BaseModel], body: Any) -> list[str]:
         (RunSpec, {"tags": [""]}, "tags.0 must not be empty"),
         (RunSpec, {"options": 1}, "options must be a JSON object"),
         (RunSpec, {"seed": 2**32}, "seed must be less than 4,294,967,296"),
-        (RunSpec, [], "the body must be a JSON object"),
+        (RunSpec, [], "the body must be a JSON object, sent with 'content-type: application/json'"),
         (RunSpec, {"device": "tpu"}, "device must be auto, cpu, cuda, or one GPU by its index, such as cuda:1"),
         (SweepSpec, {"space": {"lr": {"low": 2, "high": 1}}}, "space.lr: low must be at most high"),
         (SweepSpec, {"space": {"lr": {"low": 1}}}, "space.lr.high is missing"),

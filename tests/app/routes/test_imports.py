@@ -28,7 +28,7 @@ def test_a_point_that_was_sent_before_is_not_added_again(client: TestClient) -> 
 def test_a_piece_behind_a_gap_is_refused(client: TestClient) -> None:
     answer = client.post("/api/v1/import", json=HEAD | {"curves": {"a": piece(5, 1)}})
     assert answer.status_code == 409
-    assert "a has 0 points here" in answer.json()["detail"]
+    assert "a has only 0 points; cannot add points" in answer.json()["detail"]
     assert client.get("/api/v1/runs").json()["total"] == 0
 
 

@@ -52,7 +52,7 @@ def test_a_single_slot_is_written_in_the_singular(client: Any, look: Any, presen
 def test_the_reason_of_the_first_queued_run_keeps_its_spelling(client: Any, look: Any, runs: Any, present: Any) -> None:
     present(time.time())
     runs.add(worker="GPU-Box")
-    assert "Needs worker GPU-Box; workers are connected from trainbox." in look(client.get("/")).html
+    assert "Needs worker GPU-Box; connected workers: trainbox." in look(client.get("/")).html
 
 
 def test_a_long_queue_is_counted_with_separators(client: Any, look: Any, runs: Any) -> None:

@@ -180,7 +180,7 @@ def test_what_cannot_be_done_any_more_is_said_in_words(client: Any, look: Any, r
     runs.finish(run)
     assert "is no longer queued" in look(act(client, run, "up"), 409).html
     assert (
-        "the priority can only be changed while a run is queued"
+        "The priority can only be changed while a run is queued"
         in look(act(client, run, "priority", priority=3), 409).html
     )
     look(act(client, "r_none", "up"), 404)

@@ -36,7 +36,7 @@ def test_a_port_that_is_taken_is_said() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=rf"port {port} of 127.0.0.1 is taken .*--port"):
+        with pytest.raises(StartError, match=rf"port {port} on 127.0.0.1 is already in use .*--port"):
             free_port("127.0.0.1", port)
 
 
@@ -150,14 +150,14 @@ def test_a_child_that_died_is_noticed_and_its_last_words_are_known(tmp_path: Pat
     until(one.died)
     assert one.process is not None
     assert one.process.returncode == 3
-    assert one.last_words(1) == "last words"
-    assert one.last_words() == "first\nlast words"
+    assert one.log_tail(1) == "last words"
+    assert one.log_tail() == "first\nlast words"
 
 
 def test_a_child_is_ended_with_all_that_it_started(tmp_path: Path, pipe: int) -> None:
     one = child(tmp_path, "sh", "-c", "sleep 1000 & echo $!; trap 'exit 0' TERM; wait")
     one.start(pipe)
-    grandchild = int(until(one.last_words))
+    grandchild = int(until(one.log_tail))
     assert one.stop(5.0)
     until(lambda: gone(grandchild))
 
@@ -165,7 +165,7 @@ def test_a_child_is_ended_with_all_that_it_started(tmp_path: Path, pipe: int) ->
 def test_a_child_that_does_not_stop_is_killed(tmp_path: Path, pipe: int) -> None:
     one = child(tmp_path, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
     one.start(pipe)
-    until(one.last_words)
+    until(one.log_tail)
     assert not one.stop(0.2)
     assert one.process is not None
     assert one.process.returncode == -9
@@ -228,7 +228,7 @@ def test_redis_ends_when_runyard_is_killed(at_once: bool, capfd: pytest.CaptureF
 
     def heard() -> bool:
         said.append(capfd.readouterr().err)
-        return "has ended: stopping" in "".join(said)
+        return "the parent process has ended" in "".join(said)
 
     until(heard)
     # The guardian carries the token as well, and starts nothing after its end.

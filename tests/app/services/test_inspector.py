@@ -169,7 +169,7 @@ def test_a_process_that_says_nothing_is_ended(
 ) -> None:
     monkeypatch.setattr(inspector_module, "ANSWER_SECONDS", 0.5)
     stand_in.does("hang")
-    with pytest.raises(Unavailable, match="did not answer"):
+    with pytest.raises(Unavailable, match="did not respond"):
         run(made(tmp_path).catalog())
     with pytest.raises(ProcessLookupError):
         os.kill(stand_in.starts[0][0], 0)
@@ -184,7 +184,7 @@ def test_a_closed_inspector_leaves_no_process_and_starts_none(
     run(found.close())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    with pytest.raises(Unavailable, match="stopping"):
+    with pytest.raises(Unavailable, match="shutting down"):
         run(found.profile(config()))
 
 
@@ -270,7 +270,7 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
     outside.mkdir()
     found = made(tmp_path / "data", outside)
     stand_in.does("die with a folder")
-    assert f"{outside} is ignored" in run(found.catalog()).broken["nets"]
+    assert f"ignoring {outside} until" in run(found.catalog()).broken["nets"]
     assert [each[1:] for each in stand_in.starts] == [[str(outside)], []]
     run(found.catalog())
     assert len(stand_in.starts) == 2

@@ -161,7 +161,7 @@ def test_when_the_database_cannot_be_read_viewers_are_sent_away_and_come_back(
             assert points_of(await viewer.until_end()) == [0, 1, 2]
 
     yard.play(act)
-    assert "cannot send updates" in caplog.text
+    assert "could not send updates" in caplog.text
 
 
 def test_a_browser_that_comes_back_again_and_again_misses_nothing(yard: Yard) -> None:

@@ -172,7 +172,7 @@ def test_several_runs_that_share_a_batch_keep_to_themselves(
 
 def test_a_redis_that_was_emptied_is_noticed(runs: Runs, recorder: Recorder, redis: Redis) -> None:
     redis.flushall()
-    with pytest.raises(RedisConnectionError, match="emptied"):
+    with pytest.raises(RedisConnectionError, match="flushed"):
         recorder.step()
 
 

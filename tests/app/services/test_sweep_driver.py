@@ -164,7 +164,7 @@ def test_a_run_below_the_median_is_stopped_and_says_so(
         trainer.points(val__acc=[(2, level)])
     recorder.step()
     driver.step()
-    reason = "pruned at epoch 2: val/acc 31.2% is below the median of 53.0% over 4 runs"
+    reason = "pruned at epoch 2: val/acc 31.2% is below the median (53.0%) of 4 other runs"
     assert (runs.status(trainers[-1].run), runs.get(trainers[-1].run).reason) == ("cancelling", reason)
     assert {runs.status(each.run) for each in trainers[:-1]} == {"running"}
     trainers[-1].say("result", Result(outcome="cancelled", reason="stopped at step 2"))

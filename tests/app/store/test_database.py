@@ -24,10 +24,10 @@ from app.store import (
     notification,
     queue,
     run,
+    saved_view,
     sweep,
     tracked_run,
     undo,
-    view,
     worker,
 )
 from app.store.database import MIGRATIONS, next_commit, open_database, reading, rows, writing
@@ -105,7 +105,7 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) 
             run,
             sweep,
             undo,
-            view,
+            saved_view,
             worker,
         )
     }

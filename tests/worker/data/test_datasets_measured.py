@@ -198,7 +198,7 @@ def test_other_images_are_measured_again(
     put("mnist", tmp_path, mnist_files(drawn[500 : 500 + TRAINING], drawn[:TEST]))
     load("mnist", MEASURED, tmp_path, said.append)
     assert without_progress(said)[1:] == [
-        "the measurement cache of mnist was made from other files: measuring it again",
+        "the measurement cache of mnist was made from other files; measuring it again",
         "measuring mnist (280 images)",
     ]
     assert len(measurements) == 2

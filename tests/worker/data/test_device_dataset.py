@@ -116,7 +116,7 @@ def test_training_batches_are_augmented_before_they_are_normalized() -> None:
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_only_training_batches_can_be_augmented(part: str) -> None:
-    with pytest.raises(ValueError, match=f"training batches, not for {part} batches"):
+    with pytest.raises(ValueError, match=f"only training batches can be augmented, not {part} batches"):
         Resident(small(), CPU).batch(part, slice(0, 4), augment=Augment())  # type: ignore[arg-type]
 
 

@@ -49,7 +49,7 @@ def test_a_dataset_is_fetched_once_and_said_so_without_a_progress_bar(
     first = load(name, [target], tmp_path / "new" / "folder", said.append)
     assert same(load(name, [target], tmp_path / "new" / "folder", never), first)
     assert sorted(mirror.asked) == sorted(mirror.files)
-    assert [sentence.split(" (")[0] for sentence in said] == [f"fetching {file}" for file in mirror.asked]
+    assert [sentence.split(" (")[0] for sentence in said] == [f"downloading {file}" for file in mirror.asked]
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.rglob("*.part"))
 
@@ -66,7 +66,7 @@ def test_a_file_that_arrives_broken_twice_is_fetched_a_third_time(
     point("mnist", mirror.address, monkeypatch)
     assert len(load("mnist", ["digit"], tmp_path, said.append).test) == TEST
     assert mirror.asked.count(broken) == 3
-    assert said.count(f"{broken} {sentence}") == 2
+    assert said.count(f"the download of {broken} {sentence}") == 2
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_a_long_download_says_how_far_it_is(
     mirror.files = know("cifar100", monkeypatch)
     point("cifar100", mirror.address, monkeypatch)
     load("cifar100", ["fine"], tmp_path, said.append)
-    assert said[0] == "fetching cifar-100-python.tar.gz (1.0 MB)"
-    assert said[-1] == "fetching cifar-100-python.tar.gz: 1 MB of 1"
+    assert said[0] == "downloading cifar-100-python.tar.gz (1.0 MB)"
+    assert said[-1] == "downloading cifar-100-python.tar.gz: 1 of 1 MB"
 
 
 def test_a_download_tells_its_share_from_little_to_all_of_it(
@@ -155,7 +155,7 @@ def test_a_download_tells_its_share_from_little_to_all_of_it(
     told: list[tuple[str, float]] = []
     load("cifar100", ["fine"], tmp_path, said.append, progress=lambda what, share: told.append((what, share)))
     shares = [share for _, share in told]
-    assert {what for what, _ in told} == {"fetching cifar-100-python.tar.gz"}
+    assert {what for what, _ in told} == {"downloading cifar-100-python.tar.gz"}
     assert len(shares) >= 50
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.1

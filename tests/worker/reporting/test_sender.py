@@ -212,7 +212,7 @@ def test_a_redis_that_is_not_there_is_waited_for_and_told_of_once(
     sender = Sender(Redis.from_url(f"unix://{tmp_path}/none.sock"), spool)
     put(sender, 1)
     assert [sender.push() for _ in range(3)] == [False, False, False]
-    assert [record.levelname for record in caplog.records if "does not answer" in record.message] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "does not respond" in record.message] == ["WARNING"]
     assert [said.sequence for said in spool.read()] == [1]
 
 

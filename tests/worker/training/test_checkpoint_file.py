@@ -223,7 +223,7 @@ def test_no_checkpoint_is_ever_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "save", refuse)
     assert from_bytes(to_bytes(state())).network
     for source in Path(worker.__file__).parent.rglob("*.py"):
-        if source.name == "official.py":  # reads CIFAR's own files, after checking their MD5
+        if source.name == "dataset_readers.py":  # reads CIFAR's own files, after checking their MD5
             continue
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):

@@ -65,7 +65,7 @@ def test_the_largest_batch_is_found_to_a_sixteenth_and_never_one_that_does_not_f
 def test_no_batch_is_larger_than_the_training_set(resident: Resident, holds: list[int]) -> None:
     tried: list[int] = []
     found = largest_batch(network(), resident, make_config(), 1, tried.append)
-    assert (found.batch_size, found.limit) == (1257, "the whole training set")
+    assert (found.batch_size, found.limit) == (1257, "limited by the training set")
     assert tried == holds[1:] == [32, 64, 128, 256, 512, 1024, 1257]
 
 
@@ -85,7 +85,7 @@ def test_on_a_processor_nothing_is_tried_that_would_not_fit_into_what_is_free(
     )
     found = largest_batch(net, resident, config, 1, lambda batch: None)
     assert found.batch_size == 100
-    assert "of memory is free" in found.limit
+    assert "of free memory" in found.limit
     assert max(holds[1:]) <= 100
 
 
@@ -196,7 +196,7 @@ def test_a_machine_out_of_memory_ends_the_run_with_a_batch_that_should_fit(
 ) -> None:
     said = attempt(data_dir, error, monkeypatch, batch_size=512)
     assert said.startswith("simple_mlp tiny at batch size 512 does not fit in this machine's memory (")
-    assert "; try batch size 256, which should fit" in said
+    assert "; try batch size 256, which is estimated to fit" in said
 
 
 def test_the_batch_that_is_advised_is_what_by_estimate_fits(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

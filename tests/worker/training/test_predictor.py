@@ -41,10 +41,10 @@ def test_scalars_are_asked_for_where_the_network_takes_them_and_refused_elsewher
     with pytest.raises(ValueError, match="takes 5 auxiliary scalars"):
         with_scalars.probabilities(images)
     without = Predictor.of(best(fit_run(make_config(epochs=1), data_dir, fence=2)))
-    with pytest.raises(ValueError, match="takes no auxiliary scalars"):
+    with pytest.raises(ValueError, match="does not take auxiliary scalars"):
         without.probabilities(images, torch.zeros(2, 5))
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="does not name its network"):
+    with pytest.raises(ValueError, match="does not describe its network"):
         Predictor.of(State({}, {}, {}))

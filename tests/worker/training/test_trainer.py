@@ -280,7 +280,8 @@ def test_data_that_cannot_be_had_is_one_sentence(data_dir: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"batch_size": 2000}, "the largest is 1257"), ({"size": "gigantic"}, "no size 'gigantic'")]
+    ("changes", "words"),
+    [({"batch_size": 2000}, "must be at most 1,257"), ({"size": "huge"}, "no size 'huge'")],
 )
 def test_what_cannot_be_trained_is_one_sentence(data_dir: Path, changes: dict[str, Any], words: str) -> None:
     reporter = Collector()

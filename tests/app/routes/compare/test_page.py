@@ -138,7 +138,7 @@ def test_a_viewer_can_look_at_each_run_or_group_by_a_setting(client: Any, look: 
     together = look(client.get(f"/compare?runs={ids}&by=dataset"))
     assert "1 group, mean" in together.html
     wrong = look(client.get(f"/compare?runs={ids}&by=color"))
-    assert "Cannot group by &#39;color&#39;; settings: none, variant, family" in wrong.html
+    assert "Cannot group by &#39;color&#39;; choices: none, variant, family" in wrong.html
 
 
 def test_live_groups_refresh_as_groups(client: Any, look: Any, trained: Any, runs: Any) -> None:

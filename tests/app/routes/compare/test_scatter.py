@@ -35,7 +35,7 @@ def test_runs_are_plotted_by_parameters_or_another_chosen_cost(client: Any, look
     assert "#1 simple_mlp base · digits: test/acc 79.00%, parameters 1k" in page.html
     assert len(page.all("circle", class_="c1 d0 best")) == len(page.all("circle", class_="c2 d0 best")) == 1
     page = look(client.get(f"/compare?runs={small},{large}&cost=duration"))
-    assert "test/acc against duration" in page.html
+    assert "test/acc vs. duration" in page.html
     # Both took as long, so that only the better one is of the front.
     assert page.all("circle", class_="c1 d0 best") == []
 

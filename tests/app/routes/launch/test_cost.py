@@ -57,7 +57,7 @@ def test_a_network_that_cannot_be_built_is_refused_beside_its_field(client: Any,
 def test_the_form_says_why_there_are_no_figures(client: Any, look: Any, figures: Figures) -> None:
     figures.away = True
     page = look(client.get("/launch?family=simple_cnn"))
-    assert page.words["plan-reason"] == "The networks could not be inspected; see the server's log."
+    assert page.words["plan-reason"] == "Could not inspect the networks; see the server's log."
     assert page.words["plan-steps"].endswith("total")
 
 

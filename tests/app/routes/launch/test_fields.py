@@ -72,7 +72,7 @@ def test_a_recipe_for_other_datasets_cannot_be_chosen_and_says_why(client: Any, 
     assert "Recipe cifar does not support digits; switched to recipe default." in page.html
     # Without JavaScript nothing was put right, so it is said.
     page = look(client.post("/launch", data={"family": "vit", "dataset": "digits", "recipe": "cifar"}), 422)
-    assert "made for cifar10" in page.words["error-recipe"]
+    assert "supported datasets: cifar10" in page.words["error-recipe"]
     assert "selected" in page.one("option", value="cifar")
 
 

@@ -79,7 +79,7 @@ def test_a_recipe_brings_the_dataset_that_it_is_made_for(catalog: Catalog) -> No
     assert draft.config is not None
     assert (draft.config.dataset, draft.form["dataset"], draft.form["targets"]) == ("cifar10", ["cifar10"], ["class"])
     digits = read_draft({"family": ["vit"], "recipe": ["cifar"], "dataset": ["digits"]}, catalog)
-    assert "made for cifar10, cifar100" in digits.errors["recipe"]
+    assert "supported datasets: cifar10, cifar100" in digits.errors["recipe"]
 
 
 def test_the_warm_up_of_a_blank_follows_the_schedule(catalog: Catalog) -> None:

@@ -24,7 +24,7 @@ MLP = {"family": "simple_mlp"}
 
 def test_values_stand_between_commas(client: Any, look: Any) -> None:
     page = look(client.get("/launch", params=MLP | {"lr": "1e-3, 3e-4", "seeds": "3"}))
-    assert page.words["sweep-sum"].startswith("6 runs · roughly 2 min 30 s on 1 slot")
+    assert page.words["sweep-sum"].startswith("6 runs · about 2 min 30 s on 1 slot")
     assert page.words["launch-button"] == "Launch 6 runs"
     assert page.words["mark-lr"].startswith("2 values · reset")
     assert page.one("input", name="lr")["value"] == "1e-3, 3e-4"
@@ -71,7 +71,7 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
     wrong = look(client.get("/launch", params=MLP | {"lr": "1e-1 .. 1e-4"}))
     assert "low must be at most high" in wrong.words["error-lr"]
     grid = look(client.get("/launch", params=MLP | {"lr": "1e-4 .. 1e-1", "method": "grid"}))
-    assert "add a step, list its values" in grid.words["error-lr"]
+    assert "add a step to its range, list values" in grid.words["error-lr"]
 
 
 @pytest.mark.parametrize(

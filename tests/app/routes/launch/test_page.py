@@ -158,7 +158,7 @@ def test_auxiliary_scalars_are_offered_where_they_can_be_had(client: Any, look: 
     run = client.post("/launch", data=form, follow_redirects=False).headers["location"].rpartition("/")[2]
     assert runs.get(run).config.auxiliary
     page = look(client.post("/launch", data=form | {"dataset": "cifar10"}), 422)
-    assert "offers no auxiliary scalars" in page.words["error-auxiliary"]
+    assert "has no auxiliary scalars" in page.words["error-auxiliary"]
     assert not look(client.post("/launch/fields", data=form | {"dataset": "cifar10"})).all("input", name="auxiliary")
 
 

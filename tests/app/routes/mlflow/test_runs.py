@@ -94,7 +94,7 @@ def test_stop_ends_a_logged_run_at_once_and_refuses_what_its_script_says_then(
         assert runs.status(stopped) == "cancelled"
         code, sentence = script.refused("/runs/log-metric", run_id=stopped, key="loss", value=1.0)
         assert code == "INVALID_STATE"
-        assert "stopped here" in sentence
+        assert "cancelled in Runyard" in sentence
 
 
 def test_no_worker_is_given_a_logged_run_and_no_lease_of_it_runs_out(

@@ -74,9 +74,9 @@ def test_combinations_that_do_not_exist_are_left_out_and_said(client: Any) -> No
             "option.pool",
             "no choice 'sum' for option pool",
         ),
-        (VIT | {"grid": {"seed": [1, 2]}, "seeds": 2}, "seeds", "cannot combine seeds"),
+        (VIT | {"grid": {"seed": [1, 2]}, "seeds": 2}, "seeds", "use either seeds or several values of seed"),
         (VIT | {"method": "random"}, "space", "method random needs at least one field in space"),
-        (VIT | {"space": {"lr": {"low": 0.1, "high": 1}}}, "lr", "add a step, list its values"),
+        (VIT | {"space": {"lr": {"low": 0.1, "high": 1}}}, "lr", "add a step to its range, list values"),
         (
             VIT | {"method": "random", "space": {"optimizer": {"low": 1, "high": 2}}},
             "optimizer",
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_named_with_what_exists(client: Any, runs: Any, said: A
         ({"low": 0, "high": 1, "log": True}, "low must be greater than 0 if log is true"),
         ({"low": 1, "high": 2, "log": True, "step": 1}, "a step or be logarithmic, not both"),
         ({"low": 1}, "high is missing"),
-        ({"choice": []}, "at least 1 item"),
+        ({"choice": []}, "must not be empty"),
     ],
 )
 def test_a_range_that_makes_no_sense_is_refused(client: Any, space: Any, words: str) -> None:
@@ -211,7 +211,9 @@ def test_extending_makes_only_what_is_not_there_yet(client: Any, runs: Any) -> N
     assert len(made) == 12
     errors = errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"grid": {"lr": [1]}}))
     assert "this sweep does not vary lr; it varies family, size" in errors["lr"]
-    assert "can only grow" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
+    assert (
+        "can only be increased" in errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={"seeds": 1}))["seeds"]
+    )
     assert errors_of(client.post(f"/api/v1/sweeps/{sweep}/extend", json={}))["body"].startswith("nothing to add")
 
 
