@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -26,6 +26,13 @@ COLOR_RULES = ["color-contrast", "link-in-text-block"]
 
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 900}
+LOOKS: list[tuple[ViewportSize, Literal["light", "dark"], list[str] | None]] = [
+    (WIDE, "light", None),
+    (WIDE, "dark", COLOR_RULES),
+    (NARROW, "dark", COLOR_RULES),
+    (NARROW, "light", None),
+]
+"""What each page is looked at in, and the rules of axe-core that are tried there; None: all."""
 
 UNFOLDED = {
     "docs": (
@@ -134,12 +141,7 @@ def test_axe_finds_no_serious_fault_nothing_is_wider_than_the_window_and_tab_rea
     for each in UNFOLDED.get(name, ()):
         page.locator(each).first.click()
     page.evaluate(AXE.read_text())
-    for size, scheme, rules in (
-        (WIDE, "light", None),
-        (WIDE, "dark", COLOR_RULES),
-        (NARROW, "dark", COLOR_RULES),
-        (NARROW, "light", None),
-    ):
+    for size, scheme, rules in LOOKS:
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
         seen = f"{size['width']} px, {scheme}"
