@@ -56,7 +56,7 @@ def capture(browser: Browser, address: str, gallery: Gallery) -> set[Path]:
             for name, path in gallery.pages.items():
                 page.goto(address + path, wait_until="load")
                 # Requests that follow the first paint.
-                expect(page.locator(SETTLING)).to_have_count(0)
+                expect(page.locator(SETTLING)).to_have_count(0, timeout=60_000)
                 page.evaluate("document.fonts.ready.then(() => true)")
                 picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
                 file = FOLDER / f"{name}-{size}-{scheme}.png"
