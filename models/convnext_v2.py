@@ -127,8 +127,8 @@ SIZES = (
 register(
     Family(
         name="convnext_v2",
-        summary="A modern convolutional network: depthwise kernels, LayerNorm, GELU and global response normalization.",
-        when="A modern CNN: the best accuracy per parameter and per second.",
+        summary="A modern convolutional network: depthwise convolutions, LayerNorm, GELU and global response normalization.",
+        when="Best accuracy per parameter and per second.",
         build=ConvNeXtV2,
         sizes=SIZES,
         default="base",

@@ -148,7 +148,7 @@ register(
     Family(
         name="efficientnet",
         summary="A mobile convolutional network: inverted residual blocks with squeeze-and-excitation.",
-        when="Mobile and edge devices: efficient inference.",
+        when="Efficient inference on mobile and edge devices.",
         build=EfficientNet,
         sizes=SIZES,
         default="small",

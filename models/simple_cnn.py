@@ -82,7 +82,7 @@ register(
     Family(
         name="simple_cnn",
         summary="A small convolutional network: two convolutions, one hidden layer, optional auxiliary scalars.",
-        when="Image classification that uses spatial structure, multi-task heads, auxiliary scalars.",
+        when="Image classification with spatial structure, several targets or auxiliary scalars.",
         build=SimpleCNN,
         sizes=(
             Size("tiny", {"conv": (3, 6), "fc": 25, "dropout": 0.25}, (7_851, 7_905, 10_245)),

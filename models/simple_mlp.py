@@ -31,7 +31,7 @@ register(
     Family(
         name="simple_mlp",
         summary="A multilayer perceptron with dropout and no normalization.",
-        when="Batch size 1 (real-time inference, audio synthesis): no layer depends on the rest of the batch.",
+        when="Training or inference at batch size 1: no layer depends on the rest of the batch.",
         build=SimpleMLP,
         sizes=(
             Size("tiny", {"hidden": (10, 20, 10), "dropout": 0.1}, (8_390, 31_270, 32_260)),
