@@ -67,7 +67,7 @@ def test_a_runs_charts_are_drawn_read_and_exported(page: Page, address: str, tra
         assert download.value.suggested_filename.endswith(f"-loss.{kind.lower()}")
         assert download.value.path().stat().st_size > 1000
     order = "each => each.map((box) => box.dataset.chart)"
-    charts = page.locator("[data-group='training and validation'] figure")
+    charts = page.locator("[data-group='Training and validation'] figure")
     before = charts.evaluate_all(order)
     page.get_by_label("Menu of the loss chart").first.click()
     page.locator("#chart-loss").get_by_role("button", name="Move right").click()

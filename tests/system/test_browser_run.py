@@ -56,7 +56,7 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
     page.evaluate(SAID)
     before = page.evaluate(f"{LOSS}.data[0].length")
     yard.until(lambda: page.evaluate(f"{LOSS}.data[0].length") > before + 300)
-    assert re.match(r"\d+ % simple_mlp base", page.title())
+    assert re.match(r"\d+% simple_mlp base", page.title())
     assert page.locator("link[rel=icon]").get_attribute("href", timeout=2000).startswith("data:image/svg+xml")  # type: ignore[union-attr]
     assert page.evaluate("window.shifts") == []
     for part in (("app.cli", "server"), ("redis-server",)):
@@ -195,7 +195,7 @@ def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) ->
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}")
     drawn(page, yard)
-    group = page.locator("[data-group='training and validation']")
+    group = page.locator("[data-group='Training and validation']")
     assert group.locator("figure").evaluate_all("each => each.map((box) => box.dataset.chart)") == ["loss", "acc"]
     group.locator("#chart-loss .chart-handle").focus()
     page.keyboard.press("ArrowRight")
