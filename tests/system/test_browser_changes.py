@@ -14,7 +14,7 @@ def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(pa
     run = yard.launch(**SPEC)
     yard.wait_for_step(run, 200)
     page.goto(f"{yard.address}/runs/{run}")
-    expect(page.locator("#control-epochs-hint")).to_contain_text("The cosine schedule follows the new number")
+    expect(page.locator("#control-epochs-hint")).to_contain_text("The cosine schedule is rescaled to the new total")
     expect(page.locator(".chart .uplot").first).to_be_visible()
 
     page.get_by_role("button", name="0.3", exact=True).click()

@@ -56,7 +56,7 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
     page.evaluate(SAID)
     before = page.evaluate(f"{LOSS}.data[0].length")
     yard.until(lambda: page.evaluate(f"{LOSS}.data[0].length") > before + 300)
-    assert re.match(r"\d+ % simple_mlp base", page.title())
+    assert re.match(r"\d+% simple_mlp base", page.title())
     assert page.locator("link[rel=icon]").get_attribute("href", timeout=2000).startswith("data:image/svg+xml")  # type: ignore[union-attr]
     assert page.evaluate("window.shifts") == []
     for part in (("app.cli", "server"), ("redis-server",)):
@@ -191,7 +191,7 @@ def test_an_overlaid_run_is_as_fine_and_as_live_as_the_run_itself(page: Page, ya
 
 
 def test_charts_are_found_folded_and_moved_and_stay_so(page: Page, yard: Any) -> None:
-    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=40, targets=["digit", "thickness"])
+    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=5, targets=["digit", "thickness"])
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}")
     drawn(page, yard)
@@ -364,10 +364,10 @@ def test_zoom_and_crosshair_are_shared_by_all_charts_and_kept_in_the_address(pag
 
 
 def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any) -> None:
-    said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 6}
+    said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
     for run in [yard.launch(**said, seed=seed) for seed in range(600, 610)]:
         yard.wait_for(run, "succeeded")
-    run = yard.launch(family="vit", size="small", dataset="digits", epochs=6, batch_size=8)
+    run = yard.launch(family="vit", size="small", dataset="digits", epochs=3, batch_size=8)
     page.goto(f"{yard.address}/runs/{run}")
     expect(page.locator("#run-forecast")).to_contain_text(
         re.compile(r"interval contained the final value of \d+"), timeout=30_000

@@ -44,7 +44,7 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
     assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 9", "step 18", "step 27"]
     assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
     assert listed.count(" · digits ") == len(listed.splitlines()) > 0
-    assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d %", compared, re.M)
+    assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d%", compared, re.M)
     assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
     assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)
     assert re.fullmatch(rf"succeeded 0\.\d+ {yard.address}/runs/r_\w+\n", finished)

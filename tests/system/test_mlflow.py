@@ -147,7 +147,7 @@ def test_a_run_appears_live_on_its_page_while_its_script_logs(yard: Any, client:
     client.log_metric(run, "val/acc", 0.1, step=0)
     page.goto(f"{yard.address}/runs/{run}")
     expect(page.locator("h1")).to_have_text("live one")
-    expect(page.locator("#run-logged")).to_contain_text("Trained elsewhere")
+    expect(page.locator("#run-logged")).to_contain_text("External run")
     expect(page.locator("#run-side")).to_contain_text("patience")
     for step in range(1, 40):
         client.log_metric(run, "val/acc", 0.1 + step / 50, step=step)
@@ -169,7 +169,7 @@ def test_stop_on_the_page_stops_the_script_at_its_next_word(yard: Any, client: A
     page.goto(f"{yard.address}/runs/{run}")
     page.locator("#run-head").get_by_role("button", name="Stop").click()
     expect(page.locator("#run-logged")).to_contain_text("Stopped")
-    with pytest.raises(MlflowException, match="stopped here"):
+    with pytest.raises(MlflowException, match="cancelled in Runyard"):
         client.log_metric(run, "loss", 2.0, step=1)
     assert client.get_run(run).info.status == "KILLED"
 

@@ -25,12 +25,12 @@ def runyard(yard: Any, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_command_trains_every_combination_and_links_to_means_with_intervals(yard: Any) -> None:
-    words = "launch --family simple_cnn,vit --size tiny,small --dataset digits --seeds 3 --epochs 3 --wait"
+    words = "launch --family simple_cnn,vit --size tiny,small --dataset digits --seeds 3 --epochs 2 --wait"
     done = runyard(yard, *words.split())
     assert done.returncode == 0, done.stdout + done.stderr
     ended = [line for line in done.stdout.splitlines() if line.startswith("succeeded")]
     assert len(ended) == 12
-    (link,) = re.findall(r"^compared: (\S+)$", done.stdout, re.M)
+    (link,) = re.findall(r"^comparison: (\S+)$", done.stdout, re.M)
     assert re.fullmatch(rf"{yard.address}/compare\?runs=r_\w+(,r_\w+){{11}}&by=variant", link)
     with urllib.request.urlopen(link) as answer:
         page = answer.read().decode()

@@ -67,8 +67,8 @@ def test_a_hopeless_run_is_stopped_and_says_why(yard: Any) -> None:
     found = yard.wait_for(hopeless, "cancelled", "succeeded")
     assert found["status"] == "cancelled"
     assert found["reason"].startswith("pruned at epoch ")
-    assert " is below the median " in found["reason"]
-    assert found["reason"].endswith(" over 2 runs")
+    assert " is below the median (" in found["reason"]
+    assert found["reason"].endswith(" of 2 other runs")
     assert found["progress"]["epoch"] < 80
     assert ended(yard, sweep["id"])["pruned"] >= 1
 
