@@ -138,7 +138,7 @@ def test_where_forks_split_is_marked_on_every_axis_between_runs_and_between_grou
         page.get_by_role("radio", name="epoch").check()
         expect(loss.locator(".split")).to_have_count(marks)
         assert abs(place() - 2) < 0.1
-        page.get_by_role("radio", name="time").check()
+        page.get_by_role("radio", name="training time").check()
         expect(loss.locator(".split")).to_have_count(marks)
         # A fork's time goes on from its parent's: what they share lies on one another, and nothing before the start.
         shared = drawn(page, f"u.data[0].filter((x) => x < {place()}).length")
