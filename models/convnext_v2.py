@@ -127,7 +127,7 @@ SIZES = (
 register(
     Family(
         name="convnext_v2",
-        summary="A modern convolutional network: depthwise convolutions, LayerNorm, GELU and global response normalization.",
+        summary="A modern convolutional network: depthwise convolutions, LayerNorm and global response normalization.",
         when="Best accuracy per parameter and per second.",
         build=ConvNeXtV2,
         sizes=SIZES,

@@ -27,7 +27,10 @@ function show() {
       mark.style.top = `${brush[0]}%`;
       mark.style.height = `${Math.max(1, brush[1] - brush[0])}%`;
     }
-    slider.setAttribute("aria-valuetext", brush ? `${passing} of ${section.querySelectorAll("[data-heights]").length} selected` : "all");
+    slider.setAttribute(
+      "aria-valuetext",
+      brush ? `${passing} of ${section.querySelectorAll("[data-heights]").length} selected` : "all",
+    );
   }
   get(section, "[data-brush-clear]", HTMLElement).hidden = !brushes.size;
 }

@@ -159,7 +159,8 @@ function act(run, action, parameters = {}) {
   send("/queue/act", new URLSearchParams({ run, act: action, back: pageUrl(), ...parameters }), () => {
     const row = rowOf(run);
     if (action === "cancel") reportCancelled(index);
-    else report(row ? `${title} moved to position ${row.dataset.place} of ${total()}` : `${title} moved to another page`);
+    else
+      report(row ? `${title} moved to position ${row.dataset.place} of ${total()}` : `${title} moved to another page`);
   });
 }
 

@@ -1,8 +1,8 @@
 /** The run table: reordering columns, sorting by several of them, editing a run's name, notes and tags, and menus. */
 
 import { closest, get, query, queryAll } from "./dom.js";
-import { moveItem } from "./reorder.js";
 import { isTyping } from "./page.js";
+import { moveItem } from "./reorder.js";
 
 const REFOCUS_KEY = "runyard-heading";
 /** Parameters of the URL that report the last action, or open an editor. */
