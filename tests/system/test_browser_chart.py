@@ -101,11 +101,11 @@ def test_a_picture_of_a_chart_is_called_after_it_and_has_its_heading_and_legend(
         menu.click()
         with page.expect_download() as saved:
             chart.get_by_role("button", name=words).click()
-        assert saved.value.suggested_filename == f"2-runs-compared-train-loss.{words[-3:].lower()}"
+        assert saved.value.suggested_filename == f"Comparing-2-runs-train-loss.{words[-3:].lower()}"
         content = Path(saved.value.path()).read_bytes()
         if words == "Save SVG":
             said = content.decode()
-            assert "2 runs compared · train/loss</text>" in said
+            assert "Comparing 2 runs · train/loss</text>" in said
             assert re.search(r"#\d+ long</text>", said)
         else:
             drawn = page.evaluate("window.runyard.charts['train-loss'].ctx.canvas.height")
