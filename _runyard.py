@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.2.0"
@@ -18,9 +19,8 @@ HOME = Path(__file__).resolve().parent
 def main() -> None:
     """Run the `runyard` program."""
     use_own_packages()
-    from app.cli import main as run
-
-    run()
+    # By its name, because the command line takes its version from here.
+    import_module("app.cli").main()
 
 
 def use_own_packages() -> None:
