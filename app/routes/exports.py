@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -45,15 +45,15 @@ class NotInstalled(RunyardError):
     title = "Not installed"
 
 
-def _file(chunks: Iterator[bytes], name: str, written: str) -> StreamingResponse:
+def _file(chunks: Iterator[bytes], name: str, file_format: str) -> StreamingResponse:
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-    return StreamingResponse(chunks, media_type=TYPES[written], headers=headers)
+    return StreamingResponse(chunks, media_type=TYPES[file_format], headers=headers)
 
 
-@api.get("/runs.{written}", response_class=StreamingResponse)
+@api.get("/runs.{format}", response_class=StreamingResponse)
 def export_runs(
     parts: PartsDep,
-    written: Literal["csv", "json", "parquet"],
+    file_format: Annotated[Literal["csv", "json", "parquet"], Path(alias="format")],
     status: Annotated[list[str], Query()] = [],
     family: Annotated[list[str], Query()] = [],
     size: Annotated[list[str], Query()] = [],
@@ -64,7 +64,7 @@ def export_runs(
     sort: Annotated[str, Query(max_length=200)] = "-number",
 ) -> StreamingResponse:
     """Export matching runs as a file: run fields, settings, and the main statistic of each metric."""
-    if written == "parquet":
+    if file_format == "parquet":
         try:
             parquet_writer()
         except ParquetUnavailable as error:
@@ -72,14 +72,14 @@ def export_runs(
     with reading(parts.engine) as connection:
         table = read_table(connection, RunFilter(status, family, size, dataset, tag, q, number), sort)
     rows = iterate_rows(parts.engine, table)
-    match written:
+    match file_format:
         case "csv":
             chunks = as_csv(table.columns, rows)
         case "json":
             chunks = as_json(rows)
         case "parquet":
             chunks = _parquet(parts, table)
-    return _file(chunks, f"runs.{written}", written)
+    return _file(chunks, f"runs.{file_format}", file_format)
 
 
 def _parquet(parts: Parts, table: Table) -> Iterator[bytes]:
@@ -91,11 +91,11 @@ def _parquet(parts: Parts, table: Table) -> Iterator[bytes]:
             yield chunk
 
 
-@api.get("/runs/{run_id}/curves.{written}", response_class=StreamingResponse)
+@api.get("/runs/{run_id}/curves.{format}", response_class=StreamingResponse)
 def export_curves(
     parts: PartsDep,
     run_id: str,
-    written: Literal["csv", "json", "tfevents"],
+    file_format: Annotated[Literal["csv", "json", "tfevents"], Path(alias="format")],
     names: Annotated[str, Query(max_length=2000, description="Comma-separated metric names (default: all).")] = "",
 ) -> StreamingResponse:
     """Export all points of a run's curves as a file; tfevents is a TensorBoard event file."""
@@ -105,15 +105,17 @@ def export_curves(
     if missing is not None:
         raise NotFound(f"no metric '{missing[:60]}' in this run; metrics: {', '.join(summary) or 'none yet'}")
     curves = curve_formats.iterate_curves(parts.engine, run.id, requested)
-    match written:
+    match file_format:
         case "csv":
             chunks = curve_formats.as_csv(curves)
         case "json":
             chunks = curve_formats.as_json(curves)
         case "tfevents":
             started_at = run.started_at or run.created_at
-            return _file(curve_formats.as_events(curves, started_at), event_file_name(run.number, started_at), written)
-    return _file(chunks, f"run-{run.number}.{written}", written)
+            return _file(
+                curve_formats.as_events(curves, started_at), event_file_name(run.number, started_at), file_format
+            )
+    return _file(chunks, f"run-{run.number}.{file_format}", file_format)
 
 
 def event_file_name(number: int, started_at: float) -> str:

@@ -377,8 +377,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
     ("GET", "/groups"): Operation("list_groups", None, {"groups": [RUN_GROUP], "capped": False}),
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
-    ("GET", "/runs.{written}"): Operation("export_runs"),
-    ("GET", "/runs/{run_id}/curves.{written}"): Operation("export_curves"),
+    ("GET", "/runs.{format}"): Operation("export_runs"),
+    ("GET", "/runs/{run_id}/curves.{format}"): Operation("export_curves"),
     ("POST", "/import"): Operation(
         "import_run",
         {
