@@ -25,7 +25,7 @@ def runyard(yard: Any, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_command_trains_every_combination_and_links_to_means_with_intervals(yard: Any) -> None:
-    words = "launch --family simple_cnn,vit --size tiny,small --dataset digits --seeds 3 --epochs 2 --wait"
+    words = "launch --family simple_cnn,vit --size tiny,small --dataset digits --seeds 3 --epochs 3 --wait"
     done = runyard(yard, *words.split())
     assert done.returncode == 0, done.stdout + done.stderr
     ended = [line for line in done.stdout.splitlines() if line.startswith("succeeded")]
