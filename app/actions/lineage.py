@@ -245,6 +245,7 @@ def _queue(
                     {"run": run_id, "progress": to_json(_progress(parent, config, start)).decode()},
                 )
     except BaseException:
+        # Whatever ended the transaction, an interrupt too: no run owns the copied checkpoint now.
         artifacts.remove(parts.settings, run_id)
         raise
     pubsub.wake_workers(parts.redis, parts.celery, 1)

@@ -67,7 +67,7 @@ def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
         return {"catalog": catalog(broken).model_dump()}
     except Refused as error:
         return {"refusal": error.refusal.model_dump()}
-    except Exception:
+    except Exception:  # a fault of one question goes to the server's log; the process answers the next one
         return {"fault": traceback.format_exc()}
 
 

@@ -74,7 +74,7 @@ def inspect(config: RunConfig) -> Traced:
     """Trace the network of ``config``. Raises Refused if it cannot be built or cannot process a batch."""
     try:
         traced = _traced(config)
-    except Exception as error:
+    except Exception as error:  # a user's network can raise anything; the refusal says what
         raise Refused(_refusal(config, error)) from error
     shape = _shape(config)
     parameters, buffers = list(traced.network.parameters()), list(traced.network.buffers())
@@ -140,7 +140,7 @@ def _traced(config: RunConfig) -> Trace:
 def _fits(config: RunConfig) -> bool:
     try:
         _traced(config)
-    except Exception:
+    except Exception:  # a user's network can raise anything; each means that it does not fit
         return False
     return True
 
