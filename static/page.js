@@ -2,6 +2,7 @@
 
 import { byId, closest, query, queryAll } from "./dom.js";
 import { announce, EventStream } from "./event-stream.js";
+import "./morph.js";
 import { showTimes } from "./relative-time.js";
 import { throttle } from "./timers.js";
 
@@ -21,30 +22,15 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => showTimes(detail.tar
 
 /** The last response for each fragment. @type {WeakMap<Element, string>} */
 const lastResponses = new WeakMap();
-/** Text that was typed into a fragment's fields and not sent yet, by field id. @type {Map<string, string>} */
-const typed = new Map();
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const { requestConfig, serverResponse, target } = detail;
   // The response to a fragment that was replaced meanwhile is outdated.
   if ("refresh" in requestConfig.elt.dataset && !requestConfig.elt.isConnected) detail.shouldSwap = false;
   if (target?.dataset.same !== "skip") return;
-  // An unchanged fragment is left alone, to keep focus, hover and animations.
+  // An unchanged fragment needs no work.
   if (lastResponses.get(target) === serverResponse) detail.shouldSwap = false;
   lastResponses.set(target, serverResponse);
-  if (!detail.shouldSwap) return;
-  typed.clear();
-  for (const field of target.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")) {
-    if (!(field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement)) continue;
-    if (field.value !== field.defaultValue) typed.set(field.id, field.value);
-  }
-});
-document.addEventListener("htmx:afterSwap", () => {
-  for (const [id, text] of typed) {
-    const field = document.getElementById(id);
-    if (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) field.value = text;
-  }
-  typed.clear();
 });
 
 // The page of a run has its own stream, in run.js. The other pages receive changes of any run.

@@ -2,6 +2,7 @@
 
 import { byId, closest, get, query, queryAll } from "./dom.js";
 import { enableRowDragging } from "./drag-rows.js";
+import { morph } from "./morph.js";
 import { showTimes } from "./relative-time.js";
 import { throttle } from "./timers.js";
 
@@ -13,8 +14,6 @@ const REFRESH_MILLISECONDS = 400;
 const area = byId("queue", HTMLElement);
 /** @type {Set<string>} */
 const selected = new Set();
-/** The HTML that the server sent for an element, whose times the page rewrites. @type {WeakMap<Element, string>} */
-const sentHtml = new WeakMap();
 
 const rows = () => queryAll(area, ROW, HTMLElement);
 const rowOf = (/** @type {string} */ run) => rows().find((row) => row.dataset.run === run);
@@ -40,47 +39,10 @@ function pageUrl() {
 function update(html) {
   const focused = focusSelector();
   const parts = queryAll(new DOMParser().parseFromString(html, "text/html"), "[data-part]", HTMLElement);
-  for (const old of queryAll(area, "[data-part]", HTMLElement)) {
-    if (!parts.some((part) => part.dataset.part === old.dataset.part)) old.remove();
-  }
-  for (const part of parts) updatePart(part);
+  morph(area, parts, true);
   showTimes(area);
   showSelection();
   if (focused) restoreFocus(focused);
-}
-
-/** @param {HTMLElement} part */
-function updatePart(part) {
-  const old = area.querySelector(`[data-part=${part.dataset.part}]`);
-  const list = old?.querySelector("ol");
-  const newList = part.querySelector("ol");
-  if (!old) area.append(part);
-  else if (list && newList) updateRows(list, newList);
-  else if (sentHtml.get(old) !== part.outerHTML) {
-    sentHtml.set(part, part.outerHTML);
-    old.replaceWith(part);
-  }
-}
-
-/**
- * Replace the rows that changed; the others remain the same elements.
- * @param {HTMLOListElement} list
- * @param {HTMLOListElement} newList
- */
-function updateRows(list, newList) {
-  const oldRows = new Map(rows().map((row) => [row.id, row]));
-  list.start = newList.start;
-  const result = [...newList.children].map((row) => {
-    const oldRow = oldRows.get(row.id);
-    const html = row.outerHTML;
-    if (oldRow && sentHtml.get(oldRow) === html) return oldRow;
-    sentHtml.set(row, html);
-    return row;
-  });
-  result.forEach((row, i) => {
-    if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
-  });
-  while (list.children.length > result.length) list.lastElementChild?.remove();
 }
 
 /** A selector that finds the focused element again after an update; "" if there is none. */
@@ -241,6 +203,8 @@ area.addEventListener("change", ({ target: input }) => {
     else selected.delete(run);
     showSelection();
   } else if (input.name === "priority" && input.reportValidity()) {
+    // From here on the server's value counts, also if it rejects this one.
+    input.defaultValue = input.value;
     act(run, "priority", { priority: input.value || "0" });
   }
 });

@@ -1,6 +1,7 @@
 // Types of what the modules share through `window`, through events, and through uPlot and htmx.
 
 import type htmx from "htmx.org";
+import type { Idiomorph } from "idiomorph";
 import type uPlot from "uplot";
 import type { ChartBoard } from "./chart-board.js";
 
@@ -29,6 +30,7 @@ interface HtmxRequestDetail {
 declare global {
   interface Window {
     htmx: typeof htmx;
+    Idiomorph: typeof Idiomorph;
     /** Missing when the script could not be loaded. */
     uPlot?: typeof uPlot;
     SwaggerUIBundle: SwaggerUIBundle;

@@ -23,6 +23,10 @@ FILES = {
         "dist/htmx.min.js": "htmx.min.js",
         "LICENSE": "htmx.LICENSE.txt",
     },
+    "idiomorph": {
+        "dist/idiomorph.min.js": "idiomorph.min.js",
+        "LICENSE": "idiomorph.LICENSE.txt",
+    },
     "uplot": {
         "dist/uPlot.iife.min.js": "uPlot.iife.min.js",
         "dist/uPlot.min.css": "uPlot.min.css",
