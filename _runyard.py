@@ -19,8 +19,10 @@ HOME = Path(__file__).resolve().parent
 def main() -> None:
     """Run the `runyard` program."""
     use_own_packages()
-    # By its name, because the command line takes its version from here.
-    import_module("app.cli").main()
+    # By their names: these packages are found only now, and the command line takes its version from here.
+    with import_module("app.contract.process").imports_without_gc():
+        cli = import_module("app.cli")
+    cli.main()
 
 
 def use_own_packages() -> None:

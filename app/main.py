@@ -109,7 +109,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     inspector = parts.inspector
     await parts.hub.start()
-    # Start now, so that the first launch does not wait until the inspector process has imported torch.
+    # Look at the networks now, so that the first launch does not wait until this is done.
     starting = asyncio.create_task(inspector.start())
     starting.add_done_callback(_log_failure)
     yield

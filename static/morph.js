@@ -3,23 +3,25 @@
  * click, focus and text selection stay, and so do texts that were typed and sections that were opened.
  */
 
-/** Whether the user changed a field since the server sent it. */
-function isChanged(/** @type {Node} */ node) {
-  if (node instanceof HTMLInputElement && (node.type === "checkbox" || node.type === "radio")) {
-    return node.checked !== node.defaultChecked;
+/** The attributes that a user changes: by typing and choosing, and by opening a section. */
+const CHANGED_BY_USERS = new Set(["value", "checked", "selected", "open"]);
+
+/** Whether the user changed an element since the server sent it. */
+function isChanged(/** @type {Element | null} */ element) {
+  if (element instanceof HTMLDetailsElement) return true;
+  if (element instanceof HTMLOptionElement) return isChanged(element.closest("select"));
+  if (element instanceof HTMLSelectElement) {
+    const initial = [...element.options].findIndex((option) => option.defaultSelected);
+    return element.selectedIndex !== Math.max(0, initial);
   }
-  if (node instanceof HTMLSelectElement) {
-    const initial = [...node.options].findIndex((option) => option.defaultSelected);
-    return node.selectedIndex !== Math.max(0, initial);
-  }
-  if (node instanceof HTMLInputElement && node.type === "hidden") return false;
-  return (node instanceof HTMLInputElement || node instanceof HTMLTextAreaElement) && node.value !== node.defaultValue;
+  if (element instanceof HTMLTextAreaElement) return element.value !== element.defaultValue;
+  if (!(element instanceof HTMLInputElement) || element.type === "hidden") return false;
+  return element.value !== element.defaultValue || element.checked !== element.defaultChecked;
 }
 
 /** @type {import("idiomorph").Config["callbacks"]} */
 const callbacks = {
-  beforeNodeMorphed: (node) => !isChanged(node),
-  beforeAttributeUpdated: (name, element) => !(name === "open" && element instanceof HTMLDetailsElement),
+  beforeAttributeUpdated: (name, element) => !(CHANGED_BY_USERS.has(name) && isChanged(element)),
 };
 
 /**

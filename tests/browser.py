@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.chromium import find_chromium
 
@@ -33,6 +33,17 @@ def opened_page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert complaints == []
+
+
+def click_across_updates(page: Page, target: Locator, changing: Locator) -> None:
+    """Press the mouse on ``target``, and release it only when ``changing`` has another text for the second time."""
+    box = target.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for _ in range(2):
+        expect(changing).not_to_have_text(changing.inner_text())
+    page.mouse.up()
 
 
 def complaints_of(page: Page) -> list[str]:

@@ -152,10 +152,11 @@ def engine(settings: Settings, empty_database: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def catalog_json(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """``catalog.json`` as the server keeps it, made from the real networks in a process of its own."""
-    return (_inspected(tmp_path_factory) / "catalog.json").read_bytes()
+    return (inspected(tmp_path_factory) / "catalog.json").read_bytes()
 
 
-def _inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with nothing but what an inspector keeps about the networks."""
     folder = tmp_path_factory.getbasetemp()
     # The processes of one session of pytest-xdist share it: it takes five seconds to make.
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
@@ -163,7 +164,7 @@ def _inspected(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "catalog.json").exists():
             found = Inspector(folder)
-            run_apart(found.catalog())
+            run_apart(found.start())
             run_apart(found.close())
     return folder
 
@@ -180,6 +181,9 @@ class SharedInspector(Inspector):
     async def start(self) -> None:
         """Nothing: most tests look at no network."""
 
+    def warm_up(self) -> None:
+        """Nothing, for the same reason."""
+
     async def close(self) -> None:
         """Nothing: the next test's server needs it too."""
 
@@ -191,7 +195,7 @@ class SharedInspector(Inspector):
 @pytest.fixture(scope="session")
 def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
     """The real inspector."""
-    found = SharedInspector(_inspected(tmp_path_factory))
+    found = SharedInspector(inspected(tmp_path_factory))
     yield found
     run_apart(found.end())
 

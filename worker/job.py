@@ -19,7 +19,9 @@ CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
 COMMAND, PULSE = 0, 1
 
 TRAINER = "worker.training.trainer"
-"""A name, not an import: the trainer imports torch and this module. The fork server loads it before any run starts."""
+"""A name, not an import: the trainer imports torch and this module."""
+PRELOAD = "worker.training.preload"
+"""What the fork server imports before any run starts; it imports the trainer."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
-from worker.job import CANCEL, INTERRUPT, TRAINER, Control, Job, probe, train
+from worker.job import CANCEL, INTERRUPT, PRELOAD, Control, Job, probe, train
 from worker.memory import out_of_memory_kills
 from worker.process import prepare
 from worker.reporting.sender import Sender
@@ -83,7 +83,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Warm up the fork server, probe the device, and start the background threads."""
-        self._context.set_forkserver_preload([TRAINER])
+        self._context.set_forkserver_preload([PRELOAD])
         # Inherited by the fork server, which starts now, and so by every trainer.
         prepare(os.environ)
         self.device, self.versions = self._probe()

@@ -59,10 +59,12 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     """Serve the pages and the API."""
     import gc
 
-    import uvicorn
+    from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
 
-    from app.contract.process import end_with_parent, log_to_stderr
-    from app.main import create_app
+    with imports_without_gc():
+        import uvicorn
+
+        from app.main import create_app
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     _check_host(settings)
@@ -88,16 +90,18 @@ def recorder(data_dir: DataDir = None) -> None:
     import signal
     from threading import Event, Thread
 
-    from redis import Redis
-    from redis.exceptions import ConnectionError as RedisConnectionError
+    from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
 
-    from app.contract.process import end_with_parent, log_to_stderr
-    from app.services.data_folder import StartError
-    from app.services.embedded import check_redis
-    from app.services.notifier import Notifier
-    from app.services.recorder import Recorder
-    from app.services.sweep_driver import Driver
-    from app.store.database import migrate, open_database
+    with imports_without_gc():
+        from redis import Redis
+        from redis.exceptions import ConnectionError as RedisConnectionError
+
+        from app.services.data_folder import StartError
+        from app.services.embedded import check_redis
+        from app.services.notifier import Notifier
+        from app.services.recorder import Recorder
+        from app.services.sweep_driver import Driver
+        from app.store.database import migrate, open_database
 
     settings = read_settings(data_dir=data_dir)
     log_to_stderr()

@@ -19,11 +19,14 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
+from app.contract.process import imports_without_gc
 
-import models
-from app.contract.spec import RunConfig
-from app.inspection.network import Refused, catalog, inspect
+with imports_without_gc():
+    import torch
+
+    import models
+    from app.contract.spec import RunConfig
+    from app.inspection.network import Refused, catalog, inspect
 
 
 def main(folder: Path | None) -> None:

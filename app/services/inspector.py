@@ -1,8 +1,8 @@
 """What the server knows about networks: the catalog, and the cost of each network.
 
-The networks are inspected by a separate process, ``python -m app.inspection``, which imports torch. It is kept running
-and is restarted when it has died or an architecture was edited. Results that take long are cached in the data folder
-under a digest of the files they depend on.
+The networks are inspected by a separate process, ``python -m app.inspection``, which imports torch. It starts with the
+first question that the cache in the data folder does not answer, is kept running, and is restarted when it has died or
+an architecture was edited. Everything cached stands under a digest of the files it depends on.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ logger = logging.getLogger("runyard.inspector")
 ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 MAX_NETWORKS = 300
+MAX_CACHED_NETWORKS = 1000
 # The fields of a RunConfig that define the network; all others affect only its training.
 NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary", "precision")
 OWN_FILES = ("inspection/*.py", "contract/catalog.py", "contract/datasets.py", "contract/preview.py")
@@ -51,6 +52,7 @@ class Inspector:
 
     def __init__(self, folder: Path, models_path: Path | None = None) -> None:
         self._folder = folder
+        self._networks = folder / "networks"
         self._models_path = None if models_path is None else Path(os.path.abspath(models_path.expanduser()))
         self._process = _Process()
         # One thread asks, so that answers match their questions even if a request is cancelled in between.
@@ -64,12 +66,19 @@ class Inspector:
         self._traced: OrderedDict[str, Traced | Refusal] = OrderedDict()
 
     async def start(self) -> None:
-        """Prepare the catalog and the process before the first request. Raises Unavailable."""
+        """Prepare what the first requests ask for: the catalog, and the default network of each family.
+
+        With a filled cache this starts no process. Raises Unavailable.
+        """
         catalog = await self.catalog()
         for name in [name for name, family in catalog.families.items() if not family.source]:
-            # The first network takes seconds longer than later ones, and the first of each family some tenths of a
-            # second.
             await self.profile(resolve(RunSpec(family=name), catalog))
+
+    def warm_up(self) -> None:
+        """Start the process now, because questions are about to come; does not wait until it has imported torch."""
+        self._current()
+        with suppress(RuntimeError):  # the server is shutting down
+            self._thread.submit(lambda: self._process.start(self._command()))
 
     async def close(self) -> None:
         """End the process for good."""
@@ -194,16 +203,24 @@ class Inspector:
     def _trace(self, key: str, config: RunConfig) -> Traced | Refusal:
         traced = self._traced.get(key)
         if traced is None:
-            answer = self._ask({"config": config.model_dump()})
-            traced = (
-                Refusal.model_validate(answer["refusal"])
-                if "refusal" in answer
-                else Traced.model_validate(answer["traced"])
-            )
+            file = self._networks / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+            traced = _read_cache(file, key, Traced.model_validate)
+            if traced is None:
+                traced = self._trace_in_process(config)
+                # A refusal may depend on more than files, such as a package that is not installed yet.
+                if isinstance(traced, Traced):
+                    _write_cache(file, key, traced.model_dump())
+                    _remove_oldest(self._networks, MAX_CACHED_NETWORKS)
             self._traced[key] = traced
             if len(self._traced) > MAX_NETWORKS:
                 self._traced.popitem(last=False)
         return traced
+
+    def _trace_in_process(self, config: RunConfig) -> Traced | Refusal:
+        answer = self._ask({"config": config.model_dump()})
+        if "refusal" in answer:
+            return Refusal.model_validate(answer["refusal"])
+        return Traced.model_validate(answer["traced"])
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         answer = self._process.ask(self._command(), question)
@@ -315,6 +332,12 @@ def _write_cache(file: Path, digest: str, value: Any) -> None:
     fresh = file.with_suffix(f".{os.getpid()}.new")
     fresh.write_text(json.dumps({"digest": digest, "found": value}))
     fresh.replace(file)
+
+
+def _remove_oldest(folder: Path, keep: int) -> None:
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
+    for file in files[: max(0, len(files) - keep)]:
+        file.unlink(missing_ok=True)
 
 
 def _files(models_path: Path | None) -> list[Path]:

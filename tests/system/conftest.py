@@ -22,6 +22,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser import opened_page
+from tests.conftest import inspected
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,9 +61,12 @@ class RunningYard:
     def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
         """What ``condition`` gives as soon as that is true; fails with the yard's output after ``seconds``."""
         until = time.monotonic() + seconds
+        pause = 0.02
         while not (found := condition()):
             assert time.monotonic() < until, f"not within {seconds} s\n{self.words()}"
-            time.sleep(0.02)
+            time.sleep(pause)
+            # Most conditions ask the server: asked fifty times a second, it would take the cores from what is awaited.
+            pause = min(0.1, 1.2 * pause)
         return found
 
     def words(self) -> str:
@@ -189,20 +193,21 @@ class RunningYard:
                 raise
 
 
-def _folder(catalog: Path | None = None) -> Path:
-    """A folder with a short path, for Unix sockets; with the catalog of an earlier Runyard, to spare its making."""
+def _folder(inspected: Path) -> Path:
+    """A folder with a short path, for Unix sockets; with what is known about the networks, to spare its making."""
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-    if catalog is not None and catalog.exists():
-        (folder / "data").mkdir()
-        shutil.copy(catalog, folder / "data")
+    (folder / "data").mkdir()
+    shutil.copy(inspected / "catalog.json", folder / "data")
+    shutil.copytree(inspected / "networks", folder / "data" / "networks")
     return folder
 
 
 @pytest.fixture(scope="session")
-def yard() -> Iterator[RunningYard]:
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningYard]:
     """One Runyard for all tests that leave it as it was: running, and empty-handed."""
     # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
-    running = RunningYard(_folder(), "--slots", "2")
+    # Some tests look at a trainer that stands still for as long as they take.
+    running = RunningYard(_folder(inspected(tmp_path_factory)), "--slots", "2", RUNYARD_STALL_SECONDS="1800")
     running.wait_for_worker()
     yield running
     running.stop()
@@ -236,12 +241,12 @@ def left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_yard(yard: RunningYard) -> Iterator[Callable[..., RunningYard]]:
+def own_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningYard]]:
     """Starts a Runyard for one test; stopped at its end."""
     started: list[RunningYard] = []
 
     def start(folder: Path | None = None, **settings: str) -> RunningYard:
-        folder = folder or _folder(yard.folder / "data" / "catalog.json")
+        folder = folder or _folder(inspected(tmp_path_factory))
         running = RunningYard(folder, "--slots", "2", **settings)
         started.append(running)
         return running

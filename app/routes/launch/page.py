@@ -183,6 +183,7 @@ async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) ->
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
     draft = read_draft(_with_family(form, catalog), catalog)
+    parts.inspector.warm_up()
     return await _page(request, parts, catalog, draft)
 
 

@@ -175,6 +175,16 @@ def test_a_process_that_says_nothing_is_ended(
         os.kill(stand_in.starts[0][0], 0)
 
 
+def test_a_process_that_is_warmed_up_answers_the_first_question(
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector]
+) -> None:
+    found = made(tmp_path)
+    found.warm_up()
+    until(lambda: stand_in.starts)
+    assert run(found.catalog()) == EMPTY
+    assert len(stand_in.starts) == 1
+
+
 def test_a_closed_inspector_leaves_no_process_and_starts_none(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector]
 ) -> None:
@@ -184,6 +194,7 @@ def test_a_closed_inspector_leaves_no_process_and_starts_none(
     run(found.close())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    found.warm_up()
     with pytest.raises(Unavailable, match="shutting down"):
         run(found.profile(config()))
 
@@ -300,6 +311,55 @@ def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
     assert other.params == first.params
 
 
+TRACED = {
+    "params": 5,
+    "flops": 6,
+    "weight_bytes": 20,
+    "trained_bytes": 20,
+    "kept_bytes": 1,
+    "kept_bytes_per_image": 2,
+    "image_bytes": 3,
+    "layers": [{"path": "a", "kind": "Linear", "shape": [1], "params": 5, "flops": 6}],
+    "blocks": [],
+}
+
+
+def test_a_network_is_traced_once_for_all_servers_and_a_refusal_is_not_kept(
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalog: Catalog, catalog_json: bytes
+) -> None:
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
+    tiny, small = (resolve(RunSpec(family="vit", size=size), catalog) for size in ("tiny", "small"))
+    stand_in.does(json.dumps({"traced": TRACED}))
+    assert run(made(tmp_path).profile(tiny)).params == 5
+    stand_in.does("die")
+    assert run(made(tmp_path).profile(tiny)).layers[0].path == "a"
+    assert len(stand_in.starts) == 1
+    stand_in.does(json.dumps({"refusal": {"field": "size", "message": "not now"}}))
+    with pytest.raises(SpecError):
+        run(made(tmp_path).profile(small))
+    stand_in.does(json.dumps({"traced": TRACED}))
+    assert run(made(tmp_path).profile(small)).params == 5
+
+
+def test_no_more_networks_are_kept_than_are_worth_it(
+    tmp_path: Path,
+    stand_in: StandIn,
+    made: Callable[..., Inspector],
+    catalog: Catalog,
+    catalog_json: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspector_module, "MAX_CACHED_NETWORKS", 2)
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
+    stand_in.does(json.dumps({"traced": TRACED}))
+    found = made(tmp_path)
+    for size in ("tiny", "small", "base"):
+        run(found.profile(resolve(RunSpec(family="vit", size=size), catalog)))
+        for file in (tmp_path / "networks").iterdir():
+            os.utime(file, ns=(0, file.stat().st_mtime_ns - 10**9))
+    assert len(list((tmp_path / "networks").iterdir())) == 2
+
+
 def test_a_network_that_cannot_be_built_is_refused_with_its_field(inspector: Inspector, catalog: Catalog) -> None:
     wrong = resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)
     for ask in (inspector.profile, inspector.check):
@@ -329,18 +389,7 @@ def test_the_zoo_has_every_size_and_is_kept(
     catalog_json: bytes,
 ) -> None:
     # Every network has the same figures here; other tests check that they are right.
-    traced = {
-        "params": 5,
-        "flops": 6,
-        "weight_bytes": 20,
-        "trained_bytes": 20,
-        "kept_bytes": 1,
-        "kept_bytes_per_image": 2,
-        "image_bytes": 3,
-        "layers": [{"path": "a", "kind": "Linear", "shape": [1], "params": 5, "flops": 6}],
-        "blocks": [],
-    }
-    stand_in.does(json.dumps({"traced": traced}))
+    stand_in.does(json.dumps({"traced": TRACED}))
     (tmp_path / "catalog.json").write_bytes(catalog_json)
     zoo = run(made(tmp_path).zoo("cifar10"))
     assert set(zoo) == {(f.name, s.name) for f in catalog.families.values() for s in f.sizes}

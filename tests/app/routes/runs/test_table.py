@@ -113,7 +113,7 @@ def test_rows_of_live_runs_are_refreshed(client: Any, look: Any, runs: Any, trai
     assert parse_qs(urlsplit(address).query)["ids"] == [f"{alive},{ended}"]
     newest = runs.add()
     fresh = look(client.get(address, headers=HTMX))
-    assert [found["data-run"] for found in fresh.all("tr", hx_swap_oob="true")] == [alive]
+    assert [found["data-run"] for found in fresh.all("tr", hx_swap_oob="morph")] == [alive]
     # On the first page, the newest first, a new run is put in above; elsewhere it is only said.
     assert rows(fresh) == [newest, alive]
     assert fresh.one("tbody", hx_swap_oob="afterbegin:#runs-table tbody")
