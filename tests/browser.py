@@ -37,6 +37,7 @@ def opened_page(browser: Browser) -> Iterator[Page]:
 
 def click_across_updates(page: Page, target: Locator, changing: Locator) -> None:
     """Press the mouse on ``target``, and release it only when ``changing`` has another text for the second time."""
+    target.scroll_into_view_if_needed()
     box = target.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

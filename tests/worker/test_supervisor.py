@@ -17,6 +17,8 @@ from app.contract import broker
 from app.contract.events import Checkpoint, DeviceInfo
 from app.contract.settings import Settings
 from app.services import pubsub
+from app.store.database import writing
+from app.store.queue import pause, resume
 from tests.worker.conftest import make_config, until
 from tests.worker.supervised import LONG, Worker, Yard, alive, fork_servers, started, trainers
 from worker import supervisor as supervisor_module
@@ -119,6 +121,9 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     run_id = yard.launch(LONG)
     slot = worker.work()
     until(lambda: yard.trains(run_id) and yard.row(run_id).checkpoint, "the run trains and has a checkpoint")
+    # Else the slot might take the run again before this test has seen it in the queue.
+    with writing(yard.engine) as connection:
+        pause(connection, time.time())
     worker.trainer().kill()
     until(lambda: yard.status(run_id) == "queued", "the run is queued again", 10.0)
     assert "signal 9" in yard.row(run_id).reason
@@ -126,6 +131,8 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     assert yard.row(run_id).losses == 0, "it had got further"
     slot.join(10)
     assert leftovers(settings.spool) == []
+    with writing(yard.engine) as connection:
+        resume(connection)
     slot = worker.work()
     until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
     until(lambda: any("resuming from step" in line for line in yard.words(run_id)), "and says so")
