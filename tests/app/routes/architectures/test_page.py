@@ -43,6 +43,9 @@ class Looked:
     async def start(self) -> None:
         """Nothing: it has no process."""
 
+    def warm_up(self) -> None:
+        """Nothing, for the same reason."""
+
     async def catalog(self) -> Catalog:
         return self.known
 
