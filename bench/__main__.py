@@ -16,6 +16,7 @@ BENCHES = {
     "training": "an epoch compared with a plain PyTorch loop and with Lightning, torchmetrics and torchvision",
     "evaluation": "images per second in validation and test, by the number of images per pass",
     "accuracy": "training time to 99% validation accuracy, on a stand-in of MNIST's size",
+    "zoo": "test accuracy and training time of the zoo on real data, if there is any, three seeds each",
     "gpu": "training and accuracy on CUDA, if there is a GPU",
     "logging": "CPU and 99th percentile of a log call, compared with five other trackers; bytes per scalar",
     "recorder": "scalars per second from the stream into SQLite, none lost; 20 runs at normal speed",

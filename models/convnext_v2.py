@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from models._drop_path import DropPath, linear_rates
 from models._heads import Heads
-from models._initialization import draw_truncated_normal
+from models._initialization import INIT, initialize
 from models._registry import Family, Shape, Size, register
 
 EPSILON = 1e-6
@@ -79,6 +79,7 @@ class ConvNeXtV2(nn.Module):
         dims: tuple[int, int, int, int],
         kernel: int = 7,
         drop_path: float = 0.0,
+        init: str = "scaled",
     ) -> None:
         super().__init__()
         if shape.side < 16:
@@ -96,7 +97,7 @@ class ConvNeXtV2(nn.Module):
             self.stages.extend([Block(channels, kernel, next(rates)) for _ in range(depth)])
         self.norm = nn.LayerNorm(dims[-1], eps=EPSILON)
         self.heads = Heads(dims[-1], shape.heads)
-        draw_truncated_normal(self)
+        initialize(self, init, [layer.project for layer in self.stages if isinstance(layer, Block)])
 
     def forward(self, images: Tensor, auxiliary: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         features = self.stages(images).mean(dim=(2, 3))
@@ -132,6 +133,7 @@ register(
         build=ConvNeXtV2,
         sizes=SIZES,
         default="base",
+        options=(INIT,),
         reference="Woo et al. 2023, ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders",
         order=4,
     )

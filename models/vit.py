@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models._heads import Heads
-from models._initialization import draw_truncated_normal
+from models._initialization import INIT, initialize
 from models._registry import Family, Option, Shape, Size, register
 
 
@@ -35,14 +35,17 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads), nn.Dropout(dropout))
+        attention, last = Attention(width, heads), nn.Linear(2 * width, width)
+        self.attention = nn.Sequential(nn.LayerNorm(width), attention, nn.Dropout(dropout))
         self.perceptron = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 2 * width),
             nn.GELU(),
-            nn.Linear(2 * width, width),
+            last,
             nn.Dropout(dropout),
         )
+        # The layers at the ends of the residual branches.
+        self.ends = (attention.out, last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(x)
@@ -67,6 +70,7 @@ class VisionTransformer(nn.Module):
         dropout: float = 0.1,
         pool: str = "cls",
         patch: int = 4,
+        init: str = "scaled",
     ) -> None:
         super().__init__()
         if shape.side % patch:
@@ -75,11 +79,12 @@ class VisionTransformer(nn.Module):
         self.position = nn.Parameter(torch.empty((shape.side // patch) ** 2, width))
         self.token = nn.Parameter(torch.empty(width)) if pool == "cls" else None
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(Block(width, attention_heads, dropout) for _ in range(blocks)))
+        stack = [Block(width, attention_heads, dropout) for _ in range(blocks)]
+        self.blocks = nn.Sequential(*stack)
         self.norm = nn.LayerNorm(width)
         self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pool == "cls" else None
         self.heads = Heads(width, shape.heads)
-        draw_truncated_normal(self)
+        initialize(self, init, [end for block in stack for end in block.ends])
         nn.init.trunc_normal_(self.position, std=0.02)
         if self.token is not None:
             nn.init.trunc_normal_(self.token, std=0.02)
@@ -119,6 +124,7 @@ register(
         options=(
             Option("pool", "cls", ("cls", "mean"), "Pooling: class token, or mean over patches."),
             Option("patch", 4, (4, 7), "Patch size in pixels; the image size must be a multiple of it."),
+            INIT,
         ),
         reference="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
         order=5,

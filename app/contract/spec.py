@@ -32,6 +32,8 @@ Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Number = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
 """Any finite number, with room for values computed from it."""
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Alpha = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+"""The parameter of a beta distribution from which shares are drawn; 0 for none."""
 
 
 class _Shared(BaseModel):
@@ -132,6 +134,25 @@ class RunSpec(_Shared):
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] | None = Field(
         None, description="Randomly rotate training images by up to this many degrees in either direction."
     )
+    erasing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="Probability that a random rectangle of a training image is erased; 0 disables it."
+    )
+    mixup: Alpha | None = Field(
+        None, description="Strength (alpha) of mixup, which blends each training image with another; 0 disables it."
+    )
+    cutmix: Alpha | None = Field(
+        None,
+        description="Strength (alpha) of CutMix, which replaces a rectangle of each training image by another's;"
+        " 0 disables it. With mixup too, each batch gets one of them.",
+    )
+    ema_decay: Share | None = Field(
+        None,
+        description="Decay per step of the moving average of the weights, which is validated, tested and saved as the"
+        " best; 0 disables averaging.",
+    )
+    mirror: bool | None = Field(
+        None, description="Average the predictions for each validation and test image and its mirror image."
+    )
     normalization: Normalization | None = Field(
         None,
         description="Pixel normalization. dataset: by the dataset's mean and standard deviation; half: by 0.5 and 0.5.",
@@ -176,6 +197,10 @@ class RunSpec(_Shared):
         "label_smoothing",
         "clip_norm",
         "rotation",
+        "erasing",
+        "mixup",
+        "cutmix",
+        "ema_decay",
         mode="before",
     )
     @classmethod
@@ -214,6 +239,11 @@ class RunConfig(_Shared):
     crop_padding: int
     flip: bool
     rotation: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema_decay: float = 0.0
+    mirror: bool = False
     normalization: Normalization = "dataset"
     precision: Precision
     compile: Compile = "off"

@@ -38,6 +38,10 @@ NUMBERS = (
     "label_smoothing",
     "clip_norm",
     "rotation",
+    "erasing",
+    "mixup",
+    "cutmix",
+    "ema_decay",
 )
 SWEPT = tuple(name for name in RunSpec.model_fields if name not in NOT_SWEPT)
 """Fields that a sweep can vary, in addition to the family's options."""

@@ -37,6 +37,7 @@ class Traced(BaseModel):
     def profile(self, config: RunConfig) -> Profile:
         """The cost of training this network with the batch size and optimizer of ``config``."""
         activations = self.kept_bytes + config.batch_size * self.kept_bytes_per_image
+        averages = self.weight_bytes if config.ema_decay else 0
         states = 0 if config.optimizer == "sgd" and not config.momentum else _STATE_OF_OPTIMIZER[config.optimizer]
         batch = config.batch_size * self.image_bytes
         return Profile(
@@ -44,7 +45,7 @@ class Traced(BaseModel):
             flops=self.flops,
             batch_size=config.batch_size,
             activation_bytes=activations,
-            memory_bytes=self.weight_bytes + self.trained_bytes * (1 + states) + activations + batch,
+            memory_bytes=self.weight_bytes + averages + self.trained_bytes * (1 + states) + activations + batch,
             layers=self.layers,
             blocks=self.blocks,
         )

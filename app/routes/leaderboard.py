@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app.analysis.leaderboard import LeaderboardEntry, read_leaderboard
+from app.analysis.reference import Reference, references
 from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.store.database import reading
@@ -41,10 +42,14 @@ class LeaderOut(BaseModel):
 
 
 class LeaderboardOut(BaseModel):
-    """Results, best first within each dataset, and the combinations without a result."""
+    """Results of your own runs, best first within each dataset, and the combinations without a result.
+
+    ``references``: what the Runyard project measured, best first within each dataset.
+    """
 
     leaders: list[LeaderOut]
     missing: list[dict[str, str]]
+    references: list[Reference]
 
 
 @api.get("/leaderboard")
@@ -80,18 +85,23 @@ def get_leaderboard(parts: PartsDep, catalog: CatalogDep) -> LeaderboardOut:
             for family, size, dataset in combinations
             if (family, size, dataset) not in entries
         ],
+        references=sorted(references().values(), key=lambda each: (each.dataset, -each.mean)),
     )
 
 
 @dataclass(frozen=True)
 class LeaderCell:
-    """A result, or the address of the launch form if there is none. ``best``: the best of its column."""
+    """A result, or the address of the launch form if there is none. ``best``: the best of its column.
+
+    ``reference``: what the Runyard project measured.
+    """
 
     text: str
     n: int
     title: str
     href: str
     best: bool = False
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -163,9 +173,11 @@ def _row(
 
 
 def _cell(family: str, size: str, dataset: str, entry: LeaderboardEntry | None, best: float | None) -> LeaderCell:
+    reference = references().get((family, size, dataset))
     if entry is None:
         parameters = urlencode({"family": family, "size": size, "dataset": dataset, "seeds": 3})
-        return LeaderCell("", 0, f"launch {family} {size} on {dataset}", f"/launch?{parameters}")
+        title, href = f"launch {family} {size} on {dataset}", f"/launch?{parameters}"
+        return LeaderCell("", 0, title, href, reference=reference)
     mean = entry.mean
     text = f"{100 * mean.mean:.2f}"
     if mean.half is not None:
@@ -174,4 +186,4 @@ def _cell(family: str, size: str, dataset: str, entry: LeaderboardEntry | None, 
     if entry.configurations > 1:
         title += f" (best of {entry.configurations} configurations)"
     href = f"/compare?runs={','.join(entry.runs[:COMPARED])}" if mean.n > 1 else f"/runs/{entry.runs[0]}"
-    return LeaderCell(f"{text}%", mean.n, title, href, mean.mean == best)
+    return LeaderCell(f"{text}%", mean.n, title, href, mean.mean == best, reference)

@@ -94,8 +94,8 @@ def test_drop_path_rises_from_nothing_to_the_rate_of_the_size(mnist: Shape) -> N
     assert rates == pytest.approx([0.2 * block / 14 for block in range(15)])
 
 
-def test_it_starts_narrow_and_without_biases(mnist: Shape) -> None:
-    network = build("convnext_v2", "base", mnist)
+def test_it_starts_narrow_and_without_biases_if_that_is_wanted(mnist: Shape) -> None:
+    network = build("convnext_v2", "base", mnist, {"init": "trunc_normal_002"})
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             assert layer.weight.abs().max() < 0.12

@@ -149,7 +149,7 @@ def test_a_choice_may_come_as_text_from_a_form() -> None:
     [
         (("vitt", "small"), "no family 'vitt'; families: simple_dense_net, simple_mlp, simple_cnn"),
         (("vit", "hug"), "no size 'hug' for vit; sizes: tiny, small, base, large"),
-        (("vit", "small", {"pol": "cls"}), "no option 'pol' for vit; options: pool, patch"),
+        (("vit", "small", {"pol": "cls"}), "no option 'pol' for vit; options: pool, patch, init"),
         (("vit", "small", {"pool": "max"}), "no choice 'max' for option pool of vit; choices: cls, mean"),
         (("simple_mlp", "base", {"pool": "cls"}), "no option 'pool' for simple_mlp; options: none"),
     ],

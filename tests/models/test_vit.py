@@ -96,8 +96,8 @@ def test_dropout_stands_before_and_twice_in_every_block(mnist: Shape) -> None:
     assert rates == [0.1] * (1 + 2 * 6)
 
 
-def test_it_starts_narrow_and_without_biases(mnist: Shape) -> None:
-    network = build("vit", "base", mnist)
+def test_it_starts_narrow_and_without_biases_if_that_is_wanted(mnist: Shape) -> None:
+    network = build("vit", "base", mnist, {"init": "trunc_normal_002"})
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name

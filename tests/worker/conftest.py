@@ -254,6 +254,14 @@ def last_weights(fitted: Fitted) -> dict[str, Tensor]:
     return from_bytes(fitted.kept(fitted.reporter.last_checkpoint())).network
 
 
+def best_weights(*attempts: Fitted) -> dict[str, Tensor]:
+    """The best weights of a run with these attempts."""
+    from worker.training.checkpoint_file import from_bytes
+
+    told = [(each, event) for each in attempts for event in each.reporter.events_of("checkpoint") if event.best]
+    return from_bytes(told[-1][0].kept(told[-1][1])).network
+
+
 class StopsAt(list[int]):
     """Shared numbers of a Control in which a command appears at a given pulse."""
 

@@ -159,11 +159,20 @@ def _prepared(info: Dataset, folder: Path) -> TensorCache:
     )
 
 
+def save_prepared(info: Dataset, folder: Path, training: Labeled, test: Labeled) -> None:
+    """Save a prepared copy made from these images, as if they had been read from the dataset's own files."""
+    _prepared(info, folder).get(lambda: _split(info, training, test), ProgressReporter(lambda text: None))
+
+
 def _prepare(info: Dataset, folder: Path, reporter: ProgressReporter) -> dict[str, Tensor]:
     if info.name == "digits":
         training, test = _without(digits(), info.test)
     else:
         training, test = training_and_test(info, folder, reporter)
+    return _split(info, training, test)
+
+
+def _split(info: Dataset, training: Labeled, test: Labeled) -> dict[str, Tensor]:
     n = len(training.images)
     # Fewer images than the official dataset: a user's small files in the same format.
     take = info.validation if n >= info.train + info.validation else max(1, n // 12)

@@ -63,7 +63,7 @@ class Reporter:
         self.event("log", Log(lines=[line]))
 
     def committed_checkpoints(self) -> int:
-        """How many checkpoint events are committed; called only from the training thread.
+        """How many checkpoint events are committed; called from one thread only.
 
         Zero for an attempt that was replaced: its successor may be reading the checkpoints.
         """

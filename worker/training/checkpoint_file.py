@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from torch import Tensor
 class State:
     """Everything a run needs to resume as if it had never stopped. ``metadata``: JSON-compatible values.
 
-    ``best``: the best weights so far, in a checkpoint that cannot rely on their own file.
+    ``best``: the best weights so far, in a checkpoint that cannot rely on their own file. ``average``: the averaged
+    weights, if they are averaged.
     """
 
     network: dict[str, Tensor]
@@ -33,6 +35,7 @@ class State:
     random: dict[str, Tensor]
     metadata: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Store:
@@ -70,11 +73,37 @@ def _write_local(path: Path, content: bytes) -> None:
     os.replace(fresh, path)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a state on the CPU, which training does not change any more, ready to be written."""
+
+    tensors: dict[str, Tensor]
+    header: str
+
+    def with_best(self, weights: Mapping[str, Tensor]) -> Snapshot:
+        """The same with the best weights so far."""
+        return replace(self, tensors=self.tensors | {f"best/{name}": value for name, value in weights.items()})
+
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(value.nbytes for value in self.tensors.values())
+
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file."""
+        return safetensors.torch.save(self.tensors, {"runyard": self.header})
+
+
 def to_bytes(state: State) -> bytes:
     """Encode a state as one safetensors file."""
+    return snapshot(state).to_bytes()
+
+
+def snapshot(state: State) -> Snapshot:
+    """Copy a state."""
     tensors = {f"network/{name}": value for name, value in state.network.items()}
     tensors |= {f"random/{name}": value for name, value in state.random.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    tensors |= {f"average/{name}": value for name, value in state.average.items()}
     plain: dict[str, dict[str, Any]] = {}
     for index, slots in state.optimizer.get("state", {}).items():
         for name, value in slots.items():
@@ -89,7 +118,7 @@ def to_bytes(state: State) -> bytes:
     }
     # Tensors that share memory cannot be saved, and expanded ones would be saved incorrectly.
     owned = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    return safetensors.torch.save(owned, {"runyard": json.dumps(header)})
+    return Snapshot(owned, json.dumps(header))
 
 
 def from_bytes(content: bytes) -> State:
@@ -110,6 +139,8 @@ def from_bytes(content: bytes) -> State:
             state.random[rest] = value
         elif kind == "best":
             state.best[rest] = value
+        elif kind == "average":
+            state.average[rest] = value
         else:
             index, slot = rest.split("/", 1)
             state.optimizer["state"].setdefault(int(index), {})[slot] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -13,7 +13,8 @@ from app.contract.spec import RunConfig
 from worker.job import Job
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file
-from worker.training.checkpoint_file import State, Store
+from worker.training.checkpoint_file import Snapshot, State, Store, snapshot
+from worker.training.checkpoint_writer import CheckpointWriter
 from worker.training.module import Classifier
 from worker.training.nonfinite_guard import all_finite
 from worker.training.position import Best, Course, Position
@@ -45,8 +46,17 @@ class Checkpointer:
         self._saved_at = time.monotonic()
         self._warned = False
         self._keeps_all = True
+        self._writer = CheckpointWriter()
+        # Used only by the writer's jobs.
         self._reported = 0
         self._lasts: list[tuple[int, str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Wait until everything is written."""
+        self._writer.__exit__(*error)
 
     def save_if_due(self) -> None:
         """Save after a step if the last save was ``checkpoint_seconds`` ago or more.
@@ -63,9 +73,8 @@ class Checkpointer:
         if not self._has_finite_weights():
             return
         if improved:
-            self._write_best(self._module.network.state_dict())
-        content = self._write_last()
-        self._keep(content)
+            self._write_best(self._module.evaluated.state_dict())
+        self._keep(self._write_last())
 
     def keep_current(self) -> bool:
         """Save, and keep a permanent copy to fork from; False if the weights are not finite."""
@@ -73,6 +82,7 @@ class Checkpointer:
             return False
         self._module.report_steps()
         self._write_kept(self._write_last(), f"step-{self._module.position.step}")
+        self._writer.wait()
         return True
 
     def save(self) -> None:
@@ -82,7 +92,8 @@ class Checkpointer:
 
     def _has_finite_weights(self) -> bool:
         self._saved_at = time.monotonic()
-        if all_finite(self._module.network):
+        module = self._module
+        if all_finite(module.network) and (module.average is None or all_finite(module.evaluated)):
             return True
         if not self._warned:
             self._reporter.log("some weights are NaN or infinite; keeping the previous checkpoint", "warning")
@@ -92,18 +103,28 @@ class Checkpointer:
     def _write_best(self, weights: dict[str, torch.Tensor]) -> None:
         best = self._module.best
         best.path = f"{self._folder}/best.safetensors"
-        self._store.write(best.path, checkpoint_file.to_bytes(State(weights, {}, {}, self._description())))
-        self._report(best.path, best=True)
+        state = snapshot(State(weights, {}, {}, self._description()))
+        self._write(state, self._event(best.path, best=True))
 
-    def _write_last(self) -> bytes:
-        path = f"{self._folder}/last-{self._module.position.step}.safetensors"
-        content = checkpoint_file.to_bytes(self._state())
-        self._store.write(path, content)
-        self._report(path)
-        if not self._lasts or self._lasts[-1][1] != path:
-            self._lasts.append((self._reported, path))
+    def _write_last(self) -> Snapshot:
+        state = snapshot(self._state())
+        event = self._event(f"{self._folder}/last-{self._module.position.step}.safetensors")
+        self._writer.submit(lambda: self._put_last(state, event))
+        return state
+
+    def _put_last(self, state: Snapshot, event: Checkpoint) -> None:
+        self._put(state, event)
+        if not self._lasts or self._lasts[-1][1] != event.path:
+            self._lasts.append((self._reported, event.path))
         self._remove_older()
-        return content
+
+    def _write(self, state: Snapshot, event: Checkpoint) -> None:
+        self._writer.submit(lambda: self._put(state, event))
+
+    def _put(self, state: Snapshot, event: Checkpoint) -> None:
+        self._store.write(event.path, state.to_bytes())
+        self._reporter.event("checkpoint", event)
+        self._reported += 1
 
     def _remove_older(self) -> None:
         """Remove checkpoints that nothing can resume from any more: those before the newest committed one."""
@@ -121,34 +142,35 @@ class Checkpointer:
             "course": asdict(module.course),
         }
         random = checkpoint_file.random_state(module.data.device, module.generator)
-        return State(module.network.state_dict(), module.optimizer.state_dict(), random, metadata)
+        average = module.average.state_dict() if module.average is not None else {}
+        return State(module.network.state_dict(), module.optimizer.state_dict(), random, metadata, average=average)
 
     # Checkpoints to fork from
     # -------------------------------------------------------------------------------------------
 
-    def _keep(self, last: bytes) -> None:
+    def _keep(self, last: Snapshot) -> None:
         """Keep the end of this epoch to fork from, if it is one of those evenly spread over the run."""
         module, requested = self._module, self._config.keep_checkpoints
-        count = min(requested, MAX_KEPT_BYTES // len(last))
+        count = min(requested, MAX_KEPT_BYTES // last.size())
         if count < requested and self._keeps_all:
             self._keeps_all = False
             self._reporter.log(
-                f"keeping {count} epoch checkpoints to fork from, not {requested}: each takes {len(last) / 1e6:,.0f} MB"
+                f"keeping {count} epoch checkpoints to fork from, not {requested}: each takes {last.size() / 1e6:,.0f}"
+                " MB"
             )
         epoch = module.position.epoch
         if is_fork_point(epoch, module.course.epochs, count):
             self._write_kept(last, f"epoch-{epoch}")
 
-    def _write_kept(self, last: bytes, name: str) -> None:
+    def _write_kept(self, last: Snapshot, name: str) -> None:
         epoch, best = self._module.position.epoch, self._module.best
-        if best.epoch not in (-1, epoch):
-            # By the time of a fork, the file of the best weights will hold later ones.
-            state = self._state()
-            state.best = checkpoint_file.from_bytes(self._store.read(best.path)).network
-            last = checkpoint_file.to_bytes(state)
-        path = f"{self._folder}/{name}.safetensors"
-        self._store.write(path, last)
-        self._report(path, kept=True)
+        event = self._event(f"{self._folder}/{name}.safetensors", kept=True)
+        if best.epoch in (-1, epoch):
+            self._write(last, event)
+            return
+        # By the time of a fork, the file of the best weights will hold later ones.
+        path = best.path
+        self._writer.submit(lambda: self._put(last.with_best(self._read(path).network), event))
 
     def _description(self) -> dict[str, Any]:
         """The network's configuration and inputs: everything a prediction needs besides the weights."""
@@ -162,6 +184,9 @@ class Checkpointer:
         """Resume where ``state`` was saved; a fork applies its own settings."""
         module = self._module
         module.network.load_state_dict(state.network)
+        if module.average is not None:
+            # A fork may average weights that were not averaged before.
+            module.average.network.load_state_dict(state.average or state.network)
         if self._is_unchanged(state, "optimizer"):
             self._restore_optimizer(state)
         else:
@@ -212,7 +237,9 @@ class Checkpointer:
         if not weights:
             own = best.epoch == self._module.position.epoch and not self._module.position.done
             path = f"{self._run}/0/best.safetensors"
-            weights = state.network if own else checkpoint_file.from_bytes(self._store.read(path)).network
+            weights = (
+                state.average or state.network if own else checkpoint_file.from_bytes(self._store.read(path)).network
+            )
         self._write_best(weights)
 
     def _match_memory_format(self, optimizer: torch.optim.Optimizer) -> None:
@@ -226,16 +253,17 @@ class Checkpointer:
                     slots[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def load_best(self) -> None:
-        """Load the best weights into the network; if none were saved, its current weights are tested."""
+        """Load the best weights into the network that is tested; if none were saved, its current weights are tested."""
+        self._writer.wait()
         if self._module.best.path:
-            state = checkpoint_file.from_bytes(self._store.read(self._module.best.path))
-            self._module.network.load_state_dict(state.network)
+            self._module.evaluated.load_state_dict(self._read(self._module.best.path).network)
 
-    def _report(self, path: str, best: bool = False, kept: bool = False) -> None:
+    def _read(self, path: str) -> State:
+        return checkpoint_file.from_bytes(self._store.read(path))
+
+    def _event(self, path: str, best: bool = False, kept: bool = False) -> Checkpoint:
         at = self._module.position
-        event = Checkpoint(path=path, epoch=at.epoch, step=at.step, within=at.done, best=best, kept=kept)
-        self._reporter.event("checkpoint", event)
-        self._reported += 1
+        return Checkpoint(path=path, epoch=at.epoch, step=at.step, within=at.done, best=best, kept=kept)
 
 
 def is_fork_point(epoch: int, epochs: int, count: int) -> bool:

@@ -99,32 +99,32 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         baseline = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
         reporter.log(f"{name}: majority-class baseline on the test set: {baseline:.1%}")
     module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    checkpointer = Checkpointer(job, store, module, reporter)
-    if saved is not None:
-        checkpointer.restore(saved)
-    changes = Changes(module, checkpointer, reporter, job.changes)
-    changes.listen(control.changes)
-    reporter.event("started", _started(job, module, params, device))
-    module.after_step = checkpointer.save_if_due
-    module.after_validation = checkpointer.after_validation
-    changes.apply()  # they may add epochs to a run that has finished all of its own
-    trainer = lightning_trainer(device)
-    try:
-        if module.position.epoch < module.course.epochs and not module.stopped_early:
-            with monitored(module, reporter, device):
-                try:
-                    trainer.fit(module)
-                finally:
-                    # However it ends, the last report is where it stopped.
-                    module.report_progress(now=True)
-        reporter.event("finishing", Finishing())
-        checkpointer.load_best()
-        trainer.test(module, verbose=False)
-    except Stopped:
-        if module.position.epoch < module.course.epochs and not module.stopped_early:
-            checkpointer.save()  # not after the last epoch, where the test has loaded the best weights
-        step = module.position.step
-        return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
+    with Checkpointer(job, store, module, reporter) as checkpointer:
+        if saved is not None:
+            checkpointer.restore(saved)
+        changes = Changes(module, checkpointer, reporter, job.changes)
+        changes.listen(control.changes)
+        reporter.event("started", _started(job, module, params, device))
+        module.after_step = checkpointer.save_if_due
+        module.after_validation = checkpointer.after_validation
+        changes.apply()  # they may add epochs to a run that has finished all of its own
+        trainer = lightning_trainer(device)
+        try:
+            if module.position.epoch < module.course.epochs and not module.stopped_early:
+                with monitored(module, reporter, device):
+                    try:
+                        trainer.fit(module)
+                    finally:
+                        # However it ends, the last report is where it stopped.
+                        module.report_progress(now=True)
+            checkpointer.load_best()
+            reporter.event("finishing", Finishing())
+            trainer.test(module, verbose=False)
+        except Stopped:
+            if module.position.epoch < module.course.epochs and not module.stopped_early:
+                checkpointer.save()  # not after the last epoch, where the test has loaded the best weights
+            step = module.position.step
+            return _stopped(control, f"at step {step:,} of {module.steps:,}", f"step {step:,}")
     if module.stopped_early and module.position.epoch < module.course.epochs:
         patience = f"{config.early_stopping} epoch{'s' if config.early_stopping > 1 else ''}"
         reason = (

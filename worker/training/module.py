@@ -23,12 +23,15 @@ from app.contract.events import Progress
 from app.contract.spec import RunConfig
 from worker.data.datasets import Part
 from worker.data.device_dataset import Augment, Resident, evaluation_batches, order
+from worker.data.mixing import Mixed, Mixing
 from worker.reporting.reporter import Reporter
 from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, describe_nonfinite
 from worker.training.position import NEVER, Best, Course, Position
 from worker.training.schedule import make_schedule
 from worker.training.throughput import Throughput
+from worker.training.totals import Totals
 from worker.training.tuning import Tuning, requested_tuning
+from worker.training.weight_average import WeightAverage
 
 BLOCK = 64
 EVALUATION_IMAGES = {"cpu": 256, "cuda": 16384}
@@ -132,6 +135,8 @@ class Classifier(pl.LightningModule):
         self.forward_in_training = self.tuning.forward(network)
         self.schedule = make_schedule(config, self.steps)
         self.augment = Augment(config.crop_padding, config.flip, config.rotation)
+        self.mixing = Mixing(config.mixup, config.cutmix, config.erasing)
+        self.average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self.generator = torch.Generator().manual_seed(config.seed)
         self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
         self.norm: Tensor | None = None
@@ -150,6 +155,11 @@ class Classifier(pl.LightningModule):
         """Resume at a checkpoint's position; the schedule counts all steps, those with another batch size too."""
         self.position = position
         self.plan()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated, tested and saved as the best: the averaged one, if weights are averaged."""
+        return self.network if self.average is None else self.average.network
 
     def plan(self) -> None:
         """Count the steps of the course and plan the learning rate over them; a plateau schedule keeps its state.
@@ -175,9 +185,6 @@ class Classifier(pl.LightningModule):
     def train_dataloader(self) -> Any:
         return Blocks(self)
 
-    def val_dataloader(self) -> Any:
-        return Slices(self.data.size("validation"), self.evaluation_images)
-
     def test_dataloader(self) -> Any:
         return Slices(self.data.size("test"), self.evaluation_images)
 
@@ -195,18 +202,25 @@ class Classifier(pl.LightningModule):
             self._micro_step(indices)
         self.report_steps()
 
-    def on_validation_epoch_start(self) -> None:
+    def on_train_epoch_end(self) -> None:
         self._throughput.measure(self.position.step)
         if self._watch is not None:
             self._handle_divergence(self._watch.settle())
-        self._begin_evaluation()
+        self._validate()
+        self._end_epoch()
 
-    def validation_step(self, rows: slice, _: int) -> None:
-        if self.must_stop():
-            raise Stopped
-        self._evaluate("validation", rows)
+    def _validate(self) -> None:
+        """Evaluate the validation set. Lightning's loop around this would take longer than this on a small dataset."""
+        self._totals = Totals(self.config.targets, self.data.device)
+        self.network.eval()
+        with torch.inference_mode():
+            for rows in evaluation_batches(self.data.size("validation"), self.evaluation_images):
+                if self.must_stop():
+                    raise Stopped
+                self._evaluate("validation", rows)
+        self.network.train()
 
-    def on_validation_epoch_end(self) -> None:
+    def _end_epoch(self) -> None:
         figures = self._end_evaluation("val", self.data.size("validation"))
         accuracy, loss = self._first_accuracy(figures, "val"), figures["val/loss"]
         if self._watch is not None and not math.isfinite(loss):
@@ -232,7 +246,7 @@ class Classifier(pl.LightningModule):
         self.report_progress(now=True)
 
     def on_test_epoch_start(self) -> None:
-        self._begin_evaluation()
+        self._totals = Totals(self.config.targets, self.data.device)
 
     def test_step(self, rows: slice, _: int) -> None:
         if self.must_stop():
@@ -254,17 +268,22 @@ class Classifier(pl.LightningModule):
             group["lr"] = rate
         images, targets = self.data.batch("train", indices, augment=self.augment, generator=self.generator)
         self.optimizer.zero_grad(set_to_none=True)
+        mixed = self.mixing(images, self.generator)
         scalars = self.data.scalars("train", indices)
         forward = self.forward_in_training
         with self.tuning.autocast(self.data.device):
-            logits = self._by_head(forward(images) if scalars is None else forward(images, scalars))
-            losses = self._losses(logits, targets, self.config.label_smoothing)
+            logits = self._by_head(
+                forward(mixed.images) if scalars is None else forward(mixed.images, mixed.blend(scalars))
+            )
+            losses = self._training_losses(logits, targets, mixed)
             loss = self._total(losses)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = None
         if self.config.clip_norm:
             norm = self.norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(position.step)
         position.step += 1
         position.done += 1
         parts = {name: head_loss.detach() for name, head_loss in losses.items()} if len(losses) > 1 else {}
@@ -285,6 +304,18 @@ class Classifier(pl.LightningModule):
             name: F.cross_entropy(output.float(), targets[name], label_smoothing=smoothing)
             for name, output in logits.items()
         }
+
+    def _training_losses(
+        self, logits: dict[str, Tensor], targets: dict[str, Tensor], mixed: Mixed
+    ) -> dict[str, Tensor]:
+        """The loss of each head on a mixed batch: each image has the label of its partner in part."""
+        smoothing = self.config.label_smoothing
+        own = self._losses(logits, targets, smoothing)
+        if mixed.partners is None:
+            return own
+        others = {name: values.index_select(0, mixed.partners) for name, values in targets.items()}
+        foreign = self._losses(logits, others, smoothing)
+        return {name: own[name].lerp(foreign[name], 1 - mixed.share) for name in own}
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         """The training loss: the weighted sum over all heads."""
@@ -364,12 +395,6 @@ class Classifier(pl.LightningModule):
 
     # Evaluation -------------------------------------------------------------------------------------------------------
 
-    def _begin_evaluation(self) -> None:
-        device = self.data.device
-        exact = torch.float64 if device.type == "cpu" else torch.float32
-        self._sums = {name: torch.zeros((), dtype=exact, device=device) for name in self.config.targets}
-        self._hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in self.config.targets}
-
     def _evaluate(self, part: Part, rows: slice) -> None:
         """Add the scores of the images ``rows``; in halves, from now on, if they do not fit into the GPU's memory."""
         size = self.evaluation_images
@@ -393,21 +418,23 @@ class Classifier(pl.LightningModule):
         images, targets = self.data.batch(part, rows)
         scalars = self.data.scalars(part, rows)
         with self.tuning.autocast(self.data.device):
-            logits = self._by_head(self.network(images) if scalars is None else self.network(images, scalars))
+            logits = self._predict(images, scalars)
+            if self.config.mirror:
+                mirrored = self._predict(images.flip(3), scalars)
+                logits = {name: (output + mirrored[name]) / 2 for name, output in logits.items()}
             losses = self._losses(logits, targets)
         # Add only after everything is computed, so that a pass that failed half way can be repeated.
-        for name, output in logits.items():
-            self._sums[name] += losses[name] * len(images)
-            self._hits[name] += (output.argmax(1) == targets[name]).sum()
+        self._totals.add(logits, losses, targets)
+
+    def _predict(self, images: Tensor, scalars: Tensor | None) -> dict[str, Tensor]:
+        network = self.evaluated
+        return self._by_head(network(images) if scalars is None else network(images, scalars))
 
     def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
-        names = list(self._hits)
-        totals = torch.stack([total.double() for total in (*self._sums.values(), *self._hits.values())]).tolist()
-        losses = {name: total / images for name, total in zip(names, totals[: len(names)], strict=True)}
+        losses, accuracies = self._totals.means(images)
         figures = {f"{part}/loss": sum(self.weights[name] * loss for name, loss in losses.items())}
-        for name, hits in zip(names, totals[len(names) :], strict=True):
-            figures[self._metric_name(part, name, "acc")] = hits / images
-        if len(names) > 1:
+        figures |= {self._metric_name(part, name, "acc"): accuracy for name, accuracy in accuracies.items()}
+        if len(losses) > 1:
             figures |= {self._metric_name(part, name, "loss"): loss for name, loss in losses.items()}
         self.reporter.points(tuple(figures), self.position.step, tuple(figures.values()))
         return figures

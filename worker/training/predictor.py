@@ -32,7 +32,7 @@ class Predictor:
         config = RunConfig.model_validate(state.metadata["config"])
         inputs = Inputs.from_dict(state.metadata["inputs"])
         network = build_network(config, len(inputs.scalars), models_path)
-        network.load_state_dict(state.network)
+        network.load_state_dict(state.average or state.network)
         return cls(config, inputs, network.eval())
 
     @torch.inference_mode()
@@ -43,11 +43,15 @@ class Predictor:
         """
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.inputs.mean, self.inputs.std))
         normal = (images.float() / 255 - mean) / std
-        if scalars is None:
-            output = self.network(normal)
-        elif not self.inputs.scalars:
+        if scalars is not None and not self.inputs.scalars:
             raise ValueError("this network does not take auxiliary scalars")
-        else:
-            output = self.network(normal, self.inputs.standardize(scalars))
-        by_head = output if isinstance(output, dict) else {self.config.targets[0]: output}
-        return {name: logits.softmax(1) for name, logits in by_head.items()}
+        standard = () if scalars is None else (self.inputs.standardize(scalars),)
+        logits = self._logits(normal, *standard)
+        if self.config.mirror:
+            mirrored = self._logits(normal.flip(3), *standard)
+            logits = {name: (values + mirrored[name]) / 2 for name, values in logits.items()}
+        return {name: values.softmax(1) for name, values in logits.items()}
+
+    def _logits(self, images: Tensor, *scalars: Tensor) -> dict[str, Tensor]:
+        output = self.network(images, *scalars)
+        return output if isinstance(output, dict) else {self.config.targets[0]: output}

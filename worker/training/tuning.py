@@ -21,6 +21,13 @@ Output = Tensor | dict[str, Tensor]
 Forward = Callable[..., Output]
 
 
+GRAPH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
+"""Methods that an optimizer calls at each step to find out whether a CUDA graph is being captured.
+
+They look for a GPU each time, and where there is none load its driver's library anew. Nothing here captures a step.
+"""
+
+
 @dataclass(frozen=True)
 class Tuning:
     """One way to run a network; the defaults are the plain one.
@@ -80,11 +87,19 @@ class Tuning:
             momentum, decay = config.momentum, config.weight_decay
             return torch.optim.SGD(parameters, config.lr, momentum=momentum, weight_decay=decay, **kernels)
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        return kind(parameters, config.lr, weight_decay=config.weight_decay, **kernels)
+        optimizer = kind(parameters, config.lr, weight_decay=config.weight_decay, **kernels)
+        for name in GRAPH_CHECKS:
+            if hasattr(optimizer, name):
+                setattr(optimizer, name, _nothing)
+        return optimizer
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-compatible values."""
         return asdict(self)
+
+
+def _nothing() -> None:
+    """Stands in for a check that cannot fail."""
 
 
 def requested_tuning(config: RunConfig) -> Tuning:

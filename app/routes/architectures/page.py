@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.analysis.reference import Reference, references
 from app.charts.network_diagram import Diagram, draw_blocks
 from app.contract.catalog import Catalog, FamilyEntry, SizeEntry
 from app.contract.datasets import DATASETS, Dataset
@@ -74,6 +75,7 @@ class Row:
     params: int | None
     cost: Profile | None
     measured: Measured
+    reference: Reference | None = None
 
     @property
     def default(self) -> bool:
@@ -97,6 +99,7 @@ COLUMNS = [
     RowColumn("speed", "images/s", "n measured", "-", lambda row: row.measured.samples_per_second.value),
     RowColumn("peak", "peak memory, MB", "n measured", value=lambda row: row.measured.peak_memory_mb.value),
     RowColumn("test_acc", "best test accuracy", "n measured", "-", lambda row: row.measured.test_acc.value),
+    RowColumn("reference", "reference", "n reference", "-", lambda row: row.reference.mean if row.reference else None),
 ]
 
 
@@ -208,6 +211,7 @@ def rows_of(
             size.params.get(state.dataset.name),
             profiles.get((family.name, size.name)),
             measured.get((family.name, size.name), Measured()),
+            references().get((family.name, size.name, state.dataset.name)),
         )
         for place, (family, size) in enumerate(sizes)
     ]

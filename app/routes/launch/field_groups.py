@@ -74,6 +74,7 @@ GROUPS = (
             ),
             Row("clip_norm", "Gradient clipping", "number", "maximum gradient norm; 0: off"),
             Row("label_smoothing", "Label smoothing", "number", "0 ≤ value < 1"),
+            Row("ema_decay", "EMA of weights", "number", "decay per step of the average that is evaluated; 0: off"),
             Row(
                 "early_stopping",
                 "Early stopping",
@@ -95,6 +96,10 @@ GROUPS = (
             Row("crop_padding", "Random crop", "whole", "pixels of padding before the crop; 0: off"),
             Row("flip", "Flip", "choice", "flip training images horizontally at random"),
             Row("rotation", "Rotation", "number", "maximum random rotation in degrees; 0: off"),
+            Row("erasing", "Random erasing", "number", "probability per image; 0: off"),
+            Row("mixup", "Mixup", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
+            Row("cutmix", "CutMix", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
+            Row("mirror", "Mirrored views", "choice", "evaluate each image and its mirror image, and average"),
             Row(
                 "normalization",
                 "Normalization",
@@ -142,6 +147,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "compile": get_args(Compile),
     "device": (*get_args(Device), *(f"cuda:{index}" for index in range(8))),
     "flip": ("true", "false"),
+    "mirror": ("true", "false"),
     "deterministic": ("true", "false"),
     "find_batch": ("true", "false"),
     "on_nonfinite": get_args(Nonfinite),

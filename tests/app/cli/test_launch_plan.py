@@ -95,7 +95,7 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
             {"family": ["vit"], "targets": ["class"]},
             "no target 'class' in digits; targets: digit, thickness, smoothness",
         ),
-        ({"family": ["vit"], "options": {"pol": "cls"}}, "no option 'pol' for vit; options: pool, patch"),
+        ({"family": ["vit"], "options": {"pol": "cls"}}, "no option 'pol' for vit; options: pool, patch, init"),
         ({"family": ["vit"], "options": {"patch": "5"}}, "no choice '5' for option patch of vit; choices: 4, 7"),
         (
             {"family": ["vit"], "auxiliary": True},

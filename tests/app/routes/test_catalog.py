@@ -22,7 +22,11 @@ def test_every_size_of_every_family_is_listed_with_its_exact_parameters(client: 
         assert found is not None
         assert each["params"] == found.params
         assert each["default"] == (size == entry.default)
-    assert listed["vit", "small"]["options"] == {"pool": ["cls", "mean"], "patch": [4, 7]}
+    assert listed["vit", "small"]["options"] == {
+        "pool": ["cls", "mean"],
+        "patch": [4, 7],
+        "init": ["scaled", "trunc_normal_002"],
+    }
 
 
 def test_every_dataset_is_listed_with_its_targets(client: TestClient) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from app.analysis import reference
 
 
 def cell(page: Any, family: str, size: str, place: int) -> str:
@@ -80,3 +84,37 @@ def test_the_same_training_twice_counts_once(client: Any, trained: Any) -> None:
     (leader,) = client.get("/api/v1/leaderboard").json()["leaders"]
     assert (leader["n"], leader["runs"]) == (2, [kept, other])
     assert leader["mean"] == pytest.approx(0.89)
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference result of simple_mlp base on digits."""
+    row: dict[str, Any] = {"family": "simple_mlp", "size": "base", "dataset": "digits", "recipe": "fast", "epochs": 5}
+    row |= {"seeds": 3, "mean": 0.9816, "half": 0.0005, "seconds": 7.2, "machine": "2 cores", "date": "2026-11-28"}
+    (tmp_path / "zoo.json").write_text(json.dumps({"references": [row]}))
+    monkeypatch.setattr(reference, "FILE", tmp_path / "zoo.json")
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_the_project_measured_stands_apart_from_the_users_own_results(
+    client: Any, look: Any, trained: Any
+) -> None:
+    page = look(client.get("/leaderboard"))
+    assert re.match(r"launch .*reference 98\.16 ± 0\.05%", cell(page, "simple_mlp", "base", 1))
+    assert "0 cells have results" in page.html
+    assert "recipe fast, 5 epochs, 3 seeds; 7.2 s per run on 2 cores" in page.html
+    assert "reference" not in cell(page, "simple_mlp", "tiny", 1)
+    trained(level=0.5)
+    own = cell(look(client.get("/leaderboard")), "simple_mlp", "base", 1)
+    assert re.match(r"49\.00% +best +n = 1 +reference 98\.16 ± 0\.05%", own)
+    answer = client.get("/api/v1/leaderboard").json()
+    assert [(each["family"], each["mean"]) for each in answer["references"]] == [("simple_mlp", 0.9816)]
+    assert [each["mean"] for each in answer["leaders"]] == [0.49]
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_catalog_has_a_column_of_what_the_project_measured(client: Any, look: Any) -> None:
+    page = look(client.get("/architectures?view=table&sort=-reference"))
+    first = page.html[page.html.index("<tbody>") :]
+    assert first.index("98.16 ± 0.05%") < first.index("</tr>")
+    assert "98.16" not in look(client.get("/architectures?view=table&dataset=mnist")).html

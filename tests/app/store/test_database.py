@@ -31,6 +31,7 @@ from app.store import (
     worker,
 )
 from app.store.database import MIGRATIONS, next_commit, open_database, reading, rows, writing
+from tests.conftest import config as config_of
 
 
 def test_sqlite_waits_for_locks_and_syncs_every_commit(engine: Engine) -> None:
@@ -135,6 +136,28 @@ def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
         assert connection.execute(text("SELECT run_number, best FROM metric_series")).all() == [(7, 0.5)]
         chunk = connection.execute(text("SELECT id, steps, point_values, times, level_steps FROM metric_chunk")).all()
         assert chunk == [(3, b"s", b"v", b"t", b"l")]
+
+
+def test_runs_launched_before_keep_the_initialization_that_they_had(engine: Engine) -> None:
+    def migrate_to(revision: str) -> None:
+        with writing(engine) as connection:
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            (command.downgrade if revision == "0011" else command.upgrade)(config, revision)
+
+    with writing(engine) as connection:
+        runs = {
+            family: run.insert_run(connection, config_of(family=family, size="tiny"), {}, None, now)
+            for now, family in enumerate(("vit", "convnext_v2", "simple_mlp"), 1)
+        }
+    migrate_to("0011")
+    migrate_to("head")
+    with reading(engine) as connection:
+        found = {family: run.load_run(connection, id) for family, id in runs.items()}
+    options = {family: record.config.options for family, record in found.items() if record}
+    before = {"init": "trunc_normal_002"}
+    assert options == {"vit": before, "convnext_v2": before, "simple_mlp": {}}
 
 
 def test_a_curve_seen_from_afar_is_read_without_its_points(engine: Engine) -> None:

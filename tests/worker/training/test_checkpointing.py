@@ -132,6 +132,8 @@ CHANGES: list[dict[str, Any]] = [
     {"flip": True},
     {"normalization": "half"},
     {"label_smoothing": 0.3},
+    {"mixup": 0.5},
+    {"ema_decay": 0.5, "erasing": 0.5},
 ]
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import models
 from app.contract.events import Progress
-from tests.worker.conftest import StopsAt, fit_run, last_weights, make_config
+from tests.worker.conftest import StopsAt, best_weights, fit_run, last_weights, make_config
 from worker.data.datasets import Data, Split, load
 from worker.data.device_dataset import Resident, order
+from worker.data.mixing import Mixed, Mixing
 from worker.job import INTERRUPT
 from worker.training import fit as fit_module
 from worker.training import module as module_module
@@ -250,6 +251,63 @@ def test_label_smoothing_is_for_training_only(data_dir: Path, datasets: Path) ->
     with torch.no_grad():
         expected = F.cross_entropy(network.eval()(images), targets["digit"]).item()
     assert smooth["val/loss"][0][1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_averaged_weights_are_validated_tested_and_saved_as_the_best_and_the_others_go_on_training(
+    data_dir: Path, datasets: Path
+) -> None:
+    plain = fit_run(make_config("simple_cnn", epochs=1), data_dir)
+    averaged = fit_run(make_config("simple_cnn", epochs=1, ema_decay=0.9), data_dir, fence=2)
+    assert averaged.reporter.curves["train/loss"] == plain.reporter.curves["train/loss"]
+    trained, best = last_weights(averaged), best_weights(averaged)
+    assert all(torch.equal(value, last_weights(plain)[name]) for name, value in trained.items())
+    assert any(not torch.equal(value, best[name]) for name, value in trained.items())
+    network = build("simple_cnn", "tiny")
+    network.load_state_dict(best)
+    images, targets = resident(datasets).batch("validation", slice(0, 180))
+    with torch.no_grad():
+        logits = network.eval()(images)
+    assert averaged.reporter.curves["val/loss"][0][1] == pytest.approx(F.cross_entropy(logits, targets["digit"]).item())
+    assert averaged.reporter.curves["test/loss"] != plain.reporter.curves["test/loss"]
+
+
+def test_mirrored_views_are_averaged_in_validation_and_test(data_dir: Path, datasets: Path) -> None:
+    plain = fit_run(make_config("simple_cnn", epochs=1), data_dir)
+    mirrored = fit_run(make_config("simple_cnn", epochs=1, mirror=True), data_dir, fence=2)
+    assert all(torch.equal(value, last_weights(plain)[name]) for name, value in last_weights(mirrored).items())
+    network = build("simple_cnn", "tiny")
+    network.load_state_dict(last_weights(plain))
+    for part, curve in (("validation", "val/loss"), ("test", "test/loss")):
+        images, targets = resident(datasets).batch(part, slice(0, 360))
+        with torch.no_grad():
+            logits = (network.eval()(images) + network(images.flip(3))) / 2
+        expected = F.cross_entropy(logits, targets["digit"]).item()
+        assert mirrored.reporter.curves[curve][0][1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_mixed_batch_is_trained_with_both_labels_in_their_shares(
+    data_dir: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Mixed] = []
+    mix = Mixing.__call__
+
+    def watched(self: Mixing, images: Tensor, generator: torch.Generator | None = None) -> Mixed:
+        seen.append(mix(self, images, generator))
+        return seen[-1]
+
+    monkeypatch.setattr(Mixing, "__call__", watched)
+    fitted = fit_run(make_config(mixup=1.0, epochs=1), data_dir)
+    assert len(seen) == 9
+    torch.manual_seed(1)
+    network = build("simple_mlp", "tiny").train()
+    _, targets = resident(datasets).batch("train", order(1, 0, 1257, 128, CPU)[0])
+    labels, first = targets["digit"], seen[0]
+    assert first.partners is not None
+    logits = network(first.images)
+    loss = first.share * F.cross_entropy(logits, labels) + (1 - first.share) * F.cross_entropy(
+        logits, labels[first.partners]
+    )
+    assert fitted.reporter.curves["train/loss"][0][1] == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.01])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +18,15 @@ def best(fitted: Fitted) -> State:
     return from_bytes(fitted.kept([each for each in fitted.reporter.events_of("checkpoint") if each.best][-1]))
 
 
-@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize(
+    ("auxiliary", "changes"),
+    [(False, {}), (True, {}), (False, {"ema_decay": 0.9, "mirror": True}), (True, {"mirror": True})],
+)
 def test_the_best_checkpoint_predicts_the_test_set_as_its_run_did(
-    data_dir: Path, datasets: Path, auxiliary: bool
+    data_dir: Path, datasets: Path, auxiliary: bool, changes: dict[str, Any]
 ) -> None:
-    config = make_config(
-        "simple_cnn", epochs=3, targets=["digit", "thickness"], auxiliary=auxiliary, normalization="half"
-    )
+    heads = {"targets": ["digit", "thickness"], "auxiliary": auxiliary, "normalization": "half"}
+    config = make_config("simple_cnn", epochs=3, **heads | changes)
     fitted = fit_run(config, data_dir)
     predictor = Predictor.of(best(fitted))
     test = load("digits", ["digit", "thickness"], datasets, lambda text: None, auxiliary=auxiliary).test

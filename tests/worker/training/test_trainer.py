@@ -11,7 +11,7 @@ from torch import Tensor
 import models
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
-from tests.worker.conftest import Collector, Fitted, StopsAt, fit_run, make_config
+from tests.worker.conftest import Collector, Fitted, StopsAt, best_weights, fit_run, make_config
 from worker.data.datasets import DatasetError, load
 from worker.data.device_dataset import Resident
 from worker.job import CANCEL, CONTINUE, INTERRUPT, Control, Job
@@ -36,11 +36,6 @@ def last(fitted: Fitted) -> State:
     return from_bytes(fitted.kept(fitted.reporter.last_checkpoint()))
 
 
-def best(*attempts: Fitted) -> dict[str, Tensor]:
-    said = [(each, said) for each in attempts for said in each.reporter.events_of("checkpoint") if said.best]
-    return from_bytes(said[-1][0].kept(said[-1][1])).network
-
-
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -48,6 +43,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def assert_same_state(found: State, expected: State) -> None:
     assert same(found.network, expected.network)
     assert same(found.random, expected.random)
+    assert same(found.average, expected.average)
     assert found.optimizer["state"].keys() == expected.optimizer["state"].keys()
     for index, slots in expected.optimizer["state"].items():
         assert same(found.optimizer["state"][index], slots)
@@ -66,6 +62,18 @@ CONFIGS = {
     ),
     "sgd, one cycle, rotation, auxiliary": make_config(
         "simple_cnn", epochs=3, optimizer="sgd", schedule="one_cycle", warmup=0.4, rotation=20, auxiliary=True, seed=11
+    ),
+    "mixed, erased, averaged, mirrored": make_config(
+        "simple_cnn",
+        epochs=3,
+        schedule="constant",
+        mixup=0.4,
+        cutmix=1.0,
+        erasing=0.5,
+        ema_decay=0.9,
+        mirror=True,
+        auxiliary=True,
+        seed=11,
     ),
 }
 
@@ -88,7 +96,7 @@ def test_the_same_seed_gives_the_same_weights_and_curves_to_the_last_bit_and_ano
     first, again = (fit_run(config, data_dir, fence=fence) for fence in (1, 2))
     assert exact(first) == exact(again)
     assert_same_state(last(first), last(again))
-    assert same(best(first), best(again))
+    assert same(best_weights(first), best_weights(again))
     other = fit_run(config.model_copy(update={"seed": 12}), data_dir, fence=3)
     assert not same(last(first).network, last(other).network)
     assert exact(first)["train/loss"] != exact(other)["train/loss"]
@@ -128,6 +136,7 @@ PULSES = {
     ],
     "adamw, cosine, crop and flip": [[1], [4], [9], [10], [12], [13], [36], [40], [5, 6, 11]],
     "sgd, one cycle, rotation, auxiliary": [[1], [9], [12], [36], [5, 6, 11]],
+    "mixed, erased, averaged, mirrored": [[1], [9], [13], [36], [5, 6, 11]],
 }
 
 
@@ -142,7 +151,7 @@ def test_a_run_that_is_interrupted_anywhere_and_goes_on_ends_as_if_it_had_not_be
         attempts = stop_and_go_on(config, data_dir, pulses)
         assert [each.result.outcome for each in attempts] == ["interrupted"] * len(pulses) + ["succeeded"], pulses
         assert joined(attempts) == exact(whole), pulses
-        assert same(best(*attempts), best(whole)), pulses
+        assert same(best_weights(*attempts), best_weights(whole)), pulses
         resumed = [each for each in attempts if each.reporter.events_of("checkpoint")][-1]
         assert_same_state(last(resumed), last(whole))
 
@@ -163,7 +172,7 @@ def test_an_interruption_stops_before_the_next_step_and_says_from_where_it_goes_
 def test_an_interrupted_test_leaves_the_last_weights_as_they_were(data_dir: Path) -> None:
     config = CONFIGS["adam, plateau, dropout"].model_copy(update={"schedule": "constant", "seed": 13})
     whole = fit_run(config, data_dir, fence=2)
-    assert not same(last(whole).network, best(whole))
+    assert not same(last(whole).network, best_weights(whole))
     fitted = fit_run(config, data_dir, shared=StopsAt(129, INTERRUPT))
     assert fitted.reporter.events_of("finishing")
     assert "test/acc" not in fitted.reporter.curves
@@ -219,7 +228,7 @@ def test_the_test_is_made_once_with_the_best_weights(data_dir: Path, datasets: P
         return hits.double().mean().item()
 
     ((_, tested),) = curves["test/acc"]
-    assert tested == pytest.approx(accuracy_of(best(fitted)))
+    assert tested == pytest.approx(accuracy_of(best_weights(fitted)))
     assert tested != pytest.approx(accuracy_of(last(fitted).network))
     kinds = [kind for kind, _ in fitted.reporter.order if kind != "progress"]
     assert kinds.index("finishing") > max(i for i, kind in enumerate(kinds) if kind == "checkpoint")

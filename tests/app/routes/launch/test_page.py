@@ -144,7 +144,7 @@ def test_every_field_of_a_run_can_be_reached(client: Any, look: Any) -> None:
     sent = set(filled_in(look(client.get("/launch?preset=mnist_cnn_421k&auxiliary=true"))))
     sent |= set(filled_in(look(client.get("/launch?family=vit"))))
     options = {name for name in sent if name.startswith("option.")}
-    assert options == {"option.pool", "option.patch"}
+    assert options == {"option.pool", "option.patch", "option.init"}
     assert set(RunSpec.model_fields) - {"options"} == sent - options - {"key", "size_of", *OWN}
 
 

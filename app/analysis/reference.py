@@ -1,0 +1,84 @@
+"""Reference results: what this project measured with its own recipes, shown apart from the user's own runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from _runyard import HOME
+from app.web.formatting import format_duration
+
+FILE = HOME / "bench" / "results" / "zoo.json"
+"""Written by ``python -m bench zoo``."""
+
+logger = logging.getLogger("runyard.reference")
+
+
+class Reference(BaseModel):
+    """Mean test accuracy (0 to 1) of a recipe over ``seeds`` runs, ± ``half``: half the width of its 95% interval.
+
+    ``seconds``: median training time of a run. ``machine``: what it was measured on. ``data``: how the images were
+    stored, if not in the official files.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    family: str
+    size: str
+    dataset: str
+    recipe: str
+    epochs: int
+    seeds: int
+    mean: float
+    half: float | None
+    seconds: float
+    machine: str
+    date: str
+    data: str = ""
+
+    @property
+    def text(self) -> str:
+        """The result, such as "98.16 ± 0.05%"."""
+        interval = "" if self.half is None else f" ± {100 * self.half:.2f}"
+        return f"{100 * self.mean:.2f}{interval}%"
+
+    @property
+    def about(self) -> str:
+        """How it was measured, in one sentence."""
+        runs = f"{self.seeds} seed{'s' if self.seeds != 1 else ''}"
+        data = f", {self.data}" if self.data else ""
+        return (
+            f"Measured by the Runyard project on {self.date}: recipe {self.recipe}, {self.epochs} epochs, {runs}{data};"
+            f" {format_duration(self.seconds)} per run on {self.machine}"
+        )
+
+
+def references() -> Mapping[tuple[str, str, str], Reference]:
+    """The best result by family, size and dataset: that with the highest lower bound of its interval."""
+    return _read(FILE)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path) -> Mapping[tuple[str, str, str], Reference]:
+    try:
+        found = [Reference.model_validate(row) for row in _rows(file)]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
+        logger.warning("cannot read the reference results in %s: %s", file, error)
+        return {}
+    best: dict[tuple[str, str, str], Reference] = {}
+    for each in sorted(found, key=lambda each: each.mean - (each.half or 0)):
+        best[each.family, each.size, each.dataset] = each
+    return best
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["references"]
+    return rows
