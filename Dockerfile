@@ -11,6 +11,7 @@ COPY worker/ worker/
 COPY app/ app/
 COPY templates/ templates/
 COPY static/ static/
+COPY bench/results/zoo.json bench/results/
 RUN pip wheel --no-deps --wheel-dir /dist .
 
 

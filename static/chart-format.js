@@ -116,3 +116,21 @@ export function tickLabels(axis, unit) {
     y: (_plot, values) => values.map((value) => (value === null ? null : formatYTick(unit, value))),
   };
 }
+
+/**
+ * The ticks of a logarithmic axis that get a label; the others become null. These are the powers of ten; with fewer than two
+ * of them in range, also twice and five times these; with fewer than two of those, all. uPlot's own filter labels powers of
+ * ten only, and so nothing on an axis from 0.02 to 0.09.
+ * @param {unknown} _plot
+ * @param {number[]} ticks
+ * @returns {(number | null)[]}
+ */
+export function labeledLogTicks(_plot, ticks) {
+  const leading = ticks.map((tick) => Math.round(tick / 10 ** Math.floor(Math.log10(tick) + 1e-9)));
+  for (const labeled of [[1], [1, 2, 5]]) {
+    if (leading.filter((digit) => labeled.includes(digit)).length > 1) {
+      return ticks.map((tick, i) => (labeled.includes(leading[i]) ? tick : null));
+    }
+  }
+  return ticks;
+}

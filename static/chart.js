@@ -16,7 +16,7 @@
  */
 
 import { annotationPlugin } from "./annotations.js";
-import { tickLabels } from "./chart-format.js";
+import { labeledLogTicks, tickLabels } from "./chart-format.js";
 import { addMenu } from "./chart-menu.js";
 import { clippedRange, paddedRange, stepIncrements } from "./chart-ranges.js";
 import { Crosshair } from "./crosshair.js";
@@ -222,9 +222,18 @@ export class Chart {
           gap: 4,
           space: 64,
           values: labels.x,
+          filter: logX ? labeledLogTicks : undefined,
           incrs: isTimeAxis(x) || logX ? undefined : stepIncrements,
         },
-        { ...axis, grid, size: 46, gap: 5, space: 36, values: labels.y },
+        {
+          ...axis,
+          grid,
+          size: 46,
+          gap: 5,
+          space: 36,
+          values: labels.y,
+          filter: log && this.definition.log ? labeledLogTicks : undefined,
+        },
       ],
       series: [{}, ...lines.map((line) => this.lineOptions(line))],
       bands: lines.flatMap(({ series, kind }, i) =>

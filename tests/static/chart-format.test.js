@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { formatDelta, formatValue, formatX, formatXTick, formatYTick, tickLabels } from "../../static/chart-format.js";
+import {
+  formatDelta,
+  formatValue,
+  formatX,
+  formatXTick,
+  formatYTick,
+  labeledLogTicks,
+  tickLabels,
+} from "../../static/chart-format.js";
 
 describe("formatValue", () => {
   test("four significant digits", () => {
@@ -81,5 +89,27 @@ describe("tick labels", () => {
     const labels = tickLabels("step", "");
     assert.deepEqual(labels.x(null, [1, null, 10_000], 0, 0, 1), ["1", null, "10k"]);
     assert.deepEqual(labels.y(null, [0.5, null]), ["0.5", null]);
+  });
+});
+
+describe("labeledLogTicks", () => {
+  const ticks = (/** @type {number} */ from, /** @type {number} */ to) =>
+    [0.01, 0.1, 1, 10, 100].flatMap((power) => [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => digit * power)).filter(
+      (tick) => tick >= from && tick <= to,
+    );
+  const labeled = (/** @type {number} */ from, /** @type {number} */ to) =>
+    labeledLogTicks(null, ticks(from, to)).filter((tick) => tick !== null);
+  test("powers of ten where there are two of them", () => {
+    assert.deepEqual(labeled(0.03, 20), [0.1, 1, 10]);
+    assert.deepEqual(labeled(1, 10), [1, 10]);
+  });
+  test("also twice and five times these on a shorter axis", () => {
+    assert.deepEqual(labeled(0.02, 0.09), [0.02, 0.05]);
+    assert.deepEqual(labeled(2, 30), [2, 5, 10, 20]);
+  });
+  test("all on the shortest, and the others keep their place", () => {
+    assert.deepEqual(labeled(6, 9), [6, 7, 8, 9]);
+    assert.deepEqual(labeledLogTicks(null, [9, 10, 20, 30]), [null, 10, 20, null]);
+    assert.deepEqual(labeledLogTicks(null, []), []);
   });
 });

@@ -58,7 +58,9 @@ def test_however_many_cores_work_the_measures_are_the_same_and_in_order(cores: i
 
     found = measure_all(images, ProgressReporter(said.append, progress), "measuring mnist", cores)
     assert np.array_equal(found, np.concatenate(list(measure(images))))
-    assert said == ["measuring mnist (327 images)"]
+    assert said[0] == "measuring mnist (327 images)"
+    # On a busy machine it takes long enough to say how far it is.
+    assert all(line.startswith("measuring mnist: ") for line in said[1:])
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert used == {0 if cores == 1 else 2}
