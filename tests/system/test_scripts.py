@@ -49,7 +49,16 @@ def test_curves_are_drawn_while_a_run_trains_and_ctrl_c_leaves_it_alone(yard: An
     command = [sys.executable, "-m", "app.cli", "launch", "--family", "vit", "--epochs", "500", "--watch"]
     environment = os.environ | {"RUNYARD_URL": yard.address, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     own, theirs = pty.openpty()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    # A shell that runs the tests in the background lets them, and so their children, ignore Ctrl-C.
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     os.close(theirs)
     said = bytearray()
 
