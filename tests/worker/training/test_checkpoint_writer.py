@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -10,17 +11,23 @@ from worker.training.checkpoint_writer import MAX_WAITING, CheckpointWriter
 
 
 def test_jobs_are_done_in_their_order_while_the_caller_goes_on() -> None:
-    go_on, done = threading.Event(), []
+    go_on = threading.Event()
+    done: list[int] = []
+
+    def wait_first() -> None:
+        assert go_on.wait(10)
+        done.append(0)
+
     with CheckpointWriter() as writer:
-        writer.submit(lambda: (go_on.wait(10), done.append(0))[1])
+        writer.submit(wait_first)
         for number in range(1, MAX_WAITING + 1):
-            writer.submit(lambda number=number: done.append(number))
+            writer.submit(partial(done.append, number))
         assert done == []
         go_on.set()
         writer.wait()
         assert done == list(range(MAX_WAITING + 1))
-        writer.submit(lambda: done.append("last"))
-    assert done[-1] == "last"
+        writer.submit(partial(done.append, 99))
+    assert done[-1] == 99
 
 
 def test_a_job_that_fails_ends_those_after_it_and_is_raised_at_the_next_call() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import models
 from app.contract.events import Progress
 from tests.worker.conftest import StopsAt, best_weights, fit_run, last_weights, make_config
-from worker.data.datasets import Data, Split, load
+from worker.data.datasets import Data, Part, Split, load
 from worker.data.device_dataset import Resident, order
 from worker.data.mixing import Mixed, Mixing
 from worker.job import INTERRUPT
@@ -277,7 +277,8 @@ def test_mirrored_views_are_averaged_in_validation_and_test(data_dir: Path, data
     assert all(torch.equal(value, last_weights(plain)[name]) for name, value in last_weights(mirrored).items())
     network = build("simple_cnn", "tiny")
     network.load_state_dict(last_weights(plain))
-    for part, curve in (("validation", "val/loss"), ("test", "test/loss")):
+    parts: tuple[tuple[Part, str], ...] = (("validation", "val/loss"), ("test", "test/loss"))
+    for part, curve in parts:
         images, targets = resident(datasets).batch(part, slice(0, 360))
         with torch.no_grad():
             logits = (network.eval()(images) + network(images.flip(3))) / 2

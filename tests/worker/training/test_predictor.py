@@ -25,7 +25,7 @@ def best(fitted: Fitted) -> State:
 def test_the_best_checkpoint_predicts_the_test_set_as_its_run_did(
     data_dir: Path, datasets: Path, auxiliary: bool, changes: dict[str, Any]
 ) -> None:
-    heads = {"targets": ["digit", "thickness"], "auxiliary": auxiliary, "normalization": "half"}
+    heads: dict[str, Any] = {"targets": ["digit", "thickness"], "auxiliary": auxiliary, "normalization": "half"}
     config = make_config("simple_cnn", epochs=3, **heads | changes)
     fitted = fit_run(config, data_dir)
     predictor = Predictor.of(best(fitted))
