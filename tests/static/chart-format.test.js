@@ -94,9 +94,9 @@ describe("tick labels", () => {
 
 describe("labeledLogTicks", () => {
   const ticks = (/** @type {number} */ from, /** @type {number} */ to) =>
-    [0.01, 0.1, 1, 10, 100].flatMap((power) => [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => digit * power)).filter(
-      (tick) => tick >= from && tick <= to,
-    );
+    [0.01, 0.1, 1, 10, 100]
+      .flatMap((power) => [1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => digit * power))
+      .filter((tick) => tick >= from && tick <= to);
   const labeled = (/** @type {number} */ from, /** @type {number} */ to) =>
     labeledLogTicks(null, ticks(from, to)).filter((tick) => tick !== null);
   test("powers of ten where there are two of them", () => {
