@@ -28,7 +28,7 @@ from bench.report import RESULTS, Row, machine, row, save
 
 SEEDS = (1, 2, 3)
 POLL_SECONDS = 0.5
-UNENDED = ("queued", "starting", "running", "finishing")
+UNENDED = ("queued", "starting", "running", "finishing", "lost")
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,10 @@ def main() -> None:
                 key = _key(variant, settings, seed)
                 if key in runs:
                     continue
-                runs[key] = _train(instance, variant, seed) | {"epochs": settings["epochs"]}
-                _save(runs, storage)
+                # With every run, since those of another day or machine are kept.
+                about = {"epochs": settings["epochs"], "data": storage[variant.dataset], **_origin()}
+                runs[key] = _train(instance, variant, seed) | about
+                _save(runs)
 
 
 def _call(instance: Instance, path: str, body: Any = None) -> Any:
@@ -146,10 +148,14 @@ def _kept() -> dict[str, dict[str, Any]]:
     return runs
 
 
-def _save(runs: dict[str, dict[str, Any]], storage: dict[str, str]) -> None:
+def _origin() -> dict[str, str]:
+    here = machine()
+    return {"machine": f"{here['cores']} cores of {here['processor']}", "date": datetime.now(UTC).date().isoformat()}
+
+
+def _save(runs: dict[str, dict[str, Any]]) -> None:
     rows: list[Row] = []
     references = []
-    here = machine()
     for variant in VARIANTS:
         own = {key: run for key, run in runs.items() if run["title"] == variant.title}
         # Of several settings, those of the newest run.
@@ -171,14 +177,11 @@ def _save(runs: dict[str, dict[str, Any]], storage: dict[str, str]) -> None:
         references.append(
             {
                 **{name: getattr(variant, name) for name in ("family", "size", "dataset", "recipe")},
-                "epochs": results[0]["epochs"],
+                **{name: results[-1][name] for name in ("epochs", "machine", "date", "data")},
                 "seeds": len(results),
                 "mean": accuracy.mean,
                 "half": accuracy.half,
                 "seconds": statistics.median(run["seconds"] for run in results),
-                "machine": f"{here['cores']} cores of {here['processor']}",
-                "date": datetime.now(UTC).date().isoformat(),
-                "data": storage.get(variant.dataset, ""),
             }
         )
     save("zoo", rows, references=references, runs=runs)

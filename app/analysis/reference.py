@@ -69,6 +69,7 @@ def _read(file: Path) -> Mapping[tuple[str, str, str], Reference]:
     try:
         found = [Reference.model_validate(row) for row in _rows(file)]
     except FileNotFoundError:
+        # Nothing has been measured yet, as in a copy without results: not worth a warning.
         return {}
     except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
         logger.warning("cannot read the reference results in %s: %s", file, error)

@@ -209,12 +209,19 @@ class Inspector:
                 traced = self._trace_in_process(config)
                 # A refusal may depend on more than files, such as a package that is not installed yet.
                 if isinstance(traced, Traced):
-                    _write_cache(file, key, traced.model_dump())
-                    _remove_oldest(self._networks, MAX_CACHED_NETWORKS)
+                    self._keep(file, key, traced)
             self._traced[key] = traced
             if len(self._traced) > MAX_NETWORKS:
                 self._traced.popitem(last=False)
         return traced
+
+    def _keep(self, file: Path, key: str, traced: Traced) -> None:
+        try:
+            _write_cache(file, key, traced.model_dump())
+            _remove_oldest(self._networks, MAX_CACHED_NETWORKS)
+        except OSError as error:
+            # The answer is there; a full disk, or another server that removed the same file, costs only the next start.
+            logger.warning("could not cache a traced network: %s", error)
 
     def _trace_in_process(self, config: RunConfig) -> Traced | Refusal:
         answer = self._ask({"config": config.model_dump()})

@@ -83,9 +83,9 @@ class Mixing:
         left = (across * (width - wide + 1)).floor()
         rows = torch.arange(height)
         columns = torch.arange(width)
-        within = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
-        across_within = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-        erased = within[:, None, :, None] & across_within[:, None, None, :]
+        in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+        in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+        erased = in_rows[:, None, :, None] & in_columns[:, None, None, :]
         return images.masked_fill_(erased.to(images.device, non_blocking=True), 0)
 
 

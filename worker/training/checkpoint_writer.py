@@ -15,7 +15,7 @@ MAX_WAITING = 2
 class CheckpointWriter:
     """Runs jobs one after another, in their order. A job that fails ends all later ones; its error is raised here.
 
-    As a context, it waits at the end for all jobs, unless the block raised something itself.
+    As a context, it waits at the end for all jobs; an error of the block comes before one of a job.
     """
 
     def __init__(self) -> None:

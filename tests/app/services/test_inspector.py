@@ -341,6 +341,21 @@ def test_a_network_is_traced_once_for_all_servers_and_a_refusal_is_not_kept(
     assert run(made(tmp_path).profile(small)).params == 5
 
 
+def test_a_network_that_cannot_be_cached_is_answered_all_the_same(
+    tmp_path: Path,
+    stand_in: StandIn,
+    made: Callable[..., Inspector],
+    catalog: Catalog,
+    catalog_json: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "catalog.json").write_bytes(catalog_json)
+    (tmp_path / "networks").write_text("a file in the place of the folder")
+    stand_in.does(json.dumps({"traced": TRACED}))
+    assert run(made(tmp_path).profile(resolve(RunSpec(family="vit", size="tiny"), catalog))).params == 5
+    assert "could not cache a traced network" in caplog.text
+
+
 def test_no_more_networks_are_kept_than_are_worth_it(
     tmp_path: Path,
     stand_in: StandIn,
