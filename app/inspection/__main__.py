@@ -1,8 +1,8 @@
 """``python -m app.inspection [FOLDER]``: answers questions about networks, one JSON object per line, until EOF.
 
-{"catalog": true} is answered with {"catalog": Catalog}, {"config": RunConfig} with {"traced": Traced}, or with
-{"refusal": Refusal} if the network cannot be trained; errors with {"fault": "traceback"}. FOLDER contains external
-architectures.
+{"catalog": true, "known": [FamilyEntry]} is answered with {"catalog": Catalog}, which takes the built-in families that
+are known already; {"config": RunConfig} with {"traced": Traced}, or with {"refusal": Refusal} if the network cannot be
+trained; errors with {"fault": "traceback"}. FOLDER contains external architectures.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ with imports_without_gc():
     import torch
 
     import models
+    from app.contract.catalog import FamilyEntry
     from app.contract.spec import RunConfig
     from app.inspection.network import Refused, catalog, inspect
 
@@ -67,7 +68,8 @@ def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
     try:
         if "config" in question:
             return {"traced": inspect(RunConfig.model_validate(question["config"])).model_dump()}
-        return {"catalog": catalog(broken).model_dump()}
+        known = [FamilyEntry.model_validate(entry) for entry in question.get("known", [])]
+        return {"catalog": catalog(broken, known).model_dump()}
     except Refused as error:
         return {"refusal": error.refusal.model_dump()}
     except Exception:  # a fault of one question goes to the server's log; the process answers the next one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +30,36 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-def catalog(broken: dict[str, str]) -> Catalog:
-    """The catalog of everything that can be trained, built from the network definitions."""
+def catalog(broken: dict[str, str], known: Iterable[FamilyEntry] = ()) -> Catalog:
+    """The catalog of everything that can be trained, built from the network definitions.
+
+    known: entries of built-in families from an earlier catalog, used as they are.
+    """
+    entries = {entry.name: entry for entry in known}
     families = {}
     for family in models.families().values():
-        families[family.name] = FamilyEntry(
-            name=family.name,
-            summary=family.summary,
-            when=family.when,
-            reference=family.reference,
-            default=family.default,
-            sizes=[SizeEntry(name=s.name, definition=s.definition, params=_counts(family, s)) for s in family.sizes],
-            options=[
-                OptionEntry(name=option.name, default=option.default, choices=list(option.choices), about=option.about)
-                for option in family.options
-            ],
-            smallest_batch=family.smallest_batch,
-            takes_auxiliary=family.takes_auxiliary,
-            source=family.source if Path(family.source).is_absolute() else "",
-        )
+        source = family.source if Path(family.source).is_absolute() else ""
+        entry = None if source else entries.get(family.name)
+        families[family.name] = entry or _entry(family, source)
     return Catalog(families=families, broken=broken)
+
+
+def _entry(family: models.Family, source: str) -> FamilyEntry:
+    return FamilyEntry(
+        name=family.name,
+        summary=family.summary,
+        when=family.when,
+        reference=family.reference,
+        default=family.default,
+        sizes=[SizeEntry(name=s.name, definition=s.definition, params=_counts(family, s)) for s in family.sizes],
+        options=[
+            OptionEntry(name=option.name, default=option.default, choices=list(option.choices), about=option.about)
+            for option in family.options
+        ],
+        smallest_batch=family.smallest_batch,
+        takes_auxiliary=family.takes_auxiliary,
+        source=source,
+    )
 
 
 def _counts(family: models.Family, size: models.Size) -> dict[str, int]:

@@ -24,7 +24,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.contract.catalog import Catalog
+from pydantic import TypeAdapter
+
+from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.errors import Unavailable
 from app.contract.preview import Block, Profile
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -42,6 +44,7 @@ OWN_FILES = ("inspection/*.py", "contract/catalog.py", "contract/datasets.py", "
 
 Answer = TypeVar("Answer")
 Stamp = tuple[tuple[str, int, int], ...]
+_Families = TypeAdapter(list[FamilyEntry])
 
 
 class Inspector:
@@ -59,6 +62,7 @@ class Inspector:
         self._thread = ThreadPoolExecutor(1, "inspector")
         self._stamp: Stamp = ()
         self._digest = ""
+        self._own_digest = ""
         self._checked_at = -LOOK_SECONDS
         self._found: tuple[str, Catalog] | None = None
         # The digest of external architectures that crash or hang the process: they are ignored.
@@ -161,6 +165,7 @@ class Inspector:
             stamp = tuple((str(file), *_age_and_size(file)) for file in files)
             if stamp != self._stamp:
                 self._digest = _digest(files, self._models_path)
+                self._own_digest = _digest(_files(None), None)
                 self._stamp = stamp
             self._checked_at = now
         return self._digest
@@ -190,13 +195,24 @@ class Inspector:
         return catalog
 
     def _build_catalog(self) -> Catalog:
+        """Ask for the catalog; the built-in families, whose networks take seconds to count, only if they changed."""
+        file, digest = self._folder / "families.json", self._own_digest
+        known = _read_cache(file, digest, _Families.validate_python) or []
+        catalog = self._ask_for_catalog(known)
+        if not known:
+            found = [family for family in catalog.families.values() if not family.source]
+            _write_cache(file, digest, _Families.dump_python(found, mode="json"))
+        return catalog
+
+    def _ask_for_catalog(self, known: list[FamilyEntry]) -> Catalog:
+        question = {"catalog": True, "known": _Families.dump_python(known, mode="json")}
         try:
-            return Catalog.model_validate(self._ask({"catalog": True})["catalog"])
+            return Catalog.model_validate(self._ask(question)["catalog"])
         except Unavailable as error:
             if self._models_path is None or self._ignored == self._digest:
                 raise
             self._ignored = self._digest
-            catalog = Catalog.model_validate(self._ask({"catalog": True})["catalog"])
+            catalog = Catalog.model_validate(self._ask(question)["catalog"])
             reason = f"ignoring {self._models_path} until one of its files changes: {error.message}"
             return catalog.model_copy(update={"broken": catalog.broken | {self._models_path.name: reason}})
 
@@ -216,12 +232,9 @@ class Inspector:
         return traced
 
     def _keep(self, file: Path, key: str, traced: Traced) -> None:
-        try:
-            _write_cache(file, key, traced.model_dump())
+        _write_cache(file, key, traced.model_dump())
+        with suppress(FileNotFoundError):  # another server removes the same files
             _remove_oldest(self._networks, MAX_CACHED_NETWORKS)
-        except OSError as error:
-            # The answer is there; a full disk, or another server that removed the same file, costs only the next start.
-            logger.warning("could not cache a traced network: %s", error)
 
     def _trace_in_process(self, config: RunConfig) -> Traced | Refusal:
         answer = self._ask({"config": config.model_dump()})
@@ -335,10 +348,16 @@ def _read_cache(file: Path, digest: str, read: Callable[[Any], Answer]) -> Answe
 
 
 def _write_cache(file: Path, digest: str, value: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps({"digest": digest, "found": value}))
-    fresh.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps({"digest": digest, "found": value}))
+        fresh.replace(file)
+    except OSError as error:
+        # The answer is there; a full disk costs only the next start.
+        logger.warning("could not cache %s: %s", file.name, error)
+        with suppress(OSError):
+            fresh.unlink()
 
 
 def _remove_oldest(folder: Path, keep: int) -> None:

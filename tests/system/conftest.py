@@ -79,7 +79,8 @@ class RunningYard:
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(f"{self.address}/api/v1{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        # The server itself waits a minute for what it asks others.
+        with urllib.request.urlopen(request, timeout=70) as answer:
             return json.loads(answer.read() or b"null")
 
     def try_call(self, path: str) -> Any:
@@ -197,7 +198,8 @@ def _folder(inspected: Path) -> Path:
     """A folder with a short path, for Unix sockets; with what is known about the networks, to spare its making."""
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
     (folder / "data").mkdir()
-    shutil.copy(inspected / "catalog.json", folder / "data")
+    for name in ("catalog.json", "families.json"):
+        shutil.copy(inspected / name, folder / "data")
     shutil.copytree(inspected / "networks", folder / "data" / "networks")
     return folder
 

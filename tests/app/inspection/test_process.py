@@ -280,6 +280,14 @@ def test_the_catalog_counts_every_size_on_every_dataset() -> None:
             assert entry.params["digits"] == entry.params["fashion_mnist"] == size.counts[0]
 
 
+def test_known_families_are_taken_as_they_are_and_others_are_counted() -> None:
+    whole = catalog({})
+    known = [whole.families["vit"].model_copy(update={"summary": "known"}), whole.families["simple_mlp"]]
+    found = catalog({}, known)
+    assert found.families["vit"] is known[0]
+    assert {**found.families, "vit": whole.families["vit"]} == whole.families
+
+
 def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(Refused) as caught:
         look("vit", "cifar10", options={"patch": 7})

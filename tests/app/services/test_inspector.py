@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -29,6 +30,8 @@ folder, rest = {folder!r}, sys.argv[3:]
 with open(os.path.join(folder, "starts"), "a") as starts:
     starts.write(json.dumps([os.getpid(), *rest]) + chr(10))
 for line in sys.stdin:
+    with open(os.path.join(folder, "asked"), "a") as asked:
+        asked.write(line)
     how = open(os.path.join(folder, "how")).read()
     if how == "die" or how == "die with a folder" and rest:
         print("no torch here", file=sys.stderr, flush=True)
@@ -51,7 +54,14 @@ class StandIn:
 
     @property
     def starts(self) -> list[list[Any]]:
-        file = self.folder / "starts"
+        return self._lines("starts")
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        return self._lines("asked")
+
+    def _lines(self, name: str) -> list[Any]:
+        file = self.folder / name
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
@@ -266,6 +276,31 @@ def test_an_edited_architecture_is_seen_without_a_restart_of_the_server(
     assert "SyntaxError" in broken.broken["mine"]
 
 
+def test_an_edit_outside_counts_no_built_in_network_again(
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], catalog: Catalog
+) -> None:
+    outside = tmp_path / "nets"
+    outside.mkdir()
+    stand_in.does(json.dumps({"catalog": catalog.model_dump()}))
+    data = tmp_path / "data"
+    run(made(data, outside).catalog())
+    (outside / "new.py").write_text("x = 1")
+    run(made(data, outside).catalog())
+    known = [[family["name"] for family in question["known"]] for question in stand_in.asked]
+    assert known == [[], list(catalog.families)]
+
+
+def test_what_cannot_be_cached_is_answered_all_the_same(
+    tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    found = made(tmp_path / "data")
+    assert run(found.catalog()) == EMPTY
+    stand_in.does(json.dumps({"traced": TRACED}))
+    assert run(found.profile(config(size="tiny"))).params == 5
+    assert re.findall(r"could not cache (\w+)\.json", caplog.text)[:2] == ["families", "catalog"]
+
+
 def test_a_missing_folder_is_told_and_takes_nothing_with_it(
     tmp_path: Path, made: Callable[..., Inspector], catalog: Catalog
 ) -> None:
@@ -339,21 +374,6 @@ def test_a_network_is_traced_once_for_all_servers_and_a_refusal_is_not_kept(
         run(made(tmp_path).profile(small))
     stand_in.does(json.dumps({"traced": TRACED}))
     assert run(made(tmp_path).profile(small)).params == 5
-
-
-def test_a_network_that_cannot_be_cached_is_answered_all_the_same(
-    tmp_path: Path,
-    stand_in: StandIn,
-    made: Callable[..., Inspector],
-    catalog: Catalog,
-    catalog_json: bytes,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    (tmp_path / "catalog.json").write_bytes(catalog_json)
-    (tmp_path / "networks").write_text("a file in the place of the folder")
-    stand_in.does(json.dumps({"traced": TRACED}))
-    assert run(made(tmp_path).profile(resolve(RunSpec(family="vit", size="tiny"), catalog))).params == 5
-    assert "could not cache a traced network" in caplog.text
 
 
 def test_no_more_networks_are_kept_than_are_worth_it(
