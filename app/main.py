@@ -21,6 +21,7 @@ from app.contract.settings import Settings
 from app.routes import routers
 from app.routes.mlflow import mlflow
 from app.routes.runs.api import run_status
+from app.services.augmented_batches import AugmentedBatches
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.store.database import migrate, open_database
@@ -66,6 +67,7 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
         celery=celery_client(settings.redis),
         hub=Hub(engine, settings.redis, run_status),
         inspector=inspector or Inspector(settings.data_dir.absolute(), settings.models_path),
+        augmented=AugmentedBatches(settings.datasets),
         templates=Templates(),
     )
 
@@ -115,6 +117,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     starting.cancel()
     await inspector.close()
+    parts.augmented.close()
     await parts.hub.stop()
     parts.redis.close()
     parts.engine.dispose()

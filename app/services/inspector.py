@@ -12,9 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
-import sys
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,10 +28,10 @@ from app.contract.errors import Unavailable
 from app.contract.preview import Block, Profile
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.inspection import Refusal, Traced
+from app.services.answering_process import AnsweringProcess
 
 logger = logging.getLogger("runyard.inspector")
 
-ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 MAX_NETWORKS = 300
 MAX_CACHED_NETWORKS = 1000
@@ -57,7 +54,7 @@ class Inspector:
         self._folder = folder
         self._networks = folder / "networks"
         self._models_path = None if models_path is None else Path(os.path.abspath(models_path.expanduser()))
-        self._process = _Process()
+        self._process = AnsweringProcess("app.inspection", "the network inspection process", logger)
         # One thread asks, so that answers match their questions even if a request is cancelled in between.
         self._thread = ThreadPoolExecutor(1, "inspector")
         self._stamp: Stamp = ()
@@ -243,97 +240,7 @@ class Inspector:
         return Traced.model_validate(answer["traced"])
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        answer = self._process.ask(self._command(), question)
-        if "fault" in answer:
-            logger.error("the inspection process failed:\n%s", answer["fault"])
-            raise Unavailable("could not inspect the networks; see the server's log")
-        return answer
-
-
-class _Process:
-    """The process that imports torch; used by one thread, closed by any."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-        self._command: tuple[str, ...] = ()
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def start(self, command: tuple[str, ...]) -> subprocess.Popen[str]:
-        """The process for ``command``, a digest and its arguments; starts a new one if necessary."""
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the server is shutting down")
-            process = self._process
-            if process is not None and process.poll() is None and self._command == command:
-                return process
-            if process is not None:
-                _end(process)
-            self._process, self._command = _started(command[1:]), command
-            return self._process
-
-    def ask(self, command: tuple[str, ...], question: dict[str, Any]) -> dict[str, Any]:
-        """Ask one question. Raises Unavailable if the process exits or does not respond in time."""
-        process = self.start(command)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Timer(ANSWER_SECONDS, process.kill)
-        late.daemon = True
-        late.start()
-        try:
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except (BrokenPipeError, ValueError):
-            line = ""  # It ended, or close() ended it.
-        finally:
-            in_time = late.is_alive()
-            late.cancel()
-        if not line.endswith("\n"):
-            process.kill()
-            what = "exited" if in_time else f"did not respond within {ANSWER_SECONDS:.0f} s"
-            logger.error("the inspection process %s (exit status %s)", what, process.wait())
-            raise Unavailable(f"the network inspection process {what}; see the server's log")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process for good."""
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                _end(self._process)
-
-
-def _started(arguments: tuple[str, ...]) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.inspection", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    threading.Thread(target=_listen, args=(process,), name="inspector-log", daemon=True).start()
-    return process
-
-
-def _listen(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    with process.stderr as lines:
-        for line in lines:
-            logger.warning("%s", line.rstrip())
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        # A question that came too late may still be in the pipe.
-        with suppress(BrokenPipeError):
-            if pipe is not None:
-                pipe.close()
+        return self._process.ask(self._command(), question)
 
 
 # Cache -------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from app.contract.catalog import Catalog
 from app.contract.settings import Settings
+from app.services.augmented_batches import AugmentedBatches
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.web.rendering import Templates
@@ -27,6 +28,7 @@ class Parts:
     celery: Celery
     hub: Hub
     inspector: Inspector
+    augmented: AugmentedBatches
     templates: Templates
 
 

@@ -36,6 +36,11 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.wait_for_url("**/launch")
     page.locator("#family-simple_cnn").locator("xpath=..").click()
     expect(page.locator("#plan-params")).to_have_text("421,834")
+    page.locator("#fold-augmentation > summary").click()
+    page.locator("#field-rotation").fill("20")
+    sheet = page.locator("#plan-augmented img")
+    expect(sheet).to_be_visible(timeout=60_000)
+    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8 * (28 + 2) - 2
 
     run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
     expect(page.locator("h1")).to_have_text("simple_cnn base · digits")

@@ -159,6 +159,12 @@ def _prepared(info: Dataset, folder: Path) -> TensorCache:
     )
 
 
+def is_prepared(name: str, folder: Path) -> bool:
+    """Whether `load` needs no download, because the dataset was prepared before or comes with Runyard."""
+    info = dataset(name)
+    return info.offline or _prepared(info, folder).path.exists()
+
+
 def save_prepared(info: Dataset, folder: Path, training: Labeled, test: Labeled) -> None:
     """Save a prepared copy made from these images, as if they had been read from the dataset's own files."""
     _prepared(info, folder).get(lambda: _split(info, training, test), ProgressReporter(lambda text: None))

@@ -1,5 +1,11 @@
-"""/launch: the launch form, its plan (steps, cost, start) and the equivalent commands."""
+"""/launch: the launch form, its plan (steps, cost, start, augmented images) and the equivalent commands."""
 
-from app.routes.launch.page import pages
+from fastapi import APIRouter
+
+from app.routes.launch import augmented, page
 
 __all__ = ["pages"]
+
+pages = APIRouter()
+pages.include_router(page.pages)
+pages.include_router(augmented.pages)

@@ -115,7 +115,7 @@ GROUPS = (
             Row("device", "Device", "choice", "auto: any worker's device"),
             Row(
                 "find_batch",
-                "Find largest batch",
+                "Largest batch",
                 "choice",
                 "use the largest batch that fits in memory; overrides batch size",
             ),

@@ -261,3 +261,18 @@ def form_of(config: RunConfig) -> Form:
         elif name not in blanks or value != blanks[name]:
             form[name] = [joined_tags(value)] if name == "tags" else [field_text(value)]
     return form | {OPTION + name: [str(value)] for name, value in config.options.items()}
+
+
+def gathered(pairs: Iterable[tuple[str, Any]]) -> Form:
+    """The fields of a form or of a URL's query; files are ignored."""
+    form: Form = {}
+    for name, value in pairs:
+        if isinstance(value, str):
+            form.setdefault(name, []).append(value.encode("utf-8", "replace").decode())
+    return form
+
+
+def with_family(form: Form, catalog: Catalog) -> Form:
+    """Return the form with a family chosen; the first one if neither family nor preset is given."""
+    named = any(form.get("family", [])) or any(name in PRESETS for name in form.get("preset", []))
+    return form if named else form | {"family": [next(iter(catalog.families), "")]}

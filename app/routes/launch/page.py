@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,10 +20,11 @@ from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
+from app.routes.launch.augmented import augmented_picture
 from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
-from app.routes.launch.form import OPTION, Draft, Form, add_errors, form_of, read_draft
+from app.routes.launch.form import OPTION, Draft, Form, add_errors, form_of, gathered, read_draft, with_family
 from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
 from app.routes.launch.prefill import differences, source_of
@@ -40,23 +40,9 @@ LONGEST_ADDRESS = 4000
 # Reading the form ----------------------------------------------------------------------------------------------------
 
 
-def _gathered(pairs: Iterable[tuple[str, Any]]) -> Form:
-    form: Form = {}
-    for name, value in pairs:
-        if isinstance(value, str):
-            form.setdefault(name, []).append(value.encode("utf-8", "replace").decode())
-    return form
-
-
 async def _posted(request: Request) -> Form:
     async with request.form(max_files=0, max_fields=200) as posted:
-        return _gathered(posted.multi_items())
-
-
-def _with_family(form: Form, catalog: Catalog) -> Form:
-    """Return the form with a family chosen; the first one if neither family nor preset is given."""
-    named = any(form.get("family", [])) or any(name in PRESETS for name in form.get("preset", []))
-    return form if named else form | {"family": [next(iter(catalog.families), "")]}
+        return gathered(posted.multi_items())
 
 
 def _own_size(form: Form, catalog: Catalog) -> Form:
@@ -130,6 +116,7 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
         "datasets": list(DATASETS.values()),
         "plan": plan_of(parts, catalog, draft, cost),
         "cost": cost,
+        "augmented": augmented_picture(draft.config, parts.augmented),
         "sweep": sweep,
         "how": how_of(draft),
         "commands": commands_of(launchable, str(request.base_url), not (sweep and sweep.left_out))
@@ -160,7 +147,7 @@ async def _fragment(
     patience: float = PATIENCE_SECONDS,
     message: str = "",
 ) -> HTMLResponse:
-    draft = read_draft(_with_family(form, catalog), catalog)
+    draft = read_draft(with_family(form, catalog), catalog)
     cost = await look_at_cost(parts, catalog, draft, patience)
 
     def rendered() -> HTMLResponse:
@@ -177,12 +164,12 @@ async def _fragment(
 @pages.get("/launch")
 async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
     """Show the form. ?family=…&epochs=… or ?preset=NAME fills it in; ?from=RUN copies the fields of a run."""
-    form = _gathered(parse_qsl(request.url.query, keep_blank_values=True))
+    form = gathered(parse_qsl(request.url.query, keep_blank_values=True))
     if form.get("from"):
         source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}
         form[SOURCE] = [source.id]
-    draft = read_draft(_with_family(form, catalog), catalog)
+    draft = read_draft(with_family(form, catalog), catalog)
     parts.inspector.warm_up()
     return await _page(request, parts, catalog, draft)
 
@@ -221,7 +208,7 @@ async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) ->
     except SpecError as error:
         (add_errors if sweep is None else add_sweep_errors)(draft, error.errors)
     if draft.spec is None or draft.config is None:
-        invalid = read_draft(_with_family(form, catalog), catalog)
+        invalid = read_draft(with_family(form, catalog), catalog)
         invalid.errors |= draft.errors
         invalid.config = None
         return await _page(request, parts, catalog, invalid, 422)

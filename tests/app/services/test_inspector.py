@@ -17,6 +17,7 @@ import pytest
 from app.contract.catalog import Catalog
 from app.contract.errors import Unavailable
 from app.contract.spec import RunConfig, RunSpec, SpecError, resolve
+from app.services import answering_process
 from app.services import inspector as inspector_module
 from app.services.inspector import Inspector
 from tests.conftest import config, run_apart, until
@@ -177,7 +178,7 @@ def test_a_process_that_died_is_started_again(
 def test_a_process_that_says_nothing_is_ended(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspector_module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(answering_process, "ANSWER_SECONDS", 0.5)
     stand_in.does("hang")
     with pytest.raises(Unavailable, match="did not respond"):
         run(made(tmp_path).catalog())

@@ -1,0 +1,111 @@
+"""``python -m worker.data.augmented_batch FOLDER``: draws augmented training images on request, until EOF.
+
+Questions and answers are JSON objects, one per line. FOLDER contains the datasets. A RunConfig is answered with
+{"png": "base64"}, or with {"reason": "…"} if the dataset is not there yet: nothing is downloaded. Errors are answered
+with {"fault": "traceback"}.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from app.contract.process import imports_without_gc
+
+with imports_without_gc():
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+    from app.contract.spec import RunConfig
+    from worker.data.datasets import Data, is_prepared, load
+    from worker.data.device_dataset import Augment, order
+    from worker.data.inputs import Inputs
+    from worker.data.mixing import Mixing
+
+COLUMNS = 8
+ROWS = 2
+"""Rows of images; each has a second row below it, with the same images augmented."""
+GAP = 2
+"""Transparent pixels between images."""
+
+
+def draw(data: Data, config: RunConfig) -> bytes:
+    """A PNG of the first images of a run's first batch, with each image's augmented version below it.
+
+    Which random numbers a run draws depends on its batch size; these are others.
+    """
+    count = min(COLUMNS * ROWS, len(data.train))
+    chosen = order(config.seed, 0, len(data.train), count, torch.device("cpu"))[0]
+    images = data.train.images[chosen]
+    inputs = Inputs.of(data, config)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (inputs.mean, inputs.std))
+    generator = torch.Generator().manual_seed(config.seed)
+    moved = Augment(config.crop_padding, config.flip, config.rotation)(images, generator)
+    normalized = (moved / 255 - mean) / std
+    mixed = Mixing(config.mixup, config.cutmix, config.erasing)(normalized, generator).images
+    augmented = ((mixed * std + mean) * 255).round().clamp(0, 255).byte()
+    rows = []
+    for start in range(0, count, COLUMNS):
+        rows += [images[start : start + COLUMNS], augmented[start : start + COLUMNS]]
+    return _png(rows)
+
+
+def _png(rows: list[Tensor]) -> bytes:
+    """Rows of images, uint8 [N, C, H, W], as one transparent picture with gaps between them."""
+    height, width = rows[0].shape[2:]
+    sheet = torch.zeros(len(rows) * (height + GAP) - GAP, len(rows[0]) * (width + GAP) - GAP, 4, dtype=torch.uint8)
+    for down, row in enumerate(rows):
+        for across, image in enumerate(row):
+            top, left = down * (height + GAP), across * (width + GAP)
+            sheet[top : top + height, left : left + width, :3] = image.expand(3, height, width).permute(1, 2, 0)
+            sheet[top : top + height, left : left + width, 3] = 255
+    file = io.BytesIO()
+    Image.fromarray(sheet.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+class Sheets:
+    """Draws sheets of the datasets in a folder; keeps the last dataset."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data: Data | None = None
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one question."""
+        try:
+            config = RunConfig.model_validate(question)
+            name = config.dataset
+            if self._data is None or self._data.dataset.name != name:
+                if not is_prepared(name, self._folder):
+                    return {"reason": f"augmented images are shown once a run has prepared {name}"}
+                self._data = load(name, config.targets[:1], self._folder, lambda sentence: None)
+            return {"png": base64.b64encode(draw(self._data, config)).decode()}
+        except Exception:  # a fault of one question goes to the server's log; the next one is answered
+            return {"fault": traceback.format_exc()}
+
+
+def main(folder: Path) -> None:
+    """Answer questions until the input ends."""
+    # Ctrl-C in a terminal reaches all its processes; only the server should end this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whatever libraries print goes to the log, away from the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    sheets = Sheets(folder)
+    for line in sys.stdin:
+        answers.write(json.dumps(sheets.answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
