@@ -8,7 +8,8 @@ KIND is one of:
 - lightning: Lightning with self.log, torchmetrics, and torchvision's MNIST in a DataLoader
 
 All have the same network, optimizer and rate. An epoch trains on all training images and validates on the others.
-CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers.
+CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers; optionally recipe, settings and
+datasets, the folder of real datasets.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from app.contract.spec import RunConfig
 from bench.interleave import cpu_seconds
 from bench.json_process import serve
 from bench.synthetic_mnist import synthetic_mnist
+from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
 from worker.training.tuning import requested_tuning
 
@@ -47,7 +49,14 @@ def run_config(case: dict[str, Any]) -> RunConfig:
         settings |= {"schedule": "constant", "epochs": 10_000}
     named = {"family": case["family"], "size": case["size"], "dataset": "mnist", "targets": ["digit"]}
     overrides = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
-    return RunConfig.model_validate(settings | named | {"recipe": recipe} | overrides)
+    return RunConfig.model_validate(settings | case.get("settings", {}) | named | {"recipe": recipe} | overrides)
+
+
+def dataset_of(case: dict[str, Any]) -> Data:
+    """Real MNIST if the case names a folder of datasets, otherwise a stand-in."""
+    if "datasets" in case:
+        return load("mnist", ["digit"], Path(case["datasets"]), lambda sentence: None)
+    return synthetic_mnist(case["images"], case["images"] // 10, 100)
 
 
 class Clock:
@@ -74,7 +83,7 @@ def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float
     from worker.training.fit import build_network
 
     config = run_config(case)
-    data = synthetic_mnist(case["images"], case["images"] // 10, 100)
+    data = dataset_of(case)
     inputs = Inputs.of(data, config)
 
     def ready(images: Tensor) -> Tensor:
@@ -154,7 +163,7 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
 
     config = run_config(case)
     settings = Settings(data_dir=Path(case["folder"]), redis_url=case["redis"])
-    data = synthetic_mnist(case["images"], case["images"] // 10, 100)
+    data = dataset_of(case)
     inputs = Inputs.of(data, config)
     torch.manual_seed(config.seed)
     network = build_network(config, 0, None).to(device)
