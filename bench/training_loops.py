@@ -8,8 +8,8 @@ KIND is one of:
 - lightning: Lightning with self.log, torchmetrics, and torchvision's MNIST in a DataLoader
 
 All have the same network, optimizer and rate. An epoch trains on all training images and validates on the others.
-CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers; optionally recipe, settings and
-datasets, the folder of real datasets.
+CASE is JSON: family, size, batch_size, images, threads, device, redis, folder, workers; optionally recipe, settings,
+datasets, the folder of real datasets, and dataset, digits or mnist.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from bench.json_process import serve
 from bench.synthetic_mnist import synthetic_mnist
 from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
+from worker.training.module import Classifier
 from worker.training.tuning import requested_tuning
 
 EVALUATION = 256
@@ -44,18 +46,19 @@ EVALUATION = 256
 def run_config(case: dict[str, Any]) -> RunConfig:
     """Configuration of a case by its recipe; the default recipe has no schedule here, because a plain loop has none."""
     recipe = case.get("recipe", "default")
-    settings = recipe_settings(recipe, case["family"], "mnist")
+    name = case.get("dataset", "mnist")
+    settings = recipe_settings(recipe, case["family"], name)
     if recipe == "default":
         settings |= {"schedule": "constant", "epochs": 10_000}
-    named = {"family": case["family"], "size": case["size"], "dataset": "mnist", "targets": ["digit"]}
+    named = {"family": case["family"], "size": case["size"], "dataset": name, "targets": ["digit"]}
     overrides = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
     return RunConfig.model_validate(settings | case.get("settings", {}) | named | {"recipe": recipe} | overrides)
 
 
 def dataset_of(case: dict[str, Any]) -> Data:
-    """Real MNIST if the case names a folder of datasets, otherwise a stand-in."""
+    """The case's dataset if it names a folder of datasets, otherwise a stand-in of MNIST."""
     if "datasets" in case:
-        return load("mnist", ["digit"], Path(case["datasets"]), lambda sentence: None)
+        return load(case.get("dataset", "mnist"), ["digit"], Path(case["datasets"]), lambda sentence: None)
     return synthetic_mnist(case["images"], case["images"] // 10, 100)
 
 
@@ -145,6 +148,30 @@ class EpochGate:
         return self.result
 
 
+class EpochEnds:
+    """``seconds`` from the last step of the epoch before last to the first of the last one, without pauses."""
+
+    def __init__(self, module: Classifier) -> None:
+        self.seconds = 0.0
+        self._stopped_at = self._paused = 0.0
+        self._step = module._micro_step
+        module._micro_step = self._timed  # type: ignore[method-assign]
+
+    def _timed(self, indices: Tensor) -> None:
+        if self._paused:
+            self.seconds = time.perf_counter() - self._stopped_at - self._paused
+            self._paused = 0.0
+        self._step(indices)
+        self._stopped_at = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens within."""
+        since = time.perf_counter()
+        yield
+        self._paused = time.perf_counter() - since
+
+
 def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tuned: bool) -> None:
     """Run Runyard's loop as in a trainer process, from the network to the checkpoints."""
     from redis import Redis
@@ -158,7 +185,6 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     from worker.training.checkpoint_file import Store
     from worker.training.checkpointing import Checkpointer
     from worker.training.fit import build_network, lightning_trainer
-    from worker.training.module import Classifier
     from worker.training.system_metrics import monitored
 
     config = run_config(case)
@@ -187,9 +213,13 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     checkpointer = Checkpointer(job, Store(settings.artifacts), module, reporter)
     module.after_step = checkpointer.save_if_due
 
+    ends = EpochEnds(module)
+
     def after_validation(improved: bool) -> None:
         checkpointer.after_validation(improved)
-        gate.ended(module.best.accuracy)
+        gate.details |= {"end": ends.seconds}
+        with ends.paused():
+            gate.ended(module.best.accuracy)
 
     module.after_validation = after_validation
     module.on_train_start = gate.wait  # type: ignore[method-assign]

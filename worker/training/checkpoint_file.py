@@ -21,6 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 from torch import Tensor
 
+from worker.training.packed_tensors import Packed, encode, pack
+
 
 @dataclass
 class State:
@@ -77,20 +79,21 @@ def _write_local(path: Path, content: bytes) -> None:
 class Snapshot:
     """A copy of a state on the CPU, which training does not change any more, ready to be written."""
 
-    tensors: dict[str, Tensor]
+    tensors: list[Packed]
     header: str
 
     def with_best(self, weights: Mapping[str, Tensor]) -> Snapshot:
         """The same with the best weights so far."""
-        return replace(self, tensors=self.tensors | {f"best/{name}": value for name, value in weights.items()})
+        best = pack({f"best/{name}": value for name, value in weights.items()})
+        return replace(self, tensors=[*self.tensors, *best])
 
     def size(self) -> int:
         """Bytes of all tensors."""
-        return sum(value.nbytes for value in self.tensors.values())
+        return sum(part.data.nbytes for part in self.tensors)
 
     def to_bytes(self) -> bytes:
         """The content of a safetensors file."""
-        return safetensors.torch.save(self.tensors, {"runyard": self.header})
+        return encode(self.tensors, {"runyard": self.header})
 
 
 def to_bytes(state: State) -> bytes:
@@ -116,9 +119,7 @@ def snapshot(state: State) -> Snapshot:
         "groups": state.optimizer.get("param_groups", []),
         "plain": plain,
     }
-    # Tensors that share memory cannot be saved, and expanded ones would be saved incorrectly.
-    owned = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    return Snapshot(owned, json.dumps(header))
+    return Snapshot(pack(tensors), json.dumps(header))
 
 
 def from_bytes(content: bytes) -> State:
