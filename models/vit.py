@@ -85,7 +85,11 @@ class VisionTransformer(nn.Module):
         self.pooler = nn.Sequential(nn.Linear(width, width), nn.Tanh()) if pool == "cls" else None
         self.heads = Heads(width, shape.heads)
         initialize(self, init, [end for block in stack for end in block.ends])
-        nn.init.trunc_normal_(self.position, std=0.02)
+        if init == "scaled":
+            # As large as the patches they are added to: where a patch is matters as much as what it shows.
+            nn.init.normal_(self.position)
+        else:
+            nn.init.trunc_normal_(self.position, std=0.02)
         if self.token is not None:
             nn.init.trunc_normal_(self.token, std=0.02)
 

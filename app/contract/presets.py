@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,7 @@ _ROWS = """
     mnist_sdn_8k               simple_dense_net tiny        mnist    default
     mnist_sdn_68k              simple_dense_net small       mnist    default
     cifar100_sdn_1m            simple_dense_net large       cifar100 cifar
-    simple_mlp                 simple_mlp       base        mnist    default       batch_size=1
+    simple_mlp                 simple_mlp       base        mnist    default       batch_size=1 lr=0.0002
     simple_mlp_256_128         simple_mlp       base        mnist    default
     mnist_cnn_8k               simple_cnn       tiny        mnist    default
     mnist_cnn_68k              simple_cnn       small       mnist    default
@@ -53,7 +54,7 @@ def _read(rows: str) -> dict[str, dict[str, Any]]:
         preset: dict[str, Any] = {"family": family, "size": size, "dataset": dataset, "recipe": recipe}
         for setting in rest:
             key, value = setting.split("=")
-            preset[key] = value.split(",") if key == "targets" else int(value)
+            preset[key] = value.split(",") if key == "targets" else json.loads(value)
         if name in presets:
             raise ValueError(f"two presets are named {name}")
         presets[name] = preset

@@ -12,10 +12,10 @@ ONE_CYCLE_WARMUP = 0.3
 
 _ADAM: dict[str, Any] = {
     "optimizer": "adam",
-    "lr": 1e-3,
+    "lr": 2e-3,
     "weight_decay": 1e-4,
     "momentum": 0.9,
-    "schedule": "plateau",
+    "schedule": "cosine",
     "lr_min": 0.0,
     "warmup": 0.0,
     "plateau_factor": 0.1,
@@ -39,13 +39,16 @@ _ADAM: dict[str, Any] = {
     "deterministic": False,
     "seed": 1,
 }
-_ADAMW_COSINE = _ADAM | {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine", "lr_min": 1e-5}
+_ADAMW: dict[str, Any] = _ADAM | {"optimizer": "adamw", "weight_decay": 0.01, "lr_min": 1e-5, "warmup": 0.1}
 
 _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "simple_dense_net": _ADAM | {"weight_decay": 0.0},
-    "convnext_v2": _ADAMW_COSINE,
-    "vit": _ADAMW_COSINE,
+    "efficientnet": _ADAM | {"lr": 5e-3, "warmup": 0.1},
+    "convnext_v2": _ADAMW | {"lr": 3e-3},
+    "vit": _ADAMW | {"clip_norm": 1.0},
 }
+# Shifting MNIST by a pixel gains 0.3 to 0.6 points. With batches of 128, ten epochs on digits would be only 90 steps.
+_BY_DATASET: dict[str, dict[str, Any]] = {"mnist": {"crop_padding": 1}, "digits": {"batch_size": 32}}
 
 _CIFAR = {"crop_padding": 4, "flip": True, "clip_norm": 1.0, "batch_size": 128, "epochs": 50}
 _CIFAR100 = {"rotation": 15.0, "epochs": 100}
@@ -71,8 +74,8 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("default", "The family's default optimizer and schedule, 10 epochs", {}),
-    Recipe("quick", "Like default, with 5 epochs; for a first try", {"epochs": 5}),
+    Recipe("default", "The family's default optimizer and a cosine schedule, 10 epochs", {}, _BY_DATASET),
+    Recipe("quick", "Like default, with 5 epochs; for a first try", {"epochs": 5}, _BY_DATASET),
     Recipe(
         "fast",
         "One-cycle schedule over few epochs, at the highest learning rate stable on digits; bfloat16 if faster",
@@ -105,6 +108,7 @@ _ALL = (
             "weight_decay": 1e-3,
             "schedule": "cosine",
             "lr_min": 1e-5,
+            "warmup": 0.0,
             "clip_norm": 1.0,
             "batch_size": 128,
             "epochs": 200,
@@ -132,6 +136,7 @@ _ALL = (
             "weight_decay": 5e-4,
             "schedule": "cosine",
             "lr_min": 0.0,
+            "warmup": 0.0,
             "label_smoothing": 0.1,
         },
         overrides={"cifar10": {"epochs": 200}, "cifar100": _CIFAR100 | {"epochs": 200}},
@@ -145,7 +150,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe
 def recipe_settings(recipe: str, family: str, dataset: str) -> dict[str, Any]:
     """Return every training setting of ``recipe`` for ``family`` on ``dataset``.
 
-    The default for user-defined families is Adam with a plateau schedule.
+    The default for user-defined families is Adam with a cosine schedule.
     """
     chosen = RECIPES[recipe]
     settings = {**_FAMILY_DEFAULTS.get(family, _ADAM), **chosen.settings}

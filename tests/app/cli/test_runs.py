@@ -131,7 +131,7 @@ def test_runs_are_compared_with_intervals_and_a_link(three: list[str], runyard: 
 def test_runs_are_exported_as_a_table_and_as_json(three: list[str], runyard: Command, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(runyard("export", "--sort", "number").stdout)))
     assert [row["id"] for row in rows] == three
-    assert (rows[0]["test/acc"], rows[0]["val/acc"], rows[0]["lr"], rows[0]["tags"]) == ("0.5", "0.5", "0.001", "a")
+    assert (rows[0]["test/acc"], rows[0]["val/acc"], rows[0]["lr"], rows[0]["tags"]) == ("0.5", "0.5", "0.002", "a")
     # A spreadsheet would read it as a formula.
     assert rows[1]["title"] == "'=1+1"
     file = tmp_path / "runs.json"

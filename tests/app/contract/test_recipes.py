@@ -58,18 +58,27 @@ def settings_of(recipe: str, family: str, dataset: str, *names: str) -> tuple[An
     return tuple(found[name] for name in names)
 
 
-def test_the_default_recipe_is_adam_on_a_plateau_and_adamw_along_a_cosine_for_convnext_and_vit() -> None:
-    names = ("optimizer", "lr", "weight_decay", "schedule", "plateau_factor", "plateau_patience", "batch_size")
-    adam = ("adam", 1e-3, 1e-4, "plateau", 0.1, 10, 128)
-    for family in ("simple_mlp", "simple_cnn", "efficientnet"):
-        assert settings_of("default", family, "mnist", *names) == adam
-    assert settings_of("default", "simple_dense_net", "mnist", *names) == ("adam", 1e-3, 0, "plateau", 0.1, 10, 128)
-    for family in ("convnext_v2", "vit"):
-        assert settings_of("default", family, "mnist", *names[:4], "lr_min") == ("adamw", 1e-3, 0.01, "cosine", 1e-5)
+def test_the_default_recipe_is_adam_or_adamw_along_a_cosine() -> None:
+    names = ("optimizer", "lr", "weight_decay", "schedule", "lr_min", "warmup", "clip_norm", "batch_size")
+    for family in ("simple_mlp", "simple_cnn", "a family of the user's own"):
+        assert settings_of("default", family, "mnist", *names) == ("adam", 2e-3, 1e-4, "cosine", 0.0, 0.0, 0.0, 128)
+    assert settings_of("default", "simple_dense_net", "mnist", *names[:4]) == ("adam", 2e-3, 0.0, "cosine")
+    assert settings_of("default", "efficientnet", "mnist", *names[:6]) == ("adam", 5e-3, 1e-4, "cosine", 0.0, 0.1)
+    convnext, vit = (settings_of("default", family, "mnist", *names[:7]) for family in ("convnext_v2", "vit"))
+    assert convnext == ("adamw", 3e-3, 0.01, "cosine", 1e-5, 0.1, 0.0)
+    assert vit == ("adamw", 2e-3, 0.01, "cosine", 1e-5, 0.1, 1.0)
+
+
+def test_the_default_recipe_shifts_mnist_and_takes_small_batches_of_digits() -> None:
+    for recipe in ("default", "quick"):
+        assert settings_of(recipe, "vit", "mnist", "crop_padding", "batch_size") == (1, 128)
+        assert settings_of(recipe, "vit", "digits", "crop_padding", "batch_size") == (0, 32)
+        assert settings_of(recipe, "vit", "cifar10", "crop_padding", "batch_size") == (0, 128)
 
 
 def test_vit_mnist_995_is_the_recipe_of_its_claim() -> None:
     names = ("optimizer", "lr", "weight_decay", "schedule", "lr_min", "epochs", "clip_norm", "batch_size")
+    assert settings_of("vit_mnist_995", "vit", "mnist", "warmup") == (0.0,)
     assert settings_of("vit_mnist_995", "vit", "mnist", *names) == ("adamw", 5e-4, 1e-3, "cosine", 1e-5, 200, 1.0, 128)
     varied = settings_of("vit_mnist_995", "vit", "mnist", "crop_padding", "flip", "normalization", "seed")
     assert varied == (2, False, "half", 12345)

@@ -24,7 +24,7 @@ def refused(catalog: Catalog, **fields: Any) -> dict[str, str]:
 def test_a_family_alone_is_enough(catalog: Catalog) -> None:
     found = resolve(RunSpec(family="simple_cnn"), catalog)
     assert (found.size, found.dataset, found.targets) == ("base", "digits", ["digit"])
-    assert (found.recipe, found.epochs, found.batch_size, found.seed) == ("default", 10, 128, 1)
+    assert (found.recipe, found.epochs, found.batch_size, found.seed) == ("default", 10, 32, 1)
 
 
 def test_every_recipe_fills_every_blank_of_every_family(catalog: Catalog) -> None:

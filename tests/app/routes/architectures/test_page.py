@@ -188,7 +188,7 @@ def test_the_blocks_of_another_size_are_an_address_away(zoo: Any, looked: Looked
 @pytest.mark.parametrize("key", [column.key for column in COLUMNS])
 def test_every_column_sorts_by_the_address_in_both_directions(zoo: Any, trained: Any, runs: Any, key: str) -> None:
     for i, size in enumerate(("tiny", "small", "base")):
-        run = trained(size=size, batch_size=128, level=0.5 + i / 10)
+        run = trained(size=size, level=0.5 + i / 10)
         runs.set(run, progress=json.dumps({"samples_per_second": 100 * (1 + i)}))
     place = [each.key for each in COLUMNS].index(key)
     for sign, ordering in (("", "ascending"), ("-", "descending")):
@@ -224,7 +224,7 @@ def test_measured_columns_fill_from_finished_runs_and_say_how_many(zoo: Any, tra
     page = zoo()
     assert row_of(page, "huge")[6:9] == ["182k 2 runs", "–", "95.00% 2 runs"]
     assert f'href="/runs/{best}"' in page.html
-    assert "runs on made-up cpu with batch size 128" in page.html
+    assert "runs on made-up cpu with batch size 32" in page.html
     assert row_of(zoo("dataset=mnist"), "huge")[6:9] == ["–", "–", "–"]
 
 

@@ -118,7 +118,7 @@ def test_clone_fills_in_all_that_a_run_was(client: Any, look: Any, runs: Any, sp
 
 
 def test_clone_leaves_blank_what_the_recipe_says(client: Any, look: Any, runs: Any) -> None:
-    run = runs.add(epochs=33, tags=["paper"])
+    run = runs.add(epochs=33, batch_size=32, tags=["paper"])
     page = look(client.get(f"/launch?from={run}"))
     assert page.one("input", name="epochs")["value"] == "33"
     assert page.one("input", name="tags")["value"] == "paper"

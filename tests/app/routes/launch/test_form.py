@@ -98,7 +98,7 @@ def test_a_run_of_a_family_or_recipe_that_is_gone_still_has_a_form(catalog: Cata
     assert gone.value("lr") == "0.25"
     old = form_of(config.model_copy(update={"recipe": "gone"}))
     assert list(read_draft(old, catalog).errors) == ["recipe"]
-    assert old["batch_size"] == ["128"]
+    assert old["batch_size"] == ["32"]
 
 
 @given(st.lists(st.text(LINE, min_size=1, max_size=20).map(str.strip).filter(bool), max_size=5))

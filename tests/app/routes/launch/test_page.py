@@ -28,10 +28,10 @@ def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
 
 
 def test_the_command_says_only_what_differs_and_survives_a_shell(client: Any, look: Any) -> None:
-    page = look(client.get("/launch", params={"family": "vit", "seed": "1", "lr": "0.002", "name": "it's $HOME `x`"}))
+    page = look(client.get("/launch", params={"family": "vit", "seed": "1", "lr": "0.004", "name": "it's $HOME `x`"}))
     address, body = command_of(page)
     assert address == "http://127.0.0.1:8000/api/v1/runs"
-    assert body == {"family": "vit", "lr": 0.002, "name": "it's $HOME `x`"}
+    assert body == {"family": "vit", "lr": 0.004, "name": "it's $HOME `x`"}
 
 
 def test_the_command_launches_the_same_run_as_the_form(client: Any, look: Any, runs: Any) -> None:
