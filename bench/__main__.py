@@ -18,6 +18,7 @@ BENCHES = {
     "evaluation": "images per second in validation and test, by the number of images per pass",
     "accuracy": "training time to 98, 99 and 99.3% validation accuracy on MNIST, or to 99% on a stand-in",
     "zoo": "test accuracy and training time of the zoo on real data, if there is any, three seeds each",
+    "speedrun": "seconds and test accuracy of the speedrun presets on real MNIST, if there is any",
     "gpu": "tunings, time to 99% and epochs on CUDA in at most eight minutes, if there is a GPU",
     "logging": "CPU and 99th percentile of a log call, compared with five other trackers; bytes per scalar",
     "recorder": "scalars per second from the stream into SQLite, none lost; 20 runs at normal speed",

@@ -90,15 +90,15 @@ class Instance:
         with urllib.request.urlopen(urllib.request.Request(f"{self.address}/api/v1{path}", data, headers)) as answer:
             return json.load(answer)
 
-    def wait(self, run: str, *statuses: str) -> dict[str, Any]:
-        """Wait until a run has one of these statuses and return it."""
+    def wait(self, run: str, *statuses: str, pause: float = 0.02) -> dict[str, Any]:
+        """Wait until a run has one of these statuses and return it; asks every ``pause`` seconds."""
         while True:
             current: dict[str, Any] = self.call(f"/runs/{run}")
             if current["status"] in statuses:
                 return current
             if current["status"] == "failed":
                 raise RuntimeError(current["reason"])
-            time.sleep(0.02)
+            time.sleep(pause)
 
 
 def cpu_seconds_of(process: psutil.Process) -> float:

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import statistics
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +26,6 @@ from bench.report import RESULTS, Row, machine, row, save
 
 SEEDS = (1, 2, 3)
 POLL_SECONDS = 0.5
-UNENDED = ("queued", "starting", "running", "finishing", "lost")
 
 
 @dataclass(frozen=True)
@@ -110,24 +107,14 @@ def main() -> None:
                 _save(runs)
 
 
-def _call(instance: Instance, path: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{instance.address}/api/v1{path}", data, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.loads(response.read())
-
-
 def _key(variant: Variant, settings: dict[str, Any], seed: int) -> str:
     trained = json.dumps({name: settings[name] for name in sorted(settings) if name != "seed"})
     return f"{variant.title}, seed {seed}, settings {hashlib.sha256(trained.encode()).hexdigest()[:12]}"
 
 
 def _train(instance: Instance, variant: Variant, seed: int) -> dict[str, Any]:
-    run = _call(instance, "/runs", variant.spec(seed))["id"]
-    while (found := _call(instance, f"/runs/{run}"))["status"] in UNENDED:
-        time.sleep(POLL_SECONDS)
-    if found["status"] != "succeeded":
-        raise RuntimeError(f"{variant.title}, seed {seed}: {found['status']}: {found['reason']}")
+    run = instance.call("/runs", variant.spec(seed))["id"]
+    found = instance.wait(run, "succeeded", pause=POLL_SECONDS)
     result = {
         "title": variant.title,
         "seed": seed,

@@ -203,12 +203,29 @@ def _rounded(value: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
 
 
+def reference_rows() -> list[str]:
+    """Test accuracies of the zoo on real data, as its benchmark measured them."""
+    rows = []
+    for result in json.loads((RESULTS / "zoo.json").read_text())["references"]:
+        interval = "" if result["half"] is None else f" ± {100 * result['half']:.2f}"
+        cells = [
+            f"{result['family']} {result['size']}",
+            f"{result['dataset']}{' (' + result['data'] + ')' if result['data'] else ''}",
+            f"`{result['recipe']}`, {result['epochs']} epochs",
+            f"{100 * result['mean']:.2f}{interval}",
+            str(result["seeds"]),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 TABLES: Final[Mapping[tuple[str, str], Callable[[], list[str]]]] = {
     ("settings.md", "variable"): setting_rows,
     ("settings.md", "client variable"): client_rows,
     ("networks.md", "family"): family_rows,
     ("datasets.md", "dataset"): dataset_rows,
     ("recipes.md", "recipe"): recipe_rows,
+    ("recipes.md", "network"): reference_rows,
     ("presets.md", "preset"): preset_rows,
     ("speed.md", "measurement"): speed_rows,
 }
