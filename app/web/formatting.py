@@ -13,6 +13,10 @@ from app.contract.timestamps import iso
 
 COLORS = 8
 DASHES = 7
+FIGURE_SPACE = "\u2007"
+"""As wide as a digit."""
+PUNCTUATION_SPACE = "\u2008"
+"""As wide as a comma."""
 
 
 def format_number(value: float | None, digits: int = 4) -> str:
@@ -25,6 +29,12 @@ def format_number(value: float | None, digits: int = 4) -> str:
 def count(value: int | None) -> str:
     """Format an integer with thousands separators: 421,834."""
     return "–" if value is None else f"{value:,}"
+
+
+def padded(text: str, longest: str) -> str:
+    """Pad a count on the left to the width of the longest one in its place, so that nothing beside it moves."""
+    missing = longest[: max(0, len(longest) - len(text))]
+    return "".join(PUNCTUATION_SPACE if sign == "," else FIGURE_SPACE for sign in missing) + text
 
 
 def format_short(value: float | None) -> str:

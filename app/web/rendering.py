@@ -28,6 +28,7 @@ from app.web.formatting import (
     format_setting,
     format_short,
     metric_value,
+    padded,
     time_tag,
     upper_first,
 )
@@ -109,6 +110,7 @@ def _environment(folder: Path) -> Environment:
         count,
         format_short,
         metric_value,
+        padded,
         format_duration,
         format_flops,
         format_bytes,

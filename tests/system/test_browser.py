@@ -79,7 +79,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
     assert _chart(page, "u.data[0].length") >= stored
 
-    other = _launch(page, yard, "simple_mlp", "base", 5000, 9)
+    other = _launch(page, yard, "simple_mlp", "base", 5000, 39)
     yard.wait_for_step(other, 20)
     page.locator("button[id^=stop-]").click()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=3000)

@@ -47,7 +47,7 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
 ) -> None:
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     heard = complaints_of(page)
-    run = yard.launch(family="simple_mlp", size="base", epochs=130, dataset="digits")
+    run = yard.launch(family="simple_mlp", size="base", epochs=130, batch_size=128, dataset="digits")
     yard.wait_for_step(run, 200)
     page.goto(f"{yard.address}/runs/{run}?smoothing=0")
     drawn(page, yard)

@@ -337,7 +337,7 @@ def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
         return resolve(RunSpec.model_validate({"family": "simple_cnn", "size": "tiny"} | said), catalog)
 
     first = run(inspector.profile(asked()))
-    assert (first.params, first.batch_size) == (7851, 128)
+    assert (first.params, first.batch_size) == (7851, 32)
     assert first.layers
     assert first.blocks
     # From here on the process cannot be asked.

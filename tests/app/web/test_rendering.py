@@ -23,6 +23,7 @@ from app.web.formatting import (
     format_setting,
     format_short,
     metric_value,
+    padded,
     time_tag,
     upper_first,
 )
@@ -65,6 +66,14 @@ from app.web.run_selection import MOST_RUNS
 )
 def test_a_value_is_written_for_people(written: str, expected: str) -> None:
     assert written == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "longest", "expected"),
+    [("7", "130", "\u2007\u20077"), ("130", "130", "130"), ("950", "1,200", "\u2007\u2008950"), ("12", "", "12")],
+)
+def test_a_padded_count_is_as_wide_as_the_longest(text: str, longest: str, expected: str) -> None:
+    assert padded(text, longest) == expected
 
 
 def test_only_the_first_letter_is_capitalized() -> None:
