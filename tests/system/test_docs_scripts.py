@@ -41,7 +41,7 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout)
     launched, listed, compared, awaited, finished = outputs
-    assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 9", "step 18", "step 27"]
+    assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 39", "step 78", "step 117"]
     assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
     assert listed.count(" · digits ") == len(listed.splitlines()) > 0
     assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d%", compared, re.M)
