@@ -32,9 +32,9 @@ def count(value: int | None) -> str:
 
 
 def padded(text: str, longest: str) -> str:
-    """Pad a count on the left to the width of the longest one in its place, so that nothing beside it moves."""
+    """Pad a count on the right to the width of the longest one in its place, so that what follows does not move."""
     missing = longest[: max(0, len(longest) - len(text))]
-    return "".join(PUNCTUATION_SPACE if sign == "," else FIGURE_SPACE for sign in missing) + text
+    return text + "".join(PUNCTUATION_SPACE if sign == "," else FIGURE_SPACE for sign in missing)
 
 
 def format_short(value: float | None) -> str:

@@ -70,7 +70,7 @@ def test_a_value_is_written_for_people(written: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "longest", "expected"),
-    [("7", "130", "\u2007\u20077"), ("130", "130", "130"), ("950", "1,200", "\u2007\u2008950"), ("12", "", "12")],
+    [("7", "130", "7\u2007\u2007"), ("130", "130", "130"), ("950", "1,200", "950\u2007\u2008"), ("12", "", "12")],
 )
 def test_a_padded_count_is_as_wide_as_the_longest(text: str, longest: str, expected: str) -> None:
     assert padded(text, longest) == expected
