@@ -96,7 +96,7 @@ _ALL = (
             # With 1,257 images in batches of 128, five epochs would be only 45 steps.
             "digits": {"batch_size": 32},
             "convnext_v2/digits": {"epochs": 10},
-            "vit/digits": {"epochs": 30},
+            "vit/digits": {"epochs": 10},
         },
     ),
     Recipe(

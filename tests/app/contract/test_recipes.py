@@ -126,5 +126,5 @@ def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
     assert settings_of("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
     assert settings_of("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
     # Settings for a family on a dataset override those for either alone.
-    assert settings_of("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 30, 32, 2e-3)
+    assert settings_of("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 10, 32, 2e-3)
     assert settings_of("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)
