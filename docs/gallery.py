@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runyard import Run, Runyard
 
-SETTLING = ".htmx-request, #swagger .without-js, #swagger .loading-container"
+SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagger .loading-container"
 """Selects what a page shows while parts of it are still loading."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
 
@@ -58,6 +58,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         {
             "now": "/",
             "launch": "/launch?family=vit&size=tiny&dataset=digits&lr=1e-3, 3e-4&seeds=3",
+            "launch-augmented": "/launch?family=simple_cnn&dataset=digits&rotation=15&crop_padding=2&mixup=0.2",
             "launch-wrong": "/launch?family=vit&size=hug&epochs=-3",
             "queue": "/queue",
             "runs": "/runs",
