@@ -86,8 +86,8 @@ class VisionTransformer(nn.Module):
         self.heads = Heads(width, shape.heads)
         initialize(self, init, [end for block in stack for end in block.ends])
         if init == "scaled":
-            # As large as the patches they are added to: where a patch is matters as much as what it shows.
-            nn.init.normal_(self.position)
+            # Half as large as the patches that they are added to, so that where a patch is matters from the start.
+            nn.init.normal_(self.position, std=0.5)
         else:
             nn.init.trunc_normal_(self.position, std=0.02)
         if self.token is not None:

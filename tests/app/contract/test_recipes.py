@@ -128,3 +128,10 @@ def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
     # Settings for a family on a dataset override those for either alone.
     assert settings_of("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 10, 32, 2e-3)
     assert settings_of("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)
+
+
+def test_speedrun_is_one_cycle_with_averaged_weights() -> None:
+    names = ("optimizer", "schedule", "lr", "ema_decay", "epochs", "batch_size", "precision")
+    assert settings_of("speedrun", "simple_cnn", "mnist", *names) == (
+        "adamw", "one_cycle", 1e-2, 0.995, 4, 128, "auto",
+    )  # fmt: skip
