@@ -94,6 +94,7 @@ def main() -> None:
     with Instance(RUNYARD_SLOTS="1", RUNYARD_DEVICE="cpu") as instance:
         for name in sorted({variant.dataset for variant in variants} - {"digits"}):
             provide(name, source, instance.data / "datasets")
+        instance.call("/architectures")  # answered once the catalog is saved
         catalog = Catalog.model_validate(json.loads((instance.data / "catalog.json").read_text())["found"])
         for seed in SEEDS:
             for variant in variants:
