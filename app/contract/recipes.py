@@ -101,7 +101,7 @@ _ALL = (
     ),
     Recipe(
         "speedrun",
-        "The quickest way to 99% on MNIST, for simple_cnn small: 4 epochs of one cycle to 0.01, averaged weights",
+        "For simple_cnn small on MNIST, aiming at 99% in 4 epochs: one-cycle schedule up to 0.01, averaged weights",
         {
             "optimizer": "adamw",
             "lr": 1e-2,
