@@ -44,12 +44,12 @@ EVALUATION = 256
 
 
 def run_config(case: dict[str, Any]) -> RunConfig:
-    """Configuration of a case by its recipe; the default recipe has no schedule here, because a plain loop has none."""
+    """Configuration of a case by its recipe; the default recipe only has here what a plain loop has, too."""
     recipe = case.get("recipe", "default")
     name = case.get("dataset", "mnist")
     settings = recipe_settings(recipe, case["family"], name)
     if recipe == "default":
-        settings |= {"schedule": "constant", "epochs": 10_000}
+        settings |= {"schedule": "constant", "epochs": 10_000, "warmup": 0.0, "clip_norm": 0.0, "crop_padding": 0}
     named = {"family": case["family"], "size": case["size"], "dataset": name, "targets": ["digit"]}
     overrides = {name: case[name] for name in ("batch_size", "precision", "seed") if name in case}
     return RunConfig.model_validate(settings | case.get("settings", {}) | named | {"recipe": recipe} | overrides)

@@ -47,7 +47,7 @@ _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "convnext_v2": _ADAMW | {"lr": 3e-3},
     "vit": _ADAMW | {"clip_norm": 1.0},
 }
-# Shifting MNIST by a pixel gains 0.3 to 0.6 points. With batches of 128, ten epochs on digits would be only 90 steps.
+# Shifting MNIST by a pixel gains 0.2 to 0.9 points. With batches of 128, ten epochs on digits would be only 90 steps.
 _BY_DATASET: dict[str, dict[str, Any]] = {"mnist": {"crop_padding": 1}, "digits": {"batch_size": 32}}
 
 _CIFAR = {"crop_padding": 4, "flip": True, "clip_norm": 1.0, "batch_size": 128, "epochs": 50}
@@ -114,7 +114,7 @@ _ALL = (
             "epochs": 4,
             "precision": "auto",
         },
-        datasets=("mnist", "fashion_mnist"),
+        datasets=("mnist",),
     ),
     Recipe(
         "vit_mnist_995",

@@ -50,23 +50,23 @@ class Packed:
 
 def pack(tensors: Mapping[str, Tensor]) -> list[Packed]:
     """Copy tensors of any device. Raises ValueError for a type that the format does not have."""
-    groups: dict[tuple[int, torch.device], list[tuple[str, Tensor]]] = {}
+    groups: dict[int, list[tuple[str, Tensor]]] = {}
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             raise ValueError(f"{name} cannot be saved: safetensors has no type for {tensor.dtype}")
-        groups.setdefault((tensor.itemsize, tensor.device), []).append((name, tensor))
+        groups.setdefault(tensor.itemsize, []).append((name, tensor))
     packed = []
-    for (itemsize, _), members in groups.items():
-        # One copy for all: the device's memory is read once, and shared or expanded memory is written out.
-        data = torch.cat([_bytes(tensor) for _, tensor in members]).cpu()
+    for itemsize, members in groups.items():
+        # Joined on the CPU: a GPU that training fills has no room for a second copy of everything.
+        data = torch.cat([_bytes(tensor) for _, tensor in members])
         entries = [(name, DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in members]
         packed.append(Packed(itemsize, entries, [tensor.numel() * itemsize for _, tensor in members], data))
     return packed
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    """The elements in row-major order as bytes, uint8 [n]."""
-    tensor = tensor.detach().contiguous()
+    """The elements in row-major order as bytes, uint8 [n], on the CPU."""
+    tensor = tensor.detach().cpu().contiguous()
     tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     return tensor.reshape(-1).view(torch.uint8)
 
