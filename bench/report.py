@@ -54,15 +54,22 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def row(what: str, values: Sequence[float], target: str = "", judged_by: str = "median", note: str = "") -> Row:
+def row(
+    what: str,
+    values: Sequence[float],
+    target: str = "",
+    judged_by: str = "median",
+    note: str = "",
+    slack: float = SLACK,
+) -> Row:
     """Make a row of a result: label with unit, distribution, and whether it met its target.
 
-    ``target``, such as "<= 1.05", applies to the column ``judged_by``. met is "yes", "within slack" if up to 15% of
-    noise would explain the difference, or how far off it is.
+    ``target``, such as "<= 1.05", applies to the column ``judged_by``. met is "yes", "within slack" if noise of
+    up to ``slack`` of the target would explain the difference, or how far off it is.
     """
     result: Row = {"what": what, **summary(values)}
     if target:
-        result |= {"target": f"{judged_by} {target}", "met": verdict(result[judged_by], target)}
+        result |= {"target": f"{judged_by} {target}", "met": verdict(result[judged_by], target, slack)}
     return result | ({"note": note} if note else {})
 
 
@@ -71,14 +78,14 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
-def verdict(figure: float, target: str) -> str:
+def verdict(figure: float, target: str, slack: float = SLACK) -> str:
     """Whether a figure meets a target such as "<= 1.05"; see `row`."""
     sign, number = target.split()
     limit = float(number)
     if _HOLDS[sign](figure, limit):
         return "yes"
-    slack = limit * (1 + SLACK if sign.startswith("<") else 1 - SLACK)
-    if _HOLDS[sign](figure, slack):
+    loosened = limit * (1 + slack if sign.startswith("<") else 1 - slack)
+    if _HOLDS[sign](figure, loosened):
         return "within slack"
     return f"no: {figure / limit:.2f} × the target"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from tests.chromium import find_chromium
 
@@ -32,7 +32,7 @@ def opened_page(browser: Browser) -> Iterator[Page]:
     complaints = complaints_of(page)
     yield page
     context.close()
-    assert complaints == []
+    assert complaints == [], complaints
 
 
 def click_across_updates(page: Page, target: Locator, changing: Locator) -> None:
@@ -50,6 +50,11 @@ def click_across_updates(page: Page, target: Locator, changing: Locator) -> None
 def complaints_of(page: Page) -> list[str]:
     """What the browser complains of from now on."""
     heard: list[str] = []
-    page.on("console", lambda said: heard.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: heard.append(complaint(said)) if said.type == "error" else None)
     page.on("pageerror", lambda error: heard.append(str(error)))
     return heard
+
+
+def complaint(said: ConsoleMessage) -> str:
+    """What the console says and where: of what could not be loaded, the text alone does not name the address."""
+    return f"{said.text} ({said.location['url']})" if said.location["url"] else said.text

@@ -23,8 +23,8 @@ logger = logging.getLogger("runyard.reference")
 class Reference(BaseModel):
     """Mean test accuracy (0 to 1) of a recipe over ``seeds`` runs, ± ``half``: half the width of its 95% interval.
 
-    ``seconds``: median training time of a run. ``machine``: what it was measured on. ``data``: how the images were
-    stored, if not in the official files.
+    ``seconds``: median training time of a run; None if the machine did other work as well. ``machine``: what it was
+    measured on. ``data``: how the images were stored, if not in the official files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +37,7 @@ class Reference(BaseModel):
     seeds: int
     mean: float
     half: float | None
-    seconds: float
+    seconds: float | None
     machine: str
     date: str
     data: str = ""
@@ -53,9 +53,10 @@ class Reference(BaseModel):
         """How it was measured, in one sentence."""
         runs = f"{self.seeds} seed{'s' if self.seeds != 1 else ''}"
         data = f", {self.data}" if self.data else ""
+        time = "" if self.seconds is None else f"; {format_duration(self.seconds)} per run"
         return (
-            f"Measured by the Runyard project on {self.date}: recipe {self.recipe}, {self.epochs} epochs, {runs}{data};"
-            f" {format_duration(self.seconds)} per run on {self.machine}"
+            f"Measured by the Runyard project on {self.date}: recipe {self.recipe}, {self.epochs} epochs, {runs}{data}"
+            f"{time} on {self.machine}"
         )
 
 

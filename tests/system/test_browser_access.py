@@ -102,6 +102,7 @@ WATCHED = """() => {
 PAGES = [
     "now",
     "launch",
+    "launch-augmented",
     "launch-wrong",
     "queue",
     "runs",

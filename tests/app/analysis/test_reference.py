@@ -58,6 +58,12 @@ def test_a_single_run_has_no_interval_and_other_images_are_named(written: Any) -
     assert "10 epochs, 1 seed, images stored as JPEG;" in found.about
 
 
+def test_a_run_on_a_busy_machine_has_no_time(written: Any) -> None:
+    written([ROW | {"seconds": None}])
+    (found,) = references().values()
+    assert found.about.endswith("10 epochs, 3 seeds on 2 cores of Acme")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"references": [{}]}'])
 def test_a_file_that_cannot_be_read_shows_nothing_and_says_so_in_the_log(
     written: Any, content: str, caplog: pytest.LogCaptureFixture
