@@ -84,7 +84,7 @@ VARIANTS = (*_on_digits(), *_on_mnist(), *_on_cifar10())
 
 
 def main() -> None:
-    """Train every variant for which there is data, seed by seed. BENCH_ZOO="mlp,digits" restricts them.
+    """Train every variant for which there is data, seed by seed. BENCH_ZOO="mlp;on digits" restricts them.
 
     BENCH_UNTIMED=1 is for a machine that does other work too: it records no times.
     """
@@ -93,7 +93,7 @@ def main() -> None:
     for name in sorted({variant.dataset for variant in VARIANTS} - set(storage)):
         print(f"no real {name} in {source}: its variants are left out")
     variants = [variant for variant in VARIANTS if variant.dataset in storage]
-    only = os.environ.get("BENCH_ZOO", "").split(",")
+    only = os.environ.get("BENCH_ZOO", "").split(";")
     variants = [variant for variant in variants if any(part in variant.title for part in only)]
     runs = _kept()
     # One slot, so that each run has all cores and its time means something.
