@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.contract.datasets import CIFAR10_VALUES, dataset
+from app.contract.builtin_datasets import CIFAR10_VALUES
+from app.contract.datasets import dataset
 from worker.data.dataset_readers import Labeled
 from worker.data.datasets import save_prepared
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from app.contract.catalog import Catalog, FamilyEntry
-from app.contract.datasets import DATASETS, Dataset
+from app.contract.dataset import Dataset
+from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 

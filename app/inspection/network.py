@@ -11,7 +11,8 @@ from torch import nn
 
 import models
 from app.contract.catalog import Catalog, FamilyEntry, OptionEntry, SizeEntry
-from app.contract.datasets import DATASETS, Dataset
+from app.contract.dataset import Dataset
+from app.contract.datasets import DATASETS
 from app.contract.preview import Layer
 from app.contract.spec import RunConfig
 from app.inspection import Refusal, Traced

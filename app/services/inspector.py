@@ -37,7 +37,13 @@ MAX_NETWORKS = 300
 MAX_CACHED_NETWORKS = 1000
 # The fields of a RunConfig that define the network; all others affect only its training.
 NETWORK = ("family", "size", "dataset", "targets", "options", "auxiliary", "precision")
-OWN_FILES = ("inspection/*.py", "contract/catalog.py", "contract/datasets.py", "contract/preview.py")
+OWN_FILES = (
+    "inspection/*.py",
+    "contract/catalog.py",
+    "contract/builtin_datasets.py",
+    "contract/dataset.py",
+    "contract/preview.py",
+)
 
 Answer = TypeVar("Answer")
 Stamp = tuple[tuple[str, int, int], ...]

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.contract.datasets import CIFAR10_VALUES, Dataset
+from app.contract.builtin_datasets import CIFAR10_VALUES
+from app.contract.dataset import Dataset
 from worker.data.fetch import ATTEMPTS, Archive, NotFetched, complete
 from worker.reporting.error_text import reason
 from worker.reporting.progress import ProgressReporter

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.contract.datasets import Dataset, dataset
+from app.contract.dataset import Dataset
+from app.contract.datasets import dataset
 from worker.data.dataset_readers import Labeled, Unavailable, digits, training_and_test
 from worker.data.image_measures import bin_edges, bin_values, columns
 from worker.data.parallel_measuring import MeasuringError, measure_all

@@ -18,7 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from app.analysis.reference import Reference, references
 from app.charts.network_diagram import Diagram, draw_blocks
 from app.contract.catalog import Catalog, FamilyEntry, SizeEntry
-from app.contract.datasets import DATASETS, Dataset
+from app.contract.dataset import Dataset
+from app.contract.datasets import DATASETS
 from app.contract.errors import QueryError, Unavailable
 from app.contract.presets import PRESETS
 from app.contract.preview import Profile

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.contract.catalog import Catalog, OptionEntry
-from app.contract.datasets import DATASETS, Target
+from app.contract.dataset import Target
+from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES, Recipe
 from app.routes.launch.field_groups import CHOICES, DISPLAY_NAMES, GROUPS, LABELS, MAIN, Row

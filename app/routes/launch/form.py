@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contract.catalog import Catalog, FamilyEntry
-from app.contract.datasets import DATASETS, Dataset
+from app.contract.dataset import Dataset
+from app.contract.datasets import DATASETS
 from app.contract.errors import to_field_errors
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 
-from app.contract.datasets import UnknownDataset, UnknownTarget, dataset
+from app.contract.dataset import UnknownTarget
+from app.contract.datasets import UnknownDataset, dataset
 from tests.worker.official_files import know, never, put
 from worker.data.datasets import PARTS, DatasetError, load, stratified_split
 
