@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from _runyard import __version__
 from app.contract.broker import celery_client
+from app.contract.datasets import DATASETS
 from app.contract.settings import Settings
 from app.routes import routers
 from app.routes.mlflow import mlflow
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
 
 def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
     """Open everything that routes use: the database, migrated, Redis, the live hub, the inspector and the templates."""
+    DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
     migrate(engine)
     return Parts(

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
+from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict, Invalid, to_field_errors
 from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
@@ -217,6 +218,8 @@ def _queue(
     params: int | None = None,
 ) -> str:
     """Add a run to the queue, with the checkpoint that it starts from, and wake a worker."""
+    if config.dataset not in DATASETS:
+        raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
     asked = parent.requested_spec if asked is None else asked
     params = params if relation == "clone" else parent.params
     now = time.time()

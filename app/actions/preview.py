@@ -25,7 +25,7 @@ async def preview(parts: Parts, catalog: Catalog, config: RunConfig) -> Preview:
     predictions = await run_in_threadpool(_predictions, parts, config, {})
     if any(prediction.epoch_seconds is None and prediction.basis != NOTHING_YET for prediction in predictions):
         flops = await _flops(parts)
-        own = {(config.family, config.size, config.dataset): profile.flops}
+        own = {(config.family, config.size, config.dataset_name): profile.flops}
         predictions = await run_in_threadpool(_predictions, parts, config, flops | own)
     steps_per_epoch = DATASETS[config.dataset].train // config.batch_size
     return Preview(

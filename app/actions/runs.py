@@ -67,8 +67,8 @@ def launch(
 
 
 def first_target(dataset: str) -> str:
-    """Return a dataset's default target."""
-    return DATASETS[dataset].targets[0].name
+    """Return a dataset's default target; "" for one that was deleted."""
+    return DATASETS[dataset].targets[0].name if dataset in DATASETS else ""
 
 
 def cancel(parts: Parts, run_id: str) -> str:

@@ -34,20 +34,27 @@ _QUERY = text(
     " FROM metric_series s CROSS JOIN run WHERE s.name = 'test/acc' AND s.last IS NOT NULL"
     " AND run.number = s.run_number AND run.status = 'succeeded' AND run.deleted_at IS NULL ORDER BY run.number"
 )
-# The main target of each dataset; an accuracy on another target is not comparable.
-_TARGETS = {name: f'"targets":["{dataset.targets[0].name}"]' for name, dataset in DATASETS.items()}
 
 
 def read_leaderboard(connection: Connection) -> dict[tuple[str, str, str], LeaderboardEntry]:
     """Return the leaderboard by family, size and dataset, from succeeded runs on the dataset's first target only.
 
+    Of the user's own datasets, only runs on the version in use count.
+
     The best configuration is the one with the highest lower bound; a single run counts only if no configuration has
     two. Only the newest run of each seed counts, because a repeated seed adds no information.
     """
     cells: dict[tuple[str, str, str], dict[str, dict[int, tuple[str, float, str, int]]]] = {}
+    comparable: dict[str, tuple[str, str] | None] = {}
     for row in connection.execute(_QUERY):
-        target = _TARGETS.get(row.dataset)
-        if target is None or target not in row.variant:
+        if row.dataset not in comparable:
+            dataset = DATASETS.get(row.dataset)
+            # An accuracy on another target or another version of the images cannot be compared.
+            comparable[row.dataset] = (
+                (f'"dataset":"{dataset.key}"', f'"targets":["{dataset.targets[0].name}"]') if dataset else None
+            )
+        needed = comparable[row.dataset]
+        if needed is None or not all(part in row.variant for part in needed):
             continue
         variants = cells.setdefault((row.family, row.size, row.dataset), {})
         variants.setdefault(row.variant, {})[row.seed] = (row.id, row.acc, row.recipe, row.epochs)

@@ -96,6 +96,7 @@ def recorder(data_dir: DataDir = None) -> None:
         from redis import Redis
         from redis.exceptions import ConnectionError as RedisConnectionError
 
+        from app.contract.datasets import DATASETS
         from app.services.data_folder import StartError
         from app.services.embedded import check_redis
         from app.services.notifier import Notifier
@@ -118,6 +119,7 @@ def recorder(data_dir: DataDir = None) -> None:
     except (RedisConnectionError, OSError):
         print("runyard: waiting for Redis, which is not responding yet", file=sys.stderr)
     _check_data_folder(settings)
+    DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
     migrate(engine)
     # In a separate thread, so that a slow webhook does not delay points.

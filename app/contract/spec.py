@@ -88,7 +88,10 @@ class RunSpec(_Shared):
 
     family: Word | None = Field(None, description="Architecture family.")
     size: Word | None = Field(None, description="Size of the family (default: the family's default size).")
-    dataset: Word | None = Field(None, description="Dataset (default: the recipe's first dataset, else digits).")
+    dataset: Word | None = Field(
+        None,
+        description="Dataset (default: the recipe's first dataset, else digits); NAME@VERSION for an older one of yours.",
+    )
     targets: list[Word] | None = Field(
         None,
         max_length=10,
@@ -215,6 +218,7 @@ class RunConfig(_Shared):
     """A RunSpec with every field filled in: the same configuration always trains the same network.
 
     Fields with a default were added in later versions; the default is how runs launched before were trained.
+    ``dataset``: a name; of the user's own datasets a name and a version, as in ``flowers@0f3a…``.
     """
 
     family: str
@@ -251,9 +255,14 @@ class RunConfig(_Shared):
     deterministic: bool
 
     @property
+    def dataset_name(self) -> str:
+        """The dataset without its version."""
+        return self.dataset.partition("@")[0]
+
+    @property
     def title(self) -> str:
         """Name of the run, or else family, size and dataset."""
-        return self.name or f"{self.family} {self.size} · {self.dataset}"
+        return self.name or f"{self.family} {self.size} · {self.dataset_name}"
 
 
 @dataclass(frozen=True)
@@ -313,7 +322,7 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
     settings = recipe_settings(recipe, family.name, dataset.name)
     if given.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
-    filled = settings | given | {"size": size, "dataset": dataset.name, "targets": targets, "recipe": recipe}
+    filled = settings | given | {"size": size, "dataset": dataset.key, "targets": targets, "recipe": recipe}
     defaults = {option.name: option.default for option in family.options}
     # An option that is set to its default does not change the network.
     filled["options"] = {name: value for name, value in given.get("options", {}).items() if value != defaults[name]}

@@ -15,6 +15,11 @@ class LoggedConfig(RunConfig):
     Everything that the script did not log is None: nothing is validated, and nothing is made up.
     """
 
+    @property
+    def dataset_name(self) -> str:
+        """What the script called its dataset."""
+        return self.dataset
+
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> LoggedConfig:
         """Create the configuration from the saved fields of a tracked run."""

@@ -1,8 +1,9 @@
-"""``python -m app.inspection [FOLDER]``: answers questions about networks, one JSON object per line, until EOF.
+"""``python -m app.inspection DATASETS [FOLDER]``: answers questions about networks, a JSON object a line, until EOF.
 
 {"catalog": true, "known": [FamilyEntry]} is answered with {"catalog": Catalog}, which takes the built-in families that
 are known already; {"config": RunConfig} with {"traced": Traced}, or with {"refusal": Refusal} if the network cannot be
-trained; errors with {"fault": "traceback"}. FOLDER contains external architectures.
+trained; {"counts": [channels, side, classes]} with {"counts": {family: {size: parameters}}}; errors with
+{"fault": "traceback"}. DATASETS contains the user's own datasets, FOLDER external architectures.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ with imports_without_gc():
 
     import models
     from app.contract.catalog import FamilyEntry
+    from app.contract.datasets import DATASETS
     from app.contract.spec import RunConfig
-    from app.inspection.network import Refused, catalog, inspect
+    from app.inspection.network import Refused, catalog, count_on, inspect
 
 
-def main(folder: Path | None) -> None:
+def main(datasets: Path, folder: Path | None) -> None:
     """Answer questions until the input ends."""
+    DATASETS.open(datasets)
     # Ctrl-C in a terminal reaches all its processes; only the server should end this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Redirect what architectures print away from the answers.
@@ -68,6 +71,8 @@ def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
     try:
         if "config" in question:
             return {"traced": inspect(RunConfig.model_validate(question["config"])).model_dump()}
+        if "counts" in question:
+            return {"counts": count_on(*question["counts"])}
         known = [FamilyEntry.model_validate(entry) for entry in question.get("known", [])]
         return {"catalog": catalog(broken, known).model_dump()}
     except Refused as error:
@@ -77,4 +82,4 @@ def _answer(question: dict[str, Any], broken: dict[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -67,18 +67,35 @@ def _counts(family: models.Family, size: models.Size) -> dict[str, int]:
     """Parameters by dataset, for those datasets for which the network can be built."""
     counts: dict[str, int] = {}
     of_shape: dict[tuple[int, int, int], int] = {}
-    for dataset in DATASETS.values():
-        classes = dataset.targets[0].classes
-        key = (dataset.channels, dataset.side, classes)
+    for dataset in DATASETS.builtin.values():
+        key = (dataset.channels, dataset.side, dataset.targets[0].classes)
         if key not in of_shape:
-            shape = models.Shape(dataset.channels, dataset.side, {dataset.targets[0].name: classes})
-            try:
-                with torch.device("meta"):
-                    of_shape[key] = models.count_parameters(models.build(family.name, size.name, shape))
-            except Exception:
-                continue  # A request for this size on this dataset gets the reason.
+            count = _count(family, size, *key)
+            if count is None:
+                continue
+            of_shape[key] = count
         counts[dataset.name] = of_shape[key]
     return counts
+
+
+def count_on(channels: int, side: int, classes: int) -> dict[str, dict[str, int]]:
+    """Parameters of every network by family and size, for those that can be built for such images and classes."""
+    counts: dict[str, dict[str, int]] = {}
+    for family in models.families().values():
+        for size in family.sizes:
+            count = _count(family, size, channels, side, classes)
+            if count is not None:
+                counts.setdefault(family.name, {})[size.name] = count
+    return counts
+
+
+def _count(family: models.Family, size: models.Size, channels: int, side: int, classes: int) -> int | None:
+    try:
+        with torch.device("meta"):
+            network = models.build(family.name, size.name, models.Shape(channels, side, {"class": classes}))
+            return models.count_parameters(network)
+    except Exception:  # a request for this size on this dataset gets the reason
+        return None
 
 
 def inspect(config: RunConfig) -> Traced:

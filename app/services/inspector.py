@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from app.contract.catalog import Catalog, FamilyEntry
+from app.contract.datasets import DATASETS
 from app.contract.errors import Unavailable
 from app.contract.preview import Block, Profile
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -48,6 +49,7 @@ OWN_FILES = (
 Answer = TypeVar("Answer")
 Stamp = tuple[tuple[str, int, int], ...]
 _Families = TypeAdapter(list[FamilyEntry])
+_Counts = TypeAdapter(dict[str, dict[str, int]])
 
 
 class Inspector:
@@ -67,7 +69,8 @@ class Inspector:
         self._digest = ""
         self._own_digest = ""
         self._checked_at = -LOOK_SECONDS
-        self._found: tuple[str, Catalog] | None = None
+        self._builtin_datasets: tuple[str, Catalog] | None = None
+        self._found: tuple[str, tuple[str, ...], Catalog] | None = None
         # The digest of external architectures that crash or hang the process: they are ignored.
         self._ignored = ""
         self._traced: OrderedDict[str, Traced | Refusal] = OrderedDict()
@@ -97,10 +100,10 @@ class Inspector:
 
         Raises Unavailable if the networks cannot be inspected.
         """
-        digest = self._current()
-        if self._found is None or self._found[0] != digest:
-            return await self._in_thread(lambda: self._load_catalog(digest))
-        return self._found[1]
+        digest, own = self._current(), _own_datasets()
+        if self._found is None or self._found[:2] != (digest, own):
+            return await self._in_thread(lambda: self._load_all(digest, own))
+        return self._found[2]
 
     async def profile(self, config: RunConfig) -> Profile:
         """The exact size of the network of ``config``, and what it costs to train it with these settings.
@@ -134,7 +137,7 @@ class Inspector:
         """
         catalog = await self.catalog()
         digest = self._current()
-        file = self._folder / f"zoo-{dataset}.json"
+        file = self._folder / f"zoo-{DATASETS[dataset].key if dataset in DATASETS else dataset}.json"
         profiles = _read_cache(
             file, digest, lambda rows: [(row[0], row[1], Profile.model_validate(row[2])) for row in rows]
         )
@@ -175,7 +178,7 @@ class Inspector:
 
     def _command(self) -> tuple[str, ...]:
         outside = () if self._models_path is None or self._ignored == self._digest else (str(self._models_path),)
-        return (self._digest, *outside)
+        return (self._digest, str(self._folder / "datasets"), *outside)
 
     # In the thread ------------------------------------------------------------------------------------------------
 
@@ -186,15 +189,44 @@ class Inspector:
             raise Unavailable("the server is shutting down") from error
         return await asyncio.wrap_future(waiting)
 
+    def _load_all(self, digest: str, own: tuple[str, ...]) -> Catalog:
+        """The catalog with the parameters of all networks on the user's own datasets too."""
+        catalog = self._load_catalog(digest)
+        for key in own:
+            catalog = self._with_dataset(catalog, digest, key)
+        self._found = (digest, own, catalog)
+        return catalog
+
+    def _with_dataset(self, catalog: Catalog, digest: str, key: str) -> Catalog:
+        dataset = DATASETS.get(key)
+        if dataset is None:
+            return catalog
+        shape = (dataset.channels, dataset.side, dataset.targets[0].classes)
+        file = self._folder / "networks" / f"counts-{'x'.join(map(str, shape))}.json"
+        counts = _read_cache(file, digest, _Counts.validate_python)
+        if counts is None:
+            counts = _Counts.validate_python(self._ask({"counts": shape})["counts"])
+            _write_cache(file, digest, counts)
+        families = {}
+        for family in catalog.families.values():
+            sizes = []
+            for size in family.sizes:
+                found = counts.get(family.name, {}).get(size.name)
+                # By name and by version: a run names its version.
+                more = {} if found is None else {dataset.name: found, dataset.key: found}
+                sizes.append(size.model_copy(update={"params": size.params | more}))
+            families[family.name] = family.model_copy(update={"sizes": sizes})
+        return catalog.model_copy(update={"families": families})
+
     def _load_catalog(self, digest: str) -> Catalog:
-        if self._found is not None and self._found[0] == digest:
-            return self._found[1]
+        if self._builtin_datasets is not None and self._builtin_datasets[0] == digest:
+            return self._builtin_datasets[1]
         file = self._folder / "catalog.json"
         catalog = _read_cache(file, digest, Catalog.model_validate)
         if catalog is None:
             catalog = self._build_catalog()
             _write_cache(file, digest, catalog.model_dump())
-        self._found = (digest, catalog)
+        self._builtin_datasets = (digest, catalog)
         return catalog
 
     def _build_catalog(self) -> Catalog:
@@ -247,6 +279,12 @@ class Inspector:
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         return self._process.ask(self._command(), question)
+
+
+def _own_datasets() -> tuple[str, ...]:
+    """The user's own datasets, with the version in use of each."""
+    own = DATASETS.own
+    return tuple(DATASETS[name].key for name in own.names()) if own else ()
 
 
 # Cache -------------------------------------------------------------------------------------------------------------

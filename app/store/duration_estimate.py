@@ -231,7 +231,7 @@ def _of_record(run: RunRecord) -> _Run:
         run.number,
         config.family,
         config.size,
-        config.dataset,
+        config.dataset_name,
         config.batch_size,
         max(0, config.epochs - done),
         run.device_wanted,

@@ -130,11 +130,12 @@ def _finished(connection: Connection) -> Iterable[_Run]:
 
 
 def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mapping[Network, int]) -> Prediction:
-    images = DATASETS[config.dataset].train
-    wanted = {name: getattr(config, name) for name in SETTINGS}
+    name = config.dataset.partition("@")[0]
+    images = DATASETS[config.dataset].train if config.dataset in DATASETS else 0
+    wanted = {setting: getattr(config, setting) for setting in SETTINGS} | {"dataset": name}
     same = [run for run in runs if (run.family, run.size) == (config.family, config.size)]
     alike = [run for run in same if run.settings == wanted]
-    if alike or same:
+    if images and (alike or same):
         chosen = alike or same
         others = [label for name, label in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
         basis = "the same network, dataset and batch size"
@@ -143,8 +144,8 @@ def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mappin
         seconds = statistics.median(run.seconds for run in chosen) * images
         return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
     points = _flops_and_seconds(runs, flops)
-    own = flops.get((config.family, config.size, config.dataset))
-    if own and len(points) >= FEWEST_RUNS and len({x for x, _ in points}) >= FEWEST_NETWORKS:
+    own = flops.get((config.family, config.size, name))
+    if own and images and len(points) >= FEWEST_RUNS and len({x for x, _ in points}) >= FEWEST_NETWORKS:
         seconds = math.exp(_regress(points, math.log(own))) * images
         basis = "rough estimate from other networks, scaled by FLOPs per image"
         return Prediction(device=device, epoch_seconds=seconds, runs=len(points), basis=basis)

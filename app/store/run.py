@@ -285,7 +285,7 @@ def insert_run(
         "status": "queued",
         "family": config.family,
         "size": config.size,
-        "dataset": config.dataset,
+        "dataset": config.dataset_name,
         "recipe": config.recipe,
         "seed": config.seed,
         "epochs": config.epochs,

@@ -107,7 +107,8 @@ def space_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Choice | Range]:
 def known_params(config: RunConfig, catalog: Catalog) -> int | None:
     """The exact parameter count of a network with default options on a dataset's first target, otherwise None."""
     size = catalog.families[config.family].size(config.size)
-    first = [DATASETS[config.dataset].targets[0].name]
+    dataset = DATASETS.get(config.dataset)
+    first = [dataset.targets[0].name] if dataset else []
     plain = size is not None and not config.options and config.targets == first and not config.auxiliary
     return size.params.get(config.dataset) if size is not None and plain else None
 

@@ -191,5 +191,8 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the recipe, with the recipe's values."""
     if config.recipe not in RECIPES:
         return {}
-    defaults = recipe_settings(config.recipe, config.family, config.dataset) | {"device": "auto", "auxiliary": False}
+    defaults = recipe_settings(config.recipe, config.family, config.dataset_name) | {
+        "device": "auto",
+        "auxiliary": False,
+    }
     return {name: value for name, value in defaults.items() if getattr(config, name, value) != value}

@@ -254,7 +254,7 @@ def form_of(config: RunConfig) -> Form:
     preset = config.preset if config.preset in PRESETS else None
     blanks = dict(_DEFAULTS)
     if config.recipe in RECIPES:
-        blanks |= settings_of(preset or "", config.recipe, config.family, config.dataset, config.schedule)
+        blanks |= settings_of(preset or "", config.recipe, config.family, config.dataset_name, config.schedule)
     form: Form = {"preset": [preset]} if preset else {}
     for name, value in config.model_dump(exclude={"preset", "options"}).items():
         if name in HEAD:

@@ -328,7 +328,7 @@ def test_the_process_answers_line_by_line_and_ends_with_its_input(tmp_path: Path
     (tmp_path / "chatty.py").write_text("print('hello from a file')\n")
     asked = [{"config": config(size="tiny").model_dump()}, {"catalog": True}, {"config": {"family": "vit"}}]
     with subprocess.Popen(
-        [sys.executable, "-m", "app.inspection", str(tmp_path)],
+        [sys.executable, "-m", "app.inspection", str(tmp_path / "datasets"), str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

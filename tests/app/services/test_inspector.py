@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 STANDS_IN = """
 import json, os, sys, time
-folder, rest = {folder!r}, sys.argv[3:]
+folder, rest = {folder!r}, sys.argv[4:]
 with open(os.path.join(folder, "starts"), "a") as starts:
     starts.write(json.dumps([os.getpid(), *rest]) + chr(10))
 for line in sys.stdin:
