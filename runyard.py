@@ -24,8 +24,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -222,6 +223,8 @@ class _Call(Generic[T]):
     body: Any = None
     query: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
+    form: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[tuple[str, _File]] = ()
 
     @property
     def attempts(self) -> int:
@@ -235,7 +238,56 @@ class _Call(Generic[T]):
             "params": {name: value for name, value in self.query.items() if value is not None},
             "headers": {"idempotency-key": self.key} if self.key else {},
         }
+        if self.form:
+            # Files are read while they are sent, whatever their size.
+            parts = [("file", (name, file, "application/octet-stream")) for name, file in self.files]
+            fields = [(name, (None, value)) for name, value in self.form.items()]
+            return arguments | {"files": [*fields, *parts], "timeout": httpx.Timeout(ANSWER_SECONDS, write=None)}
         return arguments | ({} if self.body is None else {"json": self.body})
+
+
+class _File:
+    """A file that is open only while it is read: a folder may have more of them than may be open at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = path.stat().st_size
+        self._at = 0
+        self._open: IO[bytes] | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; closes the file at its end."""
+        if self._open is None:
+            self._open = self._path.open("rb")
+            self._open.seek(self._at)
+        data = self._open.read(size)
+        self._at += len(data)
+        if not data or self._at >= self._size:
+            self._open.close()
+            self._open = None
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Where to read on; the size of the file is asked for this way."""
+        self._at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset
+        if self._open is not None:
+            self._open.seek(self._at)
+        return self._at
+
+    def tell(self) -> int:
+        """Where it is read on."""
+        return self._at
+
+
+def _files(source: Path) -> list[tuple[str, _File]]:
+    """A file, or all files of a folder, with the names to send. Raises ValueError if there is none."""
+    if source.is_file():
+        return [(source.name, _File(source))]
+    found = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+    if not found:
+        raise ValueError(f"no files in {source}" if source.is_dir() else f"{source} does not exist")
+    top = source.resolve().name
+    return [(f"{top}/{path.relative_to(source).as_posix()}", _File(path)) for path in found]
 
 
 class _Sync:
@@ -739,6 +791,32 @@ class _Api(Generic[RunT, SweepT]):
     def datasets(self, /) -> _Call[list[Json]]:
         """List all datasets with their targets."""
         return _Call("GET", "/datasets", lambda response: list(response["datasets"]))
+
+    @_request
+    def dataset(self, /, name: str) -> _Call[Json]:
+        """Get a dataset: its state, its facts, its versions, and what was found when it was imported."""
+        return _Call("GET", f"/datasets/{quote(name, safe='')}", _as_is)
+
+    @_request
+    def add_dataset(
+        self,
+        /,
+        name: str,
+        source: str | os.PathLike[str],
+        *,
+        keep: bool = True,
+        on_server: bool = False,
+        **options: Any,
+    ) -> _Call[Json]:
+        """Import images as a dataset: a folder, an archive or a table. Returns the import once all is uploaded.
+
+        ``options``: side, color, fit, classes, validation_share, test_share, seed. ``keep=False`` stops at a preview.
+        ``on_server``: the path is on the server's machine. `dataset` tells when it is ready.
+        """
+        form = {"name": name, "keep": str(keep).lower(), "options": json.dumps(options)}
+        if on_server:
+            return _Call("POST", "/datasets", _as_is, form=form | {"path": str(source)})
+        return _Call("POST", "/datasets", _as_is, form=form, files=_files(Path(source).expanduser()))
 
     @_request
     def recipes(self, /) -> _Call[list[Json]]:

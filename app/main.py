@@ -23,8 +23,10 @@ from app.routes import routers
 from app.routes.mlflow import mlflow
 from app.routes.runs.api import run_status
 from app.services.augmented_batches import AugmentedBatches
+from app.services.dataset_imports import DatasetImports
 from app.services.inspector import Inspector
 from app.services.live import Hub
+from app.services.sample_sheets import SampleSheets
 from app.store.database import migrate, open_database
 from app.web import error_responses
 from app.web.dependencies import Parts, PartsDep
@@ -70,6 +72,8 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
         hub=Hub(engine, settings.redis, run_status),
         inspector=inspector or Inspector(settings.data_dir.absolute(), settings.models_path),
         augmented=AugmentedBatches(settings.datasets),
+        samples=SampleSheets(settings.datasets),
+        imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),
     )
 
@@ -113,6 +117,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     inspector = parts.inspector
     await parts.hub.start()
+    parts.imports.remove_unfinished()
     # Look at the networks now, so that the first launch does not wait until this is done.
     starting = asyncio.create_task(inspector.start())
     starting.add_done_callback(_log_failure)
@@ -120,6 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     starting.cancel()
     await inspector.close()
     parts.augmented.close()
+    parts.samples.close()
     await parts.hub.stop()
     parts.redis.close()
     parts.engine.dispose()

@@ -42,6 +42,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
+from worker.dataset_importer import DatasetImporter
 from worker.job import CANCEL, INTERRUPT, PRELOAD, Control, Job, probe, train
 from worker.memory import out_of_memory_kills
 from worker.process import prepare
@@ -89,6 +90,8 @@ class Supervisor:
         self.device, self.versions = self._probe()
         for slot in range(self.settings.slots):
             self._slots.put(slot)
+        importer = DatasetImporter(self.settings.datasets, self._stopping)
+        threading.Thread(target=importer.run, name="dataset_importer", daemon=True).start()
         for task in (self._send_heartbeats, self._listen_for_control, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 

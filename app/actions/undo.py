@@ -1,9 +1,10 @@
-"""Actions that can be undone: trash, tags, relaunches and edits of runs, and changes of saved views."""
+"""Actions that can be undone: trash, tags, relaunches and edits of runs, changes of saved views, deleted datasets."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from app.actions.lineage import clone, launch_clone
 from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import SpecError
+from app.services.own_dataset_trash import restore_dataset
 from app.store import bulk
 from app.store import run as run_store
 from app.store.bulk import RunSelection
@@ -169,7 +171,7 @@ def undo_act(parts: Parts, act: str) -> str:
             raise Conflict("this action was already undone")
         commit = next_commit(connection)
         if record.kind != "relaunch":
-            changed = _undo(connection, record, commit)
+            changed = _undo(connection, record, commit, parts.settings.datasets)
     announce_runs(parts, commit, changed)
     if record.kind == "relaunch":
         done = cancel_many(parts, RunSelection(record.before["runs"]))
@@ -179,7 +181,7 @@ def undo_act(parts: Parts, act: str) -> str:
     return "Undone."
 
 
-def _undo(connection: Connection, act: ActRecord, commit: int) -> list[str]:
+def _undo(connection: Connection, act: ActRecord, commit: int, datasets: Path) -> list[str]:
     runs: list[str] = act.before.get("runs", [])
     match act.kind:
         case "delete":
@@ -201,4 +203,9 @@ def _undo(connection: Connection, act: ActRecord, commit: int) -> list[str]:
                     put_view(connection, view)
             except NameTaken as error:
                 raise Conflict(str(error)) from error
+        case "delete dataset":
+            entry = str(act.before["entry"])
+            if not restore_dataset(datasets, entry):
+                name = entry.partition("@")[0]
+                raise Conflict(f"{name} cannot be restored: it was deleted for good, or another dataset has its name")
     return []

@@ -11,6 +11,7 @@ from app.cli import (
     architectures,
     catalog,
     change,
+    dataset,
     doctor,
     export,
     imports,
@@ -43,6 +44,7 @@ for command in (manage.cancel, change.change, manage.retry, manage.resume, manag
 cli.command("import", rich_help_panel=MANAGE)(imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
+cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):

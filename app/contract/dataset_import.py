@@ -34,6 +34,13 @@ Status = Literal["waiting", "reading", "preview", "keeping", "ready", "failed", 
 
 ENDED: Final = ("ready", "failed", "cancelled")
 
+REQUEST: Final = "request.json"
+CHOICES: Final = "choices.json"
+STATE: Final = "state.json"
+REPORT: Final = "report.json"
+UPLOAD: Final = "upload"
+CANCEL: Final = "cancel"
+
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 
 

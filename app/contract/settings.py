@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         None,
         description="Folder with your own architectures, one Python file each; read by the server and the workers.",
     )
+    import_paths: str = Field(
+        "",
+        description="Folders on the server's machine (separated by colons) from which datasets may be imported by path;"
+        " uploads need none.",
+    )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(
         10.0, gt=0, description="A run counts as lost if its worker sends no heartbeat for this long."
@@ -98,6 +103,11 @@ class Settings(BaseSettings):
     def datasets(self) -> Path:
         """Folder of downloaded and prepared datasets."""
         return self.data_dir.absolute() / "datasets"
+
+    @property
+    def import_folders(self) -> list[Path]:
+        """Folders from which datasets may be imported by path."""
+        return [Path(part) for part in self.import_paths.split(":") if part]
 
     @property
     def tunings(self) -> Path:

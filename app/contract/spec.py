@@ -90,7 +90,7 @@ class RunSpec(_Shared):
     size: Word | None = Field(None, description="Size of the family (default: the family's default size).")
     dataset: Word | None = Field(
         None,
-        description="Dataset (default: the recipe's first dataset, else digits); NAME@VERSION for an older one of yours.",
+        description="Dataset (default: the recipe's first, else digits); NAME@VERSION for an older version of yours.",
     )
     targets: list[Word] | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""/api/v1/datasets, /recipes and /presets: the catalog of choices for a run."""
+"""/api/v1/recipes and /presets: the catalog of choices for a run."""
 
 from __future__ import annotations
 
@@ -14,33 +14,6 @@ from app.contract.spec import FieldError, SpecError
 from app.web.dependencies import CatalogDep
 
 api = APIRouter(tags=["catalog"])
-
-
-class TargetOut(BaseModel):
-    name: str
-    classes: int
-    weight: float
-    labels: list[str]
-
-
-class DatasetOut(BaseModel):
-    """A dataset: images of ``channels`` × ``side`` × ``side``; number of images in its three splits."""
-
-    name: str
-    title: str
-    channels: int
-    side: int
-    targets: list[TargetOut]
-    train: int
-    validation: int
-    test: int
-    source: str
-    offline: bool
-    megabytes: float
-
-
-class DatasetsOut(BaseModel):
-    datasets: list[DatasetOut]
 
 
 class RecipeOut(BaseModel):
@@ -59,34 +32,6 @@ class RecipesOut(BaseModel):
 
 class PresetsOut(BaseModel):
     presets: dict[str, dict[str, Any]]
-
-
-@api.get("/datasets")
-def get_datasets() -> DatasetsOut:
-    """List all datasets with their targets."""
-    return DatasetsOut(
-        datasets=[
-            DatasetOut(
-                name=dataset.name,
-                title=dataset.title,
-                channels=dataset.channels,
-                side=dataset.side,
-                targets=[
-                    TargetOut(
-                        name=target.name, classes=target.classes, weight=target.weight, labels=list(target.labels)
-                    )
-                    for target in dataset.targets
-                ],
-                train=dataset.train,
-                validation=dataset.validation,
-                test=dataset.test,
-                source=dataset.source,
-                offline=dataset.offline,
-                megabytes=dataset.megabytes,
-            )
-            for dataset in DATASETS.values()
-        ]
-    )
 
 
 @api.get("/recipes")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from app.contract.settings import Settings
 from app.services import artifacts, pubsub
+from app.services.own_dataset_trash import purge_datasets
 from app.store import lease, metric, queue, run, tracked_run, trash, worker
 from app.store.database import next_commit, reading, writing
 
@@ -115,3 +116,5 @@ class Housekeeper:
             purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
             artifacts.remove(self.settings, run_id)
+        for entry in purge_datasets(self.settings.datasets, now - self.settings.trash_days * 86400):
+            logger.info("dataset %s was deleted for good", entry)

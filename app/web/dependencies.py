@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.services.augmented_batches import AugmentedBatches
+from app.services.dataset_imports import DatasetImports
 from app.services.inspector import Inspector
 from app.services.live import Hub
+from app.services.sample_sheets import SampleSheets
 from app.web.rendering import Templates
 
 
@@ -29,6 +31,8 @@ class Parts:
     hub: Hub
     inspector: Inspector
     augmented: AugmentedBatches
+    imports: DatasetImports
+    samples: SampleSheets
     templates: Templates
 
 

@@ -18,6 +18,8 @@ from app.web.error_responses import problem
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY_BYTES = 4 * 2**20
 TOO_LARGE = f"a request can have at most {MAX_BODY_BYTES // 2**20} MiB"
+UNLIMITED = {("POST", "/api/v1/datasets"), ("POST", "/datasets/imports")}
+"""Requests of any size, which are written to disk while they arrive."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -65,14 +67,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        unlimited = (scope["method"], scope["path"]) in UNLIMITED
+        refusal = self._refusal(scope["method"], headers, unlimited)
         if refusal is not None:
             status, sentence = refusal
             await problem(status, "Refused", sentence)(scope, receive, _with_headers(send))
             return
-        await self.app(scope, _limited(receive), _with_headers(send))
+        await self.app(scope, receive if unlimited else _limited(receive), _with_headers(send))
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, method: str, headers: Headers, unlimited: bool) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}")[0]
         if host not in self.hosts:
             return 421, (
@@ -81,7 +84,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return 400, "the content-length header is not a number"
-        if len(length) > 15 or int(length) > MAX_BODY_BYTES:
+        if len(length) > 15 or (int(length) > MAX_BODY_BYTES and not unlimited):
             return 413, TOO_LARGE
         if method in SAFE_METHODS:
             return None

@@ -1,0 +1,87 @@
+"""What users do with their own datasets: delete them, restore them, choose the version in use."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from sqlalchemy import text
+
+from app.contract.datasets import DATASETS
+from app.contract.errors import Conflict, NotFound
+from app.contract.own_datasets import NEWEST, OwnDataset
+from app.services.own_dataset_trash import restore_dataset, trash_dataset, trashed
+from app.store.database import reading, writing
+from app.store.run import TERMINAL
+from app.store.undo import record_act
+from app.web.dependencies import Parts
+
+DELETED = "delete dataset"
+"""Kind of the action that an undo finds."""
+
+
+def find_own(name: str, version: str = "") -> OwnDataset:
+    """A dataset of the user. Raises NotFound, and Conflict for one that comes with Runyard."""
+    if name in DATASETS.builtin:
+        raise Conflict(f"{name} comes with Runyard; only your own datasets can be changed")
+    own = DATASETS.own
+    found = own.get(name, version) if own else None
+    if found is None:
+        shown = f"{name[:40]}@{version[:40]}" if version else name[:40]
+        raise NotFound(f"no dataset '{shown}'; datasets: {', '.join(DATASETS)}")
+    return found
+
+
+def delete_dataset(parts: Parts, name: str) -> str:
+    """Move a dataset with all its versions to the trash; returns the action's ID for an undo.
+
+    Raises NotFound, and Conflict while a run that has not ended needs it.
+    """
+    find_own(name)
+    # In one transaction with the check: a launch waits for it, and then finds no such dataset.
+    with writing(parts.engine) as connection:
+        numbers = (
+            connection.execute(
+                text(
+                    "SELECT number FROM run WHERE dataset = :name AND deleted_at IS NULL AND origin = ''"
+                    f" AND status NOT IN {TERMINAL} ORDER BY number"
+                ),
+                {"name": name},
+            )
+            .scalars()
+            .all()
+        )
+        if numbers:
+            shown = ", ".join(f"#{number}" for number in numbers[:5]) + (", …" if len(numbers) > 5 else "")
+            need = f"run {shown} needs" if len(numbers) == 1 else f"runs {shown} need"
+            raise Conflict(f"{need} {name}; cancel or finish {'it' if len(numbers) == 1 else 'them'} first")
+        entry = trash_dataset(parts.settings.datasets, name)
+        return record_act(connection, DELETED, f"Dataset {name} deleted.", {"entry": entry}, time.time())
+
+
+def restore_deleted(parts: Parts, name: str) -> None:
+    """Restore the dataset with this name that was deleted last. Raises NotFound, Conflict."""
+    entries = [entry for entry in trashed(parts.settings.datasets) if entry.partition("@")[0] == name]
+    if not entries:
+        raise NotFound(f"no dataset '{name[:40]}' is in the trash")
+    if not restore_dataset(parts.settings.datasets, entries[0]):
+        raise Conflict(f"there is another dataset with the name {name}; delete it first")
+
+
+def use_version(parts: Parts, name: str, version: str) -> OwnDataset:
+    """Use this version where none is given. Raises NotFound."""
+    found = find_own(name, version)
+    folder = parts.settings.datasets / "own" / name
+    fresh = folder / f".{NEWEST}.{os.getpid()}.new"
+    fresh.write_text(version)
+    os.replace(fresh, folder / NEWEST)
+    return found
+
+
+def runs_on(parts: Parts) -> dict[str, int]:
+    """Number of runs by dataset, without deleted ones."""
+    with reading(parts.engine) as connection:
+        rows = connection.execute(
+            text("SELECT dataset, count(*) FROM run WHERE deleted_at IS NULL AND origin = '' GROUP BY dataset")
+        )
+        return {str(name): int(count) for name, count in rows}

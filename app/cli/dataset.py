@@ -1,0 +1,160 @@
+"""`runyard dataset`: import images as a dataset, list, show, delete and restore datasets."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.catalog import datasets
+from app.cli.client import Url, connected
+from app.cli.output import AsJson, print_json, print_table
+from app.contract.dataset_import import SIDES
+
+if TYPE_CHECKING:
+    from runyard import Runyard
+
+POLL_SECONDS = 0.3
+BAR_WIDTH = 24
+
+dataset = typer.Typer(name="dataset", help="Import your own images, and manage datasets.", no_args_is_help=True)
+dataset.command("ls")(datasets)
+
+Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+
+
+@dataset.command()
+def add(
+    path: Annotated[
+        str,
+        typer.Argument(help="Folder, .zip, .tar(.gz), .npz, .csv or .parquet with images; it is uploaded."),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the dataset.")],
+    side: Annotated[
+        int | None, typer.Option(help=f"Side of the images in pixels: {', '.join(map(str, SIDES))} (default: by size).")
+    ] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or gray (default: gray if all images are).")] = None,
+    fit: Annotated[str, typer.Option(help="How an image becomes a square: crop, squash or pad.")] = "crop",
+    validation: Annotated[float, typer.Option(help="Share for validation, where the source has no such split.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share for testing, where the source has no such split.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Rename a class; one name for several merges them, OLD= leaves one out."),
+    ] = None,
+    on_server: Annotated[
+        bool, typer.Option("--on-server", help="PATH is on the server's machine, in a folder of RUNYARD_IMPORT_PATHS.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only read it; choose in the browser.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the dataset is ready.")] = True,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Import images as a dataset: one folder per class, also within train, val and test folders; or a table."""
+    with connected(url, interrupted="interrupted; the import goes on, see `runyard dataset show`") as yard:
+        options: dict[str, Any] = {"fit": fit, "validation_share": validation, "test_share": test, "seed": seed}
+        options |= {} if side is None else {"side": side}
+        options |= {} if color is None else {"color": color}
+        options["classes"] = dict(_pair(each) for each in rename or [])
+        started = yard.add_dataset(name, path, keep=not preview, on_server=on_server, **options)
+        if not wait:
+            print_json(started) if as_json else print(f"{yard.url}{started['url']}")
+            return
+        ended = _follow(yard, started)
+        if ended["status"] == "failed":
+            raise ValueError(ended["reason"])
+        if ended["status"] == "cancelled":
+            raise ValueError("the import was cancelled")
+        shown = yard.dataset(name) if ended["status"] == "ready" else ended
+        if as_json:
+            print_json(shown)
+        elif ended["status"] == "preview":
+            print(f"Choose what to keep: {yard.url}{started['url']}")
+        else:
+            _print_details(yard, shown)
+
+
+def _pair(given: str) -> tuple[str, str]:
+    old, sign, new = given.partition("=")
+    if not sign or not old:
+        raise ValueError(f"--rename needs OLD=NEW, not '{given}'")
+    return old, new
+
+
+def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
+    """Wait until an import needs nothing more from this machine; shows its progress in a terminal."""
+    shown = ""
+    while True:
+        found: dict[str, Any] = yard.ask("GET", f"/dataset-imports/{started['id']}")
+        if found["status"] in ("ready", "failed", "cancelled", "preview"):
+            if shown:
+                print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)
+            return found
+        if sys.stderr.isatty():
+            line = f"{found['task'] or 'waiting for a worker'}"
+            if found["total"]:
+                done = int(BAR_WIDTH * found["done"] / found["total"])
+                bar = "█" * done + "·" * (BAR_WIDTH - done)
+                line = f"{bar} {line}, {found['done']:,} of {found['total']:,}"
+            print(f"\r{line.ljust(len(shown))}", end="", file=sys.stderr, flush=True)
+            shown = line
+        time.sleep(POLL_SECONDS)
+
+
+@dataset.command()
+def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
+    """Show a dataset: its classes, what was noticed on import, and its versions."""
+    with connected(url) as yard:
+        shown = yard.dataset(name)
+        if as_json:
+            print_json(shown)
+        else:
+            _print_details(yard, shown)
+
+
+def _print_details(yard: Runyard, shown: dict[str, Any]) -> None:
+    found, report = shown["dataset"], shown["report"]
+    if found is None:
+        print(f"{shown['name']} is not ready: {shown['reason'] or shown['status']}")
+        return
+    kind = "color" if found["channels"] == 3 else "gray"
+    version = f", version {found['version']}" if found["own"] else ""
+    print(f"{found['name']}: {found['side']} × {found['side']} {kind}{version}  {yard.url}{shown['url']}")
+    if report is None:
+        splits = ", ".join(f"{found[part]:,} {part}" for part in ("train", "validation", "test"))
+        print(f"{len(found['targets'][0]['labels'])} classes, {splits}")
+        return
+    rows = [
+        [each["name"], *(f"{each[part]:,}" for part in ("train", "validation", "test"))] for each in report["classes"]
+    ]
+    print_table(("class", "training", "validation", "test"), rows, right=("training", "validation", "test"))
+    for note in _notes(report):
+        print(note)
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in report["notes"]]
+    if report["duplicates_across"]:
+        notes.append(f"Leak: {report['duplicates_across']:,} images are in more than one split.")
+    if report["skipped_kinds"]:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in report["skipped_kinds"].items())
+        notes.append(f"Files left out: {counts}.")
+    return notes
+
+
+@dataset.command()
+def rm(name: Name, url: Url = None) -> None:
+    """Delete a dataset with all its versions; `runyard dataset restore` brings it back."""
+    with connected(url) as yard:
+        yard.ask("DELETE", f"/datasets/{name}")
+        print(f"{name} deleted; `runyard dataset restore {name}` restores it")
+
+
+@dataset.command()
+def restore(name: Name, url: Url = None) -> None:
+    """Restore the dataset with this name that was deleted last."""
+    with connected(url) as yard:
+        yard.ask("POST", f"/datasets/{name}/restore")
+        print(f"{name} restored")

@@ -1,0 +1,165 @@
+"""/datasets: all datasets and the imports in progress; /datasets/{name}: one dataset with its classes and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from app.actions.datasets import delete_dataset, runs_on, use_version
+from app.contract.dataset import Dataset
+from app.contract.dataset_import import Part
+from app.contract.datasets import DATASETS
+from app.contract.errors import NotFound
+from app.contract.own_datasets import OwnDataset
+from app.routes.datasets.api import get_items
+from app.routes.datasets.bars import class_rows
+from app.store.database import reading
+from app.store.undo import ActRecord, find_act
+from app.web.dependencies import Parts, PartsDep
+from app.web.redirects import go_back
+
+pages = APIRouter()
+
+SAMPLES = 8
+"""Images of a class in a row of samples."""
+MAX_SHOWN_CLASSES = 300
+CACHE_SECONDS = 3600
+
+Name = Annotated[str, Path(max_length=200)]
+Version = Annotated[str, Query(max_length=40)]
+BackForm = Annotated[str, Form(max_length=4000)]
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """A dataset in the list; ``runs``: number of runs on any of its versions."""
+
+    dataset: Dataset
+    own: OwnDataset | None
+    versions: int
+    runs: int
+
+
+def _rows(parts: Parts) -> list[DatasetRow]:
+    runs = runs_on(parts)
+    own = DATASETS.own
+    rows = []
+    for name, dataset in DATASETS.items():
+        versions = own.versions(name) if own and dataset.version else []
+        rows.append(DatasetRow(dataset, versions[0] if versions else None, len(versions), runs.get(name, 0)))
+    # The user's own come first: they are what this page is for.
+    return sorted(rows, key=lambda row: row.own is None)
+
+
+def _imports(parts: Parts) -> dict[str, Any]:
+    return {"imports": parts.imports.every()}
+
+
+def list_page(
+    request: Request,
+    parts: Parts,
+    status: int = 200,
+    *,
+    act: ActRecord | None = None,
+    undone: ActRecord | None = None,
+    wrong: str = "",
+) -> HTMLResponse:
+    """Render the list of datasets. ``act``, ``undone``: what can be undone, and what was; ``wrong``: with the form."""
+    values = {"rows": _rows(parts), "act": act, "undone": undone, "wrong": wrong} | _imports(parts)
+    return parts.templates.page(request, "datasets.html", status, **values)
+
+
+@pages.get("/datasets")
+def datasets_page(
+    request: Request,
+    parts: PartsDep,
+    act: Annotated[str, Query(max_length=60)] = "",
+    undone: Annotated[str, Query(max_length=60)] = "",
+) -> HTMLResponse:
+    """Show all datasets, the imports in progress, and where to drop more images."""
+    with reading(parts.engine) as connection:
+        deleted = find_act(connection, act) if act else None
+        restored = find_act(connection, undone) if undone else None
+    return list_page(request, parts, act=deleted, undone=restored)
+
+
+@pages.get("/datasets/imports")
+def imports_fragment(request: Request, parts: PartsDep) -> Response:
+    """Render the imports in progress; the whole page without a script."""
+    if "hx-request" not in request.headers:
+        return RedirectResponse("/datasets", 303)
+    return parts.templates.fragment(request, "_datasets_imports.html", **_imports(parts))
+
+
+@pages.get("/datasets/{name}")
+def dataset_page(request: Request, name: Name, parts: PartsDep, version: Version = "") -> HTMLResponse:
+    """Show a dataset: its classes with samples, what was noticed on import, its versions and its runs."""
+    key = f"{name}@{version}" if version else name
+    dataset = DATASETS.get(key)
+    if dataset is None:
+        raise NotFound(f"no dataset '{key[:80]}'; datasets: {', '.join(DATASETS)}")
+    own = DATASETS.own.get(name, version) if DATASETS.own and dataset.version else None
+    report = own.report if own else None
+    labels = dataset.targets[0].labels
+    return parts.templates.page(
+        request,
+        "dataset.html",
+        dataset=dataset,
+        own=own,
+        report=report,
+        versions=DATASETS.own.versions(name) if DATASETS.own and own else [],
+        classes=class_rows(report.classes, report.near_empty)[:MAX_SHOWN_CLASSES] if report else [],
+        labels=labels[:MAX_SHOWN_CLASSES],
+        hidden=max(0, len(labels) - MAX_SHOWN_CLASSES),
+        runs=runs_on(parts).get(name, 0),
+        samples=SAMPLES,
+    )
+
+
+@pages.get("/datasets/{name}/samples.png")
+async def samples_png(
+    name: Name, parts: PartsDep, label: Annotated[int, Query(ge=0, lt=1_000_000)], version: Version = ""
+) -> Response:
+    """A row of training images of one class."""
+    return _png(await parts.samples.of_class(_key(name, version), label, SAMPLES))
+
+
+@pages.get("/datasets/{name}/image.png")
+async def image_png(
+    name: Name, parts: PartsDep, part: Part, index: Annotated[int, Query(ge=0, lt=2**40)], version: Version = ""
+) -> Response:
+    """One image of a dataset."""
+    return _png(await parts.samples.of_image(_key(name, version), part, index))
+
+
+def _key(name: str, version: str) -> str:
+    dataset = DATASETS.get(f"{name}@{version}" if version else name)
+    if dataset is None:
+        raise NotFound(f"no dataset '{name[:40]}'")
+    return dataset.key
+
+
+def _png(picture: bytes) -> Response:
+    return Response(picture, media_type="image/png", headers={"Cache-Control": f"private, max-age={CACHE_SECONDS}"})
+
+
+@pages.get("/datasets/{name}/items.csv")
+def items_csv(name: Name, parts: PartsDep, version: Version = "") -> FileResponse:
+    """Download the split as CSV."""
+    return get_items(name, parts, version)
+
+
+@pages.post("/datasets/{name}/delete")
+def delete(name: Name, parts: PartsDep) -> RedirectResponse:
+    """Move a dataset to the trash."""
+    return go_back("/datasets", "/datasets", act=delete_dataset(parts, name))
+
+
+@pages.post("/datasets/{name}/use")
+def use(name: Name, parts: PartsDep, version: Annotated[str, Form(max_length=40)]) -> RedirectResponse:
+    """Use a version where none is given."""
+    use_version(parts, name, version)
+    return RedirectResponse(f"/datasets/{name}", 303)
