@@ -24,6 +24,7 @@ with imports_without_gc():
     from PIL import Image
     from torch import Tensor
 
+    from app.contract.datasets import DATASETS, dataset
     from app.contract.spec import RunConfig
     from worker.data.datasets import Data, is_prepared, load
     from worker.data.device_dataset import Augment, order
@@ -84,7 +85,7 @@ class Sheets:
         try:
             config = RunConfig.model_validate(question)
             name = config.dataset
-            if self._data is None or self._data.dataset.name != name:
+            if self._data is None or self._data.dataset.key != dataset(name).key:
                 if not is_prepared(name, self._folder):
                     return {"reason": f"augmented images are shown once a run has prepared {name}"}
                 self._data = load(name, config.targets[:1], self._folder, lambda sentence: None)
@@ -101,6 +102,7 @@ def main(folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(1)
+    DATASETS.open(folder)
     sheets = Sheets(folder)
     for line in sys.stdin:
         answers.write(json.dumps(sheets.answer(json.loads(line))) + "\n")
