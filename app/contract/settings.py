@@ -52,6 +52,13 @@ class Settings(BaseSettings):
         None,
         description="Folder with your own architectures, one Python file each; read by the server and the workers.",
     )
+    resident_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the free memory (of the GPU, for a run on a GPU) that a run's images may take; larger"
+        " datasets are streamed from disk, and with 0 all are.",
+    )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(
         10.0, gt=0, description="A run counts as lost if its worker sends no heartbeat for this long."
