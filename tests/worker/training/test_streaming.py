@@ -48,6 +48,7 @@ def said(fitted: Fitted) -> list[str]:
 def test_a_streamed_run_trains_the_same_network_to_the_last_bit(tmp_path: Path, config: RunConfig) -> None:
     make_own_dataset(tmp_path / "datasets")
     resident, streamed = (fit_run(config, tmp_path, fence=1 + (share == 0), resident_share=share) for share in (0.5, 0))
+    assert streamed.reporter.events_of("started")[0].capture["dataset"]["name"] == config.dataset
     assert curves(streamed) == curves(resident)
     for weights in (last_weights, best_weights):
         one, other = weights(resident), weights(streamed)
