@@ -19,6 +19,8 @@ import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
+from app.contract.datasets import dataset
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 GIT_SECONDS: Final = 2.0
 MAX_DIFF_BYTES: Final = 64 * 1024
@@ -218,8 +220,11 @@ def _driver() -> str:
 
 
 def data_info(datasets: Path, name: str, measured: bool) -> dict[str, Any]:
-    """Checksums of the loaded tensors, as stored in the prepared copy and verified when it was read."""
-    info: dict[str, Any] = {"name": name}
+    """Checksums of the loaded tensors, as stored in the prepared copy and verified when it was read.
+
+    A user's own dataset has none, but a version, which is part of its name.
+    """
+    info: dict[str, Any] = {"name": dataset(name).key}
     for key, file in (("sha256", f"{name}.safetensors"), ("measured_sha256", f"{name}.measured.safetensors")):
         if key == "measured_sha256" and not measured:
             continue

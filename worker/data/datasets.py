@@ -12,8 +12,10 @@ from torch import Tensor
 
 from app.contract.dataset import Dataset
 from app.contract.datasets import dataset
+from app.contract.own_datasets import TARGET, TENSORS, version_folder
 from worker.data.dataset_readers import Labeled, Unavailable, digits, training_and_test
 from worker.data.image_measures import bin_edges, bin_values, columns
+from worker.data.mapped_tensors import InvalidFile, map_tensors
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.data.tensor_cache import TensorCache, digest
 from worker.reporting.error_text import reason
@@ -55,8 +57,8 @@ class Data:
     """A dataset's description and its three splits, on the CPU.
 
     auxiliary_mean, auxiliary_std: of each scalar over the training split, in the scalars' units; empty if they were not
-    requested. The deviation of a scalar that never varies is given as 1. The tensors may be mapped from the prepared
-    copy, so that several runs on one machine share its pages.
+    requested. The deviation of a scalar that never varies is given as 1. The tensors may be mapped from a file, so that
+    several runs on one machine share its pages; do not write to them.
     """
 
     dataset: Dataset
@@ -83,11 +85,12 @@ def load(
 ) -> Data:
     """Load a dataset; download, prepare and measure it first if that has not been done.
 
-    targets: names of the dataset's targets to load, at least one. folder: where datasets are stored; created if
-    missing. log: receives a sentence about everything that takes time or went wrong and was fixed. auxiliary: whether
-    to load the dataset's scalars. progress: receives the current task and the share of it that is done, several times a
-    second. Whatever `log` or `progress` raises ends the work, and a later call starts it again. Measuring uses as many
-    cores as torch may.
+    name: of the dataset, or NAME@VERSION; a user's own one is mapped from its file, whatever its size. targets: names
+    of the dataset's targets to load, at least one. folder: where datasets are stored; created if missing. log: receives
+    a sentence about everything that takes time or went wrong and was fixed. auxiliary: whether to load the dataset's
+    scalars. progress: receives the current task and the share of it that is done, several times a second. Whatever
+    `log` or `progress` raises ends the work, and a later call starts it again. Measuring uses as many cores as torch
+    may.
 
     Raises UnknownDataset or UnknownTarget for a name that does not exist, ValueError if no target is requested or the
     dataset has no scalars, DatasetError if the dataset is not available.
@@ -100,7 +103,10 @@ def load(
     chosen = [info.target(target) for target in targets]
     reporter = ProgressReporter(log, progress)
     try:
-        tensors = _prepared(info, folder).get(lambda: _prepare(info, folder, reporter), reporter)
+        if info.version:
+            tensors = _own(info, folder)
+        else:
+            tensors = _prepared(info, folder).get(lambda: _prepare(info, folder, reporter), reporter)
         if auxiliary or any(target.measured for target in chosen):
             tensors = tensors | _measured(info, folder, tensors, reporter)
     except Unavailable as error:
@@ -109,7 +115,7 @@ def load(
         raise DatasetError(f"could not measure the images of {info.name} ({error}); retry the run") from error
     except OSError as error:
         raise DatasetError(
-            f"could not read or write {info.name} in {folder} ({reason(error)}); "
+            f"could not read or write {info.key} in {folder} ({reason(error)}); "
             "check the folder's permissions and free space, then retry the run"
         ) from error
     splits = {
@@ -142,6 +148,28 @@ def stratified_split(
     ticks = (np.arange(n + 1, dtype=np.int64) * take + n // 2) // max(n, 1)
     taken = np.diff(ticks) > 0
     return np.sort(order[~taken]), np.sort(order[taken])
+
+
+# The user's own datasets
+
+
+def _own(info: Dataset, folder: Path) -> dict[str, Tensor]:
+    path = version_folder(folder, info.name, info.version) / TENSORS
+    images = {"train": info.train, "validation": info.validation, "test": info.test}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, count in images.items():
+        shapes[f"{part}.images"] = (count, info.channels, info.side, info.side)
+        shapes[f"{part}.{TARGET}"] = (count,)
+    try:
+        return map_tensors(path, shapes)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"the images of {info.key} are missing: there is no {path}; import the dataset again"
+        ) from error
+    except InvalidFile as error:
+        raise DatasetError(
+            f"the images of {info.key} are unusable: {path} {error}; import the dataset again"
+        ) from error
 
 
 # The prepared copy

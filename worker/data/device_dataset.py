@@ -4,7 +4,9 @@ Every operation works on a batch, never on a single image, and none waits for th
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
+from typing import Final, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,11 @@ from torch import Tensor
 
 from worker.data.datasets import PARTS, Data, Part
 from worker.data.inputs import Inputs
+from worker.data.read_ahead import read_all
+
+Batches = TypeVar("Batches", Tensor, list[slice])
+BATCH_BYTES: Final = 256_000_000
+"""Limit for the raw images of a batch in an evaluation."""
 
 
 class BatchSizeError(ValueError):
@@ -126,14 +133,27 @@ class Resident:
             values.float().expand(1, *self.shape).contiguous(memory_format=memory_format).to(device)
             for values in (1 / (255 * stds), -means / stds)
         )
-        self._images = {
-            part: data.split(part).images.to(device).contiguous(memory_format=memory_format) for part in PARTS
-        }
+        self._images = {part: self._place(data.split(part).images) for part in PARTS}
         self._targets = {
             part: {name: values.to(device) for name, values in data.split(part).targets.items()} for part in PARTS
         }
 
         self._scalars = {part: self._standardized(data.split(part).auxiliary) for part in PARTS}
+
+    def _place(self, images: Tensor) -> Tensor:
+        """A split's images, where batches are made of them."""
+        if self.device.type == "cpu":
+            read_all(images)
+        return images.to(self.device).contiguous(memory_format=self.memory_format)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that works in the background: here nothing does."""
 
     def _standardized(self, scalars: Tensor | None) -> Tensor | None:
         if scalars is None:
@@ -145,6 +165,19 @@ class Resident:
     def size(self, part: Part) -> int:
         """Number of images in the split."""
         return int(self._images[part].shape[0])
+
+    def at_most(self, images: int) -> int:
+        """So many images, or fewer, at least one, if they are large: a batch of them has at most `BATCH_BYTES`."""
+        return max(1, min(images, BATCH_BYTES // math.prod(self.shape)))
+
+    def ahead(self, part: Part, batches: Batches) -> Batches:
+        """Announce the batches that will be requested next, in this order: int64 [k, B], or slices. Returns them."""
+        del part
+        return batches
+
+    def evaluation(self, part: Part, size: int) -> list[slice]:
+        """The batches of an evaluation of the split, at most `size` images each, announced."""
+        return self.ahead(part, evaluation_batches(self.size(part), size))
 
     def images(self, part: Part, indices: Tensor | slice) -> Tensor:
         """The split's raw images, uint8 [B, C, H, W].

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 import models
-from app.contract.datasets import dataset
+from app.contract.datasets import DATASETS, dataset
 from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import environment
 from worker.data.datasets import Data, load
-from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
+from worker.data.residence import Residence
 from worker.job import CANCEL, CONTINUE, Control, Job
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file
@@ -65,6 +65,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         if must_stop():
             raise Stopped
 
+    DATASETS.open(job.settings.datasets)
     try:
         data = load(
             config.dataset,
@@ -76,6 +77,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         )
     except Stopped:
         return _stopped(control, "while loading data", start)
+    residence = Residence.choose(data, device, job.settings.resident_share)
     store = Store(job.settings.artifacts)
     saved = checkpoint_file.from_bytes(store.read(job.resume.path)) if job.resume else None
     # A resumed run keeps its input scaling, even if the dataset's files have changed since.
@@ -83,28 +85,24 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     inputs = Inputs.from_dict(saved.metadata["inputs"]) if saved and same_inputs else Inputs.of(data, config)
     network = build_network(config, len(inputs.scalars), job.settings.models_path).to(device)
     try:
-        config = _with_batch(job, saved, network, data, inputs, reporter, progress)
+        config = _with_batch(job, saved, network, residence, data, inputs, reporter, progress)
         tuning = _tuning(job, saved, Autotuner(network, data, inputs, config, device), reporter, progress)
     except Stopped:
         return _stopped(control, "while tuning", start)
-    resident = Resident(data, device, inputs=inputs, memory_format=tuning.memory_format)
+    images = residence.hold(data, device, inputs=inputs, memory_format=tuning.memory_format)
     params = models.count_parameters(network)
-    images = resident.size("train")
-    megabytes = data.train.images.numel() / 1e6
-    reporter.log(
-        f"{config.family} {config.size}: {params:,} parameters; {images:,} training images in device memory"
-        f" ({megabytes:.1f} MB)"
-    )
+    reporter.log(f"{config.family} {config.size}: {params:,} parameters; {images.size('train'):,} training images")
+    reporter.log(f"images: {residence.text}")
     for name in config.targets:
         baseline = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
         reporter.log(f"{name}: majority-class baseline on the test set: {baseline:.1%}")
-    module = Classifier(network, resident, config, reporter, must_stop, tuning)
-    with Checkpointer(job, store, module, reporter) as checkpointer:
+    module = Classifier(network, images, config, reporter, must_stop, tuning)
+    with images, Checkpointer(job, store, module, reporter) as checkpointer:
         if saved is not None:
             checkpointer.restore(saved)
         changes = Changes(module, checkpointer, reporter, job.changes)
         changes.listen(control.changes)
-        reporter.event("started", _started(job, module, params, device))
+        reporter.event("started", _started(job, module, residence, params, device))
         module.after_step = checkpointer.save_if_due
         module.after_validation = checkpointer.after_validation
         changes.apply()  # they may add epochs to a run that has finished all of its own
@@ -148,6 +146,7 @@ def _with_batch(
     job: Job,
     saved: State | None,
     network: torch.nn.Module,
+    residence: Residence,
     data: Data,
     inputs: Inputs,
     reporter: Reporter,
@@ -165,9 +164,9 @@ def _with_batch(
         sizes.append(batch)
         progress(f"finding the largest batch size (trying {batch:,})", 0.0)
 
-    resident = Resident(data, torch.device(job.device), inputs=inputs)
+    images = residence.hold(data, torch.device(job.device), inputs=inputs)
     smallest = models.families()[config.family].smallest_batch
-    result = largest_batch(network, resident, config, smallest, on_try)
+    result = largest_batch(network, images, config, smallest, on_try)
     tried = f"{len(sizes)} size{'' if len(sizes) == 1 else 's'} tried"
     reporter.log(f"largest batch size that fits: {result.batch_size:,} ({result.limit}); {tried}")
     return config.model_copy(update={"batch_size": result.batch_size})
@@ -236,7 +235,7 @@ def lightning_trainer(device: torch.device) -> pl.Trainer:
     )
 
 
-def _started(job: Job, module: Classifier, params: int, device: torch.device) -> Started:
+def _started(job: Job, module: Classifier, residence: Residence, params: int, device: torch.device) -> Started:
     config = module.config
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     captured = environment.capture(
@@ -248,7 +247,11 @@ def _started(job: Job, module: Classifier, params: int, device: torch.device) ->
         command=list(job.command),
     )
     summary = environment.versions_and_device(job.device, job.threads, name) | environment.highlights(captured)
-    summary |= {"trained_in": str(module.tuning), "steps_per_epoch": module.steps_per_epoch}
+    summary |= {
+        "images": residence.text,
+        "trained_in": str(module.tuning),
+        "steps_per_epoch": module.steps_per_epoch,
+    }
     if config.find_batch:
         summary["batch_size_found"] = config.batch_size
     return Started(

@@ -85,15 +85,15 @@ class Blocks:
         module = self._module
         config, data = module.config, module.data
         batches = order(config.seed, module.position.epoch, data.size("train"), config.batch_size, data.device)
-        rest = batches[module.position.done :]
+        rest = data.ahead("train", batches[module.position.done :])
         yield from torch.split(rest, BLOCK) if len(rest) else [rest]
 
 
 class Slices:
-    """A split in batches of ``size``, in order; not a list, which Lightning would take for several loaders."""
+    """The batches of a split, in order; not a list, which Lightning would take for several loaders."""
 
-    def __init__(self, images: int, size: int) -> None:
-        self._slices = evaluation_batches(images, size)
+    def __init__(self, slices: list[slice]) -> None:
+        self._slices = slices
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -138,7 +138,7 @@ class Classifier(pl.LightningModule):
         self.mixing = Mixing(config.mixup, config.cutmix, config.erasing)
         self.average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.evaluation_images = EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"])
+        self.evaluation_images = data.at_most(EVALUATION_IMAGES.get(data.device.type, EVALUATION_IMAGES["cpu"]))
         self.norm: Tensor | None = None
         """The norm of the last step's gradient before clipping, if gradients are clipped."""
         self.after_step: Callable[[], None] = lambda: None
@@ -186,7 +186,7 @@ class Classifier(pl.LightningModule):
         return Blocks(self)
 
     def test_dataloader(self) -> Any:
-        return Slices(self.data.size("test"), self.evaluation_images)
+        return Slices(self.data.evaluation("test", self.evaluation_images))
 
     def on_train_epoch_start(self) -> None:
         self._throughput.restart(self.position.step)
@@ -214,7 +214,7 @@ class Classifier(pl.LightningModule):
         self._totals = Totals(self.config.targets, self.data.device)
         self.network.eval()
         with torch.inference_mode():
-            for rows in evaluation_batches(self.data.size("validation"), self.evaluation_images):
+            for rows in self.data.evaluation("validation", self.evaluation_images):
                 if self.must_stop():
                     raise Stopped
                 self._evaluate("validation", rows)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from app.contract.datasets import dataset
 from tests.conftest import config
+from tests.worker.own_dataset import make_own_dataset
 from worker.data.augmented_batch import COLUMNS, GAP, ROWS, Sheets, draw
 from worker.data.dataset_readers import Labeled
 from worker.data.datasets import Data, load, save_prepared
@@ -110,7 +111,9 @@ def test_nothing_is_downloaded_for_a_picture(tmp_path: Path) -> None:
 
 
 def test_the_process_answers_line_by_line_and_ends_with_its_input(tmp_path: Path) -> None:
+    own = make_own_dataset(tmp_path)
     questions = [config(flip=True).model_dump(), {"dataset": "digits"}, config(dataset="mnist").model_dump()]
+    questions += [config(dataset=name, targets=["class"]).model_dump() for name in ("flowers@0123456789ab", "flowers")]
     said = subprocess.run(
         [sys.executable, "-m", "worker.data.augmented_batch", str(tmp_path)],
         input="".join(json.dumps(question) + "\n" for question in questions),
@@ -119,7 +122,11 @@ def test_the_process_answers_line_by_line_and_ends_with_its_input(tmp_path: Path
         timeout=120,
     )
     assert (said.returncode, said.stderr) == (0, "")
-    drawn, fault, refused = (json.loads(line) for line in said.stdout.splitlines())
+    drawn, fault, refused, flowers, newest = (json.loads(line) for line in said.stdout.splitlines())
     assert cells(base64.b64decode(drawn["png"])).shape[:2] == (2 * ROWS, COLUMNS)
     assert "ValidationError" in fault["fault"]
     assert "prepared" in refused["reason"]
+    assert flowers == newest
+    first = order(1, 0, len(own["train.images"]), COLUMNS * ROWS, torch.device("cpu"))[0][0]
+    shown = cells(base64.b64decode(flowers["png"]))[0, 0, :, :, :3]
+    assert np.array_equal(shown, own["train.images"][first].permute(1, 2, 0).numpy())
