@@ -52,19 +52,17 @@ class Settings(BaseSettings):
         None,
         description="Folder with your own architectures, one Python file each; read by the server and the workers.",
     )
-<<<<<<< HEAD
     import_paths: str = Field(
         "",
         description="Folders on the server's machine (separated by colons) from which datasets may be imported by path;"
         " uploads need none.",
-=======
+    )
     resident_share: float = Field(
         0.5,
         ge=0,
         le=1,
         description="Share of the free memory (of the GPU, for a run on a GPU) that a run's images may take; larger"
         " datasets are streamed from disk, and with 0 all are.",
->>>>>>> 45eb179c06574c4887d621388fe877a3b702052a
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(
