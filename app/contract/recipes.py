@@ -174,3 +174,14 @@ def recipe_settings(recipe: str, family: str, dataset: str) -> dict[str, Any]:
     for key in (family, dataset, f"{family}/{dataset}"):
         settings |= chosen.overrides.get(key, {})
     return settings
+
+
+FEWEST_STEPS = 32
+SMALLEST_BATCH = 8
+
+
+def fitting_batch(batch_size: int, images: int) -> int:
+    """Return a recipe's batch size, halved until an epoch over so many training images has enough steps to learn."""
+    while batch_size > SMALLEST_BATCH and images < FEWEST_STEPS * batch_size:
+        batch_size //= 2
+    return min(batch_size, max(1, images))

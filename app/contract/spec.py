@@ -13,7 +13,7 @@ from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.dataset import Dataset
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
-from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
+from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, fitting_batch, recipe_settings
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "plateau", "cosine", "one_cycle"]
@@ -319,7 +319,7 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
         errors.append(FieldError("recipe", reason))
     if errors or not family or not dataset:
         raise SpecError(errors)
-    settings = recipe_settings(recipe, family.name, dataset.name)
+    settings = default_settings(recipe, family.name, dataset)
     if given.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
     filled = settings | given | {"size": size, "dataset": dataset.key, "targets": targets, "recipe": recipe}
@@ -329,6 +329,14 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
     config = RunConfig.model_validate(filled)
     _check_batch(config, family, dataset)
     return config
+
+
+def default_settings(recipe: str, family: str, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings of a recipe; with a smaller batch size for a small dataset of the user's own."""
+    settings = recipe_settings(recipe, family, dataset.name)
+    # The recipes know how many images the built-in datasets have.
+    smaller = {"batch_size": fitting_batch(settings["batch_size"], dataset.train)} if dataset.version else {}
+    return settings | smaller
 
 
 def _auxiliary_errors(family: FamilyEntry | None, dataset: Dataset | None, catalog: Catalog) -> list[FieldError]:

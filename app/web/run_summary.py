@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
 from app.contract.recipes import RECIPES, recipe_settings
-from app.contract.spec import RunConfig
+from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import LoggedConfig
 from app.store.metric import Summary
 from app.store.queue import paused_at, positions_in_queue, why_waiting
@@ -191,8 +191,10 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the recipe, with the recipe's values."""
     if config.recipe not in RECIPES:
         return {}
-    defaults = recipe_settings(config.recipe, config.family, config.dataset_name) | {
-        "device": "auto",
-        "auxiliary": False,
-    }
+    dataset = DATASETS.get(config.dataset)
+    if dataset is not None:
+        defaults = default_settings(config.recipe, config.family, dataset)
+    else:
+        defaults = recipe_settings(config.recipe, config.family, config.dataset_name)
+    defaults |= {"device": "auto", "auxiliary": False}
     return {name: value for name, value in defaults.items() if getattr(config, name, value) != value}

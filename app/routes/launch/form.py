@@ -17,7 +17,7 @@ from app.contract.datasets import DATASETS
 from app.contract.errors import to_field_errors
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
-from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
+from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, default_settings, resolve
 from app.routes.launch.field_groups import LABELS
 from app.routes.launch.multiple_values import MultipleValues, split_values
 from app.web.formatting import upper_first
@@ -111,7 +111,9 @@ def _typed(value: str, name: str, family: FamilyEntry | None) -> Any:
 
 def settings_of(preset: str, recipe: str, family: str, dataset: str, schedule: str) -> dict[str, Any]:
     """Return a run's default settings; for a recipe that no longer exists, those of the default recipe."""
-    settings = recipe_settings(recipe if recipe in RECIPES else "default", family, dataset)
+    recipe = recipe if recipe in RECIPES else "default"
+    known = DATASETS.get(dataset)
+    settings = default_settings(recipe, family, known) if known else recipe_settings(recipe, family, dataset)
     if schedule == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
     return settings | {name: value for name, value in PRESETS.get(preset, {}).items() if name in settings}
@@ -133,7 +135,7 @@ def blanks_of(given: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         "targets": [dataset.targets[0].name] if dataset else [],
         "options": {option.name: option.default for option in family.options} if family else {},
     }
-    names = (family.name if family else "", dataset.name if dataset else "")
+    names = (family.name if family else "", dataset.key if dataset else "")
     settings = settings_of(preset, recipe, *names, str(given.get("schedule", "")))
     return _DEFAULTS | head | settings | dict(stands_for)
 
@@ -254,7 +256,7 @@ def form_of(config: RunConfig) -> Form:
     preset = config.preset if config.preset in PRESETS else None
     blanks = dict(_DEFAULTS)
     if config.recipe in RECIPES:
-        blanks |= settings_of(preset or "", config.recipe, config.family, config.dataset_name, config.schedule)
+        blanks |= settings_of(preset or "", config.recipe, config.family, config.dataset, config.schedule)
     form: Form = {"preset": [preset]} if preset else {}
     for name, value in config.model_dump(exclude={"preset", "options"}).items():
         if name in HEAD:
