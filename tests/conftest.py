@@ -27,6 +27,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.contract.catalog import Catalog
+from app.contract.datasets import DATASETS
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
 from app.main import build_app, open_parts
@@ -74,6 +75,13 @@ def run_apart(coroutine: Coroutine[Any, Any, Found]) -> Found:
     """The result of a coroutine, run in a thread: Playwright's own event loop may be running in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
+
+
+@pytest.fixture(autouse=True)
+def no_own_datasets() -> Iterator[None]:
+    """The own datasets of a test are not there in the next one."""
+    yield
+    DATASETS.close()
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------

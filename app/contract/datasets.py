@@ -26,6 +26,10 @@ class Datasets(Mapping[str, Dataset]):
         """Include the own datasets in this folder, and no longer those of another one."""
         self._own = OwnDatasets(folder)
 
+    def close(self) -> None:
+        """Include no own datasets."""
+        self._own = None
+
     @property
     def builtin(self) -> Mapping[str, Dataset]:
         """Those that come with Runyard."""

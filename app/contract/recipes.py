@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from app.contract.dataset import Dataset
+
 ONE_CYCLE_WARMUP = 0.3
 """Default warmup of one_cycle, as a fraction of all steps."""
 
@@ -59,7 +61,8 @@ class Recipe:
     """A named set of training settings that override the family's defaults.
 
     ``overrides``: settings that override ``settings`` for a family, a dataset, or both ("vit/digits"), in this order.
-    ``datasets``: supported datasets; empty for all.
+    ``datasets``: supported datasets; empty for all. ``photographs``: whether it also supports the user's own datasets
+    of color images.
     """
 
     name: str
@@ -67,10 +70,18 @@ class Recipe:
     settings: Mapping[str, Any]
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     datasets: tuple[str, ...] = ()
+    photographs: bool = False
 
-    def fits(self, dataset: str) -> bool:
+    def fits(self, dataset: Dataset) -> bool:
         """Whether the recipe supports ``dataset``."""
-        return not self.datasets or dataset in self.datasets
+        if not self.datasets or dataset.name in self.datasets:
+            return True
+        return self.photographs and bool(dataset.version) and dataset.channels == 3
+
+    @property
+    def supported(self) -> str:
+        """Supported datasets, for messages."""
+        return ", ".join(self.datasets) + (", your own color images" if self.photographs else "")
 
 
 _ALL = (
@@ -141,6 +152,7 @@ _ALL = (
         _CIFAR,
         overrides={"cifar100": _CIFAR100},
         datasets=("cifar10", "cifar100"),
+        photographs=True,
     ),
     Recipe(
         "cifar_sgd",
@@ -158,6 +170,7 @@ _ALL = (
         },
         overrides={"cifar10": {"epochs": 200}, "cifar100": _CIFAR100 | {"epochs": 200}},
         datasets=("cifar10", "cifar100"),
+        photographs=True,
     ),
 )
 

@@ -314,8 +314,8 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
             errors.append(FieldError("targets", f"target {target} is listed more than once"))
     if given.get("auxiliary"):
         errors += _auxiliary_errors(family, dataset, catalog)
-    if dataset and supported and dataset.name not in supported:
-        reason = f"recipe {recipe} does not support {dataset.name}; supported datasets: {', '.join(supported)}"
+    if dataset and recipe in RECIPES and not RECIPES[recipe].fits(dataset):
+        reason = f"recipe {recipe} does not support {dataset.name}; supported datasets: {RECIPES[recipe].supported}"
         errors.append(FieldError("recipe", reason))
     if errors or not family or not dataset:
         raise SpecError(errors)

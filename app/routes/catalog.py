@@ -42,7 +42,7 @@ def get_recipes(catalog: CatalogDep, dataset: str | None = None) -> RecipesOut:
     datasets = {
         recipe.name: dataset or next(iter(recipe.datasets), "digits")
         for recipe in RECIPES.values()
-        if dataset is None or recipe.fits(dataset)
+        if dataset is None or recipe.fits(DATASETS[dataset])
     }
     return RecipesOut(
         recipes=[

@@ -208,12 +208,17 @@ def _duration(chosen: list[Candidate], slots: int) -> str:
 
 def _values(catalog: Catalog, plan: Plan, key: str = "") -> dict[str, Any]:
     dataset, recipe = plan.form["dataset"], plan.form["recipe"]
-    known = recipe in RECIPES and dataset in DATASETS
+    info = DATASETS.get(dataset)
+    known = recipe in RECIPES and info is not None
     return {
         "plan": plan,
         "families": [("", f"All {len(catalog.families)} families"), *((name, name) for name in catalog.families)],
         "datasets": [(name, name) for name in DATASETS],
-        "recipes": [(choice.name, choice.name) for choice in RECIPES.values() if choice.fits(dataset)],
+        "recipes": [
+            (choice.name, choice.name)
+            for choice in RECIPES.values()
+            if dataset not in DATASETS or choice.fits(DATASETS[dataset])
+        ],
         "blank_epochs": recipe_settings(recipe, plan.form["family"], dataset)["epochs"] if known else "",
         "key": key[:80] or secrets.token_urlsafe(12),
         "changed": False,

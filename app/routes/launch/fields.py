@@ -184,8 +184,8 @@ def recipe_choices(draft: Draft) -> list[RecipeChoice]:
     """Return every recipe, with the reason if it does not fit the chosen dataset."""
     choices = []
     for recipe in RECIPES.values():
-        fits = draft.dataset is None or recipe.fits(draft.dataset.name)
-        choices.append(RecipeChoice(recipe, "" if fits else f"only for {', '.join(recipe.datasets)}"))
+        fits = draft.dataset is None or recipe.fits(draft.dataset)
+        choices.append(RecipeChoice(recipe, "" if fits else f"only for {recipe.supported}"))
     return choices
 
 

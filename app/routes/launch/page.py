@@ -80,7 +80,7 @@ def fitting(form: Form, catalog: Catalog) -> tuple[Form, str]:
         offered = {target.name for target in dataset.targets}
         form["targets"] = [name for name in form.get("targets", []) if name in offered] or [dataset.targets[0].name]
         recipe = RECIPES.get(next(iter(form.get("recipe", [])), ""))
-        if recipe and not recipe.fits(dataset.name):
+        if recipe and not recipe.fits(dataset):
             form["recipe"] = ["default"]
             message = f"Recipe {recipe.name} does not support {dataset.name}; switched to recipe default."
     if (family and not family.takes_auxiliary) or (dataset and not dataset.auxiliary):
