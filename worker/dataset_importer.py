@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from worker.lock import try_lock
 
 logger = logging.getLogger("runyard.worker")
 
+COMMAND = (sys.executable, "-m", "worker.data.importing")
 LOOK_SECONDS = 0.3
 """How often to look for work: a look at a few small files."""
 MAX_DEATHS = 3
@@ -32,10 +34,11 @@ class DatasetImporter:
     """Looks for imports in a folder of datasets until it is stopped.
 
     Only one process reads images at a time, since it uses all cores. Several workers that share a folder share the
-    imports: an import's process holds a lock.
+    imports: an import's process holds a lock. command: of that process, before the folder and the id.
     """
 
-    def __init__(self, datasets: Path, stopping: threading.Event) -> None:
+    def __init__(self, datasets: Path, stopping: threading.Event, command: Sequence[str] = COMMAND) -> None:
+        self._command = tuple(command)
         self._datasets = datasets
         self._stopping = stopping
         self._deaths: dict[str, int] = {}
@@ -65,7 +68,7 @@ class DatasetImporter:
     def _import(self, number: str) -> None:
         logger.info("importing the images of %s", number)
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.data.importing", str(self._datasets), number],
+            [*self._command, str(self._datasets), number],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -64,7 +64,7 @@ def test_half_a_version_and_hidden_folders_are_no_datasets(folder: Path, caplog:
 def test_what_does_not_exist_is_answered_with_what_does(folder: Path) -> None:
     describe_own_dataset(folder)
     for key in ("flower", "flowers@cccccccccccc", "digits@aaaaaaaaaaaa"):
-        with pytest.raises(UnknownDataset, match="cifar100, flowers$"):
+        with pytest.raises(UnknownDataset, match=r"cifar100, flowers$"):
             dataset(key)
 
 

@@ -1,0 +1,129 @@
+"""/datasets and its imports as pages: what they say, and that their forms work without a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.contract.dataset_import import CHOICES, ChoicesMade
+from app.contract.settings import Settings
+from tests.app.own_dataset import describe_own_dataset
+from tests.app.routes.datasets.test_api import NEW, OLD, folder_of, read, upload
+
+
+def test_own_datasets_come_first_and_all_lead_to_their_pages(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    page = client.get("/datasets").text
+    assert page.index('href="/datasets/flowers"') < page.index('href="/datasets/digits"')
+    assert "15.4 MB" in page
+    for name in ("flowers", "digits", "cifar100"):
+        assert client.get(f"/datasets/{name}").status_code == 200
+
+
+def test_the_page_of_a_dataset_tells_what_was_noticed(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    page = client.get("/datasets/flowers").text
+    for part in (
+        "1 image is in more than one split",
+        "Few training images: tulip",
+        "RGB 1,240, CMYK 10",
+        "100 : 1",
+        "rose/notes.txt",
+        "daisy: 500 training, 60 validation, 60 test images",
+        "imported from flowers.zip",
+    ):
+        assert part in page, part
+
+
+def test_an_older_version_says_so_and_can_be_used(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets, version=OLD)
+    describe_own_dataset(settings.datasets, version=NEW, created_at=2.0)
+    assert "This is an older version" not in client.get("/datasets/flowers").text
+    assert f"Launches use {NEW}" in client.get("/datasets/flowers", params={"version": OLD}).text
+    page = client.post("/datasets/flowers/use", data={"version": OLD}).text
+    assert f"version {OLD}" in page
+    assert "This is an older version" not in page
+
+
+def test_a_deleted_dataset_is_undone_on_the_list(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    page = client.post("/datasets/flowers/delete").text
+    assert "Dataset flowers deleted." in page
+    act = page.split('name="act" value="')[1].split('"')[0]
+    restored = client.post("/runs/undo", data={"act": act, "back": "/datasets"}).text
+    assert "Undone: Dataset flowers deleted." in restored
+    assert 'href="/datasets/flowers"' in restored
+
+
+def test_a_wrong_name_is_told_beside_the_form(client: TestClient) -> None:
+    answer = client.post("/datasets/imports", files=[("name", (None, "Flowers")), ("file", ("1.zip", b"x"))])
+    assert answer.status_code == 422
+    assert 'role="alert">A name has up to 40 lower-case letters' in answer.text
+
+
+def test_the_preview_shows_the_choices_and_takes_them(client: TestClient, settings: Settings) -> None:
+    number = upload(client, "1.zip", name="flowers", keep="false").json()["id"]
+    assert "Waiting for a worker" in client.get(f"/datasets/imports/{number}").text
+    read(settings, number)
+    page = client.get(f"/datasets/imports/{number}").text
+    assert 'value="64" id="side-64" checked' in page
+    assert "Keep 1,250 images as flowers" in page
+    assert 'name="found" value="Rose"' in page
+    form = {
+        "side": "32",
+        "color": "gray",
+        "fit": "pad",
+        "validation_share": "20",
+        "test_share": "10 %",
+        "seed": "7",
+        "found": ["daisy", "rose", "Rose", "tulip"],
+        "renamed": ["daisy", "rose", "rose", ""],
+    }
+    answer = client.post(f"/datasets/imports/{number}/choices", data=form)
+    assert answer.url.path == f"/datasets/imports/{number}"
+    made = ChoicesMade.model_validate_json((folder_of(settings, number) / CHOICES).read_text())
+    assert made.choices.model_dump() == {
+        "side": 32,
+        "color": "gray",
+        "fit": "pad",
+        "classes": {"Rose": "rose", "tulip": ""},
+        "validation_share": 0.2,
+        "test_share": 0.1,
+        "seed": 7,
+    }
+    assert not made.keep
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [("validation_share", "80", "at most 0.5"), ("test_share", "ten", "a number"), ("seed", "-1", "at least 0")],
+)
+def test_a_wrong_choice_is_told_beside_its_field(
+    client: TestClient, settings: Settings, field: str, value: str, sentence: str
+) -> None:
+    number = upload(client, "1.zip", name="flowers", keep="false").json()["id"]
+    read(settings, number)
+    answer = client.post(f"/datasets/imports/{number}/choices", data={field: value})
+    assert answer.status_code == 422
+    assert f'aria-describedby="{field}-error"' in answer.text
+    assert sentence in answer.text.split(f'id="{field}-error">')[1].split("<")[0]
+    assert not (folder_of(settings, number) / CHOICES).exists()
+
+
+def test_an_import_that_ended_says_how(client: TestClient, settings: Settings) -> None:
+    number = upload(client, "1.zip", name="flowers").json()["id"]
+    read(settings, number, status="failed", reason="no images found in 1.zip")
+    assert "no images found in 1.zip" in client.get(f"/datasets/imports/{number}").text
+    assert "no images found in 1.zip" in client.get("/datasets").text
+    read(settings, number, status="ready", version=OLD)
+    assert f"/datasets/flowers?version={OLD}" in client.get(f"/datasets/imports/{number}").text
+    script = client.get(f"/datasets/imports/{number}", headers={"hx-request": "true"})
+    assert script.headers["hx-redirect"] == f"/datasets/flowers?version={OLD}"
+
+
+def test_what_does_not_exist_is_a_page_that_says_so(client: TestClient, tmp_path: Path) -> None:
+    for path in ("/datasets/none", "/datasets/imports/none", "/datasets/none/samples.png?label=0"):
+        assert client.get(path).status_code == 404, path
+    assert client.get("/datasets/imports/none/samples.png?found=x&side=31").status_code in (404, 422)
