@@ -76,12 +76,19 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();
   document.documentElement.classList.remove("dropping");
   // The entries must be taken now: the list is empty once this handler has returned.
-  const entries = Array.from(event.dataTransfer.items, (item) => item.webkitGetAsEntry());
+  const dropped = Array.from(event.dataTransfer.items, (item) => ({
+    entry: item.webkitGetAsEntry(),
+    file: item.getAsFile(),
+  }));
   files.value = folder.value = "";
   hint.textContent = "Looking into the folder…";
   /** @type {Found[]} */
   const found = [];
-  for (const entry of entries) if (entry) await collect(entry, "", found);
+  for (const { entry, file } of dropped) {
+    if (entry) await collect(entry, "", found);
+    // What a page or another program made up has no place on a disk.
+    else if (file) found.push({ path: file.name, file });
+  }
   choose(found);
   if (!found.length) hint.textContent = "There is no file in what you dropped.";
 });

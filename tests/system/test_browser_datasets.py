@@ -46,7 +46,7 @@ def test_dropped_images_become_a_dataset_that_a_run_trains_on(page: Page, yard: 
     page.evaluate(DROP, ["#upload", "colors.zip", base64.b64encode(content).decode()])
     expect(page.locator("#upload-name")).to_have_value("colors")
     expect(page.locator("#upload-hint")).to_contain_text("colors.zip")
-    page.get_by_role("button", name="Import").click()
+    page.get_by_role("button", name="Import", exact=True).click()
 
     # The preview: what was found, and each choice at once on the samples.
     page.wait_for_url("**/datasets/imports/*")
@@ -54,12 +54,12 @@ def test_dropped_images_become_a_dataset_that_a_run_trains_on(page: Page, yard: 
     expect(keep).to_have_text("Keep 96 images as colors", timeout=60_000)
     expect(page.get_by_text("1 not an image")).to_be_visible()
     samples = page.get_by_alt_text("Images of green", exact=True)
-    expect(samples).to_have_js_property("naturalHeight", 28, timeout=20_000)
+    expect(samples).to_have_js_property("naturalHeight", 32, timeout=20_000)
     page.get_by_text("48", exact=True).click()
     expect(samples).to_have_js_property("naturalHeight", 48, timeout=20_000)
     # Two names for one class are merged.
-    page.get_by_label("New name of Red").fill("red")
-    page.get_by_label("New name of Red").press("Tab")
+    page.get_by_label("New name of Red", exact=True).fill("red")
+    page.get_by_label("New name of Red", exact=True).press("Tab")
     expect(page.get_by_role("row", name="red", exact=False).first).to_contain_text("48", timeout=30_000)
     expect(keep).to_be_enabled()
     keep.click()
@@ -98,7 +98,7 @@ def test_an_upload_without_a_script_and_a_bad_archive_end_as_they_should(
     page.goto(f"{yard.address}/datasets")
     page.locator("#upload-name").fill("broken")
     page.locator("#upload-file").set_input_files(tmp_path / "broken.zip")
-    page.get_by_role("button", name="Import").click()
+    page.get_by_role("button", name="Import", exact=True).click()
     expect(page.locator("h1")).to_have_text("broken")
     number = page.url.rpartition("/")[2]
     found = yard.until(lambda: (each := yard.call(f"/dataset-imports/{number}"))["status"] == "failed" and each, 60)

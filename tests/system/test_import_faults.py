@@ -30,8 +30,8 @@ def test_killed_in_mid_import_ten_times_every_dataset_is_whole_in_the_end(own_ya
         victim = ("worker", "server")[number % 2]
         killed_at(yard, victim, chance.uniform(0.0, 0.6))
         yard.until(lambda: yard.try_call("/datasets") is not None, 60)
-    for name, number in sent.items():
-        found = ready(yard, name, number)
+    for name, import_id in sent.items():
+        found = ready(yard, name, import_id)
         assert found["versions"][0]["version"] == reference["versions"][0]["version"], name
     own = yard.folder / "data" / "datasets" / "own"
     assert sorted(each.name for each in own.iterdir()) == sorted(["undisturbed", *sent])
@@ -43,8 +43,8 @@ def send(yard: Any, name: str, content: bytes) -> str:
 
     def acknowledged() -> str | None:
         try:
-            files = [("name", (None, name)), ("file", (f"{name}.zip", content))]
-            answer = httpx.post(f"{yard.address}/api/v1/datasets", files=files, timeout=20)
+            files = {"file": (f"{name}.zip", content)}
+            answer = httpx.post(f"{yard.address}/api/v1/datasets", data={"name": name}, files=files, timeout=20)
         except httpx.TransportError:
             return None
         assert answer.status_code == 202, answer.text
