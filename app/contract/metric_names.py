@@ -12,6 +12,8 @@ F1: Final = "f1"
 """Mean of each class's F1, from 0 to 1."""
 PER_CLASS: Final = ("macro_acc", F1)
 """Metrics in which each class counts the same."""
+ADDITIONAL: Final = (*PER_CLASS, "top5")
+"""What some heads report besides loss and accuracy, and earlier versions did not."""
 TOP5_CLASSES: Final = 20
 """Heads with at least this many classes report the top-5 accuracy."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -10,8 +12,6 @@ from torch import Tensor
 from app.contract.metric_names import PER_CLASS
 
 TOP = 5
-IMAGES, PREDICTED, HITS = range(3)
-"""Rows of the counts by class: images of the class, predictions of it, and both at once."""
 
 
 class Totals:
@@ -46,30 +46,35 @@ class Totals:
         """The mean loss of each head over ``images``, and its accuracy and additional metrics; waits for the device."""
         sums = self._losses, self._hits, self._top5, self._counts
         totals = [total for by_head in sums for total in by_head.values()]
-        whole = torch.cat([total.double().view(-1) for total in totals]).cpu()
-        parts = iter(torch.split(whole, [total.numel() for total in totals]))
-        losses, hits, top5, counts = ({name: next(parts) for name in by_head} for by_head in sums)
+        values = iter(torch.cat([total.double().view(-1) for total in totals]).tolist())
+        losses, hits, top5 = ({name: next(values) / images for name in by_head} for by_head in sums[:3])
+        counts = {name: list(islice(values, len(total))) for name, total in self._counts.items()}
         metrics = {}
         for name, more in self._heads.items():
-            found = {"acc": hits[name].item() / images}
+            found = {"acc": hits[name]}
             if name in counts:
-                found |= _per_class(counts[name].view(3, -1))
+                found |= _per_class(counts[name])
             if name in top5:
-                found["top5"] = top5[name].item() / images
+                found["top5"] = top5[name]
             metrics[name] = {metric: found[metric] for metric in ("acc", *more)}
-        return {name: loss.item() / images for name, loss in losses.items()}, metrics
+        return losses, metrics
 
 
 def _counts(classes: int, labels: Tensor, predicted: Tensor, hit: Tensor) -> Tensor:
-    """Counts by class, int64 [3 · classes]."""
-    places = torch.cat([IMAGES * classes + labels, PREDICTED * classes + predicted, HITS * classes + labels])
+    """Images of each class, predictions of it, and both at once: int64 [3 · classes]."""
+    places = torch.cat([labels, predicted + classes, labels + 2 * classes])
     ones = torch.ones_like(labels)
     # Unlike bincount, this does not wait for a GPU.
     zeros = torch.zeros(3 * classes, dtype=labels.dtype, device=labels.device)
     return zeros.index_add_(0, places, torch.cat([ones, ones, hit.to(ones.dtype)]))
 
 
-def _per_class(counts: Tensor) -> dict[str, float]:
-    """Mean accuracy and mean F1 of the classes that occur; counts: float64 [3, classes]."""
-    images, predicted, hits = counts[:, counts[IMAGES] > 0]
-    return {"macro_acc": (hits / images).mean().item(), "f1": (2 * hits / (images + predicted)).mean().item()}
+def _per_class(counts: list[float]) -> dict[str, float]:
+    """Mean accuracy and mean F1 of the classes that occur."""
+    classes = len(counts) // 3
+    rows = zip(counts[:classes], counts[classes : 2 * classes], counts[2 * classes :], strict=True)
+    occurring = [row for row in rows if row[0]]
+    return {
+        "macro_acc": fmean(hits / images for images, _, hits in occurring),
+        "f1": fmean(2 * hits / (images + predicted) for images, predicted, hits in occurring),
+    }

@@ -62,7 +62,7 @@ def test_batches_are_mixed_and_every_epoch_and_seed_has_its_own() -> None:
     for each in epochs:
         shares = torch.stack([torch.bincount(labels[batch], minlength=3) for batch in each])
         assert shares.min() >= 6, "a batch of 60 has hardly any of a class"
-    large = torch.cat([each[labels[each] == 0] for each in epochs]).unique()
+    large = torch.unique(torch.cat([each[labels[each] == 0] for each in epochs]))
     assert len(large) > 450, "the same images of the large class are drawn every time"
 
 

@@ -44,7 +44,7 @@ def losses(data: Resident | None = None, **changes: Any) -> Losses:
 def test_weights_are_scikit_learn_s_and_one_on_average(counts: list[int]) -> None:
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     weights = balanced_weights(labels, len(counts))
-    occurring = labels.unique()
+    occurring = torch.unique(labels)
     expected = compute_class_weight("balanced", classes=np.asarray(occurring), y=np.asarray(labels))
     assert weights[occurring].tolist() == pytest.approx(expected.tolist())
     assert weights[labels].mean().item() == pytest.approx(1)

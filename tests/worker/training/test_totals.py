@@ -20,7 +20,7 @@ ALL = ["macro_acc", "f1", "top5"]
 
 def measured(logits: Tensor, labels: Tensor, batch: int, metrics: list[str]) -> dict[str, float]:
     totals = Totals({"class": metrics}, CPU)
-    for part, targets in zip(logits.split(batch), labels.split(batch), strict=True):
+    for part, targets in zip(torch.split(logits, batch), torch.split(labels, batch), strict=True):
         totals.add({"class": part}, {"class": torch.tensor(0.5)}, {"class": targets})
     losses, found = totals.means(len(labels))
     assert losses == {"class": pytest.approx(0.5)}
@@ -28,7 +28,7 @@ def measured(logits: Tensor, labels: Tensor, batch: int, metrics: list[str]) -> 
 
 
 def expected(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    predicted, occurring = logits.argmax(1), labels.unique()
+    predicted, occurring = logits.argmax(1), torch.unique(labels)
     with warnings.catch_warnings():
         # balanced_accuracy_score warns of predictions of classes that do not occur.
         warnings.simplefilter("ignore")
@@ -73,13 +73,14 @@ def test_only_the_metrics_that_are_wanted_are_there() -> None:
 
 
 def test_each_head_has_its_own_metrics() -> None:
-    totals = Totals({"a": ["f1"], "b": []}, CPU)
-    logits = {"a": torch.eye(3), "b": torch.eye(3)}
-    targets = {"a": torch.tensor([0, 1, 1]), "b": torch.tensor([0, 1, 2])}
-    totals.add(logits, {"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, targets)
+    totals = Totals({"a": ["f1"], "b": [], "c": ["f1"]}, CPU)
+    logits = {"c": torch.eye(3, 4), "b": torch.eye(3), "a": torch.eye(3)}
+    targets = {"a": torch.tensor([0, 1, 1]), "b": torch.tensor([0, 1, 2]), "c": torch.tensor([0, 1, 2])}
+    totals.add(logits, {"a": torch.tensor(1.0), "b": torch.tensor(2.0), "c": torch.tensor(3.0)}, targets)
     losses, metrics = totals.means(3)
-    assert losses == {"a": 1.0, "b": 2.0}
-    assert metrics == {"a": pytest.approx({"acc": 2 / 3, "f1": (1 + 2 / 3) / 2}), "b": {"acc": 1.0}}
+    assert losses == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert metrics.pop("a") == pytest.approx({"acc": 2 / 3, "f1": (1 + 2 / 3) / 2})
+    assert metrics == {"b": {"acc": 1.0}, "c": {"acc": 1.0, "f1": 1.0}}
 
 
 def test_a_batch_that_fails_half_way_is_not_counted() -> None:
