@@ -168,7 +168,7 @@ def _figure_text(name: str, figure: Figure | None) -> str:
     """Format a figure with its unit: accuracies in percent, durations in seconds, whole numbers without decimals."""
     if figure is None:
         return "–"
-    if name.endswith("acc"):
+    if name.endswith(("acc", "top5")):
         mean = f"{100 * figure.mean:.2f}"
         return f"{mean}%" if figure.half is None else f"{mean} ± {100 * figure.half:.2f}%"
     if name == "duration":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app.contract.metric_names import ADDITIONAL, last_part
 from app.store.curve import Curve
 
 UNCOMPARED = "system/"
@@ -40,11 +41,11 @@ def first_difference(first: Mapping[str, Curve], again: Mapping[str, Curve], *, 
     """Return the earliest difference between two runs, by step, then by metric name.
 
     ``whole``: both runs completed, so a missing point is a difference. Otherwise only steps that both reached are
-    compared.
+    compared. Metrics that earlier versions did not report are compared only if both runs have them.
     """
     differences: list[Difference] = []
     for name in sorted(set(first) | set(again)):
-        if name.startswith(UNCOMPARED):
+        if name.startswith(UNCOMPARED) or (last_part(name) in ADDITIONAL and not (name in first and name in again)):
             continue
         one, other = first.get(name), again.get(name)
         if name in SAMPLED:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from app.contract.datasets import DATASETS
+from app.contract.metric_names import ACCURACIES, additional_metrics
 from app.contract.spec import RunConfig
 from app.contract.system_metrics import GPU_NAMES, GRADIENT_NORM, HOST_NAMES, IMAGES_PER_SECOND
 from app.web.formatting import COLORS, color
@@ -59,8 +61,16 @@ class Chart:
         return len(self.series) > CROWD
 
 
-_TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning rate", "grad_norm": "gradient norm"}
-_UNITS = {"acc": "percent", "lr": "power"}
+_TITLES = {
+    "loss": "loss",
+    "acc": "accuracy",
+    "macro_acc": "macro accuracy",
+    "f1": "F1",
+    "top5": "top-5 accuracy",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+}
+_UNITS = dict.fromkeys(ACCURACIES, "percent") | {"lr": "power"}
 _WORDS = {"cpu": "CPU", "gpu": "GPU", "percent": "%", "mb per second": "MB/s", "watts": "W", "celsius": "°C"}
 _LOG = ("loss", "lr", "grad_norm")
 
@@ -79,6 +89,11 @@ def expected_names(config: RunConfig, device: str) -> list[str]:
     names = [f"{stage}/loss" for stage in ("train", "val")]
     names += [f"{stage}/{head}acc" for stage in ("train", "val") for head in heads]
     names += [f"{stage}/{head}loss" for stage in ("train", "val") for head in heads if head]
+    if (dataset := DATASETS.get(config.dataset)) is not None:
+        targets = {target.name: target for target in dataset.targets}
+        for head, name in zip(heads, config.targets, strict=True):
+            more = additional_metrics(dataset, targets[name]) if name in targets else []
+            names += [f"val/{head}{metric}" for metric in more]
     names += ["train/lr", GRADIENT_NORM, IMAGES_PER_SECOND, *HOST_NAMES]
     names += GPU_NAMES if device.startswith("cuda") else []
     return names

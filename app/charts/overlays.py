@@ -13,7 +13,8 @@ from app.analysis.curves import Points
 from app.analysis.forecast import Forecast, forecast
 from app.analysis.groups import SEED_SETTINGS, mean_curve
 from app.charts.chart_specs import Compared
-from app.charts.points import is_noisy, is_share, read_points
+from app.charts.points import is_noisy, read_points
+from app.contract.metric_names import is_share
 from app.store.curve import Floats
 from app.store.metric import read_curves, read_one_curve_per_run
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id

@@ -23,11 +23,6 @@ def is_noisy(name: str) -> bool:
     return name.startswith("train/") and name != "train/lr"
 
 
-def is_share(name: str) -> bool:
-    """Whether a curve has values between 0 and 1, such as an accuracy."""
-    return name.rsplit("/", 1)[-1] == "acc"
-
-
 def embedded_points(curves: int) -> int:
     """Return the number of points per curve that a page embeds."""
     return max(FEWEST_EMBEDDED, min(LONGEST_EMBEDDED, EMBEDDED // max(1, curves)))

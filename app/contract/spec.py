@@ -21,6 +21,7 @@ Normalization = Literal["dataset", "half"]
 Precision = Literal["auto", "32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 Nonfinite = Literal["stop", "go_on"]
+ClassWeights = Literal["off", "balanced"]
 Device = Literal["auto", "cpu", "cuda"]
 """Devices that a run can request, in addition to one GPU by its index (`DEVICE`)."""
 DEVICE = re.compile(r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")
@@ -33,6 +34,7 @@ Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Number = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
 """Any finite number, with room for values computed from it."""
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Portion = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Alpha = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 """The parameter of a beta distribution from which shares are drawn; 0 for none."""
 
@@ -128,8 +130,23 @@ class RunSpec(_Shared):
     label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
         None, description="Label smoothing; 0 disables it."
     )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="Weights of the first target's classes in the training loss. balanced: inversely proportional to"
+        " the number of training images of each class; off: all images count the same.",
+    )
+    balanced_sampling: bool | None = Field(
+        None,
+        description="Draw the first target's classes equally often in each epoch: images of small classes recur, and"
+        " the number of steps stays the same.",
+    )
     clip_norm: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = Field(
         None, description="Maximum gradient norm; 0 disables gradient clipping."
+    )
+    random_crop_scale: Portion | None = Field(
+        None,
+        description="Cut out a random part of each training image, at least this share of its area, and enlarge it to"
+        " the image's size; 0 disables it.",
     )
     crop_padding: Annotated[int, Field(ge=0, le=16)] | None = Field(
         None, description="Pixels of padding for random crops; 0 disables cropping."
@@ -138,7 +155,12 @@ class RunSpec(_Shared):
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] | None = Field(
         None, description="Randomly rotate training images by up to this many degrees in either direction."
     )
-    erasing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+    color_jitter: Portion | None = Field(
+        None,
+        description="Randomly change brightness, contrast and saturation of training images by up to this share;"
+        " 0 disables it.",
+    )
+    erasing: Portion | None = Field(
         None, description="Probability that a random rectangle of a training image is erased; 0 disables it."
     )
     mixup: Alpha | None = Field(
@@ -200,7 +222,9 @@ class RunSpec(_Shared):
         "plateau_factor",
         "label_smoothing",
         "clip_norm",
+        "random_crop_scale",
         "rotation",
+        "color_jitter",
         "erasing",
         "mixup",
         "cutmix",
@@ -240,10 +264,14 @@ class RunConfig(_Shared):
     plateau_patience: int = 10
     early_stopping: int = 0
     label_smoothing: float
+    class_weights: ClassWeights = "off"
+    balanced_sampling: bool = False
     clip_norm: float
+    random_crop_scale: float = 0.0
     crop_padding: int
     flip: bool
     rotation: float = 0.0
+    color_jitter: float = 0.0
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0

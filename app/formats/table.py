@@ -179,9 +179,9 @@ _INTEGER_COLUMNS = (
 )
 _FLOAT_COLUMNS = (
     *("seconds", "lr", "weight_decay", "momentum", "lr_min", "warmup", "plateau_factor", "label_smoothing"),
-    *("clip_norm", "rotation", "erasing", "mixup", "cutmix", "ema_decay"),
+    *("clip_norm", "random_crop_scale", "rotation", "color_jitter", "erasing", "mixup", "cutmix", "ema_decay"),
 )
-_BOOLEAN_COLUMNS = ("auxiliary", "flip", "mirror", "deterministic", "find_batch")
+_BOOLEAN_COLUMNS = ("auxiliary", "balanced_sampling", "flip", "mirror", "deterministic", "find_batch")
 
 
 def write_parquet(file: Any, table: Table, slices: Iterator[list[Row]]) -> None:

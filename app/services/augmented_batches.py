@@ -13,7 +13,7 @@ logger = logging.getLogger("runyard.augmentation")
 MAX_PICTURES = 64
 # The fields of a RunConfig that change what a training image looks like.
 MIXED = ("mixup", "cutmix", "erasing")
-MOVED = ("crop_padding", "flip", "rotation")
+MOVED = ("random_crop_scale", "crop_padding", "flip", "rotation", "color_jitter")
 DRAWN = ("dataset", "seed", "normalization", *MOVED, *MIXED)
 
 

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.contract.metric_names import ACCURACIES, last_part
+
 Steps = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
+LARGER = ("acc", "f1", "auc", "per_second", "precision", "recall")
+"""Parts of the names of metrics of which higher values are better."""
 # Columns of metric_series: points, first_step, last_step, last, last_time, low, … (MetricSeries).
 Figures = dict[str, Any]
 
@@ -27,7 +31,8 @@ class Curve:
 @lru_cache(1000)
 def larger_is_better(name: str) -> bool:
     """Whether higher values of a metric are better: true of accuracies and throughputs, false of losses and times."""
-    return any(word in name.rsplit("/", 1)[-1] for word in ("acc", "f1", "auc", "per_second", "precision", "recall"))
+    last = last_part(name)
+    return last in ACCURACIES or any(word in last for word in LARGER)
 
 
 def figures(name: str, curve: Curve) -> Figures:

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.contract.metric_names import is_accuracy
 from app.contract.sweep import Direction, SweepSpec
 from app.store.sweep import PRUNED
 
@@ -130,7 +131,7 @@ def format_value(metric: str, value: float) -> str:
     """Format a value for the reason of a pruned run."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{100 * value:.1f}%" if metric.rsplit("/", 1)[-1] == "acc" else f"{value:.4g}"
+    return f"{100 * value:.1f}%" if is_accuracy(metric) else f"{value:.4g}"
 
 
 def by_dataset(curves: Mapping[str, TrainingCurve], datasets: Mapping[str, str]) -> list[list[TrainingCurve]]:

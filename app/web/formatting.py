@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic_core import to_json
 
+from app.contract.metric_names import is_accuracy
 from app.contract.timestamps import iso
 
 COLORS = 8
@@ -57,7 +58,7 @@ def metric_value(name: str, value: float | None) -> str:
     """Format a metric's value: accuracies in percent, everything else as a number."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.2f}%" if name.rsplit("/", 1)[-1] == "acc" else format_number(value)
+    return f"{100 * value:.2f}%" if is_accuracy(name) else format_number(value)
 
 
 def format_duration(seconds: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
+from app.contract.metric_names import ADDITIONAL, last_part
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import LoggedConfig
@@ -48,6 +50,15 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Further:
+    """A metric besides the accuracy, such as "f1" or "fine/top5": the best in validation, and that of the test."""
+
+    name: str
+    val: float | None
+    test: float | None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A run as tables, cards and its page show it. ``best_epoch``: the epoch with the best ``val_acc``."""
 
@@ -75,11 +86,16 @@ class RunSummary:
     why: str
     suffix: str = ""
     """Settings that distinguish it from listed runs with the same title."""
+    further: tuple[Further, ...] = ()
 
     @property
     def name(self) -> str:
         """Its number and title, with distinguishing settings if needed."""
         return f"#{self.number} {self.run.title}{' · ' if self.suffix else ''}{self.suffix}"
+
+    def further_metric(self, last: str) -> Further | None:
+        """Return a metric besides the accuracy: the one of all heads together, else that of its first head."""
+        return next((each for each in self.further if last_part(each.name) == last), None)
 
     @property
     def share(self) -> float:
@@ -121,6 +137,7 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
         active=run.status in ACTIVE,
         position=position,
         why=why,
+        further=tuple(_further(run.config, summary)),
     )
 
 
@@ -139,6 +156,14 @@ def _heads(config: RunConfig, summary: dict[str, Summary]) -> list[Head]:
         val, test = summary.get(f"val/{target}/acc"), summary.get(f"test/{target}/acc")
         result.append(Head(target, classes.get(target), val.best if val else None, test.last if test else None))
     return result
+
+
+def _further(config: RunConfig, summary: dict[str, Summary]) -> Iterator[Further]:
+    for last in ADDITIONAL:
+        for name in (last, *(f"{target}/{last}" for target in config.targets)):
+            val, test = summary.get(f"val/{name}"), summary.get(f"test/{name}")
+            if val or test:
+                yield Further(name, val.best if val else None, test.last if test else None)
 
 
 def summaries_with_positions(

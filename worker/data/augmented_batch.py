@@ -41,7 +41,8 @@ GAP = 2
 def draw(data: Data, config: RunConfig) -> bytes:
     """A PNG of the first images of a run's first batch, with each image's augmented version below it.
 
-    Which random numbers a run draws depends on its batch size; these are others.
+    Which random numbers a run draws depends on its batch size; these are others. Classes are not
+    balanced here.
     """
     count = min(COLUMNS * ROWS, len(data.train))
     chosen = order(config.seed, 0, len(data.train), count, torch.device("cpu"))[0]
@@ -49,7 +50,7 @@ def draw(data: Data, config: RunConfig) -> bytes:
     inputs = Inputs.of(data, config)
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (inputs.mean, inputs.std))
     generator = torch.Generator().manual_seed(config.seed)
-    moved = Augment(config.crop_padding, config.flip, config.rotation)(images, generator)
+    moved = Augment.of(config)(images, generator)
     normalized = (moved / 255 - mean) / std
     mixed = Mixing(config.mixup, config.cutmix, config.erasing)(normalized, generator).images
     augmented = ((mixed * std + mean) * 255).round().clamp(0, 255).byte()

@@ -3,6 +3,8 @@
 Every operation works on a batch, never on a single image, and none waits for the device.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 from dataclasses import dataclass
@@ -12,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.contract.spec import RunConfig
+from worker.data.class_balance import balanced_draw
 from worker.data.datasets import PARTS, Data, Part
+from worker.data.image_changes import jittered_colors, layout, resized_crop, warped
 from worker.data.inputs import Inputs
 from worker.data.read_ahead import read_all
 
@@ -31,19 +36,31 @@ class Augment:
 
     crop_padding: pixels of black added around an image before a window of its original size is cut out at a random
     place. flip: mirror left to right, every second image on average. rotation_degrees: rotate by up to this angle to
-    either side, bilinearly, filling corners with black. Applied in this order, as in torchvision's recipes. Raises
-    ValueError for a padding below 0 or a rotation outside 0..180.
+    either side, bilinearly, filling corners with black. crop_scale: the smallest share of an image's area that is cut
+    out and enlarged to the image's size; 0 disables it. color_jitter: brightness, contrast and saturation change by up
+    to this share. Resized crop, crop, flip, rotation and colors are applied in this order, as in torchvision's recipes.
+    Raises ValueError for a padding below 0, a rotation outside 0..180, or a scale or jitter outside 0..1.
     """
 
     crop_padding: int = 0
     flip: bool = False
     rotation_degrees: float = 0.0
+    crop_scale: float = 0.0
+    color_jitter: float = 0.0
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Augment:
+        """What a run requests."""
+        return cls(config.crop_padding, config.flip, config.rotation, config.random_crop_scale, config.color_jitter)
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise ValueError(f"crop_padding must be at least 0, not {self.crop_padding}")
         if not 0 <= self.rotation_degrees <= 180:
             raise ValueError(f"rotation_degrees must be between 0 and 180, not {self.rotation_degrees:g}")
+        for name in ("crop_scale", "color_jitter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name):g}")
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [N, C, H, W], uint8 or float, raw (black is 0) -> the same shape, type, device and memory format.
@@ -51,10 +68,14 @@ class Augment:
         generator: the source of random numbers, on any device: one on the CPU gives the same images on every device,
         one on the images' own device saves a copy. None: the device's default generator.
         """
+        if self.crop_scale:
+            images = resized_crop(images, self.crop_scale, self._uniform(images, generator, rows=4))
         if self.crop_padding or self.flip:
             images = self._cut(images, generator)
         if self.rotation_degrees:
             images = self._rotate(images, generator)
+        if self.color_jitter:
+            images = jittered_colors(images, self.color_jitter, self._uniform(images, generator, rows=3))
         return images
 
     def _uniform(self, images: Tensor, generator: torch.Generator | None, rows: int = 1) -> Tensor:
@@ -94,11 +115,7 @@ class Augment:
         # affine_grid treats both sides as 2 long, whatever their pixels.
         aspect = height / width
         theta = torch.stack([cos, -sin * aspect, zero, sin / aspect, cos, zero], dim=1).view(n, 2, 3)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        turned = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        if not images.is_floating_point():
-            turned = turned.round_()
-        return turned.to(images.dtype, memory_format=_format(images))
+        return warped(images, theta, "zeros")
 
 
 class Resident:
@@ -235,12 +252,15 @@ class Resident:
         return self.normalize(images, dtype=dtype, memory_format=memory_format), self.targets(part, indices)
 
 
-def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) -> Tensor:
+def order(
+    seed: int, epoch: int, n: int, batch_size: int, device: torch.device, *, balance: Tensor | None = None
+) -> Tensor:
     """The images of each batch of an epoch, as indices: int64 [n // batch_size, batch_size] on the device.
 
     A new permutation each epoch, a function of seed and epoch only, so that a resumed run continues as it would have;
-    images that do not fill a last batch are left out of this epoch. Raises BatchSizeError if not even one batch can be
-    filled.
+    images that do not fill a last batch are left out of this epoch. balance: labels, int64 [n] on the CPU, of classes
+    to draw equally often; images of small classes then recur, and some of large ones are left out. Raises
+    BatchSizeError if not even one batch can be filled.
     """
     if batch_size < 1:
         raise BatchSizeError(f"batch size must be at least 1, not {batch_size}")
@@ -249,8 +269,11 @@ def order(seed: int, epoch: int, n: int, batch_size: int, device: torch.device) 
     # Hashed, because the generator takes 32 bits, and seed + epoch would give run 2 the batches of run 1, one epoch
     # later.
     mixed = int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4], "big")
-    permutation = torch.randperm(n, generator=torch.Generator().manual_seed(mixed))
+    generator = torch.Generator().manual_seed(mixed)
     batches = n // batch_size
+    if balance is not None:
+        return balanced_draw(balance, batches * batch_size, generator).view(batches, batch_size).to(device)
+    permutation = torch.randperm(n, generator=generator)
     return permutation[: batches * batch_size].view(batches, batch_size).to(device)
 
 
@@ -261,14 +284,9 @@ def evaluation_batches(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _format(images: Tensor) -> torch.memory_format:
-    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
-
-
 def _planes(images: Tensor) -> Tensor:
     """Images [N, C, H, W] in memory order: [N, C, H, W, 1], or [N, 1, H, W, C] with channels last."""
-    if _format(images) == torch.channels_last:
+    if layout(images) == torch.channels_last:
         return images.permute(0, 2, 3, 1).unsqueeze(1)
     return images.contiguous().unsqueeze(4)
 

@@ -136,7 +136,7 @@ class Rehearsal:
         self._optimizer = self._tuning.make_optimizer(self._network, config)
         self._data = data
         self._config = config
-        self._augment = Augment(config.crop_padding, config.flip, config.rotation)
+        self._augment = Augment.of(config)
 
     def step(self, images: int) -> None:
         """Train one step with this many images. Raises whatever torch raises if memory is too small."""

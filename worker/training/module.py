@@ -16,15 +16,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.contract.events import Progress
+from app.contract.metric_names import additional_metrics
 from app.contract.spec import RunConfig
+from worker.data.class_balance import is_uneven
 from worker.data.datasets import Part
 from worker.data.device_dataset import Augment, Resident, evaluation_batches, order
-from worker.data.mixing import Mixed, Mixing
+from worker.data.mixing import Mixing
 from worker.reporting.reporter import Reporter
+from worker.training.losses import Losses
 from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, describe_nonfinite
 from worker.training.position import NEVER, Best, Course, Position
 from worker.training.schedule import make_schedule
@@ -84,7 +86,8 @@ class Blocks:
     def __iter__(self) -> Iterator[Tensor]:
         module = self._module
         config, data = module.config, module.data
-        batches = order(config.seed, module.position.epoch, data.size("train"), config.batch_size, data.device)
+        epoch, images = module.position.epoch, data.size("train")
+        batches = order(config.seed, epoch, images, config.batch_size, data.device, balance=module.balance)
         rest = data.ahead("train", batches[module.position.done :])
         yield from torch.split(rest, BLOCK) if len(rest) else [rest]
 
@@ -134,7 +137,7 @@ class Classifier(pl.LightningModule):
         self.optimizer = self.tuning.make_optimizer(network, config)
         self.forward_in_training = self.tuning.forward(network)
         self.schedule = make_schedule(config, self.steps)
-        self.augment = Augment(config.crop_padding, config.flip, config.rotation)
+        self.augment = Augment.of(config)
         self.mixing = Mixing(config.mixup, config.cutmix, config.erasing)
         self.average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -145,7 +148,15 @@ class Classifier(pl.LightningModule):
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.change_at: float = NEVER
         self.apply_changes: Callable[[bool], None] = lambda validated: None
-        self.weights = {target.name: target.weight for target in data.dataset.targets if target.name in config.targets}
+        self.losses = Losses(data, config)
+        labels = {name: values.cpu() for name, values in data.targets("train", slice(None)).items()}
+        self.balance = labels[config.targets[0]] if config.balanced_sampling else None
+        """The labels by which classes are drawn equally often, if they are."""
+        heads = {name: data.dataset.target(name) for name in config.targets}
+        self._measured = {
+            name: additional_metrics(data.dataset, target, is_uneven(labels[name], target.classes))
+            for name, target in heads.items()
+        }
         self._pending: list[_Step] = []
         self._watch: LossWatch | None = LossWatch()
         self._reported_at = 0.0
@@ -211,7 +222,7 @@ class Classifier(pl.LightningModule):
 
     def _validate(self) -> None:
         """Evaluate the validation set. Lightning's loop around this would take longer than this on a small dataset."""
-        self._totals = Totals(self.config.targets, self.data.device)
+        self._totals = Totals(self._measured, self.data.device)
         self.network.eval()
         with torch.inference_mode():
             for rows in self.data.evaluation("validation", self.evaluation_images):
@@ -246,7 +257,7 @@ class Classifier(pl.LightningModule):
         self.report_progress(now=True)
 
     def on_test_epoch_start(self) -> None:
-        self._totals = Totals(self.config.targets, self.data.device)
+        self._totals = Totals(self._measured, self.data.device)
 
     def test_step(self, rows: slice, _: int) -> None:
         if self.must_stop():
@@ -275,8 +286,8 @@ class Classifier(pl.LightningModule):
             logits = self._by_head(
                 forward(mixed.images) if scalars is None else forward(mixed.images, mixed.blend(scalars))
             )
-            losses = self._training_losses(logits, targets, mixed)
-            loss = self._total(losses)
+            losses = self.losses.training(logits, targets, mixed)
+            loss = self.losses.total(losses)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = None
         if self.config.clip_norm:
@@ -295,34 +306,6 @@ class Classifier(pl.LightningModule):
 
     def _by_head(self, output: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
         return output if isinstance(output, dict) else {self.config.targets[0]: output}
-
-    def _losses(
-        self, logits: dict[str, Tensor], targets: dict[str, Tensor], smoothing: float = 0.0
-    ) -> dict[str, Tensor]:
-        """The mean loss of each head over the batch."""
-        return {
-            name: F.cross_entropy(output.float(), targets[name], label_smoothing=smoothing)
-            for name, output in logits.items()
-        }
-
-    def _training_losses(
-        self, logits: dict[str, Tensor], targets: dict[str, Tensor], mixed: Mixed
-    ) -> dict[str, Tensor]:
-        """The loss of each head on a mixed batch: each image has the label of its partner in part."""
-        smoothing = self.config.label_smoothing
-        own = self._losses(logits, targets, smoothing)
-        if mixed.partners is None:
-            return own
-        others = {name: values.index_select(0, mixed.partners) for name, values in targets.items()}
-        foreign = self._losses(logits, others, smoothing)
-        return {name: own[name].lerp(foreign[name], 1 - mixed.share) for name in own}
-
-    def _total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The training loss: the weighted sum over all heads."""
-        # Multiplying by 1 would launch two more kernels per step for nothing.
-        weights = self.weights
-        weighted = [loss if weights[name] == 1 else weights[name] * loss for name, loss in losses.items()]
-        return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
 
     def report_steps(self) -> None:
         """Pass the values of pending steps to the reporter, still on the device."""
@@ -422,7 +405,7 @@ class Classifier(pl.LightningModule):
             if self.config.mirror:
                 mirrored = self._predict(images.flip(3), scalars)
                 logits = {name: (output + mirrored[name]) / 2 for name, output in logits.items()}
-            losses = self._losses(logits, targets)
+            losses = self.losses.means(logits, targets)
         # Add only after everything is computed, so that a pass that failed half way can be repeated.
         self._totals.add(logits, losses, targets)
 
@@ -431,9 +414,13 @@ class Classifier(pl.LightningModule):
         return self._by_head(network(images) if scalars is None else network(images, scalars))
 
     def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
-        losses, accuracies = self._totals.means(images)
-        figures = {f"{part}/loss": sum(self.weights[name] * loss for name, loss in losses.items())}
-        figures |= {self._metric_name(part, name, "acc"): accuracy for name, accuracy in accuracies.items()}
+        losses, measured = self._totals.means(images)
+        figures = {f"{part}/loss": self.losses.total_value(losses)}
+        figures |= {
+            self._metric_name(part, name, figure): value
+            for name, values in measured.items()
+            for figure, value in values.items()
+        }
         if len(losses) > 1:
             figures |= {self._metric_name(part, name, "loss"): loss for name, loss in losses.items()}
         self.reporter.points(tuple(figures), self.position.step, tuple(figures.values()))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from app.analysis.groups import Group
 from app.analysis.statistics import difference
-from app.routes.compare.figures import ACCURACIES, METRICS, Metric
+from app.contract.metric_names import is_accuracy
+from app.routes.compare.figures import Metric, metrics_of_groups, shown_metrics
 from app.web.formatting import count, format_duration, format_number, format_short
 from app.web.run_summary import RunSummary
 
@@ -43,14 +44,15 @@ def deltas_of_runs(summaries: Sequence[RunSummary], baseline: int) -> list[list[
             None if i == baseline else _run_delta(metric, metric.read(summary), metric.read(summaries[baseline]))
             for i, summary in enumerate(summaries)
         ]
-        for metric in METRICS
+        for metric in shown_metrics(summaries)
     ]
 
 
 def deltas_of_groups(groups: Sequence[Group], baseline: int) -> list[list[Delta | None]]:
     """For every group, the difference of each metric to the baseline, with its 95% interval."""
+    metrics = metrics_of_groups(groups)
     return [
-        [None if i == baseline else _group_delta(metric, group, groups[baseline]) for metric in METRICS]
+        [None if i == baseline else _group_delta(metric, group, groups[baseline]) for metric in metrics]
         for i, group in enumerate(groups)
     ]
 
@@ -81,7 +83,7 @@ def _format_delta(metric: Metric, gap: float, half: float | None) -> str:
     if gap == 0 and not half:
         return "±0"
     sign = "−" if gap < 0 else "+"
-    if metric.name in ACCURACIES:
+    if is_accuracy(metric.name):
         text = f"{sign}{100 * abs(gap):.2f}"
         return text if half is None else f"{text} ± {100 * half:.2f}"
     match metric.name:

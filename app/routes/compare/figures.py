@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.analysis.groups import Group, Standing, standings
 from app.analysis.statistics import Mean
+from app.contract.metric_names import ADDITIONAL, is_accuracy
 from app.web.formatting import count, format_duration, format_number, format_setting, format_short, metric_value
 from app.web.run_summary import RunSummary, settings_of
 
@@ -16,7 +18,7 @@ from app.web.run_summary import RunSummary, settings_of
 class Metric:
     """A metric of a run. ``better``: 1 if larger is better, -1 if smaller is, 0 if neither. ``read`` gets its value.
 
-    ``name`` is its key in the API, ``title`` its label on pages.
+    ``name`` is its key in the API, ``title`` its label on pages. ``optional``: it is shown only if a run has it.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Metric:
     format: Callable[[Any], str]
     better: int
     label: str = ""
+    optional: bool = False
 
     @property
     def title(self) -> str:
@@ -35,9 +38,26 @@ def _accuracy(value: Any) -> str:
     return metric_value("acc", value)
 
 
+def _further(last: str) -> tuple[Metric, Metric]:
+    def test(summary: RunSummary) -> float | None:
+        found = summary.further_metric(last)
+        return found.test if found else None
+
+    def val(summary: RunSummary) -> float | None:
+        found = summary.further_metric(last)
+        return found.val if found else None
+
+    formatted = partial(metric_value, last)
+    return (
+        Metric(f"test/{last}", test, formatted, 1, optional=True),
+        Metric(f"best val/{last}", val, formatted, 1, optional=True),
+    )
+
+
 METRICS = (
     Metric("test/acc", lambda summary: summary.test_acc, _accuracy, 1),
     Metric("best val/acc", lambda summary: summary.val_acc, _accuracy, 1),
+    *(metric for last in ADDITIONAL for metric in _further(last)),
     Metric("best val/loss", lambda summary: summary.best_val_loss, format_number, -1),
     Metric("parameters", lambda summary: summary.run.params, count, -1),
     Metric("duration", lambda summary: summary.seconds, format_duration, -1),
@@ -70,11 +90,24 @@ class Difference:
     equal: bool = False
 
 
+def shown_metrics(summaries: Iterable[RunSummary]) -> list[Metric]:
+    """Return the metrics in a comparison of these runs."""
+    runs = list(summaries)
+    return [
+        metric for metric in METRICS if not metric.optional or any(metric.read(summary) is not None for summary in runs)
+    ]
+
+
+def metrics_of_groups(groups: Sequence[Group]) -> list[Metric]:
+    """Return the metrics in a comparison of these groups."""
+    return shown_metrics(summary for group in groups for summary in group.runs)
+
+
 def lines(summaries: Sequence[RunSummary]) -> list[Line]:
     """Return a table line for every metric of these runs."""
     return [
         Line(metric.title, _cells([metric.read(summary) for summary in summaries], metric.format, metric.better))
-        for metric in METRICS
+        for metric in shown_metrics(summaries)
     ]
 
 
@@ -132,10 +165,11 @@ def group_rows(groups: Sequence[Group], by_metric: dict[str, list[Standing]]) ->
     """Return the table rows of groups."""
     ranking = deciding_metric(by_metric)
     rows = []
+    metrics = metrics_of_groups(groups)
     for i, group in enumerate(groups):
         cells = [
             Cell(format_mean(metric, by_metric[metric.name][i].mean), is_best(metric, by_metric, i))
-            for metric in METRICS
+            for metric in metrics
         ]
         succeeded = sum(summary.run.status == "succeeded" for summary in group.runs)
         rows.append(GroupRow(group, succeeded, cells, _gap_to_best(by_metric[ranking][i])))
@@ -162,7 +196,7 @@ def format_mean(metric: Metric, mean: Mean | None) -> str:
         return metric.format(round(mean.mean))
     if mean.half is None or metric.name == "epochs made":
         return metric.format(mean.mean) if metric.name != "epochs made" else f"{mean.mean:.4g}"
-    if metric.name in ACCURACIES:
+    if is_accuracy(metric.name):
         return f"{100 * mean.mean:.2f} ± {100 * mean.half:.2f}%"
     return f"{metric.format(mean.mean)} ± {metric.format(mean.half)}"
 

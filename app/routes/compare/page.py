@@ -23,11 +23,19 @@ from app.analysis.groups import (
 )
 from app.charts.chart_specs import Chart, Compared, charts_of_comparison
 from app.charts.payload import points_as_json
-from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, is_share, read_points
+from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, read_points
 from app.charts.svg import Controls, draw, read_controls
+from app.contract.metric_names import is_share
 from app.routes.compare.baseline import baseline_index, deltas_of_groups, deltas_of_runs
 from app.routes.compare.divergence import group_splits, run_splits
-from app.routes.compare.figures import METRICS, deciding_metric, differences, group_rows, lines, standings_by_metric
+from app.routes.compare.figures import (
+    deciding_metric,
+    differences,
+    group_rows,
+    lines,
+    metrics_of_groups,
+    standings_by_metric,
+)
 from app.routes.compare.flops import FlopsDep
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
@@ -194,7 +202,7 @@ def table_values(comparison: Comparison, cost: str, flops: Mapping[str, int]) ->
             "group_deltas": None
             if baseline_position is None
             else deltas_of_groups(comparison.groups, baseline_position),
-            "headings": [metric.title for metric in METRICS],
+            "headings": [metric.title for metric in metrics_of_groups(comparison.groups)],
             "decisive": by.removeprefix("best "),
             "verdict": group_verdict(standing[by], by),
         }

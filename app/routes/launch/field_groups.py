@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from app.contract.spec import Compile, Device, Nonfinite, Normalization, Optimizer, Precision, Schedule
+from app.contract.spec import ClassWeights, Compile, Device, Nonfinite, Normalization, Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ GROUPS = (
             ),
             Row("clip_norm", "Gradient clipping", "number", "maximum gradient norm; 0: off"),
             Row("label_smoothing", "Label smoothing", "number", "0 ≤ value < 1"),
+            Row("class_weights", "Class weights", "choice", "balanced: images of rare classes count more in the loss"),
+            Row("balanced_sampling", "Balanced sampling", "choice", "draw all classes equally often in each epoch"),
             Row("ema_decay", "EMA of weights", "number", "decay per step of the average that is evaluated; 0: off"),
             Row(
                 "early_stopping",
@@ -93,9 +95,16 @@ GROUPS = (
         "augmentation",
         "Augmentation",
         (
+            Row(
+                "random_crop_scale",
+                "Random resized crop",
+                "number",
+                "smallest share of the image's area to cut out and enlarge, such as 0.3; 0: off",
+            ),
             Row("crop_padding", "Random crop", "whole", "pixels of padding before the crop; 0: off"),
             Row("flip", "Flip", "choice", "flip training images horizontally at random"),
             Row("rotation", "Rotation", "number", "maximum random rotation in degrees; 0: off"),
+            Row("color_jitter", "Color jitter", "number", "change of brightness, contrast and saturation; 0: off"),
             Row("erasing", "Random erasing", "number", "probability per image; 0: off"),
             Row("mixup", "Mixup", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
             Row("cutmix", "CutMix", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
@@ -146,6 +155,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "compile": get_args(Compile),
     "device": (*get_args(Device), *(f"cuda:{index}" for index in range(8))),
+    "class_weights": get_args(ClassWeights),
+    "balanced_sampling": ("true", "false"),
     "flip": ("true", "false"),
     "mirror": ("true", "false"),
     "deterministic": ("true", "false"),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from app.analysis.groups import SEED_SETTINGS
 from app.analysis.statistics import Mean, mean_of
 from app.contract.errors import QueryError
+from app.contract.metric_names import is_accuracy
 from app.contract.spec import RunConfig
 from app.routes.runs.columns import title_of
 from app.routes.runs.table_request import DEFAULT_SORT, TableQuery
@@ -23,7 +24,6 @@ from app.store.search.sorting import metric_figure
 from app.web.formatting import (
     count,
     format_duration,
-    format_number,
     format_setting,
     format_short,
     metric_value,
@@ -215,7 +215,7 @@ def _cells(key: str, spread: Spread | None) -> list[str]:
     format_value = _formatter(key)
     mean = format_value(spread.mean.mean)
     if spread.mean.half is not None and spread.min != spread.max:
-        if key not in ("params", "duration") and metric_figure(key)[0].rsplit("/", 1)[-1] == "acc":
+        if key not in ("params", "duration") and is_accuracy(metric_figure(key)[0]):
             mean = f"{100 * spread.mean.mean:.2f} ± {100 * spread.mean.half:.2f}%"
         else:
             mean = f"{mean} ± {format_value(spread.mean.half)}"
@@ -231,7 +231,7 @@ def _formatter(key: str) -> Callable[[float], str]:
     name = metric_figure(key)[0]
     if name.startswith("system/"):
         return format_short
-    return (lambda value: metric_value(name, value)) if name.endswith("acc") else format_number
+    return lambda value: metric_value(name, value)
 
 
 def _title_variants(rows: list[GroupTableRow], fields: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from app.charts.svg import SIZE, Tick, ticks, y_label
+from app.contract.metric_names import is_accuracy
 from app.contract.sweep import Direction, SweepSpec
 from app.contract.sweep_label import describe_values
 from app.store.sweep import SweepRun
@@ -74,7 +75,7 @@ class _Height:
 
 
 def _height(metric: str, values: Sequence[float]) -> _Height:
-    unit = "percent" if metric.rsplit("/", 1)[-1] == "acc" else "plain"
+    unit = "percent" if is_accuracy(metric) else "plain"
     low, high = min(values), max(values)
     if unit == "plain" and len(values) > 4:
         # A single outlier would squeeze all other runs into a line.

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from app.contract.errors import QueryError
+from app.contract.metric_names import is_share
 from app.store.run import ACTIVE, STATES, TERMINAL
 from app.store.search.parser import Part, Term
 from app.store.search.parser import parse as parse_query
@@ -49,10 +50,14 @@ CONFIG_FIELDS = (
     "lr_min",
     "warmup",
     "label_smoothing",
+    "class_weights",
+    "balanced_sampling",
     "clip_norm",
+    "random_crop_scale",
     "crop_padding",
     "flip",
     "rotation",
+    "color_jitter",
     "erasing",
     "mixup",
     "cutmix",
@@ -197,12 +202,12 @@ def _example(field: str) -> str:
     if field in known:
         return known[field]
     if "/" in field:
-        return "0.98" if metric_figure(field)[0].endswith("acc") else "0.5"
+        return "0.98" if is_share(metric_figure(field)[0]) else "0.5"
     return "1" if field in NUMBER_FIELDS else "0.1"
 
 
 def _share(term: Term, text: str) -> float:
-    """Read an accuracy: stored from 0 to 1, shown in percent."""
+    """Read a number between 0 and 1, such as an accuracy, which is shown in percent."""
     value = _figure(term, text)
     if value > 1 and not text.endswith("%"):
         comparison = term.name + term.operator
@@ -239,6 +244,6 @@ def _metric(query: SqlFilter, term: Term) -> str:
     if term.value in ("any", "none") and term.operator == ":":
         exists = f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric})"
         return exists if term.value == "any" else f"NOT {exists}"
-    figure = _share if name.rpartition("/")[2] == "acc" else _figure
+    figure = _share if is_share(name) else _figure
     condition = _compared(query, term, METRIC_FIGURES[which], figure)
     return f"EXISTS (SELECT 1 FROM metric_series s WHERE s.run = run.id AND s.name = {metric} AND {condition})"

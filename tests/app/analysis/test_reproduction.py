@@ -53,6 +53,15 @@ def test_what_only_one_of_them_has_is_a_difference_when_both_have_ended_by_thems
             assert first_difference(one, other, whole=False) is None
 
 
+@pytest.mark.parametrize("name", ["val/macro_acc", "val/digit/f1", "test/top5"])
+def test_a_metric_that_earlier_versions_did_not_report_is_compared_only_if_both_have_it(name: str) -> None:
+    earlier, later = {"val/loss": curve([1.0])}, {"val/loss": curve([1.0]), name: curve([0.5])}
+    for one, other in ((earlier, later), (later, earlier)):
+        assert first_difference(one, other, whole=True) is None
+    found = first_difference(later, later | {name: curve([0.25])}, whole=True)
+    assert found == Difference(name, 1, 0.5, 0.25)
+
+
 def test_steps_that_are_others_are_a_difference() -> None:
     found = first_difference({"val/loss": curve([1.0], 9)}, {"val/loss": curve([1.0], 10)}, whole=False)
     assert found == Difference("val/loss", 9, None, None)

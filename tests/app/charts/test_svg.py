@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.analysis.curves import MEAN, Points, averaged, smoothed
-from app.charts.chart_specs import Chart, Series, charts_of_run
+from app.charts.chart_specs import Chart, Series, charts_of_run, expected_names
 from app.charts.svg import AXES, Controls, clock_ticks, draw, spark, ticks, x_label
 from app.store.live_change import Mark
 from app.store.metric import Curve
+from tests.conftest import config
 
 
 def curve(values: list[float]) -> Curve:
@@ -30,6 +31,24 @@ def test_curves_with_the_same_last_part_share_a_box() -> None:
         ("Optimization", "lr", ["train/lr"]),
         ("System", "system/gpu_percent", ["system/gpu_percent"]),
     ]
+
+
+def test_metrics_besides_the_accuracy_have_charts_of_their_own_with_titles() -> None:
+    names = ["val/f1", "val/macro_acc", "val/top5", "val/fine/f1", "test/f1"]
+    charts = {chart.key: (chart.group, chart.title, chart.unit) for chart in charts_of_run(names, 1) if chart.series}
+    learning = "Training and validation"
+    assert charts == {
+        "f1": (learning, "F1", "plain"),
+        "macro_acc": (learning, "macro accuracy", "percent"),
+        "top5": (learning, "top-5 accuracy", "percent"),
+        "fine/f1": ("fine", "F1", "plain"),
+    }
+
+
+def test_a_new_run_expects_the_metrics_that_its_dataset_calls_for() -> None:
+    assert not {"val/macro_acc", "val/f1", "val/top5"} & set(expected_names(config(), ""))
+    several = expected_names(config(dataset="cifar100", targets=["fine", "coarse"]), "")
+    assert [name for name in several if name.endswith(("top5", "f1"))] == ["val/fine/top5", "val/coarse/top5"]
 
 
 def test_each_head_has_charts_of_its_own_and_one_with_all_of_them() -> None:

@@ -118,7 +118,9 @@ NUMBERS = [
     "plateau_factor",
     "label_smoothing",
     "clip_norm",
+    "random_crop_scale",
     "rotation",
+    "color_jitter",
 ]
 
 

@@ -38,7 +38,16 @@ def asked(batches: AugmentedBatches) -> list[RunConfig]:
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, False), ({"mirror": True}, False), ({"flip": True}, True), ({"mixup": 0.2}, True), ({"rotation": 5.0}, True)],
+    [
+        ({}, False),
+        ({"mirror": True}, False),
+        ({"balanced_sampling": True, "class_weights": "balanced"}, False),
+        ({"flip": True}, True),
+        ({"mixup": 0.2}, True),
+        ({"rotation": 5.0}, True),
+        ({"random_crop_scale": 0.3}, True),
+        ({"color_jitter": 0.2}, True),
+    ],
 )
 def test_only_settings_that_change_images_are_an_augmentation(settings: dict[str, Any], expected: bool) -> None:
     assert is_augmented(config(**settings)) is expected

@@ -70,7 +70,15 @@ def test_flipped_images_are_shown_flipped(digits: Data) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"crop_padding": 3}, {"rotation": 20.0}, {"erasing": 1.0}, {"mixup": 1.0}, {"cutmix": 1.0}],
+    [
+        {"random_crop_scale": 0.3},
+        {"crop_padding": 3},
+        {"rotation": 20.0},
+        {"color_jitter": 0.5},
+        {"erasing": 1.0},
+        {"mixup": 1.0},
+        {"cutmix": 1.0},
+    ],
     ids=lambda settings: str(next(iter(settings))),
 )
 def test_every_augmentation_is_seen_and_drawn_alike_each_time(digits: Data, settings: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, fit_run, make_config
 from worker.training import module as module_module
 from worker.training.checkpoint_file import from_bytes
+from worker.training.losses import Losses
 from worker.training.module import Classifier
 from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, all_finite, describe_nonfinite
 from worker.training.trainer import _attempt
@@ -106,16 +107,14 @@ class Spoiling:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.step = at, 0
-        real = Classifier._total
+        real = Losses.total
 
-        def total(module: Classifier, losses: dict[str, Tensor]) -> Tensor:
-            loss = real(module, losses)
-            if not module.network.training:
-                return loss
+        def total(of: Losses, losses: dict[str, Tensor]) -> Tensor:
+            loss = real(of, losses)
             self.step += 1
             return loss * math.nan if self.step == self.at else loss
 
-        monkeypatch.setattr(Classifier, "_total", total)
+        monkeypatch.setattr(Losses, "total", total)
 
 
 def run(config: RunConfig, data_dir: Path, **settings: Any) -> tuple[Collector, str]:

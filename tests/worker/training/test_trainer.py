@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 import models
+from app.contract.metric_names import is_share
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 from tests.worker.conftest import Collector, Fitted, StopsAt, best_weights, fit_run, make_config
+from worker.data import class_balance
 from worker.data.datasets import DatasetError, load
 from worker.data.device_dataset import Resident
 from worker.job import CANCEL, CONTINUE, INTERRUPT, Control, Job
@@ -29,7 +31,7 @@ STEADY = ("train/loss", "val/loss", "test/loss")
 
 def exact(fitted: Fitted) -> dict[str, list[tuple[int, float]]]:
     """The curves whose steps do not depend on the machine's speed."""
-    return {name: points for name, points in fitted.reporter.curves.items() if name in STEADY or "/acc" in name}
+    return {name: points for name, points in fitted.reporter.curves.items() if name in STEADY or is_share(name)}
 
 
 def last(fitted: Fitted) -> State:
@@ -75,12 +77,23 @@ CONFIGS = {
         auxiliary=True,
         seed=11,
     ),
+    "balanced, weighted, resized, jittered": make_config(
+        "simple_cnn",
+        epochs=3,
+        schedule="constant",
+        balanced_sampling=True,
+        class_weights="balanced",
+        random_crop_scale=0.5,
+        color_jitter=0.4,
+        seed=11,
+    ),
 }
 
 
 @pytest.fixture
 def touchy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation in three batches, and a plateau after one validation that did not halve the loss."""
+    """Validation in three batches, uneven classes, and a plateau after a validation that did not halve the loss."""
+    monkeypatch.setattr(class_balance, "UNEVEN", 1.0)
     monkeypatch.setattr(module_module, "EVALUATION_IMAGES", {"cpu": 64})
     monkeypatch.setattr(schedule_module, "PLATEAU_THRESHOLD", 0.5)
 
@@ -137,6 +150,7 @@ PULSES = {
     "adamw, cosine, crop and flip": [[1], [4], [9], [10], [12], [13], [36], [40], [5, 6, 11]],
     "sgd, one cycle, rotation, auxiliary": [[1], [9], [12], [36], [5, 6, 11]],
     "mixed, erased, averaged, mirrored": [[1], [9], [13], [36], [5, 6, 11]],
+    "balanced, weighted, resized, jittered": [[4], [13], [5, 6, 11]],
 }
 
 
@@ -145,6 +159,7 @@ PULSES = {
 def test_a_run_that_is_interrupted_anywhere_and_goes_on_ends_as_if_it_had_not_been(data_dir: Path, name: str) -> None:
     config = CONFIGS[name]
     whole = fit_run(config, data_dir, fence=99)
+    assert len(exact(whole)["val/f1"]) == len(exact(whole)["val/macro_acc"]) == 3
     if config.schedule == "plateau":
         assert last(whole).optimizer["param_groups"][0]["lr"] < config.lr
     for pulses in PULSES[name]:

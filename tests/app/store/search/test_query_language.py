@@ -37,7 +37,8 @@ def known(runs: Runs) -> dict[str, str]:
     for letter, values in {"a": [0.5, 0.99, 0.97], "b": [0.2, 0.3]}.items():
         with writing(runs.engine) as connection:
             curve = Curve(np.arange(len(values), dtype="<u4"), np.array(values), np.arange(len(values), dtype=float))
-            add_points(connection, ids[letter], "val/acc", curve, next_commit(connection))
+            for name in ("val/acc", "val/f1"):
+                add_points(connection, ids[letter], name, curve, next_commit(connection))
     return ids
 
 
@@ -76,6 +77,8 @@ def found(runs: Runs, ids: dict[str, str], said: str) -> str:
         ("val/acc<=1", "ab"),
         ("val/acc<150%", "ab"),
         ("val/loss<90", ""),
+        ("val/f1>0.9", "a"),
+        ("val/f1<90%", "b"),
         ("val/acc.last<0.98", "ab"),
         ("val/acc.min<=0.2", "b"),
         ("-val/acc>0.98", "bcd"),
@@ -143,6 +146,8 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
         ("(a or) b", "'or' needs a term on each side"),
         ("a ( )", "empty parentheses"),
         ("val/acc>1e999", "is not a number"),
+        ("val/f1>90", "val/f1 is between 0 and 1; did you mean val/f1>0.9 or val/f1>90%?"),
+        ("val/macro_acc>x", "'x' is not a number; write val/macro_acc>0.98"),
         ("val/acc>90", "val/acc is between 0 and 1; did you mean val/acc>0.9 or val/acc>90%?"),
         ("val/digit/acc.last<=98.5", "did you mean val/digit/acc.last<=0.985 or val/digit/acc.last<=98.5%"),
         ("-test/acc:0.5,50", "did you mean test/acc:0.5 or test/acc:50%"),
