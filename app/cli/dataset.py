@@ -145,16 +145,22 @@ def _notes(report: dict[str, Any]) -> list[str]:
 
 
 @dataset.command()
-def rm(name: Name, url: Url = None) -> None:
+def rm(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Delete a dataset with all its versions; `runyard dataset restore` brings it back."""
     with connected(url) as yard:
         yard.ask("DELETE", f"/datasets/{name}")
-        print(f"{name} deleted; `runyard dataset restore {name}` restores it")
+        if as_json:
+            print_json({"deleted": name})
+        else:
+            print(f"{name} deleted; `runyard dataset restore {name}` restores it")
 
 
 @dataset.command()
-def restore(name: Name, url: Url = None) -> None:
+def restore(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Restore the dataset with this name that was deleted last."""
     with connected(url) as yard:
-        yard.ask("POST", f"/datasets/{name}/restore")
-        print(f"{name} restored")
+        restored = yard.ask("POST", f"/datasets/{name}/restore")
+        if as_json:
+            print_json(restored)
+        else:
+            print(f"{name} restored")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from app.web.openapi_dataset_examples import DATASET_OPERATIONS
+from app.web.openapi_operation import Operation
 
 RUN_ID, OTHER_ID, SWEEP_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne", "s_1kf3t8v09h5d2pr"
 CREATED, STARTED, ENDED = "2026-11-20T09:30:00Z", "2026-11-20T09:30:00.400Z", "2026-11-20T09:30:41.500Z"
@@ -195,19 +197,6 @@ ARCHITECTURE: dict[str, Any] = {
     "smallest_batch": 1,
     "takes_auxiliary": True,
 }
-DATASET: dict[str, Any] = {
-    "name": "digits",
-    "title": "Digits",
-    "channels": 1,
-    "side": 28,
-    "targets": [{"name": "digit", "classes": 10, "weight": 1.0, "labels": list("0123456789")}],
-    "train": 1257,
-    "validation": 180,
-    "test": 360,
-    "source": "scikit-learn",
-    "offline": True,
-    "megabytes": 0.0,
-}
 RECIPE: dict[str, Any] = {
     "name": "quick",
     "about": "Same as default, but 5 epochs, for a first try",
@@ -248,15 +237,6 @@ NOTICE: dict[str, Any] = {
     "rule": None,
     "created": ENDED,
 }
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An API operation: its ``name`` in generated clients, and an example request ``body`` and ``answer``, if any."""
-
-    name: str
-    body: Any = None
-    answer: Any = None
 
 
 SPREAD = {"mean": 0.9861, "half": 0.0025, "median": 0.986, "min": 0.985, "max": 0.9873, "n": 2}
@@ -383,7 +363,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/queue/move"): Operation("move_run", {"run": RUN_ID, "to": "first"}, {"position": 1}),
     ("GET", "/compare"): Operation("compare_runs", None, COMPARISON),
     ("GET", "/architectures"): Operation("list_architectures", None, {"architectures": [ARCHITECTURE], "broken": {}}),
-    ("GET", "/datasets"): Operation("list_datasets", None, {"datasets": [DATASET]}),
+    **DATASET_OPERATIONS,
     ("GET", "/recipes"): Operation("list_recipes", None, {"recipes": [RECIPE]}),
     ("GET", "/presets"): Operation(
         "list_presets",

@@ -92,7 +92,7 @@ class VersionOut(BaseModel):
     choices: Choices
 
 
-class ImportOut(BaseModel):
+class DatasetImportOut(BaseModel):
     """An import of images: ``done`` of ``total`` of what ``task`` says; ``reason``: why it failed."""
 
     id: str
@@ -117,7 +117,7 @@ class DatasetDetails(BaseModel):
     reason: str
     dataset: DatasetOut | None
     versions: list[VersionOut]
-    imports: list[ImportOut]
+    imports: list[DatasetImportOut]
     report: Report | None
     url: str
 
@@ -159,10 +159,10 @@ def dataset_out(dataset: Dataset) -> DatasetOut:
     )
 
 
-def import_out(found: DatasetImport) -> ImportOut:
+def import_out(found: DatasetImport) -> DatasetImportOut:
     """An import as the API shows it."""
     state = found.state
-    return ImportOut(
+    return DatasetImportOut(
         id=found.id,
         name=found.request.name,
         status="reading" if found.reading else state.status,
@@ -182,7 +182,7 @@ def get_datasets() -> DatasetsOut:
 
 
 @api.post("/datasets", status_code=202, openapi_extra={"requestBody": {"content": {"multipart/form-data": FORM}}})
-async def post_dataset(request: Request, parts: PartsDep) -> ImportOut:
+async def post_dataset(request: Request, parts: PartsDep) -> DatasetImportOut:
     """Import images as a dataset: an archive, a table, or the files of a folder; answers once all is uploaded."""
     started = await parts.imports.receive(request)
     return import_out(await run_in_threadpool(parts.imports.find, started.id))
@@ -260,7 +260,7 @@ def restore(name: Name, parts: PartsDep) -> DatasetDetails:
 
 
 @api.get("/dataset-imports/{number}")
-def get_import(number: ImportId, parts: PartsDep) -> ImportOut:
+def get_import(number: ImportId, parts: PartsDep) -> DatasetImportOut:
     """Show how far an import is."""
     return import_out(parts.imports.find(number))
 
@@ -276,12 +276,12 @@ def get_report(number: ImportId, parts: PartsDep) -> Report:
 
 
 @api.post("/dataset-imports/{number}/choices")
-def post_choices(number: ImportId, made: ChoicesIn, parts: PartsDep) -> ImportOut:
+def post_choices(number: ImportId, made: ChoicesIn, parts: PartsDep) -> DatasetImportOut:
     """Change the choices of an import that shows its preview, or make the dataset of them."""
     return import_out(parts.imports.choose(number, made.choices, made.keep))
 
 
 @api.delete("/dataset-imports/{number}")
-def delete_import(number: ImportId, parts: PartsDep) -> ImportOut:
+def delete_import(number: ImportId, parts: PartsDep) -> DatasetImportOut:
     """Cancel an import; one that has ended is removed from the list. A finished dataset stays."""
     return import_out(parts.imports.cancel(number))

@@ -27,7 +27,7 @@ def test_every_preset_can_be_launched_with_every_recipe_of_its_dataset(catalog: 
     tried = 0
     for name, preset in PRESETS.items():
         for recipe in RECIPES.values():
-            if recipe.fits(preset["dataset"]):
+            if recipe.fits(DATASETS[preset["dataset"]]):
                 tried += 1
                 assert resolve(RunSpec(preset=name, recipe=recipe.name), catalog).recipe == recipe.name
     assert tried > 2 * len(PRESETS)

@@ -138,6 +138,11 @@ def test_whatever_is_a_number_is_no_whole_number() -> None:
             RunSpec.model_validate({field: 1.5})
 
 
+def fits(spec: RunSpec) -> bool:
+    """Whether the recipe supports the dataset."""
+    return spec.dataset is None or RECIPES[spec.recipe].fits(DATASETS[spec.dataset])
+
+
 @given(
     spec=st.builds(
         RunSpec,
@@ -154,7 +159,7 @@ def test_whatever_is_a_number_is_no_whole_number() -> None:
         rotation=st.none() | st.floats(0, 180),
         schedule=st.sampled_from([None, "constant", "plateau", "one_cycle"]),
         early_stopping=st.none() | st.integers(0, 100),
-    ).filter(lambda spec: spec.dataset is None or RECIPES[spec.recipe].fits(spec.dataset))
+    ).filter(fits)
 )
 def test_what_was_said_stands_in_the_configuration(catalog: Catalog, spec: RunSpec) -> None:
     found = resolve(spec, catalog)

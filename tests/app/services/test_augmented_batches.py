@@ -11,7 +11,7 @@ import pytest
 
 from app.contract.errors import Unavailable
 from app.contract.spec import RunConfig
-from app.services import augmented_batches
+from app.services import picture_process
 from app.services.augmented_batches import AugmentedBatches, is_augmented
 from tests.conftest import config, run_apart, until
 
@@ -26,13 +26,13 @@ def batches(tmp_path: Path) -> Iterator[AugmentedBatches]:
 def asked(batches: AugmentedBatches) -> list[RunConfig]:
     """Fills up with what the real process is asked."""
     found: list[RunConfig] = []
-    real = batches._process.ask
+    real = batches._process._process.ask
 
     def ask(command: tuple[str, ...], question: dict[str, Any]) -> dict[str, Any]:
         found.append(RunConfig.model_validate(question))
         return real(command, question)
 
-    batches._process.ask = ask  # type: ignore[method-assign]
+    batches._process._process.ask = ask  # type: ignore[method-assign]
     return found
 
 
@@ -80,15 +80,15 @@ def test_a_dataset_that_is_not_there_is_told_and_asked_for_again(batches: Augmen
 def test_the_process_ends_when_nobody_asks_and_starts_again(
     batches: AugmentedBatches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(augmented_batches, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(picture_process, "IDLE_SECONDS", 0.2)
     run_apart(batches.picture(config(flip=True)))
-    until(lambda: batches._process._process is None)
+    until(lambda: batches._process._process._process is None)
     run_apart(batches.picture(config(flip=True, seed=2)))
 
 
 def test_closed_batches_leave_no_process_and_start_none(batches: AugmentedBatches) -> None:
     run_apart(batches.picture(config(flip=True)))
-    process = batches._process._process
+    process = batches._process._process._process
     assert process is not None
     batches.close()
     assert process.poll() is not None

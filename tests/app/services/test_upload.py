@@ -19,8 +19,7 @@ Files = list[tuple[str, bytes]]
 
 def form(fields: dict[str, str], files: Files) -> tuple[bytes, str]:
     """The body and the content type of a form, as a real client makes them."""
-    parts = [*((name, (None, value)) for name, value in fields.items()), *(("file", each) for each in files)]
-    request = httpx.Request("POST", "http://127.0.0.1", files=parts)
+    request = httpx.Request("POST", "http://127.0.0.1", data=fields, files=[("file", each) for each in files])
     return request.read(), request.headers["content-type"]
 
 

@@ -28,7 +28,21 @@ from tests.served import serving
 
 VERBS = (
     *("launch", "list", "read", "edit", "delete", "restore", "follow", "cancel", "retry", "resume", "clone", "fork"),
-    *("verify", "preview", "stop", "extend", "pause", "move", "compare", "create", "try", "export", "import"),
+    *(
+        "verify",
+        "preview",
+        "stop",
+        "extend",
+        "pause",
+        "move",
+        "compare",
+        "create",
+        "try",
+        "export",
+        "import",
+        "use",
+        "change",
+    ),
 )
 
 
