@@ -104,7 +104,7 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
         ({"family": ["simple_dense_net"], "batch_size": "1"}, "use a batch size of at least 2"),
         (
             {"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]},
-            "recipe cifar does not support mnist; supported datasets: cifar10, cifar100",
+            "recipe cifar does not support mnist; supported datasets: cifar10, cifar100, your own color images",
         ),
         ({"preset": "mnist"}, "no preset 'mnist'; presets: "),
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
