@@ -124,7 +124,10 @@ def test_what_was_not_shown_is_not_launched(client: Any, look: Any, runs: Any, c
         ({"epochs": "0"}, "Epochs must be at least 1."),
         ({"most": "lots"}, "The maximum number of parameters must be a whole number; 0 means no limit."),
         ({"tag": ""}, "Enter a tag so you can find these runs later."),
-        ({"recipe": "cifar"}, "Recipe cifar does not support digits; supported datasets: cifar10, cifar100, your own color images."),
+        (
+            {"recipe": "cifar"},
+            "Recipe cifar does not support digits; supported datasets: cifar10, cifar100, your own color images.",
+        ),
         ({"recipe": "magic"}, "No recipe &#39;magic&#39;; recipes: default"),
     ],
 )
