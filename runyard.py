@@ -795,7 +795,8 @@ class _Api(Generic[RunT, SweepT]):
     @_request
     def dataset(self, /, name: str) -> _Call[Json]:
         """Get a dataset: its state, its facts, its versions, and what was found when it was imported."""
-        return _Call("GET", f"/datasets/{quote(name, safe='')}", _as_is)
+        name = quote(name, safe="")
+        return _Call("GET", f"/datasets/{name}", _as_is)
 
     @_request
     def add_dataset(
