@@ -118,6 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     inspector = parts.inspector
     await parts.hub.start()
     parts.imports.remove_unfinished()
+    parts.imports.remove_old(parts.settings.trash_days * 86_400)
     # Look at the networks now, so that the first launch does not wait until this is done.
     starting = asyncio.create_task(inspector.start())
     starting.add_done_callback(_log_failure)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from app.contract.datasets import DATASETS
 from app.contract.events import Change, Checkpoint
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
@@ -76,7 +75,6 @@ class Control:
 
 def train(job: Job, shared: Any, changes: Connection | None = None) -> None:
     """Run a trainer process."""
-    DATASETS.open(job.settings.datasets)
     main: Callable[[Job, Control], None] = importlib.import_module(TRAINER).main
     main(job, Control(shared, changes))
 

@@ -38,7 +38,7 @@ def delete_dataset(parts: Parts, name: str) -> str:
     Raises NotFound, and Conflict while a run that has not ended needs it.
     """
     find_own(name)
-    # In one transaction with the check: a launch waits for it, and then finds no such dataset.
+    # In one transaction with the check: a launch looks for its dataset within its own.
     with writing(parts.engine) as connection:
         numbers = (
             connection.execute(

@@ -218,8 +218,6 @@ def _queue(
     params: int | None = None,
 ) -> str:
     """Add a run to the queue, with the checkpoint that it starts from, and wake a worker."""
-    if config.dataset not in DATASETS:
-        raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
     asked = parent.requested_spec if asked is None else asked
     params = params if relation == "clone" else parent.params
     now = time.time()
@@ -234,6 +232,8 @@ def _queue(
         origin = Origin(parent.id, relation, start.step, current.model_dump_json(), id=run_id)
     try:
         with writing(parts.engine) as connection:
+            if config.dataset not in DATASETS:
+                raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
             run_store.insert_run(connection, config, asked, params, now, origin=origin)
             commit = next_commit(connection)
             if relation == "verify":

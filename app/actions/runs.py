@@ -40,7 +40,7 @@ def launch(
     """Queue a run, wake a worker, and return the run's ID.
 
     A repeated ``idempotency_key`` returns the run that it launched before. Raises SpecError, and Conflict if that run
-    had another spec.
+    had another spec, or the dataset is deleted at the same time.
     """
     config = resolve(spec, catalog)
     size = catalog.families[config.family].size(config.size)
@@ -51,6 +51,8 @@ def launch(
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
             with writing(parts.engine) as connection:
+                if config.dataset not in DATASETS:
+                    raise Conflict(f"dataset {config.dataset} was deleted meanwhile")
                 run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
                 record = run_store.load_run(connection, run_id, deleted=True)
             break

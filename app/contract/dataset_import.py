@@ -90,8 +90,9 @@ class ChoicesMade(_Model):
 class ImportState(_Model):
     """``task``: what is done now, with ``done`` of ``total`` images (or bytes; total 0: not known yet).
 
-    ``shown``: number of the choices that the report is for; 0: those of the request. ``reason``: why it failed.
-    ``version``: of the dataset that was made.
+    ``shown``: number of the choices that the report is for; 0: those of the request. ``reason``: why it failed, or why
+    no dataset can be made with these choices: the report is for earlier ones then. ``version``: of the dataset that was
+    made. ``previewed``: whether a preview has been shown.
     """
 
     status: Status
@@ -101,6 +102,7 @@ class ImportState(_Model):
     shown: int = 0
     reason: str = ""
     version: str = ""
+    previewed: bool = False
     updated_at: float = 0.0
 
 

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ from app.store.run import new_id
 
 logger = logging.getLogger("runyard.datasets")
 
+IMPORT_ID = re.compile(r"[A-Za-z0-9_-]{1,60}")
 UPLOADING = "uploading"
 """A file that is locked while its import is being uploaded."""
 RESERVED_NAMES = frozenset({"all", "imports"})
@@ -62,7 +64,7 @@ class DiskFull(RunyardError):
 
 @dataclass(frozen=True)
 class DatasetImport:
-    """An import as its folder describes it; ``report``: None before the images have been read."""
+    """An import as its folder describes it."""
 
     request: ImportRequest
     state: ImportState
@@ -70,6 +72,7 @@ class DatasetImport:
 
     @property
     def id(self) -> str:
+        """The name of its folder."""
         return self.request.id
 
     @property
@@ -156,6 +159,12 @@ class DatasetImports:
             # The request is there: from now on the import belongs to a worker.
             (folder / UPLOADING).unlink()
 
+    def remove_old(self, seconds: float) -> None:
+        """Forget imports that ended longer ago than that; their datasets stay."""
+        for each in self.every():
+            if each.ended and each.state.updated_at < time.time() - seconds:
+                shutil.rmtree(self.folder / each.id, ignore_errors=True)
+
     def remove_unfinished(self) -> None:
         """Delete uploads that a server which is gone did not finish."""
         for folder in self._folders():
@@ -176,7 +185,7 @@ class DatasetImports:
 
     def find(self, number: str) -> DatasetImport:
         """The import with this id. Raises NotFound."""
-        found = self._find(self.folder / number) if number.isalnum() or "_" in number else None
+        found = self._find(self.folder / number) if IMPORT_ID.fullmatch(number) else None
         if found is None:
             raise NotFound(f"no import '{number[:40]}'")
         return found
@@ -196,8 +205,6 @@ class DatasetImports:
             return []
 
     def _find(self, folder: Path) -> DatasetImport | None:
-        if folder.parent != self.folder:
-            return None
         request = _read(folder / REQUEST, ImportRequest)
         if request is None:
             return None

@@ -116,5 +116,9 @@ class Housekeeper:
             purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
             artifacts.remove(self.settings, run_id)
-        for entry in purge_datasets(self.settings.datasets, now - self.settings.trash_days * 86400):
-            logger.info("dataset %s was deleted for good", entry)
+        try:
+            for entry in purge_datasets(self.settings.datasets, now - self.settings.trash_days * 86400):
+                logger.info("dataset %s was deleted for good", entry)
+        except OSError as error:
+            # Tried again in an hour: points must not wait for it.
+            logger.warning("could not empty the trash of datasets: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -23,21 +24,21 @@ def trash_dataset(datasets: Path, name: str) -> str:
 def restore_dataset(datasets: Path, entry: str) -> bool:
     """Restore an entry of the trash; False if it is gone, or another dataset has its name now."""
     own = datasets / "own"
-    target = own / entry.partition("@")[0]
-    if target.exists():
-        return False
     try:
-        os.rename(own / TRASH / entry, target)
-    except FileNotFoundError:
-        return False
+        # Replaces an empty folder, which an import that was killed may have left, and no other one.
+        os.rename(own / TRASH / entry, own / entry.partition("@")[0])
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
     return True
 
 
 def purge_datasets(datasets: Path, before: float) -> list[str]:
-    """Delete what has been in the trash since ``before`` (seconds since 1970); returns the names of the entries."""
+    """Delete what has been in the trash since ``before`` (seconds since 1970); returns the entries. Raises OSError."""
     old = [entry for entry in trashed(datasets) if _deleted_at(entry) < before * 1000]
     for entry in old:
-        shutil.rmtree(datasets / "own" / TRASH / entry, ignore_errors=True)
+        shutil.rmtree(datasets / "own" / TRASH / entry)
     return old
 
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ with imports_without_gc():
 
     from app.contract.datasets import DATASETS, dataset
     from app.contract.spec import RunConfig
+    from worker.data.answering import answer_lines
     from worker.data.datasets import Data, is_prepared, load
     from worker.data.device_dataset import Augment, order
     from worker.data.inputs import Inputs
@@ -83,31 +80,20 @@ class Sheets:
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question."""
-        try:
-            config = RunConfig.model_validate(question)
-            name = config.dataset
-            if self._data is None or self._data.dataset.key != dataset(name).key:
-                if not is_prepared(name, self._folder):
-                    return {"reason": f"augmented images are shown once a run has prepared {name}"}
-                self._data = load(name, config.targets[:1], self._folder, lambda sentence: None)
-            return {"png": base64.b64encode(draw(self._data, config)).decode()}
-        except Exception:  # a fault of one question goes to the server's log; the next one is answered
-            return {"fault": traceback.format_exc()}
+        config = RunConfig.model_validate(question)
+        name = config.dataset
+        if self._data is None or self._data.dataset.key != dataset(name).key:
+            if not is_prepared(name, self._folder):
+                return {"reason": f"augmented images are shown once a run has prepared {name}"}
+            self._data = load(name, config.targets[:1], self._folder, lambda sentence: None)
+        return {"png": base64.b64encode(draw(self._data, config)).decode()}
 
 
 def main(folder: Path) -> None:
     """Answer questions until the input ends."""
-    # Ctrl-C in a terminal reaches all its processes; only the server should end this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whatever libraries print goes to the log, away from the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     torch.set_num_threads(1)
     DATASETS.open(folder)
-    sheets = Sheets(folder)
-    for line in sys.stdin:
-        answers.write(json.dumps(sheets.answer(json.loads(line))) + "\n")
-        answers.flush()
+    answer_lines(Sheets(folder).answer)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from app.contract.datasets import dataset
 from app.contract.own_datasets import TARGET, TENSORS, version_folder
 from worker.data.dataset_readers import Labeled, Unavailable, digits, training_and_test
 from worker.data.image_measures import bin_edges, bin_values, columns
+from worker.data.importing.stratified_split import stratified_split
 from worker.data.mapped_tensors import InvalidFile, map_tensors
 from worker.data.parallel_measuring import MeasuringError, measure_all
 from worker.data.tensor_cache import TensorCache, digest
@@ -128,26 +127,6 @@ def load(
     }
     mean, std = _spread(splits["train"].auxiliary)
     return Data(info, splits["train"], splits["validation"], splits["test"], auxiliary_mean=mean, auxiliary_std=std)
-
-
-def stratified_split(
-    labels: npt.NDArray[np.int64], take: int, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Take `take` of the N labels at random, from each class its share (to within one); returns indices (rest, taken).
-
-    Both are ascending and together they are 0..N-1. A fixed function of its arguments: numpy has promised never to
-    change the numbers that RandomState draws. Raises ValueError unless 0 <= take <= N.
-    """
-    n = len(labels)
-    if not 0 <= take <= n:
-        raise ValueError(f"cannot take {take} of {n}")
-    order = np.random.RandomState(seed).permutation(n)
-    order = order[np.argsort(labels[order], kind="stable")]
-    # Every (n/take)-th of the shuffled items, sorted by class: any k consecutive items contain k·take/n of them, to
-    # within one.
-    ticks = (np.arange(n + 1, dtype=np.int64) * take + n // 2) // max(n, 1)
-    taken = np.diff(ticks) > 0
-    return np.sort(order[~taken]), np.sort(order[taken])
 
 
 # The user's own datasets

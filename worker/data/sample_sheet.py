@@ -15,10 +15,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from PIL import Image
 from app.contract.dataset_import import REQUEST, ImportRequest
 from app.contract.datasets import DATASETS
 from app.contract.own_datasets import TARGET, TENSORS, version_folder
+from worker.data.answering import answer_lines
 from worker.data.importing.draft import Draft, load
 from worker.data.importing.errors import Unusable
 from worker.data.importing.picture import decode
@@ -86,8 +84,6 @@ class Sheets:
             return {"reason": str(problem)}
         except FileNotFoundError:
             return {"reason": "these images are no longer there"}
-        except Exception:  # a fault of one question goes to the server's log; the next one is answered
-            return {"fault": traceback.format_exc()}
 
     def _images(self, question: dict[str, Any]) -> list[Images]:
         if "dataset" in question:
@@ -197,16 +193,8 @@ def _stamp(folder: Path) -> int:
 
 def main(folder: Path) -> None:
     """Answer questions until the input ends."""
-    # Ctrl-C in a terminal reaches all its processes; only the server should end this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whatever libraries print goes to the log, away from the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     DATASETS.open(folder)
-    sheets = Sheets(folder)
-    for line in sys.stdin:
-        answers.write(json.dumps(sheets.answer(json.loads(line))) + "\n")
-        answers.flush()
+    answer_lines(Sheets(folder).answer)
 
 
 if __name__ == "__main__":

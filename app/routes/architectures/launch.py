@@ -214,11 +214,7 @@ def _values(catalog: Catalog, plan: Plan, key: str = "") -> dict[str, Any]:
         "plan": plan,
         "families": [("", f"All {len(catalog.families)} families"), *((name, name) for name in catalog.families)],
         "datasets": [(name, name) for name in DATASETS],
-        "recipes": [
-            (choice.name, choice.name)
-            for choice in RECIPES.values()
-            if dataset not in DATASETS or choice.fits(DATASETS[dataset])
-        ],
+        "recipes": [(choice.name, choice.name) for choice in RECIPES.values() if info is None or choice.fits(info)],
         "blank_epochs": recipe_settings(recipe, plan.form["family"], dataset)["epochs"] if known else "",
         "key": key[:80] or secrets.token_urlsafe(12),
         "changed": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,6 +27,8 @@ pages = APIRouter()
 SAMPLES = 8
 """Images of a class in a row of samples."""
 MAX_SHOWN_CLASSES = 300
+READY_SECONDS = 600
+"""How long the list of imports shows one that has made its dataset."""
 CACHE_SECONDS = 3600
 
 Name = Annotated[str, Path(max_length=200)]
@@ -55,7 +58,10 @@ def _rows(parts: Parts) -> list[DatasetRow]:
 
 
 def _imports(parts: Parts) -> dict[str, Any]:
-    return {"imports": parts.imports.every()}
+    # What is ready stands in the table below; for a while, it says so here too.
+    since = time.time() - READY_SECONDS
+    found = parts.imports.every()
+    return {"imports": [each for each in found if each.state.status != "ready" or each.state.updated_at > since]}
 
 
 def list_page(

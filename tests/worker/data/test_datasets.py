@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-
 from app.contract.dataset import UnknownTarget
 from app.contract.datasets import UnknownDataset, dataset
 from tests.worker.official_files import know, never, put
-from worker.data.datasets import PARTS, DatasetError, load, stratified_split
+from worker.data.datasets import PARTS, DatasetError, load
+from worker.data.importing.stratified_split import stratified_split
 
 Official = Callable[[str, Path], None]
 

@@ -75,6 +75,12 @@ class ImportFolder:
             raise ImportFailed("the choices made for this import cannot be read") from error
         return made.model_copy(update={"keep": made.keep or request.keep})
 
+    def refuse(self, made: ChoicesMade) -> None:
+        """Take back that these choices shall be kept, unless others were made meanwhile."""
+        path = self.path / "choices.json"
+        if ChoicesMade.model_validate_json(path.read_bytes()) == made:
+            write_atomically(path, made.model_copy(update={"keep": False}).model_dump_json().encode())
+
     def cancelled(self) -> bool:
         """Whether the user has cancelled."""
         return (self.path / "cancel").exists()

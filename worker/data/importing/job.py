@@ -103,7 +103,17 @@ class _Job:
                 return state
             draft = self._draft_for(request, made, draft)
             folder.begin("keeping" if made.keep else "reading", "looking for duplicates and outliers")
-            arrangement = arrange(draft, made.choices)
+            try:
+                arrangement = arrange(draft, made.choices)
+            except ImportFailed as error:
+                if not state.previewed:
+                    raise
+                # Nothing is lost by choices that make no dataset: the preview goes on, and says why.
+                folder.refuse(made)
+                state = folder.write(
+                    ImportState(status="preview", shown=made.number, reason=str(error), previewed=True)
+                )
+                continue
             found = report(arrangement, folder.tick)
             folder.write_report(found)
             draft.save_order({str(part): rows for part, rows in arrangement.rows.items()})
@@ -114,7 +124,7 @@ class _Job:
                 )
                 folder.remove_files()
                 return folder.write(ImportState(status="ready", shown=made.number, version=version))
-            state = folder.write(ImportState(status="preview", shown=made.number))
+            state = folder.write(ImportState(status="preview", shown=made.number, previewed=True))
 
     def _draft_for(self, request: ImportRequest, made: ChoicesMade, draft: Draft | None) -> Draft:
         """The draft that there is, if it is for these choices; otherwise a new one."""

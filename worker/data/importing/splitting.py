@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.data.importing.names import TEST, TRAIN, VALIDATION
+from worker.data.importing.stratified_split import stratified_split
 
 Integers = npt.NDArray[np.int64]
 
@@ -32,7 +33,7 @@ def split(labels: Integers, groups: Integers, *, validation: float, test: float,
     for part, share, offset in ((TEST, test, 0), (VALIDATION, validation, 1)):
         left = np.flatnonzero(chosen == TRAIN)
         take = min(max(1, round(share * n)), len(left)) if share > 0 else 0
-        chosen[left[_taken(classes[left], take, (seed + offset) % 2**32)]] = part
+        chosen[left[stratified_split(classes[left], take, (seed + offset) % 2**32)[1]]] = part
     parts = chosen[group]
     _keep_classes(labels, group, chosen)
     parts = chosen[group]
@@ -41,15 +42,6 @@ def split(labels: Integers, groups: Integers, *, validation: float, test: float,
             _give_one(labels, group, chosen, part)
             parts = chosen[group]
     return parts
-
-
-def _taken(labels: Integers, take: int, seed: int) -> Integers:
-    """Places of `take` of the labels, from each class its share to within one, as `stratified_split` takes them."""
-    n = len(labels)
-    order = np.random.RandomState(seed).permutation(n)
-    order = order[np.argsort(labels[order], kind="stable")]
-    ticks = (np.arange(n + 1, dtype=np.int64) * take + n // 2) // max(n, 1)
-    return np.asarray(order[np.diff(ticks) > 0])
 
 
 def _keep_classes(labels: Integers, group: Integers, chosen: npt.NDArray[np.int8]) -> None:

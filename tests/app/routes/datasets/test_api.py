@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from app.actions import runs
+from app.actions.datasets import delete_dataset
 from app.contract.catalog import Catalog
 from app.contract.dataset_import import REPORT, STATE, UPLOAD, Choices, ImportRequest, ImportState
+from app.contract.errors import Conflict
 from app.contract.settings import Settings
+from app.contract.spec import RunConfig, RunSpec, resolve
 from app.services.dataset_imports import UPLOADING, DatasetImports
+from app.services.own_dataset_trash import purge_datasets
 from tests.app.own_dataset import describe_own_dataset, report
 from tests.conftest import errors_of
 
@@ -197,3 +204,50 @@ def test_a_dataset_that_a_waiting_run_needs_is_not_deleted(
     assert client.get(f"/runs/{run}").status_code == 200
     again = client.post(f"/api/v1/runs/{run}/retry")
     assert (again.status_code, "was deleted" in again.text or "no dataset" in again.text) in ((409, True), (422, True))
+
+
+def test_a_launch_that_a_deletion_overtakes_is_refused(
+    client: TestClient, settings: Settings, server: FastAPI, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_own_dataset(settings.datasets)
+    def overtaken(spec: RunSpec, catalog: Catalog) -> RunConfig:
+        config = resolve(spec, catalog)
+        delete_dataset(server.state.parts, "flowers")
+        return config
+
+    monkeypatch.setattr("app.actions.runs.resolve", overtaken)
+    with pytest.raises(Conflict, match="was deleted meanwhile"):
+        runs.launch(server.state.parts, catalog, RunSpec(family="simple_mlp", dataset="flowers"))
+    assert client.get("/api/v1/runs").json()["runs"] == []
+
+
+def test_an_empty_folder_that_a_killed_import_left_is_in_nobodys_way(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    client.delete("/api/v1/datasets/flowers")
+    (settings.datasets / "own" / "flowers").mkdir()
+    assert client.post("/api/v1/datasets/flowers/restore").json()["status"] == "ready"
+    client.delete("/api/v1/datasets/flowers")
+    describe_own_dataset(settings.datasets, version=NEW)
+    assert client.post("/api/v1/datasets/flowers/restore").status_code == 409
+
+
+def test_what_has_been_in_the_trash_for_long_is_deleted_for_good(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    client.delete("/api/v1/datasets/flowers")
+    assert purge_datasets(settings.datasets, time.time() - 60) == []
+    assert [entry.partition("@")[0] for entry in purge_datasets(settings.datasets, time.time() + 60)] == ["flowers"]
+    assert client.post("/api/v1/datasets/flowers/restore").status_code == 404
+
+
+def test_imports_that_ended_long_ago_are_forgotten(client: TestClient, settings: Settings) -> None:
+    old, new, waiting = (upload(client, "1.zip", name="flowers").json()["id"] for _ in range(3))
+    read(settings, old, status="failed", updated_at=time.time() - 1000)
+    read(settings, new, status="failed", updated_at=time.time())
+    imports = DatasetImports(settings.datasets)
+    imports.remove_old(500)
+    assert {each.id for each in imports.every()} == {new, waiting}
+
+
+@pytest.mark.parametrize("number", ["..", "a%00b", "%2e%2e%2fown", "a%2fb", "x" * 61])
+def test_an_id_leads_nowhere_else(client: TestClient, number: str) -> None:
+    assert client.get(f"/api/v1/dataset-imports/{number}").status_code in (404, 422)

@@ -9,8 +9,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -212,13 +211,3 @@ class Imported:
     def _found(self, path: str) -> tuple[str, int, str]:
         [item] = [item for item in self.items if item["path"] == path]
         return item["split"], int(item["index"]), item["label"]
-
-
-@contextmanager
-def unreadable_folder(path: Path) -> Iterator[None]:
-    """A folder that its owner may not open."""
-    path.chmod(0)
-    try:
-        yield
-    finally:
-        path.chmod(0o700)

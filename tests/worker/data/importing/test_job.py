@@ -73,6 +73,21 @@ def test_choices_make_a_new_report_without_reading_again(
     assert not (imports.folder / "draft").exists()
 
 
+def test_choices_of_which_no_dataset_can_be_made_leave_the_preview_as_it_was(imports: Imports, tmp_path: Path) -> None:
+    imports.request(put(tmp_path / "pets", two_classes(2)), keep=False)
+    assert imports.run().status == "preview"
+    report = (imports.folder / "report.json").read_bytes()
+    imports.choose(1, keep=True, classes={"dogs": ""})
+    refused = imports.run()
+    assert (refused.status, refused.shown) == ("preview", 1)
+    assert refused.reason == "at least two classes are needed; found only 'cats'"
+    assert (imports.folder / "report.json").read_bytes() == report
+    # Nothing is tried again and again; other choices are.
+    assert imports.run() == refused
+    imports.choose(2, keep=True)
+    assert imports.run().status == "ready"
+
+
 def test_another_side_reads_the_source_again(imports: Imports, tmp_path: Path) -> None:
     imports.request(put(tmp_path / "pets", two_classes()), keep=False)
     imports.run()
