@@ -30,6 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def architectures(check: Check = False, dataset: Dataset = None, as_json: AsJson = False) -> None:
     """List all architectures with exact parameter counts, including those in RUNYARD_MODELS_PATH."""
+    DATASETS.open(read_settings().datasets)
     if dataset is not None and dataset not in DATASETS:
         print(f"runyard: no dataset '{dataset[:40]}'; datasets: {', '.join(DATASETS)}", file=sys.stderr)
         raise typer.Exit(2)

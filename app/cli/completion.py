@@ -33,7 +33,9 @@ def sizes(incomplete: str) -> Completions:
 
 def datasets(incomplete: str) -> Completions:
     """Complete datasets, after the last comma."""
-    return _comma_separated(incomplete, ((name, dataset.title) for name, dataset in DATASETS.items()))
+    listed = [(each["name"], each["title"]) for each in _get("/datasets", "datasets")]
+    known = [(name, dataset.title) for name, dataset in DATASETS.items()]
+    return _comma_separated(incomplete, listed or known)
 
 
 def recipes(incomplete: str) -> Completions:

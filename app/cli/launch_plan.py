@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.contract.catalog import Catalog, FamilyEntry, OptionEntry, SizeEntry
+from app.contract.dataset import Dataset, Target
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
@@ -64,6 +65,17 @@ def read_catalog(response: Mapping[str, Any]) -> Catalog:
     for row in response["architectures"]:
         rows.setdefault(row["family"], []).append(row)
     return Catalog(families={name: _family(name, sizes) for name, sizes in rows.items()}, broken=response["broken"])
+
+
+def read_dataset(listed: Mapping[str, Any]) -> Dataset:
+    """Read a dataset from the response of GET /api/v1/datasets. What only training needs is left blank."""
+    targets = tuple(
+        Target(target["name"], target["classes"], target["weight"], tuple(target["labels"]))
+        for target in listed["targets"]
+    )
+    numbers = {name: listed[name] for name in ("channels", "side", "train", "validation", "test", "megabytes")}
+    texts = {name: listed[name] for name in ("name", "title", "source", "offline", "version")}
+    return Dataset(**numbers, **texts, targets=targets, mean=(), std=())
 
 
 def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,14 +21,21 @@ class Datasets(Mapping[str, Dataset]):
     def __init__(self) -> None:
         self._builtin = {each.name: each for each in BUILTIN_DATASETS}
         self._own: OwnDatasets | None = None
+        self._listed: dict[str, Dataset] = {}
 
     def open(self, folder: Path) -> None:
         """Include the own datasets in this folder, and no longer those of another one."""
         self._own = OwnDatasets(folder)
 
+    def include(self, datasets: Iterable[Dataset]) -> None:
+        """Include own datasets that a server has listed, of which there is no folder here."""
+        for each in datasets:
+            self._listed |= {each.name: each, each.key: each} if each.name not in self._listed else {each.key: each}
+
     def close(self) -> None:
         """Include no own datasets."""
         self._own = None
+        self._listed = {}
 
     @property
     def builtin(self) -> Mapping[str, Dataset]:
@@ -43,6 +50,8 @@ class Datasets(Mapping[str, Dataset]):
     def __getitem__(self, key: str) -> Dataset:
         if key in self._builtin:
             return self._builtin[key]
+        if key in self._listed:
+            return self._listed[key]
         name, _, version = key.partition("@")
         own = self._own.get(name, version) if self._own else None
         if own is None:
@@ -51,6 +60,7 @@ class Datasets(Mapping[str, Dataset]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._builtin
+        yield from (key for key, each in self._listed.items() if key == each.name)
         if self._own:
             yield from self._own.names()
 

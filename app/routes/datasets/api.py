@@ -200,7 +200,9 @@ def _details(parts: Parts, name: str, version: str) -> DatasetDetails:
     dataset = DATASETS.get(key)
     own = DATASETS.own
     versions = own.versions(name) if own and name not in DATASETS.builtin else []
-    if dataset is None and (version or not imports):
+    # What an import made, and is not there any more, was deleted.
+    going_on = bool(imports) and imports[0].state.status != "ready"
+    if dataset is None and (version or not going_on):
         raise NotFound(f"no dataset '{key[:80]}'; datasets: {', '.join(DATASETS)}")
     newest = import_out(imports[0]) if imports else None
     shown = own.get(name, version) if own and versions else None

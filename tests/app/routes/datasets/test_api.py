@@ -210,6 +210,7 @@ def test_a_launch_that_a_deletion_overtakes_is_refused(
     client: TestClient, settings: Settings, server: FastAPI, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe_own_dataset(settings.datasets)
+
     def overtaken(spec: RunSpec, catalog: Catalog) -> RunConfig:
         config = resolve(spec, catalog)
         delete_dataset(server.state.parts, "flowers")
