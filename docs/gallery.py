@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw
 
 from runyard import Run, Runyard
 
 SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagger .loading-container"
 """Selects what a page shows while parts of it are still loading."""
+SHAPES = "shapes"
+"""Name of the gallery's own dataset."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paths of pages by name; `close` stops the ``waiting`` and ``live`` runs."""
+    """Paths of pages by name; `close` stops the ``waiting`` and ``live`` runs and deletes the rule and the dataset.
+
+    ``preview``: id of an import that shows its preview.
+    """
 
     pages: Mapping[str, str]
     live: Run
     waiting: list[Run]
     rule: str
+    preview: str
 
 
 def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
@@ -53,6 +65,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         time.sleep(0.1)
     live.change(note="screenshot taken here")
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
+    preview = import_shapes(yard)
     runs = ",".join(variants.runs)
     return Gallery(
         {
@@ -75,6 +88,9 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "compare-pick": "/compare",
             "leaderboard": "/leaderboard",
             "architectures": "/architectures",
+            "datasets": "/datasets",
+            "dataset": f"/datasets/{SHAPES}",
+            "dataset-import": f"/datasets/imports/{preview}",
             "notifications": "/notifications",
             "nowhere": "/nowhere",
             "docs": "/docs",
@@ -82,11 +98,45 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         live,
         waiting,
         rule["id"],
+        preview,
     )
+
+
+def import_shapes(yard: Runyard) -> str:
+    """Import drawn shapes as a dataset, with a leak and a damaged file; then again, up to the preview: its id."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_shapes(Path(folder) / SHAPES)
+        kept = yard.add_dataset(SHAPES, Path(folder) / SHAPES, side=48)
+        preview = yard.add_dataset(SHAPES, Path(folder) / SHAPES, keep=False)
+    for started, status in ((kept, "ready"), (preview, "preview")):
+        deadline = time.monotonic() + 60
+        while (found := yard.ask("GET", f"/dataset-imports/{started['id']}"))["status"] != status:
+            assert found["status"] != "failed", found["reason"]
+            assert time.monotonic() < deadline, f"the import of {SHAPES} does not end"
+            time.sleep(0.1)
+    return str(preview["id"])
+
+
+def draw_shapes(folder: Path) -> None:
+    """Draw circles, squares and triangles, in folders for training and test."""
+    chance = random.Random(0)
+    for part, images in (("train", 30), ("test", 8)):
+        for name, corners in (("circle", 60), ("square", 4), ("triangle", 3)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(images):
+                image = Image.new("RGB", (96, 72), tuple(chance.randrange(200, 256) for _ in range(3)))
+                middle = (chance.randrange(32, 64), chance.randrange(28, 44), chance.randrange(14, 26))
+                color = tuple(chance.randrange(0, 150) for _ in range(3))
+                ImageDraw.Draw(image).regular_polygon(middle, corners, chance.randrange(360), color)
+                image.save(folder / part / name / f"{number}.png")
+    shutil.copy(folder / "train" / "circle" / "0.png", folder / "test" / "circle" / "again.png")
+    (folder / "train" / "square" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
 
 def close(yard: Runyard, gallery: Gallery) -> None:
     """Stop the live and queued runs and delete the rule."""
     yard.ask("DELETE", f"/rules/{gallery.rule}")
+    yard.ask("DELETE", f"/datasets/{SHAPES}")
+    yard.ask("DELETE", f"/dataset-imports/{gallery.preview}")
     for run in (*gallery.waiting, gallery.live):
         run.cancel()
