@@ -25,8 +25,9 @@ const lastResponses = new WeakMap();
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const { requestConfig, serverResponse, target } = detail;
-  // The response to a fragment that was replaced meanwhile is outdated.
-  if ("refresh" in requestConfig.elt.dataset && !requestConfig.elt.isConnected) detail.shouldSwap = false;
+  // The response to a fragment that was replaced meanwhile, or that asks for something else now, is outdated.
+  const { elt, path } = requestConfig;
+  if ("refresh" in elt.dataset && (!elt.isConnected || elt.getAttribute("hx-get") !== path)) detail.shouldSwap = false;
   if (target?.dataset.same !== "skip") return;
   // An unchanged fragment needs no work.
   if (lastResponses.get(target) === serverResponse) detail.shouldSwap = false;

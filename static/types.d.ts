@@ -18,7 +18,7 @@ interface HtmxSwapDetail {
   elt: HTMLElement;
   shouldSwap: boolean;
   serverResponse: string;
-  requestConfig: { elt: HTMLElement };
+  requestConfig: { elt: HTMLElement; path: string };
 }
 
 interface HtmxRequestDetail {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 def test_a_question_completes_itself_and_a_column_is_chosen(page: Page, yard: Any) -> None:
@@ -70,5 +70,30 @@ def test_a_question_that_cannot_be_read_is_not_asked_again_while_runs_train(page
     asked.clear()
     page.wait_for_timeout(2500)
     assert asked == []
+    yard.call(f"/runs/{run}/cancel", {})
+    yard.wait_for(run, "cancelled")
+
+
+def test_an_answer_for_rows_that_a_search_has_replaced_meanwhile_is_dropped(page: Page, yard: Any) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=5000)
+    yard.wait_for_step(run, 10)
+    held: list[Route] = []
+    page.route("**/runs/rows*", lambda route: held.append(route))
+    page.goto(f"{yard.address}/runs?q=family:simple_mlp status:running")
+    expect(page.locator(f"#row-{run}")).to_be_visible()
+    for _ in range(100):
+        if held:
+            break
+        page.wait_for_timeout(100)
+    assert held, "the page does not ask for changed rows"
+    page.locator("#search").fill("famly:simple_mlp")
+    expect(page.locator(f"#row-{run}")).to_have_count(0)
+    # It has a row for a table that is not there any more; the console must not complain.
+    late = held[0].fetch()
+    assert f"row-{run}" in late.text()
+    held[0].fulfill(response=late)
+    page.unroute("**/runs/rows*")
+    page.locator("#search").fill("family:simple_mlp status:running")
+    expect(page.locator(f"#row-{run}")).to_be_visible()
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled")

@@ -56,7 +56,8 @@ def test_a_run_is_renamed_where_it_stands_and_the_chosen_ones_are_tagged(
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("Undone: 2 runs tagged pair.")).to_be_visible()
     assert "pair" not in yard.call(f"/runs/{made[2]}")["tags"]
-    # A chip goes by a key.
+    # A chip goes by a key, once the page's scripts are there.
+    expect(page.locator("body")).to_have_attribute("data-live", "1")
     page.locator("[data-chip]").first.focus()
     page.keyboard.press("Delete")
     page.wait_for_url(re.compile(r"/runs$"))
