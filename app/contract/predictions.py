@@ -91,14 +91,13 @@ class HeadPredictions:
     def predicted(self) -> Classes:
         """The most probable class of each image, uint16 [N]."""
         if self.classes is not None:
-            first: Classes = self.classes[:, 0]
-            return first
-        return self.probabilities.argmax(1).astype(np.uint16)
+            return np.asarray(self.classes[:, 0])
+        return np.asarray(self.probabilities.argmax(1), np.uint16)
 
     @property
     def confidence(self) -> Floats:
         """The probability of the predicted class, float16 [N]."""
-        return self.probabilities[:, 0] if self.classes is not None else self.probabilities.max(1)
+        return np.asarray(self.probabilities[:, 0] if self.classes is not None else self.probabilities.max(1))
 
 
 @dataclass(frozen=True, eq=False)
