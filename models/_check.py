@@ -1,6 +1,7 @@
 """Checks that an external family must pass to enter the catalog; the built-in families pass them in tests."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ SCALARS = Shape(1, 28, {"digit": 10}, auxiliary=5)
 def count(family: Family, size: Size, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
     """Count the parameters of a size at a shape, on a network without memory; raises whatever building raises."""
     with torch.device("meta"):
-        return count_parameters(family.build(shape, **{**size.settings, **family.choose(options)}))
+        return count_parameters(family.build(shape, **{**size.settings, **family.choose(options, shape.side)}))
 
 
 def check_counts(family: Family) -> None:
@@ -61,7 +62,8 @@ def _trials(family: Family) -> Iterator[tuple[Size, Shape, dict[str, Any]]]:
     for option in family.options:
         for choice in option.choices:
             if choice != option.default:
-                yield default, MNIST, {option.name: choice}
+                fitting = [shape for shape in REFERENCES.values() if option.suits(choice, shape.side)]
+                yield default, (fitting or [replace(MNIST, side=8 * choice)])[0], {option.name: choice}
     for size in family.sizes:
         if size is not default:
             yield size, MNIST, {}
@@ -74,7 +76,7 @@ def _check_output(family: Family, size: Size, shape: Shape, options: Mapping[str
     case = f"with {'several heads' if len(shape.heads) > 1 else 'one head'}{chosen}"
     try:
         with torch.device("meta"):
-            network: nn.Module = family.build(shape, **{**size.settings, **family.choose(options)})
+            network: nn.Module = family.build(shape, **{**size.settings, **family.choose(options, shape.side)})
             images = torch.empty(batch, shape.channels, shape.side, shape.side)
             scalars = torch.empty(batch, shape.auxiliary) if shape.auxiliary else None
             actual = _shape_of(network.train(training)(images, scalars))

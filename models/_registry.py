@@ -68,12 +68,26 @@ class Size:
 
 @dataclass(frozen=True)
 class Option:
-    """A choice that users may make for any size of a family."""
+    """A choice that users may make for any size of a family.
+
+    `larger` gives the defaults for larger images: `((65, 8), (129, 16))` is 8 from 65 pixels on and 16 from 129.
+    `divides_side`: whether a choice suits only images whose side is a multiple of it.
+    """
 
     name: str
     default: Any
     choices: tuple[Any, ...]
     about: str
+    larger: tuple[tuple[int, Any], ...] = ()
+    divides_side: bool = False
+
+    def default_at(self, side: int) -> Any:
+        """The default for images of this side."""
+        return next((value for least, value in reversed(self.larger) if side >= least), self.default)
+
+    def suits(self, choice: Any, side: int) -> bool:
+        """Whether a choice suits images of this side."""
+        return not self.divides_side or side % choice == 0
 
 
 @dataclass(frozen=True)
@@ -106,15 +120,15 @@ class Family:
                 return size
         raise UnknownArchitecture(f"no size {name!r} for {self.name}; sizes: {_join(s.name for s in self.sizes)}")
 
-    def choose(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Every option with the given value or its default; raises UnknownArchitecture.
+    def choose(self, options: Mapping[str, Any] | None = None, side: int = 0) -> dict[str, Any]:
+        """Every option with the given value or its default for images of this side; raises UnknownArchitecture.
 
         A value may also be text, as forms send it: "7" chooses 7.
         """
         given = dict(options or {})
         chosen: dict[str, Any] = {}
         for option in self.options:
-            value = given.pop(option.name, option.default)
+            value = given.pop(option.name, option.default_at(side))
             matches = [choice for choice in option.choices if str(choice) == str(value)]
             if not matches:
                 raise UnknownArchitecture(
@@ -199,7 +213,7 @@ def build(family: str, size: str, shape: Shape, options: Mapping[str, Any] | Non
     if shape.auxiliary and not chosen.takes_auxiliary:
         able = _join(f.name for f in families().values() if f.takes_auxiliary)
         raise ValueError(f"{family} does not support auxiliary scalars; families that do: {able}")
-    return chosen.build(shape, **{**chosen.size(size).settings, **chosen.choose(options)})
+    return chosen.build(shape, **{**chosen.size(size).settings, **chosen.choose(options, shape.side)})
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -235,6 +249,13 @@ def _validate(family: Family) -> None:
             )
     for option in family.options:
         _require_text(f"'about' of option {option.name!r}", option.about)
+        if [least for least, _ in option.larger] != sorted({least for least, _ in option.larger}):
+            raise InvalidArchitecture(f"'larger' of option {option.name!r} must give its sides in ascending order")
+        if not all(value in option.choices for _, value in option.larger):
+            raise InvalidArchitecture(f"'larger' of option {option.name!r} must give choices of it")
+        if option.divides_side:
+            for choice in option.choices:
+                _require_integer(f"a choice of option {option.name!r}", choice, at_least=1)
         for choice in option.choices:
             if not isinstance(choice, str | int | float):
                 raise InvalidArchitecture(

@@ -127,7 +127,15 @@ register(
         default="small",
         options=(
             Option("pool", "cls", ("cls", "mean"), "Pooling: class token, or mean over patches."),
-            Option("patch", 4, (4, 7), "Patch size in pixels; the image size must be a multiple of it."),
+            # A default of at most 256 patches: attention compares each with all others.
+            Option(
+                "patch",
+                4,
+                (4, 7, 8, 14, 16, 32),
+                "Patch size in pixels; the image size must be a multiple of it.",
+                larger=((65, 8), (129, 16)),
+                divides_side=True,
+            ),
             INIT,
         ),
         reference="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",

@@ -18,7 +18,11 @@ class SizeEntry(BaseModel):
 
 
 class OptionEntry(BaseModel):
-    """A named option of a family, in addition to its sizes."""
+    """A named option of a family, in addition to its sizes.
+
+    ``larger``: the default from each of these image sides on. ``divides_side``: whether the image side must be a
+    multiple of the choice.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +30,16 @@ class OptionEntry(BaseModel):
     default: Any
     choices: list[Any]
     about: str
+    larger: list[tuple[int, Any]] = []
+    divides_side: bool = False
+
+    def default_at(self, side: int) -> Any:
+        """The default for images of this side."""
+        return next((value for least, value in reversed(self.larger) if side >= least), self.default)
+
+    def why_not(self, choice: Any, side: int) -> str:
+        """Why a choice does not suit images of this side; "" if it does."""
+        return f"{side} px is not a multiple of {choice}" if self.divides_side and side % choice else ""
 
 
 class FamilyEntry(BaseModel):

@@ -351,7 +351,7 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
     if given.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
     filled = settings | given | {"size": size, "dataset": dataset.key, "targets": targets, "recipe": recipe}
-    defaults = {option.name: option.default for option in family.options}
+    defaults = {option.name: option.default_at(dataset.side) for option in family.options}
     # An option that is set to its default does not change the network.
     filled["options"] = {name: value for name, value in given.get("options", {}).items() if value != defaults[name]}
     config = RunConfig.model_validate(filled)

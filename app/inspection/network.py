@@ -54,7 +54,14 @@ def _entry(family: models.Family, source: str) -> FamilyEntry:
         default=family.default,
         sizes=[SizeEntry(name=s.name, definition=s.definition, params=_counts(family, s)) for s in family.sizes],
         options=[
-            OptionEntry(name=option.name, default=option.default, choices=list(option.choices), about=option.about)
+            OptionEntry(
+                name=option.name,
+                default=option.default,
+                choices=list(option.choices),
+                about=option.about,
+                larger=list(option.larger),
+                divides_side=option.divides_side,
+            )
             for option in family.options
         ],
         smallest_batch=family.smallest_batch,

@@ -42,7 +42,13 @@ def report(**changes: object) -> Report:
 
 
 def describe_own_dataset(
-    datasets: Path, name: str = "flowers", version: str = "aaaaaaaaaaaa", *, created_at: float = 1.0, train: int = 1_000
+    datasets: Path,
+    name: str = "flowers",
+    version: str = "aaaaaaaaaaaa",
+    *,
+    created_at: float = 1.0,
+    train: int = 1_000,
+    side: int = 64,
 ) -> OwnDataset:
     """Write the description of a version into a folder of datasets."""
     described = OwnDataset(
@@ -52,13 +58,13 @@ def describe_own_dataset(
         source_sha256="0" * 64,
         created_at=created_at,
         channels=3,
-        side=64,
+        side=side,
         classes=CLASSES,
         images={"train": train, "validation": 125, "test": 125},
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         bytes=15_360_000,
-        choices=Choices(side=64, color="rgb"),
+        choices=Choices(side=side, color="rgb"),
         report=report(),
     )
     folder = version_folder(datasets, name, version)

@@ -166,12 +166,22 @@ def test_a_state_dict_carries_the_whole_network(family: Family, mnist: Shape) ->
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_choice_of_every_option_builds(family: Family, mnist: Shape) -> None:
+def test_every_choice_of_every_option_builds(family: Family) -> None:
     for option in family.options:
         for choice in option.choices:
+            side = next(side for side in (28, 32, 224) if option.suits(choice, side))
             with torch.device("meta"):
-                network = build(family.name, family.default, mnist, {option.name: choice})
-                assert tensor(network(torch.empty(2, 1, 28, 28))).shape == (2, 10)
+                shape = Shape(1, side, {"class": 10})
+                network = build(family.name, family.default, shape, {option.name: choice})
+                assert tensor(network(torch.empty(2, 1, side, side))).shape == (2, 10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", [28, 32, 48, 64, 96, 128, 224])
+def test_every_size_of_own_images_builds_with_default_options(family: Family, side: int) -> None:
+    with torch.device("meta"):
+        network = build(family.name, family.default, Shape(3, side, {"class": 5}))
+        assert tensor(network(torch.empty(2, 3, side, side))).shape == (2, 5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

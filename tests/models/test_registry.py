@@ -123,6 +123,18 @@ def other(**said: Any) -> Family:
         (other(options=TOY.options * 2), "family 'toy' has two options named 'patch'"),
         (other(default="huge"), "no size 'huge' for toy; sizes: tiny"),
         (other(options=(Option("patch", 5, (4, 7), "A number."),)), "no choice 5 for option patch of toy"),
+        (
+            other(options=(Option("patch", 4, (4, 7), "A number.", larger=((9, 7), (8, 4))),)),
+            "'larger' of option 'patch' must give its sides in ascending order",
+        ),
+        (
+            other(options=(Option("patch", 4, (4, 7), "A number.", larger=((9, 8),)),)),
+            "'larger' of option 'patch' must give choices of it",
+        ),
+        (
+            other(options=(Option("patch", "a", ("a", "b"), "A word.", divides_side=True),)),
+            "a choice of option 'patch' must be a whole number of at least 1, not 'a'",
+        ),
     ],
 )
 def test_a_family_that_contradicts_itself_or_another_is_refused(

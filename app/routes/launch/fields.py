@@ -199,11 +199,34 @@ def target_choices(draft: Draft) -> list[Target]:
     return [next(chosen) if target.name in picked else target for target in draft.dataset.targets]
 
 
-def option_choices(draft: Draft) -> list[tuple[OptionEntry, str]]:
-    """Return the family's options, each with its chosen value."""
-    if draft.family is None:
-        return []
-    return [(option, draft.value(OPTION + option.name) or str(option.default)) for option in draft.family.options]
+@dataclass(frozen=True)
+class OptionChoice:
+    """A choice of an option; ``value``: what the form sends, "" for the default, which follows the dataset."""
+
+    text: str
+    value: str
+    chosen: bool
+    why_not: str
+
+
+def option_choices(draft: Draft) -> list[tuple[OptionEntry, list[OptionChoice]]]:
+    """Return the family's options, each with its choices; those that do not suit the dataset's images say why."""
+    side = draft.dataset.side if draft.dataset else 0
+    found = []
+    for option in draft.family.options if draft.family else []:
+        default = str(option.default_at(side))
+        chosen = draft.value(OPTION + option.name) or default
+        choices = [
+            OptionChoice(
+                str(choice),
+                "" if str(choice) == default else str(choice),
+                str(choice) == chosen,
+                option.why_not(choice, side),
+            )
+            for choice in option.choices
+        ]
+        found.append((option, choices))
+    return found
 
 
 def presets_by_dataset() -> dict[str, list[str]]:
@@ -225,8 +248,8 @@ def also_choices(draft: Draft, catalog: Catalog) -> dict[str, list[tuple[str, bo
         "recipe": [each.recipe.name for each in recipe_choices(draft) if not each.why_not],
     }
     offered |= {name: list(choices) for name, choices in CHOICES.items()}
-    options = draft.family.options if draft.family else []
-    offered |= {OPTION + option.name: [str(choice) for choice in option.choices] for option in options}
+    for option, options in option_choices(draft):
+        offered[OPTION + option.name] = [each.text for each in options if not each.why_not]
     additional = {}
     for name, choices in offered.items():
         chosen = draft.multiple.also.get(name, [])

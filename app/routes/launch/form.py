@@ -133,7 +133,9 @@ def blanks_of(given: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         "dataset": usual,
         "size": family.default if family else "",
         "targets": [dataset.targets[0].name] if dataset else [],
-        "options": {option.name: option.default for option in family.options} if family else {},
+        "options": {each.name: each.default_at(dataset.side if dataset else 0) for each in family.options}
+        if family
+        else {},
     }
     names = (family.name if family else "", dataset.key if dataset else "")
     settings = settings_of(preset, recipe, *names, str(given.get("schedule", "")))

@@ -96,7 +96,10 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
             "no target 'class' in digits; targets: digit, thickness, smoothness",
         ),
         ({"family": ["vit"], "options": {"pol": "cls"}}, "no option 'pol' for vit; options: pool, patch, init"),
-        ({"family": ["vit"], "options": {"patch": "5"}}, "no choice '5' for option patch of vit; choices: 4, 7"),
+        (
+            {"family": ["vit"], "options": {"patch": "5"}},
+            "no choice '5' for option patch of vit; choices: 4, 7, 8, 14, 16, 32",
+        ),
         (
             {"family": ["vit"], "auxiliary": True},
             "vit does not support auxiliary scalars; families that do: simple_cnn",

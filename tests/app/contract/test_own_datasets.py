@@ -95,3 +95,12 @@ def test_recipes_for_photographs_take_own_color_images_and_recipes_for_one_datas
     assert resolve(RunSpec(family="simple_mlp", dataset="flowers", recipe="cifar"), catalog).crop_padding == 4
     with pytest.raises(SpecError, match="recipe speedrun does not support flowers; supported datasets: mnist"):
         resolve(RunSpec(family="simple_mlp", dataset="flowers", recipe="speedrun"), catalog)
+
+
+def test_the_default_patch_of_a_vit_follows_the_size_of_the_images(folder: Path, catalog: Catalog) -> None:
+    describe_own_dataset(folder, side=224)
+    spec = {"family": "vit", "dataset": "flowers"}
+    assert resolve(RunSpec.model_validate(spec), catalog).options == {}
+    # 16 is the default at 224 pixels, and 4 is not, other than at 28.
+    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 16}}), catalog).options == {}
+    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 4}}), catalog).options == {"patch": 4}

@@ -61,8 +61,8 @@ def test_a_blank_named_null_is_a_blank(catalog: Catalog) -> None:
         ({"dataset": "cifar10", "targets": ["class", "fine"]}, "targets", ["fine", "domain", "mobility"]),
         ({"family": "vit", "options": {"pol": "cls"}}, "options", ["pol", "pool", "patch"]),
         ({"family": "vit", "options": {"pool": "max"}}, "options", ["max", "cls", "mean"]),
-        ({"family": "vit", "options": {"patch": 4.0}}, "options", ["4.0", "4, 7"]),
-        ({"family": "vit", "options": {"patch": True}}, "options", ["True", "4, 7"]),
+        ({"family": "vit", "options": {"patch": 4.0}}, "options", ["4.0", "4, 7, 8, 14, 16, 32"]),
+        ({"family": "vit", "options": {"patch": True}}, "options", ["True", "4, 7, 8, 14, 16, 32"]),
         ({"options": {"pool": "cls"}}, "options", ["pool", "simple_mlp", "none"]),
     ],
 )

@@ -292,7 +292,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(Refused) as caught:
         look("vit", "cifar10", options={"patch": 7})
     assert caught.value.refusal.field == "options"
-    assert caught.value.refusal.message.endswith("values of patch that work with cifar10: 4")
+    assert caught.value.refusal.message.endswith("values of patch that work with cifar10: 4, 8, 16, 32")
     assert "the image size (32) must be a multiple of vit's patch size (7)" in caught.value.refusal.message
 
 

@@ -24,7 +24,7 @@ def test_every_size_of_every_family_is_listed_with_its_exact_parameters(client: 
         assert each["default"] == (size == entry.default)
     assert listed["vit", "small"]["options"] == {
         "pool": ["cls", "mean"],
-        "patch": [4, 7],
+        "patch": [4, 7, 8, 14, 16, 32],
         "init": ["scaled", "trunc_normal_002"],
     }
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.contract.settings import Settings
 from app.contract.spec import RunSpec
 from app.routes.launch.multiple_values import OWN
+from tests.app.own_dataset import describe_own_dataset
 from tests.app.routes.launch.sent import command_of, filled_in
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -198,3 +200,25 @@ def test_a_run_that_waits_for_a_device_nobody_has_holds_nobody_up(
     present(time.time())
     client.post("/api/v1/runs", json={"family": "vit", "device": "cuda"})
     assert look(client.get("/launch")).words["plan-starts"].startswith("immediately")
+
+
+def test_the_patches_offered_follow_the_images_and_the_rest_say_why_not(
+    client: Any, look: Any, settings: Settings
+) -> None:
+    describe_own_dataset(settings.datasets, side=64)
+    page = look(client.get("/launch?family=vit&dataset=flowers"))
+    offered = page.all("input", name="option.patch")
+    assert [found["value"] for found in offered] == ["", "7", "8", "14", "16", "32"]
+    assert [found["value"] for found in offered if "disabled" in found] == ["7", "14"]
+    assert "Not offered: 7, 14 (flowers has 64 px)." in page.words["hint-option-patch"]
+    # A default is sent blank: with larger images, it becomes another one.
+    posted = {"family": "vit", "dataset": "cifar10", "option.patch": ""}
+    assert (
+        look(client.post("/launch/fields", data=posted))
+        .one("input", name="option.patch", value="")["id"]
+        .endswith("-1")
+    )
+    describe_own_dataset(settings.datasets, "birds", side=224)
+    page = look(client.post("/launch/fields", data=posted | {"dataset": "birds"}))
+    assert "checked" in page.one("input", name="option.patch", value="")
+    assert page.one("input", name="option.patch", value="")["id"] == "option-patch-5"
