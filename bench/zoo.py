@@ -19,7 +19,7 @@ from typing import Any
 from app.analysis.statistics import mean_of
 from app.contract.catalog import Catalog
 from app.contract.settings import Settings
-from app.contract.spec import RunSpec, resolve
+from app.contract.spec import RunConfig, RunSpec, resolve
 from bench.instance import Instance
 from bench.real_data import available, provide
 from bench.report import RESULTS, Row, machine, row, save
@@ -104,18 +104,20 @@ def main() -> None:
         catalog = Catalog.model_validate(json.loads((instance.data / "catalog.json").read_text())["found"])
         for seed in SEEDS:
             for variant in variants:
-                settings = resolve(RunSpec.model_validate(variant.spec(seed)), catalog).model_dump()
-                key = _key(variant, settings, seed)
+                config = resolve(RunSpec.model_validate(variant.spec(seed)), catalog)
+                key = _key(variant, config, seed)
                 if key in runs:
                     continue
                 # With every run, since those of another day or machine are kept.
-                about = {"epochs": settings["epochs"], "data": storage[variant.dataset], **_origin()}
+                about = {"epochs": config.epochs, "data": storage[variant.dataset], **_origin()}
                 runs[key] = _train(instance, variant, seed) | about
                 _save(runs)
 
 
-def _key(variant: Variant, settings: dict[str, Any], seed: int) -> str:
-    trained = json.dumps({name: settings[name] for name in sorted(settings) if name != "seed"})
+def _key(variant: Variant, config: RunConfig, seed: int) -> str:
+    # Without defaults, so that a new setting does not void earlier runs, which trained as if it had its default.
+    settings = config.model_dump(exclude_defaults=True, exclude={"seed"})
+    trained = json.dumps({name: settings[name] for name in sorted(settings)})
     return f"{variant.title}, seed {seed}, settings {hashlib.sha256(trained.encode()).hexdigest()[:12]}"
 
 

@@ -15,7 +15,7 @@ from worker.data.importing.tasks import BATCH, BATCH_BYTES, Task
 
 Places = npt.NDArray[np.int64]
 
-MOST_FILES: Final = 5_000_000
+MOST_FILES: Final = 2_000_000
 MOST_BYTES: Final = 2**40
 """Of all files, unpacked."""
 MOST_RATIO: Final = 1_000
