@@ -155,7 +155,7 @@ def _system_order(name: str) -> tuple[int, str]:
 
 
 def _chart_keys(name: str) -> list[tuple[str, str]]:
-    """Return the charts of a metric as (group, key); none for those with one point: of the test and of a robustness card."""
+    """Return the charts of a metric as (group, key); none for test and robustness, which have one point."""
     parts = name.split("/")
     stage, last = parts[0], parts[-1]
     if stage in ("test", ROBUST):

@@ -16,6 +16,7 @@ from app.store.metric import Curve, add_curves
 from app.store.model_job import JobRecord
 from app.store.prediction_file import record_file
 
+
 def _keep_predictions(connection: Connection, job: JobRecord, result: dict[str, Any], commit: int, now: float) -> None:
     fence = connection.execute(text("SELECT fence FROM run WHERE id = :run"), {"run": job.run}).scalar_one()
     kept = EvaluateResult.model_validate(result)
