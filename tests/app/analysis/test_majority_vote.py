@@ -17,9 +17,10 @@ def test_of_equally_many_votes_the_surer_ones_win() -> None:
     assert majority_vote(predicted, confidence).tolist() == [2, 1]
 
 
-@given(
-    st.lists(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=5, max_size=5), min_size=1, max_size=7)
-)
+network = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=5, max_size=5)
+
+
+@given(st.lists(network, min_size=1, max_size=7))
 def test_no_class_has_more_votes_than_the_chosen_one(networks: list[list[tuple[int, float]]]) -> None:
     predicted = [np.array([each[0] for each in network], np.uint16) for network in networks]
     confidence = [np.array([each[1] for each in network]) for network in networks]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,14 +22,14 @@ def test_an_image_is_always_learned_forgotten_or_never() -> None:
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 20))), st.data())
-def test_states_tell_what_the_epochs_say(right: np.ndarray, data: st.DataObject) -> None:
+def test_states_tell_what_the_epochs_say(right: npt.NDArray[np.bool_], data: st.DataObject) -> None:
     image = data.draw(st.integers(0, right.shape[1] - 1))
     column = right[:, image].tolist()
     state = STATES[states(right)[image]]
     assert (state in ("always", "learned")) == column[-1]
     assert (state == "never") == (not any(column))
     assert (state == "always") == all(column)
-    events = sum(before and not after for before, after in zip(column, column[1:], strict=False))
+    events = sum(before and not after for before, after in pairwise(column))
     assert forgetting_events(right)[image] == events
     if state == "forgotten":
         assert events >= 1
