@@ -8,6 +8,8 @@ import { columnsIn, GAP, inSight, moved, SHEET, spritePosition, stretches } from
  * @typedef {{ index: number, true: number, predicted: number, confidence: number, true_probability: number | null,
  *   top: [number, number][], others: number[], history: History | null }} Picture
  * @typedef {{ sheet: string, pictures: Picture[] }} Sheet
+ * @typedef {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string,
+ *   image: string }} Gallery
  */
 
 const TILE = 116;
@@ -25,13 +27,9 @@ filters.addEventListener("change", () => {
   filters.requestSubmit();
 });
 
-const data = embeddedJson(
-  "gallery-data",
-  /** @type {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string, image: string } | null} */ (
-    null
-  ),
-);
-if (data) start(data);
+/** @type {Gallery | null} */
+const embedded = embeddedJson("gallery-data", null);
+if (embedded) start(embedded);
 
 function percent(/** @type {number} */ share, digits = 0) {
   return `${(100 * share).toFixed(digits)}%`;
@@ -50,7 +48,7 @@ function strip(/** @type {History} */ history) {
   return element;
 }
 
-function start(/** @type {NonNullable<typeof data>} */ data) {
+function start(/** @type {Gallery} */ data) {
   const { names, total } = data;
   const gallery = byId("gallery", HTMLElement);
   const dialog = byId("picture", HTMLDialogElement);
