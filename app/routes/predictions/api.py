@@ -97,7 +97,7 @@ class PictureOut(BaseModel):
 
 
 class PicturesOut(BaseModel):
-    """Images in the requested order. ``total``: how many there are; ``sheet``: address of a PNG of these, ten in a row."""
+    """Images in the requested order. ``total``: how many there are; ``sheet``: a PNG of these, ten in a row."""
 
     total: int
     offset: int
