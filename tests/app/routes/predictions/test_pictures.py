@@ -53,7 +53,7 @@ def test_a_picture_tells_its_history(client: TestClient, predicted: Kept) -> Non
     for each in listed(client, run, "part=validation")["pictures"]:
         column = history.predicted["digit"][:, each["index"]]
         assert each["history"]["predicted"] == column.tolist()
-        assert each["history"]["right"] == "".join("01"[hit] for hit in column == labels[each["index"]])
+        assert each["history"]["right"] == "".join("01"[int(hit)] for hit in column == labels[each["index"]])
     never = listed(client, run, "part=validation&state=never")
     assert never["total"] > 0
     assert {each["history"]["right"] for each in never["pictures"]} == {"0000"}
