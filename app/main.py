@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from redis import Redis
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +27,8 @@ from app.services.augmented_batches import AugmentedBatches
 from app.services.dataset_imports import DatasetImports
 from app.services.inspector import Inspector
 from app.services.live import Hub
+from app.services.model_jobs import ModelJobs
+from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
 from app.store.database import migrate, open_database
 from app.web import error_responses
@@ -64,15 +67,18 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
     DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
     migrate(engine)
+    redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
     return Parts(
         settings=settings,
         engine=engine,
-        redis=Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5),
+        redis=redis,
         celery=celery_client(settings.redis),
         hub=Hub(engine, settings.redis, run_status),
         inspector=inspector or Inspector(settings.data_dir.absolute(), settings.models_path),
         augmented=AugmentedBatches(settings.datasets),
         samples=SampleSheets(settings.datasets),
+        predictions=PredictionStore(settings, engine),
+        jobs=ModelJobs(settings, engine, redis),
         imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),
     )
@@ -119,6 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.hub.start()
     parts.imports.remove_unfinished()
     parts.imports.remove_old(parts.settings.trash_days * 86_400)
+    parts.jobs.resume()
     # Look at the networks now, so that the first launch does not wait until this is done.
     starting = asyncio.create_task(inspector.start())
     starting.add_done_callback(_log_failure)
@@ -127,6 +134,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await inspector.close()
     parts.augmented.close()
     parts.samples.close()
+    await run_in_threadpool(parts.jobs.close)
     await parts.hub.stop()
     parts.redis.close()
     parts.engine.dispose()

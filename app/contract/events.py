@@ -88,6 +88,19 @@ class Checkpoint(_Event):
     kept: bool = False
 
 
+class PredictionsKept(_Event):
+    """A file of predictions was written under ``path`` of the artifact store.
+
+    ``kind``: "final", which replaces all others of the run, or "history", of the epochs up to ``epoch``.
+    """
+
+    path: str
+    kind: Literal["final", "history"]
+    epoch: Whole
+    step: Whole
+    bytes: Whole
+
+
 class Changed(_Event):
     """A requested change was applied at ``step``, or refused for ``reason``.
 
@@ -189,6 +202,7 @@ TRAINER_EVENTS: dict[str, type[_Event]] = {
     "progress": Progress,
     "log": Log,
     "checkpoint": Checkpoint,
+    "predictions": PredictionsKept,
     "change": Changed,
     "finishing": Finishing,
     "result": Result,

@@ -32,6 +32,12 @@ TOP: Final = 20
 SCORED: Final = ("validation", "test")
 FILE: Final = "predictions.safetensors"
 
+
+def history_file(epoch: int) -> str:
+    """The name of the history file whose first epoch this is."""
+    return f"history-{epoch}.safetensors"
+
+
 ScoredPart = Literal["validation", "test"]
 Floats = npt.NDArray[np.float16]
 Classes = npt.NDArray[np.uint16]
@@ -76,7 +82,7 @@ class HeadPredictions:
         count, classes = probabilities.shape
         true = probabilities[np.arange(count), labels].astype(np.float16)
         if classes < TOP:
-            return cls(labels.astype(np.uint16), true, probabilities.astype(np.float16))
+            return cls(labels.astype(np.uint16), true, _rounded(probabilities))
         top = np.argpartition(-probabilities, TOP - 1, 1)[:, :TOP]
         found = np.take_along_axis(probabilities, top, 1)
         # Stable, so that the order of equal ones does not depend on the machine.
@@ -100,6 +106,15 @@ class HeadPredictions:
         return np.asarray(self.probabilities[:, 0] if self.classes is not None else self.probabilities.max(1))
 
 
+def _rounded(probabilities: npt.NDArray[np.float32]) -> Floats:
+    """As float16, with the most probable class of each image still the first of the largest."""
+    rounded = probabilities.astype(np.float16)
+    best = probabilities.argmax(1)
+    tied = np.flatnonzero(rounded.argmax(1) != best)
+    rounded[tied, best[tied]] = np.nextafter(rounded[tied, best[tied]], np.float16(2))
+    return rounded
+
+
 @dataclass(frozen=True, eq=False)
 class History:
     """Predictions for the validation images after each epoch (1 is the first).
@@ -111,12 +126,27 @@ class History:
     predicted: dict[str, Classes]
     confidence: dict[str, Floats]
 
+    def until(self, epoch: int) -> History:
+        """The same without the epochs after this one."""
+        count = int(np.searchsorted(self.epochs, epoch, "right"))
+        heads = self.predicted
+        return History(
+            self.epochs[:count],
+            {head: self.predicted[head][:count] for head in heads},
+            {head: self.confidence[head][:count] for head in heads},
+        )
+
     @classmethod
     def merged(cls, parts: Iterable[History]) -> History | None:
-        """One history of several; where an epoch is in more than one, the last one counts. None for none."""
+        """One history of several in the order of training; None for none.
+
+        What begins with an epoch that is there already was trained again from there: it replaces that and all later.
+        """
         rows: dict[int, tuple[History, int]] = {}
         for part in parts:
-            rows |= {int(epoch): (part, row) for row, epoch in enumerate(part.epochs)}
+            first = min((int(epoch) for epoch in part.epochs), default=0)
+            kept = {epoch: row for epoch, row in rows.items() if epoch < first} if len(part.epochs) else rows
+            rows = kept | {int(epoch): (part, row) for row, epoch in enumerate(part.epochs)}
         if not rows:
             return None
         ordered = [rows[epoch] for epoch in sorted(rows)]

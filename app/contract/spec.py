@@ -70,6 +70,11 @@ class _Shared(BaseModel):
     keep_checkpoints: int = Field(
         10, ge=0, le=1000, description="Number of end-of-epoch checkpoints to keep to fork from, evenly spaced."
     )
+    keep_predictions: bool = Field(
+        True,
+        description="Keep what the best checkpoint predicts for each validation and test image, and what each epoch"
+        " predicts for each validation image.",
+    )
 
     @field_validator("device")
     @classmethod

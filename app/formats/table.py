@@ -181,7 +181,9 @@ _FLOAT_COLUMNS = (
     *("seconds", "lr", "weight_decay", "momentum", "lr_min", "warmup", "plateau_factor", "label_smoothing"),
     *("clip_norm", "random_crop_scale", "rotation", "color_jitter", "erasing", "mixup", "cutmix", "ema_decay"),
 )
-_BOOLEAN_COLUMNS = ("auxiliary", "balanced_sampling", "flip", "mirror", "deterministic", "find_batch")
+_BOOLEAN_COLUMNS = (
+    *("auxiliary", "balanced_sampling", "flip", "mirror", "deterministic", "find_batch", "keep_predictions"),
+)
 
 
 def write_parquet(file: Any, table: Table, slices: Iterator[list[Row]]) -> None:

@@ -37,6 +37,20 @@ def copy_checkpoint(settings: Settings, parent: RunRecord, begin: Checkpoint, ru
     return begin.model_copy(update={"path": path, "kept": True})
 
 
+def read(settings: Settings, path: str) -> bytes:
+    """The content of a file. Raises FileNotFoundError."""
+    files, root = _store(settings)
+    content: bytes = files.cat_file(f"{root}/{path}")
+    return content
+
+
+def write(settings: Settings, path: str, content: bytes) -> None:
+    """Write a file that nobody reads yet."""
+    files, root = _store(settings)
+    files.makedirs(f"{root}/{path}".rsplit("/", 1)[0], exist_ok=True)
+    files.pipe_file(f"{root}/{path}", content)
+
+
 def remove(settings: Settings, run_id: str) -> None:
     """Remove all files of a run."""
     files, root = _store(settings)

@@ -37,6 +37,7 @@ from app.contract.events import (
     Log,
     OwnedRun,
     Points,
+    PredictionsKept,
     Progress,
     Renewal,
     Result,
@@ -46,7 +47,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
-from app.store import lease, lineage, live_change, log, metric, run, training_time, worker
+from app.store import lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -308,6 +309,8 @@ class Recorder:
                     text(f"UPDATE run SET {column} = :checkpoint WHERE id = :run"),
                     {"run": run_id, "checkpoint": event.model_dump_json()},
                 )
+            case PredictionsKept():
+                prediction_file.record_file(connection, run_id, fence, event, batch.now)
             case Finishing():
                 if run.transition(connection, run_id, "finishing", batch.commit, fence=fence):
                     batch.note(run_id, "status")

@@ -16,6 +16,8 @@ from app.services.augmented_batches import AugmentedBatches
 from app.services.dataset_imports import DatasetImports
 from app.services.inspector import Inspector
 from app.services.live import Hub
+from app.services.model_jobs import ModelJobs
+from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
 from app.web.rendering import Templates
 
@@ -33,6 +35,8 @@ class Parts:
     augmented: AugmentedBatches
     imports: DatasetImports
     samples: SampleSheets
+    predictions: PredictionStore
+    jobs: ModelJobs
     templates: Templates
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
+from app.web.openapi_model_examples import MODEL_OPERATIONS
 from app.web.openapi_operation import Operation
 
 RUN_ID, OTHER_ID, SWEEP_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne", "s_1kf3t8v09h5d2pr"
@@ -364,6 +365,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/compare"): Operation("compare_runs", None, COMPARISON),
     ("GET", "/architectures"): Operation("list_architectures", None, {"architectures": [ARCHITECTURE], "broken": {}}),
     **DATASET_OPERATIONS,
+    **MODEL_OPERATIONS,
     ("GET", "/recipes"): Operation("list_recipes", None, {"recipes": [RECIPE]}),
     ("GET", "/presets"): Operation(
         "list_presets",

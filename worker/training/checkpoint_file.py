@@ -29,7 +29,7 @@ class State:
     """Everything a run needs to resume as if it had never stopped. ``metadata``: JSON-compatible values.
 
     ``best``: the best weights so far, in a checkpoint that cannot rely on their own file. ``average``: the averaged
-    weights, if they are averaged.
+    weights, if they are averaged. ``history``: predictions for the validation images that are in no file yet.
     """
 
     network: dict[str, Tensor]
@@ -38,6 +38,7 @@ class State:
     metadata: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
+    history: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Store:
@@ -58,6 +59,11 @@ class Store:
         """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{path}")
+
+    def find(self, pattern: str) -> list[str]:
+        """The paths of files that match a pattern such as ``RUN/*/name``, in no order."""
+        prefix = f"{self._root}/"
+        return [str(path).removeprefix(prefix) for path in self._files.glob(prefix + pattern)]
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
@@ -107,6 +113,7 @@ def snapshot(state: State) -> Snapshot:
     tensors |= {f"random/{name}": value for name, value in state.random.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
+    tensors |= {f"history/{name}": value for name, value in state.history.items()}
     plain: dict[str, dict[str, Any]] = {}
     for index, slots in state.optimizer.get("state", {}).items():
         for name, value in slots.items():
@@ -142,6 +149,8 @@ def from_bytes(content: bytes) -> State:
             state.best[rest] = value
         elif kind == "average":
             state.average[rest] = value
+        elif kind == "history":
+            state.history[rest] = value
         else:
             index, slot = rest.split("/", 1)
             state.optimizer["state"].setdefault(int(index), {})[slot] = value

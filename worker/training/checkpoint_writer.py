@@ -24,6 +24,11 @@ class CheckpointWriter:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether a job has failed; its error is raised by the next call."""
+        return self._error is not None
+
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job after those submitted before. Raises what an earlier one raised."""
         self._raise_error()

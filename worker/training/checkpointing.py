@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -47,6 +48,8 @@ class Checkpointer:
         self._warned = False
         self._keeps_all = True
         self._writer = CheckpointWriter()
+        self.waiting_history: Callable[[], dict[str, torch.Tensor]] = dict
+        """What else belongs into a checkpoint to resume from: predictions that are in no file yet."""
         # Used only by the writer's jobs.
         self._reported = 0
         self._lasts: list[tuple[int, str]] = []
@@ -57,6 +60,11 @@ class Checkpointer:
     def __exit__(self, *error: Any) -> None:
         """Wait until everything is written."""
         self._writer.__exit__(*error)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job in the thread that writes, unless an earlier one has failed: then nothing more is written."""
+        if not self._writer.failed:
+            self._writer.submit(job)
 
     def save_if_due(self) -> None:
         """Save after a step if the last save was ``checkpoint_seconds`` ago or more.
@@ -143,7 +151,14 @@ class Checkpointer:
         }
         random = checkpoint_file.random_state(module.data.device, module.generator)
         average = module.average.state_dict() if module.average is not None else {}
-        return State(module.network.state_dict(), module.optimizer.state_dict(), random, metadata, average=average)
+        return State(
+            module.network.state_dict(),
+            module.optimizer.state_dict(),
+            random,
+            metadata,
+            average=average,
+            history=self.waiting_history(),
+        )
 
     # Checkpoints to fork from
     # -------------------------------------------------------------------------------------------

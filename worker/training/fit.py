@@ -31,6 +31,7 @@ from worker.training.live_changes import Changes
 from worker.training.memory_fit import largest_batch
 from worker.training.module import Classifier, Stopped
 from worker.training.network import build_network
+from worker.training.prediction_keeper import PredictionKeeper
 from worker.training.system_metrics import monitored
 from worker.training.tuning import Tuning
 
@@ -97,14 +98,25 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
         baseline = torch.bincount(data.test.targets[name]).max().item() / len(data.test)
         reporter.log(f"{name}: majority-class baseline on the test set: {baseline:.1%}")
     module = Classifier(network, images, config, reporter, must_stop, tuning)
-    with images, Checkpointer(job, store, module, reporter) as checkpointer:
+    with (
+        images,
+        Checkpointer(job, store, module, reporter) as checkpointer,
+        PredictionKeeper(job, store, module, reporter, checkpointer.submit) as keeper,
+    ):
         if saved is not None:
             checkpointer.restore(saved)
+            keeper.restore(saved)
+        checkpointer.waiting_history = keeper.waiting
         changes = Changes(module, checkpointer, reporter, job.changes)
         changes.listen(control.changes)
         reporter.event("started", _started(job, module, residence, params, device))
         module.after_step = checkpointer.save_if_due
-        module.after_validation = checkpointer.after_validation
+
+        def after_validation(improved: bool) -> None:
+            keeper.after_validation(improved)
+            checkpointer.after_validation(improved)
+
+        module.after_validation = after_validation
         changes.apply()  # they may add epochs to a run that has finished all of its own
         trainer = lightning_trainer(device)
         try:
@@ -118,6 +130,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
             checkpointer.load_best()
             reporter.event("finishing", Finishing())
             trainer.test(module, verbose=False)
+            keeper.finish()
         except Stopped:
             if module.position.epoch < module.course.epochs and not module.stopped_early:
                 checkpointer.save()  # not after the last epoch, where the test has loaded the best weights

@@ -26,10 +26,12 @@ from worker.data.datasets import Part
 from worker.data.device_dataset import Augment, Resident, evaluation_batches, order
 from worker.data.mixing import Mixing
 from worker.reporting.reporter import Reporter
+from worker.training.evaluation_logits import evaluation_logits
 from worker.training.losses import Losses
 from worker.training.nonfinite_guard import Diverged, LossWatch, StepLoss, describe_nonfinite
 from worker.training.position import NEVER, Best, Course, Position
 from worker.training.schedule import make_schedule
+from worker.training.scored import Scored
 from worker.training.throughput import Throughput
 from worker.training.totals import Totals
 from worker.training.tuning import Tuning, requested_tuning
@@ -148,6 +150,8 @@ class Classifier(pl.LightningModule):
         self.after_validation: Callable[[bool], None] = lambda improved: None
         self.change_at: float = NEVER
         self.apply_changes: Callable[[bool], None] = lambda validated: None
+        self.scored: Scored | None = None
+        """The predictions of the newest evaluation, if they are kept."""
         self.losses = Losses(data, config)
         labels = {name: values.cpu() for name, values in data.targets("train", slice(None)).items()}
         self.balance = labels[config.targets[0]] if config.balanced_sampling else None
@@ -222,7 +226,7 @@ class Classifier(pl.LightningModule):
 
     def _validate(self) -> None:
         """Evaluate the validation set. Lightning's loop around this would take longer than this on a small dataset."""
-        self._totals = Totals(self._measured, self.data.device)
+        self._begin_evaluation()
         self.network.eval()
         with torch.inference_mode():
             for rows in self.data.evaluation("validation", self.evaluation_images):
@@ -230,6 +234,12 @@ class Classifier(pl.LightningModule):
                     raise Stopped
                 self._evaluate("validation", rows)
         self.network.train()
+
+    def predict_validation(self) -> Scored:
+        """What the network as it is predicts for the validation images. Raises Stopped."""
+        self._validate()
+        assert self.scored is not None
+        return self.scored
 
     def _end_epoch(self) -> None:
         figures = self._end_evaluation("val", self.data.size("validation"))
@@ -257,7 +267,7 @@ class Classifier(pl.LightningModule):
         self.report_progress(now=True)
 
     def on_test_epoch_start(self) -> None:
-        self._totals = Totals(self._measured, self.data.device)
+        self._begin_evaluation()
 
     def test_step(self, rows: slice, _: int) -> None:
         if self.must_stop():
@@ -378,6 +388,10 @@ class Classifier(pl.LightningModule):
 
     # Evaluation -------------------------------------------------------------------------------------------------------
 
+    def _begin_evaluation(self) -> None:
+        self._totals = Totals(self._measured, self.data.device)
+        self.scored = Scored() if self.config.keep_predictions else None
+
     def _evaluate(self, part: Part, rows: slice) -> None:
         """Add the scores of the images ``rows``; in halves, from now on, if they do not fit into the GPU's memory."""
         size = self.evaluation_images
@@ -401,17 +415,12 @@ class Classifier(pl.LightningModule):
         images, targets = self.data.batch(part, rows)
         scalars = self.data.scalars(part, rows)
         with self.tuning.autocast(self.data.device):
-            logits = self._predict(images, scalars)
-            if self.config.mirror:
-                mirrored = self._predict(images.flip(3), scalars)
-                logits = {name: (output + mirrored[name]) / 2 for name, output in logits.items()}
+            logits = evaluation_logits(self.evaluated, self.config, images, scalars)
             losses = self.losses.means(logits, targets)
         # Add only after everything is computed, so that a pass that failed half way can be repeated.
         self._totals.add(logits, losses, targets)
-
-    def _predict(self, images: Tensor, scalars: Tensor | None) -> dict[str, Tensor]:
-        network = self.evaluated
-        return self._by_head(network(images) if scalars is None else network(images, scalars))
+        if self.scored is not None:
+            self.scored.add(logits, targets)
 
     def _end_evaluation(self, part: str, images: int) -> dict[str, float]:
         losses, measured = self._totals.means(images)

@@ -141,6 +141,7 @@ GROUPS = (
             Row("tags", "Tags", "words", "comma-separated"),
             Row("priority", "Priority", "whole", "higher priority starts first"),
             Row("keep_checkpoints", "Checkpoints to keep", "whole", "spread evenly over the epochs; needed for forks"),
+            Row("keep_predictions", "Keep predictions", "choice", "of each validation and test image"),
             Row("notes", "Notes", "text"),
         ),
     ),
@@ -161,6 +162,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mirror": ("true", "false"),
     "deterministic": ("true", "false"),
     "find_batch": ("true", "false"),
+    "keep_predictions": ("true", "false"),
     "on_nonfinite": get_args(Nonfinite),
 }
 DISPLAY_NAMES = {

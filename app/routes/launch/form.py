@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "find_batch": False,
     "on_nonfinite": "stop",
     "keep_checkpoints": 10,
+    "keep_predictions": True,
 }
 
 

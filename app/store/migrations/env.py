@@ -3,7 +3,20 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from app.store import lineage, log, metric, notification, queue, run, saved_view, sweep, undo, worker  # noqa: F401  their tables register themselves
+from app.store import (  # noqa: F401  their tables register themselves
+    lineage,
+    log,
+    metric,
+    model_job,
+    notification,
+    prediction_file,
+    queue,
+    run,
+    saved_view,
+    sweep,
+    undo,
+    worker,
+)
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)
