@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from starlette.concurrency import run_in_threadpool
+
 from app.contract.errors import Conflict, Invalid, RunyardError
 from app.contract.playground import Center, Changes, Swept
 from app.contract.settings import Settings
@@ -68,24 +70,23 @@ class Inference:
         models_path = settings.models_path
         self._models_path = None if models_path is None else Path(os.path.abspath(models_path.expanduser()))
         self._arguments = (str(settings.datasets), settings.artifacts, str(MOST_BYTES))
-        self._process = IdleProcess(
-            "worker.inference", "the process that predicts", logger, lambda: IDLE_SECONDS
-        )
+        self._process = IdleProcess("worker.inference", "the process that predicts", logger, lambda: IDLE_SECONDS)
 
-    async def predict(self, weights: Callable[[], Weights], pictures: Sequence[Upload], center: Center) -> Batch:
-        """Predict the classes of pictures.
+    async def predict(
+        self, first: Weights, again: Callable[[], Weights], pictures: Sequence[Upload], center: Center
+    ) -> Batch:
+        """Predict the classes of pictures with the checkpoint ``first``.
 
-        weights: where the checkpoint is; asked again if its file has been replaced meanwhile. Raises Invalid for a
-        picture that cannot be used, Conflict if the checkpoint cannot, Unavailable.
+        again: where the checkpoint is now, asked if its file has been replaced meanwhile. Raises Invalid for a picture
+        that cannot be used, Conflict if the checkpoint cannot, Unavailable.
         """
         question = {
             "ask": "predict",
             "pictures": [base64.b64encode(each.content).decode() for each in pictures],
             "center": center,
         }
-        first = weights()
         answer = await self._ask(question | {"network": first.__dict__})
-        if answer.get("refused", {}).get("kind") == "gone" and (now := weights()) != first:
+        if answer.get("refused", {}).get("kind") == "gone" and (now := await run_in_threadpool(again)) != first:
             answer = await self._ask(question | {"network": now.__dict__})
         if "refused" in answer:
             raise refusal(answer["refused"], [each.name for each in pictures])
@@ -149,5 +150,6 @@ def refusal(refused: dict[str, Any], names: Sequence[str]) -> RunyardError:
         return Conflict(reason)
     place = refused["picture"]
     name = names[place][:80] if place < len(names) else ""
-    sentence = f"{name} {reason}" if name and not reason.startswith(("pictures of", "no dataset")) else reason
+    between = ": " if reason.startswith("its ") else " "
+    sentence = f"{name}{between}{reason}" if name and not reason.startswith(("pictures of", "no dataset")) else reason
     return Invalid(sentence, [FieldError("pictures", sentence)])

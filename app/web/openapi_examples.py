@@ -372,6 +372,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         None,
         {"presets": {"mnist_cnn_8k": {"family": "simple_cnn", "size": "tiny", "dataset": "mnist"}}},
     ),
+    **MODEL_OPERATIONS,
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
     ("GET", "/groups"): Operation("list_groups", None, {"groups": [RUN_GROUP], "capped": False}),
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),

@@ -1,4 +1,4 @@
-"""Names and example bodies of API operations on trained models."""
+"""Names and example bodies of the API operations on models: predictions and aliases, by method and path."""
 
 from __future__ import annotations
 
@@ -6,38 +6,43 @@ from typing import Any
 
 from app.web.openapi_operation import Operation
 
-RUN_ID, JOB_ID = "r_1kf3t8v0a2mzq4c", "j_1kf3t9x2k4d8rwt"
-QUEUED_JOB: dict[str, Any] = {
-    "id": JOB_ID,
-    "run": RUN_ID,
-    "kind": "evaluate",
-    "options": {},
-    "status": "queued",
-    "share": 0.0,
-    "reason": "",
-    "result": {},
-    "created": "2026-11-20T10:12:00Z",
-    "started": None,
-    "ended": None,
+RUN = "r_1kf3t8v0e5bq2wd"
+PROBABILITIES = {"0": 0.0, "1": 0.0, "2": 0.0, "3": 0.0, "4": 0.0, "5": 0.0, "6": 0.0, "7": 0.98, "8": 0.0, "9": 0.02}
+PREDICTIONS: dict[str, Any] = {
+    "run": RUN,
+    "number": 12,
+    "model": "",
+    "checkpoint": "best",
+    "epoch": 9,
+    "step": 3870,
+    "dataset": "mnist",
+    "predictions": [
+        {
+            "name": "seven.png",
+            "label": "7",
+            "probability": 0.98,
+            "heads": {"digit": {"label": "7", "index": 7, "probability": 0.98, "probabilities": PROBABILITIES}},
+        }
+    ],
 }
-JOB: dict[str, Any] = QUEUED_JOB | {
-    "status": "succeeded",
-    "share": 1.0,
-    "result": {
-        "path": f"{RUN_ID}/1/predictions.safetensors",
-        "kind": "final",
-        "epoch": 18,
-        "step": 162,
-        "bytes": 21480,
-        "accuracy": {"validation": {"digit": 0.9944}, "test": {"digit": 0.9889}},
-    },
-    "started": "2026-11-20T10:12:00.100Z",
-    "ended": "2026-11-20T10:12:06.900Z",
+MODEL: dict[str, Any] = {
+    "name": "digits-production",
+    "run": RUN,
+    "number": 12,
+    "title": "simple_cnn base · mnist",
+    "dataset": "mnist",
+    "moved": "2025-11-20T09:30:00Z",
+    "predict": "/api/v1/models/digits-production/predict",
+    "history": [{"at": "2025-11-20T09:30:00Z", "before": 8, "after": 12, "by": "ada"}],
 }
 
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
-    ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
-    ("GET", "/jobs/{job_id}"): Operation("read_job", None, JOB),
-    ("DELETE", "/jobs/{job_id}"): Operation("cancel_job", None, QUEUED_JOB | {"status": "cancelled"}),
+    ("POST", "/runs/{run_id}/predict"): Operation("predict_with_run", None, PREDICTIONS),
+    ("GET", "/models"): Operation("list_models", None, {"models": [MODEL]}),
+    ("GET", "/models/{name}"): Operation("read_model", None, MODEL),
+    ("PUT", "/models/{name}"): Operation("change_model", {"run": RUN, "by": "ada"}, MODEL),
+    ("DELETE", "/models/{name}"): Operation("delete_model"),
+    ("POST", "/models/{name}/predict"): Operation(
+        "predict_with_model", None, PREDICTIONS | {"model": "digits-production"}
+    ),
 }

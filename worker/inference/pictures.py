@@ -104,7 +104,12 @@ def _size(content: bytes | Pixels) -> tuple[int, int]:
         raise Unusable("unreadable", f"has {channels} channels; images with 1 to 4 can be read")
     size = size_of(io.BytesIO(content))
     if size is None:
-        decode(content, 1, "crop", 1)  # says why
+        try:
+            decode(content, 1, "crop", 1)  # says why
+        except Unusable as problem:
+            if problem.kind == "too large":
+                raise Unusable("too large", f"has more than the {MOST_PIXELS:,} pixels that are decoded") from problem
+            raise
         raise Unusable("unreadable", "is damaged or cut off")
     if size[0] * size[1] > MOST_PIXELS:
         raise Unusable("too large", f"has {size[0]:,} × {size[1]:,} pixels; at most {MOST_PIXELS:,} are decoded")
