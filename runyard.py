@@ -14,14 +14,18 @@ The module, in order: errors, returned data, requests, runs, sweeps, clients, ev
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
+import io
 import json
 import math
 import os
 import secrets
 import ssl
+import struct
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +49,7 @@ __all__ = [
     "Group",
     "LogLine",
     "Point",
+    "Prediction",
     "Run",
     "Runyard",
     "RunyardError",
@@ -127,6 +132,18 @@ class Change(NamedTuple):
     reason: str
     sentence: str
     data: Json
+
+
+class Prediction(NamedTuple):
+    """What a run's checkpoint says of a picture: the class of its first head, and of every head.
+
+    ``probabilities``: of the first head, by class; ``heads``: each with label, index, probability and probabilities.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    heads: dict[str, Json]
 
 
 class Curve(NamedTuple):
@@ -288,6 +305,60 @@ def _files(source: Path) -> list[tuple[str, _File]]:
         raise ValueError(f"no files in {source}" if source.is_dir() else f"{source} does not exist")
     top = source.resolve().name
     return [(f"{top}/{path.relative_to(source).as_posix()}", _File(path)) for path in found]
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _pictures(pictures: Sequence[Any]) -> list[str]:
+    """Pictures as base64: paths, contents of image files, PIL images, arrays. Raises ValueError, TypeError, OSError."""
+    if isinstance(pictures, str | bytes | os.PathLike):
+        raise TypeError("pass a list of pictures, even for one")
+    return [base64.b64encode(_picture(each)).decode() for each in pictures]
+
+
+def _picture(picture: Any) -> bytes:
+    if isinstance(picture, bytes | bytearray):
+        return bytes(picture)
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture).expanduser().read_bytes()
+    if hasattr(picture, "save") and hasattr(picture, "mode"):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return file.getvalue()
+    if hasattr(picture, "shape") and hasattr(picture, "tobytes"):
+        return _png(picture)
+    raise TypeError(f"a picture must be a path, bytes, a PIL image or a numpy array, not {type(picture).__name__}")
+
+
+def _png(pixels: Any) -> bytes:
+    """A PNG of an array uint8 [H, W] or [H, W, C]."""
+    shape = tuple(pixels.shape)
+    kinds = {1: 0, 2: 4, 3: 2, 4: 6}
+    channels = 1 if len(shape) == 2 else shape[-1] if len(shape) == 3 else 0
+    if channels not in kinds or 0 in shape:
+        raise ValueError(f"an array must be [height, width] or [height, width, 1 to 4 channels], not {list(shape)}")
+    if str(pixels.dtype) != "uint8":
+        raise ValueError(f"an array must be uint8 with values from 0 to 255, not {pixels.dtype}")
+    height, width = shape[:2]
+    data, stride = pixels.tobytes(), width * channels
+    rows = b"".join(b"\0" + data[at : at + stride] for at in range(0, len(data), stride))
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, kinds[channels], 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def _predictions(response: Json) -> list[Prediction]:
+    found = []
+    for each in response["predictions"]:
+        first = next(iter(each["heads"].values()))
+        found.append(Prediction(each["label"], each["probability"], first["probabilities"], each["heads"]))
+    return found
 
 
 class _Sync:
@@ -478,6 +549,18 @@ class _RunBase(Generic[RunT]):
     def edit(self, /, **fields: Any) -> _Call[RunT]:
         """Change name, notes, tags or, while the run is queued, priority."""
         return _Call("PATCH", f"/runs/{self.id}", self._update, fields)
+
+    @_request
+    def predict(
+        self, /, pictures: Sequence[Any], *, checkpoint: str = "best", center: str = "auto", top: int = 0
+    ) -> _Call[list[Prediction]]:
+        """Predict the classes of pictures: paths, contents of image files, PIL images or uint8 arrays, up to 512.
+
+        ``checkpoint``: best or last. ``center``: whether drawings are placed as the dataset's digits were (auto, on,
+        off). ``top``: only this many classes; 0: all.
+        """
+        query = {"checkpoint": checkpoint, "center": center, "top": top}
+        return _Call("POST", f"/runs/{self.id}/predict", _predictions, {"pictures": _pictures(pictures)}, query)
 
     @_request
     def delete(self, /) -> _Call[None]:
@@ -828,6 +911,30 @@ class _Api(Generic[RunT, SweepT]):
     def presets(self, /) -> _Call[dict[str, Json]]:
         """Get all presets as a dict by name."""
         return _Call("GET", "/presets", lambda response: dict(response["presets"]))
+
+    @_request
+    def models(self, /) -> _Call[list[Json]]:
+        """List all models: names that point to the best checkpoint of a run, with their history."""
+        return _Call("GET", "/models", lambda response: list(response["models"]))
+
+    @_request
+    def set_model(self, /, name: str, run: str | RunT, by: str = "") -> _Call[Json]:
+        """Let a name such as digits-production point to a run's best checkpoint; one that exists moves."""
+        return _Call("PUT", f"/models/{quote(name, safe='')}", _as_is, {"run": _id(run)} | ({"by": by} if by else {}))
+
+    @_request
+    def delete_model(self, /, name: str) -> _Call[None]:
+        """Remove a name; the run stays."""
+        return _Call("DELETE", f"/models/{quote(name, safe='')}", lambda _: None)
+
+    @_request
+    def predict(
+        self, /, model: str, pictures: Sequence[Any], *, center: str = "auto", top: int = 0
+    ) -> _Call[list[Prediction]]:
+        """Predict the classes of pictures with the run that a model's name points to now; see `Run.predict`."""
+        path = f"/models/{quote(model, safe='')}/predict"
+        query = {"center": center, "top": top}
+        return _Call("POST", path, _predictions, {"pictures": _pictures(pictures)}, query)
 
     @_request
     def workers(self, /) -> _Call[list[Json]]:

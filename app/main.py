@@ -25,6 +25,7 @@ from app.routes.mlflow import mlflow
 from app.routes.runs.api import run_status
 from app.services.augmented_batches import AugmentedBatches
 from app.services.dataset_imports import DatasetImports
+from app.services.inference import Inference
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.services.model_jobs import ModelJobs
@@ -79,6 +80,7 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
         samples=SampleSheets(settings.datasets),
         predictions=PredictionStore(settings, engine),
         jobs=ModelJobs(settings, engine, redis),
+        inference=Inference(settings),
         imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),
     )
@@ -134,6 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await inspector.close()
     parts.augmented.close()
     parts.samples.close()
+    parts.inference.close()
     await run_in_threadpool(parts.jobs.close)
     await parts.hub.stop()
     parts.redis.close()

@@ -29,8 +29,8 @@ from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
 from worker.process import SETTINGS
 from worker.reporting.reporter import Reporter
-from worker.training.fit import build_network
 from worker.training.module import EVALUATION_IMAGES, Classifier
+from worker.training.network import build_network
 
 IMAGES = 10_000
 SIZES = (128, 256, 1024, 4096, IMAGES)

@@ -83,7 +83,7 @@ class Clock:
 
 def plain_loop(case: dict[str, Any], device: torch.device) -> Callable[[], float]:
     """Return a function that trains an epoch in a plain loop and returns the validation accuracy."""
-    from worker.training.fit import build_network
+    from worker.training.network import build_network
 
     config = run_config(case)
     data = dataset_of(case)
@@ -184,7 +184,8 @@ def runyard_loop(case: dict[str, Any], device: torch.device, gate: EpochGate, tu
     from worker.training.autotune import Autotuner
     from worker.training.checkpoint_file import Store
     from worker.training.checkpointing import Checkpointer
-    from worker.training.fit import build_network, lightning_trainer
+    from worker.training.fit import lightning_trainer
+    from worker.training.network import build_network
     from worker.training.system_metrics import monitored
 
     config = run_config(case)
@@ -235,7 +236,7 @@ def lightning(case: dict[str, Any], device: torch.device, gate: EpochGate) -> No
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from worker.training.fit import build_network
+    from worker.training.network import build_network
 
     warnings.filterwarnings("ignore")
     config = run_config(case)

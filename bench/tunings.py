@@ -23,7 +23,7 @@ from bench.synthetic_mnist import synthetic_mnist
 from bench.training_loops import run_config
 from worker.data.device_dataset import Resident
 from worker.data.inputs import Inputs
-from worker.training.fit import build_network
+from worker.training.network import build_network
 from worker.training.tuning import Tuning
 
 NETWORKS = (("simple_cnn", "base"), ("vit", "small"), ("convnext_v2", "base"), ("efficientnet", "small"))

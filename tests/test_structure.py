@@ -97,7 +97,7 @@ LAYERS = (
     {"app.services", "worker.data.importing"},
     {"worker.data"},
     {"app.web", "worker.training"},
-    {"app.analysis", "app.formats", "worker.model_jobs"},
+    {"app.analysis", "app.formats", "worker.inference", "worker.model_jobs"},
     {"app.charts", "app.actions"},
     {"app.routes.launch"},
     {

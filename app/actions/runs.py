@@ -13,6 +13,7 @@ from app.contract.spec import RunSpec, resolve
 from app.services import pubsub
 from app.store import lease, trash
 from app.store import run as run_store
+from app.store.alias import aliases_of
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Summary, read_summaries
 from app.store.run import RunRecord
@@ -88,16 +89,29 @@ def cancel(parts: Parts, run_id: str) -> str:
 
 
 def delete(parts: Parts, run_id: str) -> None:
-    """Move a run to the trash. Raises NotFound, and Conflict if it has not ended."""
+    """Move a run to the trash. Raises NotFound, and Conflict if it has not ended or an alias points to it."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         done = trash.delete_run(connection, run_id, commit, time.time())
         record = run_store.load_run(connection, run_id)
+        aliases = aliases_of(connection, [run_id]).get(run_id, [])
     if not done:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
+        if aliases:
+            raise Conflict(pointed_to(record.number, aliases))
         raise Conflict(f"this run has not ended (status: {record.status}); stop it before deleting it")
     pubsub.announce(parts.redis, commit, run_id, "status")
+
+
+def pointed_to(number: int, aliases: list[str]) -> str:
+    """Why a run cannot be deleted that aliases point to."""
+    names = ", ".join(aliases[:5]) + (", …" if len(aliases) > 5 else "")
+    one = len(aliases) == 1
+    return (
+        f"the alias{'' if one else 'es'} {names} point{'s' if one else ''} to run #{number};"
+        f" move or remove {'it' if one else 'them'} first"
+    )
 
 
 def restore(parts: Parts, run_id: str) -> None:

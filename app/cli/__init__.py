@@ -17,6 +17,7 @@ from app.cli import (
     imports,
     launch,
     manage,
+    predict,
     queue,
     runs,
     serve,
@@ -37,13 +38,14 @@ cli = typer.Typer(
 )
 for command in (serve.up, launch.command()):
     cli.command()(command)
-for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export):
+for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, predict.predict):
     cli.command(rich_help_panel=INSPECT)(command)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=MANAGE)(command)
 cli.command("import", rich_help_panel=MANAGE)(imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
+cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=CATALOG)(command)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
-import threading
-import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from app.contract.errors import Unavailable
-from app.services.answering_process import AnsweringProcess
+from app.services.idle_process import Ask, IdleProcess
 
 IDLE_SECONDS = 120.0
 """The process ends after this long without a question: it holds libraries and images in memory."""
@@ -27,12 +22,9 @@ class PictureProcess:
 
     def __init__(self, module: str, arguments: tuple[str, ...], title: str, logger: logging.Logger, kept: int) -> None:
         self._command = ("", *arguments)
-        self._process = AnsweringProcess(module, title, logger)
-        self._thread = ThreadPoolExecutor(1, module.rsplit(".", 1)[-1])
+        self._process = IdleProcess(module, title, logger, lambda: IDLE_SECONDS)
         self._pictures: OrderedDict[str, bytes] = OrderedDict()
         self._most = kept
-        self._idle: threading.Timer | None = None
-        self._asked_at = 0.0
 
     async def draw(self, key: str, question: dict[str, Any]) -> bytes:
         """A PNG, drawn unless the picture with this key is kept; one without a key is not kept. Raises Unavailable with
@@ -40,11 +32,7 @@ class PictureProcess:
         """
         if (kept := self.kept(key)) is not None:
             return kept
-        try:
-            waiting = self._thread.submit(self._draw, key, question)
-        except RuntimeError as error:
-            raise Unavailable("the server is shutting down") from error
-        return await asyncio.wrap_future(waiting)
+        return await self._process.run(lambda ask: self._draw(key, question, ask))
 
     def kept(self, key: str) -> bytes | None:
         """The picture with this key, if it was drawn before."""
@@ -52,23 +40,12 @@ class PictureProcess:
 
     def close(self) -> None:
         """End the process for good."""
-        if self._idle is not None:
-            self._idle.cancel()
         self._process.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, key: str, question: dict[str, Any]) -> bytes:
+    def _draw(self, key: str, question: dict[str, Any], ask: Ask) -> bytes:
         if (kept := self.kept(key)) is not None:
             return kept
-        if self._idle is not None:
-            self._idle.cancel()
-        try:
-            answer = self._process.ask(self._command, question)
-        finally:
-            self._asked_at = time.monotonic()
-            self._idle = threading.Timer(IDLE_SECONDS, self._end_when_idle)
-            self._idle.daemon = True
-            self._idle.start()
+        answer = ask(self._command, question)
         if "reason" in answer:
             raise Unavailable(answer["reason"])
         picture = base64.b64decode(answer["png"])
@@ -77,12 +54,3 @@ class PictureProcess:
         if len(self._pictures) > self._most:
             self._pictures.popitem(last=False)
         return picture
-
-    def _end_when_idle(self) -> None:
-        # In the thread that asks, so that it never ends during a question.
-        with suppress(RuntimeError):
-            self._thread.submit(self._end_if_idle)
-
-    def _end_if_idle(self) -> None:
-        if time.monotonic() - self._asked_at >= IDLE_SECONDS:
-            self._process.end()

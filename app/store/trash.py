@@ -1,4 +1,4 @@
-"""The trash: delete, restore and purge runs."""
+"""The trash: delete, restore and purge runs. A run that an alias points to stays."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from sqlalchemy import Connection, text
 
 from app.store.run import TERMINAL
 
+NOT_ALIASED = "NOT EXISTS (SELECT 1 FROM alias WHERE alias.run = run.id)"
+
 
 def delete_run(connection: Connection, run: str, commit: int, now: float) -> bool:
-    """Move an ended run to the trash; False if it does not exist or has not ended."""
+    """Move an ended run to the trash; False if it does not exist, has not ended, or an alias points to it."""
     changed = connection.execute(
         text(
             "UPDATE run SET deleted_at = :now, status_commit = :commit"
-            f" WHERE id = :run AND deleted_at IS NULL AND status IN {TERMINAL}"
+            f" WHERE id = :run AND deleted_at IS NULL AND status IN {TERMINAL} AND {NOT_ALIASED}"
         ),
         {"run": run, "now": now, "commit": commit},
     )

@@ -14,6 +14,7 @@ from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.services.augmented_batches import AugmentedBatches
 from app.services.dataset_imports import DatasetImports
+from app.services.inference import Inference
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.services.model_jobs import ModelJobs
@@ -37,6 +38,7 @@ class Parts:
     samples: SampleSheets
     predictions: PredictionStore
     jobs: ModelJobs
+    inference: Inference
     templates: Templates
 
 

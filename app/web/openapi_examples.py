@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
+from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
 from app.web.openapi_operation import Operation
 
@@ -372,6 +373,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         None,
         {"presets": {"mnist_cnn_8k": {"family": "simple_cnn", "size": "tiny", "dataset": "mnist"}}},
     ),
+    **INFERENCE_OPERATIONS,
     ("GET", "/workers"): Operation("list_workers", None, {"workers": [WORKER]}),
     ("GET", "/groups"): Operation("list_groups", None, {"groups": [RUN_GROUP], "capped": False}),
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),

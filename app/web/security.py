@@ -7,6 +7,7 @@ a host name that resolves to it can read the responses (DNS rebinding).
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +18,9 @@ from app.web.error_responses import problem
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY_BYTES = 4 * 2**20
-TOO_LARGE = f"a request can have at most {MAX_BODY_BYTES // 2**20} MiB"
+MAX_PICTURES_BYTES = 32 * 2**20
+PICTURES = re.compile(r"/api/v1/(runs|models)/[^/]+/predict|/playground/look")
+"""Requests with pictures, which may have this many bytes."""
 UNLIMITED = {("POST", "/api/v1/datasets"), ("POST", "/datasets/imports")}
 """Requests of any size, which are written to disk while they arrive."""
 POLICY = (
@@ -68,14 +71,15 @@ class Guard:
             return
         headers = Headers(scope=scope)
         unlimited = (scope["method"], scope["path"]) in UNLIMITED
-        refusal = self._refusal(scope["method"], headers, unlimited)
+        most = MAX_PICTURES_BYTES if PICTURES.fullmatch(scope["path"]) else MAX_BODY_BYTES
+        refusal = self._refusal(scope["method"], headers, None if unlimited else most)
         if refusal is not None:
             status, sentence = refusal
             await problem(status, "Refused", sentence)(scope, receive, _with_headers(send))
             return
-        await self.app(scope, receive if unlimited else _limited(receive), _with_headers(send))
+        await self.app(scope, receive if unlimited else _limited(receive, most), _with_headers(send))
 
-    def _refusal(self, method: str, headers: Headers, unlimited: bool) -> tuple[int, str] | None:
+    def _refusal(self, method: str, headers: Headers, most: int | None) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}")[0]
         if host not in self.hosts:
             return 421, (
@@ -84,8 +88,8 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return 400, "the content-length header is not a number"
-        if len(length) > 15 or (int(length) > MAX_BODY_BYTES and not unlimited):
-            return 413, TOO_LARGE
+        if len(length) > 15 or (most is not None and int(length) > most):
+            return 413, too_large(most or MAX_BODY_BYTES)
         if method in SAFE_METHODS:
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -105,16 +109,21 @@ def _split(address: str) -> tuple[str, str]:
         return "", ""
 
 
-def _limited(receive: Receive) -> Receive:
+def too_large(most: int) -> str:
+    """What is said of a request with more than ``most`` bytes."""
+    return f"a request can have at most {most // 2**20} MiB"
+
+
+def _limited(receive: Receive, most: int) -> Receive:
     seen = 0
 
     async def limited() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+        if seen > most:
             # For requests without content-length; an exception handler turns this into a response.
-            raise HTTPException(413, TOO_LARGE)
+            raise HTTPException(413, too_large(most))
         return message
 
     return limited

@@ -7,7 +7,6 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 import models
-from app.contract.datasets import DATASETS, dataset
+from app.contract.datasets import DATASETS
 from app.contract.events import Finishing, Progress, Result, Started
 from app.contract.spec import RunConfig
 from worker import environment
@@ -31,6 +30,7 @@ from worker.training.checkpointing import Checkpointer
 from worker.training.live_changes import Changes
 from worker.training.memory_fit import largest_batch
 from worker.training.module import Classifier, Stopped
+from worker.training.network import build_network
 from worker.training.prediction_keeper import PredictionKeeper
 from worker.training.system_metrics import monitored
 from worker.training.tuning import Tuning
@@ -199,21 +199,6 @@ def _tuning(
         result = "failed" if seconds is None else f"{1000 * seconds:.3g} ms per step"
         reporter.log(f"tested {tuning}: {result}", "debug")
     return choice.tuning
-
-
-def build_network(config: RunConfig, scalars: int, models_path: Path | None) -> torch.nn.Module:
-    """Build the network that ``config`` names, freshly initialized, with ``scalars`` auxiliary inputs.
-
-    The user's architectures are imported here, in the trainer's process: an edited file takes effect with the next run.
-    Raises UnknownArchitecture, also for a file that could not be used, with its error.
-    """
-    broken = models.load_path(models_path) if models_path is not None else {}
-    if config.family not in models.families() and config.family in broken:
-        raise models.UnknownArchitecture(f"could not load {config.family}: {broken[config.family]}")
-    info = dataset(config.dataset)
-    heads = {name: info.target(name).classes for name in config.targets}
-    shape = models.Shape(info.channels, info.side, heads, scalars)
-    return models.build(config.family, config.size, shape, dict(config.options))
 
 
 def _stopped(control: Control, where: str, resumes_from: str) -> Result:

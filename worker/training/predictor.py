@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from app.contract.spec import RunConfig
 from worker.data.inputs import Inputs
 from worker.training.checkpoint_file import State
-from worker.training.fit import build_network
+from worker.training.network import build_network
 
 
 @dataclass(frozen=True)

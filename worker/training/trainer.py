@@ -27,8 +27,9 @@ from worker.memory import is_host_out_of_memory
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool
-from worker.training.fit import build_network, fit
+from worker.training.fit import fit
 from worker.training.memory_fit import out_of_memory_reason
+from worker.training.network import build_network
 from worker.training.nonfinite_guard import Diverged
 
 CLOSE_SECONDS = 3.0

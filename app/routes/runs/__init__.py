@@ -2,13 +2,26 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import bulk, bulk_forms, completion, jobs, live_changes, page, rerun, robustness, table
+from app.routes.runs import (
+    bulk,
+    bulk_forms,
+    completion,
+    jobs,
+    live_changes,
+    page,
+    predict,
+    rerun,
+    robustness,
+    table,
+)
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *jobs.api.routes])
+api.routes.extend(
+    [*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *predict.api.routes, *jobs.api.routes]
+)
 pages = APIRouter()
 pages.include_router(completion.pages)
 pages.include_router(table.pages)

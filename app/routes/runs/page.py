@@ -20,6 +20,7 @@ from app.charts.svg import draw, read_controls
 from app.contract.errors import NotFound
 from app.routes.runs.live_changes import control_context
 from app.routes.runs.rerun import rerun_context
+from app.store.alias import list_aliases
 from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.log import read_lines
@@ -126,6 +127,7 @@ def run_page(
         undoable = len(restorable(connection, undo)) if undo else 0
         forecast_values = _forecast_context(connection, summary)
         sweep_number = _sweep_number(connection, summary)
+        names = {alias.name: alias.run for alias in list_aliases(connection)}
     control = control_context(parts, run_id)
     boxes = [(chart, draw(chart, curves.points, controls, control["events"])) for chart in curves.charts]
     return parts.templates.page(
@@ -144,6 +146,8 @@ def run_page(
         undoable=undoable,
         back_again=back_again,
         sweep_number=sweep_number,
+        aliases=[name for name, run in names.items() if run == run_id],
+        other_aliases=[name for name, run in names.items() if run != run_id],
         tokens={
             BEST: "best finished run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",

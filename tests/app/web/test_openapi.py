@@ -42,6 +42,7 @@ VERBS = (
         "import",
         "use",
         "change",
+        "predict",
     ),
 )
 

@@ -1,0 +1,107 @@
+"""Predictions with the checkpoints of runs, and with what aliases point to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.concurrency import run_in_threadpool
+
+from app.contract.errors import Conflict, Invalid, NotFound
+from app.contract.events import Checkpoint
+from app.contract.playground import Center
+from app.contract.spec import FieldError
+from app.services.inference import Batch, Upload, Weights
+from app.store.alias import ALIAS, find_alias, list_aliases
+from app.store.database import reading
+from app.store.run import RunRecord, load_run
+from app.web.dependencies import Parts
+
+MOST_PICTURES: Final = 512
+MOST_PICTURE_BYTES: Final = 16 * 2**20
+
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of a run's checkpoint."""
+
+    run: RunRecord
+    which: Which
+    checkpoint: Checkpoint
+    batch: Batch
+
+
+def checkpoint_of(run: RunRecord, which: Which) -> Checkpoint:
+    """A checkpoint of a run. Raises Conflict if there is none."""
+    written = run.best_checkpoint if which == "best" else run.checkpoint
+    if written:
+        return Checkpoint.model_validate_json(written)
+    if run.logged:
+        raise Conflict(f"run #{run.number} was logged by a script, so there is no checkpoint to predict with")
+    if which == "best" and run.checkpoint:
+        raise Conflict(
+            f"run #{run.number} has no best checkpoint yet; use checkpoint=last, or wait for the first epoch"
+        )
+    when = "the first one is saved after the first epoch" if run.live else f"it {run.status} before the first was saved"
+    raise Conflict(f"run #{run.number} has no checkpoint{' yet' if run.live else ''}; {when}")
+
+
+def check_pictures(pictures: Sequence[Upload]) -> None:
+    """Raises Invalid for too few or too many pictures, and for too large ones."""
+    wrong = ""
+    if not pictures:
+        wrong = "send at least one picture"
+    elif len(pictures) > MOST_PICTURES:
+        wrong = f"send at most {MOST_PICTURES} pictures at once, not {len(pictures):,}"
+    for picture in pictures:
+        size = len(picture.content)
+        if size > MOST_PICTURE_BYTES:
+            has = f"{picture.name[:80] or 'a picture'} has {size / 2**20:,.0f} MiB"
+            wrong = wrong or f"{has}; a picture can have at most {MOST_PICTURE_BYTES // 2**20} MiB"
+        elif not size:
+            wrong = wrong or f"{picture.name[:80] or 'a picture'} is empty"
+    if wrong:
+        raise Invalid(wrong, [FieldError("pictures", wrong)])
+
+
+async def predict(parts: Parts, run_id: str, pictures: Sequence[Upload], which: Which, center: Center) -> Predicted:
+    """Predict the classes of pictures with a run's checkpoint. Raises NotFound, Invalid, Conflict, Unavailable."""
+    found: list[tuple[RunRecord, Checkpoint]] = []
+
+    def weights() -> Weights:
+        with reading(parts.engine) as connection:
+            run = load_run(connection, run_id)
+        if run is None:
+            raise NotFound(f"no run '{run_id[:40]}'")
+        checkpoint = checkpoint_of(run, which)
+        found[:] = [(run, checkpoint)]
+        return Weights(checkpoint.path, checkpoint.step)
+
+    first = await run_in_threadpool(weights)
+    check_pictures(pictures)
+    batch = await parts.inference.predict(first, weights, pictures, center)
+    run, checkpoint = found[0]
+    return Predicted(run, which, checkpoint, batch)
+
+
+def run_of_alias(parts: Parts, name: str) -> str:
+    """The id of the run that an alias points to. Raises NotFound."""
+    with reading(parts.engine) as connection:
+        found = find_alias(connection, name)
+        if found is None:
+            names = ", ".join(each.name for each in list_aliases(connection)[:20]) or "none yet"
+            raise NotFound(f"no model '{name[:60]}'; models: {names}")
+    return found.run
+
+
+def check_alias(name: str) -> None:
+    """Raises Invalid for what cannot be an alias."""
+    if len(name) > 60 or not ALIAS.fullmatch(name):
+        sentence = (
+            "a model's name must be lower-case letters and digits, joined by single '-', '_' or '.', begin with a"
+            " letter, and have at most 60 characters"
+        )
+        raise Invalid(sentence, [FieldError("name", sentence)])
