@@ -23,7 +23,7 @@ from app.contract.events import Checkpoint
 from app.contract.recipes import ONE_CYCLE_WARMUP
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.services import artifacts, pubsub
-from app.store import lineage, live_change, training_time
+from app.store import lineage, live_change, prediction_file, training_time
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
 from app.store.metric import read_curves
@@ -223,6 +223,7 @@ def _queue(
     now = time.time()
     run_id = run_store.new_id(now)
     origin = Origin(parent=parent.id, relation=relation, id=run_id)
+    inherited = None
     if start is not None:
         try:
             start = artifacts.copy_checkpoint(parts.settings, parent, start, run_id)
@@ -231,6 +232,8 @@ def _queue(
         current = start.model_copy(update={"kept": False, "best": False})
         origin = Origin(parent.id, relation, start.step, current.model_dump_json(), id=run_id)
     try:
+        if start is not None and config.keep_predictions:
+            inherited = parts.predictions.inherit(parent.id, run_id, start.epoch)
         with writing(parts.engine) as connection:
             if config.dataset not in DATASETS:
                 raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
@@ -241,6 +244,8 @@ def _queue(
             if start is not None:
                 lineage.save_checkpoint(connection, run_id, start)
                 lineage.copy_points(connection, parent.id, run_id, start.step, commit)
+                if inherited is not None:
+                    prediction_file.record_file(connection, run_id, 0, inherited, now)
                 training_time.inherit(connection, parent.id, run_id)
                 live_change.inherit(connection, parent.id, run_id, start.step, commit, relation != "verify")
                 connection.execute(

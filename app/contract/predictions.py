@@ -33,8 +33,8 @@ SCORED: Final = ("validation", "test")
 FILE: Final = "predictions.safetensors"
 
 
-def history_file(epoch: int) -> str:
-    """The name of the history file whose first epoch this is."""
+def history_file(epoch: int | Literal["*"]) -> str:
+    """The name of the history file whose first epoch this is; ``*`` gives a pattern for all."""
     return f"history-{epoch}.safetensors"
 
 

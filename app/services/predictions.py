@@ -9,7 +9,8 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from app.contract.predictions import History, Predictions
+from app.contract.events import PredictionsKept
+from app.contract.predictions import History, Predictions, history_file
 from app.contract.settings import Settings
 from app.services import artifacts
 from app.store.database import reading
@@ -50,6 +51,20 @@ class PredictionStore:
         if found is not None:
             self._remember(key, found)
         return found
+
+    def inherit(self, parent: str, run_id: str, epoch: int) -> PredictionsKept | None:
+        """Copy the history of ``parent`` up to ``epoch`` for a run that goes on from there; None if there is none."""
+        found = self.load(parent)
+        history = None if found is None or found.history is None else found.history.until(epoch)
+        if found is None or history is None or not len(history.epochs):
+            return None
+        path = f"{run_id}/0/{history_file(1)}"
+        header = found.header.model_copy(
+            update={"run": run_id, "fence": 0, "checkpoint": "", "epoch": int(history.epochs[-1])}
+        )
+        content = Predictions(header, {}, history).to_bytes()
+        artifacts.write(self._settings, path, content)
+        return PredictionsKept(path=path, kind="history", epoch=header.epoch, step=header.step, bytes=len(content))
 
     def version(self, run_id: str) -> str:
         """A text that changes whenever other predictions of the run are kept; "" if there are none."""

@@ -10,7 +10,7 @@ from app.contract.spec import RunConfig
 def evaluation_logits(
     network: nn.Module, config: RunConfig, images: Tensor, scalars: Tensor | None
 ) -> dict[str, Tensor]:
-    """The logits of each head for normalized images; if ``config`` says so, averaged with those of the mirrored ones."""
+    """The logits of each head for normalized images; averaged with those of the mirrored ones if ``config`` says so."""
 
     def by_head(pixels: Tensor) -> dict[str, Tensor]:
         output = network(pixels) if scalars is None else network(pixels, scalars)

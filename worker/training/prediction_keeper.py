@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from app.contract.events import PredictionsKept
-from app.contract.predictions import FILE, Header, HeadPredictions, History, Predictions, history_file
+from app.contract.predictions import History
 from worker.job import Job
 from worker.reporting.reporter import Reporter
 from worker.training.checkpoint_file import State, Store
 from worker.training.module import Classifier
+from worker.training.prediction_files import PredictionFiles
 from worker.training.scored import Answer, Scored
 
 CHUNK_SECONDS: Final = 5.0
@@ -34,13 +34,14 @@ class PredictionKeeper:
     """
 
     def __init__(self, job: Job, store: Store, module: Classifier, reporter: Reporter, submit: Submit) -> None:
-        self._run, self._fence = job.run, job.fence
         self._is_fork = job.resume is not None and job.resume.path.startswith(f"{job.run}/0/")
-        self._store = store
         self._module = module
         self._reporter = reporter
         self._submit = submit
         self._on = module.config.keep_predictions
+        self._files = PredictionFiles(
+            store, job.run, job.fence, module.data.dataset, module.config.targets, module.data.size("validation")
+        )
         self._epochs: list[int] = []
         self._answers: list[dict[str, Answer]] = []
         self._best: Scored | None = None
@@ -130,10 +131,13 @@ class PredictionKeeper:
             return
         self._stored_at = time.monotonic()
         self._epochs, self._answers = [], []
-        at = self._module.position
-        content = Predictions(self._header("", int(history.epochs[-1]), at.step), {}, history)
-        path = f"{self._run}/{self._fence}/{history_file(int(history.epochs[0]))}"
-        self._submit(lambda: self._put(path, "history", content))
+        step = self._module.position.step
+
+        def write() -> None:
+            kept = self._files.put_history(int(history.epochs[-1]), step, history)
+            self._reporter.event("predictions", kept)
+
+        self._submit(write)
 
     # At the end ------------------------------------------------------------------------------------------------------
 
@@ -145,74 +149,23 @@ class PredictionKeeper:
         module = self._module
         if module.scored is None:
             return
-        test = module.scored
-        best, at = module.best, module.position
+        test, best, at = module.scored, module.best, module.position
         validation = self._best if self._best is not None else module.predict_validation()
         own = self._history()
         self._epochs, self._answers = [], []
         epoch, step = (best.epoch, best.step) if best.path else (at.epoch, at.step)
-        header = self._header(best.path, epoch, step)
+        header = self._files.header(best.path, epoch, step)
         last = at.epoch
 
         def write() -> None:
             parts = {"validation": validation.predictions(), "test": test.predictions()}
-            self._write_final(header, parts, own, last)
+            whole = History.merged(each for each in (self._files.history(), own) if each is not None)
+            kept = self._files.put_final(header, parts, None if whole is None else whole.until(last))
+            self._reporter.event("predictions", kept)
+            self._files.remove_others(kept)
 
         self._submit(write)
-
-    def _write_final(
-        self, header: Header, parts: dict[str, dict[str, HeadPredictions]], own: History | None, last: int
-    ) -> None:
-        chunks = self._files("history-*.safetensors")
-        histories = [each for each in map(self._read_history, chunks) if each is not None]
-        whole = History.merged([*histories, *([own] if own else [])])
-        path = f"{self._run}/{self._fence}/{FILE}"
-        others = [other for other in self._files(FILE) if other != path]
-        self._put(path, "final", Predictions(header, parts, None if whole is None else whole.until(last)))
-        for other in (*chunks, *others):
-            self._store.remove(other)
-
-    def _files(self, name: str) -> list[str]:
-        """The files with this name of all attempts, in the order of training."""
-        found = self._store.find(f"{self._run}/*/{name}")
-        return sorted(found, key=lambda path: (int(path.split("/")[-2]), _first_epoch(path)))
-
-    def _read_history(self, path: str) -> History | None:
-        history = Predictions.from_bytes(self._store.read(path)).history
-        count = self._module.data.size("validation")
-        heads = self._module.config.targets
-        # A fork's own dataset may have been imported again since, with other images.
-        fits = history is not None and all(
-            head in history.predicted and history.predicted[head].shape[1] == count for head in heads
-        )
-        return history if fits else None
-
-    def _header(self, checkpoint: str, epoch: int, step: int) -> Header:
-        module = self._module
-        dataset = module.data.dataset
-        return Header(
-            run=self._run,
-            fence=self._fence,
-            checkpoint=checkpoint,
-            epoch=epoch,
-            step=step,
-            dataset=dataset.key,
-            targets={name: tuple(dataset.target(name).labels) for name in module.config.targets},
-            created_at=time.time(),
-        )
-
-    def _put(self, path: str, kind: Literal["final", "history"], content: Predictions) -> None:
-        data = content.to_bytes()
-        self._store.write(path, data)
-        header = content.header
-        event = PredictionsKept(path=path, kind=kind, epoch=header.epoch, step=header.step, bytes=len(data))
-        self._reporter.event("predictions", event)
 
 
 def _names(head: str) -> tuple[str, str]:
     return f"{head}/predicted", f"{head}/confidence"
-
-
-def _first_epoch(path: str) -> int:
-    digits = path.rsplit("/", 1)[-1].removeprefix("history-").removesuffix(".safetensors")
-    return int(digits) if digits.isdecimal() else 0
