@@ -35,9 +35,23 @@ JOB: dict[str, Any] = QUEUED_JOB | {
     "ended": "2026-11-20T10:12:06.900Z",
 }
 
+EXPORT: dict[str, Any] = {
+    "name": "model.onnx",
+    "format": "onnx",
+    "preprocessing": True,
+    "bytes": 290580,
+    "difference": 3.3e-07,
+    "pictures": 256,
+    "epoch": 18,
+    "made": "2026-11-20T10:12:06.900Z",
+    "url": f"/api/v1/runs/{RUN_ID}/exports/model.onnx",
+}
+
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
+    ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),
+    ("GET", "/runs/{run_id}/exports/{name}"): Operation("download_export"),
     ("GET", "/jobs/{job_id}"): Operation("read_job", None, JOB),
     ("DELETE", "/jobs/{job_id}"): Operation("cancel_job", None, QUEUED_JOB | {"status": "cancelled"}),
 }

@@ -11,12 +11,12 @@ from worker.training.predictor import Predictor
 FORMAT = 1
 
 HOW_TO_LOAD = """\
-import json, sys
-import torch, _runyard
+import json, sys, _runyard
+from pathlib import Path
 from safetensors.torch import load_file
 sys.path.insert(0, str(_runyard.HOME))
 import models
-about = json.load(open("weights.json"))
+about = json.loads(Path("weights.json").read_text())
 heads = {name: len(classes) for name, classes in about["heads"].items()}
 shape = models.Shape(about["channels"], about["side"], heads, len(about["scalars"]))
 network = models.build(about["family"], about["size"], shape, about["options"])
@@ -24,6 +24,18 @@ network.load_state_dict(load_file("weights.safetensors"))
 network.eval()
 """
 """Python that builds the network of ``weights.json``; needs Runyard, but no server, database or checkpoint."""
+
+LOAD_OWN = 'models.load_path(Path("FOLDER"))  # the folder of RUNYARD_MODELS_PATH'
+"""A line that it needs after ``import models`` for an architecture of the user's own."""
+_OF_THE_PACKAGE = "models/"
+
+
+def how_to_load(family: str) -> list[str]:
+    """The lines of Python for this family."""
+    lines = HOW_TO_LOAD.splitlines()
+    if not models.get(family).source.startswith(_OF_THE_PACKAGE):
+        lines.insert(lines.index("import models") + 1, LOAD_OWN)
+    return lines
 
 
 def describe(predictor: Predictor, side: int, preprocessing: bool = False) -> dict[str, Any]:

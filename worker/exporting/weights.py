@@ -7,7 +7,7 @@ import json
 import safetensors.torch
 
 from app.contract.datasets import dataset
-from worker.exporting.description import HOW_TO_LOAD, describe
+from worker.exporting.description import describe, how_to_load
 from worker.training.checkpoint_file import State
 from worker.training.predictor import Predictor
 
@@ -19,6 +19,6 @@ def export_weights(state: State, predictor: Predictor) -> tuple[bytes, bytes]:
     """
     weights = {name: values.contiguous() for name, values in (state.average or state.network).items()}
     about = describe(predictor, dataset(predictor.config.dataset).side)
-    about |= {"averaged": bool(state.average), "how_to_load": HOW_TO_LOAD.splitlines()}
+    about |= {"averaged": bool(state.average), "how_to_load": how_to_load(predictor.config.family)}
     text = json.dumps(about, indent=2, ensure_ascii=False)
     return safetensors.torch.save(weights, {"runyard": json.dumps(about)}), text.encode()

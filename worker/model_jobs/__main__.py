@@ -18,6 +18,7 @@ NICE: Final = 10
 KINDS: Final = {
     "evaluate": "worker.model_jobs.evaluation",
     "robustness": "worker.model_jobs.robustness",
+    "export": "worker.model_jobs.export",
 }
 """The module of each kind of job: a function ``run(request, progress)`` that returns the result."""
 

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import bulk, bulk_forms, completion, jobs, live_changes, page, rerun, table
+from app.routes.runs import bulk, bulk_forms, completion, exports, jobs, live_changes, page, rerun, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *jobs.api.routes])
+api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *jobs.api.routes, *exports.api.routes])
 pages = APIRouter()
 pages.include_router(completion.pages)
 pages.include_router(table.pages)
@@ -16,3 +16,4 @@ pages.include_router(bulk_forms.pages)
 pages.include_router(page.pages)
 pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)
+pages.include_router(exports.pages)
