@@ -564,14 +564,13 @@ class Run(_SyncObject, _RunBase["Run"]):
             if event == "log":
                 yield from unseen.lines(data)
 
-
     def export(
         self, format: str, path: str | os.PathLike[str], *, preprocessing: bool = True, timeout: float | None = None
     ) -> Json:
         """Export the network of the best checkpoint and save it. Returns the result of the job.
 
-        format: "onnx", "torch_export" or "safetensors"; the last one also saves a JSON file beside it, which says how to
-        build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself. Raises
+        format: "onnx", "torch_export" or "safetensors"; the last one also saves a JSON file beside it, which says
+        how to build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself. Raises
         TimeoutError after ``timeout`` seconds, and RunyardError if the export fails.
         """
         job, deadline = self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
@@ -579,13 +578,13 @@ class Run(_SyncObject, _RunBase["Run"]):
             time.sleep(JOB_PAUSE_SECONDS)
             job = self._job(job["id"])
         for name, target in _export_targets(job, Path(path)):
-            with _saving(target) as file:
-                with self._client._http.stream("GET", f"/api/v1/runs/{self.id}/exports/{name}") as response:
-                    if response.status_code != 200:
-                        response.read()
-                        _read(response, self._client.url)
-                    for chunk in response.iter_bytes():
-                        file.write(chunk)
+            address = f"/api/v1/runs/{self.id}/exports/{name}"
+            with _saving(target) as file, self._client._http.stream("GET", address) as response:
+                if response.status_code != 200:
+                    response.read()
+                    _read(response, self._client.url)
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
         return dict(job["result"])
 
 

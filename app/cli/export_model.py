@@ -15,9 +15,7 @@ SUFFIXES: dict[str, ModelFormat] = {".onnx": "onnx", ".pt2": "torch_export", ".s
 
 
 def export_model(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Run by number or id.", autocompletion=completion.runs)
-    ],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run by number or id.", autocompletion=completion.runs)],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Output file (default: run-NUMBER.SUFFIX)."),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.contract.datasets import dataset
-from app.contract.dataset import UnknownTarget
+from app.contract.datasets import DATASETS
 from app.contract.model_jobs import ExportFormat
 from app.contract.spec import RunConfig
 
@@ -46,13 +45,14 @@ def usage(config: RunConfig, number: int) -> list[Use]:
     return [
         Use("onnx", "ONNX", "runs without torch: onnxruntime, browsers, phones", True, onnx),
         Use("torch_export", "torch.export", "a program for torch, without Runyard's code", True, program),
-        Use("safetensors", "Weights", "safetensors, and a JSON file that says how to build and feed the network", False, weights),
+        Use(
+            "safetensors", "Weights", "safetensors, and a JSON file: how to build and feed the network", False, weights
+        ),
     ]
 
 
 def _shape(config: RunConfig) -> str:
-    try:
-        info = dataset(config.dataset)
-    except (ValueError, KeyError, UnknownTarget):
+    info = DATASETS.get(config.dataset)
+    if info is None:
         return "C, H, W"
     return f"{info.channels}, {info.side}, {info.side}"

@@ -57,6 +57,7 @@ def export_onnx(predictor: Predictor, sample: Sample, preprocessing: bool) -> tu
         raise ExportError("torch returned no ONNX model")
     model = exported.model_proto
     _strip(model)
+    _name_batch(model)
     about = describe(predictor, sample.images.shape[-1], preprocessing)
     model.producer_name = "runyard"
     for key, value in about.items():
@@ -90,6 +91,15 @@ def _strip(model: ModelProto) -> None:
     for each in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
+
+
+def _name_batch(model: ModelProto) -> None:
+    """Name the number of images "batch", in place of torch's symbol for it."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for each in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dimension in each.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = dimension.dim_param.replace(symbol, "batch")
 
 
 @contextmanager

@@ -91,9 +91,7 @@ def capture(predictor: Predictor, side: int, preprocessing: bool) -> ExportedPro
     return program
 
 
-def _exported(
-    servable: Servable, example: tuple[Tensor, ...], shapes: tuple[dict[int, Dim], ...]
-) -> ExportedProgram:
+def _exported(servable: Servable, example: tuple[Tensor, ...], shapes: tuple[dict[int, Dim], ...]) -> ExportedProgram:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

@@ -8,7 +8,8 @@ from app.routes.runs.api import api
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-api.routes.extend([*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *jobs.api.routes, *exports.api.routes])
+for module in (bulk, rerun, live_changes, jobs, exports):
+    api.routes.extend(module.api.routes)
 pages = APIRouter()
 pages.include_router(completion.pages)
 pages.include_router(table.pages)
