@@ -107,6 +107,7 @@ LAYERS = (
         "app.routes.mlflow",
         "app.routes.notifications",
         "app.routes.datasets",
+        "app.routes.predictions",
     },
     {"app.routes.compare"},
     {"app.routes"},

@@ -35,7 +35,9 @@ class PictureProcess:
         self._asked_at = 0.0
 
     async def draw(self, key: str, question: dict[str, Any]) -> bytes:
-        """A PNG, drawn unless the picture with this key is kept. Raises Unavailable with the reason."""
+        """A PNG, drawn unless the picture with this key is kept; one without a key is not kept. Raises Unavailable with
+        the reason.
+        """
         if (kept := self.kept(key)) is not None:
             return kept
         try:
@@ -70,7 +72,8 @@ class PictureProcess:
         if "reason" in answer:
             raise Unavailable(answer["reason"])
         picture = base64.b64decode(answer["png"])
-        self._pictures[key] = picture
+        if key:
+            self._pictures[key] = picture
         if len(self._pictures) > self._most:
             self._pictures.popitem(last=False)
         return picture

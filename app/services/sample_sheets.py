@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.contract.dataset_import import Choices, Part
@@ -27,6 +28,13 @@ class SampleSheets:
     async def of_image(self, dataset: str, part: Part, index: int) -> bytes:
         """A PNG of a single image of a dataset. Raises Unavailable."""
         return await self._draw({"dataset": dataset, "part": part, "index": index})
+
+    async def of_images(self, dataset: str, part: Part, indices: Sequence[int]) -> bytes:
+        """A PNG of images of a dataset, `COLUMNS` in a row, scaled down if they are large. Raises Unavailable.
+
+        Browsers keep it; it is not kept in memory here, because there are as many as ways to sort images.
+        """
+        return await self._process.draw("", {"dataset": dataset, "part": part, "indices": list(indices)})
 
     async def of_sample(self, number: str, found: str, choices: Choices, count: int) -> bytes:
         """A PNG: a row of an import's images of a class (as it is called in the source), made as ``choices`` say."""

@@ -46,12 +46,68 @@ EXPORT: dict[str, Any] = {
     "made": "2026-11-20T10:12:06.900Z",
     "url": f"/api/v1/runs/{RUN_ID}/exports/model.onnx",
 }
+PREDICTIONS: dict[str, Any] = {
+    "run": RUN_ID,
+    "dataset": "digits",
+    "heads": {"digit": ["0", "1"]},
+    "parts": ["test", "validation"],
+    "head": "digit",
+    "part": "test",
+    "epoch": 18,
+    "epochs": [],
+    "images": 360,
+    "accuracy": 0.9889,
+    "calibration_error": 0.0121,
+    "matrix": [[178, 2], [2, 178]],
+    "classes": [
+        {"label": "0", "precision": 0.9889, "recall": 0.9889, "f1": 0.9889, "support": 180},
+        {"label": "1", "precision": 0.9889, "recall": 0.9889, "f1": 0.9889, "support": 180},
+    ],
+    "confusions": [{"true": 0, "predicted": 1, "count": 2, "of": 180}],
+}
+PICTURES: dict[str, Any] = {
+    "total": 4,
+    "offset": 0,
+    "sheet": "/datasets/digits/sheet.png?part=test&indices=17",
+    "pictures": [
+        {
+            "index": 17,
+            "true": 0,
+            "predicted": 1,
+            "confidence": 0.9312,
+            "true_probability": 0.0688,
+            "top": [[1, 0.9312], [0, 0.0688]],
+            "others": [],
+            "history": None,
+        }
+    ],
+}
+
+CARD: dict[str, Any] = {
+    "title": "simple_cnn small on digits",
+    "sections": [
+        {
+            "title": "Metrics",
+            "facts": [{"name": "test/acc", "value": "98.89% (95% interval 97.2 to 99.6%, n = 360)"}],
+            "sentences": ["One seed: how much the accuracy varies between seeds was not measured."],
+            "headings": [],
+            "rows": [],
+            "code": "",
+        }
+    ],
+    "markdown": "# simple_cnn small on digits\n",
+}
 
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
     ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),
     ("GET", "/runs/{run_id}/exports/{name}"): Operation("download_export"),
+    ("GET", "/runs/{run_id}/card"): Operation("read_model_card", None, CARD),
+    ("GET", "/runs/{run_id}/card.md"): Operation("download_model_card"),
     ("GET", "/jobs/{job_id}"): Operation("read_job", None, JOB),
     ("DELETE", "/jobs/{job_id}"): Operation("cancel_job", None, QUEUED_JOB | {"status": "cancelled"}),
+    ("GET", "/runs/{run_id}/predictions"): Operation("read_predictions", None, PREDICTIONS),
+    ("GET", "/runs/{run_id}/predictions/pictures"): Operation("list_predicted_pictures", None, PICTURES),
+    ("GET", "/runs/{run_id}/predictions.csv"): Operation("export_predictions", None, None),
 }

@@ -4,6 +4,7 @@ Questions and answers are JSON objects, one per line; FOLDER contains the datase
 
 - {"dataset": KEY, "label", "count"}: a row of training images of a class
 - {"dataset": KEY, "part", "index"}: one image
+- {"dataset": KEY, "part", "indices"}: several images, `COLUMNS` in a row, each at most `SHEET_SIDE` pixels wide
 - {"import": ID, "class", "count", "side", "color", "fit"}: a row of images as these choices would make them
 - {"import": ID, "part", "index"}: one image as it was read
 
@@ -37,6 +38,9 @@ from worker.data.importing.tasks import Encoded, Task
 
 GAP = 2
 """Transparent pixels between images."""
+COLUMNS = 10
+SHEET_SIDE = 96
+"""Pixels of an image in a sheet of many: they are shown small, and a hundred photographs are quickly sent."""
 LARGEST_SEQUENTIAL = 300 * 2**20
 """Bytes of a tar file that is read as a whole to find its samples; of a larger one, what was read is scaled again."""
 
@@ -60,6 +64,30 @@ def row_png(images: Sequence[Images]) -> bytes:
     return file.getvalue()
 
 
+def sheet_png(images: Sequence[Images]) -> bytes:
+    """Images uint8 [C, H, W], `COLUMNS` in a row without a gap, the last row filled up with black."""
+    shown = [_shrunk(image) for image in images]
+    height, width, colors = shown[0].shape
+    rows = -(-len(shown) // COLUMNS)
+    sheet = np.zeros((rows * height, COLUMNS * width, colors), np.uint8)
+    for place, image in enumerate(shown):
+        top, left = place // COLUMNS * height, place % COLUMNS * width
+        sheet[top : top + height, left : left + width] = image
+    file = io.BytesIO()
+    Image.fromarray(sheet[:, :, 0] if colors == 1 else sheet).save(file, "PNG", compress_level=3)
+    return file.getvalue()
+
+
+def _shrunk(image: Images) -> Images:
+    """An image [C, H, W] as [H, W, C], with at most `SHEET_SIDE` pixels in a row."""
+    pixels = image.transpose(1, 2, 0)
+    if pixels.shape[1] <= SHEET_SIDE:
+        return pixels
+    small = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    small = small.resize((SHEET_SIDE, max(1, SHEET_SIDE * pixels.shape[0] // pixels.shape[1])), Image.Resampling.BOX)
+    return np.asarray(small).reshape(small.height, small.width, -1)
+
+
 def tensor(file: Path, name: str) -> npt.NDArray[Any]:
     """A tensor of a safetensors file, mapped from it. Raises OSError, KeyError."""
     with file.open("rb") as opened:
@@ -79,7 +107,8 @@ class Sheets:
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question."""
         try:
-            return {"png": base64.b64encode(row_png(self._images(question))).decode()}
+            draw = sheet_png if "indices" in question else row_png
+            return {"png": base64.b64encode(draw(self._images(question))).decode()}
         except NothingToDraw as problem:
             return {"reason": str(problem)}
         except FileNotFoundError:
@@ -117,9 +146,11 @@ class Sheets:
         images = tensor(file, f"{part}.images")
         if "index" in question:
             places = [question["index"]]
+        elif "indices" in question:
+            places = question["indices"]
         else:
             places = np.flatnonzero(tensor(file, f"{part}.{target}") == question["label"])[: question["count"]].tolist()
-        if not places or places[-1] >= len(images):
+        if not places or max(places) >= len(images):
             raise NothingToDraw("this class has no training images" if "label" in question else "no such image")
         return [images[place] for place in places]
 

@@ -13,8 +13,9 @@ from app.actions.datasets import delete_dataset, runs_on, use_version
 from app.contract.dataset import Dataset
 from app.contract.dataset_import import Part
 from app.contract.datasets import DATASETS
-from app.contract.errors import NotFound
+from app.contract.errors import Invalid, NotFound
 from app.contract.own_datasets import OwnDataset
+from app.contract.spec import FieldError
 from app.routes.datasets.api import get_items
 from app.routes.datasets.bars import class_rows
 from app.store.database import reading
@@ -30,6 +31,9 @@ MAX_SHOWN_CLASSES = 300
 READY_SECONDS = 600
 """How long the list of imports shows one that has made its dataset."""
 CACHE_SECONDS = 3600
+UNCHANGING_SECONDS = 31_536_000
+MAX_SHEET = 200
+"""Images in one picture."""
 
 Name = Annotated[str, Path(max_length=200)]
 Version = Annotated[str, Query(max_length=40)]
@@ -141,6 +145,23 @@ async def image_png(
     return _png(await parts.samples.of_image(_key(name, version), part, index))
 
 
+@pages.get("/datasets/{name}/sheet.png")
+async def sheet_png(
+    name: Name,
+    parts: PartsDep,
+    part: Part,
+    indices: Annotated[str, Query(max_length=4000, pattern=r"^\d{1,9}(,\d{1,9})*$")],
+    version: Version = "",
+) -> Response:
+    """Several images of a dataset in one picture, ten in a row."""
+    chosen = [int(index) for index in indices.split(",")]
+    if len(chosen) > MAX_SHEET:
+        error = f"at most {MAX_SHEET} images in one picture"
+        raise Invalid(error, [FieldError("indices", error)])
+    # A version never changes; what a name alone stands for may.
+    return _png(await parts.samples.of_images(_key(name, version), part, chosen), unchanging=bool(version))
+
+
 def _key(name: str, version: str) -> str:
     dataset = DATASETS.get(f"{name}@{version}" if version else name)
     if dataset is None:
@@ -148,8 +169,9 @@ def _key(name: str, version: str) -> str:
     return dataset.key
 
 
-def _png(picture: bytes) -> Response:
-    return Response(picture, media_type="image/png", headers={"Cache-Control": f"private, max-age={CACHE_SECONDS}"})
+def _png(picture: bytes, unchanging: bool = False) -> Response:
+    kept = f"private, max-age={UNCHANGING_SECONDS}, immutable" if unchanging else f"private, max-age={CACHE_SECONDS}"
+    return Response(picture, media_type="image/png", headers={"Cache-Control": kept})
 
 
 @pages.get("/datasets/{name}/items.csv")
