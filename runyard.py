@@ -570,8 +570,8 @@ class Run(_SyncObject, _RunBase["Run"]):
         """Export the network of the best checkpoint and save it. Returns the result of the job.
 
         format: "onnx", "torch_export" or "safetensors"; the last one also saves a JSON file beside it, which says
-        how to build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself. Raises
-        TimeoutError after ``timeout`` seconds, and RunyardError if the export fails.
+        how to build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself.
+        Raises TimeoutError after ``timeout`` seconds, and RunyardError if the export fails.
         """
         job, deadline = self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
         while not _job_ended(job, deadline):

@@ -19,6 +19,7 @@ def export_weights(state: State, predictor: Predictor) -> tuple[bytes, bytes]:
     """
     weights = {name: values.contiguous() for name, values in (state.average or state.network).items()}
     about = describe(predictor, dataset(predictor.config.dataset).side)
-    about |= {"averaged": bool(state.average), "how_to_load": how_to_load(predictor.config.family)}
+    averaged = bool(state.average or predictor.config.ema_decay)
+    about |= {"averaged": averaged, "how_to_load": how_to_load(predictor.config.family)}
     text = json.dumps(about, indent=2, ensure_ascii=False)
     return safetensors.torch.save(weights, {"runyard": json.dumps(about)}), text.encode()

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import bulk, bulk_forms, completion, exports, jobs, live_changes, page, rerun, table
+from app.routes.runs import bulk, bulk_forms, card, completion, exports, jobs, live_changes, page, rerun, table
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-for module in (bulk, rerun, live_changes, jobs, exports):
+for module in (bulk, rerun, live_changes, jobs, exports, card):
     api.routes.extend(module.api.routes)
 pages = APIRouter()
 pages.include_router(completion.pages)
@@ -18,3 +18,4 @@ pages.include_router(page.pages)
 pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)
 pages.include_router(exports.pages)
+pages.include_router(card.pages)
