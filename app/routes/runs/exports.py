@@ -103,19 +103,20 @@ def export_context(parts: Parts, run_id: str) -> dict[str, Any]:
     with reading(parts.engine) as connection:
         files, jobs = exports_of(connection, run_id), newest_jobs(connection, run_id)
     if run.logged:
-        return {"uses": [], "run": run, "use_refused": "", "export_live": False}
+        return {"uses": [], "use_refused": "", "export_live": False}
     uses = [
         (use, jobs.get(use.format), [file for file in files if file.result.format == use.format])
         for use in usage(run.config, run.number)
     ]
     live = any(job.live for job in jobs.values())
-    return {"uses": uses, "run": run, "use_refused": refusal(run, "export"), "export_live": live}
+    return {"uses": uses, "use_refused": refusal(run, "export"), "export_live": live}
 
 
 @pages.get("/runs/{run_id}/use")
 def use_section(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     """Render the section "Use this model", refreshed while an export is made."""
-    return parts.templates.fragment(request, "_run_use.html", **export_context(parts, run_id))
+    run, _ = find_run(parts, run_id)
+    return parts.templates.fragment(request, "_run_use.html", run=run, **export_context(parts, run_id))
 
 
 @pages.post("/runs/{run_id}/export")
