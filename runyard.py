@@ -27,6 +27,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
@@ -64,6 +65,7 @@ SILENCE_SECONDS = 45.0
 # How long to wait for a server that restarts, and the pause between attempts to reconnect.
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
+JOB_PAUSE_SECONDS = 0.3
 ATTEMPTS = 3
 PAGE_RUNS = 200
 # An event id above all others: a stream that starts after it yields only new events.
@@ -594,6 +596,19 @@ class _RunBase(Generic[RunT]):
         return _Call("GET", f"/runs/{self.id}/metrics", read, None, query)
 
     @_request
+    def _start_job(self, /, kind: str, options: Json) -> _Call[Json]:
+        return _Call("POST", f"/runs/{self.id}/jobs", _as_is, {"kind": kind, "options": options})
+
+    @_request
+    def _job(self, /, job: str) -> _Call[Json]:
+        return _Call("GET", f"/jobs/{job}", _as_is)
+
+    @_request
+    def exports(self, /) -> _Call[list[Json]]:
+        """List the files that exports of this run wrote, newest first."""
+        return _Call("GET", f"/runs/{self.id}/exports", lambda response: list(response["exports"]))
+
+    @_request
     def _all_points(self, /) -> _Call[Json]:
         return _Call("GET", f"/runs/{self.id}/metrics", _as_is, None, {"points": 0})
 
@@ -632,6 +647,29 @@ class Run(_SyncObject, _RunBase["Run"]):
             if event == "log":
                 yield from unseen.lines(data)
 
+    def export(
+        self, format: str, path: str | os.PathLike[str], *, preprocessing: bool = True, timeout: float | None = None
+    ) -> Json:
+        """Export the network of the best checkpoint and save it. Returns the result of the job.
+
+        format: "onnx", "torch_export" or "safetensors"; the last one also saves a JSON file beside it, which says
+        how to build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself.
+        Raises TimeoutError after ``timeout`` seconds, and RunyardError if the export fails.
+        """
+        job, deadline = self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
+        while not _job_ended(job, deadline):
+            time.sleep(JOB_PAUSE_SECONDS)
+            job = self._job(job["id"])
+        for name, target in _export_targets(job, Path(path)):
+            address = f"/api/v1/runs/{self.id}/exports/{name}"
+            with _saving(target) as file, self._client._http.stream("GET", address) as response:
+                if response.status_code != 200:
+                    response.read()
+                    _read(response, self._client.url)
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        return dict(job["result"])
+
 
 class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
     """A run with asynchronous methods."""
@@ -659,6 +697,59 @@ class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
             async for event, data in self._client._events(self._stream("0")):
                 for line in unseen.lines(data) if event == "log" else ():
                     yield line
+
+    async def export(
+        self, format: str, path: str | os.PathLike[str], *, preprocessing: bool = True, timeout: float | None = None
+    ) -> Json:
+        """See Run.export."""
+        job, deadline = await self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
+        while not _job_ended(job, deadline):
+            await asyncio.sleep(JOB_PAUSE_SECONDS)
+            job = await self._job(job["id"])
+        for name, target in _export_targets(job, Path(path)):
+            with _saving(target) as file:
+                async with self._client._http.stream("GET", f"/api/v1/runs/{self.id}/exports/{name}") as response:
+                    if response.status_code != 200:
+                        await response.aread()
+                        _read(response, self._client.url)
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+        return dict(job["result"])
+
+
+def _export_options(file_format: str, preprocessing: bool) -> Json:
+    return {"format": file_format, "preprocessing": preprocessing}
+
+
+def _deadline(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
+def _job_ended(job: Json, deadline: float) -> bool:
+    """Whether a job has succeeded. Raises RunyardError if it has failed, TimeoutError after the deadline."""
+    if job["status"] in ("failed", "cancelled"):
+        raise RunyardError(job["reason"] or f"the job was {job['status']}")
+    if job["status"] != "succeeded" and time.monotonic() > deadline:
+        raise TimeoutError(f"job {job['id']} has not ended; it continues on the server")
+    return bool(job["status"] == "succeeded")
+
+
+def _export_targets(job: Json, path: Path) -> list[tuple[str, Path]]:
+    """The exported files and where to save them: the first one at ``path``, a JSON file beside it."""
+    names = [file["name"] for file in job["result"]["files"]]
+    return [(name, path if i == 0 else path.with_suffix(Path(name).suffix)) for i, name in enumerate(names)]
+
+
+@contextmanager
+def _saving(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears only once it is complete."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 # Sweeps ---------------------------------------------------------------------------------------------------------------

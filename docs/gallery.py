@@ -81,6 +81,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "run-finished": f"/runs/{heads.id}?with={again.id}",
             "run-forked": f"/runs/{again.id}",
             "run-failed": f"/runs/{diverged.id}",
+            "model-card": f"/runs/{heads.id}/card",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",

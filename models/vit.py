@@ -96,7 +96,7 @@ class VisionTransformer(nn.Module):
     def forward(self, images: Tensor, auxiliary: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         x = self.patches(images).flatten(2).transpose(1, 2) + self.position
         if self.token is not None:
-            x = torch.cat((self.token.expand(len(x), 1, -1), x), dim=1)
+            x = torch.cat((self.token.expand(x.shape[0], 1, -1), x), dim=1)
         x = self.blocks(self.dropout(x))
         features = self.norm(x).mean(dim=1) if self.pooler is None else self.pooler(self.norm(x[:, 0]))
         logits: Tensor | dict[str, Tensor] = self.heads(features)

@@ -97,8 +97,8 @@ LAYERS = (
     {"app.services", "worker.data.importing"},
     {"worker.data"},
     {"app.web", "worker.training"},
-    {"app.analysis", "app.formats", "worker.inference", "worker.model_jobs"},
-    {"app.charts", "app.actions"},
+    {"app.analysis", "app.formats", "worker.inference", "worker.exporting"},
+    {"app.charts", "app.actions", "worker.model_jobs"},
     {"app.routes.launch"},
     {
         "app.routes.runs",

@@ -26,11 +26,11 @@ class LeaderboardEntry:
 
 
 # Runs of one configuration may differ in these settings: the seed and where they were trained.
-_IGNORED = (
+IGNORED = (
     *("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "find_batch"),
     *("name", "tags", "notes", "priority", "preset"),
 )
-_PATHS = ", ".join(f"'$.{name}'" for name in _IGNORED)
+_PATHS = ", ".join(f"'$.{name}'" for name in IGNORED)
 _QUERY = text(
     "SELECT run.family, run.size, run.dataset, run.id, run.recipe, run.epochs, run.seed, s.last AS acc,"
     f" json_remove(run.config, {_PATHS}) AS variant"

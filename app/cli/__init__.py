@@ -14,6 +14,7 @@ from app.cli import (
     dataset,
     doctor,
     export,
+    export_model,
     imports,
     launch,
     manage,
@@ -40,6 +41,7 @@ for command in (serve.up, launch.command()):
     cli.command()(command)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, predict.predict):
     cli.command(rich_help_panel=INSPECT)(command)
+cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=MANAGE)(command)
 cli.command("import", rich_help_panel=MANAGE)(imports.import_)

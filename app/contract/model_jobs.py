@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.events import Checkpoint, PredictionsKept
 
-JobKind = Literal["evaluate", "robustness"]
+JobKind = Literal["evaluate", "robustness", "export"]
+ExportFormat = Literal["onnx", "torch_export", "safetensors"]
 
 
 class JobOptions(BaseModel):
@@ -28,9 +29,17 @@ class RobustnessOptions(JobOptions):
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
 
+class ExportOptions(JobOptions):
+    """``preprocessing``: whether the file takes raw pixels and normalizes them itself; weights alone never do."""
+
+    format: ExportFormat
+    preprocessing: Annotated[bool, Field(strict=True)] = True
+
+
 OPTIONS: Final[dict[str, type[JobOptions]]] = {
     "evaluate": JobOptions,
     "robustness": RobustnessOptions,
+    "export": ExportOptions,
 }
 """The options of each kind of job."""
 
@@ -93,3 +102,33 @@ class RobustnessResult(BaseModel):
     mean: dict[str, float]
     accuracy: dict[str, dict[str, list[float]]]
     parameters: dict[str, list[str]]
+
+
+class ExportedFile(BaseModel):
+    """A file in the run's folder ``exports`` in the artifact store."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    bytes: int
+
+
+class ExportResult(BaseModel):
+    """What an export wrote. ``difference``: the largest one of a probability from torch, on ``pictures`` test pictures.
+
+    ``difference`` is None for weights alone, which nothing was computed with. ``epoch``, ``step``: of the checkpoint.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: ExportFormat
+    preprocessing: bool
+    files: list[ExportedFile]
+    difference: float | None
+    pictures: int
+    epoch: int
+    step: int
+
+
+EXPORTS: Final = "exports"
+"""The folder of a run's exported files in the artifact store, beside those of its attempts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +43,14 @@ def read(settings: Settings, path: str) -> bytes:
     files, root = _store(settings)
     content: bytes = files.cat_file(f"{root}/{path}")
     return content
+
+
+def chunks(settings: Settings, path: str, size: int = 2**18) -> Iterator[bytes]:
+    """The content of a file, ``size`` bytes at a time. Raises FileNotFoundError at the first one."""
+    files, root = _store(settings)
+    with files.open(f"{root}/{path}", "rb") as file:
+        while chunk := file.read(size):
+            yield chunk
 
 
 def write(settings: Settings, path: str, content: bytes) -> None:

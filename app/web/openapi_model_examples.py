@@ -35,6 +35,17 @@ JOB: dict[str, Any] = QUEUED_JOB | {
     "ended": "2026-11-20T10:12:06.900Z",
 }
 
+EXPORT: dict[str, Any] = {
+    "name": "model.onnx",
+    "format": "onnx",
+    "preprocessing": True,
+    "bytes": 290580,
+    "difference": 3.3e-07,
+    "pictures": 256,
+    "epoch": 18,
+    "made": "2026-11-20T10:12:06.900Z",
+    "url": f"/api/v1/runs/{RUN_ID}/exports/model.onnx",
+}
 PREDICTIONS: dict[str, Any] = {
     "run": RUN_ID,
     "dataset": "digits",
@@ -72,9 +83,28 @@ PICTURES: dict[str, Any] = {
     ],
 }
 
+CARD: dict[str, Any] = {
+    "title": "simple_cnn small on digits",
+    "sections": [
+        {
+            "title": "Metrics",
+            "facts": [{"name": "test/acc", "value": "98.89% (95% interval 97.2 to 99.6%, n = 360)"}],
+            "sentences": ["One seed: how much the accuracy varies between seeds was not measured."],
+            "headings": [],
+            "rows": [],
+            "code": "",
+        }
+    ],
+    "markdown": "# simple_cnn small on digits\n",
+}
+
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
+    ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),
+    ("GET", "/runs/{run_id}/exports/{name}"): Operation("download_export"),
+    ("GET", "/runs/{run_id}/card"): Operation("read_model_card", None, CARD),
+    ("GET", "/runs/{run_id}/card.md"): Operation("download_model_card"),
     ("GET", "/jobs/{job_id}"): Operation("read_job", None, JOB),
     ("DELETE", "/jobs/{job_id}"): Operation("cancel_job", None, QUEUED_JOB | {"status": "cancelled"}),
     ("GET", "/runs/{run_id}/predictions"): Operation("read_predictions", None, PREDICTIONS),

@@ -116,6 +116,7 @@ PAGES = [
     "run-finished",
     "run-forked",
     "run-failed",
+    "model-card",
     "sweeps",
     "sweep",
     "compare",

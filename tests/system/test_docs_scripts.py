@@ -48,3 +48,24 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
     assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
     assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)
     assert re.fullmatch(rf"succeeded 0\.\d+ {yard.address}/runs/r_\w+\n", finished)
+
+
+def test_the_examples_of_using_a_model_run_one_after_the_other(yard: Any, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
+    outputs = []
+    for number, script in enumerate(examples("docs/using-a-model.md")):
+        (tmp_path / f"example_{number}.py").write_text(script)
+        done = subprocess.run(
+            [sys.executable, f"example_{number}.py"],
+            cwd=tmp_path,
+            env=environment | {"RUNYARD_URL": yard.address, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        outputs.append(done.stdout)
+    onnx, program, weights = outputs[:3]
+    assert re.match(r"largest difference \d\S*\n\(5, 10\)\n", onnx)
+    assert program == "torch.Size([5, 10])\n"
+    assert weights.startswith("SimpleMlp") or weights.startswith("SimpleMLP")

@@ -19,6 +19,7 @@ CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") 
 KINDS: Final = {
     "evaluate": "worker.model_jobs.evaluation",
     "robustness": "worker.model_jobs.robustness",
+    "export": "worker.model_jobs.export",
 }
 """The module of each kind of job: a function ``run(request, progress)`` that returns the result."""
 

@@ -18,7 +18,7 @@ from worker.data.inputs import Inputs
 from worker.data.residence import Residence
 from worker.model_jobs.failure import JobFailed
 from worker.training import checkpoint_file
-from worker.training.checkpoint_file import Store
+from worker.training.checkpoint_file import State, Store
 from worker.training.evaluation_logits import evaluation_logits
 from worker.training.fit import build_network
 from worker.training.module import EVALUATION_IMAGES
@@ -30,6 +30,22 @@ FREE_GPU_BYTES: Final = 4 * 2**30
 RESIDENT_SHARE: Final = 0.25
 
 Progress = Callable[[float], None]
+
+
+def read_state(request: JobRequest) -> State:
+    """Read the job's checkpoint. Raises JobFailed."""
+    path = request.checkpoint.path
+    try:
+        state = checkpoint_file.from_bytes(Store(request.artifacts).read(path))
+    except FileNotFoundError as error:
+        raise JobFailed(f"the checkpoint {path} is no longer in the artifact store; retry the run") from error
+    except ValueError as error:
+        raise JobFailed(f"the checkpoint {path} cannot be read; retry the run") from error
+    if "config" not in state.metadata:
+        raise JobFailed(
+            "this checkpoint was saved by the first version and does not describe its network; retry the run"
+        )
+    return state
 
 
 @dataclass(frozen=True)
@@ -47,18 +63,7 @@ class Subject:
     def of(cls, request: JobRequest) -> Subject:
         """Load the checkpoint and its dataset. Raises JobFailed, DatasetError, UnknownArchitecture."""
         DATASETS.open(request.datasets)
-        try:
-            state = checkpoint_file.from_bytes(Store(request.artifacts).read(request.checkpoint.path))
-        except FileNotFoundError as error:
-            raise JobFailed(
-                f"the checkpoint {request.checkpoint.path} is no longer in the artifact store; retry the run"
-            ) from error
-        except ValueError as error:
-            raise JobFailed(f"the checkpoint {request.checkpoint.path} cannot be read; retry the run") from error
-        if "config" not in state.metadata:
-            raise JobFailed(
-                "this checkpoint was saved by the first version and does not describe its network; retry the run"
-            )
+        state = read_state(request)
         config = RunConfig.model_validate(state.metadata["config"])
         inputs = Inputs.from_dict(state.metadata["inputs"])
         try:

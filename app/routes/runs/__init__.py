@@ -5,7 +5,9 @@ from fastapi import APIRouter
 from app.routes.runs import (
     bulk,
     bulk_forms,
+    card,
     completion,
+    exports,
     jobs,
     live_changes,
     page,
@@ -19,9 +21,8 @@ from app.routes.runs.api import api
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-api.routes.extend(
-    [*bulk.api.routes, *rerun.api.routes, *live_changes.api.routes, *predict.api.routes, *jobs.api.routes]
-)
+for module in (bulk, rerun, live_changes, predict, jobs, exports, card):
+    api.routes.extend(module.api.routes)
 pages = APIRouter()
 pages.include_router(completion.pages)
 pages.include_router(table.pages)
@@ -30,3 +31,5 @@ pages.include_router(page.pages)
 pages.include_router(robustness.pages)
 pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)
+pages.include_router(exports.pages)
+pages.include_router(card.pages)

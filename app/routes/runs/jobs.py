@@ -16,7 +16,7 @@ api = APIRouter(tags=["models"])
 
 
 class JobIn(BaseModel):
-    """A job on the best checkpoint of a run. ``kind``: evaluate or robustness; ``options``: of this kind."""
+    """A job on the best checkpoint of a run. ``kind``: evaluate, robustness or export; ``options``: of this kind."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "evaluate"}]})
 
@@ -59,7 +59,9 @@ def post_job(run_id: str, body: JobIn, parts: PartsDep) -> JobOut:
     """Start a job on the best checkpoint of a run. Jobs run one at a time; the same unfinished job is not doubled.
 
     evaluate: predict the validation and test images, for runs whose predictions were not kept. robustness: measure the
-    accuracy on test images that are noisy, blurred or changed in another way (option ``seed``).
+    accuracy on test images that are noisy, blurred or changed in another way (option ``seed``). export: write the
+    network as a file (options ``format``: onnx, torch_export or safetensors; ``preprocessing``: whether it takes raw
+    pixels), which GET /runs/{run_id}/exports lists.
     """
     return job_out(parts.jobs.start(run_id, body.kind, body.options))
 

@@ -18,6 +18,7 @@ from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, read_points
 from app.charts.svg import draw, read_controls
 from app.contract.errors import NotFound
+from app.routes.runs.exports import export_context
 from app.routes.runs.live_changes import control_context
 from app.routes.runs.rerun import rerun_context
 from app.store.alias import list_aliases
@@ -155,6 +156,7 @@ def run_page(
         **forecast_values,
         **_configuration_context(summary),
         **rerun_context(parts, summary.run),
+        **export_context(parts, run_id),
         **control,
     )
 
