@@ -102,7 +102,7 @@ def jobs_of(connection: Connection, run: str, kind: str = "") -> list[JobRecord]
 
 def newest_of(connection: Connection, runs: list[str], kind: str) -> dict[str, JobRecord]:
     """The newest job of one kind that succeeded, by run."""
-    found = {}
+    found: dict[str, JobRecord] = {}
     for run in runs:
         succeeded = [job for job in jobs_of(connection, run, kind) if job.status == "succeeded"]
         found |= {run: succeeded[0]} if succeeded else {}
