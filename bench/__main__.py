@@ -25,7 +25,7 @@ BENCHES = {
     "recorder": "scalars per second from the stream into SQLite, none lost; 20 runs at normal speed",
     "curves": "curves of 20 runs compared with trackio and MLflow, and one run of ten million points",
     "page": "a run's page in a browser: ten million points, fifty charts; size, first chart, zoom, frames",
-    "predictions_page": "the page of 60,000 predictions in 10 classes and of 50,000 in 1,000: first shown; scrolling the gallery",
+    "predictions_page": "pages of 60,000 predictions in 10 classes and 50,000 in 1,000: first shown, epochs, scrolling",
     "viewers": "200 event-stream clients of a run with 1,000 scalars per second, and what 20 cost the training",
 }
 
