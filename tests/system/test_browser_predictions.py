@@ -1,4 +1,4 @@
-"""From a figure to the images: a trained run's worst cell, its images, its epochs, and another run on the same images."""
+"""From a figure to the images: a trained run, its worst cell, its epochs, and another run on the same images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(page.get_by_role("heading", level=1)).to_contain_text("Predictions of")
 
     # The most frequent confusion, as a sentence and as a cell, leads to its images.
-    worst = yard.call(f"/api/v1/runs/{weak}/predictions")["confusions"][0]
+    worst = yard.call(f"/runs/{weak}/predictions")["confusions"][0]
     expect(page.locator("#confusions li").first).to_contain_text(
         f"{worst['true']} is taken for {worst['predicted']}: {worst['count']} of {worst['of']} images"
     )
@@ -62,7 +62,7 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(page.locator(".figures")).not_to_contain_text("after epoch")
     assert "epoch=" not in page.url
     assert page.evaluate("window.stays")
-    curve = yard.call(f"/api/v1/runs/{weak}/curves?names=val/acc")["curves"]["val/acc"]["value"]
+    curve = yard.call(f"/runs/{weak}/curves?names=val/acc")["curves"]["val/acc"]["value"]
     assert [found[epoch] for epoch in (1, 2, 3)] == [f"{100 * value:.2f}%" for value in curve]
 
     # How sure is sure enough.
