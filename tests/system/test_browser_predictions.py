@@ -62,7 +62,7 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(page.locator(".figures")).not_to_contain_text("after epoch")
     assert "epoch=" not in page.url
     assert page.evaluate("window.stays")
-    curve = yard.call(f"/runs/{weak}/curves?names=val/acc")["curves"]["val/acc"]["value"]
+    curve = yard.call(f"/runs/{weak}/metrics?names=val/acc&points=0")["val/acc"]["value"]
     assert [found[epoch] for epoch in (1, 2, 3)] == [f"{100 * value:.2f}%" for value in curve]
 
     # How sure is sure enough.
