@@ -609,6 +609,25 @@ class _RunBase(Generic[RunT]):
         return _Call("GET", f"/runs/{self.id}/exports", lambda response: list(response["exports"]))
 
     @_request
+    def predictions(self, /, *, head: str = "", part: str = "", epoch: int | None = None) -> _Call[Json]:
+        """Get what the run predicted for a split: accuracy, calibration error, confusion matrix, scores by class.
+
+        ``head``: a target (default: the main one); ``part``: test (default) or validation; ``epoch``: after this epoch
+        instead of the best checkpoint, for validation.
+        """
+        query = _not_none(head=head or None, part=part or None, epoch=epoch)
+        return _Call("GET", f"/runs/{self.id}/predictions", _as_is, None, query)
+
+    @_request
+    def pictures(self, /, **filters: Any) -> _Call[list[Json]]:
+        """List images of a split with what was predicted for them, the most wrong first; at most 200.
+
+        ``filters``: query parameters of the API, such as true=4, right=False, sort="unsure", offset=200.
+        """
+        query = {"limit": 200} | filters
+        return _Call("GET", f"/runs/{self.id}/predictions/pictures", lambda found: list(found["pictures"]), None, query)
+
+    @_request
     def _all_points(self, /) -> _Call[Json]:
         return _Call("GET", f"/runs/{self.id}/metrics", _as_is, None, {"points": 0})
 

@@ -80,6 +80,7 @@ BOXES: Final = (
     Box("app.routes.architectures", 3, 8, 10, "architectures"),
     Box("app.routes.compare", 3, 10, 12, "compare"),
     Box("app.routes.launch", 4, 4, 8, "launch", "the launch form"),
+    Box("app.routes.predictions", 4, 8, 12, "predictions", "what a run predicted"),
     Box("app.actions", 5, 0, 4, "actions", "launch, stop, resume, …"),
     Box("app.charts", 5, 4, 8, "charts", "data, drawings, overlays"),
     Box("app.analysis", 6, 0, 8, "analysis", "statistics, groups, forecasts"),

@@ -64,10 +64,16 @@ function start(/** @type {Gallery} */ data) {
   gallery.classList.add("virtual");
   gallery.classList.toggle("with-others", data.others.length > 0);
 
+  function othersOf(/** @type {Picture} */ picture) {
+    return picture.others.map((label, i) => `${data.others[i]}: ${names[label]}`).join(" ");
+  }
+
   function about(/** @type {Picture} */ picture) {
     const result = picture.true === picture.predicted ? "right" : "wrong";
-    const past = picture.history ? `, ${picture.history.state}` : "";
-    return `true ${names[picture.true]}, predicted ${names[picture.predicted]}, ${percent(picture.confidence)}, ${result}${past}`;
+    // As the caption says it, so that one can speak what one sees.
+    const parts = [`true ${names[picture.true]}`, `${names[picture.predicted]} ${percent(picture.confidence)}`];
+    if (picture.others.length) parts.push(othersOf(picture));
+    return `${parts.join(" ")}, ${result}${picture.history ? `, ${picture.history.state}` : ""}`;
   }
 
   async function load(/** @type {number} */ number) {
@@ -120,7 +126,7 @@ function start(/** @type {Gallery} */ data) {
     if (picture.others.length) {
       const others = document.createElement("span");
       others.className = "soft";
-      others.textContent = picture.others.map((label, i) => `${data.others[i]}: ${names[label]}`).join(" ");
+      others.textContent = othersOf(picture);
       caption.append(others);
     }
     if (picture.history) caption.append(strip(picture.history));

@@ -141,3 +141,14 @@ def test_an_awaited_server_that_is_not_there_is_said() -> None:
 
     with pytest.raises(RunyardError, match=r"^cannot connect to a Runyard server at "):
         run_apart(ask())
+
+
+def test_predictions_say_how_often_each_class_is_right(run: Run, settings: Settings, engine: Engine) -> None:
+    with pytest.raises(RunyardError, match="predict"):
+        run.predictions()
+    keep(settings, engine, predictions_of(run.id))
+    found = run.predictions(part="validation", epoch=4)
+    assert len(found["matrix"]) == 10
+    assert found["epoch"] == 4
+    wrong = run.pictures(right=False)
+    assert len(wrong) == round(180 * (1 - run.predictions()["accuracy"]))

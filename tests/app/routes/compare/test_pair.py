@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -31,17 +32,15 @@ def predicted(runs: Runs, settings: Settings, engine: Engine) -> Any:
 
 def counts(page: Page) -> list[int]:
     """The four numbers of the table."""
-    cells = page.words["two-by-two"].split()
-    return [int(word) for word in cells if word.isdigit()]
+    table = page.html.split('id="two-by-two"')[1].split("</table>")[0]
+    return [int(number) for number in re.findall(r">(\d+)<", table)]
 
 
 def test_two_runs_are_compared_image_by_image(client: TestClient, predicted: Any, look: Any) -> None:
     one, other = predicted(seed=1, skill=0.6), predicted(seed=10, skill=0.9)
     page = look(client.get(f"/compare?runs={one},{other}&by=none"))
     both, first, second, none = counts(page)
-    right = [
-        run["accuracy"] for run in (client.get(f"/api/v1/runs/{each}/predictions").json() for each in (one, other))
-    ]
+    right = [client.get(f"/api/v1/runs/{each}/predictions").json()["accuracy"] for each in (one, other)]
     assert both + first + second + none == 180
     assert (both + first) / 180 == pytest.approx(right[0])
     assert (both + second) / 180 == pytest.approx(right[1])

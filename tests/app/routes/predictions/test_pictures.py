@@ -46,10 +46,10 @@ def test_pages_together_are_all_images_once(client: TestClient, predicted: Kept)
 
 
 def test_a_picture_tells_its_history(client: TestClient, predicted: Kept) -> None:
-    run = predicted()
-    history = predictions_of(run).history
+    run = predicted(skill=0.6)
+    history = predictions_of(run, skill=0.6).history
     assert history is not None
-    labels = predictions_of(run).parts["validation"]["digit"].labels
+    labels = predictions_of(run, skill=0.6).parts["validation"]["digit"].labels
     for each in listed(client, run, "part=validation")["pictures"]:
         column = history.predicted["digit"][:, each["index"]]
         assert each["history"]["predicted"] == column.tolist()

@@ -1,0 +1,91 @@
+"""From a figure to the images: a trained run, its worst cell, its epochs, and another run on the same images."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+TINY = {"family": "simple_mlp", "size": "tiny", "dataset": "digits"}
+
+
+def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: Page, yard: Any) -> None:
+    weak = yard.launch(**TINY, epochs=3, seed=1)
+    strong = yard.launch(**TINY, epochs=8, seed=2)
+    for run in (weak, strong):
+        yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{weak}")
+    page.get_by_role("link", name="Predictions", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Predictions of")
+
+    # The most frequent confusion, as a sentence and as a cell, leads to its images.
+    worst = yard.call(f"/runs/{weak}/predictions")["confusions"][0]
+    expect(page.locator("#confusions li").first).to_contain_text(
+        f"{worst['true']} is taken for {worst['predicted']}: {worst['count']} of {worst['of']} images"
+    )
+    page.locator(f'[data-cell="{worst["true"]},{worst["predicted"]}"] a').click()
+    gallery = page.get_by_role("listbox")
+    pictures = gallery.get_by_role("option")
+    expect(pictures).to_have_count(worst["count"])
+    expect(pictures.first.locator("b")).to_contain_text(str(worst["predicted"]))
+    tile = pictures.first.locator(".tile")
+    assert "/datasets/digits/sheet.png" in tile.evaluate("each => getComputedStyle(each).backgroundImage")
+
+    # Keys open an image, move on, and close it; the address leads to it again.
+    gallery.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Image 1 of")
+    expect(dialog.get_by_role("img")).to_have_js_property("complete", True)
+    expect(dialog.get_by_role("img")).not_to_have_js_property("naturalWidth", 0)
+    assert page.url.endswith("#1")
+    page.keyboard.press("End")
+    expect(dialog).to_contain_text(f"Image {worst['count']} of")
+    page.reload()
+    expect(dialog).to_contain_text(f"Image {worst['count']} of")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+    # Epochs: the matrix of each, by the keyboard and without loading the page again.
+    page.goto(f"{yard.address}/runs/{weak}/predictions?part=validation")
+    page.evaluate("window.stays = true")
+    accuracy = page.locator("#accuracy")
+    found = {}
+    page.get_by_label("Epoch", exact=True).first.focus()
+    page.keyboard.press("Home")
+    for epoch in (1, 2, 3):
+        expect(page.locator(".figures")).to_contain_text(f"accuracy after epoch {epoch}")
+        found[epoch] = accuracy.inner_text()
+        assert f"epoch={epoch}" in page.url
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".figures")).not_to_contain_text("after epoch")
+    assert "epoch=" not in page.url
+    assert page.evaluate("window.stays")
+    curve = yard.call(f"/runs/{weak}/metrics?names=val/acc&points=0")["val/acc"]["value"]
+    assert [found[epoch] for epoch in (1, 2, 3)] == [f"{100 * value:.2f}%" for value in curve]
+
+    # How sure is sure enough.
+    page.get_by_label("Confidence at least").fill("0.5")
+    expect(page.locator("#coverage-sentence")).to_have_text(
+        re.compile(r"Answer only from 0\.5 on: [\d.]+% right on [\d.]+% of the images\.")
+    )
+
+    # Another run on the same images.
+    page.goto(f"{yard.address}/compare?runs={weak},{strong}&by=none")
+    expect(page.locator("#pair")).to_contain_text("McNemar's exact test")
+    only_strong = page.locator("#two-by-two tbody tr").nth(1).locator("a")
+    count = int(only_strong.inner_text())
+    assert count > 0
+    only_strong.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"{count} test images (#")
+    expect(page.get_by_role("option")).to_have_count(count)
+
+
+def test_a_run_without_predictions_is_evaluated_with_one_click(page: Page, yard: Any) -> None:
+    run = yard.launch(**TINY, epochs=1, keep_predictions=False)
+    yard.wait_for(run, "succeeded")
+    page.goto(f"{yard.address}/runs/{run}/predictions")
+    page.get_by_role("button", name="Evaluate now").click()
+    expect(page.locator("#matrix")).to_be_visible(timeout=60_000)
+    expect(page.locator("#accuracy")).to_have_text(re.compile(r"[\d.]+%"))
