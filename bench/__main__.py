@@ -25,6 +25,7 @@ BENCHES = {
     "recorder": "scalars per second from the stream into SQLite, none lost; 20 runs at normal speed",
     "curves": "curves of 20 runs compared with trackio and MLflow, and one run of ten million points",
     "page": "a run's page in a browser: ten million points, fifty charts; size, first chart, zoom, frames",
+    "prediction_service": "one picture, a batch and a look of the playground over loopback, on a CPU",
     "viewers": "200 event-stream clients of a run with 1,000 scalars per second, and what 20 cost the training",
 }
 

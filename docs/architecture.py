@@ -91,6 +91,7 @@ BOXES: Final = (
     Box("app.sweeps", 9, 6, 8, "sweeps"),
     Box("app.inspection", 9, 8, 12, "inspection", "networks, with torch"),
     Box("app.store", 10, 0, 8, "store: loose files", "database tables and queries"),
+    Box("worker.inference", 5, -1, 3, "inference", "predicts pictures"),
     Box("worker.model_jobs", 5, 0, 3, "model_jobs", "trained networks"),
     Box("worker.training", 6, -0.5, 3, "training", "Lightning loop"),
     Box("worker.data", 7, 0, 3, "data", "datasets"),

@@ -122,6 +122,8 @@ PAGES = [
     "compare-runs",
     "compare-pick",
     "leaderboard",
+    "playground",
+    "models",
     "architectures",
     "datasets",
     "dataset",
