@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +51,10 @@ register(Family(name="own", summary="Own.", when="Never.", build=Own, sizes=(Siz
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A folder with datasets and artifacts."""
     DATASETS.open(tmp_path / "datasets")
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.fixture
