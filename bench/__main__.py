@@ -29,6 +29,7 @@ BENCHES = {
     "page": "a run's page in a browser: ten million points, fifty charts; size, first chart, zoom, frames",
     "exports": "every size of the catalog as ONNX: seconds, and the largest difference from torch",
     "predictions_page": "pages of 60,000 predictions in 10 classes and 50,000 in 1,000: first shown, epochs, scrolling",
+    "prediction_service": "one picture, a batch and a look of the playground over loopback, on a CPU",
     "viewers": "200 event-stream clients of a run with 1,000 scalars per second, and what 20 cost the training",
 }
 

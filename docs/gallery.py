@@ -57,6 +57,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     for launched in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
         assert launched.ended
     again = heads.fork(max(1, epochs // 2), lr=3e-4).wait()
+    yard.set_model("digits-production", heads, "ada")
+    yard.set_model("digits-production", again, "ada")
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
     live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
     deadline = time.monotonic() + 60
@@ -91,6 +93,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "compare-runs": f"/compare?runs={runs}&by=none",
             "compare-pick": "/compare",
             "leaderboard": "/leaderboard",
+            "playground": f"/playground?runs={heads.number},{again.number}&picture=digits:test:3&why=1&sweep=rotation",
+            "models": "/models",
             "architectures": "/architectures",
             "datasets": "/datasets",
             "dataset": f"/datasets/{SHAPES}",

@@ -57,6 +57,8 @@ class LocalInference(Inference):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        # As the process does: threads that wait for each other on a busy machine make answers take ten times as long.
+        torch.set_num_threads(1)
         self.answers = Answers(settings.datasets, settings.artifacts, settings.models_path, 2**30)
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:

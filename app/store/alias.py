@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
-ALIAS: Final = re.compile(r"^[a-z][a-z0-9]*(?:[-._][a-z0-9]+)*$")
+ALIAS: Final = re.compile(r"^(?!r_)[a-z][a-z0-9]*(?:[-._][a-z0-9]+)*$")
 """What an alias looks like. Ids of runs begin with ``r_``, which an alias must not."""
 MAX_ALIASES: Final = 1000
 MAX_MOVES: Final = 200

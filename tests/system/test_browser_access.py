@@ -126,6 +126,8 @@ PAGES = [
     "compare-runs",
     "compare-pick",
     "leaderboard",
+    "playground",
+    "models",
     "architectures",
     "datasets",
     "dataset",

@@ -103,7 +103,7 @@ class Fed:
     def __init__(self, place: int, feed: Feed, pixels: Pixels, changes: Changes) -> None:
         self._place = place
         self._feed = feed
-        self._image = torch.from_numpy(pixels)
+        self._image = torch.tensor(pixels)
         self._changes = changes
         self._background = "zeros" if feed.drawn or feed.channels == 1 else "border"
         self._changed = changed(self._image, [changes], self._background)

@@ -1,0 +1,117 @@
+"""Names of models: they point, move, move back, predict, and keep the run that they point to from being deleted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from app.contract.settings import Settings
+from tests.checkpoints import LocalInference, finished_run
+from tests.conftest import Runs, errors_of
+
+API = "/api/v1/models/digits-production"
+
+
+@pytest.fixture
+def pair(server: FastAPI, runs: Runs, settings: Settings) -> list[str]:
+    """Two runs with checkpoints, and predictions made in this process."""
+    server.state.parts.inference = LocalInference(settings)
+    return [finished_run(runs, settings, seed)[0] for seed in (0, 1)]
+
+
+def picture() -> list[tuple[str, tuple[str, bytes]]]:
+    """A form with a black picture."""
+    file = io.BytesIO()
+    Image.new("L", (28, 28)).save(file, "PNG")
+    return [("file", ("black.png", file.getvalue()))]
+
+
+def test_a_name_points_moves_and_keeps_its_history(client: TestClient, pair: list[str]) -> None:
+    first, second = pair
+    made = client.put(API, json={"run": first, "by": "ada"})
+    assert made.status_code == 200, made.text
+    assert (made.json()["run"], made.json()["number"], made.json()["predict"]) == (first, 1, f"{API}/predict")
+    client.put(API, json={"run": second})
+    client.put(API, json={"run": second})  # is there already: no move
+    said = client.get(API).json()
+    assert said["run"] == second
+    assert [(move["before"], move["after"], move["by"]) for move in said["history"]] == [(1, 2, ""), (None, 1, "ada")]
+    assert client.get("/api/v1/models").json()["models"] == [said]
+
+
+def test_a_program_that_asks_the_name_gets_the_answers_of_the_run_it_points_to(
+    client: TestClient, pair: list[str]
+) -> None:
+    answers = []
+    for run in pair:
+        client.put(API, json={"run": run})
+        said = client.post(f"{API}/predict", files=picture()).json()
+        assert (said["model"], said["run"]) == ("digits-production", run)
+        direct = client.post(f"/api/v1/runs/{run}/predict", files=picture()).json()
+        assert said["predictions"] == direct["predictions"]
+        answers.append(said["predictions"])
+    assert answers[0] != answers[1]
+
+
+def test_a_run_stays_while_a_name_points_to_it(client: TestClient, pair: list[str], runs: Runs) -> None:
+    first, second = pair
+    client.put(API, json={"run": first})
+    refused = client.delete(f"/api/v1/runs/{first}")
+    assert refused.status_code == 409
+    assert refused.json()["detail"] == ("the alias digits-production points to run #1; move or remove it first")
+    # Neither is it deleted among others.
+    client.post("/runs/delete", data={"runs": f"{first},{second}"})
+    assert runs.get(first).deleted_at is None
+    assert runs.get(second).deleted_at is not None
+    client.put("/api/v1/models/other", json={"run": first})
+    assert "The aliases digits-production, other point" in client.post(f"/runs/{first}/delete").text
+    assert client.delete(API).status_code == 204
+    assert client.delete("/api/v1/models/other").status_code == 204
+    assert client.delete(f"/api/v1/runs/{first}").status_code == 204
+
+
+def test_what_cannot_be_named_is_refused(client: TestClient, pair: list[str], runs: Runs) -> None:
+    for name in ("r_1", "Digits", "-a", "a--b", "1a"):
+        assert "lower-case letters" in errors_of(client.put(f"/api/v1/models/{name}", json={"run": pair[0]}))["name"]
+    fresh = runs.add()
+    assert "has no checkpoint yet" in client.put(API, json={"run": fresh}).json()["detail"]
+    assert client.put(API, json={"run": "r_none"}).status_code == 404
+    missing = client.post(f"{API}/predict", files=picture())
+    assert (missing.status_code, missing.json()["detail"]) == (404, "no model 'digits-production'; models: none yet")
+    assert client.delete(API).status_code == 404
+
+
+def test_the_page_shows_names_and_moves_them_back(
+    client: TestClient, pair: list[str], look: Callable[[Any], Any]
+) -> None:
+    assert "No models yet" in look(client.get("/models")).html
+    for run in pair:
+        client.post("/models", data={"name": " Digits-Production ", "run": run})
+    page = look(client.get("/models"))
+    page.one("section", id="model-digits-production")
+    assert f"curl -F file=@picture.png http://127.0.0.1:8000{API}/predict" in page.html
+    assert f'href="/runs/{pair[1]}"' in page.html
+    assert "digits-production" in look(client.get(f"/runs/{pair[1]}")).words["run-aliases"]
+    client.post("/models/digits-production/undo")
+    said = client.get(API).json()
+    assert said["run"] == pair[0]
+    assert [(move["before"], move["after"]) for move in said["history"]] == [(2, 1), (1, 2), (None, 1)]
+    client.post("/models/digits-production/delete", data={"back": f"/runs/{pair[0]}"})
+    assert client.get(API).status_code == 404
+    # A name that comes back has its history.
+    client.put(API, json={"run": pair[0]})
+    assert len(client.get(API).json()["history"]) == 5
+
+
+def test_a_name_that_never_moved_cannot_move_back(client: TestClient, pair: list[str]) -> None:
+    client.put(API, json={"run": pair[0]})
+    assert "has not pointed to another run before" in client.post("/models/digits-production/undo").text
+    client.put(API, json={"run": pair[1]})
+    assert client.delete(f"/api/v1/runs/{pair[0]}").status_code == 204
+    assert "Run #1 was deleted" in client.post("/models/digits-production/undo").text
