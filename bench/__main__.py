@@ -16,6 +16,7 @@ BENCHES = {
     "training": "an epoch compared with a plain PyTorch loop and with Lightning, torchmetrics and torchvision",
     "epochs": "150 short epochs with validation, compared with a plain loop that validates as often",
     "evaluation": "images per second in validation and test, by the number of images per pass",
+    "predictions": "what it costs a run to keep its predictions: whole runs with and without",
     "streaming": "an epoch with images streamed from disk compared with images in memory; reading from a cold disk",
     "accuracy": "training time to 98, 99 and 99.3% validation accuracy on MNIST, or to 99% on a stand-in",
     "zoo": "test accuracy and training time of the zoo on real data, if there is any, three seeds each",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.contract.datasets import DATASETS
-from app.contract.metric_names import ACCURACIES, additional_metrics
+from app.contract.metric_names import ACCURACIES, ROBUST, additional_metrics
 from app.contract.spec import RunConfig
 from app.contract.system_metrics import GPU_NAMES, GRADIENT_NORM, HOST_NAMES, IMAGES_PER_SECOND
 from app.web.formatting import COLORS, color
@@ -155,10 +155,10 @@ def _system_order(name: str) -> tuple[int, str]:
 
 
 def _chart_keys(name: str) -> list[tuple[str, str]]:
-    """Return the charts of a metric as (group, key); none for test metrics, which have one point."""
+    """Return the charts of a metric as (group, key); none for test and robustness, which have one point."""
     parts = name.split("/")
     stage, last = parts[0], parts[-1]
-    if stage == "test":
+    if stage in ("test", ROBUST):
         return []
     if name == IMAGES_PER_SECOND:
         return [(THROUGHPUT, name)]

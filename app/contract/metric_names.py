@@ -18,6 +18,10 @@ TOP5_CLASSES: Final = 20
 """Heads with at least this many classes report the top-5 accuracy."""
 
 
+ROBUST: Final = "robust"
+"""The first part of the names of a robustness card's metrics, such as ``robust/acc`` and ``robust/rotation/acc``."""
+
+
 def last_part(name: str) -> str:
     """Return what a metric measures, without its stage and target: "acc" of "val/digit/acc"."""
     return name.rsplit("/", 1)[-1]

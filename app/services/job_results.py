@@ -10,13 +10,11 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, text
 
 from app.contract.events import PredictionsKept
+from app.contract.metric_names import ROBUST
 from app.contract.model_jobs import EvaluateResult, RobustnessResult
 from app.store.metric import Curve, add_curves
 from app.store.model_job import JobRecord
 from app.store.prediction_file import record_file
-
-ROBUST: Final = "robust"
-"""The first part of the names of a robustness card's metrics."""
 
 
 def _keep_predictions(connection: Connection, job: JobRecord, result: dict[str, Any], commit: int, now: float) -> None:

@@ -109,6 +109,19 @@ def newest_of(connection: Connection, runs: list[str], kind: str) -> dict[str, J
     return found
 
 
+def runs_with(connection: Connection, kind: str, dataset: str, most: int) -> list[tuple[str, int, str]]:
+    """Runs on a dataset with a job of this kind that succeeded, newest first: id, number and name."""
+    rows = connection.execute(
+        text(
+            "SELECT id, number, name, family, size FROM run WHERE dataset = :dataset AND deleted_at IS NULL AND EXISTS"
+            " (SELECT 1 FROM model_job j WHERE j.run = run.id AND j.kind = :kind AND j.status = 'succeeded')"
+            " ORDER BY number DESC LIMIT :most"
+        ),
+        {"dataset": dataset, "kind": kind, "most": most},
+    )
+    return [(row.id, row.number, row.name or f"{row.family} {row.size}") for row in rows]
+
+
 def next_job(connection: Connection) -> JobRecord | None:
     """The queued job that has waited longest; jobs of runs in the trash wait until these are restored."""
     waiting = (

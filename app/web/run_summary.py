@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from app.contract.datasets import DATASETS
-from app.contract.metric_names import ADDITIONAL, last_part
+from app.contract.metric_names import ADDITIONAL, ROBUST, last_part
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import LoggedConfig
@@ -85,6 +85,7 @@ class RunSummary:
     position: int | None
     why: str
     suffix: str = ""
+    robust_acc: float | None = None
     """Settings that distinguish it from listed runs with the same title."""
     further: tuple[Further, ...] = ()
 
@@ -138,6 +139,7 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
         position=position,
         why=why,
         further=tuple(_further(run.config, summary)),
+        robust_acc=robust.last if (robust := main_metric(summary, run.config, ROBUST, "acc")) else None,
     )
 
 

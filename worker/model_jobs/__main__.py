@@ -15,6 +15,7 @@ from worker.model_jobs import failure
 
 NICE: Final = 10
 """Training goes first."""
+CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 KINDS: Final = {
     "evaluate": "worker.model_jobs.evaluation",
     "robustness": "worker.model_jobs.robustness",
@@ -26,6 +27,8 @@ KINDS: Final = {
 def main(questions: TextIO, answers: TextIO) -> None:
     """Run one job, and end when the server does."""
     os.nice(NICE)
+    # Read when torch is imported. Threads that wait for each other on busy cores would only waste them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // 2)))
     request = JobRequest.model_validate_json(questions.readline())
     threading.Thread(target=_end_with_server, args=(questions,), name="server-watch", daemon=True).start()
     lock = threading.Lock()

@@ -1,6 +1,6 @@
 """Fifteen ways to spoil images, each in five strengths, of whole batches.
 
-The idea, and the strengths of noise, brightness, contrast, JPEG and pixelate, are those of Hendrycks and Dietterich
+The idea, and the strengths of noise, brightness, contrast and JPEG, are those of Hendrycks and Dietterich
 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (ImageNet-C); lengths are shares
 of an image's side, so that they suit images of every size. Shot noise is normal with the variance of a Poisson
 distribution.
@@ -161,7 +161,7 @@ def pixelate(images: Tensor, share: float, draws: Draws) -> Tensor:
     """Use fewer pixels, this share of each side."""
     del draws
     side = max(1, round(images.shape[-1] * share))
-    return F.interpolate(F.adaptive_avg_pool2d(images, side), list(images.shape[2:]), mode="nearest")
+    return F.interpolate(F.adaptive_avg_pool2d(images, side), list(images.shape[2:]), mode="nearest-exact")
 
 
 def shift(images: Tensor, distance: float, draws: Draws) -> Tensor:
@@ -260,7 +260,7 @@ _SATURATION: Final = Corruption("saturation", saturation, (0.7, 0.5, 0.3, 0.15, 
 _GAMMA: Final = Corruption("gamma", gamma, (1.3, 1.7, 2.2, 3.0, 4.0), "gamma {}")
 _FURTHER: Final = (
     Corruption("jpeg", jpeg, (25, 18, 15, 10, 7), "quality {}"),
-    Corruption("pixelate", pixelate, (0.6, 0.5, 0.4, 0.3, 0.25), "{}% of the pixels of a side", 100),
+    Corruption("pixelate", pixelate, (0.6, 0.45, 0.35, 0.25, 0.18), "{}% of the pixels of a side", 100),
     Corruption("shift", shift, (0.04, 0.08, 0.12, 0.16, 0.2), "{}% of the side", 100),
     Corruption("rotation", rotation, (8, 16, 25, 35, 45), "{}°"),
     Corruption("scale", scale, (1.1, 1.2, 1.3, 1.45, 1.6), "factor {} or its inverse"),

@@ -58,6 +58,7 @@ METRICS = (
     Metric("test/acc", lambda summary: summary.test_acc, _accuracy, 1),
     Metric("best val/acc", lambda summary: summary.val_acc, _accuracy, 1),
     *(metric for last in ADDITIONAL for metric in _further(last)),
+    Metric("robust/acc", lambda summary: summary.robust_acc, _accuracy, 1, optional=True),
     Metric("best val/loss", lambda summary: summary.best_val_loss, format_number, -1),
     Metric("parameters", lambda summary: summary.run.params, count, -1),
     Metric("duration", lambda summary: summary.seconds, format_duration, -1),

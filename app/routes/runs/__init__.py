@@ -2,7 +2,19 @@
 
 from fastapi import APIRouter
 
-from app.routes.runs import bulk, bulk_forms, card, completion, exports, jobs, live_changes, page, rerun, table
+from app.routes.runs import (
+    bulk,
+    bulk_forms,
+    card,
+    completion,
+    exports,
+    jobs,
+    live_changes,
+    page,
+    rerun,
+    robustness,
+    table,
+)
 from app.routes.runs.api import api
 
 __all__ = ["api", "pages"]
@@ -15,6 +27,7 @@ pages.include_router(completion.pages)
 pages.include_router(table.pages)
 pages.include_router(bulk_forms.pages)
 pages.include_router(page.pages)
+pages.include_router(robustness.pages)
 pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)
 pages.include_router(exports.pages)
