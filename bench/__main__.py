@@ -27,6 +27,7 @@ BENCHES = {
     "curves": "curves of 20 runs compared with trackio and MLflow, and one run of ten million points",
     "page": "a run's page in a browser: ten million points, fifty charts; size, first chart, zoom, frames",
     "exports": "every size of the catalog as ONNX: seconds, and the largest difference from torch",
+    "predictions_page": "pages of 60,000 predictions in 10 classes and 50,000 in 1,000: first shown, epochs, scrolling",
     "viewers": "200 event-stream clients of a run with 1,000 scalars per second, and what 20 cost the training",
 }
 

@@ -8,6 +8,8 @@ import { columnsIn, GAP, inSight, moved, SHEET, spritePosition, stretches } from
  * @typedef {{ index: number, true: number, predicted: number, confidence: number, true_probability: number | null,
  *   top: [number, number][], others: number[], history: History | null }} Picture
  * @typedef {{ sheet: string, pictures: Picture[] }} Sheet
+ * @typedef {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string,
+ *   image: string }} Gallery
  */
 
 const TILE = 116;
@@ -25,13 +27,9 @@ filters.addEventListener("change", () => {
   filters.requestSubmit();
 });
 
-const data = embeddedJson(
-  "gallery-data",
-  /** @type {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string, image: string } | null} */ (
-    null
-  ),
-);
-if (data) start(data);
+/** @type {Gallery | null} */
+const embedded = embeddedJson("gallery-data", null);
+if (embedded) start(embedded);
 
 function percent(/** @type {number} */ share, digits = 0) {
   return `${(100 * share).toFixed(digits)}%`;
@@ -50,7 +48,7 @@ function strip(/** @type {History} */ history) {
   return element;
 }
 
-function start(/** @type {NonNullable<typeof data>} */ data) {
+function start(/** @type {Gallery} */ data) {
   const { names, total } = data;
   const gallery = byId("gallery", HTMLElement);
   const dialog = byId("picture", HTMLDialogElement);
@@ -66,10 +64,16 @@ function start(/** @type {NonNullable<typeof data>} */ data) {
   gallery.classList.add("virtual");
   gallery.classList.toggle("with-others", data.others.length > 0);
 
+  function othersOf(/** @type {Picture} */ picture) {
+    return picture.others.map((label, i) => `${data.others[i]}: ${names[label]}`).join(" ");
+  }
+
   function about(/** @type {Picture} */ picture) {
     const result = picture.true === picture.predicted ? "right" : "wrong";
-    const past = picture.history ? `, ${picture.history.state}` : "";
-    return `true ${names[picture.true]}, predicted ${names[picture.predicted]}, ${percent(picture.confidence)}, ${result}${past}`;
+    // As the caption says it, so that one can speak what one sees.
+    const parts = [`true ${names[picture.true]}`, `${names[picture.predicted]} ${percent(picture.confidence)}`];
+    if (picture.others.length) parts.push(othersOf(picture));
+    return `${parts.join(" ")}, ${result}${picture.history ? `, ${picture.history.state}` : ""}`;
   }
 
   async function load(/** @type {number} */ number) {
@@ -122,7 +126,7 @@ function start(/** @type {NonNullable<typeof data>} */ data) {
     if (picture.others.length) {
       const others = document.createElement("span");
       others.className = "soft";
-      others.textContent = picture.others.map((label, i) => `${data.others[i]}: ${names[label]}`).join(" ");
+      others.textContent = othersOf(picture);
       caption.append(others);
     }
     if (picture.history) caption.append(strip(picture.history));

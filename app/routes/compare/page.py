@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 
 from app.analysis.curves import Points
 from app.analysis.groups import (
-    Group,
     group_runs,
     grouping_fields,
     mean_curve,
@@ -24,9 +23,10 @@ from app.analysis.groups import (
 from app.charts.chart_specs import Chart, Compared, charts_of_comparison
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, is_noisy, read_points
-from app.charts.svg import Controls, draw, read_controls
+from app.charts.svg import draw
 from app.contract.metric_names import is_share
-from app.routes.compare.baseline import baseline_index, deltas_of_groups, deltas_of_runs
+from app.routes.compare.baseline import deltas_of_groups, deltas_of_runs
+from app.routes.compare.comparison import Comparison
 from app.routes.compare.divergence import group_splits, run_splits
 from app.routes.compare.figures import (
     deciding_metric,
@@ -37,14 +37,15 @@ from app.routes.compare.figures import (
     standings_by_metric,
 )
 from app.routes.compare.flops import FlopsDep
+from app.routes.compare.pair import never_right, pair_of
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.verdict import group_verdict, run_verdict
 from app.store.database import reading
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
-from app.web.dependencies import PartsDep
+from app.web.dependencies import Parts, PartsDep
 from app.web.run_selection import MOST_RUNS, ComparisonQuery, ComparisonQueryDep, split_ids
-from app.web.run_summary import RunSummary, metric_name, summarize_run
+from app.web.run_summary import metric_name, summarize_run
 
 pages = APIRouter()
 
@@ -54,51 +55,6 @@ ALL_POINTS = 120_000
 """The most points of all curves together on a page, with at least FEWEST_POINTS of each curve."""
 PICKED_ROWS = 30
 STANDARD = ("val/acc", "val/loss", "train/loss", "train/acc")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of a comparison, and their groups if they are shown as groups."""
-
-    rows: list[RunRow]
-    summaries: list[RunSummary]
-    by: str
-    groups: list[Group] | None
-    problem: str
-    baseline: str = ""
-    settings: str = ""
-
-    @property
-    def baseline_position(self) -> int | None:
-        """Index of the baseline among the runs or groups."""
-        return baseline_index(self.baseline, self.summaries, self.groups)
-
-    @property
-    def address(self) -> str:
-        """The address of this comparison."""
-        return self.address_with()
-
-    def address_with(self, **changes: str) -> str:
-        """Return the address with a changed ``by``, ``baseline`` or ``settings``."""
-        defaults = {
-            "by": self.by,
-            "baseline": self.baseline if self.baseline_position is not None else "",
-            "settings": self.settings,
-        }
-        parameters = [f"&{name}={quote(value, safe=',')}" for name, value in (defaults | changes).items() if value]
-        return f"/compare?runs={','.join(row.run.id for row in self.rows)}{''.join(parameters)}"
-
-    def controls(self, query: ComparisonQuery) -> Controls:
-        """Return the chart controls; the x axis defaults to epochs, or to steps if a run has no known epoch length."""
-        default = "step" if any(row.run.logged for row in self.rows) else "epoch"
-        # The mean of several runs has no wall-clock time.
-        x = default if query.x == "clock" and self.groups is not None else query.x
-        return read_controls(x, query.smoothing, query.log, default, 0.8)
-
-    @property
-    def live(self) -> bool:
-        """Whether a run can still change."""
-        return any(row.run.live for row in self.rows)
 
 
 def read_comparison(connection: Connection, query: ComparisonQuery) -> Comparison:
@@ -143,6 +99,7 @@ def compare_page(request: Request, parts: PartsDep, query: ComparisonQueryDep, f
             values |= {"pickable": pickable, "picked": set(selected)}
             return parts.templates.page(request, "compare_select.html", **values)
         charts, points = read_charts(connection, comparison, controls.smoothing, SMOOTHED_AT_ONCE)
+    values |= _image_values(parts, comparison)
     values["split_data"] = [asdict(split) for split in values["splits"]]
     return parts.templates.page(
         request,
@@ -158,7 +115,12 @@ def compare_figures(request: Request, parts: PartsDep, query: ComparisonQueryDep
     """Render the tables again while a run is live."""
     with reading(parts.engine) as connection:
         comparison = read_comparison(connection, query)
-    return parts.templates.fragment(request, "_compare_update.html", **table_values(comparison, query.cost, flops))
+    values = table_values(comparison, query.cost, flops) | _image_values(parts, comparison)
+    return parts.templates.fragment(request, "_compare_update.html", **values)
+
+
+def _image_values(parts: Parts, comparison: Comparison) -> dict[str, Any]:
+    return {"pair": pair_of(parts, comparison), "never": never_right(parts, comparison)}
 
 
 @pages.get("/compare/points")

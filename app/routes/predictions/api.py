@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -48,8 +48,9 @@ class ConfusionOut(BaseModel):
 
 
 class PredictionsOut(BaseModel):
-    """What one head predicted for a split. ``heads``: class names by head; ``parts``: splits with predictions; ``epochs``:
-    those whose predictions are kept for this split; ``epoch``: of the checkpoint, or the one that was asked for.
+    """What one head predicted for a split. ``heads``: class names by head; ``parts``: splits with predictions.
+
+    ``epochs``: those whose predictions are kept for this split; ``epoch``: of the checkpoint, or the one asked for.
 
     ``calibration_error``: expected calibration error with 15 bins. ``matrix``: images by true class (row) and predicted
     class (column).
@@ -96,9 +97,7 @@ class PictureOut(BaseModel):
 
 
 class PicturesOut(BaseModel):
-    """Images in the requested order. ``total``: how many there are; ``sheet``: address of one PNG with these images, ten
-    in a row.
-    """
+    """Images in the requested order. ``total``: how many there are; ``sheet``: a PNG of these, ten in a row."""
 
     total: int
     offset: int
@@ -189,7 +188,7 @@ def _lines(pictures: Pictures) -> Iterator[str]:
         yield _line(rows)
 
 
-def _line(rows: list[list[object]] | list[list[str]]) -> str:
+def _line(rows: Sequence[Sequence[object]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()

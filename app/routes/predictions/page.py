@@ -36,8 +36,8 @@ COLUMNS: tuple[By, ...] = ("class", "precision", "recall", "f1", "support")
 
 
 class PageQuery(ViewQuery):
-    """order: of the classes in the matrix. show: numbers of images, or shares of the true class. by: column that sorts the
-    classes; "-f1" in descending order. threshold: for accuracy against coverage.
+    """order: of the classes in the matrix. show: numbers of images, or shares of the true class. by: column that sorts
+    the classes; "-f1" in descending order. threshold: for accuracy against coverage.
     """
 
     order: Order = "class"

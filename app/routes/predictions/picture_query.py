@@ -98,7 +98,8 @@ class Pictures:
         if not self.query.outcome or not self.others:
             return None
         if self.query.outcome == "none":
-            return ~np.any([self.view.answers.right, *(other.answers.right for other in self.others)], 0)
+            right = [self.view.answers.right, *(other.answers.right for other in self.others)]
+            return np.asarray(~np.any(right, 0))
         rivals = [other.answers for other in self.others if other.rival]
         if not rivals:
             return None

@@ -40,9 +40,7 @@ class ViewQuery(BaseModel):
 
     head: str = Field("", max_length=200, description="A target of the run (default: its main one).")
     part: str = Field("", max_length=20, description="test (default) or validation.")
-    epoch: Chosen = Field(
-        None, description="Predictions after this epoch instead of the best checkpoint's; validation only."
-    )
+    epoch: Chosen = Field(None, description="After this epoch instead of the best checkpoint; validation only.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +135,9 @@ def view_of(run: RunRecord, found: Predictions, query: ViewQuery) -> View:
 
 
 def _range(epochs: list[int]) -> str:
-    return (
-        f"there are some after {len(epochs)} epochs, {epochs[0]} to {epochs[-1]}"
-        if epochs
-        else "none are kept by epoch"
-    )
+    if not epochs:
+        return "none are kept by epoch"
+    return f"there are some after {len(epochs)} epochs, {epochs[0]} to {epochs[-1]}"
 
 
 def why_none(run: RunRecord) -> str:

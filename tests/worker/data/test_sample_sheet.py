@@ -20,7 +20,7 @@ from app.contract.dataset_import import REQUEST, Choices, ImportRequest
 from app.contract.datasets import DATASETS
 from tests.worker.own_dataset import make_own_dataset
 from worker.data.importing.job import run_import
-from worker.data.sample_sheet import GAP, Sheets
+from worker.data.sample_sheet import GAP, Sheets, sheet_png
 
 
 def pixels(answer: dict[str, Any], count: int) -> list[Any]:
@@ -136,3 +136,27 @@ def test_the_process_answers_line_by_line_and_reports_a_fault(datasets: Path) ->
     first, second = map(json.loads, process.stdout.splitlines())
     assert "png" in first
     assert "KeyError" in second["fault"]
+
+
+def test_many_images_are_one_picture_with_ten_in_a_row(datasets: Path) -> None:
+    tensors = make_own_dataset(datasets)
+    images = tensors["train.images"].permute(0, 2, 3, 1).numpy()
+    indices = [7, 0, 3, 11, 5, 6, 1, 2, 4, 9, 8, 10]
+    question = {"dataset": "flowers@0123456789ab", "part": "train", "indices": indices}
+    answer = Sheets(datasets).answer(question)
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["png"]))))
+    side = images.shape[1]
+    assert sheet.shape[:2] == (2 * side, 10 * side)
+    for place, index in enumerate(indices):
+        left, top = place % 10 * side, place // 10 * side
+        found = sheet[top : top + side, left : left + side].reshape(side, side, -1)
+        assert found.tolist() == images[index].tolist()
+    assert Sheets(datasets).answer(question | {"indices": [0, 10**6]}) == {"reason": "no such image"}
+
+
+def test_large_images_are_small_in_a_sheet() -> None:
+    chance = np.random.default_rng(0)
+    color = [chance.integers(0, 256, (3, 200, 200), np.uint8)] * 2
+    assert Image.open(io.BytesIO(sheet_png(color))).size == (960, 96)
+    gray = Image.open(io.BytesIO(sheet_png([chance.integers(0, 256, (1, 128, 128), np.uint8)])))
+    assert (gray.size, gray.mode) == ((960, 96), "L")
