@@ -14,10 +14,10 @@ from app.cli import (
     dataset,
     doctor,
     export,
-    imports,
     launch,
     manage,
     queue,
+    run_imports,
     runs,
     serve,
     sweep,
@@ -41,7 +41,7 @@ for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export
     cli.command(rich_help_panel=INSPECT)(command)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=MANAGE)(command)
-cli.command("import", rich_help_panel=MANAGE)(imports.import_)
+cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)

@@ -71,7 +71,7 @@ def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, 
 def test_a_long_curve_is_sent_in_pieces(
     runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cli.imports.BATCH_POINTS", 7)
+    monkeypatch.setattr("app.cli.run_imports.BATCH_POINTS", 7)
     names = ("a", "b", "c")
     write(tmp_path / "run", [each for name in names for each in points(name, range(20))])
     assert "60 points" in runyard("import", str(tmp_path / "run")).output
