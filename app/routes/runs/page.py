@@ -145,7 +145,7 @@ def run_page(
         back_again=back_again,
         sweep_number=sweep_number,
         tokens={
-            BEST: "best finished run on " + summary.run.config.dataset,
+            BEST: "best successful run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",
         },
         **forecast_values,

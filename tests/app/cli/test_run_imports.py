@@ -153,7 +153,7 @@ def test_parquet_is_written_by_the_server_or_refused_in_its_words(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     done = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
     assert done.exit_code == 1
-    assert "pip install pyarrow" in done.output
+    assert 'pip install "runyard[parquet]"' in done.output
     assert not (tmp_path / "runs.parquet").exists()
 
 
