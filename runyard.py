@@ -1060,7 +1060,8 @@ class _Api(Generic[RunT, SweepT]):
     def compare(self, /, runs: Sequence[str | RunT], by: str = "variant") -> _Call[Comparison]:
         """Compare runs: means over seeds, with 95% intervals.
 
-        ``by``: group by variant (all settings except the seed), none, or comma-separated settings.
+        ``by``: group by variant (all settings that affect the result, except the seed), none, or comma-separated
+        settings.
         """
         ids = ",".join(_id(run) for run in runs)
 

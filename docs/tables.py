@@ -84,7 +84,7 @@ def dataset_rows() -> list[str]:
 def recipe_rows() -> list[str]:
     """Recipes with the datasets that they are for."""
     return [
-        f"| `{recipe.name}` | {', '.join(recipe.datasets) or 'any'} | {recipe.about.replace(' %', '%')} |"
+        f"| `{recipe.name}` | {recipe.supported if recipe.datasets else 'any'} | {recipe.about.replace(' %', '%')} |"
         for recipe in RECIPES.values()
     ]
 

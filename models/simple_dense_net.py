@@ -33,7 +33,7 @@ register(
     Family(
         name="simple_dense_net",
         summary="A fully connected network with batch normalization after every hidden layer.",
-        when="Quick prototypes, baselines and simple debugging.",
+        when="Quick prototypes, baselines and debugging.",
         build=SimpleDenseNet,
         sizes=(
             Size("tiny", {"hidden": (10, 20, 10)}, (8_470, 31_350, 32_340)),

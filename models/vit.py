@@ -121,7 +121,7 @@ register(
     Family(
         name="vit",
         summary="A vision transformer: the image as a sequence of patches that attend to each other.",
-        when="Larger datasets and models; recipe vit_mnist_995 aims at 99.5% on MNIST.",
+        when="Larger datasets and models.",
         build=VisionTransformer,
         sizes=SIZES,
         default="small",

@@ -81,7 +81,7 @@ document.addEventListener("drop", async (event) => {
     file: item.getAsFile(),
   }));
   files.value = folder.value = "";
-  hint.textContent = "Looking into the folder…";
+  hint.textContent = "Reading the folder…";
   /** @type {Found[]} */
   const found = [];
   for (const { entry, file } of dropped) {
@@ -90,7 +90,7 @@ document.addEventListener("drop", async (event) => {
     else if (file) found.push({ path: file.name, file });
   }
   choose(found);
-  if (!found.length) hint.textContent = "There is no file in what you dropped.";
+  if (!found.length) hint.textContent = "You dropped no files.";
 });
 
 /**
@@ -161,7 +161,7 @@ function ended(status, response) {
   }
   showUploading(false);
   if (status === -1) error.textContent = "";
-  else if (status === 0) error.textContent = "The connection broke off; nothing was kept. Try again.";
+  else if (status === 0) error.textContent = "Connection lost; nothing was saved. Try again.";
   else error.textContent = problem(response, status);
 }
 

@@ -60,11 +60,11 @@ def out_of_memory_reason(batch_size: int) -> str:
 
 
 def exit_reason(exitcode: int | None) -> str:
-    """Why a training process ended without reporting it."""
+    """Why a trainer ended without reporting it."""
     if exitcode is None:
-        return "the training process ended without an exit code"
+        return "the trainer ended without an exit code"
     if exitcode == -signal.SIGKILL:
-        return "the training process was killed (signal 9), by a user or because memory ran out"
+        return "the trainer was killed (signal 9), by a user or because memory ran out"
     if exitcode < 0:
-        return f"the training process was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the training process exited with code {exitcode} without reporting a reason; see the worker's log"
+        return f"the trainer was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"the trainer exited with code {exitcode} without reporting a reason; see the worker's log"

@@ -53,8 +53,11 @@ def delete_dataset(parts: Parts, name: str) -> str:
         )
         if numbers:
             shown = ", ".join(f"#{number}" for number in numbers[:5]) + (", …" if len(numbers) > 5 else "")
-            need = f"run {shown} needs" if len(numbers) == 1 else f"runs {shown} need"
-            raise Conflict(f"{need} {name}; cancel or finish {'it' if len(numbers) == 1 else 'them'} first")
+            one = len(numbers) == 1
+            raise Conflict(
+                f"{f'run {shown} uses' if one else f'runs {shown} use'} {name}; "
+                f"stop {'it or wait until it ends' if one else 'them or wait until they end'}"
+            )
         entry = trash_dataset(parts.settings.datasets, name)
         return record_act(connection, DELETED, f"Dataset {name} deleted.", {"entry": entry}, time.time())
 
@@ -65,7 +68,7 @@ def restore_deleted(parts: Parts, name: str) -> None:
     if not entries:
         raise NotFound(f"no dataset '{name[:40]}' is in the trash")
     if not restore_dataset(parts.settings.datasets, entries[0]):
-        raise Conflict(f"there is another dataset with the name {name}; delete it first")
+        raise Conflict(f"a dataset named {name} already exists; delete it first")
 
 
 def use_version(parts: Parts, name: str, version: str) -> OwnDataset:

@@ -97,12 +97,12 @@ def meaning(kind: str, config: RunConfig) -> str:
     match kind:
         case "epochs":
             rate = (
-                f"The {schedule} schedule is rescaled to the new total: the learning rate continues at the value that"
-                " a run of that length has at this step."
+                f"The {schedule} schedule is rescaled to the new total: from this step on, the learning rate is that"
+                " of a run with the new total."
                 if depends_on_length
                 else "The learning rate is not affected."
             )
-            return f"With fewer epochs than already completed, the run ends after the current epoch. {rate}"
+            return f"If the run has already passed the new total, it ends after the current epoch. {rate}"
         case "lr_factor":
             return f"Multiplies the learning rate for the rest of the {schedule} schedule."
         case "stop_after_epoch":

@@ -118,7 +118,7 @@ def add_rule(parts: Parts, spec: RuleSpec) -> str:
     """Add a rule and return its ID. Raises Invalid, and Conflict if there are too many."""
     if spec.comparison == "silent":
         if spec.metric:
-            raise _invalid("metric", "a silent rule covers all metrics; leave metric blank")
+            raise _invalid("metric", "a rule for no new data covers all metrics; leave metric blank")
         if not 0 < spec.value <= 100_000:
             raise _invalid("value", "value must be greater than 0 and at most 100,000 minutes")
     elif "/" not in spec.metric or not all(part.strip() for part in spec.metric.split("/")):

@@ -54,7 +54,7 @@ def _predictions(parts: Parts, config: RunConfig, flops: dict[Network, int]) -> 
 
 
 async def _flops(parts: Parts) -> dict[Network, int]:
-    """Return the operations of every network on the datasets with finished runs."""
+    """Return the operations of every network on the datasets with successful runs."""
     flops: dict[Network, int] = {}
     for dataset in await run_in_threadpool(_trained, parts):
         zoo = await parts.inspector.zoo(dataset)

@@ -53,7 +53,7 @@ def launch(
         try:
             with writing(parts.engine) as connection:
                 if config.dataset not in DATASETS:
-                    raise Conflict(f"dataset {config.dataset} was deleted meanwhile")
+                    raise Conflict(f"dataset {config.dataset} has been deleted")
                 run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
                 record = run_store.load_run(connection, run_id, deleted=True)
             break

@@ -207,5 +207,5 @@ def _undo(connection: Connection, act: ActRecord, commit: int, datasets: Path) -
             entry = str(act.before["entry"])
             if not restore_dataset(datasets, entry):
                 name = entry.partition("@")[0]
-                raise Conflict(f"{name} cannot be restored: it was deleted for good, or another dataset has its name")
+                raise Conflict(f"cannot restore {name}: it was permanently deleted, or its name is taken")
     return []

@@ -1,7 +1,7 @@
-"""Forecast of a run's final value from finished runs that were closest to it at the same epoch.
+"""Forecast of a run's final value from successful runs that were closest to it at the same epoch.
 
 The median later gain of the nearest runs is added to the current value. The interval is as wide as the errors of the
-same method on the finished runs themselves, each forecast from all others (leave-one-out).
+same method on the successful runs themselves, each forecast from all others (leave-one-out).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARE = 0.8
 class Forecast:
     """The value at the end of ``epochs``, between ``low`` and ``high`` in ``SHARE`` of all cases.
 
-    Each of the ``runs`` finished runs was forecast from the others too; ``covered``: how many of these intervals
+    Each of the ``runs`` successful runs was forecast from the others too; ``covered``: how many of these intervals
     contained the actual final value.
     """
 
@@ -37,7 +37,7 @@ class Forecast:
 
 
 def forecast(own: Floats, finished: Sequence[Floats], epochs: int) -> Forecast | None:
-    """Forecast from the values per epoch of this run and of finished runs; None if too few of those are comparable."""
+    """Forecast from the values per epoch of this run and of successful ones; None if too few are comparable."""
     epoch = len(own)
     if not 0 < epoch < epochs or not np.isfinite(own).all():
         return None

@@ -66,7 +66,7 @@ class Group:
 def grouping_fields(by: str, summaries: Sequence[RunSummary]) -> tuple[str, ...] | None:
     """Return the settings to group by, or None for no grouping.
 
-    ``by``: "none", "variant" (all settings except the seed), comma-separated setting names, or "" for variants if a
+    ``by``: "none", "variant" (see the glossary), comma-separated setting names, or "" for variants if a
     configuration has several seeds. Raises ValueError with a sentence.
     """
     names = list(dict.fromkeys(name for summary in summaries for name in settings_of(summary.run.config)))

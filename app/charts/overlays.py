@@ -112,7 +112,7 @@ def _same_curves(own: RunSummary, row: RunRow) -> dict[str, str]:
 
 
 def best_run(connection: Connection, own: RunSummary) -> RunRow | None:
-    """Return the other finished run on the same dataset and targets with the best validation accuracy."""
+    """Return the other successful run on the same dataset and targets with the best validation accuracy."""
     name = _main_metric(own)
     page = list_runs(connection, _finished(own), f"-{name}", 2, None, time.time())
     return next((row for row in page.rows if row.run.id != own.run.id and name in row.summary), None)
@@ -170,7 +170,7 @@ def _variant(summary: RunSummary) -> str:
 
 
 def read_forecast(connection: Connection, own: RunSummary) -> tuple[Forecast | None, int]:
-    """Return the forecast of the final validation accuracy, and the number of comparable finished runs."""
+    """Return the forecast of the final validation accuracy, and the number of comparable successful runs."""
     name = _main_metric(own)
     page = list_runs(connection, _finished(own), "-number", MAX_FINISHED, None, time.time())
     rows = [row for row in page.rows if name in row.summary and row.run.config.epochs >= own.epochs]

@@ -15,11 +15,11 @@ from app.cli import (
     doctor,
     export,
     export_model,
-    imports,
     launch,
     manage,
     predict,
     queue,
+    run_imports,
     runs,
     serve,
     sweep,
@@ -44,7 +44,7 @@ for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export
 cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=MANAGE)(command)
-cli.command("import", rich_help_panel=MANAGE)(imports.import_)
+cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)

@@ -33,7 +33,11 @@ def add(
     ],
     name: Annotated[str, typer.Option(help="Name of the dataset.")],
     side: Annotated[
-        int | None, typer.Option(help=f"Side of the images in pixels: {', '.join(map(str, SIDES))} (default: by size).")
+        int | None,
+        typer.Option(
+            help=f"Side of the images in pixels: {', '.join(map(str, SIDES))}"
+            " (default: chosen from the size of the images)."
+        ),
     ] = None,
     color: Annotated[str | None, typer.Option(help="rgb or gray (default: gray if all images are).")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes a square: crop, squash or pad.")] = "crop",
@@ -42,18 +46,24 @@ def add(
     seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     rename: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a class; one name for several merges them, OLD= leaves one out."),
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Rename a class. Give several classes the same new name to merge them; OLD= skips a class."
+            " Can be repeated.",
+        ),
     ] = None,
     on_server: Annotated[
         bool, typer.Option("--on-server", help="PATH is on the server's machine, in a folder of RUNYARD_IMPORT_PATHS.")
     ] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Only read it; choose in the browser.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Stop at a preview; review and confirm it in the browser.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the dataset is ready.")] = True,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Import images as a dataset: one folder per class, also within train, val and test folders; or a table."""
-    with connected(url, interrupted="interrupted; the import goes on, see `runyard dataset show`") as yard:
+    with connected(url, interrupted="interrupted; the import continues, see `runyard dataset show`") as yard:
         options: dict[str, Any] = {"fit": fit, "validation_share": validation, "test_share": test, "seed": seed}
         options |= {} if side is None else {"side": side}
         options |= {} if color is None else {"color": color}
@@ -105,7 +115,7 @@ def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
 
 @dataset.command()
 def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
-    """Show a dataset: its classes, what was noticed on import, and its versions."""
+    """Show a dataset: its classes, import findings, and its versions."""
     with connected(url) as yard:
         shown = yard.dataset(name)
         if as_json:
@@ -140,7 +150,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
         notes.append(f"Leak: {report['duplicates_across']:,} images are in more than one split.")
     if report["skipped_kinds"]:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report["skipped_kinds"].items())
-        notes.append(f"Files left out: {counts}.")
+        notes.append(f"Files skipped: {counts}.")
     return notes
 
 

@@ -28,7 +28,7 @@ def cancel(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Cancel queued runs; stop training runs after the current batch and save a checkpoint."""
+    """Cancel queued runs; stop active runs before the next step and save a checkpoint."""
     with connected(url) as yard:
         if bool(runs) + bool(sweep) + all_queued != 1:
             raise ValueError("specify exactly one of: runs, --sweep, --all-queued")

@@ -185,7 +185,11 @@ def compare(
     runs: Names = None,
     sweep: OfSweep = None,
     by: Annotated[
-        str, typer.Option(help="Group by variant (all settings except the seed), none, or comma-separated settings.")
+        str,
+        typer.Option(
+            help="Group by variant (all settings that affect the result, except the seed), none, or comma-separated"
+            " settings."
+        ),
     ] = "variant",
     as_json: AsJson = False,
     url: Url = None,

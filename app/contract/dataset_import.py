@@ -23,6 +23,7 @@ SIDES: Final = (28, 32, 48, 64, 96, 128, 224)
 """Sides to which images can be scaled, in pixels."""
 
 DATASET_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{0,39}$")
+DATASET_NAME_RULE: Final = "a name has up to 40 lowercase letters, digits, - and _, and starts with a letter or digit"
 
 Part = Literal["train", "validation", "test"]
 Color = Literal["rgb", "gray"]

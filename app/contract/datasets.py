@@ -16,7 +16,7 @@ class UnknownDataset(ValueError):
 
 
 class Datasets(Mapping[str, Dataset]):
-    """Datasets by name, the built-in ones first. ``NAME@VERSION`` also finds a version of an own dataset."""
+    """Datasets by name, the built-in ones first. ``NAME@VERSION`` also finds a version of an imported dataset."""
 
     def __init__(self) -> None:
         self._builtin = {each.name: each for each in BUILTIN_DATASETS}

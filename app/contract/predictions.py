@@ -1,7 +1,7 @@
 """Kept predictions: the files in which they are stored, without torch.
 
-A finished run has one file ``RUN/FENCE/predictions.safetensors`` in the artifact store. While it trains, the history of
-its validation images is in files ``RUN/FENCE/history-EPOCH.safetensors``, EPOCH being the first one inside. Tensors:
+A successful run has one file ``RUN/FENCE/predictions.safetensors`` in the artifact store. While it trains, the history
+of its validation images is in files ``RUN/FENCE/history-EPOCH.safetensors``, EPOCH being the first one inside. Tensors:
 
 - ``PART/HEAD/labels``, uint16 [N], in the order of the dataset's split
 - ``PART/HEAD/true``, float16 [N]: the probability of the true class

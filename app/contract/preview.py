@@ -56,7 +56,7 @@ class Profile(BaseModel):
 
 
 class Prediction(BaseModel):
-    """Predicted duration of an epoch on ``device``, based on ``runs`` finished runs; None without any."""
+    """Predicted duration of an epoch on ``device``, based on ``runs`` successful runs; None without any."""
 
     model_config = ConfigDict(frozen=True)
 

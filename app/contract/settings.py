@@ -61,8 +61,8 @@ class Settings(BaseSettings):
         0.5,
         ge=0,
         le=1,
-        description="Share of the free memory (of the GPU, for a run on a GPU) that a run's images may take; larger"
-        " datasets are streamed from disk, and with 0 all are.",
+        description="Largest share of the free memory (GPU memory on a GPU) for a run's images; larger datasets are"
+        " streamed from disk. 0 streams every dataset.",
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval between heartbeats of a worker.")
     lease_seconds: float = Field(
@@ -71,18 +71,21 @@ class Settings(BaseSettings):
     orphan_seconds: float = Field(
         60.0,
         gt=0,
-        description="A run's process that loses contact with the server for this long saves a checkpoint and exits.",
+        description="A trainer that loses contact with the server for this long saves a checkpoint and exits.",
     )
     cancel_seconds: float = Field(
-        15.0, gt=0, description="A run's process that is still active this long after a stop request is killed."
+        15.0, gt=0, description="A trainer that is still active this long after a stop request is killed."
     )
     stall_seconds: float = Field(
-        600.0, gt=0, description="A run's process that completes no training step for this long is killed."
+        600.0, gt=0, description="A run whose trainer completes no training step for this long is killed and fails."
     )
     max_attempts: int = Field(
-        3, ge=1, description="Number of attempts without progress after which a lost or killed run fails."
+        3,
+        ge=1,
+        description="Number of attempts without progress after which a lost run fails. A run is lost when its worker"
+        " disappears or its trainer is killed from outside.",
     )
-    flush_seconds: float = Field(0.05, gt=0, description="Interval at which a run's process sends new points.")
+    flush_seconds: float = Field(0.05, gt=0, description="Interval at which a trainer sends new points.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest interval between checkpoints within an epoch.")
     silence_hours: float = Field(
         24.0, gt=0, description="A run logged by a script fails after this many hours without data."

@@ -174,7 +174,7 @@ class RunSpec(_Shared):
     cutmix: Alpha | None = Field(
         None,
         description="Strength (alpha) of CutMix, which replaces a rectangle of each training image by another's;"
-        " 0 disables it. With mixup too, each batch gets one of them.",
+        " 0 disables it. If mixup is on too, each batch uses one of the two.",
     )
     ema_decay: Share | None = Field(
         None,

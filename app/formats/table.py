@@ -162,7 +162,7 @@ def parquet_writer() -> Any:
     except ImportError as error:
         raise ParquetUnavailable(
             "Parquet export requires pyarrow, which is not installed on the server;"
-            " install it with pip install pyarrow, or export CSV or JSON"
+            ' install it with pip install "runyard[parquet]", or export CSV or JSON'
         ) from error
     return pyarrow
 

@@ -16,7 +16,7 @@ MAX_RECORD_BYTES = 64 * 2**20
 
 
 class BrokenFile(ValueError):
-    """Not an event file, or a corrupt one; the message says at which byte."""
+    """Not an event file, or a damaged one; the message says at which byte."""
 
 
 # CRC-32C: Castagnoli's polynomial in reversed bit order.
@@ -63,7 +63,7 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         if len(body) < length + 4:
             return
         if masked_crc(body[:length]) != struct.unpack("<I", body[length:])[0]:
-            raise BrokenFile(f"the record at byte {position:,} is corrupt (checksum mismatch)")
+            raise BrokenFile(f"the record at byte {position:,} is damaged (checksum mismatch)")
         yield body[:length]
         position += 16 + length
 

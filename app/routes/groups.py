@@ -45,7 +45,11 @@ class GroupsOut(BaseModel):
 def get_groups(
     parts: PartsDep,
     by: Annotated[
-        str, Query(max_length=200, description="variant (all settings except the seed), or comma-separated fields.")
+        str,
+        Query(
+            max_length=200,
+            description="variant (all settings that affect the result, except the seed), or comma-separated fields.",
+        ),
     ] = "variant",
     figures: Annotated[
         str, Query(max_length=1000, description="Comma-separated metrics: val/acc, val/loss.last, duration, params …")

@@ -213,7 +213,7 @@ def post_resume(parts: PartsDep) -> PausedOut:
 def post_move(move: MoveIn, parts: PartsDep) -> PositionOut:
     """Move a queued run. If its priority does not allow the new position, it takes the priority of its neighbors."""
     if sum(position is not None for position in (move.to, move.before, move.after)) != 1:
-        sentence = "set exactly one of to, before and after"
+        sentence = "specify exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])
     return PositionOut(position=move_run(parts, move.run, move.to, move.before, move.after))
 

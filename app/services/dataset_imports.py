@@ -25,6 +25,7 @@ from app.contract.dataset_import import (
     CANCEL,
     CHOICES,
     DATASET_NAME,
+    DATASET_NAME_RULE,
     ENDED,
     REPORT,
     REQUEST,
@@ -135,7 +136,9 @@ class DatasetImports:
         path = Path(given).expanduser()
         error = ""
         if not self.allowed:
-            error = "this server imports no paths; set RUNYARD_IMPORT_PATHS to the folders that it may read, or upload"
+            error = (
+                "importing by path is disabled; set RUNYARD_IMPORT_PATHS to the allowed folders, or upload the files"
+            )
         elif not path.is_absolute():
             error = "a path must be absolute"
         elif not any(path.resolve().is_relative_to(folder) for folder in self.allowed):
@@ -220,7 +223,7 @@ class DatasetImports:
         """Set the choices of an import that waits for them; ``keep`` makes the dataset. Raises NotFound, Conflict."""
         found = self.find(number)
         if found.ended or found.state.status == "keeping" or found.choices.keep:
-            raise Conflict(f"this import takes no more choices (status: {found.state.status})")
+            raise Conflict(f"the choices of this import can no longer be changed (status: {found.state.status})")
         report = self.report(number)
         if report is not None:
             classes = {name for each in report.classes for name in each.found} | set(choices.classes)
@@ -250,7 +253,7 @@ def checked_name(name: str) -> str:
     elif name in DATASETS.builtin:
         error = f"'{name}' is a dataset that comes with Runyard; choose another name"
     elif not DATASET_NAME.match(name) or name in RESERVED_NAMES:
-        error = "a name has up to 40 lower-case letters, digits, - and _, and starts with a letter or digit"
+        error = DATASET_NAME_RULE
     if error:
         raise Invalid(error, [FieldError("name", error)])
     return name

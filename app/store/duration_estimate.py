@@ -72,13 +72,13 @@ class _Lengths:
     def _epoch(self, run: _Run, device: str) -> tuple[float | None, str]:
         prediction = self._epoch_times.predict_on(run, device)
         if prediction.epoch_seconds is None:
-            return None, f"no finished run of {run.family} {run.size} on {device} yet"
-        runs = f"{prediction.runs} finished run{'s' if prediction.runs != 1 else ''}"
+            return None, f"no successful run of {run.family} {run.size} on {device} yet"
+        runs = f"{prediction.runs} successful run{'s' if prediction.runs != 1 else ''}"
         return prediction.epoch_seconds, f"based on {runs} of {prediction.basis}"
 
     @property
     def usual_device(self) -> str | None:
-        """The device with the most finished runs."""
+        """The device with the most successful runs."""
         return next(iter(self._epoch_times.devices), None)
 
 
@@ -135,7 +135,7 @@ class _Simulation:
         """Estimate a run and place it on a slot."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
-        seconds, basis = (None, "no run has finished yet") if device is None else self._lengths.of(run, device)
+        seconds, basis = (None, "no run has succeeded yet") if device is None else self._lengths.of(run, device)
         if paused:
             return Estimate(None, PAUSED, seconds, basis)
         if not slots:

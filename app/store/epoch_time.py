@@ -1,4 +1,4 @@
-"""Predicted epoch time on each device, based on finished runs."""
+"""Predicted epoch time on each device, based on successful runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.contract.spec import RunConfig
 # (family, size, dataset) of a network without options, trained on the dataset's first target.
 Network = tuple[str, str, str]
 
-NOTHING_YET = "no finished run on this device yet"
+NOTHING_YET = "no successful run on this device yet"
 NEWEST_RUNS = 2000
 FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
 # Settings that affect throughput, as a prediction mentions them; family and size identify the network itself.
@@ -49,7 +49,7 @@ class RunSettings(Protocol):
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished run; ``seconds``: training time per image."""
+    """A successful run; ``seconds``: training time per image."""
 
     device: str
     family: str
@@ -62,7 +62,7 @@ class _Run:
 def predict(
     connection: Connection, config: RunConfig, devices: Iterable[str], flops: Mapping[Network, int] | None = None
 ) -> list[Prediction]:
-    """Predict the epoch time of ``config`` on each of ``devices`` and on every other device with finished runs.
+    """Predict the epoch time of ``config`` on each of ``devices`` and on every other device with successful runs.
 
     Uses runs with the same family, size, dataset, batch size, options and precision; otherwise runs of the same family
     and size, scaled by the number of training images; otherwise, as a rough estimate, other networks by their FLOPs per
@@ -72,7 +72,7 @@ def predict(
 
 
 class EpochTimes:
-    """Throughputs of the newest finished runs, read once for many predictions; ``devices``: where they were trained."""
+    """Throughputs of the newest successful runs, read once for many predictions; ``devices``: where they trained."""
 
     def __init__(self, connection: Connection) -> None:
         self._runs: dict[str, list[_Run]] = {}
@@ -81,7 +81,7 @@ class EpochTimes:
 
     @property
     def devices(self) -> list[str]:
-        """Devices, those with the most finished runs first."""
+        """Devices, those with the most successful runs first."""
         return list(self._runs)
 
     def predict(
@@ -92,18 +92,18 @@ class EpochTimes:
         return [_predicted(device, self._runs.get(device, []), config, flops or {}) for device in names]
 
     def predict_on(self, config: RunSettings, device: str) -> Prediction:
-        """Predict for one device, using only finished runs of the same network."""
+        """Predict for one device, using only successful runs of the same network."""
         return _predicted(device, self._runs.get(device, []), config, {})
 
 
 def datasets_trained(connection: Connection) -> list[str]:
-    """Datasets with finished runs; rough predictions need the FLOPs of their networks."""
+    """Datasets with successful runs; rough predictions need the FLOPs of their networks."""
     query = "SELECT DISTINCT dataset FROM run WHERE status = 'succeeded' AND deleted_at IS NULL ORDER BY dataset"
     return [str(name) for name in connection.execute(text(query)).scalars() if name in DATASETS]
 
 
 def _finished(connection: Connection) -> Iterable[_Run]:
-    """The newest finished runs with known throughput, devices with the most runs first."""
+    """The newest successful runs with known throughput, devices with the most runs first."""
     rows = connection.execute(
         text(
             "SELECT device, family, size, dataset, batch_size, epochs, config, progress, trained_seconds AS took,"
@@ -149,7 +149,7 @@ def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mappin
         seconds = math.exp(_regress(points, math.log(own))) * images
         basis = "rough estimate from other networks, scaled by FLOPs per image"
         return Prediction(device=device, epoch_seconds=seconds, runs=len(points), basis=basis)
-    basis = "no finished run of this network on this device yet" if runs else NOTHING_YET
+    basis = "no successful run of this network on this device yet" if runs else NOTHING_YET
     return Prediction(device=device, epoch_seconds=None, runs=0, basis=basis)
 
 

@@ -1,4 +1,4 @@
-"""Measurements from a user's finished runs, by model size: throughput, peak memory, epoch time, test accuracy."""
+"""Measurements from a user's successful runs, by model size: throughput, peak memory, epoch time, test accuracy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurements of the finished runs of one size on one dataset.
+    """Measurements of the successful runs of one size on one dataset.
 
     ``samples_per_second``: training images per second. ``peak_memory_mb``: megabytes. ``epoch_seconds``: wall time of a
     run divided by its epochs. ``test_acc``: 0 to 1, reached by the run ``best_run``.
@@ -55,7 +55,7 @@ GROUP BY run.family, run.size
 def measure(
     connection: Connection, dataset: str, target: str, device: str, batch_size: int
 ) -> dict[tuple[str, str], Measured]:
-    """Measure every family and size with finished runs on ``dataset``; finished means succeeded and not deleted.
+    """Measure every family and size with successful runs on ``dataset``; successful means succeeded and not deleted.
 
     Throughput and epoch time are medians and memory is the largest peak of the runs on ``device`` with batches of
     ``batch_size`` images and no changed options; a run's throughput is the last one that its trainer reported. Accuracy
@@ -87,7 +87,7 @@ def _figure(summarized: Callable[[list[float]], Any], listed: str) -> Figure:
 
 
 def measured_devices(connection: Connection, dataset: str) -> dict[str, int]:
-    """Devices with finished runs on ``dataset`` and the number of runs, most runs first."""
+    """Devices with successful runs on ``dataset`` and the number of runs, most runs first."""
     result = connection.execute(
         text(
             "SELECT device, count(*) AS runs FROM run WHERE status = 'succeeded' AND deleted_at IS NULL"

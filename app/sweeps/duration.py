@@ -1,4 +1,4 @@
-"""Estimated total duration of a sweep's runs on the existing slots, based on finished runs."""
+"""Estimated total duration of a sweep's runs on the existing slots, based on successful runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def forecast(connection: Connection, configs: list[RunConfig], workers: list[Wor
 
 
 def _epoch_seconds(epoch_times: EpochTimes, config: RunConfig, devices: list[str]) -> float | None:
-    """Mean epoch time over these devices; without workers, over all devices with finished runs."""
+    """Mean epoch time over these devices; without workers, over all devices with successful runs."""
     predictions = [epoch_times.predict_on(config, device).epoch_seconds for device in devices or epoch_times.devices]
     known = [seconds for seconds in predictions if seconds is not None]
     return statistics.mean(known) if known else None

@@ -52,7 +52,7 @@ REPORT: dict[str, Any] = {
     "duplicates": [],
     "duplicates_within": 0,
     "duplicates_across": 0,
-    "skipped": [{"path": "rose/notes.txt", "kind": "not an image", "reason": "has another ending than images have"}],
+    "skipped": [{"path": "rose/notes.txt", "kind": "not an image", "reason": "has an unsupported file type (.txt)"}],
     "skipped_kinds": {"not an image": 1},
     "near_empty": [],
     "imbalance": 1.0,

@@ -148,7 +148,7 @@ WAITING: dict[str, Any] = {
     "expected_start": ENDED,
     "start_why": "",
     "expected_seconds": 41.0,
-    "estimate": f"from 3 finished runs: {BASIS}",
+    "estimate": f"from 3 successful runs: {BASIS}",
 }
 CHANGE: dict[str, Any] = {
     "id": 3,
@@ -201,7 +201,7 @@ ARCHITECTURE: dict[str, Any] = {
 }
 RECIPE: dict[str, Any] = {
     "name": "quick",
-    "about": "Same as default, but 5 epochs, for a first try",
+    "about": "Like default, with 5 epochs; for a first try",
     "datasets": ["digits", "mnist"],
     "dataset": "digits",
     "settings": {"simple_cnn": {"optimizer": "adam", "lr": 0.001, "epochs": 5}},
@@ -326,7 +326,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         None,
         {
             "state": "identical",
-            "sentence": "#13 repeats #12: all curves are identical, bit for bit.",
+            "sentence": "#13 reruns #12; all curves are bit-identical.",
             "run": RUN_ID,
             "rerun": OTHER_ID,
             "metric": None,

@@ -32,7 +32,7 @@ def report(**changes: object) -> Report:
         "duplicates": [DuplicateGroup(images=leak, count=2, across=True, labels_differ=False)],
         "duplicates_within": 0,
         "duplicates_across": 1,
-        "skipped": [{"path": "rose/notes.txt", "kind": "not an image", "reason": "its content is no image"}],
+        "skipped": [{"path": "rose/notes.txt", "kind": "not an image", "reason": "is not a readable image"}],
         "skipped_kinds": {"not an image": 1},
         "near_empty": ["tulip"],
         "imbalance": 100.0,

@@ -104,7 +104,7 @@ def test_an_upload_without_a_script_and_a_bad_archive_end_as_they_should(
     expect(page.locator("h1")).to_have_text("broken")
     number = page.url.rpartition("/")[2]
     found = yard.until(lambda: (each := yard.call(f"/dataset-imports/{number}"))["status"] == "failed" and each, 60)
-    assert found["reason"] == "the file is no zip file, or it is cut off"
+    assert found["reason"] == "the file is not a zip file, or is truncated"
     page.reload()
     expect(page.get_by_role("alert")).to_contain_text("no zip file")
     page.get_by_role("button", name="Remove from the list").click()

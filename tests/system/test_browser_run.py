@@ -287,7 +287,7 @@ def test_the_x_axis_may_be_the_clock_in_the_viewers_zone(browser: Browser, yard:
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}?smoothing=0")
     drawn(page, yard)
-    page.locator("#controls").get_by_text("wall time").click()
+    page.locator("#controls").get_by_text("clock time").click()
     logged = yard.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]["time"]
     held = page.evaluate(HELD, ["loss", "train"])[0]
     assert held == pytest.approx(logged, abs=0.001)

@@ -192,9 +192,9 @@ def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Wor
 
 
 def test_the_end_of_a_process_is_told_in_a_sentence() -> None:
-    assert exit_reason(None) == "the training process ended without an exit code"
+    assert exit_reason(None) == "the trainer ended without an exit code"
     assert "memory" in exit_reason(-9)
-    assert exit_reason(-11) == "the training process was killed by signal 11 (SIGSEGV)"
+    assert exit_reason(-11) == "the trainer was killed by signal 11 (SIGSEGV)"
     assert "exited with code 3" in exit_reason(3)
 
 

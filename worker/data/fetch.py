@@ -32,7 +32,7 @@ class NotFetched(Exception):
 
 
 class _CutOff(Exception):
-    """A file arrived incomplete or corrupt; the message continues "the download of FILE"."""
+    """A file arrived truncated or damaged; the message continues "the download of FILE"."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ def complete(archive: Archive, reporter: ProgressReporter) -> None:
             return
         for path in invalid:
             if path.exists():
-                reporter.log(f"{path.name} is corrupt; downloading it again")
+                reporter.log(f"{path.name} is damaged; downloading it again")
                 path.unlink()
         if not _has_md5(archive.path, archive.md5):
             _fetch(archive, reporter)
         try:
             _unpack(archive)
         except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            reporter.log(f"{archive.path.name} is corrupt ({reason(error)}); downloading it again")
+            reporter.log(f"{archive.path.name} is damaged ({reason(error)}); downloading it again")
             archive.path.unlink()
-    raise NotFetched(f"{archive.path.name} was corrupt {ATTEMPTS} times in a row")
+    raise NotFetched(f"{archive.path.name} was damaged {ATTEMPTS} times in a row")
 
 
 def _has_md5(path: Path, md5: str) -> bool:
@@ -115,7 +115,7 @@ def _unpack(archive: Archive) -> None:
 def _fetch(archive: Archive, reporter: ProgressReporter) -> None:
     """Download the archive from the first mirror that delivers it intact. Raises NotFetched, or OSError from the disk.
 
-    A file that arrives truncated or corrupt is requested again, at most twice; a server that cannot be reached is not.
+    A file that arrives truncated or damaged is requested again, at most twice; a server that cannot be reached is not.
     """
     archive.path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = archive.path.with_name(archive.path.name + ".part")
@@ -170,4 +170,4 @@ def _fetch_once(url: str, path: Path, md5: str, reporter: ProgressReporter) -> N
             of = f" of {size / 1e6:.0f}" if size else ""
             reporter.update(received / size if size else 0.0, f"{received / 1e6:.0f}{of} MB")
     if content.hexdigest() != md5:
-        raise _CutOff("was interrupted" if received < size else "arrived corrupt")
+        raise _CutOff("was interrupted" if received < size else "arrived damaged")

@@ -44,8 +44,8 @@ class Mixing:
     mixup: alpha of the beta distribution from which a batch's share is drawn; images are blended with others in this
     share (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization"). cutmix: the same, for a rectangle that is
     replaced by another image's (Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with
-    Localizable Features"); with both, each batch gets one of them at random. erasing: the probability that a rectangle
-    of an image is replaced by the mean color (Zhong et al. 2020, "Random Erasing Data Augmentation").
+    Localizable Features"); if both are on, each batch uses one of the two at random. erasing: the probability that a
+    rectangle of an image is replaced by the mean color (Zhong et al. 2020, "Random Erasing Data Augmentation").
     """
 
     mixup: float = 0.0

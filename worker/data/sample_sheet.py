@@ -112,7 +112,7 @@ class Sheets:
         except NothingToDraw as problem:
             return {"reason": str(problem)}
         except FileNotFoundError:
-            return {"reason": "these images are no longer there"}
+            return {"reason": "these images no longer exist"}
 
     def _images(self, question: dict[str, Any]) -> list[Images]:
         if "dataset" in question:
@@ -185,7 +185,7 @@ class Samples:
         """Images of a class as these choices make them, uint8 [C, side, side]. Raises NothingToDraw."""
         rows = self._rows.get(name, [])
         if not rows:
-            raise NothingToDraw(f"there is no image of {name}")
+            raise NothingToDraw(f"{name} has no images")
         return [self._image(row, side, color, fit) for row in rows]
 
     def _image(self, row: int, side: int, color: str, fit: str) -> Images:

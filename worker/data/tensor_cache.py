@@ -37,7 +37,7 @@ class TensorCache:
 
     version: increased whenever the same source would give other tensors. names: the tensors in the file. source: a
     checksum of what they are made from. The phrases: title, such as "the prepared copy of mnist"; waiting, what another
-    run does meanwhile ("download mnist"); repair, how a corrupt file is replaced ("preparing it again").
+    run does meanwhile ("download mnist"); repair, how a damaged file is replaced ("preparing it again").
     """
 
     path: Path
@@ -49,7 +49,7 @@ class TensorCache:
     repair: str
 
     def get(self, make: Callable[[], dict[str, Tensor]], reporter: ProgressReporter) -> dict[str, Tensor]:
-        """Read the tensors; make and save them first if they are missing, corrupt or outdated.
+        """Read the tensors; make and save them first if they are missing, damaged or outdated.
 
         Of several runs at once, one makes them and the others report that they wait. Tensors that cannot be saved are
         returned all the same. Raises whatever `make` and `reporter` raise, and OSError if the folder cannot be created
@@ -81,9 +81,9 @@ class TensorCache:
                     raise _Corrupt("was made from other files")
                 tensors = {name: file.get_tensor(name) for name in self.names}
         except SafetensorError as error:
-            raise _Corrupt("is corrupt") from error
+            raise _Corrupt("is damaged") from error
         if digest(tensors) != metadata.get("sha256"):
-            raise _Corrupt("is corrupt")
+            raise _Corrupt("is damaged")
         return tensors
 
     def _write(self, tensors: dict[str, Tensor], reporter: ProgressReporter) -> None:

@@ -27,7 +27,7 @@ class Predictor:
         """Load a checkpoint's network. Raises ValueError for one of the first version, which does not describe it."""
         if "config" not in state.metadata:
             raise ValueError(
-                "this checkpoint was saved by the first version and does not describe its network; retry the run"
+                "this checkpoint is from Runyard 0.1.0 and lacks a description of its network; retry the run"
             )
         config = RunConfig.model_validate(state.metadata["config"])
         inputs = Inputs.from_dict(state.metadata["inputs"])

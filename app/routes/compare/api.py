@@ -73,7 +73,8 @@ def compare_runs(
         str,
         Query(
             max_length=400,
-            description="variant (all settings except the seed), none, or comma-separated setting names.",
+            description="variant (all settings that affect the result, except the seed), none, or comma-separated"
+            " setting names.",
         ),
     ] = "variant",
 ) -> ComparisonOut:

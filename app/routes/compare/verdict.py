@@ -100,7 +100,11 @@ def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
             f"{titles[0]} and {titles[1]} do not differ significantly in {metric} (difference: {interval}, {seeds})."
         )
         more = to_best.seeds_to_decide and to_best.seeds_to_decide - min(len(first.values), len(second.values))
-        sentence += f" About {more} more seed{'s' if more != 1 else ''} each should settle it." if more else ""
+        sentence += (
+            f" About {more} more seed{'s' if more != 1 else ''} per configuration should be enough to decide."
+            if more
+            else ""
+        )
     permuted = f"permutation test {_p(gap.permutation)}"
     smallest = smallest_permutation_p(len(first.values), len(second.values))
     if gap.permutation is not None and gap.permutation <= smallest * (1 + 1e-9) and smallest >= 0.05:

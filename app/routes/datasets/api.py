@@ -78,7 +78,7 @@ class DatasetsOut(BaseModel):
 
 
 class VersionOut(BaseModel):
-    """A version of an own dataset; ``bytes``: on disk; ``created_at``: seconds since 1970."""
+    """A version of an imported dataset; ``bytes``: on disk; ``created_at``: seconds since 1970."""
 
     version: str
     created_at: float
@@ -109,7 +109,7 @@ class DatasetImportOut(BaseModel):
 class DatasetDetails(BaseModel):
     """A dataset by name. ``status`` "ready": it can be used; else the import of its first version goes on, or failed.
 
-    ``versions``: of an own dataset, the one in use first. ``report``: what the import found.
+    ``versions``: of an imported dataset, the one in use first. ``report``: what the import found.
     """
 
     name: str
@@ -183,7 +183,7 @@ def get_datasets() -> DatasetsOut:
 
 @api.post("/datasets", status_code=202, openapi_extra={"requestBody": {"content": {"multipart/form-data": FORM}}})
 async def post_dataset(request: Request, parts: PartsDep) -> DatasetImportOut:
-    """Import images as a dataset: an archive, a table, or the files of a folder; answers once all is uploaded."""
+    """Import images as a dataset: an archive, a table, or the files of a folder. Responds after the upload."""
     started = await parts.imports.receive(request)
     return import_out(await run_in_threadpool(parts.imports.find, started.id))
 
@@ -235,7 +235,7 @@ def _version_out(own: OwnDataset) -> VersionOut:
 
 @api.get("/datasets/{name}/items.csv", response_class=FileResponse)
 def get_items(name: Name, parts: PartsDep, version: Annotated[str, Query(max_length=40)] = "") -> FileResponse:
-    """Export the split of an own dataset as CSV: split, index, label and path of each image."""
+    """Export the splits of an imported dataset as CSV: split, index, label and path of each image."""
     own = find_own(name, version)
     file = version_folder(parts.settings.datasets, name, own.version) / ITEMS
     return FileResponse(file, media_type="text/csv; charset=utf-8", filename=f"{name}-{own.version}.csv")
@@ -243,27 +243,27 @@ def get_items(name: Name, parts: PartsDep, version: Annotated[str, Query(max_len
 
 @api.post("/datasets/{name}/use")
 def post_use(name: Name, used: UseIn, parts: PartsDep) -> DatasetDetails:
-    """Use this version of an own dataset where none is given."""
+    """Make a version of an imported dataset the one in use."""
     use_version(parts, name, used.version)
     return _details(parts, name, "")
 
 
 @api.delete("/datasets/{name}", status_code=204)
 def delete(name: Name, parts: PartsDep) -> None:
-    """Move an own dataset to the trash; refused while a run that has not ended needs it."""
+    """Move an imported dataset to the trash; refused while a run that has not ended uses it."""
     delete_dataset(parts, name)
 
 
 @api.post("/datasets/{name}/restore")
 def restore(name: Name, parts: PartsDep) -> DatasetDetails:
-    """Restore an own dataset that was deleted last."""
+    """Restore the imported dataset with this name that was deleted last."""
     restore_deleted(parts, name)
     return _details(parts, name, "")
 
 
 @api.get("/dataset-imports/{number}")
 def get_import(number: ImportId, parts: PartsDep) -> DatasetImportOut:
-    """Show how far an import is."""
+    """Get the progress of an import."""
     return import_out(parts.imports.find(number))
 
 
@@ -279,11 +279,11 @@ def get_report(number: ImportId, parts: PartsDep) -> Report:
 
 @api.post("/dataset-imports/{number}/choices")
 def post_choices(number: ImportId, made: ChoicesIn, parts: PartsDep) -> DatasetImportOut:
-    """Change the choices of an import that shows its preview, or make the dataset of them."""
+    """Change the choices of an import in preview, or create the dataset."""
     return import_out(parts.imports.choose(number, made.choices, made.keep))
 
 
 @api.delete("/dataset-imports/{number}")
 def delete_import(number: ImportId, parts: PartsDep) -> DatasetImportOut:
-    """Cancel an import; one that has ended is removed from the list. A finished dataset stays."""
+    """Cancel an import; one that has ended is removed from the list. A dataset that it created stays."""
     return import_out(parts.imports.cancel(number))

@@ -160,7 +160,7 @@ async def samples_png(
             {"side": int(query.get("side", "28")), "fit": query.get("fit", "crop"), "color": query.get("color", "rgb")}
         )
     except ValueError as error:
-        raise Invalid("side, color or fit is not one that exists") from error
+        raise Invalid("invalid side, color or fit") from error
     await run_in_threadpool(parts.imports.find, number)
     return _png(await parts.samples.of_sample(number, found, choices, SAMPLES))
 
@@ -172,7 +172,7 @@ async def image_png(
     """One image that the import has read."""
     found = await run_in_threadpool(parts.imports.find, number)
     if found.state.status != "preview":
-        raise NotFound("this import shows no preview")
+        raise NotFound("this import has no preview")
     return _png(await parts.samples.of_draft(number, part, index, found.state.shown))
 
 

@@ -106,7 +106,7 @@ def imports_fragment(request: Request, parts: PartsDep) -> Response:
 
 @pages.get("/datasets/{name}")
 def dataset_page(request: Request, name: Name, parts: PartsDep, version: Version = "") -> HTMLResponse:
-    """Show a dataset: its classes with samples, what was noticed on import, its versions and its runs."""
+    """Show a dataset: its classes with samples, import findings, its versions and its runs."""
     key = f"{name}@{version}" if version else name
     dataset = DATASETS.get(key)
     if dataset is None:

@@ -115,7 +115,7 @@ def list_rules(parts: PartsDep) -> RulesOut:
 
 @api.post("/rules", status_code=201)
 def create_rule(spec: RuleSpec, parts: PartsDep) -> RuleOut:
-    """Add a rule: notify when a metric is above or below a value, or when a run makes no progress."""
+    """Add a rule: notify when a metric is above or below a value, or when a run logs no new data."""
     rule = add_rule(parts, spec)
     with reading(parts.engine) as connection:
         return next(_rule(row) for row in notification.list_rules(connection) if row["id"] == rule)

@@ -312,14 +312,14 @@ def event_stream(frames: AsyncIterator[bytes]) -> StreamingResponse:
 
 @api.post("/runs/{run_id}/cancel")
 def post_cancel(run_id: str, parts: PartsDep) -> RunOut:
-    """Stop a run: immediately if queued, else at the next batch after saving a checkpoint."""
+    """Stop a run: immediately if queued, else before the next step, after saving a checkpoint."""
     cancel(parts, run_id)
     return as_json(*find_run(parts, run_id))
 
 
 @api.delete("/runs/{run_id}", status_code=204)
 def delete_run(run_id: str, parts: PartsDep) -> None:
-    """Move a finished run to the trash; it can be restored for some days."""
+    """Move an ended run to the trash; it can be restored for some days."""
     delete(parts, run_id)
 
 

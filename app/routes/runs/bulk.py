@@ -57,9 +57,9 @@ class RestoredOut(BaseModel):
 
 @api.post("/runs/cancel")
 def post_cancel_many(body: CancelIn, parts: PartsDep) -> CancelledOut:
-    """Stop many runs in one transaction; finished runs are left unchanged."""
+    """Stop many runs in one transaction; ended runs are left unchanged."""
     if sum((body.runs is not None, body.sweep is not None, body.queued)) != 1:
-        sentence = "give exactly one of runs, sweep and queued"
+        sentence = "specify exactly one of runs, sweep and queued"
         raise Invalid(sentence, [FieldError("runs", sentence)])
     result = cancel_many(parts, RunSelection(list(dict.fromkeys(body.runs or [])), body.sweep, body.queued))
     return CancelledOut(cancelled=result.cancelled, stopping=result.stopping)
@@ -67,6 +67,6 @@ def post_cancel_many(body: CancelIn, parts: PartsDep) -> CancelledOut:
 
 @api.post("/runs/restore-queued", status_code=201)
 def post_restore_queued(body: RestoreIn, parts: PartsDep) -> RestoredOut:
-    """Undo a cancel: queue a new run at the old position of each; the cancelled run moves to the trash."""
+    """Undo a cancellation: queue a new run at the previous position of each; the cancelled run moves to the trash."""
     restored = restore_many(parts, list(dict.fromkeys(body.runs)))
     return RestoredOut(runs=[RestoredRunOut(was=old, id=new) for old, new in restored])

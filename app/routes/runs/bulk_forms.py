@@ -56,7 +56,7 @@ def _selected_ids(parts: Parts, runs: Sequence[str], every: str, matching: str) 
 def stop_runs(
     parts: PartsDep, runs: RunsForm = [], every: EveryForm = "", matching: BackForm = "", back: BackForm = "/runs"
 ) -> RedirectResponse:
-    """Stop the selected runs; finished ones are left unchanged."""
+    """Stop the selected runs; ended ones are left unchanged."""
     result = cancel_many(parts, RunSelection(_selected_ids(parts, runs, every, matching)))
     return go_back(back, "/runs", undo=repr(result.at) if result.cancelled else "", stopped=len(result.stopping))
 

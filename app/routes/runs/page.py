@@ -150,7 +150,7 @@ def run_page(
         aliases=[name for name, run in names.items() if run == run_id],
         other_aliases=[name for name, run in names.items() if run != run_id],
         tokens={
-            BEST: "best finished run on " + summary.run.config.dataset,
+            BEST: "best successful run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",
         },
         **forecast_values,

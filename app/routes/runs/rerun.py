@@ -104,13 +104,13 @@ def _created(parts: Parts, run_id: str, response: Response) -> RunOut:
 
 @api.post("/runs/{run_id}/retry", status_code=201)
 def post_retry(run_id: str, parts: PartsDep, response: Response) -> RunOut:
-    """Run a finished run again from the start, with the same configuration."""
+    """Run an ended run again from the start, with the same configuration."""
     return _created(parts, retry(parts, run_id), response)
 
 
 @api.post("/runs/{run_id}/resume", status_code=201)
 def post_resume(run_id: str, parts: PartsDep, response: Response, body: ResumeIn | None = None) -> RunOut:
-    """Start a new run from the last checkpoint of a finished run, optionally with more epochs.
+    """Start a new run from the last checkpoint of an ended run, optionally with more epochs.
 
     Without more epochs, the run continues as if it had never stopped. With more, the schedule covers the new total:
     cosine and one_cycle continue at the learning rate that a run of this length has at this step.
@@ -137,7 +137,7 @@ def post_fork(run_id: str, body: ForkIn, parts: PartsDep, catalog: CatalogDep, r
 
 @api.post("/runs/{run_id}/verify", status_code=201)
 def post_verify(run_id: str, parts: PartsDep, response: Response) -> RunOut:
-    """Run a finished run again to check whether its curves are identical."""
+    """Run an ended run again to check whether its curves are identical."""
     return _created(parts, verify(parts, run_id), response)
 
 

@@ -1,4 +1,4 @@
-"""Forecasts from the closest finished runs, and their leave-one-out check."""
+"""Forecasts from the closest successful runs, and their leave-one-out check."""
 
 from __future__ import annotations
 

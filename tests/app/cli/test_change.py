@@ -17,7 +17,7 @@ def test_a_run_is_changed_by_the_command_line(runyard: Command, yard: Runyard, r
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].startswith(
-        "#1: epochs 30 (waiting). With fewer epochs than already completed, the run ends after the current epoch."
+        "#1: epochs 30 (waiting). If the run has already passed the new total, it ends after the current epoch."
     )
     assert lines[1].startswith(
         "#1: learning rate × 0.3 (waiting). Multiplies the learning rate for the rest of the cosine schedule"

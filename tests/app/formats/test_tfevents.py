@@ -128,7 +128,7 @@ def test_a_record_that_is_only_half_there_ends_a_file() -> None:
 def test_damage_is_told_with_its_place() -> None:
     whole = bytearray(b"".join(write_events([Scalar("a", 1, 1.0, 0.0)], 0.0)))
     whole[-8] ^= 1
-    with pytest.raises(BrokenFile, match="the record at byte 40 is corrupt"):
+    with pytest.raises(BrokenFile, match="the record at byte 40 is damaged"):
         read(bytes(whole))
     with pytest.raises(BrokenFile, match="not a valid event file: no record at byte 0"):
         read(b"a text file, not one of events")

@@ -107,7 +107,7 @@ def test_parquet_without_its_library_is_refused_in_a_sentence(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     answer = client.get("/api/v1/runs.parquet")
     assert answer.status_code == 501
-    assert "pip install pyarrow" in answer.json()["detail"]
+    assert 'pip install "runyard[parquet]"' in answer.json()["detail"]
 
 
 def test_parquet_has_the_same_rows_where_its_library_is_there(client: TestClient, runs: Runs, log: Log) -> None:

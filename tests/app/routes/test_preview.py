@@ -84,7 +84,7 @@ def test_a_preview_says_how_long_an_epoch_takes_where_runs_have_finished(
         "device": "Test GPU",
         "epoch_seconds": None,
         "runs": 0,
-        "basis": "no finished run on this device yet",
+        "basis": "no successful run on this device yet",
     }
 
 

@@ -29,7 +29,7 @@ def test_the_queue_comes_in_pages_with_place_reason_and_what_to_expect(client: A
     one, third = first["runs"][0], first["runs"][2]
     assert (one["run"]["title"], one["run"]["url"], one["why"]) == ("n0", f"/runs/{made[0]}", "starting")
     assert one["expected_start"] is not None
-    assert (one["expected_seconds"], one["estimate"]) == (None, "no finished run of simple_mlp base on Test GPU yet")
+    assert (one["expected_seconds"], one["estimate"]) == (None, "no successful run of simple_mlp base on Test GPU yet")
     assert (third["expected_start"], third["start_why"]) == (None, "unknown, because run #1 has no estimate")
 
 
@@ -53,7 +53,9 @@ def test_runs_are_moved_and_told_their_new_place(client: Any, runs: Runs) -> Non
 def test_a_move_that_cannot_be_says_why(client: Any, runs: Runs) -> None:
     waits, trains = runs.add(), runs.add()
     runs.set(trains, status="running")
-    assert errors_of(client.post("/api/v1/queue/move", json={"run": waits}))["to"].startswith("set exactly one of to")
+    assert errors_of(client.post("/api/v1/queue/move", json={"run": waits}))["to"].startswith(
+        "specify exactly one of to"
+    )
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "first", "before": trains}))
     assert errors_of(client.post("/api/v1/queue/move", json={"run": waits, "to": "left"}))
     answer = client.post("/api/v1/queue/move", json={"run": trains, "to": "first"})

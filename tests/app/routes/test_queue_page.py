@@ -47,7 +47,7 @@ def test_a_row_says_place_reason_start_and_length(
     assert "starting" in page.words[f"wait-{first}"]
     assert "now" in page.words[f"wait-{first}"]
     assert "2 min 6 s" in page.words[f"wait-{first}"]
-    assert "duration unknown (no finished run of vit large on Test GPU yet)" in page.words[f"wait-{second}"]
+    assert "duration unknown (no successful run of vit large on Test GPU yet)" in page.words[f"wait-{second}"]
     assert page.one("time", datetime=page.all("time")[-1]["datetime"])
     assert page.words["queue-total"] == "2 queued"
 

@@ -1,4 +1,4 @@
-"""Estimates for queued runs: durations from finished runs, starts from simulating the queue."""
+"""Estimates for queued runs: durations from successful runs, starts from simulating the queue."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_runs_start_one_after_the_other_as_slots_become_free(runs: Runs) -> None
     found = look(runs, worker(slots=2))
     assert [each.seconds and round(each.seconds) for each in found] == [30, 20, 10, 40]
     assert starts(found) == [0.0, 0.0, 20.0, 30.0]
-    assert found[0].estimate == "based on 1 finished run of the same network, dataset and batch size"
+    assert found[0].estimate == "based on 1 successful run of the same network, dataset and batch size"
     assert {each.start_why for each in found} == {""}
 
 
@@ -70,7 +70,7 @@ def test_what_is_not_known_is_said_and_not_guessed(runs: Runs) -> None:
     runs.add(NOW, family="vit", size="large")
     runs.add(NOW)
     unknown, behind = look(runs, worker())
-    assert (unknown.seconds, unknown.estimate) == (None, "no finished run of vit large on cpu yet")
+    assert (unknown.seconds, unknown.estimate) == (None, "no successful run of vit large on cpu yet")
     number = runs.sql("SELECT number FROM run WHERE family = 'vit'")[0][0]
     assert (behind.start, behind.start_why) == (None, f"unknown, because run #{number} has no estimate")
     assert behind.seconds is not None
@@ -93,7 +93,7 @@ def test_without_workers_or_while_paused_nothing_is_expected_to_start(runs: Runs
 def test_nothing_at_all_has_finished(runs: Runs) -> None:
     runs.add(NOW)
     [found] = look(runs)
-    assert (found.seconds, found.estimate) == (None, "no run has finished yet")
+    assert (found.seconds, found.estimate) == (None, "no run has succeeded yet")
 
 
 def test_a_run_waits_for_the_worker_that_it_asks_for(runs: Runs) -> None:

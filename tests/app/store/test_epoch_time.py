@@ -1,4 +1,4 @@
-"""Predicted epoch times come from the most similar finished runs and say what they are based on."""
+"""Predicted epoch times come from the most similar successful runs and say what they are based on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = DATASETS["digits"].train
 
 
 def finish(runs: Runs, speed: float | None = 1000.0, device: str = GPU, outcome: str = "succeeded", **said: Any) -> str:
-    """A finished run with this throughput in images per second."""
+    """A successful run with this throughput in images per second."""
     run = runs.add(**said)
     progress = {} if speed is None else {"samples_per_second": speed}
     runs.set(run, started_at=1000.0, device=device, progress=json.dumps(progress))
@@ -108,7 +108,7 @@ def test_another_network_is_fitted_by_operations_and_said_to_be_rough(runs: Runs
 
 
 def test_too_few_runs_or_networks_give_no_rough_figure(runs: Runs) -> None:
-    nothing = "no finished run of this network on this device yet"
+    nothing = "no successful run of this network on this device yet"
     trained(runs, ("tiny", 1000.0), ("small", 100.0))
     assert ask(runs, flops=FLOPS)[GPU].basis == nothing
     trained(runs, ("tiny", 1000.0))

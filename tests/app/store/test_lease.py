@@ -210,9 +210,7 @@ def interrupt(runs: Runs, run: str, fence: int = 1) -> None:
 
 def killed(runs: Runs, run: str, fence: int) -> bool:
     with writing(runs.engine) as connection:
-        return lease.end(
-            connection, run, fence, "killed", "its training process was killed", next_commit(connection), NOW
-        )
+        return lease.end(connection, run, fence, "killed", "its trainer was killed", next_commit(connection), NOW)
 
 
 def test_a_killed_run_goes_on_as_often_as_it_gets_further_and_fails_when_it_does_not(runs: Runs) -> None:
@@ -226,7 +224,7 @@ def test_a_killed_run_goes_on_as_often_as_it_gets_further_and_fails_when_it_does
         assert runs.get(run).losses == {100: 0, 200: fence - 2, 250: fence - 4}[step]
     assert runs.status(run) == "failed"
     assert "lost 2 times without progress" in runs.get(run).reason
-    assert "its training process was killed" in runs.get(run).reason
+    assert "its trainer was killed" in runs.get(run).reason
 
 
 def test_a_run_that_goes_on_from_another_and_is_killed_at_once_has_got_no_further(runs: Runs) -> None:

@@ -1,4 +1,4 @@
-"""Measurements count only comparable finished runs, and each figure says how many."""
+"""Measurements count only comparable successful runs, and each figure says how many."""
 
 from __future__ import annotations
 

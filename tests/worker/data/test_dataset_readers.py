@@ -136,7 +136,7 @@ def test_a_corrupt_file_of_names_is_unpacked_again(
     shutil.rmtree(tmp_path / "prepared")
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(b"?")
     assert same(load("cifar10", ["class"], tmp_path, said.append), first)
-    assert said == ["batches.meta is corrupt; downloading it again"]
+    assert said == ["batches.meta is damaged; downloading it again"]
 
 
 # Files of the wrong content

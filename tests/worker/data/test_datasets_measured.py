@@ -181,7 +181,7 @@ def test_corrupt_measures_are_measured_again_and_said_so(
     kept.write_bytes(kept.read_bytes()[:-1])
     assert same(load("mnist", MEASURED, tmp_path, said.append), first)
     assert without_progress(said)[1:] == [
-        "the measurement cache of mnist is corrupt; measuring it again",
+        "the measurement cache of mnist is damaged; measuring it again",
         "measuring mnist (280 images)",
     ]
     assert len(measurements) == 2

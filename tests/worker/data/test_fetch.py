@@ -55,7 +55,7 @@ def test_a_dataset_is_fetched_once_and_said_so_without_a_progress_bar(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"), [("cut", "was interrupted"), ("damaged", "arrived corrupt")], ids=["cut off", "damaged"]
+    ("wrong", "sentence"), [("cut", "was interrupted"), ("damaged", "arrived damaged")], ids=["cut off", "damaged"]
 )
 def test_a_file_that_arrives_broken_twice_is_fetched_a_third_time(
     wrong: str, sentence: str, mirror: Mirror, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,7 +211,7 @@ def test_a_raw_file_that_is_cut_off_is_unpacked_again(
     broken = place / "train-images-idx3-ubyte"
     broken.write_bytes(broken.read_bytes()[:cut])
     load("mnist", ["digit"], tmp_path, said.append)
-    assert said == ["train-images-idx3-ubyte is corrupt; downloading it again"]
+    assert said == ["train-images-idx3-ubyte is damaged; downloading it again"]
     assert broken.read_bytes() == mnist_files()[broken.name]
 
 
@@ -241,7 +241,7 @@ def test_an_archive_broken_at_its_source_is_fetched_three_times_and_given_up(
         monkeypatch.setattr(kind, "tgz_md5", md5(served[file]))
     mirror.files = served
     point(name, mirror.address, monkeypatch)
-    with pytest.raises(DatasetError, match=rf"could not download \w+ \({file} was corrupt 3 times in a row\)"):
+    with pytest.raises(DatasetError, match=rf"could not download \w+ \({file} was damaged 3 times in a row\)"):
         load(name, [dataset(name).targets[0].name], tmp_path, said.append)
     assert mirror.asked.count(file) == 3
     assert not list(tmp_path.rglob("*.part"))

@@ -116,8 +116,8 @@ def test_a_preview_shows_what_was_read_and_says_what_is_missing(datasets: Path, 
     (image,) = pixels(sheets.answer({"import": number, "part": "train", "index": 0, "number": 0}), 1)
     assert image.shape[0] == image.shape[1]
     question = {"import": number, "count": 2, "side": 28, "color": "rgb", "fit": "crop"}
-    assert "no image of green" in sheets.answer(question | {"class": "green"})["reason"]
-    assert "no longer there" in sheets.answer(question | {"import": "i_2", "class": "red"}).get("reason", "") or (
+    assert "green has no images" in sheets.answer(question | {"class": "green"})["reason"]
+    assert "no longer exist" in sheets.answer(question | {"import": "i_2", "class": "red"}).get("reason", "") or (
         "being read" in sheets.answer(question | {"import": "i_2", "class": "red"})["reason"]
     )
 

@@ -58,7 +58,7 @@ def test_a_corrupt_prepared_copy_is_prepared_again_and_said_so(
     first = load("mnist", ["digit"], tmp_path, never)
     damage(tmp_path / "prepared" / "mnist.safetensors")
     assert same(load("mnist", ["digit"], tmp_path, said.append), first)
-    assert said == ["the prepared copy of mnist is corrupt; preparing it again"]
+    assert said == ["the prepared copy of mnist is damaged; preparing it again"]
     assert same(load("mnist", ["digit"], tmp_path, never), first)
 
 

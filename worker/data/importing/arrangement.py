@@ -51,22 +51,21 @@ def arrange(draft: Draft, choices: Choices) -> Arrangement:
     usable = draft.usable()
     if not usable.any():
         raise ImportFailed(f"none of the {len(draft.paths):,} images can be read{_first_reason(draft)}")
-    # A class of which no image can be read is left out.
+    # A class of which no image can be read is skipped.
     kept = usable & (np.array([bool(name) for name in names])[draft.labels])
     rows = np.flatnonzero(kept)
     present, labels = np.unique(ids[draft.labels[rows]], return_inverse=True)
     by_id = list(new)
     classes, labels = sorted_classes([by_id[each] for each in present], labels.reshape(-1).astype(np.int64))
     if len(classes) < 2:
-        only = f"found only '{classes[0]}'" if classes else "all are left out"
+        only = f"found only '{classes[0]}'" if classes else "all classes are skipped"
         raise ImportFailed(f"at least two classes are needed; {only}")
     groups = duplicate_groups(draft.found["pixels"])
     parts, sentence, taken = _parts(draft.parts[rows], labels, groups[rows], choices)
     for place, part in enumerate(PARTS):
         if not (parts == place).any():
             raise ImportFailed(
-                f"{len(rows):,} {'image is' if len(rows) == 1 else 'images are'} too few for {len(classes):,} classes: "
-                f"none would be left for the {part} split"
+                f"too few images ({len(rows):,}) for {len(classes):,} classes: the {part} split would be empty"
             )
     gray = bool(draft.found["gray"][kept].all())
     found: dict[str, list[str]] = {name: [] for name in classes}
@@ -102,11 +101,14 @@ def _parts(
         return parts, f"split at random: {validation:.0%} for validation and {test:.0%} for test", None
     parts = np.where(given == NO_PART, TRAIN, given).astype(np.int8)
     if VALIDATION in known and TEST in known:
-        return parts, "all splits are those of the source", None
+        return parts, "all splits come from the source", None
     training = np.flatnonzero(parts == TRAIN)
     missing, share = (VALIDATION, validation) if TEST in known else (TEST, test)
     shares = {"validation": share, "test": 0.0} if missing == VALIDATION else {"validation": 0.0, "test": share}
     parts[training] = split(labels[training], groups[training], **shares, seed=choices.seed)
     given_name = "test" if missing == VALIDATION else "validation"
-    sentence = f"training and {given_name} are those of the source; {PARTS[missing]} is {share:.0%} of training"
+    sentence = (
+        f"training and {given_name} splits come from the source; "
+        f"{share:.0%} of the training images were moved to {PARTS[missing]}"
+    )
     return parts, sentence, PARTS[missing]

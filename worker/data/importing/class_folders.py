@@ -32,7 +32,7 @@ def image_places(files: Files, skipped: Skipped) -> list[int]:
     for place, name in enumerate(files.names):
         end = ending(name)
         if end and end not in IMAGE_ENDINGS and len(end) <= 10 and end.isalnum() and not end.isdigit():
-            skipped.add(name, "not an image", f"is a file of another kind (.{end})")
+            skipped.add(name, "not an image", f"has an unsupported file type (.{end})")
         elif sizes[place] == 0:
             skipped.add(name, "empty", "has no content")
         else:
@@ -96,9 +96,9 @@ def _layout(folders: set[Folder]) -> _Layout:
         if len(folder) > len(root) and folder[: len(root)] == root:
             where[folder] = (NO_PART, folder[len(root)])
         else:
-            where[folder] = "is in no class folder"
+            where[folder] = "is not in a class folder"
     within = f" in {'/'.join(root)}" if root else ""
-    return _Layout(f"one folder for each class{within}", where)
+    return _Layout(f"one folder per class{within}", where)
 
 
 def _with_splits(folders: set[Folder], root: Folder, splits: list[str]) -> _Layout:
@@ -111,12 +111,12 @@ def _with_splits(folders: set[Folder], root: Folder, splits: list[str]) -> _Layo
         roots = {each: part for each, part in inner.items() if each is not None}
     where: dict[Folder, tuple[int, str] | str] = {}
     for folder in folders:
-        where[folder] = "is in no folder of a split"
+        where[folder] = "is not in a split folder"
         for each, part in roots.items():
             if folder[: len(each)] == each:
-                where[folder] = (part, folder[len(each)]) if len(folder) > len(each) else "is in no class folder"
+                where[folder] = (part, folder[len(each)]) if len(folder) > len(each) else "is not in a class folder"
     found = ", ".join(sorted("/".join(each) for each in roots))
-    return _Layout(f"a folder for each split ({found}) with one for each class", where)
+    return _Layout(f"one folder per split ({found}), each with one folder per class", where)
 
 
 def _children(folders: set[Folder], root: Folder) -> set[str]:

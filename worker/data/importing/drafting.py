@@ -49,7 +49,7 @@ def read_draft(folder: ImportFolder, source: Path, original: str, choices: Choic
     open_files(settings, n)
     with _file_checksum(source if of_file else None) as whole:
         found = _read(folder, catalog, settings, skipped, 0 if n <= _FEW and _is_little(source) else processes)
-        folder.begin("reading", "looking at what was found", n)
+        folder.begin("reading", "analyzing the images", n)
         checksum = whole(folder) if of_file else _contents_checksum(catalog, found)
     draft = Draft(
         folder.draft,

@@ -44,9 +44,9 @@ def sentence(error: BaseException) -> str:
             return f"could not read or write {printable(error.filename)} ({reason(error)})"
         return f"could not read or write a file ({reason(error)})"
     if isinstance(error, (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError)):
-        return "the source is damaged or cut off"
+        return "the source is damaged or truncated"
     if isinstance(error, MemoryError):
-        return "the memory is full; end other programs and import again"
+        return "not enough memory; close other programs and import again"
     return f"{type(error).__name__}: {reason(error)}"
 
 

@@ -71,7 +71,7 @@ class Admission:
         if not clean(path):
             return self.refuse(path, "unsafe", "has no name")
         if packed is not None and size > SUSPICIOUS_BYTES and size > packed * MOST_RATIO:
-            return self.refuse(path, "limit", f"would become more than {MOST_RATIO:,} times as large when unpacked")
+            return self.refuse(path, "limit", f"expands to more than {MOST_RATIO:,} times its packed size")
         if self._files >= MOST_FILES:
             return self.refuse(path, "limit", f"there are more than {MOST_FILES:,} files")
         if self._bytes + size > MOST_BYTES:

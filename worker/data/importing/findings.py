@@ -162,7 +162,7 @@ class _Duplicates:
         pairs: tuple[tuple[Part, Part, str], ...] = (
             ("train", "test", "test accuracy will be too high"),
             ("train", "validation", "validation accuracy will be too high"),
-            ("validation", "test", "a choice made on validation images is made on test images too"),
+            ("validation", "test", "test accuracy may be too high, because models are selected on these images"),
         )
         for one, other, effect in pairs:
             first, second = PARTS.index(one), PARTS.index(other)
@@ -191,5 +191,5 @@ def _class_notes(arrangement: Arrangement, classes: Sequence[ClassCount]) -> lis
             more = f" and {len(empty) - _NAMED:,} more" if len(empty) > _NAMED else ""
             notes.append(f"{len(empty):,} classes have no {word} images: {named}{more}")
     if arrangement.taken is not None:
-        notes.append(f"{arrangement.taken} split taken from train")
+        notes.append(f"{arrangement.taken} split taken from the training images")
     return notes

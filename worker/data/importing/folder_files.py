@@ -74,10 +74,10 @@ class FolderFiles:
             return
         here = (status.st_dev, status.st_ino)
         if here in above:
-            self._admission.refuse(f"{shown}/", "unsafe", "is a link to a folder that it is in")
+            self._admission.refuse(f"{shown}/", "unsafe", "links to one of its parent folders")
             return
         if depth > _MOST_DEEP:
-            self._admission.refuse(f"{shown}/", "limit", f"is in more than {_MOST_DEEP} folders")
+            self._admission.refuse(f"{shown}/", "limit", f"is nested more than {_MOST_DEEP} folders deep")
             return
         for entry in found:
             self._add(entry, os.path.join(folder, entry.name), above | {here}, depth)
@@ -85,7 +85,7 @@ class FolderFiles:
     def _add(self, entry: os.DirEntry[bytes], path: bytes, above: frozenset[tuple[int, int]], depth: int) -> None:
         shown = path.decode("utf-8", "replace")
         if entry.is_symlink() and not _within(os.path.realpath(os.path.join(self._root, path)), self._root):
-            self._admission.refuse(shown, "unsafe", "is a link that leads out of the source")
+            self._admission.refuse(shown, "unsafe", "is a link that points outside the source")
             return
         try:
             status = entry.stat()
@@ -130,7 +130,7 @@ class ListedFiles(FolderFiles):
         if not stat.S_ISREG(status.st_mode):
             return
         if not _within(os.path.realpath(path), self._root):
-            self._admission.refuse(name, "unsafe", "leads out of the table's folder")
+            self._admission.refuse(name, "unsafe", "points outside the table's folder")
         elif self._admission.admit(name, status.st_size):
             self._names.add(name.encode())
             self._sizes.append(status.st_size)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from app.contract.builtin_datasets import BUILTIN_DATASETS
-from app.contract.dataset_import import DATASET_NAME, ENDED, ChoicesMade, ImportRequest, ImportState
+from app.contract.dataset_import import DATASET_NAME, DATASET_NAME_RULE, ENDED, ChoicesMade, ImportRequest, ImportState
 from worker.data.importing.arrangement import arrange
 from worker.data.importing.draft import Draft, load
 from worker.data.importing.drafting import read_draft
@@ -32,7 +32,7 @@ def run_import(datasets: Path, import_id: str, *, processes: int | None = None) 
     be one, and FileNotFoundError if there is no such import.
     """
     if not _ID.match(import_id):
-        raise ValueError(f"{import_id!r} is no id of an import")
+        raise ValueError(f"{import_id!r} is not an import ID")
     folder = ImportFolder(datasets / "imports" / import_id)
     job = _Job(datasets, import_id, folder, max(1, processes or _CORES))
     while True:
@@ -94,7 +94,7 @@ class _Job:
             raise ImportCancelled
         request = folder.request()
         if request is None:
-            raise ImportFailed("the upload was broken off; upload it again")
+            raise ImportFailed("the upload was interrupted; upload it again")
         _check_name(request.name)
         draft = load(folder.draft)
         while True:
@@ -136,9 +136,6 @@ class _Job:
 
 def _check_name(name: str) -> None:
     if not DATASET_NAME.match(name):
-        raise ImportFailed(
-            f"'{name[:60]}' cannot be the name of a dataset; use up to 40 small letters, digits, _ and -, and begin "
-            "with a letter or a digit"
-        )
+        raise ImportFailed(f"'{name[:60]}' cannot be the name of a dataset; {DATASET_NAME_RULE}")
     if name in {each.name for each in BUILTIN_DATASETS}:
         raise ImportFailed(f"{name} is the name of a dataset that comes with Runyard; choose another")

@@ -65,9 +65,9 @@ def unsafe(path: str) -> str:
     if path.startswith(("/", "\\")) or _DRIVE.match(path):
         return "its path is absolute"
     if ".." in path.replace("\\", "/").split("/"):
-        return "its path leads out of the source"
+        return "its path points outside the source"
     if "\0" in path:
-        return "its path has a zero byte"
+        return "its path contains a null byte"
     return ""
 
 

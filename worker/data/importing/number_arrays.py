@@ -49,7 +49,7 @@ class ArrayFile:
     open: Callable[[], AbstractContextManager[IO[bytes]]]
 
     def chunks(self) -> Iterator[npt.NDArray[Any]]:
-        """The array in parts of [n, ...]. Raises ImportFailed if the file is cut off."""
+        """The array in parts of [n, ...]. Raises ImportFailed if the file is truncated."""
         row = self.dtype.itemsize * math.prod(self.shape[1:])
         rows = max(1, min(BATCH, _CHUNK_BYTES // max(row, 1)))
         with self.open() as file:
@@ -57,7 +57,7 @@ class ArrayFile:
                 n = min(rows, self.shape[0] - start)
                 data = file.read(n * row)
                 if len(data) < n * row:
-                    raise ImportFailed(f"{self.title} is cut off")
+                    raise ImportFailed(f"{self.title} is truncated")
                 yield np.frombuffer(data, self.dtype).reshape(n, *self.shape[1:])
 
     def values(self) -> npt.NDArray[Any]:
@@ -112,7 +112,7 @@ def _idx(files: Files, place: int, dimensions: int) -> ArrayFile:
     with at_start() as file:
         head = file.read(length)
     if len(head) < length or head[:4] != bytes([0, 0, 8, dimensions]):
-        raise ImportFailed(f"{title} is no IDX file of bytes with {dimensions} dimensions")
+        raise ImportFailed(f"{title} is not an IDX file of bytes with {dimensions} dimensions")
     return ArrayFile(title, struct.unpack(f">{dimensions}I", head[4:]), np.dtype(np.uint8), at_values)
 
 
@@ -143,9 +143,9 @@ def _npy(path: Path, member: str) -> ArrayFile:
     with zipfile.ZipFile(path) as archive, archive.open(member) as file:
         shape, fortran, dtype = _header(file, member)
     if fortran and len(shape) > 1:
-        raise ImportFailed(f"{member} is stored column by column; save it again in C order")
+        raise ImportFailed(f"{member} is stored in Fortran order; save it in C order")
     if dtype.hasobject or not shape:
-        raise ImportFailed(f"{member} is no array of numbers or names")
+        raise ImportFailed(f"{member} is not an array of numbers or names")
     return ArrayFile(member, shape, dtype, at_values)
 
 
@@ -156,7 +156,7 @@ def _header(file: IO[bytes], title: str) -> tuple[tuple[int, ...], bool, np.dtyp
             return np.lib.format.read_array_header_1_0(file)
         return np.lib.format.read_array_header_2_0(file)
     except ValueError as error:
-        raise ImportFailed(f"{title} is no array of NumPy") from error
+        raise ImportFailed(f"{title} is not a NumPy array") from error
 
 
 def by_arrays(pairs: list[ArrayPair], title: str) -> Catalog:
@@ -172,8 +172,8 @@ def by_arrays(pairs: list[ArrayPair], title: str) -> Catalog:
             raise ImportFailed(f"{pair.images.title} has no numbers")
         if min(shape[1:3]) < 1 or pair.labels.shape not in ((shape[0],), (shape[0], 1)):
             raise ImportFailed(
-                f"{pair.labels.title} has the shape {_shape(pair.labels.shape)} for images of {_shape(shape)}; "
-                "one label for each image is needed"
+                f"{pair.labels.title} has shape {_shape(pair.labels.shape)}, but there are {shape[0]:,} images of "
+                f"{_shape(shape[1:])}; it needs one label per image"
             )
         labels.append(pair.labels.values().reshape(-1))
     texts: dict[str, int] = {}

@@ -58,7 +58,7 @@ class ParquetFile:
         except (ValueError, OSError) as error:  # pyarrow's own exceptions are among these
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ImportFailed(f"{self.name} is damaged or cut off") from error
+            raise ImportFailed(f"{self.name} is damaged or truncated") from error
 
     def label_text(self, value: object) -> str:
         """Name of a class; "" if the row has none."""
@@ -87,7 +87,7 @@ def open_parquet(path: Path, name: str) -> ParquetFile:
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ImportFailed(f"{name} is no Parquet file, or it is damaged") from error
+        raise ImportFailed(f"{name} is not a Parquet file, or is damaged") from error
     columns: list[str] = list(schema.names)
     image, label, split = (column(columns, each) for each in (_IMAGE, LABEL, SPLIT))
     if image is None or label is None:

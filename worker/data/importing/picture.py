@@ -124,8 +124,8 @@ def decode(
         raise
     except UnidentifiedImageError:
         if isinstance(data, bytes) and data.startswith(_STARTS):
-            raise Unusable("unreadable", "is damaged or cut off") from None
-        raise Unusable("not an image", "its content is no image that can be read") from None
+            raise Unusable("unreadable", "is damaged or truncated") from None
+        raise Unusable("not an image", "is not a readable image") from None
     except Image.DecompressionBombError:
         raise _too_large("more pixels") from None
     except MemoryError:

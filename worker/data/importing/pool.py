@@ -192,4 +192,4 @@ def _deadly(task: Task) -> Done:
     found = np.zeros(1, FOUND)
     found["row"] = task.rows
     found["skipped"] = 1 + KINDS.index("unreadable")
-    return Done(found, {task.rows[0]: "ends the process that decodes it"})
+    return Done(found, {task.rows[0]: "crashes the image decoder"})

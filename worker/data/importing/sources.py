@@ -30,7 +30,7 @@ def open_source(path: Path, original: str, skipped: Skipped, tick: Callable[[], 
     Raises ImportFailed, OSError, whatever `tick` raises, and what the modules of archives raise for damaged ones.
     """
     if not path.is_absolute():
-        raise ImportFailed(f"{original} is no absolute path")
+        raise ImportFailed(f"{original} is not an absolute path")
     if not path.exists():
         raise ImportFailed(f"{original} does not exist")
     try:
@@ -69,7 +69,7 @@ def _file(path: Path, original: str, skipped: Skipped, tick: Callable[[], None])
         return _listed(path, read_csv(path.name, path.read_bytes()), skipped)
     if not path.is_file():
         raise ImportFailed(f"{original} is neither a file nor a folder")
-    raise ImportFailed(f"{original} is of no kind that can be imported; these are: a folder, {_KNOWN}")
+    raise ImportFailed(f"{original}: unsupported file type; supported: a folder, {_KNOWN}")
 
 
 def _kind(path: Path) -> str:

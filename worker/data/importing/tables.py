@@ -139,11 +139,11 @@ def by_tables(files: Files, tables: Sequence[Table], skipped: Skipped) -> Catalo
         raise ImportFailed(f"no images found for the {sum(len(each.paths) for each in tables):,} rows of {title}")
     notes = []
     if repeated:
-        notes.append(f"{repeated:,} rows of {title} name an image again; only its first row counts")
+        notes.append(f"{repeated:,} rows of {title} repeat an image; only the first row of each image is used")
     if contradicting:
-        notes.append(f"{contradicting:,} rows of {title} give an image another class than its first row does")
+        notes.append(f"{contradicting:,} rows of {title} contradict the class in the image's first row")
     has_splits = any(part != NO_PART for table in tables for part in table.parts)
-    return maker.catalog(f"the classes{' and splits' * has_splits} are those in {title}", notes)
+    return maker.catalog(f"classes{' and splits' * has_splits} are read from {title}", notes)
 
 
 def _find(names: dict[str, int], folder: str, path: str) -> int | None:

@@ -83,10 +83,10 @@ class TarFiles:
             with tarfile.open(self._path, "r|*", encoding="utf-8", errors="surrogateescape") as archive:
                 yield self._each(archive)
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-            raise ImportFailed("the tar file is damaged or cut off") from error
+            raise ImportFailed("the tar file is damaged or truncated") from error
         except OSError as error:
             if error.errno is None:  # of the decompression
-                raise ImportFailed("the tar file is damaged or cut off") from error
+                raise ImportFailed("the tar file is damaged or truncated") from error
             raise
 
     def _each(self, archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

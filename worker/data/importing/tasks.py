@@ -156,13 +156,13 @@ def unpacked(file: int, member: ZipMember, chunk: int = 2**20) -> Iterator[bytes
     place = member.start + LOCAL_HEADER.size + name + extra
     end = place + member.packed
     if member.method not in (STORED, DEFLATED, BZIP2):
-        raise Unusable("unreadable", f"is packed with a method that is not known here ({member.method})")
+        raise Unusable("unreadable", f"uses an unsupported compression method ({member.method})")
     unpack = _Unpack(member.method)
     size = checksum = 0
     while place < end:
         data = os.pread(file, min(chunk, end - place), place)
         if not data:
-            raise Unusable("unreadable", "is cut off in the archive")
+            raise Unusable("unreadable", "is truncated in the archive")
         place += len(data)
         for content in unpack(data):
             size += len(content)

@@ -50,7 +50,7 @@ class ZipFiles:
                     if len(names) % _TICK == 0:
                         tick()
         except (struct.error, ValueError, IndexError) as error:
-            raise ImportFailed("the zip file is damaged or cut off") from error
+            raise ImportFailed("the zip file is damaged or truncated") from error
         self._select([clean(name) for name in names.decoded()], set(linked), skipped)
 
     def _select(self, names: list[str], linked: set[int], skipped: Skipped) -> None:
@@ -149,7 +149,7 @@ def _directory(content: mmap.mmap) -> tuple[int, int, int]:
     """Where the directory starts, its number of entries, and what must be added to all places."""
     end = content.rfind(b"PK\5\6", max(0, len(content) - _END.size - 0xFFFF))
     if end < 0:
-        raise ImportFailed("the file is no zip file, or it is cut off")
+        raise ImportFailed("the file is not a zip file, or is truncated")
     _, _, _, _, count, size, start, _ = _END.unpack_from(content, end)
     if 0xFFFFFFFF in (size, start) or count == 0xFFFF:
         locator = end - _LOCATOR.size
@@ -161,7 +161,7 @@ def _directory(content: mmap.mmap) -> tuple[int, int, int]:
             end = end64
     shift = end - size - start
     if shift < 0 or count * _ENTRY.size > size:
-        raise ImportFailed("the zip file is damaged or cut off")
+        raise ImportFailed("the zip file is damaged or truncated")
     return start + shift, count, shift
 
 

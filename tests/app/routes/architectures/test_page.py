@@ -1,4 +1,4 @@
-"""The zoo: every family with its blocks, its sizes with what they cost, and what finished runs say of them."""
+"""The zoo: every family with its blocks, its sizes with what they cost, and what successful runs say of them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_table_of_all_sizes_puts_the_largest_first_when_asked(zoo: Any, looked
 
 def test_measured_columns_fill_from_finished_runs_and_say_how_many(zoo: Any, trained: Any) -> None:
     empty = zoo()
-    assert "no run has finished yet" in empty.html
+    assert "no run has succeeded yet" in empty.html
     assert row_of(empty, "huge")[6:9] == ["–", "–", "–"]
     trained(family="convnext_v2", size="huge", level=0.9)
     best = trained(family="convnext_v2", size="huge", level=0.96)
@@ -258,7 +258,7 @@ def test_the_page_comes_before_its_costs_and_fetches_them_by_itself(
     looked.ready.clear()
     page = look(client.get("/architectures?dataset=mnist&sort=params"))
     assert len(names_of(page)) == SIZES
-    assert 'aria-label="being computed"' in page.html
+    assert 'aria-label="computing"' in page.html
     assert "421,834" in page.html
     # Diagrams are there sooner than the costs of all sizes.
     assert page.one("ol", aria_label="vit small, block by block")
@@ -272,7 +272,7 @@ def test_the_page_comes_before_its_costs_and_fetches_them_by_itself(
     monkeypatch.undo()
     part = look(client.get(fetch["hx-get"], headers=HTMX))
     assert "<html" not in part.html
-    assert 'aria-label="being computed"' not in part.html
+    assert 'aria-label="computing"' not in part.html
     after = part.one("div", id="zoo-refresh")
     assert after["hx-get"] == "/architectures?dataset=mnist&sort=params"
     assert after["hx-trigger"].startswith("yard-changed")

@@ -177,7 +177,7 @@ def test_close_groups_cannot_be_distinguished_and_the_needed_seeds_are_shown(
     ]
     words = look(client.get("/compare?runs=" + ",".join(ids))).html
     assert "do not differ significantly in test/acc (difference: 1.50 ± 14." in words
-    assert "more seeds each should settle it." in words
+    assert "more seeds per configuration should be enough to decide." in words
 
 
 def test_groups_of_one_seed_are_ranked_with_a_warning(client: Any, look: Any, trained: Any) -> None:

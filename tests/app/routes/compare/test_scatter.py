@@ -54,7 +54,7 @@ def test_flops_are_computed_only_on_request(client: Any, look: Any, trained: Any
 
 def test_a_cost_that_is_not_known_leaves_the_choice_of_another(client: Any, look: Any, trained: Any) -> None:
     page = look(client.get(f"/compare?runs={trained(level=0.8)},{trained(level=0.9)}&cost=memory"))
-    assert "Available for fewer than two of these runs" in page.html
+    assert "Known for fewer than two of these runs, so there is nothing to plot" in page.html
     assert page.one("a", id="cost-parameters")
     assert page.all("circle") == []
 

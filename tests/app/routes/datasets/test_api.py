@@ -72,8 +72,8 @@ def test_a_single_archive_is_the_source_itself(client: TestClient, settings: Set
     ("fields", "field", "sentence"),
     [
         ({}, "name", "a name is required"),
-        ({"name": "Flowers"}, "name", "lower-case letters"),
-        ({"name": "imports"}, "name", "lower-case letters"),
+        ({"name": "Flowers"}, "name", "lowercase letters"),
+        ({"name": "imports"}, "name", "lowercase letters"),
         ({"name": "mnist"}, "name", "comes with Runyard"),
         ({"name": "flowers", "keep": "perhaps"}, "keep", "true or false"),
         ({"name": "flowers", "options": '{"side": 33}'}, "side", "side must be one of"),
@@ -143,7 +143,7 @@ def test_choices_are_taken_while_the_preview_is_shown(client: TestClient, settin
     assert (made["number"], made["choices"]["side"], made["keep"]) == (1, 32, False)
     assert client.post(address, json={"choices": {}, "keep": True}).status_code == 200
     refused = client.post(address, json={"choices": {}})
-    assert (refused.status_code, "takes no more choices" in refused.text) == (409, True)
+    assert (refused.status_code, "can no longer be changed" in refused.text) == (409, True)
 
 
 def test_an_import_is_cancelled_and_one_that_has_ended_is_forgotten(client: TestClient, settings: Settings) -> None:
@@ -196,7 +196,7 @@ def test_a_dataset_that_a_waiting_run_needs_is_not_deleted(
     assert launched.status_code == 201, launched.text
     refused = client.delete("/api/v1/datasets/flowers")
     assert refused.status_code == 409
-    assert refused.json()["detail"] == "run #1 needs flowers; cancel or finish it first"
+    assert refused.json()["detail"] == "run #1 uses flowers; stop it or wait until it ends"
     client.post(f"/api/v1/runs/{launched.json()['id']}/cancel")
     assert client.delete("/api/v1/datasets/flowers").status_code == 204
     # What was trained on it is still shown, and says why it cannot be repeated.
@@ -217,7 +217,7 @@ def test_a_launch_that_a_deletion_overtakes_is_refused(
         return config
 
     monkeypatch.setattr("app.actions.runs.resolve", overtaken)
-    with pytest.raises(Conflict, match="was deleted meanwhile"):
+    with pytest.raises(Conflict, match="has been deleted"):
         runs.launch(server.state.parts, catalog, RunSpec(family="simple_mlp", dataset="flowers"))
     assert client.get("/api/v1/runs").json()["runs"] == []
 

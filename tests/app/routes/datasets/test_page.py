@@ -60,7 +60,7 @@ def test_a_deleted_dataset_is_undone_on_the_list(client: TestClient, settings: S
 def test_a_wrong_name_is_told_beside_the_form(client: TestClient) -> None:
     answer = client.post("/datasets/imports", files=[("name", (None, "Flowers")), ("file", ("1.zip", b"x"))])
     assert answer.status_code == 422
-    assert 'role="alert">A name has up to 40 lower-case letters' in answer.text
+    assert 'role="alert">A name has up to 40 lowercase letters' in answer.text
 
 
 def test_the_preview_shows_the_choices_and_takes_them(client: TestClient, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from app.routes.launch import cost as launch_cost
 
 PREDICTIONS = [
     Prediction(device="Test GPU", epoch_seconds=2.5, runs=12, basis="runs like this one"),
-    Prediction(device="cpu", epoch_seconds=None, runs=0, basis="no finished run on this device yet"),
+    Prediction(device="cpu", epoch_seconds=None, runs=0, basis="no successful run on this device yet"),
 ]
 
 

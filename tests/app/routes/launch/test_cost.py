@@ -18,20 +18,20 @@ def test_the_figures_of_the_network_stand_beside_the_form(client: Any, look: Any
     assert "about 25.0 s" not in page.html
     assert "about 25 s, 2.5 s per epoch" in page.html
     assert "based on 12 runs: runs like this one" in page.html
-    assert "no finished run on this device yet" in page.html
+    assert "no successful run on this device yet" in page.html
     assert "32×28×28" in page.html
     assert "3×3, 1 → 32" in page.html
 
 
 def test_nothing_is_said_about_time_where_nothing_is_known(client: Any, look: Any, figures: Figures) -> None:
     figures.devices = False
-    assert "no workers connected and no finished runs" in look(client.get("/launch?family=simple_cnn")).html
+    assert "no workers connected and no successful runs" in look(client.get("/launch?family=simple_cnn")).html
 
 
 def test_the_page_does_not_wait_for_a_cold_inspector(client: Any, look: Any, figures: Figures) -> None:
     figures.warm.clear()
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist"))
-    assert page.words["plan-flops"] == "being computed…"
+    assert page.words["plan-flops"] == "computing…"
     # The catalog knows the plain count.
     assert page.words["plan-params"] == "421,834"
     asked = page.one("div", id="launch-waiting")

@@ -66,8 +66,8 @@ def test_missing_overlays_are_reported(client: Any, look: Any, trained: Any) -> 
     run = trained()
     page = look(client.get(f"/runs/{run}?with=best,earlier,r_nothing"))
     for words in (
-        "No other finished run",
-        "No earlier finished run with this configuration",
+        "No other successful run",
+        "No earlier successful run with this configuration",
         "Run r_nothing not found.",
     ):
         assert words in page.html

@@ -26,7 +26,7 @@ Trained = Callable[..., str]
 
 @pytest.fixture
 def stopped(runs: Runs, trained: Trained, settings: Settings, engine: Engine) -> Callable[..., str]:
-    """Add a finished run of 200 steps in four epochs, with its last, best and two saved checkpoints."""
+    """Add a successful run of 200 steps in four epochs, with its last, best and two saved checkpoints."""
 
     def add(outcome: str = "cancelled", step: int = 200, **said: Any) -> str:
         run = trained(None, **({"epochs": 8, "family": "simple_mlp"} | said))

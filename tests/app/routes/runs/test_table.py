@@ -211,13 +211,13 @@ def test_parquet_is_offered_where_it_can_be_written_and_else_it_says_what_it_nee
     page = look(client.get("/runs?q=family:vit"))
     assert page.all("a", id="export-parquet") == []
     assert "disabled" in page.one("button", id="export-parquet", aria_describedby="parquet-wants")
-    assert "pip install pyarrow" in page.html
+    assert 'pip install "runyard[parquet]"' in page.html
     there = ModuleType("pyarrow")
     there.__spec__ = ModuleSpec("pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow", there)
     page = look(client.get("/runs?q=family:vit"))
     assert page.one("a", id="export-parquet")["href"] == "/api/v1/runs.parquet?q=family%3Avit"
-    assert "pip install pyarrow" not in page.html
+    assert 'pip install "runyard[parquet]"' not in page.html
 
 
 def test_a_viewer_chooses_any_setting_and_any_figure_as_a_column(client: Any, look: Any, trained: Any) -> None:

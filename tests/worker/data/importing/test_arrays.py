@@ -115,4 +115,4 @@ def test_a_gray_dataset_may_be_made_colored(imports: Imports, tmp_path: Path) ->
 def test_an_idx_file_that_is_cut_off_fails(imports: Imports, tmp_path: Path) -> None:
     files = mnist()
     files["train-images-idx3-ubyte"] = files["train-images-idx3-ubyte"][:-5]
-    assert imports.fails(put(tmp_path / "mnist", files)) == "train-images-idx3-ubyte is cut off"
+    assert imports.fails(put(tmp_path / "mnist", files)) == "train-images-idx3-ubyte is truncated"

@@ -51,7 +51,7 @@ def test_folders_of_splits_are_kept(imports: Imports, tmp_path: Path, train: str
     made = imports.of(put(tmp_path / "pets", files))
     assert made.described.images == {"train": 12, "validation": 6, "test": 4}
     assert made.part(f"{validation}/cats/0.png") == "validation"
-    assert made.report.split == "all splits are those of the source"
+    assert made.report.split == "all splits come from the source"
 
 
 def test_a_folder_within_every_split_does_not_matter(imports: Imports, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_validation_is_taken_from_training_images_where_only_test_is_given(impor
     made = imports.of(put(tmp_path / "pets", files), validation_share=0.25)
     assert made.described.images == {"train": 30, "validation": 10, "test": 6}
     assert all(path.startswith("train/") for path in made.paths_in("validation"))
-    assert "validation split taken from train" in made.report.notes
+    assert "validation split taken from the training images" in made.report.notes
 
 
 def test_test_is_taken_from_training_images_where_only_validation_is_given(imports: Imports, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_table_gives_classes_and_splits(imports: Imports, tmp_path: Path) -> N
     assert made.described.images == {"train": 8, "validation": 8, "test": 8}
     assert made.label("images/3.png") == "yes"
     assert made.part("images/9.png") == "validation"
-    assert made.report.layout == "the classes and splits are those in labels.csv"
+    assert made.report.layout == "classes and splits are read from labels.csv"
 
 
 def _table(names: list[str], delimiter: str = ",") -> str:
@@ -268,7 +268,7 @@ def test_rows_that_cannot_be_used_are_reported(imports: Imports, tmp_path: Path)
         "labels.csv": "not an image",
     }
     assert made.label("0.png") == "no"
-    assert any("another class" in note for note in made.report.notes)
+    assert any("contradict the class" in note for note in made.report.notes)
 
 
 def test_a_table_may_be_the_source(imports: Imports, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.actions.imports import CurvePart, ImportedRun, import_run
+from app.actions.run_imports import CurvePart, ImportedRun, import_run
 from app.actions.tracking import LARGEST_STEP, Points
 from app.web.dependencies import PartsDep
 

@@ -71,7 +71,7 @@ def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, 
 def test_a_long_curve_is_sent_in_pieces(
     runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cli.imports.BATCH_POINTS", 7)
+    monkeypatch.setattr("app.cli.run_imports.BATCH_POINTS", 7)
     names = ("a", "b", "c")
     write(tmp_path / "run", [each for name in names for each in points(name, range(20))])
     assert "60 points" in runyard("import", str(tmp_path / "run")).output
@@ -153,7 +153,7 @@ def test_parquet_is_written_by_the_server_or_refused_in_its_words(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     done = runyard("export", "--format", "parquet", "-o", str(tmp_path / "runs.parquet"))
     assert done.exit_code == 1
-    assert "pip install pyarrow" in done.output
+    assert 'pip install "runyard[parquet]"' in done.output
     assert not (tmp_path / "runs.parquet").exists()
 
 
