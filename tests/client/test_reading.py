@@ -10,9 +10,12 @@ from typing import assert_type
 import numpy as np
 import pytest
 from redis import Redis
+from sqlalchemy import Engine
 
+from app.contract.settings import Settings
 from app.services.recorder import Recorder
 from runyard import AsyncRun, AsyncRunyard, Point, Run, Runyard, RunyardError
+from tests.app.predicted import keep, predictions_of
 from tests.client.conftest import end, send
 from tests.conftest import Runs, run_apart
 from tests.fake_worker import Trainer, Worker
