@@ -220,7 +220,8 @@ def _at(slider: Slider | None, changes: Changes) -> float:
     """Where a slider is, in percent of its range."""
     if slider is None:
         return 0.0
-    return 100 * (getattr(changes, slider.name) - slider.low) / (slider.high - slider.low)
+    value: float = getattr(changes, slider.name)
+    return 100 * (value - slider.low) / (slider.high - slider.low)
 
 
 def _offered(connection: Connection) -> list[RunRecord]:
@@ -262,7 +263,7 @@ async def playground(
         picture=picture or (f"{datasets[0]}:test:0" if datasets else ""),
         center="on" if center == "on" else "off" if center == "off" else "auto",
         changes=_changes(request),
-        sweep=next((each.name for each in SLIDERS if each.name == sweep), ""),  # type: ignore[arg-type]
+        sweep=next((each.name for each in SLIDERS if each.name == sweep), ""),
         why=bool(why),
     )
     problem, votes = "", None
@@ -298,7 +299,7 @@ def _changes(request: Request) -> Changes:
             continue
         if math.isfinite(value):
             given[slider.name] = min(max(value, slider.low), slider.high)
-    return Changes(**given)  # type: ignore[arg-type]
+    return Changes(**given)
 
 
 @pages.post("/playground/look")
