@@ -1,4 +1,4 @@
-"""Exports of every size of the catalog as ONNX: seconds, bytes, and the largest difference of a probability from torch."""
+"""Exports every size of the catalog as ONNX: seconds, and the largest difference of a probability from torch."""
 
 from __future__ import annotations
 

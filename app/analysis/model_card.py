@@ -235,9 +235,8 @@ def _caveats(facts: Facts, info: Dataset | None) -> Section:
             sentences.append(f"{absent:,} of the {len(labels):,} classes of {head} have no test image.")
         smallest = min(present, key=lambda i: int(scores.support[i]))
         fewest = int(scores.support[smallest])
-        sentences.append(
-            f"Smallest class of {head} in the test set: {labels[smallest]}, with {fewest:,} image{'s' if fewest != 1 else ''}."
-        )
+        images = f"{fewest:,} image{'s' if fewest != 1 else ''}"
+        sentences.append(f"Smallest class of {head} in the test set: {labels[smallest]}, with {images}.")
         weakest = sorted(present, key=lambda i: (float(scores.recall[i]), i))[:WEAKEST]
         described = []
         for i in weakest:

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from worker.data.datasets import load
 
-MAKING_MS = 120_000
+MAKING_MS = 180_000
 
 
 def test_the_onnx_model_of_a_runs_page_predicts_as_well_as_its_run(page: Page, yard: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.analysis.leaderboard import IGNORED
 from app.analysis.model_card import Facts, ModelCard, Section, model_card, same_but_seed
-from app.contract.predictions import HeadPredictions, Header, Predictions
+from app.contract.predictions import Header, HeadPredictions, Predictions
 from app.store.metric import Summary
 
 DIGITS = tuple("0123456789")
