@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.contract.model_jobs import EvaluateResult, JobRequest
 from app.contract.predictions import SCORED
 from worker.model_jobs.subject import Progress, Subject
 from worker.training.checkpoint_file import Store
 from worker.training.prediction_files import PredictionFiles
+
+
+def _advance(progress: Progress, before: float, share: float, of_part: float) -> None:
+    progress(before + share * of_part)
 
 
 def run(request: JobRequest, progress: Progress) -> EvaluateResult:
@@ -17,7 +23,7 @@ def run(request: JobRequest, progress: Progress) -> EvaluateResult:
     done, parts = 0, {}
     for part in SCORED:
         before, share = done / sum(images.values()), images[part] / sum(images.values())
-        scored = subject.score(part, lambda of_part, before=before, share=share: progress(before + share * of_part))
+        scored = subject.score(part, partial(_advance, progress, before, share))
         parts[part] = scored.predictions()
         done += images[part]
     files = PredictionFiles(

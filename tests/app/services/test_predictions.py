@@ -82,7 +82,7 @@ def writer(settings: Settings, engine: Engine, run: str) -> Writer:
 def epochs_of(found: Predictions | None) -> list[int]:
     assert found is not None
     assert found.history is not None
-    return found.history.epochs.tolist()
+    return [int(epoch) for epoch in found.history.epochs]
 
 
 def test_a_run_without_files_has_no_predictions(store: PredictionStore, run: str) -> None:

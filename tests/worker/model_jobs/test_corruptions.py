@@ -97,7 +97,7 @@ def test_an_image_is_changed_in_the_same_way_in_every_batch(
 def test_another_seed_and_another_image_get_other_numbers() -> None:
     one, other = draws(50, seed=1).uniform(40), draws(50, seed=2).uniform(40)
     assert not (one == other).any()
-    assert len(one.unique()) > 0.999 * one.numel()
+    assert len(set(one.flatten().tolist())) > 0.999 * one.numel()
     assert not (one == draws(50, seed=1).uniform(40, stream=1)).any()
     assert not (one == draws(50, seed=1, name="y").uniform(40)).any()
 
@@ -130,7 +130,7 @@ def test_noise_has_the_deviation_that_it_says() -> None:
     assert ((changed == 0).float().mean().item(), (changed == 255).float().mean().item()) == pytest.approx(
         (0.1, 0.1), rel=0.05
     )
-    assert set(changed.unique().tolist()) == {0, 128, 255}
+    assert set(changed.flatten().tolist()) == {0, 128, 255}
 
 
 @pytest.mark.parametrize("blur", [module.gaussian_blur, module.motion_blur])
@@ -184,5 +184,5 @@ def test_saturation_ends_in_gray_and_contrast_in_the_mean() -> None:
 
 def test_pixelated_pictures_have_so_many_values() -> None:
     changed = module.pixelate(pictures(4, 1, 32).float(), 0.25, draws(4))
-    assert all(len(image.unique()) <= 64 for image in changed)
+    assert all(len(set(image.flatten().tolist())) <= 64 for image in changed)
     assert torch.equal(changed[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3), changed)

@@ -14,6 +14,7 @@ from app.contract.events import Checkpoint, PredictionsKept
 from app.contract.predictions import Predictions
 from tests.worker.conftest import Fitted, StopsAt, fit_run, make_config, until
 from tests.worker.supervised import Worker, Yard
+from worker.data.datasets import Part
 from worker.job import CANCEL, INTERRUPT
 from worker.training import prediction_keeper
 from worker.training.checkpoint_file import from_bytes
@@ -79,9 +80,14 @@ def test_accuracies_of_what_is_kept_are_those_that_were_reported(data_dir: Path,
 
 
 def test_nothing_is_predicted_twice_in_a_run_of_one_attempt(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[Part] = []
     score = Classifier._score
-    monkeypatch.setattr(Classifier, "_score", lambda self, part, rows: seen.append(part) or score(self, part, rows))
+
+    def counted(self: Classifier, part: Part, rows: slice) -> None:
+        seen.append(part)
+        score(self, part, rows)
+
+    monkeypatch.setattr(Classifier, "_score", counted)
     fit_run(make_config(epochs=2), data_dir)
     kept = list(seen)
     seen.clear()
