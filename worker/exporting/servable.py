@@ -71,7 +71,7 @@ def capture(predictor: Predictor, side: int, preprocessing: bool) -> ExportedPro
     """Capture a network for images [N, C, side, side] of any number N. Raises ExportError."""
     channels, scalars = len(predictor.inputs.mean), len(predictor.inputs.scalars)
     images = torch.zeros(_EXAMPLE_BATCH, channels, side, side)
-    example = (images.to(torch.uint8) if preprocessing else images,)
+    example: tuple[Tensor, ...] = (images.to(torch.uint8) if preprocessing else images,)
     if scalars:
         example = (*example, torch.zeros(_EXAMPLE_BATCH, scalars))
     servable = Servable(predictor, preprocessing).eval().requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -62,7 +63,7 @@ async def read_card(parts: Parts, run_id: str) -> tuple[int, ModelCard]:
         except (SpecError, Unavailable):
             # The architecture was removed or the inspector does not answer: the card leaves the line out.
             flops = None
-    found = Facts(**{**vars(facts), "flops": flops})
+    found = replace(facts, flops=flops)
     return facts.run.number, await run_in_threadpool(model_card, found)
 
 
