@@ -12,7 +12,7 @@ from bench.training_loops import run_config
 from worker.data.inputs import Inputs
 from worker.exporting.onnx_model import export_onnx
 from worker.exporting.sample import PICTURES, Sample
-from worker.training.fit import build_network
+from worker.training.network import build_network
 from worker.training.predictor import Predictor
 
 INPUTS = Inputs((0.1307,), (0.3081,))

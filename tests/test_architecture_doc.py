@@ -72,7 +72,7 @@ def test_the_runtime_diagram_has_every_process_and_store() -> None:
     (diagram,) = re.findall(r"```mermaid\n(.*?)```", PAGE.read_text(), re.S)
     nodes = set(re.findall(r"^ +(\w+)", diagram, re.M)) | set(re.findall(r"> (\w+)", diagram))
     assert nodes == {
-        *("browser", "server", "inspector", "inference", "recorder", "worker", "trainer"),
+        *("browser", "server", "inspector", "recorder", "worker", "trainer"),
         *("redis", "database", "artifacts"),
     }
 

@@ -211,7 +211,7 @@ def test_the_commands_without_json_are_those_that_the_page_names() -> None:
         if not any("--json" in parameter.opts for parameter in command.params)
     }
     (sentence,) = re.findall(r"^Every command except (.*) prints JSON", (ROOT / "docs" / "cli.md").read_text(), re.M)
-    assert set(re.findall(r"`(\w+)`", sentence)) == without
+    assert set(re.findall(r"`([\w-]+)`", sentence)) == without
 
 
 def test_the_table_of_requests_has_every_route_of_the_api_and_no_other() -> None:

@@ -20,8 +20,8 @@ from worker.model_jobs.failure import JobFailed
 from worker.training import checkpoint_file
 from worker.training.checkpoint_file import State, Store
 from worker.training.evaluation_logits import evaluation_logits
-from worker.training.fit import build_network
 from worker.training.module import EVALUATION_IMAGES
+from worker.training.network import build_network
 from worker.training.scored import Scored
 from worker.training.tuning import Tuning
 

@@ -26,13 +26,13 @@ def batches(tmp_path: Path) -> Iterator[AugmentedBatches]:
 def asked(batches: AugmentedBatches) -> list[RunConfig]:
     """Fills up with what the real process is asked."""
     found: list[RunConfig] = []
-    real = batches._process._process.ask
+    real = batches._process._process._process.ask
 
     def ask(command: tuple[str, ...], question: dict[str, Any]) -> dict[str, Any]:
         found.append(RunConfig.model_validate(question))
         return real(command, question)
 
-    batches._process._process.ask = ask  # type: ignore[method-assign]
+    batches._process._process._process.ask = ask  # type: ignore[method-assign]
     return found
 
 
@@ -82,13 +82,13 @@ def test_the_process_ends_when_nobody_asks_and_starts_again(
 ) -> None:
     monkeypatch.setattr(picture_process, "IDLE_SECONDS", 0.2)
     run_apart(batches.picture(config(flip=True)))
-    until(lambda: batches._process._process._process is None)
+    until(lambda: batches._process._process._process._process is None)
     run_apart(batches.picture(config(flip=True, seed=2)))
 
 
 def test_closed_batches_leave_no_process_and_start_none(batches: AugmentedBatches) -> None:
     run_apart(batches.picture(config(flip=True)))
-    process = batches._process._process._process
+    process = batches._process._process._process._process
     assert process is not None
     batches.close()
     assert process.poll() is not None

@@ -9,7 +9,7 @@ import torch
 from tests.worker.conftest import make_config
 from worker.data.inputs import Inputs
 from worker.exporting.sample import PICTURES, Sample
-from worker.training.fit import build_network
+from worker.training.network import build_network
 from worker.training.predictor import Predictor
 
 
