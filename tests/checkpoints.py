@@ -44,9 +44,10 @@ def write_checkpoint(
     torch.manual_seed(seed)
     network = build_network(run_config, len(SCALARS) if run_config.auxiliary else 0, models_path)
     with torch.no_grad():
-        for head in network.heads.by_name.values() if hasattr(network, "heads") else ():
+        for name, weight in network.named_parameters():
             # So that untrained networks have opinions.
-            head.weight.mul_(20)
+            if name.startswith("heads.") and name.endswith(".weight"):
+                weight.mul_(20)
     state = state_of(network, run_config)
     Store(artifacts).write(path, to_bytes(state))
     return Predictor.of(state, models_path)

@@ -40,8 +40,9 @@ class Own(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.by_value and images.sum() > 0:
-            return self.layer(-images.flatten(1)) * 1.0
-        return self.layer(images.reshape(len(images), -1)) * 1.0
+            images = -images
+        logits: Tensor = self.layer(images.reshape(len(images), -1))
+        return logits * 1.0
 
 
 def test_a_network_that_reads_the_number_of_images_with_len_is_exported_for_any_number() -> None:

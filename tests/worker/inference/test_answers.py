@@ -150,7 +150,8 @@ def test_a_sweep_passes_through_the_vote_itself(answers: Answers, folder: Path) 
 
 
 def test_one_network_that_cannot_vote_does_not_keep_the_others_from_it(answers: Answers, folder: Path) -> None:
-    for key, said in (("a", {}), ("b", {"family": "vit", "size": "tiny", "dataset": "cifar10", "targets": ["fine"]})):
+    other: dict[str, Any] = {"family": "vit", "size": "tiny", "dataset": "cifar10", "targets": ["fine"]}
+    for key, said in (("a", {}), ("b", other)):
         targets = [DATASETS[said.get("dataset", "digits")].targets[0].name]
         write_checkpoint(str(folder / "artifacts"), f"{key}/best.safetensors", **said | {"targets": targets})
     look = answers.answer(looking("a", "gone", "b"))

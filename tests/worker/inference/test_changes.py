@@ -14,7 +14,7 @@ IMAGE = torch.randint(0, 256, (3, 20, 20), dtype=torch.uint8, generator=torch.Ge
 
 
 def test_neutral_values_change_no_bit() -> None:
-    neutral = Changes(**{slider.name: slider.neutral for slider in SLIDERS})  # type: ignore[arg-type]
+    neutral = Changes(**{slider.name: slider.neutral for slider in SLIDERS})
     assert neutral == Changes()
     # Neither does the company of one that is moved.
     found = changed(IMAGE, [neutral, Changes(rotation=30), neutral])
@@ -75,4 +75,4 @@ def test_a_slider_is_swept_from_end_to_end_past_what_changes_nothing() -> None:
         assert (values[0], values[-1], len(values)) == (slider.low, slider.high, SWEPT)
         assert any(value == pytest.approx(slider.neutral) for value in values)
         for value in values:
-            Changes(**{slider.name: value})  # type: ignore[arg-type]
+            Changes(**{slider.name: value})

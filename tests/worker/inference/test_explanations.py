@@ -46,7 +46,7 @@ def test_grad_cam_weighs_channels_by_their_mean_gradient() -> None:
     image = torch.rand(1, 1, 4, 4) + 0.1
 
     def logits(images: Tensor) -> Tensor:
-        maps = first(images)
+        maps: Tensor = first(images)
         return (3 * maps[:, 0] + maps[:, 1]).sum((1, 2))[:, None]
 
     # 3 times the image minus the image.

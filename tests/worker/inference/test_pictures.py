@@ -36,7 +36,7 @@ def stroke(size: tuple[int, int], line: tuple[int, int, int, int], ink: int = 25
 def test_a_picture_of_the_dataset_is_fed_as_it_is() -> None:
     for image in digits().images[:5].numpy():
         for center in ("auto", "off"):
-            fed = Feed.of(DATASETS["digits"]).pixels(encoded(Image.fromarray(image[0])), center)  # type: ignore[arg-type]
+            fed = Feed.of(DATASETS["digits"]).pixels(encoded(Image.fromarray(image[0])), center)
             assert fed.tolist() == image.tolist()
 
 

@@ -20,7 +20,7 @@ from tests.checkpoints import LocalInference, finished_run
 from tests.conftest import Runs, errors_of
 from worker.data.dataset_readers import digits
 
-FAMILY = {"family": "simple_cnn", "size": "tiny"}
+FAMILY: dict[str, Any] = {"family": "simple_cnn", "size": "tiny"}
 
 
 @pytest.fixture(autouse=True)
