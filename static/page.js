@@ -90,7 +90,7 @@ export function isTyping(/** @type {KeyboardEvent} */ { altKey, ctrlKey, metaKey
 }
 
 /** @type {Record<string, string>} */
-const PAGES_AFTER_G = { n: "/", r: "/runs", a: "/architectures" };
+const PAGES_AFTER_G = { n: "/", r: "/runs", d: "/datasets", a: "/architectures" };
 
 let pressedGAt = 0;
 document.addEventListener("keydown", (event) => {
@@ -107,3 +107,19 @@ document.addEventListener("keydown", (event) => {
     search.focus();
   }
 });
+
+const RETRY_MILLISECONDS = 700;
+const MOST_TRIES = 20;
+
+// An image cannot be drawn while an import is being read again.
+document.addEventListener(
+  "error",
+  ({ target: image }) => {
+    if (!(image instanceof HTMLImageElement) || image.dataset.retried === undefined) return;
+    const tries = Number(image.dataset.retried);
+    if (tries >= MOST_TRIES) return;
+    image.dataset.retried = `${tries + 1}`;
+    setTimeout(() => image.setAttribute("src", image.src), RETRY_MILLISECONDS);
+  },
+  true,
+);

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_errors
 from app.contract.spec import FieldError, SpecError
@@ -87,6 +88,10 @@ async def _handle(request: Request, error: Exception) -> Response:
 def install(app: FastAPI, headers: Mapping[str, str]) -> None:
     """Register the handlers; ``headers`` are added to 500 responses, which bypass all middleware in Starlette."""
 
+    async def left(request: Request, error: Exception) -> Response:
+        # Whoever sent the request is gone before it was read: nobody gets this answer.
+        return Response(status_code=499)
+
     async def unknown(request: Request, error: Exception) -> Response:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
         answer = _answer(request, RunyardError("internal error in Runyard; see the server log for details"))
@@ -95,4 +100,5 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
 
     for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(Exception, unknown)

@@ -129,7 +129,9 @@ class Sheets:
         return self._samples.images(question["class"], question["side"], question["color"], question["fit"])
 
     def _of_dataset(self, question: dict[str, Any]) -> list[Images]:
-        dataset = DATASETS[question["dataset"]]
+        dataset = DATASETS.get(question["dataset"])
+        if dataset is None:
+            raise NothingToDraw("these images no longer exist")
         if dataset.version:
             file = version_folder(self._folder, dataset.name, dataset.version) / TENSORS
             target = TARGET

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 
 from app.contract.dataset_import import SIDES, Choices, Part
 from app.contract.errors import Conflict, Invalid, NotFound, to_field_errors
+from app.contract.spec import FieldError
 from app.routes.datasets.bars import class_rows
 from app.routes.datasets.page import CACHE_SECONDS, MAX_SHOWN_CLASSES, SAMPLES, list_page
 from app.services.dataset_imports import DatasetImport
@@ -95,7 +96,7 @@ async def post_choices(request: Request, number: ImportId, parts: PartsDep) -> R
         try:
             choices = _read_choices(form)
         except ValidationError as error:
-            errors = {each.field: f"{upper_first(each.message)}." for each in to_field_errors(error.errors())}
+            errors = {each.field: f"{upper_first(_in_percent(each))}." for each in to_field_errors(error.errors())}
             return await run_in_threadpool(_show, request, parts, number, errors)
         keep = "keep" in form
     errors = {}
@@ -115,6 +116,13 @@ def _show(request: Request, parts: Parts, number: str, errors: dict[str, str]) -
     if "hx-request" not in request.headers:
         return parts.templates.page(request, "dataset_import.html", 422, **values)
     return parts.templates.fragment(request, "_dataset_import.html", **values)
+
+
+def _in_percent(error: FieldError) -> str:
+    """The message for a field of the form, where shares are in percent."""
+    if error.field in ("validation_share", "test_share"):
+        return "enter a share between 1 and 50%"
+    return error.message
 
 
 def _read_choices(form: FormData) -> Choices:

@@ -124,7 +124,8 @@ def test_a_preview_shows_what_was_read_and_says_what_is_missing(datasets: Path, 
 
 def test_the_process_answers_line_by_line_and_reports_a_fault(datasets: Path) -> None:
     make_own_dataset(datasets)
-    questions = [{"dataset": "flowers", "label": 0, "count": 1}, {"dataset": "none", "label": 0, "count": 1}]
+    asked = {"dataset": "flowers", "label": 0, "count": 1}
+    questions = [asked, asked | {"dataset": "deleted"}, {"dataset": "flowers", "label": 0}]
     process = subprocess.run(
         [sys.executable, "-m", "worker.data.sample_sheet", str(datasets)],
         input="".join(json.dumps(question) + "\n" for question in questions),
@@ -133,9 +134,10 @@ def test_the_process_answers_line_by_line_and_reports_a_fault(datasets: Path) ->
         check=True,
         timeout=60,
     )
-    first, second = map(json.loads, process.stdout.splitlines())
+    first, second, third = map(json.loads, process.stdout.splitlines())
     assert "png" in first
-    assert "KeyError" in second["fault"]
+    assert second == {"reason": "these images no longer exist"}
+    assert "KeyError" in third["fault"]
 
 
 def test_many_images_are_one_picture_with_ten_in_a_row(datasets: Path) -> None:

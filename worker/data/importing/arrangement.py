@@ -45,6 +45,9 @@ class Arrangement:
 
 def arrange(draft: Draft, choices: Choices) -> Arrangement:
     """Raises ImportFailed if no dataset can be made with these choices."""
+    unknown = sorted(set(choices.classes) - set(draft.classes))
+    if unknown:
+        raise ImportFailed(f"no class '{unknown[0]}' to rename; classes: {', '.join(draft.classes[:20])}")
     names = [class_name(choices.classes.get(each, each)) for each in draft.classes]
     new: dict[str, int] = {}
     ids = np.array([new.setdefault(name, len(new)) for name in names], np.int64)

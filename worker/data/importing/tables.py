@@ -136,7 +136,10 @@ def by_tables(files: Files, tables: Sequence[Table], skipped: Skipped) -> Catalo
         if place not in in_tables:
             skipped.add(name, "unlabeled", f"is not in {title}")
     if not len(maker):
-        raise ImportFailed(f"no images found for the {sum(len(each.paths) for each in tables):,} rows of {title}")
+        raise ImportFailed(
+            f"no images found for the {sum(len(each.paths) for each in tables):,} rows of {title}; import the folder or"
+            " archive that contains the table and its images"
+        )
     notes = []
     if repeated:
         notes.append(f"{repeated:,} rows of {title} repeat an image; only the first row of each image is used")

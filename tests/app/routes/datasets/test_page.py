@@ -40,11 +40,11 @@ def test_the_page_of_a_dataset_tells_what_was_noticed(client: TestClient, settin
 def test_an_older_version_says_so_and_can_be_used(client: TestClient, settings: Settings) -> None:
     describe_own_dataset(settings.datasets, version=OLD)
     describe_own_dataset(settings.datasets, version=NEW, created_at=2.0)
-    assert "This is an older version" not in client.get("/datasets/flowers").text
-    assert f"Launches use {NEW}" in client.get("/datasets/flowers", params={"version": OLD}).text
+    assert "This version is not in use" not in client.get("/datasets/flowers").text
+    assert f"New runs use {NEW}" in client.get("/datasets/flowers", params={"version": OLD}).text
     page = client.post("/datasets/flowers/use", data={"version": OLD}).text
     assert f"version {OLD}" in page
-    assert "This is an older version" not in page
+    assert "This version is not in use" not in page
 
 
 def test_a_deleted_dataset_is_undone_on_the_list(client: TestClient, settings: Settings) -> None:
@@ -71,6 +71,8 @@ def test_the_preview_shows_the_choices_and_takes_them(client: TestClient, settin
     assert 'value="64" id="side-64" checked' in page
     assert "Keep 1,250 images as flowers" in page
     assert 'name="found" value="Rose"' in page
+    # Enter in a field presses the first button of the form, which must not keep the dataset.
+    assert 'name="keep"' not in page[page.index('id="choices"') :].split("<button", 2)[1]
     form = {
         "side": "32",
         "color": "gray",
@@ -98,7 +100,7 @@ def test_the_preview_shows_the_choices_and_takes_them(client: TestClient, settin
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
-    [("validation_share", "80", "at most 0.5"), ("test_share", "ten", "a number"), ("seed", "-1", "at least 0")],
+    [("validation_share", "80", "between 1 and 50%"), ("test_share", "ten", "between 1 and 50%"), ("seed", "-1", "at least 0")],
 )
 def test_a_wrong_choice_is_told_beside_its_field(
     client: TestClient, settings: Settings, field: str, value: str, sentence: str

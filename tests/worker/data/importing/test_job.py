@@ -322,6 +322,11 @@ def test_a_source_that_makes_no_dataset_fails_with_a_sentence(imports: Imports, 
     assert sentence in imports.fails(make(tmp_path / "x"))
 
 
+def test_a_class_to_rename_must_exist(imports: Imports, tmp_path: Path) -> None:
+    reason = imports.fails(put(tmp_path / "pets", two_classes()), classes={"cat": "kitten"})
+    assert reason == "no class 'cat' to rename; classes: cats, dogs"
+
+
 def test_choices_that_leave_one_class_fail(imports: Imports, tmp_path: Path) -> None:
     reason = imports.fails(put(tmp_path / "pets", two_classes()), classes={"cats": ""})
     assert reason == "at least two classes are needed; found only 'dogs'"
