@@ -15,7 +15,7 @@ def report(**changes: object) -> Report:
     image = {"path": "rose/1.jpg", "label": "rose", "index": 0}
     leak = [Occurrence.model_validate(image | {"part": part}) for part in ("train", "test")]
     fields = {
-        "layout": "one folder for each class",
+        "layout": "one folder per class",
         "split": "split at random: 10% for validation and 10% for test",
         "choices": Choices(side=64, color="rgb"),
         "images": 1_250,

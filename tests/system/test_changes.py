@@ -61,7 +61,7 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
     assert factor["sentence"] == "Multiplies the learning rate for the rest of the cosine schedule."
     factor = applied(yard, run, factor["id"])
     epochs = change(yard, run, "epochs", 4000)
-    assert "a run of that length has at this step" in epochs["sentence"]
+    assert "that of a run with the new total" in epochs["sentence"]
     epochs = applied(yard, run, epochs["id"])
     assert epochs["epochs"] == 4000
     yard.until(lambda: yard.call(f"/runs/{run}")["progress"]["epochs"] == 4000)

@@ -43,7 +43,7 @@ def read_state(request: JobRequest) -> State:
         raise JobFailed(f"the checkpoint {path} cannot be read; retry the run") from error
     if "config" not in state.metadata:
         raise JobFailed(
-            "this checkpoint was saved by the first version and does not describe its network; retry the run"
+            "this checkpoint is from Runyard 0.1.0 and lacks a description of its network; retry the run"
         )
     return state
 

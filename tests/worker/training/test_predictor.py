@@ -49,5 +49,5 @@ def test_scalars_are_asked_for_where_the_network_takes_them_and_refused_elsewher
 
 
 def test_a_checkpoint_of_the_first_version_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="does not describe its network"):
+    with pytest.raises(ValueError, match="lacks a description of its network"):
         Predictor.of(State({}, {}, {}))
