@@ -70,7 +70,6 @@ function start(/** @type {Gallery} */ data) {
 
   function about(/** @type {Picture} */ picture) {
     const result = picture.true === picture.predicted ? "right" : "wrong";
-    // As the caption says it, so that one can speak what one sees.
     const parts = [`true ${names[picture.true]}`, `${names[picture.predicted]} ${percent(picture.confidence)}`];
     if (picture.others.length) parts.push(othersOf(picture));
     return `${parts.join(" ")}, ${result}${picture.history ? `, ${picture.history.state}` : ""}`;
@@ -107,7 +106,8 @@ function start(/** @type {Gallery} */ data) {
     const { sheet, picture } = found;
     element.textContent = "";
     element.classList.toggle("right", picture.true === picture.predicted);
-    element.setAttribute("aria-label", about(picture));
+    // Its name is what is seen, so that one can speak it.
+    element.removeAttribute("aria-label");
     const tile = document.createElement("div");
     tile.className = "tile";
     const sprite = spritePosition(place % SHEET, sheet.pictures.length);
@@ -122,12 +122,15 @@ function start(/** @type {Gallery} */ data) {
     truth.textContent = `true ${names[picture.true]}`;
     const answer = document.createElement("b");
     answer.textContent = `${names[picture.predicted]} ${percent(picture.confidence)}`;
-    caption.append(truth, answer);
+    const result = document.createElement("span");
+    result.className = "hidden-text";
+    result.textContent = picture.true === picture.predicted ? "right" : "wrong";
+    caption.append(truth, " ", answer, " ", result);
     if (picture.others.length) {
       const others = document.createElement("span");
       others.className = "soft";
       others.textContent = othersOf(picture);
-      caption.append(others);
+      caption.append(" ", others);
     }
     if (picture.history) caption.append(strip(picture.history));
     element.append(tile, caption);
