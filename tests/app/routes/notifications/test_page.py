@@ -70,7 +70,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     client.post(f"/notifications/webhooks/{hook}/test")
     client.post(f"/notifications/rules/{rule}/delete")
     page = look(client.post(f"/notifications/webhooks/{hook}/delete"))
-    assert "no new data" not in page.html
+    assert "no new data for 5 min" not in page.html
     assert "hooks.example.org/a" not in page.html
     assert "This is a test notification" in page.html
 
