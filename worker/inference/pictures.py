@@ -110,7 +110,7 @@ def _size(content: bytes | Pixels) -> tuple[int, int]:
             if problem.kind == "too large":
                 raise Unusable("too large", f"has more than the {MOST_PIXELS:,} pixels that are decoded") from problem
             raise
-        raise Unusable("unreadable", "is damaged or cut off")
+        raise Unusable("unreadable", "is damaged or truncated")
     if size[0] * size[1] > MOST_PIXELS:
         raise Unusable("too large", f"has {size[0]:,} × {size[1]:,} pixels; at most {MOST_PIXELS:,} are decoded")
     return size

@@ -42,9 +42,7 @@ def read_state(request: JobRequest) -> State:
     except ValueError as error:
         raise JobFailed(f"the checkpoint {path} cannot be read; retry the run") from error
     if "config" not in state.metadata:
-        raise JobFailed(
-            "this checkpoint is from Runyard 0.1.0 and lacks a description of its network; retry the run"
-        )
+        raise JobFailed("this checkpoint is from Runyard 0.1.0 and lacks a description of its network; retry the run")
     return state
 
 

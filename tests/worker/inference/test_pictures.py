@@ -117,8 +117,8 @@ def test_a_photo_is_turned_as_its_exif_says() -> None:
         (b"%PDF-1.4", "is no image, but a PDF"),
         (b"  <svg xmlns='x'/>", "is no image, but an SVG drawing"),
         (b"PK\x03\x04...", "is no image, but a ZIP archive or an office document"),
-        (b"abc", "its content is no image that can be read"),
-        (encoded(Image.new("L", (9, 9)))[:30], "is damaged or cut off"),
+        (b"abc", "is not a readable image"),
+        (encoded(Image.new("L", (9, 9)))[:30], "is damaged or truncated"),
     ],
 )
 def test_what_is_no_picture_is_named(content: bytes, why: str) -> None:

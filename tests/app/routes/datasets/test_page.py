@@ -100,7 +100,11 @@ def test_the_preview_shows_the_choices_and_takes_them(client: TestClient, settin
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
-    [("validation_share", "80", "between 1 and 50%"), ("test_share", "ten", "between 1 and 50%"), ("seed", "-1", "at least 0")],
+    [
+        ("validation_share", "80", "between 1 and 50%"),
+        ("test_share", "ten", "between 1 and 50%"),
+        ("seed", "-1", "at least 0"),
+    ],
 )
 def test_a_wrong_choice_is_told_beside_its_field(
     client: TestClient, settings: Settings, field: str, value: str, sentence: str

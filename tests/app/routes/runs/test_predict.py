@@ -117,8 +117,8 @@ def five_channels() -> bytes:
     ("content", "sentence"),
     [
         (b"%PDF-1.7 ...", "digit.png is no image, but a PDF"),
-        (b"hello", "digit.png: its content is no image that can be read"),
-        (png(np.zeros((8, 8), np.uint8))[:40], "digit.png is damaged or cut off"),
+        (b"hello", "digit.png is not a readable image"),
+        (png(np.zeros((8, 8), np.uint8))[:40], "digit.png is damaged or truncated"),
         (b"", "digit.png is empty"),
         (five_channels(), "digit.png has 5 channels; images with 1 to 4 can be read"),
     ],
