@@ -1030,21 +1030,23 @@ class _Api(Generic[RunT, SweepT]):
     @_request
     def set_model(self, /, name: str, run: str | RunT, by: str = "") -> _Call[Json]:
         """Let a name such as digits-production point to a run's best checkpoint; one that exists moves."""
-        return _Call("PUT", f"/models/{quote(name, safe='')}", _as_is, {"run": _id(run)} | ({"by": by} if by else {}))
+        name = quote(name, safe="")
+        return _Call("PUT", f"/models/{name}", _as_is, {"run": _id(run)} | ({"by": by} if by else {}))
 
     @_request
     def delete_model(self, /, name: str) -> _Call[None]:
         """Remove a name; the run stays."""
-        return _Call("DELETE", f"/models/{quote(name, safe='')}", lambda _: None)
+        name = quote(name, safe="")
+        return _Call("DELETE", f"/models/{name}", lambda _: None)
 
     @_request
     def predict(
         self, /, model: str, pictures: Sequence[Any], *, center: str = "auto", top: int = 0
     ) -> _Call[list[Prediction]]:
         """Predict the classes of pictures with the run that a model's name points to now; see `Run.predict`."""
-        path = f"/models/{quote(model, safe='')}/predict"
+        model = quote(model, safe="")
         query = {"center": center, "top": top}
-        return _Call("POST", path, _predictions, {"pictures": _pictures(pictures)}, query)
+        return _Call("POST", f"/models/{model}/predict", _predictions, {"pictures": _pictures(pictures)}, query)
 
     @_request
     def workers(self, /) -> _Call[list[Json]]:
