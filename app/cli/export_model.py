@@ -9,6 +9,7 @@ import typer
 
 from app.cli import completion
 from app.cli.client import Url, connected, find_runs
+from app.cli.output import AsJson, print_json
 
 ModelFormat = Literal["onnx", "torch_export", "safetensors"]
 SUFFIXES: dict[str, ModelFormat] = {".onnx": "onnx", ".pt2": "torch_export", ".safetensors": "safetensors"}
@@ -31,6 +32,7 @@ def export_model(
             help="Whether the file takes raw pixels and normalizes them itself.",
         ),
     ] = True,
+    as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Save the network of a run's best checkpoint, checked against torch."""
@@ -42,6 +44,9 @@ def export_model(
         if not path.parent.is_dir():
             raise ValueError(f"no folder {path.parent}")
         result = found.export(chosen, path, preprocessing=preprocessing)
+        if as_json:
+            print_json({"path": str(path)} | result)
+            return
         line = f"{path}: {sum(file['bytes'] for file in result['files']):,} bytes"
         if result["difference"] is not None:
             line += f"; differs from torch by at most {result['difference']:.1e} on {result['pictures']} test pictures"

@@ -23,7 +23,7 @@ from app.web.run_summary import RunSummary, summarize_run
 from app.web.sent_pictures import (
     BODY,
     CenterQuery,
-    PredictionsOut,
+    PredictedPicturesOut,
     TopQuery,
     checkpoint_fields,
     predictions_of,
@@ -151,12 +151,12 @@ def delete(name: Name, parts: PartsDep) -> None:
 @api.post("/models/{name}/predict", openapi_extra=BODY)
 async def post_predict(
     name: Name, request: Request, parts: PartsDep, center: CenterQuery = "auto", top: TopQuery = 0
-) -> PredictionsOut:
+) -> PredictedPicturesOut:
     """Predict the classes of pictures with the checkpoint that the name points to now."""
     run = run_of_alias(parts, name)
     pictures = await sent_pictures(request)
     found = await predict(parts, run, pictures, "best", center)
-    return PredictionsOut(
+    return PredictedPicturesOut(
         run=found.run.id,
         number=found.run.number,
         model=name,

@@ -83,7 +83,7 @@ class PicturePrediction(BaseModel):
     heads: dict[str, HeadPrediction]
 
 
-class PredictionsOut(BaseModel):
+class PredictedPicturesOut(BaseModel):
     """Predictions, in the order of the pictures. ``step`` and ``epoch``: of the ``checkpoint``, best or last."""
 
     run: str

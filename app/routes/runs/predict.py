@@ -11,7 +11,7 @@ from app.web.dependencies import PartsDep
 from app.web.sent_pictures import (
     BODY,
     CenterQuery,
-    PredictionsOut,
+    PredictedPicturesOut,
     TopQuery,
     checkpoint_fields,
     predictions_of,
@@ -29,11 +29,11 @@ async def post_predict(
     checkpoint: Annotated[Which, Query(description="best or last.")] = "best",
     center: CenterQuery = "auto",
     top: TopQuery = 0,
-) -> PredictionsOut:
+) -> PredictedPicturesOut:
     """Predict the classes of pictures of any size and format with a run's best or last checkpoint."""
     pictures = await sent_pictures(request)
     found = await predict(parts, run_id, pictures, checkpoint, center)
-    return PredictionsOut(
+    return PredictedPicturesOut(
         run=found.run.id,
         number=found.run.number,
         checkpoint=found.which,
