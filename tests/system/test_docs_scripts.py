@@ -21,7 +21,7 @@ SCRIPTS = [*examples("docs/python.md"), *examples("README.md")]
 
 
 def test_there_are_examples() -> None:
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6
 
 
 def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) -> None:
@@ -40,13 +40,14 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
         )
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout)
-    launched, listed, compared, awaited, finished = outputs
+    launched, listed, compared, awaited, predicted, finished = outputs
     assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 39", "step 78", "step 117"]
     assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
     assert listed.count(" · digits ") == len(listed.splitlines()) > 0
     assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d%", compared, re.M)
     assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
     assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)
+    assert re.fullmatch(r"\d [01]\.\d+\n", predicted)
     assert re.fullmatch(rf"succeeded 0\.\d+ {yard.address}/runs/r_\w+\n", finished)
 
 
