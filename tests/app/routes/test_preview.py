@@ -67,7 +67,7 @@ def test_a_preview_refuses_what_launching_refuses_in_the_same_words(
 def test_a_patch_that_does_not_fit_is_told_with_those_that_do(client: TestClient) -> None:
     body = {"family": "vit", "dataset": "cifar10", "options": {"patch": 7}}
     assert errors_of(client.post("/api/v1/runs", json=body))["options"].endswith(
-        "values of patch that work with cifar10: 4"
+        "values of patch that work with cifar10: 4, 8, 16, 32"
     )
     assert client.post("/api/v1/runs", json=body | {"dataset": "mnist"}).status_code == 201
 
