@@ -18,7 +18,7 @@ SCALARS = Shape(1, 28, {"digit": 10}, auxiliary=5)
 def count(family: Family, size: Size, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
     """Count the parameters of a size at a shape, on a network without memory; raises whatever building raises."""
     with torch.device("meta"):
-        return count_parameters(family.build(shape, **{**size.settings, **family.choose(options, shape.side)}))
+        return count_parameters(family.build(shape, **{**size.settings, **family.choose(options)}))
 
 
 def check_counts(family: Family) -> None:
@@ -76,7 +76,7 @@ def _check_output(family: Family, size: Size, shape: Shape, options: Mapping[str
     case = f"with {'several heads' if len(shape.heads) > 1 else 'one head'}{chosen}"
     try:
         with torch.device("meta"):
-            network: nn.Module = family.build(shape, **{**size.settings, **family.choose(options, shape.side)})
+            network: nn.Module = family.build(shape, **{**size.settings, **family.choose(options)})
             images = torch.empty(batch, shape.channels, shape.side, shape.side)
             scalars = torch.empty(batch, shape.auxiliary) if shape.auxiliary else None
             actual = _shape_of(network.train(training)(images, scalars))

@@ -70,7 +70,7 @@ class Size:
 class Option:
     """A choice that users may make for any size of a family.
 
-    `larger` gives the defaults for larger images: `((65, 8), (129, 16))` is 8 from 65 pixels on and 16 from 129.
+    `larger` gives what launches choose for larger images: `((65, 8), (129, 16))` is 8 from 65 pixels on, 16 from 129.
     `divides_side`: whether a choice suits only images whose side is a multiple of it.
     """
 
@@ -80,10 +80,6 @@ class Option:
     about: str
     larger: tuple[tuple[int, Any], ...] = ()
     divides_side: bool = False
-
-    def default_at(self, side: int) -> Any:
-        """The default for images of this side."""
-        return next((value for least, value in reversed(self.larger) if side >= least), self.default)
 
     def suits(self, choice: Any, side: int) -> bool:
         """Whether a choice suits images of this side."""
@@ -120,15 +116,15 @@ class Family:
                 return size
         raise UnknownArchitecture(f"no size {name!r} for {self.name}; sizes: {_join(s.name for s in self.sizes)}")
 
-    def choose(self, options: Mapping[str, Any] | None = None, side: int = 0) -> dict[str, Any]:
-        """Every option with the given value or its default for images of this side; raises UnknownArchitecture.
+    def choose(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every option with the given value or its default; raises UnknownArchitecture.
 
         A value may also be text, as forms send it: "7" chooses 7.
         """
         given = dict(options or {})
         chosen: dict[str, Any] = {}
         for option in self.options:
-            value = given.pop(option.name, option.default_at(side))
+            value = given.pop(option.name, option.default)
             matches = [choice for choice in option.choices if str(choice) == str(value)]
             if not matches:
                 raise UnknownArchitecture(
@@ -213,7 +209,7 @@ def build(family: str, size: str, shape: Shape, options: Mapping[str, Any] | Non
     if shape.auxiliary and not chosen.takes_auxiliary:
         able = _join(f.name for f in families().values() if f.takes_auxiliary)
         raise ValueError(f"{family} does not support auxiliary scalars; families that do: {able}")
-    return chosen.build(shape, **{**chosen.size(size).settings, **chosen.choose(options, shape.side)})
+    return chosen.build(shape, **{**chosen.size(size).settings, **chosen.choose(options)})
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -356,9 +356,10 @@ def resolve(spec: RunSpec, catalog: Catalog) -> RunConfig:
     if given.get("schedule") == "one_cycle" and settings["schedule"] != "one_cycle":
         settings["warmup"] = ONE_CYCLE_WARMUP
     filled = settings | given | {"size": size, "dataset": dataset.key, "targets": targets, "recipe": recipe}
-    defaults = {option.name: option.default_at(dataset.side) for option in family.options}
-    # An option that is set to its default does not change the network.
-    filled["options"] = {name: value for name, value in given.get("options", {}).items() if value != defaults[name]}
+    chosen = {option.name: option.default_at(dataset.side) for option in family.options} | given.get("options", {})
+    # An option that is set to its default does not change the network. A default for larger images is stored, so that
+    # runs from before there was one keep theirs.
+    filled["options"] = {each.name: chosen[each.name] for each in family.options if chosen[each.name] != each.default}
     config = RunConfig.model_validate(filled)
     _check_batch(config, family, dataset)
     return config

@@ -91,19 +91,6 @@ def test_its_options_change_the_count_by_what_they_add(mnist: Shape) -> None:
     assert patch - usual == width * (7 * 7 - 4 * 4) + width * (grid_of_7 - grid_of_4)
 
 
-@pytest.mark.parametrize(
-    ("side", "patch"), [(28, 4), (32, 4), (48, 4), (64, 4), (96, 8), (128, 8), (160, 16), (224, 16)]
-)
-def test_patches_grow_with_the_image_so_that_there_are_at_most_256_of_them(side: int, patch: int) -> None:
-    with torch.device("meta"):
-        network = build("vit", "tiny", Shape(3, side, {"class": 10}))
-    assert network.get_parameter("position").shape[0] == (side // patch) ** 2 <= 256
-    chosen = {"patch": 32} if side % 32 == 0 else {"patch": 4}
-    with torch.device("meta"):
-        network = build("vit", "tiny", Shape(3, side, {"class": 10}), chosen)
-    assert network.get_parameter("position").shape[0] == (side // chosen["patch"]) ** 2
-
-
 def test_dropout_stands_before_and_twice_in_every_block(mnist: Shape) -> None:
     rates = [layer.p for layer in build("vit", "small", mnist).modules() if isinstance(layer, nn.Dropout)]
     assert rates == [0.1] * (1 + 2 * 6)

@@ -48,8 +48,7 @@ def differences(source: RunRecord | None, draft: Draft) -> list[Difference] | No
     for name in options:
         before, now = source.config.options.get(name), draft.config.options.get(name)
         if before != now:
-            side = draft.dataset.side if draft.dataset else 0
-            usual = {each.name: each.default_at(side) for each in draft.family.options} if draft.family else {}
+            usual = {option.name: option.default for option in draft.family.options} if draft.family else {}
             texts = [_displayed(usual.get(name) if value is None else value) for value in (before, now)]
             changed.append(Difference(upper_first(name.replace("_", " ")), "", *texts))
     return changed

@@ -100,7 +100,17 @@ def test_recipes_for_photographs_take_own_color_images_and_recipes_for_one_datas
 def test_the_default_patch_of_a_vit_follows_the_size_of_the_images(folder: Path, catalog: Catalog) -> None:
     describe_own_dataset(folder, side=224)
     spec = {"family": "vit", "dataset": "flowers"}
-    assert resolve(RunSpec.model_validate(spec), catalog).options == {}
-    # 16 is the default at 224 pixels, and 4 is not, other than at 28.
-    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 16}}), catalog).options == {}
-    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 4}}), catalog).options == {"patch": 4}
+    assert resolve(RunSpec.model_validate(spec), catalog).options == {"patch": 16}
+    # Stored, since runs from before this default have no patch in their options, and have 4.
+    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 16}}), catalog).options == {"patch": 16}
+    assert resolve(RunSpec.model_validate(spec | {"options": {"patch": 4}}), catalog).options == {}
+
+
+@pytest.mark.parametrize(
+    ("side", "patch"), [(28, 4), (32, 4), (48, 4), (64, 4), (96, 8), (128, 8), (160, 16), (224, 16)]
+)
+def test_a_vit_has_at_most_256_patches_by_default(catalog: Catalog, side: int, patch: int) -> None:
+    (option,) = [each for each in catalog.families["vit"].options if each.name == "patch"]
+    assert option.default_at(side) == patch
+    assert (side // patch) ** 2 <= 256
+    assert option.why_not(patch, side) == ""
