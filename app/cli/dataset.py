@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 BAR_WIDTH = 24
+SHOWN_GROUPS = 10
+"""Groups of duplicates that `show` prints, and files of each."""
+SHOWN_FILES = 4
 
 dataset = typer.Typer(name="dataset", help="Import your own images, and manage datasets.", no_args_is_help=True)
 dataset.command("ls")(datasets)
@@ -115,7 +119,7 @@ def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
 
 @dataset.command()
 def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
-    """Show a dataset: its classes, import findings, and its versions."""
+    """Show a dataset: its classes, duplicates, other import findings, and its versions."""
     with connected(url) as yard:
         shown = yard.dataset(name)
         if as_json:
@@ -142,16 +146,55 @@ def _print_details(yard: Runyard, shown: dict[str, Any]) -> None:
     print_table(("class", "training", "validation", "test"), rows, right=("training", "validation", "test"))
     for note in _notes(report):
         print(note)
+    if shown["versions"]:
+        print()
+        print_table(
+            ("version", "imported", "image", "classes", "images", "on disk", ""),
+            [_version_row(each, i == 0) for i, each in enumerate(shown["versions"])],
+            right=("classes", "images", "on disk"),
+        )
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
     notes = [f"{note[:1].upper()}{note[1:]}." for note in report["notes"]]
-    if report["duplicates_across"]:
-        notes.append(f"Leak: {report['duplicates_across']:,} images are in more than one split.")
+    across, within = report["duplicates_across"], report["duplicates_within"]
+    if across:
+        notes.append(f"Leak: {across:,} image{'s are' if across != 1 else ' is'} in more than one split.")
+    if across or within:
+        notes.append(f"Exact duplicates: {within:,} within a split, {across:,} across splits.")
+        groups = report["duplicates"]
+        notes += [_group_line(group) for group in groups[:SHOWN_GROUPS]]
+        if len(groups) > SHOWN_GROUPS:
+            notes.append("  … (--json lists up to 50 groups)")
+    else:
+        notes.append("No exact duplicates.")
     if report["skipped_kinds"]:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report["skipped_kinds"].items())
         notes.append(f"Files skipped: {counts}.")
     return notes
+
+
+def _group_line(group: dict[str, Any]) -> str:
+    """The files of a group of duplicates, with their splits if it is a leak and their classes if these differ."""
+    files = []
+    for image in group["images"][:SHOWN_FILES]:
+        facts = [image["part"]] * group["across"] + [image["label"]] * group["labels_differ"]
+        files.append(f"{image['path']} ({', '.join(facts)})" if facts else image["path"])
+    more = group["count"] - len(files)
+    return f"  {' = '.join(files)}{f' and {more:,} more' if more else ''}"
+
+
+def _version_row(version: dict[str, Any], in_use: bool) -> list[str]:
+    kind = "color" if version["channels"] == 3 else "gray"
+    return [
+        version["version"],
+        f"{datetime.fromtimestamp(version['created_at']):%Y-%m-%d %H:%M}",
+        f"{version['side']} × {version['side']} {kind}, {version['choices']['fit']}",
+        f"{len(version['classes']):,}",
+        f"{sum(version['images'].values()):,}",
+        f"{version['bytes'] / 1e6:,.1f} MB",
+        "in use" if in_use else "",
+    ]
 
 
 @dataset.command()
