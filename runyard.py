@@ -1321,7 +1321,7 @@ def _read(response: httpx.Response, url: str) -> Any:
 
 
 def _not_responding(url: str) -> RunyardError:
-    hint = "start one with `runyard up`, or set RUNYARD_URL"
+    hint = "start one with `runyard up`; if it has another address, set RUNYARD_URL=http://HOST:PORT or pass its url"
     return RunyardError(f"cannot connect to a Runyard server at {url}; {hint}")
 
 
