@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -27,6 +28,7 @@ dataset = typer.Typer(name="dataset", help="Import your own images, and manage d
 dataset.command("ls")(datasets)
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+NameOrVersion = Annotated[str, typer.Argument(help="Name of the dataset; NAME@VERSION: this version.")]
 
 
 @dataset.command()
@@ -118,7 +120,7 @@ def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataset.command()
-def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
+def show(name: NameOrVersion, as_json: AsJson = False, url: Url = None) -> None:
     """Show a dataset: its classes, duplicates, other import findings, and its versions."""
     with connected(url) as yard:
         shown = yard.dataset(name)
@@ -201,18 +203,20 @@ def _version_row(version: dict[str, Any], in_use: bool) -> list[str]:
 def rm(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Delete a dataset with all its versions; `runyard dataset restore` brings it back."""
     with connected(url) as yard:
-        yard.ask("DELETE", f"/datasets/{name}")
+        versions = [each["version"] for each in yard.dataset(name.partition("@")[0])["versions"]]
+        yard.ask("DELETE", f"/datasets/{quote(name, safe='')}")
         if as_json:
-            print_json({"deleted": name})
+            print_json({"deleted": name, "versions": versions})
         else:
-            print(f"{name} deleted; `runyard dataset restore {name}` restores it")
+            number = "1 version" if len(versions) == 1 else f"{len(versions)} versions"
+            print(f"{name} deleted, with {number}; `runyard dataset restore {name}` restores it")
 
 
 @dataset.command()
 def restore(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Restore the dataset with this name that was deleted last."""
     with connected(url) as yard:
-        restored = yard.ask("POST", f"/datasets/{name}/restore")
+        restored = yard.ask("POST", f"/datasets/{quote(name, safe='')}/restore")
         if as_json:
             print_json(restored)
         else:

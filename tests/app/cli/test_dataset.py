@@ -38,3 +38,25 @@ def test_a_built_in_dataset_has_no_versions(url: str, runyard: Command) -> None:
     assert runyard("dataset", "show", "digits").stdout.splitlines()[1:] == [
         "10 classes, 1,257 train, 180 validation, 360 test"
     ]
+
+
+def test_a_version_is_shown_by_its_name(two_versions: None, runyard: Command, url: str) -> None:
+    assert runyard("dataset", "show", f"flowers@{OLD}").stdout.splitlines()[0] == (
+        f"flowers: 32 × 32 color, version {OLD}  {url}/datasets/flowers?version={OLD}"
+    )
+    assert runyard("dataset", "show", "flowers@cccccccccccc").stderr.startswith("runyard: no dataset 'flowers@ccc")
+
+
+def test_a_dataset_is_deleted_with_all_its_versions_and_restored(two_versions: None, runyard: Command) -> None:
+    done = runyard("dataset", "rm", f"flowers@{OLD}")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "runyard: a version cannot be deleted alone; delete flowers with all its versions\n",
+    )
+    done = runyard("dataset", "rm", "flowers")
+    assert done.stdout == "flowers deleted, with 2 versions; `runyard dataset restore flowers` restores it\n"
+    assert "no dataset 'flowers'" in runyard("dataset", "rm", "flowers").stderr
+    assert runyard("dataset", "restore", "flowers").stdout == "flowers restored\n"
+    done = runyard("dataset", "rm", "flowers", "--json")
+    assert json.loads(done.stdout) == {"deleted": "flowers", "versions": [NEW, OLD]}
+    assert "digits comes with Runyard" in runyard("dataset", "rm", "digits").stderr
