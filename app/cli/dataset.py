@@ -16,7 +16,7 @@ from app.cli.output import AsJson, print_json, print_table
 from app.contract.dataset_import import SIDES
 
 if TYPE_CHECKING:
-    from runyard import Runyard
+    from runyard import DatasetImport, Runyard
 
 POLL_SECONDS = 0.3
 BAR_WIDTH = 24
@@ -76,18 +76,15 @@ def add(
         options["classes"] = dict(_pair(each) for each in rename or [])
         started = yard.add_dataset(name, path, keep=not preview, on_server=on_server, **options)
         if not wait:
-            print_json(started) if as_json else print(f"{yard.url}{started['url']}")
+            print_json(started.data) if as_json else print(started.url)
             return
-        ended = _follow(yard, started)
-        if ended["status"] == "failed":
-            raise ValueError(ended["reason"])
-        if ended["status"] == "cancelled":
-            raise ValueError("the import was cancelled")
-        shown = yard.dataset(name) if ended["status"] == "ready" else ended
+        _follow(started)
+        started.wait()
+        shown = yard.dataset(name) if started.status == "ready" else started.data
         if as_json:
             print_json(shown)
-        elif ended["status"] == "preview":
-            print(f"Choose what to keep: {yard.url}{started['url']}")
+        elif started.status == "preview":
+            print(f"Choose what to keep: {started.url}")
         else:
             _print_details(yard, shown)
 
@@ -99,24 +96,20 @@ def _pair(given: str) -> tuple[str, str]:
     return old, new
 
 
-def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
-    """Wait until an import needs nothing more from this machine; shows its progress in a terminal."""
+def _follow(started: DatasetImport) -> None:
+    """Show the progress of an import in a terminal until it needs nothing more from this machine."""
     shown = ""
-    while True:
-        found: dict[str, Any] = yard.ask("GET", f"/dataset-imports/{started['id']}")
-        if found["status"] in ("ready", "failed", "cancelled", "preview"):
-            if shown:
-                print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)
-            return found
-        if sys.stderr.isatty():
-            line = f"{found['task'] or 'waiting for a worker'}"
-            if found["total"]:
-                done = int(BAR_WIDTH * found["done"] / found["total"])
-                bar = "█" * done + "·" * (BAR_WIDTH - done)
-                line = f"{bar} {line}, {found['done']:,} of {found['total']:,}"
-            print(f"\r{line.ljust(len(shown))}", end="", file=sys.stderr, flush=True)
-            shown = line
+    while sys.stderr.isatty() and started.refresh().status in ("waiting", "reading", "keeping"):
+        line = started.task or "waiting for a worker"
+        if started.total:
+            done = int(BAR_WIDTH * started.done / started.total)
+            bar = "█" * done + "·" * (BAR_WIDTH - done)
+            line = f"{bar} {line}, {started.done:,} of {started.total:,}"
+        print(f"\r{line.ljust(len(shown))}", end="", file=sys.stderr, flush=True)
+        shown = line
         time.sleep(POLL_SECONDS)
+    if shown:
+        print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)
 
 
 @dataset.command()
