@@ -304,12 +304,21 @@ class _File:
 def _files(source: Path) -> list[tuple[str, _File]]:
     """A file, or all files of a folder, with the names to send. Raises ValueError if there is none."""
     if source.is_file():
-        return [(source.name, _File(source))]
+        return [(_text(source.name), _File(source))]
     found = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
     if not found:
         raise ValueError(f"no files in {source}" if source.is_dir() else f"{source} does not exist")
     top = source.resolve().name
-    return [(f"{top}/{path.relative_to(source).as_posix()}", _File(path)) for path in found]
+    return [(_text(f"{top}/{path.relative_to(source).as_posix()}"), _File(path)) for path in found]
+
+
+def _text(name: str) -> str:
+    """A name that UTF-8 can encode: one whose bytes are not UTF-8 is read as Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------

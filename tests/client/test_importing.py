@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 import runyard
+from app.contract.dataset_import import UPLOAD
 from app.contract.settings import Settings
 from runyard import AsyncRunyard, Runyard, RunyardError
-from tests.app.routes.datasets.test_api import OLD, read
+from tests.app.routes.datasets.test_api import OLD, folder_of, read
 from tests.conftest import run_apart
 
 
@@ -44,6 +46,17 @@ def test_an_import_is_awaited(yard: Runyard, folder: Path, finished_meanwhile: N
     assert repr(started) == "<DatasetImport 'flowers' waiting>"
     assert started.wait(timeout=30) is started
     assert (started.status, started.version, started.data["version"]) == ("ready", OLD, OLD)
+
+
+def test_names_of_any_bytes_are_uploaded(yard: Runyard, folder: Path, settings: Settings) -> None:
+    # In Latin-1.
+    Path(os.fsdecode(os.fsencode(folder / "rose") + b"/caf\xe9.jpg")).write_bytes(b"other content")
+    started = yard.add_dataset("flowers", folder)
+    uploaded = folder_of(settings, started.id) / UPLOAD / "flowers" / "rose"
+    assert {each.name: each.read_bytes() for each in uploaded.iterdir()} == {
+        "1.jpg": b"content",
+        "café.jpg": b"other content",
+    }
 
 
 def test_an_import_is_awaited_asynchronously(url: str, folder: Path, finished_meanwhile: None) -> None:
