@@ -305,11 +305,16 @@ def _files(source: Path) -> list[tuple[str, _File]]:
     """A file, or all files of a folder, with the names to send. Raises ValueError if there is none."""
     if source.is_file():
         return [(_text(source.name), _File(source))]
-    found = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+    found = sorted(path for path in source.rglob("*") if path.is_file() and not _leads_out(path, source))
     if not found:
         raise ValueError(f"no files in {source}" if source.is_dir() else f"{source} does not exist")
     top = source.resolve().name
     return [(_text(f"{top}/{path.relative_to(source).as_posix()}"), _File(path)) for path in found]
+
+
+def _leads_out(path: Path, source: Path) -> bool:
+    """Whether a path is a link out of the folder, which is not uploaded."""
+    return path.is_symlink() and not path.resolve().is_relative_to(source.resolve())
 
 
 def _text(name: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from app.cli.catalog import datasets
-from app.cli.client import Url, connected
+from app.cli.client import Url, connected, warn
 from app.cli.output import AsJson, print_json, print_table
 from app.contract.dataset_import import SIDES
+from app.contract.errors import printable
 
 if TYPE_CHECKING:
     from runyard import DatasetImport, Runyard
@@ -75,6 +77,9 @@ def add(
         options |= {} if color is None else {"color": color}
         options["classes"] = dict(_pair(each) for each in rename or [])
         started = yard.add_dataset(name, path, keep=not preview, on_server=on_server, **options)
+        if not on_server and (links := _links_out(Path(path).expanduser())):
+            named = ", ".join([*links[:SHOWN_FILES], *(["…"] if len(links) > SHOWN_FILES else [])])
+            warn(f"not uploaded, because {'it leads' if len(links) == 1 else 'they lead'} out of the folder: {named}")
         if not wait:
             print_json(started.data) if as_json else print(started.url)
             return
@@ -87,6 +92,13 @@ def add(
             print(f"Choose what to keep: {started.url}")
         else:
             _print_details(yard, shown)
+
+
+def _links_out(folder: Path) -> list[str]:
+    """Links that lead out of a folder, which the client leaves out."""
+    inside = folder.resolve()
+    links = sorted(each for each in folder.rglob("*") if each.is_symlink())
+    return [printable(str(each.relative_to(folder))) for each in links if not each.resolve().is_relative_to(inside)]
 
 
 def _pair(given: str) -> tuple[str, str]:

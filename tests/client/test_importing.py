@@ -59,6 +59,16 @@ def test_names_of_any_bytes_are_uploaded(yard: Runyard, folder: Path, settings: 
     }
 
 
+def test_links_are_uploaded_unless_they_lead_out(yard: Runyard, folder: Path, settings: Settings) -> None:
+    (folder / "rose" / "2.jpg").symlink_to(folder / "rose" / "1.jpg")
+    (folder / "rose" / "3.jpg").symlink_to(__file__)
+    (folder / "rose" / "4.jpg").symlink_to("nowhere")
+    started = yard.add_dataset("flowers", folder)
+    uploaded = folder_of(settings, started.id) / UPLOAD / "flowers" / "rose"
+    assert sorted(each.name for each in uploaded.iterdir()) == ["1.jpg", "2.jpg"]
+    assert (uploaded / "2.jpg").read_bytes() == b"content"
+
+
 def test_an_import_is_awaited_asynchronously(url: str, folder: Path, finished_meanwhile: None) -> None:
     async def ended() -> str:
         async with AsyncRunyard(url) as yard:

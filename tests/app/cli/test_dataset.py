@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,13 @@ def test_a_dataset_is_deleted_with_all_its_versions_and_restored(two_versions: N
     done = runyard("dataset", "rm", "flowers", "--json")
     assert json.loads(done.stdout) == {"deleted": "flowers", "versions": [NEW, OLD]}
     assert "digits comes with Runyard" in runyard("dataset", "rm", "digits").stderr
+
+
+def test_links_out_of_a_folder_are_named(url: str, runyard: Command, tmp_path: Path) -> None:
+    (tmp_path / "flowers" / "rose").mkdir(parents=True)
+    (tmp_path / "flowers" / "rose" / "1.jpg").write_bytes(b"content")
+    (tmp_path / "flowers" / "rose" / "2.jpg").symlink_to(__file__)
+    done = runyard("dataset", "add", str(tmp_path / "flowers"), "--name", "flowers", "--no-wait")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "runyard: not uploaded, because it leads out of the folder: rose/2.jpg\n"
+    assert done.stdout.startswith(f"{url}/datasets/imports/i_")
