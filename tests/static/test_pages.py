@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect
 
 from app.contract.settings import Settings
+from tests.app.own_dataset import describe_own_dataset
 from tests.app.routes.conftest import trained
 from tests.app.routes.datasets.test_api import read, upload
 from tests.browser import opened_page
@@ -136,3 +137,9 @@ def test_why_an_import_failed_is_told_whole_on_a_narrow_page(page: Page, address
         cut = page.locator(target).evaluate("each => each.scrollWidth > each.clientWidth || each.clientWidth < 300")
         assert not cut, path
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+    # Why a file is skipped, too.
+    describe_own_dataset(settings.datasets)
+    page.goto(f"{address}/datasets/flowers")
+    page.get_by_role("heading", name="Files skipped").click()
+    expect(page.get_by_role("cell", name="is not a readable image")).to_be_visible()
+    assert page.locator(".skipped").evaluate("each => each.scrollWidth <= each.clientWidth")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.contract.dataset_import import CHOICES, ChoicesMade
+from app.contract.own_datasets import DESCRIPTION, version_folder
 from app.contract.settings import Settings
 from tests.app.own_dataset import describe_own_dataset
 from tests.app.routes.datasets.test_api import NEW, OLD, folder_of, read, upload
@@ -37,6 +39,19 @@ def test_the_page_of_a_dataset_tells_what_was_noticed(client: TestClient, settin
         "imported from flowers.zip",
     ):
         assert part in page, part
+
+
+def test_a_class_without_training_images_has_no_samples(client: TestClient, settings: Settings) -> None:
+    described = describe_own_dataset(settings.datasets)
+    assert "samples.png?version=aaaaaaaaaaaa&label=2" in html.unescape(client.get("/datasets/flowers").text)
+    tulip = described.report.classes[2].model_copy(update={"train": 0})
+    counted = described.report.model_copy(update={"classes": [*described.report.classes[:2], tulip]})
+    file = version_folder(settings.datasets, "flowers", "bbbbbbbbbbbb") / DESCRIPTION
+    describe_own_dataset(settings.datasets, version="bbbbbbbbbbbb", created_at=2.0)
+    file.write_text(described.model_copy(update={"version": "bbbbbbbbbbbb", "report": counted}).model_dump_json())
+    page = html.unescape(client.get("/datasets/flowers", params={"version": "bbbbbbbbbbbb"}).text)
+    assert "label=1" in page
+    assert "label=2" not in page
 
 
 def test_an_older_version_says_so_and_can_be_used(client: TestClient, settings: Settings) -> None:
