@@ -60,7 +60,9 @@ def test_dropped_images_become_a_dataset_that_a_run_trains_on(page: Page, yard: 
     # Two names for one class are merged.
     page.get_by_label("New name of Red", exact=True).fill("red")
     page.get_by_label("New name of Red", exact=True).press("Tab")
-    expect(page.get_by_role("row", name="red", exact=False).first).to_contain_text("48", timeout=30_000)
+    reds = page.get_by_role("row", name="red", exact=False)
+    expect(reds.first).to_contain_text("merged into red", timeout=30_000)
+    expect(reds.last).to_contain_text("48")
     expect(keep).to_be_enabled()
     keep.click()
 
@@ -106,7 +108,7 @@ def test_an_upload_without_a_script_and_a_bad_archive_end_as_they_should(
     found = yard.until(lambda: (each := yard.call(f"/dataset-imports/{number}"))["status"] == "failed" and each, 60)
     assert found["reason"] == "the file is not a zip file, or is truncated"
     page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("no zip file")
+    expect(page.get_by_role("alert")).to_contain_text("not a zip file")
     page.get_by_role("button", name="Remove from the list").click()
     expect(page.get_by_text("broken.zip")).to_have_count(0)
     context.close()
