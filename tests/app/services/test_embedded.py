@@ -40,6 +40,21 @@ def test_a_port_that_is_taken_is_said() -> None:
             free_port("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("port", [8000, 8765])
+def test_commands_are_told_where_the_server_is_unless_they_look_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], port: int
+) -> None:
+    stack = LocalStack(Settings(data_dir=tmp_path))
+    stack._stop.set()
+    stack.address = f"http://127.0.0.1:{port}"
+    stack._announce_ready(time.monotonic())
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"Open http://127.0.0.1:{port} ")
+    assert others == ([] if port == 8000 else [f"Commands in other terminals need: export RUNYARD_URL={stack.address}"])
+    os.close(stack._pipe)
+    os.close(stack._pipe_end)
+
+
 # Redis ---------------------------------------------------------------------------------------------------------------
 
 
