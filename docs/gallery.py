@@ -19,17 +19,18 @@ SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagge
 SHAPES = "shapes"
 """Name of the gallery's own dataset."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
+LIVE = {"dataset": "digits", "family": "simple_cnn", "size": "base", "epochs": 400}
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paths of pages by name; `close` stops the ``waiting`` and ``live`` runs and deletes the rule and the dataset.
+    """Paths of pages by name; `close` stops the ``waiting`` and ``running`` runs and deletes the rule and the dataset.
 
     ``preview``: id of an import that shows its preview.
     """
 
     pages: Mapping[str, str]
-    live: Run
+    running: list[Run]
     waiting: list[Run]
     rule: str
     preview: str
@@ -60,12 +61,15 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     yard.set_model("digits-production", heads, "ada")
     yard.set_model("digits-production", again, "ada")
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
-    live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
+    live = yard.launch(**LIVE, tags=["paper"])
     deadline = time.monotonic() + 60
     while live.refresh().progress.get("step", 0) < live_steps:
         assert time.monotonic() < deadline, f"{live.id} makes no steps"
         time.sleep(0.1)
     live.change(note="screenshot taken here")
+    # Every other slot gets a run too, so that those behind them wait.
+    slots = sum(worker["slots"] for worker in yard.ask("GET", "/workers")["workers"])
+    others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
     runs = ",".join(variants.runs)
@@ -103,7 +107,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "nowhere": "/nowhere",
             "docs": "/docs",
         },
-        live,
+        [live, *others],
         waiting,
         rule["id"],
         preview,
@@ -142,9 +146,9 @@ def draw_shapes(folder: Path) -> None:
 
 
 def close(yard: Runyard, gallery: Gallery) -> None:
-    """Stop the live and queued runs and delete the rule."""
+    """Stop the running and queued runs and delete the rule."""
     yard.ask("DELETE", f"/rules/{gallery.rule}")
     yard.ask("DELETE", f"/datasets/{SHAPES}")
     yard.ask("DELETE", f"/dataset-imports/{gallery.preview}")
-    for run in (*gallery.waiting, gallery.live):
+    for run in (*gallery.waiting, *gallery.running):
         run.cancel()
