@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -19,7 +20,7 @@ SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagge
 SHAPES = "shapes"
 """Name of the gallery's own dataset."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
-LIVE = {"dataset": "digits", "family": "simple_cnn", "size": "base", "epochs": 400}
+LIVE: dict[str, Any] = {"dataset": "digits", "family": "simple_cnn", "size": "base", "epochs": 400}
 
 
 @dataclass(frozen=True)
