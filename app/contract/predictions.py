@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -93,14 +94,14 @@ class HeadPredictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def predicted(self) -> Classes:
         """The most probable class of each image, uint16 [N]."""
         if self.classes is not None:
             return np.asarray(self.classes[:, 0])
         return np.asarray(self.probabilities.argmax(1), np.uint16)
 
-    @property
+    @cached_property
     def confidence(self) -> Floats:
         """The probability of the predicted class, float16 [N]."""
         return np.asarray(self.probabilities[:, 0] if self.classes is not None else self.probabilities.max(1))

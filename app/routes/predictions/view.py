@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -104,7 +104,14 @@ class View:
 
 def address(path: str, values: Mapping[str, Any]) -> str:
     """A path with query parameters; those that are None or "" are left out."""
-    return f"{path}?{urlencode({name: value for name, value in values.items() if value is not None and value != ''})}"
+    said = [_parameter(name, str(value)) for name, value in values.items() if value is not None and value != ""]
+    return f"{path}?{'&'.join(said)}"
+
+
+@lru_cache(maxsize=4096)
+def _parameter(name: str, value: str) -> str:
+    """A page has hundreds of addresses, which differ in a number or two."""
+    return urlencode({name: value})
 
 
 def open_view(parts: Parts, run_id: str, query: ViewQuery) -> View:
