@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,33 @@ def test_predictions_come_back_as_they_were_stored(count: int, classes: int, see
         assert np.array_equal(again.confidence, found.confidence)
     assert read.history is not None
     assert read.history.epochs.tolist() == [1, 2]
+
+
+@given(st.integers(0, 30), st.integers(0, 2**16 - 1))
+def test_a_history_alone_comes_back_with_its_true_classes(count: int, label: int) -> None:
+    labels = {head: np.full(count, label, np.uint16) for head in NAMES}
+    alone = replace(history([1, 2], count), labels=labels)
+    for stored, expected in ((Predictions(HEADER, {}, alone), labels), (Predictions(HEADER, {}, history([1])), {})):
+        read = Predictions.from_bytes(stored.to_bytes()).history
+        assert read is not None
+        assert {head: found.tolist() for head, found in read.labels.items()} == {
+            head: found.tolist() for head, found in expected.items()
+        }
+    whole = Predictions.from_bytes(
+        Predictions(HEADER, {"test": {each: drawn(3, 2) for each in NAMES}}, alone).to_bytes()
+    )
+    assert whole.history is not None
+    assert whole.history.labels == {}, "they are with the probabilities"
+
+
+def test_a_merged_history_knows_the_true_classes_if_one_of_its_parts_does() -> None:
+    labels = {head: np.arange(4, dtype=np.uint16) for head in NAMES}
+    first, second = replace(history([1, 2]), labels=labels), history([3])
+    for parts in ([first, second], [second, first]):
+        merged = History.merged(parts)
+        assert merged is not None
+        assert merged.labels == labels
+        assert merged.until(1).labels == labels
 
 
 @given(st.integers(TOP, 3 * TOP), st.integers(0, 9))
