@@ -8,7 +8,7 @@
 
 ``AsyncRunyard`` has the same methods as coroutines and asynchronous iterators.
 
-The module, in order: errors, returned data, requests, runs, sweeps, clients, event streams, reading of responses.
+The module, in order: errors, returned data, requests, runs, sweeps, imports, clients, event streams, responses.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
+    "AsyncDatasetImport",
     "AsyncRun",
     "AsyncRunyard",
     "AsyncSweep",
     "Change",
     "Comparison",
     "Curve",
+    "DatasetImport",
     "FieldProblem",
     "Figure",
     "Group",
@@ -75,6 +77,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 RunT = TypeVar("RunT", bound="_RunBase[Any]")
 SweepT = TypeVar("SweepT", bound="_SweepBase[Any, Any]")
+ImportT = TypeVar("ImportT", bound="_DatasetImportBase[Any]")
 Json = dict[str, Any]
 
 
@@ -301,12 +304,26 @@ class _File:
 def _files(source: Path) -> list[tuple[str, _File]]:
     """A file, or all files of a folder, with the names to send. Raises ValueError if there is none."""
     if source.is_file():
-        return [(source.name, _File(source))]
-    found = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+        return [(_text(source.name), _File(source))]
+    found = sorted(path for path in source.rglob("*") if path.is_file() and not _leads_out(path, source))
     if not found:
         raise ValueError(f"no files in {source}" if source.is_dir() else f"{source} does not exist")
     top = source.resolve().name
-    return [(f"{top}/{path.relative_to(source).as_posix()}", _File(path)) for path in found]
+    return [(_text(f"{top}/{path.relative_to(source).as_posix()}"), _File(path)) for path in found]
+
+
+def _leads_out(path: Path, source: Path) -> bool:
+    """Whether a path is a link out of the folder, which is not uploaded."""
+    return path.is_symlink() and not path.resolve().is_relative_to(source.resolve())
+
+
+def _text(name: str) -> str:
+    """A name that UTF-8 can encode: one whose bytes are not UTF-8 is read as Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -444,7 +461,7 @@ class _RunBase(Generic[RunT]):
     relation: str
     sweep: str | None
 
-    def __init__(self, client: _Api[RunT, Any], data: Json) -> None:
+    def __init__(self, client: _Api[RunT, Any, Any], data: Json) -> None:
         self._client: Any = client
         self._update(data)
 
@@ -787,7 +804,7 @@ class _SweepBase(Generic[SweepT, RunT]):
     best: Json | None
     runs: list[str]
 
-    def __init__(self, client: _Api[RunT, SweepT], data: Json) -> None:
+    def __init__(self, client: _Api[RunT, SweepT, Any], data: Json) -> None:
         self._client: Any = client
         self._update(data)
 
@@ -852,10 +869,93 @@ class AsyncSweep(_AsyncObject, _SweepBase["AsyncSweep", AsyncRun]):
         return self
 
 
+# Imports --------------------------------------------------------------------------------------------------------------
+
+
+class _DatasetImportBase(Generic[ImportT]):
+    """An import of images as of the last request; ``data``: all fields of the API.
+
+    ``status``: waiting, reading, preview (waits for choices in the browser), keeping, ready, failed or cancelled.
+    ``done`` of ``total`` of what ``task`` says; ``reason``: why it failed; ``version``: of the dataset that it made.
+    """
+
+    id: str
+    name: str
+    status: str
+    task: str
+    done: int
+    total: int
+    reason: str
+    version: str
+
+    def __init__(self, client: _Api[Any, Any, ImportT], data: Json) -> None:
+        self._client: Any = client
+        self._update(data)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.status}>"
+
+    def _update(self, data: Json) -> ImportT:
+        self.data = data
+        for name in _DatasetImportBase.__annotations__:
+            setattr(self, name, data.get(name))
+        return cast(ImportT, self)
+
+    def _settled(self, deadline: float) -> bool:
+        """Whether it is ready, or shows its preview. Raises RunyardError if it has failed, TimeoutError if too late."""
+        if self.status in ("failed", "cancelled"):
+            raise RunyardError(self.reason or f"the import of {self.name} was {self.status}")
+        settled = self.status in ("ready", "preview")
+        if not settled and time.monotonic() > deadline:
+            raise TimeoutError(f"the import of {self.name} has not ended; it continues on the server")
+        return settled
+
+    @property
+    def url(self) -> str:
+        """URL of its page."""
+        return f"{self._client.url}/datasets/imports/{self.id}"
+
+    @_request
+    def refresh(self, /) -> _Call[ImportT]:
+        """Update the import from the server."""
+        return _Call("GET", f"/dataset-imports/{self.id}", self._update)
+
+    @_request
+    def cancel(self, /) -> _Call[ImportT]:
+        """Cancel the import; one that has ended is removed from the list. A dataset that it created stays."""
+        return _Call("DELETE", f"/dataset-imports/{self.id}", self._update)
+
+
+class DatasetImport(_SyncObject, _DatasetImportBase["DatasetImport"]):
+    """An import of images."""
+
+    def wait(self, timeout: float | None = None) -> DatasetImport:
+        """Wait until runs can use the dataset or, with ``keep=False``, until there is a preview.
+
+        Raises RunyardError with the reason if the import fails, and TimeoutError after ``timeout`` seconds; the import
+        continues.
+        """
+        deadline = _deadline(timeout)
+        while not self.refresh()._settled(deadline):
+            time.sleep(JOB_PAUSE_SECONDS)
+        return self
+
+
+class AsyncDatasetImport(_AsyncObject, _DatasetImportBase["AsyncDatasetImport"]):
+    """An import of images with asynchronous methods."""
+
+    async def wait(self, timeout: float | None = None) -> AsyncDatasetImport:
+        """See DatasetImport.wait."""
+        deadline = _deadline(timeout)
+        while not (await self.refresh())._settled(deadline):
+            await asyncio.sleep(JOB_PAUSE_SECONDS)
+        return self
+
+
 # Clients --------------------------------------------------------------------------------------------------------------
 
 
-class _Api(Generic[RunT, SweepT]):
+class _Api(Generic[RunT, SweepT, ImportT]):
     """The requests of both clients."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
@@ -878,6 +978,9 @@ class _Api(Generic[RunT, SweepT]):
         raise NotImplementedError
 
     def _sweep(self, data: Json) -> SweepT:
+        raise NotImplementedError
+
+    def _import(self, data: Json) -> ImportT:
         raise NotImplementedError
 
     @_request
@@ -1001,16 +1104,16 @@ class _Api(Generic[RunT, SweepT]):
         keep: bool = True,
         on_server: bool = False,
         **options: Any,
-    ) -> _Call[Json]:
+    ) -> _Call[ImportT]:
         """Import images as a dataset: a folder, an archive or a table. Returns the import once all is uploaded.
 
         ``options``: side, color, fit, classes, validation_share, test_share, seed. ``keep=False`` stops at a preview.
-        ``on_server``: the path is on the server's machine. `dataset` tells when it is ready.
+        ``on_server``: the path is on the server's machine. `wait` of the import waits until runs can use the dataset.
         """
         form = {"name": name, "keep": str(keep).lower(), "options": json.dumps(options)}
         if on_server:
-            return _Call("POST", "/datasets", _as_is, form=form | {"path": str(source)})
-        return _Call("POST", "/datasets", _as_is, form=form, files=_files(Path(source).expanduser()))
+            return _Call("POST", "/datasets", self._import, form=form | {"path": str(source)})
+        return _Call("POST", "/datasets", self._import, form=form, files=_files(Path(source).expanduser()))
 
     @_request
     def recipes(self, /) -> _Call[list[Json]]:
@@ -1077,7 +1180,7 @@ class _Api(Generic[RunT, SweepT]):
         return _Call("GET", "/compare", read, None, {"runs": ids, "by": by})
 
 
-class Runyard(_Sync, _Api[Run, Sweep]):
+class Runyard(_Sync, _Api[Run, Sweep, DatasetImport]):
     """Client of a Runyard server. Every method can raise RunyardError."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
@@ -1099,6 +1202,9 @@ class Runyard(_Sync, _Api[Run, Sweep]):
 
     def _sweep(self, data: Json) -> Sweep:
         return Sweep(self, data)
+
+    def _import(self, data: Json) -> DatasetImport:
+        return DatasetImport(self, data)
 
     def _send(self, call: _Call[T]) -> T:
         for attempt in range(call.attempts):
@@ -1144,7 +1250,7 @@ class Runyard(_Sync, _Api[Run, Sweep]):
             left = left - len(runs) if after else 0
 
 
-class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep]):
+class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep, AsyncDatasetImport]):
     """Asynchronous client of a Runyard server. Every method can raise RunyardError."""
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
@@ -1166,6 +1272,9 @@ class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep]):
 
     def _sweep(self, data: Json) -> AsyncSweep:
         return AsyncSweep(self, data)
+
+    def _import(self, data: Json) -> AsyncDatasetImport:
+        return AsyncDatasetImport(self, data)
 
     async def _send(self, call: _Call[T]) -> T:
         for attempt in range(call.attempts):
@@ -1321,7 +1430,7 @@ def _read(response: httpx.Response, url: str) -> Any:
 
 
 def _not_responding(url: str) -> RunyardError:
-    hint = "start one with `runyard up`, or set RUNYARD_URL"
+    hint = "start one with `runyard up`; if it has another address, set RUNYARD_URL=http://HOST:PORT or pass its url"
     return RunyardError(f"cannot connect to a Runyard server at {url}; {hint}")
 
 

@@ -121,13 +121,8 @@ def import_shapes(yard: Runyard) -> str:
         draw_shapes(Path(folder) / SHAPES)
         kept = yard.add_dataset(SHAPES, Path(folder) / SHAPES, side=48)
         preview = yard.add_dataset(SHAPES, Path(folder) / SHAPES, keep=False)
-    for started, status in ((kept, "ready"), (preview, "preview")):
-        deadline = time.monotonic() + 60
-        while (found := yard.ask("GET", f"/dataset-imports/{started['id']}"))["status"] != status:
-            assert found["status"] != "failed", found["reason"]
-            assert time.monotonic() < deadline, f"the import of {SHAPES} does not end"
-            time.sleep(0.1)
-    return str(preview["id"])
+    kept.wait(timeout=60)
+    return preview.wait(timeout=60).id
 
 
 def draw_shapes(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict, NotFound
@@ -37,29 +37,42 @@ def delete_dataset(parts: Parts, name: str) -> str:
 
     Raises NotFound, and Conflict while a run that has not ended needs it.
     """
-    find_own(name)
+    base, at, _ = name.partition("@")
+    find_own(base)
+    if at:
+        raise Conflict(f"a version cannot be deleted alone; delete {base} with all its versions")
     # In one transaction with the check: a launch looks for its dataset within its own.
     with writing(parts.engine) as connection:
-        numbers = (
-            connection.execute(
-                text(
-                    "SELECT number FROM run WHERE dataset = :name AND deleted_at IS NULL AND origin = ''"
-                    f" AND status NOT IN {TERMINAL} ORDER BY number"
-                ),
-                {"name": name},
-            )
-            .scalars()
-            .all()
-        )
-        if numbers:
-            shown = ", ".join(f"#{number}" for number in numbers[:5]) + (", …" if len(numbers) > 5 else "")
-            one = len(numbers) == 1
-            raise Conflict(
-                f"{f'run {shown} uses' if one else f'runs {shown} use'} {name}; "
-                f"stop {'it or wait until it ends' if one else 'them or wait until they end'}"
-            )
+        if needed := _needed(connection, name):
+            raise Conflict(needed)
         entry = trash_dataset(parts.settings.datasets, name)
         return record_act(connection, DELETED, f"Dataset {name} deleted.", {"entry": entry}, time.time())
+
+
+def why_not_deletable(parts: Parts, name: str) -> str:
+    """Which runs that have not ended need a dataset, and what to do; empty if there is none."""
+    with reading(parts.engine) as connection:
+        return _needed(connection, name)
+
+
+def _needed(connection: Connection, name: str) -> str:
+    numbers = (
+        connection.execute(
+            text(
+                "SELECT number FROM run WHERE dataset = :name AND deleted_at IS NULL AND origin = ''"
+                f" AND status NOT IN {TERMINAL} ORDER BY number"
+            ),
+            {"name": name},
+        )
+        .scalars()
+        .all()
+    )
+    if not numbers:
+        return ""
+    shown = ", ".join(f"#{number}" for number in numbers[:5]) + (", …" if len(numbers) > 5 else "")
+    if len(numbers) == 1:
+        return f"run {shown} uses {name}; stop it or wait until it ends"
+    return f"runs {shown} use {name}; stop them or wait until they end"
 
 
 def restore_deleted(parts: Parts, name: str) -> None:

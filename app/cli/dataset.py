@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from app.cli.catalog import datasets
-from app.cli.client import Url, connected
+from app.cli.client import Url, connected, warn
 from app.cli.output import AsJson, print_json, print_table
 from app.contract.dataset_import import SIDES
+from app.contract.errors import printable
 
 if TYPE_CHECKING:
-    from runyard import Runyard
+    from runyard import DatasetImport, Runyard
 
 POLL_SECONDS = 0.3
 BAR_WIDTH = 24
+SHOWN_GROUPS = 10
+"""Groups of duplicates that `show` prints, and files of each."""
+SHOWN_FILES = 4
 
 dataset = typer.Typer(name="dataset", help="Import your own images, and manage datasets.", no_args_is_help=True)
 dataset.command("ls")(datasets)
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+NameOrVersion = Annotated[str, typer.Argument(help="Name of the dataset; NAME@VERSION: this version.")]
 
 
 @dataset.command()
@@ -69,21 +77,28 @@ def add(
         options |= {} if color is None else {"color": color}
         options["classes"] = dict(_pair(each) for each in rename or [])
         started = yard.add_dataset(name, path, keep=not preview, on_server=on_server, **options)
+        if not on_server and (links := _links_out(Path(path).expanduser())):
+            named = ", ".join([*links[:SHOWN_FILES], *(["…"] if len(links) > SHOWN_FILES else [])])
+            warn(f"not uploaded, because {'it leads' if len(links) == 1 else 'they lead'} out of the folder: {named}")
         if not wait:
-            print_json(started) if as_json else print(f"{yard.url}{started['url']}")
+            print_json(started.data) if as_json else print(started.url)
             return
-        ended = _follow(yard, started)
-        if ended["status"] == "failed":
-            raise ValueError(ended["reason"])
-        if ended["status"] == "cancelled":
-            raise ValueError("the import was cancelled")
-        shown = yard.dataset(name) if ended["status"] == "ready" else ended
+        _follow(started)
+        started.wait()
+        shown = yard.dataset(name) if started.status == "ready" else started.data
         if as_json:
             print_json(shown)
-        elif ended["status"] == "preview":
-            print(f"Choose what to keep: {yard.url}{started['url']}")
+        elif started.status == "preview":
+            print(f"Choose what to keep: {started.url}")
         else:
             _print_details(yard, shown)
+
+
+def _links_out(folder: Path) -> list[str]:
+    """Links that lead out of a folder, which the client leaves out."""
+    inside = folder.resolve()
+    links = sorted(each for each in folder.rglob("*") if each.is_symlink())
+    return [printable(str(each.relative_to(folder))) for each in links if not each.resolve().is_relative_to(inside)]
 
 
 def _pair(given: str) -> tuple[str, str]:
@@ -93,29 +108,25 @@ def _pair(given: str) -> tuple[str, str]:
     return old, new
 
 
-def _follow(yard: Runyard, started: dict[str, Any]) -> dict[str, Any]:
-    """Wait until an import needs nothing more from this machine; shows its progress in a terminal."""
+def _follow(started: DatasetImport) -> None:
+    """Show the progress of an import in a terminal until it needs nothing more from this machine."""
     shown = ""
-    while True:
-        found: dict[str, Any] = yard.ask("GET", f"/dataset-imports/{started['id']}")
-        if found["status"] in ("ready", "failed", "cancelled", "preview"):
-            if shown:
-                print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)
-            return found
-        if sys.stderr.isatty():
-            line = f"{found['task'] or 'waiting for a worker'}"
-            if found["total"]:
-                done = int(BAR_WIDTH * found["done"] / found["total"])
-                bar = "█" * done + "·" * (BAR_WIDTH - done)
-                line = f"{bar} {line}, {found['done']:,} of {found['total']:,}"
-            print(f"\r{line.ljust(len(shown))}", end="", file=sys.stderr, flush=True)
-            shown = line
+    while sys.stderr.isatty() and started.refresh().status in ("waiting", "reading", "keeping"):
+        line = started.task or "waiting for a worker"
+        if started.total:
+            done = int(BAR_WIDTH * started.done / started.total)
+            bar = "█" * done + "·" * (BAR_WIDTH - done)
+            line = f"{bar} {line}, {started.done:,} of {started.total:,}"
+        print(f"\r{line.ljust(len(shown))}", end="", file=sys.stderr, flush=True)
+        shown = line
         time.sleep(POLL_SECONDS)
+    if shown:
+        print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)
 
 
 @dataset.command()
-def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
-    """Show a dataset: its classes, import findings, and its versions."""
+def show(name: NameOrVersion, as_json: AsJson = False, url: Url = None) -> None:
+    """Show a dataset: its classes, duplicates, other import findings, and its versions."""
     with connected(url) as yard:
         shown = yard.dataset(name)
         if as_json:
@@ -142,34 +153,75 @@ def _print_details(yard: Runyard, shown: dict[str, Any]) -> None:
     print_table(("class", "training", "validation", "test"), rows, right=("training", "validation", "test"))
     for note in _notes(report):
         print(note)
+    if shown["versions"]:
+        print()
+        print_table(
+            ("version", "imported", "image", "classes", "images", "on disk", ""),
+            [_version_row(each, i == 0) for i, each in enumerate(shown["versions"])],
+            right=("classes", "images", "on disk"),
+        )
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
     notes = [f"{note[:1].upper()}{note[1:]}." for note in report["notes"]]
-    if report["duplicates_across"]:
-        notes.append(f"Leak: {report['duplicates_across']:,} images are in more than one split.")
+    across, within = report["duplicates_across"], report["duplicates_within"]
+    if across:
+        notes.append(f"Leak: {across:,} image{'s are' if across != 1 else ' is'} in more than one split.")
+    if across or within:
+        notes.append(f"Exact duplicates: {within:,} within a split, {across:,} across splits.")
+        groups = report["duplicates"]
+        notes += [_group_line(group) for group in groups[:SHOWN_GROUPS]]
+        if len(groups) > SHOWN_GROUPS:
+            notes.append("  … (--json lists up to 50 groups)")
+    else:
+        notes.append("No exact duplicates.")
     if report["skipped_kinds"]:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report["skipped_kinds"].items())
         notes.append(f"Files skipped: {counts}.")
     return notes
 
 
+def _group_line(group: dict[str, Any]) -> str:
+    """The files of a group of duplicates, with their splits if it is a leak and their classes if these differ."""
+    files = []
+    for image in group["images"][:SHOWN_FILES]:
+        facts = [image["part"]] * group["across"] + [image["label"]] * group["labels_differ"]
+        files.append(f"{image['path']} ({', '.join(facts)})" if facts else image["path"])
+    more = group["count"] - len(files)
+    return f"  {' = '.join(files)}{f' and {more:,} more' if more else ''}"
+
+
+def _version_row(version: dict[str, Any], in_use: bool) -> list[str]:
+    kind = "color" if version["channels"] == 3 else "gray"
+    return [
+        version["version"],
+        f"{datetime.fromtimestamp(version['created_at']):%Y-%m-%d %H:%M}",
+        f"{version['side']} × {version['side']} {kind}, {version['choices']['fit']}",
+        f"{len(version['classes']):,}",
+        f"{sum(version['images'].values()):,}",
+        f"{version['bytes'] / 1e6:,.1f} MB",
+        "in use" if in_use else "",
+    ]
+
+
 @dataset.command()
 def rm(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Delete a dataset with all its versions; `runyard dataset restore` brings it back."""
     with connected(url) as yard:
-        yard.ask("DELETE", f"/datasets/{name}")
+        versions = [each["version"] for each in yard.dataset(name.partition("@")[0])["versions"]]
+        yard.ask("DELETE", f"/datasets/{quote(name, safe='')}")
         if as_json:
-            print_json({"deleted": name})
+            print_json({"deleted": name, "versions": versions})
         else:
-            print(f"{name} deleted; `runyard dataset restore {name}` restores it")
+            number = "1 version" if len(versions) == 1 else f"{len(versions)} versions"
+            print(f"{name} deleted, with {number}; `runyard dataset restore {name}` restores it")
 
 
 @dataset.command()
 def restore(name: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Restore the dataset with this name that was deleted last."""
     with connected(url) as yard:
-        restored = yard.ask("POST", f"/datasets/{name}/restore")
+        restored = yard.ask("POST", f"/datasets/{quote(name, safe='')}/restore")
         if as_json:
             print_json(restored)
         else:

@@ -264,7 +264,10 @@ def read_choices(text: str) -> Choices:
     try:
         return Choices.model_validate_json(text)
     except ValidationError as error:
-        errors = to_field_errors(error.errors())
+        # The whole is called the body there, but it is a field of the form.
+        whole = any(each["type"] == "json_invalid" or not each["loc"] for each in error.errors())
+        example = 'options must be a JSON object, e.g. {"side": 64}'
+        errors = [FieldError("options", example)] if whole else to_field_errors(error.errors())
         raise Invalid("; ".join(each.message for each in errors), errors) from error
 
 

@@ -30,6 +30,8 @@ from app.contract.settings import Settings
 from app.services.data_folder import StartError, check_data_folder
 from app.services.gpus import worker_devices
 
+USUAL_ADDRESS = "http://127.0.0.1:8000"
+"""Where commands and the Python client look for a server."""
 STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
 STEADY_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 10.0
@@ -270,6 +272,8 @@ class LocalStack:
 
     def _announce_ready(self, began: float) -> None:
         say(f"Open {self.address}   (ready in {time.monotonic() - began:.1f} s; press Ctrl-C to stop)")
+        if self.address != USUAL_ADDRESS:
+            say(f"Commands in other terminals need: export RUNYARD_URL={self.address}")
 
         def watch() -> None:
             seen: set[str] = set()

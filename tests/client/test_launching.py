@@ -112,7 +112,7 @@ def test_a_server_that_is_not_there_is_said_with_how_to_start_one() -> None:
     assert refusal.value.status == 0
     assert str(refusal.value) == (
         f"cannot connect to a Runyard server at http://127.0.0.1:{port};"
-        " start one with `runyard up`, or set RUNYARD_URL"
+        " start one with `runyard up`; if it has another address, set RUNYARD_URL=http://HOST:PORT or pass its url"
     )
 
 

@@ -56,7 +56,12 @@ def _bare() -> dict[str, str]:
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
-    for plain, later in ((Runyard, AsyncRunyard), (runyard.Run, runyard.AsyncRun), (runyard.Sweep, runyard.AsyncSweep)):
+    for plain, later in (
+        (Runyard, AsyncRunyard),
+        (runyard.Run, runyard.AsyncRun),
+        (runyard.Sweep, runyard.AsyncSweep),
+        (runyard.DatasetImport, runyard.AsyncDatasetImport),
+    ):
         names = {name for name in dir(plain) if not name.startswith("_")}
         assert names == {name for name in dir(later) if not name.startswith("_")}
         for name in names:

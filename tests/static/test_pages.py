@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect
 
+from app.contract.settings import Settings
+from tests.app.own_dataset import describe_own_dataset
 from tests.app.routes.conftest import trained
+from tests.app.routes.datasets.test_api import read, upload
 from tests.browser import opened_page
 from tests.conftest import Runs
 from tests.served import serving
@@ -118,3 +122,24 @@ def test_the_queue_is_reordered_by_keyboard(page: Page, address: str, runs: Runs
     expect(page.locator("#queue-said")).to_contain_text("moved to position 1 of 3")
     page.keyboard.press("Delete")
     expect(page.locator("#queue-rows > li")).to_have_count(2)
+
+
+def test_why_an_import_failed_is_told_whole_on_a_narrow_page(page: Page, address: str, settings: Settings) -> None:
+    with httpx.Client(base_url=address) as client:
+        number = upload(client, "1.zip", name="flowers").json()["id"]
+    reason = f"no images found in {'a-folder-with-a-long-name/' * 5}; put the images of each class into a folder"
+    read(settings, number, status="failed", reason=reason)
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path, target in (("/datasets", f"#import-{number} .grow"), (f"/datasets/imports/{number}", ".reason")):
+        page.goto(address + path)
+        expect(page.locator(target)).to_contain_text(reason)
+        expect(page.locator(target)).to_be_visible()
+        cut = page.locator(target).evaluate("each => each.scrollWidth > each.clientWidth || each.clientWidth < 300")
+        assert not cut, path
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    # Why a file is skipped, too.
+    describe_own_dataset(settings.datasets)
+    page.goto(f"{address}/datasets/flowers")
+    page.get_by_role("heading", name="Files skipped").click()
+    expect(page.get_by_role("cell", name="is not a readable image")).to_be_visible()
+    assert page.locator(".skipped").evaluate("each => each.scrollWidth <= each.clientWidth")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
+
+from tests.system.test_browser_datasets import photos
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,12 +25,15 @@ SCRIPTS = [*examples("docs/python.md"), *examples("README.md")]
 
 
 def test_there_are_examples() -> None:
-    assert len(SCRIPTS) == 6
+    assert len(SCRIPTS) == 7
 
 
 def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
     outputs = []
+    colors = {"rose": (220, 30, 60), "tulip": (240, 200, 30)}
+    zipfile.ZipFile(io.BytesIO(photos(colors))).extractall(tmp_path)
+    (tmp_path / "photos").rename(tmp_path / "flowers")
     for number, script in enumerate(SCRIPTS):
         file = tmp_path / f"example_{number}.py"
         file.write_text(script)
@@ -40,10 +47,15 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
         )
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout)
-    launched, listed, compared, awaited, predicted, finished = outputs
+    (on_flowers,) = yard.call("/runs?dataset=flowers")["runs"]
+    # Other tests look at runs on digits only.
+    yard.call(f"/runs/{on_flowers['id']}", method="DELETE")
+    yard.call("/datasets/flowers", method="DELETE")
+    launched, listed, trained, compared, predicted, awaited, finished = outputs
     assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 39", "step 78", "step 117"]
     assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
     assert listed.count(" · digits ") == len(listed.splitlines()) > 0
+    assert re.fullmatch(r"succeeded [01]\.\d+\n", trained)
     assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d%", compared, re.M)
     assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
     assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)

@@ -190,8 +190,9 @@ async def post_dataset(request: Request, parts: PartsDep) -> DatasetImportOut:
 
 @api.get("/datasets/{name}")
 def get_dataset(name: Name, parts: PartsDep, version: Annotated[str, Query(max_length=40)] = "") -> DatasetDetails:
-    """Show a dataset, its versions and the imports of its name; by default the version in use."""
-    return _details(parts, name, version)
+    """Show a dataset, its versions and the imports of its name; by default the version in use, else NAME@VERSION."""
+    name, _, named = name.partition("@")
+    return _details(parts, name, version or named)
 
 
 def _details(parts: Parts, name: str, version: str) -> DatasetDetails:
@@ -214,7 +215,9 @@ def _details(parts: Parts, name: str, version: str) -> DatasetDetails:
         versions=[_version_out(each) for each in versions],
         imports=[import_out(each) for each in imports],
         report=shown.report if shown else parts.imports.report(imports[0].id) if imports else None,
-        url=f"/datasets/{name}" if dataset else f"/datasets/imports/{imports[0].id}",
+        url=f"/datasets/{name}" + (f"?version={version}" if version else "")
+        if dataset
+        else f"/datasets/imports/{imports[0].id}",
     )
 
 
@@ -250,7 +253,7 @@ def post_use(name: Name, used: UseIn, parts: PartsDep) -> DatasetDetails:
 
 @api.delete("/datasets/{name}", status_code=204)
 def delete(name: Name, parts: PartsDep) -> None:
-    """Move an imported dataset to the trash; refused while a run that has not ended uses it."""
+    """Move an imported dataset with all its versions to the trash; refused while a run that has not ended uses it."""
     delete_dataset(parts, name)
 
 

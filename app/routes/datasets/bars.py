@@ -18,6 +18,34 @@ class ClassRow:
     few: bool
 
 
+@dataclass(frozen=True)
+class SourceRow:
+    """A class of the source. ``row``: of what it became, shown once; ``merged``: what it was merged into, or "".
+
+    With neither, it is skipped.
+    """
+
+    name: str
+    row: ClassRow | None
+    merged: str
+
+
+def source_rows(names: Sequence[str], rows: Sequence[ClassRow]) -> list[SourceRow]:
+    """A row for each of these classes of the source, of which ``rows`` were made."""
+    made = {found: row for row in rows for found in row.count.found}
+    # The row of merged classes stands at the one whose name they have, else at the first one.
+    place: dict[str, str] = {}
+    for name in names:
+        if (row := made.get(name)) is not None and (row.count.name not in place or name == row.count.name):
+            place[row.count.name] = name
+    found = []
+    for name in names:
+        row = made.get(name)
+        here = row is not None and place[row.count.name] == name
+        found.append(SourceRow(name, row if here else None, row.count.name if row and not here else ""))
+    return found
+
+
 def class_rows(counts: Sequence[ClassCount], near_empty: Sequence[str]) -> list[ClassRow]:
     """A row for each class, in the order of the labels."""
     most = max((each.total for each in counts), default=0) or 1

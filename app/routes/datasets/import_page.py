@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 from app.contract.dataset_import import SIDES, Choices, Part
 from app.contract.errors import Conflict, Invalid, NotFound, to_field_errors
 from app.contract.spec import FieldError
-from app.routes.datasets.bars import class_rows
+from app.routes.datasets.bars import class_rows, source_rows
 from app.routes.datasets.page import CACHE_SECONDS, MAX_SHOWN_CLASSES, SAMPLES, list_page
 from app.services.dataset_imports import DatasetImport
 from app.web.dependencies import Parts, PartsDep
@@ -57,6 +57,7 @@ def _values(parts: Parts, found: DatasetImport, errors: dict[str, str] | None = 
     made = found.choices.choices
     shown = report.choices if report else made
     rows = class_rows(report.classes, report.near_empty) if report else []
+    names = _source_classes(found, parts)
     return {
         "found": found,
         "report": report,
@@ -64,9 +65,8 @@ def _values(parts: Parts, found: DatasetImport, errors: dict[str, str] | None = 
         # What the user left open is what the importer chose.
         "side": made.side or shown.side,
         "color": made.color or shown.color,
-        "source_classes": _source_classes(found, parts)[:MAX_SHOWN_CLASSES],
-        "classes": rows[:MAX_SHOWN_CLASSES],
-        "hidden": max(0, len(rows) - MAX_SHOWN_CLASSES),
+        "source_classes": source_rows(names[:MAX_SHOWN_CLASSES], rows),
+        "hidden": max(0, len(names) - MAX_SHOWN_CLASSES),
         "sides": SIDES,
         "samples": SAMPLES,
         "errors": errors or {},

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from app.actions.datasets import delete_dataset, runs_on, use_version
+from app.actions.datasets import delete_dataset, find_own, runs_on, use_version, why_not_deletable
 from app.contract.dataset import Dataset
 from app.contract.dataset_import import Part
 from app.contract.datasets import DATASETS
-from app.contract.errors import Invalid, NotFound
+from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.own_datasets import OwnDataset
 from app.contract.spec import FieldError
 from app.routes.datasets.api import get_items
@@ -105,8 +106,17 @@ def imports_fragment(request: Request, parts: PartsDep) -> Response:
 
 
 @pages.get("/datasets/{name}")
-def dataset_page(request: Request, name: Name, parts: PartsDep, version: Version = "") -> HTMLResponse:
-    """Show a dataset: its classes with samples, import findings, its versions and its runs."""
+def dataset_page(
+    request: Request,
+    name: Name,
+    parts: PartsDep,
+    version: Version = "",
+    refused: Annotated[str, Query(max_length=20)] = "",
+) -> HTMLResponse:
+    """Show a dataset: its classes with samples, import findings, its versions and its runs.
+
+    ``refused``: "delete" after it could not be deleted; says why, while that holds.
+    """
     key = f"{name}@{version}" if version else name
     dataset = DATASETS.get(key)
     if dataset is None:
@@ -126,6 +136,7 @@ def dataset_page(request: Request, name: Name, parts: PartsDep, version: Version
         hidden=max(0, len(labels) - MAX_SHOWN_CLASSES),
         runs=runs_on(parts).get(name, 0),
         samples=SAMPLES,
+        refused=why_not_deletable(parts, name) if own and refused == "delete" else "",
     )
 
 
@@ -181,9 +192,15 @@ def items_csv(name: Name, parts: PartsDep, version: Version = "") -> FileRespons
 
 
 @pages.post("/datasets/{name}/delete")
-def delete(name: Name, parts: PartsDep) -> RedirectResponse:
-    """Move a dataset to the trash."""
-    return go_back("/datasets", "/datasets", act=delete_dataset(parts, name))
+def delete(name: Name, parts: PartsDep, version: Annotated[str, Form(max_length=40)] = "") -> RedirectResponse:
+    """Move a dataset to the trash; back to the page of this version, which says why, if a run needs the dataset."""
+    find_own(name)
+    try:
+        act = delete_dataset(parts, name)
+    except Conflict:
+        page = f"/datasets/{quote(name)}" + (f"?version={quote(version)}" if version else "")
+        return go_back(page, "/datasets", refused="delete")
+    return go_back("/datasets", "/datasets", act=act)
 
 
 @pages.post("/datasets/{name}/use")

@@ -17,6 +17,7 @@ from app.charts.overlays import BEST, EARLIER, Overlays, pickable, read_forecast
 from app.charts.payload import points_as_json
 from app.charts.points import SMOOTHED_AT_ONCE, read_points
 from app.charts.svg import draw, read_controls
+from app.contract.datasets import DATASETS
 from app.contract.errors import NotFound
 from app.routes.runs.exports import export_context
 from app.routes.runs.live_changes import control_context
@@ -182,7 +183,16 @@ def _configuration_context(summary: RunSummary) -> dict[str, Any]:
         "first": first,
         "rest": {name: settings[name] for name in settings if name not in first},
         "changed": changed,
+        "dataset_url": "" if logged else _dataset_url(config.dataset),
     }
+
+
+def _dataset_url(key: str) -> str:
+    """The page of a dataset, or of the version of an own one; empty for one that was deleted."""
+    found = DATASETS.get(key)
+    if found is None:
+        return ""
+    return f"/datasets/{found.name}" + (f"?version={found.version}" if found.version else "")
 
 
 @pages.get("/runs/{run_id}/head")

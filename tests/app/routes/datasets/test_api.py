@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -28,7 +29,7 @@ from tests.conftest import errors_of
 OLD, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
 
-def upload(client: TestClient, *files: str, **fields: Any) -> Any:
+def upload(client: TestClient | httpx.Client, *files: str, **fields: Any) -> Any:
     """The answer to an upload of files with these names."""
     parts = [*((name, (None, value)) for name, value in fields.items())]
     return client.post("/api/v1/datasets", files=[*parts, *(("file", (name, b"content")) for name in files)])
@@ -78,6 +79,8 @@ def test_a_single_archive_is_the_source_itself(client: TestClient, settings: Set
         ({"name": "flowers", "keep": "perhaps"}, "keep", "true or false"),
         ({"name": "flowers", "options": '{"side": 33}'}, "side", "side must be one of"),
         ({"name": "flowers", "options": '{"sides": 32}'}, "sides", "unknown field 'sides'"),
+        ({"name": "flowers", "options": "{bad"}, "options", 'a JSON object, e.g. {"side": 64}'),
+        ({"name": "flowers", "options": "[64]"}, "options", 'a JSON object, e.g. {"side": 64}'),
         ({"name": "flowers", "path": "/srv"}, "file", "either files or a path"),
     ],
 )

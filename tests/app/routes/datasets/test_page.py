@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.contract.dataset_import import CHOICES, ChoicesMade
+from app.contract.own_datasets import DESCRIPTION, version_folder
 from app.contract.settings import Settings
 from tests.app.own_dataset import describe_own_dataset
 from tests.app.routes.datasets.test_api import NEW, OLD, folder_of, read, upload
+from tests.conftest import Runs
 
 
 def test_own_datasets_come_first_and_all_lead_to_their_pages(client: TestClient, settings: Settings) -> None:
@@ -37,6 +41,19 @@ def test_the_page_of_a_dataset_tells_what_was_noticed(client: TestClient, settin
         assert part in page, part
 
 
+def test_a_class_without_training_images_has_no_samples(client: TestClient, settings: Settings) -> None:
+    described = describe_own_dataset(settings.datasets)
+    assert "samples.png?version=aaaaaaaaaaaa&label=2" in html.unescape(client.get("/datasets/flowers").text)
+    tulip = described.report.classes[2].model_copy(update={"train": 0})
+    counted = described.report.model_copy(update={"classes": [*described.report.classes[:2], tulip]})
+    file = version_folder(settings.datasets, "flowers", "bbbbbbbbbbbb") / DESCRIPTION
+    describe_own_dataset(settings.datasets, version="bbbbbbbbbbbb", created_at=2.0)
+    file.write_text(described.model_copy(update={"version": "bbbbbbbbbbbb", "report": counted}).model_dump_json())
+    page = html.unescape(client.get("/datasets/flowers", params={"version": "bbbbbbbbbbbb"}).text)
+    assert "label=1" in page
+    assert "label=2" not in page
+
+
 def test_an_older_version_says_so_and_can_be_used(client: TestClient, settings: Settings) -> None:
     describe_own_dataset(settings.datasets, version=OLD)
     describe_own_dataset(settings.datasets, version=NEW, created_at=2.0)
@@ -55,6 +72,42 @@ def test_a_deleted_dataset_is_undone_on_the_list(client: TestClient, settings: S
     restored = client.post("/runs/undo", data={"act": act, "back": "/datasets"}).text
     assert "Undone: Dataset flowers deleted." in restored
     assert 'href="/datasets/flowers"' in restored
+
+
+def test_a_dataset_that_a_run_needs_stays_and_its_page_says_why(
+    client: TestClient, settings: Settings, runs: Runs
+) -> None:
+    describe_own_dataset(settings.datasets, version=OLD)
+    describe_own_dataset(settings.datasets, version=NEW, created_at=2.0)
+    run = runs.add(dataset="flowers")
+    page = client.post("/datasets/flowers/delete", data={"version": OLD})
+    assert (page.status_code, page.url.path, page.url.params["version"]) == (200, "/datasets/flowers", OLD)
+    sentence = "Not deleted: run #1 uses flowers; stop it or wait until it ends."
+    assert sentence in page.text.split('id="delete-error" role="alert">')[1]
+    assert 'aria-describedby="delete-error"' in page.text
+    runs.finish(run)
+    assert "Not deleted" not in client.get(page.url).text
+    assert client.post("/datasets/digits/delete").status_code == 409
+
+
+def test_the_files_of_leaks_and_outliers_are_named_in_text(client: TestClient, settings: Settings) -> None:
+    describe_own_dataset(settings.datasets)
+    page = client.get("/datasets/flowers").text
+    leaks, outliers = page[page.index("<h2>Duplicates") :].split("<h2>Outliers")
+    for part in ("train", "test"):
+        assert f'<code>rose/1.jpg</code> <span class="faint">rose, {part}</span>' in leaks
+    assert "<code>rose/1.jpg</code>" in outliers
+    # One picture is enough for files that look the same.
+    assert leaks.count("<img") == 1
+
+
+def test_the_images_of_merged_classes_are_counted_once(client: TestClient, settings: Settings) -> None:
+    number = upload(client, "1.zip", name="flowers", keep="false").json()["id"]
+    read(settings, number)
+    table = client.get(f"/datasets/imports/{number}").text.split('id="classes-title"')[1].split("</table>")[0]
+    shown = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", row)).strip() for row in table.split("<tr>")[2:]]
+    assert shown == ["daisy 620", "Rose merged into rose", "rose 615", "tulip 15"]
+    assert table.count("<svg") == 3
 
 
 def test_a_wrong_name_is_told_beside_the_form(client: TestClient) -> None:

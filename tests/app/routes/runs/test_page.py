@@ -12,8 +12,10 @@ from sqlalchemy import Engine
 
 from app.analysis.curves import smoothed
 from app.contract.events import Checkpoint
+from app.contract.settings import Settings
 from app.store.database import next_commit, writing
 from app.store.metric import Curve, add_points
+from tests.app.own_dataset import describe_own_dataset
 
 HTMX = {"HX-Request": "true"}
 
@@ -245,3 +247,19 @@ def test_the_number_of_a_run_leads_to_it(client: Any, runs: Any) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, f"/runs/{run}")
     assert client.get("/runs/2").status_code == 404
     assert client.get(f"/runs/{'9' * 40}").status_code == 404
+
+
+def test_the_configuration_leads_to_the_dataset_while_it_exists(
+    client: Any, look: Any, runs: Any, settings: Settings
+) -> None:
+    described = describe_own_dataset(settings.datasets)
+    own, builtin = runs.add(dataset=f"flowers@{described.version}"), runs.add(dataset="digits")
+    address = f"/datasets/flowers?version={described.version}"
+    assert look(client.get(f"/runs/{own}")).one("a", href=address)
+    assert look(client.get(f"/runs/{own}/head")).one("a", href=address)
+    assert look(client.get(f"/runs/{builtin}")).one("a", href="/datasets/digits")
+    runs.finish(own)
+    client.post("/datasets/flowers/delete")
+    page = look(client.get(f"/runs/{own}"))
+    assert f"flowers@{described.version}" in page.html
+    assert address not in page.html
