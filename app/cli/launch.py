@@ -12,10 +12,9 @@ import typer
 
 from app.cli.client import INTERRUPTED, Url, connected, warn
 from app.cli.flags import parameters, read_flags
-from app.cli.launch_plan import Plan, Planned, make_plan, read_catalog, read_dataset
+from app.cli.launch_plan import Plan, Planned, include_own_datasets, make_plan, read_catalog
 from app.cli.output import AsJson, print_json, run_line, run_name
 from app.cli.wait import Run, wait_for
-from app.contract.datasets import DATASETS
 
 if TYPE_CHECKING:
     from runyard import Runyard, Sweep
@@ -82,7 +81,7 @@ def command() -> Callable[..., None]:
 
 def _make_plan(yard: Runyard, fields: dict[str, Any], most_params: int | None, seeds: int) -> Plan:
     """Plan the runs and check all of them. Raises SpecError, ValueError and RunyardError."""
-    _include_own_datasets(yard, fields.get("dataset") or [])
+    include_own_datasets(yard, fields.get("dataset") or [])
     plan = make_plan(fields, read_catalog(yard.ask("GET", "/architectures")), most_params, seeds)
     _check_networks(yard, plan)
     if plan.too_large:
@@ -91,15 +90,6 @@ def _make_plan(yard: Runyard, fields: dict[str, Any], most_params: int | None, s
     if not plan.runs:
         raise ValueError("no runs to launch: all networks exceed --most-params")
     return plan
-
-
-def _include_own_datasets(yard: Runyard, requested: Sequence[str]) -> None:
-    """Let fields be checked here against the server's datasets, and against older versions of them."""
-    DATASETS.include(read_dataset(listed) for listed in yard.datasets() if listed["own"])
-    for key in requested:
-        name, _, version = key.partition("@")
-        if version and key not in DATASETS:
-            DATASETS.include([read_dataset(yard.ask("GET", f"/datasets/{name}", version=version)["dataset"])])
 
 
 def _check_networks(yard: Runyard, plan: Plan) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -15,6 +15,9 @@ from app.contract.dataset import Dataset, Target
 from app.contract.datasets import DATASETS
 from app.contract.presets import PRESETS
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
+
+if TYPE_CHECKING:
+    from runyard import Runyard
 
 ALL = ["all"]
 # Fields that hold a list in a single run, and fields that are expanded per family.
@@ -76,6 +79,15 @@ def read_dataset(listed: Mapping[str, Any]) -> Dataset:
     numbers = {name: listed[name] for name in ("channels", "side", "train", "validation", "test", "megabytes")}
     texts = {name: listed[name] for name in ("name", "title", "source", "offline", "version")}
     return Dataset(**numbers, **texts, targets=targets, mean=(), std=())
+
+
+def include_own_datasets(yard: Runyard, requested: Sequence[str]) -> None:
+    """Let fields be checked here against the server's datasets, and against older versions of them."""
+    DATASETS.include(read_dataset(listed) for listed in yard.datasets() if listed["own"])
+    for key in requested:
+        name, _, version = key.partition("@")
+        if version and key not in DATASETS:
+            DATASETS.include([read_dataset(yard.ask("GET", f"/datasets/{name}", version=version)["dataset"])])
 
 
 def _family(name: str, rows: list[Mapping[str, Any]]) -> FamilyEntry:

@@ -14,7 +14,7 @@ import typer
 from app.cli import completion
 from app.cli.client import Url, connected, find_sweep
 from app.cli.flags import parameters, read_flags
-from app.cli.launch_plan import make_plan, read_catalog
+from app.cli.launch_plan import include_own_datasets, make_plan, read_catalog
 from app.cli.output import AsJson, print_fields, print_json, print_table, to_text
 from app.contract.sweep import DEFAULT_DRAWS
 
@@ -142,6 +142,7 @@ def _body(yard: Runyard, fields: dict[str, Any], given: Mapping[str, Any]) -> di
     checked = fields | {
         field: [value] if field in ("family", "size", "dataset") else value for field, value in drawn.items()
     }
+    include_own_datasets(yard, [str(each) for each in checked.get("dataset") or []])
     plan = make_plan(checked, read_catalog(yard.ask("GET", "/architectures")), seeds=given["seeds"])
     if plan.grid is None:
         raise ValueError("a sweep cannot vary priority or preset; create one sweep for each value")

@@ -62,6 +62,15 @@ def test_images_are_imported_trained_on_and_deleted_from_the_command_line(
     used = [yard.call(f"/runs/{run}")["spec"]["dataset"] for run in launched]
     assert used == [f"shades@{second}", f"shades@{first}"]
     assert "no dataset 'shade'" in runyard(*words, "--dataset", "shade", status=2)
+    swept = ("sweep", "create", "--family", "simple_mlp", "--size", "tiny", "--epochs", "1", "--json")
+    sweep = json.loads(runyard(*swept, "--dataset", f"shades,shades@{first}"))
+    assert [yard.call(f"/runs/{run}")["spec"]["dataset"] for run in sweep["runs"]] == [
+        f"shades@{second}",
+        f"shades@{first}",
+    ]
+    for run in sweep["runs"]:
+        yard.wait_for(run, "succeeded")
+    launched += sweep["runs"]
 
     assert "restores it" in runyard("dataset", "rm", "shades")
     assert "no dataset 'shades'" in runyard("dataset", "show", "shades", status=1)
