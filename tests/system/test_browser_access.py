@@ -120,6 +120,8 @@ PAGES = [
     "predictions",
     "predictions-none",
     "prediction-pictures",
+    "robustness",
+    "robustness-none",
     "sweeps",
     "sweep",
     "compare",
