@@ -54,7 +54,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         method="random",
         draws=draws,
     )
-    heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"])
+    heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"], robustness=True)
     diverged = yard.launch(**TINY, epochs=epochs, lr=1000, optimizer="sgd", schedule="constant")
     for launched in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
         assert launched.ended
@@ -73,6 +73,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
+    # It has run since the end of the run, beside all this.
+    wait_for_job(yard, heads, "robustness")
     runs = ",".join(variants.runs)
     return Gallery(
         {
@@ -90,8 +92,10 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "run-failed": f"/runs/{diverged.id}",
             "model-card": f"/runs/{heads.id}/card",
             "predictions": f"/runs/{again.id}/predictions?part=validation",
-            "predictions-none": f"/runs/{live.id}/predictions",
+            "predictions-none": f"/runs/{diverged.id}/predictions",
             "prediction-pictures": f"/runs/{again.id}/predictions/pictures?part=validation",
+            "robustness": f"/runs/{heads.id}/robustness",
+            "robustness-none": f"/runs/{again.id}/robustness",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",
@@ -113,6 +117,19 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         rule["id"],
         preview,
     )
+
+
+def wait_for_job(yard: Runyard, run: Run, kind: str) -> None:
+    """Wait until the newest job of a kind has succeeded on a run."""
+    deadline = time.monotonic() + 120
+    while (job := _newest_job(yard, run, kind))["status"] != "succeeded":
+        assert job["status"] in ("queued", "running"), job["reason"]
+        assert time.monotonic() < deadline, f"{job['id']} does not end"
+        time.sleep(0.1)
+
+
+def _newest_job(yard: Runyard, run: Run, kind: str) -> Any:
+    return next(each for each in yard.ask("GET", f"/runs/{run.id}/jobs")["jobs"] if each["kind"] == kind)
 
 
 def import_shapes(yard: Runyard) -> str:

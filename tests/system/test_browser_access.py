@@ -123,6 +123,8 @@ PAGES = [
     "predictions",
     "predictions-none",
     "prediction-pictures",
+    "robustness",
+    "robustness-none",
     "sweeps",
     "sweep",
     "compare",
