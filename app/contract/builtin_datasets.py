@@ -1,5 +1,6 @@
 """Shapes, targets, class names and splits of the datasets that come with Runyard."""
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -260,3 +261,8 @@ BUILTIN_DATASETS: Final = (
         megabytes=169.0,
     ),
 )
+
+
+def prepared_file(folder: Path, name: str) -> Path:
+    """Where the images of a built-in dataset are once it has been prepared; ``folder``: that of all datasets."""
+    return folder / "prepared" / f"{name}.safetensors"

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_errors
 from app.contract.spec import FieldError, SpecError
+from app.web.broken_json import describe
 
 logger = logging.getLogger("runyard.server")
 
@@ -65,6 +66,9 @@ async def _handle(request: Request, error: Exception) -> Response:
             return _answer(request, Invalid(str(error), [FieldError(error.field, str(error))]))
         case RequestValidationError():
             errors = to_field_errors(error.errors())
+            first = error.errors()[0]
+            if first["type"] == "json_invalid" and isinstance(error.body, str):
+                errors = [describe(error.body, int(first["loc"][-1]), str(first["ctx"]["error"]))]
             return _answer(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
         case HTTPException():
             problem_error = RunyardError(str(error.detail))

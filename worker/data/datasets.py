@@ -8,6 +8,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
+from app.contract.builtin_datasets import prepared_file
 from app.contract.dataset import Dataset
 from app.contract.datasets import dataset
 from app.contract.own_datasets import TARGET, TENSORS, version_folder
@@ -157,7 +158,7 @@ def _own(info: Dataset, folder: Path) -> dict[str, Tensor]:
 def _prepared(info: Dataset, folder: Path) -> TensorCache:
     stored = [target.name for target in info.targets if not target.measured]
     return TensorCache(
-        folder / "prepared" / f"{info.name}.safetensors",
+        prepared_file(folder, info.name),
         _PREPARED_VERSION,
         frozenset(f"{part}.{column}" for part in PARTS for column in ("images", *stored)),
         source="",

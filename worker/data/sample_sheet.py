@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from app.contract.builtin_datasets import prepared_file
 from app.contract.dataset_import import REQUEST, ImportRequest
 from app.contract.datasets import DATASETS
 from app.contract.own_datasets import TARGET, TENSORS, version_folder
@@ -136,7 +137,7 @@ class Sheets:
             file = version_folder(self._folder, dataset.name, dataset.version) / TENSORS
             target = TARGET
         else:
-            file, target = self._folder / "prepared" / f"{dataset.name}.safetensors", dataset.targets[0].name
+            file, target = prepared_file(self._folder, dataset.name), dataset.targets[0].name
             if dataset.offline and not file.exists():
                 # It comes with a library; this takes a second.
                 from worker.data.datasets import load as prepare

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from app.actions.datasets import delete_dataset, find_own, runs_on, use_version, why_not_deletable
+from app.contract.builtin_datasets import prepared_file
 from app.contract.dataset import Dataset
 from app.contract.dataset_import import Part
 from app.contract.datasets import DATASETS
@@ -44,12 +45,13 @@ BackForm = Annotated[str, Form(max_length=4000)]
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """A dataset in the list; ``runs``: number of runs on any of its versions."""
+    """A dataset in the list; ``runs``: number of runs on any of its versions; ``drawable``: whether it has samples."""
 
     dataset: Dataset
     own: OwnDataset | None
     versions: int
     runs: int
+    drawable: bool
 
 
 def _rows(parts: Parts) -> list[DatasetRow]:
@@ -58,9 +60,24 @@ def _rows(parts: Parts) -> list[DatasetRow]:
     rows = []
     for name, dataset in DATASETS.items():
         versions = own.versions(name) if own and dataset.version else []
-        rows.append(DatasetRow(dataset, versions[0] if versions else None, len(versions), runs.get(name, 0)))
+        rows.append(
+            DatasetRow(
+                dataset,
+                versions[0] if versions else None,
+                len(versions),
+                runs.get(name, 0),
+                _is_drawable(parts, dataset),
+            )
+        )
     # The user's own come first: they are what this page is for.
     return sorted(rows, key=lambda row: row.own is None)
+
+
+def _is_drawable(parts: Parts, dataset: Dataset) -> bool:
+    """Whether there are images to show: others are downloaded by the first run that needs them."""
+    if dataset.version or dataset.offline:
+        return True
+    return prepared_file(parts.settings.datasets, dataset.name).exists()
 
 
 def _imports(parts: Parts) -> dict[str, Any]:
@@ -139,6 +156,7 @@ def dataset_page(
         hidden=max(0, len(labels) - MAX_SHOWN_CLASSES),
         runs=runs_on(parts).get(name, 0),
         samples=SAMPLES,
+        drawable=_is_drawable(parts, dataset),
         refused=why_not_deletable(parts, name) if own and refused == "delete" else "",
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from app.contract.builtin_datasets import prepared_file
 from app.contract.dataset_import import CHOICES, ChoicesMade
 from app.contract.own_datasets import DESCRIPTION, version_folder
 from app.contract.settings import Settings
@@ -52,6 +53,19 @@ def test_a_class_without_training_images_has_no_samples(client: TestClient, sett
     page = html.unescape(client.get("/datasets/flowers", params={"version": "bbbbbbbbbbbb"}).text)
     assert "label=1" in page
     assert "label=2" not in page
+
+
+def test_a_dataset_that_was_not_downloaded_shows_no_broken_images(client: TestClient, settings: Settings) -> None:
+    page = client.get("/datasets/mnist").text
+    assert "Images are shown here once a run has downloaded MNIST (11.6 MB)." in page
+    assert "samples.png" not in page
+    listed = client.get("/datasets").text
+    assert "/datasets/digits/samples.png" in listed
+    assert "/datasets/mnist/samples.png" not in listed
+    prepared_file(settings.datasets, "mnist").parent.mkdir(parents=True)
+    prepared_file(settings.datasets, "mnist").touch()
+    assert client.get("/datasets/mnist").text.count("samples.png") == 10
+    assert "/datasets/mnist/samples.png" in client.get("/datasets").text
 
 
 def test_an_older_version_says_so_and_can_be_used(client: TestClient, settings: Settings) -> None:
