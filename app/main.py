@@ -69,17 +69,18 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
     engine = open_database(settings.database)
     migrate(engine)
     redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
+    jobs = ModelJobs(settings, engine, redis)
     return Parts(
         settings=settings,
         engine=engine,
         redis=redis,
         celery=celery_client(settings.redis),
-        hub=Hub(engine, settings.redis, run_status),
+        hub=Hub(engine, settings.redis, run_status, jobs.look),
         inspector=inspector or Inspector(settings.data_dir.absolute(), settings.models_path),
         augmented=AugmentedBatches(settings.datasets),
         samples=SampleSheets(settings.datasets),
         predictions=PredictionStore(settings, engine),
-        jobs=ModelJobs(settings, engine, redis),
+        jobs=jobs,
         inference=Inference(settings),
         imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -19,17 +20,18 @@ SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagge
 SHAPES = "shapes"
 """Name of the gallery's own dataset."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
+LIVE: dict[str, Any] = {"dataset": "digits", "family": "simple_cnn", "size": "base", "epochs": 400}
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paths of pages by name; `close` stops the ``waiting`` and ``live`` runs and deletes the rule and the dataset.
+    """Paths of pages by name; `close` stops the ``waiting`` and ``running`` runs and deletes the rule and the dataset.
 
     ``preview``: id of an import that shows its preview.
     """
 
     pages: Mapping[str, str]
-    live: Run
+    running: list[Run]
     waiting: list[Run]
     rule: str
     preview: str
@@ -52,7 +54,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
         method="random",
         draws=draws,
     )
-    heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"])
+    heads = yard.launch(**TINY, epochs=epochs, targets=["digit", "thickness"], tags=["two heads"], robustness=True)
     diverged = yard.launch(**TINY, epochs=epochs, lr=1000, optimizer="sgd", schedule="constant")
     for launched in (variants.wait(), search.wait(), heads.wait(), diverged.wait()):
         assert launched.ended
@@ -60,14 +62,19 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     yard.set_model("digits-production", heads, "ada")
     yard.set_model("digits-production", again, "ada")
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
-    live = yard.launch(family="simple_cnn", size="base", dataset="digits", epochs=400, tags=["paper"])
+    live = yard.launch(**LIVE, tags=["paper"])
     deadline = time.monotonic() + 60
     while live.refresh().progress.get("step", 0) < live_steps:
         assert time.monotonic() < deadline, f"{live.id} makes no steps"
         time.sleep(0.1)
     live.change(note="screenshot taken here")
+    # Every other slot gets a run too, so that those behind them wait.
+    slots = sum(worker["slots"] for worker in yard.ask("GET", "/workers")["workers"])
+    others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
+    # It has run since the end of the run, beside all this.
+    wait_for_job(yard, heads, "robustness")
     runs = ",".join(variants.runs)
     return Gallery(
         {
@@ -85,8 +92,10 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "run-failed": f"/runs/{diverged.id}",
             "model-card": f"/runs/{heads.id}/card",
             "predictions": f"/runs/{again.id}/predictions?part=validation",
-            "predictions-none": f"/runs/{live.id}/predictions",
+            "predictions-none": f"/runs/{diverged.id}/predictions",
             "prediction-pictures": f"/runs/{again.id}/predictions/pictures?part=validation",
+            "robustness": f"/runs/{heads.id}/robustness",
+            "robustness-none": f"/runs/{again.id}/robustness",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",
@@ -103,11 +112,24 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "nowhere": "/nowhere",
             "docs": "/docs",
         },
-        live,
+        [live, *others],
         waiting,
         rule["id"],
         preview,
     )
+
+
+def wait_for_job(yard: Runyard, run: Run, kind: str) -> None:
+    """Wait until the newest job of a kind has succeeded on a run."""
+    deadline = time.monotonic() + 120
+    while (job := _newest_job(yard, run, kind))["status"] != "succeeded":
+        assert job["status"] in ("queued", "running"), job["reason"]
+        assert time.monotonic() < deadline, f"{job['id']} does not end"
+        time.sleep(0.1)
+
+
+def _newest_job(yard: Runyard, run: Run, kind: str) -> Any:
+    return next(each for each in yard.ask("GET", f"/runs/{run.id}/jobs")["jobs"] if each["kind"] == kind)
 
 
 def import_shapes(yard: Runyard) -> str:
@@ -137,9 +159,9 @@ def draw_shapes(folder: Path) -> None:
 
 
 def close(yard: Runyard, gallery: Gallery) -> None:
-    """Stop the live and queued runs and delete the rule."""
+    """Stop the running and queued runs and delete the rule."""
     yard.ask("DELETE", f"/rules/{gallery.rule}")
     yard.ask("DELETE", f"/datasets/{SHAPES}")
     yard.ask("DELETE", f"/dataset-imports/{gallery.preview}")
-    for run in (*gallery.waiting, gallery.live):
+    for run in (*gallery.waiting, *gallery.running):
         run.cancel()

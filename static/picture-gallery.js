@@ -9,7 +9,7 @@ import { columnsIn, GAP, inSight, moved, SHEET, spritePosition, stretches } from
  *   top: [number, number][], others: number[], history: History | null }} Picture
  * @typedef {{ sheet: string, pictures: Picture[] }} Sheet
  * @typedef {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string,
- *   image: string }} Gallery
+ *   image: string, first: Sheet }} Gallery
  */
 
 const TILE = 116;
@@ -54,7 +54,7 @@ function start(/** @type {Gallery} */ data) {
   const dialog = byId("picture", HTMLDialogElement);
   const row = ROW + (data.others.length ? OTHERS : 0);
   /** @type {Map<number, Sheet | "loading">} */
-  const sheets = new Map();
+  const sheets = new Map([[0, data.first]]);
   /** @type {Map<number, HTMLElement>} */
   const drawn = new Map();
   let columns = 1;

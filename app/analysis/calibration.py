@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from app.analysis.picture_selection import ranks
+
 BINS: Final = 15
 THRESHOLDS: Final = 200
 """Thresholds are multiples of 1/200, from 0 to 1."""
@@ -81,8 +83,9 @@ def coverage(confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_])
     """Return which share of images is answered, and how accurately, if less sure ones are left open."""
     thresholds = np.linspace(0, 1, THRESHOLDS + 1)
     # In half precision, 0.9 is a little less than 0.9: a threshold is rounded as the confidences are.
-    order = np.argsort(confidence, kind="stable")
-    first = np.searchsorted(confidence[order], thresholds.astype(confidence.dtype), "left")
+    sureness = ranks(confidence)
+    order = np.argsort(sureness, kind="stable")
+    first = np.searchsorted(sureness[order], ranks(thresholds.astype(confidence.dtype)), "left")
     left = len(confidence) - first
     hits = np.concatenate([np.cumsum(right[order][::-1])[::-1], [0]])[first]
     accuracy = np.where(left > 0, hits / np.maximum(left, 1), np.nan)

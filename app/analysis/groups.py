@@ -22,7 +22,7 @@ from app.web.run_summary import RunSummary, settings_of
 BY = ("none", "variant")
 BUCKETS = 300
 # Settings in which runs of the same variant may differ.
-SEED_SETTINGS = ("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "find_batch")
+SEED_SETTINGS = ("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "robustness", "find_batch")
 NAMED_FIRST = ("family", "size", "dataset", "targets")
 
 

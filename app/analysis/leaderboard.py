@@ -27,7 +27,7 @@ class LeaderboardEntry:
 
 # Runs of one configuration may differ in these settings: the seed and where they were trained.
 IGNORED = (
-    *("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "find_batch"),
+    *("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "robustness", "find_batch"),
     *("name", "tags", "notes", "priority", "preset"),
 )
 _PATHS = ", ".join(f"'$.{name}'" for name in IGNORED)

@@ -78,16 +78,24 @@ def select(
     return found[_order(answers, criteria.sort, history, found)]
 
 
+def ranks(confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.unsignedinteger]:
+    """Return whole numbers in the same order as confidences from 0 to 1, at most half of what their type can hold.
+
+    They are the bits of the confidences: numpy sorts 16 of them ten times as fast as half precision.
+    """
+    return np.ascontiguousarray(confidence).view(f"u{confidence.itemsize}")
+
+
 def _order(
     answers: Answers, sort: Sort, history: npt.NDArray[np.bool_] | None, found: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64] | slice:
-    confidence = answers.confidence[found].astype(np.float32)
+    sureness = ranks(answers.confidence[found])
     match sort:
         case "wrong":
-            right = answers.right[found]
-            return np.argsort(np.where(right, confidence, -confidence - 1), kind="stable")
+            most = ranks(np.ones(1, answers.confidence.dtype))
+            return np.argsort(np.where(answers.right[found], sureness + (most + 1), most - sureness), kind="stable")
         case "unsure":
-            return np.argsort(confidence, kind="stable")
+            return np.argsort(sureness, kind="stable")
         case "forgetting" if history is not None:
             return np.argsort(-forgetting_events(history[:, found]), kind="stable")
     return slice(None)

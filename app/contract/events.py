@@ -78,6 +78,7 @@ class Checkpoint(_Event):
     """A checkpoint was written under ``path`` of the artifact store.
 
     ``epoch``: completed epochs; ``within``: completed steps of the next one. ``kept``: saved permanently, for forks.
+    ``bytes``: of the file; 0 in what earlier versions wrote.
     """
 
     path: str
@@ -86,6 +87,7 @@ class Checkpoint(_Event):
     best: bool = False
     within: Whole = 0
     kept: bool = False
+    bytes: Whole = 0
 
 
 class PredictionsKept(_Event):

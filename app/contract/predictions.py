@@ -9,6 +9,7 @@ of its validation images is in files ``RUN/FENCE/history-EPOCH.safetensors``, EP
   their classes in ``PART/HEAD/classes``, uint16 [N, TOP]
 - ``history/epochs``, int32 [E], ascending and without duplicates
 - ``history/HEAD/predicted``, uint16 [E, N], and ``history/HEAD/confidence``, float16 [E, N], of validation images
+- ``history/HEAD/labels``, uint16 [N], of these images; only in the first history file of an attempt
 
 PART is "validation" or "test"; the metadata entry ``runyard`` is a JSON `Header`.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -93,14 +95,14 @@ class HeadPredictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def predicted(self) -> Classes:
         """The most probable class of each image, uint16 [N]."""
         if self.classes is not None:
             return np.asarray(self.classes[:, 0])
         return np.asarray(self.probabilities.argmax(1), np.uint16)
 
-    @property
+    @cached_property
     def confidence(self) -> Floats:
         """The probability of the predicted class, float16 [N]."""
         return np.asarray(self.probabilities[:, 0] if self.classes is not None else self.probabilities.max(1))
@@ -120,11 +122,13 @@ class History:
     """Predictions for the validation images after each epoch (1 is the first).
 
     epochs: int32 [E], ascending. predicted, by head: uint16 [E, N]. confidence, by head: float16 [E, N], of that class.
+    labels, by head: uint16 [N], the true classes; empty where they are known from elsewhere.
     """
 
     epochs: Epochs
     predicted: dict[str, Classes]
     confidence: dict[str, Floats]
+    labels: dict[str, Classes] = field(default_factory=dict)
 
     def until(self, epoch: int) -> History:
         """The same without the epochs after this one."""
@@ -134,6 +138,7 @@ class History:
             self.epochs[:count],
             {head: self.predicted[head][:count] for head in heads},
             {head: self.confidence[head][:count] for head in heads},
+            self.labels,
         )
 
     @classmethod
@@ -143,7 +148,9 @@ class History:
         What begins with an epoch that is there already was trained again from there: it replaces that and all later.
         """
         rows: dict[int, tuple[History, int]] = {}
+        labels: dict[str, Classes] = {}
         for part in parts:
+            labels = part.labels or labels
             first = min((int(epoch) for epoch in part.epochs), default=0)
             kept = {epoch: row for epoch, row in rows.items() if epoch < first} if len(part.epochs) else rows
             rows = kept | {int(epoch): (part, row) for row, epoch in enumerate(part.epochs)}
@@ -155,6 +162,7 @@ class History:
             np.array(sorted(rows), np.int32),
             {head: np.stack([part.predicted[head][row] for part, row in ordered]) for head in heads},
             {head: np.stack([part.confidence[head][row] for part, row in ordered]) for head in heads},
+            labels,
         )
 
 
@@ -181,6 +189,8 @@ class Predictions:
             for head, predicted in self.history.predicted.items():
                 tensors[f"history/{head}/predicted"] = predicted
                 tensors[f"history/{head}/confidence"] = self.history.confidence[head]
+            if not self.parts:
+                tensors |= {f"history/{head}/labels": labels for head, labels in self.history.labels.items()}
         contiguous = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
         return save(contiguous, {"runyard": self.header.model_dump_json()})
 
@@ -210,6 +220,7 @@ class Predictions:
                     tensors["history/epochs"],
                     {head: tensors[f"history/{head}/predicted"] for head in header.targets},
                     {head: tensors[f"history/{head}/confidence"] for head in header.targets},
+                    {head: tensors[name] for head in header.targets if (name := f"history/{head}/labels") in tensors},
                 )
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError("not a file of predictions, or a truncated one") from error

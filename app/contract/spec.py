@@ -75,6 +75,10 @@ class _Shared(BaseModel):
         description="Keep what the best checkpoint predicts for each validation and test image, and what each epoch"
         " predicts for each validation image.",
     )
+    robustness: bool = Field(
+        False,
+        description="After the run, measure the accuracy of its best checkpoint on test images spoiled in 15 ways.",
+    )
 
     @field_validator("device")
     @classmethod

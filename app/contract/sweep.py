@@ -25,7 +25,10 @@ METHODS = ("grid", "random", "tpe")
 PRUNERS = ("median", "asha")
 OPTION = "option."
 """Prefix of a family's option in a sweep: option.pool."""
-NOT_SWEPT = ("name", "tags", "notes", "priority", "options", "preset", "keep_checkpoints", "keep_predictions")
+NOT_SWEPT = (
+    *("name", "tags", "notes", "priority", "options", "preset"),
+    *("keep_checkpoints", "keep_predictions", "robustness"),
+)
 """Fields of a run that a sweep cannot vary."""
 WHOLE = ("epochs", "batch_size", "seed", "plateau_patience", "early_stopping", "crop_padding")
 NUMBERS = (

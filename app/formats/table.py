@@ -182,7 +182,8 @@ _FLOAT_COLUMNS = (
     *("clip_norm", "random_crop_scale", "rotation", "color_jitter", "erasing", "mixup", "cutmix", "ema_decay"),
 )
 _BOOLEAN_COLUMNS = (
-    *("auxiliary", "balanced_sampling", "flip", "mirror", "deterministic", "find_batch", "keep_predictions"),
+    *("auxiliary", "balanced_sampling", "flip", "mirror", "deterministic", "find_batch"),
+    *("keep_predictions", "robustness"),
 )
 
 

@@ -172,12 +172,18 @@ class _Channel:
 
 
 class Hub:
-    """Sends commits to browsers; start and stop it with the server."""
+    """Sends commits to browsers; start and stop it with the server.
 
-    def __init__(self, engine: Engine, redis_url: str, describe: DescribeStatus) -> None:
+    on_jobs: called without waiting when jobs on models may have been queued by another process.
+    """
+
+    def __init__(
+        self, engine: Engine, redis_url: str, describe: DescribeStatus, on_jobs: Callable[[], None] = lambda: None
+    ) -> None:
         self.engine = engine
         self.redis_url = redis_url
         self.describe = describe
+        self.on_jobs = on_jobs
         self._channels: dict[str, _Channel] = {}
         self._listener: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -202,6 +208,8 @@ class Hub:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(broker.COMMITS)
                     self._wake_all()
+                    # A notice may have been lost meanwhile.
+                    self.on_jobs()
                     async for message in subscription.listen():
                         if message["type"] == "message":
                             self._on_notice(json.loads(message["data"]))
@@ -217,6 +225,8 @@ class Hub:
                 self._channels[run_id].look.set()
         if EVERYTHING in self._channels:
             self._channels[EVERYTHING].look.set()
+        if any("job" in what for what in notice["runs"].values()):
+            self.on_jobs()
 
     def _wake_all(self) -> None:
         for channel in self._channels.values():

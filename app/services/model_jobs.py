@@ -99,6 +99,11 @@ class ModelJobs:
 
     # The server's life -----------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Start what another process may have queued; returns at once."""
+        if not self._closing.is_set():
+            self._start_thread()
+
     def resume(self) -> None:
         """Go on with the jobs that were waiting or running when the server ended."""
         with writing(self._engine) as connection:

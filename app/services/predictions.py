@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Engine
@@ -58,6 +59,8 @@ class PredictionStore:
         history = None if found is None or found.history is None else found.history.until(epoch)
         if found is None or history is None or not len(history.epochs):
             return None
+        known = {head: kept.labels for head, kept in found.parts.get("validation", {}).items()}
+        history = replace(history, labels=history.labels or known)
         path = f"{run_id}/0/{history_file(1)}"
         header = found.header.model_copy(
             update={"run": run_id, "fence": 0, "checkpoint": "", "epoch": int(history.epochs[-1])}
@@ -112,4 +115,5 @@ def size_of(predictions: Predictions) -> int:
     arrays = [array for head in heads for array in (head.labels, head.true, head.probabilities, head.classes)]
     if predictions.history is not None:
         arrays += [*predictions.history.predicted.values(), *predictions.history.confidence.values()]
+        arrays += predictions.history.labels.values()
     return sum(array.nbytes for array in arrays if array is not None)

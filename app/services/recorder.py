@@ -47,6 +47,7 @@ from app.contract.events import (
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
+from app.services.jobs_at_end import queue_jobs
 from app.store import lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
 
@@ -319,6 +320,8 @@ class Recorder:
                 ended = lease.end(connection, run_id, fence, event.outcome, event.reason, batch.commit, batch.now)
                 if ended and event.outcome == "cancelled":
                     live_change.record_stop(connection, run_id, batch.commit, batch.now)
+                if ended and event.outcome == "succeeded" and queue_jobs(connection, run_id, batch.now):
+                    batch.note(run_id, "job")
                 batch.note(run_id, "status")
 
     def _flush_points(self, connection: Connection, batch: _Batch, run_id: str) -> None:

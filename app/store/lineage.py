@@ -26,6 +26,7 @@ class SavedCheckpoint(SQLModel, table=True):
     epoch: int
     path: str
     ends_epoch: bool
+    bytes: int = Field(0, sa_column_kwargs={"server_default": "0"})
 
 
 class RunCapture(SQLModel, table=True):
@@ -48,14 +49,15 @@ def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) ->
         "epoch": checkpoint.epoch,
         "path": checkpoint.path,
         "ends_epoch": checkpoint.within == 0,
+        "bytes": checkpoint.bytes,
     }
     connection.execute(
         text("DELETE FROM kept_checkpoint WHERE run = :run AND step = :step"), {"run": run, "step": checkpoint.step}
     )
     connection.execute(
         text(
-            "INSERT INTO kept_checkpoint (run, step, epoch, path, ends_epoch)"
-            " VALUES (:run, :step, :epoch, :path, :ends_epoch)"
+            "INSERT INTO kept_checkpoint (run, step, epoch, path, ends_epoch, bytes)"
+            " VALUES (:run, :step, :epoch, :path, :ends_epoch, :bytes)"
         ),
         values,
     )
@@ -64,10 +66,18 @@ def save_checkpoint(connection: Connection, run: str, checkpoint: Checkpoint) ->
 def saved_checkpoints(connection: Connection, run: str) -> list[Checkpoint]:
     """The permanent checkpoints of a run, by step; ``within`` is above 0 for those inside an epoch."""
     result = connection.execute(
-        text("SELECT path, epoch, step, ends_epoch FROM kept_checkpoint WHERE run = :run ORDER BY step"), {"run": run}
+        text("SELECT path, epoch, step, ends_epoch, bytes FROM kept_checkpoint WHERE run = :run ORDER BY step"),
+        {"run": run},
     )
     return [
-        Checkpoint(path=row.path, epoch=row.epoch, step=row.step, within=0 if row.ends_epoch else 1, kept=True)
+        Checkpoint(
+            path=row.path,
+            epoch=row.epoch,
+            step=row.step,
+            within=0 if row.ends_epoch else 1,
+            kept=True,
+            bytes=row.bytes,
+        )
         for row in result
     ]
 

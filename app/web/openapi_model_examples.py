@@ -98,7 +98,11 @@ CARD: dict[str, Any] = {
     "markdown": "# simple_cnn small on digits\n",
 }
 
+DISK_USE = {"checkpoints": 31_400_000, "predictions": 52_000, "exports": 948_000, "unknown": 0, "total": 32_400_000}
+
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("GET", "/runs/{run_id}/disk"): Operation("read_disk_use", None, DISK_USE),
+    ("GET", "/disk"): Operation("read_disk_use_of_all_runs", None, DISK_USE),
     ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
     ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from app.contract.events import PredictionsKept
-from app.contract.predictions import FILE, Header, HeadPredictions, History, Predictions
+from app.contract.predictions import FILE, Header, HeadPredictions, History, Predictions, history_file
 from app.contract.settings import Settings
 from app.store.database import writing
 from app.store.prediction_file import record_file
@@ -57,6 +58,21 @@ def predictions_of(
         )
     header = Header(run=run, fence=1, epoch=epochs, step=9, dataset=dataset, targets={head: names}, created_at=0)
     return Predictions(header, parts, history)
+
+
+def keep_history(settings: Settings, engine: Engine, found: Predictions) -> None:
+    """Write and record the history alone, as a trainer does that has not ended yet."""
+    assert found.history is not None
+    labels = {head: kept.labels for head, kept in found.parts["validation"].items()}
+    first, last = int(found.history.epochs[0]), int(found.history.epochs[-1])
+    path = f"{found.header.run}/{found.header.fence}/{history_file(first)}"
+    content = Predictions(found.header, {}, replace(found.history, labels=labels)).to_bytes()
+    file = Path(settings.artifacts) / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    kept = PredictionsKept(path=path, kind="history", epoch=last, step=9, bytes=len(content))
+    with writing(engine) as connection:
+        record_file(connection, found.header.run, found.header.fence, kept, 1.0)
 
 
 def keep(settings: Settings, engine: Engine, found: Predictions) -> None:

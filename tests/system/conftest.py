@@ -58,7 +58,7 @@ class RunningYard:
         found = re.search(r"Open (http://\S+)", self.output.read_text())
         return found[1] if found else None
 
-    def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """What ``condition`` gives as soon as that is true; fails with the yard's output after ``seconds``."""
         until = time.monotonic() + seconds
         pause = 0.02
@@ -168,20 +168,23 @@ class RunningYard:
         process: psutil.Process = self.until(found)
         return process
 
+    def trainers(self) -> list[psutil.Process]:
+        """The processes that train now."""
+        found = []
+        for process in psutil.Process(self.wait_for_worker()["pid"]).children(recursive=True):
+            try:
+                # Each leads a group of its own, and so does one that imports images, which is not forked.
+                forked = any("forkserver" in word for word in process.cmdline())
+                if forked and os.getpgid(process.pid) == process.pid:
+                    found.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
+
     def trainer(self) -> psutil.Process:
         """The process that trains, as soon as there is exactly one."""
-
-        def found() -> psutil.Process | None:
-            worker = psutil.Process(self.wait_for_worker()["pid"])
-            trainers = [
-                process
-                for process in worker.children(recursive=True)
-                if process.is_running() and os.getpgid(process.pid) == process.pid
-            ]
-            return trainers[0] if len(trainers) == 1 else None
-
-        trainer: psutil.Process = self.until(found, 10)
-        return trainer
+        trainers: list[psutil.Process] = self.until(lambda: len(found := self.trainers()) == 1 and found)
+        return trainers[0]
 
     def stop(self) -> None:
         """Ctrl-C, and wait."""

@@ -50,13 +50,16 @@ UNFOLDED = {
 def gallery(yard: Any) -> Iterator[Gallery]:
     with Runyard(yard.address) as client:
         filled = fill(client, epochs=2, draws=3, live_steps=5)
-        # A live run that stands still: its pages look the same, and it takes no time from what looks at them.
-        trainer = yard.trainer()
-        trainer.suspend()
+        # Runs that stand still: their pages look the same, and they take no time from what looks at them.
+        number = len(filled.running)
+        trainers = yard.until(lambda: len(found := yard.trainers()) == number and found, 60)
+        for trainer in trainers:
+            trainer.suspend()
         yield filled
         # After a failure, all runs were cancelled: the error to look at is that of the failure.
-        with suppress(psutil.NoSuchProcess):
-            trainer.resume()
+        for trainer in trainers:
+            with suppress(psutil.NoSuchProcess):
+                trainer.resume()
         close(client, filled)
 
 
@@ -120,6 +123,8 @@ PAGES = [
     "predictions",
     "predictions-none",
     "prediction-pictures",
+    "robustness",
+    "robustness-none",
     "sweeps",
     "sweep",
     "compare",

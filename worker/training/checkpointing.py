@@ -130,8 +130,9 @@ class Checkpointer:
         self._writer.submit(lambda: self._put(state, event))
 
     def _put(self, state: Snapshot, event: Checkpoint) -> None:
-        self._store.write(event.path, state.to_bytes())
-        self._reporter.event("checkpoint", event)
+        content = state.to_bytes()
+        self._store.write(event.path, content)
+        self._reporter.event("checkpoint", event.model_copy(update={"bytes": len(content)}))
         self._reported += 1
 
     def _remove_older(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from app.contract.predictions import History
+from app.contract.predictions import Classes, History
 from worker.job import Job
 from worker.reporting.reporter import Reporter
 from worker.training.checkpoint_file import State, Store
@@ -45,6 +46,7 @@ class PredictionKeeper:
         self._epochs: list[int] = []
         self._answers: list[dict[str, Answer]] = []
         self._best: Scored | None = None
+        self._labels: dict[str, Classes] | None = None
         self._stored_at = time.monotonic()
         self._told_stride = 1
 
@@ -64,6 +66,8 @@ class PredictionKeeper:
             return
         if improved:
             self._best = scored
+        if self._labels is None:
+            self._labels = scored.labels()
         epoch = module.position.epoch
         answers = scored.answers()
         size = sum(answer.predicted.nbytes + answer.confidence.nbytes for answer in answers.values())
@@ -129,6 +133,9 @@ class PredictionKeeper:
         history = self._history()
         if history is None:
             return
+        if self._labels:
+            # The server needs them once, to show what is right while the run trains.
+            history, self._labels = replace(history, labels=self._labels), {}
         self._stored_at = time.monotonic()
         self._epochs, self._answers = [], []
         step = self._module.position.step

@@ -102,6 +102,10 @@ class Scored:
             name: Answer(predicted.numpy().view(np.uint16), each.numpy()) for name, (each, predicted) in found.items()
         }
 
+    def labels(self) -> dict[str, Classes]:
+        """The true classes of each head, uint16 [N]; waits for the device."""
+        return {name: head.labels.cpu().numpy().astype(np.uint16) for name, head in self._heads().items()}
+
     def predictions(self) -> dict[str, HeadPredictions]:
         """What is stored of each head; waits for the device."""
         found = {}

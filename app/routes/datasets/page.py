@@ -21,6 +21,7 @@ from app.contract.spec import FieldError
 from app.routes.datasets.api import get_items
 from app.routes.datasets.bars import class_rows
 from app.store.database import reading
+from app.store.disk_use import disk_use
 from app.store.undo import ActRecord, find_act
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
@@ -97,6 +98,8 @@ def list_page(
 ) -> HTMLResponse:
     """Render the list of datasets. ``act``, ``undone``: what can be undone, and what was; ``wrong``: with the form."""
     values = {"rows": _rows(parts), "act": act, "undone": undone, "wrong": wrong} | _imports(parts)
+    with reading(parts.engine) as connection:
+        values |= {"disk": disk_use(connection), "trash_days": parts.settings.trash_days}
     return parts.templates.page(request, "datasets.html", status, **values)
 
 

@@ -142,6 +142,7 @@ GROUPS = (
             Row("priority", "Priority", "whole", "higher priority starts first"),
             Row("keep_checkpoints", "Checkpoints to keep", "whole", "spread evenly over the epochs; needed for forks"),
             Row("keep_predictions", "Keep predictions", "choice", "of each validation and test image"),
+            Row("robustness", "Robustness card", "choice", "after the run, on changed test images"),
             Row("notes", "Notes", "text"),
         ),
     ),
@@ -163,6 +164,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "deterministic": ("true", "false"),
     "find_batch": ("true", "false"),
     "keep_predictions": ("true", "false"),
+    "robustness": ("true", "false"),
     "on_nonfinite": get_args(Nonfinite),
 }
 DISPLAY_NAMES = {

@@ -36,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "on_nonfinite": "stop",
     "keep_checkpoints": 10,
     "keep_predictions": True,
+    "robustness": False,
 }
 
 

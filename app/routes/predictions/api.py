@@ -51,6 +51,7 @@ class PredictionsOut(BaseModel):
     """What one head predicted for a split. ``heads``: class names by head; ``parts``: splits with predictions.
 
     ``epochs``: those whose predictions are kept for this split; ``epoch``: of the checkpoint, or the one asked for.
+    While the run trains, there are the epochs so far of the validation images, and the newest one is the default.
 
     ``calibration_error``: expected calibration error with 15 bins. ``matrix``: images by true class (row) and predicted
     class (column).

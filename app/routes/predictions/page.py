@@ -16,7 +16,7 @@ from app.analysis.calibration import Coverage, calibration, coverage
 from app.analysis.class_scores import ClassScores, class_scores
 from app.analysis.confusion import ORDERS, Counts, Order, accuracy, class_order, confusion_matrix, top_confusions
 from app.contract.datasets import DATASETS
-from app.routes.predictions.view import View, ViewQuery, view_of, why_none
+from app.routes.predictions.view import View, ViewQuery, shown, view_of, why_none
 from app.store.model_job import JobRecord
 from app.store.run import RunRecord
 from app.web.dependencies import Parts, PartsDep
@@ -179,10 +179,9 @@ def _points(found: Coverage) -> str:
 def predictions_page(request: Request, run_id: str, parts: PartsDep, query: PageQueryDep) -> HTMLResponse:
     """Render the predictions of a run; without any, why there are none and what to do."""
     run, _ = find_run(parts, run_id)
-    found = parts.predictions.load(run_id)
-    if found is None or not found.parts:
-        values = _none_values(parts, run) | {"history": found.history if found else None}
-        return parts.templates.page(request, "predictions_none.html", **values)
+    found = shown(run, parts.predictions.load(run_id))
+    if found is None:
+        return parts.templates.page(request, "predictions_none.html", **_none_values(parts, run))
     values = page_values(view_of(run, found, query), query)
     if wants_fragment(request):
         return parts.templates.fragment(request, "_predictions_view.html", **values)

@@ -164,6 +164,6 @@ def why_incomparable(view: View, run: RunRecord, found: Predictions | None) -> s
     if view.head not in header.targets:
         return f"run #{run.number} does not predict {view.head}"
     kept = found.parts.get(view.part, {}).get(view.head)
-    if kept is None or not np.array_equal(kept.labels, view.kept.labels):
+    if kept is None or not np.array_equal(kept.labels, view.labels):
         return f"run #{run.number} was not evaluated on the same {view.part} images"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -19,6 +19,8 @@ pages = APIRouter()
 
 PAGE = 60
 """Images on a page without JavaScript."""
+SHEET = 100
+"""Images that the gallery loads at once, as in static/gallery-layout.js; the page brings the first ones itself."""
 LISTED_CLASSES = 1000
 
 
@@ -127,7 +129,9 @@ def pictures_page(
     """Render the gallery; without JavaScript, a page of it."""
     pictures = open_pictures(parts, run_id, query)
     view = pictures.view
-    shown = describe_pictures(pictures, offset, PAGE)
+    first = describe_pictures(pictures, 0, SHEET)
+    shown = first[offset : offset + PAGE] if offset + PAGE <= SHEET else describe_pictures(pictures, offset, PAGE)
+    sheet = sheet_address(pictures, 0, SHEET)
     total = len(pictures.indices)
     dataset = DATASETS.get(view.predictions.header.dataset)
     return parts.templates.page(
@@ -139,6 +143,7 @@ def pictures_page(
         shown=[(each, image_address(pictures, each.index)) for each in shown] if dataset else [],
         gone=dataset is None,
         total=total,
+        sheet=sheet,
         offset=offset,
         page=PAGE,
         title=sentence(pictures),
@@ -154,6 +159,7 @@ def pictures_page(
             "number": view.run.number,
             "source": pictures.address().replace("/runs/", "/api/v1/runs/", 1),
             "image": _of_dataset(pictures, "image.png"),
+            "first": {"sheet": sheet, "pictures": [asdict(each) for each in first]},
         },
     )
 

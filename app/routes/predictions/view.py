@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -45,7 +45,7 @@ class ViewQuery(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The predictions of one head for one split. ``epoch``: None for the best checkpoint."""
+    """The predictions of one head for one split. ``epoch``: None for the best checkpoint, once the run has ended."""
 
     run: RunRecord
     predictions: Predictions
@@ -60,13 +60,24 @@ class View:
 
     @property
     def kept(self) -> HeadPredictions:
-        """What the best checkpoint predicted."""
+        """What the best checkpoint predicted; not while the run goes on."""
         return self.predictions.parts[self.part][self.head]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run still trains, so that there is nothing but its history so far."""
+        return not self.predictions.parts
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint16]:
+        """The true classes of the images, uint16 [N]."""
+        history = self.predictions.history
+        return history.labels[self.head] if self.goes_on and history is not None else self.kept.labels
 
     @property
     def parts(self) -> list[str]:
         """The splits with predictions."""
-        return [part for part in LABELS if part in self.predictions.parts]
+        return parts_of(self.predictions)
 
     @property
     def epochs(self) -> list[int]:
@@ -81,7 +92,7 @@ class View:
         if self.epoch is None or history is None:
             return Answers(self.kept.labels, self.kept.predicted, self.kept.confidence)
         row = self.epochs.index(self.epoch)
-        return Answers(self.kept.labels, history.predicted[self.head][row], history.confidence[self.head][row])
+        return Answers(self.labels, history.predicted[self.head][row], history.confidence[self.head][row])
 
     @cached_property
     def right_by_epoch(self) -> npt.NDArray[np.bool_] | None:
@@ -89,7 +100,7 @@ class View:
         history = self.predictions.history
         if history is None or not self.epochs:
             return None
-        return right_by_epoch(history.predicted[self.head], self.kept.labels)
+        return right_by_epoch(history.predicted[self.head], self.labels)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -104,29 +115,51 @@ class View:
 
 def address(path: str, values: Mapping[str, Any]) -> str:
     """A path with query parameters; those that are None or "" are left out."""
-    return f"{path}?{urlencode({name: value for name, value in values.items() if value is not None and value != ''})}"
+    said = [_parameter(name, str(value)) for name, value in values.items() if value is not None and value != ""]
+    return f"{path}?{'&'.join(said)}"
+
+
+@lru_cache(maxsize=4096)
+def _parameter(name: str, value: str) -> str:
+    """A page has hundreds of addresses, which differ in a number or two."""
+    return urlencode({name: value})
+
+
+def parts_of(found: Predictions) -> list[str]:
+    """The splits with predictions: while a run trains, there is a history of the validation images."""
+    return [part for part in LABELS if part in found.parts] if found.parts else ["validation"]
+
+
+def shown(run: RunRecord, found: Predictions | None) -> Predictions | None:
+    """Return predictions that can be shown: of the best checkpoint, or the history of a run that still trains."""
+    if found is None or found.parts:
+        return found
+    history = found.history
+    known = history is not None and len(history.epochs) > 0 and set(history.labels) == set(found.header.targets)
+    return found if run.live and known else None
 
 
 def open_view(parts: Parts, run_id: str, query: ViewQuery) -> View:
     """Return the view that is asked for. Raises NotFound, and Conflict if the run has no predictions."""
     run, _ = find_run(parts, run_id)
-    found = parts.predictions.load(run_id)
-    if found is None or not found.parts:
+    found = shown(run, parts.predictions.load(run_id))
+    if found is None:
         raise Conflict(why_none(run))
     return view_of(run, found, query)
 
 
 def view_of(run: RunRecord, found: Predictions, query: ViewQuery) -> View:
-    """Return the view of loaded predictions, which have a part. Raises NotFound."""
+    """Return the view of loaded predictions that can be `shown`. Raises NotFound."""
     heads = list(found.header.targets)
     head = query.head or heads[0]
     if head not in heads:
         raise NotFound(f"this run does not predict '{head[:60]}'; it predicts: {', '.join(heads)}")
-    kept = [part for part in LABELS if part in found.parts]
+    kept = parts_of(found)
     part = query.part or kept[0]
     if part not in kept:
         raise NotFound(f"no predictions for the split '{part[:20]}'; there are some for: {', '.join(kept)}")
-    view = View(run, found, head, part, query.epoch)
+    newest = int(found.history.epochs[-1]) if not found.parts and found.history is not None else None
+    view = View(run, found, head, part, newest if query.epoch is None else query.epoch)
     if query.epoch is not None and query.epoch not in view.epochs:
         if part != "validation":
             raise NotFound("predictions after each epoch are kept for validation images only")
@@ -145,7 +178,9 @@ def why_none(run: RunRecord) -> str:
     if run.logged:
         return "this run was logged by a script or imported, so Runyard has neither its weights nor its predictions"
     if run.live:
-        return "predictions are there when the run has ended"
+        if not run.config.keep_predictions:
+            return "this run keeps no predictions (keep_predictions is false); it can be evaluated when it has ended"
+        return "predictions are there a few seconds after the first epoch"
     if not run.best_checkpoint and not run.checkpoint:
         return "this run ended before its first checkpoint, so there is nothing to predict with; retry it"
     return "no predictions are kept for this run; evaluate it"

@@ -7,6 +7,7 @@ from app.routes.runs import (
     bulk_forms,
     card,
     completion,
+    disk,
     exports,
     jobs,
     live_changes,
@@ -21,7 +22,7 @@ from app.routes.runs.api import api
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-for module in (bulk, rerun, live_changes, predict, jobs, exports, card):
+for module in (bulk, rerun, live_changes, predict, jobs, exports, card, disk):
     api.routes.extend(module.api.routes)
 pages = APIRouter()
 pages.include_router(completion.pages)

@@ -25,6 +25,7 @@ from app.routes.runs.rerun import rerun_context
 from app.store.alias import list_aliases
 from app.store.bulk import restorable
 from app.store.database import reading
+from app.store.disk_use import disk_use
 from app.store.log import read_lines
 from app.store.search.query import RunFilter, list_runs, runs_by_id
 from app.store.sweep import load_sweep
@@ -130,6 +131,7 @@ def run_page(
         forecast_values = _forecast_context(connection, summary)
         sweep_number = _sweep_number(connection, summary)
         names = {alias.name: alias.run for alias in list_aliases(connection)}
+        disk = disk_use(connection, run_id)
     control = control_context(parts, run_id)
     boxes = [(chart, draw(chart, curves.points, controls, control["events"])) for chart in curves.charts]
     return parts.templates.page(
@@ -148,6 +150,7 @@ def run_page(
         undoable=undoable,
         back_again=back_again,
         sweep_number=sweep_number,
+        disk=disk,
         aliases=[name for name, run in names.items() if run == run_id],
         other_aliases=[name for name, run in names.items() if run != run_id],
         tokens={
@@ -201,8 +204,9 @@ def run_head(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)
         sweep_number = _sweep_number(connection, summary)
+        disk = disk_use(connection, run_id)
     values = (
-        {"sweep_number": sweep_number}
+        {"sweep_number": sweep_number, "disk": disk}
         | _configuration_context(summary)
         | rerun_context(parts, summary.run, with_environment=False)
     )

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.analysis.picture_selection import Answers, Criteria, Sort, select
+from app.analysis.picture_selection import Answers, Criteria, Sort, ranks, select
 
 image = st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0, 1, width=16), st.booleans())
 
@@ -59,6 +59,15 @@ def test_each_image_is_in_one_bin_of_confidence(images: list[tuple[int, int, flo
         for index in select(answers_of(images), Criteria(low=low, high=high)).tolist()
     ]
     assert sorted(found) == list(range(len(images)))
+
+
+@given(st.lists(st.floats(0, 1, width=16), max_size=60), st.sampled_from([np.float16, np.float32, np.float64]))
+def test_ranks_are_in_the_order_of_the_confidences(confidences: list[float], kind: type[np.floating]) -> None:
+    values = np.array(confidences, kind)
+    found = ranks(values)
+    assert np.argsort(found, kind="stable").tolist() == np.argsort(values, kind="stable").tolist()
+    # So much that twice the largest can be told, plus one.
+    assert 2 * int(ranks(np.ones(1, kind))[0]) + 1 <= np.iinfo(found.dtype).max
 
 
 def test_a_state_of_the_history_is_selected_and_what_was_forgotten_most_comes_first() -> None:

@@ -37,7 +37,7 @@ def test_a_recipe_sets_every_training_setting_and_nothing_else(catalog: Catalog)
     first = set(recipe_settings("default", "simple_cnn", "digits"))
     assert first < set(RunConfig.model_fields)
     shared = {"options", "auxiliary", "name", "tags", "notes", "priority", "device", "worker"}
-    shared |= {"find_batch", "on_nonfinite", "keep_checkpoints", "keep_predictions"}
+    shared |= {"find_batch", "on_nonfinite", "keep_checkpoints", "keep_predictions", "robustness"}
     chosen = {"family", "size", "dataset", "targets", "recipe", "preset"}
     assert set(RunConfig.model_fields) - shared - chosen == first
     for family in [*catalog.families, "a family of the user's own"]:

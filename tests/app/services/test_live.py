@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from app.contract.events import Checkpoint, Log, LogLine, Progress, Result
 from app.routes.runs.api import run_status
-from app.services import live
+from app.services import live, pubsub
 from app.services.live import Cursor, Hub
 from app.services.recorder import Recorder
 from tests.app.services.viewers import (
@@ -319,6 +319,23 @@ def test_a_page_of_many_runs_is_told_that_something_changed(yard: Yard, worker: 
     async def heartbeat() -> None:
         Worker(yard.redis, "w9").beat()
         await asyncio.to_thread(yard.recorder.step)
+
+    yard.play(act)
+
+
+def test_a_queued_job_is_heard_of_at_its_notice_and_after_each_silence(yard: Yard) -> None:
+    heard: list[str] = []
+
+    async def act(hub: Hub) -> None:
+        hub.on_jobs = lambda: heard.append("job")
+        pubsub.announce(yard.redis, 1, yard.trainer.run, "metrics")
+        pubsub.announce(yard.redis, 2, yard.trainer.run, "job")
+        await eventually(lambda: bool(heard))
+        assert heard == ["job"]
+        # A connection that was lost and is there again.
+        for client in cast(Any, yard.redis).client_list("pubsub"):
+            yard.redis.client_kill_filter(_id=client["id"])
+        await eventually(lambda: len(heard) == 2)
 
     yard.play(act)
 

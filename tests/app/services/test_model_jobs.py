@@ -17,8 +17,9 @@ from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.events import Checkpoint, PredictionsKept
 from app.contract.model_jobs import EvaluateResult
 from app.contract.settings import Settings
+from app.services.jobs_at_end import queue_jobs
 from app.services.model_jobs import MAX_STARTS, ModelJobs
-from app.store.database import reading
+from app.store.database import reading, writing
 from app.store.prediction_file import kept_files
 from tests.conftest import Runs, until
 
@@ -176,6 +177,27 @@ def test_a_server_that_ends_kills_the_process_and_the_next_one_goes_on(
         tell(folder, '{"result": ' + RESULT.model_dump_json() + "}")
         until(status(following, job.id, "succeeded"))
     assert following.find(running.id).starts == 1, "a clean end counts for nothing"
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_what_the_recorder_queued_starts_when_it_is_heard_of_or_with_the_next_server(
+    start: Callable[[], ModelJobs], ended: Callable[..., str], folder: Path, engine: Engine, heard: bool
+) -> None:
+    jobs, run = start(), ended(robustness=True)
+    with writing(engine) as connection:
+        assert queue_jobs(connection, run, 1.0)
+    (job,) = jobs.of_run(run)
+    if heard:
+        jobs.look()
+    else:
+        jobs.close()
+        jobs = start()
+        jobs.resume()
+    process_of(folder, run)
+    assert jobs.find(job.id).status == "running"
+    jobs.close()
+    jobs.look()
+    assert jobs.find(job.id).status == "queued", "a server that ends starts nothing any more"
 
 
 @pytest.mark.parametrize("starts", range(1, MAX_STARTS + 1))

@@ -158,4 +158,6 @@ def test_a_fork_inherits_the_epochs_until_its_start(
     assert epochs_of(found) == [1, 2]
     assert found is not None
     assert (found.header.run, found.parts) == (child, {})
+    assert found.history is not None
+    assert found.history.labels["digit"].tolist() == [0] * IMAGES, "of the parent's validation images"
     assert store.inherit(child, "x", 0) is None

@@ -194,6 +194,8 @@ def test_a_cancelled_run_keeps_its_history_so_far(data_dir: Path) -> None:
     found = Predictions.from_bytes((fitted.artifacts / kept.path).read_bytes())
     assert found.history is not None
     assert found.history.epochs.tolist() == list(range(1, kept.epoch + 1))
+    expected = final(fit_run(make_config(epochs=1), data_dir, fence=2)).parts["validation"]["digit"].labels
+    assert np.array_equal(found.history.labels["digit"], expected)
 
 
 def test_of_very_long_histories_every_second_epoch_is_kept(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

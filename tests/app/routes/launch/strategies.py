@@ -47,6 +47,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "on_nonfinite": st.sampled_from(["stop", "go_on"]),
     "keep_checkpoints": st.integers(0, 30),
     "keep_predictions": st.booleans(),
+    "robustness": st.booleans(),
     "priority": st.integers(-1000, 1000),
     "name": st.text(LINE, max_size=30),
     "notes": st.text(LINE | st.just("\n"), max_size=60),

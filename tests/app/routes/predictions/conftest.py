@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.contract.settings import Settings
-from tests.app.predicted import keep, predictions_of
+from tests.app.predicted import keep, keep_history, predictions_of
 from tests.conftest import Runs
 
 Kept = Callable[..., str]
@@ -23,6 +23,19 @@ def predicted(runs: Runs, settings: Settings, engine: Engine) -> Kept:
         run = runs.add()
         runs.finish(run)
         keep(settings, engine, predictions_of(run, **said))
+        return run
+
+    return add
+
+
+@pytest.fixture
+def training(runs: Runs, settings: Settings, engine: Engine) -> Kept:
+    """Adds a run that still trains, with its history so far."""
+
+    def add(**said: Any) -> str:
+        run = runs.add(epochs=9)
+        runs.set(run, status="running")
+        keep_history(settings, engine, predictions_of(run, **said))
         return run
 
     return add

@@ -76,7 +76,7 @@ def test_without_predictions_the_page_offers_to_evaluate(client: TestClient, tra
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"status": "running"}, "Predictions are there when the run has ended"),
+        ({"status": "running"}, "Predictions are there a few seconds after the first epoch"),
         ({"status": "cancelled"}, "before its first checkpoint"),
     ],
 )

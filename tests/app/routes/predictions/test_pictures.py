@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from app.routes.predictions.pictures import SHEET
 from tests.app.predicted import predictions_of
 from tests.app.routes.predictions.conftest import Kept
 
@@ -43,6 +45,19 @@ def test_pages_together_are_all_images_once(client: TestClient, predicted: Kept)
     assert sorted(indices) == list(range(180))
     assert pages[0]["sheet"] == "/datasets/digits/sheet.png?part=test&indices=" + ",".join(map(str, indices[:50]))
     assert pages[-1]["sheet"] == ""
+
+
+@pytest.mark.parametrize("offset", [0, 60, 120])
+def test_the_page_brings_what_a_script_would_ask_for_first(
+    client: TestClient, predicted: Kept, look: Any, offset: int
+) -> None:
+    run = predicted()
+    page = look(client.get(f"/runs/{run}/predictions/pictures?part=validation&offset={offset}"))
+    data = json.loads(page.words["gallery-data"])
+    first = client.get(f"{data['source']}&offset=0&limit=100").json()
+    assert len(data["first"]["pictures"]) == SHEET == 100
+    assert data["first"] == {"sheet": first["sheet"], "pictures": first["pictures"]}
+    assert page.one("link", rel="preload")["href"] == first["sheet"]
 
 
 def test_a_picture_tells_its_history(client: TestClient, predicted: Kept) -> None:

@@ -134,3 +134,14 @@ def test_the_form_starts_a_job_and_cancels_it(client: TestClient, look: Look, ex
     assert not page.all("div", id="robustness-live")
     assert page.one("button", id="robustness-start")
     assert client.get(f"/api/v1/runs/{run}/jobs").json()["jobs"][0]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_still_trains_says_whether_its_card_comes_by_itself(
+    client: TestClient, runs: Runs, asked: bool
+) -> None:
+    run = runs.add(robustness=asked)
+    runs.set(run, status="running")
+    page = client.get(f"/runs/{run}/robustness").text
+    assert "This run has not ended yet (status: running)." in page
+    assert ("The card is measured as soon as it has succeeded." in page) == asked
