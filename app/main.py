@@ -10,11 +10,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
 from redis import Redis
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 
 from _runyard import __version__
 from app.contract.broker import celery_client
@@ -37,19 +35,11 @@ from app.web.dependencies import Parts, PartsDep
 from app.web.openapi import describe
 from app.web.rendering import ROOT, Templates
 from app.web.security import HEADERS, Guard
+from app.web.static_files import FilesInMemory
 
 logger = logging.getLogger("runyard.server")
 
 API_PREFIX = "/api/v1"
-
-
-class Revalidated(StaticFiles):
-    """Static files that browsers revalidate on each use, so that no outdated file stays in their cache."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
-        return response
 
 
 def create_app(settings: Settings | None = None, inspector: Inspector | None = None) -> FastAPI:
@@ -111,7 +101,7 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
             app.include_router(pages, include_in_schema=False)
     app.include_router(mlflow)
     describe(app, API_PREFIX)
-    app.mount("/static", Revalidated(directory=ROOT / "static"), name="static")
+    app.mount("/static", FilesInMemory(ROOT / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request, parts: PartsDep) -> HTMLResponse:
