@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -82,6 +83,17 @@ def no_own_datasets() -> Iterator[None]:
     """The own datasets of a test are not there in the next one."""
     yield
     DATASETS.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_own_architectures() -> Iterator[None]:
+    """The own architectures that the tests of a file have loaded into this process are not there in the next file."""
+    yield
+    # Most tests never load the catalog, which imports torch.
+    if registry := sys.modules.get("models._registry"):
+        for family in [each for each in registry.families().values() if not each.source.startswith("models/")]:
+            del registry._families[family.name]
+        registry._unloaded.clear()
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     assert drawn(page, "u.scales.x.distr") == 3
     assert drawn(page, "Math.min(...u.data[0])") > 0
     page.get_by_label("clip outliers").check()
-    assert "logx=1" in page.url
-    assert "clip=1" in page.url
+    expect(page).to_have_url(re.compile("logx=1"))
+    expect(page).to_have_url(re.compile("clip=1"))
     page.reload()
     yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts['train-loss'] ? 1 : 0"))
     assert drawn(page, "u.scales.x.distr") == 3

@@ -39,7 +39,7 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(dialog).to_contain_text("Image 1 of")
     expect(dialog.get_by_role("img")).to_have_js_property("complete", True)
     expect(dialog.get_by_role("img")).not_to_have_js_property("naturalWidth", 0)
-    assert page.url.endswith("#1")
+    expect(page).to_have_url(re.compile("#1$"))
     page.keyboard.press("End")
     expect(dialog).to_contain_text(f"Image {worst['count']} of")
     page.reload()
@@ -57,10 +57,10 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     for epoch in (1, 2, 3):
         expect(page.locator(".figures")).to_contain_text(f"accuracy after epoch {epoch}")
         found[epoch] = accuracy.inner_text()
-        assert f"epoch={epoch}" in page.url
+        expect(page).to_have_url(re.compile(f"epoch={epoch}"))
         page.keyboard.press("ArrowRight")
     expect(page.locator(".figures")).not_to_contain_text("after epoch")
-    assert "epoch=" not in page.url
+    expect(page).not_to_have_url(re.compile("epoch="))
     assert page.evaluate("window.stays")
     curve = yard.call(f"/runs/{weak}/metrics?names=val/acc&points=0")["val/acc"]["value"]
     assert [found[epoch] for epoch in (1, 2, 3)] == [f"{100 * value:.2f}%" for value in curve]

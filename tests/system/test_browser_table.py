@@ -137,7 +137,7 @@ def test_several_tags_are_typed_and_one_that_cannot_be_leaves_the_table_as_it_wa
     expect(page.locator("[data-selected]")).to_have_text("2 selected")
     expect(page.locator("#runs-table tbody tr")).to_have_count(4)
     # It stands at the address of its table, which can be loaded anew.
-    assert page.url == f"{yard.address}/runs?q=tag%3Atable&sort=number"
+    expect(page).to_have_url(f"{yard.address}/runs?q=tag%3Atable&sort=number")
     page.locator("[data-tag-field]").fill("bulk tag, x")
     page.keyboard.press("Enter")
     expect(page.locator("#act-notice")).to_contain_text("2 runs tagged bulk tag, x.")
@@ -169,7 +169,7 @@ def test_only_keys_that_do_something_on_a_page_are_listed_there(page: Page, yard
         page.get_by_role("button", name="Close").click()
         return keys
 
-    general = ["g", "n", "g", "r", "g", "a", "l"]
+    general = ["g", "n", "g", "r", "g", "d", "g", "a", "l"]
     rows, acts = ["j", "k", "↓", "↑", "Space"], ["Shift", "A", "c", "x", "t"]
     page.goto(f"{yard.address}/runs?q=tag:table")
     assert listed() == [*general, "/", *rows, "Enter", "e", *acts, "<", ">", "Shift", "Enter", "?"]
