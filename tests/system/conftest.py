@@ -117,7 +117,7 @@ class RunningYard:
         self.wait_for(run, "succeeded")
         return run
 
-    def wait_for(self, run: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, run: str, *statuses: str, seconds: float = 240.0) -> dict[str, Any]:
         """The run, as soon as it has one of these statuses."""
 
         def reached() -> dict[str, Any] | None:
@@ -129,7 +129,7 @@ class RunningYard:
         found: dict[str, Any] = self.until(reached, seconds)
         return found
 
-    def wait_for_step(self, run: str, step: int, seconds: float = 60.0) -> None:
+    def wait_for_step(self, run: str, step: int, seconds: float = 180.0) -> None:
         """Until the run has made so many steps."""
 
         def reached() -> bool:
@@ -138,7 +138,7 @@ class RunningYard:
 
         self.until(reached, seconds)
 
-    def wait_for_worker(self, seconds: float = 60.0) -> dict[str, Any]:
+    def wait_for_worker(self, seconds: float = 120.0) -> dict[str, Any]:
         """The first worker, as soon as there is one."""
 
         def connected() -> dict[str, Any] | None:

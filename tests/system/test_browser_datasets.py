@@ -77,7 +77,7 @@ def test_dropped_images_become_a_dataset_that_a_run_trains_on(page: Page, yard: 
     page.locator("#launch-button").click()
     page.wait_for_url("**/runs/r_*", timeout=30_000)
     run = page.url.rpartition("/")[2].partition("?")[0]
-    ended = yard.wait_for(run, "succeeded", seconds=120)
+    ended = yard.wait_for(run, "succeeded")
     assert ended["spec"]["dataset"] == f"colors@{version}"
     assert ended["summary"]["test/acc"]["last"] > 0.6
 

@@ -66,7 +66,7 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
         yard.until(lambda: yard.try_call("/workers"))
         assert yard.call(f"/runs/{run}")["status"] in ("running", "finishing", "succeeded")
         expect(page.locator("#live")).not_to_contain_text("reconnecting", timeout=10_000)
-    yard.wait_for(run, "succeeded", seconds=60)
+    yard.wait_for(run, "succeeded")
     expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=10_000)
     logged = yard.call(f"/runs/{run}/metrics?points=0")
     for chart, label, name in (

@@ -130,7 +130,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     until_it_trains(yard, run, 2, 1)
     more = applied(yard, run, change(yard, run, "lr_factor", 0.5)["id"])
     yard.trainer().send_signal(signal.SIGKILL)
-    found = yard.wait_for(run, "succeeded", seconds=60)
+    found = yard.wait_for(run, "succeeded")
     assert (found["attempt"], found["progress"]["step"]) == (3, 6 * 314)
     listed = yard.call(f"/runs/{run}/changes")["changes"]
     assert [(each["id"], each["step"]) for each in listed] == [(each["id"], each["step"]) for each in [*done, more]]
@@ -143,7 +143,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
 
     # The undisturbed one, to which the same is done at the same steps.
     again = yard.call(f"/runs/{run}/verify", {})["id"]
-    yard.wait_for(again, "succeeded", seconds=60)
+    yard.wait_for(again, "succeeded")
     repeated = yard.call(f"/runs/{again}/changes")["changes"]
     assert [(each["kind"], each["state"], each["step"]) for each in repeated] == [
         (each["kind"], "applied", each["step"]) for each in [*done, more] if each["kind"] != "note"

@@ -77,7 +77,7 @@ def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def _complete(yard: Any, run: str) -> None:
     """The run has succeeded, with every step's point once."""
-    found = yard.wait_for(run, "succeeded", seconds=240)
+    found = yard.wait_for(run, "succeeded")
     curves = yard.call(f"/runs/{run}/metrics?points=0")
     assert curves["train/loss"]["step"] == list(range(1, found["progress"]["steps"] + 1))
     assert len(curves["val/acc"]["step"]) == found["spec"]["epochs"]

@@ -101,7 +101,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
         victim = yard.trainer()
         victim.send_signal(signal.SIGKILL)
         kills += 1
-    found = yard.wait_for(run, "succeeded", seconds=180)
+    found = yard.wait_for(run, "succeeded")
     assert found["attempt"] == kills + 1 == 7
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
     went_on = [int(text.split()[3].replace(",", "")) for text in said if text.startswith("resuming from step")]
@@ -111,7 +111,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
     again = yard.call(f"/runs/{run}/verify", {})
     assert (again["relation"], again["parent"]) == ("verify", run)
     assert yard.call(f"/runs/{run}/verify")["state"] == "waiting"
-    yard.wait_for(again["id"], "succeeded", seconds=180)
+    yard.wait_for(again["id"], "succeeded")
     assert yard.call(f"/runs/{again['id']}")["attempt"] == 1
     assert curves(yard, run) == curves(yard, again["id"])
     assert_same_files(yard, run, again["id"])
@@ -124,18 +124,18 @@ def test_a_stopped_run_is_resumed_and_a_finished_one_extended_and_forked_to_the_
     spec = SPEC | {"batch_size": 32, "epochs": 6, "schedule": "plateau", "plateau_patience": 0}
     whole = yard.launch(**spec)
     short = yard.launch(**spec | {"epochs": 4})
-    yard.wait_for(whole, "succeeded", seconds=180)
-    yard.wait_for(short, "succeeded", seconds=180)
+    yard.wait_for(whole, "succeeded")
+    yard.wait_for(short, "succeeded")
 
     extended = yard.call(f"/runs/{short}/resume", {"epochs": 6})
     assert (extended["relation"], extended["parent_step"], extended["spec"]["epochs"]) == ("extend", 4 * 39, 6)
     forked = yard.call(f"/runs/{whole}/fork", {"epoch": 3, "changes": {"name": "the same once more"}})
     changed = yard.call(f"/runs/{whole}/fork", {"epoch": 2, "changes": {"lr": 0.0005, "batch_size": 64, "seed": 9}})
     for run in (extended["id"], forked["id"]):
-        yard.wait_for(run, "succeeded", seconds=180)
+        yard.wait_for(run, "succeeded")
         assert curves(yard, run) == curves(yard, whole)
         assert_same_files(yard, run, whole)
-    found = yard.wait_for(changed["id"], "succeeded", seconds=180)
+    found = yard.wait_for(changed["id"], "succeeded")
     assert found["progress"]["steps"] == 2 * 39 + 4 * 19
     steps, losses = curves(yard, changed["id"])["train/loss"]
     assert steps == list(range(1, 2 * 39 + 4 * 19 + 1))
@@ -165,7 +165,7 @@ def test_a_run_that_was_stopped_goes_on_in_a_new_run_as_if_it_had_not_been(yard:
     for file in (Path(yard.folder) / "data" / "artifacts" / run).rglob("*.safetensors"):
         file.unlink()
     whole = yard.launch(**spec)
-    yard.wait_for(resumed["id"], "succeeded", seconds=180)
-    yard.wait_for(whole, "succeeded", seconds=180)
+    yard.wait_for(resumed["id"], "succeeded")
+    yard.wait_for(whole, "succeeded")
     assert curves(yard, resumed["id"]) == curves(yard, whole)
     assert_same_files(yard, resumed["id"], whole)
