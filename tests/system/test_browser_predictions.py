@@ -80,8 +80,9 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     only_strong.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"{count} test images (#")
     # Only those in sight are in the document.
-    expect(page.get_by_role("option").first).to_have_attribute("aria-setsize", str(count))
-    expect(page.get_by_role("option").first).to_contain_text("#")
+    first = page.get_by_role("listbox").get_by_role("option").first
+    expect(first).to_have_attribute("aria-setsize", str(count))
+    expect(first).to_contain_text("#")
 
 
 def test_a_run_without_predictions_is_evaluated_with_one_click(page: Page, yard: Any) -> None:
