@@ -70,7 +70,7 @@ function start(/** @type {Gallery} */ data) {
 
   function about(/** @type {Picture} */ picture) {
     const result = picture.true === picture.predicted ? "right" : "wrong";
-    const parts = [`true ${names[picture.true]}`, `${names[picture.predicted]} ${percent(picture.confidence)}`];
+    const parts = [`true ${names[picture.true]}`, `as ${names[picture.predicted]} · ${percent(picture.confidence)}`];
     if (picture.others.length) parts.push(othersOf(picture));
     return `${parts.join(" ")}, ${result}${picture.history ? `, ${picture.history.state}` : ""}`;
   }
@@ -121,7 +121,7 @@ function start(/** @type {Gallery} */ data) {
     const truth = document.createElement("span");
     truth.textContent = `true ${names[picture.true]}`;
     const answer = document.createElement("b");
-    answer.textContent = `${names[picture.predicted]} ${percent(picture.confidence)}`;
+    answer.textContent = `as ${names[picture.predicted]} · ${percent(picture.confidence)}`;
     const result = document.createElement("span");
     result.className = "hidden-text";
     result.textContent = picture.true === picture.predicted ? "right" : "wrong";
