@@ -28,7 +28,7 @@ def main() -> None:
         for size in family.sizes:
             config = run_config({"family": family.name, "size": size.name})
             predictor = Predictor(config, INPUTS, build_network(config, 0, None).eval())
-            _settle(predictor, Sample(images))
+            settle(predictor, Sample(images))
             began = time.perf_counter()
             content, difference = export_onnx(predictor, Sample(images), preprocessing=True)
             seconds = time.perf_counter() - began
@@ -39,7 +39,7 @@ def main() -> None:
     save("exports", rows)
 
 
-def _settle(predictor: Predictor, sample: Sample) -> None:
+def settle(predictor: Predictor, sample: Sample) -> None:
     """Give a fresh network running statistics, and a last layer as large as a trained one's.
 
     Without them an efficientnet says the same of every image, and a comparison could not fail.

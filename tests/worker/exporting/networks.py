@@ -24,18 +24,3 @@ def sample_of(pictures: int = PICTURES) -> Sample:
     """Pictures of noise, uint8 [pictures, 1, 28, 28]."""
     generator = torch.Generator().manual_seed(1)
     return Sample(torch.randint(0, 256, (pictures, 1, 28, 28), dtype=torch.uint8, generator=generator))
-
-
-def settle(predictor: Predictor, sample: Sample) -> None:
-    """Give a fresh network running statistics, and a last layer as large as a trained one's.
-
-    Without them an efficientnet says the same of every image, and a comparison could not fail.
-    """
-    network = predictor.network
-    (images,) = sample.fed(predictor, preprocessing=False)
-    network.train()
-    with torch.no_grad():
-        for _ in range(40):
-            network(images)
-        [each for each in network.modules() if isinstance(each, torch.nn.Linear)][-1].weight.mul_(20)
-    network.eval()

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import models
+from bench.exports import settle
 from tests.worker.conftest import fit_run, make_config
-from tests.worker.exporting.networks import predictor_of, sample_of, settle
+from tests.worker.exporting.networks import predictor_of, sample_of
 from worker.data.datasets import load
 from worker.exporting import onnx_model
 from worker.exporting.onnx_model import export_onnx
