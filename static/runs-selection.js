@@ -85,7 +85,8 @@ document.addEventListener("click", (event) => {
   for (const other of rows()) other.toggleAttribute("data-here", other === row);
 });
 
-document.addEventListener("htmx:afterSettle", show);
+// Not only when the table has settled: until then the buttons of a new table could be pressed with nothing selected.
+document.addEventListener("htmx:afterSwap", show);
 document.addEventListener("htmx:oobAfterSwap", show);
 addEventListener("pageshow", () => {
   readCheckboxes();

@@ -97,3 +97,25 @@ def test_an_answer_for_rows_that_a_search_has_replaced_meanwhile_is_dropped(page
     expect(page.locator(f"#row-{run}")).to_be_visible()
     yard.call(f"/runs/{run}/cancel", {})
     yard.wait_for(run, "cancelled")
+
+
+def test_a_refresh_of_groups_enables_no_button_and_keeps_the_typed_text_and_the_focus(page: Page, yard: Any) -> None:
+    run = yard.launch(family="simple_mlp", size="tiny", dataset="digits", epochs=5000)
+    yard.wait_for_step(run, 10)
+    page.goto(f"{yard.address}/runs?group=family,size&status=running")
+    expect(page.locator("[data-act=stop]")).to_be_disabled()
+    page.evaluate("""() => {
+      window.enabled = 0;
+      new MutationObserver(() => {
+        window.enabled += document.querySelectorAll("[data-act]:enabled").length;
+      }).observe(document.getElementById("runs-list"), { childList: true, subtree: true, attributes: true });
+    }""")
+    page.locator("[data-tag-field]").fill("pap")
+    for _ in range(2):
+        with page.expect_response(re.compile(r"/runs\?.*group=")):
+            pass
+    page.keyboard.type("er")
+    expect(page.locator("[data-tag-field]")).to_have_value("paper")
+    assert page.evaluate("window.enabled") == 0
+    yard.call(f"/runs/{run}/cancel", {})
+    yard.wait_for(run, "cancelled")
