@@ -11,6 +11,15 @@ const clock = new Intl.DateTimeFormat(undefined, {
 });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
+const dateAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+/** How a time is written, by the `data-shown` of its element. @type {Record<string, (date: Date) => string>} */
+const writers = {
+  clock: (date) => clock.format(date),
+  date: (date) => dateAndTime.format(date),
+  future: (date) => futureTime(date, Date.now()),
+};
+
 /**
  * How long ago a time was; from two weeks on, its date.
  * @param {Date} date
@@ -48,9 +57,8 @@ export const clockTime = (milliseconds) => clock.format(new Date(milliseconds));
 export function showTimes(/** @type {ParentNode} */ root) {
   for (const element of queryAll(root, "time[datetime]", HTMLTimeElement)) {
     const date = new Date(element.dateTime);
-    const { shown } = element.dataset;
-    const write = shown === "future" ? futureTime : relativeTime;
-    const text = shown === "clock" ? clock.format(date) : write(date, Date.now());
+    const write = writers[element.dataset.shown ?? ""];
+    const text = write ? write(date) : relativeTime(date, Date.now());
     if (element.textContent !== text) element.textContent = text;
     if (!element.title) element.title = full.format(date);
   }

@@ -29,12 +29,17 @@ WEAKEST: Final = 3
 """How many of the classes that are recognized worst are named."""
 LISTED: Final = 20
 """Up to this many class names are written out."""
+STARTED: Final = "training started"
+ENDED: Final = "training ended"
 NOT_KNOWN: Final = "Not known: this run was logged by a script, which did not say."
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with facts (name and value), sentences, a table (``headings``, ``rows``) and ``code``."""
+    """One heading with facts (name and value), sentences, a table (``headings``, ``rows``) and ``code``.
+
+    ``times``: the names of facts that are times, in ISO 8601 and UTC.
+    """
 
     title: str
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -42,6 +47,7 @@ class Section:
     headings: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     code: str = ""
+    times: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,10 @@ def _details(facts: Facts) -> Section:
     for name in ("recipe", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "seed"):
         known.append((name.replace("_", " "), format_setting(getattr(config, name))))
     if run.ended_at:
-        known.append(("trained", f"{iso(run.started_at or run.created_at)} to {iso(run.ended_at)}"))
-    return Section("Model Details", known, [] if best else ["No checkpoint of this run was kept."])
+        times = {STARTED: iso(run.started_at or run.created_at), ENDED: iso(run.ended_at)}
+        known += times.items()
+    sentences = [] if best else ["No checkpoint of this run was kept."]
+    return Section("Model Details", known, sentences, times=frozenset((STARTED, ENDED)))
 
 
 def _intended_use(facts: Facts, info: Dataset | None) -> Section:

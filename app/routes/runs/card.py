@@ -97,7 +97,14 @@ async def get_card(run_id: str, parts: PartsDep) -> CardOut:
     """Return the model card of a run: data, recipe, metrics with intervals, calibration, robustness and limits."""
     _, card = await read_card(parts, run_id)
     sections = [
-        SectionOut(**vars(section) | {"facts": [FactOut(name=name, value=value) for name, value in section.facts]})
+        SectionOut(
+            title=section.title,
+            facts=[FactOut(name=name, value=value) for name, value in section.facts],
+            sentences=section.sentences,
+            headings=section.headings,
+            rows=section.rows,
+            code=section.code,
+        )
         for section in card.sections
     ]
     return CardOut(title=card.title, sections=sections, markdown=card.markdown())

@@ -21,6 +21,10 @@ def test_the_three_forms_of_a_card_say_the_same(client: Any, look: Any, trained:
     assert ["test/acc", "89.00%", "85.22% to 91.73%", ""] in metrics["rows"]
     reproduce = card["sections"][-1]
     assert reproduce["code"].startswith("runyard launch ")
+    details = {each["name"]: each["value"] for each in card["sections"][0]["facts"]}
+    for name in ("training started", "training ended"):
+        assert f"- **{name}**: {details[name]}" in document.text
+        assert f'<time datetime="{details[name]}" data-shown="date">' in page.html
 
 
 def test_a_run_logged_by_a_script_says_what_is_not_known(client: Any, look: Any) -> None:
