@@ -163,10 +163,9 @@ def _print_details(yard: Runyard, shown: dict[str, Any]) -> None:
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
-    notes = [f"{note[:1].upper()}{note[1:]}." for note in report["notes"]]
+    notes = [f"Leak: {leak}." for leak in report["leaks"]]
+    notes += [f"{note[:1].upper()}{note[1:]}." for note in report["notes"]]
     across, within = report["duplicates_across"], report["duplicates_within"]
-    if across:
-        notes.append(f"Leak: {across:,} image{'s are' if across != 1 else ' is'} in more than one split.")
     if across or within:
         notes.append(f"Exact duplicates: {within:,} within a split, {across:,} across splits.")
         groups = report["duplicates"]

@@ -171,8 +171,9 @@ class Report(_Model):
     format's color mode, such as "RGB". ``duplicates``: at most 50 groups, leaks first; ``duplicates_within`` and
     ``duplicates_across``: number of surplus images in one split, and of images that are in several splits.
     ``skipped``: at most 1,000 files; ``skipped_kinds``: number of all by kind. ``near_empty``: classes with fewer than
-    10 training images. ``imbalance``: training images of the largest class for one of the smallest. ``notes``:
-    sentences on what else was noticed.
+    10 training images. ``imbalance``: training images of the largest class for one of the smallest. ``leaks``: a
+    sentence for each two splits with images in common; reports of earlier versions have them in ``notes``, sentences on
+    what else was noticed.
     """
 
     layout: str
@@ -192,4 +193,5 @@ class Report(_Model):
     skipped_kinds: dict[str, int]
     near_empty: list[str]
     imbalance: float
+    leaks: list[str] = []
     notes: list[str]

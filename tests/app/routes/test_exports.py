@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
@@ -111,7 +112,6 @@ def test_parquet_without_its_library_is_refused_in_a_sentence(
 
 
 def test_parquet_has_the_same_rows_where_its_library_is_there(client: TestClient, runs: Runs, log: Log) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     run = runs.add(tags=["a"])
     log(run, "val/acc", [0.5])
     table = parquet.read_table(io.BytesIO(client.get("/api/v1/runs.parquet").content))

@@ -96,6 +96,7 @@ def report(arrangement: Arrangement, tick: Callable[[], None]) -> Report:
         skipped_kinds=dict(sorted(draft.skipped.kinds.items())),
         near_empty=[each.name for each in classes if each.train < _NEAR_EMPTY],
         imbalance=round(float(training.max() / max(1, training.min())), 3),
+        leaks=duplicates.leaks(),
         notes=[*draft.notes, *duplicates.notes(), *_class_notes(arrangement, classes)],
     )
 
@@ -156,9 +157,9 @@ class _Duplicates:
             seen.add(kind)
         return sorted((first + rest)[:_IN_GROUP])
 
-    def notes(self) -> list[str]:
-        """A sentence for each two splits with images in common, and one for those with several classes."""
-        notes = []
+    def leaks(self) -> list[str]:
+        """A sentence for each two splits with images in common."""
+        leaks = []
         pairs: tuple[tuple[Part, Part, str], ...] = (
             ("train", "test", "test accuracy will be too high"),
             ("train", "validation", "validation accuracy will be too high"),
@@ -168,12 +169,14 @@ class _Duplicates:
             first, second = PARTS.index(one), PARTS.index(other)
             both = sum(bool(each[first] and each[second]) for each in self._in_part)
             if both:
-                notes.append(f"{_images(both)} in {one} and {other}: {effect}")
+                leaks.append(f"{_images(both)} in {one} and {other}: {effect}")
+        return leaks
+
+    def notes(self) -> list[str]:
+        """A sentence on images that are in several classes, if there are any."""
         labels = self._images.labels
         differ = sum(bool((labels[each] != labels[each[0]]).any()) for each in self._members)
-        if differ:
-            notes.append(f"{_images(differ)} in several classes")
-        return notes
+        return [f"{_images(differ)} in several classes"] if differ else []
 
 
 def _images(count: int) -> str:

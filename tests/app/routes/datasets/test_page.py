@@ -31,7 +31,7 @@ def test_the_page_of_a_dataset_tells_what_was_noticed(client: TestClient, settin
     describe_own_dataset(settings.datasets)
     page = client.get("/datasets/flowers").text
     for part in (
-        "1 image is in more than one split",
+        "<b>Leak:</b> 1 image is in train and test: test accuracy will be too high.",
         "Few training images: tulip",
         "RGB 1,240, CMYK 10",
         "100 : 1",

@@ -24,6 +24,7 @@ def test_an_image_in_train_and_test_is_reported(imports: Imports, tmp_path: Path
         ("test/dogs/other.png", "dogs"),
     ]
     assert report.duplicates[1].labels_differ is False
+    assert report.leaks == ["2 images are in train and test: test accuracy will be too high"]
     assert "1 image is in several classes" in report.notes
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from tests.worker.data.importing.making import Imports, pixels, png, put
 
@@ -24,7 +26,6 @@ def test_without_pyarrow_the_user_learns_how_to_install_it(
 
 
 def _write(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = arrow.table(columns)
     if names:
         features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
