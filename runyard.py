@@ -332,7 +332,7 @@ def _text(name: str) -> str:
 def _pictures(pictures: Sequence[Any]) -> list[str]:
     """Pictures as base64: paths, contents of image files, PIL images, arrays. Raises ValueError, TypeError, OSError."""
     if isinstance(pictures, str | bytes | os.PathLike):
-        raise TypeError("pass a list of pictures, even for one")
+        raise TypeError("pass a list of images, even for one")
     return [base64.b64encode(_picture(each)).decode() for each in pictures]
 
 
@@ -347,7 +347,7 @@ def _picture(picture: Any) -> bytes:
         return file.getvalue()
     if hasattr(picture, "shape") and hasattr(picture, "tobytes"):
         return _png(picture)
-    raise TypeError(f"a picture must be a path, bytes, a PIL image or a numpy array, not {type(picture).__name__}")
+    raise TypeError(f"an image must be a path, bytes, a PIL image or a numpy array, not {type(picture).__name__}")
 
 
 def _png(pixels: Any) -> bytes:

@@ -80,7 +80,7 @@ function start(form) {
         error.textContent = "";
         setOpacity();
       } else if (response.status === 413) {
-        error.textContent = "The picture is too large.";
+        error.textContent = "The image is too large.";
       } else {
         error.textContent = `The server answered with status ${response.status}.`;
       }
@@ -101,7 +101,7 @@ function start(form) {
   async function open(/** @type {Blob | null | undefined} */ file) {
     if (!file) return;
     if (file.size > LARGEST_BYTES) {
-      error.textContent = "A picture can have at most 16 MiB.";
+      error.textContent = "An image can have at most 16 MiB.";
       return;
     }
     opened = await addressOf(file);

@@ -53,16 +53,16 @@ def check_pictures(pictures: Sequence[Upload]) -> None:
     """Raises Invalid for too few or too many pictures, and for too large ones."""
     wrong = ""
     if not pictures:
-        wrong = "send at least one picture"
+        wrong = "send at least one image"
     elif len(pictures) > MOST_PICTURES:
-        wrong = f"send at most {MOST_PICTURES} pictures at once, not {len(pictures):,}"
+        wrong = f"send at most {MOST_PICTURES} images at once, not {len(pictures):,}"
     for picture in pictures:
         size = len(picture.content)
         if size > MOST_PICTURE_BYTES:
-            has = f"{picture.name[:80] or 'a picture'} has {size / 2**20:,.0f} MiB"
-            wrong = wrong or f"{has}; a picture can have at most {MOST_PICTURE_BYTES // 2**20} MiB"
+            has = f"{picture.name[:80] or 'an image'} has {size / 2**20:,.0f} MiB"
+            wrong = wrong or f"{has}; an image can have at most {MOST_PICTURE_BYTES // 2**20} MiB"
         elif not size:
-            wrong = wrong or f"{picture.name[:80] or 'a picture'} is empty"
+            wrong = wrong or f"{picture.name[:80] or 'an image'} is empty"
     if wrong:
         raise Invalid(wrong, [FieldError("pictures", wrong)])
 

@@ -49,7 +49,7 @@ def export_model(
             return
         line = f"{path}: {sum(file['bytes'] for file in result['files']):,} bytes"
         if result["difference"] is not None:
-            line += f"; differs from torch by at most {result['difference']:.1e} on {result['pictures']} test pictures"
+            line += f"; differs from torch by at most {result['difference']:.1e} on {result['pictures']} test images"
         print(line)
 
 

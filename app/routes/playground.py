@@ -135,14 +135,14 @@ def _picture(look: LookIn) -> Upload | TestPicture:
     if look.content:
         encoded = look.content.partition(",")[2] if look.content.startswith("data:") else look.content
         try:
-            upload = Upload("the picture", base64.b64decode(encoded, validate=True))
+            upload = Upload("the image", base64.b64decode(encoded, validate=True))
         except (binascii.Error, ValueError) as error:
-            raise _invalid("the picture is not encoded as base64") from error
+            raise _invalid("the image is not encoded as base64") from error
         check_pictures([upload])
         return upload
     dataset, part, index = ([*look.picture.rsplit(":", 2), "", ""])[:3]
     if part not in PARTS or not index.isdecimal() or len(index) > 9:
-        raise _invalid("choose a picture: draw one, open a file, or pick one of a dataset")
+        raise _invalid("choose an image: draw one, open a file, or pick one of a dataset")
     return TestPicture(dataset, part, int(index))
 
 

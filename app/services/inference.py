@@ -151,5 +151,5 @@ def refusal(refused: dict[str, Any], names: Sequence[str]) -> RunyardError:
     place = refused["picture"]
     name = names[place][:80] if place < len(names) else ""
     between = ": " if reason.startswith("its ") else " "
-    sentence = f"{name}{between}{reason}" if name and not reason.startswith(("pictures of", "no dataset")) else reason
+    sentence = f"{name}{between}{reason}" if name and not reason.startswith(("images of", "no dataset")) else reason
     return Invalid(sentence, [FieldError("pictures", sentence)])

@@ -23,7 +23,7 @@ MOST_FILES = 2000
 CenterQuery = Annotated[
     Center,
     Query(
-        description="Whether drawings are scaled and centered as the dataset's digits were: auto (unless a picture has"
+        description="Whether drawings are scaled and centered as the dataset's digits were: auto (unless an image has"
         " the dataset's size already), on or off."
     ),
 ]
@@ -114,7 +114,7 @@ async def sent_pictures(request: Request) -> list[Upload]:
             raise Invalid("; ".join(each.message for each in errors), errors) from error
     if kind.startswith("image/") or kind == "application/octet-stream":
         return [Upload("", await request.body())]
-    raise Invalid("send pictures as a multipart form, as JSON with base64, or one as the body of an image type")
+    raise Invalid("send images as a multipart form, as JSON with base64, or one as the body of an image type")
 
 
 def decoded(pictures: Sequence[str]) -> list[Upload]:
@@ -126,7 +126,7 @@ def decoded(pictures: Sequence[str]) -> list[Upload]:
                 Upload("", base64.b64decode(text.partition(",")[2] if text[:5] == "data:" else text, validate=True))
             )
         except (binascii.Error, ValueError) as error:
-            sentence = f"picture {place} is not encoded as base64"
+            sentence = f"image {place} is not encoded as base64"
             raise Invalid(sentence, [FieldError("pictures", sentence)]) from error
     return found
 

@@ -101,7 +101,7 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(page: Page, yard: An
     page.goto(f"{yard.address}/playground?runs={models[0].number}")
     expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
     page.evaluate(DROP, ["digit.png", "image/png", base64.b64encode(b"%PDF-1.7").decode()])
-    expect(page.locator("#votes [role=alert]")).to_have_text("The picture is no image, but a PDF.")
+    expect(page.locator("#votes [role=alert]")).to_have_text("The image is not an image but a PDF.")
 
 
 def test_an_alias_is_given_on_the_run_page_moved_and_moved_back(page: Page, yard: Any, models: list[Run]) -> None:

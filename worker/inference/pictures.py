@@ -98,7 +98,7 @@ def _size(content: bytes | Pixels) -> tuple[int, int]:
     start = content[:256].lstrip()
     for signature, what in _SIGNATURES:
         if start[: len(signature)].lower() == signature.lower():
-            raise Unusable("not an image", f"is no image, but {what}")
+            raise Unusable("not an image", f"is not an image but {what}")
     channels = _tiff_channels(content)
     if channels not in (1, 2, 3, 4):
         raise Unusable("unreadable", f"has {channels} channels; images with 1 to 4 can be read")

@@ -46,14 +46,14 @@ class StoredPictures:
             raise Refused("picture", str(error)) from error
         if self._data is None or self._data.dataset.key != info.key:
             if not (is_prepared(key, self._folder) or info.offline):
-                raise Refused("picture", f"pictures of {info.name} can be picked once a run has prepared it")
+                raise Refused("picture", f"images of {info.name} can be picked once a run has prepared it")
             # Measured targets would be measured first, which takes minutes.
             stored = [target.name for target in info.targets if not target.measured]
             self._data = load(key, stored, self._folder, lambda sentence: None)
         split = self._data.split(part)
         if index >= len(split):
             raise Refused(
-                "picture", f"{info.name} has {len(split):,} {part} pictures, the last one is {len(split) - 1:,}"
+                "picture", f"{info.name} has {len(split):,} {part} images, the last one is {len(split) - 1:,}"
             )
         labels = {name: int(values[index]) for name, values in split.targets.items()}
         return StoredPicture(info.key, np.array(split.images[index].numpy()), labels)

@@ -30,7 +30,7 @@ async def post_predict(
     center: CenterQuery = "auto",
     top: TopQuery = 0,
 ) -> PredictedPicturesOut:
-    """Predict the classes of pictures of any size and format with a run's best or last checkpoint."""
+    """Predict the classes of images of any size and format with a run's best or last checkpoint."""
     pictures = await sent_pictures(request)
     found = await predict(parts, run_id, pictures, checkpoint, center)
     return PredictedPicturesOut(

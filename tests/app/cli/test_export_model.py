@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_without_a_file_it_is_onnx_named_after_the_run(run: str, folder: Path) -> None:
-    assert called("1") == "run-1.onnx: 15 bytes; differs from torch by at most 3.2e-07 on 256 test pictures\n"
+    assert called("1") == "run-1.onnx: 15 bytes; differs from torch by at most 3.2e-07 on 256 test images\n"
     assert files(folder) == {"run-1.onnx": "model.onnx True"}
 
 

@@ -60,7 +60,7 @@ def test_pictures_become_rows_of_csv_or_json_by_run_and_by_name(
     assert called("alias", "rm", "digits-production").strip() == "digits-production removed"
     assert "is no file" in called("predict", "1", str(tmp_path / "none.png"), status=2)
     (tmp_path / "a.png").write_bytes(b"%PDF")
-    assert "is no image, but a PDF" in called("predict", "1", str(tmp_path / "a.png"), status=1)
+    assert "is not an image but a PDF" in called("predict", "1", str(tmp_path / "a.png"), status=1)
 
 
 def test_the_python_client_takes_paths_bytes_images_and_arrays(
@@ -83,7 +83,7 @@ def test_the_python_client_takes_paths_bytes_images_and_arrays(
             found.predict([np.zeros((28, 28, 5), np.uint8)])
         with pytest.raises(ValueError, match="not float64"):
             found.predict([np.zeros((28, 28))])
-        with pytest.raises(TypeError, match="a list of pictures"):
+        with pytest.raises(TypeError, match="a list of images"):
             found.predict(content)
         yard.delete_model("mine")
         assert yard.models() == []

@@ -113,11 +113,11 @@ def test_a_new_checkpoint_is_noticed_and_votes(
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({"picture": ""}, "Choose a picture: draw one, open a file, or pick one of a dataset."),
-        ({"content": base64.b64encode(b"%PDF").decode()}, "The picture is no image, but a PDF."),
-        ({"content": "?"}, "The picture is not encoded as base64."),
-        ({"picture": "digits:test:999999"}, "Digits has 360 test pictures, the last one is 359."),
-        ({"picture": "mnist:test:1"}, "Pictures of mnist can be picked once a run has prepared it."),
+        ({"picture": ""}, "Choose an image: draw one, open a file, or pick one of a dataset."),
+        ({"content": base64.b64encode(b"%PDF").decode()}, "The image is not an image but a PDF."),
+        ({"content": "?"}, "The image is not encoded as base64."),
+        ({"picture": "digits:test:999999"}, "Digits has 360 test images, the last one is 359."),
+        ({"picture": "mnist:test:1"}, "Images of mnist can be picked once a run has prepared it."),
     ],
 )
 def test_what_cannot_be_looked_at_is_said_in_a_sentence(

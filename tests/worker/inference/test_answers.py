@@ -172,12 +172,12 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence(answers: Answers, fold
     question["pictures"][1] = base64.b64encode(b"%PDF").decode()
     assert answers.answer(question)["refused"] == {
         "kind": "picture",
-        "reason": "is no image, but a PDF",
+        "reason": "is not an image but a PDF",
         "picture": 1,
     }
     for picture, why in (
         ({"dataset": "mnist", "part": "test", "index": 0}, "once a run has prepared it"),
-        ({"dataset": "digits", "part": "test", "index": 10**6}, "digits has 360 test pictures, the last one is 359"),
+        ({"dataset": "digits", "part": "test", "index": 10**6}, "digits has 360 test images, the last one is 359"),
         ({"dataset": "nothing", "part": "test", "index": 0}, "no dataset 'nothing'"),
     ):
         assert why in answers.answer(looking("a", picture=picture))["refused"]["reason"]

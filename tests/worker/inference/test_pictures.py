@@ -114,9 +114,9 @@ def test_a_photo_is_turned_as_its_exif_says() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"%PDF-1.4", "is no image, but a PDF"),
-        (b"  <svg xmlns='x'/>", "is no image, but an SVG drawing"),
-        (b"PK\x03\x04...", "is no image, but a ZIP archive or an office document"),
+        (b"%PDF-1.4", "is not an image but a PDF"),
+        (b"  <svg xmlns='x'/>", "is not an image but an SVG drawing"),
+        (b"PK\x03\x04...", "is not an image but a ZIP archive or an office document"),
         (b"abc", "is not a readable image"),
         (encoded(Image.new("L", (9, 9)))[:30], "is damaged or truncated"),
     ],

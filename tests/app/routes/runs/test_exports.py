@@ -93,7 +93,7 @@ def test_the_section_shows_an_export_from_its_start_to_its_file(
     end(engine, job["id"], status="succeeded", result=ONNX.model_dump())
     after = client.get(f"/runs/{saved}/use").text
     assert "every 1s" not in after
-    assert "differs from torch by at most 3.2e-07 in a probability, on 256 test pictures" in after
+    assert "differs from torch by at most 3.2e-07 in a probability, on 256 test images" in after
 
 
 def test_a_failed_export_says_why(client: Any, saved: str, engine: Engine) -> None:

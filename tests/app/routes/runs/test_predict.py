@@ -116,7 +116,7 @@ def five_channels() -> bytes:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"%PDF-1.7 ...", "digit.png is no image, but a PDF"),
+        (b"%PDF-1.7 ...", "digit.png is not an image but a PDF"),
         (b"hello", "digit.png is not a readable image"),
         (png(np.zeros((8, 8), np.uint8))[:40], "digit.png is damaged or truncated"),
         (b"", "digit.png is empty"),
@@ -148,16 +148,16 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(
 def test_none_too_many_and_too_large_pictures_are_refused(client: TestClient, runs: Runs, settings: Settings) -> None:
     run, _ = finished_run(runs, settings, **FAMILY)
     address = f"/api/v1/runs/{run}/predict"
-    assert errors_of(client.post(address, json={"pictures": []})) == {"pictures": "send at least one picture"}
+    assert errors_of(client.post(address, json={"pictures": []})) == {"pictures": "send at least one image"}
     many = errors_of(client.post(address, json={"pictures": ["aGk="] * 513}))["pictures"]
-    assert many == "send at most 512 pictures at once, not 513"
+    assert many == "send at most 512 images at once, not 513"
     large = errors_of(client.post(address, files=files(bytes(17 * 2**20))))["pictures"]
-    assert large == "digit.png has 17 MiB; a picture can have at most 16 MiB"
+    assert large == "digit.png has 17 MiB; an image can have at most 16 MiB"
     whole = client.post(address, content=b"", headers={"content-length": str(100 * 10**6)})
     assert whole.status_code == 413
     assert whole.json()["detail"] == f"a request can have at most {MAX_PICTURES_BYTES // 2**20} MiB"
-    assert errors_of(client.post(address, json={"pictures": ["?"]}))["pictures"] == "picture 1 is not encoded as base64"
-    assert "send pictures as" in client.post(address, content=b"x", headers={"content-type": "text/plain"}).text
+    assert errors_of(client.post(address, json={"pictures": ["?"]}))["pictures"] == "image 1 is not encoded as base64"
+    assert "send images as" in client.post(address, content=b"x", headers={"content-type": "text/plain"}).text
 
 
 def test_a_run_without_a_checkpoint_says_so(client: TestClient, runs: Runs, settings: Settings) -> None:
