@@ -8,29 +8,37 @@
 
 ``AsyncRunyard`` has the same methods as coroutines and asynchronous iterators.
 
-The module, in order: errors, returned data, requests, runs, sweeps, imports, clients, event streams, responses.
+A program that trains by itself logs with ``yard.start(name=…)``; see LoggedRun.
+
+The module, in order: errors, returned data, requests, runs, sweeps, imports, logging, clients, event streams,
+responses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import functools
+import getpass
 import io
 import json
 import math
+import operator
 import os
 import secrets
 import ssl
 import struct
 import sys
+import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -51,6 +59,7 @@ __all__ = [
     "Figure",
     "Group",
     "LogLine",
+    "LoggedRun",
     "Point",
     "Prediction",
     "Run",
@@ -70,6 +79,15 @@ PAUSE_SECONDS = 0.5
 JOB_PAUSE_SECONDS = 0.3
 ATTEMPTS = 3
 PAGE_RUNS = 200
+# Logging: how often what was logged is written and sent, points of a request, and pauses while no server responds.
+FLUSH_SECONDS = 0.25
+PART_POINTS = 10_000
+CONNECT_SECONDS = 2.0
+RESPONSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 10.0
+LONG_FILE_BYTES = 2**20
+LONGEST_NAME = 250
+LONGEST_VALUE = 6000
 # An event id above all others: a stream that starts after it yields only new events.
 FROM_NOW = str(2**63 - 1)
 
@@ -952,6 +970,468 @@ class AsyncDatasetImport(_AsyncObject, _DatasetImportBase["AsyncDatasetImport"])
         return self
 
 
+# Logging --------------------------------------------------------------------------------------------------------------
+
+
+class LoggedRun:
+    """A run that this program trains; from ``Runyard.start``. Use it in a ``with`` block, or call ``finish``.
+
+    What is logged goes to a file at once and to the server in the background, in order and each point once. A server
+    that does not respond slows nothing and loses nothing; `runyard sync` sends what is left when the program has ended.
+    The methods raise RuntimeError after ``finish`` and in a forked process.
+    """
+
+    def __init__(self, url: str, head: Json, options: Json) -> None:
+        self.name: str = head["name"]
+        self._pending: deque[tuple[str, int, float, float]] = deque()
+        self._parameters: Json = {}
+        self._checked: set[str] = set()
+        self._step = -1
+        self._process = os.getpid()
+        self._counts: dict[str, int] = {}
+        self._outcome: Json = {}
+        self._ended = False
+        self._ending = threading.Event()
+        self._spool = _Spool.new(_spool_folder(), url, head)
+        self._sender = _Sender(self._spool, options)
+        self._sender.send()
+        if self._sender.refusal is not None:
+            self._ended = True
+            self._sender.close()
+            self._spool.close(keep=False)
+            raise self._sender.refusal
+        self._thread = threading.Thread(target=self._work, name="runyard", daemon=True)
+        self._thread.start()
+        atexit.register(self._at_exit)
+
+    @property
+    def id(self) -> str:
+        """The run's ID; "" until the server has responded for the first time."""
+        return self._sender.run
+
+    @property
+    def url(self) -> str:
+        """Address of the run's page; "" until the server has responded for the first time."""
+        return f"{self._sender.url}/runs/{self.id}" if self.id else ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the server accepts no more data, because the run was stopped or deleted there."""
+        return self._sender.refusal is not None
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Log a value of each metric. ``step``: a whole number; by default, one more than the last.
+
+        Values are numbers, or arrays and tensors with one element. Raises TypeError and ValueError for anything else,
+        and then logs nothing.
+        """
+        self._check_open()
+        if step is None:
+            step = self._step + 1
+        elif type(step) is not int:
+            step = operator.index(step)
+        if not -(2**63) <= step < 2**63:
+            raise ValueError(f"a step must be a whole number of 64 bits, not {step}")
+        now = time.time()
+        found = []
+        for name, value in values.items():
+            if name not in self._checked:
+                self._check_name(name)
+            found.append((name, step, value if type(value) is float else _number(name, value), now))
+        self._step = step
+        self._pending.extend(found)
+
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log settings, such as the learning rate. Raises ValueError if one has another value already."""
+        self._check_open()
+        texts = {str(name): str(value) for name, value in parameters.items()}
+        for name, value in texts.items():
+            if not 0 < len(name) <= LONGEST_NAME:
+                raise ValueError(f"the name of a parameter must have 1 to {LONGEST_NAME} characters")
+            if len(value) > LONGEST_VALUE:
+                raise ValueError(
+                    f"parameter '{name}' has {len(value):,} characters; at most {LONGEST_VALUE:,} are kept"
+                )
+            if self._parameters.get(name, value) != value:
+                raise ValueError(f"parameter '{name}' is already '{self._parameters[name]}' and cannot change")
+        new = {name: value for name, value in texts.items() if name not in self._parameters}
+        if new:
+            self._parameters |= new
+            self._spool.add({"parameters": new})
+
+    def finish(self, outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded", timeout: float = 30.0) -> None:
+        """End the run, and wait until the server has everything, at most ``timeout`` seconds."""
+        if self._ended or os.getpid() != self._process:
+            return
+        if outcome not in ENDED:
+            raise ValueError(f"no outcome '{outcome}'; outcomes: {', '.join(ENDED)}")
+        self._ended = True
+        atexit.unregister(self._at_exit)
+        self._outcome = {"outcome": outcome, "ended": time.time()}
+        self._sender.deadline = time.monotonic() + timeout
+        self._ending.set()
+        self._thread.join()
+        self._sender.close()
+        self._spool.close(keep=not self._sender.all_sent)
+        if self._sender.refusal is None and not self._sender.all_sent:
+            _say(
+                f"{self._sender.url} does not respond; what it does not have yet is kept in {self._spool.path}."
+                " `runyard sync` sends it."
+            )
+
+    def __enter__(self) -> LoggedRun:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, *__: TracebackType | None) -> None:
+        self.finish(_outcome_of(error))
+
+    def __repr__(self) -> str:
+        return f"<LoggedRun {self.name!r}{f' {self.id}' if self.id else ''}>"
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise RuntimeError("this run has finished; start another one")
+        if os.getpid() != self._process:
+            raise RuntimeError("log in the process that started the run, not in one forked from it")
+
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+            raise ValueError(f"the name of a metric must be text of 1 to {LONGEST_NAME} characters")
+        self._checked.add(name)
+
+    def _at_exit(self) -> None:
+        # Python notes the exception that ended the program, if one did.
+        self.finish(_outcome_of(getattr(sys, "last_value", None)))
+
+    def _work(self) -> None:
+        """Write what is pending to the spool and send it, until the run has finished."""
+        while not self._ending.wait(FLUSH_SECONDS):
+            self._flush()
+            self._sender.send()
+        self._flush()
+        self._spool.add(self._outcome)
+        self._sender.send(last=True)
+
+    def _flush(self) -> None:
+        while self._pending:
+            curves: dict[str, Json] = {}
+            for _ in range(min(len(self._pending), PART_POINTS)):
+                name, step, value, at = self._pending.popleft()
+                curve = curves.get(name)
+                if curve is None:
+                    curve = {"offset": self._counts.get(name, 0), "step": [], "value": [], "time": []}
+                    curves[name] = curve
+                curve["step"].append(step)
+                curve["value"].append(value if math.isfinite(value) else str(value))
+                curve["time"].append(at)
+            for name, curve in curves.items():
+                self._counts[name] = curve["offset"] + len(curve["step"])
+            self._spool.add({"curves": curves})
+
+
+def _outcome_of(error: BaseException | None) -> Literal["succeeded", "failed", "cancelled"]:
+    """The outcome of a program or a ``with`` block that ended by an exception, if it did."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "succeeded"
+    return "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the value of '{name}' must be one number, not {str(value)[:60]}") from error
+
+
+class _Spool:
+    """A file with the parts of a run that the server may not have yet: JSON, one part a line, after one on the run.
+
+    It is locked as long as a program writes it.
+    """
+
+    def __init__(self, path: Path, writer: IO[bytes], url: str, head: Json) -> None:
+        self.path = path
+        self.url = url
+        self.head = head
+        self._lock = threading.Lock()
+        self._writer = writer
+        self._reader = path.open("rb")
+        self._start = len(self._reader.readline())
+        self._sent = self._start
+
+    @classmethod
+    def new(cls, folder: Path, url: str, head: Json) -> _Spool:
+        """Begin the file of a run. Raises OSError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{head['key']}.jsonl"
+        writer = path.open("xb", buffering=0)
+        _lock(writer)
+        writer.write(json.dumps({"url": url, "head": head}).encode() + b"\n")
+        return cls(path, writer, url, head)
+
+    @classmethod
+    def left(cls, path: Path) -> _Spool | None:
+        """Open the file of a program that has ended; None if it has not. Raises OSError, ValueError, LookupError."""
+        writer = path.open("ab", buffering=0)
+        try:
+            if _lock(writer):
+                with path.open("rb") as reader:
+                    about = json.loads(reader.readline())
+                return cls(path, writer, about["url"], about["head"])
+        except BaseException:
+            writer.close()
+            raise
+        writer.close()
+        return None
+
+    def add(self, part: Json) -> None:
+        """Append a part."""
+        line = json.dumps(part, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            self._writer.write(line)
+
+    def next(self) -> tuple[Json, int] | None:
+        """The next parts as one, and where they end in the file; None if all were sent.
+
+        A last line without an end, as a crash leaves it, does not count.
+        """
+        found: Json = {}
+        with self._lock:
+            self._reader.seek(self._sent)
+            end, points = self._sent, 0
+            while points < PART_POINTS and (line := self._reader.readline()).endswith(b"\n"):
+                points += _add_part(found, json.loads(line))
+                end += len(line)
+        return (found, end) if end > self._sent else None
+
+    def sent(self, end: int) -> None:
+        """Note that the server has all parts up to here. If it has all of a long file, the file is emptied."""
+        with self._lock:
+            self._sent = end
+            if end > LONG_FILE_BYTES and end == os.fstat(self._writer.fileno()).st_size:
+                os.truncate(self.path, self._start)
+                self._writer.seek(self._start)
+                self._sent = self._start
+                # The buffer of the reader holds what was there.
+                self._reader.close()
+                self._reader = self.path.open("rb")
+
+    def close(self, *, keep: bool) -> None:
+        """Close the file, and delete it unless ``keep``."""
+        if not keep:
+            self.path.unlink(missing_ok=True)
+        self._reader.close()
+        self._writer.close()
+
+
+def _add_part(whole: Json, part: Json) -> int:
+    """Add a part to those before it; returns its number of points."""
+    points = 0
+    for name, curve in part.pop("curves", {}).items():
+        points += len(curve["step"])
+        earlier = whole.setdefault("curves", {}).setdefault(name, curve)
+        if earlier is not curve:
+            for array in ("step", "value", "time"):
+                earlier[array] += curve[array]
+    if "parameters" in part:
+        whole["parameters"] = whole.get("parameters", {}) | part.pop("parameters")
+    whole |= part
+    return points
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False if another program has locked it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Sender:
+    """Sends the parts of a spool in their order, and says what goes wrong unless ``quiet``.
+
+    ``refusal``: why the server accepts no more.
+    """
+
+    def __init__(self, spool: _Spool, options: Json, *, quiet: bool = False) -> None:
+        self.url = str(options["base_url"])
+        self.run = ""
+        self.refusal: RunyardError | None = None
+        self.deadline = math.inf
+        self.all_sent = False
+        self._spool = spool
+        self._say: Callable[[str], None] = (lambda sentence: None) if quiet else _say
+        self._http = httpx.Client(**options | {"timeout": httpx.Timeout(RESPONSE_SECONDS, connect=CONNECT_SECONDS)})
+        self._pause = 0.0
+        self._again = 0.0
+        self._greeted = False
+
+    def send(self, *, last: bool = False) -> None:
+        """Send what is there. ``last``: try again until the deadline while the server does not respond."""
+        while True:
+            while self.refusal is None and time.monotonic() >= self._again and self._send_next():
+                pass
+            if self.all_sent or self.refusal is not None or not last or time.monotonic() >= self.deadline:
+                break
+            time.sleep(max(0.0, min(self._again, self.deadline) - time.monotonic()))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _send_next(self) -> bool:
+        """Send the next part, if there is one; whether to go on."""
+        found = self._spool.next()
+        self.all_sent = found is None and self._greeted
+        if found is None and self._greeted:
+            return False
+        part, end = found or ({}, None)
+        try:
+            call = _Call("POST", "/log", _as_is, self._spool.head | part)
+            response = _read(self._http.request(**call.arguments()), self.url)
+        except (httpx.TransportError, RunyardError) as error:
+            self._failed(error)
+            return False
+        self.run, self._pause, self._greeted = response["id"], 0.0, True
+        if end is not None:
+            self._spool.sent(end)
+        return True
+
+    def _failed(self, error: httpx.TransportError | RunyardError) -> None:
+        if isinstance(error, RunyardError) and 400 <= error.status < 500 and error.status not in (408, 425, 429):
+            self.refusal = error
+            self._say(f"the server accepts no more data of this run: {error.detail}. It is kept in {self._spool.path}.")
+            return
+        if not self._pause:
+            self._say(f"{self.url} does not respond; metrics are kept in {self._spool.path} until it does.")
+        self._pause = min(LONGEST_PAUSE_SECONDS, max(PAUSE_SECONDS, 2 * self._pause))
+        self._again = time.monotonic() + self._pause
+
+
+def _spool_folder() -> Path:
+    """The folder of the files with what servers do not have yet."""
+    chosen = os.environ.get("RUNYARD_SPOOL_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(chosen or f"{cache}/runyard/spool").expanduser()
+
+
+def _send_spools(url: str, options: Json) -> Iterator[tuple[str, str]]:
+    """Send what programs that have ended left for this server: the name of each run, and what went wrong or ""."""
+    for path in sorted(_spool_folder().glob("*.jsonl")):
+        try:
+            spool = _Spool.left(path)
+        except (OSError, ValueError, LookupError) as error:
+            yield path.stem, f"{path} cannot be read: {error}"
+            continue
+        if spool is None:
+            continue
+        if spool.url != url:
+            spool.close(keep=True)
+            yield str(spool.head["name"]), f"it was logged to {spool.url}; set RUNYARD_URL to send it there"
+            continue
+        sender = _Sender(spool, options, quiet=True)
+        sender.deadline = 0.0
+        sender.send(last=True)
+        sender.close()
+        spool.close(keep=not sender.all_sent)
+        problem = f"{sender.url} does not respond" if sender.refusal is None else sender.refusal.detail
+        yield str(spool.head["name"]), "" if sender.all_sent else problem
+
+
+def _logger_class() -> Any:
+    """The class ``RunyardLogger``, made when it is first used: only it needs Lightning."""
+    try:
+        from lightning.fabric.loggers.logger import rank_zero_experiment
+        from lightning.pytorch.loggers.logger import Logger
+        from lightning.pytorch.utilities import rank_zero_only
+    except ImportError:
+        raise ImportError("RunyardLogger needs Lightning: pip install lightning") from None
+
+    class RunyardLogger(Logger):
+        """Logs what a Lightning module logs to Runyard: ``Trainer(logger=RunyardLogger("name"))``.
+
+        Takes the arguments of ``Runyard.start`` and ``url``. The run ends with the program or with ``finish``, so that
+        tests after a fit belong to it; a fit that fails ends it at once.
+        """
+
+        def __init__(self, name: str = "", *, url: str | None = None, **start: Any) -> None:
+            super().__init__()
+            self._name = name
+            self._url = url
+            self._start = start
+            self._run: LoggedRun | None = None
+
+        @property
+        @rank_zero_experiment
+        def experiment(self) -> LoggedRun:
+            """The run, which starts when it is first used."""
+            if self._run is None:
+                with Runyard(self._url) as yard:
+                    self._run = yard.start(self._name, **self._start)
+            return self._run
+
+        @property
+        def name(self) -> str:
+            """The run's name."""
+            return self._name or "run"
+
+        @property
+        def version(self) -> str:
+            """The run's ID; "" before it has started."""
+            return self._run.id if self._run else ""
+
+        @rank_zero_only
+        def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+            """Log hyperparameters; those of nested settings with a slash in their name."""
+            self.experiment.log_parameters(_flat(params))
+
+        @rank_zero_only
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            """Log metrics at a step."""
+            self.experiment.log(metrics, step)
+
+        @rank_zero_only
+        def finalize(self, status: str) -> None:
+            """End the run if the fit failed."""
+            if self._run is not None and status == "failed":
+                self._run.finish("failed")
+
+        @rank_zero_only
+        def finish(self) -> None:
+            """End the run."""
+            if self._run is not None:
+                self._run.finish()
+
+    return RunyardLogger
+
+
+def _flat(settings: Any, prefix: str = "") -> Json:
+    """Settings by name; those within others have a slash in theirs."""
+    flat: Json = {}
+    for name, value in (settings if isinstance(settings, Mapping) else vars(settings)).items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}/")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+if TYPE_CHECKING:
+    RunyardLogger: Any
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name != "RunyardLogger":
+            raise AttributeError(f"module 'runyard' has no attribute '{name}'")
+        globals()[name] = found = _logger_class()
+        return found
+
+
 # Clients --------------------------------------------------------------------------------------------------------------
 
 
@@ -1003,6 +1483,38 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         /docs lists the fields.
         """
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
+
+    def start(
+        self,
+        name: str = "",
+        *,
+        experiment: str = "Scripts",
+        parameters: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+    ) -> LoggedRun:
+        """Start a run that this program trains. ``name``: default the program's.
+
+        A server that does not respond is waited for in the background. Raises RunyardError if it refuses the run, and
+        OSError if nothing can be written to the folder RUNYARD_SPOOL_DIR, by default ~/.cache/runyard/spool.
+        """
+        source = sys.argv[0] if sys.argv else ""
+        head = {
+            "key": secrets.token_hex(16),
+            "experiment": experiment,
+            "name": name or Path(source).stem or "run",
+            "started": time.time(),
+            "user": _user(),
+            "source": source[:500],
+            "tags": list(tags),
+        }
+        run = LoggedRun(self.url, head, self._options)
+        if parameters:
+            run.log_parameters(parameters)
+        return run
+
+    def sync(self) -> Iterator[tuple[str, str]]:
+        """Send what programs that have ended could not send; yields the name of each run, and what went wrong or ""."""
+        return _send_spools(self.url, self._options)
 
     @_request
     def run(self, /, run: str) -> _Call[RunT]:
@@ -1432,6 +1944,18 @@ def _read(response: httpx.Response, url: str) -> Any:
 def _not_responding(url: str) -> RunyardError:
     hint = "start one with `runyard up`; if it has another address, set RUNYARD_URL=http://HOST:PORT or pass its url"
     return RunyardError(f"cannot connect to a Runyard server at {url}; {hint}")
+
+
+def _say(sentence: str) -> None:
+    print(f"runyard: {sentence}", file=sys.stderr)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # Containers may run as a user without a name.
+        return ""
 
 
 def _host(url: str) -> str:

@@ -42,6 +42,10 @@ CLIENT_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
         "",
         "Bearer token to send, for a proxy in front of the server. Runyard itself has no sign-in and ignores it.",
     ),
+    "RUNYARD_SPOOL_DIR": (
+        "`~/.cache/runyard/spool`",
+        "Folder in which programs that log by themselves keep what the server does not have yet.",
+    ),
 }
 """Defaults and descriptions of the environment variables that only clients read."""
 

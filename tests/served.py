@@ -18,9 +18,9 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 @contextmanager
-def serving(server: FastAPI) -> Iterator[str]:
-    """The address of the application on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+def serving(server: FastAPI, port: int = 0) -> Iterator[str]:
+    """The address of the application on this port; 0: a free one."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         running = uvicorn.Server(uvicorn.Config(server, log_config=None, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=running.run, args=([listening],))

@@ -48,7 +48,7 @@ def import_run(parts: Parts, imported: ImportedRun) -> tuple[str, int]:
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run = _find_or_insert(connection, imported, commit, now)
-        new = _new_points(connection, run, imported.curves)
+        new = new_points(connection, run, imported.curves)
         add_curves(connection, new, commit)
         merge_chunks(connection, run, commit, ended=True)
         _update(connection, run, imported, commit)
@@ -68,7 +68,7 @@ def _find_or_insert(connection: Connection, imported: ImportedRun, commit: int, 
             )
         return str(existing.id)
     new_run = NewLoggedRun(
-        experiment=_experiment(connection, imported.experiment, now),
+        experiment=experiment_named(connection, imported.experiment, now),
         family=imported.experiment,
         name=imported.name,
         started_at=imported.started,
@@ -82,7 +82,8 @@ def _find_or_insert(connection: Connection, imported: ImportedRun, commit: int, 
     return run
 
 
-def _experiment(connection: Connection, name: str, now: float) -> int:
+def experiment_named(connection: Connection, name: str, now: float) -> int:
+    """Return the experiment with this name, which begins or is restored if need be."""
     experiment = find_experiment_named(connection, name)
     if experiment is None:
         return insert_experiment(connection, name, {}, now)
@@ -91,7 +92,8 @@ def _experiment(connection: Connection, name: str, now: float) -> int:
     return experiment.id
 
 
-def _new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
+def new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
+    """Return the points that a run does not have yet. Raises Conflict if points before them are missing."""
     known = {
         row.name: row.points
         for row in connection.execute(text("SELECT name, points FROM metric_series WHERE run = :run"), {"run": run})

@@ -102,7 +102,7 @@ def _load(connection: Connection, run: str) -> LoggedRunRecord:
     return logged
 
 
-def _open(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
+def open_run(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
     """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
     logged = _load(connection, run)
     if logged.row["deleted_at"] is not None:
@@ -117,12 +117,12 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
     """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid and then adds nothing."""
     now = time.time() if now is None else now
     with writing(parts.engine) as connection:
-        logged = _open(connection, run)
-        fresh = _new_parameters(logged, batch.parameters)
+        logged = open_run(connection, run)
+        fresh = new_parameters(logged, batch.parameters)
         curves = {(run, name): points.curve() for name, points in batch.points.items() if points.steps}
         curves = _without_repeats(connection, run, curves)
         commit = next_commit(connection)
-        _check_names(connection, run, curves)
+        check_number_of_metrics(connection, run, curves)
         add_curves(connection, curves, commit)
         if fresh:
             write_parameters(connection, logged, fresh, commit)
@@ -134,7 +134,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
             write_tags(connection, logged, batch.tags, commit)
         step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)
         record_activity(connection, logged, step, commit, now, silence_seconds(parts))
-        _merge_sometimes(connection, run, commit)
+        merge_sometimes(connection, run, commit)
     changed = {"progress"} | ({"metrics"} if curves else set())
     if fresh or batch.tags or batch.inputs:
         changed.add("status")
@@ -144,7 +144,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run, even after it ended."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, metadata_only=True)
+        logged = open_run(connection, run, metadata_only=True)
         commit = next_commit(connection)
         write_tags(connection, logged, tags, commit)
     pubsub.announce(parts.redis, commit, run, "status")
@@ -153,7 +153,7 @@ def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
 def untag(parts: Parts, run: str, key: str) -> None:
     """Remove a tag from a run. Raises NotFound if the run does not have it."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, metadata_only=True)
+        logged = open_run(connection, run, metadata_only=True)
         if key not in logged.tags:
             raise NotFound(f"run {run} has no tag '{key[:60]}'")
         commit = next_commit(connection)
@@ -164,7 +164,7 @@ def untag(parts: Parts, run: str, key: str) -> None:
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
     """Set a run's outcome or name. The outcome of an ended run does not change."""
     with writing(parts.engine) as connection:
-        logged = _open(connection, run, metadata_only=True)
+        logged = open_run(connection, run, metadata_only=True)
         commit = next_commit(connection)
         if name is not None and name != logged.row["name"]:
             rename(connection, run, {"name": name}, commit)
@@ -175,7 +175,8 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
     pubsub.announce(parts.redis, commit, run, "status")
 
 
-def _new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
+def new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many."""
     known = logged.parameters
     for key, value in given.items():
         if known.get(key, value) != value:
@@ -189,7 +190,8 @@ def _new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[s
     return fresh
 
 
-def _check_names(connection: Connection, run: str, curves: Mapping[tuple[str, str], Curve]) -> None:
+def check_number_of_metrics(connection: Connection, run: str, curves: Mapping[tuple[str, str], Curve]) -> None:
+    """Raises Invalid if a run would have too many metrics."""
     if len(curves) < MOST_METRICS // 4:
         return
     known = set(connection.execute(text("SELECT name FROM metric_series WHERE run = :run"), {"run": run}).scalars())
@@ -227,7 +229,7 @@ def _without_repeats(
 _merged: dict[str, float] = {}
 
 
-def _merge_sometimes(connection: Connection, run: str, commit: int) -> None:
+def merge_sometimes(connection: Connection, run: str, commit: int) -> None:
     """Merge chunks now and then: each request adds one, and the recorder merges only those that workers report."""
     now = time.monotonic()
     if now - _merged.setdefault(run, now) >= MERGE_SECONDS:

@@ -23,6 +23,7 @@ from app.cli import (
     runs,
     serve,
     sweep,
+    sync,
     watch,
 )
 
@@ -45,6 +46,7 @@ cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
     cli.command(rich_help_panel=MANAGE)(command)
 cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
+cli.command(rich_help_panel=MANAGE)(sync.sync)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)

@@ -29,6 +29,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         run_imports,
         runs,
         saved_views,
+        script_runs,
         sweeps,
         workers,
     )
@@ -42,6 +43,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         predictions,
         runs,
         run_imports,
+        script_runs,
         saved_views,
         groups,
         sweeps,

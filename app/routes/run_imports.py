@@ -18,6 +18,7 @@ LATEST = 4_102_444_800.0
 UnixTime = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+RunKey = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{8,120}$")]
 
 
 class PieceIn(BaseModel):
@@ -42,7 +43,7 @@ class ImportIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{8,120}$")]
+    key: RunKey
     experiment: Name
     name: Name
     started: UnixTime

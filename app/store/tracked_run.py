@@ -18,7 +18,7 @@ from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
 from app.store.run import TERMINAL, Run, new_id, transition
 
-MLFLOW, TENSORBOARD = "mlflow", "tensorboard"
+MLFLOW, TENSORBOARD, PYTHON = "mlflow", "tensorboard", "python"
 """Values of ``run.origin``: how such a run got here."""
 NO_UPDATE = "no update from its script"
 
@@ -129,8 +129,8 @@ def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: f
 
 _COLUMNS = (
     "SELECT run.id, run.number, run.name, run.status, run.reason, run.origin, run.started_at, run.ended_at,"
-    ' run.deleted_at, run.config, run.progress, logged.experiment, logged."user", logged.tags, logged.inputs,'
-    " logged.told_end FROM logged_run logged JOIN run ON run.id = logged.run"
+    ' run.deleted_at, run.status_commit, run.config, run.progress, logged.experiment, logged."user", logged.tags,'
+    " logged.inputs, logged.told_end FROM logged_run logged JOIN run ON run.id = logged.run"
 )
 _FIND = text(f"{_COLUMNS} WHERE run.id = :run")
 _FIND_MANY = text(f"{_COLUMNS} WHERE run.id IN :runs").bindparams(bindparam("runs", expanding=True))

@@ -29,7 +29,13 @@ def test_it_imports_httpx_and_nothing_of_ours() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
     }
-    assert found - set(sys.stdlib_module_names) - {"__future__"} == {"httpx", "numpy", "pandas", "_runyard"}
+    assert found - set(sys.stdlib_module_names) - {"__future__"} == {
+        "httpx",
+        "lightning",
+        "numpy",
+        "pandas",
+        "_runyard",
+    }
     optional = [node for node in tree.body if isinstance(node, ast.Import) and node.names[0].name != "httpx"]
     assert {each.names[0].name for each in optional} <= set(sys.stdlib_module_names)
 
