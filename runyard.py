@@ -457,7 +457,8 @@ def _not_none(**values: Any) -> Json:
 
 
 def _id(run: Any) -> str:
-    return run if isinstance(run, str) else str(run.id)
+    """The ID of a run, also given by its ID or number."""
+    return str(run) if isinstance(run, str | int) else str(run.id)
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------
@@ -1517,8 +1518,8 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _send_spools(self.url, self._options)
 
     @_request
-    def run(self, /, run: str) -> _Call[RunT]:
-        """Get the run with this id."""
+    def run(self, /, run: str | int) -> _Call[RunT]:
+        """Get the run with this ID or number."""
         return _Call("GET", f"/runs/{run}", self._run)
 
     @_request
@@ -1643,7 +1644,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _Call("GET", "/models", lambda response: list(response["models"]))
 
     @_request
-    def set_model(self, /, name: str, run: str | RunT, by: str = "") -> _Call[Json]:
+    def set_model(self, /, name: str, run: str | int | RunT, by: str = "") -> _Call[Json]:
         """Let a name such as digits-production point to a run's best checkpoint; one that exists moves."""
         name = quote(name, safe="")
         return _Call("PUT", f"/models/{name}", _as_is, {"run": _id(run)} | ({"by": by} if by else {}))
@@ -1674,7 +1675,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _Call(method, path, _as_is, body, query)
 
     @_request
-    def compare(self, /, runs: Sequence[str | RunT], by: str = "variant") -> _Call[Comparison]:
+    def compare(self, /, runs: Sequence[str | int | RunT], by: str = "variant") -> _Call[Comparison]:
         """Compare runs: means over seeds, with 95% intervals.
 
         ``by``: group by variant (all settings that affect the result, except the seed), none, or comma-separated

@@ -34,6 +34,7 @@ from app.web import error_responses
 from app.web.dependencies import Parts, PartsDep
 from app.web.openapi import describe
 from app.web.rendering import ROOT, Templates
+from app.web.run_numbers import RunNumbers
 from app.web.security import HEADERS, Guard
 from app.web.static_files import FilesInMemory
 
@@ -107,6 +108,7 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
     def docs(request: Request, parts: PartsDep) -> HTMLResponse:
         return parts.templates.page(request, "api_docs.html")
 
+    app.add_middleware(RunNumbers)
     app.add_middleware(Guard, allowed_hosts=allowed_hosts)
     return app
 

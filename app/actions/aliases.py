@@ -8,7 +8,7 @@ from app.actions.predicting import check_alias, checkpoint_of
 from app.contract.errors import Conflict, NotFound
 from app.store.alias import AliasRecord, TooManyAliases, find_alias, list_moves, point_alias, remove_alias
 from app.store.database import reading, writing
-from app.store.run import load_run
+from app.store.run import load_run, resolve_run
 from app.web.dependencies import Parts
 
 
@@ -19,12 +19,12 @@ def set_alias(parts: Parts, name: str, run_id: str, by: str = "") -> AliasRecord
     """
     check_alias(name)
     with writing(parts.engine) as connection:
-        run = load_run(connection, run_id)
+        run = load_run(connection, resolve_run(connection, run_id))
         if run is None:
             raise NotFound(f"no run '{run_id[:40]}'")
         checkpoint_of(run, "best")
         try:
-            point_alias(connection, name, run_id, time.time(), by)
+            point_alias(connection, name, run.id, time.time(), by)
         except TooManyAliases as error:
             raise Conflict(str(error)) from error
         found = find_alias(connection, name)

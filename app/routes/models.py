@@ -38,11 +38,11 @@ Name = Annotated[str, Path(max_length=60)]
 
 
 class ModelIn(BaseModel):
-    """The ``run``, by its id, whose best checkpoint the name shall point to. ``by``: who says so."""
+    """The ``run``, by its ID or number, whose best checkpoint the name shall point to. ``by``: who says so."""
 
     model_config = ConfigDict(extra="forbid")
 
-    run: Annotated[str, Field(max_length=60)]
+    run: Annotated[str, Field(max_length=60)] | Annotated[int, Field(ge=0, lt=10**9)]
     by: Annotated[str, Field(max_length=100)] = ""
 
 
@@ -138,7 +138,7 @@ def get_model(name: Name, parts: PartsDep) -> ModelOut:
 @api.put("/models/{name}")
 def put_model(name: Name, model: ModelIn, parts: PartsDep) -> ModelOut:
     """Let a name point to a run's best checkpoint; one that exists moves to it."""
-    set_alias(parts, name, model.run, model.by)
+    set_alias(parts, name, str(model.run), model.by)
     return model_out(_find(parts, name))
 
 

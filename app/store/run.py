@@ -351,6 +351,15 @@ def transition(
     return changed.rowcount == 1
 
 
+def resolve_run(connection: Connection, run: str) -> str:
+    """The id of the run with this number ("12", "#12"); anything else, and an unknown number, as it is."""
+    number = run.strip().removeprefix("#")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 9):
+        return run
+    found = connection.execute(text("SELECT id FROM run WHERE number = :number"), {"number": int(number)}).scalar()
+    return run if found is None else str(found)
+
+
 def load_run(connection: Connection, run: str, *, deleted: bool = False) -> RunRecord | None:
     """The run with this id, or None; runs in the trash only if ``deleted``."""
     guard = "" if deleted else " AND deleted_at IS NULL"

@@ -13,6 +13,7 @@ from app.contract.spec import FieldError
 from app.routes.compare.figures import METRICS, deciding_metric, standings_by_metric
 from app.routes.compare.verdict import group_verdict
 from app.store.database import reading
+from app.store.run import resolve_run
 from app.store.search.query import runs_by_id
 from app.web.dependencies import PartsDep
 from app.web.run_summary import summarize_run
@@ -68,7 +69,7 @@ class ComparisonOut(BaseModel):
 @api.get("/compare")
 def compare_runs(
     parts: PartsDep,
-    runs: Annotated[list[str], Query(description="Run IDs, comma-separated or repeated.", max_length=MOST_RUNS)],
+    runs: Annotated[list[str], Query(description="Run IDs or numbers, also comma-separated.", max_length=MOST_RUNS)],
     by: Annotated[
         str,
         Query(
@@ -81,8 +82,9 @@ def compare_runs(
     """Compare groups of runs by their means, with 95% intervals over the seeds."""
     requested = list(dict.fromkeys(part.strip() for value in runs for part in value.split(",") if part.strip()))
     with reading(parts.engine) as connection:
-        rows = runs_by_id(connection, requested[:MOST_RUNS])
-    missing = sorted(set(requested[:MOST_RUNS]) - {row.run.id for row in rows})
+        requested = list(dict.fromkeys(resolve_run(connection, run) for run in requested[:MOST_RUNS]))
+        rows = runs_by_id(connection, requested)
+    missing = sorted(set(requested) - {row.run.id for row in rows})
     if missing:
         raise NotFound(f"no run '{missing[0][:40]}'")
     summaries = [summarize_run(row) for row in rows]

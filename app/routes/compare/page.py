@@ -42,6 +42,7 @@ from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.verdict import group_verdict, run_verdict
 from app.store.database import reading
+from app.store.run import resolve_run
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
 from app.web.dependencies import Parts, PartsDep
 from app.web.run_selection import MOST_RUNS, ComparisonQuery, ComparisonQueryDep, split_ids
@@ -79,6 +80,9 @@ def compare_page(request: Request, parts: PartsDep, query: ComparisonQueryDep, f
         # A form with checkboxes was submitted: redirect to an address that can be shared.
         return RedirectResponse(f"/compare?runs={quote(','.join(requested), safe=',')}", 303)
     with reading(parts.engine) as connection:
+        ids = [resolve_run(connection, run) for run in requested]
+        if ids != requested:
+            return RedirectResponse(f"/compare?{request.url.include_query_params(runs=','.join(ids)).query}", 303)
         comparison = read_comparison(connection, query)
         controls = comparison.controls(query)
         existing = {row.run.id for row in comparison.rows}

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from sqlalchemy import Connection, text
 
 from app.analysis.curves import Points
@@ -27,7 +27,7 @@ from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.disk_use import disk_use
 from app.store.log import read_lines
-from app.store.search.query import RunFilter, list_runs, runs_by_id
+from app.store.search.query import runs_by_id
 from app.store.sweep import load_sweep
 from app.store.worker import list_workers
 from app.web.dependencies import Parts, PartsDep
@@ -50,13 +50,6 @@ def _load_summary(connection: Connection, parts: Parts, run_id: str) -> RunSumma
         raise NotFound(f"no run '{run_id[:40]}'")
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
     return summaries_with_positions(connection, rows, workers)[0]
-
-
-def _id_of(parts: Parts, number: str) -> str | None:
-    """Return the ID of the run with this number."""
-    with reading(parts.engine) as connection:
-        rows = list_runs(connection, RunFilter(number=[int(number)]), "-number", 1, None, time.time()).rows
-    return rows[0].run.id if rows else None
 
 
 def _sweep_number(connection: Connection, summary: RunSummary) -> int | None:
@@ -117,10 +110,8 @@ def run_page(
     undo: Timestamp = 0.0,
     back_again: Count = 0,
 ) -> Response:
-    """Render the page of a run, complete without JavaScript; the run's number redirects to it."""
+    """Render the page of a run, complete without JavaScript."""
     controls = read_controls(x, smoothing, log)
-    if run_id.isdecimal() and len(run_id) < 19 and (own_id := _id_of(parts, run_id)):
-        return RedirectResponse(f"/runs/{own_id}", 303)
     # One transaction, so that the event stream continues exactly where the page ends.
     with reading(parts.engine) as connection:
         summary = _load_summary(connection, parts, run_id)

@@ -115,3 +115,10 @@ def test_a_name_that_never_moved_cannot_move_back(client: TestClient, pair: list
     client.put(API, json={"run": pair[1]})
     assert client.delete(f"/api/v1/runs/{pair[0]}").status_code == 204
     assert "Run #1 was deleted" in client.post("/models/digits-production/undo").text
+
+
+def test_a_name_points_to_a_run_by_its_number(client: TestClient, pair: list[str]) -> None:
+    for number in (2, "1", "#2"):
+        made = client.put(API, json={"run": number})
+        assert made.json()["run"] == pair[int(str(number).removeprefix("#")) - 1]
+    assert client.put(API, json={"run": 7}).status_code == 404

@@ -244,7 +244,7 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
 def test_the_number_of_a_run_leads_to_it(client: Any, runs: Any) -> None:
     run = runs.add()
     answer = client.get("/runs/1", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/runs/{run}")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"/runs/{run}")
     assert client.get("/runs/2").status_code == 404
     assert client.get(f"/runs/{'9' * 40}").status_code == 404
 
