@@ -347,11 +347,14 @@ def _text(name: str) -> str:
 # Pictures -------------------------------------------------------------------------------------------------------------
 
 
-def _pictures(pictures: Sequence[Any]) -> list[str]:
-    """Pictures as base64: paths, contents of image files, PIL images, arrays. Raises ValueError, TypeError, OSError."""
+def _pictures(pictures: Sequence[Any]) -> Json:
+    """A request with paths, contents of image files, PIL images or arrays. Raises ValueError, TypeError, OSError."""
     if isinstance(pictures, str | bytes | os.PathLike):
         raise TypeError("pass a list of images, even for one")
-    return [base64.b64encode(_picture(each)).decode() for each in pictures]
+    names = [os.fspath(each) if isinstance(each, str | os.PathLike) else "" for each in pictures]
+    return {"pictures": [base64.b64encode(_picture(each)).decode() for each in pictures]} | (
+        {"names": [name or f"image {place}" for place, name in enumerate(names, 1)]} if any(names) else {}
+    )
 
 
 def _picture(picture: Any) -> bytes:
@@ -598,7 +601,7 @@ class _RunBase(Generic[RunT]):
         off). ``top``: only this many classes; 0: all.
         """
         query = {"checkpoint": checkpoint, "center": center, "top": top}
-        return _Call("POST", f"/runs/{self.id}/predict", _predictions, {"pictures": _pictures(pictures)}, query)
+        return _Call("POST", f"/runs/{self.id}/predict", _predictions, _pictures(pictures), query)
 
     @_request
     def delete(self, /) -> _Call[None]:
@@ -1662,7 +1665,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         """Predict the classes of pictures with the run that a model's name points to now; see `Run.predict`."""
         model = quote(model, safe="")
         query = {"center": center, "top": top}
-        return _Call("POST", f"/models/{model}/predict", _predictions, {"pictures": _pictures(pictures)}, query)
+        return _Call("POST", f"/models/{model}/predict", _predictions, _pictures(pictures), query)
 
     @_request
     def workers(self, /) -> _Call[list[Json]]:

@@ -45,7 +45,8 @@ def checkpoint_of(run: RunRecord, which: Which) -> Checkpoint:
         raise Conflict(
             f"run #{run.number} has no best checkpoint yet; use checkpoint=last, or wait for the first epoch"
         )
-    when = "the first one is saved after the first epoch" if run.live else f"it {run.status} before the first was saved"
+    ended = {"cancelled": "was stopped"}.get(run.status, run.status)
+    when = "the first one is saved after the first epoch" if run.live else f"it {ended} before the first was saved"
     raise Conflict(f"run #{run.number} has no checkpoint{' yet' if run.live else ''}; {when}")
 
 
@@ -56,13 +57,14 @@ def check_pictures(pictures: Sequence[Upload]) -> None:
         wrong = "send at least one image"
     elif len(pictures) > MOST_PICTURES:
         wrong = f"send at most {MOST_PICTURES} images at once, not {len(pictures):,}"
-    for picture in pictures:
-        size = len(picture.content)
+    for place, picture in enumerate(pictures):
+        size, name = len(picture.content), picture.name[:80] or f"image {place + 1}"
         if size > MOST_PICTURE_BYTES:
-            has = f"{picture.name[:80] or 'an image'} has {size / 2**20:,.0f} MiB"
-            wrong = wrong or f"{has}; an image can have at most {MOST_PICTURE_BYTES // 2**20} MiB"
+            wrong = (
+                wrong or f"{name} has {size / 2**20:,.0f} MiB; at most {MOST_PICTURE_BYTES // 2**20} MiB are allowed"
+            )
         elif not size:
-            wrong = wrong or f"{picture.name[:80] or 'an image'} is empty"
+            wrong = wrong or f"{name} is empty"
     if wrong:
         raise Invalid(wrong, [FieldError("pictures", wrong)])
 

@@ -1,4 +1,4 @@
-"""`runyard predict` and `runyard alias`: predict pictures with a run or a model, and name models."""
+"""`runyard predict` and `runyard alias`: predict images with a run or a model, and name models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
-from app.cli.client import Url, connected, find_run
+from app.cli.client import Url, connected, find_run, warn
 from app.cli.output import AsJson, local_time, print_json, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 BATCH_BYTES = 16 * 2**20
-"""Bytes of pictures in a request, which base64 makes a third larger."""
+"""Bytes of images in a request, which base64 makes a third larger."""
 
 Target = Annotated[
     str,
@@ -29,28 +29,27 @@ Target = Annotated[
 
 def predict(
     run: Target,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE…", help="Image files.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
     checkpoint: Annotated[str, typer.Option(help="best or last; a model is always the best one.")] = "best",
     center: Annotated[str, typer.Option(help="Place drawings as the dataset's digits were: auto, on or off.")] = "auto",
     top: Annotated[int, typer.Option(min=0, help="Only this many classes; 0: all.")] = 0,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Predict the classes of pictures; prints CSV with a row for each picture and head."""
+    """Predict the classes of images; prints CSV with a row for each image and head."""
     with connected(url) as yard:
         missing = next((path for path in pictures if not path.is_file()), None)
         if missing is not None:
-            raise ValueError(f"{missing} is no file")
+            raise ValueError(f"{missing} is not a file")
         target = _find(yard, run)
         rows = csv.writer(sys.stdout, lineterminator="\n")
         found: list[dict[str, Any]] = []
         for batch in _batches(pictures):
-            contents = [path.read_bytes() for path in batch]
             options: dict[str, Any] = {"center": center, "top": top}
             predictions = (
-                yard.predict(target, contents, **options)
+                yard.predict(target, batch, **options)
                 if isinstance(target, str)
-                else target.predict(contents, checkpoint=checkpoint, **options)
+                else target.predict(batch, checkpoint=checkpoint, **options)
             )
             if as_json:
                 found += [_as_json(path, each) for path, each in zip(batch, predictions, strict=True)]
@@ -132,6 +131,8 @@ def set_(
         if as_json:
             print_json(model)
         else:
+            if model["warning"]:
+                warn(model["warning"])
             print(f"{name} points to run #{model['number']}: {yard.url}{model['predict']}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -13,9 +13,11 @@ from sqlalchemy import Connection
 from app.actions.aliases import delete_alias, set_alias, undo_move
 from app.actions.predicting import predict, run_of_alias
 from app.contract.errors import NotFound
+from app.contract.spec import RunConfig
 from app.contract.timestamps import iso
 from app.store.alias import AliasRecord, Move, find_alias, list_aliases, list_moves
 from app.store.database import reading
+from app.store.run import RunRecord, load_run, resolve_run
 from app.store.search.query import RunFilter, list_runs, runs_by_id
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
@@ -56,7 +58,10 @@ class MoveOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A name, and the run whose best checkpoint it points to. ``history``: its moves, the newest first."""
+    """A name, and the run whose best checkpoint it points to. ``history``: its moves, the newest first.
+
+    ``warning``: a sentence, if its last move changed the dataset; "" otherwise.
+    """
 
     name: str
     run: str
@@ -65,6 +70,7 @@ class ModelOut(BaseModel):
     dataset: str
     moved: str
     predict: str
+    warning: str
     history: list[MoveOut]
 
 
@@ -74,11 +80,23 @@ class ModelsOut(BaseModel):
 
 @dataclass(frozen=True)
 class Model:
-    """An alias with its run and its history, the newest move first."""
+    """An alias with its run and its history, the newest move first. ``before``: the run before, if it still exists."""
 
     alias: AliasRecord
     summary: RunSummary
     moves: list[Move]
+    before: RunRecord | None = None
+
+    @property
+    def warning(self) -> str:
+        """What programs have to know of the last move, "" if nothing."""
+        now, before = self.summary.run.config, self.before.config if self.before else None
+        if before is None or (now.dataset == before.dataset and now.targets == before.targets):
+            return ""
+        return (
+            f"{self.alias.name} pointed to run #{self.moves[0].before} before, which was trained on {_learned(before)};"
+            f" this one was trained on {_learned(now)}, so the classes may differ"
+        )
 
     @property
     def can_undo(self) -> bool:
@@ -88,11 +106,18 @@ class Model:
 
 def _models(connection: Connection, aliases: list[AliasRecord]) -> list[Model]:
     rows = {row.run.id: row for row in runs_by_id(connection, list(dict.fromkeys(each.run for each in aliases)))}
-    return [
-        Model(each, summarize_run(rows[each.run]), list_moves(connection, each.name))
-        for each in aliases
-        if each.run in rows
-    ]
+    found = []
+    for each in aliases:
+        if each.run in rows:
+            moves = list_moves(connection, each.name)
+            before = moves[0].before if moves else None
+            run = None if before is None else load_run(connection, resolve_run(connection, str(before)))
+            found.append(Model(each, summarize_run(rows[each.run]), moves, run))
+    return found
+
+
+def _learned(config: RunConfig) -> str:
+    return f"{config.dataset} ({', '.join(config.targets)})"
 
 
 def _find(parts: Parts, name: str) -> Model:
@@ -116,6 +141,7 @@ def model_out(model: Model) -> ModelOut:
         dataset=model.summary.run.config.dataset,
         moved=iso(alias.moved_at) or "",
         predict=f"/api/v1/models/{alias.name}/predict",
+        warning=model.warning,
         history=[
             MoveOut(at=iso(move.at) or "", before=move.before, after=move.after, by=move.by) for move in model.moves
         ],
@@ -171,16 +197,19 @@ async def post_predict(
 
 
 @pages.get("/models")
-def models_page(request: Request, parts: PartsDep) -> HTMLResponse:
-    """Render all models with their runs, histories and how to predict with them."""
+def models_page(request: Request, parts: PartsDep, removed: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
+    """Render all models with their runs, histories and how to predict with them. ``removed``: a name to bring back."""
     with reading(parts.engine) as connection:
         models = _models(connection, list_aliases(connection))
-        offered = list_runs(connection, RunFilter(status=["succeeded"]), "-number", 50, None, 0.0).rows
+        offered = list_runs(connection, RunFilter(), "-number", 50, None, 0.0).rows
+        gone = None if find_alias(connection, removed) else next(iter(list_moves(connection, removed)), None)
     return parts.templates.page(
         request,
         "models.html",
         models=models,
         shown=SHOWN_MOVES,
+        removed=removed,
+        gone=gone,
         offered=[row.run for row in offered if row.run.best_checkpoint],
         address=str(request.base_url).rstrip("/"),
     )
@@ -206,7 +235,7 @@ def undo(name: Name, parts: PartsDep) -> RedirectResponse:
 
 
 @pages.post("/models/{name}/delete")
-def remove(name: Name, parts: PartsDep, back: Annotated[str, Form(max_length=500)] = "/models") -> RedirectResponse:
-    """Remove an alias."""
+def remove(name: Name, parts: PartsDep) -> RedirectResponse:
+    """Remove an alias; the page of models offers to undo it."""
     delete_alias(parts, name)
-    return go_back(back, "/models")
+    return go_back("/models", "/models", removed=name)

@@ -144,12 +144,12 @@ class Inference:
 
 
 def refusal(refused: dict[str, Any], names: Sequence[str]) -> RunyardError:
-    """The error that says why a question was refused; ``names``: of the pictures."""
+    """The error that says why a question was refused; ``names``: of the pictures that were sent."""
     reason: str = refused["reason"]
     if refused["kind"] != "picture":
         return Conflict(reason)
     place = refused["picture"]
-    name = names[place][:80] if place < len(names) else ""
-    between = ": " if reason.startswith("its ") else " "
-    sentence = f"{name}{between}{reason}" if name and not reason.startswith(("images of", "no dataset")) else reason
-    return Invalid(sentence, [FieldError("pictures", sentence)])
+    if place < len(names):
+        name = names[place][:80] or f"image {place + 1}"
+        reason = f"{name}{': ' if reason.startswith('its ') else ' '}{reason}"
+    return Invalid(reason, [FieldError("pictures", reason)])

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from app.web.rendering import local_path
 
-RESULT_PARAMETERS = ("stopped", "kept", "undo", "back_again", "act", "undone", "refused", "edit")
+RESULT_PARAMETERS = ("stopped", "kept", "undo", "back_again", "act", "undone", "refused", "edit", "removed")
 
 
 def go_back(path: str, fallback: str, **results: Any) -> RedirectResponse:

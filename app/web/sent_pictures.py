@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
 from app.contract.errors import Invalid, to_field_errors
@@ -33,11 +33,18 @@ TopQuery = Annotated[
 
 
 class Pictures(BaseModel):
-    """A JSON request: image files in base64."""
+    """A JSON request: image files in base64. ``names``: theirs, which errors say; may be left out."""
 
     model_config = ConfigDict(extra="forbid")
 
     pictures: Annotated[list[str], Field(max_length=MOST_FILES)]
+    names: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=MOST_FILES)] = []
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> Pictures:
+        if self.names and len(self.names) != len(self.pictures):
+            raise ValueError("names must be as many as pictures, or none")
+        return self
 
 
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "Image files."}
@@ -55,7 +62,12 @@ BODY: dict[str, Any] = {
                             "type": "array",
                             "items": {"type": "string", "format": "byte"},
                             "description": "Image files in base64.",
-                        }
+                        },
+                        "names": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "Names of the files, for error messages.",
+                        },
                     },
                 }
             },
@@ -108,7 +120,8 @@ async def sent_pictures(request: Request) -> list[Upload]:
             ]
     if kind == "application/json":
         try:
-            return decoded(Pictures.model_validate_json(await request.body()).pictures)
+            sent = Pictures.model_validate_json(await request.body())
+            return decoded(sent.pictures, sent.names)
         except ValidationError as error:
             errors = to_field_errors(error.errors())
             raise Invalid("; ".join(each.message for each in errors), errors) from error
@@ -117,16 +130,17 @@ async def sent_pictures(request: Request) -> list[Upload]:
     raise Invalid("send images as a multipart form, as JSON with base64, or one as the body of an image type")
 
 
-def decoded(pictures: Sequence[str]) -> list[Upload]:
+def decoded(pictures: Sequence[str], names: Sequence[str] = ()) -> list[Upload]:
     """Pictures from base64, also as data URLs. Raises Invalid."""
     found = []
-    for place, text in enumerate(pictures, 1):
+    for place, text in enumerate(pictures):
+        name = names[place] if names else ""
         try:
             found.append(
-                Upload("", base64.b64decode(text.partition(",")[2] if text[:5] == "data:" else text, validate=True))
+                Upload(name, base64.b64decode(text.partition(",")[2] if text[:5] == "data:" else text, validate=True))
             )
         except (binascii.Error, ValueError) as error:
-            sentence = f"image {place} is not encoded as base64"
+            sentence = f"{name[:80] or f'image {place + 1}'} is not encoded as base64"
             raise Invalid(sentence, [FieldError("pictures", sentence)]) from error
     return found
 

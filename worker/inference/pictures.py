@@ -108,11 +108,11 @@ def _size(content: bytes | Pixels) -> tuple[int, int]:
             decode(content, 1, "crop", 1)  # says why
         except Unusable as problem:
             if problem.kind == "too large":
-                raise Unusable("too large", f"has more than the {MOST_PIXELS:,} pixels that are decoded") from problem
+                raise Unusable("too large", f"has more than {MOST_PIXELS:,} pixels, which is the limit") from problem
             raise
         raise Unusable("unreadable", "is damaged or truncated")
     if size[0] * size[1] > MOST_PIXELS:
-        raise Unusable("too large", f"has {size[0]:,} × {size[1]:,} pixels; at most {MOST_PIXELS:,} are decoded")
+        raise Unusable("too large", f"has {size[0]:,} × {size[1]:,} pixels; at most {MOST_PIXELS:,} are allowed")
     return size
 
 

@@ -58,9 +58,12 @@ def test_pictures_become_rows_of_csv_or_json_by_run_and_by_name(
     assert len(said["predictions"][0]["probabilities"]) == 2
     assert "digits-production" in called("alias", "ls")
     assert called("alias", "rm", "digits-production").strip() == "digits-production removed"
-    assert "is no file" in called("predict", "1", str(tmp_path / "none.png"), status=2)
+    assert "is not a file" in called("predict", "1", str(tmp_path / "none.png"), status=2)
     (tmp_path / "a.png").write_bytes(b"%PDF")
-    assert "is not an image but a PDF" in called("predict", "1", str(tmp_path / "a.png"), status=1)
+    (tmp_path / "b.png").write_bytes(b"")
+    for name, sentence in (("a.png", "is not an image but a PDF"), ("b.png", "is empty")):
+        wrong = tmp_path / name
+        assert f"{wrong} {sentence}" in called("predict", "1", str(paths[0]), str(wrong), status=1)
 
 
 def test_the_python_client_takes_paths_bytes_images_and_arrays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from PIL import Image
+from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from app.contract.settings import Settings
+from app.store.database import writing
 from tests.checkpoints import LocalInference, finished_run
 from tests.conftest import Runs, errors_of
 
@@ -95,7 +98,7 @@ def test_the_page_shows_names_and_moves_them_back(
         client.post("/models", data={"name": " Digits-Production ", "run": run})
     page = look(client.get("/models"))
     page.one("section", id="model-digits-production")
-    assert f"curl -F file=@picture.png http://127.0.0.1:8000{API}/predict" in page.html
+    assert f"curl -F file=@image.png http://127.0.0.1:8000{API}/predict" in page.html
     assert f'href="/runs/{pair[1]}"' in page.html
     assert "digits-production" in look(client.get(f"/runs/{pair[1]}")).words["run-aliases"]
     client.post("/models/digits-production/undo")
@@ -122,3 +125,32 @@ def test_a_name_points_to_a_run_by_its_number(client: TestClient, pair: list[str
         made = client.put(API, json={"run": number})
         assert made.json()["run"] == pair[int(str(number).removeprefix("#")) - 1]
     assert client.put(API, json={"run": 7}).status_code == 404
+
+
+def test_a_move_to_another_dataset_is_said_everywhere(client: TestClient, pair: list[str], engine: Engine) -> None:
+    first, second = pair
+    client.put(API, json={"run": first})
+    assert client.put(API, json={"run": second}).json()["warning"] == ""
+    with writing(engine) as connection:
+        connection.execute(
+            text("UPDATE run SET config = json_set(config, '$.dataset', 'mnist') WHERE id = :run"), {"run": first}
+        )
+    sentence = (
+        "digits-production pointed to run #2 before, which was trained on digits (digit); this one was trained on mnist"
+        " (digit), so the classes may differ"
+    )
+    assert client.put(API, json={"run": first}).json()["warning"] == sentence
+    assert f"{sentence[0].upper()}{sentence[1:]}." in html.unescape(client.get("/models").text)
+
+
+def test_a_removed_name_comes_back_with_one_click(client: TestClient, pair: list[str]) -> None:
+    client.put(API, json={"run": pair[0]})
+    gone = client.post("/models/digits-production/delete")
+    assert "<b>digits-production</b> removed; it pointed to run #1." in gone.text
+    assert client.get(API).status_code == 404
+    again = client.post("/models", data={"name": "digits-production", "run": "1"})
+    assert "removed; it pointed" not in again.text
+    assert client.get(API).json()["run"] == pair[0]
+    # Only a name that was removed is offered.
+    assert "removed; it" not in client.get("/models?removed=digits-production").text
+    assert "removed; it" not in client.get("/models?removed=never").text

@@ -138,11 +138,11 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(
     bomb = io.BytesIO()
     Image.new("1", (7_000, 6_000)).save(bomb, "PNG")
     said = errors_of(client.post(f"/api/v1/runs/{run}/predict", files=files(bomb.getvalue())))["pictures"]
-    assert said == "digit.png has 7,000 × 6,000 pixels; at most 40,000,000 are decoded"
+    assert said == "digit.png has 7,000 × 6,000 pixels; at most 40,000,000 are allowed"
     bomb = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(bomb, "PNG")
     said = errors_of(client.post(f"/api/v1/runs/{run}/predict", files=files(bomb.getvalue())))["pictures"]
-    assert said == "digit.png has more than the 40,000,000 pixels that are decoded"
+    assert said == "digit.png has more than 40,000,000 pixels, which is the limit"
 
 
 def test_none_too_many_and_too_large_pictures_are_refused(client: TestClient, runs: Runs, settings: Settings) -> None:
@@ -152,11 +152,17 @@ def test_none_too_many_and_too_large_pictures_are_refused(client: TestClient, ru
     many = errors_of(client.post(address, json={"pictures": ["aGk="] * 513}))["pictures"]
     assert many == "send at most 512 images at once, not 513"
     large = errors_of(client.post(address, files=files(bytes(17 * 2**20))))["pictures"]
-    assert large == "digit.png has 17 MiB; an image can have at most 16 MiB"
+    assert large == "digit.png has 17 MiB; at most 16 MiB are allowed"
     whole = client.post(address, content=b"", headers={"content-length": str(100 * 10**6)})
     assert whole.status_code == 413
     assert whole.json()["detail"] == f"a request can have at most {MAX_PICTURES_BYTES // 2**20} MiB"
     assert errors_of(client.post(address, json={"pictures": ["?"]}))["pictures"] == "image 1 is not encoded as base64"
+    named = {"pictures": ["aGk=", "?"], "names": ["a.png", "b.png"]}
+    assert errors_of(client.post(address, json=named))["pictures"] == "b.png is not encoded as base64"
+    one = {"pictures": ["aGk=", "aGk="], "names": ["a.png"]}
+    assert "names must be as many as pictures" in client.post(address, json=one).text
+    unnamed = errors_of(client.post(address, json={"pictures": [base64.b64encode(b"%PDF").decode()]}))["pictures"]
+    assert unnamed == "image 1 is not an image but a PDF"
     assert "send images as" in client.post(address, content=b"x", headers={"content-type": "text/plain"}).text
 
 
