@@ -186,7 +186,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
 
 def _chart_marks(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
     mark_curve = Curve(
-        np.array([mark.step for mark in marks], "<u4"), np.empty(0), np.array([mark.time for mark in marks])
+        np.array([mark.step for mark in marks], np.int64), np.empty(0), np.array([mark.time for mark in marks])
     )
     places = x_of(Points(mark_curve, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range

@@ -291,7 +291,7 @@ def write_events(scalars: Iterable[Scalar], started: float) -> Iterator[bytes]:
     for scalar in scalars:
         value = _encode(1, 2, scalar.tag.encode()) + _encode(2, 5, _single(scalar.value))
         summary = _encode(1, 2, value)
-        head = _encode(1, 1, struct.pack("<d", scalar.time)) + _encode(2, 0, _encode_varint(scalar.step))
+        head = _encode(1, 1, struct.pack("<d", scalar.time)) + _encode(2, 0, _encode_varint(scalar.step % 2**64))
         yield record(head + _encode(5, 2, summary))
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.actions.run_imports import CurvePart, ImportedRun, import_run
-from app.actions.tracking import LARGEST_STEP, Points
+from app.actions.tracking import Points
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -26,7 +27,7 @@ class PieceIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     offset: int = Field(0, ge=0, lt=2**53)
-    step: list[Annotated[int, Field(ge=0, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
+    step: list[Annotated[int, Field(ge=SMALLEST_STEP, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
     value: list[float] = Field(max_length=MOST_POINTS)
     time: list[UnixTime] = Field(max_length=MOST_POINTS)
 

@@ -19,7 +19,7 @@ from tests.conftest import config
 
 def curve(values: list[float]) -> Curve:
     """A curve with a value at every step."""
-    steps = np.arange(len(values), dtype=np.uint32)
+    steps = np.arange(len(values), dtype=np.int64)
     return Curve(steps, np.array(values, dtype=float), steps.astype(float))
 
 

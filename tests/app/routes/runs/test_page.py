@@ -207,7 +207,7 @@ def test_every_head_has_metrics_and_the_page_names_the_first_head(
 ) -> None:
     run = runs.add(family="simple_cnn", dataset="digits", targets=["digit", "thickness"])
     runs.set(run, status="running", fence=1, started_at=1000.0)
-    steps, times = np.array([9, 18], dtype=np.uint32), np.array([1001.0, 1002.0])
+    steps, times = np.array([9, 18], dtype=np.int64), np.array([1001.0, 1002.0])
     figures = {"val/digit/acc": [0.9, 0.8], "val/thickness/acc": [0.5, 0.6], "test/thickness/acc": [0.1, 0.55]}
     with writing(engine) as connection:
         commit = next_commit(connection)
@@ -234,7 +234,7 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
     run = runs.add()
     runs.set(run, status="running", fence=1, started_at=1000.0)
     with writing(engine) as connection:
-        curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
+        curve = Curve(np.array([9, 18], dtype=np.int64), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
         add_points(connection, run, "system/peak_memory_mb", curve, next_commit(connection))
     page = look(client.get(f"/runs/{run}"))
     assert "<span>peak memory</span><b>532 MB<" in page.html
