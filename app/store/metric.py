@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.steps import pack_steps, unpack_steps
@@ -36,6 +36,8 @@ TOP = 3
 LARGE = 2**17
 BUCKET = 64
 MERGE_AFTER_COMMITS = 200
+# SQLite's integers have 64 bits under any name.
+_STEP: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class MetricSeries(SQLModel, table=True):
@@ -52,16 +54,16 @@ class MetricSeries(SQLModel, table=True):
     run_number: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     name: str
     points: int = 0
-    first_step: int = 0
-    last_step: int = 0
+    first_step: int = Field(0, sa_type=_STEP)
+    last_step: int = Field(0, sa_type=_STEP)
     last: float | None = None
     last_time: float = 0.0
     low: float | None = None
-    low_step: int = 0
+    low_step: int = Field(0, sa_type=_STEP)
     high: float | None = None
-    high_step: int = 0
+    high_step: int = Field(0, sa_type=_STEP)
     best: float | None = None
-    best_step: int = 0
+    best_step: int = Field(0, sa_type=_STEP)
     not_finite: int = 0
 
 
@@ -78,8 +80,8 @@ class MetricChunk(SQLModel, table=True):
     series: int = Field(foreign_key="metric_series.id", ondelete="CASCADE")
     tier: int
     commit_number: int
-    first_step: int
-    last_step: int
+    first_step: int = Field(sa_type=_STEP)
+    last_step: int = Field(sa_type=_STEP)
     points: int
     level_steps: bytes = b""
     level_values: bytes = b""
