@@ -39,7 +39,11 @@ class PieceIn(BaseModel):
 
 
 class ImportIn(BaseModel):
-    """A run that was recorded elsewhere, or a part of it. ``key`` identifies the run across imports."""
+    """A run that was recorded elsewhere, or a part of it. ``key`` identifies the run across imports.
+
+    ``damaged``: number of places in its files where damaged records were skipped. ``left_out``: number of points that
+    were skipped because their step, name or time is invalid.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +57,8 @@ class ImportIn(BaseModel):
         default_factory=dict, max_length=2000
     )
     curves: dict[Key, PieceIn] = Field(default_factory=dict, max_length=2000)
+    damaged: int = Field(0, ge=0, lt=2**53)
+    left_out: int = Field(0, ge=0, lt=2**53)
 
 
 class ImportOut(BaseModel):
@@ -78,6 +84,8 @@ def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
             name: CurvePart(part.offset, Points(part.step, part.value, part.time))
             for name, part in requested.curves.items()
         },
+        damaged=requested.damaged,
+        left_out=requested.left_out,
     )
     run, added = import_run(parts, imported)
     return ImportOut(id=run, url=f"/runs/{run}", added=added)
