@@ -28,7 +28,9 @@ def _points_as_json(curve_points: Points) -> dict[str, Any]:
         payload["coarse"] = True
     if curve_points.smooth is not None:
         average = {"total": curve_points.smooth.average.total, "share": curve_points.smooth.average.weights}
-        payload["even"] = curve_for_browser(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
+        payload["even"] = (
+            curve_for_browser(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
+        )
     return payload | _band_as_json(curve_points.band)
 
 
