@@ -101,6 +101,23 @@ def test_a_part_of_a_long_run_has_finer_points_and_the_average_of_the_whole_curv
     assert even["value"] == pytest.approx([whole[step] for step in even["step"]])
 
 
+@pytest.mark.parametrize("first", [-1_000_000, 1_764_000_000_000])
+def test_a_part_has_the_average_of_the_whole_curve_wherever_its_steps_begin(
+    client: Any, trained: Any, engine: Engine, first: int
+) -> None:
+    run = trained()
+    steps = first + 10 * np.arange(12_000)
+    values = np.sin(np.arange(12_000) * 7.0)
+    with writing(engine) as connection:
+        curve = Curve(steps, values, np.array(1000.0 + np.arange(12_000), np.float64))
+        add_points(connection, run, "train/noise", curve, next_commit(connection))
+    whole = smoothed(values, 0.8)
+    asked = f"first={first + 60_000}&last={first + 110_000}&points=1000&smoothing=0.8&names=train/noise"
+    even = client.get(f"/runs/{run}/points/part?{asked}").json()["points"]["train/noise"]["even"]
+    assert even["step"][0] >= first + 60_000
+    assert even["value"] == pytest.approx([whole[(step - first) // 10] for step in even["step"]])
+
+
 def test_nan_is_reported_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
     assert "1 value was NaN or infinite." in look(client.get(f"/runs/{trained()}")).html
 
