@@ -22,7 +22,7 @@ from app.contract.events import (
     entry,
     pack_points,
 )
-from app.contract.steps import pack_steps
+from app.contract.packed_steps import pack_steps
 from app.services.recorder import Recorder
 
 

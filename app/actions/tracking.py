@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.errors import Conflict, Invalid, NotFound
-from app.contract.steps import unpack_steps
+from app.contract.packed_steps import unpack_steps
 from app.services import pubsub
 from app.store.curve import in_order
 from app.store.database import next_commit, reading, writing

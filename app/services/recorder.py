@@ -44,8 +44,8 @@ from app.contract.events import (
     Started,
     unpack_points,
 )
+from app.contract.packed_steps import unpack_steps
 from app.contract.settings import Settings
-from app.contract.steps import unpack_steps
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contract.metric_names import ACCURACIES, last_part
-from app.contract.steps import Steps
+from app.contract.packed_steps import Steps
 
 Floats = npt.NDArray[np.float64]
 LARGER = ("acc", "f1", "auc", "per_second", "precision", "recall")

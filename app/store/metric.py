@@ -22,7 +22,7 @@ import numpy as np
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.steps import pack_steps, unpack_steps
+from app.contract.packed_steps import pack_steps, unpack_steps
 from app.store.curve import Curve as Curve
 from app.store.curve import Figures, combine, figures, in_order
 from app.store.curve import Floats as Floats

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from app.contract.events import Log, LogLine, Points, pack_points
-from app.contract.steps import pack_steps
+from app.contract.packed_steps import pack_steps
 from worker.reporting.sender import Sender
 from worker.reporting.spool import SpoolEntry
 

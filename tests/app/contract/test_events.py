@@ -21,7 +21,8 @@ from app.contract.events import (
     pack_points,
     unpack_points,
 )
-from app.contract.steps import LARGEST_STEP, SMALLEST_STEP, pack_steps
+from app.contract.packed_steps import pack_steps
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 
 
 @st.composite

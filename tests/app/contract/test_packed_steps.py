@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract.steps import LARGEST_STEP, SMALLEST_STEP, pack_steps, unpack_steps
+from app.contract.packed_steps import pack_steps, unpack_steps
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 
 ANY = st.integers(SMALLEST_STEP, LARGEST_STEP)
 SMALL = st.integers(0, 2**32 - 1)
