@@ -690,9 +690,10 @@ class Run(_SyncObject, _RunBase["Run"]):
     def metrics(self, names: Sequence[str] | None = None) -> Iterator[Point]:
         """Iterate over all points, past and future, until the run has ended: each point exactly once.
 
-        If a lost run restarts from a checkpoint, repeated steps are skipped.
+        If a lost run restarts from a checkpoint, repeated steps are skipped. Points of a run that a script logs come in
+        the order in which it logged them, which need not be that of their steps.
         """
-        unseen = _Unseen(names)
+        unseen = _Unseen(names, any_order=bool(self.data.get("origin")))
         for event, data in self._client._events(self._stream("0")):
             if event in ("metrics", "reset"):
                 yield from unseen.points(self._all_points() if event == "reset" else data)
@@ -740,7 +741,7 @@ class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
 
     async def metrics(self, names: Sequence[str] | None = None) -> AsyncIterator[Point]:
         """See Run.metrics."""
-        unseen = _Unseen(names)
+        unseen = _Unseen(names, any_order=bool(self.data.get("origin")))
         async for event, data in self._client._events(self._stream("0")):
             if event in ("metrics", "reset"):
                 for point in unseen.points(await self._all_points() if event == "reset" else data):
@@ -1900,26 +1901,41 @@ class _Stream:
 
 
 class _Unseen:
-    """Filter for points and log lines that were not returned yet: each point of a metric once, by increasing step."""
+    """Filter for points and log lines that were not returned yet: each point of a metric once.
 
-    def __init__(self, names: Sequence[str] | None = None) -> None:
+    Points of a run that Runyard trains are returned by increasing step, since a restart repeats steps. With
+    ``any_order``, points of a script are returned in the order in which they come.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None, any_order: bool = False) -> None:
         self.names = None if names is None else set(names)
+        self.any_order = any_order
         self._steps: dict[str, int] = {}
+        self._points: set[tuple[str, int, float | None, float]] = set()
         self._line = 0
 
     def points(self, curves: Mapping[str, Any]) -> list[Point]:
-        """Return points after the last step of their metric, in the order of their times."""
+        """Return the new points, in the order of their times."""
         points: list[Point] = []
         for name, curve in curves.items():
             if self.names is not None and name not in self.names:
                 continue
-            last = self._steps.get(name, -1)
+            last = self._steps.get(name)
             for step, value, timestamp in zip(curve["step"], curve["value"], curve["time"], strict=True):
-                if step > last:
-                    points.append(Point(name, step, math.nan if value is None else value, timestamp))
-                    last = step
-            self._steps[name] = last
+                if not self._is_new(name, step, value, timestamp, last):
+                    continue
+                points.append(Point(name, step, math.nan if value is None else value, timestamp))
+                last = step
+            if last is not None:
+                self._steps[name] = last
         return sorted(points, key=lambda point: point.time)
+
+    def _is_new(self, name: str, step: int, value: float | None, timestamp: float, last: int | None) -> bool:
+        if not self.any_order:
+            return last is None or step > last
+        known = len(self._points)
+        self._points.add((name, step, value, timestamp))
+        return len(self._points) > known
 
     def lines(self, entries: Iterable[Mapping[str, Any]]) -> list[LogLine]:
         """Return lines after the last one."""

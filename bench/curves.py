@@ -98,7 +98,7 @@ def filled_run(engine: Engine, values: Array, flush: int, ended: bool) -> str:
     total = values.shape[1]
     commit = 0
     for first in range(0, total, flush):
-        steps = np.arange(first, min(total, first + flush), dtype=np.uint32)
+        steps = np.arange(first, min(total, first + flush), dtype=np.int64)
         curves = {
             (run, name): Curve(steps, each[first : first + flush], BEGAN + steps / 1000)
             for name, each in zip(NAMES, values, strict=False)

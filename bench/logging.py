@@ -212,7 +212,7 @@ def _stored(path: Path, sent: RunEntries) -> tuple[int, int]:
     times = sent.times()
     for number in range(sent.entries):
         part = slice(number * sent.points, (number + 1) * sent.points)
-        steps = np.arange(part.start, part.stop, dtype=np.uint32)
+        steps = np.arange(part.start, part.stop, dtype=np.int64)
         curves = {
             (run, name): Curve(steps, values[part], times[part])
             for name, values in zip(NAMES, sent.values, strict=False)

@@ -95,7 +95,7 @@ def main() -> None:
 
 def _run_with_many_curves(server: ServerProcess) -> str:
     """Write a run with MANY curves, each in its own chart."""
-    steps = np.arange(POINTS_OF_MANY, dtype=np.uint32)
+    steps = np.arange(POINTS_OF_MANY, dtype=np.int64)
     values: Array = np.random.default_rng(6).normal(size=(MANY, POINTS_OF_MANY)).cumsum(1)
     with writing(server.engine) as connection:
         run = insert_run(connection, any_config(), {}, None, BEGAN)

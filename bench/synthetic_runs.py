@@ -255,7 +255,7 @@ def _add_long_curves(engine: Engine, random: np.random.Generator) -> None:
         for run, started in newest:
             for name, points in (("train/loss", LONG_POINTS), ("train/acc", LONG_POINTS), ("val/loss", 100)):
                 connection.exec_driver_sql("DELETE FROM metric_series WHERE run = ? AND name = ?", (run, name))
-                for part in np.array_split(np.arange(1, points + 1, dtype=np.uint32), min(points, 64)):
+                for part in np.array_split(np.arange(1, points + 1, dtype=np.int64), min(points, 64)):
                     values = 1 / np.sqrt(part) + random.normal(0, 0.01, len(part))
                     curve = Curve(part, values, started + part / 100)
                     add_points(connection, run, name, curve, next_commit(connection))

@@ -162,7 +162,7 @@ function colorOf(kind) {
 function annotationX({ step, time }, board) {
   const { x: axis, logX } = board.controls;
   const curves = Object.values(board.curves);
-  let x = step;
+  let x = step / board.stepUnit;
   if (axis === "epoch") x = step / (curves.find((curve) => curve.per_epoch)?.per_epoch ?? 1);
   if (axis === "clock") x = time;
   const timed = curves.find((curve) => curve.stretches.length);

@@ -13,7 +13,18 @@
 
 import { Chart } from "./chart.js";
 import { fullRange } from "./chart-ranges.js";
-import { appendPoints, hasAxis, needsFinerPoints, ownerOf, stepRange, xValues } from "./curves.js";
+import {
+  appendPoints,
+  canAppend,
+  hasAxis,
+  isTimeAxis,
+  lowerBound,
+  needsFinerPoints,
+  ownerOf,
+  stepRange,
+  xValues,
+} from "./curves.js";
+import { areMilliseconds, rememberSteps, stepUnit } from "./step-axis.js";
 
 /** After a draw that took t, the next one waits at least this many times t, so that long curves do not block the page. */
 const IDLE_FACTOR = 3;
@@ -38,6 +49,9 @@ export class ChartBoard {
     this.zoom = null;
     /** Whether the zoom moves along with the end of the curves as points arrive. */
     this.followsEnd = false;
+    /** How many steps make up 1 on the axis of steps, and whether that axis shows the time since 1970. */
+    this.stepUnit = 1;
+    this.stepsAreTimes = false;
     /** The id of the highlighted curve; "" if none is. */
     this.highlighted = "";
     this.drawTimer = 0;
@@ -66,7 +80,11 @@ export class ChartBoard {
    */
   load(definitions, curves, boxOf, weight = 0) {
     this.curves = curves;
-    for (const curve of Object.values(curves)) curve.weight = weight;
+    for (const curve of Object.values(curves)) {
+      curve.weight = weight;
+      rememberSteps(curve);
+    }
+    this.measureSteps();
     for (const definition of definitions) {
       const box = boxOf(definition);
       if (!box) continue;
@@ -86,19 +104,44 @@ export class ChartBoard {
     this.scheduleFinerPoints();
   }
 
+  /** The axis that the charts label: "milliseconds" for steps that are times since 1970, else the chosen one. */
+  get axis() {
+    return this.controls.x === "step" && this.stepsAreTimes ? "milliseconds" : this.controls.x;
+  }
+
+  /** Whether the positions on the x axis are whole numbers. */
+  get hasWholePositions() {
+    return this.controls.x === "step" && this.stepUnit === 1;
+  }
+
+  measureSteps() {
+    const curves = Object.values(this.curves);
+    const ends = curves.flatMap(({ step }) => (step.length ? [step[0], step[step.length - 1]] : []));
+    const unit = stepUnit(ends);
+    // The zoom is in the old unit.
+    if (unit !== this.stepUnit && this.controls.x === "step" && this.drawnAt) this.zoom = null;
+    this.stepUnit = unit;
+    for (const curve of curves) curve.unit = unit;
+    this.stepsAreTimes = areMilliseconds(ends.map((step) => step / unit));
+  }
+
   /** The series that the controls smooth. */
   noisySeries() {
     return [...this.charts.values()].flatMap(({ definition }) => definition.series.filter((series) => series.smooth));
   }
 
   /**
-   * Append points. Returns false and appends nothing if one of the metrics has no chart yet.
+   * Append points. Returns false and appends nothing if the curves must be loaded again: one of them has no chart yet, or
+   * is thinned out and gets points that precede its last one.
    * @param {Record<string, Trace>} points
    */
   append(points) {
-    for (const id of Object.keys(points)) if (!this.curves[id]) return false;
+    for (const [id, more] of Object.entries(points)) {
+      if (!this.curves[id] || !canAppend(this.curves[id], more)) return false;
+    }
     const noisy = new Set(this.noisySeries().map((series) => series.id));
     for (const [id, more] of Object.entries(points)) {
+      rememberSteps(more);
       appendPoints(this.curves[id], more, noisy.has(id) ? this.controls.smoothing : 0);
     }
     this.scheduleDraw();
@@ -122,6 +165,7 @@ export class ChartBoard {
   draw() {
     this.drawTimer = 0;
     const start = performance.now();
+    this.measureSteps();
     for (const chart of this.charts.values()) chart.refresh();
     this.drawnAt = performance.now();
     this.drawDuration = this.drawnAt - start;
@@ -140,9 +184,11 @@ export class ChartBoard {
     const ends = [];
     for (const curve of Object.values(this.curves)) {
       if (!curve.step.length || !hasAxis(curve, x)) continue;
-      ends.push(xValues({ step: endsOf(curve.step), value: [], time: endsOf(curve.time) }, curve, x));
+      const second = logX && !isTimeAxis(x) ? lowerBound(curve.step, Number.MIN_VALUE) : 1;
+      const [step, time] = [endsOf(curve.step, second), endsOf(curve.time, second)];
+      ends.push(xValues({ step, value: [], time }, curve, x));
     }
-    return fullRange(ends, x, logX);
+    return fullRange(ends, this.axis, logX);
   }
 
   /**
@@ -204,11 +250,10 @@ export class ChartBoard {
       for (const { id, smooth } of chart.definition.series) {
         const curve = this.curves[id];
         if (!curve?.coarse) continue;
-        const [from, to] = stepRange(curve, this.controls.x, range);
-        const first = Math.max(0, from);
+        const [first, to] = stepRange(curve, this.controls.x, range);
         if (!needsFinerPoints(curve, first, to, smooth ? weight : 0)) continue;
         const owner = ownerOf(id);
-        const request = requests.get(owner) ?? { names: [], first: Infinity, last: 0 };
+        const request = requests.get(owner) ?? { names: [], first: Infinity, last: -Infinity };
         request.names.push(owner ? id.slice(owner.length + 1) : id);
         request.first = Math.min(request.first, first);
         request.last = Math.max(request.last, to);
@@ -229,6 +274,7 @@ export class ChartBoard {
     if (number !== this.requestCount || !parts) return;
     for (const [name, part] of Object.entries(parts)) {
       const curve = this.curves[owner ? `${owner}:${name}` : name];
+      rememberSteps(part);
       if (curve) curve.part = { ...part, first, last: Math.min(last, curve.step[curve.step.length - 1]), weight };
     }
     this.scheduleDraw();
@@ -247,7 +293,7 @@ export class ChartBoard {
   }
 }
 
-/** The first two values, one of which is positive, and the last one. */
-function endsOf(/** @type {number[]} */ values) {
-  return [values[0], values[Math.min(1, values.length - 1)], values[values.length - 1]];
+/** The first value, the one at `second`, where positive steps begin, and the last one. */
+function endsOf(/** @type {number[]} */ values, /** @type {number} */ second) {
+  return [values[0], values[Math.min(second, values.length - 1)], values[values.length - 1]];
 }

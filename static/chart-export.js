@@ -8,6 +8,7 @@
 import { formatX } from "./chart-format.js";
 import { toCsv } from "./csv.js";
 import { query } from "./dom.js";
+import { stepAt } from "./step-axis.js";
 
 const HEADING_PIXELS = 26;
 const ROW_PIXELS = 16;
@@ -68,10 +69,11 @@ function csvOf(/** @type {Chart} */ chart) {
   if (!chart.uplot || !data) return null;
   const lines = linesOf(chart.uplot);
   const labels = lines.map(({ label }) => label);
+  const { controls, stepUnit } = chart.board;
   return toCsv(
-    chart.board.controls.x,
+    controls.x,
     labels,
-    data[0],
+    controls.x === "step" ? Array.from(data[0], (x) => stepAt(x, stepUnit)) : data[0],
     lines.map(({ index }) => data[index]),
   );
 }
@@ -168,9 +170,10 @@ function svgOf(chart, plot) {
   const legend = svgLegend(plot, box);
   const height = HEADING_PIXELS + plot.height + ROW_PIXELS * legend.length + 12;
   const lines = linesOf(plot).map(({ series, index }) => svgLine(plot, box, series, index));
-  const { x } = chart.board.controls;
+  const { axis, stepUnit } = chart.board;
+  const format = (/** @type {number | null | undefined} */ x) => formatX(axis, x ?? 0, stepUnit);
   const { min, max } = plot.scales.x;
-  const title = escapeXml(`${chart.definition.title}, ${formatX(x, min ?? 0)} to ${formatX(x, max ?? 0)}`);
+  const title = escapeXml(`${chart.definition.title}, ${format(min)} to ${format(max)}`);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${plot.width}" height="${height}"`,
     ` viewBox="0 0 ${plot.width} ${height}" font-family="sans-serif" font-size="11" fill="${style.color}">`,

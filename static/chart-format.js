@@ -1,5 +1,7 @@
 /** How charts format values, differences, x positions and tick labels. No DOM here. */
 
+import { formatStep, formatStepTick, stepAt } from "./step-axis.js";
+
 /**
  * @param {number | null | undefined} value
  * @param {string} unit
@@ -36,6 +38,7 @@ const CLOCKS = {
   day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }),
   minute: new Intl.DateTimeFormat(undefined, TIME),
   second: new Intl.DateTimeFormat(undefined, { ...TIME, second: "2-digit" }),
+  millisecond: new Intl.DateTimeFormat(undefined, { ...TIME, second: "2-digit", fractionalSecondDigits: 3 }),
 };
 const DAY_SECONDS = 86_400;
 
@@ -48,30 +51,40 @@ function formatClockTick(seconds, distance) {
   const date = new Date(seconds * 1000);
   if (distance >= DAY_SECONDS) return CLOCKS.day.format(date);
   // A tick at midnight names the day that begins.
-  if (date.getHours() + date.getMinutes() + date.getSeconds() === 0) return CLOCKS.day.format(date);
-  return (distance >= 60 ? CLOCKS.minute : CLOCKS.second).format(date);
+  if (date.getHours() + date.getMinutes() + date.getSeconds() + date.getMilliseconds() === 0) {
+    return CLOCKS.day.format(date);
+  }
+  const clock = distance >= 60 ? CLOCKS.minute : distance >= 1 ? CLOCKS.second : CLOCKS.millisecond;
+  return clock.format(date);
 }
 
 /**
  * A position on the x axis.
  * @param {string} axis
  * @param {number} value
+ * @param {number} [unit] of steps
  */
-export function formatX(axis, value) {
+export function formatX(axis, value, unit = 1) {
   if (axis === "clock") return `${CLOCKS.day.format(value * 1000)} ${CLOCKS.second.format(value * 1000)}`;
   if (axis === "time") return formatDuration(value);
-  return axis === "epoch" ? `epoch ${Number(value.toPrecision(4))}` : `step ${Math.round(value).toLocaleString("en")}`;
+  if (axis === "epoch") return `epoch ${minus(Number(value.toPrecision(4)))}`;
+  const step = `step ${formatStep(stepAt(value, unit))}`;
+  return axis === "milliseconds" ? `${CLOCKS.day.format(value)} ${CLOCKS.millisecond.format(value)} · ${step}` : step;
 }
+
+const minus = (/** @type {number} */ value) => String(value).replace("-", "−");
 
 /**
  * @param {string} axis
  * @param {number} value
  * @param {number} distance between ticks
+ * @param {number} [unit] of steps
  */
-export function formatXTick(axis, value, distance) {
+export function formatXTick(axis, value, distance, unit = 1) {
   if (axis === "clock") return formatClockTick(value, distance);
+  if (axis === "milliseconds") return formatClockTick(value / 1000, distance / 1000);
   if (axis === "time") return formatDuration(value);
-  return axis === "step" && value >= 1e4 ? `${value / 1000}k` : String(value);
+  return axis === "step" ? formatStepTick(value * unit, distance * unit) : minus(value);
 }
 
 /** Scientific notation with two decimals at most. */
@@ -96,9 +109,10 @@ export function formatYTick(unit, value) {
 /**
  * The tick labels of a chart, as uPlot asks for them. uPlot passes null for ticks of a logarithmic axis without a label.
  * @param {string} axis
- * @param {string} unit
+ * @param {string} unit of values
+ * @param {number} [stepUnit]
  */
-export function tickLabels(axis, unit) {
+export function tickLabels(axis, unit, stepUnit = 1) {
   return {
     /**
      * @param {unknown} _plot
@@ -108,7 +122,7 @@ export function tickLabels(axis, unit) {
      * @param {number} distance
      */
     x: (_plot, values, _axisIndex, _space, distance) =>
-      values.map((value) => (value === null ? null : formatXTick(axis, value, distance))),
+      values.map((value) => (value === null ? null : formatXTick(axis, value, distance, stepUnit))),
     /**
      * @param {unknown} _plot
      * @param {(number | null)[]} values

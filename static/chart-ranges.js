@@ -3,17 +3,19 @@
 /** @import uPlot from "uplot" */
 
 const FINE_INCREMENTS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
-const WHOLE_INCREMENTS = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+const WHOLE_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
 /**
- * Distances between ticks of steps and epochs: whole numbers, unless fewer than three of them are visible.
+ * Distances between ticks of steps and epochs: whole numbers, unless fewer than three of them are visible. Smaller ones
+ * than numbers of this size can differ by are left out: uPlot would add them forever.
  * @param {unknown} _plot
  * @param {number} _axisIndex
  * @param {number} low
  * @param {number} high
  */
 export function stepIncrements(_plot, _axisIndex, low, high) {
-  return high - low < 3 ? FINE_INCREMENTS : WHOLE_INCREMENTS;
+  const smallest = 8 * Number.EPSILON * Math.max(Math.abs(low), Math.abs(high));
+  return (high - low < 3 ? FINE_INCREMENTS : WHOLE_INCREMENTS).filter((increment) => increment > smallest);
 }
 
 /**
@@ -59,7 +61,7 @@ export function clippedRange(plot, low, high) {
 }
 
 /**
- * The x range that covers the start and the end of every curve.
+ * The x range that covers the start and the end of every curve. Steps and epochs begin at 0, but not steps that are times.
  * @param {number[][]} curves the first two x values and the last one of each
  * @param {string} axis
  * @param {boolean} logarithmic whether only positive values have a position
@@ -95,7 +97,9 @@ export function parseZoom(text) {
  * @param {string} axis
  */
 export function formatZoom([low, high], followsEnd, axis) {
-  // Wall-clock time needs 13 digits for milliseconds.
-  const short = (/** @type {number} */ value) => Number(value.toPrecision(axis === "clock" ? 13 : 6));
+  // Six digits of the width, and wall-clock time needs 13 for milliseconds.
+  const more = Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high)) / (high - low)));
+  const digits = axis === "clock" ? 13 : Math.min(17, 6 + Math.max(0, more));
+  const short = (/** @type {number} */ value) => Number(value.toPrecision(digits));
   return followsEnd ? `last,${short(high - low)}` : `${short(low)},${short(high)}`;
 }

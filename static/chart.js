@@ -130,9 +130,10 @@ export class Chart {
     return this.box.classList.contains("crowd");
   }
 
-  /** Identifies the lines: while it stays the same, new points need no rebuild. */
+  /** Identifies the lines and the x axis: while it stays the same, new points need no rebuild. */
   signature() {
-    return JSON.stringify(this.lines().map(({ series, kind }) => [series.id, series.label, series.css, kind]));
+    const lines = this.lines().map(({ series, kind }) => [series.id, series.label, series.css, kind]);
+    return JSON.stringify([this.board.axis, this.board.stepUnit, ...lines]);
   }
 
   /**
@@ -157,7 +158,7 @@ export class Chart {
     if (exact) return window.uPlot.join(tables);
     const { tables: snapped, fine } = logX
       ? { tables, fine: null }
-      : snapToGrid(tables, this.board.visibleRange(), this.board.fullRange(), x === "step");
+      : snapToGrid(tables, this.board.visibleRange(), this.board.fullRange(), this.board.hasWholePositions);
     this.fineGrid = fine;
     // After the join a curve is undefined where it has no point, which its line crosses, and null where it was NaN: a gap.
     return snapped.length > 1 ? window.uPlot.join(snapped) : snapped[0];
@@ -190,12 +191,15 @@ export class Chart {
     const { fontFamily } = getComputedStyle(this.box);
     const axis = { stroke: this.tokenColor("--faint"), font: `11px ${fontFamily}`, ticks: { show: false } };
     const grid = { stroke: this.tokenColor("--line"), width: 1 };
-    const labels = tickLabels(x, this.definition.unit);
+    const { axis: xAxis, stepUnit } = this.board;
+    const hasTimes = x === "clock" || xAxis === "milliseconds";
+    const labels = tickLabels(xAxis, this.definition.unit, stepUnit);
     const lines = this.lines();
     return {
       width: this.plot.clientWidth,
       height: this.plot.clientHeight,
       padding: [8, 12, 0, 0],
+      ms: xAxis === "milliseconds" ? 1 : 1e-3,
       legend: { show: false },
       cursor: {
         y: false,
@@ -211,7 +215,7 @@ export class Chart {
       },
       scales: {
         // From the first point to the last. uPlot would extend a logarithmic axis to whole powers of ten.
-        x: logX ? { time: false, distr: 3, range: (_plot, low, high) => [low, high] } : { time: x === "clock" },
+        x: logX ? { time: false, distr: 3, range: (_plot, low, high) => [low, high] } : { time: hasTimes },
         y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : paddedRange },
       },
       axes: [
@@ -223,7 +227,7 @@ export class Chart {
           space: 64,
           values: labels.x,
           filter: logX ? labeledLogTicks : undefined,
-          incrs: isTimeAxis(x) || logX ? undefined : stepIncrements,
+          incrs: isTimeAxis(x) || hasTimes || logX ? undefined : stepIncrements,
         },
         {
           ...axis,
@@ -310,7 +314,7 @@ export class Chart {
     if (!this.uplot) return;
     const [min, max] = this.board.visibleRange();
     this.uplot.setScale("x", { min, max });
-    if (needsNewGrid(this.fineGrid, [min, max], this.board.controls.x === "step")) this.board.scheduleDraw();
+    if (needsNewGrid(this.fineGrid, [min, max], this.board.hasWholePositions)) this.board.scheduleDraw();
   }
 
   /** @param {uPlot} plot */
@@ -320,7 +324,8 @@ export class Chart {
     /** @type {[number, number]} */
     const range = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
     plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.board.zoomTo(range);
+    // Large steps that lie side by side share one position.
+    if (range[0] < range[1]) this.board.zoomTo(range);
   }
 
   resize() {

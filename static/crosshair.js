@@ -90,7 +90,7 @@ export class Crosshair {
       const base = valueAt(xs, plot.data[baseline + 1], index);
       delta.textContent = value == null || base == null ? "" : `Δ ${formatDelta(value - base, unit)}`;
     });
-    const text = index === null ? "" : formatX(board.controls.x, xs[index]);
+    const text = index === null ? "" : formatX(board.axis, xs[index], board.stepUnit);
     const heading = query(box, "h2", HTMLElement);
     if (heading) heading.title = text;
     box.dataset.at = text;

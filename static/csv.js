@@ -9,7 +9,7 @@ export function csvField(/** @type {string} */ text) {
  * One row per x value, one column per curve. A cell is empty where its curve has no point, or has NaN.
  * @param {string} axis heads the first column
  * @param {string[]} labels of the curves
- * @param {ArrayLike<number>} xs
+ * @param {ArrayLike<number | bigint>} xs
  * @param {ArrayLike<number | null | undefined>[]} curves
  */
 export function toCsv(axis, labels, xs, curves) {

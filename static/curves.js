@@ -2,7 +2,8 @@
  * The points of a curve as a page holds them: every point, or a thinned-out overview plus finer points of the visible
  * part. No DOM here.
  *
- * @typedef {{step: number[], value: (number | null)[], time: number[]}} Trace `value` is null where the metric was NaN
+ * @typedef {{step: number[], value: (number | null)[], time: number[], exact?: string[]}} Trace `value` is null where the
+ *   metric was NaN; `exact`: the steps as text, if a number cannot hold one of them
  * @typedef {{low?: (number | null)[], high?: (number | null)[]}} Band the confidence interval around each point of a mean
  * @typedef {{total: number, share: number}} AverageState of an exponential moving average: weighted sum and sum of weights
  * @typedef {Trace & Band & AverageState} SmoothedTrace with the state of its average at its end
@@ -15,6 +16,7 @@
  * @typedef {Trace & PartFields} Part finer points of an interval of steps
  * @typedef {object} CurveFields
  * @property {number | null} per_epoch steps per epoch
+ * @property {number} [unit] how many steps make up 1 on the axis of steps; 1 if it is missing
  * @property {[number, number][]} stretches intervals of training: [when it began, seconds trained before it]
  * @property {boolean} [coarse] whether the points are thinned out
  * @property {SmoothedTrace} [even] the smoothed curve, made from all points
@@ -70,6 +72,10 @@ function pushPoints(trace, more) {
  * @param {number} weight of the smoothing
  */
 export function appendPoints(curve, more, weight) {
+  if (runsBackwards(curve, more)) {
+    Object.assign(curve, mergePoints(curve, more));
+    return;
+  }
   if (curve.even)
     pushPoints(curve.even, { ...more, value: continueAverage(more.value, curve.weight ?? 0, curve.even) });
   pushPoints(curve, more);
@@ -83,6 +89,40 @@ export function appendPoints(curve, more, weight) {
   }
   if (curve.even) Object.assign(curve.even, downsample(curve.even));
   Object.assign(curve, downsample(curve), { coarse: true });
+}
+
+/** Whether some points precede the last one of a curve: a script may log its steps in any order. */
+function runsBackwards(/** @type {Trace} */ curve, /** @type {Trace} */ more) {
+  return more.step[0] < curve.step[curve.step.length - 1];
+}
+
+/** Whether points can join a curve: a thinned-out one must be loaded again if some of them precede its last point. */
+export function canAppend(/** @type {Curve} */ curve, /** @type {Trace} */ more) {
+  return !curve.coarse || !runsBackwards(curve, more);
+}
+
+/**
+ * The points of two traces by step; of one step, those of the first trace come first.
+ * @param {Trace} one
+ * @param {Trace} other
+ * @returns {Trace}
+ */
+function mergePoints(one, other) {
+  /** @type {Trace} */
+  const result = { step: [], value: [], time: [] };
+  let i = 0;
+  for (let j = 0; j < other.step.length; j++) {
+    const end = upperBound(one.step, other.step[j]);
+    for (; i < end; i++) pushPoints(result, pointAt(one, i));
+    pushPoints(result, pointAt(other, j));
+  }
+  for (; i < one.step.length; i++) pushPoints(result, pointAt(one, i));
+  return result;
+}
+
+/** @returns {Trace} */
+function pointAt(/** @type {Trace} */ { step, value, time }, /** @type {number} */ i) {
+  return { step: [step[i]], value: [value[i]], time: [time[i]] };
 }
 
 /** The lowest and the highest point of each of THINNED_POINTS / 2 buckets, in order. */
@@ -101,7 +141,7 @@ function downsample(/** @type {Trace} */ { step, value, time }) {
       if (highest === null || current > highest) high = i;
     }
     for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
-      pushPoints(result, { step: [step[i]], value: [value[i]], time: [time[i]] });
+      pushPoints(result, pointAt({ step, value, time }, i));
     }
   }
   return result;
@@ -123,6 +163,13 @@ export function lowerBound(sorted, value, map = (item) => item) {
   return low;
 }
 
+/** The first index of a sorted list whose value is above `value`. */
+function upperBound(/** @type {number[]} */ sorted, /** @type {number} */ value) {
+  let index = lowerBound(sorted, value);
+  while (sorted[index] === value) index++;
+  return index;
+}
+
 /**
  * A trace in which finer points replace those from step `first` to step `last`.
  * @param {Trace} trace
@@ -132,7 +179,7 @@ export function lowerBound(sorted, value, map = (item) => item) {
  * @returns {Trace}
  */
 function spliceTrace(trace, fine, first, last) {
-  const [from, to] = [lowerBound(trace.step, first), lowerBound(trace.step, last + 1)];
+  const [from, to] = [lowerBound(trace.step, first), upperBound(trace.step, last)];
   return {
     step: [...trace.step.slice(0, from), ...fine.step, ...trace.step.slice(to)],
     value: [...trace.value.slice(0, from), ...fine.value, ...trace.value.slice(to)],
@@ -226,7 +273,8 @@ export function xValues(trace, curve, axis) {
       return timeToX(curve, axis, time) + ties * TIE_SECONDS;
     });
   }
-  return trace.step;
+  const { unit = 1 } = curve;
+  return unit === 1 ? trace.step : trace.step.map((step) => step / unit);
 }
 
 /**
@@ -237,7 +285,7 @@ export function xValues(trace, curve, axis) {
  */
 export function stepToX(curve, axis, step) {
   if (axis === "epoch") return curve.per_epoch ? step / curve.per_epoch : null;
-  if (!isTimeAxis(axis)) return step;
+  if (!isTimeAxis(axis)) return step / (curve.unit ?? 1);
   const index = lowerBound(curve.step, step);
   return hasAxis(curve, axis) && index < curve.step.length ? timeToX(curve, axis, curve.time[index]) : null;
 }
@@ -252,7 +300,8 @@ export function stepRange(curve, axis, [low, high]) {
   if (axis === "epoch" && curve.per_epoch) {
     return [Math.floor(low * curve.per_epoch), Math.ceil(high * curve.per_epoch)];
   }
-  if (!isTimeAxis(axis)) return [Math.floor(low), Math.ceil(high)];
+  const { unit = 1 } = curve;
+  if (!isTimeAxis(axis)) return [Math.floor(low * unit), Math.ceil(high * unit)];
   const toX = (/** @type {number} */ time) => timeToX(curve, axis, time);
   const [from, to] = [lowerBound(curve.time, low, toX) - 1, lowerBound(curve.time, high, toX)];
   return [curve.step[Math.max(0, from)] ?? 0, curve.step[Math.min(curve.step.length - 1, to)] ?? 0];

@@ -1,5 +1,7 @@
 /** Requests for the points of curves. */
 
+import { stepParameter } from "./step-axis.js";
+
 const PART_POINTS = 2000;
 
 /**
@@ -14,8 +16,8 @@ const PART_POINTS = 2000;
 export async function fetchPart(run, names, first, last, weight) {
   const parameters = new URLSearchParams({
     names: names.join(","),
-    first: String(first),
-    last: String(last),
+    first: stepParameter(first),
+    last: stepParameter(last),
     points: String(PART_POINTS),
     smoothing: weight.toFixed(2),
   });

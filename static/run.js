@@ -19,6 +19,7 @@ import { debounce, throttle } from "./timers.js";
 const DEBOUNCE_MILLISECONDS = 250;
 const LATE_MILLISECONDS = 3000;
 const OVERLAY_MILLISECONDS = 4000;
+const RELOAD_MILLISECONDS = 1000;
 
 /**
  * @typedef {object} RunPoints
@@ -223,6 +224,7 @@ function showConnection() {
 // Throttled here: htmx's own throttle drops the last event, which reports how the run ended.
 const headChanged = throttle(500, () => announce("run-changed"));
 const yardChanged = throttle(2000, () => announce("yard-changed"));
+const reloadSoon = throttle(RELOAD_MILLISECONDS, () => reload());
 const epochEnded = throttle(1000, () => announce("epoch-ended"));
 function changed() {
   headChanged();
@@ -237,7 +239,7 @@ function onEvent(event, data) {
   switch (event) {
     case "metrics":
       if (board.append(data)) showDelay(data);
-      else reload();
+      else reloadSoon();
       if (Object.keys(data).some((name) => name.startsWith("val/"))) epochEnded();
       changed();
       break;

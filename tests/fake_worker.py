@@ -22,6 +22,7 @@ from app.contract.events import (
     entry,
     pack_points,
 )
+from app.contract.packed_steps import pack_steps
 from app.services.recorder import Recorder
 
 
@@ -68,6 +69,10 @@ class Trainer:
         return None if said is None else int(said)
 
 
+def _steps(steps: list[int]) -> bytes:
+    return pack_steps(np.array(steps, np.int64), min(steps, default=0), max(steps, default=0))
+
+
 def packed(curves: dict[str, list[tuple[int, float]]], base_time: float = 1_700_000_000.0) -> bytes:
     """Body of a metrics entry; a point's time is its step after the base."""
     return pack_points(
@@ -76,7 +81,7 @@ def packed(curves: dict[str, list[tuple[int, float]]], base_time: float = 1_700_
             Points(
                 name,
                 len(pairs),
-                np.array([step for step, _ in pairs], "<u4").tobytes(),
+                _steps([step for step, _ in pairs]),
                 np.array([value for _, value in pairs], "<f8").tobytes(),
                 np.array([step for step, _ in pairs], "<f4").tobytes(),
             )

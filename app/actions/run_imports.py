@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
 from app.actions.tracking import Points
@@ -30,7 +31,10 @@ class CurvePart:
 
 @dataclass(frozen=True)
 class ImportedRun:
-    """A run, or a part of it. ``key`` identifies the run across imports; times are in seconds since 1970."""
+    """A run, or a part of it. ``key`` identifies the run across imports; times are in seconds since 1970.
+
+    ``damaged``: number of places in its files with damaged records; ``left_out``: number of invalid points.
+    """
 
     key: str
     experiment: str
@@ -40,6 +44,8 @@ class ImportedRun:
     outcome: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, CurvePart] = field(default_factory=dict)
+    damaged: int = 0
+    left_out: int = 0
 
 
 def import_run(parts: Parts, imported: ImportedRun) -> tuple[str, int]:
@@ -112,13 +118,16 @@ def new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]
 
 
 def _update(connection: Connection, run: str, imported: ImportedRun, commit: int) -> None:
-    """Update the run's end, and add parameters that were recorded since the last import."""
+    """Update the run's end and what was skipped, and add parameters that were recorded since the last import."""
+    step = connection.execute(text("SELECT max(last_step) FROM metric_series WHERE run = :run"), {"run": run}).scalar()
+    skipped = {"damaged": imported.damaged, "left_out": imported.left_out}
+    progress = {"step": step or 0} | {name: number for name, number in skipped.items() if number}
     connection.execute(
         text(
-            "UPDATE run SET ended_at = max(ended_at, :ended), status_commit = :commit, progress = json_object('step',"
-            " coalesce((SELECT max(last_step) FROM metric_series WHERE run = :run), 0)) WHERE id = :run"
+            "UPDATE run SET ended_at = max(ended_at, :ended), status_commit = :commit, progress = :progress"
+            " WHERE id = :run"
         ),
-        {"ended": imported.ended, "commit": commit, "run": run},
+        {"ended": imported.ended, "commit": commit, "run": run, "progress": to_json(progress).decode()},
     )
     logged = find_logged(connection, run)
     assert logged is not None

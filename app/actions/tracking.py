@@ -13,7 +13,9 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.errors import Conflict, Invalid, NotFound
+from app.contract.packed_steps import unpack_steps
 from app.services import pubsub
+from app.store.curve import in_order
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
@@ -32,7 +34,6 @@ from app.store.tracked_run import (
 )
 from app.web.dependencies import Parts
 
-LARGEST_STEP = 2**32 - 1
 MOST_PARAMETERS = 2000
 MOST_METRICS = 2000
 MERGE_SECONDS = 5.0
@@ -54,12 +55,8 @@ class Points:
 
     def curve(self) -> Curve:
         """Return the points sorted by step; points of the same step stay in the order received."""
-        steps = np.array(self.steps, dtype="<u4")
-        values, times = np.array(self.values, dtype="<f8"), np.array(self.times, dtype="<f8")
-        if len(steps) > 1 and (steps[1:] < steps[:-1]).any():
-            order = np.argsort(steps, kind="stable")
-            steps, values, times = steps[order], values[order], times[order]
-        return Curve(steps, values, times)
+        steps, values, times = np.array(self.steps, np.int64), np.array(self.values, "<f8"), np.array(self.times, "<f8")
+        return in_order(Curve(steps, values, times))
 
 
 @dataclass(frozen=True)
@@ -199,14 +196,14 @@ def check_number_of_metrics(connection: Connection, run: str, curves: Mapping[tu
         raise Invalid(f"a run can have at most {MOST_METRICS:,} metrics")
 
 
-# After a lost response, a client sends its last points again: a curve that equals the end of the stored one (steps,
+# After a lost response, a client sends its last points again: a curve that equals the end of what came last (steps,
 # values and milliseconds) is such a repeat.
 _ENDS = text("SELECT id, name, last_step, last_time FROM metric_series WHERE run = :run AND name IN :names").bindparams(
     bindparam("names", expanding=True)
 )
 _NEWEST = text(
-    "SELECT steps, point_values, times FROM metric_chunk WHERE series = :series ORDER BY commit_number DESC, id DESC"
-    " LIMIT 1"
+    "SELECT points, steps, point_values, times FROM metric_chunk WHERE series = :series ORDER BY commit_number DESC,"
+    " id DESC LIMIT 1"
 )
 
 
@@ -217,11 +214,14 @@ def _without_repeats(
         return curves
     for row in connection.execute(_ENDS, {"run": run, "names": [name for _, name in curves]}).all():
         curve = curves.get((run, row.name))
-        if curve is None or int(curve.steps[-1]) != row.last_step or float(curve.times[-1]) != row.last_time:
+        if curve is None or (int(curve.steps[-1]), float(curve.times[-1])) > (row.last_step, row.last_time):
             continue
         stored = connection.execute(_NEWEST, {"series": row.id}).one_or_none()
+        if stored is None:
+            continue
+        old_bytes = (unpack_steps([stored.steps], [stored.points]).tobytes(), stored.point_values, stored.times)
         new_bytes = (curve.steps.tobytes(), curve.values.tobytes(), curve.times.tobytes())
-        if stored is not None and all(old.endswith(new) for old, new in zip(stored, new_bytes, strict=True)):
+        if all(old.endswith(new) for old, new in zip(old_bytes, new_bytes, strict=True)):
             del curves[run, row.name]
     return curves
 

@@ -217,7 +217,8 @@ def _mean_and_band(curves: Sequence[Points], shares: bool) -> tuple[Curve, Band]
     repeated = n > 1
     spread = (np.where(present, table - mean, 0) ** 2).sum(0)[repeated] / (n[repeated] - 1)
     half[repeated] = [t_quantile(int(runs) - 1) for runs in n[repeated]] * np.sqrt(spread / n[repeated])
-    steps = np.asarray(grid[known], dtype=np.float64)
+    # The largest float64 below 2**63.
+    steps = np.clip(np.asarray(grid[known], dtype=np.float64), -(2.0**63), 2.0**63 - 1024)
     curve = Curve(steps.astype(np.int64), mean, np.nanmean(np.where(present, times, np.nan), axis=0))
     low, high = mean - half, mean + half
     return curve, Band(np.clip(low, 0, 1), np.clip(high, 0, 1)) if shares else Band(low, high)

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.analysis.curves import Band, Points
 from app.charts.chart_specs import Chart
-from app.services.live import curve_as_json
+from app.services.live import curve_for_browser
 
 
 def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) -> dict[str, Any]:
@@ -22,13 +22,15 @@ def points_as_json(charts: list[Chart], points: dict[str, Points], commit: int) 
 
 
 def _points_as_json(curve_points: Points) -> dict[str, Any]:
-    payload: dict[str, Any] = curve_as_json(curve_points.curve)
+    payload: dict[str, Any] = curve_for_browser(curve_points.curve)
     payload |= {"per_epoch": curve_points.steps_per_epoch, "stretches": curve_points.stretches}
     if curve_points.coarse:
         payload["coarse"] = True
     if curve_points.smooth is not None:
         average = {"total": curve_points.smooth.average.total, "share": curve_points.smooth.average.weights}
-        payload["even"] = curve_as_json(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
+        payload["even"] = (
+            curve_for_browser(curve_points.smooth.curve) | average | _band_as_json(curve_points.smooth.band)
+        )
     return payload | _band_as_json(curve_points.band)
 
 

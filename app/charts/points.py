@@ -73,8 +73,8 @@ def _smooth(
 ) -> SmoothedCurve | None:
     requested = within
     if within is not None:
-        warm_up_steps = WARM_UP * max(1, round(total.last_step / max(1, total.points)))
-        within = (max(0, within[0] - warm_up_steps), within[1])
+        warm_up_steps = WARM_UP * max(1, round((total.last_step - total.first_step) / max(1, total.points)))
+        within = (max(total.first_step, within[0] - warm_up_steps), within[1])
     curve = read_curves(connection, run, [name], 0, within).get(name)
     if curve is None:
         return None

@@ -155,7 +155,9 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     if not any(len(y) for y in usable):
         return Picture([], [], [], total, last)
     x_low, x_high = min(float(x.min()) for x in xs), max(float(x.max()) for x in xs)
-    x_low = min(x_low, 0.0) if controls.x in ("step", "epoch") else x_low
+    # Steps per second if they are times since 1970, else 0.
+    rate = _steps_per_second(x_low, x_high) if controls.x == "step" else 0.0
+    x_low = min(x_low, 0.0) if controls.x in ("step", "epoch") and not rate else x_low
     low, high = min(float(y.min()) for y in usable if len(y)), max(float(y.max()) for y in usable if len(y))
     place: Callable[[Floats], Floats]
     if log:
@@ -171,11 +173,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     lines = [_line(css, x, y, faint, (x_low, x_high), (low, high), place, log) for css, x, y, faint in drawn]
     return Picture(
         [line for line in lines if line.points or line.dot],
-        [
-            Tick(_percent(value, x_low, x_high), x_label(value, controls.x))
-            for value in (clock_ticks if controls.x == "clock" else ticks)(x_low, x_high, 6)
-            if x_high > x_low
-        ],
+        _x_ticks(x_low, x_high, controls.x, rate) if x_high > x_low else [],
         [Tick(_percent(position, high, low), y_label(value, chart.unit)) for value, position in y_ticks],
         total,
         last,
@@ -184,9 +182,27 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
     )
 
 
+EARLIEST_SECONDS, LATEST_SECONDS = 1e9, 4_102_444_800.0
+"""Steps between September 2001 and 2100 are taken for times, if they are milliseconds or nanoseconds."""
+
+
+def _steps_per_second(low: float, high: float) -> float:
+    rates = (1e3, 1e9)
+    return next((rate for rate in rates if low >= EARLIEST_SECONDS * rate and high < LATEST_SECONDS * rate), 0.0)
+
+
+def _x_ticks(low: float, high: float, axis: str, rate: float) -> list[Tick]:
+    if rate:
+        times = clock_ticks(low / rate, high / rate, 6)
+        return [Tick(_percent(time * rate, low, high), x_label(time, "clock")) for time in times]
+    values = clock_ticks(low, high, 6) if axis == "clock" else ticks(low, high, 6)
+    distance = values[1] - values[0] if len(values) > 1 else 0.0
+    return [Tick(_percent(value, low, high), x_label(value, axis, distance)) for value in values]
+
+
 def _chart_marks(marks: Sequence[Mark], points: Points, axis: str, x_range: tuple[float, float]) -> list[ChartMark]:
     mark_curve = Curve(
-        np.array([mark.step for mark in marks], "<u4"), np.empty(0), np.array([mark.time for mark in marks])
+        np.array([mark.step for mark in marks], np.int64), np.empty(0), np.array([mark.time for mark in marks])
     )
     places = x_of(Points(mark_curve, points.steps_per_epoch, points.stretches), axis)
     low, high = x_range
@@ -264,8 +280,11 @@ def clock_ticks(low: float, high: float, about: int) -> list[float]:
     return [float(i * spacing) for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
 
 
-def x_label(value: float, axis: str) -> str:
-    """Return a tick label of the x axis; wall-clock time is in UTC because the viewer's time zone is unknown."""
+def x_label(value: float, axis: str, distance: float = 0.0) -> str:
+    """Return a tick label of the x axis; wall-clock time is in UTC because the viewer's time zone is unknown.
+
+    ``distance``: between ticks; steps are as precise as it requires.
+    """
     if axis == "clock":
         timestamp = datetime.fromtimestamp(value, UTC)
         return (
@@ -277,7 +296,14 @@ def x_label(value: float, axis: str) -> str:
         )
     if axis == "time":
         return format_duration(value) if value >= 10 else f"{value:g} s"
-    return f"{value / 1000:g}k" if value >= 10_000 and axis == "step" else f"{value:g}"
+    unit, suffix = 1.0, ""
+    if axis == "step" and abs(value) >= 10_000:
+        unit, suffix = next((unit, suffix) for unit, suffix in _SUFFIXES if abs(value) >= unit)
+    digits = min(15, max(0, math.ceil(math.log10(unit / distance)))) if distance > 0 else 6
+    return f"{round(value / unit, digits):.15g}{suffix}".replace("-", "−")
+
+
+_SUFFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def y_label(value: float, unit: str) -> str:

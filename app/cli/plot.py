@@ -52,12 +52,17 @@ def plot(title: str, lines: Sequence[Line], width: int = 60, height: int = 10) -
         for cell, color in zip(row, colors[i], strict=True):
             figure.append(chr(BLANK + cell), style=color)
         figure.append("\n")
-    first, last = f"{left:,.6g}", f"{right:,.6g}"
+    first, last = _x_label(left), _x_label(right)
     figure.append(f"{'':{margin + 2}}{first}{last:>{max(1, columns - len(first))}}\n", style="dim")
     for line, (_, color) in zip(lines, curves, strict=True):
         figure.append(f"— {line.label}  ", style=color)
     figure.append("\n")
     return figure
+
+
+def _x_label(value: float) -> str:
+    label = f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"
+    return label.replace("-", "−")
 
 
 def _draw_curves(

@@ -13,6 +13,7 @@ import typer
 
 from app.cli.client import Url, connected, warn
 from app.cli.output import AsJson, print_json
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.formats.tfevents import BrokenFile, EventMetadata, read_scalars
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 PATTERN = "*tfevents*"
 BATCH_POINTS = 20_000
-MAX_STEP = 2**32 - 1
+LATEST = 4_102_444_800.0
+"""The latest time that the server accepts, in seconds since 1970."""
 
 
 @dataclass
 class EventFolder:
-    """A folder of event files, imported as one run; ``left_out``: number of invalid points."""
+    """A folder of event files, imported as one run; ``left_out``: number of invalid points.
+
+    ``broken``: a sentence about each file that is not an event file.
+    """
 
     folder: Path
     name: str
@@ -35,7 +40,7 @@ class EventFolder:
     began: float = math.inf
     ended: float = 0.0
     left_out: int = 0
-    broken: str = ""
+    broken: list[str] = field(default_factory=list)
 
 
 def import_(
@@ -55,8 +60,10 @@ def import_(
         made = []
         for folder in folders:
             source = read_folder(folder, _name(path, folder))
-            if source.broken:
-                warn(source.broken)
+            for broken in source.broken:
+                warn(broken)
+            if source.metadata.damaged:
+                warn(f"{source.name}: skipped damaged records at {_places(source.metadata.damaged)}")
             if source.left_out:
                 warn(f"{source.name}: skipped {_points(source.left_out)} with an invalid step, tag or time")
             if not source.curves:
@@ -72,6 +79,10 @@ def import_(
 
 def _points(count: int) -> str:
     return f"{count:,} point{'' if count == 1 else 's'}"
+
+
+def _places(count: int) -> str:
+    return f"{count:,} place{'' if count == 1 else 's'}"
 
 
 def find_folders(path: Path) -> list[Path]:
@@ -101,13 +112,14 @@ def read_folder(folder: Path, name: str) -> EventFolder:
             try:
                 _take(source, opened)
             except BrokenFile as error:
-                source.broken = f"{file}: {error}; only the data before it is imported"
+                source.broken.append(f"{file}: {error}")
     return source
 
 
 def _take(source: EventFolder, opened: Any) -> None:
     for scalar in read_scalars(opened, source.metadata):
-        if not 0 <= scalar.step <= MAX_STEP or not 0 < len(scalar.tag) <= 250 or not math.isfinite(scalar.time):
+        valid = SMALLEST_STEP <= scalar.step <= LARGEST_STEP and 0 < len(scalar.tag) <= 250
+        if not valid or not 0 <= scalar.time <= LATEST:
             source.left_out += 1
             continue
         source.curves.setdefault(scalar.tag, []).append((scalar.step, scalar.value, scalar.time))
@@ -125,6 +137,9 @@ def _send(yard: Runyard, source: EventFolder, experiment: str) -> dict[str, Any]
         "ended": source.ended,
         "outcome": source.metadata.outcome,
         "parameters": source.metadata.parameters,
+        # Left out if they are 0, since an earlier server does not know them.
+        **({"damaged": source.metadata.damaged} if source.metadata.damaged else {}),
+        **({"left_out": source.left_out} if source.left_out else {}),
     }
     added = 0
     answer: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.spec import RunConfig
+from app.contract.steps import NARROW, WIDE
 
 Outcome = Literal["succeeded", "failed", "cancelled", "interrupted", "killed"]
 # Limits of the database: an entry beyond them must not stop the recorder.
@@ -272,11 +273,13 @@ class Renewal(_Event):
 
 _HEAD = struct.Struct("<dH")
 _SERIES = struct.Struct("<HI")
+# Set in the number of points of a metric whose steps do not fit into 32 bits. Entries of earlier versions have none.
+_WIDE_STEPS = 2**31
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points of a metric: little-endian arrays of steps (uint32), values (float64) and time offsets (float32)."""
+    """Points of a metric: little-endian arrays of steps (`pack_steps`), values (float64) and time offsets (float32)."""
 
     name: str
     count: int
@@ -291,7 +294,8 @@ def pack_points(base_time: float, series: Iterable[Points]) -> bytes:
     count = 0
     for points in series:
         name = points.name.encode()
-        parts += (_SERIES.pack(len(name), points.count), name, points.steps, points.values, points.offsets)
+        wide = _WIDE_STEPS if len(points.steps) > NARROW * points.count else 0
+        parts += (_SERIES.pack(len(name), points.count | wide), name, points.steps, points.values, points.offsets)
         count += 1
     return b"".join((_HEAD.pack(base_time, count), *parts))
 
@@ -305,8 +309,10 @@ def unpack_points(body: bytes) -> tuple[float, list[Points]]:
         for _ in range(count):
             name_bytes, n = _SERIES.unpack_from(body, position)
             position += _SERIES.size
+            width, n = (WIDE, n ^ _WIDE_STEPS) if n > _WIDE_STEPS else (NARROW, n)
             name_end = position + name_bytes
-            ends = [name_end, name_end + 4 * n, name_end + 12 * n, name_end + 16 * n]
+            steps_end = name_end + width * n
+            ends = [name_end, steps_end, steps_end + 8 * n, steps_end + 12 * n]
             if ends[-1] > len(body):
                 raise ValueError("metric points are truncated")
             name = body[position:name_end].decode()

@@ -6,6 +6,7 @@ rotated by 15 bits, plus a constant. Each record is an ``Event`` in protobuf's e
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,10 +14,14 @@ from typing import BinaryIO
 
 VERSION = "brain.Event:2"
 MAX_RECORD_BYTES = 64 * 2**20
+HEAD_BYTES = 12
+SEARCHED_BYTES = 2**20
+# What may be the length of a record and its checksum: of eight bytes, the upper four are 0, and the others are not.
+_CANDIDATE = re.compile(rb"(?s)(?=(?!\0{4})...[\0-\4]\0{4}.{4})")
 
 
 class BrokenFile(ValueError):
-    """Not an event file, or a damaged one; the message says at which byte."""
+    """A file without a record, or a record that is not an event."""
 
 
 # CRC-32C: Castagnoli's polynomial in reversed bit order.
@@ -52,20 +57,67 @@ def masked_crc(data: bytes) -> int:
 # Records -------------------------------------------------------------------------------------------------------------
 
 
-def read_records(file: BinaryIO) -> Iterator[bytes]:
-    """Read the records of a file, up to one that is still being written. Raises BrokenFile."""
+@dataclass
+class Reading:
+    """What was read of a file: number of good records, and of places where one or more records are damaged."""
+
+    records: int = 0
+    damaged: int = 0
+
+
+def read_records(file: BinaryIO, reading: Reading) -> Iterator[bytes]:
+    """Read the records of a seekable file, up to one that is still being written, and count the damage.
+
+    A record whose bytes do not match their checksum is skipped. If its length is damaged, its end is unknown, so the
+    next record is searched for. Raises BrokenFile if there is no record at all.
+    """
     position = 0
-    while len(head := file.read(12)) == 12:
-        length, crc = struct.unpack("<QI", head)
-        if masked_crc(head[:8]) != crc or length > MAX_RECORD_BYTES:
-            raise BrokenFile(f"not a valid event file: no record at byte {position:,}")
-        body = file.read(length + 4)
-        if len(body) < length + 4:
-            return
-        if masked_crc(body[:length]) != struct.unpack("<I", body[length:])[0]:
-            raise BrokenFile(f"the record at byte {position:,} is damaged (checksum mismatch)")
-        yield body[:length]
-        position += 16 + length
+    while len(head := _bytes_at(file, position, HEAD_BYTES)) == HEAD_BYTES:
+        length = _length(head)
+        if length is not None:
+            body = file.read(length + 4)
+            end = position + HEAD_BYTES + length + 4
+            if len(body) == length + 4:
+                if masked_crc(body[:length]) == struct.unpack("<I", body[length:])[0]:
+                    reading.records += 1
+                    yield body[:length]
+                    position = end
+                    continue
+                following = _bytes_at(file, end, HEAD_BYTES)
+                if len(following) < HEAD_BYTES or _length(following) is not None:
+                    reading.damaged += 1
+                    position = end
+                    continue
+        found = _find_record(file, position + 1)
+        # An incomplete record is damaged only if another one follows.
+        reading.damaged += length is None or found is not None
+        if found is None:
+            break
+        position = found
+    if reading.damaged and not reading.records:
+        raise BrokenFile("not an event file: it has no valid record")
+
+
+def _bytes_at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _length(head: bytes) -> int | None:
+    """Return the length of the record that begins with these bytes, or None if none does."""
+    length, crc = struct.unpack("<QI", head)
+    return length if length <= MAX_RECORD_BYTES and masked_crc(head[:8]) == crc else None
+
+
+def _find_record(file: BinaryIO, position: int) -> int | None:
+    """Return the position of the first record at or after ``position``, or None if there is none."""
+    while len(block := _bytes_at(file, position, SEARCHED_BYTES)) >= HEAD_BYTES:
+        for candidate in _CANDIDATE.finditer(block):
+            start = candidate.start()
+            if _length(block[start : start + HEAD_BYTES]) is not None:
+                return position + start
+        position += len(block) - HEAD_BYTES + 1
+    return None
 
 
 def record(body: bytes) -> bytes:
@@ -165,27 +217,47 @@ class Scalar:
 
 @dataclass
 class EventMetadata:
-    """What event files contain besides scalars; ``outcome``: blank if they do not record how the run ended."""
+    """What event files contain besides scalars; ``outcome``: blank if they do not record how the run ended.
+
+    ``damaged``: number of places where one or more records are damaged.
+    """
 
     parameters: dict[str, str] = field(default_factory=dict)
     outcome: str = ""
     scalar_tags: set[str] = field(default_factory=set)
+    damaged: int = 0
 
 
 def read_scalars(file: BinaryIO, metadata: EventMetadata) -> Iterator[Scalar]:
-    """Read the scalars of a file in order, and fill in ``metadata``. Raises BrokenFile."""
-    for body in read_records(file):
-        time, step, summary = 0.0, 0, None
-        for number, value in fields_of(body):
-            if number == 1:
-                time = _double(value)
-            elif number == 2:
-                step = _signed(value)
-            elif number == 5:
-                summary = _bytes(value)
-        for number, value in fields_of(summary or b""):
-            if number == 1 and (scalar := _scalar(_bytes(value), metadata)) is not None:
-                yield Scalar(scalar[0], step, scalar[1], time)
+    """Read the scalars of a seekable file in order, skip damaged records, and fill in ``metadata``.
+
+    Raises BrokenFile if the file has no record at all.
+    """
+    reading = Reading()
+    try:
+        for body in read_records(file, reading):
+            try:
+                scalars = _scalars(body, metadata)
+            except BrokenFile:
+                reading.damaged += 1
+                continue
+            yield from scalars
+    finally:
+        metadata.damaged += reading.damaged
+
+
+def _scalars(body: bytes, metadata: EventMetadata) -> list[Scalar]:
+    """Return the scalars of an event. Raises BrokenFile."""
+    time, step, summary = 0.0, 0, b""
+    for number, value in fields_of(body):
+        if number == 1:
+            time = _double(value)
+        elif number == 2:
+            step = _signed(value)
+        elif number == 5:
+            summary = _bytes(value)
+    values = [_scalar(_bytes(value), metadata) for number, value in fields_of(summary) if number == 1]
+    return [Scalar(value[0], step, value[1], time) for value in values if value is not None]
 
 
 def _scalar(message: bytes, metadata: EventMetadata) -> tuple[str, float] | None:
@@ -291,7 +363,7 @@ def write_events(scalars: Iterable[Scalar], started: float) -> Iterator[bytes]:
     for scalar in scalars:
         value = _encode(1, 2, scalar.tag.encode()) + _encode(2, 5, _single(scalar.value))
         summary = _encode(1, 2, value)
-        head = _encode(1, 1, struct.pack("<d", scalar.time)) + _encode(2, 0, _encode_varint(scalar.step))
+        head = _encode(1, 1, struct.pack("<d", scalar.time)) + _encode(2, 0, _encode_varint(scalar.step % 2**64))
         yield record(head + _encode(5, 2, summary))
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.actions.run_imports import CurvePart, ImportedRun, import_run
-from app.actions.tracking import LARGEST_STEP, Points
+from app.actions.tracking import Points
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -27,7 +28,7 @@ class PieceIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     offset: int = Field(0, ge=0, lt=2**53)
-    step: list[Annotated[int, Field(ge=0, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
+    step: list[Annotated[int, Field(ge=SMALLEST_STEP, le=LARGEST_STEP)]] = Field(max_length=MOST_POINTS)
     value: list[float] = Field(max_length=MOST_POINTS)
     time: list[UnixTime] = Field(max_length=MOST_POINTS)
 
@@ -39,7 +40,11 @@ class PieceIn(BaseModel):
 
 
 class ImportIn(BaseModel):
-    """A run that was recorded elsewhere, or a part of it. ``key`` identifies the run across imports."""
+    """A run that was recorded elsewhere, or a part of it. ``key`` identifies the run across imports.
+
+    ``damaged``: number of places in its files where damaged records were skipped. ``left_out``: number of points that
+    were skipped because their step, name or time is invalid.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +58,8 @@ class ImportIn(BaseModel):
         default_factory=dict, max_length=2000
     )
     curves: dict[Key, PieceIn] = Field(default_factory=dict, max_length=2000)
+    damaged: int = Field(0, ge=0, lt=2**53)
+    left_out: int = Field(0, ge=0, lt=2**53)
 
 
 class ImportOut(BaseModel):
@@ -78,6 +85,8 @@ def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
             name: CurvePart(part.offset, Points(part.step, part.value, part.time))
             for name, part in requested.curves.items()
         },
+        damaged=requested.damaged,
+        left_out=requested.left_out,
     )
     run, added = import_run(parts, imported)
     return ImportOut(id=run, url=f"/runs/{run}", added=added)

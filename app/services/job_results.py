@@ -41,7 +41,7 @@ def _keep_metrics(connection: Connection, job: JobRecord, result: dict[str, Any]
     # Like those of the test, they are figures of the whole run and stand at its end.
     step = int(from_json(progress).get("step") or found.step)
     curves = {
-        (job.run, name): Curve(np.array([step], np.uint32), np.array([value]), np.array([now]))
+        (job.run, name): Curve(np.array([step], np.int64), np.array([value]), np.array([now]))
         for name, value in robustness_metrics(found).items()
     }
     add_curves(connection, curves, commit)

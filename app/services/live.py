@@ -78,10 +78,24 @@ def frame(event: str, cursor: Cursor | int, data: Any) -> Frame:
     return f"event: {event}\nid: {cursor}\ndata: {body}\n\n".encode()
 
 
+LARGEST_EXACT = 2**53 - 1
+"""JavaScript's numbers are exact between this and its negative."""
+
+
 def curve_as_json(curve: Curve) -> dict[str, list[Any]]:
     """A curve as lists; non-finite values become null."""
     finite = [value if value - value == 0 else None for value in curve.values.tolist()]
     return {"step": curve.steps.tolist(), "value": finite, "time": curve.times.round(3).tolist()}
+
+
+def curve_for_browser(curve: Curve) -> dict[str, list[Any]]:
+    """The same for a page: with ``exact``, the steps as text, if JavaScript cannot hold one of them."""
+    lists = curve_as_json(curve)
+    steps = lists["step"]
+    # Steps are sorted.
+    if steps and max(-steps[0], steps[-1]) > LARGEST_EXACT:
+        lists["exact"] = [str(step) for step in steps]
+    return lists
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,7 @@ def _events(
     if points is None or marks.reset_commit > seen.metrics:
         frames.append(frame("reset", Cursor(newest, seen.log, seen.state), {}))
     elif points:
-        curves = {name: curve_as_json(curve) for name, curve in points.items()}
+        curves = {name: curve_for_browser(curve) for name, curve in points.items()}
         frames.append(frame("metrics", Cursor(newest, seen.log, seen.state), curves))
     if lines := read_lines(connection, run_id, tail=LOG_LINES, after_commit=seen.log):
         frames.append(frame("log", Cursor(newest, newest, seen.state), lines))

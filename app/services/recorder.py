@@ -44,6 +44,7 @@ from app.contract.events import (
     Started,
     unpack_points,
 )
+from app.contract.packed_steps import unpack_steps
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
@@ -402,7 +403,7 @@ class Recorder:
 def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:
     """What several entries say of one metric, by each entry's base time."""
     return metric.Curve(
-        np.frombuffer(b"".join(points.steps for _, points in parts), "<u4"),
+        unpack_steps([points.steps for _, points in parts], [points.count for _, points in parts]),
         np.frombuffer(b"".join(points.values for _, points in parts), "<f8"),
         np.concatenate([np.frombuffer(points.offsets, "<f4").astype("<f8") + base for base, points in parts]),
     )

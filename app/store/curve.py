@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contract.metric_names import ACCURACIES, last_part
+from app.contract.packed_steps import Steps
 
-Steps = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 LARGER = ("acc", "f1", "auc", "per_second", "precision", "recall")
 """Parts of the names of metrics of which higher values are better."""
@@ -28,6 +28,16 @@ class Curve:
     times: Floats
 
 
+def in_order(curve: Curve) -> Curve:
+    """Sort the points by step; those of one step stay in the order in which they came."""
+    steps = curve.steps
+    # For the few points of a chunk, counting takes half of the time of any().
+    if not np.count_nonzero(steps[1:] < steps[:-1]):
+        return curve
+    order = np.argsort(steps, kind="stable")
+    return Curve(steps[order], curve.values[order], curve.times[order])
+
+
 @lru_cache(1000)
 def larger_is_better(name: str) -> bool:
     """Whether higher values of a metric are better: true of accuracies and throughputs, false of losses and times."""
@@ -36,10 +46,13 @@ def larger_is_better(name: str) -> bool:
 
 
 def figures(name: str, curve: Curve) -> Figures:
-    """Summarize a curve of at least one point; NaN and infinite values are never best, lowest or highest."""
+    """Summarize a curve of at least one point, in the order of its steps.
+
+    NaN and infinite values are never best, lowest or highest.
+    """
     steps, values = curve.steps, curve.values
     finite = np.isfinite(values)
-    good, at = (values, steps) if finite.all() else (values[finite], steps[finite])
+    good, at = (values, steps) if np.count_nonzero(finite) == len(values) else (values[finite], steps[finite])
     summary: Figures = {
         "points": len(steps),
         "first_step": int(steps[0]),
@@ -60,15 +73,22 @@ def figures(name: str, curve: Curve) -> Figures:
 
 
 def combine(name: str, old: Figures, new: Figures) -> Figures:
-    """Combine the figures of a curve with those of later points; the first of equal extremes wins."""
+    """Combine the figures of a curve with those of points that came later, at whichever steps.
+
+    The last point is the one at the largest step, of several the one that came last. Of equal extremes, that at the
+    smallest step wins.
+    """
     both = dict(new)
     both["points"] = old["points"] + new["points"]
     both["not_finite"] = old["not_finite"] + new["not_finite"]
-    both["first_step"] = old["first_step"]
+    both["first_step"] = min(old["first_step"], new["first_step"])
+    if old["last_step"] > new["last_step"]:
+        both |= {column: old[column] for column in ("last_step", "last", "last_time")}
     for end, better in (("low", -1), ("high", 1)):
-        before, after = old[end], new[end]
-        if after is None or (before is not None and (after - before) * better <= 0):
-            both[end], both[f"{end}_step"] = before, old[f"{end}_step"]
+        before, after, step = old[end], new[end], f"{end}_step"
+        ahead = before is not None and (after is None or (after - before) * better < 0)
+        if ahead or after is None or (after == before and old[step] <= new[step]):
+            both[end], both[step] = before, old[step]
     return _with_best(name, both)
 
 

@@ -137,7 +137,7 @@ def copy_points(connection: Connection, parent: str, child: str, step: int, comm
             f"INSERT INTO metric_chunk (series, commit_number, {_CHUNK})"
             f" SELECT mine.id, :commit, {chunk} FROM metric_chunk c JOIN metric_series s ON s.id = c.series"
             " JOIN metric_series mine ON mine.run = :child AND mine.name = s.name"
-            " WHERE s.run = :parent AND c.first_step <= :step ORDER BY c.first_step, c.id"
+            " WHERE s.run = :parent AND c.first_step <= :step ORDER BY c.id"
         ),
         names,
     )

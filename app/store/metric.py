@@ -1,10 +1,13 @@
 """Storage of metric points: chunks of packed arrays, their downsampled levels, and a summary of each curve.
 
-A chunk holds consecutive points of one curve as little-endian arrays: steps uint32, values float64, times float64
-(seconds since 1970). The recorder adds small chunks of tier 0. ``FAN`` or more chunks of one tier are merged into one
-of the next tier, so that a long curve takes a handful of rows and each point is rewritten at most three times. Merged
-chunks carry a level: the lowest and the highest point of every ``BUCKET``, from which curves of millions of points are
-drawn quickly.
+A chunk holds points of one curve, sorted by step, as little-endian arrays: steps uint32, or int64 if one of them does
+not fit, values float64, times float64 (seconds since 1970). The recorder adds small chunks of tier 0. ``FAN`` or more
+chunks of one tier are merged into one of the next tier, so that a long curve takes a handful of rows and each point is
+rewritten at most three times. Merged chunks carry a level: the lowest and the highest point of every ``BUCKET``, from
+which curves of millions of points are drawn quickly.
+
+A script may log its steps in any order, so the steps of two chunks may overlap. The ids of chunks ascend in the order
+in which they came. A curve is read in the order of its steps; points of one step stay in the order in which they came.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, UniqueConstraint, bindparam, text
 from sqlmodel import Field, SQLModel
 
+from app.contract.packed_steps import pack_steps, unpack_steps
 from app.store.curve import Curve as Curve
-from app.store.curve import Figures, combine, figures
+from app.store.curve import Figures, combine, figures, in_order
 from app.store.curve import Floats as Floats
 from app.store.curve import envelope as envelope
 from app.store.curve import larger_is_better as larger_is_better
@@ -32,6 +36,8 @@ TOP = 3
 LARGE = 2**17
 BUCKET = 64
 MERGE_AFTER_COMMITS = 200
+# SQLite's integers have 64 bits under any name.
+_STEP: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class MetricSeries(SQLModel, table=True):
@@ -48,16 +54,16 @@ class MetricSeries(SQLModel, table=True):
     run_number: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     name: str
     points: int = 0
-    first_step: int = 0
-    last_step: int = 0
+    first_step: int = Field(0, sa_type=_STEP)
+    last_step: int = Field(0, sa_type=_STEP)
     last: float | None = None
     last_time: float = 0.0
     low: float | None = None
-    low_step: int = 0
+    low_step: int = Field(0, sa_type=_STEP)
     high: float | None = None
-    high_step: int = 0
+    high_step: int = Field(0, sa_type=_STEP)
     best: float | None = None
-    best_step: int = 0
+    best_step: int = Field(0, sa_type=_STEP)
     not_finite: int = 0
 
 
@@ -74,8 +80,8 @@ class MetricChunk(SQLModel, table=True):
     series: int = Field(foreign_key="metric_series.id", ondelete="CASCADE")
     tier: int
     commit_number: int
-    first_step: int
-    last_step: int
+    first_step: int = Field(sa_type=_STEP)
+    last_step: int = Field(sa_type=_STEP)
     points: int
     level_steps: bytes = b""
     level_values: bytes = b""
@@ -85,7 +91,7 @@ class MetricChunk(SQLModel, table=True):
 
 
 class Summary(NamedTuple):
-    """Summary figures of a curve."""
+    """Summary figures of a curve. ``last``: at the largest step."""
 
     points: int
     last: float | None
@@ -95,6 +101,7 @@ class Summary(NamedTuple):
     min: float | None
     max: float | None
     not_finite: int
+    first_step: int
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -128,8 +135,8 @@ def add_points(connection: Connection, run: str, name: str, curve: Curve, commit
 
 
 def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], commit: int) -> None:
-    """Append points to curves by (run, metric), one chunk each, and update their summaries. The points must be new."""
-    fresh = {key: curve for key, curve in curves.items() if len(curve.steps)}
+    """Add points to curves by (run, metric), one chunk each, and update their summaries. The points must be new."""
+    fresh = {key: in_order(curve) for key, curve in curves.items() if len(curve.steps)}
     if not fresh:
         return
     existing = connection.execute(_FIND_SERIES, {"runs": sorted({run for run, _ in fresh})}).mappings()
@@ -155,7 +162,7 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
                 "first": new["first_step"],
                 "last": new["last_step"],
                 "n": new["points"],
-                "steps": curve.steps.astype("<u4", copy=False).tobytes(),
+                "steps": pack_steps(curve.steps, new["first_step"], new["last_step"]),
                 "values": curve.values.astype("<f8", copy=False).tobytes(),
                 "times": curve.times.astype("<f8", copy=False).tobytes(),
                 "none": b"",
@@ -174,11 +181,11 @@ _FULL_GROUPS = text(
 )
 _GROUP = text(
     "SELECT id, commit_number, points FROM metric_chunk"
-    " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY first_step, id LIMIT :most"
+    " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY id LIMIT :most"
 )
-_CHUNKS = text(
-    "SELECT series, steps, point_values, times FROM metric_chunk WHERE id IN :ids ORDER BY first_step, id"
-).bindparams(bindparam("ids", expanding=True))
+_CHUNKS = text("SELECT id, points, steps, point_values, times FROM metric_chunk WHERE id IN :ids").bindparams(
+    bindparam("ids", expanding=True)
+)
 _FINISH_CHUNK = text("UPDATE metric_chunk SET tier = :top WHERE id = :id")
 _REMOVE_CHUNK = text("DELETE FROM metric_chunk WHERE id = :id")
 _ADD_MERGED = text(
@@ -211,7 +218,7 @@ def merge_chunks(connection: Connection, run: str, commit: int, ended: bool = Fa
             connection.execute(_REMOVE_CHUNK, [{"id": chunk} for chunk in ids])
             # Chunks of the maximum size are not considered again.
             next_tier = TOP if waiting else tier + 1
-            # Reuse the first id, so that order is preserved where several points share a step.
+            # Reuse the first id, so that ids keep the order in which points came.
             _insert_merged(connection, ids[0], series, next_tier, max(newest for _, newest, _ in part), curve)
             merged += 1
     return merged
@@ -223,6 +230,7 @@ def _level(curve: Curve) -> Curve:
 
 def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, commit: int, curve: Curve) -> None:
     level = _level(curve)
+    first, last = int(curve.steps[0]), int(curve.steps[-1])
     connection.execute(
         _ADD_MERGED,
         {
@@ -230,13 +238,13 @@ def _insert_merged(connection: Connection, chunk: int, series: int, tier: int, c
             "series": series,
             "tier": tier,
             "commit": commit,
-            "first": int(curve.steps[0]),
-            "last": int(curve.steps[-1]),
+            "first": first,
+            "last": last,
             "n": len(curve.steps),
-            "steps": curve.steps.tobytes(),
+            "steps": pack_steps(curve.steps, first, last),
             "values": curve.values.tobytes(),
             "times": curve.times.tobytes(),
-            "lsteps": level.steps.tobytes(),
+            "lsteps": pack_steps(level.steps, first, last),
             "lvalues": np.concatenate((level.values, level.times)).tobytes(),
         },
     )
@@ -249,7 +257,7 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
     ).all()
     for series, name in affected:
         chunks = connection.execute(
-            text("SELECT id, steps, point_values, times FROM metric_chunk WHERE series = :s ORDER BY first_step, id"),
+            text("SELECT id, points, steps, point_values, times FROM metric_chunk WHERE series = :s"),
             {"s": series},
         ).all()
         curve = _joined(chunks)
@@ -259,7 +267,7 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
             connection.execute(text("DELETE FROM metric_series WHERE id = :s"), {"s": series})
             continue
         remaining = Curve(curve.steps[keep], curve.values[keep], curve.times[keep])
-        _insert_merged(connection, chunks[0].id, series, 1, commit, remaining)
+        _insert_merged(connection, min(chunk.id for chunk in chunks), series, 1, commit, remaining)
         connection.execute(_SET_END, figures(name, remaining) | {"series": series})
         connection.execute(_SET_EXTREMES, figures(name, remaining) | {"series": series})
     return bool(affected)
@@ -268,23 +276,28 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
+_by_id = attrgetter("id")
+
+
 def _joined(chunks: Iterable[Any]) -> Curve:
-    rows = list(chunks)
-    return Curve(
-        np.frombuffer(b"".join([row.steps for row in rows]), "<u4"),
-        np.frombuffer(b"".join([row.point_values for row in rows]), "<f8"),
-        np.frombuffer(b"".join([row.times for row in rows]), "<f8"),
+    rows = sorted(chunks, key=_by_id)
+    return in_order(
+        Curve(
+            unpack_steps([row.steps for row in rows], [row.points for row in rows]),
+            np.frombuffer(b"".join([row.point_values for row in rows]), "<f8"),
+            np.frombuffer(b"".join([row.times for row in rows]), "<f8"),
+        )
     )
 
 
 _OF_RUNS = text(
     "SELECT id, run, name, points FROM metric_series WHERE run IN :runs AND name IN :names ORDER BY name"
 ).bindparams(bindparam("runs", expanding=True), bindparam("names", expanding=True))
-_IN_ORDER = " ORDER BY series, first_step, id"
+_IN_ORDER = " ORDER BY series"
 _WITHIN = " AND first_step <= :last AND last_step >= :first"
-_EVERY = "SELECT series, steps, point_values, times FROM metric_chunk WHERE series IN :series"
+_EVERY = "SELECT series, id, points, steps, point_values, times FROM metric_chunk WHERE series IN :series"
 _REDUCED = (
-    "SELECT series, tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps END AS steps,"
+    "SELECT series, id, points, tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps END AS steps,"
     " CASE WHEN tier = 0 THEN point_values END AS point_values, CASE WHEN tier = 0 THEN times END AS times"
     " FROM metric_chunk WHERE series IN :series"
 )
@@ -357,26 +370,27 @@ def _totals_within(connection: Connection, series: list[int], first: int, last: 
 
 
 def _cut(curve: Curve, first: int, last: int) -> Curve:
-    # Not by bisection: steps logged by a user's script may go backwards.
-    inside = (curve.steps >= first) & (curve.steps <= last)
-    return Curve(curve.steps[inside], curve.values[inside], curve.times[inside])
+    begin, end = np.searchsorted(curve.steps, first), np.searchsorted(curve.steps, last, side="right")
+    return Curve(curve.steps[begin:end], curve.values[begin:end], curve.times[begin:end])
 
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
     """Join the levels of merged chunks; unmerged chunks are downsampled alike, so that they are not overrepresented."""
     parts: list[Curve] = []
-    for merged, part in groupby(chunks, lambda chunk: chunk.tier > 0):
+    for merged, part in groupby(sorted(chunks, key=_by_id), lambda chunk: chunk.tier > 0):
         if merged:
             for chunk in part:
                 both = np.frombuffer(chunk.level_values, "<f8")
-                values, times = both[: len(both) // 2], both[len(both) // 2 :]
-                parts.append(Curve(np.frombuffer(chunk.level_steps, "<u4"), values, times))
+                n = len(both) // 2
+                parts.append(Curve(unpack_steps([chunk.level_steps], [n]), both[:n], both[n:]))
         else:
             parts.append(_level(_joined(part)))
-    return Curve(
-        np.concatenate([part.steps for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.times for part in parts]),
+    return in_order(
+        Curve(
+            np.concatenate([part.steps for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.times for part in parts]),
+        )
     )
 
 
@@ -384,9 +398,9 @@ def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve
     """The points added after ``commit``, by metric; None if they have been merged with older ones."""
     rows = connection.execute(
         text(
-            "SELECT s.name, c.tier, c.steps, c.point_values, c.times FROM metric_chunk c"
+            "SELECT s.name, c.id, c.points, c.tier, c.steps, c.point_values, c.times FROM metric_chunk c"
             " JOIN metric_series s ON s.id = c.series"
-            " WHERE s.run = :run AND c.commit_number > :commit ORDER BY c.first_step, c.id"
+            " WHERE s.run = :run AND c.commit_number > :commit ORDER BY c.id"
         ),
         {"run": run, "commit": commit},
     ).all()
@@ -409,6 +423,6 @@ def read_summaries(connection: Connection, runs: list[str]) -> dict[str, dict[st
 
 
 _READ_SUMMARIES = text(
-    "SELECT run, name, points, last, last_step, best, best_step, low, high, not_finite FROM metric_series"
+    "SELECT run, name, points, last, last_step, best, best_step, low, high, not_finite, first_step FROM metric_series"
     " WHERE run IN :runs ORDER BY name"
 ).bindparams(bindparam("runs", expanding=True))

@@ -158,7 +158,8 @@ def record_activity(
     """Record an update from the script: extend the deadline and note the progress."""
     progress = from_json(logged.row["progress"])
     if step is not None:
-        progress["step"] = max(step, progress.get("step") or 0)
+        known = progress.get("step")
+        progress["step"] = step if known is None else max(step, known)
     live = logged.row["status"] not in TERMINAL
     connection.execute(
         _SET_ACTIVITY,

@@ -28,8 +28,8 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 
 def count(value: int | None) -> str:
-    """Format an integer with thousands separators: 421,834."""
-    return "–" if value is None else f"{value:,}"
+    """Format an integer with thousands separators and a real minus: 421,834, −5."""
+    return "–" if value is None else f"{value:,}".replace("-", "−")
 
 
 def padded(text: str, longest: str) -> str:

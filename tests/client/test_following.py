@@ -79,6 +79,21 @@ def test_when_curves_are_to_be_read_anew_no_point_comes_twice_and_none_is_left_o
     assert received.empty()
 
 
+def test_points_of_a_script_come_in_any_order_and_once(yard: Runyard) -> None:
+    head = {"key": "0123456789", "experiment": "old", "name": "one", "started": 1.0, "ended": 9.0}
+    steps = [5, -3, 5, 2**63 - 1]
+    curve = {"step": steps, "value": [1.0, 2.0, 3.0, "NaN"], "time": [1.0, 2.0, 3.0, 4.0]}
+    imported = yard.run(yard.import_run(curves={"loss": curve}, **head)["id"])
+    found = [(point.step, point.value) for point in imported.metrics()]
+    assert found[:3] == [(5, 1.0), (-3, 2.0), (5, 3.0)]
+    assert found[3][0] == 2**63 - 1
+    assert math.isnan(found[3][1])
+    unseen = runyard._Unseen(any_order=True)
+    first = {"loss": {"step": [5], "value": [1.0], "time": [1.0]}}
+    again = {"loss": {"step": [-3, 5], "value": [2.0, 1.0], "time": [2.0, 1.0]}}
+    assert [point.step for curves in (first, again) for point in unseen.points(curves)] == [5, -3]
+
+
 def test_who_waits_gets_the_run_when_it_has_ended(yard: Runyard, runs: Runs, redis: Redis) -> None:
     run = yard.launch(family="vit")
     received, thread = follow(lambda: iter([run.wait()]))

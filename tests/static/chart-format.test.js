@@ -47,13 +47,21 @@ test("formatDelta has a sign, and percentage points without a unit", () => {
 describe("formatX", () => {
   test("steps and epochs", () => {
     assert.equal(formatX("step", 12345.4), "step 12,345");
+    assert.equal(formatX("step", -5), "step −5");
     assert.equal(formatX("epoch", 1.23456), "epoch 1.235");
+    assert.equal(formatX("epoch", -0.5), "epoch −0.5");
   });
   test("durations", () => {
     assert.deepEqual(
       [0, 1.234, 59.99, 60, 90, 61, 3540, 3600, 5400].map((seconds) => formatX("time", seconds)),
       ["0 s", "1.23 s", "1 min", "1 min", "1 min 30 s", "1 min 1 s", "59 min", "1 h", "1 h 30 min"],
     );
+  });
+  test("steps that are times are shown as times in the viewer's zone, and as they are", () => {
+    const noon = new Date(2026, 4, 7, 12, 34, 56, 78).getTime();
+    const shown = formatX("milliseconds", noon);
+    assert.match(shown, /12:34:56\.078 · step /);
+    assert.ok(shown.endsWith(`step ${noon.toLocaleString("en")}`), shown);
   });
   test("wall-clock time has seconds", () => {
     const noon = new Date(2026, 4, 7, 12, 34, 56).getTime() / 1000;
@@ -66,6 +74,8 @@ describe("tick labels", () => {
     assert.equal(formatXTick("step", 9999, 1), "9999");
     assert.equal(formatXTick("step", 12_500, 500), "12.5k");
     assert.equal(formatXTick("epoch", 20_000, 1), "20000");
+    assert.equal(formatXTick("step", -5, 5), "−5");
+    assert.equal(formatXTick("step", 2e12, 1e12, 1e6), "2E");
   });
   test("a clock tick at midnight names the day, others the time", () => {
     const midnight = new Date(2026, 4, 7).getTime() / 1000;
@@ -73,6 +83,9 @@ describe("tick labels", () => {
     assert.equal(formatXTick("clock", midnight, 3600), day);
     assert.equal(formatXTick("clock", midnight + 5400, 1800), "01:30");
     assert.equal(formatXTick("clock", midnight + 5405, 5), "01:30:05");
+    assert.equal(formatXTick("milliseconds", 1000 * midnight, 3_600_000), day);
+    assert.equal(formatXTick("milliseconds", 1000 * midnight + 5_400_000, 1_800_000), "01:30");
+    assert.equal(formatXTick("milliseconds", 1000 * midnight + 5_400_250, 50), "01:30:00.250");
   });
   test("values", () => {
     assert.equal(formatYTick("percent", 0.975), "97.5%");

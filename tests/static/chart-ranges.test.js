@@ -66,6 +66,8 @@ describe("fullRange", () => {
       [0, 100],
     );
     assert.deepEqual(fullRange([[10, 20, 100]], "epoch", false), [0, 100]);
+    assert.deepEqual(fullRange([[-10, 20, 100]], "step", false), [-10, 100]);
+    assert.deepEqual(fullRange([[1.7e12, 1.71e12, 1.72e12]], "milliseconds", false), [1.7e12, 1.72e12]);
     assert.deepEqual(
       fullRange(
         [
@@ -94,6 +96,14 @@ test("stepIncrements are whole unless fewer than three steps are visible", () =>
   assert.equal(stepIncrements(null, 0, 0, 2.9)[0], 0.01);
 });
 
+test("stepIncrements change a number of the size of the steps", () => {
+  for (const low of [2 ** 52, 1e12, -(2 ** 53)]) {
+    for (const width of [1, 100, 1e9]) {
+      for (const increment of stepIncrements(null, 0, low, low + width)) assert.ok(low + increment > low);
+    }
+  }
+});
+
 describe("the zoom in the URL", () => {
   test("is read as a range, or as the width of one that follows the end", () => {
     assert.deepEqual(parseZoom("10,20.5"), { zoom: [10, 20.5], followsEnd: false });
@@ -106,5 +116,9 @@ describe("the zoom in the URL", () => {
     assert.equal(formatZoom([1.23456789, 20], false, "step"), "1.23457,20");
     assert.equal(formatZoom([1_700_000_000.1234, 1_700_000_100], false, "clock"), "1700000000.123,1700000100");
     assert.equal(formatZoom([60, 100], true, "step"), "last,40");
+  });
+  test("has as many digits as a narrow range of large steps needs", () => {
+    const range = [1_764_000_000_100, 1_764_000_000_200];
+    assert.deepEqual(parseZoom(formatZoom(range, false, "step")).zoom, range);
   });
 });

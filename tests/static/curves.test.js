@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
   appendPoints,
+  canAppend,
   exponentialAverage,
   hasAxis,
   isTimeAxis,
@@ -80,6 +81,20 @@ describe("appendPoints", () => {
       ],
     );
     assert.equal(empty.coarse, undefined);
+  });
+  test("puts points that come late where their steps belong", () => {
+    const late = curve([10, 20, 30]);
+    appendPoints(late, { step: [-4, 2, 2, 9], value: [1, 2, 3, 4], time: [200, 201, 202, 203] }, 0);
+    assert.deepEqual(late.step, [-4, 1, 2, 2, 2, 3, 9]);
+    assert.deepEqual(late.value, [1, 10, 20, 2, 3, 30, 4]);
+    assert.deepEqual(late.time, [200, 100, 101, 201, 202, 102, 203]);
+  });
+  test("a thinned-out curve takes only points after its last one", () => {
+    const [late, next] = [2, 4].map((step) => ({ step: [step], value: [0], time: [0] }));
+    assert.equal(canAppend(curve([1, 2, 3], { coarse: true }), late), false);
+    assert.equal(canAppend(curve([1, 2, 3], { coarse: true }), next), true);
+    assert.equal(canAppend(curve([1, 2, 3]), late), true);
+    assert.equal(canAppend(curve([], { coarse: true }), late), true);
   });
   test("continues the smoothed trace from its state", () => {
     const even = { step: [1], value: [1], time: [100], total: 0.5, share: 0.5 };

@@ -92,7 +92,7 @@ def long_run(yard: Any) -> str:
     run: str = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=77)
     yard.wait_for(run, "succeeded")
     engine = open_database(f"sqlite:///{yard.folder / 'data' / 'runyard.db'}")
-    steps = np.arange(10, 200_010, dtype=np.uint32)
+    steps = np.arange(10, 200_010, dtype=np.int64)
     values = np.random.default_rng(5).normal(size=len(steps)) + np.linspace(8, 1, len(steps))
     values[70_000] = 99.0
     with writing(engine) as connection:

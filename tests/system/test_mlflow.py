@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from runyard import Runyard
 from tests.system.conftest import OFFLINE
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
@@ -180,3 +181,25 @@ def test_the_address_that_the_client_prints_leads_to_the_run(yard: Any, client: 
     expect(page).to_have_url(f"{yard.address}/runs/{run}")
     expect(page.locator("h1")).to_have_text("printed")
     client.set_terminated(run)
+
+
+def test_steps_of_64_bits_and_in_any_order_come_back_as_they_were_logged(yard: Any, client: Any) -> None:
+    from mlflow.entities import Metric
+
+    run = client.create_run("0", run_name="large steps").info.run_id
+    steps = [0, -5, 1_764_000_000_000, 2**63 - 1]
+    for value, step in enumerate(steps):
+        client.log_metric(run, "loss", float(value), step=step)
+    more = [-(2**63), 2**53 + 1, 7]
+    client.log_batch(run, [Metric("loss", 10.0 + value, 1_764_000_000_000, step) for value, step in enumerate(more)])
+    client.set_terminated(run)
+    history = client.get_metric_history(run, "loss")
+    expected = {step: float(value) for value, step in enumerate(steps)} | {
+        step: 10.0 + value for value, step in enumerate(more)
+    }
+    assert [(each.step, each.value) for each in history] == sorted(expected.items())
+    # As in MLflow, the newest value is that of the largest step.
+    assert client.get_run(run).data.metrics == {"loss": 3.0}
+    with Runyard(yard.address) as own:
+        points = list(own.run(run).metrics())
+    assert sorted((point.step, point.value) for point in points) == sorted(expected.items())

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from app.contract.events import Log, LogLine, Points, pack_points
+from app.contract.packed_steps import pack_steps
 from worker.reporting.sender import Sender
 from worker.reporting.spool import SpoolEntry
 
@@ -142,7 +143,7 @@ def _series(cells: list[Any], base: float) -> list[Points]:
     for group in dict.fromkeys(names):
         matching = [other == group for other in names]
         steps, times, values = (list(compress(cells[at::CELLS], matching)) for at in range(1, CELLS))
-        packed = np.array(steps, "<u4").tobytes()
+        packed = pack_steps(np.array(steps, np.int64), min(steps), max(steps))
         offsets = (np.array(times) - base).astype("<f4").tobytes()
         columns = _read_back(list(chain.from_iterable(values))).reshape(len(steps), len(group)).T
         series += [

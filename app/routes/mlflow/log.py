@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 from app.actions import tracking as acts
-from app.actions.tracking import LARGEST_STEP, LogBatch, Points
+from app.actions.tracking import LogBatch, Points
 from app.contract.errors import Invalid
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.routes.mlflow.protocol import Answer, Arguments, call, whole
 from app.web.dependencies import Parts
 
@@ -53,8 +54,10 @@ def points_of(metrics: list[Any]) -> dict[str, Points]:
             value = _number(key, value)
         if type(step) is not int:
             step = 0 if step is None else whole(step)
-        if step is None or not 0 <= step <= LARGEST_STEP:
-            raise Invalid(f"the step of metric '{key[:60]}' must be a whole number from 0 to {LARGEST_STEP:,}")
+        if step is None or not SMALLEST_STEP <= step <= LARGEST_STEP:
+            raise Invalid(
+                f"the step of metric '{key[:60]}' must be a whole number from {SMALLEST_STEP:,} to {LARGEST_STEP:,}"
+            )
         if type(at) is not int:
             at = now if at is None else whole(at)
         if at is None or not 0 <= at < 2**53:

@@ -16,6 +16,7 @@ from app.actions.bulk import edit_run
 from app.actions.runs import cancel, delete, find_run, launch, restore
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError, RunConfig, RunSpec, Tag, resolve
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.contract.timestamps import iso
 from app.services.live import Cursor, curve_as_json
 from app.store.database import reading
@@ -250,8 +251,12 @@ def get_metrics(
     points: Annotated[
         int, Query(ge=0, le=1_000_000, description="Maximum number of points per curve; 0: all points.")
     ] = 1000,
-    first: Annotated[int, Query(ge=0, lt=2**32, description="First step.")] = 0,
-    last: Annotated[int | None, Query(ge=0, lt=2**32, description="Last step (default: end of the curve).")] = None,
+    first: Annotated[
+        int | None, Query(ge=SMALLEST_STEP, le=LARGEST_STEP, description="First step (default: start of the curve).")
+    ] = None,
+    last: Annotated[
+        int | None, Query(ge=SMALLEST_STEP, le=LARGEST_STEP, description="Last step (default: end of the curve).")
+    ] = None,
 ) -> dict[str, CurveOut]:
     """Get metric curves, downsampled to the minimum and maximum of each interval so that no spike is lost.
 
@@ -260,7 +265,8 @@ def get_metrics(
     find_run(parts, run_id)
     requested = [name.strip() for name in names.split(",") if name.strip()] or None
     with reading(parts.engine) as connection:
-        within = None if first == 0 and last is None else (first, 2**32 if last is None else last)
+        ends = (SMALLEST_STEP if first is None else first, LARGEST_STEP if last is None else last)
+        within = None if first is None and last is None else ends
         curves = read_curves(connection, run_id, requested, points, within)
         known = read_summaries(connection, [run_id])[run_id] if requested else {}
     missing = [name for name in requested or [] if name not in known]

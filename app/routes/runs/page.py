@@ -19,6 +19,7 @@ from app.charts.points import SMOOTHED_AT_ONCE, read_points
 from app.charts.svg import draw, read_controls
 from app.contract.datasets import DATASETS
 from app.contract.errors import NotFound
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.routes.runs.exports import export_context
 from app.routes.runs.live_changes import control_context
 from app.routes.runs.rerun import rerun_context
@@ -233,8 +234,8 @@ def run_points(
 def run_points_of_a_part(
     run_id: str,
     parts: PartsDep,
-    first: Annotated[int, Query(ge=0, lt=2**32)],
-    last: Annotated[int, Query(ge=0, lt=2**32)],
+    first: Annotated[int, Query(ge=SMALLEST_STEP, le=LARGEST_STEP)],
+    last: Annotated[int, Query(ge=SMALLEST_STEP, le=LARGEST_STEP)],
     names: Annotated[str, Query(max_length=6000)] = "",
     points: Annotated[int, Query(ge=2, le=20_000)] = 2000,
     smoothing: Annotated[float, Query(ge=0, lt=1)] = 0.0,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.analysis.curves import Points, smoothed
 from app.analysis.groups import BUCKETS, group_runs, grouping_fields, mean_curve, settings_varying_within, standings
 from app.analysis.statistics import mean_of
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.store.database import reading
 from app.store.metric import Curve
 from app.store.search.query import runs_by_id
@@ -69,6 +70,13 @@ def test_a_short_curve_s_mean_is_that_of_each_step_with_student_s_interval() -> 
     assert np.isnan(band.low[2])
     assert np.isnan(band.high[2])
     assert held.curve.times.tolist() == [10, 20, 30]
+
+
+def test_the_mean_of_curves_at_the_ends_of_64_bits_has_steps_of_64_bits() -> None:
+    found = mean_curve([points([SMALLEST_STEP, 0, LARGEST_STEP], [1.0, 2.0, 3.0])] * 2)
+    assert found is not None
+    assert found.curve.steps.tolist() == [SMALLEST_STEP, 0, 2**63 - 1024]
+    assert found.curve.values.tolist() == [1, 2, 3]
 
 
 def test_a_long_curve_is_averaged_over_intervals() -> None:

@@ -16,7 +16,7 @@ DIGITS = tuple("0123456789")
 
 
 def figure(value: float) -> Summary:
-    return Summary(1, value, 10, value, 10, value, value, 0)
+    return Summary(1, value, 10, value, 10, value, value, 0, 10)
 
 
 def predictions(run: str) -> Predictions:

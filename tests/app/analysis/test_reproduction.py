@@ -11,7 +11,7 @@ from app.store.curve import Curve
 
 
 def curve(values: list[float], first: int = 1, every: int = 1) -> Curve:
-    steps = np.arange(first, first + every * len(values), every, dtype=np.uint32)
+    steps = np.arange(first, first + every * len(values), every, dtype=np.int64)
     return Curve(steps, np.array(values), np.random.default_rng().random(len(values)))
 
 

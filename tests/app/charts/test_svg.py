@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from app.analysis.curves import MEAN, Points, averaged, smoothed
 from app.charts.chart_specs import Chart, Series, charts_of_run, expected_names
 from app.charts.svg import AXES, Controls, clock_ticks, draw, spark, ticks, x_label
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.store.live_change import Mark
 from app.store.metric import Curve
 from tests.conftest import config
@@ -19,7 +21,7 @@ from tests.conftest import config
 
 def curve(values: list[float]) -> Curve:
     """A curve with a value at every step."""
-    steps = np.arange(len(values), dtype=np.uint32)
+    steps = np.arange(len(values), dtype=np.int64)
     return Curve(steps, np.array(values, dtype=float), steps.astype(float))
 
 
@@ -123,10 +125,17 @@ def test_smoothing_is_not_drawn_towards_the_start() -> None:
     st.sampled_from(AXES),
     st.booleans(),
     st.floats(0, 0.99),
+    st.integers(SMALLEST_STEP, LARGEST_STEP - 49),
+    st.integers(1, 2**40),
 )
-def test_any_curve_has_a_picture(values: list[float], axis: str, log: bool, weight: float) -> None:
+def test_any_curve_has_a_picture(
+    values: list[float], axis: str, log: bool, weight: float, first: int, spacing: int
+) -> None:
     chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", True)])
-    picture = draw(chart, {"a": Points(curve(values), 10.0)}, Controls(axis, weight, log))
+    counted = curve(values)
+    steps = np.array([min(LARGEST_STEP, first + i * spacing) for i in range(len(values))], np.int64)
+    picture = draw(chart, {"a": Points(replace(counted, steps=steps), 10.0)}, Controls(axis, weight, log))
+    assert len(picture.x_ticks) <= 12
     for line in picture.lines:
         for pair in line.points.split():
             x, y = map(float, pair.split(","))
@@ -158,6 +167,34 @@ def test_ticks_of_the_clock_are_times_and_at_midnight_dates() -> None:
         *("23:00", "23:30", "25 Nov", "00:30", "01:00")
     ]
     assert x_label(midnight + 5, "clock") == "00:00:05"
+
+
+@pytest.mark.parametrize(
+    ("first", "spacing", "labels"),
+    [
+        (0, 200, ["0", "5000", "10k", "15k"]),
+        (-19_800, 200, ["−15k", "−10k", "−5000", "0"]),
+        (0, 10**16, ["0", "200P", "400P", "600P", "800P"]),
+        # Milliseconds and nanoseconds since 1970, in UTC: 100 minutes.
+        (1_764_000_000_000, 60_000, ["16:00", "16:30", "17:00", "17:30"]),
+        (1_764_000_000_000_000_000, 60_000_000_000, ["16:00", "16:30", "17:00", "17:30"]),
+    ],
+)
+def test_ticks_of_steps_are_short_and_times_where_steps_are_times(first: int, spacing: int, labels: list[str]) -> None:
+    chart = Chart("loss", "loss", "plain", True, [Series("a", "a", "c1 d0", False)])
+    counted = curve([1.0] * 100)
+    steps = first + counted.steps * spacing
+    picture = draw(chart, {"a": Points(replace(counted, steps=steps), None)}, Controls())
+    assert [tick.label for tick in picture.x_ticks] == labels
+    assert all(0 <= float(tick.at.rstrip("%")) <= 100 for tick in picture.x_ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "distance", "label"),
+    [(9999.0, 1.0, "9999"), (12_500.0, 500.0, "12.5k"), (1_000_200_000.0, 1e5, "1.0002G"), (2.5, 0.5, "2.5")],
+)
+def test_a_step_is_labeled_as_precisely_as_its_neighbors_require(value: float, distance: float, label: str) -> None:
+    assert x_label(value, "step", distance) == label
 
 
 def test_the_mean_of_several_runs_has_no_wall_clock_time() -> None:

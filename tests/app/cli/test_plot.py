@@ -28,6 +28,14 @@ def test_a_rising_line_goes_from_the_lower_left_to_the_upper_right() -> None:
     assert lines[6] == "— a  "
 
 
+@pytest.mark.parametrize(
+    ("steps", "labels"),
+    [([-5, 1_764_000_000_000], ["−5", "1,764,000,000,000"]), ([0.5, 2**62], ["0.5", "4,611,686,018,427,387,904"])],
+)
+def test_steps_are_written_out_below_the_axis(steps: list[float], labels: list[str]) -> None:
+    assert drawn(Line("a", steps, [1.0, 2.0]), width=60)[5].split() == labels
+
+
 def test_a_level_line_is_drawn_in_the_middle_and_a_single_point_too() -> None:
     for xs in ([1, 2, 3], [1]):
         rows = [line.partition("┤")[2] for line in drawn(Line("a", xs, [5.0] * len(xs)))[1:5]]

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from app.formats.tfevents import Scalar, record, write_events
+from app.formats.tfevents import EventMetadata, Scalar, read_scalars, record, write_events
 from runyard import Runyard
 from tests.app.cli.conftest import Command
 from tests.app.formats.test_tfevents import event, field, value
@@ -91,14 +92,64 @@ def test_hyperparameters_are_the_runs_parameters(runyard: Command, yard: Runyard
     assert run.status == "failed"
 
 
-def test_what_stands_before_damage_is_taken_and_the_damage_is_told(
+def test_damaged_records_are_skipped_and_counted_by_the_command_and_on_the_page(
+    runyard: Command, yard: Runyard, url: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "run", [])
+    version, first, second, *others = write_events([*points("loss", [1.0, 2.0, 3.0]), *points("x" * 251, [1.0])], BEGAN)
+    damaged = second[:20] + bytes([second[20] ^ 1]) + second[21:]
+    file.write_bytes(b"".join([version, first, damaged, *others, record(b"\xff\xff")]))
+    done = runyard("import", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.output
+    assert "run: skipped damaged records at 2 places\n" in done.stderr
+    assert "run  2 points  " in done.stdout
+    (run,) = yard.runs()
+    assert list(run.curves()["loss"].value) == [1.0, 3.0]
+    assert run.data["progress"] == {"step": 2, "damaged": 2, "left_out": 1}
+    page = httpx.get(f"{url}/runs/{run.id}").text
+    assert "damaged records at 2 places of the event files and 1 point with an invalid step, tag or time" in page
+
+
+def test_a_file_that_grows_after_it_was_cut_off_goes_on(runyard: Command, yard: Runyard, tmp_path: Path) -> None:
+    file = write(tmp_path / "run", points("loss", [1.0, 2.0, 3.0]))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-5])
+    done = runyard("import", str(tmp_path / "run"))
+    assert "run  2 points  " in done.stdout
+    assert "damaged" not in done.stderr
+    file.write_bytes(whole)
+    assert "run  1 point  " in runyard("import", str(tmp_path / "run")).stdout
+    (run,) = yard.runs()
+    assert list(run.curves()["loss"].value) == [1.0, 2.0, 3.0]
+
+
+def test_a_file_that_is_none_of_events_is_named_and_the_others_are_imported(
     runyard: Command, yard: Runyard, tmp_path: Path
 ) -> None:
-    file = write(tmp_path / "run", points("loss", [1.0, 2.0]))
-    file.write_bytes(file.read_bytes() + record(b"\xff\xff"))
+    write(tmp_path / "run", points("loss", [1.0]))
+    (tmp_path / "run" / "notes about tfevents.txt").write_text("a text file, not one of events")
     done = runyard("import", str(tmp_path / "run"))
-    assert "only the data before it is imported" in done.output
-    assert "2 points" in done.output
+    assert "notes about tfevents.txt: not an event file" in done.stderr
+    assert "run  1 point  " in done.stdout
+    assert len(list(yard.runs())) == 1
+
+
+def test_steps_of_64_bits_are_imported_and_exported_as_they_are(
+    runyard: Command, yard: Runyard, tmp_path: Path
+) -> None:
+    steps = [1_764_000_000_000, -5, 0, 2**63 - 1, -(2**63), 2**53 + 1]
+    write(tmp_path / "run", [Scalar("loss", step, float(i), BEGAN + i) for i, step in enumerate(steps)])
+    assert "run  6 points  " in runyard("import", str(tmp_path / "run")).stdout
+    (run,) = yard.runs()
+    curve = run.curves()["loss"]
+    assert list(curve.step) == sorted(steps)
+    assert list(curve.value) == [4.0, 1.0, 2.0, 0.0, 5.0, 3.0]
+    for format in ("csv", "tfevents"):
+        out = tmp_path / format
+        assert runyard("export", "1", "--format", format, "-o", str(out)).exit_code == 0
+    (exported,) = (tmp_path / "tfevents").rglob("*tfevents*")
+    with exported.open("rb") as file:
+        assert [scalar.step for scalar in read_scalars(file, EventMetadata())] == sorted(steps)
 
 
 def test_a_folder_without_event_files_and_one_that_is_not_there_are_refused(runyard: Command, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -20,15 +21,19 @@ from app.contract.events import (
     pack_points,
     unpack_points,
 )
+from app.contract.packed_steps import pack_steps
+from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 
 
 @st.composite
 def series(draw: st.DrawFn) -> Points:
-    pairs = draw(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.floats(), st.floats(width=32)), max_size=20))
+    steps = draw(st.sampled_from([st.integers(0, 2**32 - 1), st.integers(SMALLEST_STEP, LARGEST_STEP)]))
+    pairs = draw(st.lists(st.tuples(steps, st.floats(), st.floats(width=32)), max_size=20))
+    numbers = [pair[0] for pair in pairs]
     return Points(
         draw(st.text("ab/_ é∂🎉\0", max_size=30)),
         len(pairs),
-        np.array([pair[0] for pair in pairs], "<u4").tobytes(),
+        pack_steps(np.array(numbers, np.int64), min(numbers, default=0), max(numbers, default=0)),
         np.array([pair[1] for pair in pairs], "<f8").tobytes(),
         np.array([pair[2] for pair in pairs], "<f4").tobytes(),
     )
@@ -39,6 +44,12 @@ def test_points_arrive_as_they_were_sent(base: float, sent: list[Points]) -> Non
     arrived_base, arrived = unpack_points(pack_points(base, sent))
     assert arrived == sent
     assert arrived_base == base or (math.isnan(arrived_base) and math.isnan(base))
+
+
+def test_an_entry_of_an_earlier_version_is_read() -> None:
+    steps, values, offsets = struct.pack("<2I", 7, 2**32 - 1), struct.pack("<2d", 0.5, 0.25), struct.pack("<2f", 0, 1)
+    body = struct.pack("<dH", 1000.0, 1) + struct.pack("<HI", 4, 2) + b"loss" + steps + values + offsets
+    assert unpack_points(body) == (1000.0, [Points("loss", 2, steps, values, offsets)])
 
 
 @given(sent=st.lists(series(), max_size=4), data=st.data())

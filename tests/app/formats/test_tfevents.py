@@ -6,6 +6,7 @@ import io
 import math
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from app.formats.tfevents import (
     BrokenFile,
     EventMetadata,
+    Reading,
     Scalar,
     crc32c,
     masked_crc,
@@ -58,7 +60,7 @@ def test_checksums_are_those_of_the_published_vectors() -> None:
 
 def test_what_is_written_is_read_again() -> None:
     points = [Scalar("loss", step, value, 1.7e9 + step) for step, value in enumerate([1.5, math.inf, -0.25, 2.0**120])]
-    points.append(Scalar("größe/x", 2**32 - 1, 0.0, 1.7e9))
+    points += [Scalar("größe/x", step, 0.0, 1.7e9) for step in (2**32, -1, -(2**63), 2**63 - 1)]
     assert read(b"".join(write_events(points, 1.7e9))) == points
     (nan,) = read(b"".join(write_events([Scalar("a", 1, math.nan, 0.0)], 0.0)))
     assert math.isnan(nan.value)
@@ -67,7 +69,7 @@ def test_what_is_written_is_read_again() -> None:
 
 
 def test_a_file_begins_with_its_version() -> None:
-    first = next(read_records(io.BytesIO(b"".join(write_events([], 5.0)))))
+    first = next(read_records(io.BytesIO(b"".join(write_events([], 5.0))), Reading()))
     assert first.endswith(b"brain.Event:2")
 
 
@@ -125,12 +127,64 @@ def test_a_record_that_is_only_half_there_ends_a_file() -> None:
         assert len(read(whole[:-cut])) == 2
 
 
-def test_damage_is_told_with_its_place() -> None:
-    whole = bytearray(b"".join(write_events([Scalar("a", 1, 1.0, 0.0)], 0.0)))
-    whole[-8] ^= 1
-    with pytest.raises(BrokenFile, match="the record at byte 40 is damaged"):
-        read(bytes(whole))
-    with pytest.raises(BrokenFile, match="not a valid event file: no record at byte 0"):
+def test_a_file_that_was_cut_off_goes_on_where_it_ended() -> None:
+    points = [Scalar("a", step, 1.0, 0.0) for step in range(3)]
+    whole = b"".join(write_events(points, 0.0))
+    for size in range(len(whole)):
+        metadata = EventMetadata()
+        assert read(whole[:size], metadata) == points[: len(read(whole[:size]))]
+        assert metadata.damaged == 0
+
+
+POINTS = [Scalar("a", step, float(step), 1.7e9) for step in range(-2, 6)]
+
+
+@given(data=st.data(), mask=st.integers(1, 255))
+def test_a_damaged_byte_costs_only_the_record_that_it_hits(data: st.DataObject, mask: int) -> None:
+    records = list(write_events(POINTS, 0.0))
+    hit = data.draw(st.integers(0, len(records) - 1))
+    damaged = bytearray(records[hit])
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= mask
+    metadata = EventMetadata()
+    found = read(b"".join([*records[:hit], damaged, *records[hit + 1 :]]), metadata)
+    # The first record has the version.
+    assert found == [point for i, point in enumerate(POINTS, 1) if i != hit]
+    assert metadata.damaged == 1
+
+
+@given(cut=st.tuples(st.integers(0, 400), st.integers(0, 60)), junk=st.binary(max_size=40))
+def test_lost_bytes_cost_only_the_records_that_they_touch(cut: tuple[int, int], junk: bytes) -> None:
+    records = list(write_events(POINTS, 0.0))
+    whole = b"".join(records)
+    first, last = min(cut[0], len(whole)), min(sum(cut), len(whole))
+    try:
+        found = read(whole[:first] + junk + whole[last:])
+    except BrokenFile:
+        found = []
+    begins = np.cumsum([0, *map(len, records)])
+    untouched = [point for i, point in enumerate(POINTS, 1) if begins[i + 1] <= first or begins[i] >= last]
+    assert [point for point in found if point in untouched] == untouched
+    assert [point for point in POINTS if point in found] == found
+
+
+def test_a_valid_record_that_is_no_event_is_skipped_and_counted() -> None:
+    first, *others = write_events(POINTS, 0.0)
+    metadata = EventMetadata()
+    assert read(b"".join([first, record(b"\xff\xff"), *others]), metadata) == POINTS
+    assert metadata.damaged == 1
+
+
+def test_the_next_record_is_found_behind_much_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.formats.tfevents.SEARCHED_BYTES", 64)
+    for junk in (bytes(500), b"\1" + bytes(500), bytes(range(256)) * 2):
+        metadata = EventMetadata()
+        first, *others = write_events(POINTS, 0.0)
+        assert read(first + junk + b"".join(others), metadata) == POINTS
+        assert metadata.damaged >= 1
+
+
+def test_a_file_of_something_else_is_refused() -> None:
+    with pytest.raises(BrokenFile, match="not an event file"):
         read(b"a text file, not one of events")
 
 

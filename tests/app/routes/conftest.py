@@ -97,8 +97,8 @@ def trained(runs: Runs, engine: Engine) -> Callable[..., str]:
 
     def add(outcome: str | None = "succeeded", level: float = 0.9, points: int = 200, **said: Any) -> str:
         run = runs.add(now=BEGAN, **said)
-        steps = np.arange(points, dtype=np.uint32)
-        epochs = np.array([points // 2, points], dtype=np.uint32)
+        steps = np.arange(points, dtype=np.int64)
+        epochs = np.array([points // 2, points], dtype=np.int64)
         times, ends = BEGAN + steps.astype(np.float64), BEGAN + epochs.astype(np.float64)
         loss = 2 * np.exp(steps / -50.0)
         loss[points // 4] = np.nan

@@ -25,7 +25,7 @@ def measured(trained: Any, engine: Engine) -> Measured:
         run: str = trained(**said)
         with writing(engine) as connection:
             for name, value in values.items():
-                steps = np.array([100, 200], dtype=np.uint32)
+                steps = np.array([100, 200], dtype=np.int64)
                 curve = Curve(steps, np.array([value - 0.1, value]), BEGAN + steps.astype(np.float64))
                 add_points(connection, run, name, curve, next_commit(connection))
         return run

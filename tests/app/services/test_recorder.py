@@ -6,6 +6,8 @@ import json
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -22,6 +24,7 @@ from app.services.recorder import Recorder
 from app.store import lineage
 from app.store.database import reading
 from tests.app.services.recording import PROGRESS, curve, lines, log, pending, tick
+from tests.app.store.curves import STEPS
 from tests.conftest import Clock, Runs, until
 from tests.fake_worker import Trainer, Worker, packed
 
@@ -61,6 +64,23 @@ def test_points_said_before_the_result_in_one_batch_are_kept(runs: Runs, recorde
     recorder.step()
     assert (runs.status(run), runs.get(run).reason) == ("failed", "out of memory")
     assert curve(runs, run) == [(1, 0.5)]
+
+
+@given(batches=st.lists(st.lists(st.tuples(STEPS, st.floats(-9, 9)), min_size=1, max_size=5), min_size=1, max_size=4))
+def test_any_64_bit_steps_are_recorded_as_they_were_reported(
+    runs: Runs, recorder: Recorder, worker: Worker, batches: list[list[tuple[int, float]]]
+) -> None:
+    run = runs.add()
+    trainer = worker.train(recorder)
+    # Two entries in each batch of the recorder.
+    for i, batch in enumerate(batches):
+        trainer.points(train__loss=batch)
+        if i % 2:
+            recorder.step()
+    trainer.say("result", Result(outcome="succeeded"))
+    recorder.step()
+    came = [point for batch in batches for point in batch]
+    assert curve(runs, run) == sorted(came, key=lambda point: point[0])
 
 
 def test_entries_that_are_sent_again_are_recorded_once(runs: Runs, recorder: Recorder, worker: Worker) -> None:

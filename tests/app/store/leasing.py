@@ -36,6 +36,6 @@ def change(runs: Runs, act: Callable[..., Any], *said: Any, **more: Any) -> Any:
 def add_curve(runs: Runs, run: str) -> None:
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
-        curve = Curve(np.array([1, 2, 3], np.uint32), np.array([1.0, 2, 3]), np.array([1.0, 2, 3]))
+        curve = Curve(np.array([1, 2, 3], np.int64), np.array([1.0, 2, 3]), np.array([1.0, 2, 3]))
         add_points(connection, run, "train/loss", curve, commit)
         add_lines(connection, run, 1, [LogLine(time=1, level="info", text="hello")], commit)

@@ -38,9 +38,9 @@ def with_curves(runs: Runs, merged: bool) -> str:
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
         for first in range(1, 101, 7):
-            steps = np.arange(first, min(first + 7, 101), dtype=np.uint32)
+            steps = np.arange(first, min(first + 7, 101), dtype=np.int64)
             add_points(connection, run, "train/loss", curve_of(steps, 100.0 / steps), commit)
-        steps = np.arange(10, 101, 10, dtype=np.uint32)
+        steps = np.arange(10, 101, 10, dtype=np.int64)
         add_points(connection, run, "val/acc", curve_of(steps, steps / 100), commit)
         add_points(connection, run, "test/acc", curve_of(steps[-1:], np.array([0.9])), commit)
         if merged:

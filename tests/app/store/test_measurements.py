@@ -38,7 +38,7 @@ def finish(
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
         for name, value in figures.items():
-            curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([value / 2, value]), np.array([1.0, 2.0]))
+            curve = Curve(np.array([9, 18], dtype=np.int64), np.array([value / 2, value]), np.array([1.0, 2.0]))
             add_points(connection, run, name, curve, commit)
     runs.finish(run, outcome, 1000.0 + seconds)
     return run

@@ -49,13 +49,6 @@ def run(runs: Runs) -> str:
     return runs.add()
 
 
-@pytest.fixture
-def small_fan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merge after every third chunk, so that few points reach every tier."""
-    monkeypatch.setattr(metric, "FAN", 3)
-    monkeypatch.setattr(metric, "MERGE_AFTER_COMMITS", 2)
-
-
 @st.composite
 def chunked(draw: st.DrawFn) -> tuple[Curve, list[int], list[bool]]:
     """A curve, the sizes of its chunks, and which of them are followed by a merge."""
@@ -138,6 +131,7 @@ def figures(whole: Curve, larger: bool = False) -> dict[str, Any]:
         "points": len(whole.steps),
         "last": last if math.isfinite(last) else None,
         "last_step": int(whole.steps[-1]),
+        "first_step": int(whole.steps[0]),
         "not_finite": int((~finite).sum()),
         "min": None,
         "max": None,

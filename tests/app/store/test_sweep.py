@@ -30,7 +30,7 @@ def made(engine: Engine, *values: dict[str, object]) -> tuple[str, list[str]]:
 
 def add(engine: Engine, run: str, name: str, *values: float) -> None:
     with writing(engine) as connection:
-        curve = Curve(np.arange(len(values), dtype=np.uint32), np.array(values), np.arange(len(values), dtype=float))
+        curve = Curve(np.arange(len(values), dtype=np.int64), np.array(values), np.arange(len(values), dtype=float))
         add_points(connection, run, name, curve, next_commit(connection))
 
 

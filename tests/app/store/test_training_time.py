@@ -19,7 +19,7 @@ NOW = 1_700_000_000.0
 
 def train(runs: Runs, run: str, began: float, first: int, last: int) -> None:
     """An attempt from one step to another, at one second per step."""
-    steps = np.arange(first, last + 1, dtype=np.uint32)
+    steps = np.arange(first, last + 1, dtype=np.int64)
     times = began + 1.0 + np.arange(len(steps), dtype=np.float64)
     with writing(runs.engine) as connection:
         training_time.begin_interval(connection, run, began)
@@ -55,7 +55,7 @@ def test_a_run_that_is_resumed_counts_on_from_its_parent_s_time(runs: Runs) -> N
         training_time.inherit(connection, parent, child)
     assert runs.get(child).stretches == ((NOW, 0.0),)
     with writing(runs.engine) as connection:
-        copied = Curve(np.arange(1, 5, dtype=np.uint32), np.ones(4), NOW + np.arange(1.0, 5.0))
+        copied = Curve(np.arange(1, 5, dtype=np.int64), np.ones(4), NOW + np.arange(1.0, 5.0))
         add_points(connection, child, "train/loss", copied, next_commit(connection))
     train(runs, child, NOW + 777, 5, 8)
     assert runs.get(child).stretches == ((NOW, 0.0), (NOW + 777, 4.0))

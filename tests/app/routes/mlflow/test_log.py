@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
@@ -15,6 +19,7 @@ from starlette.testclient import TestClient
 from app.contract import broker
 from app.store.database import reading
 from app.store.metric import read_curves
+from tests.app.store.curves import STEPS
 from tests.conftest import Runs
 
 if TYPE_CHECKING:
@@ -60,6 +65,43 @@ def test_points_of_one_step_stay_in_the_order_in_which_they_were_said(script: Sc
     assert curve(engine, run, "loss")[:2] == ([0, 1, 1, 5, 5], [4.0, 1.0, 2.0, 0.0, 3.0])
 
 
+@given(points=st.lists(st.tuples(STEPS, st.floats(-9, 9)), min_size=1, max_size=12), size=st.integers(1, 12))
+def test_any_64_bit_steps_come_back_by_every_way(
+    script: Script, client: TestClient, points: list[tuple[int, float]], size: int
+) -> None:
+    run = script.begin()
+    metrics = [
+        # Protobuf's JSON writes 64-bit integers as text.
+        {"key": "loss", "value": value, "timestamp": str(NOW + i), "step": str(step) if i % 2 else step}
+        for i, (step, value) in enumerate(points)
+    ]
+    for first in range(0, len(metrics), size):
+        script.say("/runs/log-batch", run_id=run, metrics=metrics[first : first + size])
+    expected = sorted(points, key=lambda point: point[0])
+    history = script.ask("/metrics/get-history", run_id=run, metric_key="loss")["metrics"]
+    assert [(each["step"], each["value"]) for each in history] == expected
+    (newest,) = script.get(run)["data"]["metrics"]
+    assert (newest["step"], newest["value"]) == expected[-1]
+    answer = client.get(f"/api/v1/runs/{run}/metrics?points=0").json()["loss"]
+    assert list(zip(answer["step"], answer["value"], strict=True)) == expected
+    table = list(csv.DictReader(io.StringIO(client.get(f"/api/v1/runs/{run}/curves.csv").text)))
+    assert [(int(row["step"]), float(row["value"])) for row in table] == expected
+    steps = [step for step, _ in expected]
+    inside = client.get(f"/api/v1/runs/{run}/metrics?points=0&first={steps[0]}&last={steps[0]}").json()["loss"]
+    assert inside["step"] == [step for step in steps if step == steps[0]]
+    page = client.get(f"/runs/{run}/points").json()["points"]["loss"]
+    assert page["step"] == steps
+    assert page.get("exact") == (list(map(str, steps)) if max(map(abs, steps)) >= 2**53 else None)
+
+
+def test_a_batch_of_earlier_steps_that_comes_twice_is_stored_once(script: Script, engine: Engine) -> None:
+    run = script.begin()
+    for step in (100, 7, 50):
+        for _ in range(2):
+            script.say("/runs/log-metric", run_id=run, key="loss", value=1.0, timestamp=NOW + step, step=step)
+    assert curve(engine, run, "loss")[0] == [7, 50, 100]
+
+
 def test_a_batch_that_comes_twice_is_stored_once(script: Script, engine: Engine) -> None:
     run = script.begin()
     for _ in range(2):
@@ -93,8 +135,9 @@ def test_a_thousand_entries_are_one_commit_and_one_notice(script: Script, runs: 
         ({"key": "a", "value": "much"}, "value of metric 'a' must be a number"),
         ({"key": "a", "value": True}, "value of metric 'a' must be a number"),
         ({"key": "a"}, "value of metric 'a' must be a number"),
-        ({"key": "a", "value": 1.0, "step": -1}, "step of metric 'a'"),
-        ({"key": "a", "value": 1.0, "step": 2**32}, "step of metric 'a'"),
+        ({"key": "a", "value": 1.0, "step": -(2**63) - 1}, "step of metric 'a'"),
+        ({"key": "a", "value": 1.0, "step": 2**63}, "step of metric 'a'"),
+        ({"key": "a", "value": 1.0, "step": "-9223372036854775809"}, "step of metric 'a'"),
         ({"key": "a", "value": 1.0, "step": 1.5}, "step of metric 'a'"),
         ({"key": "a", "value": 1.0, "timestamp": -5}, "timestamp of metric 'a'"),
     ],

@@ -79,7 +79,7 @@ def test_overlays_on_a_run_with_several_heads_use_its_first_head(
     single = trained(level=0.9)
     run = runs.add(targets=["digit", "thickness"])
     runs.set(run, status="running", fence=1, started_at=1000.0)
-    steps, times = np.array([9], dtype=np.uint32), np.array([1001.0])
+    steps, times = np.array([9], dtype=np.int64), np.array([1001.0])
     with writing(engine) as connection:
         add_points(connection, run, "val/digit/acc", Curve(steps, np.array([0.5]), times), next_commit(connection))
     said = shown(look(client.get(f"/runs/{run}?with={single}")))
@@ -94,7 +94,7 @@ def test_a_live_run_has_a_forecast_that_states_the_number_of_finished_runs(
     run = runs.add(seed=99)
     runs.set(run, status="running", fence=1, started_at=1000.0, progress=json.dumps({"epoch": 1, "epochs": 2}))
     with writing(engine) as connection:
-        curve = Curve(np.array([100], dtype=np.uint32), np.array([0.75]), np.array([1001.0]))
+        curve = Curve(np.array([100], dtype=np.int64), np.array([0.75]), np.array([1001.0]))
         add_points(connection, run, "val/acc", curve, next_commit(connection))
     assert f"at least 2 epochs ({FEWEST - 1} so far)." in look(client.get(f"/runs/{run}")).html
     trained(level=0.9, seed=50)

@@ -101,6 +101,23 @@ def test_a_part_of_a_long_run_has_finer_points_and_the_average_of_the_whole_curv
     assert even["value"] == pytest.approx([whole[step] for step in even["step"]])
 
 
+@pytest.mark.parametrize("first", [-1_000_000, 1_764_000_000_000])
+def test_a_part_has_the_average_of_the_whole_curve_wherever_its_steps_begin(
+    client: Any, trained: Any, engine: Engine, first: int
+) -> None:
+    run = trained()
+    steps = first + 10 * np.arange(12_000)
+    values = np.sin(np.arange(12_000) * 7.0)
+    with writing(engine) as connection:
+        curve = Curve(steps, values, np.array(1000.0 + np.arange(12_000), np.float64))
+        add_points(connection, run, "train/noise", curve, next_commit(connection))
+    whole = smoothed(values, 0.8)
+    asked = f"first={first + 60_000}&last={first + 110_000}&points=1000&smoothing=0.8&names=train/noise"
+    even = client.get(f"/runs/{run}/points/part?{asked}").json()["points"]["train/noise"]["even"]
+    assert even["step"][0] >= first + 60_000
+    assert even["value"] == pytest.approx([whole[(step - first) // 10] for step in even["step"]])
+
+
 def test_nan_is_reported_and_never_the_best(client: Any, look: Any, trained: Any) -> None:
     assert "1 value was NaN or infinite." in look(client.get(f"/runs/{trained()}")).html
 
@@ -207,7 +224,7 @@ def test_every_head_has_metrics_and_the_page_names_the_first_head(
 ) -> None:
     run = runs.add(family="simple_cnn", dataset="digits", targets=["digit", "thickness"])
     runs.set(run, status="running", fence=1, started_at=1000.0)
-    steps, times = np.array([9, 18], dtype=np.uint32), np.array([1001.0, 1002.0])
+    steps, times = np.array([9, 18], dtype=np.int64), np.array([1001.0, 1002.0])
     figures = {"val/digit/acc": [0.9, 0.8], "val/thickness/acc": [0.5, 0.6], "test/thickness/acc": [0.1, 0.55]}
     with writing(engine) as connection:
         commit = next_commit(connection)
@@ -234,7 +251,7 @@ def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any,
     run = runs.add()
     runs.set(run, status="running", fence=1, started_at=1000.0)
     with writing(engine) as connection:
-        curve = Curve(np.array([9, 18], dtype=np.uint32), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
+        curve = Curve(np.array([9, 18], dtype=np.int64), np.array([510.0, 532.0]), np.array([1001.0, 1002.0]))
         add_points(connection, run, "system/peak_memory_mb", curve, next_commit(connection))
     page = look(client.get(f"/runs/{run}"))
     assert "<span>peak memory</span><b>532 MB<" in page.html

@@ -241,7 +241,7 @@ def points(runs: Runs, run: str, **curves: list[float]) -> None:
     with writing(runs.engine) as connection:
         commit = next_commit(connection)
         for name, values in curves.items():
-            steps = np.arange(1, len(values) + 1, dtype=np.uint32)
+            steps = np.arange(1, len(values) + 1, dtype=np.int64)
             curve = Curve(steps, np.array(values), steps.astype(np.float64))
             add_points(connection, run, name.replace("__", "/"), curve, commit)
 

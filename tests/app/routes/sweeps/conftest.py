@@ -21,7 +21,7 @@ def reached(runs: Runs, engine: Engine) -> Callable[..., None]:
         runs.set(run, status="running", fence=1, started_at=began, attempt=1)
         values = np.array([level - 0.1, level])
         with writing(engine) as connection:
-            curve = Curve(np.array([9, 18], np.uint32), values, began + np.array([1.0, 2.0]))
+            curve = Curve(np.array([9, 18], np.int64), values, began + np.array([1.0, 2.0]))
             add_points(connection, run, "val/acc", curve, next_commit(connection))
         if outcome is not None:
             runs.finish(run, outcome, began + 10)

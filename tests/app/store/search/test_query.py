@@ -43,7 +43,7 @@ def ids(page: RunPage) -> list[str]:
 
 def give(runs: Runs, run: str, name: str, *values: float) -> None:
     with writing(runs.engine) as connection:
-        steps = np.arange(len(values), dtype=np.uint32)
+        steps = np.arange(len(values), dtype=np.int64)
         curve = Curve(steps, np.array(values), steps.astype(np.float64))
         add_points(connection, run, name, curve, next_commit(connection))
 
