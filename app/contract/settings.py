@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     silence_hours: float = Field(
         24.0, gt=0, description="A run logged by a script fails after this many hours without data."
     )
+    max_file_mib: int = Field(
+        2048, ge=1, description="Largest file that a script can log to a run, in MiB; larger ones are rejected."
+    )
+    max_run_files_mib: int = Field(
+        20480, ge=1, description="Most that all files logged to one run can take together, in MiB."
+    )
     trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
 
     @field_validator("device")

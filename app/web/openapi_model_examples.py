@@ -98,7 +98,14 @@ CARD: dict[str, Any] = {
     "markdown": "# simple_cnn small on digits\n",
 }
 
-DISK_USE = {"checkpoints": 31_400_000, "predictions": 52_000, "exports": 948_000, "unknown": 0, "total": 32_400_000}
+DISK_USE = {
+    "checkpoints": 31_400_000,
+    "predictions": 52_000,
+    "exports": 948_000,
+    "files": 0,
+    "unknown": 0,
+    "total": 32_400_000,
+}
 
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/disk"): Operation("read_disk_use", None, DISK_USE),
