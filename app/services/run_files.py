@@ -47,6 +47,11 @@ class StoredFile:
         """The last part of its path."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def version(self) -> str:
+        """What changes with its content; blank if nothing does that is known."""
+        return self.stored.rpartition("/")[2] if self.source == "script" else ""
+
 
 def key_path(run_id: str, key: str) -> str:
     """Where the artifact store has a content that a script logged."""
