@@ -194,6 +194,12 @@ async def abort_upload(request: Request) -> Response:
     return _json({})
 
 
+@call("/logged-models/search")
+def search_models(_: Parts, __: Arguments) -> Answer:
+    """Find no models: clients ask for them before they read files of a run, and Runyard stores none."""
+    return {"models": []}
+
+
 # Everything else -----------------------------------------------------------------------------------------------------
 
 
