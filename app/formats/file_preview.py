@@ -83,7 +83,7 @@ def _json(text: str) -> Preview:
         columns, rows = value["columns"], value["data"]
         # What mlflow.log_table writes.
         if isinstance(columns, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
-            return _table("json", columns, rows[:MAX_ROWS], f"{len(rows):,} row{'s' if len(rows) != 1 else ''}")
+            return _table("json", columns, rows[:MAX_ROWS], len(rows))
     return replace(_text(written, True), kind="json")
 
 
@@ -100,16 +100,17 @@ def _csv(text: str, delimiter: str, whole: bool) -> Preview:
     if not rows:
         return Preview("text", text)
     more = not whole or len(rows) > MAX_ROWS + 1
-    count = len(rows) - 1
-    return _table("csv", rows[0], rows[1 : MAX_ROWS + 1], "" if more else f"{count:,} row{'s' if count != 1 else ''}")
+    return _table("csv", rows[0], rows[1 : MAX_ROWS + 1], None if more else len(rows) - 1)
 
 
-def _table(kind: FileKind, columns: Sequence[Any], rows: Sequence[Sequence[Any]], size: str) -> Preview:
-    note = f"{size}." if size else ""
-    if not size or len(rows) == MAX_ROWS:
-        note = f"The first {len(rows):,} rows" + (
-            f" of {size}." if size and not size.startswith(f"{MAX_ROWS} ") else "."
-        )
+def _table(kind: FileKind, columns: Sequence[Any], rows: Sequence[Sequence[Any]], total: int | None) -> Preview:
+    """The first rows of a table; ``total``: number of all rows, if known."""
+    if total is None:
+        note = f"The first {len(rows):,} rows."
+    elif total > len(rows):
+        note = f"The first {len(rows):,} of {total:,} rows."
+    else:
+        note = f"{total:,} row{'s' if total != 1 else ''}."
     width = max([len(columns), *map(len, rows)])
     if width > MAX_COLUMNS:
         note += f" The first {MAX_COLUMNS} of {width:,} columns."
@@ -143,4 +144,4 @@ def parquet_head(file: IO[bytes]) -> Preview:
         # What pyarrow raises for a file that is damaged or encrypted is one of these.
         return Preview("parquet", note=f"It cannot be read as Parquet: {str(error)[:200]}.")
     rows = [[row.get(name) for name in names[:MAX_COLUMNS]] for row in found]
-    return _table("parquet", names, rows, f"{count:,} row{'s' if count != 1 else ''}")
+    return _table("parquet", names, rows, count)

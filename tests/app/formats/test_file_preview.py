@@ -67,7 +67,7 @@ def test_what_log_table_writes_is_a_table() -> None:
     assert (found.columns, found.rows) == (["n", "x"], [["1", "0.123457"], ["", '{"a": 1}']])
     assert found.note == "2 rows."
     many = preview_of("a.json", json.dumps({"columns": ["n"], "data": [[1]] * 2000}).encode())
-    assert (len(many.rows), many.note) == (100, "The first 100 rows of 2,000 rows.")
+    assert (len(many.rows), many.note) == (100, "The first 100 of 2,000 rows.")
 
 
 def test_text_ends_at_a_whole_letter() -> None:
@@ -102,5 +102,5 @@ def test_the_first_rows_of_parquet_are_shown(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "pyarrow", ModuleType("pyarrow"))
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", module)
     found = parquet_head(io.BytesIO(b"PAR1"))
-    assert (found.columns, found.rows[1], found.note) == (["x", "y"], ["1", "1"], "The first 100 rows of 1,500 rows.")
+    assert (found.columns, found.rows[1], found.note) == (["x", "y"], ["1", "1"], "The first 100 of 1,500 rows.")
     assert parquet_head(io.BytesIO(b"none")).note == "It cannot be read as Parquet: no magic bytes."
