@@ -37,7 +37,8 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL of the database; if unset, SQLite in the data folder."
     )
     artifact_url: str | None = Field(
-        None, description="Storage for checkpoints (any fsspec URL); if unset, a folder in the data folder."
+        None,
+        description="Storage for checkpoints and files of runs (any fsspec URL); unset: a folder in the data folder.",
     )
     behind_loopback_publish: bool = Field(
         False,

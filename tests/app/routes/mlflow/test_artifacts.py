@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +185,39 @@ def test_an_upload_with_fewer_bytes_than_announced_is_refused(files: Files, serv
     with pytest.raises(Exception, match="broke off after 3 of 9 bytes"):
         run_apart(run_files.upload(server.state.parts, files.run, "a", short(), 9))
     assert files.kept() == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(files: Files, monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    files.log("a", b"whole")
+    monkeypatch.setattr(os, "fsync", full)
+    answer = files.put("a", b"other")
+    assert (answer.status_code, answer.json()["error_code"]) == (507, "RESOURCE_LIMIT_EXCEEDED")
+    assert answer.json()["message"] == "the disk is full; free some space and upload again"
+    assert files.read("a").content == b"whole"
+    assert (files.kept(), runs.sql("SELECT * FROM loose_file")) == ([5], [])
+
+
+def test_files_are_kept_in_any_store(files: Files, server: FastAPI, script: Script) -> None:
+    parts = server.state.parts
+    before = parts.settings
+    parts.settings = before.model_copy(update={"artifact_url": f"memory://{files.run}-store"})
+    try:
+        files.log("a/b.txt", b"0123456789")
+        upload, sent = send_parts(files, [b"one ", b"two"])
+        assert files.post("complete", "w", path="x.bin", upload_id=upload, parts=sent).json() == {}
+        assert files.read("a/b.txt").content == b"0123456789"
+        assert files.read("w/x.bin").content == b"one two"
+        part = script.client.get(f"/api/v1/runs/{files.run}/files/a/b.txt", headers={"range": "bytes=3-5"})
+        assert part.content == b"345"
+        assert len(artifacts.sizes(parts.settings, f"{files.run}/files")) == 2
+        assert files.client.delete(files.address() + "/").status_code == 200
+        assert artifacts.sizes(parts.settings, f"{files.run}/files") == {}
+        assert files.kept() == []
+    finally:
+        parts.settings = before
 
 
 def test_what_a_crash_leaves_is_removed_after_a_day(
