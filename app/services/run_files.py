@@ -20,7 +20,7 @@ from app.services.exports import exports_of
 from app.store.lineage import read_capture, saved_checkpoints
 from app.store.prediction_file import kept_files
 from app.store.run import RunRecord
-from app.store.run_file import list_files
+from app.store.run_file import FileRecord, file_totals, find_file, list_files
 
 Source = Literal["script", "checkpoint", "predictions", "export", "record"]
 
@@ -60,14 +60,28 @@ def key_path(run_id: str, key: str) -> str:
 
 def files_of(connection: Connection, run: RunRecord) -> list[StoredFile]:
     """The files of a run by path: what its script logged, or what Runyard wrote when it trained the run."""
-    found = [
-        StoredFile(file.path, "script", file.bytes, file.created_at, key_path(run.id, file.key))
-        for file in list_files(connection, run.id)
-    ]
+    if run.logged:
+        return [logged_file(run.id, file) for file in list_files(connection, run.id)]
+    found = [*_checkpoints(connection, run), *_predictions(connection, run), *_exports(connection, run)]
+    return sorted([*found, *_records(connection, run)], key=lambda file: file.path)
+
+
+def logged_file(run_id: str, file: FileRecord) -> StoredFile:
+    """A file that a script logged."""
+    return StoredFile(file.path, "script", file.bytes, file.created_at, key_path(run_id, file.key))
+
+
+def load_file(connection: Connection, run: RunRecord, path: str) -> StoredFile:
+    """The file with this path, without a look at all others. Raises NotFound."""
     if not run.logged:
-        found += [*_checkpoints(connection, run), *_predictions(connection, run), *_exports(connection, run)]
-        found += _records(connection, run)
-    return sorted(found, key=lambda file: file.path)
+        return find_in(files_of(connection, run), path)
+    record = find_file(connection, run.id, path)
+    return find_in([] if record is None else [logged_file(run.id, record)], path)
+
+
+def files_version(connection: Connection, run: RunRecord) -> str:
+    """What changes with the files of a logged run; blank for a run that was trained here."""
+    return file_totals(connection, run.id).version if run.logged else ""
 
 
 def _checkpoints(connection: Connection, run: RunRecord) -> list[StoredFile]:

@@ -48,10 +48,16 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class FileTotals:
-    """Number of a run's files, and their bytes."""
+    """Number of a run's files, their bytes, and when the newest was logged (seconds since 1970; 0 without one)."""
 
     count: int
     bytes: int
+    newest: float = 0.0
+
+    @property
+    def version(self) -> str:
+        """A text that changes with the files."""
+        return f"{self.count}-{self.bytes}-{self.newest:.3f}"
 
 
 _COLUMNS = "path, key, bytes, created_at"
@@ -93,10 +99,12 @@ def file_among(connection: Connection, run: str, paths: Sequence[str]) -> str | 
 
 
 def file_totals(connection: Connection, run: str) -> FileTotals:
-    """How many files a run has, and their bytes."""
-    query = text("SELECT count(*), coalesce(sum(bytes), 0) FROM run_file WHERE run = :run")
-    count, size = connection.execute(query, {"run": run}).one()
-    return FileTotals(int(count), int(size))
+    """How many files a run has, their bytes, and when the newest was logged."""
+    query = text(
+        "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(created_at), 0) FROM run_file WHERE run = :run"
+    )
+    count, size, newest = connection.execute(query, {"run": run}).one()
+    return FileTotals(int(count), int(size), float(newest))
 
 
 def put_file(connection: Connection, run: str, record: FileRecord) -> str | None:

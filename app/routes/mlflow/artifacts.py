@@ -21,7 +21,7 @@ from app.contract.errors import NotFound, RunyardError
 from app.contract.run_files import checked_path
 from app.routes.mlflow.experiments import ARTIFACTS
 from app.routes.mlflow.protocol import PREFIX, Answer, Arguments, NotServed, call, read_arguments, refusal, router
-from app.services.run_files import StoredFile, key_path
+from app.services.run_files import logged_file
 from app.store.run_file import FileRecord
 from app.web.dependencies import Parts, parts
 from app.web.file_response import file_response
@@ -103,11 +103,9 @@ async def list_files(request: Request) -> Response:
 
 async def _download(request: Request, run: str, path: str) -> Response:
     record = await run_in_threadpool(acts.logged_file, parts(request), run, path)
-    file = StoredFile(record.path, "script", record.bytes, record.created_at, key_path(run, record.key))
+    file, wanted = logged_file(run, record), request.headers.get("range", "")
     # Opens the file, which may be on another machine.
-    return await run_in_threadpool(
-        file_response, parts(request).settings, file, request.headers.get("range", ""), download=True
-    )
+    return await run_in_threadpool(file_response, parts(request).settings, file, wanted, download=True)
 
 
 @_answered

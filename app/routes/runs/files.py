@@ -13,7 +13,7 @@ from app.actions.runs import find_run
 from app.contract.run_files import MAX_PATH, FileKind, checked_path, kind_of
 from app.contract.timestamps import iso
 from app.routes.runs.file_tree import file_url
-from app.services.run_files import StoredFile, files_of, find_in, zip_of
+from app.services.run_files import StoredFile, files_of, load_file, zip_of
 from app.store.database import reading
 from app.store.run import RunRecord
 from app.web.dependencies import Parts, PartsDep
@@ -99,8 +99,9 @@ def get_file(
     v: Annotated[str, Query(max_length=40, description="Version in the file's url, which a browser may keep.")] = "",
 ) -> Response:
     """Download a file. Images and sounds are shown in place, everything else is saved; nothing is executed."""
-    _, files = load_files(parts, run_id)
-    file = find_in(files, checked_path(path))
+    run, _ = find_run(parts, run_id)
+    with reading(parts.engine) as connection:
+        file = load_file(connection, run, checked_path(path))
     response = file_response(parts.settings, file, wanted_range, download)
     if v and v == file.version:
         response.headers["cache-control"] = "private, max-age=604800, immutable"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Query, Request, Response
 
+from app.actions.runs import find_run
 from app.contract.errors import NotFound
 from app.contract.run_files import MAX_PATH, kind_of
 from app.contract.settings import Settings
 from app.formats.file_preview import HEAD_BYTES, PARQUET_BYTES, Preview, needs_head, parquet_head, preview_of
 from app.routes.runs.file_tree import MAX_ALL_ENTRIES, MAX_ENTRIES, Frame, Strip, file_url, strips_of, tree_of
-from app.routes.runs.files import load_files
-from app.services.run_files import StoredFile, find_in, open_file, seekable
+from app.services.run_files import StoredFile, files_of, files_version, find_in, open_file, seekable
+from app.store.database import reading
 from app.web.dependencies import PartsDep
 from app.web.rendering import wants_fragment
 from app.web.security import POLICY
@@ -40,12 +40,22 @@ def files_page(
     at: Annotated[int, Query(ge=0, lt=2**31)] = 2**31 - 1,
     folder: Annotated[str, Query(max_length=MAX_PATH)] = "",
     everything: Annotated[bool, Query(alias="all")] = False,
-) -> HTMLResponse:
+    seen: Annotated[str, Query(max_length=80)] = "",
+) -> Response:
     """Render the tree, and what is chosen: a file, or the images of a key at the image with the number ``at``.
 
-    ``folder``: is open in the tree. ``all``: list all entries of a folder.
+    ``folder``: is open in the tree. ``all``: list all entries of a folder. ``seen``: the version of what is shown;
+    nothing is answered while it is the newest.
     """
-    run, files = load_files(parts, run_id)
+    run, _ = find_run(parts, run_id)
+    with reading(parts.engine) as connection:
+        version = files_version(connection, run)
+        if seen and seen == version and run.live:
+            return Response(status_code=204)
+        if seen.startswith("0-") and wants_fragment(request):
+            # The page that says that there are none shows nothing that could be updated.
+            return Response(headers={"HX-Refresh": "true"})
+        files = files_of(connection, run)
     strips = strips_of(files)
     strip = _strip(strips, images)
     if strip is None and not path and not folder and strips:
@@ -54,6 +64,7 @@ def files_page(
     frame = strip.frames[min(at, len(strip.frames) - 1)] if strip else None
     values: dict[str, Any] = {
         "run": run,
+        "version": version,
         "files": files,
         "root": tree_of(files),
         "strip": strip,

@@ -219,6 +219,15 @@ def test_a_page_without_files_says_how_to_log_one(client: TestClient, run: str, 
     assert not page.all("a", href=f"/runs/{run}/predictions")
 
 
+def test_a_page_without_files_is_loaded_again_when_there_are_some(
+    client: TestClient, run: str, log: Log, look: Any
+) -> None:
+    address = look(client.get(f"/runs/{run}/files")).one("div", id="no-files")["hx-get"]
+    assert client.get(address, headers={"hx-request": "true"}).status_code == 204
+    log("a.txt", b"x")
+    assert client.get(address, headers={"hx-request": "true"}).headers["hx-refresh"] == "true"
+
+
 def test_the_page_shows_the_tree_and_the_first_file(client: TestClient, run: str, log: Log, look: Any) -> None:
     log("deep/er/a.csv", b"x,y\n1,<b>2</b>\n")
     log("notes.md", b"# Title <script>alert(1)</script>")
@@ -302,9 +311,16 @@ def test_the_tree_of_a_live_run_is_refreshed_and_that_of_an_ended_one_is_not(
     client: TestClient, run: str, log: Log, look: Any
 ) -> None:
     log("a.txt", b"x")
-    assert look(client.get(f"/runs/{run}/files?path=a.txt")).one("nav", id="tree")["hx-get"].endswith("?path=a.txt")
-    part = client.get(f"/runs/{run}/files?path=a.txt", headers={"hx-request": "true"}).text
-    assert part.strip().startswith("<nav")
+    address = look(client.get(f"/runs/{run}/files?path=a.txt")).one("nav", id="tree")["hx-get"]
+    assert address.startswith(f"/runs/{run}/files?path=a.txt&seen=1-1-")
+    asked = {"hx-request": "true"}
+    assert client.get(address, headers=asked).status_code == 204
+    log("b.txt", b"xy")
+    part = client.get(address, headers=asked)
+    assert part.text.strip().startswith("<nav")
+    assert "b.txt" in part.text
+    assert "seen=2-3-" in part.text
+    assert part.text.count("seen=") == 1
     client.post("/api/2.0/mlflow/runs/update", json={"run_id": run, "status": "FINISHED"})
     assert "hx-get" not in look(client.get(f"/runs/{run}/files")).one("nav", id="tree")
 
