@@ -18,12 +18,14 @@ from app.contract.settings import Settings
 from app.services import artifacts
 from app.services.exports import exports_of
 from app.store.lineage import read_capture, saved_checkpoints
+from app.store.log import lines_beginning_with
 from app.store.prediction_file import kept_files
 from app.store.run import RunRecord
 from app.store.run_file import FileRecord, file_totals, find_file, list_files
 
 Source = Literal["script", "checkpoint", "predictions", "export", "record"]
 
+TUNING_LINES: Final = 100
 FOLDER: Final = "files"
 """The folder of what scripts logged, in a run's folder of the artifact store."""
 
@@ -117,17 +119,26 @@ def _exports(connection: Connection, run: RunRecord) -> Iterator[StoredFile]:
 
 def _records(connection: Connection, run: RunRecord) -> Iterator[StoredFile]:
     environment = dict(run.environment)
-    tuning = environment.pop("tuning", None)
     if capture := read_capture(connection, run.id):
         environment |= {"captured": capture}
     for name, value in (
         ("configuration.json", run.config.model_dump()),
         ("environment.json", environment),
-        ("tuning.json", tuning),
+        ("tuning.json", _tuning(connection, run)),
     ):
         if value:
             content = to_json(value, indent=2, inf_nan_mode="null") + b"\n"
             yield StoredFile(name, "record", len(content), run.started_at, content=content)
+
+
+def _tuning(connection: Connection, run: RunRecord) -> dict[str, object]:
+    """How a run was trained, and what its trainer logged about the choice; empty before its first attempt."""
+    if not run.environment.get("trained_in"):
+        return {}
+    # Of each attempt: `_tuning` in worker/training/fit.py writes these lines.
+    chosen = lines_beginning_with(connection, run.id, "training with ", TUNING_LINES)
+    tested = lines_beginning_with(connection, run.id, "tested ", TUNING_LINES)
+    return {"trained_in": run.environment["trained_in"], "chosen": chosen, "tested": tested}
 
 
 def find_in(files: Sequence[StoredFile], path: str) -> StoredFile:

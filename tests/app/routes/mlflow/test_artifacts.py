@@ -156,6 +156,13 @@ def test_too_large_files_are_refused_with_the_limit(files: Files, small: Setting
     files.log("full", b"x")
 
 
+def test_a_file_may_be_larger_than_any_other_request(files: Files) -> None:
+    files.log("large.bin", content := bytes(range(256)) * (20 * 2**10))
+    assert files.read("large.bin").content == content
+    other = files.client.post("/api/2.0/mlflow/runs/create", content=content)
+    assert other.status_code == 413
+
+
 def test_a_run_has_a_largest_number_of_files(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "MAX_FILES", 2)
     files.log("a", b"x")

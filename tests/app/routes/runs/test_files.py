@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.contract.events import Checkpoint
+from app.contract.events import Checkpoint, LogLine
 from app.contract.settings import Settings
 from app.services import artifacts
 from app.store.database import writing
 from app.store.lineage import save_capture, save_checkpoint
+from app.store.log import add_lines
 from tests.app.predicted import keep, predictions_of
 from tests.conftest import Runs
 
@@ -164,11 +165,13 @@ def zoo_run(runs: Runs, settings: Settings, engine: Engine) -> str:
     artifacts.write(settings, best.path, b"best")
     saved = Checkpoint(path=f"{run}/0/last.safetensors", epoch=0, step=0, kept=True)
     artifacts.write(settings, saved.path, b"start")
-    environment = json.dumps({"torch": "2.15", "tuning": {"compile": False}})
+    environment = json.dumps({"torch": "2.15", "trained_in": "float32"})
     runs.set(run, best_checkpoint=best.model_dump_json(), environment=environment)
     with writing(engine) as connection:
         save_checkpoint(connection, run, saved)
         save_capture(connection, run, CAPTURE)
+        lines = ["epoch 1", "training with float32: the fastest of 2 tested", "tested bf16: 3 ms per step"]
+        add_lines(connection, run, 1, [LogLine(time=1.0, level="debug", text=line) for line in lines], 1)
     keep(settings, engine, predictions_of(run))
     return run
 
@@ -186,9 +189,13 @@ def test_the_files_of_a_run_trained_here_are_listed_and_read(client: TestClient,
     found = {each["path"]: each for each in said["files"]}
     assert found["checkpoints/start/last.safetensors"]["bytes"] is None
     assert client.get(found["checkpoints/start/last.safetensors"]["url"]).content == b"start"
-    assert client.get(found["tuning.json"]["url"]).json() == {"compile": False}
+    assert client.get(found["tuning.json"]["url"]).json() == {
+        "trained_in": "float32",
+        "chosen": ["training with float32: the fastest of 2 tested"],
+        "tested": ["tested bf16: 3 ms per step"],
+    }
     environment = client.get(found["environment.json"]["url"]).json()
-    assert environment == {"torch": "2.15", "captured": CAPTURE}
+    assert environment == {"torch": "2.15", "trained_in": "float32", "captured": CAPTURE}
     archive = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/runs/{zoo_run}/files.zip").content))
     assert set(archive.namelist()) == set(found)
 
