@@ -34,6 +34,7 @@ from app.store.run_file import (
     file_totals,
     find_file,
     forget_loose,
+    is_file,
     is_folder,
     is_loose,
     list_files,
@@ -167,14 +168,15 @@ def _finish(parts: Parts, run: str, path: str, key: str, size: int) -> list[str]
 
 
 def _drop(parts: Parts, run: str, keys: Sequence[str]) -> None:
-    """Remove those contents that are loose. If this is interrupted, the housekeeper does it later."""
+    """Remove those contents that are no file. If this is interrupted, the housekeeper does it later."""
     with reading(parts.engine) as connection:
-        loose = [key for key in keys if is_loose(connection, run, key)]
-    for key in loose:
+        # Not those that are loose: of a run that was removed for good meanwhile, no rows are left.
+        doomed = [key for key in keys if not is_file(connection, run, key)]
+    for key in doomed:
         artifacts.remove(parts.settings, key_path(run, key))
-    if loose:
+    if doomed:
         with writing(parts.engine) as connection:
-            forget_loose(connection, run, loose)
+            forget_loose(connection, run, doomed)
 
 
 # In parts ------------------------------------------------------------------------------------------------------------

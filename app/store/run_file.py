@@ -89,6 +89,12 @@ def is_folder(connection: Connection, run: str, path: str) -> bool:
     return connection.execute(query, _folder(run, path)).scalar() is not None
 
 
+def is_file(connection: Connection, run: str, key: str) -> bool:
+    """Whether a file has this content."""
+    query = text("SELECT 1 FROM run_file WHERE run = :run AND key = :key")
+    return connection.execute(query, {"run": run, "key": key}).scalar() is not None
+
+
 def file_among(connection: Connection, run: str, paths: Sequence[str]) -> str | None:
     """One of these paths that is a file."""
     query = text("SELECT path FROM run_file WHERE run = :run AND path IN :paths LIMIT 1")

@@ -19,6 +19,7 @@ from app.store.run_file import (
     file_totals,
     find_file,
     forget_loose,
+    is_file,
     is_folder,
     is_loose,
     list_files,
@@ -58,7 +59,8 @@ def test_every_content_is_a_file_or_loose(runs: Runs, engine: Engine, acts: list
     with reading(engine) as connection:
         assert {each.path: each for each in list_files(connection, run)} == files
         assert {key for of, key in loose_since(connection, len(acts)) if of == run} == loose
-        assert all(is_loose(connection, run, key) for key in loose)
+        assert all(is_loose(connection, run, key) and not is_file(connection, run, key) for key in loose)
+        assert all(is_file(connection, run, each.key) for each in files.values())
         newest = max((each.created_at for each in files.values()), default=0.0)
         size = sum(each.bytes for each in files.values())
         assert file_totals(connection, run) == FileTotals(len(files), size, newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 
 from app.actions import run_files
+from app.contract.errors import NotFound
 from app.contract.settings import Settings
 from app.services import artifacts
 from app.services.housekeeper import LOOSE_SECONDS
@@ -182,6 +184,41 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(files: Files, server: F
         run_apart(run_files.upload(server.state.parts, files.run, "a", broken(), None))
     assert files.read("a").content == b"whole"
     assert files.kept() == [5]
+    assert runs.sql("SELECT * FROM loose_file") == []
+
+
+def test_an_upload_to_a_run_that_is_removed_for_good_meanwhile_leaves_nothing(
+    files: Files, server: FastAPI, runs: Runs, recorder: Recorder, clock: Clock
+) -> None:
+    async def overtaken() -> AsyncIterator[bytes]:
+        yield bytes(2 * MIB)
+        runs.set(files.run, status="succeeded", deleted_at=1.0)
+        recorder.housekeeper.reconcile()
+        yield b"more"
+
+    with pytest.raises(NotFound):
+        run_apart(run_files.upload(server.state.parts, files.run, "a", overtaken(), None))
+    assert runs.sql("SELECT * FROM run") == []
+    assert files.kept() == []
+
+
+def test_uploads_of_one_path_at_the_same_time_leave_one_of_them_whole(
+    files: Files, server: FastAPI, runs: Runs
+) -> None:
+    contents = [bytes([number]) * (MIB + number) for number in range(6)]
+
+    async def chunks(content: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 2**16):
+            yield content[start : start + 2**16]
+            await asyncio.sleep(0)
+
+    async def all_at_once() -> None:
+        parts = server.state.parts
+        await asyncio.gather(*(run_files.upload(parts, files.run, "a", chunks(each), len(each)) for each in contents))
+
+    run_apart(all_at_once())
+    assert files.read("a").content in contents
+    assert len(files.kept()) == 1
     assert runs.sql("SELECT * FROM loose_file") == []
 
 
