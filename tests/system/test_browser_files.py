@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -139,3 +141,27 @@ def test_mlflows_client_sends_large_files_in_parts(
     assert (listed["path"], listed["bytes"]) == ("weights/large.bin", len(content))
     folder = yard.folder / "data" / "artifacts" / run
     assert [path.read_bytes() == content for path in folder.rglob("*") if path.is_file()] == [True]
+
+
+def test_a_server_that_is_killed_during_an_upload_loses_no_file_and_shows_no_half(
+    yard: Any, client: Any, tmp_path: Path
+) -> None:
+    run = client.create_run("0", run_name="cut short").info.run_id
+    client.log_text(run, "acknowledged", "a.txt")
+    address = urlsplit(yard.address)
+    folder = yard.folder / "data" / "artifacts" / run / "files"
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        path = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a.txt"
+        head = f"PUT {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 9000000\r\n\r\n"
+        connection.sendall(head.encode() + bytes(4_000_000))
+        yard.until(lambda: len(list(folder.iterdir())) == 2)
+        victim = yard.child("server")
+        victim.kill()
+    yard.until(lambda: yard.child("server").pid != victim.pid)
+    yard.until(lambda: yard.try_call("/workers"))
+    (listed,) = yard.call(f"/runs/{run}/files")["files"]
+    assert (listed["path"], listed["bytes"]) == ("a.txt", 12)
+    client.log_text(run, "after", "b.txt")
+    back = client.download_artifacts(run, "a.txt", str(tmp_path))
+    assert Path(back).read_text() == "acknowledged"
+    client.set_terminated(run)
