@@ -667,6 +667,12 @@ class _RunBase(Generic[RunT]):
         return _Call("GET", f"/runs/{self.id}/predictions/pictures", lambda found: list(found["pictures"]), None, query)
 
     @_request
+    def files(self, /, under: str = "") -> _Call[list[Json]]:
+        """List the run's files: path, source, kind, bytes, created and url. under: only those in this folder."""
+        query = {"under": under or None}
+        return _Call("GET", f"/runs/{self.id}/files", lambda found: list(found["files"]), None, query)
+
+    @_request
     def _all_points(self, /) -> _Call[Json]:
         return _Call("GET", f"/runs/{self.id}/metrics", _as_is, None, {"points": 0})
 
@@ -720,14 +726,25 @@ class Run(_SyncObject, _RunBase["Run"]):
             time.sleep(JOB_PAUSE_SECONDS)
             job = self._job(job["id"])
         for name, target in _export_targets(job, Path(path)):
-            address = f"/api/v1/runs/{self.id}/exports/{name}"
-            with _saving(target) as file, self._client._http.stream("GET", address) as response:
-                if response.status_code != 200:
-                    response.read()
-                    _read(response, self._client.url)
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
+            self._save(f"/exports/{name}", target)
         return dict(job["result"])
+
+    def download(self, path: str = "", to: str | os.PathLike[str] | None = None) -> Path:
+        """Save one of the run's files, or without a path all of them as a zip archive. Returns where it is.
+
+        to: file or folder to save to; the current folder by default. An existing file is replaced.
+        """
+        address, target = _download_target(self.number, path, to)
+        self._save(address, target)
+        return target
+
+    def _save(self, address: str, target: Path) -> None:
+        with _saving(target) as file, self._client._http.stream("GET", f"/api/v1/runs/{self.id}{address}") as response:
+            if response.status_code != 200:
+                response.read()
+                _read(response, self._client.url)
+            for chunk in response.iter_bytes():
+                file.write(chunk)
 
 
 class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
@@ -766,14 +783,23 @@ class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
             await asyncio.sleep(JOB_PAUSE_SECONDS)
             job = await self._job(job["id"])
         for name, target in _export_targets(job, Path(path)):
-            with _saving(target) as file:
-                async with self._client._http.stream("GET", f"/api/v1/runs/{self.id}/exports/{name}") as response:
-                    if response.status_code != 200:
-                        await response.aread()
-                        _read(response, self._client.url)
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
+            await self._save(f"/exports/{name}", target)
         return dict(job["result"])
+
+    async def download(self, path: str = "", to: str | os.PathLike[str] | None = None) -> Path:
+        """See Run.download."""
+        address, target = _download_target(self.number, path, to)
+        await self._save(address, target)
+        return target
+
+    async def _save(self, address: str, target: Path) -> None:
+        with _saving(target) as file:
+            async with self._client._http.stream("GET", f"/api/v1/runs/{self.id}{address}") as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    _read(response, self._client.url)
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
 
 
 def _export_options(file_format: str, preprocessing: bool) -> Json:
@@ -797,6 +823,18 @@ def _export_targets(job: Json, path: Path) -> list[tuple[str, Path]]:
     """The exported files and where to save them: the first one at ``path``, a JSON file beside it."""
     names = [file["name"] for file in job["result"]["files"]]
     return [(name, path if i == 0 else path.with_suffix(Path(name).suffix)) for i, name in enumerate(names)]
+
+
+def _download_target(number: int, path: str, to: str | os.PathLike[str] | None) -> tuple[str, Path]:
+    """The address of a run's file, or of an archive of all, and where to save it: never outside of ``to``."""
+    # A script chose these names, and a backslash separates folders on some systems.
+    parts = path.replace("\\", "/").split("/") if path else [f"run-{number}-files.zip"]
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"'{path}' is not the path of a file")
+    target = Path("." if to is None else to)
+    if target.is_dir():
+        target /= parts[-1]
+    return (f"/files/{quote(path)}?download=true" if path else "/files.zip"), target
 
 
 @contextmanager

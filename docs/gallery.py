@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import random
 import shutil
 import tempfile
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from PIL import Image, ImageDraw
 
 from runyard import Run, Runyard
@@ -73,6 +76,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
+    logged = log_files(yard)
     # It has run since the end of the run, beside all this.
     wait_for_job(yard, heads, "robustness")
     runs = ",".join(variants.runs)
@@ -96,6 +100,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "prediction-pictures": f"/runs/{again.id}/predictions/pictures?part=validation",
             "robustness": f"/runs/{heads.id}/robustness",
             "robustness-none": f"/runs/{again.id}/robustness",
+            "files": f"/runs/{logged}/files",
+            "files-trained": f"/runs/{heads.id}/files",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",
@@ -140,6 +146,45 @@ def import_shapes(yard: Runyard) -> str:
         preview = yard.add_dataset(SHAPES, Path(folder) / SHAPES, keep=False)
     kept.wait(timeout=60)
     return preview.wait(timeout=60).id
+
+
+def log_files(yard: Runyard) -> str:
+    """Log a run with MLflow's protocol: metrics, a few files and images by step; returns its id."""
+    api = f"{yard.url}/api/2.0"
+    with httpx.Client() as http:
+
+        def call(path: str, **said: Any) -> Any:
+            return http.post(f"{api}/mlflow{path}", json=said).raise_for_status().json()
+
+        info = call("/runs/create", experiment_id="0", run_name="night shift")["run"]["info"]
+        steps = range(0, 60, 5)
+        points = [
+            {"key": "val/acc", "value": 1 - 0.8 ** (1 + step / 5), "step": step, "timestamp": 1} for step in steps
+        ]
+        call("/runs/log-batch", run_id=info["run_id"], metrics=points)
+        table = "epoch,loss\n" + "".join(f"{epoch},{1 / epoch:.4f}\n" for epoch in range(1, 40))
+        files = {
+            "notes.md": b"# Night shift\n\nSmaller steps after epoch 30.\n",
+            "conf/settings.json": b'{"lr": 0.001, "layers": [64, 32]}\n',
+            "tables/loss.csv": table.encode(),
+            "report.html": b"<h1>Report</h1>\n",
+        }
+        for step in steps:
+            files[f"images/samples+step+{step}+timestamp+{1000 * step}+{step:032x}.png"] = draw_waves(step)
+        for path, content in files.items():
+            address = f"{api}/mlflow-artifacts/artifacts/0/{info['run_id']}/artifacts/{path}"
+            http.put(address, content=content).raise_for_status()
+        call("/runs/update", run_id=info["run_id"], status="FINISHED")
+    return str(info["run_id"])
+
+
+def draw_waves(step: int) -> bytes:
+    """A PNG of 64 × 64 waves, closer together with each step."""
+    image = Image.new("L", (64, 64))
+    image.putdata([round(127 + 127 * math.sin((i % 64 + i // 64) * (step + 5) / 90)) for i in range(64 * 64)])
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    return written.getvalue()
 
 
 def draw_shapes(folder: Path) -> None:

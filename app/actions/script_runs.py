@@ -48,7 +48,7 @@ def log_part(parts: Parts, part: ScriptRunPart) -> tuple[str, int]:
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run, changed = _find_or_begin(connection, parts, part, commit, now), {"progress"}
-        logged = tracking.open_run(connection, run)
+        logged = tracking.writable(connection, run)
         if logged.row["status_commit"] == commit:
             changed.add("status")
         if fresh := tracking.new_parameters(logged, part.parameters):

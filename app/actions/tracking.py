@@ -99,7 +99,7 @@ def _load(connection: Connection, run: str) -> LoggedRunRecord:
     return logged
 
 
-def open_run(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
+def writable(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
     """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
     logged = _load(connection, run)
     if logged.row["deleted_at"] is not None:
@@ -114,7 +114,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
     """Add points, parameters, tags and inputs to a run. Raises NotFound, Conflict, Invalid and then adds nothing."""
     now = time.time() if now is None else now
     with writing(parts.engine) as connection:
-        logged = open_run(connection, run)
+        logged = writable(connection, run)
         fresh = new_parameters(logged, batch.parameters)
         curves = {(run, name): points.curve() for name, points in batch.points.items() if points.steps}
         curves = _without_repeats(connection, run, curves)
@@ -141,7 +141,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run, even after it ended."""
     with writing(parts.engine) as connection:
-        logged = open_run(connection, run, metadata_only=True)
+        logged = writable(connection, run, metadata_only=True)
         commit = next_commit(connection)
         write_tags(connection, logged, tags, commit)
     pubsub.announce(parts.redis, commit, run, "status")
@@ -150,7 +150,7 @@ def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:
 def untag(parts: Parts, run: str, key: str) -> None:
     """Remove a tag from a run. Raises NotFound if the run does not have it."""
     with writing(parts.engine) as connection:
-        logged = open_run(connection, run, metadata_only=True)
+        logged = writable(connection, run, metadata_only=True)
         if key not in logged.tags:
             raise NotFound(f"run {run} has no tag '{key[:60]}'")
         commit = next_commit(connection)
@@ -161,7 +161,7 @@ def untag(parts: Parts, run: str, key: str) -> None:
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
     """Set a run's outcome or name. The outcome of an ended run does not change."""
     with writing(parts.engine) as connection:
-        logged = open_run(connection, run, metadata_only=True)
+        logged = writable(connection, run, metadata_only=True)
         commit = next_commit(connection)
         if name is not None and name != logged.row["name"]:
             rename(connection, run, {"name": name}, commit)

@@ -15,6 +15,7 @@ from app.cli import (
     doctor,
     export,
     export_model,
+    files,
     launch,
     manage,
     predict,
@@ -40,7 +41,7 @@ cli = typer.Typer(
 )
 for command in (serve.up, launch.command()):
     cli.command()(command)
-for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, predict.predict):
+for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, files.files, predict.predict):
     cli.command(rich_help_panel=INSPECT)(command)
 cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):

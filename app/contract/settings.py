@@ -37,7 +37,8 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL of the database; if unset, SQLite in the data folder."
     )
     artifact_url: str | None = Field(
-        None, description="Storage for checkpoints (any fsspec URL); if unset, a folder in the data folder."
+        None,
+        description="Storage for checkpoints and files of runs (any fsspec URL); unset: a folder in the data folder.",
     )
     behind_loopback_publish: bool = Field(
         False,
@@ -89,6 +90,12 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(60.0, gt=0, description="Longest interval between checkpoints within an epoch.")
     silence_hours: float = Field(
         24.0, gt=0, description="A run logged by a script fails after this many hours without data."
+    )
+    max_file_mib: int = Field(
+        2048, ge=1, description="Largest file that a script can log to a run, in MiB; larger ones are rejected."
+    )
+    max_run_files_mib: int = Field(
+        20480, ge=1, description="Most that all files logged to one run can take together, in MiB."
     )
     trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
 

@@ -1,10 +1,11 @@
-"""The server's side of the artifact store: copy checkpoints for new runs, remove files of deleted ones."""
+"""The server's side of the artifact store: read and write files, copy checkpoints, remove what was deleted for good."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
@@ -45,12 +46,58 @@ def read(settings: Settings, path: str) -> bytes:
     return content
 
 
-def chunks(settings: Settings, path: str, size: int = 2**18) -> Iterator[bytes]:
-    """The content of a file, ``size`` bytes at a time. Raises FileNotFoundError at the first one."""
+def chunks(
+    settings: Settings, path: str, size: int = 2**18, first: int = 0, most: int | None = None
+) -> Iterator[bytes]:
+    """The content of a file from byte ``first`` on, at most ``most`` bytes, ``size`` bytes at a time.
+
+    Raises FileNotFoundError at the first chunk.
+    """
+    with reading(settings, path) as file:
+        if first:
+            file.seek(first)
+        left = most
+        while chunk := file.read(size if left is None else min(size, left)):
+            left = None if left is None else left - len(chunk)
+            yield chunk
+
+
+@contextmanager
+def reading(settings: Settings, path: str) -> Iterator[IO[bytes]]:
+    """A file, open to read and seek in. Raises FileNotFoundError."""
     files, root = _store(settings)
     with files.open(f"{root}/{path}", "rb") as file:
-        while chunk := file.read(size):
-            yield chunk
+        yield file
+
+
+@contextmanager
+def writing(settings: Settings, path: str) -> Iterator[IO[bytes]]:
+    """A file to write that nobody reads yet; nothing of it stays after an exception."""
+    files, root = _store(settings)
+    target = f"{root}/{path}"
+    files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+    try:
+        if "file" in files.protocol:
+            with open(target, "wb") as local:
+                yield local
+                local.flush()
+                os.fsync(local.fileno())
+        else:
+            with files.open(target, "wb") as file:
+                yield file
+    except BaseException:
+        remove(settings, path)
+        raise
+
+
+def sizes(settings: Settings, folder: str) -> dict[str, int]:
+    """The names and bytes of the files in a folder; none if it does not exist."""
+    files, root = _store(settings)
+    try:
+        found = files.ls(f"{root}/{folder}", detail=True, refresh=True)
+    except FileNotFoundError:
+        return {}
+    return {str(each["name"]).rsplit("/", 1)[-1]: int(each["size"]) for each in found if each["type"] == "file"}
 
 
 def write(settings: Settings, path: str, content: bytes) -> None:
@@ -60,8 +107,8 @@ def write(settings: Settings, path: str, content: bytes) -> None:
     files.pipe_file(f"{root}/{path}", content)
 
 
-def remove(settings: Settings, run_id: str) -> None:
-    """Remove all files of a run."""
+def remove(settings: Settings, path: str) -> None:
+    """Remove a file, or a folder such as that of a run with everything in it; nothing happens if it does not exist."""
     files, root = _store(settings)
     with suppress(FileNotFoundError):
-        files.rm(f"{root}/{run_id}", recursive=True)
+        files.rm(f"{root}/{path}", recursive=True)

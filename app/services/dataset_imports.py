@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -38,8 +37,9 @@ from app.contract.dataset_import import (
     Report,
 )
 from app.contract.datasets import DATASETS
-from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, to_field_errors
+from app.contract.errors import Conflict, Invalid, NotFound, to_field_errors
 from app.contract.spec import FieldError
+from app.services.disk import disk
 from app.services.upload import Upload
 from app.store.run import new_id
 
@@ -54,13 +54,6 @@ SINGLE_FILES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".npz", ".csv", ".
 
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class DiskFull(RunyardError):
-    """There is no space left for an upload."""
-
-    status = 507
-    title = "Disk full"
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ class DatasetImports:
         """
         number = new_id(time.time(), "i")
         folder = self.folder / number
-        with _disk(), self._being_uploaded(folder):
+        with disk(), self._being_uploaded(folder):
             upload = Upload(folder / UPLOAD, request.headers.get("content-type", ""))
             await upload.read(request.stream())
             return self._start(number, upload)
@@ -285,16 +278,6 @@ def _source_of(upload: Upload) -> tuple[Path, str]:
         return upload.folder / upload.files[0], upload.files[0]
     tops = {name.split("/", 1)[0] for name in upload.files}
     return upload.folder, min(tops) if len(tops) == 1 else f"{len(upload.files):,} files"
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull("the disk is full; free some space and upload again") from error
-        raise
 
 
 def _is_locked(file: IO[Any]) -> bool:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, text
 from app.contract.settings import Settings
 from app.services import artifacts, pubsub
 from app.services.own_dataset_trash import purge_datasets
-from app.store import lease, metric, queue, run, tracked_run, trash, worker
+from app.services.run_files import key_path
+from app.store import lease, metric, queue, run, run_file, tracked_run, trash, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -21,6 +22,8 @@ TICK_SECONDS = 0.5
 MERGE_SECONDS = 5.0
 LEFT_OVER_SECONDS = 3600.0
 PURGE_SECONDS = 3600.0
+LOOSE_SECONDS = 86_400.0
+"""How long an upload may take, in one request or in parts."""
 
 
 class Housekeeper:
@@ -116,9 +119,21 @@ class Housekeeper:
             purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
             artifacts.remove(self.settings, run_id)
+        self._remove_loose(now)
         try:
             for entry in purge_datasets(self.settings.datasets, now - self.settings.trash_days * 86400):
                 logger.info("dataset %s was deleted for good", entry)
         except OSError as error:
             # Tried again in an hour: points must not wait for it.
             logger.warning("could not empty the trash of datasets: %s", error)
+
+    def _remove_loose(self, now: float) -> None:
+        """Remove what uploads that broke off in a crash have left, and contents whose removal was interrupted."""
+        with reading(self.engine) as connection:
+            loose = run_file.loose_since(connection, now - LOOSE_SECONDS)
+        for run_id, key in loose:
+            artifacts.remove(self.settings, key_path(run_id, key))
+        if loose:
+            with writing(self.engine) as connection:
+                for run_id, key in loose:
+                    run_file.forget_loose(connection, run_id, [key])

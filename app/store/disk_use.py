@@ -10,17 +10,21 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Bytes. ``unknown``: checkpoints of earlier versions of Runyard, whose sizes were not recorded."""
+    """Bytes. ``unknown``: checkpoints of earlier versions of Runyard, whose sizes were not recorded.
+
+    ``files``: those that scripts logged.
+    """
 
     checkpoints: int
     predictions: int
     exports: int
     unknown: int
+    files: int = 0
 
     @property
     def total(self) -> int:
         """All bytes that are known."""
-        return self.checkpoints + self.predictions + self.exports
+        return self.checkpoints + self.predictions + self.exports + self.files
 
 
 # A checkpoint to resume from may be one that is kept for forks too. Of an exported file, only the newest is there.
@@ -34,7 +38,8 @@ WITH written AS (
 ), file AS (SELECT run, path, max(bytes) AS bytes FROM written GROUP BY run, path)
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file) AS checkpoints,
   (SELECT count(*) FROM file WHERE bytes = 0) AS unknown,
-  (SELECT coalesce(sum(bytes), 0) FROM prediction_file WHERE {of_run}) AS predictions
+  (SELECT coalesce(sum(bytes), 0) FROM prediction_file WHERE {of_run}) AS predictions,
+  (SELECT coalesce(sum(bytes), 0) FROM run_file WHERE {of_run}) AS files
 """
 _EXPORTS = """
 SELECT run, json_extract(file.value, '$.name') AS name, json_extract(file.value, '$.bytes') AS bytes
@@ -50,4 +55,4 @@ def disk_use(connection: Connection, run: str = "") -> DiskUse:
     row = connection.execute(text(_QUERY.format(**guards)), values).one()
     exported = connection.execute(text(_EXPORTS.format(**guards)), values)
     exports = {(each.run, each.name): int(each.bytes) for each in exported}
-    return DiskUse(int(row.checkpoints), int(row.predictions), sum(exports.values()), int(row.unknown))
+    return DiskUse(int(row.checkpoints), int(row.predictions), sum(exports.values()), int(row.unknown), int(row.files))

@@ -52,3 +52,12 @@ def read_lines(connection: Connection, run: str, *, tail: int = 200, after_commi
     with connection.execute(statement, {"run": run, "tail": tail}) as result:
         fresh = [dict(row) for row in takewhile(lambda row: row["commit_number"] > after_commit, result.mappings())]
     return [{name: line[name] for name in ("id", "time", "level", "text", "attempt")} for line in reversed(fresh)]
+
+
+def lines_beginning_with(connection: Connection, run: str, beginning: str, most: int) -> list[str]:
+    """The first ``most`` lines of a run that begin like this, oldest first."""
+    statement = text(
+        "SELECT text FROM run_log WHERE run = :run AND substr(text, 1, :length) = :beginning ORDER BY id LIMIT :most"
+    )
+    values = {"run": run, "beginning": beginning, "length": len(beginning), "most": most}
+    return [str(line) for line in connection.execute(statement, values).scalars()]

@@ -98,7 +98,28 @@ CARD: dict[str, Any] = {
     "markdown": "# simple_cnn small on digits\n",
 }
 
-DISK_USE = {"checkpoints": 31_400_000, "predictions": 52_000, "exports": 948_000, "unknown": 0, "total": 32_400_000}
+DISK_USE = {
+    "checkpoints": 31_400_000,
+    "predictions": 52_000,
+    "exports": 948_000,
+    "files": 0,
+    "unknown": 0,
+    "total": 32_400_000,
+}
+
+FILES: dict[str, Any] = {
+    "files": [
+        {
+            "path": "plots/roc.png",
+            "source": "script",
+            "kind": "image",
+            "bytes": 18204,
+            "created": "2026-11-20T10:12:06.900Z",
+            "url": f"/api/v1/runs/{RUN_ID}/files/plots/roc.png?v=5b1e0c9d2f4a7788",
+        }
+    ],
+    "bytes": 18204,
+}
 
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/disk"): Operation("read_disk_use", None, DISK_USE),
@@ -107,6 +128,9 @@ MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
     ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),
     ("GET", "/runs/{run_id}/exports/{name}"): Operation("export_file"),
+    ("GET", "/runs/{run_id}/files"): Operation("list_files", None, FILES),
+    ("GET", "/runs/{run_id}/files.zip"): Operation("export_files"),
+    ("GET", "/runs/{run_id}/files/{path}"): Operation("export_run_file"),
     ("GET", "/runs/{run_id}/card"): Operation("read_model_card", None, CARD),
     ("GET", "/runs/{run_id}/card.md"): Operation("export_model_card"),
     ("GET", "/jobs/{job_id}"): Operation("read_job", None, JOB),

@@ -125,6 +125,8 @@ PAGES = [
     "prediction-pictures",
     "robustness",
     "robustness-none",
+    "files",
+    "files-trained",
     "sweeps",
     "sweep",
     "compare",

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError
+from app.services.disk import DiskFull
 from app.web.dependencies import Parts, parts
 
 logger = logging.getLogger("runyard.server")
@@ -47,6 +48,7 @@ _CODES: list[tuple[type[RunyardError], str, int]] = [
     (Conflict, "INVALID_STATE", 400),
     (Invalid, "INVALID_PARAMETER_VALUE", 400),
     (NotServed, "NOT_IMPLEMENTED", 501),
+    (DiskFull, "RESOURCE_LIMIT_EXCEEDED", 507),
 ]
 
 
@@ -156,7 +158,7 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
     def register(function: Call) -> Call:
         async def endpoint(request: Request) -> Response:
             try:
-                args = await _read_arguments(request)
+                args = await read_arguments(request)
                 answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:
@@ -169,7 +171,8 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
     return register
 
 
-async def _read_arguments(request: Request) -> Arguments:
+async def read_arguments(request: Request) -> Arguments:
+    """Read the arguments of a request from its query, or from its JSON body. Raises Invalid."""
     if request.method == "GET":
         query = request.query_params
         return Arguments(dict(query), {name: query.getlist(name) for name in query})

@@ -9,6 +9,8 @@ from app.routes.runs import (
     completion,
     disk,
     exports,
+    files,
+    files_page,
     jobs,
     live_changes,
     page,
@@ -22,7 +24,7 @@ from app.routes.runs.api import api
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-for module in (bulk, rerun, live_changes, predict, jobs, exports, card, disk):
+for module in (bulk, rerun, live_changes, predict, jobs, exports, card, disk, files):
     api.routes.extend(module.api.routes)
 pages = APIRouter()
 pages.include_router(completion.pages)
@@ -34,3 +36,4 @@ pages.include_router(rerun.pages)
 pages.include_router(live_changes.pages)
 pages.include_router(exports.pages)
 pages.include_router(card.pages)
+pages.include_router(files_page.pages)

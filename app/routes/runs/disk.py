@@ -14,7 +14,7 @@ api = APIRouter(tags=["runs"])
 
 
 class DiskUseOut(BaseModel):
-    """Bytes of checkpoints, kept predictions and exported files.
+    """Bytes of checkpoints, kept predictions, exported files and files that a script logged.
 
     ``unknown``: checkpoints that an earlier version of Runyard wrote, whose sizes are in no sum.
     """
@@ -24,6 +24,7 @@ class DiskUseOut(BaseModel):
     checkpoints: int
     predictions: int
     exports: int
+    files: int
     unknown: int
     total: int
 

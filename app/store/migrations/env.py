@@ -12,6 +12,7 @@ from app.store import (  # noqa: F401  their tables register themselves
     prediction_file,
     queue,
     run,
+    run_file,
     saved_view,
     sweep,
     undo,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.contract.events import LogLine
 from app.store.database import next_commit, reading, writing
-from app.store.log import add_lines, read_lines
+from app.store.log import add_lines, lines_beginning_with, read_lines
 from tests.conftest import Runs
 
 
@@ -34,3 +34,12 @@ def test_the_lines_after_a_commit_are_known(runs: Runs) -> None:
     with reading(runs.engine) as connection:
         assert [line["text"] for line in read_lines(connection, run, after_commit=first)] == ["c"]
         assert read_lines(connection, run, after_commit=second) == []
+
+
+def test_lines_are_found_by_how_they_begin(runs: Runs) -> None:
+    run, other = runs.add(), runs.add()
+    add(runs, run, "tested a%", "not tested b", "tested c", "tested d")
+    add(runs, other, "tested e")
+    with reading(runs.engine) as connection:
+        assert lines_beginning_with(connection, run, "tested ", 2) == ["tested a%", "tested c"]
+        assert lines_beginning_with(connection, run, "tested _%", 9) == []

@@ -53,7 +53,9 @@ def routes() -> dict[tuple[str, str], APIRoute]:
     for api, _ in routers():
         for route in api.routes if api is not None else []:
             assert isinstance(route, APIRoute)
-            found |= {(method, route.path): route for method in route.methods or ()}
+            # The document names a path inside of a path as any other parameter.
+            path = route.path.replace(":path}", "}")
+            found |= {(method, path): route for method in route.methods or ()}
     return found
 
 

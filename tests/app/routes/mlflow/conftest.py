@@ -17,13 +17,13 @@ class Script:
     def __init__(self, client: TestClient) -> None:
         self.client = client
 
-    def say(self, path: str, **said: Any) -> Any:
+    def say(self, path: str, /, **said: Any) -> Any:
         """A call with a body; gives its answer."""
         answer = self.client.post(PREFIX + path, json=said)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def ask(self, path: str, **said: Any) -> Any:
+    def ask(self, path: str, /, **said: Any) -> Any:
         """A call with a query; gives its answer."""
         answer = self.client.get(PREFIX + path, params=said)
         assert answer.status_code == 200, answer.text

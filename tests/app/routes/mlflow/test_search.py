@@ -147,10 +147,8 @@ def test_a_history_is_told_whole_or_page_by_page(script: Script) -> None:
     assert script.ask("/metrics/get-history", run_id=run, metric_key="none")["metrics"] == []
 
 
-def test_files_are_not_kept_and_a_client_is_told(script: Script) -> None:
-    run = script.begin()
-    assert script.ask("/artifacts/list", run_id=run) == {"root_uri": ""}
-    put = script.client.put("/api/2.0/mlflow-artifacts/artifacts/0/a.txt", content=b"x")
+def test_what_is_not_supported_is_refused_with_a_code(script: Script) -> None:
+    put = script.client.put("/api/2.0/mlflow-artifacts/presigned/0/a.txt", content=b"x")
     assert (put.status_code, put.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
     other = script.client.post("/api/2.0/mlflow/registered-models/create", json={"name": "a"})
     assert (other.status_code, other.json()["error_code"]) == (501, "NOT_IMPLEMENTED")

@@ -28,6 +28,7 @@ def test_a_run_says_what_its_files_take(
         "checkpoints": 2_500_000,
         "predictions": size,
         "exports": 0,
+        "files": 0,
         "unknown": 0,
         "total": 2_500_000 + size,
     }
