@@ -1,4 +1,4 @@
-"""Environment variables that tune a trainer process before it starts: OpenMP threads and glibc memory."""
+"""Environment variables that tune a trainer process before it starts: threads and memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ SETTINGS: Final = {
     # docs/decisions/0031-keep-freed-memory.md
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
+    # scikit-learn imports pandas, and pandas pyarrow, where they are installed. The memory allocator of pyarrow would
+    # start a thread in the process from which trainers are forked.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 

@@ -379,6 +379,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
     ("GET", "/runs.{format}"): Operation("export_runs"),
     ("GET", "/runs/{run_id}/curves.{format}"): Operation("export_curves"),
+    ("POST", "/log"): Operation(
+        "log_part",
+        {
+            "key": "5f2c7a1e9b3d4c60",
+            "experiment": "Scripts",
+            "name": "baseline",
+            "started": 1767225600.0,
+            "parameters": {"lr": "0.1"},
+            "curves": {
+                "train/loss": {"offset": 0, "step": [0, 1], "value": [2.31, 1.87], "time": [1767225601.0, 1767225602.0]}
+            },
+        },
+        {"id": RUN_ID, "number": 12, "url": f"/runs/{RUN_ID}"},
+    ),
     ("POST", "/import"): Operation(
         "import_run",
         {
