@@ -162,13 +162,15 @@ def untag(parts: Parts, run: str, key: str) -> None:
 
 
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
-    """Set a run's outcome or name. The outcome of an ended run does not change."""
+    """Set a run's outcome or name. The outcome of a run that has ended or executes a command does not change."""
     with writing(parts.engine) as connection:
         logged = _open(connection, run, metadata_only=True)
         commit = next_commit(connection)
-        if name is not None and name != logged.row["name"]:
+        # A name that was given to `runyard exec` stays.
+        if name is not None and name != logged.row["name"] and not (logged.executed and logged.config["name"]):
             rename(connection, run, {"name": name}, commit)
-        if outcome is not None and logged.row["status"] not in TERMINAL:
+        # The exit status of a command decides, and it is still running.
+        if outcome is not None and logged.row["status"] not in TERMINAL and not logged.executed:
             end_logged(connection, run, outcome, commit, ended_at or time.time())
             merge_chunks(connection, run, commit, ended=True)
             _merged.pop(run, None)

@@ -12,6 +12,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
     from app.routes import (
         architectures,
         catalog,
+        commands,
         compare,
         datasets,
         exports,
@@ -41,6 +42,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         exports,
         predictions,
         runs,
+        commands,
         run_imports,
         saved_views,
         groups,

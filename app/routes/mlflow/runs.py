@@ -58,7 +58,7 @@ def info(logged: LoggedRunRecord) -> Answer:
         "experiment_id": str(row["experiment"]),
         "user_id": row["user"],
         "status": THEIRS.get(row["status"], "RUNNING"),
-        "start_time": round(row["started_at"] * 1000),
+        "start_time": round((row["started_at"] or row["created_at"]) * 1000),
         "artifact_uri": f"{ARTIFACTS}{row['experiment']}/{row['id']}/artifacts",
         "lifecycle_stage": "active" if row["deleted_at"] is None else "deleted",
     }
@@ -116,9 +116,9 @@ def update_run(parts: Parts, args: Arguments) -> Answer:
 
 @call("/runs/delete")
 def delete_run(parts: Parts, args: Arguments) -> Answer:
-    """Move a run to the trash; a run that has not ended is cancelled first."""
+    """Move a run to the trash; a run that has not ended is cancelled first. Raises Conflict for a running command."""
     logged = acts.find(parts, args.run)
-    if logged.row["status"] not in TERMINAL:
+    if logged.row["status"] not in TERMINAL and not logged.executed:
         acts.end(parts, logged.id, "cancelled", None, None)
     if logged.row["deleted_at"] is None:
         delete(parts, logged.id)
