@@ -16,6 +16,7 @@ from sqlmodel import Field, SQLModel
 
 from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
+from app.store.experiment import ExperimentRecord
 from app.store.run import COMMAND, OWNED, TERMINAL, insert_row, new_id, next_number, transition
 
 MLFLOW, TENSORBOARD = "mlflow", "tensorboard"
@@ -78,6 +79,11 @@ class LoggedRunRecord:
     def executed(self) -> bool:
         """Whether Runyard executes its script, whose exit status decides how it ended."""
         return bool(self.row["origin"] == COMMAND)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it executes a command whose script has logged nothing yet."""
+        return self.executed and self.row["status"] not in TERMINAL and "heard" not in from_json(self.row["progress"])
 
     @property
     def closed(self) -> bool:
@@ -260,7 +266,7 @@ def tag_labels(tags: Mapping[str, str]) -> list[str]:
 
 
 def rename(connection: Connection, run: str, changes: Mapping[str, str], commit: int) -> None:
-    """Change a run's name, notes or dataset."""
+    """Change a run's name, notes, dataset or family."""
     config = from_json(connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one())
     sets = dict(changes) | {"config": to_json(config | dict(changes)).decode(), "commit": commit}
     assignments = "".join(f"{column} = :{column}, " for column in changes)
@@ -268,6 +274,15 @@ def rename(connection: Connection, run: str, changes: Mapping[str, str], commit:
         text(f"UPDATE run SET {assignments}config = :config, status_commit = :commit WHERE id = :run"),
         sets | {"run": run},
     )
+
+
+def move_to_experiment(connection: Connection, run: str, experiment: ExperimentRecord, commit: int) -> None:
+    """Move a run to another experiment, whose name is the run's family."""
+    connection.execute(
+        text("UPDATE logged_run SET experiment = :experiment WHERE run = :run"),
+        {"experiment": experiment.id, "run": run},
+    )
+    rename(connection, run, {"family": experiment.name}, commit)
 
 
 def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:

@@ -76,6 +76,7 @@ def test_what_a_script_logs_by_mlflow_lands_in_its_run_and_its_exit_status_decid
 
         import mlflow
 
+        mlflow.set_experiment("scans of commands")
         with mlflow.start_run():
             mlflow.log_param("lr", sys.argv[1])
             for step in range(30):
@@ -101,7 +102,34 @@ def test_what_a_script_logs_by_mlflow_lands_in_its_run_and_its_exit_status_decid
     assert (found["status"], found["reason"]) == ("succeeded", "")
     assert found["command"]["exit_status"] == 0
     assert found["command"]["folder"] == str(tmp_path)
+    assert {
+        each["id"] for each in yard.call("/runs?limit=500&family=scans of commands".replace(" ", "%20"))["runs"]
+    } == {run}
     assert {each["id"] for each in yard.call("/runs?limit=500")["runs"]} - before == {run}
+
+
+def test_the_run_that_a_library_starts_is_that_of_the_command_and_the_next_is_another(
+    yard: Any, execute: Any, tmp_path: Path
+) -> None:
+    name = script(
+        tmp_path,
+        """
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        experiment = client.create_experiment("started by a library")
+        for value in (1, 2):
+            run = client.create_run(experiment, run_name=f"run {value}").info.run_id
+            client.log_metric(run, "loss", value)
+            client.set_terminated(run)
+        """,
+    )
+    variables = [option for name, value in QUIET.items() for option in ("--env", f"{name}={value}")]
+    run = execute(sys.executable, name, options=tuple(variables))
+    found = ended(yard, run)
+    assert (found["title"], found["summary"]["loss"]["last"], found["origin"]) == ("run 1", 1.0, "command")
+    others = yard.call("/runs?family=started%20by%20a%20library")["runs"]
+    assert {(each["title"], each["origin"]) for each in others} == {("run 1", "command"), ("run 2", "mlflow")}
 
 
 def test_no_shell_reads_a_command(yard: Any, execute: Any, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ def command_environment(job: CommandJob) -> dict[str, str]:
         environment.setdefault("OMP_NUM_THREADS", str(job.threads))
     environment |= job.command.environment
     environment |= {
-        "MLFLOW_TRACKING_URI": job.command.url,
+        # Its own address tells the server which run a request comes from.
+        "MLFLOW_TRACKING_URI": f"{job.command.url.rstrip('/')}/runs/{job.run}",
         "MLFLOW_RUN_ID": job.run,
         "RUNYARD_URL": job.command.url,
         "RUNYARD_RUN_ID": job.run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -76,11 +77,14 @@ def create_run(parts: Parts, args: Arguments) -> Answer:
     if experiment.deleted_at is not None:
         raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
     started = _timestamp(args, "start_time")
-    name = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
+    given = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "")
+    name = given or experiment.name
     user = args.text("user_id", "", most=200) or tags.get("mlflow.user", "")
     begun = NewLoggedRun(
         experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
     )
+    if args.within and acts.adopt(parts, args.within, replace(begun, name=given), experiment):
+        return {"run": _as_json(parts, acts.find(parts, args.within))}
     run = acts.begin(parts, begun)
     return {"run": _as_json(parts, acts.find(parts, run))}
 

@@ -223,6 +223,50 @@ def test_points_of_an_earlier_attempt_stay(
     assert runs.sql("SELECT step, text FROM run_mark") == [(2, "attempt 2")]
 
 
+def test_a_run_follows_the_experiment_that_its_script_sets_until_it_logs(submit: Any, client: TestClient) -> None:
+    run = submit()["id"]
+    ids = [
+        client.post("/api/2.0/mlflow/experiments/create", json={"name": name}).json()["experiment_id"]
+        for name in ("scans", "others")
+    ]
+
+    def ask(prefix: str, name: str) -> str:
+        address = f"{prefix}/api/2.0/mlflow/experiments/get-by-name"
+        assert client.get(address, params={"experiment_name": name}).status_code == 200
+        info = client.get(f"{MLFLOW}/get", params={"run_id": run}).json()["run"]["info"]
+        return str(info["experiment_id"])
+
+    assert ask("", "scans") == "0"
+    assert ask(f"/runs/{run}", "scans") == ids[0]
+    assert [each["id"] for each in client.get("/api/v1/runs?family=scans").json()["runs"]] == [run]
+    client.post(f"{MLFLOW}/log-parameter", json={"run_id": run, "key": "a", "value": "1"})
+    assert ask(f"/runs/{run}", "others") == ids[0]
+
+
+def test_the_first_run_that_a_script_starts_is_its_own(submit: Any, client: TestClient, runs: Runs) -> None:
+    run = submit()["id"]
+
+    def begin(prefix: str, **tags: str) -> str:
+        pairs = [{"key": key.replace("__", "."), "value": value} for key, value in tags.items()]
+        body = {"experiment_id": "0", "run_name": "theirs", "start_time": 1, "tags": pairs}
+        answer = client.post(f"{prefix}/api/2.0/mlflow/runs/create", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["run"]["info"]["run_id"])
+
+    assert begin("") != run
+    assert begin(f"/runs/{run}", mlflow__parentRunId="r_2") != run
+    assert begin(f"/runs/{run}", paper="yes") == run
+    assert (runs.get(run).title, runs.get(run).tags) == ("theirs", ["paper=yes"])
+    assert begin(f"/runs/{run}") != run
+
+
+def test_the_address_that_a_script_logs_to_leads_to_the_page_of_its_run(submit: Any, client: TestClient) -> None:
+    run = submit()["id"]
+    answer = client.get(f"/runs/{run}/")
+    assert (answer.status_code, answer.url.path) == (200, f"/runs/{run}")
+    assert client.get(f"/runs/{run}/api/2.0/mlflow-artifacts/artifacts").json() == {"files": []}
+
+
 # Again ---------------------------------------------------------------------------------------------------------------
 
 

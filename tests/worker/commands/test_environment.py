@@ -21,7 +21,7 @@ def job(tmp_path: Path, environment: dict[str, str], slots: int = 1, **of_worker
 
 def test_a_command_is_told_where_to_log_and_which_attempt_it_is(tmp_path: Path) -> None:
     found = command_environment(job(tmp_path, {}, HOME="/home/ada"))
-    assert found["MLFLOW_TRACKING_URI"] == found["RUNYARD_URL"] == URL
+    assert (found["RUNYARD_URL"], found["MLFLOW_TRACKING_URI"]) == (URL, f"{URL}/runs/r_1")
     assert found["MLFLOW_RUN_ID"] == found["RUNYARD_RUN_ID"] == "r_1"
     assert found["RUNYARD_ATTEMPT"] == "2"
     assert found["HOME"] == "/home/ada"
