@@ -66,12 +66,12 @@ def out_of_memory_reason(batch_size: int | None) -> str:
     return f"the operating system killed the run because memory ran out; {advice}"
 
 
-def exit_reason(exitcode: int | None) -> str:
-    """Why a trainer ended without reporting it."""
+def exit_reason(exitcode: int | None, process: str = "the trainer") -> str:
+    """Why a trainer ended without reporting it; ``process``: what to call it."""
     if exitcode is None:
-        return "the trainer ended without an exit code"
+        return f"{process} ended without an exit code"
     if exitcode == -signal.SIGKILL:
-        return "the trainer was killed (signal 9), by a user or because memory ran out"
+        return f"{process} was killed (signal 9), by a user or because memory ran out"
     if exitcode < 0:
-        return f"the trainer was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the trainer exited with code {exitcode} without reporting a reason; see the worker's log"
+        return f"{process} was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"{process} exited with code {exitcode} without reporting a reason; see the worker's log"

@@ -372,7 +372,8 @@ class Supervisor:
         if exitcode == 0 and not run.kill_reason:
             logger.info("%s ended", run.run)
             return
-        reason = run.kill_reason or exit_reason(exitcode)
+        process = "the process that watches the command" if run.executes else "the trainer"
+        reason = run.kill_reason or exit_reason(exitcode, process)
         if run.out_of_memory:
             reason = out_of_memory_reason(batch_size)
         ended = Ended(run=run.run, fence=run.fence, outcome=run.outcome, reason=reason)

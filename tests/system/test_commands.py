@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -212,6 +213,26 @@ def test_a_killed_worker_loses_its_commands_and_only_those_that_may_start_again(
     (tmp_path / "go").touch()
     found = ended(yard, twice)
     assert (found["status"], found["attempt"]) == ("succeeded", 2)
+
+
+def test_ctrl_c_ends_commands_and_those_that_may_start_again_do_so_at_the_next_start(
+    own_yard: Any, tmp_path: Path
+) -> None:
+    yard = own_yard()
+    yard.wait_for_worker()
+    name = script(tmp_path, WAITING)
+    once = submit(yard, tmp_path, sys.executable, name)
+    twice = submit(yard, tmp_path, sys.executable, name, options=("--restarts", "1"))
+    processes = pids_of(yard, once, 1) + pids_of(yard, twice, 1)
+    yard.process.send_signal(signal.SIGINT)
+    assert yard.process.wait(40) == 0
+    assert all(gone(process) for process in processes)
+    yard = own_yard(folder=yard.folder)
+    found = yard.wait_for(once, "failed")
+    assert found["reason"] == "its worker stopped; killed by signal 15 (SIGTERM); not started again"
+    yard.until(lambda: "attempt 2" in said_by(yard, twice), 60)
+    (tmp_path / "go").touch()
+    assert ended(yard, twice)["attempt"] == 2
 
 
 def test_a_killed_process_beside_a_command_leaves_nothing_of_it_behind(yard: Any, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ PROGRESS_SECONDS: Final = 10.0
 """How often a line that is redrawn, such as a progress bar, is logged."""
 LINES_PER_SECOND: Final = 200.0
 BURST_LINES: Final = 5000
+MANY_LINES: Final = 100_000
+LATER_LINES_PER_SECOND: Final = 2.0
+"""The limit after MANY_LINES: a run of days must not fill the database."""
 LAST_LINES: Final = 100
 """How many of the newest skipped lines are logged after all, when there is room again: errors come last."""
 
@@ -64,17 +67,22 @@ def _redrawn(line: str) -> str:
 
 
 class LineBudget:
-    """Limits lines to LINES_PER_SECOND, after BURST_LINES; a command is never slowed down by its log."""
+    """Limits lines to LINES_PER_SECOND, after BURST_LINES, and to fewer after MANY_LINES.
+
+    A command is never slowed down by its log.
+    """
 
     def __init__(self, now: float) -> None:
         self._room = float(BURST_LINES)
         self._at = now
         self._skipped = 0
+        self._logged = 0
         self._newest: deque[str] = deque(maxlen=LAST_LINES)
 
     def admit(self, lines: list[str], now: float) -> list[str]:
         """The lines to log now. now: a monotonic time in seconds."""
-        self._room = min(float(BURST_LINES), self._room + (now - self._at) * LINES_PER_SECOND)
+        rate = LINES_PER_SECOND if self._logged < MANY_LINES else LATER_LINES_PER_SECOND
+        self._room = min(float(BURST_LINES), self._room + (now - self._at) * rate)
         self._at = now
         admitted = self.flush() if self._skipped and self._room >= 2 * LAST_LINES else []
         self._room -= len(admitted)
@@ -83,6 +91,7 @@ class LineBudget:
         self._room -= min(fitting, len(lines))
         self._skipped += len(lines[fitting:])
         self._newest.extend(lines[fitting:])
+        self._logged += len(admitted)
         return admitted
 
     def flush(self) -> list[str]:

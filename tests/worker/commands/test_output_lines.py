@@ -9,6 +9,7 @@ from worker.commands.output_lines import (
     LAST_LINES,
     LINES_PER_SECOND,
     LONGEST_LINE,
+    MANY_LINES,
     PROGRESS_SECONDS,
     LineBudget,
     OutputLines,
@@ -80,6 +81,13 @@ def test_what_is_too_much_is_told_and_its_newest_lines_are_kept() -> None:
     told = budget.flush()
     assert told[0] == f"(skipped {left_out:,} lines: too many per second)"
     assert told[1:] == [*many[-(LAST_LINES - 1) :], "the error"]
+
+
+def test_a_command_that_has_said_much_is_logged_slowly() -> None:
+    budget, logged = LineBudget(0.0), 0
+    for second in range(1, 1001):
+        logged += len(budget.admit(["line"] * 200, float(second)))
+    assert MANY_LINES <= logged < MANY_LINES + 2 * BURST_LINES
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.floats(0, 20)), max_size=8))
