@@ -19,7 +19,7 @@ from app.contract.broker import celery_client
 from app.contract.datasets import DATASETS
 from app.contract.settings import Settings
 from app.routes import routers
-from app.routes.mlflow import mlflow
+from app.routes.mlflow import WITHIN, mlflow
 from app.routes.runs.api import run_status
 from app.services.augmented_batches import AugmentedBatches
 from app.services.dataset_imports import DatasetImports
@@ -101,6 +101,7 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
         if pages is not None:
             app.include_router(pages, include_in_schema=False)
     app.include_router(mlflow)
+    app.include_router(mlflow, prefix=WITHIN)
     describe(app, API_PREFIX)
     app.mount("/static", FilesInMemory(ROOT / "static"), name="static")
 

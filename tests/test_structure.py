@@ -95,7 +95,7 @@ LAYERS = (
     {"app.contract", "models"},
     {"app.store", "worker.reporting"},
     {"app.store.search", "app.store.migrations", "app.sweeps", "app.inspection", "worker"},
-    {"app.services", "worker.data.importing"},
+    {"app.services", "worker.data.importing", "worker.commands"},
     {"worker.data"},
     {"app.web", "worker.training"},
     {"app.analysis", "app.formats", "worker.inference", "worker.exporting"},

@@ -16,7 +16,11 @@ logger = logging.getLogger("runyard.worker")
 
 @dataclass(eq=False)
 class ActiveRun:
-    """A run that a slot trains; ``delivered``: ids of the changes that its trainer already has."""
+    """A run that a slot trains or executes.
+
+    ``delivered``: ids of the changes that its trainer already has. ``executes``: it is a command, which has a process
+    group besides its own process.
+    """
 
     run: str
     fence: int
@@ -24,6 +28,7 @@ class ActiveRun:
     control: Control
     inbox: Connection
     delivered: set[int] = field(default_factory=set)
+    executes: bool = False
     dropped: bool = False
     commanded_at: float | None = None
     kill_reason: str = ""
@@ -53,18 +58,20 @@ class ActiveRun:
             self.delivered.add(change.id)
 
 
-def out_of_memory_reason(batch_size: int) -> str:
-    """Why a run failed that the system killed because memory ran out, and what to try."""
+def out_of_memory_reason(batch_size: int | None) -> str:
+    """Why a run failed that the system killed because memory ran out, and what to try; None: of a command."""
+    if batch_size is None:
+        return "the operating system killed the run because memory ran out"
     advice = f"try batch size {batch_size // 2:,}, or set find_batch" if batch_size > 1 else "try a smaller size"
     return f"the operating system killed the run because memory ran out; {advice}"
 
 
-def exit_reason(exitcode: int | None) -> str:
-    """Why a trainer ended without reporting it."""
+def exit_reason(exitcode: int | None, process: str = "the trainer") -> str:
+    """Why a trainer ended without reporting it; ``process``: what to call it."""
     if exitcode is None:
-        return "the trainer ended without an exit code"
+        return f"{process} ended without an exit code"
     if exitcode == -signal.SIGKILL:
-        return "the trainer was killed (signal 9), by a user or because memory ran out"
+        return f"{process} was killed (signal 9), by a user or because memory ran out"
     if exitcode < 0:
-        return f"the trainer was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the trainer exited with code {exitcode} without reporting a reason; see the worker's log"
+        return f"{process} was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"{process} exited with code {exitcode} without reporting a reason; see the worker's log"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 
+from app.contract.command import hide_secrets
 from app.contract.datasets import dataset
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -29,9 +29,6 @@ RELEVANT_PACKAGES: Final = (
     *("scikit-image", "safetensors", "triton", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
 """Packages whose versions can affect training results."""
-
-_PASSWORD: Final = re.compile(r"://[^/@\s]+@")
-_SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|api-?key|credential)[\w-]*)(=.*)?$")
 
 
 def _freeze() -> dict[str, str]:
@@ -147,17 +144,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def clean_command(arguments: list[str]) -> str:
     """The command line with passwords in URLs and tokens replaced by "…"."""
-    shown, hide = [], False
-    for argument in arguments:
-        secret = _SECRET.match(argument)
-        if hide:
-            shown.append("…")
-        elif secret:
-            shown.append(f"{secret[1]}=…" if secret[2] else argument)
-        else:
-            shown.append(_PASSWORD.sub("://…@", argument))
-        hide = bool(secret and not secret[2] and argument.startswith("-"))
-    return _valid_utf8(" ".join(shown))
+    return _valid_utf8(" ".join(hide_secrets(arguments)))
 
 
 def _valid_utf8(text: str) -> str:

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from app.contract.command import Command
 from app.contract.events import Change, Checkpoint
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 
 CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
-COMMAND, PULSE = 0, 1
+COMMAND, PULSE, CHILD = 0, 1, 2
 
 TRAINER = "worker.training.trainer"
 """A name, not an import: the trainer imports torch and this module."""
+EXECUTOR = "worker.commands.process"
+"""The same for a run that executes a command."""
 PRELOAD = "worker.training.preload"
 """What the fork server imports before any run starts; it imports the trainer."""
 
@@ -40,8 +43,25 @@ class Job:
     changes: tuple[Change, ...] = ()
 
 
+@dataclass(frozen=True)
+class CommandJob:
+    """One attempt at a run that executes a command.
+
+    ``gpu``: index of the slot's GPU as the worker counts them. ``environment``: the worker's own variables.
+    """
+
+    run: str
+    fence: int
+    attempt: int
+    command: Command
+    settings: Settings
+    gpu: int | None
+    threads: int
+    environment: dict[str, str]
+
+
 class Control:
-    """Two shared numbers: the supervisor's command, and a pulse that moves with every step.
+    """Three shared numbers: the supervisor's command, a pulse that moves with every step, and a command's process.
 
     ``changes`` is the trainer's end of a pipe that delivers changes to the run; a training step reads neither the pipe
     nor waits for it.
@@ -71,6 +91,21 @@ class Control:
     def beat(self) -> None:
         """Signal progress."""
         self._shared[PULSE] += 1
+
+    @property
+    def child(self) -> int:
+        """The process that leads a command's group; 0 before it has started."""
+        return int(self._shared[CHILD])
+
+    def set_child(self, pid: int) -> None:
+        """Tell the supervisor the process that leads the command's group."""
+        self._shared[CHILD] = pid
+
+
+def execute(job: CommandJob, shared: Any, _changes: Connection | None = None) -> None:
+    """Run the process beside a command."""
+    main: Callable[[CommandJob, Control], None] = importlib.import_module(EXECUTOR).main
+    main(job, Control(shared))
 
 
 def train(job: Job, shared: Any, changes: Connection | None = None) -> None:

@@ -1,8 +1,10 @@
-"""Environment variables that tune a trainer process before it starts: threads and memory."""
+"""Processes of a run: environment variables that tune one before it starts, and signals to a whole group."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Final
 
 SETTINGS: Final = {
@@ -21,3 +23,9 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     """Add the settings; keep any value that the environment already has."""
     for name, value in SETTINGS.items():
         environment.setdefault(name, value)
+
+
+def kill_group(group: int, number: int) -> None:
+    """Send a signal to a process group, if it still exists."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

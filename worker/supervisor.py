@@ -1,5 +1,7 @@
 """Claims runs and trains them: one trainer process per slot, with heartbeats, stop requests and shutdown.
 
+A run that executes a command has a process beside the command instead of a trainer; everything else is the same.
+
 The supervisor lives in the worker process, which never imports torch: trainers are forked from a warm server that has
 everything imported and has computed nothing, so a start takes a fraction of a second and a GPU is never shared with a
 parent.
@@ -40,12 +42,11 @@ from app.contract.events import (
     Renewal,
 )
 from app.contract.settings import Settings
-from app.contract.spec import RunConfig
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
 from worker.dataset_importer import DatasetImporter
-from worker.job import CANCEL, INTERRUPT, PRELOAD, Control, Job, probe, train
+from worker.job import CANCEL, INTERRUPT, PRELOAD, CommandJob, Control, Job, execute, probe, train
 from worker.memory import out_of_memory_kills
-from worker.process import prepare
+from worker.process import kill_group, prepare
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool, leftovers
 from worker.suspension import asleep_seconds
@@ -56,6 +57,8 @@ POLL_SECONDS = 0.2
 CLAIM_SECONDS = 10
 # How long a stopping worker waits for a recorder that commits nothing.
 SHUTDOWN_SECONDS = 10.0
+# How much longer than a trainer the process beside a command may take to stop.
+COMMAND_SECONDS = 3.0
 
 
 class Supervisor:
@@ -67,6 +70,8 @@ class Supervisor:
         self.redis = self._client()
         self.device: DeviceInfo
         self.versions: dict[str, str] = {}
+        # For commands, without what tunes trainers.
+        self._environment = dict(os.environ)
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._active: dict[tuple[str, int], ActiveRun] = {}
         self._lock = threading.Lock()
@@ -242,9 +247,9 @@ class Supervisor:
         try:
             while not self._stopping.is_set():
                 grant = self._claim(redis, slot)
-                if grant is None or grant.config is None:
+                if grant is None or (grant.config is None and grant.command is None):
                     return
-                self._train(redis, slot, grant, grant.config)
+                self._train(redis, slot, grant)
         except (RedisError, OSError) as error:
             logger.warning("slot %d: Redis does not respond (%s); retrying at the next wake-up", slot, error)
         finally:
@@ -262,29 +267,19 @@ class Supervisor:
         grant = Grant.model_validate_json(response[1])
         return grant if grant.run else None
 
-    def _train(self, redis: Redis, slot: int, grant: Grant, config: RunConfig) -> None:
-        shared = self._context.RawArray("q", 2)
+    def _train(self, redis: Redis, slot: int, grant: Grant) -> None:
+        shared = self._context.RawArray("q", 3)
         changes, inbox = self._context.Pipe(duplex=False)
         delivered = {change.id for change in grant.changes}
-        run = ActiveRun(grant.run, grant.fence, slot, Control(shared), inbox, delivered)
+        executes = grant.command is not None
+        run = ActiveRun(grant.run, grant.fence, slot, Control(shared), inbox, delivered, executes)
         with self._lock:
             self._active[(run.run, run.fence)] = run
         if self._stopping.is_set():
             run.command(INTERRUPT)
-        threads = max(1, self.device.cores // self.settings.slots)
-        job = Job(
-            run=grant.run,
-            fence=grant.fence,
-            attempt=grant.attempt,
-            config=config,
-            resume=grant.resume,
-            settings=self.settings,
-            device=f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu",
-            threads=threads,
-            command=tuple(sys.orig_argv),
-            changes=tuple(grant.changes),
-        )
-        process = self._context.Process(target=train, args=(job, shared, changes), name=grant.run, daemon=True)
+        target = execute if executes else train
+        job = self._command_job(grant) if executes else self._job(grant)
+        process = self._context.Process(target=target, args=(job, shared, changes), name=grant.run, daemon=True)
         logger.info("starting %s in slot %d (attempt %d)", grant.run, slot, grant.attempt)
         kills = out_of_memory_kills()
         try:
@@ -295,14 +290,47 @@ class Supervisor:
                 run.out_of_memory = out_of_memory_kills() > kills
                 # Whoever killed it, it was not the run's fault: it resumes from its checkpoint, but not endlessly.
                 run.outcome = "failed" if run.out_of_memory else "killed"
-            self._report_end(redis, run, process.exitcode, config.batch_size)
+            self._report_end(redis, run, process.exitcode, grant.config.batch_size if grant.config else None)
         finally:
             with self._lock:
                 self._active.pop((run.run, run.fence), None)
                 inbox.close()
 
+    def _job(self, grant: Grant) -> Job:
+        assert grant.config is not None
+        return Job(
+            run=grant.run,
+            fence=grant.fence,
+            attempt=grant.attempt,
+            config=grant.config,
+            resume=grant.resume,
+            settings=self.settings,
+            device=f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu",
+            threads=self._threads_per_slot(),
+            command=tuple(sys.orig_argv),
+            changes=tuple(grant.changes),
+        )
+
+    def _command_job(self, grant: Grant) -> CommandJob:
+        assert grant.command is not None
+        return CommandJob(
+            run=grant.run,
+            fence=grant.fence,
+            attempt=grant.attempt,
+            command=grant.command,
+            settings=self.settings,
+            gpu=self.device.index if self.device.kind == "cuda" else None,
+            threads=self._threads_per_slot(),
+            environment=self._environment,
+        )
+
+    def _threads_per_slot(self) -> int:
+        return max(1, self.device.cores // self.settings.slots)
+
     def _watch(self, process: ForkServerProcess, run: ActiveRun) -> None:
         """Wait until the trainer ends; kill it when it stalls, ignores a stop, or lost its lease."""
+        # The process beside a command kills the command itself, and then reports how it ended.
+        patience = self.settings.cancel_seconds + (COMMAND_SECONDS if run.executes else 0.0)
         while not multiprocessing.connection.wait([process.sentinel], timeout=POLL_SECONDS):
             now = time.monotonic()
             pulse = run.control.pulse
@@ -310,7 +338,7 @@ class Supervisor:
                 run.pulse, run.pulse_at = pulse, now
             if run.dropped:
                 self._kill(process, run, "another attempt now owns this run", "failed")
-            elif run.commanded_at is not None and now - run.commanded_at > self.settings.cancel_seconds:
+            elif run.commanded_at is not None and now - run.commanded_at > patience:
                 outcome: Outcome = "cancelled" if run.control.command == CANCEL else "interrupted"
                 seconds = self.settings.cancel_seconds
                 self._kill(process, run, f"killed because it did not stop within {seconds:.0f} s", outcome)
@@ -319,25 +347,33 @@ class Supervisor:
                 reason = f"killed because it completed no training step for {seconds:.0f} s (RUNYARD_STALL_SECONDS)"
                 self._kill(process, run, reason, "failed")
         process.join()
+        self._kill_command(run)
+
+    def _kill_command(self, run: ActiveRun) -> None:
+        """Kill what a command left running; nothing does if the process beside it could do that itself."""
+        if run.executes and run.control.child:
+            kill_group(run.control.child, signal.SIGKILL)
 
     def _kill(self, process: ForkServerProcess, run: ActiveRun, reason: str, outcome: Outcome) -> None:
         if not run.kill_reason:
             logger.warning("%s: %s", run.run, reason)
             run.kill_reason, run.outcome = reason, outcome
+        self._kill_command(run)
         if process.pid is not None:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 process.kill()  # it has not created its own process group yet
 
-    def _report_end(self, redis: Redis, run: ActiveRun, exitcode: int | None, batch_size: int) -> None:
+    def _report_end(self, redis: Redis, run: ActiveRun, exitcode: int | None, batch_size: int | None) -> None:
         """Send what the trainer left in its spool, and its end if it could not report that itself."""
         if not self._drain(redis, Spool(self.settings.spool, run.run, run.fence)) or run.dropped:
             return
         if exitcode == 0 and not run.kill_reason:
             logger.info("%s ended", run.run)
             return
-        reason = run.kill_reason or exit_reason(exitcode)
+        process = "the process that watches the command" if run.executes else "the trainer"
+        reason = run.kill_reason or exit_reason(exitcode, process)
         if run.out_of_memory:
             reason = out_of_memory_reason(batch_size)
         ended = Ended(run=run.run, fence=run.fence, outcome=run.outcome, reason=reason)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
+from app.actions.commands import repeat_command
 from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
@@ -42,6 +43,11 @@ def retry(parts: Parts, run_id: str) -> str:
 
     Changes made while it trained are not repeated.
     """
+    executed, _ = find_run(parts, run_id)
+    if executed.executed:
+        if executed.live:
+            raise Conflict(f"this run has not ended (status: {executed.status}); wait until it ends")
+        return repeat_command(parts, executed, "retry", {})
     run = _ended(parts, run_id)
     return _queue(parts, run, _with_found_batch(run), "retry")
 
@@ -188,6 +194,8 @@ def _with_found_batch(run: RunRecord) -> RunConfig:
 def launched(parts: Parts, run_id: str) -> RunRecord:
     """Return a run that Runyard can train again. Raises NotFound, and Conflict for a run that was trained elsewhere."""
     run, _ = find_run(parts, run_id)
+    if run.executed:
+        raise Conflict("this run executes a command, so it can only be retried or cloned")
     if run.logged:
         raise Conflict("this run was logged by an external script, so Runyard cannot run it again")
     return run
@@ -348,4 +356,5 @@ def allowed_actions(run: RunRecord, kept: list[Checkpoint], course: tuple[int, i
     forks = [saved.epoch for saved in kept if not saved.within]
     as_planned = resumable and not early and ends < planned
     resume = as_planned or (resumable and run.status != "succeeded")
-    return AllowedActions(retry=ended, resume=resume, extend=resumable and not early, verify=ended, forks=forks)
+    retry = ended or (run.executed and not run.live)
+    return AllowedActions(retry=retry, resume=resume, extend=resumable and not early, verify=ended, forks=forks)

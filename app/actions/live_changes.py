@@ -58,6 +58,8 @@ def request_change(parts: Parts, run_id: str, kind: ChangeKind, value: Any, via:
 
 def refusal_reason(run: RunRecord) -> str:
     """Return why a run cannot be changed now; blank if it can."""
+    if run.executed:
+        return "this run executes a command, which cannot be changed while it runs"
     if run.logged or run.row.get("origin"):
         return "this run is trained by an external script and cannot be changed in Runyard"
     if not run.live:

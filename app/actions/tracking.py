@@ -17,6 +17,7 @@ from app.contract.packed_steps import unpack_steps
 from app.services import pubsub
 from app.store.curve import in_order
 from app.store.database import next_commit, reading, writing
+from app.store.experiment import ExperimentRecord
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
 from app.store.tracked_run import (
@@ -25,6 +26,7 @@ from app.store.tracked_run import (
     end_logged,
     find_logged,
     insert_logged,
+    move_to_experiment,
     record_activity,
     remove_tag,
     rename,
@@ -37,6 +39,7 @@ from app.web.dependencies import Parts
 MOST_PARAMETERS = 2000
 MOST_METRICS = 2000
 MERGE_SECONDS = 5.0
+PARENT_TAG, NAME_TAG = "mlflow.parentRunId", "mlflow.runName"
 
 
 @dataclass
@@ -158,14 +161,48 @@ def untag(parts: Parts, run: str, key: str) -> None:
     pubsub.announce(parts.redis, commit, run, "status")
 
 
+def join_experiment(parts: Parts, run: str, experiment: ExperimentRecord) -> None:
+    """Move a command's run to the experiment that its script sets, unless the script has logged something before."""
+    with writing(parts.engine) as connection:
+        logged = find_logged(connection, run)
+        if logged is None or not logged.untouched or logged.row["experiment"] == experiment.id:
+            return
+        commit = next_commit(connection)
+        move_to_experiment(connection, run, experiment, commit)
+    pubsub.announce(parts.redis, commit, run, "status")
+
+
+def adopt(parts: Parts, run: str, new_run: NewLoggedRun, experiment: ExperimentRecord) -> bool:
+    """Let the first run that a command's script starts be the run that executes the command; False if it is not.
+
+    It is another run if the script has logged something before, or if it is a child of another run.
+    """
+    with writing(parts.engine) as connection:
+        logged = find_logged(connection, run)
+        if logged is None or not logged.untouched or PARENT_TAG in new_run.tags:
+            return False
+        now = time.time()
+        commit = next_commit(connection)
+        move_to_experiment(connection, run, experiment, commit)
+        tags = {name: value for name, value in new_run.tags.items() if name != NAME_TAG}
+        write_tags(connection, logged, tags, commit)
+        if new_run.name and not logged.config["name"]:
+            rename(connection, run, {"name": new_run.name}, commit)
+        record_activity(connection, logged, None, commit, now, silence_seconds(parts))
+    pubsub.announce(parts.redis, commit, run, "status")
+    return True
+
+
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
-    """Set a run's outcome or name. The outcome of an ended run does not change."""
+    """Set a run's outcome or name. The outcome of a run that has ended or executes a command does not change."""
     with writing(parts.engine) as connection:
         logged = writable(connection, run, metadata_only=True)
         commit = next_commit(connection)
-        if name is not None and name != logged.row["name"]:
+        # A name that was given to `runyard exec` stays.
+        if name is not None and name != logged.row["name"] and not (logged.executed and logged.config["name"]):
             rename(connection, run, {"name": name}, commit)
-        if outcome is not None and logged.row["status"] not in TERMINAL:
+        # The exit status of a command decides, and it is still running.
+        if outcome is not None and logged.row["status"] not in TERMINAL and not logged.executed:
             end_logged(connection, run, outcome, commit, ended_at or time.time())
             merge_chunks(connection, run, commit, ended=True)
             _merged.pop(run, None)

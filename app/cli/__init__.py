@@ -13,6 +13,7 @@ from app.cli import (
     change,
     dataset,
     doctor,
+    execute,
     export,
     export_model,
     files,
@@ -41,6 +42,7 @@ cli = typer.Typer(
 )
 for command in (serve.up, launch.command()):
     cli.command()(command)
+cli.command("exec", context_settings={"allow_interspersed_args": False})(execute.execute)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, files.files, predict.predict):
     cli.command(rich_help_panel=INSPECT)(command)
 cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)

@@ -22,6 +22,13 @@ class RunyardError(Exception):
         self.errors = list(errors)
 
 
+class Forbidden(RunyardError):
+    """The sender has not proven that it may do this."""
+
+    status = 403
+    title = "Refused"
+
+
 class NotFound(RunyardError):
     """The requested object does not exist."""
 

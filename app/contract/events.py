@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.contract.command import Command
 from app.contract.spec import RunConfig
 from app.contract.steps import NARROW, WIDE
 
@@ -30,7 +31,7 @@ class _Event(BaseModel):
 
 
 class Started(_Event):
-    """The first step is about to start; points of an earlier attempt after ``step`` are void.
+    """The first step is about to start; points of an earlier attempt after ``step`` are void, unless it ``keeps`` them.
 
     ``environment`` is loaded with every run of a list; ``capture`` has all details and is loaded for a single run.
     ``batch_size``: the one found, if the run searches for the largest batch that fits.
@@ -39,11 +40,12 @@ class Started(_Event):
 
     step: Whole
     epoch: Whole
-    params: Whole
+    params: Whole | None
     environment: dict[str, Any]
     capture: dict[str, Any] = {}
     batch_size: Whole | None = None
     time: Time | None = None
+    keeps: bool = False
 
 
 class Progress(_Event):
@@ -122,10 +124,11 @@ class Finishing(_Event):
 
 
 class Result(_Event):
-    """The final report of a trainer."""
+    """The final report of a trainer. ``exit_status``: of a command, negative for the signal that killed it."""
 
     outcome: Outcome
     reason: str = ""
+    exit_status: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
 
 
 # Reports of a supervisor ---------------------------------------------------------------------------------------------
@@ -247,12 +250,16 @@ class PendingChanges(_Event):
 
 
 class Grant(_Event):
-    """Reply to a Claim: a run to train, or none (``run`` empty), with its applied and pending changes."""
+    """Reply to a Claim: a run, or none (``run`` empty), with what to train or the command to execute.
+
+    ``changes``: applied and pending changes of a run in training.
+    """
 
     run: str = ""
     fence: int = 0
     attempt: int = 0
     config: RunConfig | None = None
+    command: Command | None = None
     resume: Checkpoint | None = None
     changes: list[Change] = []
 

@@ -1,4 +1,4 @@
-"""Configuration of a run that was trained elsewhere: only what its script logged."""
+"""Configuration of a run that is trained by a script: only what the script logged, and the command that started it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from app.contract.command import command_line, command_title
 from app.contract.spec import RunConfig
 
 
@@ -24,6 +25,28 @@ class LoggedConfig(RunConfig):
     def of(cls, saved: Mapping[str, Any]) -> LoggedConfig:
         """Create the configuration from the saved fields of a tracked run."""
         return cls.model_construct(**(_UNSET | dict(saved) | logged_settings(saved.get("options", {}))))
+
+
+class CommandConfig(LoggedConfig):
+    """The configuration of a run that executes a command; ``options`` are the parameters that the command logs.
+
+    ``argv`` is without secrets, for display. ``variables``: names of the environment variables that were set for it.
+    """
+
+    argv: list[str]
+    folder: str
+    variables: list[str]
+    restarts: int
+
+    @property
+    def title(self) -> str:
+        """Name of the run, or else its command line."""
+        return self.name or command_title(self.argv)
+
+    @property
+    def line(self) -> str:
+        """The command line, without secrets."""
+        return command_line(self.argv)
 
 
 _UNSET: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {

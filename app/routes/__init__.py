@@ -12,6 +12,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
     from app.routes import (
         architectures,
         catalog,
+        commands,
         compare,
         datasets,
         exports,
@@ -42,6 +43,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         exports,
         predictions,
         runs,
+        commands,
         run_imports,
         script_runs,
         saved_views,

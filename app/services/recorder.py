@@ -49,7 +49,7 @@ from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs
-from app.store import lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
+from app.store import command, lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -266,16 +266,18 @@ class Recorder:
         match event:
             case Started():
                 self._flush_points(connection, batch, run_id)
-                tested = lineage.delete_test_metrics(connection, run_id)
-                if metric.cut_after(connection, run_id, event.step, batch.commit) or tested:
-                    connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
+                if not event.keeps:
+                    tested = lineage.delete_test_metrics(connection, run_id)
+                    if metric.cut_after(connection, run_id, event.step, batch.commit) or tested:
+                        connection.execute(text("UPDATE run SET reset_commit = :commit WHERE id = :run"), at)
                 lease.begin(connection, run_id, fence, event, batch.commit, batch.now)
                 if attempt > 1:
                     label = (
                         f"attempt {attempt} resumed from step {event.step:,}" if event.step else f"attempt {attempt}"
                     )
-                    live_change.cut(connection, run_id, event.step)
-                    live_change.mark(connection, run_id, "restart", event.step, label, batch.commit, batch.now)
+                    step = command.last_step(connection, run_id) if event.keeps else event.step
+                    live_change.cut(connection, run_id, step)
+                    live_change.mark(connection, run_id, "restart", step, label, batch.commit, batch.now)
                 lineage.save_capture(connection, run_id, event.capture)
                 if event.batch_size:
                     lineage.set_batch_size(connection, run_id, event.batch_size)
@@ -318,6 +320,8 @@ class Recorder:
                     batch.note(run_id, "status")
             case Result():
                 self._flush_points(connection, batch, run_id)
+                if event.exit_status is not None:
+                    command.save_exit_status(connection, run_id, fence, event.exit_status)
                 ended = lease.end(connection, run_id, fence, event.outcome, event.reason, batch.commit, batch.now)
                 if ended and event.outcome == "cancelled":
                     live_change.record_stop(connection, run_id, batch.commit, batch.now)
@@ -355,6 +359,7 @@ class Recorder:
             fence=granted.fence,
             attempt=granted.attempt,
             config=granted.config,
+            command=granted.command,
             resume=granted.resume,
             changes=live_change.changes_for_attempt(connection, granted.run),
         )

@@ -10,10 +10,11 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.spec import RunConfig
+from app.store.command import copy_command
 from app.store.database import rows
 from app.store.lease import ENDS_AT_ONCE, STOPPED_HERE
 from app.store.queue import spread_ranks
-from app.store.run import TERMINAL, Origin, insert_run, tags_of
+from app.store.run import COMMAND, OWNED, TERMINAL, Origin, insert_run, tags_of
 from app.store.trash import NOT_ALIASED, delete_run
 
 BATCH = 1000
@@ -71,15 +72,15 @@ def cancel_runs(
 
 
 _END = (
-    f"UPDATE run SET status = 'cancelled', reason = CASE origin WHEN '' THEN :reason ELSE '{STOPPED_HERE}' END,"
+    f"UPDATE run SET status = 'cancelled', reason = CASE WHEN {OWNED} THEN :reason ELSE '{STOPPED_HERE}' END,"
     " ended_at = :now, status_commit = :commit, lease_until = NULL, deadline = NULL"
     f" WHERE {ENDS_AT_ONCE} AND deleted_at IS NULL AND {{}}"
     " RETURNING id, number, attempt"
 )
 _ASK = (
     "UPDATE run SET status = 'cancelling', reason = 'stop requested', deadline = :deadline,"
-    " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing') AND origin = ''"
-    " AND deleted_at IS NULL AND {}"
+    " status_commit = :commit WHERE status IN ('starting', 'running', 'finishing')"
+    f" AND {OWNED} AND deleted_at IS NULL AND {{}}"
     " RETURNING id"
 )
 
@@ -134,7 +135,6 @@ def restore_queued(connection: Connection, runs: list[str], now: float) -> list[
     tags = {run: given for part in _parts(runs) for run, given in tags_of(connection, part).items()}
     made = []
     for row in sorted(by_id.values(), key=lambda row: row["number"]):
-        config = RunConfig.model_validate_json(row["config"]).model_copy(update={"tags": tags.get(row["id"], [])})
         origin = Origin(
             parent=row["parent"],
             relation=row["relation"],
@@ -144,7 +144,11 @@ def restore_queued(connection: Connection, runs: list[str], now: float) -> list[
             sweep_values=from_json(row["sweep_values"]),
             rank=ranks.get(row["id"], row["rank"]),
         )
-        new = insert_run(connection, config, from_json(row["asked"]), row["params"], now, None, origin)
+        if row["origin"] == COMMAND:
+            new = copy_command(connection, row["id"], origin, now, tags=tags.get(row["id"], []))
+        else:
+            config = RunConfig.model_validate_json(row["config"]).model_copy(update={"tags": tags.get(row["id"], [])})
+            new = insert_run(connection, config, from_json(row["asked"]), row["params"], now, None, origin)
         made.append((row["id"], new))
         commit = connection.execute(text("SELECT value FROM commit_counter")).scalar_one()
         delete_run(connection, row["id"], commit, now)

@@ -18,6 +18,7 @@ from app.store.run import ACTIVE, RunRecord
 from app.store.worker import WorkerRecord
 
 NO_WORKER = "no connected worker can run it"
+UNKNOWN_COMMAND = "nothing says how long a command takes"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Run:
-    """What start and duration of a run depend on; ``epochs`` are those left to train."""
+    """What start and duration of a run depend on; ``epochs`` are those left to train. A command has no ``size``."""
 
     number: int
     family: str
@@ -70,6 +71,8 @@ class _Lengths:
         return (None if epoch is None else epoch * run.epochs), basis
 
     def _epoch(self, run: _Run, device: str) -> tuple[float | None, str]:
+        if not run.size:
+            return None, UNKNOWN_COMMAND
         prediction = self._epoch_times.predict_on(run, device)
         if prediction.epoch_seconds is None:
             return None, f"no successful run of {run.family} {run.size} on {device} yet"
@@ -232,8 +235,8 @@ def _of_record(run: RunRecord) -> _Run:
         config.family,
         config.size,
         config.dataset_name,
-        config.batch_size,
-        max(0, config.epochs - done),
+        run.row["batch_size"],
+        max(0, run.row["epochs"] - done),
         run.device_wanted,
         run.worker_wanted,
         config.options,

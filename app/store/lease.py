@@ -8,14 +8,16 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
+from app.contract.command import Command
 from app.contract.events import Checkpoint, DeviceInfo, Started
 from app.contract.spec import RunConfig
 from app.store import training_time
-from app.store.run import ACTIVE, transition
+from app.store.command import load_command, restarts_of
+from app.store.run import ACTIVE, COMMAND, OWNED, transition
 
 LOST_SECONDS = 1.0
 """How long a lost run is shown as lost before it is queued again."""
-ENDS_AT_ONCE = "(status IN ('queued', 'lost') OR (origin != '' AND status = 'running'))"
+ENDS_AT_ONCE = f"(status IN ('queued', 'lost') OR (NOT {OWNED} AND status = 'running'))"
 """Condition for runs that end immediately when stopped, because no worker owns them."""
 STOPPED_HERE = "cancelled in Runyard; further updates from its script are rejected"
 LOST_CONTACT = "cancelled after contact with its worker was lost"
@@ -25,13 +27,14 @@ QUEUE_ORDER = "priority DESC, rank, number"
 
 @dataclass(frozen=True)
 class Granted:
-    """A run granted to a claim."""
+    """A run granted to a claim, with what to train or the command to execute."""
 
     run: str
     fence: int
     attempt: int
-    config: RunConfig
+    config: RunConfig | None
     resume: Checkpoint | None
+    command: Command | None = None
 
 
 def claim_next(
@@ -42,7 +45,7 @@ def claim_next(
     Returns None if there is none, and while the queue is paused.
     """
     claimed = connection.execute(
-        text("SELECT id, fence, attempt, config, checkpoint FROM run WHERE claim = :claim AND status = 'starting'"),
+        text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),
         {"claim": claim},
     ).one_or_none()
     if claimed is None:
@@ -56,7 +59,7 @@ def claim_next(
                 "  AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
                 "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL)"
                 f" ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
-                " RETURNING id, fence, attempt, config, checkpoint"
+                f" RETURNING {_GRANTED}"
             ),
             {
                 "claim": claim,
@@ -72,8 +75,14 @@ def claim_next(
         ).one_or_none()
     if claimed is None:
         return None
+    if claimed.origin == COMMAND:
+        command = load_command(connection, claimed.id)
+        return Granted(claimed.id, claimed.fence, claimed.attempt, None, None, command)
     resume = Checkpoint.model_validate_json(claimed.checkpoint) if claimed.checkpoint else None
     return Granted(claimed.id, claimed.fence, claimed.attempt, RunConfig.model_validate_json(claimed.config), resume)
+
+
+_GRANTED = "id, fence, attempt, origin, config, checkpoint"
 
 
 def renew(connection: Connection, run: str, fence: int, lease_until: float) -> str | None:
@@ -113,9 +122,10 @@ def begin(connection: Connection, run: str, fence: int, started: Started, commit
 def end(connection: Connection, run: str, fence: int, outcome: str, reason: str, commit: int, now: float) -> bool:
     """Record the end of an attempt; an interrupted run is queued again and resumes from its last checkpoint.
 
-    A run whose trainer was killed counts as lost, so that it fails in the end if it makes no progress.
+    A run whose trainer was killed counts as lost, so that it fails in the end if it makes no progress. So does an
+    interrupted command, which has no checkpoint.
     """
-    if outcome == "killed":
+    if outcome == "killed" or (outcome == "interrupted" and restarts_of(connection, run) is not None):
         return _lose_killed(connection, run, fence, reason, commit, now)
     if outcome != "interrupted":
         return transition(connection, run, outcome, commit, fence=fence, reason=reason, ended_at=now)
@@ -165,7 +175,7 @@ def request_cancel(
     """
     stopped = connection.execute(
         text(
-            f"UPDATE run SET status = 'cancelled', reason = CASE origin WHEN '' THEN :reason ELSE '{STOPPED_HERE}' END,"
+            f"UPDATE run SET status = 'cancelled', reason = CASE WHEN {OWNED} THEN :reason ELSE '{STOPPED_HERE}' END,"
             " stop_reason = :stop_reason, ended_at = :now, status_commit = :commit, lease_until = NULL, deadline = NULL"
             f" WHERE id = :run AND {ENDS_AT_ONCE}"
         ),
@@ -221,13 +231,19 @@ def expire_leases(connection: Connection, commit: int, now: float) -> list[str]:
 
 
 def settle_lost(connection: Connection, commit: int, now: float, max_attempts: int) -> list[str]:
-    """Queue lost runs again from their last checkpoint; fail those lost too often without progress."""
+    """Queue lost runs again from their last checkpoint; fail those lost too often without progress.
+
+    A lost command starts again only as often as its user allowed.
+    """
     lost = connection.execute(
         text("SELECT id, losses, reason, checkpoint FROM run WHERE status = 'lost' AND lease_until < :until"),
         {"until": now - LOST_SECONDS},
     ).all()
     for row in lost:
-        if row.losses >= max_attempts:
+        restarts = restarts_of(connection, row.id)
+        if restarts is not None:
+            _settle_command(connection, row, restarts, commit, now)
+        elif row.losses >= max_attempts:
             plural = "" if row.losses == 1 else "s"
             reason = f"failed after being lost {row.losses} time{plural} without progress; last time: {row.reason}"
             transition(connection, row.id, "failed", commit, reason=reason, ended_at=now)
@@ -237,6 +253,15 @@ def settle_lost(connection: Connection, commit: int, now: float, max_attempts: i
             reason = f"{row.reason}; {where}"
             transition(connection, row.id, "queued", commit, reason=reason, lease_until=None, claim="")
     return [str(row.id) for row in lost]
+
+
+def _settle_command(connection: Connection, row: Any, restarts: int, commit: int, now: float) -> None:
+    if row.losses <= restarts:
+        reason = f"{row.reason}; starting again (restart {row.losses} of {restarts})"
+        transition(connection, row.id, "queued", commit, reason=reason, lease_until=None, claim="")
+        return
+    after = "" if not restarts else f" after {restarts} restart{'' if restarts == 1 else 's'}"
+    transition(connection, row.id, "failed", commit, reason=f"{row.reason}; not started again{after}", ended_at=now)
 
 
 def postpone_leases(connection: Connection, until: float) -> None:

@@ -201,9 +201,9 @@ def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:
         available = ", ".join(sorted({worker.host for worker in workers}))
-        return f"needs worker {name}; connected workers: {available}"
+        return f"needs worker {name.rstrip('-')}; connected workers: {available}"
     available = ", ".join(sorted({worker.device for worker in named}))
-    owner = f"worker {name} has" if name else "connected workers have"
+    owner = f"worker {name.rstrip('-')} has" if name else "connected workers have"
     return f"needs {device}; {owner} {available}"
 
 

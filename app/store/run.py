@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +14,17 @@ from sqlmodel import Field, SQLModel
 
 from app.contract.spec import RunConfig
 from app.contract.sweep_label import describe_values
-from app.contract.tracked_run import LoggedConfig
+from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.database import next_commit
 from app.store.training_time import Intervals, read_intervals
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATES = ("queued", *ACTIVE, "lost", *TERMINAL)
+COMMAND = "command"
+"""Value of ``run.origin`` for a run that executes a command (app/store/command.py)."""
+OWNED = f"origin IN ('', '{COMMAND}')"
+"""Condition for runs that workers train or execute; all others were trained elsewhere."""
 
 # The database rejects every other transition; terminal states have no successor. A lost run, even when queued again,
 # may turn out to have ended: its trainer's last events were found in a spool.
@@ -52,8 +57,8 @@ class Run(SQLModel, table=True):
     ``rank`` orders queued runs of the same priority, smallest first. ``stop_reason``: why something other than its user
     stopped it. ``relation``: its relation to ``parent``, one of RELATIONS; ``parent_step``: the parent's step from
     which it continues. ``sweep_values``: the values its sweep chose, by field. ``losses``: how often it was lost since
-    it last made progress, which reached ``lost_at_step``. ``origin``: how it got here, if it was not launched here
-    (app/store/tracked_run.py), else "".
+    it last made progress, which reached ``lost_at_step``. ``origin``: "" for a run that Runyard trains itself, COMMAND,
+    or how it got here, if it was not launched here (app/store/tracked_run.py).
     """
 
     __tablename__ = "run"
@@ -187,7 +192,7 @@ class RunRecord:
     @property
     def base_title(self) -> str:
         """The title without the values its sweep chose."""
-        return self.config.name or self.config.family if self.logged else self.config.title
+        return self.config.title if self.executed or not self.logged else self.config.name or self.config.family
 
     @property
     def sweep_label(self) -> str:
@@ -199,8 +204,13 @@ class RunRecord:
 
     @property
     def logged(self) -> bool:
-        """Whether it was trained elsewhere, so that only what its script logged is known."""
+        """Whether a script trains it, so that only what the script logs is known."""
         return bool(self.row["origin"])
+
+    @property
+    def executed(self) -> bool:
+        """Whether it executes a command, whose script trains it."""
+        return bool(self.row["origin"] == COMMAND)
 
     @property
     def requested_spec(self) -> dict[str, Any]:
@@ -278,10 +288,9 @@ def insert_run(
     commit = next_commit(connection)
     origin = origin or Origin()
     run = origin.id or new_id(now)
-    number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
     values = {
         "id": run,
-        "number": number,
+        "number": next_number(connection),
         "status": "queued",
         "family": config.family,
         "size": config.size,
@@ -312,12 +321,21 @@ def insert_run(
         "sweep": origin.sweep,
         "sweep_values": json.dumps(origin.sweep_values),
     }
-    row = Run(**values).model_dump(exclude={"trained_seconds"})
-    columns = ", ".join(row)
-    connection.execute(text(f"INSERT INTO run ({columns}) VALUES (:{', :'.join(row)})"), row)
-    for tag in dict.fromkeys(config.tags):
-        connection.execute(text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag)"), {"run": run, "tag": tag})
+    insert_row(connection, values, config.tags)
     return run
+
+
+def next_number(connection: Connection) -> int:
+    """The number of the next run."""
+    return int(connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one())
+
+
+def insert_row(connection: Connection, values: dict[str, Any], tags: Iterable[str] = ()) -> None:
+    """Add a row to ``run``, and its tags."""
+    row = Run(**values).model_dump(exclude={"trained_seconds"})
+    connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
+    for tag in dict.fromkeys(tags):
+        connection.execute(text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag)"), {"run": row["id"], "tag": tag})
 
 
 def transition(
@@ -389,8 +407,12 @@ def read_state(connection: Connection, run: str) -> RunState | None:
 
 def record(row: dict[str, Any], tags: list[str]) -> RunRecord:
     """Build a RunRecord from a row of ``run``."""
-    logged = bool(row["origin"])
-    config = LoggedConfig.of(from_json(row["config"])) if logged else RunConfig.model_validate_json(row["config"])
+    config: RunConfig
+    if row["origin"]:
+        kind = CommandConfig if row["origin"] == COMMAND else LoggedConfig
+        config = kind.of(from_json(row["config"]))
+    else:
+        config = RunConfig.model_validate_json(row["config"])
     return RunRecord(row, config, from_json(row["progress"]), from_json(row["environment"]), tags)
 
 

@@ -14,7 +14,7 @@ from app.contract.sweep import Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
 from app.store.lease import QUEUE_ORDER
-from app.store.run import ACTIVE, TERMINAL, new_id
+from app.store.run import ACTIVE, OWNED, TERMINAL, new_id
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"
@@ -261,7 +261,7 @@ def count_ahead(connection: Connection, sweep: str) -> int:
     ahead = text(
         "SELECT count(*) FROM run WHERE deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep) AND ("
         " (status = 'queued' AND (priority > :priority OR (priority = :priority AND rank < :rank)))"
-        f" OR (status IN {ACTIVE} AND origin = ''"
+        f" OR (status IN {ACTIVE} AND {OWNED}"
         f" AND NOT EXISTS (SELECT 1 FROM run WHERE sweep = :sweep AND status IN {ACTIVE})))"
     )
     return int(connection.execute(ahead, {"sweep": sweep, "priority": first.priority, "rank": first.rank}).scalar_one())

@@ -1,4 +1,4 @@
-"""Runs trained elsewhere: logged by a script while it trains, or imported. No worker owns them.
+"""Runs trained by a script that logs to them, or imported. No worker owns them, except commands (app/store/command.py).
 
 Such a run has no lease. It ends when its script says so or, after a long silence, at its deadline, which every update
 extends. Its parameters are stored as the ``options`` of its configuration.
@@ -16,7 +16,8 @@ from sqlmodel import Field, SQLModel
 
 from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
-from app.store.run import TERMINAL, Run, new_id, transition
+from app.store.experiment import ExperimentRecord
+from app.store.run import COMMAND, OWNED, TERMINAL, insert_row, new_id, next_number, transition
 
 MLFLOW, TENSORBOARD, PYTHON = "mlflow", "tensorboard", "python"
 """Values of ``run.origin``: how such a run got here."""
@@ -75,6 +76,16 @@ class LoggedRunRecord:
         return dict(self.config.get("options", {}))
 
     @property
+    def executed(self) -> bool:
+        """Whether Runyard executes its script, whose exit status decides how it ended."""
+        return bool(self.row["origin"] == COMMAND)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it executes a command whose script has logged nothing yet."""
+        return self.executed and self.row["status"] not in TERMINAL and "heard" not in from_json(self.row["progress"])
+
+    @property
     def closed(self) -> bool:
         """Whether it was ended by something other than its script, so that no further updates are accepted."""
         return self.row["status"] in TERMINAL and not self.row["told_end"]
@@ -83,11 +94,10 @@ class LoggedRunRecord:
 def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: float, silence_seconds: float) -> str:
     """Add a run that is trained elsewhere; returns its id."""
     run = new_id(now)
-    number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one()
     config = {"family": new.family, "name": new.name, "options": dict(new.parameters)}
     values = {
         "id": run,
-        "number": number,
+        "number": next_number(connection),
         "status": "running",
         "family": new.family,
         "size": "",
@@ -111,15 +121,8 @@ def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: f
         "origin": new.origin,
         "idempotency_key": new.key,
     }
-    row = Run(**values).model_dump(exclude={"trained_seconds"})
-    connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
-    connection.execute(
-        text(
-            'INSERT INTO logged_run (run, experiment, "user", tags, inputs, told_end)'
-            " VALUES (:run, :experiment, :user, '{}', '[]', :no)"
-        ),
-        {"run": run, "experiment": new.experiment, "user": new.user, "no": False},
-    )
+    insert_row(connection, values)
+    insert_logged_row(connection, run, new.experiment, new.user)
     logged = find_logged(connection, run)
     assert logged is not None
     _write_config(connection, run, config)
@@ -127,10 +130,22 @@ def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: f
     return run
 
 
+def insert_logged_row(connection: Connection, run: str, experiment: int, user: str) -> None:
+    """Add what only a logged run has; the run exists already."""
+    connection.execute(
+        text(
+            'INSERT INTO logged_run (run, experiment, "user", tags, inputs, told_end)'
+            " VALUES (:run, :experiment, :user, '{}', '[]', :no)"
+        ),
+        {"run": run, "experiment": experiment, "user": user, "no": False},
+    )
+
+
 _COLUMNS = (
-    "SELECT run.id, run.number, run.name, run.status, run.reason, run.origin, run.started_at, run.ended_at,"
-    ' run.deleted_at, run.status_commit, run.config, run.progress, logged.experiment, logged."user", logged.tags,'
-    " logged.inputs, logged.told_end FROM logged_run logged JOIN run ON run.id = logged.run"
+    "SELECT run.id, run.number, run.name, run.status, run.reason, run.origin, run.created_at, run.started_at,"
+    " run.ended_at, run.environment, run.deleted_at, run.status_commit, run.config, run.progress, logged.experiment,"
+    ' logged."user", logged.tags, logged.inputs, logged.told_end FROM logged_run logged'
+    " JOIN run ON run.id = logged.run"
 )
 _FIND = text(f"{_COLUMNS} WHERE run.id = :run")
 _FIND_MANY = text(f"{_COLUMNS} WHERE run.id IN :runs").bindparams(bindparam("runs", expanding=True))
@@ -160,20 +175,23 @@ def record_activity(
     if step is not None:
         known = progress.get("step")
         progress["step"] = step if known is None else max(step, known)
-    live = logged.row["status"] not in TERMINAL
+    # The lease of its worker says whether a command still runs.
+    until = now + silence if logged.row["status"] not in TERMINAL else None
     connection.execute(
         _SET_ACTIVITY,
         {
             "run": logged.id,
             "progress": to_json(progress | {"heard": round(now, 3)}).decode(),
             "commit": commit,
-            "deadline": now + silence if live else None,
+            "deadline": until,
+            "command": COMMAND,
         },
     )
 
 
 _SET_ACTIVITY = text(
-    "UPDATE run SET progress = :progress, progress_commit = :commit, deadline = :deadline WHERE id = :run"
+    "UPDATE run SET progress = :progress, progress_commit = :commit,"
+    " deadline = CASE origin WHEN :command THEN deadline ELSE :deadline END WHERE id = :run"
 )
 
 
@@ -223,7 +241,10 @@ def _replace_tags(connection: Connection, logged: LoggedRunRecord, tags: Mapping
         connection.execute(
             text("INSERT INTO run_tag (run, tag) VALUES (:run, :tag) ON CONFLICT DO NOTHING"), at | {"tag": label}
         )
-    environment = {name.removeprefix("mlflow."): value for name, value in tags.items() if name in SYSTEM_TAGS}
+    environment = from_json(logged.row["environment"])
+    for name in SYSTEM_TAGS:
+        environment.pop(name.removeprefix("mlflow."), None)
+    environment |= {name.removeprefix("mlflow."): value for name, value in tags.items() if name in SYSTEM_TAGS}
     connection.execute(
         text("UPDATE run SET environment = :environment WHERE id = :run"),
         at | {"environment": to_json(environment).decode()},
@@ -246,7 +267,7 @@ def tag_labels(tags: Mapping[str, str]) -> list[str]:
 
 
 def rename(connection: Connection, run: str, changes: Mapping[str, str], commit: int) -> None:
-    """Change a run's name, notes or dataset."""
+    """Change a run's name, notes, dataset or family."""
     config = from_json(connection.execute(text("SELECT config FROM run WHERE id = :run"), {"run": run}).scalar_one())
     sets = dict(changes) | {"config": to_json(config | dict(changes)).decode(), "commit": commit}
     assignments = "".join(f"{column} = :{column}, " for column in changes)
@@ -254,6 +275,15 @@ def rename(connection: Connection, run: str, changes: Mapping[str, str], commit:
         text(f"UPDATE run SET {assignments}config = :config, status_commit = :commit WHERE id = :run"),
         sets | {"run": run},
     )
+
+
+def move_to_experiment(connection: Connection, run: str, experiment: ExperimentRecord, commit: int) -> None:
+    """Move a run to another experiment, whose name is the run's family."""
+    connection.execute(
+        text("UPDATE logged_run SET experiment = :experiment WHERE run = :run"),
+        {"experiment": experiment.id, "run": run},
+    )
+    rename(connection, run, {"family": experiment.name}, commit)
 
 
 def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:
@@ -286,7 +316,7 @@ def end_logged(connection: Connection, run: str, outcome: str, commit: int, ende
 def end_silent(connection: Connection, commit: int, now: float) -> list[str]:
     """Fail logged runs that were silent until their deadline; returns their ids."""
     silent = connection.execute(
-        text("SELECT id, deadline, progress FROM run WHERE origin != '' AND status = 'running' AND deadline < :now"),
+        text(f"SELECT id, deadline, progress FROM run WHERE NOT {OWNED} AND status = 'running' AND deadline < :now"),
         {"now": now},
     ).all()
     for row in silent:

@@ -33,6 +33,7 @@ MODEL: dict[str, Any] = {
     "dataset": "mnist",
     "moved": "2025-11-20T09:30:00Z",
     "predict": "/api/v1/models/digits-production/predict",
+    "warning": "",
     "history": [{"at": "2025-11-20T09:30:00Z", "before": 8, "after": 12, "by": "ada"}],
 }
 

@@ -14,7 +14,7 @@ from app.contract.datasets import DATASETS
 from app.contract.metric_names import ADDITIONAL, ROBUST, last_part
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, default_settings
-from app.contract.tracked_run import LoggedConfig
+from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.metric import Summary
 from app.store.queue import paused_at, positions_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
@@ -206,6 +206,8 @@ def steps_per_epoch(run: RunRecord) -> float | None:
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return every setting that describes what is trained, with options by name."""
+    if isinstance(config, CommandConfig):
+        return {"experiment": config.family, "command": config.line, "folder": config.folder} | config.options
     if isinstance(config, LoggedConfig):
         dataset = {"dataset": config.dataset} if config.dataset else {}
         return {"experiment": config.family} | dataset | config.options

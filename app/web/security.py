@@ -21,7 +21,9 @@ MAX_BODY_BYTES = 4 * 2**20
 MAX_PICTURES_BYTES = 32 * 2**20
 PICTURES = re.compile(r"/api/v1/(runs|models)/[^/]+/predict|/playground/look")
 """Requests with pictures, which may have this many bytes."""
-UNLIMITED = re.compile(r"POST (/api/v1/datasets|/datasets/imports)|PUT /api/2\.0/mlflow-artifacts/.*", re.DOTALL)
+UNLIMITED = re.compile(
+    r"POST (/api/v1/datasets|/datasets/imports)|PUT (/runs/[^/]+)?/api/2\.0/mlflow-artifacts/.*", re.DOTALL
+)
 """Requests of any size, which are written to disk while they arrive; files of runs have limits in the settings."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"

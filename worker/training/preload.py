@@ -3,4 +3,5 @@
 from app.contract.process import imports_without_gc
 
 with imports_without_gc():
+    import worker.commands.process
     import worker.training.trainer  # noqa: F401

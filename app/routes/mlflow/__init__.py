@@ -2,6 +2,7 @@
 
 from app.routes.mlflow import experiments, log, runs, search  # noqa: F401, I001
 from app.routes.mlflow import artifacts  # noqa: F401
+from app.routes.mlflow.protocol import WITHIN
 from app.routes.mlflow.protocol import router as mlflow
 
-__all__ = ["mlflow"]
+__all__ = ["WITHIN", "mlflow"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.actions.tracking import join_experiment
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.routes.mlflow.filters import Sql, experiment_condition, order_of_experiments
 from app.routes.mlflow.pagination import next_token, offset_of
@@ -77,7 +78,9 @@ def create_experiment(parts: Parts, args: Arguments) -> Answer:
 def get_experiment(parts: Parts, args: Arguments) -> Answer:
     """Return an experiment by its ID."""
     with reading(parts.engine) as connection:
-        return {"experiment": described(experiment_of(connection, args))}
+        experiment = experiment_of(connection, args)
+    _join(parts, args, experiment)
+    return {"experiment": described(experiment)}
 
 
 @call("/experiments/get-by-name", "GET")
@@ -88,7 +91,14 @@ def get_experiment_by_name(parts: Parts, args: Arguments) -> Answer:
         experiment = find_experiment_named(connection, name)
     if experiment is None:
         raise NotFound(f"no experiment named '{name}'")
+    _join(parts, args, experiment)
     return {"experiment": described(experiment)}
+
+
+def _join(parts: Parts, args: Arguments, experiment: ExperimentRecord) -> None:
+    """Let the run of a command follow ``mlflow.set_experiment``: the client continues no run of another experiment."""
+    if args.within and experiment.deleted_at is None:
+        join_experiment(parts, args.within, experiment)
 
 
 @call("/experiments/search", "GET", "POST")

@@ -24,6 +24,8 @@ logger = logging.getLogger("runyard.server")
 
 router = APIRouter(include_in_schema=False)
 PREFIX = "/api/2.0/mlflow"
+WITHIN = "/runs/{within}"
+"""Prefix under which the command of a run finds the same calls."""
 Answer = dict[str, Any]
 
 
@@ -53,11 +55,15 @@ _CODES: list[tuple[type[RunyardError], str, int]] = [
 
 
 class Arguments:
-    """A request's arguments by name; every access is validated, and errors name the field."""
+    """A request's arguments by name; every access is validated, and errors name the field.
+
+    ``within``: the run whose command sent the request, if its address says so.
+    """
 
     def __init__(self, values: dict[str, Any], lists: dict[str, list[str]] | None = None) -> None:
         self.values = values
         self.lists = lists or {}
+        self.within = ""
 
     def has(self, name: str) -> bool:
         """Tell whether the field is present."""
@@ -159,6 +165,7 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
         async def endpoint(request: Request) -> Response:
             try:
                 args = await read_arguments(request)
+                args.within = request.path_params.get("within", "")
                 answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -58,7 +59,7 @@ def info(logged: LoggedRunRecord) -> Answer:
         "experiment_id": str(row["experiment"]),
         "user_id": row["user"],
         "status": THEIRS.get(row["status"], "RUNNING"),
-        "start_time": round(row["started_at"] * 1000),
+        "start_time": round((row["started_at"] or row["created_at"]) * 1000),
         "artifact_uri": f"{ARTIFACTS}{row['experiment']}/{row['id']}/artifacts",
         "lifecycle_stage": "active" if row["deleted_at"] is None else "deleted",
     }
@@ -76,11 +77,14 @@ def create_run(parts: Parts, args: Arguments) -> Answer:
     if experiment.deleted_at is not None:
         raise Conflict(f"experiment '{experiment.name}' is in the trash; restore it first")
     started = _timestamp(args, "start_time")
-    name = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "") or experiment.name
+    given = args.text("run_name", "", most=500) or tags.get("mlflow.runName", "")
+    name = given or experiment.name
     user = args.text("user_id", "", most=200) or tags.get("mlflow.user", "")
     begun = NewLoggedRun(
         experiment.id, experiment.name, name, started or time.time(), user=user, tags=tags | {"mlflow.runName": name}
     )
+    if args.within and acts.adopt(parts, args.within, replace(begun, name=given), experiment):
+        return {"run": _as_json(parts, acts.find(parts, args.within))}
     run = acts.begin(parts, begun)
     return {"run": _as_json(parts, acts.find(parts, run))}
 
@@ -116,9 +120,9 @@ def update_run(parts: Parts, args: Arguments) -> Answer:
 
 @call("/runs/delete")
 def delete_run(parts: Parts, args: Arguments) -> Answer:
-    """Move a run to the trash; a run that has not ended is cancelled first."""
+    """Move a run to the trash; a run that has not ended is cancelled first. Raises Conflict for a running command."""
     logged = acts.find(parts, args.run)
-    if logged.row["status"] not in TERMINAL:
+    if logged.row["status"] not in TERMINAL and not logged.executed:
         acts.end(parts, logged.id, "cancelled", None, None)
     if logged.row["deleted_at"] is None:
         delete(parts, logged.id)

@@ -42,11 +42,25 @@ class SummaryOut(BaseModel):
     not_finite: int
 
 
+class CommandOut(BaseModel):
+    """The command that a run executes, with secrets replaced by "…". ``variables``: names of environment variables.
+
+    ``exit_status`` is negative for the signal that killed it, null until it has exited.
+    """
+
+    argv: list[str]
+    folder: str
+    variables: list[str]
+    restarts: int
+    exit_status: int | None
+
+
 class RunOut(BaseModel):
     """A run. ``spec`` is the complete configuration; ``asked`` contains only the fields given at launch.
     Times are ISO 8601, UTC.
 
-    A run that was trained elsewhere has an ``origin``, no ``spec``, and the ``parameters`` that its script logged.
+    A run that a script trains has an ``origin``, no ``spec``, and the ``parameters`` that its script logged. With the
+    origin "command", it has the ``command`` that it executes.
 
     ``relation`` to its ``parent``: clone, retry, resume, extend, fork or verify. ``parent_step``: the step of the
     parent at which this run starts. ``sweep_values``: the values that its sweep set.
@@ -62,6 +76,7 @@ class RunOut(BaseModel):
     params: int | None
     spec: RunConfig | None
     origin: str = ""
+    command: CommandOut | None = None
     parameters: dict[str, Any] = {}
     notes: str = ""
     asked: dict[str, Any]
@@ -158,6 +173,7 @@ def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]
         "params": row["params"],
         "spec": None if record.logged else record.config,
         "origin": row["origin"],
+        "command": _command_fields(record),
         "parameters": record.config.options if record.logged else {},
         "notes": row["notes"],
         "asked": record.requested_spec,
@@ -189,6 +205,14 @@ def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]
         "ended": iso(row["ended_at"]),
         "seconds": elapsed_seconds(record),
     }
+
+
+def _command_fields(record: RunRecord) -> dict[str, Any] | None:
+    if not record.executed:
+        return None
+    config: Any = record.config
+    shown = {name: getattr(config, name) for name in ("argv", "folder", "variables", "restarts")}
+    return shown | {"exit_status": record.progress.get("exit_status")}
 
 
 @api.post("/runs", status_code=201)

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.commands import repeat_command
 from app.actions.lineage import (
     Verdict,
     allowed_actions,
@@ -122,7 +123,14 @@ def post_resume(run_id: str, parts: PartsDep, response: Response, body: ResumeIn
 async def post_clone(
     run_id: str, parts: PartsDep, catalog: CatalogDep, response: Response, changes: Changes = {}
 ) -> RunOut:
-    """Launch a copy of a run with some fields changed."""
+    """Launch a copy of a run with some fields changed.
+
+    Of a run that executes a command, only name, tags, notes, priority, device and worker can change.
+    """
+    run, _ = await run_in_threadpool(find_run, parts, run_id)
+    if run.executed:
+        new_id = await run_in_threadpool(repeat_command, parts, run, "clone", changes)
+        return await run_in_threadpool(_created, parts, new_id, response)
     spec, config = await run_in_threadpool(clone, parts, catalog, run_id, changes)
     await parts.inspector.check(config)
     new_id = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config)

@@ -43,6 +43,7 @@ VERBS = (
         "use",
         "change",
         "predict",
+        "log",
     ),
 )
 

@@ -1,0 +1,86 @@
+"""The key that proves who submits a command: a file in the data folder that only its owner can read.
+
+`runyard exec` signs each command with it, the server accepts no command without a valid signature, and the worker
+checks the signature again before it starts anything. So neither a web page nor someone who can write to Redis or to the
+database can make a worker start a program (docs/decisions/0048-commands-are-signed.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from app.contract.command import Command
+
+NAME: Final = "exec.key"
+KEY_BYTES: Final = 32
+
+
+class KeyFileError(RuntimeError):
+    """The key cannot be used; the message says why."""
+
+
+def key_path(data_dir: Path) -> Path:
+    """The key's file in a data folder."""
+    return data_dir.absolute() / NAME
+
+
+def ensure_key(data_dir: Path) -> Path:
+    """Create the key of a data folder if it has none; returns its file."""
+    path = key_path(data_dir)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{NAME}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        # Fails if another process was faster; a half-written key is never visible.
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    return path
+
+
+def read_key(path: Path) -> bytes:
+    """Read a key. Raises KeyFileError unless the file is a key that belongs to this user and no other can read."""
+    if path.name != NAME:
+        raise KeyFileError(f"{path} is not a key of Runyard")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        content = file.read(2 * KEY_BYTES + 1)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise KeyFileError(f"{path} must belong to you and be readable by you alone (chmod 600)")
+    try:
+        key = bytes.fromhex(content.decode("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"{path} is damaged; delete it, and a new key is created")
+    return key
+
+
+def sign(key: bytes, command: Command) -> str:
+    """The signature of a command: HMAC-SHA256 over its other fields, in hexadecimal."""
+    content = json.dumps(command.model_dump(exclude={"signature"}), sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
+
+
+def is_signed(key: bytes, command: Command) -> bool:
+    """Whether the command's signature is valid."""
+    return hmac.compare_digest(sign(key, command), command.signature)
