@@ -390,11 +390,13 @@ def _joined_levels(chunks: Iterable[Any]) -> Curve:
             parts.append(Curve(steps, *np.concatenate(both, axis=1)))
         else:
             parts.append(_level(_joined(group)))
-    curve = Curve(
-        np.concatenate([part.steps for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.times for part in parts]),
-    )
+    curve = parts[0]
+    if len(parts) > 1:
+        curve = Curve(
+            np.concatenate([part.steps for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.times for part in parts]),
+        )
     return curve if all(one.last_step <= other.first_step for one, other in pairwise(rows)) else in_order(curve)
 
 
