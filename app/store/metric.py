@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import accumulate, groupby, pairwise
-from operator import attrgetter, le, lt
+from itertools import accumulate, groupby
+from operator import attrgetter, itemgetter, le, lt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -276,7 +276,12 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-_by_id = attrgetter("id")
+# By position, which is several times as fast as by name.
+_id_of_reduced = itemgetter(4)
+
+
+def _is_merged(row: Any) -> bool:
+    return bool(row[1] > 0)
 
 
 def _joined(chunks: Iterable[Any]) -> Curve:
@@ -285,7 +290,7 @@ def _joined(chunks: Iterable[Any]) -> Curve:
     if not all(map(lt, ids, ids[1:])):
         order = sorted(range(len(ids)), key=ids.__getitem__)
         columns = (firsts, lasts, counts, steps, values, times)
-        firsts, lasts, counts, steps, values, times = ([column[at] for at in order] for column in columns)
+        firsts, lasts, counts, steps, values, times = (tuple(column[at] for at in order) for column in columns)
     curve = Curve(
         unpack_steps(steps, counts),
         np.frombuffer(b"".join(values), "<f8"),
@@ -380,9 +385,10 @@ def _cut(curve: Curve, first: int, last: int) -> Curve:
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
     """Join the levels of merged chunks; unmerged chunks are downsampled alike, so that they are not overrepresented."""
-    rows = sorted(chunks, key=_by_id)
+    rows = sorted(chunks, key=_id_of_reduced)
+    *_, firsts, lasts, _counts, _steps, _values, _times = zip(*rows, strict=True)
     parts: list[Curve] = []
-    for merged, group in groupby(rows, lambda chunk: chunk.tier > 0):
+    for merged, group in groupby(rows, _is_merged):
         if merged:
             part = list(group)
             both = [np.frombuffer(chunk.level_values, "<f8").reshape(2, -1) for chunk in part]
@@ -397,7 +403,7 @@ def _joined_levels(chunks: Iterable[Any]) -> Curve:
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.times for part in parts]),
         )
-    return curve if all(one.last_step <= other.first_step for one, other in pairwise(rows)) else in_order(curve)
+    return curve if all(map(le, lasts, firsts[1:])) else in_order(curve)
 
 
 def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve] | None:
