@@ -13,6 +13,8 @@ import numpy.typing as npt
 from app.contract.steps import NARROW, WIDE
 
 Steps = npt.NDArray[np.int64]
+LARGE = 2**12
+"""From this length on, arrays are decoded one by one instead of being joined first."""
 
 
 def pack_steps(steps: Steps, low: int, high: int) -> bytes:
@@ -22,20 +24,17 @@ def pack_steps(steps: Steps, low: int, high: int) -> bytes:
 
 def unpack_steps(packed: Sequence[bytes], counts: Sequence[int]) -> Steps:
     """Decode and join arrays of ``counts`` steps each. Raises ValueError if their lengths do not match."""
-    if not packed:
-        return np.empty(0, np.int64)
-    joined, total = b"".join(packed), sum(counts)
-    # If each of them has one of the two widths, these sums occur only if all have the same.
-    if len(joined) == NARROW * total:
-        return np.frombuffer(joined, "<u4").astype(np.int64)
-    if len(joined) == WIDE * total:
-        return np.frombuffer(joined, "<i8")
-    return np.concatenate([_unpack(part, count) for part, count in zip(packed, counts, strict=True)])
-
-
-def _unpack(packed: bytes, count: int) -> Steps:
-    if len(packed) == NARROW * count:
-        return np.frombuffer(packed, "<u4").astype(np.int64)
-    if len(packed) != WIDE * count:
-        raise ValueError(f"{len(packed):,} bytes are not {count:,} steps")
-    return np.frombuffer(packed, "<i8")
+    total, size = sum(counts), sum(map(len, packed))
+    # If each of them has one of the two widths, these sizes occur only if all have the same.
+    if size == WIDE * total:
+        return np.frombuffer(b"".join(packed), "<i8")
+    if size == NARROW * total and total < LARGE * len(packed):
+        return np.frombuffer(b"".join(packed), "<u4").astype(np.int64)
+    steps = np.empty(total, np.int64)
+    end = 0
+    for part, count in zip(packed, counts, strict=True):
+        begin, end = end, end + count
+        if len(part) not in (NARROW * count, WIDE * count):
+            raise ValueError(f"{len(part):,} bytes are not {count:,} steps")
+        steps[begin:end] = np.frombuffer(part, "<u4" if len(part) == NARROW * count else "<i8")
+    return steps

@@ -42,9 +42,9 @@ _TABLE = _table()
 
 def crc32c(data: bytes) -> int:
     """Compute the CRC-32C of bytes."""
-    crc = 0xFFFFFFFF
+    crc, table = 0xFFFFFFFF, _TABLE
     for byte in data:
-        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
 
 
@@ -72,7 +72,8 @@ def read_records(file: BinaryIO, reading: Reading) -> Iterator[bytes]:
     next record is searched for. Raises BrokenFile if there is no record at all.
     """
     position = 0
-    while len(head := _bytes_at(file, position, HEAD_BYTES)) == HEAD_BYTES:
+    # Seeks only where something is damaged.
+    while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
         length = _length(head)
         if length is not None:
             body = file.read(length + 4)
@@ -83,17 +84,17 @@ def read_records(file: BinaryIO, reading: Reading) -> Iterator[bytes]:
                     yield body[:length]
                     position = end
                     continue
-                following = _bytes_at(file, end, HEAD_BYTES)
+                following = file.read(HEAD_BYTES)
                 if len(following) < HEAD_BYTES or _length(following) is not None:
                     reading.damaged += 1
-                    position = end
+                    position = file.seek(end)
                     continue
         found = _find_record(file, position + 1)
         # An incomplete record is damaged only if another one follows.
         reading.damaged += length is None or found is not None
         if found is None:
             break
-        position = found
+        position = file.seek(found)
     if reading.damaged and not reading.records:
         raise BrokenFile("not an event file: it has no valid record")
 
@@ -155,6 +156,9 @@ def fields_of(message: bytes) -> Iterator[Field]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
+    # Nearly all have one byte.
+    if at < len(message) and message[at] < 128:
+        return message[at], at + 1
     value = shift = 0
     while True:
         if at >= len(message) or shift > 63:

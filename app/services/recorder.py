@@ -407,6 +407,10 @@ class Recorder:
 
 def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:
     """What several entries say of one metric, by each entry's base time."""
+    if len(parts) == 1:
+        ((base, points),) = parts
+        times = np.frombuffer(points.offsets, "<f4").astype("<f8") + base
+        return metric.Curve(unpack_steps([points.steps], [points.count]), np.frombuffer(points.values, "<f8"), times)
     return metric.Curve(
         unpack_steps([points.steps for _, points in parts], [points.count for _, points in parts]),
         np.frombuffer(b"".join(points.values for _, points in parts), "<f8"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter, le, lt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,6 +175,8 @@ def add_curves(connection: Connection, curves: Mapping[tuple[str, str], Curve], 
         connection.execute(_SET_EXTREMES, extremes)
 
 
+# The columns that `_joined` reads.
+_POINTS = "id, first_step, last_step, points, steps, point_values, times"
 _FULL_GROUPS = text(
     "SELECT series, tier FROM metric_chunk WHERE series IN (SELECT id FROM metric_series WHERE run = :run)"
     " AND commit_number < :before AND tier < :top GROUP BY series, tier HAVING count(*) >= :fan"
@@ -183,9 +185,7 @@ _GROUP = text(
     "SELECT id, commit_number, points FROM metric_chunk"
     " WHERE series = :series AND tier = :tier AND commit_number < :before ORDER BY id LIMIT :most"
 )
-_CHUNKS = text("SELECT id, points, steps, point_values, times FROM metric_chunk WHERE id IN :ids").bindparams(
-    bindparam("ids", expanding=True)
-)
+_CHUNKS = text(f"SELECT {_POINTS} FROM metric_chunk WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 _FINISH_CHUNK = text("UPDATE metric_chunk SET tier = :top WHERE id = :id")
 _REMOVE_CHUNK = text("DELETE FROM metric_chunk WHERE id = :id")
 _ADD_MERGED = text(
@@ -257,7 +257,7 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
     ).all()
     for series, name in affected:
         chunks = connection.execute(
-            text("SELECT id, points, steps, point_values, times FROM metric_chunk WHERE series = :s"),
+            text(f"SELECT {_POINTS} FROM metric_chunk WHERE series = :s"),
             {"s": series},
         ).all()
         curve = _joined(chunks)
@@ -276,18 +276,27 @@ def cut_after(connection: Connection, run: str, step: int, commit: int) -> bool:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-_by_id = attrgetter("id")
+# By position, which is several times as fast as by name.
+_id_of_reduced = itemgetter(4)
+
+
+def _is_merged(row: Any) -> bool:
+    return bool(row[1] > 0)
 
 
 def _joined(chunks: Iterable[Any]) -> Curve:
-    rows = sorted(chunks, key=_by_id)
-    return in_order(
-        Curve(
-            unpack_steps([row.steps for row in rows], [row.points for row in rows]),
-            np.frombuffer(b"".join([row.point_values for row in rows]), "<f8"),
-            np.frombuffer(b"".join([row.times for row in rows]), "<f8"),
-        )
+    """Join chunks to a curve; the columns of _POINTS are the last ones of each row."""
+    ids, firsts, lasts, counts, steps, values, times = list(zip(*chunks, strict=True))[-7:]
+    if not all(map(lt, ids, ids[1:])):
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        columns = (firsts, lasts, counts, steps, values, times)
+        firsts, lasts, counts, steps, values, times = (tuple(column[at] for at in order) for column in columns)
+    curve = Curve(
+        unpack_steps(steps, counts),
+        np.frombuffer(b"".join(values), "<f8"),
+        np.frombuffer(b"".join(times), "<f8"),
     )
+    return curve if all(map(le, lasts, firsts[1:])) else in_order(curve)
 
 
 _OF_RUNS = text(
@@ -295,11 +304,11 @@ _OF_RUNS = text(
 ).bindparams(bindparam("runs", expanding=True), bindparam("names", expanding=True))
 _IN_ORDER = " ORDER BY series"
 _WITHIN = " AND first_step <= :last AND last_step >= :first"
-_EVERY = "SELECT series, id, points, steps, point_values, times FROM metric_chunk WHERE series IN :series"
+_EVERY = f"SELECT series, {_POINTS} FROM metric_chunk WHERE series IN :series"
 _REDUCED = (
-    "SELECT series, id, points, tier, level_steps, level_values, CASE WHEN tier = 0 THEN steps END AS steps,"
-    " CASE WHEN tier = 0 THEN point_values END AS point_values, CASE WHEN tier = 0 THEN times END AS times"
-    " FROM metric_chunk WHERE series IN :series"
+    "SELECT series, tier, level_steps, level_values, id, first_step, last_step, points,"
+    " CASE WHEN tier = 0 THEN steps END AS steps, CASE WHEN tier = 0 THEN point_values END AS point_values,"
+    " CASE WHEN tier = 0 THEN times END AS times FROM metric_chunk WHERE series IN :series"
 )
 _SERIES: Any = bindparam("series", expanding=True)
 _WHOLE, _WHOLE_WITHIN = (text(_EVERY + which + _IN_ORDER).bindparams(_SERIES) for which in ("", _WITHIN))
@@ -376,29 +385,33 @@ def _cut(curve: Curve, first: int, last: int) -> Curve:
 
 def _joined_levels(chunks: Iterable[Any]) -> Curve:
     """Join the levels of merged chunks; unmerged chunks are downsampled alike, so that they are not overrepresented."""
+    rows = sorted(chunks, key=_id_of_reduced)
+    *_, firsts, lasts, _counts, _steps, _values, _times = zip(*rows, strict=True)
     parts: list[Curve] = []
-    for merged, part in groupby(sorted(chunks, key=_by_id), lambda chunk: chunk.tier > 0):
+    for merged, group in groupby(rows, _is_merged):
         if merged:
-            for chunk in part:
-                both = np.frombuffer(chunk.level_values, "<f8")
-                n = len(both) // 2
-                parts.append(Curve(unpack_steps([chunk.level_steps], [n]), both[:n], both[n:]))
+            part = list(group)
+            both = [np.frombuffer(chunk.level_values, "<f8").reshape(2, -1) for chunk in part]
+            steps = unpack_steps([chunk.level_steps for chunk in part], [each.shape[1] for each in both])
+            parts.append(Curve(steps, *np.concatenate(both, axis=1)))
         else:
-            parts.append(_level(_joined(part)))
-    return in_order(
-        Curve(
+            parts.append(_level(_joined(group)))
+    curve = parts[0]
+    if len(parts) > 1:
+        curve = Curve(
             np.concatenate([part.steps for part in parts]),
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.times for part in parts]),
         )
-    )
+    return curve if all(map(le, lasts, firsts[1:])) else in_order(curve)
 
 
 def read_since(connection: Connection, run: str, commit: int) -> dict[str, Curve] | None:
     """The points added after ``commit``, by metric; None if they have been merged with older ones."""
     rows = connection.execute(
         text(
-            "SELECT s.name, c.id, c.points, c.tier, c.steps, c.point_values, c.times FROM metric_chunk c"
+            "SELECT s.name, c.tier, c.id, c.first_step, c.last_step, c.points, c.steps, c.point_values, c.times"
+            " FROM metric_chunk c"
             " JOIN metric_series s ON s.id = c.series"
             " WHERE s.run = :run AND c.commit_number > :commit ORDER BY c.id"
         ),
