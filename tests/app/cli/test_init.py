@@ -23,7 +23,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
     names = (
         *("up", "launch", "exec"),
         *("ls", "show", "watch", "logs", "compare", "export", "files", "predict", "export-model"),
-        *("cancel", "change", "retry", "resume", "clone", "fork", "import"),
+        *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
         *("architectures", "datasets", "workers", "doctor"),
         *("server", "recorder", "worker"),
     )
