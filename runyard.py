@@ -22,11 +22,13 @@ import base64
 import functools
 import getpass
 import io
+import itertools
 import json
 import math
 import operator
 import os
 import secrets
+import shutil
 import ssl
 import struct
 import sys
@@ -1102,6 +1104,33 @@ class LoggedRun:
             self._parameters |= new
             self._spool.add({"parameters": new})
 
+    def log_file(self, path: str | os.PathLike[str], name: str = "") -> None:
+        """Keep a file with the run, as it is now. ``name``: its path among the run's files; default: its own name.
+
+        Raises OSError if it cannot be read or copied, and ValueError for a name that leads out of the run's files.
+        """
+        self._check_open()
+        source = Path(path)
+        name = name or source.name
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise ValueError(f"'{name}' cannot be the path of a file of a run; use names joined by /")
+        self._spool.add_file(name, lambda copy: shutil.copyfile(source, copy))
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Keep an image: a path, the content of a file, a PIL image or a uint8 array. ``step``: default the last.
+
+        Images of one name form a row by step on the page of the run's files. Raises TypeError, ValueError and OSError.
+        """
+        self._check_open()
+        self._check_name(name)
+        content = _picture(image)
+        step = max(self._step, 0) if step is None else operator.index(step)
+        kind = "webp" if content[8:12] == b"WEBP" else "png"
+        # As MLflow's client names them.
+        unique = f"{step}+timestamp+{time.time_ns() // 1_000_000}+{secrets.token_hex(8)}"
+        path = f"images/{name.replace('/', '~')}+step+{unique}.{kind}"
+        self._spool.add_file(path, lambda copy: copy.write_bytes(content))
+
     def finish(self, outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded", timeout: float = 30.0) -> None:
         """End the run, and wait until the server has everything, at most ``timeout`` seconds."""
         if self._ended or os.getpid() != self._process:
@@ -1201,6 +1230,8 @@ class _Spool:
         self._reader = path.open("rb")
         self._start = len(self._reader.readline())
         self._sent = self._start
+        self._files = path.with_suffix(".files")
+        self._copies = itertools.count()
 
     @classmethod
     def new(cls, folder: Path, url: str, head: Json) -> _Spool:
@@ -1233,8 +1264,19 @@ class _Spool:
         with self._lock:
             self._writer.write(line)
 
+    def add_file(self, name: str, copy: Callable[[Path], object]) -> None:
+        """Append a file, of which ``copy`` writes a copy. Raises OSError."""
+        self._files.mkdir(exist_ok=True)
+        path = self._files / f"{os.getpid()}-{next(self._copies)}"
+        copy(path)
+        self.add({"file": name, "copy": path.name})
+
+    def copy_of(self, part: Json) -> Path:
+        """Where the copy of a file is."""
+        return self._files / str(part["copy"])
+
     def next(self) -> tuple[Json, int] | None:
-        """The next parts as one, and where they end in the file; None if all were sent.
+        """The next file, or the next parts as one, and where they end; None if all were sent.
 
         A last line without an end, as a crash leaves it, does not count.
         """
@@ -1243,7 +1285,12 @@ class _Spool:
             self._reader.seek(self._sent)
             end, points = self._sent, 0
             while points < PART_POINTS and (line := self._reader.readline()).endswith(b"\n"):
-                points += _add_part(found, json.loads(line))
+                part = json.loads(line)
+                if "file" in part:
+                    if end == self._sent:
+                        return part, end + len(line)
+                    break
+                points += _add_part(found, part)
                 end += len(line)
         return (found, end) if end > self._sent else None
 
@@ -1263,6 +1310,7 @@ class _Spool:
         """Close the file, and delete it unless ``keep``."""
         if not keep:
             self.path.unlink(missing_ok=True)
+            shutil.rmtree(self._files, ignore_errors=True)
         self._reader.close()
         self._writer.close()
 
@@ -1335,15 +1383,40 @@ class _Sender:
             return False
         part, end = found or ({}, None)
         try:
-            call = _Call("POST", "/log", _as_is, self._spool.head | part)
-            response = _read(self._http.request(**call.arguments()), self.url)
+            if self._greeted and "file" in part:
+                self._send_file(part)
+            else:
+                if "file" in part:
+                    part, end = {}, None
+                call = _Call("POST", "/log", _as_is, self._spool.head | part)
+                self.run = _read(self._http.request(**call.arguments()), self.url)["id"]
         except (httpx.TransportError, RunyardError) as error:
             self._failed(error)
             return False
-        self.run, self._pause, self._greeted = response["id"], 0.0, True
+        self._pause, self._greeted = 0.0, True
         if end is not None:
             self._spool.sent(end)
         return True
+
+    def _send_file(self, part: Json) -> None:
+        """Send a file. One that the server refuses, such as one that is too large, is left out."""
+        copy, name = self._spool.copy_of(part), str(part["file"])
+        try:
+            with copy.open("rb") as content:
+                path = f"/api/v1/runs/{self.run}/files/{quote(name)}"
+                size = os.fstat(content.fileno()).st_size
+                timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, write=None)
+                chunks = iter(functools.partial(content.read, 2**20), b"")
+                headers = {"content-length": str(size)}
+                _read(self._http.put(path, content=chunks, headers=headers, timeout=timeout), self.url)
+        except FileNotFoundError:
+            # It was sent before a crash.
+            return
+        except RunyardError as error:
+            if error.status not in (400, 413, 422):
+                raise
+            self._say(f"{name} is not kept with the run: {error.detail}")
+        copy.unlink(missing_ok=True)
 
     def _failed(self, error: httpx.TransportError | RunyardError) -> None:
         if isinstance(error, RunyardError) and 400 <= error.status < 500 and error.status not in (408, 425, 429):

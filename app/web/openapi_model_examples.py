@@ -129,6 +129,7 @@ MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),
     ("GET", "/runs/{run_id}/exports/{name}"): Operation("export_file"),
     ("GET", "/runs/{run_id}/files"): Operation("list_files", None, FILES),
+    ("PUT", "/runs/{run_id}/files/{path}"): Operation("create_run_file"),
     ("GET", "/runs/{run_id}/files.zip"): Operation("export_files"),
     ("GET", "/runs/{run_id}/files/{path}"): Operation("export_run_file"),
     ("GET", "/runs/{run_id}/card"): Operation("read_model_card", None, CARD),

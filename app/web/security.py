@@ -22,7 +22,9 @@ MAX_PICTURES_BYTES = 32 * 2**20
 PICTURES = re.compile(r"/api/v1/(runs|models)/[^/]+/predict|/playground/look")
 """Requests with pictures, which may have this many bytes."""
 UNLIMITED = re.compile(
-    r"POST (/api/v1/datasets|/datasets/imports)|PUT (/runs/[^/]+)?/api/2\.0/mlflow-artifacts/.*", re.DOTALL
+    r"POST (/api/v1/datasets|/datasets/imports)"
+    r"|PUT ((/runs/[^/]+)?/api/2\.0/mlflow-artifacts/|/api/v1/runs/[^/]+/files/).*",
+    re.DOTALL,
 )
 """Requests of any size, which are written to disk while they arrive; files of runs have limits in the settings."""
 POLICY = (

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import runyard
+from app.contract.run_files import stepped_image
 from app.contract.settings import Settings
 from runyard import LoggedRun, Runyard, RunyardError
 from tests.conftest import until
@@ -56,6 +59,46 @@ def test_a_run_is_logged_from_start_to_end(yard: Runyard, folder: Path) -> None:
     assert values[:2] == [2, 1.5]
     assert math.isnan(values[2])
     assert found.data["parameters"] == {"lr": "0.1", "depth": "3"}
+    assert list(folder.iterdir()) == []
+
+
+def test_files_and_images_are_kept_as_they_were(yard: Runyard, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    model.write_bytes(bytes(range(256)) * 20_000)
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    with yard.start("files") as run:
+        run.log_file(model)
+        run.log({"a": 1.0}, step=7)
+        run.log_image("samples/first", pixels)
+        run.log_image("samples/first", pixels, step=-2)
+        model.write_bytes(b"later")
+        run.log_file(str(model), "checkpoints/last.pt")
+        with pytest.raises(FileNotFoundError):
+            run.log_file(tmp_path / "none")
+        with pytest.raises(TypeError, match="an image must be"):
+            run.log_image("samples", 3)
+    found = {each["path"]: each["bytes"] for each in yard.run(run.id).files() if each["source"] == "script"}
+    assert (found.pop("model.pt"), found.pop("checkpoints/last.pt")) == (5_120_000, 5)
+    assert yard.run(run.id).download("model.pt", tmp_path / "back").read_bytes() == bytes(range(256)) * 20_000
+    stepped = [stepped_image(path) for path in found]
+    assert sorted((each.key, each.step) for each in stepped if each) == [("samples/first", -2), ("samples/first", 7)]
+    image = yard.run(run.id).download(next(iter(found)), tmp_path / "image.png")
+    assert np.array_equal(np.asarray(Image.open(image)), pixels)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_the_server_refuses_is_left_out(
+    yard: Runyard, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("a")
+    with yard.start("files") as run:
+        for name in ("../out", "/etc/out", "a//b", "."):
+            with pytest.raises(ValueError, match="cannot be the path of a file"):
+                run.log_file(tmp_path / "a", name)
+        run.log_file(tmp_path / "a", "x" * 300)
+        run.log_file(tmp_path / "a", "in")
+    assert "x is not kept with the run: each name in a path can have at most 255 bytes" in capsys.readouterr().err
+    assert [each["path"] for each in yard.run(run.id).files() if each["source"] == "script"] == ["in"]
     assert list(folder.iterdir()) == []
 
 
@@ -122,9 +165,10 @@ def test_what_a_program_leaves_when_the_server_stays_away_is_sent_later(
         port = int(address.rpartition(":")[2])
     run = Runyard(address).start("left")
     run.log({"a": 1.0})
+    run.log_image("b", np.zeros((2, 2), np.uint8))
     run.finish(timeout=0.1)
     assert "`runyard sync` sends it" in capsys.readouterr().err
-    (left,) = folder.iterdir()
+    (left,) = folder.glob("*.jsonl")
     with serving(server, port), Runyard(address) as yard:
         # A line that was cut off by a crash does not count.
         left.write_bytes(left.read_bytes() + b'{"curves": {"a"')
@@ -132,6 +176,7 @@ def test_what_a_program_leaves_when_the_server_stays_away_is_sent_later(
         (found,) = yard.runs()
         assert (found.title, found.status) == ("left", "succeeded")
         assert curve_of(yard, found.id, "a") == ([0], [1.0])
+        assert [each["path"][:8] for each in found.files() if each["source"] == "script"] == ["images/b"]
     assert list(folder.iterdir()) == []
 
 

@@ -1,15 +1,17 @@
-"""/api/v1/runs/{id}/files: list and download the files of a run, one or all."""
+"""/api/v1/runs/{id}/files: list, add and download the files of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from app.actions import run_files as acts
 from app.actions.runs import find_run
+from app.contract.errors import RunyardError
 from app.contract.run_files import MAX_PATH, FileKind, checked_path, kind_of
 from app.contract.timestamps import iso
 from app.routes.runs.file_tree import file_url
@@ -22,6 +24,11 @@ from app.web.file_response import SAFE_HEADERS, attachment, file_response
 api = APIRouter(tags=["runs"])
 
 Under = Annotated[str, Query(max_length=MAX_PATH, description="Only the files in this folder and its folders.")]
+
+
+_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
+UPLOAD: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
+"""How OpenAPI describes the body, which is written to disk while it arrives."""
 
 
 class FileOut(BaseModel):
@@ -77,6 +84,20 @@ def get_files(run_id: str, parts: PartsDep, under: Under = "") -> FilesOut:
         for file in found
     ]
     return FilesOut(files=listed, bytes=sum(file.size or 0 for file in found))
+
+
+@api.put("/runs/{run_id}/files/{path:path}", status_code=204, openapi_extra=UPLOAD)
+async def put_file(run_id: str, path: str, request: Request, parts: PartsDep) -> None:
+    """Keep a file with a run that a script logs; one that is there is replaced."""
+    length = request.headers.get("content-length")
+    body = request.stream()
+    try:
+        await acts.upload(parts, run_id, path, body, None if length is None else int(length))
+    except RunyardError:
+        # A client that is still sending would not read the answer.
+        async for _ in body:
+            continue
+        raise
 
 
 @api.get("/runs/{run_id}/files.zip", response_class=StreamingResponse)
