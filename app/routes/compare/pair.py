@@ -10,7 +10,7 @@ from app.analysis.picture_selection import Answers
 from app.contract.errors import Conflict, NotFound
 from app.routes.compare.comparison import Comparison
 from app.routes.predictions.picture_query import voted, why_incomparable
-from app.routes.predictions.view import View, ViewQuery, address, view_of, why_none
+from app.routes.predictions.view import View, ViewQuery, address, view_of, why_not_predicted
 from app.web.dependencies import Parts
 from app.web.run_summary import RunSummary
 
@@ -103,8 +103,9 @@ def _side(parts: Parts, view: View | None, side: Sequence[RunSummary]) -> tuple[
     answers = []
     for summary in side:
         found = parts.predictions.load(summary.run.id)
-        if found is None or not found.parts:
-            raise Conflict(f"run #{summary.number}: {why_none(summary.run)}")
+        if reason := why_not_predicted(summary.run, found):
+            raise Conflict(f"run #{summary.number}: {reason}")
+        assert found is not None
         if view is None:
             view = view_of(summary.run, found, ViewQuery(part="test" if "test" in found.parts else ""))
         elif reason := why_incomparable(view, summary.run, found):

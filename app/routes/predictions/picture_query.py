@@ -17,7 +17,7 @@ from app.analysis.picture_selection import Answers, Criteria, Sort, select
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.predictions import Predictions
 from app.contract.spec import FieldError
-from app.routes.predictions.view import Chosen, View, ViewQuery, none_if_blank, open_view, why_none
+from app.routes.predictions.view import Chosen, View, ViewQuery, none_if_blank, open_view, why_not_predicted
 from app.store.database import reading
 from app.store.run import RunRecord, load_run
 from app.web.dependencies import Parts
@@ -156,8 +156,9 @@ def _other(parts: Parts, view: View, run_id: str, rival: bool) -> Other:
 
 def why_incomparable(view: View, run: RunRecord, found: Predictions | None) -> str:
     """Say why a run's predictions are not for the same images and classes as those of a view; "" if they are."""
-    if found is None or not found.parts:
-        return f"run #{run.number}: {why_none(run)}"
+    if reason := why_not_predicted(run, found):
+        return f"run #{run.number}: {reason}"
+    assert found is not None
     header, own = found.header, view.predictions.header
     if header.dataset != own.dataset:
         return f"run #{run.number} is of {header.dataset}, run #{view.run.number} of {own.dataset}"
