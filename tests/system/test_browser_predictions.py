@@ -32,8 +32,15 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     tile = pictures.first.locator(".tile")
     assert "/datasets/digits/sheet.png" in tile.evaluate("each => getComputedStyle(each).backgroundImage")
 
-    # Keys open an image, move on, and close it; the address leads to it again.
-    gallery.focus()
+    # Keys open an image, move on, and close it, without a click before; the address leads to it again.
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("next and previous image")
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("k")
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Image 1 of")
@@ -46,6 +53,18 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(dialog).to_contain_text(f"Image {worst['count']} of")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+    # The history in words, with the colors and figures of each epoch; this very image in the playground.
+    page.goto(f"{yard.address}/runs/{weak}/predictions/pictures?part=validation#1")
+    expect(dialog.locator("#picture-history")).to_contain_text("Over the epochs: ")
+    expect(dialog.locator(".legend")).to_have_text("right wrong · epochs 1 to 3 from left to right")
+    expect(dialog.locator(".epochs li")).to_have_count(3)
+    shown = yard.call(f"/runs/{weak}/predictions/pictures?part=validation&limit=1")["pictures"][0]
+    expect(dialog.locator(".epochs li").last).to_contain_text(f"epoch 3: {shown['history']['predicted'][-1]} · ")
+    number = yard.call(f"/runs/{weak}")["number"]
+    expect(dialog.get_by_role("link", name="Try in the playground")).to_have_attribute(
+        "href", f"/playground?runs={number}&picture=digits:validation:{shown['index']}"
+    )
 
     # Epochs: the matrix of each, by the keyboard and without loading the page again.
     page.goto(f"{yard.address}/runs/{weak}/predictions?part=validation")

@@ -18,6 +18,7 @@ from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.predictions import Predictions
 from app.contract.spec import FieldError
 from app.routes.predictions.view import Chosen, View, ViewQuery, none_if_blank, open_view, why_not_predicted
+from app.services.source_files import source_files
 from app.store.database import reading
 from app.store.run import RunRecord, load_run
 from app.web.dependencies import Parts
@@ -77,11 +78,19 @@ class Other:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The images of a gallery. ``answers``: of the run, or of its group by majority."""
+    """The images of a gallery. ``answers``: of the run, or of its group by majority.
+
+    ``files``: the source file of each image of the split, by index; empty unless the dataset is an own one.
+    """
 
     view: View
     query: PictureQuery
     others: list[Other]
+    files: tuple[str, ...] = ()
+
+    def file(self, index: int) -> str:
+        """The source file of an image, as its dataset's import found it; "" if that is not known."""
+        return self.files[index] if index < len(self.files) else ""
 
     @cached_property
     def answers(self) -> Answers:
@@ -138,7 +147,8 @@ def open_pictures(parts: Parts, run_id: str, query: PictureQuery) -> Pictures:
     mates = [each for each in split_ids(query.group) if each != run_id]
     rivals = [each for each in split_ids(query.against) if each != run_id and each not in mates]
     others = [_other(parts, view, each, each in rivals) for each in [*mates, *rivals][:MOST_RUNS]]
-    return Pictures(view, query, others)
+    files = source_files(parts.settings.datasets, view.predictions.header.dataset, view.part)
+    return Pictures(view, query, others, files)
 
 
 def _other(parts: Parts, view: View, run_id: str, rival: bool) -> Other:
