@@ -90,6 +90,11 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
         re.compile(r"Answer only from 0\.5 on: [\d.]+% right on [\d.]+% of the images\.")
     )
 
+    expect(page).to_have_url(re.compile(r"threshold=0\.5"))
+    expect(page.get_by_role("link", name="shares")).to_have_attribute("href", re.compile(r"threshold=0\.5"))
+    page.reload()
+    expect(page.get_by_label("Confidence at least")).to_have_value("0.5")
+
     # Another run on the same images.
     page.goto(f"{yard.address}/compare?runs={weak},{strong}&by=none")
     expect(page.locator("#pair")).to_contain_text("McNemar's exact test")
