@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import opened_page
 
 TINY = {"family": "simple_mlp", "size": "tiny", "dataset": "digits"}
 
@@ -116,3 +118,23 @@ def test_a_run_without_predictions_is_evaluated_with_one_click(page: Page, yard:
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#matrix")).to_be_visible(timeout=60_000)
     expect(page.locator("#accuracy")).to_have_text(re.compile(r"[\d.]+%"))
+
+
+def test_on_a_phone_wide_tables_say_that_they_scroll_and_their_last_column_can_be_reached(
+    browser: Browser, yard: Any
+) -> None:
+    run = yard.launch(**TINY, epochs=1)
+    yard.wait_for(run, "succeeded")
+    with opened_page(browser) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path, card in (("predictions", ".matrix-card"), ("card", "section:has(#card-4)")):
+            page.goto(f"{yard.address}/runs/{run}/{path}")
+            table = page.locator(card)
+            expect(table.locator(".sideways-hint")).to_be_visible()
+            last = table.locator("thead th").last
+            scroller = table.locator(".sideways")
+            scroller.evaluate("each => each.scrollTo(each.scrollWidth, 0)")
+            expect(last).to_be_in_viewport(ratio=1)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1440, "height": 900})
+        expect(page.locator(".sideways-hint").first).to_be_hidden()

@@ -41,7 +41,8 @@ def test_a_stopped_run_has_the_accuracy_that_was_evaluated_and_says_when(
     assert "tested-afterwards" not in client.get(f"/runs/{run}").text
     evaluate(engine, run, digit=0.875)
     page = client.get(f"/runs/{run}").text
-    assert '87.50% <small class="soft" id="tested-afterwards">evaluated after it ended</small>' in page
+    assert "<span>test/acc</span><b>87.50%</b>" in page
+    assert "The test accuracy was evaluated after the run had ended." in page
     compared = client.get(f"/compare?runs={run},{other}&by=none").text
     assert "87.50%" in compared
     assert "test/acc of #1: evaluated after the run ended early." in compared
