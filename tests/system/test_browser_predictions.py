@@ -133,6 +133,7 @@ def test_on_a_phone_wide_tables_say_that_they_scroll_and_their_last_column_can_b
             expect(table.locator(".sideways-hint")).to_be_visible()
             last = table.locator("thead th").last
             scroller = table.locator(".sideways")
+            scroller.scroll_into_view_if_needed()
             scroller.evaluate("each => each.scrollTo(each.scrollWidth, 0)")
             expect(last).to_be_in_viewport(ratio=1)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
