@@ -1,15 +1,16 @@
 /** A gallery of thousands of images: only those in sight are in the document, and a hundred come in one picture. */
 
-import { byId, closest, embeddedJson } from "./dom.js";
+import { byId, closest, embeddedJson, query } from "./dom.js";
 import { columnsIn, GAP, inSight, moved, SHEET, spritePosition, stretches } from "./gallery-layout.js";
+import { isTyping } from "./page.js";
 
 /**
- * @typedef {{ right: string, predicted: number[], state: string, forgotten: number }} History
+ * @typedef {{ right: string, predicted: number[], confidence: number[], state: string, forgotten: number }} History
  * @typedef {{ index: number, true: number, predicted: number, confidence: number, true_probability: number | null,
- *   top: [number, number][], others: number[], history: History | null }} Picture
+ *   top: [number, number][], others: number[], history: History | null, file: string }} Picture
  * @typedef {{ sheet: string, pictures: Picture[] }} Sheet
  * @typedef {{ names: string[], total: number, epochs: number[], others: string[], number: number, source: string,
- *   image: string, first: Sheet }} Gallery
+ *   image: string, states: Record<string, string>, playground: string, first: Sheet }} Gallery
  */
 
 const TILE = 116;
@@ -39,13 +40,34 @@ function percent(/** @type {number} */ share, digits = 0) {
 function strip(/** @type {History} */ history) {
   const element = document.createElement("span");
   element.className = "strip";
-  element.title = `${history.state}; forgotten ${history.forgotten} time${history.forgotten === 1 ? "" : "s"}`;
+  element.title = "The epochs from left to right: green after which it was right, red after which it was wrong";
   const parts = stretches(history.right).map(
     ([from, to, right]) =>
       `var(--${right ? "succeeded" : "failed"}) ${(100 * from).toFixed(2)}% ${(100 * to).toFixed(2)}%`,
   );
   element.style.background = `linear-gradient(to right, ${parts.join(", ")})`;
   return element;
+}
+
+/** What the colors of the strip are. */
+function legend(/** @type {number[]} */ epochs) {
+  const line = document.createElement("p");
+  line.className = "soft legend";
+  for (const [name, kind] of [
+    ["right", "right"],
+    ["wrong", ""],
+  ]) {
+    const swatch = document.createElement("span");
+    swatch.className = `swatch ${kind}`;
+    line.append(swatch, ` ${name} `);
+  }
+  line.append(`· epochs ${epochs[0]} to ${epochs[epochs.length - 1]} from left to right`);
+  return line;
+}
+
+function turned(/** @type {number} */ times) {
+  if (!times) return "";
+  return `; turned from right to wrong ${times === 1 ? "once" : `${times} times`}`;
 }
 
 function start(/** @type {Gallery} */ data) {
@@ -189,6 +211,23 @@ function start(/** @type {Gallery} */ data) {
     return [term, description];
   }
 
+  /** What was predicted after each epoch, and how sure. */
+  function epochs(/** @type {History} */ { predicted, confidence, right }) {
+    const list = document.createElement("ol");
+    list.className = "epochs";
+    list.tabIndex = 0;
+    list.setAttribute("aria-label", "Predictions by epoch");
+    list.append(
+      ...predicted.map((label, i) => {
+        const line = document.createElement("li");
+        line.className = right[i] === "1" ? "right" : "";
+        line.textContent = `epoch ${data.epochs[i]}: ${names[label]} · ${percent(confidence[i])}`;
+        return line;
+      }),
+    );
+    return list;
+  }
+
   function show() {
     const found = find(at);
     if (!found) {
@@ -211,7 +250,10 @@ function start(/** @type {Gallery} */ data) {
         : fact("probability of the true class", percent(picture.true_probability, 1))),
       ...picture.others.flatMap((label, i) => fact(`run ${data.others[i]} predicts`, names[label])),
       ...fact("index in the split", String(picture.index)),
+      ...(picture.file ? fact("file", picture.file) : []),
     );
+    const attempt = query(document, "#picture-try", HTMLAnchorElement);
+    if (attempt) attempt.href = `${data.playground}${picture.index}`;
     byId("picture-top", HTMLElement).replaceChildren(
       ...picture.top.map(([label, probability]) => {
         const line = document.createElement("li");
@@ -230,13 +272,10 @@ function start(/** @type {Gallery} */ data) {
     const past = byId("picture-history", HTMLElement);
     past.textContent = "";
     if (picture.history) {
-      const { state, forgotten, predicted } = picture.history;
+      const { state, forgotten } = picture.history;
       const text = document.createElement("p");
-      const seen = predicted.map((label, i) =>
-        i && label === predicted[i - 1] ? "" : `${names[label]} after epoch ${data.epochs[i]}`,
-      );
-      text.textContent = `History: ${state}, forgotten ${forgotten}×. Predicted ${seen.filter(Boolean).slice(0, 12).join(", ")}.`;
-      past.append(text, strip(picture.history));
+      text.textContent = `Over the epochs: ${data.states[state]}${turned(forgotten)}.`;
+      past.append(text, strip(picture.history), legend(data.epochs), epochs(picture.history));
     }
   }
 
@@ -268,6 +307,15 @@ function start(/** @type {Gallery} */ data) {
       }
     });
   }
+  // Without the focus anywhere, the keys are the gallery's too; those that scroll are left to the page.
+  document.addEventListener("keydown", (event) => {
+    if (event.target !== document.body || isTyping(event) || query(document, "dialog[open]", HTMLElement)) return;
+    if (!["j", "k", "Enter"].includes(event.key)) return;
+    event.preventDefault();
+    gallery.focus({ preventScroll: true });
+    if (event.key === "Enter") open();
+    else go(moved(event.key, at, columns, total) ?? at);
+  });
   gallery.addEventListener("click", (event) => {
     const element = closest(event.target, "[data-place]", HTMLElement);
     if (!element) return;

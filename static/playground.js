@@ -1,12 +1,13 @@
 /** The playground: sends the picture to the chosen checkpoints whenever it, or they, change, and shows their votes. */
 
-import { byId, queryAll } from "./dom.js";
+import { byId, query, queryAll } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { debounce, throttle } from "./timers.js";
 
 const LOOK_MILLISECONDS = 60;
 const NEWEST_MILLISECONDS = 1000;
 const LARGEST_BYTES = 16 * 2 ** 20;
+const TOO_LARGE = "An image can have at most 16 MiB.";
 
 const form = document.getElementById("playground");
 if (form instanceof HTMLFormElement) start(form);
@@ -15,16 +16,19 @@ if (form instanceof HTMLFormElement) start(form);
 function start(form) {
   const votes = byId("votes", HTMLElement);
   const picture = byId("picture", HTMLInputElement);
-  const error = byId("picture-error", HTMLElement);
+  const near = byId("verdict-near", HTMLElement);
   const drawing = new Drawing(byId("canvas", HTMLCanvasElement), () => {
     opened = "";
     picture.value = "";
     lookSoon();
+    keepAddress();
   });
   /** The address of the file that was opened, as it is. */
   let opened = "";
   let looking = false;
   let again = false;
+  /** Counts what ends a look before its answer: that is of an image that is gone. */
+  let turn = 0;
   /** The checkpoints that have voted, as the server names them. */
   let voted = "";
 
@@ -57,6 +61,7 @@ function start(form) {
     }
     if (!picture.value && !opened && drawing.empty) return;
     looking = true;
+    const mine = turn;
     votes.setAttribute("aria-busy", "true");
     try {
       const sent = picture.value ? { picture: picture.value } : { content: opened || drawing.toPng() };
@@ -75,17 +80,19 @@ function start(form) {
         headers: { "content-type": "application/json" },
         body: JSON.stringify(body),
       });
+      const answer = response.ok ? await response.text() : "";
+      if (mine !== turn) return;
       if (response.ok) {
-        votes.innerHTML = await response.text();
-        error.textContent = "";
+        votes.innerHTML = answer;
         setOpacity();
+        near.textContent = query(votes, "#verdict, [role=alert]", HTMLElement)?.textContent ?? "";
       } else if (response.status === 413) {
-        error.textContent = "The image is too large.";
+        refuse(TOO_LARGE);
       } else {
-        error.textContent = `The server answered with status ${response.status}.`;
+        refuse(`The server answered with status ${response.status}.`);
       }
     } catch {
-      error.textContent = "The server does not respond.";
+      if (mine === turn) refuse("The server does not respond.");
     } finally {
       looking = false;
       votes.setAttribute("aria-busy", "false");
@@ -96,12 +103,34 @@ function start(form) {
     }
   }
 
+  /** Show a sentence in place of the votes, as the server does for an image that it cannot read. */
+  function refuse(/** @type {string} */ sentence) {
+    const alert = document.createElement("p");
+    alert.className = "error";
+    alert.setAttribute("role", "alert");
+    alert.textContent = sentence;
+    votes.replaceChildren(alert);
+    near.textContent = sentence;
+  }
+
+  /** Leave no image and no vote. */
+  function forget() {
+    turn++;
+    opened = "";
+    picture.value = "";
+    drawing.clear();
+    votes.replaceChildren();
+    near.textContent = "";
+    keepAddress();
+  }
+
   // Pictures ----------------------------------------------------------------------------------------------------------
 
   async function open(/** @type {Blob | null | undefined} */ file) {
     if (!file) return;
     if (file.size > LARGEST_BYTES) {
-      error.textContent = "An image can have at most 16 MiB.";
+      forget();
+      refuse(TOO_LARGE);
       return;
     }
     opened = await addressOf(file);
@@ -122,11 +151,14 @@ function start(form) {
     const index = byId("index", HTMLInputElement);
     const at = Math.max(0, Math.round(Number(index.value) || 0) + step);
     index.value = String(at);
-    const dataset = byId("dataset", HTMLSelectElement).value;
+    const datasets = byId("dataset", HTMLSelectElement);
+    const dataset = datasets.value;
     const part = byId("part", HTMLSelectElement).value;
     picture.value = `${dataset}:${part}:${at}`;
     opened = "";
-    showPicked(dataset, part, at);
+    // The server says how many images there are; of one that is not there, none is shown.
+    if (at < Number(datasets.selectedOptions[0]?.dataset[part])) showPicked(dataset, part, at);
+    else drawing.clear();
     lookSoon();
     keepAddress();
   }
@@ -162,11 +194,7 @@ function start(form) {
   byId("pick", HTMLElement).addEventListener("click", () => pick(0));
   byId("next", HTMLElement).addEventListener("click", () => pick(1));
   byId("clear", HTMLElement).addEventListener("click", () => {
-    drawing.clear();
-    opened = "";
-    picture.value = "";
-    votes.replaceChildren();
-    keepAddress();
+    forget();
   });
   byId("reset", HTMLElement).addEventListener("click", () => {
     for (const slider of sliders()) {
@@ -191,8 +219,8 @@ function start(form) {
     "yard-changed",
     throttle(NEWEST_MILLISECONDS, async () => {
       if (!tokens().length) return;
-      const query = new URLSearchParams({ runs: tokens().join(","), checkpoint: fieldOf("checkpoint") });
-      const response = await fetch(`/playground/newest?${query}`).catch(() => null);
+      const chosen = new URLSearchParams({ runs: tokens().join(","), checkpoint: fieldOf("checkpoint") });
+      const response = await fetch(`/playground/newest?${chosen}`).catch(() => null);
       if (!response?.ok) return;
       const now = await response.text();
       if (voted && now !== voted) lookSoon();

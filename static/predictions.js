@@ -2,6 +2,9 @@
 
 import { drawMatrix } from "./confusion-canvas.js";
 import { byId, embeddedJson, query, queryAll } from "./dom.js";
+import { debounce } from "./timers.js";
+
+const ADDRESS_MILLISECONDS = 300;
 
 const view = byId("view", HTMLElement);
 /** What was chosen stays when another epoch is shown. */
@@ -22,7 +25,27 @@ function revive() {
   const slider = byId("threshold", HTMLInputElement);
   if (chosen.threshold) slider.value = chosen.threshold;
   slider.addEventListener("input", cover);
+  slider.addEventListener("input", keepThreshold);
   cover();
+}
+
+/** The address, and the links to other views of this page, have the threshold. */
+const keepThreshold = debounce(ADDRESS_MILLISECONDS, () => keep(location.pathname, "threshold", chosen.threshold));
+
+/** Set or remove a parameter of the address and of the links to the other views: of all, or of those with a path. */
+function keep(
+  /** @type {string | null} */ path,
+  /** @type {string} */ name,
+  /** @type {string | null | undefined} */ value,
+) {
+  const change = (/** @type {URL} */ url) => {
+    if (value) url.searchParams.set(name, value);
+    else url.searchParams.delete(name);
+    return url.href;
+  };
+  history.replaceState(history.state, "", change(new URL(location.href)));
+  for (const link of queryAll(document, "a[data-view]", HTMLAnchorElement))
+    if (path === null || new URL(link.href).pathname === path) link.href = change(new URL(link.href));
 }
 
 /** Say how accurate the images above the threshold are, and mark the place in the curve. */
@@ -80,14 +103,7 @@ function scrub(/** @type {HTMLFormElement} */ form) {
       if (!response?.ok) break;
       view.innerHTML = await response.text();
       drawn = asked;
-      history.replaceState(history.state, "", url);
-      for (const link of queryAll(document, "a[data-view]", HTMLAnchorElement)) {
-        const target = new URL(link.href);
-        const epoch = url.searchParams.get("epoch");
-        if (epoch === null) target.searchParams.delete("epoch");
-        else target.searchParams.set("epoch", epoch);
-        link.href = target.href;
-      }
+      keep(null, "epoch", url.searchParams.get("epoch"));
       revive();
     }
     view.setAttribute("aria-busy", "false");

@@ -105,11 +105,11 @@ def delete(parts: Parts, run_id: str) -> None:
 
 
 def pointed_to(number: int, aliases: list[str]) -> str:
-    """Why a run cannot be deleted that aliases point to."""
+    """Why a run cannot be deleted that model names point to."""
     names = ", ".join(aliases[:5]) + (", …" if len(aliases) > 5 else "")
     one = len(aliases) == 1
     return (
-        f"the alias{'' if one else 'es'} {names} point{'s' if one else ''} to run #{number};"
+        f"the model name{'' if one else 's'} {names} point{'s' if one else ''} to run #{number};"
         f" move or remove {'it' if one else 'them'} first"
     )
 

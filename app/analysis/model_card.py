@@ -23,7 +23,7 @@ from app.contract.predictions import HeadPredictions, Predictions
 from app.contract.timestamps import iso
 from app.store.metric import Summary
 from app.store.run import RunRecord
-from app.web.formatting import count, format_flops, format_number, format_setting, metric_value
+from app.web.formatting import count, format_flops, format_setting, metric_value
 
 WEAKEST: Final = 3
 """How many of the classes that are recognized worst are named."""
@@ -122,13 +122,16 @@ def _details(facts: Facts) -> Section:
     if facts.flops is not None:
         known.append(("FLOPs per image", format_flops(facts.flops)))
     best = run.row["best_checkpoint"]
-    known.append(("weights", "averaged" if config.ema_decay else "of the last step of the best epoch"))
+    if best:
+        known.append(("weights", "averaged" if config.ema_decay else "of the last step of the best epoch"))
     for name in ("recipe", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "seed"):
         known.append((name.replace("_", " "), format_setting(getattr(config, name))))
     if run.ended_at:
         times = {STARTED: iso(run.started_at or run.created_at), ENDED: iso(run.ended_at)}
         known += times.items()
-    sentences = [] if best else ["No checkpoint of this run was kept."]
+    sentences = []
+    if not best:
+        sentences.append("No best checkpoint yet." if run.live else "No best checkpoint of this run was kept.")
     return Section("Model Details", known, sentences, times=frozenset((STARTED, ENDED)))
 
 
@@ -141,7 +144,9 @@ def _intended_use(facts: Facts, info: Dataset | None) -> Section:
         f" {_names(target)}."
         for target in _targets(facts, info)
     ]
-    return Section("Intended Use", sentences=[*sentences, "Trained on no other kind of image."])
+    trained = facts.run.started_at is not None
+    sentences.append("Trained on no other kind of image." if trained else "Not trained.")
+    return Section("Intended Use", sentences=sentences)
 
 
 def _factors(facts: Facts) -> Section:
@@ -162,13 +167,15 @@ def _metrics(facts: Facts, info: Dataset | None) -> Section:
     if not rows:
         return Section("Metrics", sentences=["No metric of the test or validation set was reported."])
     sentences = []
-    if info is not None:
+    if info is not None and any(row[2] for row in rows):
         sentences.append(f"The interval is Wilson's, for {info.test:,} test images.")
-    trained = len({run.config.seed for run, _ in facts.same})
-    if trained > 1:
+    if not facts.run.logged and not _has_test_metric(facts):
+        sentences.append("No metric of the test set was reported.")
+    if any(row[3] for row in rows):
+        trained = len({run.config.seed for run, _ in facts.same})
         sentences.append(f"Over seeds: mean ± 95% interval (Student's t) of {trained} runs of this configuration.")
     elif not facts.run.logged:
-        sentences.append("One seed: how much the results vary between seeds was not measured.")
+        sentences.append("How much the results vary between seeds was not measured.")
     return Section("Metrics", [], sentences, ["metric", "value", "95% interval", "over seeds"], rows)
 
 
@@ -176,11 +183,31 @@ def _evaluation_data(facts: Facts, info: Dataset | None) -> Section:
     if info is None:
         return Section("Evaluation Data", sentences=[NOT_KNOWN if facts.run.logged else _gone(facts)])
     known = [("test images", count(info.test)), ("validation images", count(info.validation))]
-    return Section(
-        "Evaluation Data",
-        known,
-        ["The best epoch was chosen by the validation images; the test images were used once, at the end."],
-    )
+    return Section("Evaluation Data", known, [*_use_of_validation(facts), *_use_of_test(facts)])
+
+
+def _use_of_validation(facts: Facts) -> list[str]:
+    if not facts.run.best_checkpoint:
+        return []
+    return [f"The best epoch{' so far' if facts.run.live else ''} was chosen by the validation images."]
+
+
+def _use_of_test(facts: Facts) -> list[str]:
+    """What the test images were used for, each use a sentence."""
+    used = []
+    if facts.run.status == "succeeded" and _has_test_metric(facts):
+        used.append("The run measured the test images once, after training.")
+    elif _tested(facts):
+        used.append("The test images were predicted after the run had ended, by an evaluation.")
+    elif _has_test_metric(facts):
+        used.append("Metrics of the test images were reported before the run ended.")
+    if _robustness(facts.summary):
+        used.append("Robustness was measured on the test images and changed copies of them.")
+    return used or ["The test images were not used."]
+
+
+def _has_test_metric(facts: Facts) -> bool:
+    return any(name.startswith("test/") and each.last is not None for name, each in facts.summary.items())
 
 
 def _training_data(facts: Facts, info: Dataset | None) -> Section:
@@ -214,7 +241,7 @@ def _quantitative_analyses(facts: Facts) -> Section:
         order = [i for i in np.argsort(scores.recall, kind="stable") if scores.support[i]]
         shown = range(len(labels)) if len(labels) <= LISTED else order[:LISTED]
         for i in shown:
-            shares = [f"{scores.precision[i]:.1%}", f"{scores.recall[i]:.1%}", format_number(float(scores.f1[i]))]
+            shares = [f"{scores.precision[i]:.1%}", f"{scores.recall[i]:.1%}", f"{scores.f1[i]:.1%}"]
             rows.append([head, labels[i], count(int(scores.support[i])), *shares])
         if len(labels) > LISTED:
             sentences.append(
@@ -222,17 +249,33 @@ def _quantitative_analyses(facts: Facts) -> Section:
             )
     title = "Quantitative Analyses"
     if not rows:
-        return Section(title, sentences=["No predictions were kept, so classes and calibration are not known."])
+        return Section(title, sentences=_without_predictions(facts))
     return Section(title, [], sentences, ["head", "class", "test images", "precision", "recall", "F1"], rows)
+
+
+def _without_predictions(facts: Facts) -> list[str]:
+    """Why classes and calibration are not known: there are no predictions of the test images."""
+    found = facts.predictions
+    history = None if found is None else found.history
+    if history is not None and len(history.epochs):
+        first, last = int(history.epochs[0]), int(history.epochs[-1])
+        epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        kept = f"Predictions of validation images are kept for {epochs}; there are none of test images"
+    elif found is not None and found.parts.get("validation"):
+        kept = "Predictions of validation images are kept; there are none of test images"
+    else:
+        kept = "No predictions are kept"
+    return [f"{kept}{' yet' if facts.run.live else ''}, so scores of classes and calibration are not known."]
 
 
 def _caveats(facts: Facts, info: Dataset | None) -> Section:
     sentences = []
     if info is not None:
-        sentences.append(
-            f"Measured on {info.test:,} test images of {info.title} alone; how accurate it is on images from elsewhere"
-            " was not measured."
-        )
+        if measured := _measured_on(facts, info):
+            sentences.append(
+                f"Measured on {measured} images of {info.title} alone; how accurate it is on images from elsewhere was"
+                " not measured."
+            )
         sentences.append(f"It takes {info.side} × {info.side} px; its accuracy on rescaled images was not measured.")
     for head, found in _tested(facts).items():
         labels = _labels(facts, head)
@@ -256,10 +299,20 @@ def _caveats(facts: Facts, info: Dataset | None) -> Section:
     if robust:
         worst = min(robust, key=lambda row: float(row[2].rstrip("%")))
         sentences.append(f"Most sensitive to {worst[0]}: {worst[2]} of the changed test images are right.")
-    if facts.run.status != "succeeded":
+    if facts.run.live:
+        sentences.append(f"The run has not ended (status: {facts.run.status}).")
+    elif facts.run.status != "succeeded":
         sentences.append(f"The run did not finish (status: {facts.run.status}).")
     nothing = ["Nothing was measured that limits could be derived from."]
     return Section("Caveats and Recommendations", sentences=sentences or nothing)
+
+
+def _measured_on(facts: Facts, info: Dataset) -> str:
+    """The images on which anything was measured, as "360 test"; "" if nothing was."""
+    if _has_test_metric(facts) or _tested(facts):
+        return f"{info.test:,} test"
+    validated = any(name.startswith("val/") and each.last is not None for name, each in facts.summary.items())
+    return f"{info.validation:,} validation" if validated else ""
 
 
 def _environment(facts: Facts) -> Section:

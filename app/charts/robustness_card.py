@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Final
 
 from app.contract.model_jobs import RobustnessResult
-from app.web.formatting import COLORS
+from app.web.formatting import color
 
 WIDTH: Final = 1000
 HEIGHT: Final = 1000
 """Of the figure's coordinates; the page stretches it."""
 HEATS: Final = 10
 """Number of colors of a cell, from 0: nothing is left of the accuracy, to this: as good as on the unchanged images."""
+LABEL_GAP: Final = 5.6
+"""Percent of the figure's height between two labels."""
 Y_TICKS: Final = (0, 25, 50, 75, 100)
 
 
@@ -46,11 +48,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the figure; ``points``: in its coordinates."""
+    """A line of the figure; ``points``: in its coordinates. ``end``: where its label is, in percent from the top."""
 
     label: str
     css: str
     points: str
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def draw_cards(
         other_means = [fmean(column) for column in zip(*beside.values(), strict=True)] if beside else []
         lines = [_line(row.title, f"{row.css} thin", [clean, *by_name[row.name]]) for row in rows]
         if other is not None and other_means:
-            css = f"{_color(other_number - 1)} mean d1"
+            css = f"{color(other_number).split()[0]} mean d1"
             lines.append(_line(f"mean of run #{other_number}", css, [other.clean[head], *other_means]))
         lines.append(_line(f"mean of run #{number}" if other_means else "mean", "ink mean", [clean, *means]))
         cells = [
@@ -98,7 +101,7 @@ def draw_cards(
                 found.mean[head],
                 rows,
                 cells,
-                lines,
+                _labeled(lines, [*(row.cells[-1].value for row in rows), *_last(other_means), means[-1]]),
                 other.clean[head] if other is not None and has_other else None,
                 other.mean[head] if other is not None and has_other else None,
             )
@@ -119,7 +122,7 @@ def _row(
         for i, value in enumerate(values)
     ]
     mean = fmean(values)
-    return Row(name, cells, mean, _color(place), None if beside is None else mean - fmean(beside))
+    return Row(name, cells, mean, color(place + 1), None if beside is None else mean - fmean(beside))
 
 
 def _heat(value: float, clean: float) -> int:
@@ -127,8 +130,23 @@ def _heat(value: float, clean: float) -> int:
     return round(HEATS * min(1.0, value / clean)) if clean > 0 else 0
 
 
-def _color(place: int) -> str:
-    return f"c{place % COLORS + 1}"
+def _last(values: Sequence[float]) -> Sequence[float]:
+    return values[-1:]
+
+
+def _labeled(lines: Sequence[Line], ends: Sequence[float]) -> list[Line]:
+    """The lines with their labels beside their ends, where needed moved apart."""
+    order = sorted(range(len(lines)), key=lambda i: -ends[i])
+    places: list[float] = []
+    for i in order:
+        places.append(max(100 * (1 - ends[i]), places[-1] + LABEL_GAP if places else 0.0))
+    # What was moved below the figure is moved up again.
+    floor = 100.0
+    for rank in reversed(range(len(places))):
+        places[rank] = min(places[rank], floor)
+        floor = places[rank] - LABEL_GAP
+    found = {i: replace(lines[i], end=round(place, 1)) for i, place in zip(order, places, strict=True)}
+    return [found[i] for i in range(len(lines))]
 
 
 def _line(label: str, css: str, values: Sequence[float]) -> Line:

@@ -41,7 +41,9 @@ Tokens = Annotated[list[str], Query(max_length=100)]
 
 @dataclass(frozen=True)
 class Chosen:
-    """A checkpoint that votes. ``token``: what the address calls it. ``problem``: why it cannot vote."""
+    """A checkpoint that votes. ``token``: what the address calls it, the same for all ways to name it. ``problem``:
+    why it cannot vote.
+    """
 
     token: str
     title: str
@@ -66,13 +68,16 @@ class Bar:
 
 @dataclass
 class Vote:
-    """What a checkpoint says of a picture. ``others``: class and probability of its other heads."""
+    """What a checkpoint says of a picture. ``probabilities``: by class of its main head; ``others``: class and
+    probability of its other heads.
+    """
 
     chosen: Chosen
     problem: str = ""
     bars: list[Bar] = field(default_factory=list)
     top: Bar | None = None
     others: list[tuple[str, Bar]] = field(default_factory=list)
+    probabilities: dict[str, float] = field(default_factory=dict)
     fed: dict[str, Any] = field(default_factory=dict)
     why: dict[str, str] | None = None
     curve: str = ""
@@ -102,7 +107,7 @@ def _choose(connection: Connection, token: str, which: Which) -> Chosen:
     """What a token stands for: a run's number or id, followed by ":last" or ":best"; or an alias."""
     name, _, asked = token.partition(":")
     kind: Which = "last" if asked == "last" else "best" if asked == "best" else which
-    run, title = None, name
+    run, alias = None, None
     if name.isdecimal() and len(name) < 19:
         rows = list_runs(connection, RunFilter(number=[int(name)]), "-number", 1, None, time.time()).rows
         run = rows[0].run if rows else None
@@ -112,11 +117,10 @@ def _choose(connection: Connection, token: str, which: Which) -> Chosen:
         run, kind = load_run(connection, alias.run), "best"
     if run is None:
         return Chosen(token, name, problem=f"there is no run or model '{name[:60]}'")
-    title = (
-        f"#{run.number} {run.title}"
-        if name != token or name.isdecimal() or name.startswith("r_")
-        else f"{name} (#{run.number})"
-    )
+    if alias is not None:
+        token, title = alias.name, f"{alias.name} (#{run.number})"
+    else:
+        token, title = f"{run.number}" if kind == which else f"{run.number}:{kind}", f"#{run.number} {run.title}"
     try:
         # A run that has not validated yet has only a last checkpoint.
         fallback = kind == "best" and not run.best_checkpoint and run.checkpoint
@@ -125,9 +129,14 @@ def _choose(connection: Connection, token: str, which: Which) -> Chosen:
         return Chosen(token, title, run, problem=problem.message)
 
 
+def _choose_all(connection: Connection, tokens: list[str], which: Which) -> list[Chosen]:
+    """What the tokens stand for; a run that is named twice, by number and by id, counts once."""
+    return list({each.token: each for each in (_choose(connection, token, which) for token in tokens)}.values())
+
+
 def _all_chosen(parts: Parts, tokens: list[str], which: Which) -> list[Chosen]:
     with reading(parts.engine) as connection:
-        return [_choose(connection, token, which) for token in tokens]
+        return _choose_all(connection, tokens, which)
 
 
 def _picture(look: LookIn) -> Upload | TestPicture:
@@ -161,14 +170,10 @@ async def _votes(parts: Parts, look: LookIn) -> dict[str, Any]:
         answer = await _look(parts, look, picture, chosen)
     found = {vote["key"]: vote for vote in answer["votes"]}
     votes = [_vote(each, found.get(each.token), answer) for each in chosen]
-    tops = [vote.top.label for vote in votes if vote.top]
-    leading = max(tops, key=tops.count) if tops else ""
     slider = next((each for each in SLIDERS if each.name == look.sweep), None)
     return {
         "votes": votes,
-        "leading": leading,
-        "agreeing": tops.count(leading),
-        "voting": len(tops),
+        "verdict": verdict(votes),
         "fed": answer["fed"],
         "slider": slider,
         "at": _at(slider, look.changes),
@@ -204,11 +209,44 @@ def _vote(chosen: Chosen, said: dict[str, Any] | None, answer: dict[str, Any]) -
         chosen,
         bars=bars if len(bars) <= SHOWN_CLASSES else ordered[: SHOWN_CLASSES // 2],
         top=ordered[0],
+        probabilities={bar.label: bar.probability for bar in bars},
         others=[(head, max(each, key=lambda bar: bar.probability)) for head, each in others],
         fed=answer["fed"][said["fed"]],
         why=said.get("why"),
         curve=_curve(along) if along else "",
     )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all votes say. ``agreeing``: votes for ``leading``, the class with the most; 0 if several have as many.
+
+    Then ``leading`` is the one of these with the highest ``mean`` probability (0 to 1). ``voting``: number of votes.
+    """
+
+    voting: int
+    leading: str = ""
+    agreeing: int = 0
+    mean: float = 0.0
+
+    @property
+    def majority(self) -> bool:
+        """Whether more than half say the same."""
+        return 2 * self.agreeing > self.voting
+
+
+def verdict(votes: list[Vote]) -> Verdict:
+    """Count the votes; a checkpoint that was chosen twice, as a run and as a model, has one."""
+    counted = {vote.chosen.checkpoint.path if vote.chosen.checkpoint else "": vote for vote in votes if vote.top}
+    voting = list(counted.values())
+    tops = [vote.top.label for vote in voting if vote.top]
+    if not tops:
+        return Verdict(0)
+    most = max(map(tops.count, tops))
+    tied = [label for label in dict.fromkeys(tops) if tops.count(label) == most]
+    means = {label: sum(vote.probabilities.get(label, 0.0) for vote in voting) / len(voting) for label in tied}
+    leading = max(tied, key=lambda label: means[label])
+    return Verdict(len(tops), leading, most if len(tied) == 1 else 0, means[leading])
 
 
 def _curve(along: list[float]) -> str:
@@ -248,7 +286,7 @@ async def playground(
     def read() -> tuple[list[RunRecord], list[Any], list[Chosen]]:
         with reading(parts.engine) as connection:
             offered = _offered(connection)
-            chosen = [_choose(connection, token, which) for token in tokens or [str(run.number) for run in offered[:1]]]
+            chosen = _choose_all(connection, tokens or [str(run.number) for run in offered[:1]], which)
             return offered, list_aliases(connection), chosen
 
     offered, aliases, chosen = await run_in_threadpool(read)
@@ -280,7 +318,7 @@ async def playground(
         aliases=aliases,
         chosen=[each.token for each in chosen],
         others=[each for each in chosen if each.token not in known],
-        datasets=[key for key in datasets if key in DATASETS],
+        datasets=[DATASETS[key] for key in datasets if key in DATASETS],
         asked=asked,
         place=([*asked.picture.rsplit(":", 2), "", ""])[:3],
         sliders=SLIDERS,

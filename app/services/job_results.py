@@ -22,6 +22,17 @@ def _keep_predictions(connection: Connection, job: JobRecord, result: dict[str, 
     kept = EvaluateResult.model_validate(result)
     fields = PredictionsKept.model_fields
     record_file(connection, job.run, fence, PredictionsKept(**kept.model_dump(include=set(fields))), now)
+    if not connection.execute(_TESTED, {"run": job.run}).scalar_one():
+        _add_figures(connection, job.run, test_metrics(kept), kept.step, commit, now)
+
+
+_TESTED: Final = text("SELECT count(*) FROM metric_series WHERE run = :run AND name LIKE 'test/%'")
+
+
+def test_metrics(found: EvaluateResult) -> dict[str, float]:
+    """The metrics of a run that ended before its test: ``test/acc``; with several heads, ``test/HEAD/acc``, …"""
+    accuracies = found.accuracy.get("test", {})
+    return {"test/acc" if len(accuracies) == 1 else f"test/{head}/acc": value for head, value in accuracies.items()}
 
 
 def robustness_metrics(found: RobustnessResult) -> dict[str, float]:
@@ -37,12 +48,18 @@ def robustness_metrics(found: RobustnessResult) -> dict[str, float]:
 def _keep_metrics(connection: Connection, job: JobRecord, result: dict[str, Any], commit: int, now: float) -> None:
     found = RobustnessResult.model_validate(result)
     connection.execute(text(f"DELETE FROM metric_series WHERE run = :run AND name LIKE '{ROBUST}/%'"), {"run": job.run})
-    progress = connection.execute(text("SELECT progress FROM run WHERE id = :run"), {"run": job.run}).scalar_one()
-    # Like those of the test, they are figures of the whole run and stand at its end.
-    step = int(from_json(progress).get("step") or found.step)
+    _add_figures(connection, job.run, robustness_metrics(found), found.step, commit, now)
+
+
+def _add_figures(
+    connection: Connection, run: str, figures: dict[str, float], otherwise: int, commit: int, now: float
+) -> None:
+    """Add figures of the whole run, which stand at its end; ``otherwise``: their step if no progress is known."""
+    progress = connection.execute(text("SELECT progress FROM run WHERE id = :run"), {"run": run}).scalar_one()
+    step = int(from_json(progress).get("step") or otherwise)
     curves = {
-        (job.run, name): Curve(np.array([step], np.int64), np.array([value]), np.array([now]))
-        for name, value in robustness_metrics(found).items()
+        (run, name): Curve(np.array([step], np.int64), np.array([value]), np.array([now]))
+        for name, value in figures.items()
     }
     add_curves(connection, curves, commit)
 

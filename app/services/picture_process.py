@@ -7,7 +7,7 @@ import logging
 from collections import OrderedDict
 from typing import Any
 
-from app.contract.errors import Unavailable
+from app.contract.errors import NotFound, Unavailable
 from app.services.idle_process import Ask, IdleProcess
 
 IDLE_SECONDS = 120.0
@@ -15,7 +15,8 @@ IDLE_SECONDS = 120.0
 
 
 class PictureProcess:
-    """Asks ``python -m MODULE ARGUMENTS``, which answers with {"png": "base64"}, or {"reason": "…"} if it cannot draw.
+    """Asks ``python -m MODULE ARGUMENTS``, which answers with {"png": "base64"}, {"reason": "…"} if it cannot draw, or
+    {"missing": "…"} if there is no such image.
 
     ``title``: what messages call the process. ``kept``: number of pictures to keep in memory.
     """
@@ -27,8 +28,8 @@ class PictureProcess:
         self._most = kept
 
     async def draw(self, key: str, question: dict[str, Any]) -> bytes:
-        """A PNG, drawn unless the picture with this key is kept; one without a key is not kept. Raises Unavailable with
-        the reason.
+        """A PNG, drawn unless the picture with this key is kept; one without a key is not kept. Raises NotFound
+        or Unavailable with the reason.
         """
         if (kept := self.kept(key)) is not None:
             return kept
@@ -46,6 +47,8 @@ class PictureProcess:
         if (kept := self.kept(key)) is not None:
             return kept
         answer = ask(self._command, question)
+        if "missing" in answer:
+            raise NotFound(answer["missing"])
         if "reason" in answer:
             raise Unavailable(answer["reason"])
         picture = base64.b64decode(answer["png"])

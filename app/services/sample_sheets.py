@@ -22,15 +22,15 @@ class SampleSheets:
         self._process = PictureProcess("worker.data.sample_sheet", (str(folder),), title, logger, MAX_PICTURES)
 
     async def of_class(self, dataset: str, label: int, count: int) -> bytes:
-        """A PNG: a row of training images of a class of a dataset, given by its key. Raises Unavailable."""
+        """A PNG: a row of training images of a class of a dataset, given by its key. Raises NotFound, Unavailable."""
         return await self._draw({"dataset": dataset, "label": label, "count": count})
 
     async def of_image(self, dataset: str, part: Part, index: int) -> bytes:
-        """A PNG of a single image of a dataset. Raises Unavailable."""
+        """A PNG of a single image of a dataset. Raises NotFound, Unavailable."""
         return await self._draw({"dataset": dataset, "part": part, "index": index})
 
     async def of_images(self, dataset: str, part: Part, indices: Sequence[int]) -> bytes:
-        """A PNG of images of a dataset, `COLUMNS` in a row, scaled down if they are large. Raises Unavailable.
+        """A PNG of images of a dataset, `COLUMNS` in a row, scaled down if large. Raises NotFound, Unavailable.
 
         Browsers keep it; it is not kept in memory here, because there are as many as ways to sort images.
         """

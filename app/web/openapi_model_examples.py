@@ -79,6 +79,7 @@ PICTURES: dict[str, Any] = {
             "top": [[1, 0.9312], [0, 0.0688]],
             "others": [],
             "history": None,
+            "file": "",
         }
     ],
 }

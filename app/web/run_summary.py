@@ -99,6 +99,11 @@ class RunSummary:
         return next((each for each in self.further if last_part(each.name) == last), None)
 
     @property
+    def tested_afterwards(self) -> bool:
+        """Whether its test accuracy comes from an evaluation after it had ended early."""
+        return self.test_acc is not None and not self.run.logged and self.run.status in ("cancelled", "failed")
+
+    @property
     def share(self) -> float:
         """Fraction of its steps that the run has completed, 0 to 1."""
         if self.run.status == "succeeded":

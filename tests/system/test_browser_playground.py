@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ DROP = """([name, kind, content]) => {
   const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
   const data = new DataTransfer();
   data.items.add(new File([bytes], name, { type: kind }));
+  document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
+}"""
+DROP_LARGE = """() => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(16 * 2 ** 20 + 1)], "large.png", { type: "image/png" }));
   document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
 }"""
 COLD_MILLISECONDS = 60_000
@@ -104,6 +110,35 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(page: Page, yard: An
     expect(page.locator("#votes [role=alert]")).to_have_text("The image is not an image but a PDF.")
 
 
+def test_a_file_that_is_too_large_takes_the_place_of_the_last_vote(page: Page, yard: Any, models: list[Run]) -> None:
+    page.goto(f"{yard.address}/playground?runs={models[0].number}")
+    expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
+    page.evaluate(DROP_LARGE)
+    expect(page.locator("#votes")).to_have_text("An image can have at most 16 MiB.")
+    expect(page.locator("#votes [role=alert]")).to_have_count(1)
+    expect(page).not_to_have_url(re.compile("picture="))
+
+
+def test_the_address_names_no_other_image_than_the_one_that_is_judged(page: Page, yard: Any, models: list[Run]) -> None:
+    page.goto(f"{yard.address}/playground?runs={models[0].number}")
+    expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
+    expect(page).to_have_url(re.compile("picture=digits:test:0"))
+    draw_seven(page)
+    expect(page).not_to_have_url(re.compile("picture="))
+
+
+def test_an_index_beyond_the_end_is_answered_in_a_sentence_and_asks_for_no_image(
+    page: Page, yard: Any, models: list[Run]
+) -> None:
+    page.goto(f"{yard.address}/playground?runs={models[0].number}")
+    expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#index").fill("360")
+    expect(page.locator("#votes [role=alert]")).to_have_text("Digits has 360 test images, the last one is 359.")
+    assert not [url for url in asked if "image.png" in url]
+
+
 def test_an_alias_is_given_on_the_run_page_moved_and_moved_back(page: Page, yard: Any, models: list[Run]) -> None:
     first, second = models[0], models[1]
     for run in (first, second):
@@ -129,4 +164,7 @@ def test_it_can_be_drawn_on_with_a_finger_on_a_phone(browser: Browser, yard: Any
         expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
         draw_seven(page)
         expect(page.locator("#verdict")).to_contain_text("It says 7", timeout=10_000)
+        # While the finger draws, the answer is in sight: directly below.
+        expect(page.locator("#verdict-near")).to_have_text("It says 7")
+        expect(page.locator("#verdict-near")).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

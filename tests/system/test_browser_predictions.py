@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import opened_page
 
 TINY = {"family": "simple_mlp", "size": "tiny", "dataset": "digits"}
 
@@ -32,8 +34,15 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     tile = pictures.first.locator(".tile")
     assert "/datasets/digits/sheet.png" in tile.evaluate("each => getComputedStyle(each).backgroundImage")
 
-    # Keys open an image, move on, and close it; the address leads to it again.
-    gallery.focus()
+    # Keys open an image, move on, and close it, without a click before; the address leads to it again.
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("next and previous image")
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("k")
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Image 1 of")
@@ -46,6 +55,18 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
     expect(dialog).to_contain_text(f"Image {worst['count']} of")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+    # The history in words, with the colors and figures of each epoch; this very image in the playground.
+    page.goto(f"{yard.address}/runs/{weak}/predictions/pictures?part=validation#1")
+    expect(dialog.locator("#picture-history")).to_contain_text("Over the epochs: ")
+    expect(dialog.locator(".legend")).to_have_text("right wrong · epochs 1 to 3 from left to right")
+    expect(dialog.locator(".epochs li")).to_have_count(3)
+    shown = yard.call(f"/runs/{weak}/predictions/pictures?part=validation&limit=1")["pictures"][0]
+    expect(dialog.locator(".epochs li").last).to_contain_text(f"epoch 3: {shown['history']['predicted'][-1]} · ")
+    number = yard.call(f"/runs/{weak}")["number"]
+    expect(dialog.get_by_role("link", name="Try in the playground")).to_have_attribute(
+        "href", f"/playground?runs={number}&picture=digits:validation:{shown['index']}"
+    )
 
     # Epochs: the matrix of each, by the keyboard and without loading the page again.
     page.goto(f"{yard.address}/runs/{weak}/predictions?part=validation")
@@ -71,6 +92,11 @@ def test_from_the_worst_cell_to_its_images_over_the_epochs_to_another_run(page: 
         re.compile(r"Answer only from 0\.5 on: [\d.]+% right on [\d.]+% of the images\.")
     )
 
+    expect(page).to_have_url(re.compile(r"threshold=0\.5"))
+    expect(page.get_by_role("link", name="shares")).to_have_attribute("href", re.compile(r"threshold=0\.5"))
+    page.reload()
+    expect(page.get_by_label("Confidence at least")).to_have_value("0.5")
+
     # Another run on the same images.
     page.goto(f"{yard.address}/compare?runs={weak},{strong}&by=none")
     expect(page.locator("#pair")).to_contain_text("McNemar's exact test")
@@ -92,3 +118,24 @@ def test_a_run_without_predictions_is_evaluated_with_one_click(page: Page, yard:
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#matrix")).to_be_visible(timeout=60_000)
     expect(page.locator("#accuracy")).to_have_text(re.compile(r"[\d.]+%"))
+
+
+def test_on_a_phone_wide_tables_say_that_they_scroll_and_their_last_column_can_be_reached(
+    browser: Browser, yard: Any
+) -> None:
+    run = yard.launch(**TINY, epochs=1)
+    yard.wait_for(run, "succeeded")
+    with opened_page(browser) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path, card in (("predictions", ".matrix-card"), ("card", "section:has(#card-4)")):
+            page.goto(f"{yard.address}/runs/{run}/{path}")
+            table = page.locator(card)
+            expect(table.locator(".sideways-hint")).to_be_visible()
+            last = table.locator("thead th").last
+            scroller = table.locator(".sideways")
+            scroller.scroll_into_view_if_needed()
+            scroller.evaluate("each => each.scrollTo(each.scrollWidth, 0)")
+            expect(last).to_be_in_viewport(ratio=1)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1440, "height": 900})
+        expect(page.locator(".sideways-hint").first).to_be_hidden()

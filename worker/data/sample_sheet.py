@@ -8,7 +8,8 @@ Questions and answers are JSON objects, one per line; FOLDER contains the datase
 - {"import": ID, "class", "count", "side", "color", "fit"}: a row of images as these choices would make them
 - {"import": ID, "part", "index"}: one image as it was read
 
-Answers are {"png": "base64"}, {"reason": "…"} if there is nothing to draw, or {"fault": "traceback"}.
+Answers are {"png": "base64"}, {"reason": "…"} if there is nothing to draw yet, {"missing": "…"} if there is no such
+image, or {"fault": "traceback"}.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ Images = npt.NDArray[np.uint8]
 
 class NothingToDraw(Exception):
     """The message says why, in one sentence."""
+
+
+class Missing(NothingToDraw):
+    """There is no such image, nor will there be."""
 
 
 def row_png(images: Sequence[Images]) -> bytes:
@@ -110,10 +115,12 @@ class Sheets:
         try:
             draw = sheet_png if "indices" in question else row_png
             return {"png": base64.b64encode(draw(self._images(question))).decode()}
+        except Missing as problem:
+            return {"missing": str(problem)}
         except NothingToDraw as problem:
             return {"reason": str(problem)}
         except FileNotFoundError:
-            return {"reason": "these images no longer exist"}
+            return {"missing": "these images no longer exist"}
 
     def _images(self, question: dict[str, Any]) -> list[Images]:
         if "dataset" in question:
@@ -123,7 +130,7 @@ class Sheets:
             draft = _draft(folder)
             rows = np.load(draft.folder / f"{question['part']}.npy", mmap_mode="r")
             if question["index"] >= len(rows):
-                raise NothingToDraw("there is no such image")
+                raise Missing(_beyond(question["part"], len(rows)))
             return [draft.images()[rows[question["index"]]]]
         if self._samples is None or not self._samples.are_of(folder, question["count"]):
             self._samples = Samples(folder, question["count"])
@@ -132,7 +139,7 @@ class Sheets:
     def _of_dataset(self, question: dict[str, Any]) -> list[Images]:
         dataset = DATASETS.get(question["dataset"])
         if dataset is None:
-            raise NothingToDraw("these images no longer exist")
+            raise Missing("these images no longer exist")
         if dataset.version:
             file = version_folder(self._folder, dataset.name, dataset.version) / TENSORS
             target = TARGET
@@ -154,8 +161,13 @@ class Sheets:
         else:
             places = np.flatnonzero(tensor(file, f"{part}.{target}") == question["label"])[: question["count"]].tolist()
         if not places or max(places) >= len(images):
-            raise NothingToDraw("this class has no training images" if "label" in question else "no such image")
+            raise Missing("this class has no training images" if "label" in question else _beyond(part, len(images)))
         return [images[place] for place in places]
+
+
+def _beyond(part: str, count: int) -> str:
+    images = f"{count:,} {part} image{'s' if count != 1 else ''}"
+    return f"there are {images}, the last one is {count - 1:,}" if count else f"there are no {part} images"
 
 
 def _draft(folder: Path) -> Draft:

@@ -37,7 +37,7 @@ from app.routes.compare.figures import (
     standings_by_metric,
 )
 from app.routes.compare.flops import FlopsDep
-from app.routes.compare.pair import never_right, pair_of
+from app.routes.compare.pair import never_right, pair_of, wants_two
 from app.routes.compare.parallel import parallel
 from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.verdict import group_verdict, run_verdict
@@ -124,7 +124,11 @@ def compare_figures(request: Request, parts: PartsDep, query: ComparisonQueryDep
 
 
 def _image_values(parts: Parts, comparison: Comparison) -> dict[str, Any]:
-    return {"pair": pair_of(parts, comparison), "never": never_right(parts, comparison)}
+    return {
+        "pair": pair_of(parts, comparison),
+        "never": never_right(parts, comparison),
+        "wants_two": wants_two(comparison),
+    }
 
 
 @pages.get("/compare/points")

@@ -9,8 +9,8 @@ from app.analysis.mcnemar import Outcomes, outcomes
 from app.analysis.picture_selection import Answers
 from app.contract.errors import Conflict, NotFound
 from app.routes.compare.comparison import Comparison
-from app.routes.predictions.picture_query import voted, why_incomparable
-from app.routes.predictions.view import View, ViewQuery, address, view_of, why_none
+from app.routes.predictions.picture_query import PictureQuery, open_pictures, voted, why_incomparable
+from app.routes.predictions.view import View, ViewQuery, address, view_of, why_not_predicted
 from app.web.dependencies import Parts
 from app.web.run_summary import RunSummary
 
@@ -19,7 +19,8 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """``names``: of the first and the second. ``reason``: why they cannot be compared image by image, else "".
+    """``names``: of the first and the second. ``reason``: why they cannot be compared image by image, else "";
+    ``evaluate``: the page on which a run without predictions can be evaluated, else "".
 
     ``first``, ``second``: addresses of the images that only one of them gets right. ``voted``: whether a group is
     compared, which predicts by majority vote.
@@ -32,34 +33,58 @@ class Pair:
     first: str = ""
     second: str = ""
     voted: bool = False
+    evaluate: str = ""
+
+
+class NotPredicted(Conflict):
+    """The best checkpoint of a run has not predicted the images; ``run``: its id."""
+
+    def __init__(self, message: str, run: str) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 @dataclass(frozen=True)
 class NeverRight:
-    """Addresses of the images that none of ``runs`` gets right: their gallery, and a CSV file."""
+    """``count`` of ``total`` images are right in none of ``runs``; addresses of their gallery, and of a CSV file."""
 
     runs: int
+    count: int
+    total: int
+    part: str
     gallery: str
     csv: str
 
 
 def never_right(parts: Parts, comparison: Comparison) -> NeverRight | None:
-    """Return where to see what no run gets right; None unless several runs of a task have predictions."""
-    summaries = comparison.summaries
-    if not summaries:
-        return None
-    task = _task(summaries[0])
-    ids = [each.run.id for each in summaries if _task(each) == task and parts.predictions.version(each.run.id)]
+    """Return where to see what no run gets right; None unless all of several runs have predicted the same images."""
+    ids = [each.run.id for each in comparison.summaries]
     if len(ids) < 2:
         return None
-    values = {"against": ",".join(ids[1:]), "outcome": "none"}
-    gallery = address(f"/runs/{ids[0]}/predictions/pictures", values)
-    return NeverRight(len(ids), gallery, address(f"/api/v1/runs/{ids[0]}/predictions.csv", values))
+    query = PictureQuery(against=",".join(ids[1:]), outcome="none")
+    try:
+        found = open_pictures(parts, ids[0], query)
+    except (Conflict, NotFound):
+        return None
+    if found.view.epoch is not None:
+        return None
+    values = {"part": found.view.part, "against": query.against, "outcome": query.outcome}
+    return NeverRight(
+        len(ids),
+        len(found.indices),
+        len(found.answers.labels),
+        found.view.part,
+        address(f"/runs/{ids[0]}/predictions/pictures", values),
+        address(f"/api/v1/runs/{ids[0]}/predictions.csv", values),
+    )
 
 
-def _task(summary: RunSummary) -> tuple[str, ...]:
-    config = summary.run.config
-    return (config.dataset, *config.targets[:1])
+def wants_two(comparison: Comparison) -> bool:
+    """Whether there are too many runs or groups to compare images, so that two have to be chosen."""
+    if all(each.run.logged for each in comparison.summaries):
+        return False
+    sides = len(comparison.summaries) if comparison.groups is None else len(comparison.groups)
+    return len(comparison.summaries) > 2 and sides != 2
 
 
 def pair_of(parts: Parts, comparison: Comparison) -> Pair | None:
@@ -77,6 +102,8 @@ def pair_of(parts: Parts, comparison: Comparison) -> Pair | None:
     try:
         view, first = _side(parts, None, sides[0])
         _, second = _side(parts, view, sides[1])
+    except NotPredicted as problem:
+        return Pair(both, problem.message, evaluate=f"/runs/{problem.run}/predictions")
     except (Conflict, NotFound) as problem:
         return Pair(both, problem.message)
     found = outcomes(first.right, second.right)
@@ -103,8 +130,9 @@ def _side(parts: Parts, view: View | None, side: Sequence[RunSummary]) -> tuple[
     answers = []
     for summary in side:
         found = parts.predictions.load(summary.run.id)
-        if found is None or not found.parts:
-            raise Conflict(f"run #{summary.number}: {why_none(summary.run)}")
+        if reason := why_not_predicted(summary.run, found):
+            raise NotPredicted(f"run #{summary.number}: {reason}", summary.run.id)
+        assert found is not None
         if view is None:
             view = view_of(summary.run, found, ViewQuery(part="test" if "test" in found.parts else ""))
         elif reason := why_incomparable(view, summary.run, found):

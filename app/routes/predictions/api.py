@@ -74,18 +74,23 @@ class PredictionsOut(BaseModel):
 
 
 class PictureHistoryOut(BaseModel):
-    """By epoch: ``right`` has "1" where the prediction was right, ``predicted`` the class number. ``state``: always,
-    learned, forgotten or never right; ``forgotten``: how often it was right and then wrong.
+    """By epoch: ``right`` has "1" where the prediction was right, ``predicted`` the class number, ``confidence`` its
+    probability. ``state``: always, learned, forgotten or never right; ``forgotten``: how often it was right and then
+    wrong.
     """
 
     right: str
     predicted: list[int]
+    confidence: list[float]
     state: str
     forgotten: int
 
 
 class PictureOut(BaseModel):
-    """An image by its index in the split. ``top``: the most probable classes. ``others``: predictions of other runs."""
+    """An image by its index in the split. ``top``: the most probable classes. ``others``: predictions of other runs.
+
+    ``file``: the path of the image in the source of an imported dataset; "" for a built-in one.
+    """
 
     index: int
     true: int
@@ -95,6 +100,7 @@ class PictureOut(BaseModel):
     top: list[tuple[int, float]]
     others: list[int]
     history: PictureHistoryOut | None
+    file: str
 
 
 class PicturesOut(BaseModel):
@@ -168,9 +174,14 @@ def get_pictures(
 
 @api.get("/runs/{run_id}/predictions.csv", response_class=StreamingResponse)
 def export_predictions(run_id: str, parts: PartsDep, query: PictureQueryDep) -> StreamingResponse:
-    """Export the same images as CSV, one line each: index in the split, true and predicted class, confidence."""
+    """Export the same images as CSV, one line each: index in the split, true and predicted class, confidence.
+
+    For an imported dataset, the last column is the path of the image in its source.
+    """
     pictures = open_pictures(parts, run_id, query)
-    name = f"predictions-{pictures.view.run.number}-{pictures.view.part}.csv"
+    view = pictures.view
+    after = "" if view.epoch is None else f"-epoch-{view.epoch}"
+    name = f"predictions-{view.run.number}-{view.part}{after}.csv"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     return StreamingResponse(_lines(pictures), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -178,14 +189,16 @@ def export_predictions(run_id: str, parts: PartsDep, query: PictureQueryDep) -> 
 def _lines(pictures: Pictures) -> Iterator[str]:
     names, view, answers = pictures.view.names, pictures.view, pictures.answers
     columns = ["split", "index", "true", "predicted", "confidence", "true_probability"]
-    yield _line([columns + [f"run {other.run.number}" for other in pictures.others]])
+    columns += [f"run {other.run.number}" for other in pictures.others]
+    yield _line([[*columns, "file"] if pictures.files else columns])
     best = view.epoch is None
     for first in range(0, len(pictures.indices), CSV_ROWS):
         rows = []
         for index in pictures.indices[first : first + CSV_ROWS].tolist():
             row = [view.part, index, names[answers.labels[index]], names[answers.predicted[index]]]
             row += [f"{float(answers.confidence[index]):.4g}", f"{float(view.kept.true[index]):.4g}" if best else ""]
-            rows.append(row + [names[other.answers.predicted[index]] for other in pictures.others])
+            row += [names[other.answers.predicted[index]] for other in pictures.others]
+            rows.append([*row, pictures.file(index)] if pictures.files else row)
         yield _line(rows)
 
 

@@ -16,7 +16,8 @@ from app.analysis.calibration import Coverage, calibration, coverage
 from app.analysis.class_scores import ClassScores, class_scores
 from app.analysis.confusion import ORDERS, Counts, Order, accuracy, class_order, confusion_matrix, top_confusions
 from app.contract.datasets import DATASETS
-from app.routes.predictions.view import View, ViewQuery, shown, view_of, why_none
+from app.contract.predictions import Predictions
+from app.routes.predictions.view import View, ViewQuery, shown, view_of, why_not_predicted
 from app.store.model_job import JobRecord
 from app.store.run import RunRecord
 from app.web.dependencies import Parts, PartsDep
@@ -179,30 +180,39 @@ def _points(found: Coverage) -> str:
 def predictions_page(request: Request, run_id: str, parts: PartsDep, query: PageQueryDep) -> HTMLResponse:
     """Render the predictions of a run; without any, why there are none and what to do."""
     run, _ = find_run(parts, run_id)
-    found = shown(run, parts.predictions.load(run_id))
+    found = shown(parts.predictions.load(run_id))
     if found is None:
-        return parts.templates.page(request, "predictions_none.html", **_none_values(parts, run))
-    values = page_values(view_of(run, found, query), query)
+        return parts.templates.page(request, "predictions_none.html", **_job_values(parts, run, found))
+    values = page_values(view_of(run, found, query), query) | _job_values(parts, run, found)
     if wants_fragment(request):
         return parts.templates.fragment(request, "_predictions_view.html", **values)
     dataset = DATASETS.get(found.header.dataset)
     return parts.templates.page(request, "predictions.html", header=found.header, dataset=dataset, **values)
 
 
-def _none_values(parts: Parts, run: RunRecord) -> dict[str, Any]:
+def _job_values(parts: Parts, run: RunRecord, found: Predictions | None) -> dict[str, Any]:
     jobs = parts.jobs.of_run(run.id, "evaluate")
     job: JobRecord | None = jobs[0] if jobs else None
     possible = not run.logged and not run.live and bool(run.best_checkpoint or run.checkpoint)
-    return {"run": run, "job": job, "reason": why_none(run), "possible": possible}
+    heading = "No predictions" if found is None else "Not evaluated"
+    return {
+        "run": run,
+        "job": job,
+        "possible": possible,
+        "heading": heading,
+        "reason": why_not_predicted(run, found),
+    }
 
 
 @pages.get("/runs/{run_id}/predictions/progress")
 def progress(request: Request, run_id: str, parts: PartsDep) -> HTMLResponse:
-    """Render how far the evaluation is; when it has ended, the browser loads the page again."""
+    """Render what the page waits for: the first epoch or an evaluation; then the browser loads the page again."""
     run, _ = find_run(parts, run_id)
-    values = _none_values(parts, run)
+    found = shown(parts.predictions.load(run_id))
+    values = _job_values(parts, run, found)
     answer = parts.templates.fragment(request, "_predictions_progress.html", **values)
-    if values["job"] is None or not values["job"].live:
+    job = values["job"]
+    if found is not None and (job is None or not job.live):
         answer.headers["HX-Refresh"] = "true"
     return answer
 

@@ -17,7 +17,8 @@ from app.analysis.picture_selection import Answers, Criteria, Sort, select
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.predictions import Predictions
 from app.contract.spec import FieldError
-from app.routes.predictions.view import Chosen, View, ViewQuery, none_if_blank, open_view, why_none
+from app.routes.predictions.view import Chosen, View, ViewQuery, none_if_blank, open_view, why_not_predicted
+from app.services.source_files import source_files
 from app.store.database import reading
 from app.store.run import RunRecord, load_run
 from app.web.dependencies import Parts
@@ -77,11 +78,19 @@ class Other:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The images of a gallery. ``answers``: of the run, or of its group by majority."""
+    """The images of a gallery. ``answers``: of the run, or of its group by majority.
+
+    ``files``: the source file of each image of the split, by index; empty unless the dataset is an own one.
+    """
 
     view: View
     query: PictureQuery
     others: list[Other]
+    files: tuple[str, ...] = ()
+
+    def file(self, index: int) -> str:
+        """The source file of an image, as its dataset's import found it; "" if that is not known."""
+        return self.files[index] if index < len(self.files) else ""
 
     @cached_property
     def answers(self) -> Answers:
@@ -138,7 +147,8 @@ def open_pictures(parts: Parts, run_id: str, query: PictureQuery) -> Pictures:
     mates = [each for each in split_ids(query.group) if each != run_id]
     rivals = [each for each in split_ids(query.against) if each != run_id and each not in mates]
     others = [_other(parts, view, each, each in rivals) for each in [*mates, *rivals][:MOST_RUNS]]
-    return Pictures(view, query, others)
+    files = source_files(parts.settings.datasets, view.predictions.header.dataset, view.part)
+    return Pictures(view, query, others, files)
 
 
 def _other(parts: Parts, view: View, run_id: str, rival: bool) -> Other:
@@ -156,8 +166,9 @@ def _other(parts: Parts, view: View, run_id: str, rival: bool) -> Other:
 
 def why_incomparable(view: View, run: RunRecord, found: Predictions | None) -> str:
     """Say why a run's predictions are not for the same images and classes as those of a view; "" if they are."""
-    if found is None or not found.parts:
-        return f"run #{run.number}: {why_none(run)}"
+    if reason := why_not_predicted(run, found):
+        return f"run #{run.number}: {reason}"
+    assert found is not None
     header, own = found.header, view.predictions.header
     if header.dataset != own.dataset:
         return f"run #{run.number} is of {header.dataset}, run #{view.run.number} of {own.dataset}"

@@ -26,13 +26,15 @@ LISTED_CLASSES = 1000
 
 @dataclass(frozen=True)
 class PictureHistory:
-    """``right``: one character for each epoch, "1" where the prediction was right. ``predicted``: the class after each.
+    """``right``: one character for each epoch, "1" where the prediction was right. ``predicted``: the class after each,
+    and ``confidence``: its probability.
 
     ``state``: as in `STATES`; ``forgotten``: how often it was right and wrong after the next epoch.
     """
 
     right: str
     predicted: list[int]
+    confidence: list[float]
     state: str
     forgotten: int
 
@@ -41,7 +43,8 @@ class PictureHistory:
 class Picture:
     """An image of a split. ``top``: the most probable classes with their probabilities, none in a history.
 
-    ``others``: what the other runs predict. ``true_probability``: None in a history.
+    ``others``: what the other runs predict. ``true_probability``: None in a history. ``file``: what the image of an own
+    dataset was made from, else "".
     """
 
     index: int
@@ -52,6 +55,7 @@ class Picture:
     top: list[tuple[int, float]]
     others: list[int]
     history: PictureHistory | None
+    file: str = ""
 
     @property
     def right(self) -> bool:
@@ -68,10 +72,13 @@ def describe_pictures(pictures: Pictures, offset: int, limit: int, top: int = 5)
     if history is not None and right is not None and len(chosen):
         own = right[:, chosen]
         columns = history.predicted[view.head][:, chosen].T.tolist()
+        sure = history.confidence[view.head][:, chosen].T.astype(float).round(3).tolist()
         named, events = states(own), forgetting_events(own)
         histories = [
-            PictureHistory("".join("01"[hit] for hit in hits), column, STATES[state], int(forgotten))
-            for hits, column, state, forgotten in zip(own.T.tolist(), columns, named, events, strict=True)
+            PictureHistory("".join("01"[hit] for hit in hits), column, probabilities, STATES[state], int(forgotten))
+            for hits, column, probabilities, state, forgotten in zip(
+                own.T.tolist(), columns, sure, named, events, strict=True
+            )
         ]
     found = []
     for index, past in zip(chosen.tolist(), histories, strict=True):
@@ -86,6 +93,7 @@ def describe_pictures(pictures: Pictures, offset: int, limit: int, top: int = 5)
                 _top(pictures, index, top) if best else [],
                 [int(other.answers.predicted[index]) for other in pictures.others],
                 past,
+                pictures.file(index),
             )
         )
     return found
@@ -116,6 +124,13 @@ def _of_dataset(pictures: Pictures, file: str, **values: Any) -> str:
     name, _, version = pictures.view.predictions.header.dataset.partition("@")
     parameters = ({"version": version} if version else {}) | {"part": pictures.view.part} | values
     return f"/datasets/{name}/{file}?{urlencode(parameters, safe=',')}"
+
+
+def _playground(pictures: Pictures) -> str:
+    """The address at which the run looks at an image of the gallery's split, without the index."""
+    view = pictures.view
+    place = f"{view.predictions.header.dataset}:{view.part}:"
+    return f"/playground?{urlencode({'runs': view.run.number, 'picture': place}, safe=':@')}"
 
 
 @pages.get("/runs/{run_id}/predictions/pictures")
@@ -157,6 +172,10 @@ def pictures_page(
             "epochs": view.epochs,
             "others": [f"#{other.run.number}" for other in pictures.others],
             "number": view.run.number,
+            "states": ABOUT,
+            "playground": _playground(pictures)
+            if dataset and (view.run.best_checkpoint or view.run.checkpoint)
+            else "",
             "source": pictures.address().replace("/runs/", "/api/v1/runs/", 1),
             "image": _of_dataset(pictures, "image.png"),
             "first": {"sheet": sheet, "pictures": [asdict(each) for each in first]},

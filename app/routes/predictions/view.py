@@ -45,7 +45,7 @@ class ViewQuery(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The predictions of one head for one split. ``epoch``: None for the best checkpoint, once the run has ended."""
+    """The predictions of one head for one split. ``epoch``: None for the best checkpoint, once that was predicted."""
 
     run: RunRecord
     predictions: Predictions
@@ -60,24 +60,30 @@ class View:
 
     @property
     def kept(self) -> HeadPredictions:
-        """What the best checkpoint predicted; not while the run goes on."""
+        """What the best checkpoint predicted; not with a history alone."""
         return self.predictions.parts[self.part][self.head]
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the run still trains, so that there is nothing but its history so far."""
+    def history_only(self) -> bool:
+        """Whether nothing but the history is kept: the run still trains, or ended before its images were predicted."""
         return not self.predictions.parts
 
     @property
     def labels(self) -> npt.NDArray[np.uint16]:
         """The true classes of the images, uint16 [N]."""
         history = self.predictions.history
-        return history.labels[self.head] if self.goes_on and history is not None else self.kept.labels
+        return history.labels[self.head] if self.history_only and history is not None else self.kept.labels
 
     @property
     def parts(self) -> list[str]:
         """The splits with predictions."""
         return parts_of(self.predictions)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether predictions of validation images are kept by epoch, whatever the split of this view is."""
+        history = self.predictions.history
+        return history is not None and len(history.epochs) > 0
 
     @property
     def epochs(self) -> list[int]:
@@ -126,23 +132,23 @@ def _parameter(name: str, value: str) -> str:
 
 
 def parts_of(found: Predictions) -> list[str]:
-    """The splits with predictions: while a run trains, there is a history of the validation images."""
+    """The splits with predictions; a history alone is one of the validation images."""
     return [part for part in LABELS if part in found.parts] if found.parts else ["validation"]
 
 
-def shown(run: RunRecord, found: Predictions | None) -> Predictions | None:
-    """Return predictions that can be shown: of the best checkpoint, or the history of a run that still trains."""
+def shown(found: Predictions | None) -> Predictions | None:
+    """Return predictions that can be shown: of the best checkpoint, or the history of validation images alone."""
     if found is None or found.parts:
         return found
     history = found.history
     known = history is not None and len(history.epochs) > 0 and set(history.labels) == set(found.header.targets)
-    return found if run.live and known else None
+    return found if known else None
 
 
 def open_view(parts: Parts, run_id: str, query: ViewQuery) -> View:
     """Return the view that is asked for. Raises NotFound, and Conflict if the run has no predictions."""
     run, _ = find_run(parts, run_id)
-    found = shown(run, parts.predictions.load(run_id))
+    found = shown(parts.predictions.load(run_id))
     if found is None:
         raise Conflict(why_none(run))
     return view_of(run, found, query)
@@ -183,7 +189,22 @@ def why_none(run: RunRecord) -> str:
         return "predictions are there a few seconds after the first epoch"
     if not run.best_checkpoint and not run.checkpoint:
         return "this run ended before its first checkpoint, so there is nothing to predict with; retry it"
+    if not run.config.keep_predictions:
+        return "this run kept no predictions (keep_predictions is false); evaluate it"
     return "no predictions are kept for this run; evaluate it"
+
+
+def why_not_predicted(run: RunRecord, found: Predictions | None) -> str:
+    """Say why there are no predictions of a run's best checkpoint; "" if there are."""
+    if shown(found) is None:
+        return why_none(run)
+    if found is None or found.parts:
+        return ""
+    if run.live:
+        return "its best checkpoint predicts the images when it has ended"
+    if not run.best_checkpoint and not run.checkpoint:
+        return "it ended without a checkpoint, so only the history of its validation images is kept"
+    return "it ended before its best checkpoint predicted the images; evaluate it"
 
 
 def view(run_id: str, parts: PartsDep, query: Annotated[ViewQuery, Query()]) -> View:

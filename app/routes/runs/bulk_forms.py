@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many
-from app.actions.runs import delete
+from app.actions.runs import find_run
 from app.actions.undo import delete_many, edit_details, relaunch_many, tag_many, undo_act, untag_many
 from app.contract.errors import Invalid
 from app.contract.spec import FieldError
@@ -176,9 +176,9 @@ def stop_run(run_id: str, parts: PartsDep, back: BackForm = "") -> RedirectRespo
 
 @pages.post("/runs/{run_id}/delete")
 def delete_one(run_id: str, parts: PartsDep) -> RedirectResponse:
-    """Move a run to the trash."""
+    """Move a run to the trash; if it cannot be deleted, its page says why."""
+    find_run(parts, run_id)
     act, not_deleted = delete_many(parts, [run_id])
     if not_deleted:
-        # Raises the error that says why it cannot be deleted.
-        delete(parts, run_id)
+        return go_back(f"/runs/{run_id}", "/runs", kept=not_deleted)
     return go_back("/runs", "/runs", act=act)

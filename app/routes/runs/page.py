@@ -110,6 +110,7 @@ def run_page(
     baseline: str = "",
     undo: Timestamp = 0.0,
     back_again: Count = 0,
+    kept: Count = 0,
 ) -> Response:
     """Render the page of a run, complete without JavaScript."""
     controls = read_controls(x, smoothing, log)
@@ -141,6 +142,7 @@ def run_page(
         undo=undo,
         undoable=undoable,
         back_again=back_again,
+        kept=kept,
         sweep_number=sweep_number,
         disk=disk,
         aliases=[name for name, run in names.items() if run == run_id],

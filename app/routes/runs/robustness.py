@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.charts.robustness_card import Y_TICKS, draw_cards
-from app.contract.errors import NotFound
+from app.contract.errors import Conflict, NotFound
 from app.contract.model_jobs import RobustnessResult
 from app.services.model_jobs import refusal
 from app.store.database import reading
@@ -65,6 +68,44 @@ def robustness_page(run_id: str, request: Request, parts: PartsDep, other: With 
     if wants_fragment(request):
         return parts.templates.fragment(request, "_robustness.html", **context)
     return parts.templates.page(request, "robustness.html", **context)
+
+
+@pages.get("/runs/{run_id}/robustness.csv")
+def robustness_csv(run_id: str, parts: PartsDep, other: With = "") -> Response:
+    """Download the card as CSV: a line for each corruption and strength; 0 is the unchanged images."""
+    context = _context(parts, run_id, other)
+    run, found, compared, beside = context["run"], context["found"], context["other"], context["beside"]
+    if found is None:
+        raise Conflict(f"the robustness of run #{run.number} was not measured")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    columns = ["target", "corruption", "strength", "parameters", f"run {run.number}"]
+    writer.writerow([*columns, f"run {compared.number}"] if beside is not None else columns)
+    for head, corruption, strength, parameters, value in _values(found):
+        row = [head, corruption, strength, parameters, value]
+        writer.writerow([*row, _value_of(beside, head, corruption, strength)] if beside is not None else row)
+    headers = {
+        "content-disposition": f'attachment; filename="robustness-{run.number}.csv"',
+        "cache-control": "no-store",
+    }
+    return Response(file.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _values(found: RobustnessResult) -> Iterator[tuple[str, str, int, str, float]]:
+    """Head, corruption, strength, what the strength is, and accuracy."""
+    for head, by_name in found.accuracy.items():
+        yield head, "", 0, "", found.clean[head]
+        for name, values in by_name.items():
+            for place, value in enumerate(values):
+                yield head, name, place + 1, found.parameters[name][place], value
+
+
+def _value_of(found: RobustnessResult, head: str, corruption: str, strength: int) -> float | str:
+    """An accuracy of another run's card; "" if it has none."""
+    if not corruption:
+        return found.clean.get(head, "")
+    values = found.accuracy.get(head, {}).get(corruption, [])
+    return values[strength - 1] if strength <= len(values) else ""
 
 
 def _back(request: Request, parts: Parts, run_id: str, other: str) -> Response:

@@ -11,6 +11,7 @@ from app.analysis.leaderboard import IGNORED
 from app.analysis.model_card import Facts, ModelCard, Section, model_card, same_but_seed
 from app.contract.predictions import Header, HeadPredictions, Predictions
 from app.store.metric import Summary
+from tests.app.predicted import predictions_of as predicted
 
 DIGITS = tuple("0123456789")
 
@@ -58,7 +59,7 @@ def test_several_seeds_are_a_mean_with_its_interval_and_one_seed_says_so(runs: A
     card = model_card(Facts(records[0], figures[0], list(zip(records[:3], figures, strict=True))))
     assert "92 ± 5% (n = 3)" in words_of(card, "Metrics")
     alone = model_card(Facts(records[0], figures[0], [(records[0], figures[0])]))
-    assert "One seed: how much the results vary between seeds was not measured." in words_of(alone, "Metrics")
+    assert "How much the results vary between seeds was not measured." in words_of(alone, "Metrics")
 
 
 def test_an_accuracy_has_wilsons_interval_for_the_test_images(runs: Any) -> None:
@@ -76,12 +77,68 @@ def test_a_robustness_card_names_the_worst_change(runs: Any) -> None:
     assert "Most sensitive to fog: 60.00%" in words_of(card, "Caveats and Recommendations")
 
 
+TESTED = {"test/acc": figure(0.95)}
+VALIDATED = {"val/acc": figure(0.9)}
+
+
+def told(runs: Any, status: str, summary: dict[str, Summary], kept: Any = None, **values: Any) -> str:
+    """The card of a run of digits with this status, in Markdown."""
+    run = runs.add(dataset="digits")
+    runs.set(run, status=status, started_at=1.0, best_checkpoint='{"path": "x", "epoch": 1, "step": 1}', **values)
+    return model_card(Facts(runs.get(run), summary, predictions=None if kept is None else kept(run))).markdown()
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "cancelled", "failed"])
+@pytest.mark.parametrize("summary", [{}, VALIDATED])
+def test_a_run_that_was_never_tested_claims_no_use_of_test_images(
+    runs: Any, status: str, summary: dict[str, Summary]
+) -> None:
+    text = told(runs, status, summary)
+    assert "The test images were not used." in text
+    assert "Wilson" not in text
+    assert "360 test images of" not in text
+    assert ("Measured on 180 validation images" in text) == bool(summary)
+    assert ("has not ended" in text) == (status in ("queued", "running"))
+
+
+def test_a_tested_run_says_so(runs: Any) -> None:
+    text = told(runs, "succeeded", TESTED | VALIDATED)
+    assert "The run measured the test images once, after training." in text
+    assert "Wilson" in text
+    assert "Measured on 360 test images of" in text
+
+
+def test_a_stopped_run_that_was_evaluated_says_when_its_test_images_were_predicted(runs: Any) -> None:
+    text = told(runs, "cancelled", VALIDATED, predictions)
+    assert "The test images were predicted after the run had ended, by an evaluation." in text
+    assert "Measured on 360 test images of" in text
+
+
+def test_robustness_is_a_use_of_the_test_images(runs: Any) -> None:
+    text = told(runs, "cancelled", {"robust/acc": figure(0.5), "robust/fog/acc": figure(0.5)})
+    assert "Robustness was measured on the test images and changed copies of them." in text
+    assert "The test images were not used." not in text
+
+
+@pytest.mark.parametrize(("status", "yet"), [("running", " yet"), ("cancelled", "")])
+def test_the_predictions_of_validation_images_so_far_are_not_denied(runs: Any, status: str, yet: str) -> None:
+    text = told(runs, status, VALIDATED, lambda run: Predictions(predicted(run).header, {}, predicted(run).history))
+    assert f"Predictions of validation images are kept for epochs 1 to 4; there are none of test images{yet}" in text
+
+
+def test_a_run_without_a_checkpoint_says_nothing_of_its_best_epoch(runs: Any) -> None:
+    run = runs.get(runs.add(dataset="digits"))
+    text = model_card(Facts(run, VALIDATED)).markdown()
+    assert "best epoch" not in text
+    assert "No best checkpoint yet." in text
+
+
 def test_what_was_not_measured_is_said(runs: Any) -> None:
     card = model_card(Facts(runs.get(runs.add(dataset="digits")), {}))
     text = card.markdown()
     for sentence in (
         "Robustness to noise, blur and other changes was not measured.",
-        "No predictions were kept, so classes and calibration are not known.",
+        "No predictions are kept yet, so scores of classes and calibration are not known.",
         "No metric of the test or validation set was reported.",
     ):
         assert sentence in text

@@ -62,21 +62,31 @@ def test_a_program_that_asks_the_name_gets_the_answers_of_the_run_it_points_to(
     assert answers[0] != answers[1]
 
 
-def test_a_run_stays_while_a_name_points_to_it(client: TestClient, pair: list[str], runs: Runs) -> None:
+def test_a_run_stays_while_a_name_points_to_it(client: TestClient, pair: list[str], runs: Runs, look: Any) -> None:
     first, second = pair
     client.put(API, json={"run": first})
     refused = client.delete(f"/api/v1/runs/{first}")
     assert refused.status_code == 409
-    assert refused.json()["detail"] == ("the alias digits-production points to run #1; move or remove it first")
+    assert refused.json()["detail"] == ("the model name digits-production points to run #1; move or remove it first")
     # Neither is it deleted among others.
     client.post("/runs/delete", data={"runs": f"{first},{second}"})
     assert runs.get(first).deleted_at is None
     assert runs.get(second).deleted_at is not None
     client.put("/api/v1/models/other", json={"run": first})
-    assert "The aliases digits-production, other point" in client.post(f"/runs/{first}/delete").text
+    page = look(client.post(f"/runs/{first}/delete"))
+    assert page.words["not-deleted"] == (
+        "This run was not deleted because the model names digits-production, other point to it."
+        " Move or remove them on the page Models first."
+    )
+    assert page.all("a", href="/models")
     assert client.delete(API).status_code == 204
     assert client.delete("/api/v1/models/other").status_code == 204
+    assert "not-deleted" not in look(client.get(f"/runs/{first}?kept=1")).words
     assert client.delete(f"/api/v1/runs/{first}").status_code == 204
+    assert client.post(f"/runs/{first}/delete").status_code == 404
+    alive = runs.add()
+    page = look(client.post(f"/runs/{alive}/delete"))
+    assert page.words["not-deleted"] == "This run was not deleted because it has not ended. Stop it first."
 
 
 def test_what_cannot_be_named_is_refused(client: TestClient, pair: list[str], runs: Runs) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app.contract.events import Checkpoint
 from app.contract.settings import Settings
+from app.routes.playground import Bar, Chosen, Vote, verdict
 from tests.checkpoints import LocalInference, finished_run, write_checkpoint
 from tests.conftest import Runs
 
@@ -52,8 +57,8 @@ def test_without_checkpoints_the_page_says_how_to_get_one(client: TestClient, lo
 
 def test_every_chosen_checkpoint_votes(client: TestClient, three: list[str], look: Callable[[Any], Any]) -> None:
     page = look(client.get(f"/playground?runs=1,2,{three[2]}&picture={PICTURE}&look=1&sweep=rotation&why=1"))
-    assert [vote["data-token"] for vote in page.all("article")] == ["1", "2", three[2]]
-    assert "of 3" in page.html
+    assert [vote["data-token"] for vote in page.all("article")] == ["1", "2", "3"]
+    assert re.search("of 3|No majority;", page.html)
     assert page.html.count("Probability of ") == 3
     assert {method for method in ("Grad-CAM", "occlusion", "attention rollout") if method in page.html} == {
         "Grad-CAM",
@@ -64,7 +69,58 @@ def test_every_chosen_checkpoint_votes(client: TestClient, three: list[str], loo
     assert page.html.count("(true)") == 3
     assert len(page.all("polyline")) == 3
     checked = [box["value"] for box in page.all("input", type="checkbox", name="runs") if "checked" in box]
-    assert checked == [three[2], "2", "1"]
+    assert checked == ["3", "2", "1"]
+    assert len(page.all("input", type="checkbox", name="runs")) == 3
+
+
+def test_a_run_that_is_named_in_several_ways_is_chosen_and_counted_once(
+    client: TestClient, three: list[str], look: Callable[[Any], Any]
+) -> None:
+    client.put("/api/v1/models/mine", json={"run": three[0]})
+    for name in (three[0], f"{three[0]}:best", "1:best", "#1"):
+        page = look(client.get("/playground", params={"runs": f"1,{name}"}))
+        boxes = page.all("input", type="checkbox", name="runs")
+        assert [box["value"] for box in boxes] == ["mine", "3", "2", "1"]
+        assert [box["value"] for box in boxes if "checked" in box] == ["1"]
+        assert "It says" in looked(client, runs=["1", name])
+    # A model is a choice of its own; the checkpoint of both has one vote.
+    html = looked(client, runs=["1", "mine"])
+    assert html.count("<article") == 2
+    assert "It says" in html
+    assert looked(client, runs=["1", f"{three[0]}:last"]).count("<article") == 2
+
+
+def voter(path: str, **probabilities: float) -> Vote:
+    """A vote with these probabilities of classes."""
+    top = max(probabilities, key=lambda label: probabilities[label])
+    checkpoint = Checkpoint(path=path, epoch=1, step=1)
+    return Vote(
+        Chosen(path, path, None, checkpoint), top=Bar(top, probabilities[top], False), probabilities=probabilities
+    )
+
+
+def test_without_a_majority_the_most_probable_class_leads() -> None:
+    votes = [voter("a", x=0.9, y=0.1, z=0), voter("b", x=0.0, y=0.6, z=0.4), voter("c", x=0.1, y=0.3, z=0.6)]
+    found = verdict(votes)
+    assert (found.voting, found.leading, found.agreeing, found.majority) == (3, "x", 0, False)
+    assert found.mean == pytest.approx(1 / 3)
+    found = verdict([*votes, voter("d", y=1.0)])
+    assert (found.leading, found.agreeing, found.majority) == ("y", 2, False)
+    found = verdict([*votes, voter("d", y=1.0), voter("e", y=1.0)])
+    assert (found.leading, found.agreeing, found.majority) == ("y", 3, True)
+    assert verdict([]) == verdict([Vote(Chosen("f", "f"), "no checkpoint")])
+
+
+@given(st.lists(st.sampled_from("xyz"), min_size=1, max_size=9))
+def test_a_verdict_is_a_majority_exactly_if_more_than_half_agree(tops: list[str]) -> None:
+    found = verdict([voter(str(place), **{top: 1.0}) for place, top in enumerate(tops)])
+    assert found.majority == any(2 * tops.count(top) > len(tops) for top in tops)
+    assert found.leading in tops
+    assert found.agreeing in (0, max(map(tops.count, tops)))
+
+
+def test_the_switch_for_drawings_names_the_dataset(client: TestClient, three: list[str]) -> None:
+    assert "without scaling and centering them like the images of digits" in client.get("/playground?runs=1").text
 
 
 def test_a_drawing_and_its_changes_are_voted_on(client: TestClient, three: list[str]) -> None:

@@ -63,7 +63,7 @@ def test_one_image_is_found_by_its_split_and_place(datasets: Path) -> None:
     question = {"dataset": "flowers@0123456789ab", "part": "test", "index": 29}
     (image,) = pixels(Sheets(datasets).answer(question), 1)
     assert image.tolist() == tensors["test.images"][29].permute(1, 2, 0).tolist()
-    assert "reason" in Sheets(datasets).answer(question | {"index": 30})
+    assert "missing" in Sheets(datasets).answer(question | {"index": 30})
 
 
 def test_digits_are_shown_at_once_and_a_download_only_once_it_is_there(datasets: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_preview_shows_what_was_read_and_says_what_is_missing(datasets: Path, 
     assert image.shape[0] == image.shape[1]
     question = {"import": number, "count": 2, "side": 28, "color": "rgb", "fit": "crop"}
     assert "green has no images" in sheets.answer(question | {"class": "green"})["reason"]
-    assert "no longer exist" in sheets.answer(question | {"import": "i_2", "class": "red"}).get("reason", "") or (
+    assert "no longer exist" in sheets.answer(question | {"import": "i_2", "class": "red"}).get("missing", "") or (
         "being read" in sheets.answer(question | {"import": "i_2", "class": "red"})["reason"]
     )
 
@@ -136,7 +136,7 @@ def test_the_process_answers_line_by_line_and_reports_a_fault(datasets: Path) ->
     )
     first, second, third = map(json.loads, process.stdout.splitlines())
     assert "png" in first
-    assert second == {"reason": "these images no longer exist"}
+    assert second == {"missing": "these images no longer exist"}
     assert "KeyError" in third["fault"]
 
 
@@ -153,7 +153,9 @@ def test_many_images_are_one_picture_with_ten_in_a_row(datasets: Path) -> None:
         left, top = place % 10 * side, place // 10 * side
         found = sheet[top : top + side, left : left + side].reshape(side, side, -1)
         assert found.tolist() == images[index].tolist()
-    assert Sheets(datasets).answer(question | {"indices": [0, 10**6]}) == {"reason": "no such image"}
+    assert Sheets(datasets).answer(question | {"indices": [0, 10**6]}) == {
+        "missing": "there are 200 train images, the last one is 199"
+    }
 
 
 def test_large_images_are_small_in_a_sheet() -> None:

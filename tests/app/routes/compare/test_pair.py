@@ -93,6 +93,50 @@ def test_what_cannot_be_compared_says_why(
     assert f"They cannot be compared image by image: {reason}" in page.html
 
 
+def test_a_run_without_predictions_is_offered_for_evaluation_and_no_list_of_wrong_labels(
+    client: TestClient, predicted: Any, runs: Runs, look: Any
+) -> None:
+    one, bare, third = predicted(), predicted(kept=False), predicted(seed=3)
+    runs.set(bare, best_checkpoint='{"path": "x", "epoch": 1, "step": 1}')
+    page = look(client.get(f"/compare?runs={one},{bare}&by=none"))
+    assert "run #2: no predictions are kept for this run; <a" in page.html
+    assert page.all("a", href=f"/runs/{bare}/predictions")
+    for ids in (f"{one},{bare}", f"{bare},{one},{third}", f"{one},{third},{bare}"):
+        page = look(client.get(f"/compare?runs={ids}&by=none"))
+        assert "never-right" not in page.words
+
+
+def test_two_runs_that_keep_no_predictions_of_the_same_images_have_no_common_list(
+    client: TestClient, predicted: Any, look: Any
+) -> None:
+    page = look(client.get(f"/compare?runs={predicted()},{predicted(images=90)}&by=none"))
+    assert "never-right" not in page.words
+
+
+def test_the_list_of_images_that_no_run_gets_right_says_how_many(client: TestClient, predicted: Any, look: Any) -> None:
+    ids = [predicted(seed=seed, skill=0.5) for seed in (1, 10, 20)]
+    page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))
+    (link,) = (each["href"] for each in page.all("a") if "/api/" in each["href"] and "outcome=none" in each["href"])
+    count = len(client.get(link).text.splitlines()) - 1
+    assert count > 0
+    assert page.words["never-right"] == (
+        f"Images that none of the 3 runs gets right (CSV): possibly wrong labels, {count} of 180 test images."
+    )
+    all_right = [predicted(seed=seed, skill=1.0) for seed in (1, 10, 20, 30, 40)]
+    page = look(client.get(f"/compare?runs={','.join(all_right)}&by=none"))
+    assert "is predicted right by at least one of the 5 runs" in page.words["never-right"]
+
+
+@pytest.mark.parametrize(("count", "asked"), [(1, False), (2, False), (3, True), (4, True)])
+def test_more_than_two_runs_are_asked_to_be_two(
+    client: TestClient, predicted: Any, look: Any, count: int, asked: bool
+) -> None:
+    ids = ",".join(predicted(seed=seed) for seed in range(count))
+    page = look(client.get(f"/compare?runs={ids}&by=none"))
+    assert ("choose-two" in page.words) == asked
+    assert not asked or page.all("a", href=f"/compare?picked={ids}")
+
+
 def test_three_runs_have_no_pair_but_images_that_none_gets_right(client: TestClient, predicted: Any, look: Any) -> None:
     ids = [predicted(seed=seed, skill=0.5) for seed in (1, 10, 20)]
     page = look(client.get(f"/compare?runs={','.join(ids)}&by=none"))

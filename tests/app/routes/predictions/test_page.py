@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from app.analysis.calibration import calibration
+from tests.app.predicted import predictions_of
 from tests.app.routes.predictions.conftest import Kept
 from tests.conftest import Runs
 
@@ -33,6 +36,23 @@ def test_the_sentences_name_the_largest_confusions(client: TestClient, predicted
     assert f"{worst['true']} is taken for {worst['predicted']}</u>: {worst['count']} of {worst['of']}" in page
     assert f"({share:.1f}%)" in page
     assert "Answer only from 0.9 on: " in page
+
+
+def test_every_bin_of_confidence_is_drawn_and_says_how_many_images_it_has(
+    client: TestClient, predicted: Kept, look: Any
+) -> None:
+    run = predicted(skill=0.3)
+    page = look(client.get(f"/runs/{run}/predictions"))
+    kept = predictions_of(run, skill=0.3).parts["test"]["digit"]
+    bins = [each for each in calibration(kept.confidence, kept.predicted == kept.labels).bins if each.count]
+    assert any(each.accuracy == 0 for each in bins)
+    for name in ("bin", "images"):
+        heights = [float(each["height"]) for each in page.all("rect") if each.get("class") == name]
+        assert len(heights) == len(bins)
+        assert min(heights) >= 1
+    labels = [each["aria-label"] for each in page.all("a") if each.get("aria-label", "").startswith("confidence")]
+    assert re.findall(r"of ([\d,]+) images", " ".join(labels)) == [str(each.count) for each in bins]
+    assert "On the diagonal, confidence equals accuracy." in page.html
 
 
 def test_another_epoch_shows_other_figures_and_leads_to_its_images(client: TestClient, predicted: Kept) -> None:

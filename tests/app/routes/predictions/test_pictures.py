@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from app.contract.own_datasets import ITEMS, version_folder
+from app.contract.settings import Settings
 from app.routes.predictions.pictures import SHEET
+from tests.app.own_dataset import describe_own_dataset
 from tests.app.predicted import predictions_of
 from tests.app.routes.predictions.conftest import Kept
+from tests.conftest import Runs
 
 
 def listed(client: TestClient, run: str, query: str = "") -> dict[str, Any]:
@@ -68,6 +72,9 @@ def test_a_picture_tells_its_history(client: TestClient, predicted: Kept) -> Non
     for each in listed(client, run, "part=validation")["pictures"]:
         column = history.predicted["digit"][:, each["index"]]
         assert each["history"]["predicted"] == column.tolist()
+        np.testing.assert_allclose(
+            each["history"]["confidence"], history.confidence["digit"][:, each["index"]], atol=6e-4
+        )
         assert each["history"]["right"] == "".join("01"[int(hit)] for hit in column == labels[each["index"]])
     never = listed(client, run, "part=validation&state=never")
     assert never["total"] > 0
@@ -152,6 +159,56 @@ def test_the_csv_has_a_line_for_each_image(client: TestClient, predicted: Kept) 
     assert [int(row["index"]) for row in rows] == list(range(180))
     assert [int(row["predicted"]) for row in rows] == kept.predicted.tolist()
     np.testing.assert_allclose([float(row["true_probability"]) for row in rows], kept.true, rtol=1e-3)
+
+
+def test_the_csv_of_an_epoch_has_the_epoch_in_its_name(client: TestClient, predicted: Kept) -> None:
+    run = predicted()
+    names = [
+        client.get(f"/api/v1/runs/{run}/predictions.csv?part=validation{query}").headers["content-disposition"]
+        for query in ("", "&epoch=2")
+    ]
+    assert names == [
+        'attachment; filename="predictions-1-validation.csv"',
+        'attachment; filename="predictions-1-validation-epoch-2.csv"',
+    ]
+
+
+def test_an_image_of_an_own_dataset_has_the_name_of_its_file(
+    client: TestClient, predicted: Kept, settings: Settings
+) -> None:
+    own = describe_own_dataset(settings.datasets)
+    items = [f'{part},{index},rose,"rose/{part}, {index}.jpg"' for part in ("train", "test") for index in range(180)]
+    file = version_folder(settings.datasets, own.name, own.version) / ITEMS
+    file.write_text("\n".join(["split,index,label,path", *items]) + "\n")
+    run = predicted(dataset=own.dataset.key, head="class", names=own.classes)
+    for each in listed(client, run)["pictures"]:
+        assert each["file"] == f"rose/test, {each['index']}.jpg"
+    # No line of the list is about the validation images.
+    assert {each["file"] for each in listed(client, run, "part=validation")["pictures"]} == {""}
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/api/v1/runs/{run}/predictions.csv?right=false").text)))
+    assert rows
+    assert all(row["file"] == f"rose/test, {row['index']}.jpg" for row in rows)
+    file.unlink()
+    assert {each["file"] for each in listed(client, run, "part=validation")["pictures"]} == {""}
+
+
+def test_images_of_built_in_datasets_have_no_files(client: TestClient, predicted: Kept) -> None:
+    run = predicted()
+    assert {each["file"] for each in listed(client, run)["pictures"]} == {""}
+    assert client.get(f"/api/v1/runs/{run}/predictions.csv").text.splitlines()[0].endswith("true_probability")
+
+
+def test_an_image_can_be_tried_in_the_playground_where_there_is_a_checkpoint(
+    client: TestClient, predicted: Kept, runs: Runs, look: Any
+) -> None:
+    run = predicted()
+    page = look(client.get(f"/runs/{run}/predictions/pictures"))
+    assert not page.all("a", id="picture-try")
+    runs.set(run, best_checkpoint='{"path": "x", "epoch": 1, "step": 1}')
+    page = look(client.get(f"/runs/{run}/predictions/pictures"))
+    assert page.one("a", id="picture-try")
+    data = json.loads(page.words["gallery-data"])
+    assert data["playground"] == "/playground?runs=1&picture=digits:test:"
 
 
 def test_without_a_script_there_are_pages(client: TestClient, predicted: Kept, look: Any) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.contract.settings import Settings
-from tests.app.predicted import keep, predictions_of
+from tests.app.predicted import keep, keep_history, predictions_of
 from tests.app.routes.predictions.conftest import Kept
 from tests.conftest import Runs
 
@@ -86,14 +86,66 @@ def test_test_images_come_at_the_end(
     assert client.get(f"/api/v1/runs/{run}/predictions").json()["part"] == "test"
 
 
-def test_a_run_that_ended_with_its_history_alone_is_to_be_evaluated(
-    client: TestClient, training: Kept, runs: Runs
+@pytest.mark.parametrize(("outcome", "said"), [("cancelled", "was stopped"), ("failed", "has ended (failed)")])
+def test_a_run_that_ended_with_its_history_alone_still_shows_it_and_can_be_evaluated(
+    client: TestClient, training: Kept, runs: Runs, look: Any, outcome: str, said: str
 ) -> None:
     run = training()
-    runs.finish(run, "cancelled")
+    before = client.get(f"/api/v1/runs/{run}/predictions").json()
+    runs.finish(run, outcome)
     runs.set(run, best_checkpoint='{"path": "x", "epoch": 1, "step": 1}')
-    assert "Evaluate now" in client.get(f"/runs/{run}/predictions").text
-    assert client.get(f"/api/v1/runs/{run}/predictions").status_code == 409
+    page = look(client.get(f"/runs/{run}/predictions"))
+    assert f"Validation images after epoch 4 of 9. The run {said}." in page.words["so-far"]
+    assert "It ended before its best checkpoint predicted the images; evaluate it." in page.html
+    assert page.one("button", id="evaluate")
+    assert page.one("input", id="epoch-range")["max"] == "3"
+    assert client.get(f"/api/v1/runs/{run}/predictions").json() == before
+    assert client.get(f"/runs/{run}/predictions/pictures").status_code == 200
+    assert "HX-Refresh" in client.get(f"/runs/{run}/predictions/progress").headers
+
+
+def test_a_history_without_a_checkpoint_is_shown_without_an_offer(
+    client: TestClient, training: Kept, runs: Runs, look: Any
+) -> None:
+    run = training()
+    runs.finish(run, "failed")
+    page = look(client.get(f"/runs/{run}/predictions"))
+    assert "It ended without a checkpoint, so only the history of its validation images is kept." in page.html
+    assert not page.all("button", id="evaluate")
+
+
+def test_a_page_that_is_opened_before_the_first_epoch_fills_by_itself(
+    client: TestClient, runs: Runs, settings: Settings, engine: Engine, look: Any
+) -> None:
+    run = runs.add(epochs=9)
+    runs.set(run, status="running")
+    waiting = f"/runs/{run}/predictions/progress"
+    assert look(client.get(f"/runs/{run}/predictions")).one("div", role="status")["hx-get"] == waiting
+    answer = client.get(waiting)
+    assert (waiting in answer.text, "HX-Refresh" in answer.headers) == (True, False)
+    keep_history(settings, engine, predictions_of(run))
+    assert client.get(waiting).headers["HX-Refresh"] == "true"
+
+
+def test_a_page_that_waits_for_a_run_without_predictions_ends_with_the_offer_to_evaluate(
+    client: TestClient, runs: Runs
+) -> None:
+    run = runs.add(keep_predictions=False)
+    runs.finish(run)
+    runs.set(run, best_checkpoint='{"path": "x", "epoch": 1, "step": 1}')
+    answer = client.get(f"/runs/{run}/predictions/progress")
+    assert "This run kept no predictions (keep_predictions is false); evaluate it." in answer.text
+    assert "Evaluate now" in answer.text
+    assert "hx-get" not in answer.text
+    assert "HX-Refresh" not in answer.headers
+
+
+@pytest.mark.parametrize(("epochs", "sentence"), [(4, True), (0, False)])
+def test_a_history_is_promised_only_where_there_is_one(
+    client: TestClient, predicted: Kept, epochs: int, sentence: bool
+) -> None:
+    page = client.get(f"/runs/{predicted(epochs=epochs)}/predictions?part=test").text
+    assert ("The history over epochs is kept for validation images." in page) == sentence
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from app.charts.robustness_card import LABEL_GAP, draw_cards
 from app.contract.events import Checkpoint
 from app.contract.model_jobs import RobustnessResult
 from app.services.job_results import EFFECTS, robustness_metrics
@@ -95,6 +101,51 @@ def test_two_cards_are_shown_beside_each_other(client: TestClient, look: Look, e
         connection.exec_driver_sql("DELETE FROM model_job WHERE run = ?", (other,))
     page = look(client.get(f"/runs/{run}/robustness?with={other}"))
     assert "has no robustness card yet" in page.html
+
+
+def test_small_numbers_and_a_missing_other_run_are_explained(client: TestClient, look: Look, examined: Any) -> None:
+    run = examined(0.9)
+    page = look(client.get(f"/runs/{run}/robustness"))
+    assert "No other run on digits was measured yet." in page.words["robustness-alone"]
+    assert "small numbers" not in page.html
+    other = examined(0.85)
+    page = look(client.get(f"/runs/{run}/robustness?with={other}"))
+    assert "robustness-alone" not in page.words
+    assert "The small numbers are the difference to run #2, in percentage points." in page.html
+
+
+def test_a_card_is_a_csv_file(client: TestClient, examined: Any, runs: Runs) -> None:
+    run, other = examined(0.9, ("digit", "thickness")), examined(0.85)
+    answer = client.get(f"/runs/{run}/robustness.csv")
+    assert answer.headers["content-disposition"] == 'attachment; filename="robustness-1.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 2 * (1 + 5 * len(CORRUPTIONS))
+    assert rows[0] == {"target": "digit", "corruption": "", "strength": "0", "parameters": "", "run 1": "0.95"}
+    assert float(rows[3]["run 1"]) == pytest.approx(0.9 - 0.1 * 2)
+    assert (rows[3]["corruption"], rows[3]["strength"], rows[3]["parameters"]) == (
+        "gaussian_noise",
+        "3",
+        "gaussian_noise 2",
+    )
+    beside = list(csv.DictReader(io.StringIO(client.get(f"/runs/{run}/robustness.csv?with={other}").text)))
+    by_target = {
+        target: [row["run 2"] for row in beside if row["target"] == target] for target in ("digit", "thickness")
+    }
+    assert float(by_target["digit"][1]) == pytest.approx(0.85)
+    assert set(by_target["thickness"]) == {""}
+    assert client.get(f"/runs/{runs.add()}/robustness.csv").status_code == 409
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=15))
+def test_labels_of_lines_do_not_cover_each_other(ends: list[float]) -> None:
+    found = result(0.9)
+    values = {f"corruption {i}": [end] * 5 for i, end in enumerate(ends)}
+    changes = {"accuracy": {"digit": values}, "parameters": {name: ["x"] * 5 for name in values}}
+    (card,) = draw_cards(found.model_copy(update=changes), None, 1, 0)
+    places = sorted(line.end for line in card.lines)
+    assert all(after - before >= LABEL_GAP - 0.2 for before, after in itertools.pairwise(places))
+    assert places[-1] <= 100
+    assert len({line.css for line in card.lines}) == len(card.lines)
 
 
 def test_several_heads_have_a_card_each(client: TestClient, look: Look, examined: Any) -> None:
