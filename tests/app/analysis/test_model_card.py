@@ -42,7 +42,7 @@ def test_classes_calibration_and_limits_come_from_the_kept_predictions(runs: Any
     analyses, limits = words_of(card, "Quantitative Analyses"), words_of(card, "Caveats and Recommendations")
     assert "accuracy 83.6%" in analyses
     assert "expected calibration error" in analyses
-    assert "digit 3 20 100.0% 50.0% 0.6667" in analyses
+    assert "digit 3 20 100.0% 50.0% 66.7%" in analyses
     assert "Smallest class of digit in the test set: 9, with 1 image." in limits
     assert "Recognized least often, digit: 3 (50.0%, 95% interval 29.9% to 70.1%)" in limits
     assert "7 of the 10 classes of digit have no test image." in limits
