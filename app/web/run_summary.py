@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +146,7 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
     )
 
 
-def _tested_itself(run: RunRecord, summary: Mapping[str, Summary]) -> bool:
+def _tested_itself(run: RunRecord, summary: dict[str, Summary]) -> bool:
     """Whether a trainer measured the test images: it reports their loss too, which an evaluation does not."""
     return run.status == "succeeded" or main_metric(summary, run.config, "test", "loss") is not None
 
