@@ -195,12 +195,14 @@ def _use_of_validation(facts: Facts) -> list[str]:
 def _use_of_test(facts: Facts) -> list[str]:
     """What the test images were used for, each use a sentence."""
     used = []
-    if facts.run.status == "succeeded" and _has_test_metric(facts):
+    # An evaluation reports no loss.
+    tested = facts.run.status == "succeeded" or any(
+        name.startswith("test/") and name.endswith("loss") for name in facts.summary
+    )
+    if tested and _has_test_metric(facts):
         used.append("The run measured the test images once, after training.")
-    elif _tested(facts):
+    elif _tested(facts) or _has_test_metric(facts):
         used.append("The test images were predicted after the run had ended, by an evaluation.")
-    elif _has_test_metric(facts):
-        used.append("Metrics of the test images were reported before the run ended.")
     if _robustness(facts.summary):
         used.append("Robustness was measured on the test images and changed copies of them.")
     return used or ["The test images were not used."]

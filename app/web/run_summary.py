@@ -88,6 +88,8 @@ class RunSummary:
     robust_acc: float | None = None
     """Settings that distinguish it from listed runs with the same title."""
     further: tuple[Further, ...] = ()
+    tested_afterwards: bool = False
+    """Whether its test accuracy comes from an evaluation after it had ended early."""
 
     @property
     def name(self) -> str:
@@ -97,11 +99,6 @@ class RunSummary:
     def further_metric(self, last: str) -> Further | None:
         """Return a metric besides the accuracy: the one of all heads together, else that of its first head."""
         return next((each for each in self.further if last_part(each.name) == last), None)
-
-    @property
-    def tested_afterwards(self) -> bool:
-        """Whether its test accuracy comes from an evaluation after it had ended early."""
-        return self.test_acc is not None and not self.run.logged and self.run.status in ("cancelled", "failed")
 
     @property
     def share(self) -> float:
@@ -144,8 +141,14 @@ def summarize_run(row: RunRow, position: int | None = None, why: str = "") -> Ru
         position=position,
         why=why,
         further=tuple(_further(run.config, summary)),
+        tested_afterwards=test is not None and not run.logged and not run.live and not _tested_itself(run, summary),
         robust_acc=robust.last if (robust := main_metric(summary, run.config, ROBUST, "acc")) else None,
     )
+
+
+def _tested_itself(run: RunRecord, summary: dict[str, Summary]) -> bool:
+    """Whether a trainer measured the test images: it reports their loss too, which an evaluation does not."""
+    return run.status == "succeeded" or main_metric(summary, run.config, "test", "loss") is not None
 
 
 def _best_epoch(run: RunRecord, acc: Summary | None, per_epoch: float | None) -> int | None:

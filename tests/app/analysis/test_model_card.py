@@ -114,6 +114,12 @@ def test_a_stopped_run_that_was_evaluated_says_when_its_test_images_were_predict
     assert "Measured on 360 test images of" in text
 
 
+def test_a_run_that_failed_after_its_test_measured_the_test_images_itself(runs: Any) -> None:
+    text = told(runs, "failed", TESTED | {"test/loss": figure(0.3)}, predictions)
+    assert "The run measured the test images once, after training." in text
+    assert "by an evaluation" not in text
+
+
 def test_robustness_is_a_use_of_the_test_images(runs: Any) -> None:
     text = told(runs, "cancelled", {"robust/acc": figure(0.5), "robust/fog/acc": figure(0.5)})
     assert "Robustness was measured on the test images and changed copies of them." in text

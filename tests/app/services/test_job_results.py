@@ -58,6 +58,20 @@ def test_an_accuracy_that_the_run_measured_itself_stays(runs: Runs, engine: Engi
     assert figures_of(engine, run) == {"test/acc": 0.9}
 
 
+def test_a_run_that_failed_after_its_test_was_not_evaluated_afterwards(
+    client: TestClient, runs: Runs, engine: Engine
+) -> None:
+    run = runs.add()
+    with writing(engine) as connection:
+        commit = next_commit(connection)
+        for name in ("test/acc", "test/loss"):
+            add_points(connection, run, name, Curve(np.array([9], np.uint32), np.array([0.9]), np.array([1.0])), commit)
+    runs.finish(run, "failed")
+    page = client.get(f"/runs/{run}").text
+    assert "90.00%" in page
+    assert "tested-afterwards" not in page
+
+
 @pytest.mark.parametrize(
     ("accuracy", "expected"),
     [
