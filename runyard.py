@@ -1034,6 +1034,8 @@ class LoggedRun:
         self._step = -1
         self._process = os.getpid()
         self._counts: dict[str, int] = {}
+        self._unwritten: Json = {}
+        self._in_trouble = False
         self._outcome: Json = {}
         self._ended = False
         self._ending = threading.Event()
@@ -1180,25 +1182,42 @@ class LoggedRun:
         while not self._ending.wait(FLUSH_SECONDS):
             self._flush()
             self._sender.send()
-        self._flush()
-        self._spool.add(self._outcome)
+        while not self._flush(self._outcome) and time.monotonic() < self._sender.deadline:
+            time.sleep(FLUSH_SECONDS)
         self._sender.send(last=True)
 
-    def _flush(self) -> None:
-        while self._pending:
-            curves: dict[str, Json] = {}
-            for _ in range(min(len(self._pending), PART_POINTS)):
-                name, step, value, at = self._pending.popleft()
-                curve = curves.get(name)
-                if curve is None:
-                    curve = {"offset": self._counts.get(name, 0), "step": [], "value": [], "time": []}
-                    curves[name] = curve
-                curve["step"].append(step)
-                curve["value"].append(value if math.isfinite(value) else str(value))
-                curve["time"].append(at)
-            for name, curve in curves.items():
-                self._counts[name] = curve["offset"] + len(curve["step"])
-            self._spool.add({"curves": curves})
+    def _flush(self, last: Json | None = None) -> bool:
+        """Write what is pending, and then ``last``; what cannot be written stays in memory. Whether all was written."""
+        try:
+            while self._pending or self._unwritten:
+                self._unwritten = self._unwritten or self._next_part()
+                self._spool.add(self._unwritten)
+                self._unwritten = {}
+            if last is not None:
+                self._spool.add(last)
+        except OSError as error:
+            if not self._in_trouble:
+                _say(f"cannot write {self._spool.path} ({error.strerror}); metrics wait in memory until that works")
+            self._in_trouble = True
+            return False
+        self._in_trouble = False
+        return True
+
+    def _next_part(self) -> Json:
+        """Take up to PART_POINTS pending points."""
+        curves: dict[str, Json] = {}
+        for _ in range(min(len(self._pending), PART_POINTS)):
+            name, step, value, at = self._pending.popleft()
+            curve = curves.get(name)
+            if curve is None:
+                curve = {"offset": self._counts.get(name, 0), "step": [], "value": [], "time": []}
+                curves[name] = curve
+            curve["step"].append(step)
+            curve["value"].append(value if math.isfinite(value) else str(value))
+            curve["time"].append(at)
+        for name, curve in curves.items():
+            self._counts[name] = curve["offset"] + len(curve["step"])
+        return {"curves": curves}
 
 
 def _outcome_of(error: BaseException | None) -> Literal["succeeded", "failed", "cancelled"]:
@@ -1259,10 +1278,18 @@ class _Spool:
         return None
 
     def add(self, part: Json) -> None:
-        """Append a part."""
+        """Append a part. Raises OSError and then appends nothing."""
         line = json.dumps(part, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            self._writer.write(line)
+            size = os.fstat(self._writer.fileno()).st_size
+            written = 0
+            try:
+                while written < len(line):
+                    written += self._writer.write(line[written:]) or 0
+            except OSError:
+                os.truncate(self.path, size)
+                self._writer.seek(size)
+                raise
 
     def add_file(self, name: str, copy: Callable[[Path], object]) -> None:
         """Append a file, of which ``copy`` writes a copy. Raises OSError."""

@@ -292,6 +292,7 @@ def test_a_forked_process_does_not_log(yard: Runyard) -> None:
 
 PROGRAM = """
 import sys
+import time
 from runyard import Runyard
 run = Runyard(sys.argv[1]).start("program")
 for step in range(50):
@@ -328,6 +329,29 @@ def test_a_program_that_is_killed_leaves_what_it_wrote(yard: Runyard, folder: Pa
     assert len(list(folder.glob("*.jsonl"))) == 1
     assert list(yard.sync()) == [("program", "")]
     assert curve_of(yard, run, "a")[0] == list(range(50))
+    assert list(folder.iterdir()) == []
+
+
+FULL = """
+import resource
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (run._spool.path.stat().st_size + 60, limits[1]))
+for step in range(50, 1000):
+    run.log({"a": step})
+while not run._in_trouble:
+    time.sleep(0.01)
+print("in trouble", flush=True)
+run.log({"a": 1000})
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+run.finish()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of a file's size")
+def test_a_disk_that_is_full_for_a_while_loses_nothing(yard: Runyard, folder: Path) -> None:
+    run, _ = program(yard.url, FULL)
+    assert curve_of(yard, run, "a")[0] == list(range(1001))
+    assert yard.run(run).status == "succeeded"
     assert list(folder.iterdir()) == []
 
 
