@@ -264,7 +264,13 @@ def test_the_address_that_a_script_logs_to_leads_to_the_page_of_its_run(submit: 
     run = submit()["id"]
     answer = client.get(f"/runs/{run}/")
     assert (answer.status_code, answer.url.path) == (200, f"/runs/{run}")
-    assert client.get(f"/runs/{run}/api/2.0/mlflow-artifacts/artifacts").json() == {"files": []}
+    within = f"/runs/{run}/api/2.0"
+    listed = client.get(f"{within}/mlflow/artifacts/list?run_id={run}").json()
+    assert listed["files"] == []
+    where = listed["root_uri"].removeprefix("mlflow-artifacts:/")
+    assert client.put(f"{within}/mlflow-artifacts/artifacts/{where}/a.txt", content=b"a").status_code == 200
+    answer = client.get(f"{within}/mlflow-artifacts/artifacts", params={"path": where}).json()
+    assert [file["path"] for file in answer["files"]] == ["a.txt"]
 
 
 # Again ---------------------------------------------------------------------------------------------------------------
