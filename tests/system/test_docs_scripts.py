@@ -25,7 +25,7 @@ SCRIPTS = [*examples("docs/python.md"), *examples("README.md")]
 
 
 def test_there_are_examples() -> None:
-    assert len(SCRIPTS) == 7
+    assert len(SCRIPTS) == 8
 
 
 def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
         done = subprocess.run(
             [sys.executable, "-W", "error", str(file)],
             cwd=tmp_path,
-            env=environment | {"RUNYARD_URL": yard.address},
+            env=environment | {"RUNYARD_URL": yard.address, "RUNYARD_SPOOL_DIR": str(tmp_path / "spool")},
             capture_output=True,
             text=True,
             timeout=120,
@@ -51,12 +51,15 @@ def test_the_python_examples_run_one_after_the_other(yard: Any, tmp_path: Path) 
     # Other tests look at runs on digits only.
     yard.call(f"/runs/{on_flowers['id']}", method="DELETE")
     yard.call("/datasets/flowers", method="DELETE")
-    launched, listed, trained, compared, predicted, awaited, finished = outputs
+    launched, listed, trained, compared, logged, predicted, awaited, finished = outputs
     assert [line.partition(":")[0] for line in launched.splitlines()[:3]] == ["step 39", "step 78", "step 117"]
     assert re.search(rf"^succeeded 0\.\d+ {yard.address}/runs/r_\w+$", launched, re.M)
     assert listed.count(" · digits ") == len(listed.splitlines()) > 0
     assert re.fullmatch(r"succeeded [01]\.\d+\n", trained)
     assert re.search(r"^simple_cnn tiny +2 +\d+\.\d\d ± \d+\.\d\d%", compared, re.M)
+    assert re.fullmatch(rf"{yard.address}/runs/r_\w+\n", logged)
+    own = yard.call(f"/runs/{logged.strip().rpartition('/')[2]}")
+    assert (own["status"], own["summary"]["loss"]["points"], own["parameters"]) == ("succeeded", 100, {"lr": "0.1"})
     assert "422 no size 'enormous' for simple_cnn; sizes: tiny, small" in compared
     assert re.match(r"^\[0\.\d+, 0\.\d+\]$", awaited)
     assert re.fullmatch(r"\d [01]\.\d+\n", predicted)
