@@ -98,6 +98,13 @@ class Arguments:
             raise Invalid(f"{name} must be a whole number from {least:,} to {most:,}")
         return number
 
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a boolean field."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise Invalid(f"{name} must be true or false")
+        return default if value is None else value
+
     def items(self, name: str, most: int) -> list[Any]:
         """Return a list field."""
         value = self.lists.get(name, self.values.get(name))
@@ -165,7 +172,9 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
         async def endpoint(request: Request) -> Response:
             try:
                 args = await read_arguments(request)
-                args.within = request.path_params.get("within", "")
+                named = dict(request.path_params)
+                args.within = named.pop("within", "")
+                args.values |= named
                 answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:
