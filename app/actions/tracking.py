@@ -92,10 +92,11 @@ def silence_seconds(parts: Parts) -> float:
 def find(parts: Parts, run: str) -> LoggedRunRecord:
     """Return a logged run, including runs in the trash. Raises NotFound, Conflict."""
     with reading(parts.engine) as connection:
-        return _load(connection, run)
+        return load_logged(connection, run)
 
 
-def _load(connection: Connection, run: str) -> LoggedRunRecord:
+def load_logged(connection: Connection, run: str) -> LoggedRunRecord:
+    """Return a logged run, including runs in the trash. Raises NotFound, Conflict."""
     logged = find_logged(connection, run)
     if logged is None:
         launched = connection.execute(text("SELECT 1 FROM run WHERE id = :run"), {"run": run}).scalar()
@@ -107,7 +108,7 @@ def _load(connection: Connection, run: str) -> LoggedRunRecord:
 
 def writable(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
     """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
-    logged = _load(connection, run)
+    logged = load_logged(connection, run)
     if logged.row["deleted_at"] is not None:
         raise Conflict(f"run {run} is in the trash; restore it first")
     if logged.closed and not metadata_only:
@@ -134,10 +135,10 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
         put_used(connection, batch.models)
         if fresh:
             write_parameters(connection, logged, fresh, commit)
-            logged = _load(connection, run)
+            logged = load_logged(connection, run)
         if batch.inputs:
             write_inputs(connection, logged, list(batch.inputs), commit)
-            logged = _load(connection, run)
+            logged = load_logged(connection, run)
         if batch.tags:
             write_tags(connection, logged, batch.tags, commit)
         step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)

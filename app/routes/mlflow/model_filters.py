@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from app.contract.errors import Invalid
 from app.routes.mlflow.filters import Column, Sql, Term, attribute_condition, order_entry, terms_of, text_entry
 
+PROMPT = "mlflow.prompt.is_prompt"
+"""Tag of prompts, which Runyard does not have. Clients search models without it, also those without any tag."""
 _COMPARISONS = ("<", "<=", ">", ">=", "=", "!=")
 
 
@@ -97,6 +99,8 @@ def condition(what: Searchable, filter_text: str, sql: Sql, datasets: Sequence[O
             conditions.append(attribute_condition(term, sql, what.columns[term.key]))
         elif term.kind == "metrics" and what.metrics:
             conditions.append(_metric(term, sql, what.metrics, datasets))
+        elif term.kind == "tags" and term.key == PROMPT:
+            conditions.append("FALSE" if (term.how, term.value) == ("=", "true") else "TRUE")
         elif term.kind in what.entries:
             conditions.append(text_entry(term, sql, what.entries[term.kind]))
         else:

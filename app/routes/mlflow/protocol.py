@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from app.actions.model_registry import NameTaken
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError
 from app.services.disk import DiskFull
 from app.web.dependencies import Parts, parts
@@ -46,6 +47,7 @@ class NotServed(RunyardError):
 _CODES: list[tuple[type[RunyardError], str, int]] = [
     (NotFound, "RESOURCE_DOES_NOT_EXIST", 404),
     (Exists, "RESOURCE_ALREADY_EXISTS", 400),
+    (NameTaken, "RESOURCE_ALREADY_EXISTS", 400),
     # Not 409 or 5xx: a client would retry for minutes.
     (Conflict, "INVALID_STATE", 400),
     (Invalid, "INVALID_PARAMETER_VALUE", 400),
