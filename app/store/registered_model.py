@@ -208,6 +208,12 @@ def list_versions(
     return _versions(connection, tail, dict(values) | {"page_limit": most, "page_offset": offset})
 
 
+def count_versions(connection: Connection, model: int) -> int:
+    """How many versions a registered model has."""
+    query = text("SELECT count(*) FROM model_version WHERE model = :model")
+    return int(connection.execute(query, {"model": model}).scalar_one())
+
+
 def newest_versions(connection: Connection, models: Sequence[int]) -> dict[int, ModelVersionRecord]:
     """The newest version of each registered model; those without any are left out."""
     if not models:
