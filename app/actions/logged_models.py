@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -57,7 +57,8 @@ def create(parts: Parts, new: NewModel, within: str = "") -> LoggedModelRecord:
     name = new.name or f"model-{id[2:8]}"
     own = NewLoggedRun(new.experiment.id, new.experiment.name, name, now)
     if not new.run and within:
-        adopt(parts, within, own, new.experiment)
+        # A model does not name the run of a command.
+        adopt(parts, within, replace(own, name=""), new.experiment)
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run = new.run or within or insert_logged(connection, own, commit, now, silence_seconds(parts))
@@ -98,10 +99,17 @@ def _load(connection: Connection, model: str, *, deleted: bool = False) -> Logge
     return found
 
 
+def _load_writable(connection: Connection, model: str) -> LoggedModelRecord:
+    """Return a model that can be changed. Raises NotFound, and Conflict if its run is in the trash."""
+    found = _load(connection, model)
+    writable(connection, found.run, metadata_only=True)
+    return found
+
+
 def finish(parts: Parts, model: str, status: Status) -> LoggedModelRecord:
-    """Set whether a model is complete. Raises NotFound."""
+    """Set whether a model is complete. Raises NotFound and Conflict."""
     with writing(parts.engine) as connection:
-        found = _load(connection, model)
+        found = _load_writable(connection, model)
         change_model(connection, model, time.time(), status=status)
     if found.own_run and status != "PENDING":
         end(parts, found.run, "succeeded" if status == "READY" else "failed", None, None)
@@ -109,16 +117,16 @@ def finish(parts: Parts, model: str, status: Status) -> LoggedModelRecord:
 
 
 def delete(parts: Parts, model: str) -> None:
-    """Delete a model; its files stay with its run. Raises NotFound."""
+    """Delete a model; its files stay with its run. Raises NotFound and Conflict."""
     with writing(parts.engine) as connection:
-        _load(connection, model)
+        _load_writable(connection, model)
         change_model(connection, model, time.time(), deleted=True)
 
 
 def describe(parts: Parts, model: str, parameters: Mapping[str, str]) -> None:
-    """Add parameters. Raises NotFound, and Invalid if one would change or for too many; adds none then."""
+    """Add parameters. Raises NotFound, Conflict, and Invalid if one would change or for too many; adds none then."""
     with writing(parts.engine) as connection:
-        known = _load(connection, model).parameters
+        known = _load_writable(connection, model).parameters
         changed = next((key for key, value in parameters.items() if known.get(key, value) != value), None)
         if changed is not None:
             raise Invalid(f"parameter '{changed[:100]}' of this model is already '{known[changed][:100]}'")
@@ -129,18 +137,18 @@ def describe(parts: Parts, model: str, parameters: Mapping[str, str]) -> None:
 
 
 def tag(parts: Parts, model: str, tags: Mapping[str, str]) -> None:
-    """Set tags. Raises NotFound, and Invalid for too many."""
+    """Set tags. Raises NotFound, Conflict, and Invalid for too many."""
     with writing(parts.engine) as connection:
-        merged = _load(connection, model).tags | dict(tags)
+        merged = _load_writable(connection, model).tags | dict(tags)
         if len(merged) > MAX_TAGS:
             raise Invalid(f"a model can have at most {MAX_TAGS:,} tags")
         change_model(connection, model, time.time(), tags=merged)
 
 
 def untag(parts: Parts, model: str, key: str) -> None:
-    """Remove a tag. Raises NotFound if the model does not have it."""
+    """Remove a tag. Raises NotFound if the model does not have it, and Conflict."""
     with writing(parts.engine) as connection:
-        tags = _load(connection, model).tags
+        tags = _load_writable(connection, model).tags
         if key not in tags:
             raise NotFound(f"this model has no tag '{key[:60]}'")
         rest = {name: value for name, value in tags.items() if name != key}

@@ -196,8 +196,14 @@ def change_model(
 
 
 def write_metrics(connection: Connection, points: Sequence[ModelPoint]) -> None:
-    """Keep the newest value of each metric. Each model must exist."""
+    """Keep the newest value of each metric, of equally new ones the last. Each model must exist."""
+    newest: dict[tuple[str, ...], ModelPoint] = {}
     for point in points:
+        key = (point.model, point.name, point.run, point.dataset_name, point.dataset_digest)
+        before = newest.get(key)
+        if before is None or (point.step, point.at) >= (before.step, before.at):
+            newest[key] = point
+    for point in newest.values():
         values = point.__dict__ | {"value": None if math.isnan(point.value) else point.value}
         connection.execute(_PUT_METRIC, values)
 

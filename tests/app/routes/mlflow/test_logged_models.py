@@ -302,6 +302,16 @@ def test_models_go_to_the_trash_and_for_good_with_their_run(models: Models, scri
     script.say("/runs/delete", run_id=run)
     assert models.search() == []
     assert models.put(made["model_id"], "MLmodel", b"two").status_code == 400
+    for method, path, said in (
+        ("PATCH", "", {"status": 3}),
+        ("DELETE", "", {}),
+        ("PATCH", "/tags", {"tags": [{"key": "a", "value": "1"}]}),
+        ("POST", "/params", {"params": [{"key": "a", "value": "1"}]}),
+    ):
+        refused = models.refused(method, made["model_id"] + path, **said)
+        assert refused == ("INVALID_STATE", f"run {run} is in the trash; restore it first")
+    kept = models.get(made["model_id"])
+    assert (kept["info"]["status"], kept["info"]["tags"], kept["data"]["params"]) == ("LOGGED_MODEL_READY", [], [])
     script.say("/runs/restore", run_id=run)
     assert models.search() == ["net"]
     script.say("/runs/delete", run_id=run)
