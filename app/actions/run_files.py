@@ -26,6 +26,7 @@ from app.services import artifacts, pubsub
 from app.services.disk import disk
 from app.services.run_files import key_path
 from app.store.database import next_commit, reading, writing
+from app.store.logged_model import model_folders
 from app.store.run_file import (
     FileRecord,
     add_loose,
@@ -245,11 +246,20 @@ def abort_parts(parts: Parts, run: str, upload_id: str) -> None:
 # Reading and deletion ------------------------------------------------------------------------------------------------
 
 
-def logged_files(parts: Parts, run: str, folder: str = "") -> list[FileRecord]:
-    """The files of a logged run, also one in the trash. Raises NotFound, Conflict."""
+def logged_files(parts: Parts, run: str, folder: str = "", *, models: bool = False) -> list[FileRecord]:
+    """The files of a logged run, also one in the trash; ``models``: with those of its models.
+
+    Raises NotFound, Conflict.
+    """
     find(parts, run)
     with reading(parts.engine) as connection:
-        return list_files(connection, run, folder)
+        files = list_files(connection, run, folder)
+        return files if models else _without_models(connection, run, files)
+
+
+def _without_models(connection: Connection, run: str, files: list[FileRecord]) -> list[FileRecord]:
+    folders = model_folders(connection, run)
+    return [file for file in files if "/".join(file.path.split("/", 2)[:2]) not in folders] if folders else files
 
 
 def logged_file(parts: Parts, run: str, path: str) -> FileRecord:
@@ -262,13 +272,18 @@ def logged_file(parts: Parts, run: str, path: str) -> FileRecord:
     return found
 
 
-def delete_logged(parts: Parts, run: str, path: str) -> None:
-    """Delete a file, or all files in a folder; a blank path: all files. Raises NotFound, Conflict."""
+def delete_logged(parts: Parts, run: str, path: str, *, models: bool = False) -> None:
+    """Delete a file, or all files in a folder; a blank path: all files. ``models``: with those of the run's models.
+
+    Raises NotFound, Conflict.
+    """
     now = time.time()
     with writing(parts.engine) as connection:
         writable(connection, run, metadata_only=True)
         file = find_file(connection, run, path) if path else None
         doomed = [file] if file else list_files(connection, run, path)
+        if not models:
+            doomed = _without_models(connection, run, doomed)
         if path and not doomed:
             raise NotFound(f"run {run} has no file '{path[:100]}'")
         commit = next_commit(connection)

@@ -16,6 +16,7 @@ from app.store import run as run_store
 from app.store.alias import aliases_of
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Summary, read_summaries
+from app.store.registered_model import versions_of_run
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
 
@@ -89,17 +90,20 @@ def cancel(parts: Parts, run_id: str) -> str:
 
 
 def delete(parts: Parts, run_id: str) -> None:
-    """Move a run to the trash. Raises NotFound, and Conflict if it has not ended or an alias points to it."""
+    """Move a run to the trash. Raises NotFound, and Conflict if it has not ended or a name points to it."""
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         done = trash.delete_run(connection, run_id, commit, time.time())
         record = run_store.load_run(connection, run_id)
         aliases = aliases_of(connection, [run_id]).get(run_id, [])
+        versions = versions_of_run(connection, run_id)
     if not done:
         if record is None:
             raise NotFound(f"no run '{run_id[:40]}'")
         if aliases:
             raise Conflict(pointed_to(record.number, aliases))
+        if versions:
+            raise Conflict(registered_from(record.number, versions))
         raise Conflict(f"this run has not ended (status: {record.status}); stop it before deleting it")
     pubsub.announce(parts.redis, commit, run_id, "status")
 
@@ -111,6 +115,16 @@ def pointed_to(number: int, aliases: list[str]) -> str:
     return (
         f"the model name{'' if one else 's'} {names} point{'s' if one else ''} to run #{number};"
         f" move or remove {'it' if one else 'them'} first"
+    )
+
+
+def registered_from(number: int, versions: list[tuple[str, int]]) -> str:
+    """Why a run cannot be deleted that versions of registered models come from."""
+    names = ", ".join(f"{version} of {name}" for name, version in versions[:5]) + (", …" if len(versions) > 5 else "")
+    one = len(versions) == 1
+    return (
+        f"the model version{'' if one else 's'} {names} come{'s' if one else ''} from run #{number};"
+        f" remove {'it' if one else 'them'} first, on the page Models or with MLflow"
     )
 
 

@@ -18,6 +18,7 @@ from app.services import pubsub
 from app.store.curve import in_order
 from app.store.database import next_commit, reading, writing
 from app.store.experiment import ExperimentRecord
+from app.store.logged_model import ModelPoint, UsedModel, find_models, put_used, write_metrics
 from app.store.metric import Curve, add_curves, merge_chunks
 from app.store.run import TERMINAL
 from app.store.tracked_run import (
@@ -64,12 +65,14 @@ class Points:
 
 @dataclass(frozen=True)
 class LogBatch:
-    """The entries that one request logs to a run."""
+    """The entries that one request logs to a run. ``model_points``: those of ``points`` that belong to a model too."""
 
     points: Mapping[str, Points] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     inputs: Sequence[object] = ()
+    model_points: Sequence[ModelPoint] = ()
+    models: Sequence[UsedModel] = ()
 
 
 def begin(parts: Parts, new_run: NewLoggedRun) -> str:
@@ -89,10 +92,11 @@ def silence_seconds(parts: Parts) -> float:
 def find(parts: Parts, run: str) -> LoggedRunRecord:
     """Return a logged run, including runs in the trash. Raises NotFound, Conflict."""
     with reading(parts.engine) as connection:
-        return _load(connection, run)
+        return load_logged(connection, run)
 
 
-def _load(connection: Connection, run: str) -> LoggedRunRecord:
+def load_logged(connection: Connection, run: str) -> LoggedRunRecord:
+    """Return a logged run, including runs in the trash. Raises NotFound, Conflict."""
     logged = find_logged(connection, run)
     if logged is None:
         launched = connection.execute(text("SELECT 1 FROM run WHERE id = :run"), {"run": run}).scalar()
@@ -104,7 +108,7 @@ def _load(connection: Connection, run: str) -> LoggedRunRecord:
 
 def writable(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
     """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
-    logged = _load(connection, run)
+    logged = load_logged(connection, run)
     if logged.row["deleted_at"] is not None:
         raise Conflict(f"run {run} is in the trash; restore it first")
     if logged.closed and not metadata_only:
@@ -119,17 +123,22 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
     with writing(parts.engine) as connection:
         logged = writable(connection, run)
         fresh = new_parameters(logged, batch.parameters)
+        _check_models(
+            connection, [*(each.model for each in batch.model_points), *(each.model for each in batch.models)]
+        )
         curves = {(run, name): points.curve() for name, points in batch.points.items() if points.steps}
         curves = _without_repeats(connection, run, curves)
         commit = next_commit(connection)
         check_number_of_metrics(connection, run, curves)
         add_curves(connection, curves, commit)
+        write_metrics(connection, batch.model_points)
+        put_used(connection, batch.models)
         if fresh:
             write_parameters(connection, logged, fresh, commit)
-            logged = _load(connection, run)
+            logged = load_logged(connection, run)
         if batch.inputs:
             write_inputs(connection, logged, list(batch.inputs), commit)
-            logged = _load(connection, run)
+            logged = load_logged(connection, run)
         if batch.tags:
             write_tags(connection, logged, batch.tags, commit)
         step = max((int(curve.steps[-1]) for curve in curves.values()), default=None)
@@ -139,6 +148,15 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
     if fresh or batch.tags or batch.inputs:
         changed.add("status")
     pubsub.notify_servers(parts.redis, commit, {run: changed})
+
+
+def _check_models(connection: Connection, models: Sequence[str]) -> None:
+    """Raises NotFound if one of these models does not exist."""
+    wanted = sorted(set(models))
+    known = {model.id for model in find_models(connection, wanted)} if wanted else set()
+    missing = next((model for model in wanted if model not in known), None)
+    if missing is not None:
+        raise NotFound(f"no logged model '{missing[:60]}'")
 
 
 def tag(parts: Parts, run: str, tags: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from app.actions.predicting import predict, run_of_alias
 from app.contract.errors import NotFound
 from app.contract.spec import RunConfig
 from app.contract.timestamps import iso
+from app.routes.registered_models import registered_views
 from app.store.alias import AliasRecord, Move, find_alias, list_aliases, list_moves
 from app.store.database import reading
 from app.store.run import RunRecord, load_run, resolve_run
@@ -198,15 +199,20 @@ async def post_predict(
 
 @pages.get("/models")
 def models_page(request: Request, parts: PartsDep, removed: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
-    """Render all models with their runs, histories and how to predict with them. ``removed``: a name to bring back."""
+    """Render all names with their runs, histories and how to predict with them, and what was registered with MLflow.
+
+    ``removed``: a name to bring back.
+    """
     with reading(parts.engine) as connection:
         models = _models(connection, list_aliases(connection))
+        registered = registered_views(connection)
         offered = list_runs(connection, RunFilter(), "-number", 50, None, 0.0).rows
         gone = None if find_alias(connection, removed) else next(iter(list_moves(connection, removed)), None)
     return parts.templates.page(
         request,
         "models.html",
         models=models,
+        registered=registered,
         shown=SHOWN_MOVES,
         removed=removed,
         gone=gone,

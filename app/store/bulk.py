@@ -15,7 +15,7 @@ from app.store.database import rows
 from app.store.lease import ENDS_AT_ONCE, STOPPED_HERE
 from app.store.queue import spread_ranks
 from app.store.run import COMMAND, OWNED, TERMINAL, Origin, insert_run, tags_of
-from app.store.trash import NOT_ALIASED, delete_run
+from app.store.trash import NOT_NAMED, delete_run
 
 BATCH = 1000
 """Maximum number of values in one statement."""
@@ -168,7 +168,7 @@ def _parts(runs: Sequence[str]) -> Iterator[list[str]]:
 
 
 def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: float) -> list[str]:
-    """Move ended runs to the trash, without those that an alias points to; returns the affected ids."""
+    """Move ended runs to the trash, without those that a name points to; returns the affected ids."""
     trashed: list[str] = []
     for part in _parts(runs):
         trashed += connection.execute(_TRASH, {"runs": part, "now": now, "commit": commit}).scalars()
@@ -177,7 +177,7 @@ def trash_runs(connection: Connection, runs: Sequence[str], commit: int, now: fl
 
 _TRASH = text(
     f"UPDATE run SET deleted_at = :now, status_commit = :commit WHERE id IN :runs AND status IN {TERMINAL}"
-    f" AND deleted_at IS NULL AND {NOT_ALIASED} RETURNING id"
+    f" AND deleted_at IS NULL AND {NOT_NAMED} RETURNING id"
 ).bindparams(bindparam("runs", expanding=True))
 
 

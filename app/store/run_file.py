@@ -113,6 +113,15 @@ def file_totals(connection: Connection, run: str) -> FileTotals:
     return FileTotals(int(count), int(size), float(newest))
 
 
+def folder_totals(connection: Connection, run: str, folder: str) -> FileTotals:
+    """How many files are in a folder of a run, their bytes, and when the newest was logged."""
+    query = text(
+        f"SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(created_at), 0) FROM run_file WHERE {_IN_FOLDER}"
+    )
+    count, size, newest = connection.execute(query, _folder(run, folder)).one()
+    return FileTotals(int(count), int(size), float(newest))
+
+
 def put_file(connection: Connection, run: str, record: FileRecord) -> str | None:
     """Give a loose content its path; returns the key of the content that had it before, which is loose from now on."""
     old = find_file(connection, run, record.path)

@@ -1,4 +1,4 @@
-"""The trash: delete, restore and purge runs. A run that an alias points to stays."""
+"""The trash: delete, restore and purge runs. A run stays that an alias or a version of a registered model points to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from sqlalchemy import Connection, text
 
 from app.store.run import TERMINAL
 
-NOT_ALIASED = "NOT EXISTS (SELECT 1 FROM alias WHERE alias.run = run.id)"
+NOT_NAMED = (
+    "NOT EXISTS (SELECT 1 FROM alias WHERE alias.run = run.id)"
+    " AND NOT EXISTS (SELECT 1 FROM model_version WHERE model_version.run = run.id)"
+)
+"""Neither an alias nor a version of a registered model is lost with the run."""
 
 
 def delete_run(connection: Connection, run: str, commit: int, now: float) -> bool:
-    """Move an ended run to the trash; False if it does not exist, has not ended, or an alias points to it."""
+    """Move an ended run to the trash; False if it does not exist, has not ended, or a name points to it."""
     changed = connection.execute(
         text(
             "UPDATE run SET deleted_at = :now, status_commit = :commit"
-            f" WHERE id = :run AND deleted_at IS NULL AND status IN {TERMINAL} AND {NOT_ALIASED}"
+            f" WHERE id = :run AND deleted_at IS NULL AND status IN {TERMINAL} AND {NOT_NAMED}"
         ),
         {"run": run, "now": now, "commit": commit},
     )

@@ -1,4 +1,4 @@
-"""/api/2.0/mlflow-artifacts: files of runs, as MLflow's clients log, list, download and delete them.
+"""/api/2.0/mlflow-artifacts: files of runs and models, as MLflow's clients log, list, download and delete them.
 
 Also all other MLflow calls that Runyard does not support, with MLflow's error codes.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,11 +17,13 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from app.actions import run_files as acts
+from app.actions.logged_models import find as find_model
 from app.actions.run_files import Part
 from app.actions.tracking import find
 from app.contract.errors import NotFound, RunyardError
 from app.contract.run_files import checked_path
 from app.routes.mlflow.experiments import ARTIFACTS
+from app.routes.mlflow.logged_models import artifacts_of
 from app.routes.mlflow.protocol import PREFIX, Answer, Arguments, NotServed, call, read_arguments, refusal, router
 from app.services.run_files import logged_file
 from app.store.run_file import FileRecord
@@ -28,18 +32,46 @@ from app.web.file_response import file_response
 
 FILES = "/api/2.0/mlflow-artifacts"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_ROOT = re.compile(r"\d{1,18}/([^/]{1,80})/artifacts(?:/(.*))?", re.DOTALL)
-"""What an artifact_uri contains: EXPERIMENT/RUN/artifacts, and then the path of a file."""
+_ROOT = re.compile(
+    r"\d{1,18}/(?:models/(?P<model>m-[^/]{1,78})|(?P<run>[^/]{1,80}))/artifacts(?:/(?P<path>.*))?", re.DOTALL
+)
+"""What an artifact_uri contains: EXPERIMENT/RUN/artifacts or EXPERIMENT/models/MODEL/artifacts, and then a path."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _split(path: str) -> tuple[str, str]:
-    """Run and path of a file or folder; a blank path is the folder of all files. Raises NotFound."""
+@dataclass(frozen=True)
+class Place:
+    """A file or folder of a run. ``root``: blank, or the folder of a model, to which the blank ``path`` leads."""
+
+    run: str
+    path: str
+    root: str = ""
+
+    @property
+    def full(self) -> str:
+        """The path among the run's files."""
+        return "/".join(filter(None, (self.root, self.path)))
+
+
+def place_of(parts: Parts, path: str) -> Place:
+    """Return what an artifact_uri leads to. Raises NotFound."""
     found = _ROOT.fullmatch(path)
     if found is None:
-        raise NotFound(f"no files at '{path[:100]}'; files are at EXPERIMENT/RUN/artifacts/PATH")
-    return found[1], (found[2] or "").rstrip("/")
+        raise NotFound(
+            f"no files at '{path[:100]}'; files are at EXPERIMENT/RUN/artifacts/PATH or"
+            " EXPERIMENT/models/MODEL/artifacts/PATH"
+        )
+    rest = (found["path"] or "").rstrip("/")
+    if found["model"] is None:
+        return Place(found["run"], rest)
+    # What was deleted can still be read: versions in the registry may consist of it.
+    model = find_model(parts, found["model"], deleted=True)
+    return Place(model.run, rest, model.folder)
+
+
+async def _place(request: Request, path: str) -> Place:
+    return await run_in_threadpool(place_of, parts(request), path)
 
 
 def _answered(function: Endpoint) -> Endpoint:
@@ -96,8 +128,10 @@ def list_artifacts(parts: Parts, args: Arguments) -> Answer:
 @_answered
 async def list_files(request: Request) -> Response:
     """List what is directly in a folder; the names are relative to it."""
-    run, folder = _split(request.query_params.get("path", ""))
-    files = await run_in_threadpool(acts.logged_files, parts(request), run, folder and checked_path(folder))
+    place = await _place(request, request.query_params.get("path", ""))
+    folder = place.full and checked_path(place.full)
+    list_them = partial(acts.logged_files, parts(request), place.run, folder, models=bool(place.root))
+    files = await run_in_threadpool(list_them)
     return _json({"files": _children(files, folder)})
 
 
@@ -111,7 +145,8 @@ async def _download(request: Request, run: str, path: str) -> Response:
 @_answered
 async def download_file(request: Request) -> Response:
     """Send a file."""
-    return await _download(request, *_split(request.path_params["path"]))
+    place = await _place(request, request.path_params["path"])
+    return await _download(request, place.run, place.full)
 
 
 @_answered
@@ -124,34 +159,38 @@ async def get_artifact(request: Request) -> Response:
 @_answered
 async def upload_file(request: Request) -> Response:
     """Receive a file."""
-    run, path = _split(request.path_params["path"])
+    place = await _place(request, request.path_params["path"])
+    checked_path(place.path)
     length = request.headers.get("content-length")
-    await acts.upload(parts(request), run, path, request.state.body, None if length is None else int(length))
+    announced = None if length is None else int(length)
+    await acts.upload(parts(request), place.run, place.full, request.state.body, announced)
     return _json({})
 
 
 @_answered
 async def delete_file(request: Request) -> Response:
     """Delete a file, or a folder with all files in it."""
-    await run_in_threadpool(acts.delete_logged, parts(request), *_split(request.path_params["path"]))
+    place = await _place(request, request.path_params["path"])
+    delete = partial(acts.delete_logged, parts(request), place.run, place.full, models=bool(place.root))
+    await run_in_threadpool(delete)
     return _json({})
 
 
 # Uploads in parts ----------------------------------------------------------------------------------------------------
 
 
-def _target(request: Request, args: Arguments) -> tuple[str, str]:
+async def _target(request: Request, args: Arguments) -> tuple[str, str]:
     """Run and path of a file that is sent in parts: the client names its folder, and its own file."""
-    run, folder = _split(request.path_params["path"])
-    name = re.split(r"[/\\]", args.text("path"))[-1]
-    return run, f"{folder}/{name}" if folder else name
+    place = await _place(request, request.path_params["path"])
+    name = checked_path(re.split(r"[/\\]", args.text("path"))[-1])
+    return place.run, f"{place.full}/{name}" if place.full else name
 
 
 @_answered
 async def create_upload(request: Request) -> Response:
     """Start an upload in parts; answers where to send each of them."""
     args = await read_arguments(request)
-    run, path = _target(request, args)
+    run, path = await _target(request, args)
     count = args.whole("num_parts", 1, least=1, most=acts.MAX_PARTS)
     upload_id = await run_in_threadpool(acts.begin_parts, parts(request), run, path, count)
     address = f"{str(request.base_url).rstrip('/')}{FILES}/mpu/parts/{quote(run)}/{upload_id}"
@@ -173,7 +212,7 @@ async def upload_part(request: Request) -> Response:
 async def complete_upload(request: Request) -> Response:
     """Make a file of the parts."""
     args = await read_arguments(request)
-    run, path = _target(request, args)
+    run, path = await _target(request, args)
     sent = [
         Part(each.whole("part_number", least=1, most=acts.MAX_PARTS), each.text("etag", most=100).strip('"'))
         for each in args.parts("parts", acts.MAX_PARTS)
@@ -187,15 +226,24 @@ async def complete_upload(request: Request) -> Response:
 async def abort_upload(request: Request) -> Response:
     """Drop an upload with its parts."""
     args = await read_arguments(request)
-    run, _ = _target(request, args)
+    run, _ = await _target(request, args)
     await run_in_threadpool(acts.abort_parts, parts(request), run, args.text("upload_id", most=40))
     return _json({})
 
 
-@call("/logged-models/search")
-def search_models(_: Parts, __: Arguments) -> Answer:
-    """Find no models: clients ask for them before they read files of a run, and Runyard stores none."""
-    return {"models": []}
+# Files of models -----------------------------------------------------------------------------------------------------
+
+
+@call("/logged-models/{model_id}/artifacts/directories", "GET")
+def list_model_artifacts(parts: Parts, args: Arguments) -> Answer:
+    """List what is directly in a folder of a model's files."""
+    model = find_model(parts, args.text("model_id", most=80), deleted=True)
+    path = args.text("artifact_directory_path", "").rstrip("/")
+    folder = Place(model.run, path and checked_path(path), model.folder).full
+    files = _children(acts.logged_files(parts, model.run, folder, models=True), folder)
+    for file in files:
+        file["path"] = f"{path}/{file['path']}" if path else file["path"]
+    return {"root_uri": artifacts_of(model), "files": files}
 
 
 # Everything else -----------------------------------------------------------------------------------------------------
@@ -205,7 +253,7 @@ def search_models(_: Parts, __: Arguments) -> Answer:
 async def not_served(request: Request) -> Response:
     """Refuse a call that Runyard does not support."""
     path = request.url.path[:200]
-    raise NotServed(f"Runyard does not support {path}, only MLflow's experiments, runs, metrics and files")
+    raise NotServed(f"Runyard does not support {path}, only MLflow's experiments, runs, files and models")
 
 
 for path, endpoint, method in (

@@ -230,6 +230,11 @@ def unquoted(token: Token) -> str:
     return re.sub(r"\\(.)", r"\1", inner.replace("''", "'") if quote == "'" else inner)
 
 
+def terms_of(filter_text: str, columns: Mapping[str, Column]) -> list[Term]:
+    """Return the terms of a filter on what has these attributes."""
+    return _Reader(filter_text, columns).terms()
+
+
 def run_condition(filter_text: str, sql: Sql) -> str:
     """Return the SQL condition of a run filter, on the tables ``run`` and ``logged``."""
     terms = _Reader(filter_text, RUN_COLUMNS).terms()
@@ -241,9 +246,9 @@ def experiment_condition(filter_text: str, sql: Sql) -> str:
     conditions = []
     for term in _Reader(filter_text, EXPERIMENT_COLUMNS).terms():
         if term.kind == "tags":
-            conditions.append(_text_entry(term, sql, "json_each(experiment.tags)"))
+            conditions.append(text_entry(term, sql, "json_each(experiment.tags)"))
         elif term.kind == "attributes":
-            conditions.append(_attribute(term, sql, EXPERIMENT_COLUMNS[term.key]))
+            conditions.append(attribute_condition(term, sql, EXPERIMENT_COLUMNS[term.key]))
         else:
             raise Invalid(f"experiments have no {term.kind}, only attributes and tags")
     return " AND ".join(conditions) or "TRUE"
@@ -258,7 +263,8 @@ def _metric(term: Term, sql: Sql) -> str:
     return f"EXISTS ({query} AND s.last {term.how} {sql.bind(term.value)})"
 
 
-def _text_entry(term: Term, sql: Sql, source: str) -> str:
+def text_entry(term: Term, sql: Sql, source: str) -> str:
+    """Return the SQL condition of a named text; ``source``: a table with the columns ``key`` and ``value``."""
     query = f"SELECT 1 FROM {source} t WHERE t.key = {sql.bind(term.key)}"
     if term.how in ("IS NULL", "IS NOT NULL"):
         return f"{'NOT ' if term.how == 'IS NULL' else ''}EXISTS ({query})"
@@ -284,7 +290,8 @@ def _glob(pattern: str) -> str:
     return "".join(marks.get(character, character) for character in pattern)
 
 
-def _attribute(term: Term, sql: Sql, column: Column) -> str:
+def attribute_condition(term: Term, sql: Sql, column: Column) -> str:
+    """Return the SQL condition of an attribute."""
     if term.how in ("IS NULL", "IS NOT NULL"):
         return f"{column.expression} {term.how}"
     if not column.number:
@@ -296,7 +303,7 @@ def _attribute(term: Term, sql: Sql, column: Column) -> str:
 
 def _run_attribute(term: Term, sql: Sql) -> str:
     if term.key != "status":
-        return _attribute(term, sql, RUN_COLUMNS[term.key])
+        return attribute_condition(term, sql, RUN_COLUMNS[term.key])
     statuses = term.value if isinstance(term.value, tuple) else (term.value,)
     wanted: list[str] = []
     for status in statuses:
@@ -311,8 +318,8 @@ def _run_attribute(term: Term, sql: Sql) -> str:
 
 _RUN_TERMS: dict[str, Callable[[Term, Sql], str]] = {
     "metrics": _metric,
-    "params": lambda term, sql: _text_entry(term, sql, "json_each(run.config, '$.options')"),
-    "tags": lambda term, sql: _text_entry(term, sql, "json_each(logged.tags)"),
+    "params": lambda term, sql: text_entry(term, sql, "json_each(run.config, '$.options')"),
+    "tags": lambda term, sql: text_entry(term, sql, "json_each(logged.tags)"),
     "attributes": _run_attribute,
 }
 
@@ -321,15 +328,20 @@ def order_of_runs(order_by: list[str], sql: Sql) -> str:
     """Return the requested SQL order of runs; runs without a value come last."""
     orders = []
     for entry in order_by:
-        match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", entry, re.IGNORECASE | re.DOTALL)
-        reader = _Reader(match[1] if match else entry, RUN_COLUMNS)
-        kind, key = reader.key()
-        if reader.at < len(reader.tokens):
-            raise Invalid(f"'{entry[:60]}' is not a valid order; example: metrics.acc DESC")
+        kind, key, direction = order_entry(entry, RUN_COLUMNS)
         value = _order_value(kind, key, sql)
-        direction = "DESC" if match and (match[2] or "").lower() == "desc" else "ASC"
         orders.append(f"{value} IS NULL, {value} {direction}")
     return ", ".join([*orders, "run.started_at DESC", "run.number DESC"])
+
+
+def order_entry(entry: str, columns: Mapping[str, Column]) -> tuple[str, str, str]:
+    """Return kind, key and direction of an order such as "metrics.acc DESC"."""
+    match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", entry, re.IGNORECASE | re.DOTALL)
+    reader = _Reader(match[1] if match else entry, columns)
+    kind, key = reader.key()
+    if reader.at < len(reader.tokens):
+        raise Invalid(f"'{entry[:60]}' is not a valid order; example: metrics.acc DESC")
+    return kind, key, "DESC" if match and (match[2] or "").lower() == "desc" else "ASC"
 
 
 def _order_value(kind: str, key: str, sql: Sql) -> str:

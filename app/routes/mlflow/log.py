@@ -11,6 +11,7 @@ from app.actions.tracking import LogBatch, Points
 from app.contract.errors import Invalid
 from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.routes.mlflow.protocol import Answer, Arguments, call, whole
+from app.store.logged_model import ModelPoint, Role, UsedModel
 from app.web.dependencies import Parts
 
 MOST_METRICS, MOST_PARAMETERS, MOST_TAGS, MOST_IN_ALL = 1000, 100, 100, 1000
@@ -21,7 +22,8 @@ _NOT_FINITE = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-infinit
 @call("/runs/log-metric")
 def log_metric(parts: Parts, args: Arguments) -> Answer:
     """Log a point."""
-    acts.log(parts, args.run, LogBatch(points=points_of([args.values])))
+    batch = LogBatch(points=points_of([args.values]), model_points=_model_points(args.run, [args.values]))
+    acts.log(parts, args.run, batch)
     return {}
 
 
@@ -34,7 +36,10 @@ def log_batch(parts: Parts, args: Arguments) -> Answer:
     if len(metrics) + len(parameters) + len(tags) > MOST_IN_ALL:
         raise Invalid(f"a batch can have at most {MOST_IN_ALL:,} entries")
     batch = LogBatch(
-        points_of(metrics), _parameters(parameters), {each.text("key", most=LONGEST_KEY): _value(each) for each in tags}
+        points_of(metrics),
+        _parameters(parameters),
+        {each.text("key", most=LONGEST_KEY): _value(each) for each in tags},
+        model_points=_model_points(args.run, metrics),
     )
     acts.log(parts, args.run, batch)
     return {}
@@ -67,6 +72,20 @@ def points_of(metrics: list[Any]) -> dict[str, Points]:
             Arguments(entry).text("key")
             points[key] = Points()
         points[key].add(step, value, at / 1000)
+    return points
+
+
+def _model_points(run: str, metrics: list[Any]) -> list[ModelPoint]:
+    """Return the points that say something of a model; all of them have passed ``points_of``."""
+    points = []
+    for entry in metrics:
+        if not entry.get("model_id"):
+            continue
+        args = Arguments(entry)
+        [(key, curve)] = points_of([entry]).items()
+        model, dataset = args.text("model_id", most=80), args.text("dataset_name", "", most=500)
+        digest = args.text("dataset_digest", "", most=100)
+        points.append(ModelPoint(model, key, run, dataset, digest, curve.values[0], curve.steps[0], curve.times[0]))
     return points
 
 
@@ -122,20 +141,33 @@ def delete_tag(parts: Parts, args: Arguments) -> Answer:
 
 @call("/runs/log-inputs")
 def log_inputs(parts: Parts, args: Arguments) -> Answer:
-    """Log the datasets of a run."""
-    acts.log(parts, args.run, LogBatch(inputs=[each.values for each in args.parts("datasets", 100)]))
+    """Log the datasets and the models that a run uses."""
+    inputs = [each.values for each in args.parts("datasets", 100)]
+    acts.log(parts, args.run, LogBatch(inputs=inputs, models=_models(args, "input")))
     return {}
 
 
 @call("/runs/outputs")
 def log_outputs(parts: Parts, args: Arguments) -> Answer:
-    """Accept models that a run produced: counts as a sign of life, but stores nothing."""
-    acts.log(parts, args.run, LogBatch())
+    """Log the models that a run made."""
+    acts.log(parts, args.run, LogBatch(models=_models(args, "output")))
     return {}
+
+
+def _models(args: Arguments, role: Role) -> list[UsedModel]:
+    return [
+        UsedModel(
+            args.run,
+            each.text("model_id", most=80),
+            role,
+            each.whole("step", 0, least=SMALLEST_STEP, most=LARGEST_STEP),
+        )
+        for each in args.parts("models", 100)
+    ]
 
 
 @call("/runs/log-model")
 def log_model(parts: Parts, args: Arguments) -> Answer:
-    """Accept a model from an older client: counts as a sign of life, but stores nothing."""
+    """Accept what an older client says of a model, whose files it logs as files of the run: a sign of life."""
     acts.log(parts, args.run, LogBatch())
     return {}

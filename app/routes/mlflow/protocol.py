@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from app.actions.model_registry import NameTaken
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError
 from app.services.disk import DiskFull
 from app.web.dependencies import Parts, parts
@@ -46,6 +47,7 @@ class NotServed(RunyardError):
 _CODES: list[tuple[type[RunyardError], str, int]] = [
     (NotFound, "RESOURCE_DOES_NOT_EXIST", 404),
     (Exists, "RESOURCE_ALREADY_EXISTS", 400),
+    (NameTaken, "RESOURCE_ALREADY_EXISTS", 400),
     # Not 409 or 5xx: a client would retry for minutes.
     (Conflict, "INVALID_STATE", 400),
     (Invalid, "INVALID_PARAMETER_VALUE", 400),
@@ -97,6 +99,13 @@ class Arguments:
         if number is None or not least <= number <= most:
             raise Invalid(f"{name} must be a whole number from {least:,} to {most:,}")
         return number
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a boolean field."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise Invalid(f"{name} must be true or false")
+        return default if value is None else value
 
     def items(self, name: str, most: int) -> list[Any]:
         """Return a list field."""
@@ -165,7 +174,9 @@ def call(path: str, *methods: str) -> Callable[[Call], Call]:
         async def endpoint(request: Request) -> Response:
             try:
                 args = await read_arguments(request)
-                args.within = request.path_params.get("within", "")
+                named = dict(request.path_params)
+                args.within = named.pop("within", "")
+                args.values |= named
                 answer = await run_in_threadpool(function, parts(request), args)
                 return Response(to_json(answer, inf_nan_mode="strings"), media_type="application/json")
             except RunyardError as error:

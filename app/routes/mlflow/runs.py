@@ -15,6 +15,7 @@ from app.contract.errors import Conflict, Invalid
 from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
 from app.routes.mlflow.protocol import Answer, Arguments, call, number_as_json
 from app.store.database import reading
+from app.store.logged_model import list_used
 from app.store.run import TERMINAL
 from app.store.tracked_run import LoggedRunRecord, NewLoggedRun
 from app.web.dependencies import Parts
@@ -31,11 +32,16 @@ def described(connection: Connection, runs: list[LoggedRunRecord]) -> list[Answe
     for row in connection.execute(_NEWEST, {"runs": list(metrics)}):
         at = {"step": row.last_step, "timestamp": round(row.last_time * 1000)}
         metrics[row.run].append({"key": row.name, "value": number_as_json(row.last)} | at)
+    used = list_used(connection, list(metrics))
     answers = []
     for run in runs:
         tags = run.tags | {"mlflow.runName": run.row["name"]}
         data = {"metrics": metrics[run.id], "params": pairs(run.parameters), "tags": pairs(tags)}
-        answers.append({"info": info(run), "data": data, "inputs": {"dataset_inputs": run.inputs}})
+        models = used.get(run.id, [])
+        inputs: Answer = {"dataset_inputs": run.inputs}
+        inputs["model_inputs"] = [{"model_id": each.model} for each in models if each.role == "input"]
+        outputs = [{"model_id": each.model, "step": each.step} for each in models if each.role == "output"]
+        answers.append({"info": info(run), "data": data, "inputs": inputs, "outputs": {"model_outputs": outputs}})
     return answers
 
 

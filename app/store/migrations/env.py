@@ -6,11 +6,13 @@ from sqlmodel import SQLModel
 from app.store import (  # noqa: F401  their tables register themselves
     lineage,
     log,
+    logged_model,
     metric,
     model_job,
     notification,
     prediction_file,
     queue,
+    registered_model,
     run,
     run_file,
     saved_view,

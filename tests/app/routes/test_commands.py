@@ -260,6 +260,18 @@ def test_the_first_run_that_a_script_starts_is_its_own(submit: Any, client: Test
     assert begin(f"/runs/{run}") != run
 
 
+def test_a_model_that_a_command_logs_outside_of_a_run_belongs_to_its_run(submit: Any, client: TestClient) -> None:
+    run = submit()["id"]
+    title = client.get(f"/api/v1/runs/{run}").json()["title"]
+    models = f"/runs/{run}/api/2.0/mlflow/logged-models"
+    made = client.post(models, json={"experiment_id": "0", "name": "net"}).json()["model"]["info"]
+    assert made["source_run_id"] == run
+    finished = client.patch(f"{models}/{made['model_id']}", json={"status": 2})
+    assert finished.json()["model"]["info"]["status"] == "LOGGED_MODEL_READY"
+    shown = client.get(f"/api/v1/runs/{run}").json()
+    assert (shown["status"], shown["title"]) == ("queued", title)
+
+
 def test_the_address_that_a_script_logs_to_leads_to_the_page_of_its_run(submit: Any, client: TestClient) -> None:
     run = submit()["id"]
     answer = client.get(f"/runs/{run}/")

@@ -150,5 +150,5 @@ def test_a_history_is_told_whole_or_page_by_page(script: Script) -> None:
 def test_what_is_not_supported_is_refused_with_a_code(script: Script) -> None:
     put = script.client.put("/api/2.0/mlflow-artifacts/presigned/0/a.txt", content=b"x")
     assert (put.status_code, put.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
-    other = script.client.post("/api/2.0/mlflow/registered-models/create", json={"name": "a"})
+    other = script.client.post("/api/2.0/mlflow/model-versions/transition-stage", json={"name": "a"})
     assert (other.status_code, other.json()["error_code"]) == (501, "NOT_IMPLEMENTED")

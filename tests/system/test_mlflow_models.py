@@ -1,0 +1,70 @@
+"""Scripts log, register and load models with MLflow's own client, and users see them on the page Models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.system.test_mlflow import run_script
+
+SCRIPT = """
+    import json
+    import mlflow
+    from mlflow import MlflowClient
+
+    class Doubler(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return [2 * each for each in model_input]
+
+    mlflow.set_experiment("doubling")
+    client = MlflowClient()
+    with mlflow.start_run(run_name="first") as run:
+        mlflow.log_param("note", "x" * 6000)
+        info = mlflow.pyfunc.log_model(
+            name="doubler", python_model=Doubler(), registered_model_name="doubler", pip_requirements=[]
+        )
+        mlflow.log_metric("acc", 0.75, model_id=info.model_id)
+    alone = mlflow.pyfunc.log_model(name="alone", python_model=Doubler(), pip_requirements=[])
+    second = mlflow.register_model(f"runs:/{run.info.run_id}/doubler", "doubler")
+    client.set_registered_model_alias("doubler", "champion", second.version)
+    addresses = ["models:/doubler@champion", "models:/doubler/1", "models:/doubler/latest", info.model_uri,
+                 f"runs:/{run.info.run_id}/doubler", alone.model_uri]
+    read = client.get_run(run.info.run_id)
+    model = mlflow.get_logged_model(info.model_id)
+    found = mlflow.search_logged_models(
+        experiment_ids=[read.info.experiment_id], filter_string="metrics.acc > 0.7", output_format="list"
+    )
+    print(json.dumps({
+        "run": run.info.run_id,
+        "predictions": [mlflow.pyfunc.load_model(each).predict([1, 2]) for each in addresses],
+        "outputs": [each.model_id for each in read.outputs.model_outputs] == [info.model_id],
+        "found": [each.name for each in found],
+        "metrics": {each.key: each.value for each in model.metrics},
+        "status": str(model.status),
+        "note": len(model.params["note"]),
+        "versions": sorted(int(each.version) for each in client.search_model_versions("name = 'doubler'")),
+        "files": [each.path for each in client.list_artifacts(run.info.run_id)],
+        "alone": client.get_run(mlflow.get_logged_model(alone.model_id).source_run_id).info.status,
+    }))
+"""
+
+
+def test_a_model_is_logged_registered_and_loaded_by_an_unmodified_script(yard: Any, page: Page, tmp_path: Path) -> None:
+    told = run_script(tmp_path, yard.address, SCRIPT)
+    assert told["predictions"] == [[2, 4]] * 6
+    assert (told["outputs"], told["found"], told["metrics"]) == (True, ["doubler"], {"acc": 0.75})
+    assert (told["status"], told["note"], told["versions"]) == ("READY", 6000, [1, 2])
+    assert (told["files"], told["alone"]) == ([], "FINISHED")
+    page.goto(f"{yard.address}/models")
+    section = page.get_by_role("region", name="doubler")
+    expect(section).to_contain_text("Version 2")
+    expect(section).to_contain_text('mlflow.pyfunc.load_model("models:/doubler@champion")')
+    section.get_by_role("link", name="first").first.click()
+    expect(page).to_have_url(f"{yard.address}/runs/{told['run']}")
+    page.goto(f"{yard.address}/models")
+    section.get_by_role("button", name="Remove version 2 of doubler").click()
+    expect(section).not_to_contain_text("Version 2")
+    expect(section).to_contain_text("Version 1")
+    assert yard.call(f"/runs/{told['run']}/files")["files"][0]["path"].startswith("models/doubler-")
