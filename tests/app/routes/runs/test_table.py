@@ -140,7 +140,9 @@ def test_a_live_run_is_not_deleted(client: Any, look: Any, runs: Any, trained: A
     ended, alive = trained(), runs.add()
     page = look(client.post("/runs/delete", data={"runs": [ended, alive]}))
     assert rows(page) == [alive]
-    assert "1 run was not deleted because it is still active, or a model name or a registered model uses it." in page.html
+    assert (
+        "1 run was not deleted because it is still active, or a model name or a registered model uses it." in page.html
+    )
 
 
 def test_chosen_runs_are_stopped_and_ended_ones_stay(client: Any, look: Any, runs: Any, trained: Any) -> None:
