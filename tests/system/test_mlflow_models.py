@@ -68,3 +68,40 @@ def test_a_model_is_logged_registered_and_loaded_by_an_unmodified_script(yard: A
     expect(section).not_to_contain_text("Version 2")
     expect(section).to_contain_text("Version 1")
     assert yard.call(f"/runs/{told['run']}/files")["files"][0]["path"].startswith("models/doubler-")
+
+
+AUTOLOG = """
+    import json
+    import mlflow
+    from mlflow.sklearn import autolog
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    autolog()
+    features, classes = load_iris(return_X_y=True)
+    with mlflow.start_run() as run:
+        LogisticRegression(C=0.5, max_iter=500).fit(features, classes)
+    read = mlflow.get_run(run.info.run_id)
+    model, = mlflow.search_logged_models(
+        experiment_ids=[read.info.experiment_id], filter_string="params.C = '0.5'", output_format="list"
+    )
+    loaded = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
+    print(json.dumps({
+        "metrics": read.data.metrics,
+        "params": sorted(read.data.params) == sorted(LogisticRegression().get_params()) and read.data.params["C"],
+        "model metrics": {each.key: each.value for each in model.metrics},
+        "datasets": len(read.inputs.dataset_inputs),
+        "score": loaded.score(features, classes),
+    }))
+"""
+
+
+def test_autologging_of_scikit_learn_logs_its_metrics_and_its_model(yard: Any, tmp_path: Path) -> None:
+    told = run_script(tmp_path, yard.address, AUTOLOG)
+    assert sorted(told["metrics"]) == [
+        f"training_{name}"
+        for name in ("accuracy_score", "f1_score", "log_loss", "precision_score", "recall_score", "roc_auc", "score")
+    ]
+    assert told["model metrics"] == told["metrics"]
+    assert (told["params"], told["datasets"]) == ("0.5", 1)
+    assert told["score"] == told["metrics"]["training_score"]
