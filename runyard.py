@@ -1272,6 +1272,7 @@ class _Spool:
                     about = json.loads(reader.readline())
                 return cls(path, writer, about["url"], about["head"])
         except BaseException:
+            # Whatever ended it: the lock goes with the file.
             writer.close()
             raise
         writer.close()

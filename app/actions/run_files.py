@@ -92,6 +92,7 @@ async def upload(parts: Parts, run: str, path: str, chunks: AsyncIterable[bytes]
             raise Invalid(f"{path[-60:]} broke off after {size:,} of {announced:,} bytes")
         replaced = await run_in_threadpool(_finish, parts, run, path, key, size)
     except BaseException:
+        # Whatever ended it, a client that hangs up too: what has arrived belongs to no file.
         with CancelScope(shield=True):
             await run_in_threadpool(_drop, parts, run, [key])
         raise
@@ -232,6 +233,7 @@ def complete_parts(parts: Parts, run: str, path: str, upload_id: str, order: Seq
                     file.write(chunk)
         replaced = _finish(parts, run, path, key, size)
     except BaseException:
+        # Whatever ended it: the half of a file belongs to none, and the parts stay for another attempt.
         _drop(parts, run, [key])
         raise
     _drop(parts, run, [upload_id, *replaced])

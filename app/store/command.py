@@ -17,7 +17,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.command import Command, command_title, hide_secrets
 from app.store.database import next_commit
 from app.store.experiment import DEFAULT, find_experiment, find_experiment_named, insert_experiment
-from app.store.run import COMMAND, Origin, insert_row, new_id, next_number
+from app.store.run import COMMAND, UNTRAINED, Origin, insert_row, new_id, next_number
 from app.store.tracked_run import insert_logged_row
 
 
@@ -80,22 +80,14 @@ def insert_command(
     }
     settings = {"name": new.name, "notes": new.notes, "priority": new.priority}
     config = {"family": new.family, "tags": list(new.tags), "device": new.device, "worker": new.worker} | settings
-    values: dict[str, Any] = {
+    values: dict[str, Any] = UNTRAINED | {
         "id": run,
         "number": next_number(connection),
         "status": "queued",
         "family": new.family,
-        "size": "",
-        "dataset": "",
-        "recipe": "",
-        "seed": 0,
-        "epochs": 0,
-        "batch_size": 0,
-        "lr": 0.0,
         "device_wanted": new.device,
         "worker_wanted": new.worker,
         "config": to_json(config | shown | {"options": {}}).decode(),
-        "asked": "{}",
         "created_at": now,
         "queued_at": now,
         "status_commit": commit,

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json
 from sqlalchemy import Column, Computed, Connection, Float, Index, TextClause, bindparam, text
@@ -328,6 +328,15 @@ def insert_run(
 def next_number(connection: Connection) -> int:
     """The number of the next run."""
     return int(connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM run")).scalar_one())
+
+
+UNTRAINED: Final[dict[str, Any]] = {
+    **dict.fromkeys(("size", "dataset", "recipe"), ""),
+    **dict.fromkeys(("seed", "epochs", "batch_size"), 0),
+    "lr": 0.0,
+    "asked": "{}",
+}
+"""Columns of a run that Runyard does not train: only its script knows them."""
 
 
 def insert_row(connection: Connection, values: dict[str, Any], tags: Iterable[str] = ()) -> None:

@@ -17,7 +17,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.tracked_run import logged_settings
 from app.store.experiment import Experiment as Experiment
 from app.store.experiment import ExperimentRecord
-from app.store.run import COMMAND, OWNED, TERMINAL, insert_row, new_id, next_number, transition
+from app.store.run import COMMAND, OWNED, TERMINAL, UNTRAINED, insert_row, new_id, next_number, transition
 
 MLFLOW, TENSORBOARD, PYTHON = "mlflow", "tensorboard", "python"
 """Values of ``run.origin``: how such a run got here."""
@@ -95,21 +95,13 @@ def insert_logged(connection: Connection, new: NewLoggedRun, commit: int, now: f
     """Add a run that is trained elsewhere; returns its id."""
     run = new_id(now)
     config = {"family": new.family, "name": new.name, "options": dict(new.parameters)}
-    values = {
+    values = UNTRAINED | {
         "id": run,
         "number": next_number(connection),
         "status": "running",
         "family": new.family,
-        "size": "",
-        "dataset": "",
-        "recipe": "",
-        "seed": 0,
-        "epochs": 0,
-        "batch_size": 0,
-        "lr": 0.0,
         "name": new.name,
         "config": to_json(config).decode(),
-        "asked": "{}",
         "attempt": 1,
         "created_at": now,
         "queued_at": now,

@@ -347,7 +347,6 @@ run.finish()
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of a file's size")
 def test_a_disk_that_is_full_for_a_while_loses_nothing(yard: Runyard, folder: Path) -> None:
     run, _ = program(yard.url, FULL)
     assert curve_of(yard, run, "a")[0] == list(range(1001))
