@@ -9,6 +9,7 @@ import typer
 from _runyard import __version__
 from app.cli import (
     architectures,
+    backup,
     catalog,
     change,
     dataset,
@@ -55,6 +56,8 @@ cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
+    cli.command(rich_help_panel=CATALOG)(command)
+for command in (backup.backup, backup.restore):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
