@@ -26,6 +26,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         playground,
         predictions,
         preview,
+        prometheus,
         queue,
         registered_models,
         run_imports,
@@ -61,5 +62,6 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         workers,
         notifications,
         health,
+        prometheus,
     ):
         yield getattr(module, "api", None), getattr(module, "pages", None)
