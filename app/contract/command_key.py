@@ -99,14 +99,14 @@ def is_program_signed(key: bytes, program: Program) -> bool:
     return _same(sign_program(key, program), program.signature)
 
 
-def sign_removal(key: bytes, program: Program) -> str:
-    """The proof that its owner removes a program."""
-    return _signature(key, {"remove": program.name, "signature": program.signature})
+def sign_removal(key: bytes, name: str, changed: str) -> str:
+    """The proof that its owner removes a program; ``changed``: when it was added or replaced, as the API shows it."""
+    return _signature(key, {"remove": name, "changed": changed})
 
 
-def is_removal_signed(key: bytes, program: Program, signature: str) -> bool:
+def is_removal_signed(key: bytes, name: str, changed: str, signature: str) -> bool:
     """Whether the proof for the removal of a program is valid."""
-    return _same(sign_removal(key, program), signature)
+    return _same(sign_removal(key, name, changed), signature)
 
 
 def _signature(key: bytes, content: dict[str, Any]) -> str:

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from app.contract.command import MOST_ARGUMENTS, Argument, Command, VariableName
+from app.contract.command import MOST_ARGUMENTS, Argument, Command, DeviceName, RunName, VariableName
 from app.contract.command_template import names, value_text
-from app.contract.spec import FieldError
+from app.contract.spec import FieldError, Tag
 
 MOST_FIELDS: Final = 60
+MOST_SEEDS: Final = 1000
 MOST_CHOICES: Final = 200
 LONGEST_TEXT: Final = 4000
 USUAL_LENGTH: Final = 200
@@ -77,6 +78,7 @@ class ProgramField(BaseModel):
                 _require(self.type in types, f"field '{self.name}': only {' and '.join(types)} can have {name}")
         if self.type == "choice":
             _require(bool(self.choices), f"field '{self.name}': a choice needs choices")
+            _require(all(text.strip() for text in self.choices), f"field '{self.name}': choices must not be empty")
             _require(len(set(self.choices)) == len(self.choices), f"field '{self.name}': choices must be different")
         if self.min is not None and self.max is not None:
             _require(self.min <= self.max, f"field '{self.name}': min must be at most max")
@@ -158,6 +160,31 @@ class ProgramCall(BaseModel):
 
     program: Program
     values: dict[str, bool | int | float | str] = Field(max_length=MOST_FIELDS)
+
+
+class ProgramLaunch(BaseModel):
+    """Request for runs of a program: the values of its fields, and fields of each run.
+
+    ``seeds``: number of runs, with consecutive values of the field seed. ``source``: the run that these values were
+    taken from, by id.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    values: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict,
+        max_length=MOST_FIELDS,
+        description="Values by field; a field that is left out or null has its default.",
+    )
+    seeds: int = Field(1, ge=1, le=MOST_SEEDS, strict=True, description="Number of runs, with consecutive seeds.")
+    name: RunName = Field("", description="Display name (default: the program and its changed values).")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags, to find runs by.")
+    notes: str = Field("", max_length=20_000, description="Notes on the run.")
+    priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Runs with a higher priority start first.")
+    device: DeviceName = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
+    source: Annotated[str, StringConstraints(max_length=40)] = Field(
+        "", description="ID of the run of this program that these values were taken from."
+    )
 
 
 Startable = Command | ProgramCall

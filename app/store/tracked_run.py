@@ -77,7 +77,7 @@ class LoggedRunRecord:
 
     @property
     def chosen_values(self) -> dict[str, str]:
-        """The values chosen at launch for the fields of a program, which are parameters until its script logs others."""
+        """The values chosen at launch for a program: its parameters until its script logs others of these names."""
         return dict(self.config.get("program_values", {}))
 
     @property
