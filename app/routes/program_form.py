@@ -200,7 +200,8 @@ def form_of(program: Program, run: RunRecord, values: Mapping[str, Value]) -> Fo
     shown = shown_values(values)
     for each in program.fields:
         value = values.get(each.name)
-        if value is not None and shown[each.name] != "…" and not (not each.required and value == each.default):
+        visible = value is not None and shown[each.name] == value_text(value)
+        if value is not None and visible and not _is_default(each, value):
             form[VALUE + each.name] = [field_text(value)]
     given = {"name": config.name, "tags": joined_tags(config.tags), "notes": config.notes, "device": config.device}
     given["priority"] = "" if config.priority == 0 else str(config.priority)
