@@ -1754,13 +1754,13 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         ``fields``: seeds, name, tags, notes, priority and device. Returns a run for each seed. Retrying after a broken
         connection launches nothing twice. Raises RunyardError with all invalid fields.
         """
-        path = f"/programs/{quote(program, safe='')}/runs"
+        name = quote(program, safe="")
         body = {"values": dict(values or {}), **fields}
 
         def read(response: Json) -> list[RunT]:
             return [self._run(run) for run in response["runs"]]
 
-        return _Call("POST", path, read, body, key=idempotency_key or secrets.token_urlsafe(16))
+        return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or secrets.token_urlsafe(16))
 
     @_request
     def architectures(self, /) -> _Call[list[Json]]:
