@@ -68,7 +68,7 @@ def test_a_file_becomes_a_signed_program(
     monkeypatch.setenv("RUNYARD_TOKEN", "abc")
     done = runyard("program", "add", str(file), "--env", "TOLD")
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"tune added: lr 0.001, data (required), fast False, seed 0  {url}/programs/tune\n"
+    assert done.stdout == f"tune added: lr 0.001, data (required), fast false, seed 0  {url}/programs/tune\n"
     program = stored(runs)
     assert is_program_signed(read_key(ensure_key(settings.data_dir)), program)
     assert (program.folder, program.url) == (str(file.parent), url)
