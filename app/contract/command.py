@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from app.contract.spec import DEVICE, Tag
@@ -25,6 +25,16 @@ _SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|
 
 Argument = Annotated[str, StringConstraints(max_length=LONGEST_ARGUMENT)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+RunName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
+def _known_device(value: str) -> str:
+    if not DEVICE.fullmatch(value):
+        raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index, such as cuda:1")
+    return value
+
+
+DeviceName = Annotated[str, AfterValidator(_known_device)]
 
 
 class Command(BaseModel):
@@ -78,13 +88,11 @@ class CommandRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Command
-    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
-        "", description="Display name (default: the command line)."
-    )
+    name: RunName = Field("", description="Display name (default: the command line).")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags, to find runs by.")
     notes: str = Field("", max_length=20_000, description="Notes on the run.")
     priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Runs with a higher priority start first.")
-    device: str = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
+    device: DeviceName = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
         "", description="Run only on this worker, given by host name or the start of its id."
     )
@@ -94,13 +102,6 @@ class CommandRequest(BaseModel):
     restarts: int = Field(
         0, ge=0, le=100, strict=True, description="How often to start the command again if its worker disappears."
     )
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not DEVICE.fullmatch(value):
-            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index, such as cuda:1")
-        return value
 
 
 def hide_secrets(arguments: Sequence[str]) -> list[str]:

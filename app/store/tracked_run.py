@@ -76,6 +76,11 @@ class LoggedRunRecord:
         return dict(self.config.get("options", {}))
 
     @property
+    def chosen_values(self) -> dict[str, str]:
+        """The values chosen at launch for a program: its parameters until its script logs others of these names."""
+        return dict(self.config.get("program_values", {}))
+
+    @property
     def executed(self) -> bool:
         """Whether Runyard executes its script, whose exit status decides how it ended."""
         return bool(self.row["origin"] == COMMAND)
