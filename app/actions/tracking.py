@@ -228,15 +228,19 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
 
 
 def new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many."""
-    known = logged.parameters
+    """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many.
+
+    What a script logs replaces the value with which its command was filled: it may write 1e-05 for 0.00001.
+    """
+    known, chosen = logged.parameters, logged.chosen_values
+    known = {key: value for key, value in known.items() if key not in given or chosen.get(key) != value}
     for key, value in given.items():
         if known.get(key, value) != value:
             raise Invalid(
                 f"parameter '{key}' of run {logged.id} is already '{known[key][:100]}' and cannot change"
                 f" to '{value[:100]}'"
             )
-    fresh = {key: value for key, value in given.items() if key not in known}
+    fresh = {key: value for key, value in given.items() if key not in known and logged.parameters.get(key) != value}
     if len(known) + len(fresh) > MOST_PARAMETERS:
         raise Invalid(f"a run can have at most {MOST_PARAMETERS:,} parameters")
     return fresh

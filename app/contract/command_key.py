@@ -76,8 +76,10 @@ def read_key(path: Path) -> bytes:
 
 
 def sign(key: bytes, command: Command) -> str:
-    """The signature of a command: HMAC-SHA256 over its other fields, in hexadecimal."""
-    content = json.dumps(command.model_dump(exclude={"signature"}), sort_keys=True, separators=(",", ":"))
+    """The signature of a command: HMAC-SHA256 over its other fields without the values, in hexadecimal."""
+    # A command without placeholders is signed as in versions that had none.
+    left_out = {"signature", "values"} | (set() if command.placeholders else {"placeholders"})
+    content = json.dumps(command.model_dump(exclude=left_out), sort_keys=True, separators=(",", ":"))
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
 
 

@@ -15,10 +15,12 @@ from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.command import Command, command_title, hide_secrets
+from app.contract.command_template import value_text
+from app.contract.tracked_run import logged_settings
 from app.store.database import next_commit
 from app.store.experiment import DEFAULT, find_experiment, find_experiment_named, insert_experiment
 from app.store.run import COMMAND, UNTRAINED, Origin, insert_row, new_id, next_number
-from app.store.tracked_run import insert_logged_row
+from app.store.tracked_run import PARAMETER_COLUMNS, insert_logged_row
 
 
 class RunCommand(SQLModel, table=True):
@@ -68,12 +70,20 @@ def insert_command(
     idempotency_key: str | None = None,
     origin: Origin | None = None,
 ) -> str:
-    """Add a queued run that executes a command and return its id."""
+    """Add a queued run that executes a command and return its id. The values of its placeholders are its parameters.
+
+    Raises ValueError for values that are not signed.
+    """
     origin = origin or Origin()
     commit = next_commit(connection)
     run = origin.id or new_id(now)
+    filled = hide_secrets(new.command.filled())
+    parameters = {name: value_text(value) for name, value in new.command.values.items()}
+    template = hide_secrets(new.command.argv) if new.command.placeholders else []
     shown = {
-        "argv": hide_secrets(new.command.argv),
+        "argv": filled,
+        "template": template,
+        "values": parameters,
         "folder": new.command.folder,
         "variables": sorted(new.command.environment),
         "restarts": new.restarts,
@@ -87,7 +97,7 @@ def insert_command(
         "family": new.family,
         "device_wanted": new.device,
         "worker_wanted": new.worker,
-        "config": to_json(config | shown | {"options": {}}).decode(),
+        "config": to_json(config | shown | {"options": parameters}).decode(),
         "created_at": now,
         "queued_at": now,
         "status_commit": commit,
@@ -100,8 +110,10 @@ def insert_command(
         "sweep_values": to_json(origin.sweep_values).decode(),
         "origin": COMMAND,
     }
-    # Found and sorted by what pages show.
-    insert_row(connection, values | settings | {"name": new.name or command_title(new.command.argv)}, new.tags)
+    # Found and sorted by what pages show; a sweep's values stand beside its title.
+    titled = template if template and origin.sweep is not None else filled
+    known = {name: value for name, value in logged_settings(parameters).items() if name in PARAMETER_COLUMNS}
+    insert_row(connection, values | settings | known | {"name": new.name or command_title(titled)}, new.tags)
     insert_logged_row(connection, run, new.experiment, "")
     connection.execute(
         text("INSERT INTO run_command (run, content, restarts) VALUES (:run, :content, :restarts)"),

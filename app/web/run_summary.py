@@ -215,7 +215,7 @@ def steps_per_epoch(run: RunRecord) -> float | None:
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return every setting that describes what is trained, with options by name."""
     if isinstance(config, CommandConfig):
-        return {"experiment": config.family, "command": config.line, "folder": config.folder} | config.options
+        return {"experiment": config.family, "command": config.template_line, "folder": config.folder} | config.options
     if isinstance(config, LoggedConfig):
         dataset = {"dataset": config.dataset} if config.dataset else {}
         return {"experiment": config.family} | dataset | config.options

@@ -65,7 +65,7 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
     kills = out_of_memory_kills()
     try:
         process = subprocess.Popen(
-            job.command.argv,
+            job.command.filled(),
             cwd=job.command.folder,
             env=command_environment(job),
             stdin=subprocess.DEVNULL,
@@ -92,6 +92,10 @@ def _refusal(job: CommandJob) -> str:
         return f"this worker starts no commands: {error}"
     if not signed:
         return f"this worker does not start this command: it is not signed with the key in {job.settings.data_dir}"
+    try:
+        job.command.filled()
+    except ValueError as error:
+        return f"this worker does not start this command: {error}"
     return ""
 
 
@@ -99,7 +103,7 @@ def _start_failure(job: CommandJob, error: Exception) -> str:
     folder = Path(job.command.folder)
     if not folder.is_dir():
         return f"cannot start the command: its working folder {folder} does not exist on this machine"
-    return f"cannot start {hide_secrets(job.command.argv)[0]}: {reason(error).lower()}"
+    return f"cannot start {hide_secrets(job.command.filled())[0]}: {reason(error).lower()}"
 
 
 def _started(job: CommandJob) -> Started:
