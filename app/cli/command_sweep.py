@@ -11,7 +11,7 @@ import typer
 from app.cli.client import INTERRUPTED, warn
 from app.cli.output import print_json
 from app.cli.sweep import print_sweep, read_space
-from app.contract.sweep import DEFAULT_DRAWS, SEED
+from app.contract.sweep import DEFAULT_DRAWS, METHODS, MOST_RUNS, PRUNERS, SEED
 
 if TYPE_CHECKING:
     from runyard import Runyard, Sweep
@@ -40,6 +40,7 @@ Trials = Annotated[
     _option(
         "--trials",
         min=1,
+        max=MOST_RUNS,
         metavar="N",
         help=f"Number of configurations to try (default: {DEFAULT_DRAWS}, or all combinations of lists and steps).",
     ),
@@ -116,6 +117,10 @@ def read_sweep(
         if given["direction"] not in GOALS:
             raise ValueError(f"--goal must be max or min, not '{given['direction'][:30]}'")
         given["direction"] = GOALS[given["direction"]]
+    for name, known in (("method", METHODS), ("pruning", PRUNERS)):
+        if name in given and given[name] not in known:
+            listed = f"{', '.join(known[:-1])} or {known[-1]}"
+            raise ValueError(f"{_FLAGS[name]} must be {listed}, not '{given[name][:30]}'")
     if "pruning" not in given and (late := [name for name in given if name.startswith("prune_after")]):
         raise ValueError(f"{_FLAGS[late[0]]} needs --prune median or --prune asha")
     if "method" not in given:

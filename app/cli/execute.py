@@ -139,8 +139,6 @@ def _command(
     chosen = {name: os.environ[name] for name in ALWAYS if name in os.environ}
     chosen |= _token(os.environ) | _variables(environment, os.environ)
     folder = _folder()
-    if shutil.which(words[0], path=chosen.get("PATH")) is None:
-        raise ValueError(f"cannot find the program '{words[0][:200]}'; commands are not read by a shell")
     try:
         "".join([*words, folder, *chosen.values()]).encode()
     except UnicodeEncodeError as error:
@@ -150,8 +148,11 @@ def _command(
             {"argv": words, "folder": folder, "environment": chosen, "url": yard.url, "placeholders": placeholders}
         )
     except ValidationError as error:
-        raise ValueError("; ".join(each.message for each in to_field_errors(error.errors()))) from error
+        messages = [each.message.replace("placeholders.", "--sweep ") for each in to_field_errors(error.errors())]
+        raise ValueError("; ".join(messages)) from error
     command.check_placeholders()
+    if shutil.which(words[0], path=chosen.get("PATH")) is None:
+        raise ValueError(f"cannot find the program '{words[0][:200]}'; commands are not read by a shell")
     size = len(command.model_dump_json())
     if size > MOST_BYTES:
         raise ValueError(f"the command with its environment has {size:,} bytes; at most {MOST_BYTES:,} are possible")

@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from app.contract.command_template import NAME, fill, names
 from app.contract.spec import DEVICE, Tag
-from app.contract.sweep import Choice, Space
+from app.contract.sweep import SEED, Choice, Space
 
 MOST_ARGUMENTS: Final = 2000
 LONGEST_ARGUMENT: Final = 100_000
@@ -37,6 +37,7 @@ MOST_BYTES: Final = 256 * 1024
 LONGEST_TITLE: Final = 80
 SIGNATURE_CHARACTERS: Final = 64
 
+_PLAIN_TEMPLATE: Final = re.compile(r"[\w@%+=:./{}-]+", re.ASCII)
 _PASSWORD: Final = re.compile(r"://[^/@\s]+@")
 _SECRET: Final = re.compile(r"(?i)^(-{0,2}[\w-]*(?:token|secret|password|passwd|api-?key|credential)[\w-]*)(=.*)?$")
 
@@ -117,7 +118,12 @@ class Command(BaseModel):
         if wrong := sorted(names(self.argv[:1])):
             raise ValueError(f"the program itself cannot vary: '{{{wrong[0]}}}' stands in {self.argv[0][:60]}")
         if missing := sorted(used - self.placeholders.keys()):
-            raise ValueError(f"the command has '{{{missing[0]}}}', but there are no values for '{missing[0]}'")
+            name = missing[0]
+            option = "--seeds N" if name == SEED else f"--sweep {name}=…"
+            raise ValueError(
+                f"the command has '{{{name}}}', but there are no values for it; add them with {option},"
+                f" or write '{{{{{name}}}}}' for braces"
+            )
         if unused := sorted(self.placeholders.keys() - used):
             raise ValueError(f"there are values for '{unused[0]}', but the command has no '{{{unused[0]}}}'")
 
@@ -191,6 +197,13 @@ def hide_secrets(arguments: Sequence[str]) -> list[str]:
 def command_line(arguments: Sequence[str]) -> str:
     """The arguments as one would type them in a shell."""
     return " ".join(argument if argument == "…" else shlex.quote(argument) for argument in arguments)
+
+
+def template_line(arguments: Sequence[str]) -> str:
+    """The arguments of a command with placeholders, which stand without quotes where a shell would keep them."""
+    return " ".join(
+        argument if _PLAIN_TEMPLATE.fullmatch(argument) else command_line([argument]) for argument in arguments
+    )
 
 
 def command_title(arguments: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.command import CommandRequest
+from app.contract.command import CommandRequest, command_title
 from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
@@ -93,7 +93,9 @@ class SweepRecord:
 
     @property
     def title(self) -> str:
-        """Its name, or the fields that it varies."""
+        """Its name, or its command, or the fields that it varies."""
+        if self.command is not None and not self.name:
+            return command_title(self.command.command.argv)
         fields = [name.removeprefix("option.").replace("_", " ") for name in self.fields]
         return self.name or " × ".join(fields) or "seeds"
 

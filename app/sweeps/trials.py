@@ -156,19 +156,14 @@ class CommandTrials:
 
     def plan(self, values: Values) -> PlannedCommand:
         """See Trials. Raises SpecError if a value is not signed."""
-        seeded = values | {SEED: FIRST_SEED} if self.seeded else values
-        try:
-            self.request.command.filled(seeded)
-        except ValueError as error:
-            raise SpecError([FieldError("command", str(error))]) from error
-        return PlannedCommand(seeded)
+        return self._signed(values | {SEED: FIRST_SEED} if self.seeded else values)
 
     def repeat(self, planned: Sequence[Any]) -> list[Any]:
-        """See Trials. Every configuration comes once before any repeats."""
+        """See Trials. Every configuration comes once before any repeats. Raises SpecError if a seed is not signed."""
         if not self.seeded:
             return list(planned)
         seeds = range(FIRST_SEED, FIRST_SEED + self.spec.seeds)
-        return [PlannedCommand(each.values | {SEED: seed}) for seed in seeds for each in planned]
+        return [self._signed(each.values | {SEED: seed}) for seed in seeds for each in planned]
 
     def insert(self, connection: Connection, sweep: str, planned: Sequence[Any], now: float) -> list[str]:
         """See Trials."""
@@ -189,6 +184,13 @@ class CommandTrials:
     def slots(self, workers: Sequence[WorkerRecord]) -> int:
         """See Trials."""
         return sum(each.slots for each in workers if each.takes(self.request.device, self.request.worker))
+
+    def _signed(self, values: Values) -> PlannedCommand:
+        try:
+            self.request.command.filled(values)
+        except ValueError as error:
+            raise SpecError([FieldError("command", str(error))]) from error
+        return PlannedCommand(values)
 
     def _check(self) -> None:
         try:

@@ -63,7 +63,12 @@ SWEEP: dict[str, Any] = SWEEP_FACTS | {
 SWEPT_COMMAND: dict[str, Any] = SWEEP | {
     **{"name": "tune", "title": "tune", "method": "tpe", "metric": "val_accuracy", "pruning": "median", "planned": 20},
     "spec": COMMAND_SWEEP_REQUEST["sweep"] | {"space": COMMAND_SWEEP_REQUEST["command"]["placeholders"]},
-    "command": {"argv": ["python", "train.py", "--lr", "{lr}"], "folder": "/home/ada/tune", "restarts": 1},
+    "command": {
+        "argv": ["python", "train.py", "--lr", "{lr}"],
+        "folder": "/home/ada/tune",
+        "restarts": 1,
+        "seeded": False,
+    },
     "counts": {"queued": 2},
     "best": None,
     "configurations": [],

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.sweeps import extend_by, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
-from app.contract.command import command_line
+from app.contract.command import template_line
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.contract.sweep_label import describe_values
@@ -96,7 +96,7 @@ def _board(status: SweepStatus, everything: bool) -> dict[str, Any]:
         "said": describe_values,
         "field_name": field_name,
         "command": swept_command(status.record),
-        "command_line": command_line,
+        "template_line": template_line,
     }
 
 

@@ -15,7 +15,7 @@ from app.analysis.statistics import Mean, mean_of
 from app.contract.command import hide_secrets
 from app.contract.errors import NotFound
 from app.contract.spec import RunConfig
-from app.contract.sweep import Direction, SweepSpec
+from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store import sweep as store
 from app.store.queue import paused_at
 from app.store.sweep import Counts, SweepRecord, SweepRun
@@ -46,11 +46,15 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SweptCommand:
-    """The command of a sweep: ``argv`` with placeholders in braces, and secrets replaced by "…"."""
+    """The command of a sweep: ``argv`` with placeholders in braces, and secrets replaced by "…".
+
+    ``seeded``: whether one of the placeholders is the seed.
+    """
 
     argv: list[str]
     folder: str
     restarts: int
+    seeded: bool
 
 
 def swept_command(record: SweepRecord) -> SweptCommand | None:
@@ -58,7 +62,9 @@ def swept_command(record: SweepRecord) -> SweptCommand | None:
     if record.command is None:
         return None
     command = record.command.command
-    return SweptCommand(hide_secrets(command.argv), command.folder, record.command.restarts)
+    return SweptCommand(
+        hide_secrets(command.argv), command.folder, record.command.restarts, SEED in command.placeholders
+    )
 
 
 @dataclass(frozen=True)
