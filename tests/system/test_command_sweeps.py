@@ -19,16 +19,15 @@ VARIABLES = tuple(option for name, value in QUIET.items() for option in ("--env"
 
 TRAIN = """
     import argparse
-    import os
-    import sys
 
     import mlflow
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--seed", type=int)
     given = parser.parse_args()
     with mlflow.start_run():
-        mlflow.log_params(vars(given))
+        mlflow.log_param("lr", given.lr)
         for step in range(5):
             mlflow.log_metric("val_accuracy", (1 - abs(given.lr - 0.3)) * (step + 1) / 5, step=step)
             mlflow.log_metric("val_loss", 1 / (step + 1), step=step)
@@ -97,8 +96,8 @@ HOPELESS = """
 
 def test_a_trial_that_lags_behind_gets_sigterm_and_is_pruned(yard: Any, tmp_path: Path) -> None:
     name = script(tmp_path, HOPELESS)
-    options = ("--sweep", "level=0.1,0.2,9.0", "--metric", "val_loss", "--prune", "median")
-    options += ("--prune-after", "2", "--prune-after-runs", "2")
+    pruning = ("--prune", "median", "--prune-after", "2", "--prune-after-runs", "2")
+    options = ("--sweep", "level=0.1,0.2,9.0", "--metric", "val_loss", *pruning)
     made = sweep(yard, tmp_path, sys.executable, name, "{level}", options=options)
     found = ended(yard, made, 120)
     assert (found["direction"], found["counts"], found["pruned"]) == ("minimize", {"succeeded": 2, "cancelled": 1}, 1)
@@ -129,8 +128,8 @@ WAITING = """
 
 def test_a_worker_killed_in_the_middle_of_a_sweep_costs_one_attempt_and_no_trial(yard: Any, tmp_path: Path) -> None:
     name = script(tmp_path, WAITING)
-    options = ("--sweep", "level=0.1..0.9", "--trials", "4", "--restarts", "1")
-    options += ("--metric", "val_accuracy", "--goal", "max")
+    goal = ("--metric", "val_accuracy", "--goal", "max")
+    options = ("--sweep", "level=0.1..0.9", "--trials", "4", "--restarts", "1", *goal)
     made = sweep(yard, tmp_path, sys.executable, name, "{level}", options=options)
     first = yard.until(lambda: yard.call(f"/sweeps/{made}")["runs"])[0]
     (process,) = pids_of(yard, first, 1)

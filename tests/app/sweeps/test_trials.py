@@ -95,7 +95,14 @@ def test_whatever_is_drawn_or_proposed_is_signed(placeholders: dict[str, Any]) -
 
 def run(number: int, **values: Any) -> SweepRun:
     nothing: dict[str, Any] = dict.fromkeys(("started_at", "trained_seconds", "ended_at", "metric", "value"))
-    said = {"id": f"r_{number}", "number": number, "status": "queued", "reason": "", "pruned": False, "title": ""}
+    said: dict[str, Any] = {
+        "id": f"r_{number}",
+        "number": number,
+        "status": "queued",
+        "reason": "",
+        "pruned": False,
+        "title": "",
+    }
     # A script may log another seed than the one of its command.
     return SweepRun(**said, dataset="", seed=42, epochs=0, values=values, **nothing)
 
