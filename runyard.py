@@ -1735,6 +1735,34 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _Call("POST", "/queue/move", _as_is, {"run": _id(run)} | _not_none(to=to, before=before, after=after))
 
     @_request
+    def programs(self, /) -> _Call[list[Json]]:
+        """List the programs that the server's owner offers, with their fields."""
+        return _Call("GET", "/programs", lambda response: list(response["programs"]))
+
+    @_request
+    def launch_program(
+        self,
+        /,
+        program: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> _Call[list[RunT]]:
+        """Launch a program with values for its fields; those left out have their defaults.
+
+        ``fields``: seeds, name, tags, notes, priority and device. Returns a run for each seed. Retrying after a broken
+        connection launches nothing twice. Raises RunyardError with all invalid fields.
+        """
+        name = quote(program, safe="")
+        body = {"values": dict(values or {}), **fields}
+
+        def read(response: Json) -> list[RunT]:
+            return [self._run(run) for run in response["runs"]]
+
+        return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or secrets.token_urlsafe(16))
+
+    @_request
     def architectures(self, /) -> _Call[list[Json]]:
         """List all families and sizes with their exact parameter counts."""
         return _Call("GET", "/architectures", lambda response: list(response["architectures"]))

@@ -20,6 +20,7 @@ from app.cli import (
     launch,
     manage,
     predict,
+    program,
     queue,
     run_imports,
     runs,
@@ -51,6 +52,7 @@ for command in (manage.cancel, change.change, manage.retry, manage.resume, manag
 cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
 cli.command(rich_help_panel=MANAGE)(sync.sync)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
+cli.add_typer(program.program, name="program", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)

@@ -6,7 +6,6 @@ The command is signed with the key in the server's data folder, which only the u
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,27 +17,17 @@ import typer
 from app.cli import command_sweep as swept
 from app.cli.client import INTERRUPTED, Url, connected, warn
 from app.cli.output import AsJson, print_json, run_line
+from app.cli.signing import Environment, chosen_environment, owner_key
 from app.cli.wait import wait_for
 
 if TYPE_CHECKING:
     from app.contract.command import Command
     from runyard import Runyard
 
-ALWAYS = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
-"""Variables that decide which programs and packages a command finds; they are as where it was typed."""
-
 Words = Annotated[list[str], typer.Argument(metavar="COMMAND…", help="Program and arguments; write -- before them.")]
 Name = Annotated[str, typer.Option(metavar="TEXT", help="Display name (default: the command line).")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag. Can be repeated.")]
 Notes = Annotated[str, typer.Option(metavar="TEXT", help="Notes on the run.")]
-Environment = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        metavar="NAME[=VALUE]",
-        help="Environment variable to set; without a value, the current one. Can be repeated.",
-    ),
-]
 Experiment = Annotated[
     str, typer.Option(metavar="NAME", help="MLflow experiment; the one that the script sets, if it sets one.")
 ]
@@ -136,8 +125,7 @@ def _command(
     from app.contract.command import MOST_BYTES, Command
     from app.contract.errors import to_field_errors
 
-    chosen = {name: os.environ[name] for name in ALWAYS if name in os.environ}
-    chosen |= _token(os.environ) | _variables(environment, os.environ)
+    chosen = chosen_environment(environment)
     folder = _folder()
     try:
         "".join([*words, folder, *chosen.values()]).encode()
@@ -166,36 +154,11 @@ def _folder() -> str:
         raise ValueError("the current folder does not exist any more") from error
 
 
-def _token(environment: Mapping[str, str]) -> dict[str, str]:
-    """The token for the server, if there is one, as the script's MLflow client and Runyard's own read it."""
-    token = environment.get("RUNYARD_TOKEN")
-    return {"RUNYARD_TOKEN": token, "MLFLOW_TRACKING_TOKEN": token} if token else {}
-
-
-def _variables(given: Sequence[str], current: Mapping[str, str]) -> dict[str, str]:
-    """The variables of --env. Raises ValueError for one without a value that is not set here."""
-    variables = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals:
-            if name not in current:
-                raise ValueError(f"--env {name[:60]}: this variable is not set here; write --env {name[:60]}=VALUE")
-            value = current[name]
-        variables[name] = value
-    return variables
-
-
 def _sign(yard: Runyard, command: Command) -> Command:
     """Sign a command with the key of the server's data folder. Raises ValueError if this user cannot read it."""
-    from app.contract.command_key import KeyFileError, read_key, sign
+    from app.contract.command_key import sign
 
-    file = Path(yard.ask("GET", "/commands/key")["file"])
-    try:
-        key = read_key(file)
-    except KeyFileError as error:
-        raise ValueError(
-            f"{error}; commands can only be submitted by the user who runs the server, on the same machine"
-        ) from error
+    key = owner_key(yard, "commands", "submitted")
     return command.model_copy(update={"signature": sign(key, command)})
 
 

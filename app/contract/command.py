@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -45,6 +46,16 @@ Argument = Annotated[str, StringConstraints(max_length=LONGEST_ARGUMENT)]
 PlaceholderName = Annotated[str, StringConstraints(pattern=rf"^{NAME}$", max_length=100)]
 PlaceholderValue = StrictStr | StrictInt | StrictFloat
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+RunName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
+def _known_device(value: str) -> str:
+    if not DEVICE.fullmatch(value):
+        raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index, such as cuda:1")
+    return value
+
+
+DeviceName = Annotated[str, AfterValidator(_known_device)]
 
 
 class Command(BaseModel):
@@ -148,13 +159,11 @@ class CommandRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Command
-    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
-        "", description="Display name (default: the command line)."
-    )
+    name: RunName = Field("", description="Display name (default: the command line).")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags, to find runs by.")
     notes: str = Field("", max_length=20_000, description="Notes on the run.")
     priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Runs with a higher priority start first.")
-    device: str = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
+    device: DeviceName = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
     worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = Field(
         "", description="Run only on this worker, given by host name or the start of its id."
     )
@@ -164,13 +173,6 @@ class CommandRequest(BaseModel):
     restarts: int = Field(
         0, ge=0, le=100, strict=True, description="How often to start the command again if its worker disappears."
     )
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not DEVICE.fullmatch(value):
-            raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU by its index, such as cuda:1")
-        return value
 
 
 def _is_fillable(value: Any) -> bool:

@@ -33,7 +33,9 @@ class CommandConfig(LoggedConfig):
     """The configuration of a run that executes a command; ``options`` are the parameters that the command logs.
 
     ``argv`` is without secrets, for display. ``template``: the same with placeholders, if it has any, and ``values``
-    what stands in for them. ``variables``: names of the environment variables that were set for it.
+    what stands in for them. ``variables``: names of the environment variables that were set for it. ``program``: the
+    name of the program that was launched, "" for a command; ``program_values``: the values of its fields as text, and
+    ``program_title`` its short name with the changed ones.
     """
 
     argv: list[str]
@@ -42,11 +44,14 @@ class CommandConfig(LoggedConfig):
     folder: str
     variables: list[str]
     restarts: int
+    program: str = ""
+    program_title: str = ""
+    program_values: dict[str, str] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        """Name of the run, or else its command line."""
-        return self.name or command_title(self.argv)
+        """Name of the run, or else its program with changed values, or its command line."""
+        return self.name or self.program_title or command_title(self.argv)
 
     @property
     def template_title(self) -> str:

@@ -79,8 +79,8 @@ class LoggedRunRecord:
 
     @property
     def chosen_values(self) -> dict[str, str]:
-        """The values of its command's placeholders: its parameters until its script logs others of these names."""
-        return dict(self.config.get("values", {}))
+        """The values of a program or of placeholders: its parameters until its script logs others of these names."""
+        return dict(self.config.get("values") or self.config.get("program_values", {}))
 
     @property
     def executed(self) -> bool:

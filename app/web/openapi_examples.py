@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.web.openapi_command_examples import command_operations
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
 from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
@@ -82,26 +83,6 @@ RUN: dict[str, Any] = QUEUED | {
     "seconds": 41.1,
 }
 AGAIN: dict[str, Any] = QUEUED | {"id": OTHER_ID, "number": 13, "url": f"/runs/{OTHER_ID}", "parent": RUN_ID}
-COMMAND_REQUEST: dict[str, Any] = {
-    "command": {
-        "argv": ["python", "train.py", "--lr", "0.1"],
-        "folder": "/home/ada/tune",
-        "environment": {"PATH": "/home/ada/venv/bin:/usr/bin"},
-        "url": "http://127.0.0.1:8000",
-        "signature": "9f2d51a7c3e80b46d1f7a2958c06e3b4d8a1f5079e2c6b3d40a7e1f8c5b2d963",
-    },
-    "name": "tune",
-    "restarts": 1,
-}
-COMMAND = {"argv": COMMAND_REQUEST["command"]["argv"], "folder": "/home/ada/tune", "variables": ["PATH"]}
-EXECUTED: dict[str, Any] = QUEUED | {
-    "title": "tune",
-    "spec": None,
-    "params": None,
-    "origin": "command",
-    "command": COMMAND | {"restarts": 1, "exit_status": None},
-    "asked": {},
-}
 CURVE = {"step": [9, 18, 27], "value": [0.8167, 0.9056, 0.9333], "time": [1795512602.1, 1795512604.0, 1795512605.9]}
 
 PREVIEW: dict[str, Any] = {
@@ -325,8 +306,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/environment"): Operation("read_environment", None, {"python": "3.11.7", "torch": "2.14.1"}),
     ("POST", "/preview"): Operation("preview_run", SPEC, PREVIEW),
     **SWEEP_OPERATIONS,
-    ("GET", "/commands/key"): Operation("read_command_key", None, {"file": "/srv/runyard/data/exec.key"}),
-    ("POST", "/commands"): Operation("launch_command", COMMAND_REQUEST, EXECUTED),
+    **command_operations(QUEUED),
     ("GET", "/queue"): Operation(
         "read_queue", None, {"paused": False, "paused_since": None, "total": 1, "next": None, "runs": [WAITING]}
     ),

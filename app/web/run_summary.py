@@ -214,6 +214,9 @@ def steps_per_epoch(run: RunRecord) -> float | None:
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return every setting that describes what is trained, with options by name."""
+    if isinstance(config, CommandConfig) and config.program:
+        # Its fields say what differs between its runs; the command line would only repeat them.
+        return {"experiment": config.family, "program": config.program} | config.options
     if isinstance(config, CommandConfig):
         return {"experiment": config.family, "command": config.template_line, "folder": config.folder} | config.options
     if isinstance(config, LoggedConfig):

@@ -11,6 +11,7 @@ from app.store import (  # noqa: F401  their tables register themselves
     model_job,
     notification,
     prediction_file,
+    program,
     queue,
     registered_model,
     run,

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.command import Command
-from app.contract.command_key import KeyFileError, ensure_key, is_signed, key_path, read_key, sign
+from app.contract.command_key import (
+    KeyFileError,
+    ensure_key,
+    is_program_signed,
+    is_removal_signed,
+    is_signed,
+    key_path,
+    read_key,
+    sign,
+    sign_program,
+    sign_removal,
+)
+from app.contract.program import Program
+from tests.signed_program import program
 
 COMMAND = Command(argv=["train", "--lr", "0.1"], folder="/jobs", environment={"A": "1"}, url="http://127.0.0.1:8000")
 KEY = bytes(range(32))
@@ -110,3 +123,42 @@ def test_the_signature_of_a_plain_command_is_that_of_versions_without_placeholde
 def test_a_plain_command_with_braces_cannot_be_made_a_template() -> None:
     plain = signed(COMMAND.model_copy(update={"argv": ["train", "{lr}"]}))
     assert not is_signed(KEY, plain.model_copy(update={"placeholders": TEMPLATE.placeholders}))
+
+
+# Programs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in Program.model_fields if name != "signature"])
+def test_a_signature_covers_all_of_a_program(name: str) -> None:
+    made = program()
+    signed = made.model_copy(update={"signature": sign_program(KEY, made)})
+    assert is_program_signed(KEY, signed)
+    changes: dict[str, Any] = {
+        "folder": "/",
+        "command": ["id", *made.command[1:]],
+        "environment": {"PATH": "/evil"},
+        "url": "http://evil.example",
+        "restarts": 3,
+        "fields": [field.model_copy(update={"help": "other"}) for field in made.fields],
+    }
+    assert not is_program_signed(KEY, signed.model_copy(update={name: changes.get(name, "other")}))
+    assert not is_program_signed(bytes(32), signed)
+
+
+def test_the_signature_of_a_program_is_that_of_no_command_and_no_removal() -> None:
+    made = program()
+    command = Command(argv=made.command, folder=made.folder, environment=made.environment, url=made.url)
+    signatures = {sign(KEY, command), sign_program(KEY, made), sign_removal(KEY, made.name, "")}
+    assert len(signatures) == 3
+
+
+def test_a_signature_survives_how_a_program_is_stored() -> None:
+    made = program()
+    signed = made.model_copy(update={"signature": sign_program(KEY, made)})
+    assert is_program_signed(KEY, Program.model_validate_json(signed.model_dump_json()))
+
+
+@pytest.mark.parametrize("signature", ["", "é" * 64, "\ud800"])
+def test_a_signature_of_any_characters_is_only_wrong(signature: str) -> None:
+    assert not is_program_signed(KEY, program().model_copy(update={"signature": signature}))
+    assert not is_removal_signed(KEY, "tune", "", signature)

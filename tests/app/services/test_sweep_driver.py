@@ -232,7 +232,7 @@ def start_command(recorder: Recorder, worker: Worker) -> Trainer:
     recorder.step()
     grant = worker.answer(reply)
     assert grant is not None
-    assert grant.command is not None
+    assert isinstance(grant.command, Command)
     assert len(grant.command.filled()) == 2
     trainer = Trainer(worker.redis, grant.run, grant.fence)
     trainer.say("started", Started(step=0, epoch=0, params=None, environment={}, keeps=True))

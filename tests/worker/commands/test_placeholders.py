@@ -1,4 +1,4 @@
-"""What the process beside a command refuses to start."""
+"""Which values of placeholders a worker refuses to start a command with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 
 from app.contract.command import Command
 from app.contract.command_key import ensure_key, read_key, sign
-from app.contract.settings import Settings
-from worker.commands.process import _refusal
-from worker.job import CommandJob
+from worker.commands.refusal import Refused, checked_command
 
 TEMPLATE = Command.model_validate(
     {
@@ -27,8 +25,11 @@ GOOD: dict[str, Any] = {"lr": 0.001, "opt": "sgd"}
 def refusal(data_dir: Path, **changes: Any) -> str:
     """Why a worker does not start the signed template after these changes; "" if it does."""
     command = TEMPLATE.model_copy(update={"signature": sign(read_key(ensure_key(data_dir)), TEMPLATE)})
-    settings: Any = Settings(data_dir=data_dir)
-    return _refusal(CommandJob("r_1", 1, 1, command.model_copy(update=changes), settings, None, 1, {}))
+    try:
+        checked_command(command.model_copy(update=changes), data_dir)
+    except Refused as refused:
+        return str(refused)
+    return ""
 
 
 def test_values_within_the_signed_ones_are_started(tmp_path: Path) -> None:
