@@ -43,9 +43,14 @@ def execute(parts: Parts, request: CommandRequest, idempotency_key: str | None =
     """Queue a run that executes a command, wake a worker, and return the run's ID.
 
     A repeated ``idempotency_key`` returns the run that it launched before. Raises Forbidden without a valid signature,
-    and Conflict if the experiment is in the trash or that run had another command.
+    Invalid for values that are not signed, and Conflict if the experiment is in the trash or that run had another
+    command.
     """
     check_signature(parts, request)
+    try:
+        request.command.filled()
+    except ValueError as error:
+        raise Invalid(str(error), [FieldError("command", str(error))]) from error
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
             return _insert(parts, request, idempotency_key)

@@ -230,7 +230,7 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
 def new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many.
 
-    What a program's script logs replaces the value that was chosen at launch: it may write True for true.
+    What a script logs replaces the value with which its command was filled: it may write True for true.
     """
     known, chosen = logged.parameters, logged.chosen_values
     known = {key: value for key, value in known.items() if key not in given or chosen.get(key) != value}

@@ -77,8 +77,10 @@ def read_key(path: Path) -> bytes:
 
 
 def sign(key: bytes, command: Command) -> str:
-    """The signature of a command: HMAC-SHA256 over its other fields, in hexadecimal."""
-    return _signature(key, command.model_dump(exclude={"signature"}))
+    """The signature of a command: HMAC-SHA256 over its other fields without the values, in hexadecimal."""
+    # A command without placeholders is signed as in versions that had none.
+    left_out = {"signature", "values"} | (set() if command.placeholders else {"placeholders"})
+    return _signature(key, command.model_dump(exclude=left_out))
 
 
 def is_signed(key: bytes, command: Command) -> bool:

@@ -16,13 +16,14 @@ from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.command import command_title, hide_secrets
+from app.contract.command_template import value_text
 from app.contract.program import ProgramCall, Startable
 from app.contract.program_values import call_title, command_of, shown_values
 from app.contract.tracked_run import logged_settings
 from app.store.database import next_commit
 from app.store.experiment import DEFAULT, find_experiment, find_experiment_named, insert_experiment
 from app.store.run import COMMAND, UNTRAINED, Origin, insert_row, new_id, next_number
-from app.store.tracked_run import insert_logged_row
+from app.store.tracked_run import PARAMETER_COLUMNS, insert_logged_row
 
 _STARTABLE: TypeAdapter[Startable] = TypeAdapter(Startable)
 
@@ -79,17 +80,24 @@ def insert_command(
 ) -> str:
     """Add a queued run that executes a command and return its id.
 
-    The values of a program are its first parameters.
+    The values of a program or of placeholders are its first parameters. Raises ValueError for values that are not
+    signed.
     """
     origin = origin or Origin()
     commit = next_commit(connection)
     run = origin.id or new_id(now)
     call = new.command if isinstance(new.command, ProgramCall) else None
     command = command_of(new.command) if isinstance(new.command, ProgramCall) else new.command
-    title = call_title(call) if call else command_title(command.argv)
-    parameters = shown_values(call.values) if call else {}
+    filled = hide_secrets(command.filled())
+    template = hide_secrets(command.argv) if command.placeholders else []
+    filled_in = {name: value_text(value) for name, value in command.values.items()}
+    parameters = shown_values(call.values) if call else filled_in
+    # A sweep's values stand beside the title of its runs.
+    title = call_title(call) if call else command_title(template if template and origin.sweep is not None else filled)
     shown: dict[str, Any] = {
-        "argv": hide_secrets(command.argv),
+        "argv": filled,
+        "template": template,
+        "values": filled_in,
         "folder": command.folder,
         "variables": sorted(command.environment),
         "restarts": new.restarts,
@@ -98,33 +106,29 @@ def insert_command(
         shown |= {"program": call.program.name, "program_title": title, "program_values": parameters}
     settings = {"name": new.name, "notes": new.notes, "priority": new.priority}
     config = {"family": new.family, "tags": list(new.tags), "device": new.device, "worker": new.worker} | settings
-    known = {name: value for name, value in logged_settings(parameters).items() if name in UNTRAINED}
-    values: dict[str, Any] = (
-        UNTRAINED
-        | known
-        | {
-            "id": run,
-            "number": next_number(connection),
-            "status": "queued",
-            "family": new.family,
-            "device_wanted": new.device,
-            "worker_wanted": new.worker,
-            "config": to_json(config | shown | {"options": parameters}).decode(),
-            "created_at": now,
-            "queued_at": now,
-            "status_commit": commit,
-            "progress_commit": commit,
-            "idempotency_key": idempotency_key,
-            "rank": now if origin.rank is None else origin.rank,
-            "parent": origin.parent,
-            "relation": origin.relation,
-            "sweep": origin.sweep,
-            "sweep_values": to_json(origin.sweep_values).decode(),
-            "origin": COMMAND,
-        }
-    )
+    known = {name: value for name, value in logged_settings(parameters).items() if name in PARAMETER_COLUMNS}
+    values: dict[str, Any] = UNTRAINED | {
+        "id": run,
+        "number": next_number(connection),
+        "status": "queued",
+        "family": new.family,
+        "device_wanted": new.device,
+        "worker_wanted": new.worker,
+        "config": to_json(config | shown | {"options": parameters}).decode(),
+        "created_at": now,
+        "queued_at": now,
+        "status_commit": commit,
+        "progress_commit": commit,
+        "idempotency_key": idempotency_key,
+        "rank": now if origin.rank is None else origin.rank,
+        "parent": origin.parent,
+        "relation": origin.relation,
+        "sweep": origin.sweep,
+        "sweep_values": to_json(origin.sweep_values).decode(),
+        "origin": COMMAND,
+    }
     # Found and sorted by what pages show.
-    insert_row(connection, values | settings | {"name": new.name or title}, new.tags)
+    insert_row(connection, values | settings | known | {"name": new.name or title}, new.tags)
     insert_logged_row(connection, run, new.experiment, "")
     connection.execute(
         text("INSERT INTO run_command (run, content, restarts) VALUES (:run, :content, :restarts)"),

@@ -22,6 +22,8 @@ from app.store.run import COMMAND, OWNED, TERMINAL, UNTRAINED, insert_row, new_i
 MLFLOW, TENSORBOARD, PYTHON = "mlflow", "tensorboard", "python"
 """Values of ``run.origin``: how such a run got here."""
 NO_UPDATE = "no update from its script"
+PARAMETER_COLUMNS = ("lr", "epochs", "batch_size", "seed")
+"""Columns of ``run`` with the parameter of that name, if it is a number."""
 
 
 class LoggedRun(SQLModel, table=True):
@@ -77,8 +79,8 @@ class LoggedRunRecord:
 
     @property
     def chosen_values(self) -> dict[str, str]:
-        """The values chosen at launch for a program: its parameters until its script logs others of these names."""
-        return dict(self.config.get("program_values", {}))
+        """The values of a program or of placeholders: its parameters until its script logs others of these names."""
+        return dict(self.config.get("values") or self.config.get("program_values", {}))
 
     @property
     def executed(self) -> bool:
@@ -204,7 +206,7 @@ def write_parameters(
 def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -> None:
     """Write the configuration, along with the columns by which the run table is sorted."""
     known = logged_settings(config.get("options", {})) | {"config": to_json(dict(config)).decode()}
-    columns = [name for name in ("lr", "epochs", "batch_size", "seed", "config") if name in known]
+    columns = [name for name in (*PARAMETER_COLUMNS, "config") if name in known]
     assignments = ", ".join(f"{column} = :{column}" for column in columns)
     connection.execute(text(f"UPDATE run SET {assignments} WHERE id = :run"), known | {"run": run})
 

@@ -1,4 +1,4 @@
-"""What a worker checks before it starts a command: the signature, and the values of a program."""
+"""What a worker checks before it starts a command: the signature, and the values of a program or of placeholders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def checked_command(requested: Startable, data_dir: Path) -> Command:
     if isinstance(requested, Command):
         if not is_signed(key, requested):
             raise Refused(f"this worker does not start this command: it is not signed with the key in {data_dir}")
-        return requested
+        try:
+            return requested.model_copy(update={"argv": requested.filled(), "placeholders": {}, "values": {}})
+        except ValueError as error:
+            raise Refused(f"this worker does not start this command: {error}") from error
     program = requested.program
     if not is_program_signed(key, program):
         raise Refused(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,41 @@ def test_no_other_file_is_read_as_a_key(tmp_path: Path) -> None:
     key_path(tmp_path).symlink_to(tmp_path / "id_ed25519")
     with pytest.raises(KeyFileError, match="cannot read"):
         read_key(key_path(tmp_path))
+
+
+# Placeholders ---------------------------------------------------------------------------------------------------------
+
+TEMPLATE = Command.model_validate(
+    COMMAND.model_dump() | {"argv": ["train", "{lr}"], "placeholders": {"lr": {"low": 0.1, "high": 0.2}}}
+)
+spaces = st.one_of(
+    st.builds(lambda low, more: {"low": low, "high": low + more}, st.floats(0, 9), st.floats(0, 9)),
+    st.builds(lambda values: {"choice": values}, st.lists(st.one_of(texts, st.integers(0, 9)), min_size=1)),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["lr", "x"]), spaces))
+def test_what_may_stand_in_for_a_placeholder_is_signed(placeholders: dict[str, Any]) -> None:
+    command = signed(TEMPLATE)
+    other = Command.model_validate(command.model_dump() | {"placeholders": placeholders})
+    assert is_signed(KEY, other) == (other.placeholders == TEMPLATE.placeholders)
+
+
+@given(st.floats(0.1, 0.2))
+def test_a_template_is_signed_once_for_all_of_its_values_and_survives_json(value: float) -> None:
+    run = signed(TEMPLATE).model_copy(update={"values": {"lr": value}})
+    assert is_signed(KEY, Command.model_validate_json(run.model_dump_json()))
+
+
+def test_the_signature_of_a_plain_command_is_that_of_versions_without_placeholders() -> None:
+    fields = {"argv": ["train", "--lr", "0.1"], "folder": "/jobs", "environment": {"A": "1"}}
+    text = json.dumps(fields | {"url": "http://127.0.0.1:8000"}, sort_keys=True, separators=(",", ":"))
+    assert sign(KEY, COMMAND) == hmac.new(KEY, text.encode(), hashlib.sha256).hexdigest()
+
+
+def test_a_plain_command_with_braces_cannot_be_made_a_template() -> None:
+    plain = signed(COMMAND.model_copy(update={"argv": ["train", "{lr}"]}))
+    assert not is_signed(KEY, plain.model_copy(update={"placeholders": TEMPLATE.placeholders}))
 
 
 # Programs ------------------------------------------------------------------------------------------------------------
