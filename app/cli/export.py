@@ -146,7 +146,8 @@ def _write_events(output: Path, run: Run, curves: Mapping[str, Curve]) -> Path:
     """Write an event file in a separate folder, since TensorBoard shows all files of a folder as one run."""
     from datetime import datetime
 
-    from app.formats.tfevents import Scalar, write_events
+    from app.formats.summary_values import Scalar
+    from app.formats.tfevents import write_events
 
     began = datetime.fromisoformat(run.data["started"] or run.data["created"]).timestamp()
     folder = output / folder_name(run.number, run.data["title"])

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pydantic_core import to_json
 from sqlalchemy import Engine
 
-from app.formats.tfevents import Scalar, write_events
+from app.formats.summary_values import Scalar
+from app.formats.tfevents import write_events
 from app.store.curve import Curve
 from app.store.database import reading
 from app.store.metric import read_curves

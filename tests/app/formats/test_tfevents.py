@@ -11,18 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.formats.tfevents import (
-    BrokenFile,
-    EventMetadata,
-    Reading,
-    Scalar,
-    crc32c,
-    masked_crc,
-    read_records,
-    read_scalars,
-    record,
-    write_events,
-)
+from app.formats.event_encoding import BrokenFile, Reading, crc32c, masked_crc, read_records, record
+from app.formats.summary_values import EventMetadata, Scalar
+from app.formats.tfevents import read_scalars, write_events
 
 
 def varint(value: int) -> bytes:
@@ -175,7 +166,7 @@ def test_a_valid_record_that_is_no_event_is_skipped_and_counted() -> None:
 
 
 def test_the_next_record_is_found_behind_much_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.formats.tfevents.SEARCHED_BYTES", 64)
+    monkeypatch.setattr("app.formats.event_encoding.SEARCHED_BYTES", 64)
     for junk in (bytes(500), b"\1" + bytes(500), bytes(range(256)) * 2):
         metadata = EventMetadata()
         first, *others = write_events(POINTS, 0.0)
