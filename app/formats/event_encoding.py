@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from app.formats.crc32c import masked_crc
+
 MAX_RECORD_BYTES = 64 * 2**20
 HEAD_BYTES = 12
 SEARCHED_BYTES = 2**20
@@ -21,36 +23,6 @@ _CANDIDATE = re.compile(rb"(?s)(?=(?!\0{4})...[\0-\4]\0{4}.{4})")
 
 class BrokenFile(ValueError):
     """A file without a record, or a record that is not an event."""
-
-
-# CRC-32C: Castagnoli's polynomial in reversed bit order.
-_POLYNOMIAL = 0x82F63B78
-
-
-def _table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_TABLE = _table()
-
-
-def crc32c(data: bytes) -> int:
-    """Compute the CRC-32C of bytes."""
-    crc, table = 0xFFFFFFFF, _TABLE
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-def masked_crc(data: bytes) -> int:
-    """Compute the masked checksum that event files use."""
-    crc = crc32c(data)
-    return (crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF
 
 
 # Records -------------------------------------------------------------------------------------------------------------

@@ -35,9 +35,10 @@ def iterate_values(settings: Settings, engine: Engine, run: str) -> Iterator[Val
 def _images(settings: Settings, engine: Engine, run: str) -> Iterator[Value]:
     with reading(engine) as connection:
         files = list_files(connection, run, "images")
-    for file in files:
-        found, suffix = stepped_image(file.path), suffix_of(file.path).removeprefix(".")
-        if found is None or found.compressed or suffix not in SIGNATURES.values():
+    stepped = [(found, file) for file in files if (found := stepped_image(file.path)) and not found.compressed]
+    for found, file in sorted(stepped, key=lambda each: (each[0].key, each[0].step, each[0].timestamp)):
+        suffix = suffix_of(file.path).removeprefix(".")
+        if suffix not in SIGNATURES.values():
             continue
         try:
             content = b"".join(open_file(settings, logged_file(run, file)))
