@@ -89,7 +89,10 @@ def test_a_file_that_is_read_while_it_grows_gives_each_value_once(values: list[V
 
 
 def test_a_record_is_waited_for_at_each_of_its_bytes() -> None:
-    values = [TextValue("a", 1, "x" * 300, 0.0), HistogramValue("h", 2, checked_histogram([0, 1, 2], [3, 4]), 0.0)]
+    values: list[Value] = [
+        TextValue("a", 1, "x" * 300, 0.0),
+        HistogramValue("h", 2, checked_histogram([0, 1, 2], [3, 4]), 0.0),
+    ]
     version, *records = write_events(values, 0.0)
     before = len(version)
     for record, expected in zip(records, values, strict=True):
