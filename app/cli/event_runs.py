@@ -65,6 +65,7 @@ class EventFile:
         self.reader = EventReader(metadata)
         self.offsets: Counter[tuple[str, str]] = Counter()
         self.broken = ""
+        self.unreadable = False
         self._seen: tuple[int, int] = (-1, -1)
 
     @property
@@ -184,6 +185,12 @@ class EventRun:
                 self.warnings.append(f"{file.path}: {error}")
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                # It may be readable the next time, such as one on another machine.
+                file.look_again()
+                if not file.unreadable:
+                    self.warnings.append(f"{file.path} cannot be read: {error.strerror}")
+                file.unreadable = True
         return None
 
     def _start_again(self) -> Part | None:

@@ -54,15 +54,15 @@ class Follower:
                     print(f"No event files in {self._path} yet; waiting for them. Ctrl-C ends this.", flush=True)
                 while True:
                     began = time.monotonic()
-                    if not self._step():
+                    if not self.step():
                         time.sleep(self._pause(time.monotonic() - began))
             except KeyboardInterrupt:
-                self._finish()
+                self.finish()
 
     def _pause(self, took: float) -> float:
         return LONGEST_PAUSE if self._away else min(LONGEST_PAUSE, max(POLL_SECONDS, BUSY_SHARE * took))
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """Send one part of each run that has something new; whether there was any."""
         if time.monotonic() >= self._scan_at:
             began = time.monotonic()
@@ -135,12 +135,12 @@ class Follower:
         followed.dropped = True
         warn(f"{followed.run.name} is not followed any further: {why}")
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Send what is left, and end the runs. A second interruption ends this too."""
         from runyard import RunyardError
 
         try:
-            while self._step():
+            while self.step():
                 pass
             for followed in self._runs.values():
                 if followed.run.sent.id and not followed.ended and not followed.dropped:
