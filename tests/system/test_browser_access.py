@@ -127,6 +127,8 @@ PAGES = [
     "robustness-none",
     "files",
     "files-trained",
+    "histograms",
+    "texts",
     "sweeps",
     "sweep",
     "compare",

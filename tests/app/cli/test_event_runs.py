@@ -65,8 +65,8 @@ def test_everything_is_exported_and_imported_as_it_was(runyard: Command, yard: R
     assert (
         runyard("export", "1", "--format", "tfevents", "--metric", "loss", "-o", str(tmp_path / "few")).exit_code == 0
     )
-    (few,) = (tmp_path / "few").rglob("*tfevents*")
-    with few.open("rb") as file:
+    (curves,) = (tmp_path / "few").rglob("*tfevents*")
+    with curves.open("rb") as file:
         assert {type(each) for each in read_values(file, EventMetadata())} == {Scalar}
 
 
