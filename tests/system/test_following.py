@@ -30,14 +30,15 @@ class EventWriter:
 
     def __init__(self, folder: Path, name: str = "events.out.tfevents.1790000000.here") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / name).open("ab", buffering=0)
-        self._file.write(next(iter(write_events([], BEGAN))))
+        self._path = folder / name
+        self._path.write_bytes(next(iter(write_events([], BEGAN))))
         self.steps = 0
 
     def add(self, *values: Value) -> None:
         """Write values."""
-        for record in list(write_events(values, BEGAN))[1:]:
-            self._file.write(record)
+        with self._path.open("ab", buffering=0) as file:
+            for record in list(write_events(values, BEGAN))[1:]:
+                file.write(record)
 
     def step(self, count: int = 1) -> None:
         """Write points of the next steps, and now and then an image, a histogram and a text."""
@@ -50,10 +51,6 @@ class EventWriter:
                     HistogramValue("w", step, checked_histogram([0, 1, 2], [step, 1]), BEGAN + step),
                     TextValue("t", step, str(step), BEGAN + step),
                 )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 @pytest.fixture
@@ -130,7 +127,6 @@ def test_a_follower_that_is_killed_again_and_again_loses_nothing_and_doubles_not
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     assert yard.call(f"/runs/{run}")["status"] == "succeeded"
-    writer.close()
 
 
 def test_a_server_that_is_killed_while_it_is_sent_to_gets_everything_once(
@@ -154,4 +150,3 @@ def test_a_server_that_is_killed_while_it_is_sent_to_gets_everything_once(
     process.terminate()
     assert process.wait(30) == 0
     assert yard.call(f"/runs/{run}")["status"] == "succeeded"
-    writer.close()
