@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from app.actions import tracking
 from app.actions.step_records import RecordsPart, keep_records
@@ -115,10 +115,10 @@ def import_run(parts: Parts, imported: ImportedRun) -> Imported:
 
 def _find_or_insert(connection: Connection, parts: Parts, imported: ImportedRun, commit: int, now: float) -> str:
     key = f"{TENSORBOARD}:{imported.key}"
-    found = connection.execute(text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": key}).scalar()
+    found = _find_by_key(connection, [imported.key])
     # A file that was created later may be the first by its name.
     if found is None and imported.files:
-        found = find_imported(connection, imported.files)
+        found = find_imported(connection, imported.files) or _find_by_key(connection, imported.files)
     if found is not None:
         _check_accepts(connection, str(found), imported.name)
         return str(found)
@@ -132,6 +132,14 @@ def _find_or_insert(connection: Connection, parts: Parts, imported: ImportedRun,
         key=key,
     )
     return insert_logged(connection, new_run, commit, now, tracking.silence_seconds(parts))
+
+
+_BY_KEY = text("SELECT min(id) FROM run WHERE idempotency_key IN :keys").bindparams(bindparam("keys", expanding=True))
+
+
+def _find_by_key(connection: Connection, keys: Sequence[str]) -> str | None:
+    found: str | None = connection.execute(_BY_KEY, {"keys": [f"{TENSORBOARD}:{key}" for key in keys]}).scalar()
+    return found
 
 
 def _check_accepts(connection: Connection, run: str, name: str) -> None:

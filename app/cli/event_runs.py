@@ -10,6 +10,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -29,6 +30,7 @@ BATCH_WEIGHT: Final = 20_000
 TEXT_WEIGHT, IMAGE_WEIGHT = 20, 500
 MOST_NAMES: Final = 1000
 """Names of one part, which can have twice as many."""
+MOST_FILES: Final = 10_000
 LATEST: Final = 4_102_444_800.0
 """The latest time that the server accepts, in seconds since 1970."""
 HEAD_BYTES: Final = 64
@@ -70,8 +72,13 @@ class EventFile:
 
     @property
     def key(self) -> str:
-        """Identifies the file wherever it is moved; blank before its head is written."""
-        return "" if len(self.head) < HEAD_BYTES else _key(self.path, self.head)
+        """Identifies the file wherever it is moved, once its head is written."""
+        return hashlib.sha256(self.path.name.encode() + self.head).hexdigest()
+
+    @property
+    def identified(self) -> bool:
+        """Whether the key will not change when the file grows."""
+        return len(self.head) == HEAD_BYTES
 
     def looks_new(self) -> bool:
         """Whether the file may have something that was not read yet. Raises OSError."""
@@ -86,6 +93,12 @@ class EventFile:
         """Let the file look new, since it was not read to its end."""
         self._seen = (-1, -1)
 
+    def look_at_head(self) -> None:
+        """Read what identifies the file, if that is possible now."""
+        if not self.head:
+            with suppress(OSError), self.path.open("rb") as opened:
+                self.head = opened.read(HEAD_BYTES)
+
     def replaced(self, file: BinaryIO) -> bool:
         """Whether the path has another file now, or one that was written anew."""
         head = file.read(HEAD_BYTES)
@@ -93,10 +106,6 @@ class EventFile:
             return True
         self.head = head
         return os.fstat(file.fileno()).st_size < self.reader.reading.position
-
-
-def _key(path: Path, head: bytes) -> str:
-    return hashlib.sha256(path.name.encode() + head).hexdigest()
 
 
 @dataclass
@@ -203,11 +212,9 @@ class EventRun:
         return self._next_part()
 
     def _read(self, file: EventFile, opened: BinaryIO) -> Part | None:
-        if not file.key:
-            if self._growing:
-                return None
-            # Too short for a value, but perhaps broken.
-        elif not self.key:
+        if self._growing and not file.identified:
+            return None
+        if not self.key:
             self.key = self._first_key()
         part, any_values = Part(file.key), False
         for values in file.reader.read(opened, growing=self._growing):
@@ -219,14 +226,10 @@ class EventRun:
         return part if any_values else None
 
     def _first_key(self) -> str:
-        """That of the first file by name, as an import of the whole folder takes it."""
+        """That of the first file by name. The others are looked at too: the server may know the run by one of them."""
         for file in self.files.values():
-            if not file.head and file.path.exists():
-                with file.path.open("rb") as opened:
-                    file.head = opened.read(HEAD_BYTES)
-            if file.key:
-                return file.key
-        return ""
+            file.look_at_head()
+        return next(file.key for file in self.files.values() if file.identified or (file.head and not self._growing))
 
     def _take(self, file: EventFile, part: Part, value: Value) -> bool:
         """Add a value to a part; False if it is left out."""
@@ -297,7 +300,7 @@ class EventRun:
         """What a request says of the whole run."""
         return {
             "key": self.key,
-            "files": [file.key for file in self.files.values() if file.key],
+            "files": [file.key for file in self.files.values() if file.head][:MOST_FILES],
             "live": live,
             "experiment": self.experiment[:200],
             "name": self.name[:200],

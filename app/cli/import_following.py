@@ -72,6 +72,8 @@ class Follower:
         for followed in self._runs.values():
             if not followed.dropped:
                 changed |= self._try(followed)
+            if self._away:
+                break
         return changed
 
     def _scan(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_everything_is_exported_and_imported_as_it_was(runyard: Command, yard: R
     (curves,) = (tmp_path / "few").rglob("*tfevents*")
     with curves.open("rb") as file:
         assert {type(each) for each in read_values(file, EventMetadata())} == {Scalar}
+
+
+def test_a_run_that_an_earlier_version_imported_is_found_by_its_first_file(
+    runyard: Command, yard: Runyard, tmp_path: Path
+) -> None:
+    # It began with a file without a value, shorter than what identifies a file otherwise.
+    empty = write(tmp_path / "run", [], "0.tfevents")
+    write(tmp_path / "run", points("loss", [3.0, 2.0]), "1.tfevents")
+    key = hashlib.sha256(empty.name.encode() + empty.read_bytes()[:64]).hexdigest()
+    curve = {"offset": 0, "step": [0], "value": [3.0], "time": [BEGAN]}
+    yard.import_run(key=key, experiment="run", name="run", started=BEGAN, ended=BEGAN, curves={"loss": curve})
+    assert "run  1 point  " in runyard("import", str(tmp_path / "run")).stdout
+    assert len(list(yard.runs())) == 1
 
 
 def test_a_folder_without_anything_to_keep_is_skipped(runyard: Command, yard: Runyard, tmp_path: Path) -> None:

@@ -149,6 +149,17 @@ def test_two_files_that_grow_at_once_keep_all_points_once(follower: Follower, ya
     assert sorted(loss(run)) == [1.0, 2.0, 3.0, 10.0, 11.0, 12.0]
 
 
+def test_a_run_is_found_by_any_of_its_files_when_a_follower_begins_anew(
+    follower: Follower, yard: Runyard, tmp_path: Path
+) -> None:
+    write(tmp_path / "logs", points("loss", [10.0]), "events.out.tfevents.1700000000.b")
+    catch_up(follower)
+    write(tmp_path / "logs", points("loss", [1.0]), "events.out.tfevents.1700000000.a", BEGAN + 1)
+    catch_up(Follower(yard, tmp_path / "logs", "logs", 600.0))
+    (run,) = yard.runs()
+    assert sorted(loss(run)) == [1.0, 10.0]
+
+
 def test_a_file_that_was_copied_anew_goes_on_where_it_ended(follower: Follower, yard: Runyard, tmp_path: Path) -> None:
     path = write(tmp_path / "logs", points("loss", [3.0, 2.0]))
     catch_up(follower)
