@@ -267,10 +267,11 @@ class _Call(Generic[T]):
     key: str = ""
     form: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[tuple[str, _File]] = ()
+    content: bytes | None = None
 
     @property
     def attempts(self) -> int:
-        return ATTEMPTS if self.key or self.method == "GET" else 1
+        return ATTEMPTS if self.key or self.method in ("GET", "PUT") else 1
 
     def arguments(self) -> Json:
         """Return the arguments for httpx."""
@@ -285,6 +286,8 @@ class _Call(Generic[T]):
             parts = [("file", (name, file, "application/octet-stream")) for name, file in self.files]
             fields = [(name, (None, value)) for name, value in self.form.items()]
             return arguments | {"files": [*fields, *parts], "timeout": httpx.Timeout(ANSWER_SECONDS, write=None)}
+        if self.content is not None:
+            return arguments | {"content": self.content}
         return arguments | ({} if self.body is None else {"json": self.body})
 
 
@@ -1627,6 +1630,11 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         /docs lists the fields.
         """
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
+
+    @_request
+    def upload(self, /, run: str | int | RunT, path: str, content: bytes) -> _Call[None]:
+        """Keep a file with a run that a program logged or that was imported; one with the same path is replaced."""
+        return _Call("PUT", f"/runs/{_id(run)}/files/{quote(path)}", _as_is, content=content)
 
     def start(
         self,

@@ -80,8 +80,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
-    logged = log_files(yard)
     add_program(yard)
+    logged, imported = log_files(yard), import_events(yard)
     # It has run since the end of the run, beside all this.
     wait_for_job(yard, heads, "robustness")
     runs = ",".join(variants.runs)
@@ -110,6 +110,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "robustness-none": f"/runs/{again.id}/robustness",
             "files": f"/runs/{logged}/files",
             "files-trained": f"/runs/{heads.id}/files",
+            "histograms": f"/runs/{imported}/histograms",
+            "texts": f"/runs/{imported}/texts",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",
@@ -217,6 +219,34 @@ def log_files(yard: Runyard) -> str:
             call("/model-versions/create", name="night-watch", source=f"runs:/{info['run_id']}/model")
         call("/registered-models/alias", name="night-watch", alias="champion", version="2")
     return str(info["run_id"])
+
+
+def import_events(yard: Runyard) -> str:
+    """Import a run with a curve, histograms that become wider and move, and texts; returns its id."""
+    steps = list(range(0, 1500, 50))
+    times = [1_790_000_000.0 + step for step in steps]
+    edges = [i / 20 - 2 for i in range(101)]
+    shapes = [(0.25 + step / 3000, step / 1500) for step in steps]
+    counts = [
+        [round(1e4 * math.exp(-(((edge + 0.025 - middle) / width) ** 2) / 2)) for edge in edges[:-1]]
+        for width, middle in shapes
+    ]
+    texts = [f"# Step {step}\n\nThe owl said: {'hoo ' * (1 + step // 300)}" for step in steps]
+    records = {"offset": 0, "step": steps, "time": times}
+    imported = yard.import_run(
+        key="gallery-of-event-files",
+        experiment="logs",
+        name="owl",
+        started=times[0],
+        ended=times[-1],
+        curves={"val/loss": records | {"value": [2 / (1 + step / 200) for step in steps]}},
+        histograms={
+            "encoder/weight": records | {"edges": [edges] * len(steps), "counts": counts},
+            "decoder/weight": records | {"edges": [edges] * len(steps), "counts": counts[::-1]},
+        },
+        texts={"sample": records | {"text": texts}},
+    )
+    return str(imported["id"])
 
 
 def draw_waves(step: int) -> bytes:

@@ -130,6 +130,8 @@ PAGES = [
     "robustness-none",
     "files",
     "files-trained",
+    "histograms",
+    "texts",
     "sweeps",
     "sweep",
     "compare",

@@ -4,6 +4,7 @@ from alembic import context
 from sqlmodel import SQLModel
 
 from app.store import (  # noqa: F401  their tables register themselves
+    imported_entry,
     lineage,
     log,
     logged_model,
@@ -17,6 +18,7 @@ from app.store import (  # noqa: F401  their tables register themselves
     run,
     run_file,
     saved_view,
+    step_record,
     sweep,
     undo,
     worker,
