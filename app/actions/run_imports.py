@@ -54,7 +54,7 @@ def import_run(parts: Parts, imported: ImportedRun) -> tuple[str, int]:
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
         run = _find_or_insert(connection, imported, commit, now)
-        new = new_points(connection, run, imported.curves)
+        new = new_points(run, stored_points(connection, run), imported.curves)
         add_curves(connection, new, commit)
         merge_chunks(connection, run, commit, ended=True)
         _update(connection, run, imported, commit)
@@ -98,12 +98,17 @@ def experiment_named(connection: Connection, name: str, now: float) -> int:
     return experiment.id
 
 
-def new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
-    """Return the points that a run does not have yet. Raises Conflict if points before them are missing."""
-    known = {
-        row.name: row.points
-        for row in connection.execute(text("SELECT name, points FROM metric_series WHERE run = :run"), {"run": run})
-    }
+def stored_points(connection: Connection, run: str) -> dict[str, int]:
+    """Number of points of each metric of a run."""
+    found = connection.execute(text("SELECT name, points FROM metric_series WHERE run = :run"), {"run": run})
+    return {row.name: row.points for row in found}
+
+
+def new_points(run: str, known: Mapping[str, int], curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
+    """Return the points that a run does not have yet. Raises Conflict if points before them are missing.
+
+    ``known``: how many points of each metric it has from the same source.
+    """
     new = {}
     for name, part in curves.items():
         stored = known.get(name, 0)

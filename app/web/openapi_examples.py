@@ -6,6 +6,7 @@ from typing import Any
 
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
 from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
+from app.web.openapi_logging_examples import LOGGING_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
 from app.web.openapi_operation import Operation
 
@@ -401,41 +402,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
     ("GET", "/runs.{format}"): Operation("export_runs"),
     ("GET", "/runs/{run_id}/curves.{format}"): Operation("export_curves"),
-    ("POST", "/log"): Operation(
-        "log_run_part",
-        {
-            "key": "5f2c7a1e9b3d4c60",
-            "experiment": "Scripts",
-            "name": "baseline",
-            "started": 1767225600.0,
-            "parameters": {"lr": "0.1"},
-            "curves": {
-                "train/loss": {"offset": 0, "step": [0, 1], "value": [2.31, 1.87], "time": [1767225601.0, 1767225602.0]}
-            },
-        },
-        {"id": RUN_ID, "number": 12, "url": f"/runs/{RUN_ID}"},
-    ),
-    ("POST", "/import"): Operation(
-        "import_run",
-        {
-            "key": "3f1c9a52d0e84b76",
-            "experiment": "lightning_logs",
-            "name": "version_0",
-            "started": 1763631000.0,
-            "ended": 1763631600.0,
-            "outcome": "",
-            "parameters": {"lr": "0.001"},
-            "curves": {
-                "train/loss": {
-                    "offset": 0,
-                    "step": [0, 50],
-                    "value": [2.31, 0.94],
-                    "time": [1763631001.0, 1763631009.5],
-                }
-            },
-        },
-        {"id": RUN_ID, "url": f"/runs/{RUN_ID}", "added": 2},
-    ),
+    **LOGGING_OPERATIONS,
     ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
     ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
     ("DELETE", "/views/{view_id}"): Operation("delete_view"),

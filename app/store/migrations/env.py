@@ -12,6 +12,7 @@ from app.store import (  # noqa: F401  their tables register themselves
     notification,
     prediction_file,
     queue,
+    received_points,
     registered_model,
     run,
     run_file,
