@@ -1027,10 +1027,14 @@ class LoggedRun:
     What is logged goes to a file at once and to the server in the background, in order and each point once. A server
     that does not respond slows nothing and loses nothing; `runyard sync` sends what is left when the program has ended.
     The methods raise RuntimeError after ``finish`` and in a forked process.
+
+    ``shared``: it is the run of the command to which this program belongs, as other programs may do. Its exit status
+    ends it, and ``finish`` only sends what is left.
     """
 
     def __init__(self, url: str, head: Json, options: Json) -> None:
-        self.name: str = head["name"]
+        self.name = _run_name(head)
+        self.shared = "run" in head
         self._pending: deque[tuple[str, int, float, float]] = deque()
         self._parameters: Json = {}
         self._checked: set[str] = set()
@@ -1039,7 +1043,7 @@ class LoggedRun:
         self._counts: dict[str, int] = {}
         self._unwritten: Json = {}
         self._in_trouble = False
-        self._outcome: Json = {}
+        self._outcome: Json | None = None
         self._ended = False
         self._ending = threading.Event()
         self._spool = _Spool.new(_spool_folder(), url, head)
@@ -1052,6 +1056,9 @@ class LoggedRun:
             raise self._sender.refusal
         self._thread = threading.Thread(target=self._work, name="runyard", daemon=True)
         self._thread.start()
+        if self.shared:
+            # What an earlier attempt of the command could not send, if it was killed.
+            threading.Thread(target=_send_left_parts, args=(url, options, head["run"]), daemon=True).start()
         atexit.register(self._at_exit)
 
     @property
@@ -1137,14 +1144,14 @@ class LoggedRun:
         self._spool.add_file(path, lambda copy: copy.write_bytes(content))
 
     def finish(self, outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded", timeout: float = 30.0) -> None:
-        """End the run, and wait until the server has everything, at most ``timeout`` seconds."""
+        """End the run, unless it is shared, and wait until the server has everything, at most ``timeout`` seconds."""
         if self._ended or os.getpid() != self._process:
             return
         if outcome not in ENDED:
             raise ValueError(f"no outcome '{outcome}'; outcomes: {', '.join(ENDED)}")
         self._ended = True
         atexit.unregister(self._at_exit)
-        self._outcome = {"outcome": outcome, "ended": time.time()}
+        self._outcome = None if self.shared else {"outcome": outcome, "ended": time.time()}
         self._sender.deadline = time.monotonic() + timeout
         self._ending.set()
         self._thread.join()
@@ -1223,6 +1230,35 @@ class LoggedRun:
         return {"curves": curves}
 
 
+def _run_name(head: Json) -> str:
+    """The name of a run that is logged: its ID if its command names it."""
+    return str(head["name"] or head["run"])
+
+
+class _CommandRun:
+    """The run of the command to which this process belongs. The first run that the process starts is that run."""
+
+    _lock = threading.Lock()
+    _joined_by = 0
+
+    @classmethod
+    def take(cls, url: str) -> str:
+        """Its ID; "" if there is none on this server, or if this process has taken it before."""
+        run = os.environ.get("RUNYARD_RUN_ID", "")
+        if not run or os.environ.get("RUNYARD_URL", "").rstrip("/") != url.rstrip("/"):
+            return ""
+        with cls._lock:
+            if cls._joined_by == os.getpid():
+                return ""
+            cls._joined_by = os.getpid()
+        return run
+
+    @classmethod
+    def give_back(cls) -> None:
+        """Let this process take it again, since it could not log to it."""
+        cls._joined_by = 0
+
+
 def _outcome_of(error: BaseException | None) -> Literal["succeeded", "failed", "cancelled"]:
     """The outcome of a program or a ``with`` block that ended by an exception, if it did."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
@@ -1260,15 +1296,18 @@ class _Spool:
         """Begin the file of a run. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{head['key']}.jsonl"
-        writer = path.open("xb", buffering=0)
+        # It gets its name when it is locked and whole, so that no other program takes it for a left one.
+        hidden = path.with_suffix(".new")
+        writer = hidden.open("xb", buffering=0)
         _lock(writer)
         writer.write(json.dumps({"url": url, "head": head}).encode() + b"\n")
+        hidden.rename(path)
         return cls(path, writer, url, head)
 
     @classmethod
     def left(cls, path: Path) -> _Spool | None:
         """Open the file of a program that has ended; None if it has not. Raises OSError, ValueError, LookupError."""
-        writer = path.open("ab", buffering=0)
+        writer = path.open("r+b", buffering=0)
         try:
             if _lock(writer):
                 with path.open("rb") as reader:
@@ -1387,6 +1426,8 @@ class _Sender:
         self.deadline = math.inf
         self.all_sent = False
         self._spool = spool
+        self._head = {name: value for name, value in spool.head.items() if name != "run"}
+        self._path = f"/log/{quote(spool.head['run'])}" if "run" in spool.head else "/log"
         self._say: Callable[[str], None] = (lambda sentence: None) if quiet else _say
         self._http = httpx.Client(**options | {"timeout": httpx.Timeout(RESPONSE_SECONDS, connect=CONNECT_SECONDS)})
         self._pause = 0.0
@@ -1419,8 +1460,11 @@ class _Sender:
             else:
                 if "file" in part:
                     part, end = {}, None
-                call = _Call("POST", "/log", _as_is, self._spool.head | part)
-                self.run = _read(self._http.request(**call.arguments()), self.url)["id"]
+                call = _Call("POST", self._path, _as_is, self._head | part)
+                response = _read(self._http.request(**call.arguments()), self.url)
+                self.run = response["id"]
+                for warning in response.get("warnings", []):
+                    self._say(warning)
         except (httpx.TransportError, RunyardError) as error:
             self._failed(error)
             return False
@@ -1467,19 +1511,28 @@ def _spool_folder() -> Path:
     return Path(chosen or f"{cache}/runyard/spool").expanduser()
 
 
-def _send_spools(url: str, options: Json) -> Iterator[tuple[str, str]]:
-    """Send what programs that have ended left for this server: the name of each run, and what went wrong or ""."""
+def _send_spools(url: str, options: Json, run: str = "") -> Iterator[tuple[str, str]]:
+    """Send what programs that have ended left for this server: the name of each run, and what went wrong or "".
+
+    ``run``: only what belongs to this command's run.
+    """
     for path in sorted(_spool_folder().glob("*.jsonl")):
         try:
             spool = _Spool.left(path)
+        except FileNotFoundError:
+            # Another program has just sent it.
+            continue
         except (OSError, ValueError, LookupError) as error:
             yield path.stem, f"{path} cannot be read: {error}"
             continue
         if spool is None:
             continue
+        if run and spool.head.get("run") != run:
+            spool.close(keep=True)
+            continue
         if spool.url != url:
             spool.close(keep=True)
-            yield str(spool.head["name"]), f"it was logged to {spool.url}; set RUNYARD_URL to send it there"
+            yield _run_name(spool.head), f"it was logged to {spool.url}; set RUNYARD_URL to send it there"
             continue
         sender = _Sender(spool, options, quiet=True)
         sender.deadline = 0.0
@@ -1487,7 +1540,13 @@ def _send_spools(url: str, options: Json) -> Iterator[tuple[str, str]]:
         sender.close()
         spool.close(keep=not sender.all_sent)
         problem = f"{sender.url} does not respond" if sender.refusal is None else sender.refusal.detail
-        yield str(spool.head["name"]), "" if sender.all_sent else problem
+        yield _run_name(spool.head), "" if sender.all_sent else problem
+
+
+def _send_left_parts(url: str, options: Json, run: str) -> None:
+    """Send what killed programs of a command left; what goes wrong is left to `runyard sync`."""
+    for _ in _send_spools(url, options, run):
+        pass
 
 
 def _logger_class() -> Any:
@@ -1640,26 +1699,32 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         self,
         name: str = "",
         *,
-        experiment: str = "Scripts",
+        experiment: str = "",
         parameters: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
     ) -> LoggedRun:
-        """Start a run that this program trains. ``name``: default the program's.
+        """Start a run that this program trains. ``name``: default the program's. ``experiment``: default "Scripts".
+
+        In a command of `runyard exec`, the first run that a process starts is the command's; what was given to
+        `runyard exec` stays, and what is given here is added.
 
         A server that does not respond is waited for in the background. Raises RunyardError if it refuses the run, and
         OSError if nothing can be written to the folder RUNYARD_SPOOL_DIR, by default ~/.cache/runyard/spool.
         """
         source = sys.argv[0] if sys.argv else ""
-        head = {
-            "key": secrets.token_hex(16),
-            "experiment": experiment,
-            "name": name or Path(source).stem or "run",
-            "started": time.time(),
-            "user": _user(),
-            "source": source[:500],
-            "tags": list(tags),
-        }
-        run = LoggedRun(self.url, head, self._options)
+        head: Json = {"key": secrets.token_hex(16), "user": _user(), "source": source[:500], "tags": list(tags)}
+        command_run = _CommandRun.take(self.url)
+        if command_run:
+            head |= {"run": command_run, "experiment": experiment, "name": name}
+        else:
+            name = name or Path(source).stem or "run"
+            head |= {"experiment": experiment or "Scripts", "name": name, "started": time.time()}
+        try:
+            run = LoggedRun(self.url, head, self._options)
+        except BaseException:
+            if command_run:
+                _CommandRun.give_back()
+            raise
         if parameters:
             run.log_parameters(parameters)
         return run

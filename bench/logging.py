@@ -1,25 +1,27 @@
 """Cost of a log call in the training process, compared with other trackers.
 
 All CPU of the process counts, including other threads, from the first call until everything has been handed over: for
-Runyard until a recorder in another process has committed it, for the others until their close returns. Every scalar is
-read back afterward.
+Runyard until a recorder in another process has committed it, for its Python client until a server has, for the others
+until their close returns. Every scalar is read back afterward.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from app.contract import broker
 from app.contract.events import Started
@@ -31,6 +33,7 @@ from bench.alternatives import TrackerProcess, versions
 from bench.backend import Backend
 from bench.interleave import REPEATS
 from bench.report import Row, ratios, row, save
+from bench.server_process import ServerProcess
 from bench.stream_entries import (
     NAMES,
     RunEntries,
@@ -40,11 +43,12 @@ from bench.stream_entries import (
     recorder_cpu,
     wait_until_committed,
 )
+from runyard import Runyard
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool
 
-OURS = "Runyard"
+OURS, CLIENT = "Runyard", "Runyard's Python client"
 CALLS = 100_000
 # Enough calls to make one-time costs negligible, few enough to take less than a minute.
 THEIR_CALLS = {"TensorBoard": 8000, "trackio": 8000, "W&B offline": 5000, "Lightning CSVLogger": 8000, "MLflow": 100}
@@ -78,13 +82,15 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
     trackers: dict[str, TrackerProcess] = {}
     try:
-        with Backend() as backend:
+        os.environ["RUNYARD_SPOOL_DIR"] = str(folder / "spool")
+        with Backend() as backend, ServerProcess() as server:
             for name in THEIR_CALLS:
                 (folder / name).mkdir()
                 trackers[name] = TrackerProcess("log_calls", name, str(folder / name))
                 trackers[name].request(Case(1, False).request(100))
             _log_to_runyard(backend, Case(1, False), 1000)
-            rows = _costs(backend, trackers) + _calls(backend, trackers) + _bytes(backend)
+            _log_by_client(server, Case(1, False), 1000)
+            rows = _costs(backend, server, trackers) + _calls(backend, server, trackers) + _bytes(backend)
     finally:
         for each in trackers.values():
             each.close()
@@ -126,27 +132,64 @@ def _log_to_runyard(
     if not committed:
         raise RuntimeError("the recorder has not committed everything")
     spool.remove()
-    with reading(backend.engine) as connection:
+    _check(backend.engine, run, names, values, calls)
+    return result
+
+
+def _log_by_client(server: ServerProcess, case: Case, calls: int, timed: bool = False) -> dict[str, Any]:
+    """Seconds of a loop that logs with the Python client, of each call if ``timed``, and of the server."""
+    names, values = NAMES[: case.metrics], torch.rand(POOL)
+    pool: Any = values.unbind() if case.tensors else values.tolist()
+    rows = [{name: pool[(call + place) % POOL] for place, name in enumerate(names)} for call in range(min(calls, POOL))]
+    each: list[float] = []
+    gc.collect()
+    gc.freeze()
+    with Runyard(f"http://127.0.0.1:{server.port}") as yard:
+        run = yard.start("bench")
+        clock = time.perf_counter
+        serving, cpu, wall = server.cpu_seconds(), time.process_time(), clock()
+        if timed:
+            for step in range(calls):
+                logged = rows[step % POOL]
+                began = clock()
+                run.log(logged, step)
+                each.append(clock() - began)
+        else:
+            for step in range(calls):
+                run.log(rows[step % POOL], step)
+        run.finish(timeout=60)
+        result = {"cpu": time.process_time() - cpu, "wall": clock() - wall, "each": each}
+        result["server"] = server.cpu_seconds() - serving
+    gc.unfreeze()
+    _check(server.engine, run.id, names, values, calls)
+    return result
+
+
+def _check(engine: Engine, run: str, names: Sequence[str], values: torch.Tensor, calls: int) -> None:
+    """Raise RuntimeError if the database does not have exactly what was logged."""
+    with reading(engine) as connection:
         curves = read_curves(connection, run, points=0)
     for place, name in enumerate(names):
         expected = values.double().numpy()[(np.arange(calls) + place) % POOL]
         curve = curves[name]
         if not np.array_equal(curve.values, expected) or curve.steps.tolist() != list(range(calls)):
             raise RuntimeError(f"{name} differs from the logged values")
-    return result
 
 
-def _costs(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
+def _costs(backend: Backend, server: ServerProcess, trackers: dict[str, TrackerProcess]) -> list[Row]:
     cpu: dict[tuple[Case, str], list[float]] = defaultdict(list)
-    recorder: dict[Case, list[float]] = defaultdict(list)
+    receiver: dict[tuple[Case, str], list[float]] = defaultdict(list)
     missing: dict[str, list[float]] = defaultdict(list)
     for turn in range(REPEATS):
         for case in CASES:
-            names = [OURS, *(name for name in trackers if name in TARGETS or not case.tensors)]
+            names = [OURS, CLIENT, *(name for name in trackers if name in TARGETS or not case.tensors)]
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 if name == OURS:
                     result, calls = _log_to_runyard(backend, case, CALLS), CALLS
-                    recorder[case].append(1e6 * result["recorder"] / (calls * case.metrics))
+                    receiver[case, name].append(1e6 * result["recorder"] / (calls * case.metrics))
+                elif name == CLIENT:
+                    result, calls = _log_by_client(server, case, CALLS), CALLS
+                    receiver[case, name].append(1e6 * result["server"] / (calls * case.metrics))
                 else:
                     calls = THEIR_CALLS[name]
                     result = trackers[name].request(case.request(calls))
@@ -156,8 +199,9 @@ def _costs(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
     by_case = [str(case) for case in CASES]
     for (case, name), each in cpu.items():
         rows.append(row(f"{case}, {name}: µs of CPU per scalar", each))
-        if name == OURS:
-            rows.append(row(f"{case}, {OURS}'s recorder (a separate process): µs of CPU per scalar", recorder[case]))
+        if name in (OURS, CLIENT):
+            process = f"{OURS}'s recorder" if name == OURS else "the client's server"
+            rows.append(row(f"{case}, {process} (a separate process): µs of CPU per scalar", receiver[case, name]))
     for (case, name), each in cpu.items():
         if name != OURS:
             rows.append(row(f"{case}: {OURS} / {name}", ratios(cpu[case, OURS], each), TARGETS.get(name, "")))
@@ -165,13 +209,15 @@ def _costs(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
     return rows + [row(f"missing scalars, {name}", each) for name, each in missing.items() if any(each)]
 
 
-def _calls(backend: Backend, trackers: dict[str, TrackerProcess]) -> list[Row]:
+def _calls(backend: Backend, server: ServerProcess, trackers: dict[str, TrackerProcess]) -> list[Row]:
     """Measure the 99th percentile of a call, in µs."""
     percentiles: dict[str, list[float]] = defaultdict(list)
     for _ in range(REPEATS):
         for case in CASES:
             tight = _log_to_runyard(backend, case, CALLS, timed=True)
             percentiles[f"{case}, tight loop, {OURS}"].append(_percentile(tight["each"]))
+            client = _log_by_client(server, case, CALLS, timed=True)
+            percentiles[f"{case}, tight loop, {CLIENT}"].append(_percentile(client["each"]))
         trained = _log_to_runyard(backend, CASES[-1], STEPS, timed=True, training=True)
         percentiles[f"{CASES[-1]}, between matrix products, {OURS}"].append(_percentile(trained["each"]))
         for name in TARGETS:

@@ -31,8 +31,10 @@ from app.store.registered_model import (
     insert_registered,
     insert_version,
     put_alias,
+    restore_version,
 )
 from app.store.run_file import is_folder
+from app.store.undo import record_act
 from app.web.dependencies import Parts
 
 MAX_NAME: Final = 256
@@ -245,11 +247,23 @@ def untag_version(parts: Parts, name: str, version: int, key: str) -> None:
         change_version(connection, found.model, version, time.time(), tags=rest)
 
 
-def remove_version(parts: Parts, name: str, version: int) -> None:
-    """Remove a version with its aliases; its files stay with their run. Raises NotFound."""
+def remove_version(parts: Parts, name: str, version: int) -> str:
+    """Remove a version with its aliases; its files stay with their run. Returns the action's ID. Raises NotFound."""
+    now = time.time()
     with writing(parts.engine) as connection:
         found = load_version(connection, name, version)
-        delete_version(connection, found.model, version, time.time())
+        delete_version(connection, found.model, version, now)
+        return record_act(connection, "remove version", f"Version {version} of {name} removed.", found.__dict__, now)
+
+
+def bring_back_version(connection: Connection, version: ModelVersionRecord) -> None:
+    """Add a removed version again, with those of its aliases that are free. Raises NotFound and Conflict."""
+    model = load_registered(connection, version.name)
+    if model.id != version.model or model.created_at > version.created_at:
+        raise Conflict(f"'{version.name[:100]}' names another model now")
+    if load_logged(connection, version.run).row["deleted_at"] is not None:
+        raise Conflict(f"run {version.run} is in the trash; restore it first")
+    restore_version(connection, version, time.time())
 
 
 # Aliases -------------------------------------------------------------------------------------------------------------

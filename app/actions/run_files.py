@@ -105,7 +105,7 @@ def _begin(parts: Parts, run: str, path: str, announced: int) -> str:
         raise _too_large(parts.settings, path)
     key = secrets.token_hex(8)
     with writing(parts.engine) as connection:
-        writable(connection, run)
+        writable(connection, run, late=True)
         _check_place(parts.settings, connection, run, path, announced)
         add_loose(connection, run, key, time.time())
     return key
@@ -160,7 +160,7 @@ def _finish(parts: Parts, run: str, path: str, key: str, size: int) -> list[str]
     """Make a content visible under its path; returns the keys of contents that it replaced."""
     now = time.time()
     with writing(parts.engine) as connection:
-        logged = writable(connection, run)
+        logged = writable(connection, run, late=True)
         _check_place(parts.settings, connection, run, path, size)
         commit = next_commit(connection)
         replaced = put_file(connection, run, FileRecord(path, key, size, now))

@@ -165,10 +165,18 @@ def experiment_named(connection: Connection, name: str, now: float) -> int:
     return experiment.id
 
 
-def new_points(connection: Connection, run: str, curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
-    """Return the points that a run does not have yet. Raises Conflict if points before them are missing."""
-    query = text("SELECT name, points FROM metric_series WHERE run = :run")
-    stored: Entries = {("metric", row.name): row.points for row in connection.execute(query, {"run": run})}
+def stored_points(connection: Connection, run: str) -> dict[str, int]:
+    """Number of points of each metric of a run."""
+    found = connection.execute(text("SELECT name, points FROM metric_series WHERE run = :run"), {"run": run})
+    return {row.name: row.points for row in found}
+
+
+def new_points(run: str, known: Mapping[str, int], curves: Mapping[str, CurvePart]) -> dict[tuple[str, str], Curve]:
+    """Return the points that a run does not have yet. Raises Conflict if points before them are missing.
+
+    ``known``: how many points of each metric it has from the same source.
+    """
+    stored: Entries = {("metric", name): points for name, points in known.items()}
     return _new_curves(run, curves, KnownEntries(stored))
 
 

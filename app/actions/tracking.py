@@ -110,12 +110,15 @@ def load_logged(connection: Connection, run: str) -> LoggedRunRecord:
     return logged
 
 
-def writable(connection: Connection, run: str, *, metadata_only: bool = False) -> LoggedRunRecord:
-    """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended."""
+def writable(connection: Connection, run: str, *, metadata_only: bool = False, late: bool = False) -> LoggedRunRecord:
+    """Return a run that accepts entries; ``metadata_only``: name, tags and outcome, also after it ended.
+
+    ``late``: what a command's program logged before it was killed, which may arrive after the run has ended.
+    """
     logged = load_logged(connection, run)
     if logged.row["deleted_at"] is not None:
         raise Conflict(f"run {run} is in the trash; restore it first")
-    if logged.closed and not metadata_only:
+    if logged.closed and not metadata_only and not (late and logged.executed):
         outcome = ": ".join(filter(None, (logged.row["status"], logged.row["reason"])))
         raise Conflict(f"run {run} has ended ({outcome}) and accepts no more data; start a new run")
     return logged

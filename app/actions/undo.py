@@ -1,4 +1,4 @@
-"""Actions that can be undone: trash, tags, relaunches and edits of runs, changes of saved views, deleted datasets."""
+"""Actions that can be undone: on runs (trash, tags, relaunch, edit), saved views, datasets and registered models."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import announce_runs, cancel_many
 from app.actions.lineage import clone, launch_clone
+from app.actions.model_registry import bring_back_version
 from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import SpecError
@@ -21,6 +22,7 @@ from app.store import run as run_store
 from app.store.bulk import RunSelection
 from app.store.database import next_commit, writing
 from app.store.edit import edit
+from app.store.registered_model import ModelVersionRecord
 from app.store.saved_view import NameTaken, ViewRecord, delete_view, find_view, put_view, rename_view
 from app.store.undo import ActRecord, find_act, mark_undone, record_act
 from app.web.dependencies import Parts
@@ -203,6 +205,8 @@ def _undo(connection: Connection, act: ActRecord, commit: int, datasets: Path) -
                     put_view(connection, view)
             except NameTaken as error:
                 raise Conflict(str(error)) from error
+        case "remove version":
+            bring_back_version(connection, ModelVersionRecord(**act.before))
         case "delete dataset":
             entry = str(act.before["entry"])
             if not restore_dataset(datasets, entry):

@@ -20,6 +20,7 @@ from app.store.alias import AliasRecord, Move, find_alias, list_aliases, list_mo
 from app.store.database import reading
 from app.store.run import RunRecord, load_run, resolve_run
 from app.store.search.query import RunFilter, list_runs, runs_by_id
+from app.store.undo import find_act
 from app.web.dependencies import Parts, PartsDep
 from app.web.redirects import go_back
 from app.web.run_summary import RunSummary, summarize_run
@@ -198,15 +199,21 @@ async def post_predict(
 
 
 @pages.get("/models")
-def models_page(request: Request, parts: PartsDep, removed: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
+def models_page(
+    request: Request,
+    parts: PartsDep,
+    removed: Annotated[str, Query(max_length=60)] = "",
+    act: Annotated[str, Query(max_length=60)] = "",
+) -> HTMLResponse:
     """Render all names with their runs, histories and how to predict with them, and what was registered with MLflow.
 
-    ``removed``: a name to bring back.
+    ``removed``: a name to bring back. ``act``: the removal of a version, which can be undone.
     """
     with reading(parts.engine) as connection:
         models = _models(connection, list_aliases(connection))
         registered = registered_views(connection)
         offered = list_runs(connection, RunFilter(), "-number", 50, None, 0.0).rows
+        done = find_act(connection, act) if act else None
         gone = None if find_alias(connection, removed) else next(iter(list_moves(connection, removed)), None)
     return parts.templates.page(
         request,
@@ -216,6 +223,7 @@ def models_page(request: Request, parts: PartsDep, removed: Annotated[str, Query
         shown=SHOWN_MOVES,
         removed=removed,
         gone=gone,
+        act=done,
         offered=[row.run for row in offered if row.run.best_checkpoint],
         address=str(request.base_url).rstrip("/"),
     )

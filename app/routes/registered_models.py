@@ -76,9 +76,11 @@ def remove(
     name: Annotated[str, Form(max_length=300)],
     version: Annotated[int, Form(ge=0, lt=2**31)] = 0,
 ) -> RedirectResponse:
-    """Remove a version, or the name with all of them if no version is given; the files stay with their runs."""
+    """Remove a version, or the name with all of them if no version is given; the files stay with their runs.
+
+    The page of models offers to undo the removal of a version.
+    """
     if version:
-        acts.remove_version(parts, name, version)
-    else:
-        acts.delete(parts, name)
+        return go_back("/models", "/models", act=acts.remove_version(parts, name, version))
+    acts.delete(parts, name)
     return go_back("/models", "/models")

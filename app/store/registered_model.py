@@ -251,6 +251,16 @@ def insert_version(connection: Connection, new: ModelVersionRecord) -> int:
     return int(number)
 
 
+def restore_version(connection: Connection, version: ModelVersionRecord, now: float) -> None:
+    """Add a version that was deleted, under its number, with those of its aliases that are free."""
+    values = version.__dict__ | {"tags": to_json(version.tags).decode()}
+    places = ", ".join(f":{column}" for column in _VERSION_COLUMNS.split(", "))
+    connection.execute(text(f"INSERT INTO model_version ({_VERSION_COLUMNS}) VALUES ({places})"), values)
+    known = next(iter(_models(connection, "WHERE id = :model", {"model": version.model}))).aliases
+    for alias in version.aliases:
+        put_alias(connection, version.model, alias, known.get(alias, version.version), now)
+
+
 def change_version(connection: Connection, model: int, version: int, now: float, **changes: Any) -> None:
     """Change the description or the tags."""
     at = {"of": model, "number": version}

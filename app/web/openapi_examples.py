@@ -9,8 +9,8 @@ from app.web.openapi_dataset_examples import DATASET_OPERATIONS
 from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
 from app.web.openapi_operation import Operation
-from app.web.openapi_sweep_examples import SWEEP_OPERATIONS
 from app.web.openapi_script_examples import SCRIPT_OPERATIONS
+from app.web.openapi_sweep_examples import SWEEP_OPERATIONS
 
 RUN_ID, OTHER_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne"
 CREATED, STARTED, ENDED = "2026-11-20T09:30:00Z", "2026-11-20T09:30:00.400Z", "2026-11-20T09:30:41.500Z"

@@ -28,6 +28,10 @@ TEXTS: dict[str, Any] = {
 }
 
 
+CURVE: dict[str, Any] = {"offset": 0, "step": [0, 1], "value": [2.31, 1.87], "time": [1767225601.0, 1767225602.0]}
+LOGGED: dict[str, Any] = {"id": RUN_ID, "number": 12, "url": f"/runs/{RUN_ID}", "warnings": []}
+
+
 def _series(kind: str, name: str) -> dict[str, Any]:
     url = f"/api/v1/runs/{RUN_ID}/{kind}/{name}"
     return {kind: [{"name": name, "count": 1, "first_step": 50, "last_step": 50, "url": url}]}
@@ -42,11 +46,14 @@ SCRIPT_OPERATIONS: dict[tuple[str, str], Operation] = {
             "name": "baseline",
             "started": 1767225600.0,
             "parameters": {"lr": "0.1"},
-            "curves": {
-                "train/loss": {"offset": 0, "step": [0, 1], "value": [2.31, 1.87], "time": [1767225601.0, 1767225602.0]}
-            },
+            "curves": {"train/loss": CURVE},
         },
-        {"id": RUN_ID, "number": 12, "url": f"/runs/{RUN_ID}"},
+        LOGGED,
+    ),
+    ("POST", "/log/{run_id}"): Operation(
+        "log_command_part",
+        {"key": "8d20b7f31c6a4e95", "curves": {"train/loss": CURVE}},
+        LOGGED,
     ),
     ("POST", "/import"): Operation(
         "import_run",

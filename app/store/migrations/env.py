@@ -14,6 +14,7 @@ from app.store import (  # noqa: F401  their tables register themselves
     prediction_file,
     program,
     queue,
+    received_points,
     registered_model,
     run,
     run_file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -86,3 +87,46 @@ def test_a_version_and_then_its_name_are_removed_on_the_page(registered: Registe
     assert registered.client.post("/registered-models/delete", data={"name": registered.name}).status_code == 200
     assert "digits &lt;1&gt;" not in registered.page()
     assert registered.client.get(f"{FILES}/0/models/{registered.model}/artifacts/MLmodel").is_success
+
+
+def remove(registered: Registered, version: int) -> str:
+    """Remove a version on the page; gives the ID of the action."""
+    form = {"name": registered.name, "version": str(version)}
+    answer = registered.client.post("/registered-models/delete", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    return str(parse_qs(urlsplit(answer.headers["location"]).query)["act"][0])
+
+
+def test_a_removed_version_can_be_brought_back_with_its_number_and_aliases(registered: Registered) -> None:
+    for _ in range(2):
+        registered.add()
+    registered.alias("champion", 1)
+    registered.alias("old", 1)
+    registered.say("/model-versions/set-tag", name=registered.name, version="1", key="a", value="b")
+    before = registered.client.get(f"{MLFLOW}/model-versions/get", params={"name": registered.name, "version": "1"})
+    act = remove(registered, 1)
+    page = registered.client.get(f"/models?act={act}").text
+    assert "Version 1 of digits &lt;1&gt; removed." in page
+    registered.alias("old", 2)
+    undo = {"act": act, "back": "/models"}
+    assert registered.client.post("/runs/undo", data=undo).status_code == 200
+    after = registered.client.get(f"{MLFLOW}/model-versions/get", params={"name": registered.name, "version": "1"})
+    version, expected = after.json()["model_version"], before.json()["model_version"]
+    # An alias that has moved on stays where it is.
+    assert (version.pop("aliases"), sorted(expected.pop("aliases"))) == (["champion"], ["champion", "old"])
+    assert version == expected
+    assert registered.client.post("/runs/undo", data=undo).status_code == 409
+    assert "removed." not in registered.client.get(f"/models?act={act}").text
+
+
+def test_a_version_does_not_come_back_without_its_run_or_its_name(registered: Registered) -> None:
+    registered.add()
+    act = remove(registered, 1)
+    registered.say("/runs/delete", run_id=registered.run)
+    answer = registered.client.post("/runs/undo", data={"act": act})
+    assert (answer.status_code, "is in the trash" in answer.text) == (409, True)
+    registered.say("/runs/restore", run_id=registered.run)
+    registered.client.post("/registered-models/delete", data={"name": registered.name})
+    assert registered.client.post("/runs/undo", data={"act": act}).status_code == 404
+    registered.say("/registered-models/create", name=registered.name)
+    assert registered.client.post("/runs/undo", data={"act": act}).status_code == 409
