@@ -18,6 +18,7 @@ from app.cli.program_file import read_program
 from app.cli.signing import Environment, chosen_environment, owner_key
 from app.cli.wait import wait_for
 from app.contract.command import command_line
+from app.contract.command_template import value_text
 
 program = typer.Typer(
     name="program", help="Commands with fields, for launching in the browser or here.", no_args_is_help=True
@@ -56,8 +57,13 @@ def add(
 
 
 def _fields_line(shown: dict[str, Any]) -> str:
-    fields = [f"{each['name']} {'(required)' if each['required'] else each['default']}" for each in shown["fields"]]
+    fields = [f"{each['name']} {'(required)' if each['required'] else _default(each)}" for each in shown["fields"]]
     return ", ".join(fields) or "no fields"
+
+
+def _default(field: dict[str, Any]) -> str:
+    # As it is written in the argument, so that a number is not rounded.
+    return value_text(field["default"]) or '""'
 
 
 @program.command()
@@ -108,8 +114,7 @@ def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
 def _field_row(field: dict[str, Any]) -> list[str]:
     bounds = [f"{word} {field[key]}" for word, key in (("from", "min"), ("to", "max")) if field[key] is not None]
     accepted = ", ".join(field["choices"]) or " ".join(bounds) or field["within"]
-    # As text, so that a number is not rounded.
-    default = "required" if field["required"] else str(field["default"])
+    default = "required" if field["required"] else _default(field)
     return [field["name"], field["type"], default, accepted, field["help"]]
 
 

@@ -42,7 +42,8 @@ class ProgramDraft:
     """The current form, validated by the same code as the API.
 
     ``request`` and ``values``, those of each run, are None while any field is invalid; ``errors`` has a sentence for
-    each invalid field, by the name of the form.
+    each invalid field, by the name of the form. ``posted``: the form was sent, so that it is an error to leave a field
+    blank that is required.
     """
 
     program: Program
@@ -50,6 +51,7 @@ class ProgramDraft:
     request: ProgramLaunch | None = None
     values: list[dict[str, Value]] | None = None
     errors: dict[str, str] = field(default_factory=dict)
+    posted: bool = False
 
     def text(self, name: str) -> str:
         """Return the text in a field, "" for its default."""
@@ -136,14 +138,14 @@ def _value_field(draft: ProgramDraft, each: ProgramField) -> Field:
     text = draft.text(name)
     blank = "" if each.default is None else field_text(read_value(each, each.default))
     missing = "choose…" if _KINDS[each.type] == "choice" else "required"
-    changed = bool(text.strip()) and not each.required and name not in draft.errors and not _same(each, text)
+    changed = bool(text.strip()) and not each.required and (name in draft.errors or not _same(each, text))
     return Field(
         row=Row(name, upper_first(each.name.replace("_", " ")), _KINDS[each.type], _hint(draft.program, each)),
         value=text,
         blank=blank,
         shown=missing if each.required else NAMED.get(blank, blank) if each.type == "bool" else blank,
         choices=("true", "false") if each.type == "bool" else tuple(each.choices),
-        error=draft.errors.get(name, ""),
+        error=draft.errors.get(name, "") if text.strip() or draft.posted else "",
         changed=changed,
         back=address(draft, {name}) if changed else "",
     )
@@ -184,8 +186,9 @@ def _run_field(draft: ProgramDraft, row: Row) -> Field:
 
 
 def address(draft: ProgramDraft, without: set[str] | frozenset[str] = frozenset()) -> str:
-    """Return the URL of the form with its current values, except the fields in ``without``."""
-    known = {VALUE + each.name for each in draft.program.fields} | {*_DEFAULTS, SOURCE}
+    """Return the URL of the form with its current values, except the fields in ``without``, passwords and tokens."""
+    own = {each.name: draft.text(VALUE + each.name) for each in draft.program.fields}
+    known = {VALUE + name for name, shown in shown_values(own).items() if shown == own[name]} | {*_DEFAULTS, SOURCE}
     pairs = [(name, draft.text(name)) for name in draft.form if name in known - without and draft.text(name)]
     query = urlencode(pairs, errors="replace")
     return f"/programs/{draft.program.name}{f'?{query}' if query else ''}"

@@ -143,6 +143,7 @@ def _launch(request: Request, parts: Parts, program: Program, form: Form) -> Res
     key = form.pop("key", [""])[0]
     draft = read_draft(program, form)
     if draft.request is None:
+        draft.posted = True
         return _page(request, parts, draft, 422)
     # Pressing the button twice launches the same runs; filling in the same form again launches others.
     content = json.dumps([key, program.name, sorted(form.items())]).encode()

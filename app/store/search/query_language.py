@@ -146,7 +146,8 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
         return _parameter(query, term)
     if "/" in name:
         return _metric(query, term)
-    raise QueryError("q", f"no field '{name[:40]}'; fields: {', '.join(FIELD_NAMES)}, or a metric such as val/acc")
+    fields = f"{', '.join(FIELD_NAMES)}, a parameter such as {PARAMETER}lr, or a metric such as val/acc"
+    raise QueryError("q", f"no field '{name[:40]}'; fields: {fields}")
 
 
 def _text(query: SqlFilter, value: str) -> str:

@@ -29,10 +29,10 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
     )
     commands = [each for each in cli.registered_commands if each.callback]
     assert [each.name or each.callback.__name__ for each in commands if each.callback] == list(names)
-    assert [each.name for each in cli.registered_groups] == ["sweep", "queue", "alias", "dataset"]
+    assert [each.name for each in cli.registered_groups] == ["sweep", "program", "queue", "alias", "dataset"]
     for words in (["--help"], []):
         said = runyard(*words).output
-        assert all(f" {name} " in said for name in (*names, "sweep", "queue", "alias", "dataset"))
+        assert all(f" {name} " in said for name in (*names, "sweep", "program", "queue", "alias", "dataset"))
 
 
 def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -44,9 +44,10 @@ def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], An
 
 
 def test_whatever_talks_to_a_server_prints_json_and_can_be_pointed_at_another_server() -> None:
+    groups = ("sweep", "program", "dataset", "alias")
     for words, command in every_command(get_command(cli)):
         options = {option for parameter in command.params for option in parameter.opts}
-        if words[0] in ("up", "server", "recorder", "worker") or words in (("sweep",), ("dataset",), ("alias",)):
+        if words[0] in ("up", "server", "recorder", "worker") or (len(words) == 1 and words[0] in groups):
             continue
         assert "--json" in options, words
         assert "--url" in options or words[0] in ("architectures", "doctor"), words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_a_file_becomes_a_signed_program(
     monkeypatch.setenv("RUNYARD_TOKEN", "abc")
     done = runyard("program", "add", str(file), "--env", "TOLD")
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"tune added: lr 0.001, data (required), fast False, seed 0  {url}/programs/tune\n"
+    assert done.stdout == f"tune added: lr 0.001, data (required), fast false, seed 0  {url}/programs/tune\n"
     program = stored(runs)
     assert is_program_signed(read_key(ensure_key(settings.data_dir)), program)
     assert (program.folder, program.url) == (str(file.parent), url)
@@ -213,3 +214,17 @@ def test_wrong_values_launch_nothing(
     done = runyard("program", "launch", "tune", *words)
     assert (done.exit_code, sentence in done.stderr) == (2, True), done.stderr
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
+
+
+def test_the_example_of_the_documentation_is_a_program(url: str, runyard: Command, runs: Runs, tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "your-own-scripts.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.S)
+    file = tmp_path / "tune.toml"
+    file.write_text(example.replace('"python"', '"python3"'))
+    assert runyard("program", "add", str(file)).exit_code == 0
+    done = runyard("program", "launch", "tune", "data=ward-3", "lr=3e-4", "--seeds", "3")
+    assert done.exit_code == 0, done.output
+    argv = Program.model_validate_json(runs.sql("SELECT content FROM program")[0][0]).command
+    assert "{frozen}" in argv
+    ((shown,),) = runs.sql("SELECT json_extract(config, '$.argv') FROM run WHERE seed = 2")
+    assert json.loads(shown)[2:] == ["--lr=0.0003", "--data=/data/x-rays/ward-3", "--optimizer=adamw", "--seed=2"]

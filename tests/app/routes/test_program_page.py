@@ -66,6 +66,7 @@ def test_the_form_has_a_field_for_each_value_with_its_default(client: TestClient
     page = look(client.get("/programs/seedless"))
     assert page.all("input", name="seeds") == []
     assert page.one("input", name="v-data")["placeholder"] == "required"
+    assert page.words["error-v-data"] == ""
     assert page.words["hint-v-data"] == "training images; a path within /data"
 
 
@@ -91,6 +92,7 @@ def test_errors_stand_beside_their_fields_and_nothing_typed_is_lost(
     assert page.words["error-device"].startswith("Device must be auto, cpu, cuda")
     assert page.one("input", name="v-note")["value"] == "kept <b>"
     assert page.one("input", name="v-lr")["aria-invalid"] == "true"
+    assert page.words["mark-v-lr"].startswith("changed from 0.001")
     assert page.words["filled-command"] == "The command appears once the form is valid."
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
     add(name="needy", command=["train", "{data}", "{how}"], fields=REQUIRED)
@@ -153,7 +155,8 @@ def test_a_run_leads_to_the_form_with_its_values(client: TestClient, look: Any, 
     page = look(client.get(f"/runs/{run['id']}"))
     assert page.one("a", id="act-clone")["href"] == f"/programs/tune?from={run['id']}"
     assert "/venv/bin/python train.py --lr=0.5" in page.words["command-line"]
-    assert page.html.count("<dt>optimizer</dt><dd>adamw</dd>") == 2
+    assert page.html.count("<dt>optimizer</dt><dd>adamw</dd>") == 1
+    assert "as chosen at launch and logged by the script" in page.html
     page = look(client.get(f"/programs/tune?from={run['id']}&v-epochs=20"))
     assert page.one("input", name="v-lr")["value"] == "0.5"
     assert page.one("input", name="v-note")["value"] == "mine"
@@ -174,6 +177,8 @@ def test_what_looks_like_a_password_is_neither_shown_nor_filled_in(client: TestC
         answer = client.get(address)
         assert answer.status_code == 200
         assert "s3cret" not in answer.text
+    checked = client.post("/programs/secret/check", data={"v-api_token": "s3cret", "tags": "a"})
+    assert checked.headers["hx-replace-url"] == "/programs/secret?tags=a"
 
 
 def test_another_run_is_no_source(client: TestClient, add: Any) -> None:
