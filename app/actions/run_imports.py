@@ -129,8 +129,8 @@ def _update(connection: Connection, run: str, imported: ImportedRun, commit: int
     progress = {"step": step or 0} | {name: number for name, number in skipped.items() if number}
     connection.execute(
         text(
-            "UPDATE run SET ended_at = max(ended_at, :ended), status_commit = :commit, progress = :progress"
-            " WHERE id = :run"
+            "UPDATE run SET ended_at = CASE WHEN ended_at > :ended THEN ended_at ELSE :ended END,"
+            " status_commit = :commit, progress = :progress WHERE id = :run"
         ),
         {"ended": imported.ended, "commit": commit, "run": run, "progress": to_json(progress).decode()},
     )

@@ -19,6 +19,7 @@ from app.cli import (
     files,
     launch,
     manage,
+    move_database,
     predict,
     queue,
     run_imports,
@@ -58,6 +59,7 @@ for command in (architectures.architectures, catalog.datasets, catalog.workers, 
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
+cli.command("move-database", rich_help_panel=COMPONENTS)(move_database.move_database)
 
 
 def _print_version(requested: bool) -> None:
