@@ -267,10 +267,11 @@ class _Call(Generic[T]):
     key: str = ""
     form: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[tuple[str, _File]] = ()
+    content: bytes | None = None
 
     @property
     def attempts(self) -> int:
-        return ATTEMPTS if self.key or self.method == "GET" else 1
+        return ATTEMPTS if self.key or self.method in ("GET", "PUT") else 1
 
     def arguments(self) -> Json:
         """Return the arguments for httpx."""
@@ -285,6 +286,8 @@ class _Call(Generic[T]):
             parts = [("file", (name, file, "application/octet-stream")) for name, file in self.files]
             fields = [(name, (None, value)) for name, value in self.form.items()]
             return arguments | {"files": [*fields, *parts], "timeout": httpx.Timeout(ANSWER_SECONDS, write=None)}
+        if self.content is not None:
+            return arguments | {"content": self.content}
         return arguments | ({} if self.body is None else {"json": self.body})
 
 
@@ -1687,6 +1690,11 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         """
         return _Call("POST", "/import", _as_is, fields, key=str(fields.get("key", "")))
 
+    @_request
+    def upload(self, /, run: str | int | RunT, path: str, content: bytes) -> _Call[None]:
+        """Keep a file with a run that a program logged or that was imported; one with the same path is replaced."""
+        return _Call("PUT", f"/runs/{_id(run)}/files/{quote(path)}", _as_is, content=content)
+
     def start(
         self,
         name: str = "",
@@ -1798,6 +1806,34 @@ class _Api(Generic[RunT, SweepT, ImportT]):
     ) -> _Call[Json]:
         """Move a queued run ``to`` first, last, up or down, or before or after another run. Returns {"position"}."""
         return _Call("POST", "/queue/move", _as_is, {"run": _id(run)} | _not_none(to=to, before=before, after=after))
+
+    @_request
+    def programs(self, /) -> _Call[list[Json]]:
+        """List the programs that the server's owner offers, with their fields."""
+        return _Call("GET", "/programs", lambda response: list(response["programs"]))
+
+    @_request
+    def launch_program(
+        self,
+        /,
+        program: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> _Call[list[RunT]]:
+        """Launch a program with values for its fields; those left out have their defaults.
+
+        ``fields``: seeds, name, tags, notes, priority and device. Returns a run for each seed. Retrying after a broken
+        connection launches nothing twice. Raises RunyardError with all invalid fields.
+        """
+        name = quote(program, safe="")
+        body = {"values": dict(values or {}), **fields}
+
+        def read(response: Json) -> list[RunT]:
+            return [self._run(run) for run in response["runs"]]
+
+        return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or secrets.token_urlsafe(16))
 
     @_request
     def architectures(self, /) -> _Call[list[Json]]:

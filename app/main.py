@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from prometheus_client import CollectorRegistry
 from redis import Redis
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from app.services.sample_sheets import SampleSheets
 from app.store.database import migrate, open_database
 from app.web import error_responses
 from app.web.dependencies import Parts, PartsDep
+from app.web.http_metrics import HttpMetrics
 from app.web.openapi import describe
 from app.web.rendering import ROOT, Templates
 from app.web.run_numbers import RunNumbers
@@ -109,6 +111,8 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
     def docs(request: Request, parts: PartsDep) -> HTMLResponse:
         return parts.templates.page(request, "api_docs.html")
 
+    app.state.requests = CollectorRegistry()
+    app.add_middleware(HttpMetrics, registry=app.state.requests, prefix=API_PREFIX)
     app.add_middleware(RunNumbers)
     app.add_middleware(Guard, allowed_hosts=allowed_hosts)
     return app

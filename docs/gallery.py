@@ -16,19 +16,23 @@ from typing import Any
 import httpx
 from PIL import Image, ImageDraw
 
+from app.contract.command_key import read_key, sign_program, sign_removal
+from app.contract.program import Program, ProgramField
 from runyard import Run, Runyard
 
 SETTLING = ".htmx-request, figure[aria-busy=true], #swagger .without-js, #swagger .loading-container"
 """Selects what a page shows while parts of it are still loading."""
 SHAPES = "shapes"
 """Name of the gallery's own dataset."""
+PROGRAM = "tune"
+"""Name of its program."""
 TINY = {"dataset": "digits", "family": "simple_mlp", "size": "tiny"}
 LIVE: dict[str, Any] = {"dataset": "digits", "family": "simple_cnn", "size": "base", "epochs": 400}
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paths of pages by name; `close` stops the ``waiting`` and ``running`` runs and deletes the rule and the dataset.
+    """Paths of pages by name; `close` stops the ``waiting`` and ``running`` runs and deletes what else was made.
 
     ``preview``: id of an import that shows its preview.
     """
@@ -76,7 +80,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     others = [yard.launch(**LIVE, seed=seed) for seed in range(2, slots + 1)]
     waiting = [yard.launch(**TINY, epochs=20, name=f"queued example {number}") for number in (1, 2, 3)]
     preview = import_shapes(yard)
-    logged = log_files(yard)
+    add_program(yard)
+    logged, imported = log_files(yard), import_events(yard)
     # It has run since the end of the run, beside all this.
     wait_for_job(yard, heads, "robustness")
     runs = ",".join(variants.runs)
@@ -86,6 +91,9 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "launch": "/launch?family=vit&size=tiny&dataset=digits&lr=1e-3, 3e-4&seeds=3",
             "launch-augmented": "/launch?family=simple_cnn&dataset=digits&rotation=15&crop_padding=2&mixup=0.2",
             "launch-wrong": "/launch?family=vit&size=hug&epochs=-3",
+            "programs": "/programs",
+            "program": f"/programs/{PROGRAM}?v-lr=0.01&v-encoder=vit-small&seeds=3",
+            "program-wrong": f"/programs/{PROGRAM}?v-lr=fast&v-epochs=0&v-data=/etc/passwd",
             "queue": "/queue",
             "runs": "/runs",
             "runs-grouped": "/runs?group=family,size",
@@ -102,6 +110,8 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
             "robustness-none": f"/runs/{again.id}/robustness",
             "files": f"/runs/{logged}/files",
             "files-trained": f"/runs/{heads.id}/files",
+            "histograms": f"/runs/{imported}/histograms",
+            "texts": f"/runs/{imported}/texts",
             "sweeps": "/sweeps",
             "sweep": f"/sweeps/{search.id}",
             "compare": f"/compare?runs={runs}&by=variant",
@@ -148,6 +158,34 @@ def import_shapes(yard: Runyard) -> str:
     return preview.wait(timeout=60).id
 
 
+def add_program(yard: Runyard) -> None:
+    """Add a program with a field of every type, signed as its owner does; no run of it is launched."""
+    fields: list[dict[str, Any]] = [
+        {"name": "lr", "type": "float", "default": 0.001, "min": 0, "help": "peak learning rate"},
+        {"name": "epochs", "type": "int", "default": 20, "min": 1},
+        {"name": "encoder", "type": "choice", "choices": ["resnet-50", "vit-small"], "default": "resnet-50"},
+        {"name": "frozen", "type": "bool", "default": True, "help": "train only the head"},
+        {"name": "data", "type": "path", "help": "folder of a ward"},
+        {"name": "note", "type": "text", "default": ""},
+        {"name": "seed", "type": "int", "default": 0},
+    ]
+    program = Program(
+        name=PROGRAM,
+        about="Fine-tunes an encoder on X-rays",
+        command=["python", "tune.py", *(f"--{field['name']}={{{field['name']}}}" for field in fields)],
+        fields=[ProgramField.model_validate(field) for field in fields],
+        folder="/home/ada/x-rays",
+        url=yard.url,
+        restarts=2,
+    )
+    body = program.model_dump(mode="json") | {"signature": sign_program(_key(yard), program)}
+    yard.ask("PUT", f"/programs/{PROGRAM}", body)
+
+
+def _key(yard: Runyard) -> bytes:
+    return read_key(Path(yard.ask("GET", "/commands/key")["file"]))
+
+
 def log_files(yard: Runyard) -> str:
     """Log a run with MLflow's protocol: metrics, files, images by step, a registered model; returns its id."""
     api = f"{yard.url}/api/2.0"
@@ -183,6 +221,34 @@ def log_files(yard: Runyard) -> str:
     return str(info["run_id"])
 
 
+def import_events(yard: Runyard) -> str:
+    """Import a run with a curve, histograms that become wider and move, and texts; returns its id."""
+    steps = list(range(0, 1500, 50))
+    times = [1_790_000_000.0 + step for step in steps]
+    edges = [i / 20 - 2 for i in range(101)]
+    shapes = [(0.25 + step / 3000, step / 1500) for step in steps]
+    counts = [
+        [round(1e4 * math.exp(-(((edge + 0.025 - middle) / width) ** 2) / 2)) for edge in edges[:-1]]
+        for width, middle in shapes
+    ]
+    texts = [f"# Step {step}\n\nThe owl said: {'hoo ' * (1 + step // 300)}" for step in steps]
+    records = {"offset": 0, "step": steps, "time": times}
+    imported = yard.import_run(
+        key="gallery-of-event-files",
+        experiment="logs",
+        name="owl",
+        started=times[0],
+        ended=times[-1],
+        curves={"val/loss": records | {"value": [2 / (1 + step / 200) for step in steps]}},
+        histograms={
+            "encoder/weight": records | {"edges": [edges] * len(steps), "counts": counts},
+            "decoder/weight": records | {"edges": [edges] * len(steps), "counts": counts[::-1]},
+        },
+        texts={"sample": records | {"text": texts}},
+    )
+    return str(imported["id"])
+
+
 def draw_waves(step: int) -> bytes:
     """A PNG of 64 × 64 waves, closer together with each step."""
     image = Image.new("L", (64, 64))
@@ -209,7 +275,9 @@ def draw_shapes(folder: Path) -> None:
 
 
 def close(yard: Runyard, gallery: Gallery) -> None:
-    """Stop the running and queued runs and delete the rule."""
+    """Stop the running and queued runs, and delete the rule, the dataset and the program."""
+    changed = yard.ask("GET", f"/programs/{PROGRAM}")["changed"]
+    yard.ask("DELETE", f"/programs/{PROGRAM}", signature=sign_removal(_key(yard), PROGRAM, changed))
     yard.ask("DELETE", f"/rules/{gallery.rule}")
     yard.ask("DELETE", f"/datasets/{SHAPES}")
     yard.ask("DELETE", f"/dataset-imports/{gallery.preview}")

@@ -13,7 +13,7 @@ for (const image of queryAll(document, "[data-shown]", HTMLImageElement)) {
 
 // Images by step ------------------------------------------------------------------------------------------------------
 
-/** Step, time in milliseconds, address to show and address to save of each image. @type {[number, number, string, string][]} */
+/** Step, time in milliseconds, address to show and address to save of each image. @type {[string, number, string, string][]} */
 const frames = embeddedJson("frames", []);
 if (frames.length > 0) strip();
 

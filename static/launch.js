@@ -1,6 +1,6 @@
 /** The launch form: accessible errors, text that survives a refresh of the form, and one run per press of the button. */
 
-import { byId, closest, get, query, queryAll } from "./dom.js";
+import { byId, closest, get, queryAll } from "./dom.js";
 
 const form = byId("launch", HTMLFormElement);
 const button = () => byId("launch-button", HTMLButtonElement);
@@ -26,7 +26,10 @@ form.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const links = link.dataset.back === "*" ? queryAll(form, ".field [data-back]", HTMLElement) : [link];
-  const fields = links.flatMap(({ dataset }) => query(form, `#field-${dataset.back}`, HTMLInputElement) ?? []);
+  const fields = links.flatMap(({ dataset }) => {
+    const field = document.getElementById(`field-${dataset.back}`);
+    return field instanceof HTMLInputElement || field instanceof HTMLSelectElement ? [field] : [];
+  });
   for (const field of fields) {
     field.value = "";
     typed.set(field.name, { name: field.name, value: "", checked: false });

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from app.contract.command import Command
 from app.contract.events import Change, Checkpoint
+from app.contract.program import Startable
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class CommandJob:
-    """One attempt at a run that executes a command.
+    """One attempt at a run that executes a command, or a program with values.
 
     ``gpu``: index of the slot's GPU as the worker counts them. ``environment``: the worker's own variables.
     """
@@ -53,7 +53,7 @@ class CommandJob:
     run: str
     fence: int
     attempt: int
-    command: Command
+    command: Startable
     settings: Settings
     gpu: int | None
     threads: int

@@ -9,10 +9,13 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from app.actions.programs import launch_again
 from app.contract.command import CommandRequest
 from app.contract.command_key import KeyFileError, ensure_key, is_signed, read_key
 from app.contract.errors import Conflict, Forbidden, Invalid, to_field_errors
+from app.contract.program import ProgramValueError
 from app.contract.spec import FieldError
+from app.contract.tracked_run import CommandConfig
 from app.services import pubsub
 from app.store.command import ExperimentDeleted, NewCommand, copy_command, find_or_insert_experiment, insert_command
 from app.store.database import next_commit, writing
@@ -40,9 +43,14 @@ def execute(parts: Parts, request: CommandRequest, idempotency_key: str | None =
     """Queue a run that executes a command, wake a worker, and return the run's ID.
 
     A repeated ``idempotency_key`` returns the run that it launched before. Raises Forbidden without a valid signature,
-    and Conflict if the experiment is in the trash or that run had another command.
+    Invalid for values that are not signed, and Conflict if the experiment is in the trash or that run had another
+    command.
     """
     check_signature(parts, request)
+    try:
+        request.command.filled()
+    except ValueError as error:
+        raise Invalid(str(error), [FieldError("command", str(error))]) from error
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
             return _insert(parts, request, idempotency_key)
@@ -82,8 +90,10 @@ def _insert(parts: Parts, request: CommandRequest, idempotency_key: str | None) 
 def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any]) -> str:
     """Queue exactly the same command again and return the new run's ID; ``changes``: fields in CHANGEABLE.
 
-    Raises Invalid.
+    Other ``values`` of a program launch the program as it is now. Raises Invalid, Conflict.
     """
+    if "values" in changes and isinstance(run.config, CommandConfig) and run.config.program:
+        return launch_again(parts, run, relation, changes)
     for name in changes:
         if name not in CHANGEABLE:
             message = (
@@ -102,7 +112,11 @@ def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[st
         raise Invalid("; ".join(each.message for each in errors), errors) from error
     fields = {name: getattr(checked, name) for name in changes}
     with writing(parts.engine) as connection:
-        run_id = copy_command(connection, run.id, Origin(parent=run.id, relation=relation), time.time(), **fields)
+        origin = Origin(parent=run.id, relation=relation)
+        try:
+            run_id = copy_command(connection, run.id, origin, time.time(), **fields)
+        except ProgramValueError as error:
+            raise Conflict(f"this run cannot be repeated: {error}") from error
         commit = next_commit(connection)
     pubsub.wake_workers(parts.redis, parts.celery, 1)
     pubsub.announce(parts.redis, commit, run_id, "status")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from app.store.worker import list_workers
 from app.sweeps.duration import Forecast, forecast
 from app.sweeps.expand import Expansion, Planned, expand, plan_one, with_seeds
 from app.sweeps.insert import insert_planned
+from app.sweeps.trials import CommandTrials, NetworkTrials, PlannedTrial, Trials
 from app.web.dependencies import Parts
 
 logger = logging.getLogger("runyard.server")
@@ -108,7 +110,7 @@ def launch_sweep(
             # A concurrent launch took the key or the number; the next attempt sees its sweep.
             if not left:
                 raise
-    _announce(parts, made)
+    announce_made(parts, made)
     return sweep
 
 
@@ -144,7 +146,8 @@ def families_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Any]:
     return {name: family.model_dump(mode="json") for name, family in families.items()}
 
 
-def _announce(parts: Parts, made: list[str]) -> None:
+def announce_made(parts: Parts, made: list[str]) -> None:
+    """Tell viewers and workers about new runs of a sweep."""
     if not made:
         return
     with reading(parts.engine) as connection:
@@ -204,6 +207,9 @@ def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
             raise SpecError([FieldError("draws", message)])
         update["draws"] = more.draws
     if more.grid:
+        if record.template:
+            message = "the values of a command are signed; launch another sweep with `runyard exec --sweep` for others"
+            raise SpecError([FieldError("grid", message)])
         if spec.method != "grid":
             message = f"a {spec.method} sweep has no grid to extend; add draws or seeds instead"
             raise SpecError([FieldError("grid", message)])
@@ -217,6 +223,14 @@ def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
                 raise SpecError([FieldError(name, message)])
         update["grid"] = {name: [*values, *more.grid.get(name, [])] for name, values in spec.grid.items()}
     return SweepSpec.model_validate(spec.model_dump(mode="json", exclude_unset=True) | update)
+
+
+async def extend_by(parts: Parts, catalog: Catalog, sweep: str, more: SweepSpec) -> None:
+    """Extend a sweep by ``more`` seeds, draws or values. Raises SpecError, NotFound."""
+    record = await run_in_threadpool(find_sweep, parts, sweep)
+    spec = extended_spec(record, more)
+    expansion = Expansion() if record.template else await check_expansion(parts, catalog, spec)
+    await run_in_threadpool(extend_sweep, parts, catalog, sweep, spec, expansion)
 
 
 def missing_runs(spec: SweepSpec, expansion: Expansion, existing: list[SweepRun], catalog: Catalog) -> list[Planned]:
@@ -240,16 +254,27 @@ def extend_sweep(parts: Parts, catalog: Catalog, sweep: str, spec: SweepSpec, ex
         if record is None:
             raise NotFound(f"no sweep '{sweep[:40]}'")
         existing = sweep_store.read_runs(connection, sweep, metric, direction_of(metric, spec.direction))
-        new = missing_runs(spec, expansion, existing, catalog)
+        trials, new = _missing_trials(record, spec, expansion, existing, catalog)
         planned = len(existing) + len(new)
         if spec.method == "tpe":
             planned = max(spec.configurations * spec.seeds, len(existing))
         if planned > MOST_RUNS:
             message = f"the sweep would have {planned:,} runs; the maximum is {MOST_RUNS:,}"
             raise SpecError([FieldError("grid", message)])
-        contents = {"asked": spec.model_dump(mode="json", exclude_unset=True), "left_out": expansion.left_out[:100]}
-        contents["families"] = families_of(spec, catalog) if spec.method == "tpe" else {}
+        contents: dict[str, Any] = {"asked": spec.model_dump(mode="json", exclude_unset=True)}
+        contents |= {"left_out": expansion.left_out[:100], "template": record.template}
+        contents["families"] = families_of(spec, catalog) if spec.method == "tpe" and not record.template else {}
         sweep_store.continue_sweep(connection, sweep, contents, planned)
-        made = insert_planned(connection, catalog, sweep, spec, new, now)
-    _announce(parts, made)
+        made = trials.insert(connection, sweep, new, now)
+    announce_made(parts, made)
     return made
+
+
+def _missing_trials(
+    record: SweepRecord, spec: SweepSpec, expansion: Expansion, existing: list[SweepRun], catalog: Catalog
+) -> tuple[Trials, Sequence[PlannedTrial]]:
+    """The runs that a sweep with this spec does not have yet, and how they are created. Raises SpecError."""
+    if record.command is not None:
+        commands = CommandTrials(spec, record.command)
+        return commands, commands.missing(existing)
+    return NetworkTrials(spec, catalog), missing_runs(spec, expansion, existing, catalog)

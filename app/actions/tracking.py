@@ -19,11 +19,11 @@ from app.store.curve import in_order
 from app.store.database import next_commit, reading, writing
 from app.store.experiment import ExperimentRecord
 from app.store.logged_model import ModelPoint, UsedModel, find_models, put_used, write_metrics
-from app.store.metric import Curve, add_curves, merge_chunks
-from app.store.run import TERMINAL
+from app.store.metric import Curve, add_curves, merge_chunks, read_curves
 from app.store.tracked_run import (
     LoggedRunRecord,
     NewLoggedRun,
+    end_again,
     end_logged,
     find_logged,
     insert_logged,
@@ -58,9 +58,13 @@ class Points:
         self.times.append(at)
 
     def curve(self) -> Curve:
-        """Return the points sorted by step; points of the same step stay in the order received."""
+        """Return the points sorted by step, each once; points of the same step stay in the order received."""
         steps, values, times = np.array(self.steps, np.int64), np.array(self.values, "<f8"), np.array(self.times, "<f8")
-        return in_order(Curve(steps, values, times))
+        curve = in_order(Curve(steps, values, times))
+        if not np.count_nonzero(curve.steps[1:] == curve.steps[:-1]):
+            return curve
+        first = sorted({point: at for at, point in reversed(list(enumerate(_bits(curve))))}.values())
+        return Curve(curve.steps[first], curve.values[first], curve.times[first])
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def log(parts: Parts, run: str, batch: LogBatch, *, now: float | None = None) ->
         )
         curves = {(run, name): points.curve() for name, points in batch.points.items() if points.steps}
         curves = _without_repeats(connection, run, curves)
+        curves = _without_links(connection, run, curves, {each.name for each in batch.model_points})
         commit = next_commit(connection)
         check_number_of_metrics(connection, run, curves)
         add_curves(connection, curves, commit)
@@ -215,7 +220,10 @@ def adopt(parts: Parts, run: str, new_run: NewLoggedRun, experiment: ExperimentR
 
 
 def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, name: str | None) -> None:
-    """Set a run's outcome or name. The outcome of a run that has ended or executes a command does not change."""
+    """Set a run's outcome or name, also of a run that its script has ended before: it was continued.
+
+    The outcome of a run that executes a command does not change, nor that of a run that its script did not end.
+    """
     with writing(parts.engine) as connection:
         logged = writable(connection, run, metadata_only=True)
         commit = next_commit(connection)
@@ -223,23 +231,28 @@ def end(parts: Parts, run: str, outcome: str | None, ended_at: float | None, nam
         if name is not None and name != logged.row["name"] and not (logged.executed and logged.config["name"]):
             rename(connection, run, {"name": name}, commit)
         # The exit status of a command decides, and it is still running.
-        if outcome is not None and logged.row["status"] not in TERMINAL and not logged.executed:
-            end_logged(connection, run, outcome, commit, ended_at or time.time())
+        if outcome is not None and not logged.executed and not logged.closed:
+            if not end_logged(connection, run, outcome, commit, ended_at or time.time()):
+                end_again(connection, run, outcome, commit, ended_at or time.time())
             merge_chunks(connection, run, commit, ended=True)
             _merged.pop(run, None)
     pubsub.announce(parts.redis, commit, run, "status")
 
 
 def new_parameters(logged: LoggedRunRecord, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many."""
-    known = logged.parameters
+    """Return the parameters that a run does not have yet. Raises Invalid if one would change, or for too many.
+
+    What a script logs replaces the value with which its command was filled: it may write True for true.
+    """
+    known, chosen = logged.parameters, logged.chosen_values
+    known = {key: value for key, value in known.items() if key not in given or chosen.get(key) != value}
     for key, value in given.items():
         if known.get(key, value) != value:
             raise Invalid(
                 f"parameter '{key}' of run {logged.id} is already '{known[key][:100]}' and cannot change"
                 f" to '{value[:100]}'"
             )
-    fresh = {key: value for key, value in given.items() if key not in known}
+    fresh = {key: value for key, value in given.items() if key not in known and logged.parameters.get(key) != value}
     if len(known) + len(fresh) > MOST_PARAMETERS:
         raise Invalid(f"a run can have at most {MOST_PARAMETERS:,} parameters")
     return fresh
@@ -282,6 +295,33 @@ def _without_repeats(
         if all(old.endswith(new) for old, new in zip(old_bytes, new_bytes, strict=True)):
             del curves[run, row.name]
     return curves
+
+
+def _without_links(
+    connection: Connection, run: str, curves: dict[tuple[str, str], Curve], names: set[str]
+) -> dict[tuple[str, str], Curve]:
+    """Leave out points that the run has already, of metrics that the batch says something of a model with.
+
+    A client that logs a model logs the points of its step again, with the model's ID.
+    """
+    for name in names & {name for _, name in curves}:
+        curve = curves[run, name]
+        within = int(curve.steps[0]), int(curve.steps[-1])
+        stored = read_curves(connection, run, [name], 0, within).get(name)
+        if stored is None:
+            continue
+        known = set(_bits(stored))
+        fresh = [at for at, point in enumerate(_bits(curve)) if point not in known]
+        if fresh:
+            curves[run, name] = Curve(curve.steps[fresh], curve.values[fresh], curve.times[fresh])
+        else:
+            del curves[run, name]
+    return curves
+
+
+def _bits(curve: Curve) -> list[tuple[int, int, float]]:
+    """Return the points of a curve, their values as bits: NaN equals itself."""
+    return list(zip(curve.steps.tolist(), curve.values.view(np.int64).tolist(), curve.times.tolist(), strict=True))
 
 
 _merged: dict[str, float] = {}

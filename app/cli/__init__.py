@@ -9,6 +9,7 @@ import typer
 from _runyard import __version__
 from app.cli import (
     architectures,
+    backup,
     catalog,
     change,
     dataset,
@@ -21,6 +22,7 @@ from app.cli import (
     manage,
     move_database,
     predict,
+    program,
     queue,
     run_imports,
     runs,
@@ -52,10 +54,13 @@ for command in (manage.cancel, change.change, manage.retry, manage.resume, manag
 cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
 cli.command(rich_help_panel=MANAGE)(sync.sync)
 cli.add_typer(sweep.sweep, name="sweep", rich_help_panel=MANAGE)
+cli.add_typer(program.program, name="program", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
+    cli.command(rich_help_panel=CATALOG)(command)
+for command in (backup.backup, backup.restore):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)

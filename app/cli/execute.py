@@ -1,42 +1,33 @@
 """`runyard exec`: puts a command into the queue; a worker on this machine starts it, in the folder where it was typed.
 
-The command is signed with the key in the server's data folder, which only the user who runs the server can read.
+The command is signed with the key in the server's data folder, which only the user who runs the server can read. With
+`--sweep`, it is executed with several values.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from app.cli import command_sweep as swept
 from app.cli.client import INTERRUPTED, Url, connected, warn
 from app.cli.output import AsJson, print_json, run_line
+from app.cli.signing import Environment, chosen_environment, owner_key
 from app.cli.wait import wait_for
 
 if TYPE_CHECKING:
     from app.contract.command import Command
     from runyard import Runyard
 
-ALWAYS = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
-"""Variables that decide which programs and packages a command finds; they are as where it was typed."""
-
 Words = Annotated[list[str], typer.Argument(metavar="COMMAND…", help="Program and arguments; write -- before them.")]
 Name = Annotated[str, typer.Option(metavar="TEXT", help="Display name (default: the command line).")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag. Can be repeated.")]
 Notes = Annotated[str, typer.Option(metavar="TEXT", help="Notes on the run.")]
-Environment = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        metavar="NAME[=VALUE]",
-        help="Environment variable to set; without a value, the current one. Can be repeated.",
-    ),
-]
 Experiment = Annotated[
     str, typer.Option(metavar="NAME", help="MLflow experiment; the one that the script sets, if it sets one.")
 ]
@@ -65,6 +56,15 @@ def execute(
     priority: Priority = 0,
     device: Device = "auto",
     worker: Worker = None,
+    sweep: swept.Swept = None,
+    trials: swept.Trials = None,
+    method: swept.Method = None,
+    metric: swept.Metric = None,
+    goal: swept.Goal = None,
+    prune: swept.Prune = None,
+    prune_after: swept.PruneAfter = None,
+    prune_after_runs: swept.PruneAfterRuns = None,
+    seeds: swept.Seeds = None,
     wait: Wait = False,
     as_json: AsJson = False,
     url: Url = None,
@@ -72,7 +72,8 @@ def execute(
     """Execute any command as a run: runyard exec --name tune -- python train.py --lr 0.1.
 
     It waits in the same queue for a slot and its GPU. What the script logs with MLflow lands in this run, its output is
-    the run's log, and its exit status decides whether the run succeeds.
+    the run's log, and its exit status decides whether the run succeeds. With --sweep lr=1e-4..1e-1:log, it is executed
+    with several values in place of {lr}, and --prune stops those that lag behind.
     """
     fields = {
         "name": name,
@@ -85,8 +86,14 @@ def execute(
         # With the dash before the random part of a worker's id: gpu1 must not match gpu10.
         "worker": f"{socket.gethostname()}-" if worker is None else worker,
     }
+    search = {"draws": trials, "method": method, "metric": metric, "direction": goal, "pruning": prune}
+    search |= {"prune_after_epochs": prune_after, "prune_after_runs": prune_after_runs}
     with connected(url, status=2) as yard:
-        signed = _sign(yard, _command(yard, command, environment or []))
+        varied = swept.read_sweep(sweep or [], seeds, search)
+        signed = _sign(yard, _command(yard, command, environment or [], varied[0] if varied else {}))
+        if varied is not None:
+            body = {"command": signed.model_dump(exclude={"values"}), **fields, "sweep": varied[1]}
+            _launch_sweep(yard, body, wait, as_json)
         run = yard.ask("POST", "/commands", {"command": signed.model_dump(), **fields})
         if not as_json:
             print(f"#{run['number']} {run['title']}: {run['status']}  {yard.url}{run['url']}", flush=True)
@@ -97,26 +104,43 @@ def execute(
         raise typer.Exit(0 if not wait or run["status"] == "succeeded" else 1)
 
 
-def _command(yard: Runyard, words: Sequence[str], environment: Sequence[str]) -> Command:
+def _launch_sweep(yard: Runyard, body: Mapping[str, Any], wait: bool, as_json: bool) -> NoReturn:
+    made = yard.find_sweep(yard.ask("POST", "/commands/sweeps", body)["id"])
+    if not as_json:
+        runs = f"{made.planned:,} run{'' if made.planned == 1 else 's'}"
+        print(f"#{made.number} {made.title}: {runs}  {made.url}", flush=True)
+    if wait:
+        raise typer.Exit(0 if swept.wait_for_sweep(yard, made, as_json) else 1)
+    if as_json:
+        print_json(made.data)
+    raise typer.Exit(0)
+
+
+def _command(
+    yard: Runyard, words: Sequence[str], environment: Sequence[str], placeholders: Mapping[str, Any]
+) -> Command:
     """The command as typed here, without a signature. Raises ValueError."""
     from pydantic import ValidationError
 
     from app.contract.command import MOST_BYTES, Command
     from app.contract.errors import to_field_errors
 
-    chosen = {name: os.environ[name] for name in ALWAYS if name in os.environ}
-    chosen |= _token(os.environ) | _variables(environment, os.environ)
+    chosen = chosen_environment(environment)
     folder = _folder()
-    if shutil.which(words[0], path=chosen.get("PATH")) is None:
-        raise ValueError(f"cannot find the program '{words[0][:200]}'; commands are not read by a shell")
     try:
         "".join([*words, folder, *chosen.values()]).encode()
     except UnicodeEncodeError as error:
         raise ValueError("the command, its folder and its environment must be valid UTF-8") from error
     try:
-        command = Command(argv=list(words), folder=folder, environment=chosen, url=yard.url)
+        command = Command.model_validate(
+            {"argv": words, "folder": folder, "environment": chosen, "url": yard.url, "placeholders": placeholders}
+        )
     except ValidationError as error:
-        raise ValueError("; ".join(each.message for each in to_field_errors(error.errors()))) from error
+        messages = [each.message.replace("placeholders.", "--sweep ") for each in to_field_errors(error.errors())]
+        raise ValueError("; ".join(messages)) from error
+    command.check_placeholders()
+    if shutil.which(words[0], path=chosen.get("PATH")) is None:
+        raise ValueError(f"cannot find the program '{words[0][:200]}'; commands are not read by a shell")
     size = len(command.model_dump_json())
     if size > MOST_BYTES:
         raise ValueError(f"the command with its environment has {size:,} bytes; at most {MOST_BYTES:,} are possible")
@@ -130,36 +154,11 @@ def _folder() -> str:
         raise ValueError("the current folder does not exist any more") from error
 
 
-def _token(environment: Mapping[str, str]) -> dict[str, str]:
-    """The token for the server, if there is one, as the script's MLflow client and Runyard's own read it."""
-    token = environment.get("RUNYARD_TOKEN")
-    return {"RUNYARD_TOKEN": token, "MLFLOW_TRACKING_TOKEN": token} if token else {}
-
-
-def _variables(given: Sequence[str], current: Mapping[str, str]) -> dict[str, str]:
-    """The variables of --env. Raises ValueError for one without a value that is not set here."""
-    variables = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals:
-            if name not in current:
-                raise ValueError(f"--env {name[:60]}: this variable is not set here; write --env {name[:60]}=VALUE")
-            value = current[name]
-        variables[name] = value
-    return variables
-
-
 def _sign(yard: Runyard, command: Command) -> Command:
     """Sign a command with the key of the server's data folder. Raises ValueError if this user cannot read it."""
-    from app.contract.command_key import KeyFileError, read_key, sign
+    from app.contract.command_key import sign
 
-    file = Path(yard.ask("GET", "/commands/key")["file"])
-    try:
-        key = read_key(file)
-    except KeyFileError as error:
-        raise ValueError(
-            f"{error}; commands can only be submitted by the user who runs the server, on the same machine"
-        ) from error
+    key = owner_key(yard, "commands", "submitted")
     return command.model_copy(update={"signature": sign(key, command)})
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -133,7 +133,7 @@ def _export_curves(yard: Runyard, names: list[str], metrics: list[str], output: 
         raise ValueError("specify a run by number or id, or omit RUN to export the run table")
     if format_ == "tfevents" and output is not None:
         for run in runs:
-            print(_write_events(output, run, run.curves(metrics)))
+            print(_write_events(yard, output, run, metrics))
         return
     if len(runs) > 1:
         raise ValueError(f"{format_} can export the curves of only one run; use --format tfevents for several")
@@ -142,24 +142,43 @@ def _export_curves(yard: Runyard, names: list[str], metrics: list[str], output: 
         _write_curves(file, curves, format_)
 
 
-def _write_events(output: Path, run: Run, curves: Mapping[str, Curve]) -> Path:
-    """Write an event file in a separate folder, since TensorBoard shows all files of a folder as one run."""
+def _write_events(yard: Runyard, output: Path, run: Run, metrics: Sequence[str]) -> Path:
+    """Write an event file in a separate folder, since TensorBoard shows all files of a folder as one run.
+
+    Without ``metrics``, it has everything: images, histograms and texts too.
+    """
     from datetime import datetime
 
-    from app.formats.tfevents import Scalar, write_events
+    from app.formats.summary_values import Scalar
+    from app.formats.tfevents import write_events
 
     began = datetime.fromisoformat(run.data["started"] or run.data["created"]).timestamp()
     folder = output / folder_name(run.number, run.data["title"])
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"events.out.tfevents.{began:.0f}.runyard-{run.number}"
+    if not metrics:
+        _download(yard, f"/api/v1/runs/{run.id}/curves.tfevents", {}, path)
+        return path
     points = (
         Scalar(name, int(step), float(value), float(time))
-        for name, curve in curves.items()
+        for name, curve in run.curves(metrics).items()
         for step, value, time in zip(curve.step, curve.value, curve.time, strict=True)
     )
-    path = folder / f"events.out.tfevents.{began:.0f}.runyard-{run.number}"
     with path.open("wb") as file:
         file.writelines(write_events(points, began))
     return path
+
+
+def _download(yard: Runyard, address: str, query: Mapping[str, Any], path: Path) -> None:
+    """Save what the server writes. Raises RunyardError."""
+    from runyard import RunyardError
+
+    with yard._http.stream("GET", address, params=query) as response:
+        if response.status_code != 200:
+            response.read()
+            raise RunyardError(str(response.json().get("detail", response.text)), response.status_code)
+        with path.open("wb") as file:
+            file.writelines(response.iter_bytes())
 
 
 def folder_name(number: int, title: str) -> str:
@@ -170,17 +189,10 @@ def folder_name(number: int, title: str) -> str:
 
 def _save_parquet(yard: Runyard, output: Path | None, where: Mapping[str, Any]) -> None:
     """Save the Parquet file from the server, because writing it needs a library that the client may not have."""
-    from runyard import RunyardError
-
     if output is None:
         raise ValueError("Parquet is binary; specify an output file with -o")
     query = {name: value for name, value in where.items() if value not in (None, [], "")}
-    with yard._http.stream("GET", "/api/v1/runs.parquet", params=query) as response:
-        if response.status_code != 200:
-            response.read()
-            raise RunyardError(str(response.json().get("detail", response.text)), response.status_code)
-        with output.open("wb") as file:
-            file.writelines(response.iter_bytes())
+    _download(yard, "/api/v1/runs.parquet", query, output)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def move_database(
     as it is in any case.
     """
     from app.store.database import check_database, migrate, open_database
+    from app.store.database_copy import MigrationError
     from app.store.database_move import copy_database
     from app.store.postgresql import DatabaseUnusable
 
@@ -45,7 +46,7 @@ def move_database(
         finally:
             source.dispose()
             target.dispose()
-    except DatabaseUnusable as error:
+    except (DatabaseUnusable, MigrationError) as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     for proof in proofs:

@@ -80,6 +80,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
         import uvicorn
 
         from app.main import create_app
+        from app.store.database_copy import MigrationError
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     _check_host(settings)
@@ -87,7 +88,11 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     _check_database(settings)
     log_to_stderr()
     end_with_parent()
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except MigrationError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
     # Objects created so far are permanent. A garbage collection over them would delay a request by 0.1 s.
     gc.freeze()
     uvicorn.run(
@@ -119,6 +124,7 @@ def recorder(data_dir: DataDir = None) -> None:
         from app.services.recorder import Recorder
         from app.services.sweep_driver import Driver
         from app.store.database import migrate, open_database
+        from app.store.database_copy import MigrationError
 
     settings = read_settings(data_dir=data_dir)
     log_to_stderr()
@@ -138,7 +144,11 @@ def recorder(data_dir: DataDir = None) -> None:
     _check_database(settings)
     DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
-    migrate(engine)
+    try:
+        migrate(engine)
+    except MigrationError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
     # In a separate thread, so that a slow webhook does not delay points.
     Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
     # In a separate thread, so that a slow search algorithm does not delay points.

@@ -227,7 +227,7 @@ def show(name: Name, as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json(target.data)
         else:
-            _print_sweep(target)
+            print_sweep(target)
 
 
 def stop(name: Name, as_json: AsJson = False, url: Url = None) -> None:
@@ -237,7 +237,7 @@ def stop(name: Name, as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json(target.data)
         else:
-            _print_sweep(target)
+            print_sweep(target)
 
 
 def extend(
@@ -264,7 +264,7 @@ def extend(
         if as_json:
             print_json(target.data)
         else:
-            _print_sweep(target)
+            print_sweep(target)
 
 
 def _best(item: Sweep) -> str:
@@ -277,7 +277,8 @@ def _done(item: Sweep) -> str:
     return f"{ended} of {item.planned} ended"
 
 
-def _print_sweep(item: Sweep) -> None:
+def print_sweep(item: Sweep) -> None:
+    """Print the details of a sweep."""
     print_fields(
         {
             "sweep": f"#{item.number} {item.title}",
@@ -290,6 +291,7 @@ def _print_sweep(item: Sweep) -> None:
             "best": _best(item),
             "importances": item.data["importances"],
             "left out": item.data["left_out"],
+            "unmeasured": item.data["unmeasured"],
             "comparison": f"{item.url.partition('/sweeps/')[0]}{item.data['compare_url']}",
         }
     )

@@ -15,9 +15,10 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.contract.command import Command
+from app.contract.program import Program
 
 NAME: Final = "exec.key"
 KEY_BYTES: Final = 32
@@ -76,11 +77,45 @@ def read_key(path: Path) -> bytes:
 
 
 def sign(key: bytes, command: Command) -> str:
-    """The signature of a command: HMAC-SHA256 over its other fields, in hexadecimal."""
-    content = json.dumps(command.model_dump(exclude={"signature"}), sort_keys=True, separators=(",", ":"))
-    return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
+    """The signature of a command: HMAC-SHA256 over its other fields without the values, in hexadecimal."""
+    # A command without placeholders is signed as in versions that had none.
+    left_out = {"signature", "values"} | (set() if command.placeholders else {"placeholders"})
+    return _signature(key, command.model_dump(exclude=left_out))
 
 
 def is_signed(key: bytes, command: Command) -> bool:
     """Whether the command's signature is valid."""
-    return hmac.compare_digest(sign(key, command), command.signature)
+    return _same(sign(key, command), command.signature)
+
+
+def sign_program(key: bytes, program: Program) -> str:
+    """The signature of a program, over everything else in it. It is never that of a command.
+
+    Without defaults, so that a later version with more fields still accepts it.
+    """
+    return _signature(key, {"program": program.model_dump(exclude={"signature"}, exclude_defaults=True)})
+
+
+def is_program_signed(key: bytes, program: Program) -> bool:
+    """Whether the program's signature is valid."""
+    return _same(sign_program(key, program), program.signature)
+
+
+def sign_removal(key: bytes, name: str, changed: str) -> str:
+    """The proof that its owner removes a program; ``changed``: when it was added or replaced, as the API shows it."""
+    return _signature(key, {"remove": name, "changed": changed})
+
+
+def is_removal_signed(key: bytes, name: str, changed: str, signature: str) -> bool:
+    """Whether the proof for the removal of a program is valid."""
+    return _same(sign_removal(key, name, changed), signature)
+
+
+def _signature(key: bytes, content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _same(expected: str, given: str) -> bool:
+    # Only bytes: `compare_digest` refuses text with other characters than ASCII.
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))

@@ -101,8 +101,10 @@ def to_field_errors(errors: Iterable[ErrorDetails]) -> list[FieldError]:
 def _path(error: ErrorDetails) -> tuple[int | str, ...]:
     """Return the location of an error without the names that Pydantic inserts."""
     path = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    if len(path) > 2 and path[0] == "space" and path[2] in ("choice", "range"):
-        del path[2]
+    for at in range(len(path) - 2):
+        if path[at] in ("space", "placeholders") and path[at + 2] in ("choice", "range"):
+            del path[at + 2]
+            break
     if len(path) > 1 and path[-1] in _UNION_MEMBERS:
         del path[-1]
     return tuple(path)

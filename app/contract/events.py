@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.contract.command import Command
+from app.contract.program import Startable
 from app.contract.spec import RunConfig
 from app.contract.steps import NARROW, WIDE
 
@@ -259,7 +259,7 @@ class Grant(_Event):
     fence: int = 0
     attempt: int = 0
     config: RunConfig | None = None
-    command: Command | None = None
+    command: Startable | None = None
     resume: Checkpoint | None = None
     changes: list[Change] = []
 

@@ -85,7 +85,7 @@ def kind_of(path: str) -> FileKind:
 
 @dataclass(frozen=True)
 class SteppedImage:
-    """An image that ``mlflow.log_image(image, key, step)`` logged; ``timestamp`` in milliseconds since 1970.
+    """An image as ``mlflow.log_image(image, key, step)`` names it; ``timestamp`` in milliseconds since 1970.
 
     ``compressed``: the smaller copy that the client adds to each image.
     """
@@ -98,7 +98,8 @@ class SteppedImage:
 
 # Newer clients write "+" and "~" for "%" and "#".
 _STEPPED = re.compile(
-    r"images/([^/]+?)([+%])step\2(-?\d{1,18})\2timestamp\2(\d{1,18})\2[0-9a-fA-F-]+(\2compressed)?\.(?:png|webp)"
+    r"images/([^/]+?)([+%])step\2(-?\d{1,19})\2timestamp\2(\d{1,18})\2[0-9a-fA-F-]+(\2compressed)?"
+    r"\.(?:png|webp|jpg|gif)"
 )
 
 
@@ -109,3 +110,18 @@ def stepped_image(path: str) -> SteppedImage | None:
         return None
     key = found[1].replace("#" if found[2] == "%" else "~", "/")
     return SteppedImage(key, int(found[3]), int(found[4]), found[5] is not None)
+
+
+MAX_KEY_BYTES: Final = 150
+"""Bytes of a key in the name of an image."""
+
+
+def stepped_path(key: str, step: int, timestamp: int, identity: str, suffix: str) -> str:
+    """The path of an image logged by step; ``identity``: hexadecimal digits, different for images of one step.
+
+    Characters that a path cannot have are replaced, and a long key is cut off.
+    """
+    safe = "".join(each if each.isprintable() and each != "\\" else "_" for each in key).replace("/", "~")
+    while len(safe.encode()) > MAX_KEY_BYTES:
+        safe = safe[:-1]
+    return f"images/{safe}+step+{step}+timestamp+{timestamp}+{identity}.{suffix}"

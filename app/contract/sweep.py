@@ -25,6 +25,8 @@ METHODS = ("grid", "random", "tpe")
 PRUNERS = ("median", "asha")
 OPTION = "option."
 """Prefix of a family's option in a sweep: option.pool."""
+SEED = "seed"
+"""The value that is no property of a configuration: runs that differ only in it are averaged."""
 NOT_SWEPT = (
     *("name", "tags", "notes", "priority", "options", "preset"),
     *("keep_checkpoints", "keep_predictions", "robustness"),
@@ -64,9 +66,16 @@ class Choice(BaseModel):
 
     choice: list[Any] = Field(min_length=1, max_length=MOST_RUNS)
 
+    def contains(self, value: Any) -> bool:
+        """Whether a value is one of the choices; 1, 1.0 and true are different values."""
+        return any(type(each) is type(value) and each == value for each in self.choice)
+
 
 class Range(BaseModel):
-    """A number between ``low`` and ``high``, both inclusive; ``log``: uniform on a logarithmic scale."""
+    """A number between ``low`` and ``high``, both inclusive; ``log``: uniform on a logarithmic scale.
+
+    ``step``: only numbers at this distance from each other, beginning with ``low``. ``whole``: only whole numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +83,7 @@ class Range(BaseModel):
     high: Finite
     log: bool = False
     step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    whole: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> Range:
@@ -83,6 +93,8 @@ class Range(BaseModel):
             raise PydanticCustomError("range", "low must be greater than 0 if log is true")
         if self.log and self.step is not None:
             raise PydanticCustomError("range", "a range can have a step or be logarithmic, not both")
+        if self.whole and any(number != int(number) for number in (self.low, self.high, self.step or 1)):
+            raise PydanticCustomError("range", "low, high and step must be whole numbers if whole is true")
         return self
 
     def values(self) -> list[float]:
@@ -90,7 +102,23 @@ class Range(BaseModel):
         if self.step is None:
             return []
         count = min(math.floor((self.high - self.low) / self.step + 1e-9), MOST_RUNS) + 1
-        return [round(self.low + i * self.step, 12) for i in range(count)]
+        return [self.number(round(self.low + i * self.step, 12)) for i in range(count)]
+
+    def nearest(self, value: float) -> float:
+        """The number of the range that is nearest to a value; without a step, rounded to four significant digits."""
+        if self.step is not None:
+            return min(self.values(), key=lambda number: abs(number - value))
+        return self.number(min(self.high, max(self.low, float(f"{value:.4g}"))))
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value is a number of this range, and an ``int`` exactly if the range has whole numbers only."""
+        if type(value) is not (int if self.whole else float) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or value in self.values()
+
+    def number(self, number: float) -> float:
+        """A number in the type that the values of the range have."""
+        return round(number) if self.whole else float(number)
 
 
 def _kind_of(entry: Any) -> str:
@@ -152,7 +180,12 @@ class SweepSpec(BaseModel):
     pruning: Pruning | None = Field(
         None, description="Stop runs early that do worse than others at the same epoch: median or asha."
     )
-    prune_after_epochs: int = Field(1, ge=1, le=100_000, description="Number of epochs before a run can be pruned.")
+    prune_after_epochs: int = Field(
+        1,
+        ge=1,
+        le=100_000,
+        description="Number of epochs, or of values that a script has logged, before a run can be pruned.",
+    )
     prune_after_runs: int = Field(
         4,
         ge=1,

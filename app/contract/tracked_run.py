@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from app.contract.command import command_line, command_title
 from app.contract.spec import RunConfig
 
@@ -30,23 +32,41 @@ class LoggedConfig(RunConfig):
 class CommandConfig(LoggedConfig):
     """The configuration of a run that executes a command; ``options`` are the parameters that the command logs.
 
-    ``argv`` is without secrets, for display. ``variables``: names of the environment variables that were set for it.
+    ``argv`` is without secrets, for display. ``template``: the same with placeholders, if it has any, and ``values``
+    what stands in for them. ``variables``: names of the environment variables that were set for it. ``program``: the
+    name of the program that was launched, "" for a command; ``program_values``: the values of its fields as text, and
+    ``program_title`` its short name with the changed ones.
     """
 
     argv: list[str]
+    template: list[str] = Field(default_factory=list)
+    values: dict[str, str] = Field(default_factory=dict)
     folder: str
     variables: list[str]
     restarts: int
+    program: str = ""
+    program_title: str = ""
+    program_values: dict[str, str] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        """Name of the run, or else its command line."""
-        return self.name or command_title(self.argv)
+        """Name of the run, or else its program with changed values, or its command line."""
+        return self.name or self.program_title or command_title(self.argv)
+
+    @property
+    def template_title(self) -> str:
+        """The same with placeholders in place of their values."""
+        return self.name or command_title(self.template or self.argv)
 
     @property
     def line(self) -> str:
         """The command line, without secrets."""
         return command_line(self.argv)
+
+    @property
+    def template_line(self) -> str:
+        """The same with placeholders in place of their values, which are parameters of their own."""
+        return command_line(self.template or self.argv)
 
 
 _UNSET: dict[str, Any] = dict.fromkeys(RunConfig.model_fields) | {

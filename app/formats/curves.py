@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic_core import to_json
 from sqlalchemy import Engine
 
-from app.formats.tfevents import Scalar, write_events
+from app.formats.summary_values import Scalar, Value
+from app.formats.tfevents import write_events
 from app.store.curve import Curve
 from app.store.database import reading
 from app.store.metric import read_curves
@@ -58,17 +59,21 @@ def as_json(curves: Iterator[tuple[str, Curve]]) -> Iterator[bytes]:
     yield b"}\n" if separator != b"{" else b"{}\n"
 
 
-def as_events(curves: Iterator[tuple[str, Curve]], started: float) -> Iterator[bytes]:
-    """Write a TensorBoard event file; its values have 32 bits."""
-    scalars = (
+def scalars_of(curves: Iterator[tuple[str, Curve]]) -> Iterator[Value]:
+    """The points of curves as values of an event file."""
+    return (
         Scalar(name, step, value, time)
         for name, curve in curves
         for step, value, time in zip(
             *(column.tolist() for column in (curve.steps, curve.values, curve.times)), strict=True
         )
     )
+
+
+def as_events(values: Iterable[Value], started: float) -> Iterator[bytes]:
+    """Write a TensorBoard event file; its scalars have 32 bits."""
     chunk = bytearray()
-    for record in write_events(scalars, started):
+    for record in write_events(values, started):
         chunk += record
         if len(chunk) > 2**18:
             yield bytes(chunk)

@@ -26,6 +26,8 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         playground,
         predictions,
         preview,
+        programs,
+        prometheus,
         queue,
         registered_models,
         run_imports,
@@ -45,6 +47,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         predictions,
         runs,
         commands,
+        programs,
         run_imports,
         script_runs,
         saved_views,
@@ -61,5 +64,6 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         workers,
         notifications,
         health,
+        prometheus,
     ):
         yield getattr(module, "api", None), getattr(module, "pages", None)

@@ -7,11 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
+from app.actions.command_sweeps import launch_command_sweep
 from app.actions.commands import execute
 from app.actions.runs import find_run
 from app.contract.command import CommandRequest
 from app.contract.command_key import ensure_key
+from app.contract.command_sweep import CommandSweepRequest
 from app.routes.runs.api import RunOut, as_json
+from app.routes.sweeps.api import SweepOut, read_sweep
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -43,3 +46,19 @@ def post_command(
     run_id = execute(parts, request, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*find_run(parts, run_id))
+
+
+@api.post("/commands/sweeps", status_code=201)
+def post_command_sweep(
+    request: CommandSweepRequest,
+    parts: PartsDep,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> SweepOut:
+    """Launch a sweep over the placeholders of a command, which must be signed with what may stand in for them.
+
+    `runyard exec --sweep` does that. Repeating an Idempotency-Key returns the sweep launched with it before.
+    """
+    sweep = launch_command_sweep(parts, request, idempotency_key or None)
+    response.headers["location"] = f"/api/v1/sweeps/{sweep}"
+    return read_sweep(parts, sweep)

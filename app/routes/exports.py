@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -13,6 +14,7 @@ from pydantic import Field
 from app.actions.runs import find_run
 from app.contract.errors import NotFound, RunyardError
 from app.formats import curves as curve_formats
+from app.formats.event_values import iterate_values
 from app.formats.table import (
     ParquetUnavailable,
     Table,
@@ -98,7 +100,10 @@ def export_curves(
     file_format: Annotated[Literal["csv", "json", "tfevents"], Path(alias="format")],
     names: Annotated[str, Query(max_length=2000, description="Comma-separated metric names (default: all).")] = "",
 ) -> StreamingResponse:
-    """Export all points of a run's curves as a file; tfevents is a TensorBoard event file."""
+    """Export all points of a run's curves as a file; tfevents is a TensorBoard event file.
+
+    Without names, an event file also has the images by step, histograms and texts that a script or an import logged.
+    """
     run, summary = find_run(parts, run_id)
     requested = [name.strip() for name in names.split(",") if name.strip()] or list(summary)
     missing = next((name for name in requested if name not in summary), None)
@@ -112,8 +117,10 @@ def export_curves(
             chunks = curve_formats.as_json(curves)
         case "tfevents":
             started_at = run.started_at or run.created_at
+            others = iterate_values(parts.settings, parts.engine, run.id) if run.logged and not names else iter(())
+            values = chain(curve_formats.scalars_of(curves), others)
             return _file(
-                curve_formats.as_events(curves, started_at), event_file_name(run.number, started_at), file_format
+                curve_formats.as_events(values, started_at), event_file_name(run.number, started_at), file_format
             )
     return _file(chunks, f"run-{run.number}.{file_format}", file_format)
 

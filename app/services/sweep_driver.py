@@ -19,7 +19,6 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from app.contract import broker
-from app.contract.catalog import Catalog
 from app.contract.settings import Settings
 from app.contract.spec import SpecError
 from app.contract.sweep import Choice, Range, SweepSpec
@@ -30,10 +29,9 @@ from app.store.lease import request_cancel
 from app.store.metric import read_one_curve_per_run
 from app.store.sweep import SweepRecord, SweepRun, direction_of, key_of
 from app.store.worker import list_workers
-from app.sweeps.expand import Planned, plan_one, space_of, with_seeds
-from app.sweeps.insert import insert_planned
-from app.sweeps.pruning import TrainingCurve, by_dataset, runs_to_prune
+from app.sweeps.pruning import MOST_VALUES, TrainingCurve, by_dataset, logged_values, runs_to_prune
 from app.sweeps.search import Trial, propose
+from app.sweeps.trials import PlannedTrial, Trials, trials_of
 
 logger = logging.getLogger("runyard.sweeps")
 
@@ -104,9 +102,10 @@ class Driver:
             runs = store.read_runs(connection, sweep.id, spec.metric, direction)
             workers = list_workers(connection, self.clock(), self.settings.lease_seconds)
         if spec.pruning:
-            self._prune(spec, runs)
+            self._prune(sweep, spec, runs)
         if spec.method == "tpe":
-            self._search(sweep, spec, runs, sum(worker.slots for worker in workers))
+            trials = trials_of(sweep)
+            self._search(sweep, spec, trials, runs, trials.slots(workers))
         elif all(run.ended for run in runs):
             self._settle(sweep, "finished")
 
@@ -120,38 +119,37 @@ class Driver:
 
     # Search ----------------------------------------------------------------------------------------------------------
 
-    def _search(self, sweep: SweepRecord, spec: SweepSpec, runs: list[SweepRun], slots: int) -> None:
+    def _search(self, sweep: SweepRecord, spec: SweepSpec, trials: Trials, runs: list[SweepRun], slots: int) -> None:
         configurations = _by_configuration(runs)
         open_ones = sum(not all(run.ended for run in members) for members in configurations.values())
-        catalog = Catalog.model_validate({"families": sweep.families})
         left = spec.configurations - len(configurations)
         wanted = min(math.ceil((slots + 1) / spec.seeds) - open_ones, left)
-        planned = self._proposed(spec, catalog, configurations, wanted) if wanted > 0 else []
+        planned = self._proposed(spec, trials, configurations, wanted) if wanted > 0 else []
         if not planned and not open_ones and wanted > 0:
             self._settle(sweep, "finished", "every possible configuration has been tried")
         elif not left and not open_ones:
             self._settle(sweep, "finished")
         if not planned:
             return
-        self._make(sweep, spec, catalog, with_seeds(planned, spec.seeds), len(runs))
+        self._make(sweep, trials, trials.repeat(planned), len(runs))
 
     def _proposed(
-        self, spec: SweepSpec, catalog: Catalog, configurations: dict[str, list[SweepRun]], wanted: int
-    ) -> list[Planned]:
+        self, spec: SweepSpec, trials: Trials, configurations: dict[str, list[SweepRun]], wanted: int
+    ) -> list[PlannedTrial]:
         """Up to ``wanted`` new configurations; fewer if the search proposes too few that are new and can be trained."""
-        space = space_of(spec, catalog)
+        space = trials.space
         direction = direction_of(spec.metric, spec.direction)
-        seed = int(spec.base.get("seed") or 1)
         tried = [self._tried(spec, members) for members in configurations.values()]
-        known, planned = set(configurations), []
+        known: set[str] = set(configurations)
+        planned: list[PlannedTrial] = []
         refused: SpecError | None = None
         if not any(isinstance(chosen, Range) for chosen in space.values()):
             total = math.prod(len(chosen.choice) for chosen in space.values() if isinstance(chosen, Choice))
             wanted = min(wanted, total - len(known))
         for _ in range(wanted * TRIES):
-            values = propose(space, tried, direction, seed, spec.configurations)
+            values = propose(space, tried, direction, trials.seed, spec.configurations)
             try:
-                proposal = plan_one(spec, catalog, values)
+                proposal: PlannedTrial = trials.plan(values)
             except SpecError as error:
                 refused = error
                 tried.append(Trial(values, failed=True))
@@ -184,8 +182,7 @@ class Driver:
             curves = [[sum(last) / len(last)]] if last else []
         return Trial(values, pruned=bool(curves), failed=not curves, epoch_values=curves[0] if curves else ())
 
-    def _make(self, sweep: SweepRecord, spec: SweepSpec, catalog: Catalog, planned: list[Planned], had: int) -> None:
-        made = []
+    def _make(self, sweep: SweepRecord, trials: Trials, planned: list[PlannedTrial], had: int) -> None:
         with writing(self.engine) as connection:
             record = store.load_sweep(connection, sweep.id)
             # Stopped or extended in the meantime: the next round sees the current state.
@@ -193,18 +190,20 @@ class Driver:
                 return
             if store.count_runs(connection, [sweep.id])[sweep.id].made != had:
                 return
-            made = insert_planned(connection, catalog, sweep.id, spec, planned, self.clock())
+            made = trials.insert(connection, sweep.id, planned, self.clock())
             commit = next_commit(connection)
         pubsub.publish_commit(self.redis, commit, {run: {"status"} for run in made})
         pubsub.wake_workers(self.redis, self.celery, len(made))
 
     # Pruning ---------------------------------------------------------------------------------------------------------
 
-    def _prune(self, spec: SweepSpec, runs: list[SweepRun]) -> None:
+    def _prune(self, sweep: SweepRecord, spec: SweepSpec, runs: list[SweepRun]) -> None:
         direction = direction_of(spec.metric, spec.direction)
-        curves = self._read_curves(runs)
+        scripts = bool(sweep.template)
+        curves = self._read_curves(runs, scripts)
         stop: dict[str, str] = {}
-        for comparable in by_dataset(curves, {run.id: run.dataset for run in runs}):
+        # A script may name its dataset at any time, or not at all.
+        for comparable in by_dataset(curves, {run.id: "" if scripts else run.dataset for run in runs}):
             stop |= runs_to_prune(spec, direction, comparable, self._passed)
         if not stop:
             return
@@ -218,8 +217,8 @@ class Driver:
             pubsub.nudge_cancel(self.redis, run)
         pubsub.publish_commit(self.redis, commit, {run: {"status"} for run in stop})
 
-    def _read_curves(self, runs: list[SweepRun]) -> dict[str, TrainingCurve]:
-        """The training curve of each run; those of ended runs are cached."""
+    def _read_curves(self, runs: list[SweepRun], scripts: bool) -> dict[str, TrainingCurve]:
+        """The training curve of each run; those of ended runs are cached, and those of scripts once they are long."""
         names = {run.id: run.metric for run in runs if run.metric is not None and run.id not in self._ended_curves}
         with reading(self.engine) as connection:
             points = read_one_curve_per_run(connection, names, 0)
@@ -228,11 +227,17 @@ class Driver:
             if run.id in self._ended_curves:
                 curves[run.id] = self._ended_curves[run.id]
             elif run.id in points:
+                values = logged_values(points[run.id]) if scripts else points[run.id].values.tolist()
+                judged = len(values) < MOST_VALUES if scripts else True
                 curve = TrainingCurve(
-                    run.id, points[run.id].values.tolist(), run.epochs, run.status == "running", run.metric or ""
+                    run.id,
+                    values,
+                    None if scripts else run.epochs,
+                    run.status == "running" and judged,
+                    run.metric or "",
                 )
                 curves[run.id] = curve
-                if run.ended:
+                if run.ended or not judged:
                     self._ended_curves[run.id] = curve
         return curves
 

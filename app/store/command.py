@@ -10,19 +10,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.command import Command, command_title, hide_secrets
+from app.contract.command import command_title, hide_secrets
+from app.contract.command_template import value_text
+from app.contract.program import ProgramCall, Startable
+from app.contract.program_values import call_title, command_of, shown_values
+from app.contract.tracked_run import logged_settings
 from app.store.database import next_commit
 from app.store.experiment import DEFAULT, find_experiment, find_experiment_named, insert_experiment
 from app.store.run import COMMAND, UNTRAINED, Origin, insert_row, new_id, next_number
-from app.store.tracked_run import insert_logged_row
+from app.store.tracked_run import PARAMETER_COLUMNS, insert_logged_row
+
+_STARTABLE: TypeAdapter[Startable] = TypeAdapter(Startable)
 
 
 class RunCommand(SQLModel, table=True):
-    """The signed command of a run, as JSON; ``restarts``: how often it may start again after its worker was lost."""
+    """The signed command of a run, or its signed program with values, as JSON.
+
+    ``restarts``: how often it may start again after its worker was lost.
+    """
 
     __tablename__ = "run_command"
 
@@ -35,7 +45,7 @@ class RunCommand(SQLModel, table=True):
 class NewCommand:
     """A run that executes a command; fields mean the same as those of a CommandRequest."""
 
-    command: Command
+    command: Startable
     experiment: int
     family: str
     name: str = ""
@@ -68,18 +78,35 @@ def insert_command(
     idempotency_key: str | None = None,
     origin: Origin | None = None,
 ) -> str:
-    """Add a queued run that executes a command and return its id."""
+    """Add a queued run that executes a command and return its id.
+
+    The values of a program or of placeholders are its first parameters. Raises ValueError for values that are not
+    signed.
+    """
     origin = origin or Origin()
     commit = next_commit(connection)
     run = origin.id or new_id(now)
-    shown = {
-        "argv": hide_secrets(new.command.argv),
-        "folder": new.command.folder,
-        "variables": sorted(new.command.environment),
+    call = new.command if isinstance(new.command, ProgramCall) else None
+    command = command_of(new.command) if isinstance(new.command, ProgramCall) else new.command
+    filled = hide_secrets(command.filled())
+    template = hide_secrets(command.argv) if command.placeholders else []
+    filled_in = {name: value_text(value) for name, value in command.values.items()}
+    parameters = shown_values(call.values) if call else filled_in
+    # A sweep's values stand beside the title of its runs.
+    title = call_title(call) if call else command_title(template if template and origin.sweep is not None else filled)
+    shown: dict[str, Any] = {
+        "argv": filled,
+        "template": template,
+        "values": filled_in,
+        "folder": command.folder,
+        "variables": sorted(command.environment),
         "restarts": new.restarts,
     }
+    if call:
+        shown |= {"program": call.program.name, "program_title": title, "program_values": parameters}
     settings = {"name": new.name, "notes": new.notes, "priority": new.priority}
     config = {"family": new.family, "tags": list(new.tags), "device": new.device, "worker": new.worker} | settings
+    known = {name: value for name, value in logged_settings(parameters).items() if name in PARAMETER_COLUMNS}
     values: dict[str, Any] = UNTRAINED | {
         "id": run,
         "number": next_number(connection),
@@ -87,7 +114,7 @@ def insert_command(
         "family": new.family,
         "device_wanted": new.device,
         "worker_wanted": new.worker,
-        "config": to_json(config | shown | {"options": {}}).decode(),
+        "config": to_json(config | shown | {"options": parameters}).decode(),
         "created_at": now,
         "queued_at": now,
         "status_commit": commit,
@@ -101,7 +128,7 @@ def insert_command(
         "origin": COMMAND,
     }
     # Found and sorted by what pages show.
-    insert_row(connection, values | settings | {"name": new.name or command_title(new.command.argv)}, new.tags)
+    insert_row(connection, values | settings | known | {"name": new.name or title}, new.tags)
     insert_logged_row(connection, run, new.experiment, "")
     connection.execute(
         text("INSERT INTO run_command (run, content, restarts) VALUES (:run, :content, :restarts)"),
@@ -110,10 +137,10 @@ def insert_command(
     return run
 
 
-def load_command(connection: Connection, run: str) -> Command:
-    """The command of a run."""
+def load_command(connection: Connection, run: str) -> Startable:
+    """The command of a run, or its program with values."""
     content = connection.execute(text("SELECT content FROM run_command WHERE run = :run"), {"run": run}).scalar_one()
-    return Command.model_validate_json(content)
+    return _STARTABLE.validate_json(content)
 
 
 def restarts_of(connection: Connection, run: str) -> int | None:
@@ -135,7 +162,7 @@ def copy_command(connection: Connection, run: str, origin: Origin, now: float, *
     kept = {name: config[name] for name in ("family", "name", "tags", "notes", "priority", "device", "worker")}
     fields = kept | {"experiment": row.experiment, "restarts": row.restarts} | changes
     return insert_command(
-        connection, NewCommand(command=Command.model_validate_json(row.content), **fields), now, origin=origin
+        connection, NewCommand(command=_STARTABLE.validate_json(row.content), **fields), now, origin=origin
     )
 
 

@@ -48,17 +48,18 @@ def larger_is_better(name: str) -> bool:
 def figures(name: str, curve: Curve) -> Figures:
     """Summarize a curve of at least one point, in the order of its steps.
 
-    NaN and infinite values are never best, lowest or highest.
+    The last point is the newest one at the largest step. NaN and infinite values are never best, lowest or highest.
     """
     steps, values = curve.steps, curve.values
     finite = np.isfinite(values)
     good, at = (values, steps) if np.count_nonzero(finite) == len(values) else (values[finite], steps[finite])
+    end = newest(curve)
     summary: Figures = {
         "points": len(steps),
         "first_step": int(steps[0]),
         "last_step": int(steps[-1]),
-        "last": float(values[-1]) if finite[-1] else None,
-        "last_time": float(curve.times[-1]),
+        "last": float(values[end]) if finite[end] else None,
+        "last_time": float(curve.times[end]),
         "not_finite": len(values) - len(good),
         "low": None,
         "low_step": 0,
@@ -72,17 +73,30 @@ def figures(name: str, curve: Curve) -> Figures:
     return _with_best(name, summary)
 
 
+def newest(curve: Curve) -> int:
+    """Index of the last point of a curve: of those at the largest step the latest, of several the largest.
+
+    As in MLflow, the time decides, because the requests of a script may arrive in another order.
+    """
+    steps = curve.steps
+    if len(steps) == 1 or steps[-2] != steps[-1]:
+        return len(steps) - 1
+    first = int(np.searchsorted(steps, steps[-1]))
+    values = curve.values[first:]
+    finite = np.where(np.isfinite(values), values, -np.inf)
+    return first + int(np.lexsort((finite, curve.times[first:]))[-1])
+
+
 def combine(name: str, old: Figures, new: Figures) -> Figures:
     """Combine the figures of a curve with those of points that came later, at whichever steps.
 
-    The last point is the one at the largest step, of several the one that came last. Of equal extremes, that at the
-    smallest step wins.
+    The last point is the newest one at the largest step. Of equal extremes, that at the smallest step wins.
     """
     both = dict(new)
     both["points"] = old["points"] + new["points"]
     both["not_finite"] = old["not_finite"] + new["not_finite"]
     both["first_step"] = min(old["first_step"], new["first_step"])
-    if old["last_step"] > new["last_step"]:
+    if _age(old) > _age(new):
         both |= {column: old[column] for column in ("last_step", "last", "last_time")}
     for end, better in (("low", -1), ("high", 1)):
         before, after, step = old[end], new[end], f"{end}_step"
@@ -90,6 +104,11 @@ def combine(name: str, old: Figures, new: Figures) -> Figures:
         if ahead or after is None or (after == before and old[step] <= new[step]):
             both[end], both[step] = before, old[step]
     return _with_best(name, both)
+
+
+def _age(summary: Figures) -> tuple[int, float, float]:
+    last = summary["last"]
+    return summary["last_step"], summary["last_time"], -np.inf if last is None else last
 
 
 def _with_best(name: str, summary: Figures) -> Figures:

@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError
 
+from app.store.database_copy import MigrationError, copy_before_migration
 from app.store.postgresql import DatabaseUnusable, is_postgresql, open_postgresql
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -137,7 +138,10 @@ def next_commit(connection: Connection) -> int:
 
 
 def migrate(engine: Engine) -> None:
-    """Migrate the database to the newest revision; safe when several processes start at once."""
+    """Migrate the database to the newest revision; safe when several processes start at once. Raises MigrationError.
+
+    A SQLite database is copied first.
+    """
     # Another process may be migrating, which takes longer than any other transaction.
     options = {"runyard_write": True, "runyard_wait": MIGRATION_SECONDS}
     with engine.connect().execution_options(**options) as connection:
@@ -150,13 +154,28 @@ def migrate(engine: Engine) -> None:
 
 
 @cache
-def _newest_revision() -> str | None:
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+def _revisions() -> tuple[str, ...]:
+    """All revisions, newest first."""
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
+def knows_revision(revision: str) -> bool:
+    """Whether this version can open a database of this revision."""
+    return revision in _revisions()
 
 
 def _upgrade(connection: Connection) -> None:
-    if MigrationContext.configure(connection).get_current_revision() == _newest_revision():
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == _revisions()[0]:
         return
+    if current is not None:
+        if not knows_revision(current):
+            raise MigrationError(
+                f"the database was last used by a newer Runyard (revision {current}); install that version, or restore"
+                " a backup of this one into another data folder"
+            )
+        if connection.dialect.name == "sqlite" and connection.engine.url.database:
+            copy_before_migration(Path(connection.engine.url.database).absolute(), current)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -1,4 +1,7 @@
-"""What the files of runs take in the artifact store, by what was recorded when they were written."""
+"""What the files of runs take in the artifact store, by what was recorded when they were written.
+
+Histograms and texts are in the database.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sqlalchemy import Connection, text
 class DiskUse:
     """Bytes. ``unknown``: checkpoints of earlier versions of Runyard, whose sizes were not recorded.
 
-    ``files``: those that scripts logged.
+    ``files``: those that scripts logged. ``histograms_and_texts``: compressed, without the database's own overhead.
     """
 
     checkpoints: int
@@ -20,11 +23,12 @@ class DiskUse:
     exports: int
     unknown: int
     files: int = 0
+    histograms_and_texts: int = 0
 
     @property
     def total(self) -> int:
         """All bytes that are known."""
-        return self.checkpoints + self.predictions + self.exports + self.files
+        return self.checkpoints + self.predictions + self.exports + self.files + self.histograms_and_texts
 
 
 # A checkpoint to resume from may be one that is kept for forks too. Of an exported file, only the newest is there.
@@ -39,7 +43,8 @@ WITH written AS (
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file) AS checkpoints,
   (SELECT count(*) FROM file WHERE bytes = 0) AS unknown,
   (SELECT coalesce(sum(bytes), 0) FROM prediction_file WHERE {of_run}) AS predictions,
-  (SELECT coalesce(sum(bytes), 0) FROM run_file WHERE {of_run}) AS files
+  (SELECT coalesce(sum(bytes), 0) FROM run_file WHERE {of_run}) AS files,
+  (SELECT coalesce(sum(length(content)), 0) FROM step_record WHERE {of_run}) AS records
 """
 _EXPORTS = """
 SELECT run, json_extract(file.value, '$.name') AS name, json_extract(file.value, '$.bytes') AS bytes
@@ -55,4 +60,11 @@ def disk_use(connection: Connection, run: str = "") -> DiskUse:
     row = connection.execute(text(_QUERY.format(**guards)), values).one()
     exported = connection.execute(text(_EXPORTS.format(**guards)), values)
     exports = {(each.run, each.name): int(each.bytes) for each in exported}
-    return DiskUse(int(row.checkpoints), int(row.predictions), sum(exports.values()), int(row.unknown), int(row.files))
+    return DiskUse(
+        int(row.checkpoints),
+        int(row.predictions),
+        sum(exports.values()),
+        int(row.unknown),
+        int(row.files),
+        int(row.records),
+    )

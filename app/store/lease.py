@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 
-from app.contract.command import Command
 from app.contract.events import Checkpoint, DeviceInfo, Started
+from app.contract.program import Startable
 from app.contract.spec import RunConfig
 from app.store import training_time
 from app.store.command import load_command, restarts_of
@@ -34,7 +34,7 @@ class Granted:
     attempt: int
     config: RunConfig | None
     resume: Checkpoint | None
-    command: Command | None = None
+    command: Startable | None = None
 
 
 def claim_next(

@@ -45,7 +45,7 @@ class LoggedModel(SQLModel, table=True):
 
 
 class ModelMetric(SQLModel, table=True):
-    """The newest value of a metric of a model, as a run logged it for a dataset; both blank texts if it named none.
+    """A point of a metric of a model, as a run logged it for a dataset; its name and digest are blank if there is none.
 
     ``value``: None for NaN.
     """
@@ -57,9 +57,9 @@ class ModelMetric(SQLModel, table=True):
     run: str = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE", index=True)
     dataset_name: str = Field("", primary_key=True)
     dataset_digest: str = Field("", primary_key=True)
+    step: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    at: float = Field(primary_key=True)
     value: float | None
-    step: int = Field(sa_column=Column(BigInteger, nullable=False))
-    at: float
 
 
 class RunModel(SQLModel, table=True):
@@ -196,29 +196,20 @@ def change_model(
 
 
 def write_metrics(connection: Connection, points: Sequence[ModelPoint]) -> None:
-    """Keep the newest value of each metric, of equally new ones the last. Each model must exist."""
-    newest: dict[tuple[str, ...], ModelPoint] = {}
-    for point in points:
-        key = (point.model, point.name, point.run, point.dataset_name, point.dataset_digest)
-        before = newest.get(key)
-        if before is None or (point.step, point.at) >= (before.step, before.at):
-            newest[key] = point
-    for point in newest.values():
-        values = point.__dict__ | {"value": None if math.isnan(point.value) else point.value}
-        connection.execute(_PUT_METRIC, values)
+    """Add points; one that a client sends again is there already. Each model must exist."""
+    if points:
+        rows = [each.__dict__ | {"value": None if math.isnan(each.value) else each.value} for each in points]
+        connection.execute(_ADD_METRIC, rows)
 
 
-_PUT_METRIC = text(
-    "INSERT INTO model_metric (model, name, run, dataset_name, dataset_digest, value, step, at)"
-    " VALUES (:model, :name, :run, :dataset_name, :dataset_digest, :value, :step, :at)"
-    " ON CONFLICT (model, name, run, dataset_name, dataset_digest)"
-    " DO UPDATE SET value = excluded.value, step = excluded.step, at = excluded.at"
-    " WHERE (excluded.step, excluded.at) >= (model_metric.step, model_metric.at)"
+_ADD_METRIC = text(
+    "INSERT INTO model_metric (model, name, run, dataset_name, dataset_digest, step, at, value)"
+    " VALUES (:model, :name, :run, :dataset_name, :dataset_digest, :step, :at, :value) ON CONFLICT DO NOTHING"
 )
 
 
 def list_metrics(connection: Connection, models: Sequence[str]) -> dict[str, list[ModelPoint]]:
-    """The newest values of metrics by model, by name; models without any are left out."""
+    """The points of metrics by model, by name and time; models without any are left out."""
     found: dict[str, list[ModelPoint]] = {}
     for row in connection.execute(_METRICS, {"models": list(models)}):
         value = math.nan if row.value is None else row.value
@@ -229,7 +220,7 @@ def list_metrics(connection: Connection, models: Sequence[str]) -> dict[str, lis
 
 _METRICS = text(
     "SELECT model, name, run, dataset_name, dataset_digest, value, step, at FROM model_metric WHERE model IN :models"
-    " ORDER BY name, at"
+    " ORDER BY name, at, step"
 ).bindparams(bindparam("models", expanding=True))
 
 

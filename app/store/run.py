@@ -192,13 +192,15 @@ class RunRecord:
     @property
     def base_title(self) -> str:
         """The title without the values its sweep chose."""
+        if isinstance(self.config, CommandConfig) and self.row["sweep"]:
+            return self.config.template_title
         return self.config.title if self.executed or not self.logged else self.config.name or self.config.family
 
     @property
     def sweep_label(self) -> str:
         """The values that its sweep chose, except those already in its title."""
         values = from_json(self.row["sweep_values"])
-        if not self.config.name:
+        if not self.config.name and not self.logged:
             values = {name: value for name, value in values.items() if name not in ("family", "size", "dataset")}
         return describe_values(values) if values else ""
 

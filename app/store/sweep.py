@@ -10,7 +10,8 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
-from app.contract.sweep import Direction, SweepSpec
+from app.contract.command import CommandRequest, command_title
+from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store.curve import larger_is_better
 from app.store.database import rows
 from app.store.lease import QUEUE_ORDER
@@ -46,7 +47,8 @@ class SweepRecord:
     """A row of ``sweep`` with its JSON parsed.
 
     ``left_out``: combinations that do not exist, one sentence each. ``families``: the catalog entries with which a
-    search resolves its proposals, so that it needs no other process.
+    search resolves its proposals, so that it needs no other process. ``template``: the request for its runs, if they
+    execute a command, as JSON.
     """
 
     id: str
@@ -60,6 +62,12 @@ class SweepRecord:
     asked: dict[str, Any]
     left_out: list[str] = field(default_factory=list)
     families: dict[str, Any] = field(default_factory=dict)
+    template: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> CommandRequest | None:
+        """The request for its runs, whose command has placeholders; None if they train networks."""
+        return CommandRequest.model_validate(self.template) if self.template else None
 
     @property
     def spec(self) -> SweepSpec:
@@ -69,18 +77,25 @@ class SweepRecord:
     @property
     def contents(self) -> dict[str, Any]:
         """The JSON stored in its row."""
-        return {"asked": self.asked, "left_out": self.left_out, "families": self.families}
+        return {
+            "asked": self.asked,
+            "left_out": self.left_out,
+            "families": self.families,
+            "template": self.template,
+        }
 
     @property
     def fields(self) -> list[str]:
         """The fields that it varies, in the order given, without the seed."""
         named = [*self.asked.get("grid", {}), *self.asked.get("space", {})]
         base = self.asked.get("base", {})
-        return [name for name in ("family", "size") if base.get(name) == "all"] + [n for n in named if n != "seed"]
+        return [name for name in ("family", "size") if base.get(name) == "all"] + [n for n in named if n != SEED]
 
     @property
     def title(self) -> str:
-        """Its name, or the fields that it varies."""
+        """Its name, or its command, or the fields that it varies."""
+        if self.command is not None and not self.name:
+            return command_title(self.command.command.argv)
         fields = [name.removeprefix("option.").replace("_", " ") for name in self.fields]
         return self.name or " × ".join(fields) or "seeds"
 
@@ -118,7 +133,7 @@ class SweepRun:
 
 def key_of(values: dict[str, Any]) -> str:
     """Encode the chosen values, without the seed, as one string."""
-    return json.dumps({name: value for name, value in values.items() if name != "seed"}, sort_keys=True)
+    return json.dumps({name: value for name, value in values.items() if name != SEED}, sort_keys=True)
 
 
 def direction_of(metric: str, direction: str | None) -> Direction:
@@ -134,7 +149,7 @@ def direction_of(metric: str, direction: str | None) -> Direction:
 def insert_sweep(
     connection: Connection, name: str, contents: dict[str, Any], planned: int, now: float, key: str | None = None
 ) -> str:
-    """Add a running sweep; returns its id. ``contents``: asked, left_out and families of its record."""
+    """Add a running sweep; returns its id. ``contents``: asked, left_out, families and template of its record."""
     sweep = new_id(now, "s")
     number = connection.execute(text("SELECT coalesce(max(number), 0) + 1 FROM sweep")).scalar_one()
     row = Sweep(

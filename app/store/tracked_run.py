@@ -22,6 +22,8 @@ from app.store.run import COMMAND, OWNED, TERMINAL, UNTRAINED, insert_row, new_i
 MLFLOW, TENSORBOARD, PYTHON = "mlflow", "tensorboard", "python"
 """Values of ``run.origin``: how such a run got here."""
 NO_UPDATE = "no update from its script"
+PARAMETER_COLUMNS = ("lr", "epochs", "batch_size", "seed")
+"""Columns of ``run`` with the parameter of that name, if it is a number."""
 
 
 class LoggedRun(SQLModel, table=True):
@@ -74,6 +76,11 @@ class LoggedRunRecord:
     def parameters(self) -> dict[str, str]:
         """The parameters logged by its script."""
         return dict(self.config.get("options", {}))
+
+    @property
+    def chosen_values(self) -> dict[str, str]:
+        """The values of a program or of placeholders: its parameters until its script logs others of these names."""
+        return dict(self.config.get("values") or self.config.get("program_values", {}))
 
     @property
     def executed(self) -> bool:
@@ -199,7 +206,7 @@ def write_parameters(
 def _write_config(connection: Connection, run: str, config: Mapping[str, Any]) -> None:
     """Write the configuration, along with the columns by which the run table is sorted."""
     known = logged_settings(config.get("options", {})) | {"config": to_json(dict(config)).decode()}
-    columns = [name for name in ("lr", "epochs", "batch_size", "seed", "config") if name in known]
+    columns = [name for name in (*PARAMETER_COLUMNS, "config") if name in known]
     assignments = ", ".join(f"{column} = :{column}" for column in columns)
     connection.execute(text(f"UPDATE run SET {assignments} WHERE id = :run"), known | {"run": run})
 
@@ -279,15 +286,24 @@ def move_to_experiment(connection: Connection, run: str, experiment: ExperimentR
 
 
 def write_inputs(connection: Connection, logged: LoggedRunRecord, inputs: list[Any], commit: int) -> None:
-    """Add logged inputs; the first dataset becomes the run's dataset if it has none."""
-    content = to_json(logged.inputs + inputs).decode()
+    """Add logged inputs, of each dataset the first; the first one becomes the run's dataset if it has none."""
+    unique: dict[tuple[str, str], Any] = {}
+    for entry in logged.inputs + inputs:
+        unique.setdefault(_dataset_key(entry), entry)
+    content = to_json(list(unique.values())).decode()
     connection.execute(
         text("UPDATE logged_run SET inputs = :inputs WHERE run = :run"), {"inputs": content, "run": logged.id}
     )
-    names = [str(entry.get("dataset", {}).get("name") or "") for entry in inputs if isinstance(entry, dict)]
+    names = [_dataset_key(entry)[0] for entry in inputs]
     if names and names[0] and not logged.config.get("dataset"):
         rename(connection, logged.id, {"dataset": names[0][:80]}, commit)
     _mark_changed(connection, logged.id, commit)
+
+
+def _dataset_key(entry: Any) -> tuple[str, str]:
+    dataset = entry.get("dataset") if isinstance(entry, dict) else None
+    known = dataset if isinstance(dataset, dict) else {}
+    return str(known.get("name") or ""), str(known.get("digest") or "")
 
 
 def _mark_changed(connection: Connection, run: str, commit: int) -> None:
@@ -303,6 +319,17 @@ def end_logged(connection: Connection, run: str, outcome: str, commit: int, ende
         return False
     connection.execute(text("UPDATE logged_run SET told_end = :yes WHERE run = :run"), {"yes": True, "run": run})
     return True
+
+
+def end_again(connection: Connection, run: str, outcome: str, commit: int, ended_at: float) -> None:
+    """Change the outcome of a run that its script has ended, continued and ended again."""
+    connection.execute(
+        text(
+            "UPDATE run SET status = :outcome, ended_at = :ended_at, reason = '', status_commit = :commit"
+            " WHERE id = :run AND EXISTS (SELECT 1 FROM logged_run WHERE run = :run AND told_end)"
+        ),
+        {"run": run, "outcome": outcome, "commit": commit, "ended_at": ended_at},
+    )
 
 
 def end_silent(connection: Connection, commit: int, now: float) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, product
@@ -19,15 +18,14 @@ from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, resolve
 from app.contract.sweep import MOST_RUNS, NUMBERS, OPTION, SWEPT, WHOLE, Choice, Range, SweepSpec
 from app.contract.sweep_label import describe_values
 from app.store.sweep import key_of
+from app.sweeps.draw import Values, draw_distinct
 
 ALL = "all"
-# Limits: combinations of a grid, combinations checked of a space, and attempts per new draw.
+# Limits: combinations of a grid, and combinations checked of a space.
 MOST_COMBINATIONS = 20_000
 MOST_CHECKED = 2000
-TRIES = 60
 # Error field of networks that exist but have more parameters than allowed.
 TOO_LARGE = "most_params"
-Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,7 @@ def plan_one(spec: SweepSpec, catalog: Catalog, values: Values) -> Planned:
 
 def space_of(spec: SweepSpec, catalog: Catalog) -> dict[str, Choice | Range]:
     """The space of a search by field, with "all" expanded."""
-    axes = _Axes(spec, catalog)
-    choices: dict[str, Choice | Range] = {name: _choice(values) for name, values in axes.choices.items()}
-    return {**choices, **axes.ranges}
+    return _Axes(spec, catalog).space
 
 
 def known_params(config: RunConfig, catalog: Catalog) -> int | None:
@@ -156,6 +152,7 @@ class _Axes:
             return [FieldError(name, f"{name} is not numeric; list choices instead of a range")]
         if name in WHOLE and (chosen.low != int(chosen.low) or chosen.high != int(chosen.high)):
             return [FieldError(name, f"the range of {name} must have whole-number bounds")]
+        chosen = chosen.model_copy(update={"whole": chosen.whole or name in WHOLE})
         if spec.method != "grid":
             self.ranges[name] = chosen
         elif chosen.step is None:
@@ -165,7 +162,7 @@ class _Axes:
             )
             return [FieldError(name, message)]
         else:
-            self.choices[name] = [_rounded(name, value) for value in chosen.values()]
+            self.choices[name] = list(chosen.values())
         return []
 
     def _expand_all(self) -> None:
@@ -283,7 +280,7 @@ class _Axes:
     def check(self) -> None:
         """Raises SpecError for a value that exists in no combination, or a range end that no run can have."""
         for end in ("low", "high"):
-            ends = {name: [_rounded(name, getattr(chosen, end))] for name, chosen in self.ranges.items()}
+            ends = {name: [chosen.number(getattr(chosen, end))] for name, chosen in self.ranges.items()}
             choices = self.choices | ends
             if math.prod(len(values) for values in choices.values()) <= MOST_CHECKED:
                 self.combined(choices)
@@ -292,44 +289,14 @@ class _Axes:
 
     def drawn(self, count: int) -> Iterator[Planned]:
         """Up to ``count`` distinct configurations; the first n are the same for any larger ``count``."""
-        seen: set[str] = set()
-        for at in range(count * TRIES):
-            if len(seen) == count:
-                return
-            values = self.draw(random.Random(f"{self.seed}/{at}"))
-            try:
-                planned = self.planned(values)
-            except SpecError:
-                continue
-            if (key := key_of(planned.values) + str(planned.config.seed)) not in seen:
-                seen.add(key)
-                yield planned
+        return draw_distinct(
+            self.space, self.seed, count, self.planned, lambda found: key_of(found.values) + str(found.config.seed)
+        )
 
-    def draw(self, dice: random.Random) -> Values:
-        """Draw one point of the space, whether or not it can be trained."""
-        values = {name: dice.choice(choices) for name, choices in self.choices.items()}
-        return values | {name: _point(name, chosen, dice) for name, chosen in self.ranges.items()}
-
-
-def _point(name: str, chosen: Range, dice: random.Random) -> float | int:
-    if chosen.step is not None:
-        return _rounded(name, dice.choice(chosen.values()))
-    if chosen.log:
-        value = math.exp(dice.uniform(math.log(chosen.low), math.log(chosen.high)))
-    elif name in WHOLE:
-        return dice.randint(int(chosen.low), int(chosen.high))
-    else:
-        value = dice.uniform(chosen.low, chosen.high)
-    return rounded(name, value, chosen)
-
-
-def rounded(name: str, value: float, chosen: Range) -> float | int:
-    """Round a drawn number to four significant digits, within its range."""
-    return _rounded(name, min(chosen.high, max(chosen.low, float(f"{value:.4g}"))))
-
-
-def _rounded(name: str, value: float) -> float | int:
-    return round(value) if name in WHOLE else float(value)
+    @property
+    def space(self) -> dict[str, Choice | Range]:
+        """Choices and ranges by field."""
+        return {**{name: _choice(values) for name, values in self.choices.items()}, **self.ranges}
 
 
 def _choice(values: list[Any]) -> Choice:

@@ -1,5 +1,7 @@
 """Early stopping of bad runs in a sweep: compares validation results with the other runs at the same epoch.
 
+How long a script trains is unknown: its runs are compared after the same number of values that they have logged.
+
 median: stops a run whose best value so far is worse than the median of the others at that epoch. asha: epochs 1, 3, 9,
 … (multiplied by ETA) are rungs; a run continues past a rung if it is among the best third of the runs that reached it.
 """
@@ -11,20 +13,28 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.contract.metric_names import is_accuracy
 from app.contract.sweep import Direction, SweepSpec
+from app.store.curve import Curve
 from app.store.sweep import PRUNED
 
 ETA = 3
+MOST_VALUES = 10_000
+"""A script is judged by as many of its first values: it may log millions, which would be read again each second."""
 
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """A run's metric after each epoch, out of ``epochs``; ``live`` while it trains."""
+    """A run's metric after each epoch, out of ``epochs``; ``live`` while it trains.
+
+    ``epochs`` is None for a script, of which each value that it logs counts as an epoch.
+    """
 
     run: str
     values: Sequence[float]
-    epochs: int
+    epochs: int | None
     live: bool
     metric: str = ""
 
@@ -54,11 +64,11 @@ def runs_to_prune(
     reasons = {}
     for curve in curves:
         epoch = len(curve.values)
-        if curve.live and spec.prune_after_epochs <= epoch < curve.epochs:
+        if curve.live and spec.prune_after_epochs <= epoch and (curve.epochs is None or epoch < curve.epochs):
             judge = _by_median if spec.pruning == "median" else _by_rungs
             reason = judge(spec, direction, curve, epoch, curves, passed)
             if reason:
-                reasons[curve.run] = f"{PRUNED} at epoch {reason}"
+                reasons[curve.run] = f"{PRUNED} {reason}"
     return reasons
 
 
@@ -80,7 +90,7 @@ def _by_median(
     metric = curve.metric or spec.metric
     runs = f"{len(others)} other run{'' if len(others) == 1 else 's'}"
     comparison = f"{beyond} the median ({format_value(metric, median)}) of {runs}"
-    return f"{epoch}: {_stands(metric, own, comparison)}"
+    return f"{_when(curve, epoch)}: {_stands(metric, own, comparison)}"
 
 
 def _by_rungs(
@@ -104,7 +114,7 @@ def _by_rungs(
         if _worse(own, last, direction):
             metric = curve.metric or spec.metric
             comparison = f"not in the best third of {len(reached)} runs (cutoff: {format_value(metric, last)})"
-            return f"{rung}: {_stands(metric, own, comparison)}"
+            return f"{_when(curve, rung)}: {_stands(metric, own, comparison)}"
     return ""
 
 
@@ -115,6 +125,23 @@ def rungs(first: int, epoch: int) -> list[int]:
         epochs.append(first)
         first *= ETA
     return epochs
+
+
+def logged_values(curve: Curve) -> list[float]:
+    """The first values that a script has logged, at most MOST_VALUES.
+
+    Of several at one step, the last one counts: another attempt logs its steps again. Without steps, all count.
+    """
+    steps, values = curve.steps, curve.values
+    if steps[0] != steps[-1]:
+        values = values[np.append(steps[1:] != steps[:-1], True)]
+    return [float(value) for value in values[:MOST_VALUES]]
+
+
+def _when(curve: TrainingCurve, epoch: int) -> str:
+    if curve.epochs is not None:
+        return f"at epoch {epoch}"
+    return f"after {epoch:,} value{'' if epoch == 1 else 's'}"
 
 
 def _worse(own: float, other: float, direction: Direction) -> bool:

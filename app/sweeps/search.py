@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app.contract.sweep import WHOLE, Choice, Direction, Range
-from app.sweeps.expand import rounded
+from app.contract.sweep import Choice, Direction, Range
 
 if TYPE_CHECKING:
     import optuna
@@ -45,7 +44,7 @@ def propose(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna").propagate = False
-    distributions = {name: _distribution(name, chosen) for name, chosen in space.items()}
+    distributions = {name: _distribution(chosen) for name, chosen in space.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
@@ -58,26 +57,26 @@ def propose(
         study = optuna.create_study(direction=direction, sampler=sampler)
         study.add_trials([_trial(chosen, space, distributions) for chosen in tried])
         suggested = study.ask(distributions).params
-    return {name: _from_optuna(name, space[name], suggested[name]) for name in space}
+    return {name: _from_optuna(space[name], suggested[name]) for name in space}
 
 
-def _distribution(name: str, chosen: Choice | Range) -> optuna.distributions.BaseDistribution:
+def _distribution(chosen: Choice | Range) -> optuna.distributions.BaseDistribution:
     import optuna
 
     if isinstance(chosen, Choice):
         # By index: Optuna accepts only plain values, and a choice may be a list of heads.
         return optuna.distributions.CategoricalDistribution(range(len(chosen.choice)))
-    if name in WHOLE:
+    if chosen.whole:
         low, high, step = int(chosen.low), int(chosen.high), int(chosen.step or 1)
         return optuna.distributions.IntDistribution(low, low + (high - low) // step * step, chosen.log, step)
     top = chosen.values()[-1] if chosen.step is not None else chosen.high
     return optuna.distributions.FloatDistribution(chosen.low, top, chosen.log, chosen.step)
 
 
-def _from_optuna(name: str, chosen: Choice | Range, suggested: Any) -> Any:
+def _from_optuna(chosen: Choice | Range, suggested: Any) -> Any:
     if isinstance(chosen, Choice):
         return chosen.choice[suggested]
-    return int(suggested) if name in WHOLE else rounded(name, float(suggested), chosen)
+    return int(suggested) if chosen.whole else chosen.nearest(float(suggested))
 
 
 def _trial(

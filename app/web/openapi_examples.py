@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.web.openapi_command_examples import command_operations
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
 from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
-from app.web.openapi_logging_examples import LOGGING_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
 from app.web.openapi_operation import Operation
+from app.web.openapi_script_examples import SCRIPT_OPERATIONS
+from app.web.openapi_sweep_examples import SWEEP_OPERATIONS
 
-RUN_ID, OTHER_ID, SWEEP_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne", "s_1kf3t8v09h5d2pr"
+RUN_ID, OTHER_ID = "r_1kf3t8v0a2mzq4c", "r_1kf3t8v0b7xw9ne"
 CREATED, STARTED, ENDED = "2026-11-20T09:30:00Z", "2026-11-20T09:30:00.400Z", "2026-11-20T09:30:41.500Z"
 
 BASIS = "the same network, dataset and batch size"
@@ -82,64 +84,8 @@ RUN: dict[str, Any] = QUEUED | {
     "seconds": 41.1,
 }
 AGAIN: dict[str, Any] = QUEUED | {"id": OTHER_ID, "number": 13, "url": f"/runs/{OTHER_ID}", "parent": RUN_ID}
-COMMAND_REQUEST: dict[str, Any] = {
-    "command": {
-        "argv": ["python", "train.py", "--lr", "0.1"],
-        "folder": "/home/ada/tune",
-        "environment": {"PATH": "/home/ada/venv/bin:/usr/bin"},
-        "url": "http://127.0.0.1:8000",
-        "signature": "9f2d51a7c3e80b46d1f7a2958c06e3b4d8a1f5079e2c6b3d40a7e1f8c5b2d963",
-    },
-    "name": "tune",
-    "restarts": 1,
-}
-COMMAND = {"argv": COMMAND_REQUEST["command"]["argv"], "folder": "/home/ada/tune", "variables": ["PATH"]}
-EXECUTED: dict[str, Any] = QUEUED | {
-    "title": "tune",
-    "spec": None,
-    "params": None,
-    "origin": "command",
-    "command": COMMAND | {"restarts": 1, "exit_status": None},
-    "asked": {},
-}
 CURVE = {"step": [9, 18, 27], "value": [0.8167, 0.9056, 0.9333], "time": [1795512602.1, 1795512604.0, 1795512605.9]}
 
-SWEEP_SPEC: dict[str, Any] = {
-    "base": {"dataset": "digits", "epochs": 3},
-    "grid": {"family": ["simple_cnn", "vit"], "size": ["tiny", "small"]},
-    "seeds": 3,
-}
-SWEEP_FACTS: dict[str, Any] = {
-    "id": SWEEP_ID,
-    "number": 4,
-    "url": f"/sweeps/{SWEEP_ID}",
-    "name": "",
-    "title": "family × size × 3 seeds",
-    "status": "running",
-    "reason": "",
-    "method": "grid",
-    "metric": "val/acc",
-    "direction": "maximize",
-    "pruning": None,
-    "planned": 12,
-    "counts": {"succeeded": 1, "running": 1, "queued": 10},
-    "pruned": 0,
-    "created": CREATED,
-    "ended": None,
-}
-VALUES: dict[str, Any] = {"family": "simple_cnn", "size": "tiny", "seed": 1}
-SWEEP: dict[str, Any] = SWEEP_FACTS | {
-    "spec": SWEEP_SPEC,
-    "compare_url": f"/compare?runs={RUN_ID},{OTHER_ID}&by=variant",
-    "best": {"run": RUN_ID, "number": 12, "value": 0.9444, "values": VALUES},
-    "importances": {},
-    "importance_method": "share of variance explained by each parameter alone (one-way ANOVA, ε²)",
-    "configurations": [{"values": VALUES, "runs": [RUN_ID], "n": 1, "mean": 0.9444, "half": None}],
-    "left_out": [],
-    "seconds_left": 55.0,
-    "ahead": 0,
-    "runs": [RUN_ID, OTHER_ID],
-}
 PREVIEW: dict[str, Any] = {
     "family": "simple_cnn",
     "size": "base",
@@ -360,26 +306,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/lineage"): Operation("read_lineage", None, {"runs": [RELATIVE], "kept": [10, 20]}),
     ("GET", "/runs/{run_id}/environment"): Operation("read_environment", None, {"python": "3.11.7", "torch": "2.14.1"}),
     ("POST", "/preview"): Operation("preview_run", SPEC, PREVIEW),
-    ("POST", "/sweeps"): Operation("launch_sweep", SWEEP_SPEC, SWEEP),
-    ("GET", "/sweeps"): Operation("list_sweeps", None, {"sweeps": [SWEEP_FACTS], "next": None}),
-    ("POST", "/sweeps/preview"): Operation(
-        "preview_sweep",
-        SWEEP_SPEC,
-        {
-            "runs": 12,
-            "seconds": 58.0,
-            "unknown": 0,
-            "slots": 1,
-            "examples": ["simple_cnn, tiny, seed 1", "simple_cnn, small, seed 1"],
-            "left_out": [],
-            "errors": [],
-        },
-    ),
-    ("GET", "/commands/key"): Operation("read_command_key", None, {"file": "/srv/runyard/data/exec.key"}),
-    ("POST", "/commands"): Operation("launch_command", COMMAND_REQUEST, EXECUTED),
-    ("GET", "/sweeps/{sweep_id}"): Operation("read_sweep", None, SWEEP),
-    ("POST", "/sweeps/{sweep_id}/stop"): Operation("stop_sweep", None, SWEEP | {"status": "stopped"}),
-    ("POST", "/sweeps/{sweep_id}/extend"): Operation("extend_sweep", {"seeds": 5}, SWEEP | {"planned": 20}),
+    **SWEEP_OPERATIONS,
+    **command_operations(QUEUED),
     ("GET", "/queue"): Operation(
         "read_queue", None, {"paused": False, "paused_since": None, "total": 1, "next": None, "runs": [WAITING]}
     ),
@@ -390,6 +318,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/architectures"): Operation("list_architectures", None, {"architectures": [ARCHITECTURE], "broken": {}}),
     **DATASET_OPERATIONS,
     **MODEL_OPERATIONS,
+    **SCRIPT_OPERATIONS,
     ("GET", "/recipes"): Operation("list_recipes", None, {"recipes": [RECIPE]}),
     ("GET", "/presets"): Operation(
         "list_presets",
@@ -402,7 +331,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/leaderboard"): Operation("read_leaderboard", None, LEADERBOARD),
     ("GET", "/runs.{format}"): Operation("export_runs"),
     ("GET", "/runs/{run_id}/curves.{format}"): Operation("export_curves"),
-    **LOGGING_OPERATIONS,
     ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
     ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
     ("DELETE", "/views/{view_id}"): Operation("delete_view"),

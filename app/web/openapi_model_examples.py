@@ -104,6 +104,7 @@ DISK_USE = {
     "predictions": 52_000,
     "exports": 948_000,
     "files": 0,
+    "histograms_and_texts": 0,
     "unknown": 0,
     "total": 32_400_000,
 }

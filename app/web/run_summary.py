@@ -214,8 +214,11 @@ def steps_per_epoch(run: RunRecord) -> float | None:
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return every setting that describes what is trained, with options by name."""
+    if isinstance(config, CommandConfig) and config.program:
+        # Its fields say what differs between its runs; the command line would only repeat them.
+        return {"experiment": config.family, "program": config.program} | config.options
     if isinstance(config, CommandConfig):
-        return {"experiment": config.family, "command": config.line, "folder": config.folder} | config.options
+        return {"experiment": config.family, "command": config.template_line, "folder": config.folder} | config.options
     if isinstance(config, LoggedConfig):
         dataset = {"dataset": config.dataset} if config.dataset else {}
         return {"experiment": config.family} | dataset | config.options

@@ -8,9 +8,11 @@ from typing import assert_type
 import pytest
 
 import runyard
+from app.contract.settings import Settings
 from runyard import FieldProblem, Run, Runyard, RunyardError
 from tests.conftest import Runs
 from tests.served import breaking, hang_up, odd_server, say
+from tests.signed_program import signed
 
 
 def test_a_run_is_launched_with_its_fields_and_can_be_found_again(yard: Runyard, runs: Runs) -> None:
@@ -166,3 +168,24 @@ def test_the_catalog_is_told(yard: Runyard) -> None:
     assert "default" in [each["name"] for each in yard.recipes()]
     assert yard.presets()["vit_mnist_995"]["family"] == "vit"
     assert yard.ask("GET", "/recipes", dataset="cifar10")["recipes"]
+
+
+def test_a_program_is_launched_with_values(yard: Runyard, settings: Settings) -> None:
+    yard.ask("PUT", "/programs/tune", signed(settings))
+    (program,) = yard.programs()
+    assert [field["name"] for field in program["fields"]][:2] == ["lr", "epochs"]
+    runs = assert_type(yard.launch_program("tune", {"lr": 0.5, "augment": True}, seeds=2, tags=["a"]), list[Run])
+    assert [run.title for run in runs] == ["tune · lr 0.5, augment true", "tune · lr 0.5, augment true, seed 1"]
+    assert runs[0].tags == ["a"]
+    with pytest.raises(RunyardError) as refusal:
+        yard.launch_program("tune", {"lr": 2, "lrr": 1})
+    assert [problem.field for problem in refusal.value.errors] == ["lrr", "lr"]
+
+
+def test_a_connection_that_breaks_after_the_launch_launches_a_program_once(
+    url: str, yard: Runyard, settings: Settings, runs: Runs
+) -> None:
+    yard.ask("PUT", "/programs/tune", signed(settings))
+    with breaking(url, 0, 40) as (way, _), Runyard(way) as broken:
+        assert len(broken.launch_program("tune", seeds=2)) == 2
+    assert runs.sql("SELECT count(*) FROM run") == [(2,)]

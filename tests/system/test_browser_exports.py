@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.formats.tfevents import EventMetadata, read_scalars
+from app.formats.summary_values import EventMetadata
+from app.formats.tfevents import read_scalars
 from tests.browser import complaints_of
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.contract.command import Command
 from worker.job import CommandJob
 
 
-def command_environment(job: CommandJob) -> dict[str, str]:
+def command_environment(job: CommandJob, command: Command) -> dict[str, str]:
     """Environment variables for a command's process.
 
     Variables that its user set win over the worker's; the run's own are always set. The worker's settings are left out.
@@ -16,16 +17,16 @@ def command_environment(job: CommandJob) -> dict[str, str]:
     environment = {"PYTHONUNBUFFERED": "1"} | inherited
     if job.settings.slots > 1:
         environment.setdefault("OMP_NUM_THREADS", str(job.threads))
-    environment |= job.command.environment
+    environment |= command.environment
     environment |= {
         # Its own address tells the server which run a request comes from.
-        "MLFLOW_TRACKING_URI": f"{job.command.url.rstrip('/')}/runs/{job.run}",
+        "MLFLOW_TRACKING_URI": f"{command.url.rstrip('/')}/runs/{job.run}",
         "MLFLOW_RUN_ID": job.run,
-        "RUNYARD_URL": job.command.url,
+        "RUNYARD_URL": command.url,
         "RUNYARD_RUN_ID": job.run,
         "RUNYARD_ATTEMPT": str(job.attempt),
         "CUDA_VISIBLE_DEVICES": visible_gpu(job.gpu, job.environment),
-        "PWD": job.command.folder,
+        "PWD": command.folder,
     }
     return environment
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from redis import Redis
 
-from app.contract.command import hide_secrets
-from app.contract.command_key import KeyFileError, is_signed, key_path, read_key
+from app.contract.command import Command, hide_secrets
 from app.contract.events import Log, LogLine, Result, Started
 from worker.commands.environment import command_environment
 from worker.commands.output_lines import LineBudget, OutputLines
+from worker.commands.refusal import Refused, checked_command
 from worker.environment import checkout
 from worker.job import CANCEL, CONTINUE, CommandJob, Control
 from worker.memory import out_of_memory_kills
@@ -57,17 +57,18 @@ def main(job: CommandJob, control: Control) -> None:
 
 
 def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
-    refusal = _refusal(job)
-    if refusal:
-        reporter.log(refusal, "error")
-        return Result(outcome="failed", reason=refusal)
-    reporter.event("started", _started(job))
+    try:
+        command = checked_command(job.command, job.settings.data_dir)
+    except Refused as refused:
+        reporter.log(str(refused), "error")
+        return Result(outcome="failed", reason=str(refused))
+    reporter.event("started", _started(job, command))
     kills = out_of_memory_kills()
     try:
         process = subprocess.Popen(
-            job.command.argv,
-            cwd=job.command.folder,
-            env=command_environment(job),
+            command.argv,
+            cwd=command.folder,
+            env=command_environment(job, command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -75,7 +76,7 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        sentence = _start_failure(job, error)
+        sentence = _start_failure(command, error)
         reporter.log(sentence, "error")
         return Result(outcome="failed", reason=sentence)
     control.set_child(process.pid)
@@ -84,26 +85,15 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
     return execution.result(out_of_memory_kills() > kills)
 
 
-def _refusal(job: CommandJob) -> str:
-    """Why this worker does not start the command; "" if it does."""
-    try:
-        signed = is_signed(read_key(key_path(job.settings.data_dir)), job.command)
-    except KeyFileError as error:
-        return f"this worker starts no commands: {error}"
-    if not signed:
-        return f"this worker does not start this command: it is not signed with the key in {job.settings.data_dir}"
-    return ""
-
-
-def _start_failure(job: CommandJob, error: Exception) -> str:
-    folder = Path(job.command.folder)
+def _start_failure(command: Command, error: Exception) -> str:
+    folder = Path(command.folder)
     if not folder.is_dir():
         return f"cannot start the command: its working folder {folder} does not exist on this machine"
-    return f"cannot start {hide_secrets(job.command.argv)[0]}: {reason(error).lower()}"
+    return f"cannot start {hide_secrets(command.argv)[0]}: {reason(error).lower()}"
 
 
-def _started(job: CommandJob) -> Started:
-    code = checkout(Path(job.command.folder))
+def _started(job: CommandJob, command: Command) -> Started:
+    code = checkout(Path(command.folder))
     environment = {"host": socket.gethostname(), "system": platform.platform()}
     if code is not None and code["commit"]:
         dirty = " (with uncommitted changes)" if code.get("diff") or code.get("untracked") else ""

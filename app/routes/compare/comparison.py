@@ -8,6 +8,7 @@ from urllib.parse import quote
 from app.analysis.groups import Group
 from app.charts.svg import Controls, read_controls
 from app.routes.compare.baseline import baseline_index
+from app.routes.compare.parallel import SweptMetric
 from app.store.search.query import RunRow
 from app.web.run_selection import ComparisonQuery
 from app.web.run_summary import RunSummary
@@ -15,7 +16,10 @@ from app.web.run_summary import RunSummary
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a comparison, and their groups if they are shown as groups."""
+    """The runs of a comparison, and their groups if they are shown as groups.
+
+    ``swept``: the metric of the sweep that all of them belong to, if they execute a command.
+    """
 
     rows: list[RunRow]
     summaries: list[RunSummary]
@@ -24,6 +28,7 @@ class Comparison:
     problem: str
     baseline: str = ""
     settings: str = ""
+    swept: SweptMetric | None = None
 
     @property
     def baseline_position(self) -> int | None:

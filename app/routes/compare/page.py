@@ -38,12 +38,13 @@ from app.routes.compare.figures import (
 )
 from app.routes.compare.flops import FlopsDep
 from app.routes.compare.pair import never_right, pair_of, wants_two
-from app.routes.compare.parallel import parallel
+from app.routes.compare.parallel import SweptMetric, parallel
 from app.routes.compare.scatter import COSTS, scatter
 from app.routes.compare.verdict import group_verdict, run_verdict
 from app.store.database import reading
 from app.store.run import resolve_run
 from app.store.search.query import RunFilter, RunRow, list_runs, runs_by_id
+from app.store.sweep import direction_of, load_sweep, read_runs
 from app.web.dependencies import Parts, PartsDep
 from app.web.run_selection import MOST_RUNS, ComparisonQuery, ComparisonQueryDep, split_ids
 from app.web.run_summary import metric_name, summarize_run
@@ -69,7 +70,20 @@ def read_comparison(connection: Connection, query: ComparisonQuery) -> Compariso
     except ValueError as error:
         fields, problem = None, str(error)
     groups = group_runs(summaries, fields) if fields is not None and rows else None
-    return Comparison(rows, summaries, by, groups, problem, query.baseline, "all" if query.settings == "all" else "")
+    settings = "all" if query.settings == "all" else ""
+    swept = _swept_metric(connection, rows)
+    return Comparison(rows, summaries, by, groups, problem, query.baseline, settings, swept)
+
+
+def _swept_metric(connection: Connection, rows: list[RunRow]) -> SweptMetric | None:
+    """Return the metric of the sweep that all these runs belong to, if they execute a command."""
+    sweeps = {row.run.sweep for row in rows if row.run.executed}
+    sweep = load_sweep(connection, next(iter(sweeps)) or "") if len(sweeps) == 1 else None
+    if sweep is None or not all(row.run.sweep == sweep.id for row in rows):
+        return None
+    metric = sweep.spec.metric
+    runs = read_runs(connection, sweep.id, metric, direction_of(metric, sweep.spec.direction))
+    return SweptMetric(metric, {run.id: run.value for run in runs if run.value is not None})
 
 
 @pages.get("/compare")
@@ -185,7 +199,7 @@ def table_values(comparison: Comparison, cost: str, flops: Mapping[str, int]) ->
         "test/acc" if sum(summary.test_acc is not None for summary in summaries) > 1 else "val/acc"
     )
     values["scatter"] = scatter(summaries, comparison.groups, figure.removeprefix("best "), cost, flops)
-    values["parallel"] = parallel(summaries, comparison.groups)
+    values["parallel"] = parallel(summaries, comparison.groups, comparison.swept)
     values |= {"costs": list(COSTS), "cost": cost if cost in COSTS else ""}
     return values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.analysis.groups import Group, settings_varying_within
@@ -18,12 +19,21 @@ FEW_VALUES = 6
 # An axis of positive values is logarithmic if the largest is at least this many times the smallest.
 LOG_FROM = 20
 TOP, BOTTOM = 4.0, 96.0
-RESULTS: tuple[tuple[str, Callable[[RunSummary], float | None], Callable[[Any], str]], ...] = (
+Result = tuple[str, Callable[[RunSummary], float | None], Callable[[Any], str]]
+RESULTS: tuple[Result, ...] = (
     ("parameters", lambda summary: summary.run.params, format_short),
     ("duration", lambda summary: summary.seconds, format_duration),
     ("best val/acc", lambda summary: summary.val_acc, lambda value: metric_value("acc", value)),
     ("test/acc", lambda summary: summary.test_acc, lambda value: metric_value("acc", value)),
 )
+
+
+@dataclass(frozen=True)
+class SweptMetric:
+    """The metric of a sweep: its best value in each run that has one."""
+
+    name: str
+    values: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,13 +84,18 @@ class _Scale:
     texts: list[str]
 
 
-def parallel(summaries: Sequence[RunSummary], groups: Sequence[Group] | None) -> Parallel | None:
-    """Return the plot of these runs or groups; None with fewer than two of them or fewer than two differing axes."""
+def parallel(
+    summaries: Sequence[RunSummary], groups: Sequence[Group] | None, swept: SweptMetric | None = None
+) -> Parallel | None:
+    """Return the plot of these runs or groups; None with fewer than two of them or fewer than two differing axes.
+
+    ``swept``: the metric of the sweep that all of them belong to, which is the last axis.
+    """
     members = [[summary] for summary in summaries] if groups is None else [group.runs for group in groups]
     if len(members) < 2:
         return None
     without = settings_varying_within(groups) if groups is not None else set()
-    scales = [*_setting_scales([group[0] for group in members], without), *_result_scales(members)]
+    scales = [*_setting_scales([group[0] for group in members], without), *_result_scales(members, swept)]
     if len(scales) < 2:
         return None
     positions = [100 * i / (len(scales) - 1) for i in range(len(scales))]
@@ -115,14 +130,28 @@ def _setting_scales(firsts: Sequence[RunSummary], without: Container[str]) -> li
     names = [name for name in dict.fromkeys(name for values in settings for name in values) if name not in without]
     differing = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     return [
-        _scale(name.replace("_", " "), [values.get(name) for values in settings], format_setting)
+        _scale(name.replace("_", " "), _numbers([values.get(name) for values in settings]), format_setting)
         for name in differing[:MOST_SETTINGS]
     ]
 
 
-def _result_scales(members: Sequence[Sequence[RunSummary]]) -> list[_Scale]:
+def _numbers(values: list[Any]) -> list[Any]:
+    """Parameters that scripts logged, which are texts, as numbers if all of them are."""
+    try:
+        numbers = [float(value) if isinstance(value, str) else value for value in values]
+    except ValueError:
+        return values
+    return numbers if all(number is None or math.isfinite(number) for number in numbers) else values
+
+
+def _result_scales(members: Sequence[Sequence[RunSummary]], swept: SweptMetric | None) -> list[_Scale]:
     scales = []
-    for title, read, format_value in RESULTS:
+    results = list(RESULTS)
+    if swept is not None:
+        name, best = swept.name, swept.values
+        results = [each for each in results if each[0].removeprefix("best ") != name]
+        results.append((f"best {name}", lambda summary: best.get(summary.run.id), partial(metric_value, name)))
+    for title, read, format_value in results:
         values: list[float | None] = []
         for group in members:
             known = [value for summary in group if (value := read(summary)) is not None]

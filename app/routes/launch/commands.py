@@ -45,6 +45,21 @@ def commands_of(spec: RunSpec | SweepSpec, address: str, complete: bool = True) 
     )
 
 
+def program_commands(program: str, request: dict[str, Any], address: str) -> Commands:
+    """Return the commands that launch a program; ``request``: the fields of a ProgramLaunch that were given."""
+    values, more = request.get("values", {}), {name: each for name, each in request.items() if name != "values"}
+    listable = not any("," in tag for tag in more.get("tags", []))
+    words = ["runyard", "program", "launch", program]
+    words += [shlex.quote(f"{name}={field_text(value)}") for name, value in values.items()]
+    arguments = [repr(program), *(f"{name}={value!r}" for name, value in ({"values": values} | more).items())]
+    where = "" if address == USUAL_ADDRESS else repr(address.rstrip("/"))
+    return Commands(
+        _curl(request, f"{address}api/v1/programs/{program}/runs"),
+        _line([*words, *_flags(more)], address) if listable else "",
+        f"from runyard import Runyard\n\nRunyard({where}).launch_program({', '.join(arguments)})",
+    )
+
+
 def _curl(given: dict[str, Any], address: str) -> str:
     body = json.dumps(given, ensure_ascii=False)
     return f"curl {shlex.quote(address)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"

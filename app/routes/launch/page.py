@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -162,9 +162,14 @@ async def _fragment(
 
 
 @pages.get("/launch")
-async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> HTMLResponse:
-    """Show the form. ?family=…&epochs=… or ?preset=NAME fills it in; ?from=RUN copies the fields of a run."""
+async def launch_page(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
+    """Show the form. ?family=…&epochs=… or ?preset=NAME fills it in; ?from=RUN copies the fields of a run.
+
+    ?program=NAME leads to the form of a program.
+    """
     form = gathered(parse_qsl(request.url.query, keep_blank_values=True))
+    if form.get("program"):
+        return RedirectResponse(f"/programs/{quote(form['program'][0], safe='')}", 303)
     if form.get("from"):
         source = await run_in_threadpool(launched, parts, form["from"][0])
         form = form_of(source.config) | {name: values for name, values in form.items() if name != "from"}

@@ -135,7 +135,7 @@ def order(what: Searchable, orders: Sequence[Order], sql: Sql) -> str:
             value = f"({what.columns[key].expression})"
         elif kind == "metrics" and what.metrics:
             newest = f"{what.metrics} AND t.name = {sql.bind(key)} AND {_dataset(each.dataset, sql)}"
-            value = f"(SELECT t.value {newest} ORDER BY t.at DESC LIMIT 1)"
+            value = f"(SELECT t.value {newest} ORDER BY t.at DESC, t.step DESC LIMIT 1)"
         elif kind in what.entries:
             value = f"(SELECT t.value FROM {what.entries[kind]} t WHERE t.key = {sql.bind(key)})"
         else:

@@ -14,8 +14,10 @@ from app.actions.runs import delete, restore
 from app.contract.errors import Conflict, Invalid
 from app.routes.mlflow.experiments import ARTIFACTS, experiment_of
 from app.routes.mlflow.protocol import Answer, Arguments, call, number_as_json
+from app.store.curve import newest
 from app.store.database import reading
 from app.store.logged_model import list_used
+from app.store.metric import read_curves
 from app.store.run import TERMINAL
 from app.store.tracked_run import LoggedRunRecord, NewLoggedRun
 from app.web.dependencies import Parts
@@ -31,7 +33,8 @@ def described(connection: Connection, runs: list[LoggedRunRecord]) -> list[Answe
     metrics: dict[str, list[Answer]] = {run.id: [] for run in runs}
     for row in connection.execute(_NEWEST, {"runs": list(metrics)}):
         at = {"step": row.last_step, "timestamp": round(row.last_time * 1000)}
-        metrics[row.run].append({"key": row.name, "value": number_as_json(row.last)} | at)
+        last = row.last if row.last is not None else _not_finite(connection, row.run, row.name, row.last_step)
+        metrics[row.run].append({"key": row.name, "value": number_as_json(last)} | at)
     used = list_used(connection, list(metrics))
     answers = []
     for run in runs:
@@ -43,6 +46,12 @@ def described(connection: Connection, runs: list[LoggedRunRecord]) -> list[Answe
         outputs = [{"model_id": each.model, "step": each.step} for each in models if each.role == "output"]
         answers.append({"info": info(run), "data": data, "inputs": inputs, "outputs": {"model_outputs": outputs}})
     return answers
+
+
+def _not_finite(connection: Connection, run: str, name: str, step: int) -> float:
+    """Return the last value of a metric, of which the summary says only that it is NaN or infinite."""
+    curve = read_curves(connection, run, [name], 0, (step, step))[name]
+    return float(curve.values[newest(curve)])
 
 
 _NEWEST = text(
@@ -114,7 +123,7 @@ def get_run(parts: Parts, args: Arguments) -> Answer:
 
 @call("/runs/update")
 def update_run(parts: Parts, args: Arguments) -> Answer:
-    """Set a run's outcome or name. The outcome of an ended run does not change."""
+    """Set a run's outcome or name."""
     status = args.text("status", "", most=20).upper()
     status = NUMBERS.get(status, status)
     if status not in ("", "RUNNING", "SCHEDULED", *OURS):

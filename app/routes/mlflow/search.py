@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sqlalchemy import text
 
 from app.actions import tracking as acts
@@ -51,7 +52,7 @@ def search_runs(parts: Parts, args: Arguments) -> Answer:
 
 @call("/metrics/get-history", "GET")
 def get_history(parts: Parts, args: Arguments) -> Answer:
-    """Return all points of a metric, page by page if the client requests pages."""
+    """Return all points of a metric by time, page by page if the client requests pages."""
     run, key = acts.find(parts, args.run).id, args.text("metric_key", most=250)
     offset = offset_of(args)
     with reading(parts.engine) as connection:
@@ -59,7 +60,8 @@ def get_history(parts: Parts, args: Arguments) -> Answer:
     if curve is None:
         return {"metrics": []}
     most = args.whole("max_results", least=1, most=MOST_POINTS) if args.has("max_results") else len(curve.steps)
-    page = slice(offset, offset + most)
+    # As MLflow's server sorts them; a curve is stored in the order of its steps.
+    page = np.lexsort((curve.values, curve.steps, curve.times))[offset : offset + most]
     points = zip(curve.steps[page].tolist(), curve.values[page].tolist(), curve.times[page].tolist(), strict=True)
     metrics = [
         {"key": key, "step": step, "value": number_as_json(value), "timestamp": round(time * 1000)}

@@ -45,7 +45,8 @@ class SummaryOut(BaseModel):
 class CommandOut(BaseModel):
     """The command that a run executes, with secrets replaced by "…". ``variables``: names of environment variables.
 
-    ``exit_status`` is negative for the signal that killed it, null until it has exited.
+    ``exit_status`` is negative for the signal that killed it, null until it has exited. ``program``: the program that
+    was launched, "" for a command; ``values``: those of its fields, as text.
     """
 
     argv: list[str]
@@ -53,6 +54,8 @@ class CommandOut(BaseModel):
     variables: list[str]
     restarts: int
     exit_status: int | None
+    program: str = ""
+    values: dict[str, str] = {}
 
 
 class RunOut(BaseModel):
@@ -212,6 +215,7 @@ def _command_fields(record: RunRecord) -> dict[str, Any] | None:
         return None
     config: Any = record.config
     shown = {name: getattr(config, name) for name in ("argv", "folder", "variables", "restarts")}
+    shown |= {"program": config.program, "values": config.program_values}
     return shown | {"exit_status": record.progress.get("exit_status")}
 
 

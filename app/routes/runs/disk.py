@@ -14,7 +14,7 @@ api = APIRouter(tags=["runs"])
 
 
 class DiskUseOut(BaseModel):
-    """Bytes of checkpoints, kept predictions, exported files and files that a script logged.
+    """Bytes of checkpoints, kept predictions, exported files and what a script logged: files, histograms and texts.
 
     ``unknown``: checkpoints that an earlier version of Runyard wrote, whose sizes are in no sum.
     """
@@ -25,6 +25,7 @@ class DiskUseOut(BaseModel):
     predictions: int
     exports: int
     files: int
+    histograms_and_texts: int
     unknown: int
     total: int
 

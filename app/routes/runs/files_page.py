@@ -114,7 +114,8 @@ def _strip_values(run_id: str, strip: Strip, frame: Frame) -> dict[str, Any]:
         "number": number,
         "thumbnails": list(enumerate(strip.frames))[first : first + MAX_THUMBNAILS],
         "data": [
-            [each.step, each.timestamp, file_url(run_id, each.file), file_url(run_id, each.file, download=True)]
+            # As text: a browser's numbers have 53 bits.
+            [str(each.step), each.timestamp, file_url(run_id, each.file), file_url(run_id, each.file, download=True)]
             for each in strip.frames
         ],
     }

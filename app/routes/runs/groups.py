@@ -179,6 +179,10 @@ def _value(member: Member, name: str) -> Any:
         return member.row[name]
     if name.startswith("option."):
         return member.config.get("options", {}).get(name.removeprefix("option."))
+    if name == "variant" and member.config.get("program"):
+        # Its parameters say what differs between its runs; the command line would only repeat them.
+        head = {"family": member.row["family"], "program": member.config["program"]}
+        return head | {key: value for key, value in member.config["options"].items() if key not in SEED_SETTINGS}
     if name == "variant":
         return {key: value for key, value in member.config.items() if key not in NOT_VARIANT}
     return member.config.get(name)

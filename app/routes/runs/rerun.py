@@ -125,7 +125,8 @@ async def post_clone(
 ) -> RunOut:
     """Launch a copy of a run with some fields changed.
 
-    Of a run that executes a command, only name, tags, notes, priority, device and worker can change.
+    Of a run that executes a command, only name, tags, notes, priority, device and worker can change. Of a run of a
+    program, also its ``values``, by field: this launches the program as it is now.
     """
     run, _ = await run_in_threadpool(find_run, parts, run_id)
     if run.executed:

@@ -10,9 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.sweeps import (
     check_expansion,
-    extend_sweep,
-    extended_spec,
-    find_sweep,
+    extend_by,
     launch_sweep,
     preview_sweep,
     stop_sweep,
@@ -21,7 +19,7 @@ from app.analysis.importance import METHOD
 from app.contract.spec import SpecError
 from app.contract.sweep import MOST_RUNS, SweepSpec
 from app.contract.timestamps import iso
-from app.routes.sweeps.status import SweepStatus, read_status
+from app.routes.sweeps.status import SweepStatus, SweptCommand, read_status, swept_command
 from app.store import sweep as store
 from app.store.database import reading
 from app.store.sweep import SweepRecord, SweepRun
@@ -74,17 +72,21 @@ class SweepFacts(BaseModel):
 class SweepOut(SweepFacts):
     """A sweep. ``runs``: all of its runs, by number; ``left_out``: invalid combinations with the reason.
 
+    ``command``: the command with placeholders that its runs execute, null if they train networks. ``unmeasured``: which
+    of its runs have ended without a value of its metric, as a sentence; "" if none has.
     ``importances``: field -> 0 to 1, empty until enough runs have ended; ``importance_method``: how they are computed.
     ``seconds_left``: remaining time of its own runs; ``ahead``: number of other runs before them in the queue.
     """
 
     spec: SweepSpec
+    command: SweptCommand | None
     compare_url: str
     best: BestOut | None
     importances: dict[str, float]
     importance_method: str
     configurations: list[ConfigurationOut]
     left_out: list[str]
+    unmeasured: str
     seconds_left: float | None
     ahead: int
     runs: list[str]
@@ -149,6 +151,7 @@ def as_json(status: SweepStatus) -> SweepOut:
     return SweepOut(
         **summary_of(status.record, status.spec, status.counts),
         spec=status.spec,
+        command=swept_command(status.record),
         compare_url=status.compare_url,
         best=_best(status.best),
         importances=status.importances,
@@ -164,6 +167,7 @@ def as_json(status: SweepStatus) -> SweepOut:
             for configuration in status.configurations
         ],
         left_out=status.record.left_out,
+        unmeasured=status.unmeasured,
         seconds_left=status.seconds_left,
         ahead=status.ahead,
         runs=[run.id for run in status.runs],
@@ -176,7 +180,8 @@ def _best(run: SweepRun | None) -> BestOut | None:
     return BestOut(run=run.id, number=run.number, value=run.value, values=run.values)
 
 
-def _read(parts: Parts, sweep: str) -> SweepOut:
+def read_sweep(parts: Parts, sweep: str) -> SweepOut:
+    """Return a sweep as the API responds with it. Raises NotFound."""
     with reading(parts.engine) as connection:
         return as_json(read_status(connection, parts, sweep))
 
@@ -193,7 +198,7 @@ async def post_sweep(
     expansion = await check_expansion(parts, catalog, spec)
     sweep = await run_in_threadpool(launch_sweep, parts, catalog, spec, expansion, idempotency_key or None)
     response.headers["location"] = f"/api/v1/sweeps/{sweep}"
-    return await run_in_threadpool(_read, parts, sweep)
+    return await run_in_threadpool(read_sweep, parts, sweep)
 
 
 @api.post("/sweeps/preview")
@@ -235,21 +240,18 @@ def get_sweeps(
 @api.get("/sweeps/{sweep_id}")
 def get_sweep(sweep_id: str, parts: PartsDep) -> SweepOut:
     """Return a sweep."""
-    return _read(parts, sweep_id)
+    return read_sweep(parts, sweep_id)
 
 
 @api.post("/sweeps/{sweep_id}/stop")
 def post_stop(sweep_id: str, parts: PartsDep) -> SweepOut:
     """Stop a sweep: launch no more runs and cancel all that have not ended."""
     stop_sweep(parts, sweep_id)
-    return _read(parts, sweep_id)
+    return read_sweep(parts, sweep_id)
 
 
 @api.post("/sweeps/{sweep_id}/extend")
 async def post_extend(sweep_id: str, more: More, parts: PartsDep, catalog: CatalogDep) -> SweepOut:
     """Extend a sweep with seeds, draws, or values of the fields that it varies; adds only missing runs."""
-    record = await run_in_threadpool(find_sweep, parts, sweep_id)
-    spec = extended_spec(record, SweepSpec(**more.model_dump(exclude_none=True)))
-    expansion = await check_expansion(parts, catalog, spec)
-    await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
-    return await run_in_threadpool(_read, parts, sweep_id)
+    await extend_by(parts, catalog, sweep_id, SweepSpec(**more.model_dump(exclude_none=True)))
+    return await run_in_threadpool(read_sweep, parts, sweep_id)

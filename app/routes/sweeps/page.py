@@ -9,14 +9,15 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.actions.sweeps import check_expansion, extend_sweep, extended_spec, find_sweep, restore_stopped, stop_sweep
+from app.actions.sweeps import extend_by, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
+from app.contract.command import template_line
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.contract.sweep_label import describe_values
 from app.routes.launch.multiple_values import read_values
 from app.routes.sweeps.charts import best_so_far, scatters
-from app.routes.sweeps.status import SweepStatus, read_status
+from app.routes.sweeps.status import SweepStatus, read_status, swept_command
 from app.store import sweep as store
 from app.store.bulk import restorable
 from app.store.database import reading
@@ -94,6 +95,8 @@ def _board(status: SweepStatus, everything: bool) -> dict[str, Any]:
         "configurations": status.configurations[:ROWS] if status.several_seeds else [],
         "said": describe_values,
         "field_name": field_name,
+        "command": swept_command(status.record),
+        "template_line": template_line,
     }
 
 
@@ -189,11 +192,8 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
     """Extend a sweep, or show the page again with the errors."""
     async with request.form(max_files=0, max_fields=60) as posted:
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
-    record = await run_in_threadpool(find_sweep, parts, sweep_id)
     try:
-        spec = extended_spec(record, _more(more))
-        expansion = await check_expansion(parts, catalog, spec)
-        await run_in_threadpool(extend_sweep, parts, catalog, sweep_id, spec, expansion)
+        await extend_by(parts, catalog, sweep_id, _more(more))
     except SpecError as error:
         wrong = {problem.field: f"{upper_first(problem.message)}." for problem in error.errors}
         values = await run_in_threadpool(_read, parts, sweep_id, False)

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, bindparam, text
 
 from app.analysis.importance import importances
 from app.analysis.statistics import Mean, mean_of
+from app.contract.command import hide_secrets
 from app.contract.errors import NotFound
 from app.contract.spec import RunConfig
-from app.contract.sweep import Direction, SweepSpec
+from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store import sweep as store
 from app.store.queue import paused_at
 from app.store.sweep import Counts, SweepRecord, SweepRun
@@ -26,6 +27,11 @@ from app.web.dependencies import Parts
 MOST_COMPARED = 32
 MOST_FORECAST = 200
 
+MOST_NAMES = 8
+
+_LOGGED_NAMES = text(
+    "SELECT DISTINCT name FROM metric_series WHERE run IN :runs AND name NOT LIKE 'system/%' ORDER BY name"
+).bindparams(bindparam("runs", expanding=True))
 _CONFIGS = text("SELECT config FROM run WHERE id IN :runs").bindparams(bindparam("runs", expanding=True))
 
 
@@ -39,10 +45,34 @@ class Configuration:
 
 
 @dataclass(frozen=True)
+class SweptCommand:
+    """The command of a sweep: ``argv`` with placeholders in braces, and secrets replaced by "…".
+
+    ``seeded``: whether one of the placeholders is the seed.
+    """
+
+    argv: list[str]
+    folder: str
+    restarts: int
+    seeded: bool
+
+
+def swept_command(record: SweepRecord) -> SweptCommand | None:
+    """The command that the runs of a sweep execute; None if they train networks."""
+    if record.command is None:
+        return None
+    command = record.command.command
+    return SweptCommand(
+        hide_secrets(command.argv), command.folder, record.command.restarts, SEED in command.placeholders
+    )
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """A sweep as its page and the API show it. ``runs``: by number; ``ranked``: best first.
 
-    ``seconds_left``: remaining time of its own runs; ``ahead``: number of other runs before them in the queue.
+    ``unmeasured``: which runs of a command have ended without a value of the metric, as a sentence. ``seconds_left``:
+    remaining time of its own runs; ``ahead``: number of other runs before them in the queue.
     """
 
     record: SweepRecord
@@ -53,6 +83,7 @@ class SweepStatus:
     ranked: list[SweepRun]
     configurations: list[Configuration]
     importances: dict[str, float]
+    unmeasured: str
     seconds_left: float | None
     ahead: int
     paused: bool
@@ -112,6 +143,7 @@ def read_status(connection: Connection, parts: Parts, sweep: str) -> SweepStatus
         ranked=store.best_first(runs, direction),
         configurations=configurations,
         importances=_importances(record, spec, configurations),
+        unmeasured=_unmeasured(connection, record, runs),
         seconds_left=_seconds_left(connection, parts, record, runs),
         ahead=store.count_ahead(connection, sweep),
         paused=paused_at(connection) is not None,
@@ -130,6 +162,21 @@ def _importances(record: SweepRecord, spec: SweepSpec, configurations: list[Conf
         values = settled if spec.method == "grid" else [fmean(settled)] if settled else []
         points += [(configuration.values, value) for value in values]
     return importances(points, record.fields, spec.method != "grid")
+
+
+def _unmeasured(connection: Connection, record: SweepRecord, runs: list[SweepRun]) -> str:
+    """Say which runs of a command have succeeded without a value of the metric, and what they logged instead."""
+    without = [run for run in runs if record.template and run.status == "succeeded" and run.value is None]
+    if not without:
+        return ""
+    metric = record.spec.metric
+    some = f"run #{without[0].number}" if len(without) == 1 else f"{len(without):,} runs"
+    if any(run.metric is not None for run in without):
+        return f"{some} ended without a finite value of {metric}"
+    names = list(connection.execute(_LOGGED_NAMES, {"runs": [run.id for run in without[:MOST_FORECAST]]}).scalars())
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    instead = f"logged metrics: {shown}; name one of them with --metric" if names else "no metric was logged"
+    return f"{some} ended without a value of {metric}; {instead}"
 
 
 def _configurations(runs: list[SweepRun], direction: Direction) -> list[Configuration]:
@@ -161,6 +208,9 @@ def _seconds_left(connection: Connection, parts: Parts, record: SweepRecord, run
         elapsed = [now - run.started_at for run in left if run.started_at is not None]
         total = (len(left) + to_come) * mean - sum(min(mean, seconds) for seconds in elapsed)
         return max(total / slots, 0.0)
+    if record.template:
+        # How long a script takes is known once one has ended.
+        return None
     sample = [run.id for run in left[:MOST_FORECAST]]
     configs = [RunConfig.model_validate_json(row) for row in connection.execute(_CONFIGS, {"runs": sample}).scalars()]
     if not configs:

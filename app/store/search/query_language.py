@@ -35,6 +35,8 @@ TEXT_FIELDS = {
     "worker": "run.worker",
     "sweep": "run.sweep",
     "parent": "run.parent",
+    # Only commands have a program: the others are not parsed.
+    "program": "CASE run.origin WHEN 'command' THEN json_extract(run.config, '$.program') END",
 }
 NUMBER_FIELDS = {
     name: value
@@ -76,6 +78,8 @@ KINDS = {
 }
 METRIC_FIGURES = {which: f"s.{column}" for which, column in METRIC_COLUMNS.items()}
 TEXT_COLUMNS = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
+PARAMETER = "param."
+"""Prefix of the parameters that scripts log."""
 FIELD_NAMES = ("is", "tag", *TEXT_FIELDS, *NUMBER_FIELDS, *TIME_FIELDS, *CONFIG_FIELDS)
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "k": 1e3, "M": 1e6, "%": 0.01}
@@ -140,6 +144,8 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
         return _compared(query, term, TIME_FIELDS[name], _moment)
     if name in CONFIG_FIELDS:
         return _setting(query, term)
+    if name.startswith(PARAMETER):
+        return _parameter(query, term)
     if "/" in name:
         return _metric(query, term)
     raise QueryError("q", f"no field '{name[:40]}'; fields: {', '.join(FIELD_NAMES)}, or a metric such as val/acc")
@@ -238,6 +244,17 @@ def _setting(query: SqlFilter, term: Term) -> str:
     except QueryError:
         return _any_of(query, term, f"json_extract(run.config, '$.{term.name}')")
     return _compared(query, term, number, _figure)
+
+
+def _parameter(query: SqlFilter, term: Term) -> str:
+    """Compare a parameter that a script logged, or the value of a program's field: both are text."""
+    path = query.bind(f'$.options."{term.name.removeprefix(PARAMETER)}"')
+    value = f"CASE WHEN run.origin != '' THEN json_extract(run.config, {path}) END"
+    try:
+        _figure(term, term.values[0])
+    except QueryError:
+        return _any_of(query, term, value)
+    return _compared(query, term, f"CAST({value} AS REAL)", _figure)
 
 
 def _metric(query: SqlFilter, term: Term) -> str:

@@ -25,6 +25,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
         *("ls", "show", "watch", "logs", "compare", "export", "files", "predict", "export-model"),
         *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
         *("architectures", "datasets", "workers", "doctor"),
+        *("backup", "restore"),
         *("server", "recorder", "worker"),
     )
     commands = [each for each in cli.registered_commands if each.callback]
@@ -49,7 +50,7 @@ def test_whatever_talks_to_a_server_prints_json_and_can_be_pointed_at_another_se
         if words[0] in ("up", "server", "recorder", "worker") or words in (("sweep",), ("dataset",), ("alias",)):
             continue
         assert "--json" in options, words
-        assert "--url" in options or words[0] in ("architectures", "doctor"), words
+        assert "--url" in options or words[0] in ("architectures", "doctor", "backup", "restore"), words
         assert command.help, words
 
 

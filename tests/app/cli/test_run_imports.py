@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.formats.tfevents import EventMetadata, Scalar, read_scalars, record, write_events
+from app.formats.event_encoding import record
+from app.formats.summary_values import EventMetadata, Scalar
+from app.formats.tfevents import read_scalars, write_events
 from runyard import Runyard
 from tests.app.cli.conftest import Command
 from tests.app.formats.test_tfevents import event, field, value
@@ -72,7 +74,7 @@ def test_a_second_import_adds_only_what_is_new(runyard: Command, yard: Runyard, 
 def test_a_long_curve_is_sent_in_pieces(
     runyard: Command, yard: Runyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cli.run_imports.BATCH_POINTS", 7)
+    monkeypatch.setattr("app.cli.event_runs.BATCH_WEIGHT", 7)
     names = ("a", "b", "c")
     write(tmp_path / "run", [each for name in names for each in points(name, range(20))])
     assert "60 points" in runyard("import", str(tmp_path / "run")).output

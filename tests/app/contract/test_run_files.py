@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.errors import Invalid
-from app.contract.run_files import MAX_PATH, SteppedImage, checked_path, kind_of, stepped_image, suffix_of
+from app.contract.run_files import MAX_PATH, SteppedImage, checked_path, kind_of, stepped_image, stepped_path, suffix_of
 
 ROOT = "/store/run/files"
 names = st.text(max_size=12) | st.sampled_from(["..", ".", "", "C:", "~", "\\", "..\\", "a/", "\0", "\u202e", "%2e%2e"])
@@ -54,6 +55,27 @@ def test_what_the_client_wrote_into_the_name_of_an_image_is_read_back(
     path = "images/" + sign.join(parts + ["compressed"] * compressed) + (".webp" if compressed else ".png")
     assert stepped_image(path) == SteppedImage(key, step, timestamp, compressed)
     assert stepped_image(f"other/{path}") is None
+
+
+@given(
+    key=st.text(min_size=1, max_size=250),
+    step=st.integers(-(2**63), 2**63 - 1),
+    timestamp=st.integers(0, 10**13),
+    suffix=st.sampled_from(["png", "jpg", "gif"]),
+)
+def test_an_image_of_any_key_gets_a_path_that_says_its_step(key: str, step: int, timestamp: int, suffix: str) -> None:
+    path = stepped_path(key, step, timestamp, "0123456789abcdef", suffix)
+    assert checked_path(path) == path
+    found = stepped_image(path)
+    assert found is not None
+    assert (found.step, found.timestamp, found.compressed) == (step, timestamp, False)
+    if re.fullmatch(r"[a-z0-9 /_.-]{1,100}", key):
+        assert found.key == key
+
+
+def test_a_path_of_an_image_keeps_folders_in_its_key() -> None:
+    assert stepped_path("val/samples", 3, 5, "ab", "png") == "images/val~samples+step+3+timestamp+5+ab.png"
+    assert stepped_image("images/val~samples+step+3+timestamp+5+ab.png") == SteppedImage("val/samples", 3, 5, False)
 
 
 @pytest.mark.parametrize(

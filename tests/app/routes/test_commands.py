@@ -67,6 +67,8 @@ def test_a_signed_command_is_queued_without_its_secrets(submit: Any, runs: Runs)
         "variables": ["KEY"],
         "restarts": 2,
         "exit_status": None,
+        "program": "",
+        "values": {},
     }
     assert made["tags"] == ["paper"]
     assert runs.get(made["id"]).priority == 3

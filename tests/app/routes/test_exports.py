@@ -15,7 +15,8 @@ from pyarrow import parquet
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.formats.tfevents import EventMetadata, read_scalars
+from app.formats.summary_values import EventMetadata
+from app.formats.tfevents import read_scalars
 from app.store.curve import Curve
 from app.store.database import next_commit, writing
 from app.store.metric import add_points

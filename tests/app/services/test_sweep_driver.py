@@ -11,7 +11,9 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine
 
-from app.contract.events import Result
+from app.contract.command import Command
+from app.contract.command_key import ensure_key, read_key, sign
+from app.contract.events import Result, Started
 from app.contract.settings import Settings
 from app.services.recorder import Recorder
 from app.services.sweep_driver import Driver
@@ -203,6 +205,129 @@ def test_a_sweep_that_cannot_be_read_holds_up_no_other(
     assert found is not None
     assert (found.status, found.reason.startswith("cannot continue: ")) == ("stopped", True)
     assert runs.sql("SELECT DISTINCT sweep FROM run") == [(sound,)]
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exec_sweep(client: Any, settings: Settings) -> Callable[..., str]:
+    """Launch a sweep over a command with a placeholder lr; gives its id."""
+
+    def launch(allowed: dict[str, Any], worker: str = "", **sweep: Any) -> str:
+        fields = {"argv": ["train", "{lr}"], "folder": "/", "url": "http://localhost", "placeholders": {"lr": allowed}}
+        command = Command.model_validate(fields)
+        signature = sign(read_key(ensure_key(settings.data_dir)), command)
+        body = {"command": command.model_dump() | {"signature": signature}, "worker": worker, "sweep": sweep}
+        answer = client.post("/api/v1/commands/sweeps", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    return launch
+
+
+def start_command(recorder: Recorder, worker: Worker) -> Trainer:
+    """Claim the next run, whose command is about to start."""
+    reply = worker.ask()
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    assert isinstance(grant.command, Command)
+    assert len(grant.command.filled()) == 2
+    trainer = Trainer(worker.redis, grant.run, grant.fence)
+    trainer.say("started", Started(step=0, epoch=0, params=None, environment={}, keeps=True))
+    recorder.step()
+    return trainer
+
+
+def log(client: Any, run: str, *points: tuple[int, float], name: str = "val_score") -> None:
+    """Log points as MLflow's client does."""
+    metrics = [{"key": name, "value": value, "step": step, "timestamp": step} for step, value in points]
+    answer = client.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": metrics})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_search_over_a_command_learns_from_the_metric_that_its_script_logs(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver], exec_sweep: Any
+) -> None:
+    space = {"low": 1e-4, "high": 0.1, "log": True}
+    sweep = exec_sweep(space, method="tpe", draws=8, metric="val_score", direction="maximize")
+    for _ in range(20):
+        driving().step()
+        while runs.sql("SELECT 1 FROM run WHERE status = 'queued'"):
+            trainer = start_command(recorder, worker)
+            lr = values(runs)[-1]["lr"]
+            log(client, trainer.run, (0, 0.5 - lr), (1, 1 - lr), (2, 0.2))
+            trainer.say("result", Result(outcome="succeeded", exit_status=0))
+            recorder.step()
+    found = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (found["status"], found["counts"], found["planned"]) == ("finished", {"succeeded": 8}, 8)
+    tried = [each["lr"] for each in values(runs)]
+    assert len(set(tried)) == 8
+    assert found["best"]["values"] == {"lr": min(tried)}
+    assert found["best"]["value"] == 1 - min(tried)
+    assert all(1e-4 <= lr <= 0.1 for lr in tried)
+
+
+def test_a_search_over_a_command_waits_for_the_slots_of_its_own_machine(
+    client: Any, runs: Runs, redis: Redis, recorder: Recorder, driving: Callable[[], Driver], exec_sweep: Any
+) -> None:
+    Worker(redis, "there-1", slots=8).beat()
+    Worker(redis, "here-1", slots=2).beat()
+    recorder.step()
+    exec_sweep({"low": 0.0, "high": 1.0}, worker="here-", method="tpe", draws=20)
+    driving().step()
+    assert runs.sql("SELECT count(*) FROM run") == [(3,)]
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_command_that_lags_behind_is_stopped_after_as_many_values(
+    direction: str,
+    client: Any,
+    runs: Runs,
+    recorder: Recorder,
+    redis: Redis,
+    driving: Callable[[], Driver],
+    exec_sweep: Any,
+) -> None:
+    sign = 1 if direction == "maximize" else -1
+    said = {"metric": "val_score", "direction": direction, "pruning": "median", "prune_after_runs": 2}
+    sweep = exec_sweep({"choice": [1, 2, 3]}, prune_after_epochs=2, **said)
+    trainers = [start_command(recorder, Worker(redis, f"w{i}")) for i in range(3)]
+    driver = driving()
+    for level, trainer in zip((3.0, 4.0, 1.0), trainers, strict=True):
+        # Each script logs at steps of its own, and another metric.
+        log(client, trainer.run, (10 * int(level), sign * level))
+        log(client, trainer.run, (0, -99.0), (1, 99.0), name="other")
+    driver.step()
+    assert {runs.status(each.run) for each in trainers} == {"running"}
+    for level, trainer in zip((3.0, 4.0, 1.5), trainers, strict=True):
+        log(client, trainer.run, (1000, sign * level))
+    driver.step()
+    hopeless = trainers[-1].run
+    side = "below" if direction == "maximize" else "above"
+    reason = f"pruned after 2 values: val_score {sign * 1.5:g} is {side} the median ({sign * 3.5:g}) of 2 other runs"
+    assert (runs.status(hopeless), runs.get(hopeless).reason) == ("cancelling", reason)
+    assert {runs.status(each.run) for each in trainers[:-1]} == {"running"}
+    trainers[-1].say("result", Result(outcome="cancelled", reason="stopped; killed by signal 15", exit_status=-15))
+    recorder.step()
+    assert (runs.status(hopeless), runs.get(hopeless).reason) == ("cancelled", reason)
+    told = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (told["counts"], told["pruned"]) == ({"running": 2, "cancelled": 1}, 1)
+    driver.step()
+    assert {runs.status(each.run) for each in trainers[:-1]} == {"running"}
+
+
+def test_a_search_whose_stored_command_has_lost_its_placeholders_stops_with_a_sentence(
+    client: Any, engine: Engine, driving: Callable[[], Driver], exec_sweep: Any
+) -> None:
+    sweep = exec_sweep({"low": 0.0, "high": 1.0}, method="tpe", draws=3)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sweep SET spec = replace(spec, '{lr}', '{rate}')")
+    driving().step()
+    found = client.get(f"/api/v1/sweeps/{sweep}").json()
+    assert (found["status"], found["runs"]) == ("stopped", [])
+    assert "the command has '{rate}', but there are no values for it" in found["reason"]
 
 
 def test_the_driver_is_woken_by_commits_and_ends_when_it_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.store import metric
-from app.store.metric import envelope
-from tests.app.store.curves import VALUES, curve, same
+from app.store.curve import combine, figures, in_order
+from app.store.metric import Curve, envelope
+from tests.app.store.curves import VALUES, curve, part, same
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,27 @@ def test_the_extremes_of_every_stretch_are_kept(values: list[float], points: int
 def test_no_points_asked_for_means_every_point() -> None:
     whole = curve(range(1000))
     assert envelope(whole, 0) is whole
+
+
+POINT = st.tuples(st.integers(-2, 2), st.integers(0, 3), VALUES | st.just(math.nan))
+
+
+@given(points=st.lists(POINT, min_size=1, max_size=20), size=st.integers(1, 20))
+def test_the_last_point_is_the_newest_at_the_largest_step_in_whatever_order_points_arrive(
+    points: list[tuple[int, int, float]], size: int
+) -> None:
+    steps, times, values = zip(*points, strict=True)
+    whole = Curve(np.array(steps), np.array(values), np.array(times, np.float64))
+    parts = [in_order(part(whole, first, first + size)) for first in range(0, len(points), size)]
+    summary = figures("loss", parts[0])
+    for each in parts[1:]:
+        summary = combine("loss", summary, figures("loss", each))
+
+    def age(point: tuple[int, int, float]) -> tuple[int, int, float]:
+        step, time, value = point
+        # What is not finite has no value in a summary.
+        return step, time, value if math.isfinite(value) else -math.inf
+
+    step, time, value = age(max(points, key=age))
+    expected = value if math.isfinite(value) else None
+    assert (summary["last_step"], summary["last_time"], summary["last"]) == (step, time, expected)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 from app.store import (
+    imported_entry,
     lineage,
     live_change,
     log,
@@ -27,6 +28,7 @@ from app.store import (
     queue,
     run,
     saved_view,
+    step_record,
     sweep,
     tracked_run,
     undo,
@@ -101,8 +103,10 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) 
         module.__name__
         for module in (
             live_change,
+            imported_entry,
             lineage,
             log,
+            step_record,
             tracked_run,
             metric,
             model_job,

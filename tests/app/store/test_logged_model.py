@@ -1,14 +1,16 @@
-"""The newest value of a model's metric is kept, in whatever order and batches points arrive."""
+"""All points of a model's metrics are kept, each once, in whatever order and batches they arrive."""
 
 from __future__ import annotations
 
 import math
 
+from alembic import command
+from alembic.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from app.store.database import next_commit, writing
+from app.store.database import MIGRATIONS, next_commit, writing
 from app.store.logged_model import (
     LoggedModelRecord,
     ModelPoint,
@@ -48,7 +50,7 @@ def a_model(engine: Engine) -> str:
 
 
 @given(POINTS, st.integers(1, 5))
-def test_the_newest_value_of_each_metric_and_dataset_is_kept(
+def test_every_point_of_each_metric_and_dataset_is_kept_once(
     engine: Engine, rows: list[tuple[str, str, float, int, int]], batch: int
 ) -> None:
     with writing(engine) as connection:
@@ -59,12 +61,43 @@ def test_the_newest_value_of_each_metric_and_dataset_is_kept(
         for start in range(0, len(points), batch):
             write_metrics(connection, points[start : start + batch])
         kept = list_metrics(connection, [MODEL]).get(MODEL, [])
-    newest: dict[tuple[str, str], ModelPoint] = {}
-    # Sorting is stable: of equally new points, the last remains.
-    for point in sorted(points, key=lambda each: (each.step, each.at)):
-        newest[point.name, point.dataset_name] = point
+    # As in MLflow, a metric has one value at a step and a time; what a client sends again is the same.
+    unique: dict[tuple[str, str, int, float], ModelPoint] = {}
+    for point in points:
+        unique.setdefault((point.name, point.dataset_name, point.step, point.at), point)
     # repr: NaN is not equal to itself.
-    assert sorted(map(repr, kept)) == sorted(map(repr, newest.values()))
+    assert sorted(map(repr, kept)) == sorted(map(repr, unique.values()))
+    assert [(each.name, each.at) for each in kept] == sorted((each.name, each.at) for each in kept)
+
+
+def test_an_earlier_version_of_the_tables_has_the_newest_point_of_each_metric(engine: Engine) -> None:
+    run = a_model(engine)
+    points = [
+        ModelPoint(MODEL, name, run, dataset, "", value, step, at)
+        for name, dataset, value, step, at in (
+            ("acc", "iris", 0.1, 1, 9.0),
+            ("acc", "iris", 0.3, 2, 8.0),
+            ("acc", "iris", 0.2, 2, 7.0),
+            ("acc", "", 0.4, 0, 1.0),
+            ("loss", "", math.nan, -1, 1.0),
+        )
+    ]
+    with writing(engine) as connection:
+        write_metrics(connection, points)
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0019")
+        earlier = list_metrics(connection, [MODEL])[MODEL]
+        command.upgrade(config, "head")
+        assert list(map(str, list_metrics(connection, [MODEL])[MODEL])) == list(map(str, earlier))
+        write_metrics(connection, points)
+        assert len(list_metrics(connection, [MODEL])[MODEL]) == len(points)
+    assert [(each.name, each.dataset_name, each.step, each.at) for each in earlier] == [
+        ("acc", "", 0, 1.0),
+        ("acc", "iris", 2, 8.0),
+        ("loss", "", -1, 1.0),
+    ]
 
 
 def test_a_model_that_a_run_made_twice_is_listed_once_at_its_last_step(engine: Engine) -> None:

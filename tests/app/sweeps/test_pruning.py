@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.sweep import SweepSpec
-from app.sweeps.pruning import TrainingCurve, rungs, runs_to_prune
+from app.store.curve import Curve
+from app.sweeps.pruning import MOST_VALUES, TrainingCurve, logged_values, rungs, runs_to_prune
 
 MEDIAN = SweepSpec(pruning="median", prune_after_runs=3)
 ASHA = SweepSpec(pruning="asha", prune_after_runs=3)
 
 
-def curve(run: str, *values: float, epochs: int = 10, live: bool = True) -> TrainingCurve:
+def curve(run: str, *values: float, epochs: int | None = 10, live: bool = True) -> TrainingCurve:
     return TrainingCurve(run, values, epochs, live)
 
 
@@ -87,3 +90,32 @@ def test_the_best_run_is_never_stopped(histories: list[list[float]], pruning: An
         best = max(there, key=lambda each: each.best(epoch, "maximize"))
         if len(best.values) == epoch and all(b.best(1, "maximize") <= best.best(1, "maximize") for b in curves):
             assert best.run not in found or best.best(epoch, "maximize") < max(b.best(epoch, "maximize") for b in there)
+
+
+# Scripts --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("values", "when"), [((0.2,), "after 1 value"), ((0.2, 0.3), "after 2 values")])
+def test_a_script_of_unknown_length_is_judged_by_its_values(values: tuple[float, ...], when: str) -> None:
+    spec = SweepSpec(metric="score", pruning="median", prune_after_runs=3)
+    found = runs_to_prune(spec, "maximize", [curve("r", *values, epochs=None), *others(0.5, 0.6, 0.7)], set())
+    assert found == {"r": f"pruned {when}: score {values[-1]:g} is below the median (0.6) of 3 other runs"}
+
+
+def logged(*points: tuple[int, float]) -> list[float]:
+    steps, values = np.array([step for step, _ in points], np.int64), np.array([value for _, value in points])
+    return logged_values(Curve(steps, values, np.zeros(len(points))))
+
+
+def test_each_step_of_a_script_counts_once_with_its_last_value() -> None:
+    # The second attempt logs its steps again.
+    assert logged((0, 0.1), (10, 0.2), (10, 0.3), (20, 0.4)) == [0.1, 0.3, 0.4]
+
+
+def test_all_values_of_a_script_without_steps_count() -> None:
+    assert logged((0, 0.1), (0, 0.2), (0, 0.3)) == [0.1, 0.2, 0.3]
+    assert logged((7, 0.1)) == [0.1]
+
+
+def test_only_the_first_values_of_a_long_script_are_read() -> None:
+    assert logged(*((step, float(step)) for step in range(MOST_VALUES + 5))) == [*map(float, range(MOST_VALUES))]

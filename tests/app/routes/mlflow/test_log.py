@@ -79,7 +79,8 @@ def test_any_64_bit_steps_come_back_by_every_way(
         script.say("/runs/log-batch", run_id=run, metrics=metrics[first : first + size])
     expected = sorted(points, key=lambda point: point[0])
     history = script.ask("/metrics/get-history", run_id=run, metric_key="loss")["metrics"]
-    assert [(each["step"], each["value"]) for each in history] == expected
+    # By time, as MLflow's server gives them.
+    assert [(each["step"], each["value"]) for each in history] == points
     (newest,) = script.get(run)["data"]["metrics"]
     assert (newest["step"], newest["value"]) == expected[-1]
     answer = client.get(f"/api/v1/runs/{run}/metrics?points=0").json()["loss"]
@@ -110,6 +111,30 @@ def test_a_batch_that_comes_twice_is_stored_once(script: Script, engine: Engine)
     assert curve(engine, run, "loss")[1] == [3.0, 2.0, 1.0]
     script.say("/runs/log-metric", run_id=run, key="loss", value=1.0, timestamp=NOW + 2001, step=2)
     assert curve(engine, run, "loss")[1] == [3.0, 2.0, 1.0, 1.0]
+
+
+def test_a_point_that_stands_twice_in_a_batch_is_stored_once(script: Script, engine: Engine) -> None:
+    run = script.begin()
+    points = [(4, 1.0, 30), (4, math.nan, 20), (4, math.nan, 20), (3, 9.0, 40), (4, 1.0, 30), (4, 2.0, 30)]
+    metrics = [
+        {"key": "loss", "value": "NaN" if math.isnan(value) else value, "timestamp": NOW + at, "step": step}
+        for step, value, at in points
+    ]
+    script.say("/runs/log-batch", run_id=run, metrics=metrics)
+    steps, values, _ = curve(engine, run, "loss")
+    assert (steps, list(map(str, values))) == ([3, 4, 4, 4], ["9.0", "1.0", "nan", "2.0"])
+    # As in MLflow: the newest at the largest step, of several the largest.
+    assert script.get(run)["data"]["metrics"] == [{"key": "loss", "value": 2.0, "step": 4, "timestamp": NOW + 30}]
+
+
+@pytest.mark.parametrize(("value", "told"), [("Infinity", "Infinity"), ("-Infinity", "-Infinity"), ("NaN", "NaN")])
+def test_a_last_value_that_is_not_finite_is_told_as_it_is(script: Script, value: str, told: str) -> None:
+    run = script.begin()
+    script.log(run, loss=[1.0, 2.0, value], acc=["-Infinity", 0.5])
+    assert [(each["key"], each["value"]) for each in script.get(run)["data"]["metrics"]] == [
+        ("acc", 0.5),
+        ("loss", told),
+    ]
 
 
 def test_a_thousand_entries_are_one_commit_and_one_notice(script: Script, runs: Runs, redis: Redis) -> None:
@@ -220,6 +245,26 @@ def test_the_dataset_that_a_script_names_is_the_runs(script: Script, runs: Runs)
     script.say("/runs/log-inputs", run_id=run, datasets=[{"dataset": dataset}])
     assert runs.get(run).dataset == "my scans"
     assert script.get(run)["inputs"]["dataset_inputs"][0]["dataset"]["name"] == "my scans"
+
+
+def test_a_dataset_that_is_logged_again_stays_as_it_was_first(script: Script) -> None:
+    run = script.begin()
+
+    def logged(name: str, digest: str, context: str) -> dict[str, Any]:
+        tags = [{"key": "mlflow.data.context", "value": context}]
+        return {"dataset": {"name": name, "digest": digest, "source_type": "local", "source": "x"}, "tags": tags}
+
+    first, other = logged("scans", "ab12", "training"), logged("scans", "cd34", "testing")
+    script.say("/runs/log-inputs", run_id=run, datasets=[first, other, logged("scans", "cd34", "twice")])
+    script.say("/runs/log-inputs", run_id=run, datasets=[logged("scans", "ab12", "evaluation")])
+    assert script.get(run)["inputs"]["dataset_inputs"] == [first, other]
+
+
+@pytest.mark.parametrize("entry", [{"dataset": None}, {"dataset": "scans"}, {}])
+def test_a_dataset_without_a_name_leaves_the_run_without_one(script: Script, runs: Runs, entry: dict[str, Any]) -> None:
+    run = script.begin()
+    script.say("/runs/log-inputs", run_id=run, datasets=[entry])
+    assert runs.get(run).config.dataset == ""
 
 
 def test_a_run_that_runyard_launched_is_logged_to_by_its_worker_alone(script: Script, runs: Runs) -> None:

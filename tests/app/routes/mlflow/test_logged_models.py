@@ -230,12 +230,46 @@ def test_metrics_that_name_a_model_are_those_of_the_run_and_of_the_model(models:
     assert {each["key"]: each["value"] for each in script.get(run)["data"]["metrics"]} == {"acc": 0.7, "loss": "NaN"}
     metrics = models.get(model)["data"]["metrics"]
     assert [(each["key"], each["value"], each["step"], each["dataset_name"]) for each in metrics] == [
+        ("acc", 0.5, 0, "iris"),
+        ("acc", 0.5, 1, "iris"),
         ("acc", 0.7, 2, "iris"),
         ("loss", "NaN", 1, "iris"),
     ]
     code, _ = script.refused("/runs/log-metric", run_id=run, **(point | {"key": "other", "model_id": "m-none"}))
     assert code == "RESOURCE_DOES_NOT_EXIST"
     assert "other" not in {each["key"] for each in script.get(run)["data"]["metrics"]}
+
+
+def test_points_that_a_client_links_to_a_model_are_not_added_to_the_run_again(models: Models, script: Script) -> None:
+    run = script.begin()
+    script.log(run, acc=[0.1, 0.2, 0.3], loss=[2.0, "NaN", 1.0])
+    model = models.create("net", run)["model_id"]
+    # The first two are there already.
+    points: list[tuple[str, Any, int]] = [("acc", 0.2, 1), ("loss", "NaN", 1), ("acc", 0.25, 1), ("error", 0.5, 0)]
+    linked = [
+        {"key": key, "value": value, "step": step, "timestamp": NOW + 1000 * step, "model_id": model}
+        for key, value, step in points
+    ]
+    for _ in range(2):
+        script.say("/runs/log-batch", run_id=run, metrics=linked)
+    history = {
+        key: [
+            (each["step"], each["value"])
+            for each in script.ask("/metrics/get-history", run_id=run, metric_key=key)["metrics"]
+        ]
+        for key in ("acc", "loss", "error")
+    }
+    assert history == {
+        "acc": [(0, 0.1), (1, 0.2), (1, 0.25), (2, 0.3)],
+        "loss": [(0, 2.0), (1, "NaN"), (2, 1.0)],
+        "error": [(0, 0.5)],
+    }
+    metrics = models.get(model)["data"]["metrics"]
+    assert [(each["key"], each["value"], each["step"]) for each in metrics] == [
+        ("acc", 0.2, 1),
+        ("error", 0.5, 0),
+        ("loss", "NaN", 1),
+    ]
 
 
 @pytest.fixture

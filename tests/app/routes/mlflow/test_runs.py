@@ -36,15 +36,19 @@ def test_a_run_without_a_name_is_called_as_its_experiment(script: Script) -> Non
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("FINISHED", "succeeded"), ("FAILED", "failed"), ("KILLED", "cancelled")])
-def test_a_run_ends_as_its_script_says_and_stays_so(theirs: str, ours: str, script: Script, runs: Runs) -> None:
+def test_a_run_ends_as_its_script_says_and_as_it_says_last(theirs: str, ours: str, script: Script, runs: Runs) -> None:
     run = script.begin()
     script.end(run, theirs)
     found = runs.get(run)
     assert (found.status, found.ended_at) == (ours, NOW / 1000 + 60)
     assert script.get(run)["info"]["status"] == theirs
+    # A script that continues it, and ends it again.
     script.say("/runs/update", run_id=run, status="RUNNING")
-    script.end(run, "FAILED" if theirs != "FAILED" else "FINISHED")
     assert runs.status(run) == ours
+    again, outcome = ("FAILED", "failed") if theirs != "FAILED" else ("FINISHED", "succeeded")
+    script.say("/runs/update", run_id=run, status=again, end_time=NOW + 90_000)
+    found = runs.get(run)
+    assert (found.status, found.ended_at, found.reason) == (outcome, NOW / 1000 + 90, "")
 
 
 def test_a_run_that_its_script_ended_takes_what_the_script_adds(script: Script, runs: Runs) -> None:

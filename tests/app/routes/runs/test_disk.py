@@ -29,6 +29,7 @@ def test_a_run_says_what_its_files_take(
         "predictions": size,
         "exports": 0,
         "files": 0,
+        "histograms_and_texts": 0,
         "unknown": 0,
         "total": 2_500_000 + size,
     }

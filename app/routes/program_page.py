@@ -1,0 +1,153 @@
+"""/programs: the programs that can be launched, and the form of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.actions.programs import find_program, launch_program, launchable, list_programs, trouble_of, values_of_run
+from app.actions.runs import find_run
+from app.contract.command import command_line, command_title, hide_secrets
+from app.contract.command_template import Value
+from app.contract.errors import NotFound
+from app.contract.program import Program, ProgramCall
+from app.contract.program_values import command_of
+from app.routes.launch.commands import program_commands
+from app.routes.launch.form import Form, gathered
+from app.routes.program_form import (
+    NAMED,
+    SOURCE,
+    ProgramDraft,
+    address,
+    differences,
+    form_of,
+    read_draft,
+    run_fields,
+    value_fields,
+)
+from app.store.run import RunRecord
+from app.web.dependencies import Parts, PartsDep
+
+pages = APIRouter()
+
+LONGEST_ADDRESS = 4000
+MOST_FORM_FIELDS = 100
+
+
+@pages.get("/programs")
+def programs_page(request: Request, parts: PartsDep) -> HTMLResponse:
+    """Show all programs, or how to add one."""
+    rows = [
+        {
+            "name": record.name,
+            "program": record.program,
+            "title": command_title(record.program.command) if record.program else "",
+            "trouble": trouble_of(parts, record),
+            "changed_at": record.changed_at,
+        }
+        for record in list_programs(parts)
+    ]
+    return parts.templates.page(request, "programs.html", rows=rows)
+
+
+# The form of one -----------------------------------------------------------------------------------------------------
+
+
+def _source(parts: Parts, draft: ProgramDraft) -> tuple[RunRecord, Mapping[str, Value]] | None:
+    """The run that the form was filled in from with its values, if it is one of this program and still exists."""
+    run_id = draft.text(SOURCE)
+    try:
+        return (find_run(parts, run_id)[0], values_of_run(parts, run_id, draft.program)) if run_id else None
+    except NotFound:
+        return None
+
+
+def _values(request: Request, parts: Parts, draft: ProgramDraft) -> dict[str, Any]:
+    source = _source(parts, draft)
+    given = draft.request.model_dump(mode="json", exclude_defaults=True) if draft.request else {}
+    filled = command_of(ProgramCall(program=draft.program, values=draft.values[0])) if draft.values else None
+    fields = value_fields(draft)
+    placed = {each.row.name for each in (*fields, *run_fields(draft))}
+    return {
+        "program": draft.program,
+        "draft": draft,
+        "main": fields,
+        "more": run_fields(draft),
+        "named": NAMED,
+        "unplaced": [message for name, message in draft.errors.items() if name not in placed],
+        "changed": sum(each.changed for each in fields),
+        "back": f"/programs/{draft.program.name}",
+        "line": command_line(hide_secrets(filled.argv)) if filled else "",
+        "commands": program_commands(draft.program.name, given, str(request.base_url)) if draft.request else None,
+        "source": source[0] if source else None,
+        "differs": differences(draft, source[1]) if source else None,
+        "key": secrets.token_urlsafe(12),
+    }
+
+
+def _page(request: Request, parts: Parts, draft: ProgramDraft, status: int = 200) -> HTMLResponse:
+    return parts.templates.page(request, "program.html", status, **_values(request, parts, draft))
+
+
+@pages.get("/programs/{name}")
+def program_page(name: str, request: Request, parts: PartsDep) -> HTMLResponse:
+    """Show the form of a program. ?v-FIELD=… fills it in; ?from=RUN copies the values of a run of it."""
+    record = find_program(parts, name)
+    if (trouble := trouble_of(parts, record)) or record.program is None:
+        return parts.templates.page(request, "program_unusable.html", program_name=record.name, trouble=trouble)
+    form = gathered(parse_qsl(request.url.query, keep_blank_values=True))
+    if form.get("from"):
+        run, _ = find_run(parts, form["from"][0])
+        values = values_of_run(parts, run.id, record.program)
+        form = form_of(record.program, run, values) | {name: given for name, given in form.items() if name != "from"}
+    return _page(request, parts, read_draft(record.program, form))
+
+
+async def _posted(request: Request) -> Form:
+    async with request.form(max_files=0, max_fields=MOST_FORM_FIELDS) as posted:
+        return gathered(posted.multi_items())
+
+
+@pages.post("/programs/{name}/check")
+async def program_check(name: str, request: Request, parts: PartsDep) -> HTMLResponse:
+    """Return errors and the command while the user types."""
+    form = await _posted(request)
+
+    def rendered() -> HTMLResponse:
+        draft = read_draft(launchable(parts, name), form)
+        response = parts.templates.fragment(request, "_program_update.html", **_values(request, parts, draft))
+        # The URL has the form's state, so that it can be reloaded, bookmarked and shared.
+        if len(url := address(draft)) <= LONGEST_ADDRESS:
+            response.headers["HX-Replace-Url"] = url
+        return response
+
+    return await run_in_threadpool(rendered)
+
+
+@pages.post("/programs/{name}")
+async def post_program(name: str, request: Request, parts: PartsDep) -> Response:
+    """Launch a program, or show the form again with an error next to each invalid field."""
+    form = await _posted(request)
+    return await run_in_threadpool(_launch, request, parts, launchable(parts, name), form)
+
+
+def _launch(request: Request, parts: Parts, program: Program, form: Form) -> Response:
+    key = form.pop("key", [""])[0]
+    draft = read_draft(program, form)
+    if draft.request is None:
+        draft.posted = True
+        return _page(request, parts, draft, 422)
+    # Pressing the button twice launches the same runs; filling in the same form again launches others.
+    content = json.dumps([key, program.name, sorted(form.items())]).encode()
+    token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
+    asked = draft.request if _source(parts, draft) else draft.request.model_copy(update={"source": ""})
+    runs = launch_program(parts, program.name, asked, token)
+    return RedirectResponse(f"/runs/{runs[0]}" if len(runs) == 1 else f"/runs?q=program:{program.name}", 303)
