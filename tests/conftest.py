@@ -40,6 +40,7 @@ from app.store.database import migrate, open_database, reading, writing
 from app.store.run import RunRecord, insert_run, load_run
 from tests.browser import browser
 from tests.fake_worker import Worker
+from tests.postgresql import MigratedDatabase, PostgreSQL, running, why_not
 
 __all__ = ["browser"]
 
@@ -58,6 +59,11 @@ hypothesis_settings.load_profile("runyard")
 ADDRESS = "http://127.0.0.1:8000"
 
 Found = TypeVar("Found")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--database postgresql`` runs the tests of everything but the store, which has both, on PostgreSQL."""
+    parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite")
 
 
 def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
@@ -149,19 +155,46 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL of this session's own; skips the test where there is none."""
+    if why_not():
+        pytest.skip(why_not())
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_database(postgresql: PostgreSQL) -> MigratedDatabase:
+    """A migrated database on it."""
+    return MigratedDatabase(postgresql)
+
+
 @pytest.fixture
-def settings(tmp_path: Path, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The URL of the test's database; None for SQLite in its data folder. The store's tests choose it by parameter."""
+    if getattr(request, "param", request.config.getoption("database")) == "sqlite":
+        yield None
+        return
+    database: MigratedDatabase = request.getfixturevalue("postgresql_database")
+    yield database.url
+    database.reset()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_server: str, database_url: str | None, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a data folder of this test's own, and none from the environment."""
     for name in [name for name in os.environ if name.startswith("RUNYARD_")]:
         monkeypatch.delenv(name)
-    return Settings(data_dir=tmp_path / "data", redis_url=redis_server)
+    return Settings(data_dir=tmp_path / "data", redis_url=redis_server, database_url=database_url)
 
 
 @pytest.fixture
 def engine(settings: Settings, empty_database: Path) -> Iterator[Engine]:
-    """A migrated database in the test's data folder."""
+    """A migrated database, in the test's data folder if it is SQLite."""
     settings.data_dir.mkdir()
-    shutil.copyfile(empty_database, settings.data_dir / "runyard.db")
+    if settings.database_url is None:
+        shutil.copyfile(empty_database, settings.data_dir / "runyard.db")
     opened = open_database(settings.database)
     yield opened
     opened.dispose()
@@ -372,6 +405,13 @@ def recorder(settings: Settings, engine: Engine, redis: Redis, clock: Clock) -> 
 def worker(redis: Redis) -> Worker:
     """A worker with one slot and no GPU."""
     return Worker(redis)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly that tests are missing."""
+    if why_not():
+        terminalreporter.section("no test ran on PostgreSQL", yellow=True)
+        terminalreporter.line(why_not())
 
 
 def pytest_collection_finish() -> None:

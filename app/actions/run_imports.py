@@ -211,7 +211,8 @@ def _new_part(kind: EntryKind, name: str, offset: int, count: int, known: KnownE
 
 
 _UPDATE = text(
-    "UPDATE run SET started_at = min(started_at, :started), ended_at = max(ended_at, :ended), progress = :progress,"
+    "UPDATE run SET started_at = CASE WHEN started_at > :started THEN :started ELSE started_at END,"
+    " ended_at = CASE WHEN ended_at < :ended THEN :ended ELSE ended_at END, progress = :progress,"
     " deadline = CASE WHEN deadline IS NULL THEN NULL ELSE :deadline END,"
     " progress_commit = :commit WHERE id = :run RETURNING status"
 )

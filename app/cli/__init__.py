@@ -20,6 +20,7 @@ from app.cli import (
     files,
     launch,
     manage,
+    move_database,
     predict,
     program,
     queue,
@@ -63,6 +64,7 @@ for command in (backup.backup, backup.restore):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
+cli.command("move-database", rich_help_panel=COMPONENTS)(move_database.move_database)
 
 
 def _print_version(requested: bool) -> None:

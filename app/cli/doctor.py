@@ -269,6 +269,21 @@ def browser_code(_: Settings) -> Iterator[Finding]:
         yield Finding("Browser code", "ok", ", ".join(f"{name} {version}" for name, version in required.items()))
 
 
+def database(settings: Settings) -> Iterator[Finding]:
+    """Check that PostgreSQL, if it is used, responds."""
+    if settings.database_url is None:
+        return
+    from app.store.database import check_database
+    from app.store.postgresql import DatabaseUnusable
+
+    try:
+        check_database(settings.database_url)
+    except DatabaseUnusable as error:
+        yield Finding("Database", "fail", str(error), "start it, or correct RUNYARD_DATABASE_URL")
+    else:
+        yield Finding("Database", "ok", "PostgreSQL responds")
+
+
 def models(settings: Settings) -> Iterator[Finding]:
     """Check the folder with user-defined architectures."""
     if settings.models_path is None:
@@ -283,4 +298,4 @@ def models(settings: Settings) -> Iterator[Finding]:
     yield Finding("Custom architectures", "ok", f"{', '.join(files) or 'none'} in {folder}", advice)
 
 
-CHECKS: tuple[Check, ...] = (python, packages, torch, redis, data_folder, port, browser_code, models)
+CHECKS: tuple[Check, ...] = (python, packages, torch, redis, data_folder, database, port, browser_code, models)

@@ -40,6 +40,20 @@ def _check_data_folder(settings: Settings) -> None:
         raise typer.Exit(1) from error
 
 
+def _check_database(settings: Settings) -> None:
+    """Exit with a sentence if the database of the settings cannot be used; SQLite in the data folder always can."""
+    if settings.database_url is None:
+        return
+    from app.store.database import check_database
+    from app.store.postgresql import DatabaseUnusable
+
+    try:
+        check_database(settings.database_url)
+    except DatabaseUnusable as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, the server, the recorder and a worker on this machine. Press Ctrl-C to stop them."""
     from app.services.data_folder import StartError
@@ -47,6 +61,7 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _check_host(settings)
+    _check_database(settings)
     try:
         status = LocalStack(settings).up()
     except StartError as error:
@@ -70,6 +85,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     _check_host(settings)
     _check_data_folder(settings)
+    _check_database(settings)
     log_to_stderr()
     end_with_parent()
     try:
@@ -125,6 +141,7 @@ def recorder(data_dir: DataDir = None) -> None:
     except (RedisConnectionError, OSError):
         print("runyard: waiting for Redis, which is not responding yet", file=sys.stderr)
     _check_data_folder(settings)
+    _check_database(settings)
     DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
     try:

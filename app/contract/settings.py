@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(None, description="URL of an existing Redis; if unset, `runyard up` starts its own.")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the database; if unset, SQLite in the data folder."
+        None,
+        description="URL of a PostgreSQL database, postgresql://user:password@host/name, which requires"
+        " runyard[postgres]; if unset, SQLite in the data folder.",
     )
     artifact_url: str | None = Field(
         None,

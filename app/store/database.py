@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from app.store.database_copy import MigrationError, copy_before_migration
+from app.store.postgresql import DatabaseUnusable, is_postgresql, open_postgresql
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
@@ -25,8 +28,17 @@ MIGRATION_SECONDS = 120
 """How long a transaction, and how long a migration, waits for another process to release the database."""
 
 
+UNKNOWN = (
+    "RUNYARD_DATABASE_URL must name a PostgreSQL database, such as postgresql://user:password@host/runyard, or a SQLite"
+    " file, such as sqlite:////folder/runyard.db"
+)
+
+
 def open_database(url: str) -> Engine:
-    """Create an engine; its SQLite connections use WAL, wait 10 s for a lock and sync every commit to disk."""
+    """Create an engine; SQLite connections use WAL, wait 10 s for a lock and sync every commit to disk.
+
+    ``url``: of SQLite or PostgreSQL. Raises DatabaseUnusable for another one, and if the driver is missing.
+    """
     if url.startswith("sqlite:///"):
         folder = Path(url.removeprefix("sqlite:///")).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +46,13 @@ def open_database(url: str) -> Engine:
         event.listen(engine, "connect", partial(_configure_sqlite, folder))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUnusable(UNKNOWN) from error
+    if not is_postgresql(url):
+        raise DatabaseUnusable(UNKNOWN)
+    return open_postgresql(parsed, BUSY_SECONDS)
 
 
 def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: object) -> None:
@@ -45,6 +63,19 @@ def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: obj
         connection.execute("PRAGMA journal_mode=WAL")
     for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={1000 * BUSY_SECONDS}", "cache_size=-32000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def check_database(url: str) -> None:
+    """Connect to a database. Raises DatabaseUnusable if that fails."""
+    engine = open_database(url)
+    try:
+        with reading(engine):
+            pass
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise DatabaseUnusable(f"cannot connect to the database of RUNYARD_DATABASE_URL: {reason}") from error
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -78,6 +109,26 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@dataclass(frozen=True)
+class Words:
+    """Where the SQL of the two databases differs. ``like``: the operator that ignores case.
+
+    ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false.
+    """
+
+    like: str
+    json_number: str
+
+
+def words_of(connection: Connection) -> Words:
+    """The words of a connection's database."""
+    return _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
+
+
+_SQLITE = Words(like="LIKE", json_number="json_extract")
+_POSTGRESQL = Words(like="ILIKE", json_number="json_number")
+
+
 _NEXT_COMMIT = text("UPDATE commit_counter SET value = value + 1 RETURNING value")
 
 
@@ -91,9 +142,10 @@ def migrate(engine: Engine) -> None:
 
     A SQLite database is copied first.
     """
-    with engine.connect().execution_options(runyard_write=True) as connection:
+    # Another process may be migrating, which takes longer than any other transaction.
+    options = {"runyard_write": True, "runyard_wait": MIGRATION_SECONDS}
+    with engine.connect().execution_options(**options) as connection:
         if engine.dialect.name == "sqlite":
-            # Another process may be migrating, which takes longer than any other transaction.
             connection.connection.cursor().execute(f"PRAGMA busy_timeout={1000 * MIGRATION_SECONDS}")
         with connection.begin():
             _upgrade(connection)

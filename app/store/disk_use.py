@@ -35,11 +35,11 @@ class DiskUse:
 _QUERY = """
 WITH written AS (
   SELECT run, path, bytes FROM kept_checkpoint WHERE {of_run}
-  UNION SELECT id, json_extract(checkpoint, '$.path'), coalesce(json_extract(checkpoint, '$.bytes'), 0)
+  UNION SELECT id, json_extract(checkpoint, '$.path'), CAST(json_extract(checkpoint, '$.bytes') AS BIGINT)
     FROM run WHERE checkpoint <> '' AND {of_id}
-  UNION SELECT id, json_extract(best_checkpoint, '$.path'), coalesce(json_extract(best_checkpoint, '$.bytes'), 0)
+  UNION SELECT id, json_extract(best_checkpoint, '$.path'), CAST(json_extract(best_checkpoint, '$.bytes') AS BIGINT)
     FROM run WHERE best_checkpoint <> '' AND {of_id}
-), file AS (SELECT run, path, max(bytes) AS bytes FROM written GROUP BY run, path)
+), file AS (SELECT run, path, coalesce(max(bytes), 0) AS bytes FROM written GROUP BY run, path)
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file) AS checkpoints,
   (SELECT count(*) FROM file WHERE bytes = 0) AS unknown,
   (SELECT coalesce(sum(bytes), 0) FROM prediction_file WHERE {of_run}) AS predictions,

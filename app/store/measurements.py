@@ -37,18 +37,21 @@ class Measured:
 
 
 _ALIKE = "run.device = :device AND run.batch_size = :batch_size AND json_extract(run.config, '$.options') = '{}'"
-# SQLite has no median, so values are returned as lists. A bare column next to a single max() is from the max's row.
+# SQLite has no median, so values are returned as lists.
 _QUERY = f"""
-SELECT run.family, run.size, max(test.best) AS acc, count(test.best) AS accs, run.id AS best_run,
-  json_group_array(json_extract(run.progress, '$.samples_per_second')) FILTER (WHERE {_ALIKE}) AS speeds,
-  json_group_array(memory.high) FILTER (WHERE {_ALIKE}) AS memories,
-  json_group_array(run.trained_seconds / run.epochs) FILTER (WHERE {_ALIKE}) AS paces
+WITH measured AS (SELECT run.family, run.size, run.id, test.best AS acc, {_ALIKE} AS alike, memory.high AS memory,
+  json_extract(run.progress, '$.samples_per_second') AS speed, run.trained_seconds / nullif(run.epochs, 0) AS pace,
+  row_number() OVER (PARTITION BY run.family, run.size ORDER BY test.best DESC NULLS LAST, run.number) AS place
 FROM run
 LEFT JOIN metric_series test ON test.run = run.id AND test.name =
   CASE WHEN json_extract(run.config, '$.targets') = :alone THEN 'test/acc' ELSE :among END
 LEFT JOIN metric_series memory ON memory.run = run.id AND memory.name = '{PEAK_MEMORY}'
-WHERE run.status = 'succeeded' AND run.deleted_at IS NULL AND run.dataset = :dataset AND run.origin = ''
-GROUP BY run.family, run.size
+WHERE run.status = 'succeeded' AND run.deleted_at IS NULL AND run.dataset = :dataset AND run.origin = '')
+SELECT family, size, max(acc) AS acc, count(acc) AS accs, max(CASE WHEN place = 1 THEN id END) AS best_run,
+  json_group_array(CAST(speed AS TEXT)) FILTER (WHERE alike) AS speeds,
+  json_group_array(CAST(memory AS TEXT)) FILTER (WHERE alike) AS memories,
+  json_group_array(CAST(pace AS TEXT)) FILTER (WHERE alike) AS paces
+FROM measured GROUP BY family, size
 """
 
 

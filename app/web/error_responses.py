@@ -6,6 +6,7 @@ The API responds with problem details (RFC 9457) that name the field; a browser 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, printable, to_field_errors
+from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, Unavailable, printable, to_field_errors
 from app.contract.spec import FieldError, SpecError
 from app.web.broken_json import describe
 
@@ -70,6 +72,9 @@ async def _handle(request: Request, error: Exception) -> Response:
             if first["type"] == "json_invalid" and isinstance(error.body, str):
                 errors = [describe(error.body, int(first["loc"][-1]), str(first["ctx"]["error"]))]
             return _answer(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
+        case OperationalError() if not isinstance(error.orig, sqlite3.Error):
+            logger.error("%s %s: the database does not respond (%s)", request.method, request.url.path, error.orig)
+            return _answer(request, Unavailable("the database does not respond; nothing was changed; try again"))
         case HTTPException():
             problem_error = RunyardError(str(error.detail))
             problem_error.status, problem_error.title = error.status_code, str(error.detail)
@@ -102,7 +107,7 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
         answer.headers.update(headers)
         return answer
 
-    for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException):
+    for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException, OperationalError):
         app.add_exception_handler(kind, _handle)
     app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(Exception, unknown)

@@ -280,8 +280,8 @@ def _text(term: Term, sql: Sql, value: str) -> str:
     if term.how == "ILIKE":
         return f"lower({value}) LIKE lower({sql.bind(term.value)}) ESCAPE '\\'"
     if term.how == "LIKE":
-        # SQLite's LIKE ignores case; GLOB does not.
-        return f"{value} GLOB {sql.bind(_glob(term.value))}"
+        # SQLite's LIKE ignores case; glob() does not.
+        return f"glob({sql.bind(_glob(term.value))}, {value})"
     return f"{value} {term.how} {sql.bind(term.value)}"
 
 

@@ -33,7 +33,7 @@ def read_members(
     connection: Connection, where: RunFilter, keys: Sequence[str], most: int, now: float
 ) -> tuple[list[Member], bool]:
     """The newest matching runs with the figures named by ``keys``, and whether there are more. Raises QueryError."""
-    matching, values = conditions(where, now)
+    matching, values = conditions(connection, where, now)
     statement = (
         "SELECT id, number, status, seed, origin, family, size, dataset, recipe, worker, device, sweep, params,"
         f" started_at, ended_at, config FROM run WHERE {matching} ORDER BY number DESC LIMIT :most"

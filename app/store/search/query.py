@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 
 from app.contract.errors import QueryError
-from app.store.database import rows
+from app.store.database import rows, words_of
 from app.store.metric import Summary, read_summaries
-from app.store.page_cursor import read_cursor, write_cursor
+from app.store.page_cursor import comparing, read_cursor, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
 from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
 from app.store.search.query_language import parse_filter
@@ -75,15 +75,16 @@ def list_runs(
     # A text query scans every run, so sort_all counts the matches in the same pass.
     total = None if where.q else count_runs(connection, where, now)
     places: list[Place] | None = None
-    if not where.narrows and (order.along or not order.then):
-        places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
-    elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
-        with suppress(TooSparse):
-            matching, values = conditions(where, now, unindexed=True)
-            places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
-    if places is None:
-        places, counted = sort_all(connection, order, *conditions(where, now), limit + 1, behind)
-        total = counted if total is None else total
+    with comparing(behind):
+        if not where.narrows and (order.along or not order.then):
+            places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
+        elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
+            with suppress(TooSparse):
+                matching, values = conditions(connection, where, now, unindexed=True)
+                places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+        if places is None:
+            places, counted = sort_all(connection, order, *conditions(connection, where, now), limit + 1, behind)
+            total = counted if total is None else total
     last = places[limit - 1] if len(places) > limit else None
     cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
     shown = runs_by_id(connection, [place.run for place in places[:limit]])
@@ -95,7 +96,7 @@ def count_runs(connection: Connection, where: RunFilter, now: float | None = Non
     if not where.narrows:
         # Subtracting the trash lets SQLite count the table without reading its rows.
         return int(connection.execute(_COUNT_ALL).scalar_one())
-    matching, values = conditions(where, time.time() if now is None else now)
+    matching, values = conditions(connection, where, time.time() if now is None else now)
     return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
 
 
@@ -104,7 +105,7 @@ _COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run
 
 def matching_ids(connection: Connection, where: RunFilter, limit: int, now: float) -> list[str]:
     """The ids of matching runs, newest first. Raises QueryError."""
-    matching, values = conditions(where, now)
+    matching, values = conditions(connection, where, now)
     statement = f"SELECT run.id FROM run WHERE {matching} ORDER BY run.number DESC LIMIT :limit"
     return [str(run) for run in connection.execute(text(statement), values | {"limit": limit}).scalars()]
 
@@ -123,7 +124,9 @@ _CHANGED = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
-def conditions(where: RunFilter, now: float, unindexed: bool = False) -> tuple[str, dict[str, Any]]:
+def conditions(
+    connection: Connection, where: RunFilter, now: float, unindexed: bool = False
+) -> tuple[str, dict[str, Any]]:
     """The SQL conditions of a filter.
 
     ``unindexed``: worded so that SQLite uses no index for them, since it is to read along the index of the sort order.
@@ -131,7 +134,7 @@ def conditions(where: RunFilter, now: float, unindexed: bool = False) -> tuple[s
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    query = parse_filter(where.q, now)
+    query = parse_filter(where.q, now, words_of(connection))
     # An expression is not indexed, so a text search scans the table in storage order.
     conditions = ["run.deleted_at || '' IS NULL" if query.texts else NOT_DELETED, *query.conditions]
     values = dict(query.values)

@@ -17,6 +17,7 @@ from typing import Any
 
 from app.contract.errors import QueryError
 from app.contract.metric_names import is_share
+from app.store.database import Words
 from app.store.run import ACTIVE, STATES, TERMINAL
 from app.store.search.parser import Part, Term
 from app.store.search.parser import parse as parse_query
@@ -88,6 +89,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "k": 1e3
 class SqlFilter:
     """A query as SQL over ``run``; ``texts``: whether it searches the text of every run."""
 
+    words: Words
     conditions: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     texts: bool = False
@@ -99,9 +101,9 @@ class SqlFilter:
         return f":{name}"
 
 
-def parse_filter(text: str, now: float) -> SqlFilter:
+def parse_filter(text: str, now: float, words: Words) -> SqlFilter:
     """Translate a query into SQL conditions. Raises QueryError with a sentence that lists the choices."""
-    query = SqlFilter()
+    query = SqlFilter(words)
     whole = parse_query(text)
     if len(whole.choices) == 1:
         query.conditions = [_part(query, part, now) for part in whole.choices[0]]
@@ -154,7 +156,7 @@ def _text(query: SqlFilter, value: str) -> str:
     query.texts = True
     escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     bound = query.bind(f"%{escaped}%")
-    return "(" + " OR ".join(f"{column} LIKE {bound} ESCAPE '\\'" for column in TEXT_COLUMNS) + ")"
+    return "(" + " OR ".join(f"{column} {query.words.like} {bound} ESCAPE '\\'" for column in TEXT_COLUMNS) + ")"
 
 
 def _kind(term: Term) -> str:
@@ -234,15 +236,15 @@ def _moment(term: Term, text: str) -> float:
 
 
 def _setting(query: SqlFilter, term: Term) -> str:
-    value = f"json_extract(run.config, '$.{term.name}')"
+    number = f"{query.words.json_number}(run.config, '$.{term.name}')"
     if term.value in ("true", "yes", "false", "no"):
         flag = query.bind(int(term.value in ("true", "yes")))
-        return f"{value} {'!=' if term.operator == '!=' else '='} {flag}"
+        return f"{number} {'!=' if term.operator == '!=' else '='} {flag}"
     try:
         _figure(term, term.values[0])
     except QueryError:
-        return _any_of(query, term, value)
-    return _compared(query, term, value, _figure)
+        return _any_of(query, term, f"json_extract(run.config, '$.{term.name}')")
+    return _compared(query, term, number, _figure)
 
 
 def _parameter(query: SqlFilter, term: Term) -> str:

@@ -74,3 +74,28 @@ def test_a_recorder_refuses_a_redis_that_would_forget_what_it_was_given(
     assert done.returncode == 1
     assert "set it to noeviction" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "server"])
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("mysql://localhost/runyard", "RUNYARD_DATABASE_URL must name a PostgreSQL database"),
+        ("postgresql://a:s3cret@/b?host=/nowhere", "cannot connect to the database of RUNYARD_DATABASE_URL"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, command: str, url: str, sentence: str) -> None:
+    done = runyard(tmp_path, command, "--port", "0", RUNYARD_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"runyard: {sentence}")
+    assert (done.stderr.count("\n"), "s3cret" in done.stderr) == (1, False)
+
+
+def test_without_the_driver_of_postgresql_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    # What Python finds first is no package that can be imported.
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text("import sys\nsys.modules['psycopg'] = None\n")
+    path = os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")])
+    done = runyard(tmp_path, "up", "--port", "0", RUNYARD_DATABASE_URL="postgresql://localhost/b", PYTHONPATH=path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.endswith("pip install 'runyard[postgres]'\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from app.store import alias
@@ -74,7 +74,7 @@ def test_a_move_says_when_and_by_whom_and_outlives_the_run(runs: Runs, engine: E
     with writing(engine) as connection:
         point_alias(connection, "digits-production", first, 5.0, "ada")
         point_alias(connection, "digits-production", second, 6.0)
-        connection.exec_driver_sql("DELETE FROM run WHERE id = ?", (first,))
+        connection.execute(text("DELETE FROM run WHERE id = :id"), {"id": first})
         newest, oldest = list_moves(connection, "digits-production")
     assert (newest.before, newest.after, newest.by, newest.after_id, newest.at) == (1, 2, "", second, 6.0)
     assert (oldest.before, oldest.after, oldest.by, oldest.after_id) == (None, 1, "ada", "")
@@ -85,7 +85,7 @@ def test_a_run_that_a_name_points_to_cannot_vanish(runs: Runs, engine: Engine) -
     with writing(engine) as connection:
         point_alias(connection, "digits-production", run, 5.0)
     with pytest.raises(IntegrityError), writing(engine) as connection:
-        connection.exec_driver_sql("DELETE FROM run WHERE id = ?", (run,))
+        connection.execute(text("DELETE FROM run WHERE id = :id"), {"id": run})
 
 
 def test_the_number_of_names_is_limited_but_those_there_are_move_on(

@@ -38,6 +38,7 @@ from app.store.database import MIGRATIONS, next_commit, open_database, reading, 
 from tests.conftest import config as config_of
 
 
+@pytest.mark.sqlite
 def test_sqlite_waits_for_locks_and_syncs_every_commit(engine: Engine) -> None:
     with reading(engine) as connection:
         said = {
@@ -96,6 +97,7 @@ def _comparable(_what: object, name: str | None, *_more: object) -> bool:
     return name != "ix_run_queue"
 
 
+@pytest.mark.sqlite
 def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) -> None:
     assert {
         module.__name__
@@ -123,6 +125,7 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) 
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
+@pytest.mark.sqlite
 def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
     with writing(engine) as connection:
         config = Config()
@@ -146,6 +149,7 @@ def test_a_migration_carries_over_what_is_there(engine: Engine) -> None:
         assert chunk == [(3, b"s", b"v", b"t", b"l")]
 
 
+@pytest.mark.sqlite
 def test_runs_launched_before_keep_the_initialization_that_they_had(engine: Engine) -> None:
     def migrate_to(revision: str) -> None:
         with writing(engine) as connection:
@@ -168,6 +172,7 @@ def test_runs_launched_before_keep_the_initialization_that_they_had(engine: Engi
     assert options == {"vit": before, "convnext_v2": before, "simple_mlp": {}}
 
 
+@pytest.mark.sqlite
 def test_a_curve_seen_from_afar_is_read_without_its_points(engine: Engine) -> None:
     with reading(engine) as connection:
         columns = [name for _, name, *_ in connection.exec_driver_sql("PRAGMA table_info(metric_chunk)").all()]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract.datasets import DATASETS
-from app.store.database import reading
+from app.store.database import reading, writing
 from app.store.duration_estimate import Estimate, estimate_page
 from app.store.queue import pause, read_queue
 from app.store.worker import WorkerRecord
@@ -84,7 +84,7 @@ def test_without_workers_or_while_paused_nothing_is_expected_to_start(runs: Runs
     [found] = look(runs)
     assert (found.start, found.start_why) == (None, "no connected worker can run it")
     assert found.seconds == pytest.approx(10.0)
-    with runs.engine.begin() as connection:
+    with writing(runs.engine) as connection:
         pause(connection, NOW)
     [found] = look(runs, worker())
     assert (found.start, found.start_why) == (None, "the queue is paused")

@@ -215,7 +215,8 @@ def test_a_spike_in_a_long_curve_is_seen_from_far_away(runs: Runs, run: str) -> 
         # Unmerged points are included as well.
         metric.add_points(connection, run, "train/loss", curve([7.0, 55.0], first=64_000), newest)
         tiers = set(connection.execute(text("SELECT tier FROM metric_chunk")).scalars())
-        connection.execute(text("UPDATE metric_chunk SET steps = x'', point_values = x'', times = x'' WHERE tier > 0"))
+        statement = "UPDATE metric_chunk SET steps = :none, point_values = :none, times = :none WHERE tier > 0"
+        connection.execute(text(statement), {"none": b""})
         far = read_curves(connection, run, points=100)["train/loss"]
     assert tiers == {0, 1}
     assert len(far.steps) <= 100

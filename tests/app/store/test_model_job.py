@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.store.database import writing
 from app.store.model_job import (
@@ -51,7 +51,7 @@ def test_the_one_that_waits_longest_is_next_and_those_of_deleted_runs_wait(runs:
         first, second = (
             add_job(connection, run, kind, {}, 2.0 + i) for i, kind in enumerate(("robustness", "evaluate"))
         )
-        connection.exec_driver_sql("UPDATE run SET deleted_at = 1 WHERE id = ?", (deleted,))
+        connection.execute(text("UPDATE run SET deleted_at = 1 WHERE id = :id"), {"id": deleted})
         order = []
         while (job := next_job(connection)) is not None:
             order.append(job.id)
@@ -119,7 +119,7 @@ def test_the_newest_success_of_each_run_is_found(runs: Runs, engine: Engine) -> 
             end_job(connection, job.id, status, now + 0.5, result={"now": now})
         end_job(connection, add_job(connection, bare, "evaluate", {}, 1.0).id, "succeeded", 2.0)
         end_job(connection, add_job(connection, deleted, "robustness", {}, 1.0).id, "succeeded", 2.0)
-        connection.exec_driver_sql("UPDATE run SET deleted_at = 1 WHERE id = ?", (deleted,))
+        connection.execute(text("UPDATE run SET deleted_at = 1 WHERE id = :id"), {"id": deleted})
         found = newest_of(connection, [run, bare], "robustness")
         assert {each: job.result for each, job in found.items()} == {run: {"now": 2.0}}
         assert [each for each, _, _ in runs_with(connection, "robustness", "digits", 9)] == [run]

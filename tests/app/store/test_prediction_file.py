@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.contract.events import PredictionsKept
 from app.store.database import reading, writing
@@ -54,5 +54,5 @@ def test_files_are_forgotten_with_their_run(runs: Runs, engine: Engine) -> None:
     run = runs.add()
     with writing(engine) as connection:
         record_file(connection, run, 1, kept("1/history-1", 2), 10.0)
-        connection.exec_driver_sql("DELETE FROM run WHERE id = ?", (run,))
+        connection.execute(text("DELETE FROM run WHERE id = :id"), {"id": run})
     assert files(engine, run) == []

@@ -83,6 +83,7 @@ def test_a_cursor_that_is_none_of_the_queue_is_refused(runs: Runs, after: str) -
         read_queue(connection, 3, after)
 
 
+@pytest.mark.sqlite
 def test_the_queue_is_read_along_its_index(runs: Runs) -> None:
     for _ in range(5):
         runs.add()

@@ -23,6 +23,8 @@ from tests.app.store.curves import VALUES, in_any_order, part, same, sorted_by_s
 from tests.app.store.test_metric import empty, figures, summary
 from tests.conftest import Runs
 
+# No version of Runyard before this migration could use PostgreSQL.
+pytestmark = pytest.mark.sqlite
 NAME = "train/loss"
 
 

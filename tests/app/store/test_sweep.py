@@ -39,6 +39,7 @@ def read(engine: Engine, sweep: str, metric: str = "val/acc", direction: str | N
         return store.read_runs(connection, sweep, metric, store.direction_of(metric, direction))
 
 
+@pytest.mark.sqlite
 def test_runs_are_counted_by_state_along_the_index(engine: Engine, runs: Runs) -> None:
     sweep, ids = made(engine, {}, {}, {}, {})
     other, _ = made(engine, {})

@@ -135,16 +135,21 @@ def plant(runs: Runs, drawn: list[Drawn]) -> None:
             sets = ", ".join(f"{column} = :{column}" for column in columns)
             connection.execute(text(f"UPDATE run SET {sets} WHERE id = :id"), said | {"id": each.id})
             for name, best in each.best.items():
-                add_series(connection.exec_driver_sql, each.id, name, best)
+                add_series(connection.execute, each.id, name, best)
 
 
 def add_series(execute: Any, run: str, name: str, best: float | None) -> None:
     """Add a metric summary, as the recorder would."""
+    values = {"run": run, "name": name, "best": best}
+    values |= {which: None if best is None else OTHERS[which](best) for which in ("last", "min", "max")}
     execute(
-        "INSERT INTO metric_series (run, run_number, name, points, first_step, last_step, last_time, low_step,"
-        " high_step, best, best_step, not_finite, last, low, high)"
-        " VALUES (?, (SELECT number FROM run WHERE id = ?), ?, 1, 1, 1, 0, 0, 0, ?, 0, 0, ?, ?, ?)",
-        (run, run, name, best, *(None if best is None else OTHERS[which](best) for which in ("last", "min", "max"))),
+        text(
+            "INSERT INTO metric_series (run, run_number, name, points, first_step, last_step, last_time, low_step,"
+            " high_step, best, best_step, not_finite, last, low, high)"
+            " VALUES (:run, (SELECT number FROM run WHERE id = :run), :name, 1, 1, 1, 0, 0, 0, :best, 0, 0, :last,"
+            " :min, :max)"
+        ),
+        values,
     )
 
 
@@ -189,6 +194,7 @@ def test_the_pages_are_those_of_a_table_that_was_sorted_by_hand(
     assert after is None
 
 
+@pytest.mark.sqlite
 def test_a_table_ten_times_as_long_costs_no_more_to_read(runs: Runs) -> None:
     lengthen(runs, 300)
     short = {sort: max(steps_of_pages(runs.engine, sort)) for sort in SORTS}
@@ -214,8 +220,8 @@ def lengthen(runs: Runs, many: int) -> None:
                 text(f"INSERT INTO run ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
             )
             if number % 10:
-                add_series(connection.exec_driver_sql, row["id"], "test/acc", value / many)
-                add_series(connection.exec_driver_sql, row["id"], "val/loss", value / many)
+                add_series(connection.execute, row["id"], "test/acc", value / many)
+                add_series(connection.execute, row["id"], "val/loss", value / many)
 
 
 def steps_of_pages(engine: Engine, sort: str) -> list[int]:
