@@ -19,11 +19,13 @@ from app.cli import (
     files,
     launch,
     manage,
+    people,
     predict,
     queue,
     run_imports,
     runs,
     serve,
+    sign_in,
     sweep,
     sync,
     watch,
@@ -32,6 +34,7 @@ from app.cli import (
 INSPECT = "Inspect runs"
 MANAGE = "Manage runs"
 CATALOG = "Catalog and system"
+PEOPLE = "People"
 COMPONENTS = "Components of `runyard up`"
 
 cli = typer.Typer(
@@ -56,6 +59,10 @@ cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=CATALOG)(command)
+for command in (sign_in.login, sign_in.logout, sign_in.whoami, people.audit):
+    cli.command(rich_help_panel=PEOPLE)(command)
+cli.add_typer(people.user, name="user", rich_help_panel=PEOPLE)
+cli.add_typer(people.token, name="token", rich_help_panel=PEOPLE)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
 

@@ -23,6 +23,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         models,
         notifications,
         now,
+        people,
         playground,
         predictions,
         preview,
@@ -60,6 +61,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         playground,
         workers,
         notifications,
+        people,
         health,
     ):
         yield getattr(module, "api", None), getattr(module, "pages", None)

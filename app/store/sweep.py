@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.sweep import Direction, SweepSpec
+from app.store.author import AUTHOR
 from app.store.curve import larger_is_better
 from app.store.database import rows
 from app.store.lease import QUEUE_ORDER
@@ -39,6 +40,7 @@ class Sweep(SQLModel, table=True):
     created_at: float
     ended_at: float | None = None
     idempotency_key: str | None = Field(None, unique=True)
+    created_by: str = Field("", sa_column_kwargs={"server_default": ""})
 
 
 @dataclass
@@ -146,6 +148,7 @@ def insert_sweep(
         planned=planned,
         created_at=now,
         idempotency_key=key,
+        created_by=AUTHOR.get(),
     ).model_dump()
     connection.execute(text(f"INSERT INTO sweep ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     return sweep

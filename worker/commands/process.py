@@ -19,7 +19,7 @@ from pathlib import Path
 from redis import Redis
 
 from app.contract.command import hide_secrets
-from app.contract.command_key import KeyFileError, is_signed, key_path, read_key
+from app.contract.command_key import KeyFileError, is_signed, key_path, read_key, run_token
 from app.contract.events import Log, LogLine, Result, Started
 from worker.commands.environment import command_environment
 from worker.commands.output_lines import LineBudget, OutputLines
@@ -67,7 +67,7 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
         process = subprocess.Popen(
             job.command.argv,
             cwd=job.command.folder,
-            env=command_environment(job),
+            env=command_environment(job, _token(job)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -93,6 +93,11 @@ def _refusal(job: CommandJob) -> str:
     if not signed:
         return f"this worker does not start this command: it is not signed with the key in {job.settings.data_dir}"
     return ""
+
+
+def _token(job: CommandJob) -> str:
+    """With which the command logs where people have to sign in."""
+    return run_token(read_key(key_path(job.settings.data_dir)), job.run)
 
 
 def _start_failure(job: CommandJob, error: Exception) -> str:

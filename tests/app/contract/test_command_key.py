@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.command import Command
-from app.contract.command_key import KeyFileError, ensure_key, is_signed, key_path, read_key, sign
+from app.contract.command_key import (
+    KeyFileError,
+    ensure_key,
+    is_signed,
+    key_path,
+    read_key,
+    run_of_token,
+    run_token,
+    sign,
+)
 
 COMMAND = Command(argv=["train", "--lr", "0.1"], folder="/jobs", environment={"A": "1"}, url="http://127.0.0.1:8000")
 KEY = bytes(range(32))
@@ -71,3 +80,12 @@ def test_no_other_file_is_read_as_a_key(tmp_path: Path) -> None:
     key_path(tmp_path).symlink_to(tmp_path / "id_ed25519")
     with pytest.raises(KeyFileError, match="cannot read"):
         read_key(key_path(tmp_path))
+
+
+@given(st.text(), st.text())
+def test_the_token_of_a_run_is_only_that_runs_and_only_with_the_key(run: str, other: str) -> None:
+    token = run_token(KEY, "r_1")
+    assert run_of_token(KEY, token) == "r_1"
+    assert run_of_token(bytes(32), token) is None
+    for changed in (run, f"ryr_{run}", f"ryr_{run}.{other}", token.replace("r_1", run), token + other):
+        assert run_of_token(KEY, changed) == ("r_1" if changed == token else None)

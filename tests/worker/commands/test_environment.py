@@ -39,6 +39,13 @@ def test_the_workers_own_settings_are_not_passed_on(tmp_path: Path) -> None:
     assert not {"RUNYARD_REDIS_URL", "RUNYARD_SLOTS"} & set(found)
 
 
+def test_a_command_may_log_and_its_users_own_token_wins(tmp_path: Path) -> None:
+    found = command_environment(job(tmp_path, {}, MLFLOW_TRACKING_TOKEN="of the worker"), "ryr_1")
+    assert (found["RUNYARD_TOKEN"], found["MLFLOW_TRACKING_TOKEN"]) == ("ryr_1", "ryr_1")
+    found = command_environment(job(tmp_path, {"RUNYARD_TOKEN": "ry_x"}), "ryr_1")
+    assert (found["RUNYARD_TOKEN"], found.get("MLFLOW_TRACKING_TOKEN")) == ("ry_x", None)
+
+
 def test_slots_share_the_cores(tmp_path: Path) -> None:
     assert "OMP_NUM_THREADS" not in command_environment(job(tmp_path, {}))
     assert command_environment(job(tmp_path, {}, slots=2))["OMP_NUM_THREADS"] == "4"
