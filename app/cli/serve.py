@@ -144,7 +144,8 @@ def recorder(data_dir: DataDir = None) -> None:
     engine = open_database(settings.database)
     migrate(engine)
     # In a separate thread, so that a slow webhook does not delay points.
-    Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
+    notifier = Notifier(engine, redis, private=settings.webhook_private)
+    Thread(target=notifier.run, args=(stop,), name="notifier", daemon=True).start()
     # In a separate thread, so that a slow search algorithm does not delay points.
     Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
     Recorder(settings, engine, redis).run(stop)

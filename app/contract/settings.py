@@ -72,6 +72,10 @@ class Settings(BaseSettings):
         description="Addresses or networks of reverse proxies (comma-separated) whose X-Forwarded-For and"
         " X-Forwarded-Proto headers count.",
     )
+    webhook_private: bool = Field(
+        False,
+        description="Allow webhooks to private, loopback and link-local addresses, such as a chat server of your own.",
+    )
     models_path: Path | None = Field(
         None,
         description="Folder with your own architectures, one Python file each; read by the server and the workers.",

@@ -37,6 +37,8 @@ USUAL_ADDRESS = "http://127.0.0.1:8000"
 """Where commands and the Python client look for a server."""
 STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
 STEADY_SECONDS = 30.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The server is on this machine, whatever its address is: no proxy of the environment is asked."""
 LONGEST_PAUSE_SECONDS = 10.0
 
 
@@ -256,7 +258,7 @@ class LocalStack:
 
     def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=2) as response:
+            with DIRECT.open(self.address + path, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -310,7 +312,7 @@ class LocalStack:
         header = authorization(key, method, self.address.removeprefix("http://"), path)
         request = urllib.request.Request(self.address + path, method=method, headers={"authorization": header})
         try:
-            with urllib.request.urlopen(request, timeout=2) as response:
+            with DIRECT.open(request, timeout=2) as response:
                 answer: dict[str, Any] = json.load(response)
                 return answer
         except (urllib.error.URLError, OSError, ValueError):

@@ -31,6 +31,8 @@ GET      /docs                                    read
 GET      /openapi.json                            read
 GET      /architectures                           read
 GET      /architectures/**                        read
+GET      /architectures/launch                    launch
+GET      /architectures/launch/**                 launch
 GET      /compare                                 read
 GET      /compare/**                              read
 GET      /datasets                                read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,7 +87,7 @@ class TokenIn(BaseModel):
 
     name: str = Field(max_length=200)
     scope: Scope = "launch"
-    days: int | None = Field(90, description="Days until it expires; null: never.")
+    days: Annotated[int, Field(ge=1, le=3650)] | None = Field(90, description="Days until it expires; null: never.")
 
 
 class TokenOut(BaseModel):
