@@ -1641,17 +1641,51 @@ else:
 # Clients --------------------------------------------------------------------------------------------------------------
 
 
+def credentials_file() -> Path:
+    """The file in which `runyard login` stores tokens: RUNYARD_CREDENTIALS, else in ~/.config/runyard."""
+    chosen = os.environ.get("RUNYARD_CREDENTIALS")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "runyard" / "credentials.json"
+
+
+def read_credentials() -> dict[str, str]:
+    """Stored tokens by the server's URL. Raises RunyardError if others can read the file, or it is damaged."""
+    path = credentials_file()
+    try:
+        with path.open() as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise RunyardError(f"{path} must be readable by you alone (chmod 600)")
+            stored = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunyardError(f"cannot read {path}: {error}") from error
+    if not isinstance(stored, dict) or not all(isinstance(token, str) for token in stored.values()):
+        raise RunyardError(f"{path} is damaged; delete it and run `runyard login`")
+    return stored
+
+
+def stored_token(url: str) -> str | None:
+    """The token for a server: RUNYARD_TOKEN, else what `runyard login` has stored. Raises RunyardError."""
+    return os.environ.get("RUNYARD_TOKEN") or read_credentials().get(url.rstrip("/"))
+
+
 class _Api(Generic[RunT, SweepT, ImportT]):
     """The requests of both clients."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        """``url``: default RUNYARD_URL, else http://127.0.0.1:8000; ``token``: default RUNYARD_TOKEN."""
+    def __init__(self, url: str | None = None, token: str | None = None, *, auth: httpx.Auth | None = None) -> None:
+        """``url``: default RUNYARD_URL, else http://127.0.0.1:8000.
+
+        ``token``: default RUNYARD_TOKEN, else what `runyard login` has stored for this URL; ``auth``: in its place.
+        """
         self.url = (url or os.environ.get("RUNYARD_URL") or "http://127.0.0.1:8000").rstrip("/")
-        token = token or os.environ.get("RUNYARD_TOKEN")
+        token = token or (stored_token(self.url) if auth is None else None)
         host = _host(self.url)
         self._options: Json = {
             "base_url": self.url,
             "headers": {"authorization": f"Bearer {token}"} if token else {},
+            "auth": auth,
             "timeout": httpx.Timeout(ANSWER_SECONDS, connect=10.0),
             # A proxy cannot reach this machine's loopback addresses.
             "trust_env": host not in ("localhost", "127.0.0.1", "::1"),
@@ -1940,8 +1974,8 @@ class _Api(Generic[RunT, SweepT, ImportT]):
 class Runyard(_Sync, _Api[Run, Sweep, DatasetImport]):
     """Client of a Runyard server. Every method can raise RunyardError."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        super().__init__(url, token)
+    def __init__(self, url: str | None = None, token: str | None = None, *, auth: httpx.Auth | None = None) -> None:
+        super().__init__(url, token, auth=auth)
         self._http = httpx.Client(**self._options)
 
     def __enter__(self) -> Runyard:
@@ -2010,8 +2044,8 @@ class Runyard(_Sync, _Api[Run, Sweep, DatasetImport]):
 class AsyncRunyard(_Async, _Api[AsyncRun, AsyncSweep, AsyncDatasetImport]):
     """Asynchronous client of a Runyard server. Every method can raise RunyardError."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        super().__init__(url, token)
+    def __init__(self, url: str | None = None, token: str | None = None, *, auth: httpx.Auth | None = None) -> None:
+        super().__init__(url, token, auth=auth)
         self._http = httpx.AsyncClient(**self._options)
 
     async def __aenter__(self) -> AsyncRunyard:

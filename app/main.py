@@ -17,8 +17,9 @@ from starlette.requests import Request
 
 from _runyard import __version__
 from app.contract.broker import celery_client
+from app.contract.command_key import ensure_key
 from app.contract.datasets import DATASETS
-from app.contract.settings import Settings
+from app.contract.settings import Settings, is_loopback
 from app.routes import routers
 from app.routes.mlflow import WITHIN, mlflow
 from app.routes.runs.api import run_status
@@ -32,6 +33,8 @@ from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
 from app.store.database import migrate, open_database
 from app.web import error_responses
+from app.web.access import Access
+from app.web.credentials import Credentials
 from app.web.dependencies import Parts, PartsDep
 from app.web.http_metrics import HttpMetrics
 from app.web.openapi import describe
@@ -51,7 +54,7 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
     Creates an inspector unless one is passed.
     """
     settings = settings or Settings()
-    app = build_app(settings.allowed_hosts)
+    app = build_app(settings.allowed_hosts, by_address=not is_loopback(settings.host))
     app.state.parts = open_parts(settings, inspector)
     return app
 
@@ -59,6 +62,8 @@ def create_app(settings: Settings | None = None, inspector: Inspector | None = N
 def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
     """Open everything that routes use: the database, migrated, Redis, the live hub, the inspector and the templates."""
     DATASETS.open(settings.datasets)
+    # Commands on this machine prove with it that they come from the owner of the data folder.
+    ensure_key(settings.data_dir)
     engine = open_database(settings.database)
     migrate(engine)
     redis = Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=5)
@@ -77,10 +82,11 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
         inference=Inference(settings),
         imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),
+        credentials=Credentials(engine, settings),
     )
 
 
-def build_app(allowed_hosts: str = "") -> FastAPI:
+def build_app(allowed_hosts: str = "", by_address: bool = False) -> FastAPI:
     """Build the application without its parts, which must be set as ``app.state.parts`` before it serves.
 
     FastAPI analyzes a route when it is first asked for, which takes half a second for all of them: tests build the
@@ -114,7 +120,8 @@ def build_app(allowed_hosts: str = "") -> FastAPI:
     app.state.requests = CollectorRegistry()
     app.add_middleware(HttpMetrics, registry=app.state.requests, prefix=API_PREFIX)
     app.add_middleware(RunNumbers)
-    app.add_middleware(Guard, allowed_hosts=allowed_hosts)
+    app.add_middleware(Access)
+    app.add_middleware(Guard, allowed_hosts=allowed_hosts, by_address=by_address)
     return app
 
 

@@ -38,9 +38,10 @@ CLIENT_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
         "`http://127.0.0.1:8000`",
         "URL of the server. If unset, `runyard` uses `RUNYARD_HOST` and `RUNYARD_PORT`.",
     ),
-    "RUNYARD_TOKEN": (
-        "",
-        "Bearer token to send, for a proxy in front of the server. Runyard itself has no sign-in and ignores it.",
+    "RUNYARD_TOKEN": ("", "API token to send, where people have to sign in."),
+    "RUNYARD_CREDENTIALS": (
+        "`~/.config/runyard/credentials.json`",
+        "File in which `runyard login` stores its sessions.",
     ),
     "RUNYARD_SPOOL_DIR": (
         "`~/.cache/runyard/spool`",

@@ -109,6 +109,7 @@ LAYERS = (
         "app.routes.notifications",
         "app.routes.datasets",
         "app.routes.predictions",
+        "app.routes.people",
     },
     {"app.routes.compare"},
     {"app.routes"},

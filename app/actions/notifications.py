@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.spec import FieldError, Number
+from app.services.webhook_request import TargetRefused, check_literal
 from app.store import notification
 from app.store.database import reading, writing
 from app.store.run import load_run, new_id
@@ -75,8 +76,13 @@ class RuleSpec(BaseModel):
 
 
 def add_webhook(parts: Parts, spec: WebhookSpec) -> str:
-    """Add a webhook and return its ID. Raises Conflict if there are too many."""
+    """Add a webhook and return its ID. Raises Invalid, and Conflict if there are too many."""
     now = time.time()
+    if not parts.settings.webhook_private:
+        try:
+            check_literal(spec.url)
+        except TargetRefused as error:
+            raise _invalid("url", str(error)) from error
     with writing(parts.engine) as connection:
         if int(connection.execute(text("SELECT count(*) FROM webhook")).scalar_one()) >= MOST_WEBHOOKS:
             raise Conflict(f"limit of {MOST_WEBHOOKS} webhooks reached; delete one first")
@@ -92,6 +98,13 @@ def add_webhook(parts: Parts, spec: WebhookSpec) -> str:
             },
         )
     return webhook
+
+
+def secret_of(parts: Parts, webhook: str) -> str:
+    """Return the secret of a webhook that was just added, to be shown once."""
+    with reading(parts.engine) as connection:
+        found = connection.execute(text("SELECT secret FROM webhook WHERE id = :id"), {"id": webhook}).scalar_one()
+    return str(found)
 
 
 def remove_webhook(parts: Parts, webhook: str) -> None:

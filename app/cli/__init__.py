@@ -21,12 +21,14 @@ from app.cli import (
     launch,
     manage,
     move_database,
+    people,
     predict,
     program,
     queue,
     run_imports,
     runs,
     serve,
+    sign_in,
     sweep,
     sync,
     watch,
@@ -35,6 +37,7 @@ from app.cli import (
 INSPECT = "Inspect runs"
 MANAGE = "Manage runs"
 CATALOG = "Catalog and system"
+PEOPLE = "People"
 COMPONENTS = "Components of `runyard up`"
 
 cli = typer.Typer(
@@ -62,6 +65,10 @@ for command in (architectures.architectures, catalog.datasets, catalog.workers, 
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (backup.backup, backup.restore):
     cli.command(rich_help_panel=CATALOG)(command)
+for command in (sign_in.login, sign_in.logout, sign_in.whoami, people.audit):
+    cli.command(rich_help_panel=PEOPLE)(command)
+cli.add_typer(people.user, name="user", rich_help_panel=PEOPLE)
+cli.add_typer(people.token, name="token", rich_help_panel=PEOPLE)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
 cli.command("move-database", rich_help_panel=COMPONENTS)(move_database.move_database)

@@ -23,8 +23,8 @@ Url = Annotated[
     str | None,
     typer.Option(
         envvar="RUNYARD_URL",
-        help="Server URL (default: http://RUNYARD_HOST:RUNYARD_PORT). If RUNYARD_TOKEN is set, it is sent as a bearer"
-        " token.",
+        help="Server URL (default: http://RUNYARD_HOST:RUNYARD_PORT). RUNYARD_TOKEN is sent as a bearer token, else"
+        " what `runyard login` stored.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -45,9 +45,15 @@ def server_address(settings: Settings) -> str:
 def connect(url: str | None) -> Runyard:
     """Create a client for ``url``, by default for the address in the settings."""
     # httpx takes 0.1 s to import; `runyard --help` must not wait for it.
-    from runyard import Runyard
+    from runyard import Runyard, stored_token
 
-    return Runyard(url or server_address(read_settings()))
+    settings = read_settings()
+    url = (url or server_address(settings)).rstrip("/")
+    if stored_token(url) is not None:
+        return Runyard(url)
+    from app.cli.local_key import local_auth
+
+    return Runyard(url, auth=local_auth(url, settings))
 
 
 def warn(message: str) -> None:
@@ -73,6 +79,8 @@ def connected(url: str | None, status: int = 1, interrupted: str = "interrupted"
     except RunyardError as error:
         for message in [problem.message for problem in error.errors] or [error.detail]:
             warn(message)
+        if error.status == 401:
+            warn("sign in with `runyard login`; on the server's own machine, RUNYARD_DATA_DIR must be its data folder")
         raise typer.Exit(status) from error
     except ValueError as error:
         warn(str(error))

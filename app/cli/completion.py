@@ -83,15 +83,21 @@ def _get(path: str, part: str, **query: Any) -> list[dict[str, Any]]:
     import httpx
 
     from app.cli.client import UsageError, server_address
+    from app.cli.local_key import local_auth
     from app.contract.settings import Settings
+    from runyard import stored_token
 
-    token = os.environ.get("RUNYARD_TOKEN")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        address = os.environ.get("RUNYARD_URL") or server_address(Settings())
-        url = f"{address.rstrip('/')}/api/v1{path}"
-        items = httpx.get(url, params=query, headers=headers, timeout=SECONDS, trust_env=False).json()[part]
-    except (httpx.HTTPError, httpx.InvalidURL, UsageError, ValueError, LookupError, TypeError):
+        settings = Settings()
+        address = (os.environ.get("RUNYARD_URL") or server_address(settings)).rstrip("/")
+        token = stored_token(address)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        auth = None if token else local_auth(address, settings)
+        found = httpx.get(
+            f"{address}/api/v1{path}", params=query, headers=headers, auth=auth, timeout=SECONDS, trust_env=False
+        )
+        items = found.json()[part]
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, UsageError, ValueError, LookupError, TypeError):
         # An error message would garble the command line that is being typed.
         return []
     return [item for item in items if isinstance(item, dict)]

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.settings import read_settings
 from app.contract.settings import Settings
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on (loopback only). \\[env var: RUNYARD_HOST]")]
+if TYPE_CHECKING:
+    from app.web.dependencies import Parts
+
+Host = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on; beyond loopback, everyone has to sign in. \\[env var: RUNYARD_HOST]"),
+]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. \\[env var: RUNYARD_PORT]")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder for everything that Runyard writes. \\[env var: RUNYARD_DATA_DIR]")
@@ -24,7 +30,7 @@ def _check_host(settings: Settings) -> None:
     from app.web.security import BindError, check_bind
 
     try:
-        check_bind(settings.host, settings.behind_loopback_publish)
+        check_bind(settings.host)
     except BindError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
@@ -74,7 +80,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     """Serve the pages and the API."""
     import gc
 
-    from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
+    from app.contract.process import PARENT_PIPE, end_with_parent, imports_without_gc, log_to_stderr
 
     with imports_without_gc():
         import uvicorn
@@ -87,12 +93,16 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     _check_data_folder(settings)
     _check_database(settings)
     log_to_stderr()
+    # `runyard up` prints the link itself: the log file of its server is no place for it.
+    alone = PARENT_PIPE not in os.environ
     end_with_parent()
     try:
         app = create_app(settings)
     except MigrationError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+    if alone:
+        _print_welcome(app.state.parts)
     # Objects created so far are permanent. A garbage collection over them would delay a request by 0.1 s.
     gc.freeze()
     uvicorn.run(
@@ -102,8 +112,19 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whose headers count is a setting of Runyard's own.
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
+
+
+def _print_welcome(parts: Parts) -> None:
+    """Print the one-time link if everyone has to sign in, and nobody can."""
+    from app.actions.people import create_welcome_code
+    from app.services.welcome import welcome_line
+
+    if parts.credentials.always and (code := create_welcome_code(parts)) is not None:
+        print(welcome_line(parts.settings, parts.settings.port, f"/welcome?code={code}"), file=sys.stderr, flush=True)
 
 
 def recorder(data_dir: DataDir = None) -> None:
@@ -150,7 +171,8 @@ def recorder(data_dir: DataDir = None) -> None:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     # In a separate thread, so that a slow webhook does not delay points.
-    Thread(target=Notifier(engine, redis).run, args=(stop,), name="notifier", daemon=True).start()
+    notifier = Notifier(engine, redis, private=settings.webhook_private)
+    Thread(target=notifier.run, args=(stop,), name="notifier", daemon=True).start()
     # In a separate thread, so that a slow search algorithm does not delay points.
     Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
     Recorder(settings, engine, redis).run(stop)

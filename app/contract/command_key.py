@@ -119,3 +119,20 @@ def _signature(key: bytes, content: dict[str, Any]) -> str:
 def _same(expected: str, given: str) -> bool:
     # Only bytes: `compare_digest` refuses text with other characters than ASCII.
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+
+
+# Tokens of commands ---------------------------------------------------------------------------------------------------
+
+RUN_TOKEN: Final = "ryr_"
+
+
+def run_token(key: bytes, run: str) -> str:
+    """The token with which the command of a run logs where people have to sign in. It is stored nowhere."""
+    return f"{RUN_TOKEN}{run}.{hmac.new(key, f'log to {run}'.encode(), hashlib.sha256).hexdigest()}"
+
+
+def run_of_token(key: bytes, token: str) -> str | None:
+    """The run whose token this is; None for any other text."""
+    run = token.removeprefix(RUN_TOKEN).partition(".")[0]
+    valid = hmac.compare_digest(run_token(key, run).encode(), token.encode("utf-8", "surrogatepass"))
+    return run if valid else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -15,6 +16,7 @@ class RunyardError(Exception):
 
     status = 500
     title = "Something went wrong"
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
@@ -27,6 +29,27 @@ class Forbidden(RunyardError):
 
     status = 403
     title = "Refused"
+
+
+class Unauthorized(RunyardError):
+    """The sender has not signed in, or its credential is not valid."""
+
+    status = 401
+    title = "Sign in"
+    # Without "Basic", which would make browsers ask for a password by themselves.
+    headers: Mapping[str, str] = {"www-authenticate": 'Bearer realm="Runyard"'}
+
+
+class TooManyAttempts(RunyardError):
+    """Too many sign-ins have failed; the next attempt has to wait."""
+
+    status = 429
+    title = "Too many attempts"
+
+    def __init__(self, seconds: float) -> None:
+        wait = max(1, math.ceil(seconds))
+        super().__init__(f"too many failed sign-ins; try again in {wait} s")
+        self.headers = {"retry-after": str(wait)}
 
 
 class NotFound(RunyardError):

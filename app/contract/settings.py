@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +18,16 @@ MAX_SOCKET_PATH_BYTES = 103
 """Maximum path length of a Unix socket on all systems, in bytes: 107 on Linux, 103 on macOS."""
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on, or of a sender, means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Settings(BaseSettings):
     """Settings of all processes; ``RUNYARD_DATA_DIR=/srv/yard`` sets ``data_dir``. Durations are in seconds."""
 
@@ -23,7 +35,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Folder for everything that Runyard writes.")
     host: str = Field(
-        "127.0.0.1", description="Address to listen on; only loopback addresses, since there is no sign-in yet."
+        "127.0.0.1",
+        description="Address to listen on. On an address other than loopback, everyone has to sign in.",
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     slots: int = Field(1, ge=1, le=64, description="Number of runs that one worker trains at the same time.")
@@ -50,6 +63,20 @@ class Settings(BaseSettings):
         "",
         description="Additional host names (comma-separated) under which browsers may reach this server; all others are"
         " rejected to prevent DNS rebinding.",
+    )
+    sign_in: Literal["auto", "always"] = Field(
+        "auto",
+        description="Whether everyone has to sign in: auto, as soon as Runyard listens on an address other than"
+        " loopback or anyone was added; or always, which a reverse proxy on this machine needs.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of reverse proxies (comma-separated) whose X-Forwarded-For and"
+        " X-Forwarded-Proto headers count.",
+    )
+    webhook_private: bool = Field(
+        False,
+        description="Allow webhooks to private, loopback and link-local addresses, such as a chat server of your own.",
     )
     models_path: Path | None = Field(
         None,
@@ -107,6 +134,28 @@ class Settings(BaseSettings):
         if not DEVICE.fullmatch(value):
             raise PydanticCustomError("device", "must be auto, cpu, cuda, or one GPU such as cuda:1")
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in filter(None, map(str.strip, value.split(","))):
+            try:
+                ipaddress.ip_network(part)
+            except ValueError as error:
+                raise PydanticCustomError(
+                    "trusted_proxies", "must be addresses or networks such as 127.0.0.1, 10.0.0.0/8"
+                ) from error
+        return value
+
+    @property
+    def proxies(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """Networks of trusted reverse proxies."""
+        return [ipaddress.ip_network(part) for part in map(str.strip, self.trusted_proxies.split(",")) if part]
+
+    @property
+    def everyone_signs_in(self) -> bool:
+        """Whether everyone has to sign in, even if nobody was added."""
+        return self.sign_in == "always" or not (is_loopback(self.host) or self.behind_loopback_publish)
 
     @property
     def database(self) -> str:

@@ -23,6 +23,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         models,
         notifications,
         now,
+        people,
         playground,
         predictions,
         preview,
@@ -63,6 +64,7 @@ def routers() -> Iterator[tuple[APIRouter | None, APIRouter | None]]:
         playground,
         workers,
         notifications,
+        people,
         health,
         prometheus,
     ):

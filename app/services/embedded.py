@@ -25,15 +25,20 @@ import redis
 from redis.exceptions import RedisError
 
 from _runyard import HOME
+from app.contract.command_key import ensure_key, read_key
+from app.contract.local_key import authorization
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
 from app.services.data_folder import StartError, check_data_folder
 from app.services.gpus import worker_devices
+from app.services.welcome import local_url, public_url, welcome_line
 
 USUAL_ADDRESS = "http://127.0.0.1:8000"
 """Where commands and the Python client look for a server."""
 STOP_SECONDS = {"worker": 25.0, "server": 5.0, "recorder": 5.0, "redis": 5.0}
 STEADY_SECONDS = 30.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The server is on this machine, whatever its address is: no proxy of the environment is asked."""
 LONGEST_PAUSE_SECONDS = 10.0
 
 
@@ -175,6 +180,7 @@ class LocalStack:
         self.settings = settings
         self.folder = settings.data_dir.absolute()
         self.address = ""
+        self._public = ""
         self._children: dict[str, Child] = {}
         self._stop = threading.Event()
         self._lock_file: IO[str] | None = None
@@ -190,6 +196,7 @@ class LocalStack:
             self._lock()
             if self._start_all():
                 self._announce_ready(began)
+                self._print_welcome()
                 self._supervise()
         finally:
             self._stop_all()
@@ -206,8 +213,8 @@ class LocalStack:
 
     def _start_all(self) -> bool:
         port = free_port(self.settings.host, self.settings.port)
-        shown = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        self.address = f"http://{shown}:{port}"
+        self.address = local_url(self.settings.host, port)
+        self._public = public_url(self.settings, port)
         say(f"Starting Runyard (data folder: {self.folder})")
         if self.settings.redis_url is None:
             self._start_redis()
@@ -251,7 +258,7 @@ class LocalStack:
 
     def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=2) as response:
+            with DIRECT.open(self.address + path, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -271,7 +278,8 @@ class LocalStack:
         return True
 
     def _announce_ready(self, began: float) -> None:
-        say(f"Open {self.address}   (ready in {time.monotonic() - began:.1f} s; press Ctrl-C to stop)")
+        shown = self._public or self.address
+        say(f"Open {shown}   (ready in {time.monotonic() - began:.1f} s; press Ctrl-C to stop)")
         if self.address != USUAL_ADDRESS:
             say(f"Commands in other terminals need: export RUNYARD_URL={self.address}")
 
@@ -287,13 +295,28 @@ class LocalStack:
 
         threading.Thread(target=watch, name="workers", daemon=True).start()
 
+    def _print_welcome(self) -> None:
+        """Print the one-time link if everyone has to sign in, and nobody can."""
+        if self.settings.everyone_signs_in:
+            path = self._ask("POST", "/api/v1/welcome").get("path")
+            if path:
+                say(welcome_line(self.settings, int(self.address.rpartition(":")[2]), path))
+
     def _workers(self) -> list[dict[str, Any]]:
+        workers: list[dict[str, Any]] = self._ask("GET", "/api/v1/workers").get("workers", [])
+        return workers
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        """Ask the server, with the key in the data folder; empty without an answer."""
+        key = read_key(ensure_key(self.folder))
+        header = authorization(key, method, self.address.removeprefix("http://"), path)
+        request = urllib.request.Request(self.address + path, method=method, headers={"authorization": header})
         try:
-            with urllib.request.urlopen(self.address + "/api/v1/workers", timeout=2) as response:
-                workers: list[dict[str, Any]] = json.load(response)["workers"]
-                return workers
+            with DIRECT.open(request, timeout=2) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
         except (urllib.error.URLError, OSError, ValueError):
-            return []
+            return {}
 
     def _supervise(self) -> None:
         """Restart processes that end, waiting longer each time if they end soon after starting."""

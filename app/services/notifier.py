@@ -11,8 +11,6 @@ import hmac
 import json
 import logging
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from threading import Event
@@ -24,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.contract.timestamps import iso
 from app.services import pubsub
+from app.services.webhook_request import TargetRefused, post
 from app.store import notification
 from app.store.database import next_commit, reading, writing
 
@@ -36,16 +35,17 @@ SIGNATURE = "x-runyard-signature"
 
 
 class Notifier:
-    """Checks once a second; ``step`` is one check."""
+    """Checks once a second; ``step`` is one check. ``private``: webhooks may reach addresses that are not public."""
 
-    def __init__(self, engine: Engine, redis: Redis, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, engine: Engine, redis: Redis, clock: Callable[[], float] = time.time, private: bool = False
+    ) -> None:
+        self.private = private
         self.engine = engine
         self.redis = redis
         self.clock = clock
         self._since: float | None = None
         self._next_forget = 0.0
-        # A redirect could send a signed body to another server.
-        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def run(self, stop: Event) -> None:
         """Notify until ``stop`` is set."""
@@ -85,29 +85,19 @@ class Notifier:
     def _call(self, delivery: notification.Due) -> tuple[bool, str]:
         """Deliver a notice; returns whether it arrived, and the response in a few words."""
         body = body_of(delivery.notice)
-        request = urllib.request.Request(
-            delivery.url,
-            body,
-            {
-                "content-type": "application/json",
-                "user-agent": "Runyard",
-                SIGNATURE: signature(delivery.secret, int(self.clock()), body),
-            },
-        )
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "Runyard",
+            SIGNATURE: signature(delivery.secret, int(self.clock()), body),
+        }
         try:
-            with self._opener.open(request, timeout=ANSWER_SECONDS) as response:
-                return True, f"HTTP {response.status}"
-        except urllib.error.HTTPError as error:
-            with error:
-                return False, f"HTTP {error.code} {error.reason}".strip()
+            status, reason = post(delivery.url, body, headers, ANSWER_SECONDS, self.private)
+        except TargetRefused as error:
+            return False, f"not sent: {error}"
         except (OSError, HTTPException, ValueError) as error:
-            why = error.reason if isinstance(error, urllib.error.URLError) else error
-            return False, f"no response: {why}"
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
+            return False, f"no response: {error}"
+        # A redirect is not followed: it could send a signed body to another server.
+        return (True, f"HTTP {status}") if 200 <= status < 300 else (False, f"HTTP {status} {reason}".strip())
 
 
 def body_of(notice: dict[str, Any]) -> bytes:

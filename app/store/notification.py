@@ -258,10 +258,10 @@ def list_notices(connection: Connection, after: int, limit: int) -> list[dict[st
 
 
 def list_webhooks(connection: Connection) -> list[dict[str, Any]]:
-    """Webhooks with the response to their last attempted delivery."""
+    """Webhooks without their secrets, with the response to their last attempted delivery."""
     result = connection.execute(
         text(
-            "SELECT w.id, w.url, w.secret, w.kinds, w.created_at, d.answer, d.delivered_at, d.tries, d.next_at"
+            "SELECT w.id, w.url, w.kinds, w.created_at, d.answer, d.delivered_at, d.tries, d.next_at"
             " FROM webhook w LEFT JOIN delivery d"
             " ON d.id = (SELECT max(id) FROM delivery WHERE webhook = w.id AND tries > 0) ORDER BY w.created_at, w.id"
         )

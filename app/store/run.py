@@ -15,6 +15,7 @@ from sqlmodel import Field, SQLModel
 from app.contract.spec import RunConfig
 from app.contract.sweep_label import describe_values
 from app.contract.tracked_run import CommandConfig, LoggedConfig
+from app.store.author import author_of
 from app.store.database import next_commit
 from app.store.training_time import Intervals, read_intervals
 
@@ -148,6 +149,7 @@ class Run(SQLModel, table=True):
     origin: str = Field("", sa_column_kwargs={"server_default": ""})
     stretches: str = Field("[]", sa_column_kwargs={"server_default": "[]"})
     asleep_seconds: float = Field(0.0, sa_column_kwargs={"server_default": "0"})
+    created_by: str = Field("", sa_column_kwargs={"server_default": ""})
 
 
 class RunTag(SQLModel, table=True):
@@ -343,6 +345,7 @@ UNTRAINED: Final[dict[str, Any]] = {
 
 def insert_row(connection: Connection, values: dict[str, Any], tags: Iterable[str] = ()) -> None:
     """Add a row to ``run``, and its tags."""
+    values = {"created_by": author_of(connection, values.get("sweep")), **values}
     row = Run(**values).model_dump(exclude={"trained_seconds"})
     connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     for tag in dict.fromkeys(tags):

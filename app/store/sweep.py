@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from app.contract.command import CommandRequest, command_title
 from app.contract.sweep import SEED, Direction, SweepSpec
+from app.store.author import AUTHOR
 from app.store.curve import larger_is_better
 from app.store.database import rows
 from app.store.lease import QUEUE_ORDER
@@ -40,6 +41,7 @@ class Sweep(SQLModel, table=True):
     created_at: float
     ended_at: float | None = None
     idempotency_key: str | None = Field(None, unique=True)
+    created_by: str = Field("", sa_column_kwargs={"server_default": ""})
 
 
 @dataclass
@@ -161,6 +163,7 @@ def insert_sweep(
         planned=planned,
         created_at=now,
         idempotency_key=key,
+        created_by=AUTHOR.get(),
     ).model_dump()
     connection.execute(text(f"INSERT INTO sweep ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     return sweep

@@ -20,6 +20,8 @@ from app.services.live import Hub
 from app.services.model_jobs import ModelJobs
 from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
+from app.web.caller import Caller, caller
+from app.web.credentials import Credentials
 from app.web.rendering import Templates
 
 
@@ -40,6 +42,7 @@ class Parts:
     jobs: ModelJobs
     inference: Inference
     templates: Templates
+    credentials: Credentials
 
 
 def parts(request: Request) -> Parts:
@@ -55,3 +58,4 @@ async def catalog(request: Request) -> Catalog:
 
 PartsDep = Annotated[Parts, Depends(parts)]
 CatalogDep = Annotated[Catalog, Depends(catalog)]
+CallerDep = Annotated[Caller, Depends(caller)]

@@ -50,31 +50,34 @@ def problem(status: int, title: str, detail: str, errors: Sequence[FieldError] =
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def _answer(request: Request, error: RunyardError) -> Response:
+def answer_to(request: Request, error: RunyardError) -> Response:
+    """Return an error as problem details to the API, and as a page to a browser."""
     if request.url.path.startswith("/api/") or request.url.path == "/healthz":
-        return problem(error.status, error.title, error.message, error.errors)
-    templates = request.app.state.parts.templates
-    page: Response = templates.error_page(request, error.status, error.title, error.message)
-    return page
+        answer: Response = problem(error.status, error.title, error.message, error.errors)
+    else:
+        templates = request.app.state.parts.templates
+        answer = templates.error_page(request, error.status, error.title, error.message)
+    answer.headers.update(error.headers)
+    return answer
 
 
 async def _handle(request: Request, error: Exception) -> Response:
     match error:
         case RunyardError():
-            return _answer(request, error)
+            return answer_to(request, error)
         case SpecError():
-            return _answer(request, Invalid(str(error), error.errors))
+            return answer_to(request, Invalid(str(error), error.errors))
         case QueryError():
-            return _answer(request, Invalid(str(error), [FieldError(error.field, str(error))]))
+            return answer_to(request, Invalid(str(error), [FieldError(error.field, str(error))]))
         case RequestValidationError():
             errors = to_field_errors(error.errors())
             first = error.errors()[0]
             if first["type"] == "json_invalid" and isinstance(error.body, str):
                 errors = [describe(error.body, int(first["loc"][-1]), str(first["ctx"]["error"]))]
-            return _answer(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
+            return answer_to(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
         case OperationalError() if not isinstance(error.orig, sqlite3.Error):
             logger.error("%s %s: the database does not respond (%s)", request.method, request.url.path, error.orig)
-            return _answer(request, Unavailable("the database does not respond; nothing was changed; try again"))
+            return answer_to(request, Unavailable("the database does not respond; nothing was changed; try again"))
         case HTTPException():
             problem_error = RunyardError(str(error.detail))
             problem_error.status, problem_error.title = error.status_code, str(error.detail)
@@ -90,7 +93,7 @@ async def _handle(request: Request, error: Exception) -> Response:
                 # FastAPI raises this for a body that is nested too deep, not UTF-8, or has numbers of 5,000 digits.
                 message = "the body is not valid JSON"
                 problem_error = Invalid(message, [FieldError("body", message)])
-            return _answer(request, problem_error)
+            return answer_to(request, problem_error)
     raise error
 
 
@@ -103,7 +106,7 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
 
     async def unknown(request: Request, error: Exception) -> Response:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        answer = _answer(request, RunyardError("internal error in Runyard; see the server log for details"))
+        answer = answer_to(request, RunyardError("internal error in Runyard; see the server log for details"))
         answer.headers.update(headers)
         return answer
 

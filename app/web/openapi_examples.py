@@ -8,7 +8,9 @@ from app.web.openapi_command_examples import command_operations
 from app.web.openapi_dataset_examples import DATASET_OPERATIONS
 from app.web.openapi_inference_examples import INFERENCE_OPERATIONS
 from app.web.openapi_model_examples import MODEL_OPERATIONS
+from app.web.openapi_notification_examples import NOTIFICATION_OPERATIONS
 from app.web.openapi_operation import Operation
+from app.web.openapi_people_examples import PEOPLE_OPERATIONS
 from app.web.openapi_script_examples import SCRIPT_OPERATIONS
 from app.web.openapi_sweep_examples import SWEEP_OPERATIONS
 
@@ -189,25 +191,6 @@ WORKER: dict[str, Any] = {
     "last_seen": ENDED,
     "runs": [RUN_ID],
 }
-WEBHOOK: dict[str, Any] = {"url": "https://hooks.example.org/runyard", "kinds": ["failed", "rule"]}
-WEBHOOK_OUT: dict[str, Any] = WEBHOOK | {
-    "id": "w_1kf3t8v0c6gkj1s",
-    "secret": "the key that signs its requests",
-    "answer": None,
-    "created": CREATED,
-}
-RULE: dict[str, Any] = {"comparison": "above", "metric": "val/acc", "value": 0.99}
-RULE_OUT: dict[str, Any] = RULE | {"id": "u_1kf3t8v0d3mx8zp", "run": None, "held": 0, "created": CREATED}
-NOTICE: dict[str, Any] = {
-    "id": 7,
-    "kind": "succeeded",
-    "sentence": "#12 simple_cnn base · digits finished",
-    "run": RUN_ID,
-    "rule": None,
-    "created": ENDED,
-}
-
-
 SPREAD = {"mean": 0.9861, "half": 0.0025, "median": 0.986, "min": 0.985, "max": 0.9873, "n": 2}
 RUN_GROUP: dict[str, Any] = {
     "values": ["simple_cnn base digits"],
@@ -319,6 +302,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     **DATASET_OPERATIONS,
     **MODEL_OPERATIONS,
     **SCRIPT_OPERATIONS,
+    **NOTIFICATION_OPERATIONS,
+    **PEOPLE_OPERATIONS,
     ("GET", "/recipes"): Operation("list_recipes", None, {"recipes": [RECIPE]}),
     ("GET", "/presets"): Operation(
         "list_presets",
@@ -334,12 +319,4 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/views"): Operation("list_views", None, {"views": [VIEW_OUT]}),
     ("POST", "/views"): Operation("create_view", VIEW, VIEW_OUT),
     ("DELETE", "/views/{view_id}"): Operation("delete_view"),
-    ("GET", "/webhooks"): Operation("list_webhooks", None, {"webhooks": [WEBHOOK_OUT]}),
-    ("POST", "/webhooks"): Operation("create_webhook", WEBHOOK, WEBHOOK_OUT),
-    ("DELETE", "/webhooks/{webhook_id}"): Operation("delete_webhook"),
-    ("POST", "/webhooks/{webhook_id}/test"): Operation("try_webhook", None, {"notice": 7}),
-    ("GET", "/rules"): Operation("list_rules", None, {"rules": [RULE_OUT]}),
-    ("POST", "/rules"): Operation("create_rule", RULE, RULE_OUT),
-    ("DELETE", "/rules/{rule_id}"): Operation("delete_rule"),
-    ("GET", "/notices"): Operation("list_notices", None, {"notices": [NOTICE]}),
 }

@@ -17,6 +17,7 @@ from app.contract.timestamps import iso
 from app.store.database import reading
 from app.store.queue import count_queued, paused_at
 from app.store.worker import list_workers
+from app.web.caller import caller, may
 from app.web.formatting import (
     color,
     count,
@@ -82,7 +83,9 @@ class Templates:
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Render a page, including the header's data."""
-        text = self.text(name, request=request, yard=read_yard(request), **values)
+        # Whoever may read nothing must not see it in the header of the page that says so.
+        yard = read_yard(request) if may(request, "read") else None
+        text = self.text(name, request=request, yard=yard, **values)
         return _uncached(text, status)
 
     def fragment(self, request: Request, name: str, **values: Any) -> HTMLResponse:
@@ -118,6 +121,8 @@ def _environment(folder: Path) -> Environment:
         time_tag,
         color,
         data_block,
+        may,
+        caller,
     ):
         environment.globals[function.__name__] = function
     environment.filters["upper_first"] = upper_first

@@ -44,27 +44,29 @@ class BindError(ValueError):
     """The server must not listen on this address."""
 
 
-def check_bind(host: str, behind_loopback_publish: bool) -> None:
-    """Raise BindError if ``host`` is reachable from other machines: there is no sign-in yet."""
+def check_bind(host: str) -> None:
+    """Raise BindError unless ``host`` is an address or localhost: a name could mean an address that others reach.
+
+    On an address that others reach, everyone has to sign in (app/web/credentials.py), and without an administrator,
+    `runyard up` and `runyard server` print a one-time link that creates the first.
+    """
     if host == "localhost":
         return
     try:
-        address = ipaddress.ip_address(host)
+        ipaddress.ip_address(host)
     except ValueError as error:
         raise BindError(f"'{host}' is not an IP address; use 127.0.0.1") from error
-    if address.is_loopback or behind_loopback_publish:
-        return
-    raise BindError(
-        f"refusing to listen on {host}: anyone who can reach it could launch and delete runs, since there is no sign-in"
-        " yet. Listen on 127.0.0.1 and connect through an SSH tunnel (ssh -L 8000:127.0.0.1:8000 this-machine)"
-    )
 
 
 class Guard:
-    """ASGI middleware that rejects foreign hosts, foreign origins and oversized bodies, and adds security headers."""
+    """ASGI middleware that rejects foreign hosts, foreign origins and oversized bodies, and adds security headers.
 
-    def __init__(self, app: ASGIApp, allowed_hosts: str = "") -> None:
+    ``by_address``: also accept the address at which a request arrived. No name is involved, so nobody can rebind it.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: str = "", by_address: bool = False) -> None:
         self.app = app
+        self.by_address = by_address
         self.hosts = {"localhost", "127.0.0.1", "::1"} | {
             host.strip().lower() for host in allowed_hosts.split(",") if host.strip()
         }
@@ -76,16 +78,17 @@ class Guard:
         headers = Headers(scope=scope)
         unlimited = UNLIMITED.fullmatch(f"{scope['method']} {scope['path']}") is not None
         most = MAX_PICTURES_BYTES if PICTURES.fullmatch(scope["path"]) else MAX_BODY_BYTES
-        refusal = self._refusal(scope["method"], headers, None if unlimited else most)
+        own = str((scope.get("server") or ("",))[0]) if self.by_address else ""
+        refusal = self._refusal(scope["method"], headers, None if unlimited else most, own)
         if refusal is not None:
             status, sentence = refusal
             await problem(status, "Refused", sentence)(scope, receive, _with_headers(send))
             return
         await self.app(scope, receive if unlimited else _limited(receive, most), _with_headers(send))
 
-    def _refusal(self, method: str, headers: Headers, most: int | None) -> tuple[int, str] | None:
+    def _refusal(self, method: str, headers: Headers, most: int | None, own: str) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}")[0]
-        if host not in self.hosts:
+        if host not in self.hosts and not (own and _is_address(host, own)):
             return 421, (
                 "this server does not accept that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"
             )
@@ -102,6 +105,14 @@ class Guard:
         if origin is not None and _split(origin)[1] != headers.get("host"):
             return 403, "requests that change something must come from Runyard's own pages"
         return None
+
+
+def _is_address(host: str, own: str) -> bool:
+    """Whether a host name is this address, and no name."""
+    try:
+        return ipaddress.ip_address(host) == ipaddress.ip_address(own)
+    except ValueError:
+        return False
 
 
 def _split(address: str) -> tuple[str, str]:

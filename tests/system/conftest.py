@@ -36,15 +36,28 @@ OFFLINE = {**NOWHERE, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 class RunningYard:
     """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder.
 
-    ``settings`` are further environment variables.
+    ``settings`` are further environment variables; ``prefix``: what starts the command, such as in a network namespace.
     """
+
+    prefix: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
         self.folder = folder
         self.output = folder / "up.out"
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "up", "--port", "0", "--data-dir", str(folder / "data"), *options],
+                [
+                    *self.prefix,
+                    sys.executable,
+                    "-m",
+                    "app.cli",
+                    "up",
+                    "--port",
+                    "0",
+                    "--data-dir",
+                    str(folder / "data"),
+                    *options,
+                ],
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
@@ -212,7 +225,9 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningYard]:
     """One Runyard for all tests that leave it as it was: running, and empty-handed."""
     # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
     # Some tests look at a trainer that stands still for as long as they take.
-    running = RunningYard(_folder(inspected(tmp_path_factory)), "--slots", "2", RUNYARD_STALL_SECONDS="1800")
+    running = RunningYard(
+        _folder(inspected(tmp_path_factory)), "--slots", "2", RUNYARD_STALL_SECONDS="1800", RUNYARD_WEBHOOK_PRIVATE="1"
+    )
     running.wait_for_worker()
     yield running
     running.stop()

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from app.contract.command import Command
 from worker.job import CommandJob
 
+TOKENS = ("RUNYARD_TOKEN", "MLFLOW_TRACKING_TOKEN")
 
-def command_environment(job: CommandJob, command: Command) -> dict[str, str]:
-    """Environment variables for a command's process.
+
+def command_environment(job: CommandJob, command: Command, token: str = "") -> dict[str, str]:
+    """Environment variables for a command's process; ``token``: with which it may log.
 
     Variables that its user set win over the worker's; the run's own are always set. The worker's settings are left out.
     """
@@ -28,6 +30,8 @@ def command_environment(job: CommandJob, command: Command) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": visible_gpu(job.gpu, job.environment),
         "PWD": command.folder,
     }
+    if token and not any(name in command.environment for name in TOKENS):
+        environment |= dict.fromkeys(TOKENS, token)
     return environment
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from redis import Redis
 
 from app.contract.command import Command, hide_secrets
+from app.contract.command_key import key_path, read_key, run_token
 from app.contract.events import Log, LogLine, Result, Started
 from worker.commands.environment import command_environment
 from worker.commands.output_lines import LineBudget, OutputLines
@@ -68,7 +69,7 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
         process = subprocess.Popen(
             command.argv,
             cwd=command.folder,
-            env=command_environment(job, command),
+            env=command_environment(job, command, _token(job)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,6 +84,11 @@ def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
     execution = _Execution(job, control, reporter, process)
     execution.watch()
     return execution.result(out_of_memory_kills() > kills)
+
+
+def _token(job: CommandJob) -> str:
+    """With which the command logs where people have to sign in."""
+    return run_token(read_key(key_path(job.settings.data_dir)), job.run)
 
 
 def _start_failure(command: Command, error: Exception) -> str:

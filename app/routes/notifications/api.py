@@ -14,6 +14,7 @@ from app.actions.notifications import (
     add_webhook,
     remove_rule,
     remove_webhook,
+    secret_of,
     test_webhook,
 )
 from app.contract.timestamps import iso
@@ -26,12 +27,12 @@ api = APIRouter(tags=["notifications"])
 
 
 class WebhookOut(BaseModel):
-    """A webhook; ``secret`` signs its requests, ``answer`` is the last response."""
+    """A webhook; ``secret`` signs its requests and is null once it was shown, ``answer`` is the last response."""
 
     id: str
     url: str
     kinds: list[str]
-    secret: str
+    secret: str | None
     answer: str | None
     created: str
 
@@ -91,7 +92,8 @@ def create_webhook(spec: WebhookSpec, parts: PartsDep) -> WebhookOut:
     """Add a webhook: each event is POSTed as JSON with x-runyard-signature: t=SECONDS,v1=HMAC-SHA256."""
     webhook = add_webhook(parts, spec)
     with reading(parts.engine) as connection:
-        return next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == webhook)
+        added = next(_webhook(row) for row in notification.list_webhooks(connection) if row["id"] == webhook)
+    return added.model_copy(update={"secret": secret_of(parts, webhook)})
 
 
 @api.delete("/webhooks/{webhook_id}", status_code=204)
@@ -156,7 +158,7 @@ def _webhook(row: dict[str, Any]) -> WebhookOut:
         id=row["id"],
         url=row["url"],
         kinds=row["kinds"],
-        secret=row["secret"],
+        secret=None,
         answer=row["answer"],
         created=iso(row["created_at"]) or "",
     )

@@ -17,6 +17,7 @@ from app.actions.notifications import (
     read_notifications,
     remove_rule,
     remove_webhook,
+    secret_of,
     test_webhook,
 )
 from app.contract.errors import RunyardError, to_field_errors
@@ -66,15 +67,21 @@ async def post_rule(request: Request, parts: PartsDep) -> Response:
 
 def _add(request: Request, parts: Parts, what: str, values: dict[str, Any], typed: dict[str, Any]) -> Response:
     errors: list[FieldError] = []
+    secret = ""
     try:
         if what == "webhook":
-            add_webhook(parts, WebhookSpec.model_validate(values))
+            secret = secret_of(parts, add_webhook(parts, WebhookSpec.model_validate(values)))
         else:
             add_rule(parts, RuleSpec.model_validate(values))
     except ValidationError as error:
         errors = to_field_errors(error.errors(include_url=False))
     except RunyardError as error:
         errors = error.errors or [FieldError(what, error.message)]
+    if secret:
+        # Shown once, so it must not be in an address.
+        answer = _page(request, parts, {"run": ""}, status=201, secret=secret)
+        answer.headers["cache-control"] = "no-store"
+        return answer
     if not errors:
         return RedirectResponse(HERE, 303)
     wrong = {error.field: _sentence(error.message) for error in reversed(errors)}
@@ -114,6 +121,8 @@ def _page(
     form: str = "",
     wrong: dict[str, str] | None = None,
     status: int = 200,
+    secret: str = "",
 ) -> HTMLResponse:
     values = read_notifications(parts) | {"kinds": KINDS, "typed": typed, "form": form, "wrong": wrong or {}}
+    values["secret"] = secret
     return parts.templates.page(request, "notifications.html", status, **values)

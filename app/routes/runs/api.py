@@ -66,7 +66,8 @@ class RunOut(BaseModel):
     origin "command", it has the ``command`` that it executes.
 
     ``relation`` to its ``parent``: clone, retry, resume, extend, fork or verify. ``parent_step``: the step of the
-    parent at which this run starts. ``sweep_values``: the values that its sweep set.
+    parent at which this run starts. ``sweep_values``: the values that its sweep set. ``created_by``: blank if nobody
+    had to sign in.
     """
 
     id: str
@@ -95,6 +96,7 @@ class RunOut(BaseModel):
     sweep: str | None
     sweep_values: dict[str, Any]
     created: str
+    created_by: str = ""
     started: str | None
     ended: str | None
     seconds: float | None
@@ -203,6 +205,7 @@ def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]
         "parent_step": row["parent_step"],
         "sweep": row["sweep"],
         "sweep_values": from_json(row["sweep_values"]),
+        "created_by": row["created_by"],
         "created": iso(row["created_at"]),
         "started": iso(row["started_at"]),
         "ended": iso(row["ended_at"]),

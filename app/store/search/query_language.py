@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from app.contract.errors import QueryError
 from app.contract.metric_names import is_share
+from app.store.author import AUTHOR
 from app.store.database import Words
 from app.store.run import ACTIVE, STATES, TERMINAL
 from app.store.search.parser import Part, Term
@@ -37,6 +38,7 @@ TEXT_FIELDS = {
     "parent": "run.parent",
     # Only commands have a program: the others are not parsed.
     "program": "CASE run.origin WHEN 'command' THEN json_extract(run.config, '$.program') END",
+    "by": "run.created_by",
 }
 NUMBER_FIELDS = {
     name: value
@@ -135,6 +137,10 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
     if name in TEXT_FIELDS:
         if name == "status":
             _known("status", term.values, STATES)
+        if name == "by":
+            # Who asks; while nobody has to sign in, runs that nobody is known to have created.
+            values = tuple(AUTHOR.get() if value == "me" else value.lower() for value in term.values)
+            return _any_of(query, replace(term, values=values), TEXT_FIELDS[name])
         return _any_of(query, term, TEXT_FIELDS[name])
     if name in NUMBER_FIELDS:
         if name == "duration":
@@ -180,7 +186,7 @@ def _tags(condition: str) -> str:
 def _any_of(query: SqlFilter, term: Term, value: str, within: Callable[[str], str] = str) -> str:
     if term.operator not in (":", "=", "!="):
         raise QueryError("q", f"{term.name} is a text field; use {term.name}:{term.value[:40]}")
-    bound = ", ".join(query.bind(value) for value in term.values if value)
+    bound = ", ".join(query.bind(value) for value in term.values if value or term.name == "by")
     if not bound:
         raise QueryError("q", f"{term.source} needs a value")
     condition = within(f"{value} IN ({bound})")

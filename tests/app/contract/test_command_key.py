@@ -19,6 +19,8 @@ from app.contract.command_key import (
     is_signed,
     key_path,
     read_key,
+    run_of_token,
+    run_token,
     sign,
     sign_program,
     sign_removal,
@@ -162,3 +164,12 @@ def test_a_signature_survives_how_a_program_is_stored() -> None:
 def test_a_signature_of_any_characters_is_only_wrong(signature: str) -> None:
     assert not is_program_signed(KEY, program().model_copy(update={"signature": signature}))
     assert not is_removal_signed(KEY, "tune", "", signature)
+
+
+@given(st.text(), st.text())
+def test_the_token_of_a_run_is_only_that_runs_and_only_with_the_key(run: str, other: str) -> None:
+    token = run_token(KEY, "r_1")
+    assert run_of_token(KEY, token) == "r_1"
+    assert run_of_token(bytes(32), token) is None
+    for changed in (run, f"ryr_{run}", f"ryr_{run}.{other}", token.replace("r_1", run), token + other):
+        assert run_of_token(KEY, changed) == ("r_1" if changed == token else None)

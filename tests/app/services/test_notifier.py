@@ -75,7 +75,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def notifier(engine: Engine, redis: Redis, clock: Clock) -> Notifier:
-    found = Notifier(engine, redis, clock)
+    found = Notifier(engine, redis, clock, private=True)
     found.step()
     return found
 
@@ -142,13 +142,13 @@ def test_what_ended_while_nobody_looked_is_told_after_a_restart(
     notifier.step()
     clock.now = NOW + 5000
     end(runs, second, at=NOW + 4000)
-    Notifier(engine, redis, clock).step()
+    Notifier(engine, redis, clock, private=True).step()
     assert [said.split()[0] for said in sentences(engine)] == ["#1", "#2"]
 
 
 def test_what_ended_before_the_first_start_is_no_news(engine: Engine, redis: Redis, clock: Clock, runs: Runs) -> None:
     end(runs, runs.add(), at=NOW - 3600)
-    Notifier(engine, redis, clock).step()
+    Notifier(engine, redis, clock, private=True).step()
     assert sentences(engine) == []
 
 
@@ -205,6 +205,20 @@ def test_a_signed_body_follows_no_redirect(notifier: Notifier, listener: Listene
     assert len(listener.heard) == 1
     with reading(engine) as connection:
         assert notification.list_webhooks(connection)[0]["delivered_at"] is None
+
+
+def test_without_the_setting_nothing_is_sent_to_this_machine(
+    engine: Engine, redis: Redis, clock: Clock, listener: Listener, runs: Runs
+) -> None:
+    add_webhook(engine, listener.address)
+    notifier = Notifier(engine, redis, clock)
+    notifier.step()
+    end(runs, runs.add())
+    notifier.step()
+    assert listener.heard == []
+    with reading(engine) as connection:
+        answer = notification.list_webhooks(connection)[0]["answer"]
+    assert answer.startswith("not sent: 127.0.0.1 is not an address of the public internet")
 
 
 def test_an_address_where_nobody_is_ends_nothing(notifier: Notifier, engine: Engine, runs: Runs) -> None:

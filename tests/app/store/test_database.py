@@ -17,6 +17,8 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 from app.store import (
+    api_token,
+    audit_event,
     imported_entry,
     lineage,
     live_change,
@@ -28,10 +30,14 @@ from app.store import (
     queue,
     run,
     saved_view,
+    sign_in_failure,
+    sign_in_session,
     step_record,
     sweep,
     tracked_run,
     undo,
+    user,
+    welcome_code,
     worker,
 )
 from app.store.database import MIGRATIONS, next_commit, open_database, reading, rows, writing
@@ -118,6 +124,12 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine: Engine) 
             undo,
             saved_view,
             worker,
+            api_token,
+            audit_event,
+            sign_in_failure,
+            sign_in_session,
+            user,
+            welcome_code,
         )
     }
     with engine.connect() as connection:

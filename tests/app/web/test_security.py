@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from app.contract.settings import Settings
 from app.main import create_app
-from app.web.security import HEADERS, MAX_BODY_BYTES, SAFE_METHODS, BindError, check_bind
+from app.web.security import HEADERS, MAX_BODY_BYTES, SAFE_METHODS, BindError, Guard, check_bind
 from tests.conftest import Runs
 
 OWN = "http://127.0.0.1:8000"
@@ -181,19 +183,41 @@ def test_a_length_that_is_absurd_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "8.8.8.8", "fe80::1", "::ffff:10.0.0.1"])
-def test_an_address_that_others_can_reach_is_not_listened_on(host: str) -> None:
-    with pytest.raises(BindError, match="no sign-in yet"):
-        check_bind(host, False)
-    check_bind(host, True)
+def test_on_an_address_that_others_can_reach_everyone_signs_in(host: str) -> None:
+    check_bind(host)
+    assert Settings(host=host).everyone_signs_in
+    assert not Settings(host=host, behind_loopback_publish=True).everyone_signs_in
+
+
+@pytest.mark.parametrize(
+    ("listening", "host", "status"),
+    [
+        ("192.0.2.7", "192.0.2.7:8000", 200),
+        ("2001:db8::7", "[2001:db8:0::7]:8000", 200),
+        ("192.0.2.7", "192.0.2.8", 421),
+        ("192.0.2.7", "rebound.example", 421),
+        ("192.0.2.7", "192.0.2.7.rebound.example", 421),
+    ],
+)
+def test_beyond_loopback_the_address_of_the_connection_is_a_name_of_the_server(
+    listening: str, host: str, status: int
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("yes")(scope, receive, send)
+
+    async def arriving(scope: Scope, receive: Receive, send: Send) -> None:
+        await Guard(app, by_address=True)(dict(scope) | {"server": (listening, 8000)}, receive, send)
+
+    assert TestClient(arriving).get("/", headers={"host": host}).status_code == status
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_an_address_of_this_machine_alone_is_listened_on(host: str) -> None:
-    check_bind(host, False)
+    check_bind(host)
+    assert not Settings(host=host).everyone_signs_in
 
 
 @pytest.mark.parametrize("host", ["yard.local", "", "127.0.0.1:80", "localhost.evil.example"])
 def test_a_name_that_could_mean_anything_is_not_listened_on(host: str) -> None:
-    for behind in (False, True):
-        with pytest.raises(BindError, match="use 127"):
-            check_bind(host, behind)
+    with pytest.raises(BindError, match="use 127"):
+        check_bind(host)

@@ -13,9 +13,9 @@ from worker.job import CommandJob
 URL = "http://127.0.0.1:8000"
 
 
-def environment_of(made: CommandJob) -> dict[str, str]:
+def environment_of(made: CommandJob, token: str = "") -> dict[str, str]:
     assert isinstance(made.command, Command)
-    return command_environment(made, made.command)
+    return command_environment(made, made.command, token)
 
 
 def job(tmp_path: Path, environment: dict[str, str], slots: int = 1, **of_worker: str) -> CommandJob:
@@ -42,6 +42,13 @@ def test_the_users_variables_win_over_the_workers_but_not_over_the_run(tmp_path:
 def test_the_workers_own_settings_are_not_passed_on(tmp_path: Path) -> None:
     found = environment_of(job(tmp_path, {}, RUNYARD_REDIS_URL="redis://me:secret@host", RUNYARD_SLOTS="2"))
     assert not {"RUNYARD_REDIS_URL", "RUNYARD_SLOTS"} & set(found)
+
+
+def test_a_command_may_log_and_its_users_own_token_wins(tmp_path: Path) -> None:
+    found = environment_of(job(tmp_path, {}, MLFLOW_TRACKING_TOKEN="of the worker"), "ryr_1")
+    assert (found["RUNYARD_TOKEN"], found["MLFLOW_TRACKING_TOKEN"]) == ("ryr_1", "ryr_1")
+    found = environment_of(job(tmp_path, {"RUNYARD_TOKEN": "ry_x"}), "ryr_1")
+    assert (found["RUNYARD_TOKEN"], found.get("MLFLOW_TRACKING_TOKEN")) == ("ry_x", None)
 
 
 def test_slots_share_the_cores(tmp_path: Path) -> None:

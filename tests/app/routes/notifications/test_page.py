@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,12 +15,36 @@ def test_a_webhook_is_made_listed_tried_and_removed(client: Any) -> None:
     assert made.status_code == 201
     assert len(made.json()["secret"]) > 20
     address = f"/api/v1/webhooks/{made.json()['id']}"
-    assert client.get("/api/v1/webhooks").json()["webhooks"] == [made.json()]
+    # The secret is shown once.
+    assert client.get("/api/v1/webhooks").json()["webhooks"] == [made.json() | {"secret": None}]
     assert client.post(f"{address}/test").status_code == 202
     assert client.get("/api/v1/notices").json()["notices"][0]["kind"] == "test"
     assert client.delete(address).status_code == 204
     assert client.delete(address).status_code == 404
     assert client.get("/api/v1/webhooks").json()["webhooks"] == []
+
+
+PRIVATE = [
+    *(
+        "http://127.0.0.1/x",
+        "http://localhost:9/x",
+        "http://a.localhost/",
+        "http://169.254.169.254/latest",
+        "http://0.0.0.0/",
+    ),
+    *("http://10.0.0.8/x", "http://192.168.1.1/", "http://[::1]/", "http://[fe80::1]/", "http://[::ffff:127.0.0.1]/"),
+    *("http://224.0.0.1/", "http://localhost./", "https://172.16.0.1:8443/x"),
+]
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+def test_a_webhook_to_this_machine_or_its_network_needs_a_setting(client: Any, url: str) -> None:
+    refused = client.post("/api/v1/webhooks", json={"url": url})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")
+    assert "RUNYARD_WEBHOOK_PRIVATE=true" in refused.json()["detail"]
+    parts = client.app.state.parts
+    parts.settings = parts.settings.model_copy(update={"webhook_private": True})
+    assert client.post("/api/v1/webhooks", json={"url": url}).status_code == 201
 
 
 @pytest.mark.parametrize("url", ["ftp://a/b", "example.org", "http://", "http://a b/", "https://[::1", "http://ä/"])
@@ -60,8 +85,11 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     page = look(client.get("/notifications"))
     assert "No notifications yet." in page.html
     added = client.post("/notifications/webhooks", data={"url": HOOK["url"], "kinds": ["failed", "rule"]})
-    page = look(added)
+    page = look(added, 201)
     assert "https://hooks.example.org/a" in page.html
+    (secret,) = re.findall(r'<code class="secret">([\w-]{32})</code>', page.html)
+    assert added.headers["cache-control"] == "no-store"
+    assert secret not in client.get("/notifications").text
     assert "fails, matches a rule" in page.html
     page = look(client.post("/notifications/rules", data={"comparison": "silent", "value": "5", "metric": "x/y"}))
     assert "no new data for 5 min" in page.html

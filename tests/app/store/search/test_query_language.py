@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.contract.errors import QueryError
+from app.store.author import AUTHOR
 from app.store.database import next_commit, reading, writing
 from app.store.metric import Curve, add_points
 from app.store.search.parser import AnyOf, Term, parse
@@ -235,3 +236,17 @@ def test_a_part_knows_how_it_was_said() -> None:
     [[first, second]] = parse('family:vit  -(a or "b c")').choices
     assert isinstance(second, AnyOf)
     assert (first.source, second.source) == ("family:vit", '-(a or "b c")')
+
+
+def test_runs_are_found_by_who_launched_them(runs: Runs, known: dict[str, str]) -> None:
+    runs.set(known["a"], created_by="ada")
+    runs.set(known["b"], created_by="grace")
+    assert found(runs, known, "by:ada,Grace") == "ab"
+    assert found(runs, known, "-by:ada") == "bcd"
+    assert found(runs, known, "by:me") == "cd"
+    token = AUTHOR.set("grace")
+    try:
+        assert found(runs, known, "by:me") == "b"
+        assert found(runs, known, "by!=me") == "acd"
+    finally:
+        AUTHOR.reset(token)

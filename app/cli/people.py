@@ -1,0 +1,204 @@
+"""`runyard user`, `runyard token` and `runyard audit`: people, their API tokens, and who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from app.cli.client import Url, connected
+from app.cli.output import AsJson, local_time, print_json, print_table
+from app.cli.sign_in import read_password
+
+user = typer.Typer(help="Add, list and change people.", no_args_is_help=True)
+token = typer.Typer(help="Create, list and delete API tokens.", no_args_is_help=True)
+
+Person = Annotated[str, typer.Argument(metavar="NAME", help="Name of the person.")]
+Role = Annotated[
+    str | None, typer.Option("--role", metavar="ROLE", help="viewer, member or administrator (default: member).")
+]
+
+
+def _path(name: str, rest: str = "") -> str:
+    return f"/users/{quote(name, safe='')}{rest}"
+
+
+@user.command("add")
+def add_user(
+    name: Person,
+    role: Role = None,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="Only tokens sign this account in, as for a program.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Add a person and ask for the password; the first is an administrator. From then on, everyone has to sign in."""
+    with connected(url) as yard:
+        password = None if no_password else read_password(f"Password of {name}", twice=True)
+        added = yard.ask("POST", "/users", {"name": name, "role": role, "password": password})
+        _print(added, as_json, f"{added['name']} is {_a(added['role'])}")
+
+
+@user.command("ls")
+def list_users(as_json: AsJson = False, url: Url = None) -> None:
+    """List people."""
+    with connected(url) as yard:
+        found = yard.ask("GET", "/users")
+        if as_json:
+            print_json(found)
+            return
+        rows = [
+            (
+                each["name"],
+                each["role"],
+                "disabled" if each["disabled"] else "enabled" if each["has_password"] else "tokens only",
+                local_time(each["created"]),
+            )
+            for each in found["users"]
+        ]
+        print_table(("name", "role", "state", "added"), rows)
+
+
+@user.command("role")
+def change_role(
+    name: Person,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, member or administrator.")],
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Change a person's role."""
+    with connected(url) as yard:
+        changed = yard.ask("PATCH", _path(name), {"role": role})
+        _print(changed, as_json, f"{changed['name']} is {_a(changed['role'])}")
+
+
+@user.command("disable")
+def disable(
+    name: Person,
+    undo: Annotated[bool, typer.Option("--undo", help="Enable the person again.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Disable a person: sessions end, and neither password nor tokens work."""
+    with connected(url) as yard:
+        changed = yard.ask("PATCH", _path(name), {"disabled": not undo})
+        _print(changed, as_json, f"{changed['name']} is {'enabled' if undo else 'disabled'}")
+
+
+@user.command("password")
+def set_password(name: Person, as_json: AsJson = False, url: Url = None) -> None:
+    """Set a new password; the person's sessions end."""
+    with connected(url) as yard:
+        changed = yard.ask("PATCH", _path(name), {"password": read_password(f"New password of {name}", twice=True)})
+        _print(changed, as_json, f"password of {changed['name']} changed")
+
+
+@user.command("rm")
+def remove_user(name: Person, as_json: AsJson = False, url: Url = None) -> None:
+    """Remove a person with all sessions and tokens; runs and the audit log keep the name."""
+    with connected(url) as yard:
+        yard.ask("DELETE", _path(name))
+        _print({"name": name}, as_json, f"{name} removed")
+
+
+# Tokens ---------------------------------------------------------------------------------------------------------------
+
+Of = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Of this person; needs an administrator.")]
+
+
+@token.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    scope: Annotated[str, typer.Option("--scope", help="read, log, launch or admin.")] = "launch",
+    days: Annotated[int, typer.Option("--days", min=0, metavar="DAYS", help="Days until it expires; 0: never.")] = 90,
+    of: Of = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Create a token and print it; it is never shown again."""
+    with connected(url) as yard:
+        path = "/account/tokens" if of is None else _path(of, "/tokens")
+        created = yard.ask("POST", path, {"name": name, "scope": scope, "days": days or None})
+        _print(created, as_json, created["secret"])
+
+
+@token.command("ls")
+def list_tokens(
+    everyone: Annotated[bool, typer.Option("--all", help="Of all people; needs an administrator.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List one's own tokens, newest first."""
+    with connected(url) as yard:
+        found = yard.ask("GET", "/tokens" if everyone else "/account/tokens")
+        if as_json:
+            print_json(found)
+            return
+        columns = ("id", "user", "name", "scope", "begins with", "expires", "last used")
+        rows = [
+            (
+                *(each[name] for name in ("id", "user", "name", "scope", "hint")),
+                local_time(each["expires"]),
+                local_time(each["used"]),
+            )
+            for each in found["tokens"]
+        ]
+        print_table(columns, rows)
+
+
+@token.command("rm")
+def remove_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the token, from `runyard token ls`.")],
+    anyones: Annotated[bool, typer.Option("--any", help="Of any person; needs an administrator.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Delete a token."""
+    with connected(url) as yard:
+        yard.ask("DELETE", f"{'/tokens' if anyones else '/account/tokens'}/{quote(token_id, safe='')}")
+        _print({"id": token_id}, as_json, f"token {token_id} deleted")
+
+
+# Audit log ------------------------------------------------------------------------------------------------------------
+
+
+def audit(
+    who: Annotated[str, typer.Option("--who", metavar="NAME", help="Only what this person did.")] = "",
+    action: Annotated[
+        str, typer.Option("--action", metavar="ACTION", help="Only this action, or those that begin so: run.")
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--target", metavar="ID", help="Only what was done to this run, person, …")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of events.")] = 100,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List who did what, newest first."""
+    with connected(url) as yard:
+        found = yard.ask("GET", "/audit", who=who, action=action, target=target, limit=limit)
+        if as_json:
+            print_json(found)
+            return
+        rows = [
+            (
+                local_time(each["time"]),
+                *(each[name] for name in ("who", "action", "target", "credential", "address")),
+                ", ".join(f"{name} {value}" for name, value in each["detail"].items()),
+            )
+            for each in found["events"]
+        ]
+        print_table(("time", "who", "action", "target", "by", "from", "detail"), rows)
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role == "administrator" else f"a {role}"
+
+
+def _print(value: Any, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        print(sentence)

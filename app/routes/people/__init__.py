@@ -1,0 +1,14 @@
+"""/sign-in, /welcome, /account and /admin, and the API for people, sessions, tokens and the audit log."""
+
+from fastapi import APIRouter
+
+from app.routes.people import account_page, admin_page, api_people, sign_in_page
+from app.routes.people.api_account import api
+
+__all__ = ["api", "pages"]
+
+# One flat list, so that code that walks the routes of this package finds each of them.
+api.routes.extend(api_people.api.routes)
+pages = APIRouter()
+for module in (sign_in_page, account_page, admin_page):
+    pages.include_router(module.pages)

@@ -1,0 +1,129 @@
+"""/admin: people with their roles, all tokens, and the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from app.actions import account, people
+from app.contract.errors import Conflict, Invalid, RunyardError
+from app.contract.people import ROLES, Role
+from app.store.audit_event import list_events
+from app.store.database import reading
+from app.web.dependencies import CallerDep, Parts, PartsDep
+from app.web.formatting import upper_first
+from app.web.numbers import Count
+
+pages = APIRouter()
+
+HERE = "/admin"
+EVENTS = 50
+Text = Annotated[str, Form(max_length=1000)]
+Filter = Annotated[str, Query(max_length=300)]
+
+
+@pages.get("/admin")
+def admin_page(
+    request: Request,
+    parts: PartsDep,
+    who: Filter = "",
+    action: Filter = "",
+    target: Filter = "",
+    before: Count | None = None,
+) -> HTMLResponse:
+    """Show the page; the query filters the audit log."""
+    return _page(request, parts, who=who.strip(), action=action.strip(), target=target.strip(), before=before)
+
+
+@pages.post("/admin/people")
+def post_person(
+    request: Request, parts: PartsDep, caller: CallerDep, name: Text = "", role: Text = "member", password: Text = ""
+) -> Response:
+    """Add a person."""
+    try:
+        people.add_person(parts, caller, name, _role(role), password or None)
+    except (Invalid, Conflict) as error:
+        return _page(request, parts, error=error, typed={"name": name, "role": role})
+    return RedirectResponse(HERE, 303)
+
+
+@pages.post("/admin/people/{name}/role")
+def post_role(request: Request, name: str, parts: PartsDep, caller: CallerDep, role: Text = "") -> Response:
+    """Change a person's role."""
+    return _change(request, parts, lambda: people.change_person(parts, caller, name, role=_role(role)))
+
+
+@pages.post("/admin/people/{name}/password")
+def post_password(request: Request, name: str, parts: PartsDep, caller: CallerDep, password: Text = "") -> Response:
+    """Set a person's password; their sessions end."""
+    return _change(request, parts, lambda: people.change_person(parts, caller, name, password=password))
+
+
+@pages.post("/admin/people/{name}/disable")
+def post_disable(request: Request, name: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Disable a person; their sessions end."""
+    return _change(request, parts, lambda: people.change_person(parts, caller, name, disabled=True))
+
+
+@pages.post("/admin/people/{name}/enable")
+def post_enable(request: Request, name: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Enable a person again."""
+    return _change(request, parts, lambda: people.change_person(parts, caller, name, disabled=False))
+
+
+@pages.post("/admin/people/{name}/delete")
+def post_delete(request: Request, name: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Remove a person."""
+    return _change(request, parts, lambda: people.remove_person(parts, caller, name))
+
+
+@pages.post("/admin/tokens/{token_id}/delete")
+def post_delete_token(token_id: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Delete anyone's token."""
+    account.delete_token(parts, caller, token_id, anyones=True)
+    return RedirectResponse(f"{HERE}#tokens", 303)
+
+
+def _role(role: str) -> Role:
+    if role not in ROLES:
+        raise Invalid(f"no role '{role[:40]}'; roles: {', '.join(ROLES)}")
+    return role
+
+
+def _change(request: Request, parts: Parts, change: Callable[[], object]) -> Response:
+    try:
+        change()
+    except (Invalid, Conflict) as error:
+        return _page(request, parts, error=error)
+    return RedirectResponse(HERE, 303)
+
+
+def _page(
+    request: Request,
+    parts: Parts,
+    *,
+    error: RunyardError | None = None,
+    typed: dict[str, Any] | None = None,
+    who: str = "",
+    action: str = "",
+    target: str = "",
+    before: int | None = None,
+) -> HTMLResponse:
+    with reading(parts.engine) as connection:
+        events = list_events(connection, who=who, action=action, target=target, before=before, limit=EVENTS)
+    return parts.templates.page(
+        request,
+        "admin.html",
+        200 if error is None else error.status,
+        people=people.list_people(parts),
+        roles=ROLES,
+        tokens=account.list_all_tokens(parts),
+        events=events,
+        older=events[-1]["id"] if len(events) == EVENTS else None,
+        filters={"who": who, "action": action, "target": target},
+        wrong="" if error is None else upper_first(error.message),
+        typed=typed or {},
+    )

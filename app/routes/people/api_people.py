@@ -1,0 +1,164 @@
+"""/api/v1/users, /api/v1/tokens, /api/v1/audit and /api/v1/welcome: what administrators do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.actions import account, people
+from app.contract.errors import Conflict
+from app.contract.people import Role
+from app.contract.timestamps import iso
+from app.routes.people.api_account import NewToken, TokenIn, TokensOut, token_as_json
+from app.store.audit_event import list_events
+from app.store.database import reading
+from app.store.user import UserRecord
+from app.web.dependencies import CallerDep, PartsDep
+from app.web.numbers import Count
+
+api = APIRouter(tags=["people"])
+
+
+class UserIn(BaseModel):
+    """A new person; ``role``: default member. Without a password, only tokens sign the account in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=200)
+    role: Role | None = None
+    password: str | None = Field(None, max_length=1000)
+
+
+class UserChange(BaseModel):
+    """What to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role | None = None
+    password: str | None = Field(None, max_length=1000)
+    disabled: bool | None = None
+
+
+class UserOut(BaseModel):
+    """A person."""
+
+    name: str
+    role: Role
+    created: str
+    disabled: str | None
+    has_password: bool
+
+
+class UsersOut(BaseModel):
+    """People, by name."""
+
+    users: list[UserOut]
+
+
+class AuditEventOut(BaseModel):
+    """``who`` did ``action`` to ``target``, with which ``credential``, from which ``address``."""
+
+    id: int
+    time: str
+    who: str
+    credential: str
+    address: str
+    action: str
+    target: str
+    detail: dict[str, Any]
+
+
+class AuditOut(BaseModel):
+    """Events, newest first; ``next``: for ``before``, to read on, if there may be more."""
+
+    events: list[AuditEventOut]
+    next: int | None
+
+
+class WelcomeOut(BaseModel):
+    """``path``: the one-time address with which the first administrator is created."""
+
+    path: str
+
+
+def _as_json(user: UserRecord) -> UserOut:
+    return UserOut(
+        name=user.name,
+        role=user.role,
+        created=iso(user.created_at) or "",
+        disabled=iso(user.disabled_at),
+        has_password=bool(user.password_hash),
+    )
+
+
+@api.get("/users")
+def get_users(parts: PartsDep) -> UsersOut:
+    """List all people."""
+    return UsersOut(users=[_as_json(each) for each in people.list_people(parts)])
+
+
+@api.post("/users", status_code=201)
+def post_user(body: UserIn, parts: PartsDep, caller: CallerDep) -> UserOut:
+    """Add a person. From the first one on, everyone has to sign in."""
+    return _as_json(people.add_person(parts, caller, body.name, body.role, body.password))
+
+
+@api.patch("/users/{name}")
+def patch_user(name: str, body: UserChange, parts: PartsDep, caller: CallerDep) -> UserOut:
+    """Change a person's role, set a password, or disable or enable them."""
+    changed = people.change_person(parts, caller, name, role=body.role, password=body.password, disabled=body.disabled)
+    return _as_json(changed)
+
+
+@api.delete("/users/{name}", status_code=204)
+def delete_user(name: str, parts: PartsDep, caller: CallerDep) -> None:
+    """Remove a person, with their sessions and tokens. Runs and the audit log keep the name."""
+    people.remove_person(parts, caller, name)
+
+
+@api.post("/users/{name}/tokens", status_code=201)
+def post_user_token(name: str, body: TokenIn, parts: PartsDep, caller: CallerDep) -> NewToken:
+    """Create a token for a person. Its secret is never shown again."""
+    record, secret = account.create_token(parts, caller, body.name, body.scope, body.days, of=name)
+    return NewToken(secret=secret, token=token_as_json(record, name.strip().lower()))
+
+
+@api.get("/tokens")
+def get_all_tokens(parts: PartsDep) -> TokensOut:
+    """List the tokens of all people."""
+    return TokensOut(tokens=[token_as_json(each, user) for each, user in account.list_all_tokens(parts)])
+
+
+@api.delete("/tokens/{token_id}", status_code=204)
+def delete_any_token(token_id: str, parts: PartsDep, caller: CallerDep) -> None:
+    """Delete anyone's token."""
+    account.delete_token(parts, caller, token_id, anyones=True)
+
+
+@api.get("/audit")
+def get_audit(
+    parts: PartsDep,
+    who: Annotated[str, Query(max_length=60)] = "",
+    action: Annotated[str, Query(max_length=60, description="Action, or the start of one: run.")] = "",
+    target: Annotated[str, Query(max_length=300)] = "",
+    before: Annotated[Count | None, Query(description="Only events before this one.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> AuditOut:
+    """List who did what, newest first."""
+    with reading(parts.engine) as connection:
+        found = list_events(connection, who=who, action=action, target=target, before=before, limit=limit)
+    events = [
+        AuditEventOut(time=iso(row["at"]) or "", **{name: row[name] for name in row if name != "at"}) for row in found
+    ]
+    return AuditOut(events=events, next=events[-1].id if len(events) == limit else None)
+
+
+@api.post("/welcome", status_code=201)
+def post_welcome(parts: PartsDep) -> WelcomeOut:
+    """Create the one-time address for the first administrator; earlier ones stop working."""
+    code = people.create_welcome_code(parts)
+    if code is None:
+        raise Conflict("there is an administrator already")
+    return WelcomeOut(path=f"/welcome?code={code}")

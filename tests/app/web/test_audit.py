@@ -1,0 +1,98 @@
+"""Every change by a person is in the audit log: who, what, to what and by which credential; nothing else is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from starlette.testclient import TestClient
+
+from app.store.audit_event import list_events
+from app.store.database import reading, writing
+from app.web.dependencies import Parts
+from tests.conftest import Runs
+from tests.people import ADMINISTRATOR, NAMES, bearer, people, session
+
+
+@pytest.fixture
+def parts(server: FastAPI) -> Parts:
+    """The parts of a server with one person of each role."""
+    return people(server)
+
+
+def events(parts: Parts, action: str = "") -> list[dict[str, Any]]:
+    with reading(parts.engine) as connection:
+        return list_events(connection, action=action)
+
+
+def test_a_change_through_the_api_says_who_did_what_to_what(parts: Parts, client: TestClient, runs: Runs) -> None:
+    run = runs.add()
+    header = bearer(parts, NAMES["member"], "launch")
+    assert client.post(f"/api/v1/runs/{run}/cancel", headers=header).status_code == 200
+    (event,) = events(parts, "run.")
+    assert {name: event[name] for name in ("who", "action", "target", "credential", "address")} == {
+        "who": "grace",
+        "action": "run.cancel",
+        "target": run,
+        "credential": "token launch",
+        "address": "testclient",
+    }
+
+
+def test_a_launch_names_the_run_and_the_run_its_author(parts: Parts, client: TestClient, runs: Runs) -> None:
+    header = bearer(parts, NAMES["member"])
+    body = {"family": "vit", "size": "tiny", "dataset": "digits"}
+    launched = client.post("/api/v1/runs", headers=header, json=body)
+    assert launched.status_code == 201
+    (event,) = events(parts, "run.launch")
+    assert (event["target"], event["detail"]) == (launched.json()["id"], body)
+    assert launched.json()["created_by"] == "grace"
+    assert runs.get(launched.json()["id"]).created_by == "grace"
+
+
+def test_a_form_for_many_runs_says_which(parts: Parts, client: TestClient, runs: Runs) -> None:
+    ids = [runs.add(), runs.add()]
+    client.cookies.update(session(parts, NAMES["member"]))
+    answer = client.post("/runs/stop", data={"runs": ids, "back": "/runs"}, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    (event,) = events(parts, "run.cancel")
+    assert (event["credential"], event["detail"]) == ("session", {"runs": ids})
+
+
+def test_what_is_refused_or_only_read_is_not_in_the_log(parts: Parts, client: TestClient) -> None:
+    before = events(parts)
+    header = bearer(parts, NAMES["member"])
+    signed_in = len(events(parts)) - len(before)
+    client.get("/api/v1/runs", headers=header)
+    client.post("/api/v1/runs/nothing/cancel", headers=header)
+    client.post("/api/v1/runs", headers=header, json={"family": "nothing"})
+    client.post("/api/v1/runs", headers=bearer(parts, NAMES["viewer"]), json={"family": "vit"})
+    assert len(events(parts)) == len(before) + signed_in + 1
+    assert events(parts, "run.") == []
+
+
+def test_secrets_are_not_in_the_log(parts: Parts, client: TestClient) -> None:
+    header = bearer(parts, ADMINISTRATOR)
+    body = {"url": "https://hooks.example.org/T0/secret-part", "secret": "very secret"}
+    assert client.post("/api/v1/webhooks", headers=header, json=body).status_code == 201
+    assert client.post("/api/v1/users", headers=header, json={"name": "x1", "password": "horse battery 5"}).is_success
+    assert len(events(parts, "webhook.add")) == 1
+    assert "secret" not in json.dumps(events(parts))
+    assert "battery" not in json.dumps(events(parts))
+
+
+def test_nobody_can_rewrite_the_log(parts: Parts) -> None:
+    assert events(parts)
+    for statement in ("UPDATE audit_event SET who = 'x'", "DELETE FROM audit_event"):
+        with pytest.raises(IntegrityError, match="append-only"), writing(parts.engine) as connection:
+            connection.execute(text(statement))
+
+
+def test_while_nobody_signs_in_nothing_is_written(server: FastAPI, client: TestClient, runs: Runs) -> None:
+    run = runs.add()
+    assert client.post(f"/api/v1/runs/{run}/cancel").status_code == 200
+    assert events(server.state.parts) == []
