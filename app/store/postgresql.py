@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects.postgresql.psycopg import PGCompiler_psycopg
 from sqlalchemy.engine import URL
 
 DRIVER_MISSING: Final = (
@@ -44,9 +45,17 @@ def open_postgresql(url: URL, busy_seconds: int) -> Engine:
             "connect_timeout": busy_seconds,
         },
     )
+    engine.dialect.statement_compiler = _Compiler
     event.listen(engine, "connect", _adapt)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+class _Compiler(PGCompiler_psycopg):
+    """Writes an empty list behind IN as NULL, which has any type; SQLAlchemy's own is a number."""
+
+    def visit_empty_set_expr(self, element_types: Any, **_: Any) -> str:
+        return "NULL"
 
 
 def is_postgresql(url: str) -> bool:
