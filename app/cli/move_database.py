@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.output import AsJson, print_json
 from app.cli.serve import DataDir
 from app.cli.settings import read_settings
 
@@ -18,6 +19,7 @@ def move_database(
         str, typer.Argument(help="URL of an empty PostgreSQL database: postgresql://user:password@host/name")
     ],
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy everything from SQLite in the data folder to PostgreSQL, and prove that nothing is missing.
 
@@ -28,6 +30,10 @@ def move_database(
     from app.store.database_copy import MigrationError
     from app.store.database_move import copy_database
     from app.store.postgresql import DatabaseUnusable
+
+    def told(table: str, rows: int) -> None:
+        if not as_json:
+            print(f"{table}: {rows:,} rows")
 
     folder = read_settings(data_dir=data_dir).data_dir.absolute()
     file = folder / "runyard.db"
@@ -42,13 +48,16 @@ def move_database(
             with _stopped(folder):
                 migrate(source)
                 migrate(target)
-                proofs = copy_database(source, target, lambda table, rows: print(f"{table}: {rows:,} rows"))
+                proofs = copy_database(source, target, told)
         finally:
             source.dispose()
             target.dispose()
     except (DatabaseUnusable, MigrationError) as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+    if as_json:
+        print_json({"tables": [{"table": proof.table, "rows": proof.rows, "sha256": proof.digest} for proof in proofs]})
+        return
     for proof in proofs:
         print(f"{proof.digest[:16]}  {proof.table}")
     print(f"All {sum(proof.rows for proof in proofs):,} rows of {len(proofs)} tables are equal in both databases.")
