@@ -1,6 +1,6 @@
 """What PostgreSQL needs beyond SQLAlchemy to behave like SQLite does here: transactions, locks and values.
 
-Queries are the same for both. Migration 0024 adds the functions of SQLite that they use to a PostgreSQL database.
+Queries are the same for both. Migration 0025 adds the functions of SQLite that they use to a PostgreSQL database.
 """
 
 from __future__ import annotations

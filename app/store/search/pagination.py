@@ -180,7 +180,9 @@ def _all_values(order: Order, after: Cursor | None) -> Values:
 
 def _further(order: Order) -> str:
     return "".join(
-        f"then{i} IS NULL, then{i} {'DESC' if then.descending else 'ASC'}, " for i, then in enumerate(order.then)
+        # PostgreSQL knows the names of selected values only where they stand alone.
+        f"{then.value} IS NULL, {then.value} {'DESC' if then.descending else 'ASC'}, "
+        for then in order.then
     )
 
 

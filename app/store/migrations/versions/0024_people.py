@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
@@ -12,6 +12,13 @@ APPEND_ONLY = """
 CREATE TRIGGER audit_event_{event} BEFORE {event} ON audit_event
 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
 """
+
+POSTGRESQL = (
+    "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
+    "CREATE TRIGGER audit_event_change BEFORE UPDATE OR DELETE ON audit_event"
+    " FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+)
 
 
 def upgrade() -> None:
@@ -92,6 +99,9 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for event in ("UPDATE", "DELETE"):
             op.execute(APPEND_ONLY.format(event=event))
+    else:
+        for statement in POSTGRESQL:
+            op.execute(statement)
     for table in ("run", "sweep"):
         op.add_column(table, sa.Column("created_by", sa.String(), nullable=False, server_default=""))
 
@@ -101,3 +111,5 @@ def downgrade() -> None:
         op.drop_column(table, "created_by")
     for table in ("audit_event", "welcome_code", "sign_in_failure", "api_token", "sign_in_session", "user_account"):
         op.drop_table(table)
+    if op.get_bind().dialect.name != "sqlite":
+        op.execute("DROP FUNCTION refuse_change()")
