@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import zipfile
@@ -63,6 +64,18 @@ def nothing(value: Any) -> Any:
     return "" if value is None else value
 
 
+def without_times(points: Any) -> Any:
+    """Blank the values of a model's metrics that are times."""
+    return sorted([name, "…" if name.endswith("_time") else value, *rest] for name, value, *rest in points)
+
+
+def columns_without_times(value: Any) -> Any:
+    """Leave out the columns of a table that are times."""
+    rows = list(csv.reader(io.StringIO(value)))
+    kept = [at for at, name in enumerate(rows[0]) if not name.endswith("_time")]
+    return [[row[at] for at in kept] for row in rows]
+
+
 def bytes_without(pattern: bytes) -> Callable[[Any], Any]:
     """Blank what a pattern finds in a binary file, or in the members of a zip archive, whose own times are left out."""
 
@@ -84,6 +97,9 @@ def made_up_name(value: Any) -> Any:
     return "(made up)" if made_up else value
 
 
+SPEED = "How long it took."
+RATES = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
+TRAINED = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
 PICKLED = "cloudpickle gives each class of a script a random ID, and torch adds a hash of the file."
 REST = "MLflow's REST protocol has no null: its client returns a blank text."
 EXCEPTIONS = (
@@ -119,6 +135,38 @@ EXCEPTIONS = (
     ),
     Allowed("run */metrics/system/*", "The machine is measured at other times.", only_that_it_exists, "system_metrics"),
     Allowed("run */latest/system/*", "The same.", only_that_it_exists, "system_metrics"),
+    Allowed("run */metrics/*_time", SPEED, only_that_it_exists, "sklearn_autolog"),
+    Allowed("run */latest/*_time", SPEED, only_that_it_exists, "sklearn_autolog"),
+    Allowed("model */metrics", SPEED, without_times, "sklearn_autolog"),
+    Allowed("run */files/cv_results.csv", SPEED, columns_without_times, "sklearn_autolog"),
+    Allowed("run */sizes/cv_results.csv", SPEED, only_that_it_exists, "sklearn_autolog"),
+    Allowed(
+        "run */files/estimator.html",
+        SPEED,
+        blanked(r"array\([^)]*\)", r"refit_time_[\s\S]*?<td>0\.\d+"),
+        "sklearn_autolog",
+    ),
+    Allowed(
+        "model 2/files/model.pkl", "The grid's pickle has its times, as bytes.", only_that_it_exists, "sklearn_autolog"
+    ),
+    *(
+        Allowed(f"run */{kind}/{name}", SPEED, only_that_it_exists, "transformers_trainer")
+        for kind in ("metrics", "latest")
+        for name in (*RATES, *TRAINED)
+    ),
+    Allowed(
+        "model */files/*trainer_state.json",
+        SPEED,
+        blanked(*(rf'(?<="{name}": )[\d.]+' for name in RATES)),
+        "transformers_trainer",
+    ),
+    Allowed("model */sizes/*trainer_state.json", SPEED, only_that_it_exists, "transformers_trainer"),
+    Allowed(
+        "model */files/MLmodel",
+        "The size of the model, of which that file is a part.",
+        blanked(r"(?<=model_size_bytes: )\d+"),
+        "transformers_trainer",
+    ),
     Allowed("run */name", "A run without a name gets one of random words, here that of its experiment.", made_up_name),
     Allowed("run */tags/mlflow.runName", "The same.", made_up_name),
 )

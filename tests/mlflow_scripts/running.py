@@ -20,6 +20,9 @@ REPEATABLE = {
     "CUDA_VISIBLE_DEVICES": "",
     "KERAS_BACKEND": "torch",
     "MPLBACKEND": "Agg",
+    # MLflow would import each model in a process, which takes half a minute, to find what it needs; on a slow machine
+    # it gives that up after a while, and takes the default that it takes at once here.
+    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
 }
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
