@@ -137,8 +137,10 @@ def _setting_scales(firsts: Sequence[RunSummary], without: Container[str]) -> li
 
 def _numbers(values: list[Any]) -> list[Any]:
     """Parameters that scripts logged, which are texts, as numbers if all of them are."""
+    if not all(value is None or isinstance(value, str) for value in values):
+        return values
     try:
-        numbers = [float(value) if isinstance(value, str) else value for value in values]
+        numbers = [None if value is None else float(value) for value in values]
     except ValueError:
         return values
     return numbers if all(number is None or math.isfinite(number) for number in numbers) else values
