@@ -1856,7 +1856,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         seeds. ``method``: grid, random or tpe; ``more``: metric, direction, pruning, and name, tags, notes, priority
         and device of the runs. Raises RunyardError with all invalid fields.
         """
-        runs = {name: more.pop(name) for name in ("name", "tags", "notes", "priority", "device") if name in more}
+        runs: Json = {name: more.pop(name) for name in ("name", "tags", "notes", "priority", "device") if name in more}
         sweep = _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
         body: Json = {"values": dict(values or {}), "sweep": sweep, **runs}
         key = idempotency_key or secrets.token_urlsafe(16)

@@ -157,7 +157,12 @@ def launch(
     values: Values = None,
     seeds: Annotated[
         int,
-        typer.Option(min=1, max=1000, metavar="N", help="Number of runs, with consecutive values of the field seed."),
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Number of runs, or of those per configuration, with consecutive values of the field seed.",
+        ),
     ] = 1,
     run_name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Display name of the run.")] = "",
     tags: Annotated[str, typer.Option(metavar="TAG,…", help="Comma-separated tags.")] = "",

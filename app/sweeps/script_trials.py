@@ -96,7 +96,11 @@ class ScriptTrials(ABC):
         if first is None:
             return list(planned)
         seeds = range(first, first + self.spec.seeds)
-        return [self._accepted(each.values | {SEED: seed}) for seed in seeds for each in planned]
+        return [
+            each if each.values.get(SEED) == seed else self._accepted(each.values | {SEED: seed})
+            for seed in seeds
+            for each in planned
+        ]
 
     @property
     def total(self) -> int:

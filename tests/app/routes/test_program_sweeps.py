@@ -136,6 +136,42 @@ def test_a_stopped_sweep_is_brought_back_with_its_values(launch: Any, client: Te
     assert [(each["lr"], each["epochs"]) for each in restored] == [("0.1", "5"), ("0.5", "5")]
 
 
+def test_its_page_names_the_best_of_numbers_choices_and_switches(
+    launch: Any, client: TestClient, look: Any, runs: Runs
+) -> None:
+    grid = {"lr": [0.1, 0.5], "optimizer": ["sgd", "adamw"], "augment": [True, False]}
+    sweep = launch(grid=grid, metric="score", direction="maximize").json()
+    for value, run in enumerate(sweep["runs"]):
+        runs.set(run, status="running", fence=1, started_at=1_700_000_000.0)
+        point = {"key": "score", "value": value if value != 5 else 100, "step": 0, "timestamp": 0}
+        sent = client.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": [point]})
+        assert sent.status_code == 200
+        runs.finish(run)
+    found = client.get(f"/api/v1/sweeps/{sweep['id']}").json()
+    best = {"lr": 0.5, "optimizer": "sgd", "augment": False, "seed": 0}
+    assert (found["best"]["values"], found["best"]["value"]) == (best, 100)
+    page = look(client.get(f"/sweeps/{sweep['id']}"))
+    assert page.words["sweep-best"] == "100"
+    assert {"scatter-lr", "best-so-far", "importances"} <= page.words.keys()
+    assert "lr 0.5, optimizer sgd, augment no" in page.html
+    compared = look(client.get(found["compare_url"]))
+    assert "Comparing 8 runs" in compared.html
+    assert "tune · lr × optimizer × augment" in client.get("/sweeps").text
+
+
+def test_runs_without_the_metric_are_told_with_what_they_logged(
+    launch: Any, client: TestClient, look: Any, runs: Runs
+) -> None:
+    sweep = launch(grid={"lr": [0.1, 0.5]}).json()
+    for run in sweep["runs"]:
+        runs.set(run, status="running", fence=1, started_at=1_700_000_000.0)
+        point = {"key": "score", "value": 1.0, "step": 0, "timestamp": 0}
+        client.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": [point]})
+        runs.finish(run)
+    sentence = "2 runs ended without a value of val/acc; logged metrics: score; choose one of them as the objective"
+    assert client.get(f"/api/v1/sweeps/{sweep['id']}").json()["unmeasured"] == sentence
+
+
 def test_secrets_of_the_program_are_not_shown(client: TestClient, settings: Settings) -> None:
     changed = signed(settings, command=["train", "--token", "s3cret", "{lr}"], environment={"KEY": "v4lue"},
                      fields=[{"name": "lr", "type": "float"}])  # fmt: skip
