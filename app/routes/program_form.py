@@ -115,10 +115,10 @@ def _check(draft: ProgramDraft, given: dict[str, Any]) -> None:
         draft.sweep = SweepPlan()
         fixed = {name: value for name, value in request.values.items() if name not in draft.varied.fields}
         run = request.model_dump(include={"name", "tags", "notes", "priority", "device"}, exclude_unset=True)
+        values = _non_defaults(draft, fixed)
+        run |= {"values": values} if values else {}
         try:
-            planned = plan_sweep(
-                draft.program, draft.varied, {**run, "values": _non_defaults(draft, fixed)}, request.seeds
-            )
+            planned = plan_sweep(draft.program, draft.varied, run, request.seeds)
         except (Invalid, SpecError) as error:
             _add(draft, error)
         else:
