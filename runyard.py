@@ -1870,6 +1870,33 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or secrets.token_urlsafe(16))
 
     @_request
+    def sweep_program(
+        self,
+        /,
+        program: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        grid: Mapping[str, Sequence[Any]] | None = None,
+        space: Mapping[str, Any] | None = None,
+        seeds: int | None = None,
+        method: str | None = None,
+        draws: int | None = None,
+        idempotency_key: str | None = None,
+        **more: Any,
+    ) -> _Call[SweepT]:
+        """Launch a sweep over fields of a program; ``values`` are those of other fields.
+
+        It tries every combination of ``grid``, or ``draws`` configurations drawn from ``space``, each with ``seeds``
+        seeds. ``method``: grid, random or tpe; ``more``: metric, direction, pruning, and name, tags, notes, priority
+        and device of the runs. Raises RunyardError with all invalid fields.
+        """
+        runs: Json = {name: more.pop(name) for name in ("name", "tags", "notes", "priority", "device") if name in more}
+        sweep = _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
+        body: Json = {"values": dict(values or {}), "sweep": sweep, **runs}
+        key = idempotency_key or secrets.token_urlsafe(16)
+        return _Call("POST", f"/programs/{quote(program, safe='')}/sweeps", self._sweep, body, key=key)
+
+    @_request
     def architectures(self, /) -> _Call[list[Json]]:
         """List all families and sizes with their exact parameter counts."""
         return _Call("GET", "/architectures", lambda response: list(response["architectures"]))

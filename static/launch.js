@@ -30,6 +30,13 @@ form.addEventListener("click", (event) => {
     const field = document.getElementById(`field-${dataset.back}`);
     return field instanceof HTMLInputElement || field instanceof HTMLSelectElement ? [field] : [];
   });
+  for (const { dataset } of links) {
+    const also = `[name="${CSS.escape(`also.${dataset.back}`)}"]`;
+    for (const box of queryAll(form, also, HTMLInputElement)) {
+      box.checked = false;
+      typed.set(`${box.name}=${box.value}`, { name: box.name, value: box.value, checked: false });
+    }
+  }
   for (const field of fields) {
     field.value = "";
     typed.set(field.name, { name: field.name, value: "", checked: false });

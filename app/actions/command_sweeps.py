@@ -1,4 +1,4 @@
-"""Sweeps over the placeholders of a signed command."""
+"""Sweeps of scripts: over the placeholders of a signed command, and over the fields of a signed program."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from app.actions.commands import LAUNCH_ATTEMPTS, check_signature
+from app.actions.programs import launchable
 from app.actions.sweeps import announce_made
 from app.contract.command_sweep import CommandSweepRequest
 from app.contract.errors import Conflict
+from app.contract.program_sweep import ProgramSweepRequest
 from app.store import sweep as sweep_store
 from app.store.database import writing
-from app.sweeps.trials import CommandTrials
+from app.sweeps.script_trials import CommandTrials, ProgramTrials, ScriptTrials
 from app.web.dependencies import Parts
 
 
@@ -25,9 +27,28 @@ def launch_command_sweep(parts: Parts, request: CommandSweepRequest, idempotency
     signature, SpecError, and Conflict if that sweep was another one.
     """
     check_signature(parts, request)
+    trials = CommandTrials(request.spec, request.template)
+    return _launch(parts, trials, trials.request.model_dump(mode="json"), request.name, idempotency_key)
+
+
+def launch_program_sweep(
+    parts: Parts, name: str, request: ProgramSweepRequest, idempotency_key: str | None = None
+) -> str:
+    """Queue all runs of a sweep over fields of a program, or start its search; returns the sweep's ID.
+
+    A repeated ``idempotency_key`` returns the sweep that it launched before. Raises NotFound, SpecError for values that
+    the program does not accept, and Conflict.
+    """
+    trials = ProgramTrials(request.sweep, request.template(launchable(parts, name)))
+    return _launch(parts, trials, trials.template.model_dump(mode="json"), request.name, idempotency_key)
+
+
+def _launch(
+    parts: Parts, trials: ScriptTrials, template: dict[str, Any], name: str, idempotency_key: str | None
+) -> str:
     for left in reversed(range(LAUNCH_ATTEMPTS)):
         try:
-            sweep, made = _insert(parts, request, idempotency_key)
+            sweep, made = _insert(parts, trials, template, name, idempotency_key)
             break
         except IntegrityError:
             # A concurrent launch took the key or the number; the next attempt sees its sweep.
@@ -37,14 +58,12 @@ def launch_command_sweep(parts: Parts, request: CommandSweepRequest, idempotency
     return sweep
 
 
-def _insert(parts: Parts, request: CommandSweepRequest, idempotency_key: str | None) -> tuple[str, list[str]]:
-    spec = request.spec
-    trials = CommandTrials(spec, request.template)
+def _insert(
+    parts: Parts, trials: ScriptTrials, template: dict[str, Any], name: str, idempotency_key: str | None
+) -> tuple[str, list[str]]:
+    spec = trials.spec
     planned = trials.expand()
-    contents = {
-        "asked": spec.model_dump(mode="json", exclude_unset=True),
-        "template": trials.request.model_dump(mode="json"),
-    }
+    contents = {"asked": spec.model_dump(mode="json", exclude_unset=True), "template": template}
     with writing(parts.engine) as connection:
         before = sweep_store.find_by_key(connection, idempotency_key) if idempotency_key else None
         if before is not None:
@@ -52,7 +71,7 @@ def _insert(parts: Parts, request: CommandSweepRequest, idempotency_key: str | N
             return before, []
         now = time.time()
         total = len(planned) if spec.method != "tpe" else spec.configurations * spec.seeds
-        sweep = sweep_store.insert_sweep(connection, spec.name, contents, total, now, idempotency_key)
+        sweep = sweep_store.insert_sweep(connection, name, contents, total, now, idempotency_key)
         return sweep, trials.insert(connection, sweep, planned, now)
 
 

@@ -28,7 +28,8 @@ from app.store.worker import list_workers
 from app.sweeps.duration import Forecast, forecast
 from app.sweeps.expand import Expansion, Planned, expand, plan_one, with_seeds
 from app.sweeps.insert import insert_planned
-from app.sweeps.trials import CommandTrials, NetworkTrials, PlannedTrial, Trials
+from app.sweeps.script_trials import script_trials
+from app.sweeps.trials import NetworkTrials, PlannedTrial, Trials
 from app.web.dependencies import Parts
 
 logger = logging.getLogger("runyard.server")
@@ -207,7 +208,7 @@ def extended_spec(record: SweepRecord, more: SweepSpec) -> SweepSpec:
             raise SpecError([FieldError("draws", message)])
         update["draws"] = more.draws
     if more.grid:
-        if record.template:
+        if record.command is not None:
             message = "the values of a command are signed; launch another sweep with `runyard exec --sweep` for others"
             raise SpecError([FieldError("grid", message)])
         if spec.method != "grid":
@@ -274,7 +275,6 @@ def _missing_trials(
     record: SweepRecord, spec: SweepSpec, expansion: Expansion, existing: list[SweepRun], catalog: Catalog
 ) -> tuple[Trials, Sequence[PlannedTrial]]:
     """The runs that a sweep with this spec does not have yet, and how they are created. Raises SpecError."""
-    if record.command is not None:
-        commands = CommandTrials(spec, record.command)
-        return commands, commands.missing(existing)
+    if (scripts := script_trials(record, spec)) is not None:
+        return scripts, scripts.missing(existing)
     return NetworkTrials(spec, catalog), missing_runs(spec, expansion, existing, catalog)

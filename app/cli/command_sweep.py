@@ -1,10 +1,10 @@
-"""Options of `runyard exec` that make a sweep: the values of placeholders, the search, and pruning."""
+"""Options that make a sweep of `runyard exec` and `runyard program launch`: values, the search, and pruning."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,7 +14,7 @@ from app.cli.sweep import print_sweep, read_space
 from app.contract.sweep import DEFAULT_DRAWS, METHODS, MOST_RUNS, PRUNERS, SEED
 
 if TYPE_CHECKING:
-    from runyard import Runyard, Sweep
+    from runyard import Sweep
 
 PANEL = "Sweep"
 LARGEST_SEED = 2**32 - 1
@@ -99,11 +99,8 @@ def read_sweep(
 
     ``options``: fields of the sweep by name, None if not given.
     """
-    given = {name: value for name, value in options.items() if value is not None}
     if not entries and seeds is None:
-        if given:
-            flag = _FLAGS[next(iter(given))]
-            raise ValueError(f"{flag} needs --sweep {FORM}")
+        refuse_search(options, f"--sweep {FORM}")
         return None
     placeholders: dict[str, Any] = {}
     for entry in entries:
@@ -113,6 +110,26 @@ def read_sweep(
         if name == SEED:
             raise ValueError("--sweep cannot vary seed; write --seeds N for the seeds 1 to N")
         placeholders[name] = values
+    given = read_search(placeholders, options, "--sweep")
+    if seeds is not None:
+        # All of them are signed, so that the sweep can be extended later.
+        placeholders[SEED] = {"low": 0, "high": LARGEST_SEED, "whole": True}
+        given["seeds"] = seeds
+    return placeholders, given
+
+
+def refuse_search(options: Mapping[str, Any], needed: str) -> None:
+    """Refuse options of a search where no value varies; ``needed``: what they need. Raises ValueError."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ValueError(f"{_FLAGS[given[0]]} needs {needed}")
+
+
+def read_search(space: Mapping[str, Any], options: Mapping[str, Any], varied: str) -> dict[str, Any]:
+    """The fields of a SweepSpec that say how ``space`` is searched. Raises ValueError.
+
+    ``options``: fields by name, None if not given; ``varied``: how several values are written.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
     if "direction" in given:
         if given["direction"] not in GOALS:
             raise ValueError(f"--goal must be max or min, not '{given['direction'][:30]}'")
@@ -124,15 +141,11 @@ def read_sweep(
     if "pruning" not in given and (late := [name for name in given if name.startswith("prune_after")]):
         raise ValueError(f"{_FLAGS[late[0]]} needs --prune median or --prune asha")
     if "method" not in given:
-        discrete = all("choice" in values or "step" in values for values in placeholders.values())
-        given["method"] = "tpe" if placeholders and ("draws" in given or not discrete) else "grid"
+        discrete = all("choice" in values or "step" in values for values in space.values())
+        given["method"] = "tpe" if space and ("draws" in given or not discrete) else "grid"
     if given["method"] == "grid" and "draws" in given:
-        raise ValueError("--trials needs --sweep and --method random or tpe; a grid tries every combination")
-    if seeds is not None:
-        # All of them are signed, so that the sweep can be extended later.
-        placeholders[SEED] = {"low": 0, "high": LARGEST_SEED, "whole": True}
-        given["seeds"] = seeds
-    return placeholders, given
+        raise ValueError(f"--trials needs {varied} and --method random or tpe; a grid tries every combination")
+    return given
 
 
 _FLAGS = {
@@ -174,7 +187,19 @@ def choice_value(text: str) -> int | float | str:
     return text
 
 
-def wait_for_sweep(yard: Runyard, sweep: Sweep, as_json: bool) -> bool:
+def report_sweep(made: Sweep, wait: bool, as_json: bool) -> NoReturn:
+    """Print a sweep that was launched, wait for it if asked to, and exit."""
+    if not as_json:
+        runs = f"{made.planned:,} run{'' if made.planned == 1 else 's'}"
+        print(f"#{made.number} {made.title}: {runs}  {made.url}", flush=True)
+    if wait:
+        raise typer.Exit(0 if wait_for_sweep(made, as_json) else 1)
+    if as_json:
+        print_json(made.data)
+    raise typer.Exit(0)
+
+
+def wait_for_sweep(sweep: Sweep, as_json: bool) -> bool:
     """Wait until a sweep has ended and print it; returns whether a run of it succeeded."""
     try:
         ended = sweep.wait()

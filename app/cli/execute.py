@@ -105,15 +105,7 @@ def execute(
 
 
 def _launch_sweep(yard: Runyard, body: Mapping[str, Any], wait: bool, as_json: bool) -> NoReturn:
-    made = yard.find_sweep(yard.ask("POST", "/commands/sweeps", body)["id"])
-    if not as_json:
-        runs = f"{made.planned:,} run{'' if made.planned == 1 else 's'}"
-        print(f"#{made.number} {made.title}: {runs}  {made.url}", flush=True)
-    if wait:
-        raise typer.Exit(0 if swept.wait_for_sweep(yard, made, as_json) else 1)
-    if as_json:
-        print_json(made.data)
-    raise typer.Exit(0)
+    swept.report_sweep(yard.find_sweep(yard.ask("POST", "/commands/sweeps", body)["id"]), wait, as_json)
 
 
 def _command(

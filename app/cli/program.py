@@ -6,19 +6,25 @@ Adding and removing needs the key in the server's data folder, which only the us
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from app.cli import command_sweep as swept
 from app.cli.client import INTERRUPTED, Url, connected, warn
 from app.cli.output import AsJson, local_time, print_fields, print_json, print_table, run_line
 from app.cli.program_file import read_program
 from app.cli.signing import Environment, chosen_environment, owner_key
+from app.cli.sweep import read_space
 from app.cli.wait import wait_for
 from app.contract.command import command_line
 from app.contract.command_template import value_text
+
+if TYPE_CHECKING:
+    from runyard import Runyard
 
 program = typer.Typer(
     name="program", help="Commands with fields, for launching in the browser or here.", no_args_is_help=True
@@ -26,7 +32,12 @@ program = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="Name of the program.")]
 Values = Annotated[
-    list[str] | None, typer.Argument(metavar="[FIELD=VALUE]…", help="Values; other fields keep defaults.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[FIELD=VALUE]…",
+        help="Values; other fields keep defaults. Several make a sweep: lr=1e-4..1e-1:log, layers=2..8,"
+        " drop=0..0.5:0.1 (step size) or optimizer=adam,sgd.",
+    ),
 ]
 
 
@@ -146,7 +157,12 @@ def launch(
     values: Values = None,
     seeds: Annotated[
         int,
-        typer.Option(min=1, max=1000, metavar="N", help="Number of runs, with consecutive values of the field seed."),
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Number of runs, or of those per configuration, with consecutive values of the field seed.",
+        ),
     ] = 1,
     run_name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Display name of the run.")] = "",
     tags: Annotated[str, typer.Option(metavar="TAG,…", help="Comma-separated tags.")] = "",
@@ -155,17 +171,41 @@ def launch(
         int, typer.Option(min=-1000, max=1000, metavar="N", help="Runs with a higher priority start first.")
     ] = 0,
     device: Annotated[str, typer.Option(help="Device to run on: auto, cpu, cuda, or one GPU such as cuda:1.")] = "auto",
+    trials: swept.Trials = None,
+    method: swept.Method = None,
+    metric: swept.Metric = None,
+    goal: swept.Goal = None,
+    prune: swept.Prune = None,
+    prune_after: swept.PruneAfter = None,
+    prune_after_runs: swept.PruneAfterRuns = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until all runs have ended; exit status 1 unless all succeed.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait until all runs have ended; exit status 1 unless all succeed, or one of a sweep."
+        ),
     ] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Launch a program with values for its fields: runyard program launch tune lr=0.01."""
+    """Launch a program with values for its fields: runyard program launch tune lr=0.01.
+
+    Several values make a sweep: runyard program launch tune lr=1e-4..1e-1:log --trials 8.
+    """
+    search = {"draws": trials, "method": method, "metric": metric, "direction": goal, "pruning": prune}
+    search |= {"prune_after_epochs": prune_after, "prune_after_runs": prune_after_runs}
     with connected(url, status=2) as yard:
         fields: dict[str, Any] = {"name": run_name, "notes": notes, "priority": priority, "device": device}
         fields |= {"tags": [tag.strip() for tag in tags.split(",") if tag.strip()], "seeds": seeds}
-        runs = [run.data for run in yard.launch_program(name, dict(map(_pair, values or [])), **fields)]
+        given = dict(map(_pair, values or []))
+        varied = _varied(yard, name, given)
+        if varied:
+            fields |= swept.read_search(varied, search, "several values")
+            single = {field: value for field, value in given.items() if field not in varied}
+            grid = {field: chosen["choice"] for field, chosen in varied.items() if "choice" in chosen}
+            space = {field: chosen for field, chosen in varied.items() if field not in grid}
+            swept.report_sweep(yard.sweep_program(name, single, grid=grid, space=space, **fields), wait, as_json)
+        swept.refuse_search(search, f"a field with several values: {swept.FORM}")
+        runs = [run.data for run in yard.launch_program(name, given, **fields)]
         if not as_json:
             for run in runs:
                 print(f"#{run['number']} {run['title']}: {run['status']}  {yard.url}{run['url']}", flush=True)
@@ -183,6 +223,25 @@ def launch(
         if as_json:
             print_json({"runs": runs})
         raise typer.Exit(0 if not wait or all(run["status"] == "succeeded" for run in runs) else 1)
+
+
+def _varied(yard: Runyard, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The values and ranges of the fields with several, which their types tell from a text with a comma."""
+    several = {field: text for field, text in given.items() if "," in text or ".." in text}
+    if not several:
+        return {}
+    types = {each["name"]: each for each in yard.ask("GET", f"/programs/{quote(name, safe='')}")["fields"]}
+    space: dict[str, Any] = {}
+    for field, text in several.items():
+        known = types.get(field, {})
+        numeric = known.get("type") in ("int", "float")
+        if numeric and ".." in text and "," not in text:
+            (space[field],) = read_space([f"{field}={text}"], "the value", swept.FORM).values()
+        elif (numeric or known.get("type") in ("choice", "bool")) and text not in known["choices"]:
+            texts = list(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
+            # One with a comma behind it is one, and what cannot be read is for the server to refuse.
+            space |= {field: {"choice": texts}} if len(texts) > 1 else {}
+    return space
 
 
 def _pair(given: str) -> tuple[str, str]:

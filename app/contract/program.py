@@ -162,12 +162,8 @@ class ProgramCall(BaseModel):
     values: dict[str, bool | int | float | str] = Field(max_length=MOST_FIELDS)
 
 
-class ProgramLaunch(BaseModel):
-    """Request for runs of a program: the values of its fields, and fields of each run.
-
-    ``seeds``: number of runs, with consecutive values of the field seed. ``source``: the run that these values were
-    taken from, by id.
-    """
+class ProgramRequest(BaseModel):
+    """Values of a program's fields, and fields of each run, as launches and sweeps have them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -176,12 +172,21 @@ class ProgramLaunch(BaseModel):
         max_length=MOST_FIELDS,
         description="Values by field; a field that is left out or null has its default.",
     )
-    seeds: int = Field(1, ge=1, le=MOST_SEEDS, strict=True, description="Number of runs, with consecutive seeds.")
     name: RunName = Field("", description="Display name (default: the program and its changed values).")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="Tags, to find runs by.")
     notes: str = Field("", max_length=20_000, description="Notes on the run.")
     priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Runs with a higher priority start first.")
     device: DeviceName = Field("auto", description="Device to run on: auto, cpu, cuda, or one GPU by its index.")
+
+
+class ProgramLaunch(ProgramRequest):
+    """Request for runs of a program: the values of its fields, and fields of each run.
+
+    ``seeds``: number of runs, with consecutive values of the field seed. ``source``: the run that these values were
+    taken from, by id.
+    """
+
+    seeds: int = Field(1, ge=1, le=MOST_SEEDS, strict=True, description="Number of runs, with consecutive seeds.")
     source: Annotated[str, StringConstraints(max_length=40)] = Field(
         "", description="ID of the run of this program that these values were taken from."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -62,7 +62,10 @@ def command_of(call: ProgramCall) -> Command:
 
 def _arguments(program: Program, values: Mapping[str, Value]) -> list[str]:
     fields = program.by_name
-    texts = {name: argument_text(program, fields[name], value) for name, value in values.items()}
+    return _filled(program, {name: argument_text(program, fields[name], value) for name, value in values.items()})
+
+
+def _filled(program: Program, texts: Mapping[str, str]) -> list[str]:
     filled = fill(program.command, texts)
     # An option that is switched off by "" leaves no empty argument behind.
     flags = {f"{{{field.name}}}" for field in program.fields if field.type == "bool" and not texts[field.name]}
@@ -74,9 +77,28 @@ def shown_values(values: Mapping[str, Value]) -> dict[str, str]:
     return {name: hide_secrets([f"{name}={value_text(value)}"])[0].partition("=")[2] for name, value in values.items()}
 
 
-def call_title(call: ProgramCall) -> str:
-    """A short name for a program with values: "tune · lr 0.01", with the values that differ from the defaults."""
-    shown = shown_values(call.values)
+def template_arguments(program: Program, given: Mapping[str, Any], varied: Collection[str]) -> list[str]:
+    """The arguments of a program for display, with ``{name}`` in place of each field in ``varied``.
+
+    ``given``: values of the other fields; defaults fill in those that are left out. Raises ValueError.
+    """
+    texts = {}
+    for field in program.fields:
+        value = given.get(field.name)
+        if field.name in varied:
+            texts[field.name] = f"{{{field.name}}}"
+        else:
+            read = _default(field) if value is None else read_value(field, value)
+            texts[field.name] = argument_text(program, field, read)
+    return _filled(program, texts)
+
+
+def call_title(call: ProgramCall, without: Collection[str] = ()) -> str:
+    """A short name for a program with values: "tune · lr 0.01", with the values that differ from the defaults.
+
+    ``without``: fields that are not named, because their values stand elsewhere.
+    """
+    shown = {name: text for name, text in shown_values(call.values).items() if name not in without}
     defaults = {field.name: field.default for field in call.program.fields}
     changed = [f"{name} {text}" for name, text in shown.items() if not _same(call.values[name], defaults.get(name))]
     title = " ".join(" · ".join(filter(None, (call.program.name, ", ".join(changed)))).split())

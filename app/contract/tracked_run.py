@@ -56,7 +56,7 @@ class CommandConfig(LoggedConfig):
     @property
     def template_title(self) -> str:
         """The same with placeholders in place of their values."""
-        return self.name or command_title(self.template or self.argv)
+        return self.name or self.program_title or command_title(self.template or self.argv)
 
     @property
     def line(self) -> str:

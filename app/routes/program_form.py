@@ -14,15 +14,27 @@ from app.contract.command_template import Value, value_text
 from app.contract.errors import Invalid, to_field_errors
 from app.contract.program import Program, ProgramField, ProgramLaunch
 from app.contract.program_values import read_value, shown_values
+from app.contract.spec import SpecError
 from app.routes.launch.field_groups import CHOICES, DISPLAY_NAMES, Row
 from app.routes.launch.fields import Field
 from app.routes.launch.form import Form, field_text, joined_tags, split_tags
+from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.prefill import Difference
+from app.routes.program_variations import (
+    HOW,
+    HOW_BLANKS,
+    HOW_CHOICES,
+    HOW_ROWS,
+    VALUE,
+    SweepPlan,
+    Variations,
+    form_field,
+    plan_sweep,
+    read_variations,
+)
 from app.store.run import RunRecord
 from app.web.formatting import upper_first
 
-VALUE = "v-"
-"""Prefix of a program's own fields, whose names others of the form may have too."""
 SOURCE = "source"
 SEEDS = Row("seeds", "Seeds", "whole", "number of runs, with consecutive seeds")
 RUN_ROWS = (
@@ -43,7 +55,8 @@ class ProgramDraft:
 
     ``request`` and ``values``, those of each run, are None while any field is invalid; ``errors`` has a sentence for
     each invalid field, by the name of the form. ``posted``: the form was sent, so that it is an error to leave a field
-    blank that is required.
+    blank that is required. ``varied``: the fields with several values, of which ``request`` has the first ones, and
+    ``sweep`` the sweep that they make, None for none.
     """
 
     program: Program
@@ -52,6 +65,8 @@ class ProgramDraft:
     values: list[dict[str, Value]] | None = None
     errors: dict[str, str] = field(default_factory=dict)
     posted: bool = False
+    varied: Variations = field(default_factory=Variations)
+    sweep: SweepPlan | None = None
 
     def text(self, name: str) -> str:
         """Return the text in a field, "" for its default."""
@@ -60,15 +75,14 @@ class ProgramDraft:
     @property
     def runs(self) -> int:
         """The number of runs; 0 while a field is invalid."""
-        return len(self.values or ())
+        return self.sweep.runs if self.sweep is not None else len(self.values or ())
 
 
 def read_draft(program: Program, form: Form) -> ProgramDraft:
     """Read a form into a draft: with its request, or with its errors. Fields that the program lacks are ignored."""
     draft = ProgramDraft(program, form)
-    values = {each.name: draft.text(VALUE + each.name) for each in program.fields}
-    values = {name: text if program.by_name[name].type == "text" else text.strip() for name, text in values.items()}
-    given: dict[str, Any] = {"values": {name: text for name, text in values.items() if text}}
+    draft.varied = read_variations(program, form)
+    given: dict[str, Any] = {"values": {name: text for name, text in draft.varied.first.items() if text}}
     for name in ("name", "device", SOURCE):
         given |= {name: text} if (text := draft.text(name).strip()) else {}
     given |= {"tags": split_tags(draft.text("tags"))} if draft.text("tags") else {}
@@ -96,13 +110,36 @@ def _check(draft: ProgramDraft, given: dict[str, Any]) -> None:
     try:
         draft.values = values_by_seed(draft.program, request)
     except Invalid as error:
-        for each in error.errors:
-            own = each.field in draft.program.by_name
-            draft.errors.setdefault(VALUE + each.field if own else each.field, _sentence(each.message))
+        _add(draft, error)
+    if draft.varied.fields:
+        draft.sweep = SweepPlan()
+        fixed = {name: value for name, value in request.values.items() if name not in draft.varied.fields}
+        run = request.model_dump(include={"name", "tags", "notes", "priority", "device"}, exclude_unset=True)
+        values = _non_defaults(draft, fixed)
+        run |= {"values": values} if values else {}
+        try:
+            planned = plan_sweep(draft.program, draft.varied, run, request.seeds)
+        except (Invalid, SpecError) as error:
+            _add(draft, error)
+        else:
+            draft.sweep = planned if not draft.errors else draft.sweep
     if draft.errors:
         draft.values = None
     else:
         draft.request = request.model_copy(update={"values": _without_defaults(draft)})
+
+
+def _add(draft: ProgramDraft, error: Invalid | SpecError) -> None:
+    for each in error.errors:
+        own = each.field in draft.program.by_name
+        draft.errors.setdefault(VALUE + each.field if own else form_field(each), _sentence(each.message))
+
+
+def _non_defaults(draft: ProgramDraft, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a form as their fields read them, without defaults; what cannot be read stays text."""
+    if draft.values is None:
+        return dict(texts)
+    return {name: value for name, value in _without_defaults(draft).items() if name in texts}
 
 
 def _sentence(message: str) -> str:
@@ -128,6 +165,23 @@ def value_fields(draft: ProgramDraft) -> list[Field]:
     return [*fields, _run_field(draft, SEEDS)] if draft.program.takes_seeds else fields
 
 
+def sweep_fields(draft: ProgramDraft) -> list[Field]:
+    """Return the fields that say how a sweep searches."""
+    return [
+        Field(
+            row=row,
+            value=draft.varied.how[row.name],
+            blank="",
+            shown=HOW_BLANKS[row.name],
+            choices=HOW_CHOICES.get(row.name, ()),
+            error=draft.errors.get(row.name, "") if draft.varied.fields else "",
+            changed=False,
+            back="",
+        )
+        for row in HOW_ROWS
+    ]
+
+
 def run_fields(draft: ProgramDraft) -> list[Field]:
     """Return the fields that every run has."""
     return [_run_field(draft, row) for row in RUN_ROWS]
@@ -135,24 +189,29 @@ def run_fields(draft: ProgramDraft) -> list[Field]:
 
 def _value_field(draft: ProgramDraft, each: ProgramField) -> Field:
     name = VALUE + each.name
-    text = draft.text(name)
+    numeric = each.type in ("int", "float")
+    text = ", ".join(value for value in draft.form.get(name, []) if value.strip()) if numeric else draft.text(name)
+    several = draft.varied.count(each.name)
     blank = "" if each.default is None else field_text(read_value(each, each.default))
     missing = "choose…" if _KINDS[each.type] == "choice" else "required"
-    changed = bool(text.strip()) and not each.required and (name in draft.errors or not _same(each, text))
+    changed = bool(text.strip()) and not each.required and (name in draft.errors or not _same(draft, each))
+    changed = changed or bool(several)
     return Field(
         row=Row(name, upper_first(each.name.replace("_", " ")), _KINDS[each.type], _hint(draft.program, each)),
         value=text,
         blank=blank,
         shown=missing if each.required else NAMED.get(blank, blank) if each.type == "bool" else blank,
         choices=("true", "false") if each.type == "bool" else tuple(each.choices),
-        error=draft.errors.get(name, "") if text.strip() or draft.posted else "",
+        error=draft.errors.get(name, "") if text.strip() or several or draft.posted else "",
         changed=changed,
         back=address(draft, {name}) if changed else "",
+        multiple=several,
     )
 
 
-def _same(each: ProgramField, text: str) -> bool:
-    return _is_default(each, read_value(each, text if each.type == "text" else text.strip()))
+def _same(draft: ProgramDraft, each: ProgramField) -> bool:
+    first = draft.varied.first[each.name]
+    return not first or _is_default(each, read_value(each, first))
 
 
 def _hint(program: Program, each: ProgramField) -> str:
@@ -188,8 +247,9 @@ def _run_field(draft: ProgramDraft, row: Row) -> Field:
 def address(draft: ProgramDraft, without: set[str] | frozenset[str] = frozenset()) -> str:
     """Return the URL of the form with its current values, except the fields in ``without``, passwords and tokens."""
     own = {each.name: draft.text(VALUE + each.name) for each in draft.program.fields}
-    known = {VALUE + name for name, shown in shown_values(own).items() if shown == own[name]} | {*_DEFAULTS, SOURCE}
-    pairs = [(name, draft.text(name)) for name in draft.form if name in known - without and draft.text(name)]
+    visible = {VALUE + name for name, shown in shown_values(own).items() if shown == own[name]} - without
+    known = visible | {ALSO + name for name in visible} | ({*_DEFAULTS, SOURCE, *HOW} - without)
+    pairs = [(name, value) for name, given in draft.form.items() if name in known for value in given if value.strip()]
     query = urlencode(pairs, errors="replace")
     return f"/programs/{draft.program.name}{f'?{query}' if query else ''}"
 

@@ -13,13 +13,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.actions.command_sweeps import launch_program_sweep
 from app.actions.programs import find_program, launch_program, launchable, list_programs, trouble_of, values_of_run
 from app.actions.runs import find_run
-from app.contract.command import command_line, command_title, hide_secrets
+from app.contract.command import command_line, command_title, hide_secrets, template_line
 from app.contract.command_template import Value
 from app.contract.errors import NotFound
 from app.contract.program import Program, ProgramCall
-from app.contract.program_values import command_of
+from app.contract.program_sweep import VARIED_TYPES
+from app.contract.program_values import command_of, template_arguments
 from app.routes.launch.commands import program_commands
 from app.routes.launch.form import Form, gathered
 from app.routes.program_form import (
@@ -31,15 +33,17 @@ from app.routes.program_form import (
     form_of,
     read_draft,
     run_fields,
+    sweep_fields,
     value_fields,
 )
+from app.routes.program_variations import HOW_NAMES, also_choices
 from app.store.run import RunRecord
 from app.web.dependencies import Parts, PartsDep
 
 pages = APIRouter()
 
 LONGEST_ADDRESS = 4000
-MOST_FORM_FIELDS = 100
+MOST_FORM_FIELDS = 1000
 
 
 @pages.get("/programs")
@@ -73,24 +77,39 @@ def _source(parts: Parts, draft: ProgramDraft) -> tuple[RunRecord, Mapping[str, 
 def _values(request: Request, parts: Parts, draft: ProgramDraft) -> dict[str, Any]:
     source = _source(parts, draft)
     given = draft.request.model_dump(mode="json", exclude_defaults=True) if draft.request else {}
-    filled = command_of(ProgramCall(program=draft.program, values=draft.values[0])) if draft.values else None
-    fields = value_fields(draft)
-    placed = {each.row.name for each in (*fields, *run_fields(draft))}
+    sweep = draft.sweep.request if draft.sweep is not None else None
+    fields, how = value_fields(draft), sweep_fields(draft)
+    placed = {each.row.name for each in (*fields, *run_fields(draft), *how)}
     return {
         "program": draft.program,
         "draft": draft,
         "main": fields,
         "more": run_fields(draft),
+        "how": how,
+        "can_vary": any(each.type in VARIED_TYPES for each in draft.program.fields),
+        "also": also_choices(draft.program, draft.form),
         "named": NAMED,
+        "how_named": HOW_NAMES,
         "unplaced": [message for name, message in draft.errors.items() if name not in placed],
         "changed": sum(each.changed for each in fields),
         "back": f"/programs/{draft.program.name}",
-        "line": command_line(hide_secrets(filled.argv)) if filled else "",
-        "commands": program_commands(draft.program.name, given, str(request.base_url)) if draft.request else None,
+        "line": _line(draft),
+        "commands": program_commands(draft.program.name, given, str(request.base_url), sweep)
+        if draft.request
+        else None,
         "source": source[0] if source else None,
         "differs": differences(draft, source[1]) if source else None,
         "key": secrets.token_urlsafe(12),
     }
+
+
+def _line(draft: ProgramDraft) -> str:
+    """The command that starts, with placeholders for the fields with several values; "" while a field is invalid."""
+    if not draft.values or draft.request is None:
+        return ""
+    if draft.sweep is None:
+        return command_line(hide_secrets(command_of(ProgramCall(program=draft.program, values=draft.values[0])).argv))
+    return template_line(hide_secrets(template_arguments(draft.program, draft.values[0], draft.varied.fields)))
 
 
 def _page(request: Request, parts: Parts, draft: ProgramDraft, status: int = 200) -> HTMLResponse:
@@ -145,9 +164,11 @@ def _launch(request: Request, parts: Parts, program: Program, form: Form) -> Res
     if draft.request is None:
         draft.posted = True
         return _page(request, parts, draft, 422)
-    # Pressing the button twice launches the same runs; filling in the same form again launches others.
+    # Pressing the button twice launches the same runs or sweep; filling in the same form again launches others.
     content = json.dumps([key, program.name, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
+    if draft.sweep is not None and draft.sweep.request is not None:
+        return RedirectResponse(f"/sweeps/{launch_program_sweep(parts, program.name, draft.sweep.request, token)}", 303)
     asked = draft.request if _source(parts, draft) else draft.request.model_copy(update={"source": ""})
     runs = launch_program(parts, program.name, asked, token)
     return RedirectResponse(f"/runs/{runs[0]}" if len(runs) == 1 else f"/runs?q=program:{program.name}", 303)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
 
+from app.actions.command_sweeps import launch_program_sweep
 from app.actions.programs import (
     add_program,
     find_program,
@@ -22,10 +23,12 @@ from app.actions.runs import find_run
 from app.contract.command import hide_secrets
 from app.contract.errors import Invalid
 from app.contract.program import FieldType, Program, ProgramLaunch
+from app.contract.program_sweep import ProgramSweepRequest
 from app.contract.spec import FieldError
 from app.contract.timestamps import iso
 from app.routes.program_page import pages as pages
 from app.routes.runs.api import RunOut, as_json
+from app.routes.sweeps.api import SweepOut, read_sweep
 from app.store.program import ProgramRecord
 from app.web.dependencies import Parts, PartsDep
 
@@ -154,3 +157,20 @@ def post_program_runs(
     """
     runs = launch_program(parts, name, request, idempotency_key or None)
     return LaunchedOut(runs=[as_json(*find_run(parts, run)) for run in runs])
+
+
+@api.post("/programs/{name}/sweeps", status_code=201)
+def post_program_sweep(
+    name: str,
+    request: ProgramSweepRequest,
+    parts: PartsDep,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> SweepOut:
+    """Launch a sweep over fields of a program: numbers, choices, and yes or no.
+
+    Each value must fit its field. Repeating an Idempotency-Key returns the sweep launched with it before.
+    """
+    sweep = launch_program_sweep(parts, name, request, idempotency_key or None)
+    response.headers["location"] = f"/api/v1/sweeps/{sweep}"
+    return read_sweep(parts, sweep)

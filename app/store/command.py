@@ -93,7 +93,10 @@ def insert_command(
     filled_in = {name: value_text(value) for name, value in command.values.items()}
     parameters = shown_values(call.values) if call else filled_in
     # A sweep's values stand beside the title of its runs.
-    title = call_title(call) if call else command_title(template if template and origin.sweep is not None else filled)
+    if call:
+        title = call_title(call, origin.sweep_values if origin.sweep is not None else ())
+    else:
+        title = command_title(template if template and origin.sweep is not None else filled)
     shown: dict[str, Any] = {
         "argv": filled,
         "template": template,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlmodel import Field, SQLModel
 
 from app.contract.command import CommandRequest, command_title
+from app.contract.program_sweep import ProgramTemplate
 from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store.author import AUTHOR
 from app.store.curve import larger_is_better
@@ -50,7 +51,7 @@ class SweepRecord:
 
     ``left_out``: combinations that do not exist, one sentence each. ``families``: the catalog entries with which a
     search resolves its proposals, so that it needs no other process. ``template``: the request for its runs, if they
-    execute a command, as JSON.
+    execute a command or a program, as JSON.
     """
 
     id: str
@@ -68,8 +69,13 @@ class SweepRecord:
 
     @property
     def command(self) -> CommandRequest | None:
-        """The request for its runs, whose command has placeholders; None if they train networks."""
-        return CommandRequest.model_validate(self.template) if self.template else None
+        """The request for its runs, whose command has placeholders; None if they execute no such command."""
+        return CommandRequest.model_validate(self.template) if "command" in self.template else None
+
+    @property
+    def program(self) -> ProgramTemplate | None:
+        """The program that its runs execute, and what they have in common; None if they execute none."""
+        return ProgramTemplate.model_validate(self.template) if "program" in self.template else None
 
     @property
     def spec(self) -> SweepSpec:
@@ -95,11 +101,12 @@ class SweepRecord:
 
     @property
     def title(self) -> str:
-        """Its name, or its command, or the fields that it varies."""
+        """Its name, or its command, or its program and the fields that it varies."""
         if self.command is not None and not self.name:
             return command_title(self.command.command.argv)
         fields = [name.removeprefix("option.").replace("_", " ") for name in self.fields]
-        return self.name or " × ".join(fields) or "seeds"
+        varied = " × ".join(fields) or "seeds"
+        return self.name or (f"{self.program.program.name} · {varied}" if self.program is not None else varied)
 
 
 @dataclass(frozen=True)

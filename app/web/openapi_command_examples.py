@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.web.openapi_operation import Operation
+from app.web.openapi_sweep_examples import PROGRAM_SWEEP_REQUEST, SWEPT_PROGRAM
 
 _SIGNATURE = "9f2d51a7c3e80b46d1f7a2958c06e3b4d8a1f5079e2c6b3d40a7e1f8c5b2d963"
 _PLACE: dict[str, Any] = {
@@ -76,4 +77,5 @@ def command_operations(queued: dict[str, Any]) -> dict[tuple[str, str], Operatio
         ("PUT", "/programs/{name}"): Operation("create_program", _PROGRAM, _PROGRAM_OUT | {"outcome": "added"}),
         ("DELETE", "/programs/{name}"): Operation("delete_program"),
         ("POST", "/programs/{name}/runs"): Operation("launch_program", {"values": {"lr": 0.01}}, {"runs": [launched]}),
+        ("POST", "/programs/{name}/sweeps"): Operation("launch_program_sweep", PROGRAM_SWEEP_REQUEST, SWEPT_PROGRAM),
     }

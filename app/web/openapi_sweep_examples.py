@@ -68,10 +68,27 @@ SWEPT_COMMAND: dict[str, Any] = SWEEP | {
         "folder": "/home/ada/tune",
         "restarts": 1,
         "seeded": False,
+        "program": "",
     },
     "counts": {"queued": 2},
     "best": None,
     "configurations": [],
+}
+PROGRAM_SWEEP_REQUEST: dict[str, Any] = {
+    "values": {},
+    "sweep": {
+        "space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}},
+        **{"method": "tpe", "draws": 8, "seeds": 2, "metric": "val_accuracy", "direction": "maximize"},
+    },
+}
+SWEPT_PROGRAM: dict[str, Any] = SWEPT_COMMAND | {
+    **{"name": "", "title": "tune · lr", "pruning": None, "planned": 16},
+    "spec": PROGRAM_SWEEP_REQUEST["sweep"],
+    "command": {
+        "argv": ["python", "train.py", "--lr={lr}", "--seed={seed}"],
+        **{"folder": "/home/ada/tune", "restarts": 0, "seeded": True, "program": "tune"},
+    },
+    "counts": {"queued": 4},
 }
 SWEEP_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/sweeps"): Operation("launch_sweep", SWEEP_SPEC, SWEEP),

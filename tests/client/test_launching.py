@@ -9,7 +9,7 @@ import pytest
 
 import runyard
 from app.contract.settings import Settings
-from runyard import FieldProblem, Run, Runyard, RunyardError
+from runyard import FieldProblem, Run, Runyard, RunyardError, Sweep
 from tests.conftest import Runs
 from tests.served import breaking, hang_up, odd_server, say
 from tests.signed_program import signed
@@ -180,6 +180,18 @@ def test_a_program_is_launched_with_values(yard: Runyard, settings: Settings) ->
     with pytest.raises(RunyardError) as refusal:
         yard.launch_program("tune", {"lr": 2, "lrr": 1})
     assert [problem.field for problem in refusal.value.errors] == ["lrr", "lr"]
+
+
+def test_a_program_is_swept(yard: Runyard, settings: Settings) -> None:
+    yard.ask("PUT", "/programs/tune", signed(settings))
+    made = assert_type(
+        yard.sweep_program("tune", {"epochs": 3}, grid={"lr": [0.1, 0.5]}, seeds=2, metric="score", tags=["a"]), Sweep
+    )
+    assert (made.planned, made.data["command"]["program"], made.data["metric"]) == (4, "tune", "score")
+    assert [yard.run(run).tags for run in made.runs] == [["a"]] * 4
+    with pytest.raises(RunyardError) as refusal:
+        yard.sweep_program("tune", space={"lr": {"low": 0, "high": 2}}, method="random", draws=3)
+    assert [problem.field for problem in refusal.value.errors] == ["lr"]
 
 
 def test_a_connection_that_breaks_after_the_launch_launches_a_program_once(

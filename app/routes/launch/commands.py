@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from app.contract.program_sweep import ProgramSweepRequest
 from app.contract.spec import RunSpec
 from app.contract.sweep import OPTION, SweepSpec
 from app.routes.launch.form import field_text
@@ -45,8 +47,15 @@ def commands_of(spec: RunSpec | SweepSpec, address: str, complete: bool = True) 
     )
 
 
-def program_commands(program: str, request: dict[str, Any], address: str) -> Commands:
-    """Return the commands that launch a program; ``request``: the fields of a ProgramLaunch that were given."""
+def program_commands(
+    program: str, request: dict[str, Any], address: str, sweep: ProgramSweepRequest | None = None
+) -> Commands:
+    """Return the commands that launch a program; ``request``: the fields of a ProgramLaunch that were given.
+
+    ``sweep``: the sweep to launch instead of a run.
+    """
+    if sweep is not None:
+        return _program_sweep(program, sweep, address)
     values, more = request.get("values", {}), {name: each for name, each in request.items() if name != "values"}
     listable = not any("," in tag for tag in more.get("tags", []))
     words = ["runyard", "program", "launch", program]
@@ -130,6 +139,31 @@ def _spaced(chosen: dict[str, Any]) -> str:
         return ",".join(field_text(value) for value in chosen["choice"])
     how = ":log" if chosen.get("log") else f":{field_text(chosen['step'])}" if chosen.get("step") else ""
     return f"{field_text(chosen['low'])}..{field_text(chosen['high'])}{how}"
+
+
+def _program_sweep(program: str, request: ProgramSweepRequest, address: str) -> Commands:
+    given = request.model_dump(mode="json", exclude_unset=True)
+    values: dict[str, Any] = given.pop("values", {})
+    how: dict[str, Any] = dict(given.pop("sweep"))
+    grid, space = how.pop("grid", {}), how.pop("space", {})
+    # In a list on the command line, a comma separates two values.
+    listable = not any("," in text for text in (*given.get("tags", []), *map(str, chain(*grid.values()))))
+    words = [f"{name}={field_text(value)}" for name, value in values.items()]
+    words += [f"{name}={','.join(field_text(value) for value in listed)}" for name, listed in grid.items()]
+    words += [f"{name}={_spaced(chosen)}" for name, chosen in space.items()]
+    flags = {"draws": "trials", "direction": "goal", "pruning": "prune"}
+    search = {flags.get(name, name): value for name, value in how.items()}
+    search |= {"goal": how["direction"][:3]} if "direction" in how else {}
+    line = ["runyard", "program", "launch", program, *map(shlex.quote, words), *_flags(given | search)]
+    asked = {"values": values} if values else {}
+    asked |= {name: chosen for name, chosen in (("grid", grid), ("space", space)) if chosen}
+    arguments = ", ".join([repr(program), *(f"{name}={value!r}" for name, value in (asked | how | given).items())])
+    where = "" if address == USUAL_ADDRESS else repr(address.rstrip("/"))
+    return Commands(
+        _curl(request.model_dump(mode="json", exclude_unset=True), f"{address}api/v1/programs/{program}/sweeps"),
+        _line(line, address) if listable else "",
+        f"from runyard import Runyard\n\nRunyard({where}).sweep_program({arguments})",
+    )
 
 
 # Python --------------------------------------------------------------------------------------------------------------

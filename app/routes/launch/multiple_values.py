@@ -99,7 +99,7 @@ class MultipleValues:
         try:
             return SweepSpec.model_validate(spec)
         except ValidationError as error:
-            raise SpecError([_placed(each) for each in to_field_errors(error.errors(include_url=False))]) from error
+            raise SpecError([placed(each) for each in to_field_errors(error.errors(include_url=False))]) from error
 
     def pairs(self, without: set[str] | frozenset[str]) -> list[tuple[str, str]]:
         """Return the URL parameters of the form's sweep, except the fields in ``without``."""
@@ -187,9 +187,9 @@ def _filled(name: str, value: Any, blanks: Mapping[str, Any]) -> Any:
     return blanks.get(name)
 
 
-def _placed(error: FieldError) -> FieldError:
+def placed(error: FieldError) -> FieldError:
     """Assign a sweep's error to the form field that it concerns."""
-    match = re.match(r"(?:grid|space)\.([\w.]+?)(?:\.(?:choice|range))?(?:\.(\w+))?(:| )", error.message)
+    match = re.match(r"(?:grid|space)\.([\w.-]+?)(?:\.(?:choice|range))?(?:\.(\w+))?(:| )", error.message)
     if error.field in ("grid", "space") and match:
         name = match.group(1)
         return FieldError(name, f"{name} {error.message[match.end() :].strip()}")

@@ -14,6 +14,7 @@ from app.analysis.importance import importances
 from app.analysis.statistics import Mean, mean_of
 from app.contract.command import hide_secrets
 from app.contract.errors import NotFound
+from app.contract.program_values import template_arguments
 from app.contract.spec import RunConfig
 from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store import sweep as store
@@ -48,17 +49,24 @@ class Configuration:
 class SweptCommand:
     """The command of a sweep: ``argv`` with placeholders in braces, and secrets replaced by "…".
 
-    ``seeded``: whether one of the placeholders is the seed.
+    ``seeded``: whether one of the placeholders is the seed. ``program``: the name of the program whose fields are the
+    placeholders, "" for a command.
     """
 
     argv: list[str]
     folder: str
     restarts: int
     seeded: bool
+    program: str = ""
 
 
 def swept_command(record: SweepRecord) -> SweptCommand | None:
     """The command that the runs of a sweep execute; None if they train networks."""
+    if (template := record.program) is not None:
+        program = template.program
+        varied = [*record.fields, SEED] if program.takes_seeds else record.fields
+        argv = hide_secrets(template_arguments(program, template.values, varied))
+        return SweptCommand(argv, program.folder, program.restarts, program.takes_seeds, program.name)
     if record.command is None:
         return None
     command = record.command.command
@@ -175,7 +183,8 @@ def _unmeasured(connection: Connection, record: SweepRecord, runs: list[SweepRun
         return f"{some} ended without a finite value of {metric}"
     names = list(connection.execute(_LOGGED_NAMES, {"runs": [run.id for run in without[:MOST_FORECAST]]}).scalars())
     shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-    instead = f"logged metrics: {shown}; name one of them with --metric" if names else "no metric was logged"
+    how = "choose one of them as the objective" if record.program else "name one of them with --metric"
+    instead = f"logged metrics: {shown}; {how}" if names else "no metric was logged"
     return f"{some} ended without a value of {metric}; {instead}"
 
 

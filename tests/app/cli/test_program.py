@@ -12,6 +12,7 @@ import pytest
 from app.contract.command_key import ensure_key, is_program_signed, read_key
 from app.contract.program import Program
 from app.contract.settings import Settings
+from runyard import Runyard
 from tests.app.cli.conftest import Command
 from tests.conftest import Runs
 
@@ -214,6 +215,50 @@ def test_wrong_values_launch_nothing(
     done = runyard("program", "launch", "tune", *words)
     assert (done.exit_code, sentence in done.stderr) == (2, True), done.stderr
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
+
+
+def test_several_values_make_a_sweep(url: str, runyard: Command, runs: Runs, file: Path, yard: Runyard) -> None:
+    runyard("program", "add", str(file))
+    words = ["lr=1e-4..1e-1:log", "fast=true,false", "data=a,b..c", "--trials", "8", "--seeds", "2", "--tags", "a"]
+    words += ["--metric", "loss", "--goal", "min", "--prune", "median", "--prune-after", "3", "--name", "find"]
+    done = runyard("program", "launch", "tune", *words)
+    assert done.exit_code == 0, done.output
+    (sweep,) = yard.sweeps()
+    assert done.stdout == f"#1 find: 16 runs  {url}/sweeps/{sweep.id}\n"
+    found = sweep.refresh().data
+    # A comma in a path is part of it.
+    assert found["command"]["argv"][3] == str(file.parent.parent / "data" / "a,b..c")
+    assert found["spec"]["grid"] == {"fast": ["true", "false"]}
+    assert found["spec"]["space"]["lr"] == {"low": 1e-4, "high": 0.1, "log": True, "step": None, "whole": False}
+    told = {"method": "tpe", "draws": 8, "seeds": 2, "metric": "loss", "direction": "minimize", "pruning": "median"}
+    assert told.items() <= found["spec"].items()
+    assert found["spec"]["prune_after_epochs"] == 3
+    grid = json.loads(runyard("program", "launch", "tune", "lr=0.1,0.5,0.10", "data=x", "--json").stdout)
+    assert (grid["method"], grid["counts"]) == ("grid", {"queued": 2})
+    assert runyard("sweep", "extend", str(grid["number"]), "--set", "lr=0.7").exit_code == 0
+    assert yard.find_sweep(grid["id"]).counts == {"queued": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["lr=0.1,-1"], "lr must be at least 0, not -1.0"),
+        (["lr=0.1..x"], "'x' is not a number in the value lr=0.1..x"),
+        (["fast=true,maybe"], "fast must be true or false, not 'maybe'"),
+        (["seed=1,2"], "set seeds to the number of runs"),
+        (["lr=0.1,0.5", "--trials", "2", "--method", "grid"], "--trials needs several values and --method"),
+        (["lr=0.1,0.5", "--goal", "up"], "--goal must be max or min, not 'up'"),
+        (["--trials", "3"], "--trials needs a field with several values: NAME=LOW..HIGH"),
+        (["lr=0.1,", "--metric", "loss"], "--metric needs a field with several values"),
+    ],
+)
+def test_what_is_not_a_sweep_is_refused(
+    url: str, runyard: Command, runs: Runs, file: Path, words: list[str], sentence: str
+) -> None:
+    runyard("program", "add", str(file))
+    done = runyard("program", "launch", "tune", "data=x", *words)
+    assert (done.exit_code, sentence in done.stderr) == (2, True), done.output
+    assert runs.sql("SELECT (SELECT count(*) FROM run) + (SELECT count(*) FROM sweep)") == [(0,)]
 
 
 def test_the_example_of_the_documentation_is_a_program(url: str, runyard: Command, runs: Runs, tmp_path: Path) -> None:

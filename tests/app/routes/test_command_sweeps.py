@@ -68,7 +68,7 @@ def test_a_grid_queues_each_combination_with_its_values_as_parameters(
     assert made["title"] == "train.py --token … --opt={opt} --seed={seed}"
     assert made["command"] == {
         "argv": ["python", "train.py", "--token", "…", "--opt={opt}", "--seed={seed}"],
-        **{"folder": "/jobs", "restarts": 0, "seeded": True},
+        **{"folder": "/jobs", "restarts": 0, "seeded": True, "program": ""},
     }
     found = [client.get(f"/api/v1/runs/{run}").json() for run in made["runs"]]
     assert [each["sweep_values"] for each in found] == [

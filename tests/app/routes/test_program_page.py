@@ -142,7 +142,7 @@ def test_the_commands_launch_the_same_runs_as_the_form(client: TestClient, look:
     }
     assert shlex.split(page.words["command-runyard"]) == [
         *("runyard", "program", "launch", "tune", "lr=0.5", "augment=true", "note=it's $HOME `x`; id"),
-        *("--seeds", "2", "--tags", "a,b"),
+        *("--tags", "a,b", "--seeds", "2"),
     ]
     call = ast.parse(page.words["command-python"]).body[-1]
     assert "launch_program('tune', values={'lr': 0.5" in ast.unparse(call)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.contract.command_sweep import CommandSweepRequest
 from app.contract.spec import SpecError
 from app.store.sweep import SweepRun
+from app.sweeps.script_trials import CommandTrials
 from app.sweeps.search import Trial, propose
-from app.sweeps.trials import CommandTrials
 
 LR = {"low": 1e-4, "high": 0.1, "log": True}
 SEED = {"low": 0, "high": 9, "whole": True}
