@@ -195,6 +195,7 @@ POST     /preview                                 read
 PUT      /programs/{}                             launch    program.add
 DELETE   /programs/{}                             launch    program.delete
 POST     /programs/{}/runs                        launch    run.launch
+POST     /programs/{}/sweeps                      launch    sweep.launch
 POST     /queue/move                              launch    queue.change
 POST     /queue/pause                             launch    queue.pause
 POST     /queue/resume                            launch    queue.resume
