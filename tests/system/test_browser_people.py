@@ -73,6 +73,7 @@ def controls(page: Page) -> list[str]:
     found = [
         *page_and_header.get_by_role("button", name=CHANGES).all(),
         *page_and_header.get_by_role("link", name=CHANGES).all(),
+        *page.locator("#run-control, #views-pop, [data-tag-field]").all(),
     ]
     return [each.inner_text() for each in found if each.is_visible()]
 
