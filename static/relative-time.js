@@ -47,7 +47,8 @@ export function futureTime(date, now) {
   if (seconds < 1) return "now";
   if (seconds < 60) return `in ${seconds} s`;
   if (seconds < 3600) return `in ${Math.floor(seconds / 60)} min`;
-  return `in ${Math.floor(seconds / 3600)} h`;
+  if (seconds < 86400 * 2) return `in ${Math.floor(seconds / 3600)} h`;
+  return `in ${Math.round(seconds / 86400)} d`;
 }
 
 /** @param {number} milliseconds since 1970 */

@@ -134,8 +134,10 @@ def cell(value: Any) -> Any:
         value = " ".join(map(str, value))
     elif isinstance(value, dict):
         return json.dumps(value) if value else ""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
+    if isinstance(value, str):
+        # csv does not quote a lone carriage return, which would begin another row.
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\n")) else value
     return value
 
 

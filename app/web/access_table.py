@@ -144,6 +144,7 @@ POST     /users/{}/tokens                         admin
 GET      /tokens                                  admin
 DELETE   /tokens/{}                               admin
 GET      /audit                                   admin
+GET      /audit.csv                               admin
 POST     /welcome                                 admin
 
 GET      /architectures                           read

@@ -80,5 +80,6 @@ PEOPLE_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/tokens"): Operation("list_tokens", None, {"tokens": [TOKEN_OUT]}),
     ("DELETE", "/tokens/{token_id}"): Operation("delete_token"),
     ("GET", "/audit"): Operation("list_audit_events", None, {"events": [EVENT], "next": 31}),
+    ("GET", "/audit.csv"): Operation("export_audit_events"),
     ("POST", "/welcome"): Operation("create_welcome_address", None, {"path": "/welcome?code=…"}),
 }

@@ -25,7 +25,7 @@ test("relativeTime", () => {
 test("futureTime", () => {
   const now = Date.UTC(2026, 4, 7, 12);
   const ahead = (seconds) => futureTime(new Date(now + seconds * 1000), now);
-  assert.deepEqual([-30, 0, 1, 59, 60, 300, 3599, 3600, 7200].map(ahead), [
+  assert.deepEqual([-30, 0, 1, 59, 60, 300, 3599, 3600, 172_799, 172_800, 90 * 86_400 - 1].map(ahead), [
     "now",
     "now",
     "in 1 s",
@@ -34,6 +34,8 @@ test("futureTime", () => {
     "in 5 min",
     "in 59 min",
     "in 1 h",
-    "in 2 h",
+    "in 47 h",
+    "in 2 d",
+    "in 90 d",
   ]);
 });

@@ -163,8 +163,17 @@ def test_axe_finds_no_serious_fault_nothing_is_wider_than_the_window_and_tab_rea
     page = context.new_page()
     heard = complaints_of(page)
     settled(page, yard.address + gallery.pages[name])
+    faults = faults_of(page, UNFOLDED.get(name, ()))
+    context.close()
+    assert faults == []
+    # The browser tells of the page that is not there, rightly.
+    assert [each for each in heard if "404" not in each] == []
+
+
+def faults_of(page: Page, unfolded: tuple[str, ...] = ()) -> list[str]:
+    """What the Tab key misses, what axe-core finds and what is too wide, in all LOOKS."""
     faults = missed_by_tab(page)
-    for each in UNFOLDED.get(name, ()):
+    for each in unfolded:
         page.locator(each).first.click()
     page.evaluate(AXE.read_text())
     for size, scheme, rules in LOOKS:
@@ -174,10 +183,7 @@ def test_axe_finds_no_serious_fault_nothing_is_wider_than_the_window_and_tab_rea
         faults += [f"{seen}: {found}" for found in page.evaluate(FAULTS, rules)]
         if (wide := page.evaluate("document.documentElement.scrollWidth")) > size["width"]:
             faults.append(f"{seen}: {wide} px wide")
-    context.close()
-    assert faults == []
-    # The browser tells of the page that is not there, rightly.
-    assert [each for each in heard if "404" not in each] == []
+    return faults
 
 
 def missed_by_tab(page: Page) -> list[str]:

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.routes.people import account_page, admin_page, api_people, sign_in_page
+from app.routes.people import account_page, admin_page, api_audit, api_people, sign_in_page
 from app.routes.people.api_account import api
 
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-api.routes.extend(api_people.api.routes)
+api.routes.extend([*api_people.api.routes, *api_audit.api.routes])
 pages = APIRouter()
 for module in (sign_in_page, account_page, admin_page):
     pages.include_router(module.pages)

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from app.actions import account
 from app.contract.errors import Conflict, Invalid, RunyardError, TooManyAttempts
 from app.contract.people import ROLE_PERMISSIONS, SCOPE_PERMISSIONS, SCOPES
+from app.web.browser_name import browser_name
 from app.web.caller import Caller
 from app.web.cookies import clear_session
 from app.web.dependencies import CallerDep, Parts, PartsDep
@@ -103,6 +104,7 @@ def _page(
         user=user,
         sessions=account.list_own_sessions(parts, caller),
         current=caller.session,
+        browser_name=browser_name,
         tokens=account.list_own_tokens(parts, caller),
         scopes=[scope for scope in SCOPES if SCOPE_PERMISSIONS[scope] <= ROLE_PERMISSIONS[user.role]],
         days=DAYS,

@@ -123,7 +123,9 @@ def _page(
         tokens=account.list_all_tokens(parts),
         events=events,
         older=events[-1]["id"] if len(events) == EVENTS else None,
+        before=before,
         filters={"who": who, "action": action, "target": target},
+        filtered=bool(who or action or target),
         wrong="" if error is None else upper_first(error.message),
         typed=typed or {},
     )

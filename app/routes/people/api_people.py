@@ -1,10 +1,8 @@
-"""/api/v1/users, /api/v1/tokens, /api/v1/audit and /api/v1/welcome: what administrators do."""
+"""/api/v1/users, /api/v1/tokens and /api/v1/welcome: what administrators do."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.actions import account, people
@@ -12,11 +10,8 @@ from app.contract.errors import Conflict
 from app.contract.people import Role
 from app.contract.timestamps import iso
 from app.routes.people.api_account import NewToken, TokenIn, TokensOut, token_as_json
-from app.store.audit_event import list_events
-from app.store.database import reading
 from app.store.user import UserRecord
 from app.web.dependencies import CallerDep, PartsDep
-from app.web.numbers import Count
 
 api = APIRouter(tags=["people"])
 
@@ -55,26 +50,6 @@ class UsersOut(BaseModel):
     """People, by name."""
 
     users: list[UserOut]
-
-
-class AuditEventOut(BaseModel):
-    """``who`` did ``action`` to ``target``, with which ``credential``, from which ``address``."""
-
-    id: int
-    time: str
-    who: str
-    credential: str
-    address: str
-    action: str
-    target: str
-    detail: dict[str, Any]
-
-
-class AuditOut(BaseModel):
-    """Events, newest first; ``next``: for ``before``, to read on, if there may be more."""
-
-    events: list[AuditEventOut]
-    next: int | None
 
 
 class WelcomeOut(BaseModel):
@@ -135,24 +110,6 @@ def get_all_tokens(parts: PartsDep) -> TokensOut:
 def delete_any_token(token_id: str, parts: PartsDep, caller: CallerDep) -> None:
     """Delete anyone's token."""
     account.delete_token(parts, caller, token_id, anyones=True)
-
-
-@api.get("/audit")
-def get_audit(
-    parts: PartsDep,
-    who: Annotated[str, Query(max_length=60)] = "",
-    action: Annotated[str, Query(max_length=60, description="Action, or the start of one: run.")] = "",
-    target: Annotated[str, Query(max_length=300)] = "",
-    before: Annotated[Count | None, Query(description="Only events before this one.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> AuditOut:
-    """List who did what, newest first."""
-    with reading(parts.engine) as connection:
-        found = list_events(connection, who=who, action=action, target=target, before=before, limit=limit)
-    events = [
-        AuditEventOut(time=iso(row["at"]) or "", **{name: row[name] for name in row if name != "at"}) for row in found
-    ]
-    return AuditOut(events=events, next=events[-1].id if len(events) == limit else None)
 
 
 @api.post("/welcome", status_code=201)
