@@ -1427,7 +1427,7 @@ class _Sender:
         self.all_sent = False
         self._spool = spool
         self._head = {name: value for name, value in spool.head.items() if name != "run"}
-        self._path = f"/log/{quote(spool.head['run'])}" if "run" in spool.head else "/log"
+        self._joined = str(spool.head.get("run", ""))
         self._say: Callable[[str], None] = (lambda sentence: None) if quiet else _say
         self._http = httpx.Client(**options | {"timeout": httpx.Timeout(RESPONSE_SECONDS, connect=CONNECT_SECONDS)})
         self._pause = 0.0
@@ -1460,7 +1460,10 @@ class _Sender:
             else:
                 if "file" in part:
                     part, end = {}, None
-                call = _Call("POST", self._path, _as_is, self._head | part)
+                body = self._head | part
+                call = _Call("POST", "/log", _as_is, body)
+                if self._joined:
+                    call = _Call("POST", f"/log/{quote(self._joined)}", _as_is, body)
                 response = _read(self._http.request(**call.arguments()), self.url)
                 self.run = response["id"]
                 for warning in response.get("warnings", []):

@@ -57,6 +57,9 @@ def test_a_copy_of_the_file_alone_says_that_it_has_no_commands(tmp_path: Path) -
     assert done.stderr.count("\n") == 1
 
 
+QUOTES = "'\""
+
+
 def _bare() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
@@ -83,7 +86,7 @@ def test_every_request_of_the_client_is_one_of_the_api(server: FastAPI) -> None:
     for node in ast.walk(ast.parse(FILE.read_text())):
         match node:
             case ast.Call(func=ast.Name("_Call"), args=[ast.Constant(method), path, *_]):
-                sent.add((method, f"/api/v1{re.sub(r'{[^}]*}', '{}', ast.unparse(path).strip('f' + chr(39)))}"))
+                sent.add((method, f"/api/v1{re.sub(r'{[^}]*}', '{}', ast.unparse(path).strip('f' + QUOTES))}"))
     assert len(sent) >= 30
     assert sent <= known
 
