@@ -25,6 +25,9 @@ SEED: Final = "seed"
 
 FieldType = Literal["int", "float", "bool", "choice", "text", "path"]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=60)]
+FieldInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+FieldFloat = Annotated[float, Field(ge=-1e300, le=1e300)]
+FieldValue = bool | FieldInt | FieldFloat | str
 ProgramName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 ShortText = Annotated[str, StringConstraints(max_length=USUAL_LENGTH)]
 
@@ -159,7 +162,7 @@ class ProgramCall(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     program: Program
-    values: dict[str, bool | int | float | str] = Field(max_length=MOST_FIELDS)
+    values: dict[str, FieldValue] = Field(max_length=MOST_FIELDS)
 
 
 class ProgramRequest(BaseModel):
@@ -167,7 +170,7 @@ class ProgramRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    values: dict[str, bool | int | float | str | None] = Field(
+    values: dict[str, FieldValue | None] = Field(
         default_factory=dict,
         max_length=MOST_FIELDS,
         description="Values by field; a field that is left out or null has its default.",
