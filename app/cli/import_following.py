@@ -47,17 +47,17 @@ class Follower:
 
     def follow(self) -> None:
         """Follow until Ctrl-C or SIGTERM, then end the runs."""
-        with _interruptible():
-            try:
-                self._scan()
-                if not self._runs:
-                    print(f"No event files in {self._path} yet; waiting for them. Ctrl-C ends this.", flush=True)
-                while True:
-                    began = time.monotonic()
-                    if not self.step():
-                        time.sleep(self._pause(time.monotonic() - began))
-            except KeyboardInterrupt:
-                self.finish()
+        with _interruptible() as interruption:
+            self._scan()
+            if not self._runs:
+                print(f"No event files in {self._path} yet; waiting for them. Ctrl-C ends this.", flush=True)
+            while not interruption.requested:
+                began = time.monotonic()
+                if not self.step():
+                    again = time.monotonic() + self._pause(time.monotonic() - began)
+                    while not interruption.requested and (left := again - time.monotonic()) > 0:
+                        time.sleep(min(left, POLL_SECONDS))
+            self.finish()
 
     def _pause(self, took: float) -> float:
         return LONGEST_PAUSE if self._away else min(LONGEST_PAUSE, max(POLL_SECONDS, BUSY_SHARE * took))
@@ -158,15 +158,28 @@ def _modified(file: Path) -> float:
         return 0.0
 
 
+class _Interruption:
+    """Notes the first signal, and raises KeyboardInterrupt at the second.
+
+    An exception at the first could be raised inside a callback of the interpreter, which ignores it, or of a library.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+def _interruptible() -> Iterator[_Interruption]:
+    """Ctrl-C and SIGTERM are noted."""
+    interruption = _Interruption()
+    before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield interruption
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
