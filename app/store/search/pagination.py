@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +143,8 @@ def _walk_by_several(
     values = values | _all_values(order, after) | {"limit": limit}
     source, joins = order.sources[0], "".join(then.join for then in order.then)
     chosen = "".join(f", {then.value} AS then{i}" for i, then in enumerate(order.then))
-    ties = _ties_behind(order, after, [then.value for then in order.then], source.number) if after else ""
+    columns = [then.value for then in order.then]
+    ties = _ties_behind(order, after, columns, source.number) if after else ""
     places: list[Place] = []
     if after is None or after.value is not None:
         behind = ""
@@ -152,17 +154,17 @@ def _walk_by_several(
         statement = (
             f"SELECT run.id, run.number, {source.value} AS value{chosen} FROM {source.tables}{joins}"
             f" WHERE {source.known} AND {matching}{behind}"
-            f" ORDER BY {source.value} {order.direction}, {_further(order)}number DESC LIMIT :limit"
+            f" ORDER BY {source.value} {order.direction}, {_further(order, columns)}number DESC LIMIT :limit"
         )
         places = _places(connection, statement, values)
     if order.missing and len(places) < limit:
         if after is not None and after.value is None:
-            ties = f" AND ({_ties_behind(order, after, [then.value for then in order.then], 'run.number')})"
+            ties = f" AND ({_ties_behind(order, after, columns, 'run.number')})"
         else:
             ties = ""
         statement = (
             f"SELECT run.id, run.number, NULL AS value{chosen} FROM run{joins} WHERE {order.missing} AND {matching}"
-            f"{ties} ORDER BY {_further(order)}run.number DESC LIMIT :limit"
+            f"{ties} ORDER BY {_further(order, columns)}run.number DESC LIMIT :limit"
         )
         places += _places(connection, statement, values | {"limit": limit - len(places)})
     return places
@@ -178,11 +180,11 @@ def _all_values(order: Order, after: Cursor | None) -> Values:
     return values
 
 
-def _further(order: Order) -> str:
+def _further(order: Order, columns: Sequence[str]) -> str:
+    """The further keys of ORDER BY. ``columns``: their values, not names given in the same query."""
     return "".join(
-        # PostgreSQL knows the names of selected values only where they stand alone.
-        f"{then.value} IS NULL, {then.value} {'DESC' if then.descending else 'ASC'}, "
-        for then in order.then
+        f"{column} IS NULL, {column} {'DESC' if then.descending else 'ASC'}, "
+        for column, then in zip(columns, order.then, strict=True)
     )
 
 
@@ -216,7 +218,7 @@ def sort_all(
     statement = (
         f"WITH matching AS MATERIALIZED (SELECT run.id, run.number, {order.value} AS value{chosen} FROM run{joins}"
         f" WHERE {matching}) SELECT *, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
-        f" ORDER BY value IS NULL, value {order.direction}, {_further(order)}number DESC LIMIT :limit"
+        f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}number DESC LIMIT :limit"
     )
     result = rows(connection.execute(text(statement), values))
     places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in result]

@@ -13,9 +13,10 @@ from sqlalchemy import Engine, text
 
 from app.contract.errors import QueryError
 from app.store.database import reading, writing
-from app.store.page_cursor import read_cursor, write_cursor
+from app.store.page_cursor import Cursor, read_cursor, write_cursor
 from app.store.run import STATES
 from app.store.search import query
+from app.store.search.pagination import sort_all
 from app.store.search.query import RunFilter, count_runs, list_runs
 from app.store.search.sorting import COLUMNS, read_order
 from tests.conftest import Runs
@@ -263,3 +264,20 @@ def test_a_sort_by_many_columns_or_by_what_there_is_not_says_so() -> None:
         read_order("lr,seed,epochs,params", NOW)
     with pytest.raises(QueryError, match="cannot sort by 'color'"):
         read_order("lr,-color", NOW)
+
+
+def test_all_matches_are_sorted_by_several_keys_where_no_index_serves(engine: Engine) -> None:
+    runs = Runs(engine)
+    made = [runs.add() for _ in range(4)]
+    for run, params, lr in zip(made, (2, 1, None, 1), (0.1, 0.2, 0.1, 0.1), strict=True):
+        runs.set(run, params=params, lr=lr)
+    with reading(engine) as connection:
+        order = read_order("lr,-params,number", NOW)
+        places, total = sort_all(connection, order, "run.deleted_at IS NULL", {}, 10, None)
+        assert [place.run for place in places] == [made[0], made[3], made[2], made[1]]
+        assert total == 4
+        first = places[1]
+        rest, _ = sort_all(
+            connection, order, "run.deleted_at IS NULL", {}, 10, Cursor(first.value, first.number, first.then)
+        )
+        assert [place.run for place in rest] == [made[2], made[1]]
