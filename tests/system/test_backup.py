@@ -52,10 +52,10 @@ def test_a_backup_under_load_restores_elsewhere_with_every_point_and_its_runs_re
     home = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05")
     home.wait_for_worker()
     logged = home.log("script", {"loss": {step: 1 / (1 + step) for step in range(5000)}})
-    run = home.launch(**SPEC | {"epochs": 3})
+    run = home.launch(**SPEC | {"epochs": 12})
+    until_it_trains(home, run, 1, 200)
     home.call("/queue/pause", {})
     waiting = home.launch(**SPEC | {"epochs": 1})
-    until_it_trains(home, run, 1, 300)
     source = str(Path(home.folder) / "data")
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="ryb") as folder:
         archive, data = Path(folder) / "yard.tar", Path(folder) / "data"
