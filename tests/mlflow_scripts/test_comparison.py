@@ -12,7 +12,7 @@ from tests.mlflow_scripts.comparison import Facts, differences, facts
 from tests.mlflow_scripts.exceptions import EXCEPTIONS
 from tests.mlflow_scripts.running import HERE, SCRIPTS
 
-FIRST = {"parent": "a" * 32, "child": "b" * 32, "model": f"m-{'c' * 32}", "root": "/work/mlruns/1"}
+FIRST = {"parent": "a" * 32, "child": "b" * 32, "model": f"m-{'c' * 32}", "root": "/home/ada/mlruns/1"}
 SECOND = {
     "parent": "r_0000000z8n1c",
     "child": "r_0000000a8n1c",
