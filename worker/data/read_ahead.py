@@ -11,11 +11,14 @@ import mmap
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from torch import Tensor
 
 # Unlike mmap.madvise it takes an address, and so anybody's mapping.
 _MADVISE: Final = ctypes.PyDLL(None).madvise
 _MADVISE.argtypes = (ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int)
+_MINCORE: Final = ctypes.PyDLL(None).mincore
+_MINCORE.argtypes = (ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
 _CHUNK_BYTES: Final = 16 * 2**20
 
 
@@ -36,6 +39,19 @@ def read_all(images: Tensor) -> None:
     start, size = images.data_ptr(), images.nbytes
     for offset in range(0, size, _CHUNK_BYTES):
         _advise(start + offset, min(_CHUNK_BYTES, size - offset), mmap.MADV_WILLNEED)
+
+
+def in_memory(images: Tensor) -> bool:
+    """Whether the system has every page of the images in memory, and so announcing them gains nothing."""
+    start, size = images.data_ptr(), images.nbytes
+    first, end = start - start % mmap.PAGESIZE, start + size
+    for chunk in range(first, end, _CHUNK_BYTES):
+        length = min(_CHUNK_BYTES, end - chunk)
+        pages = np.zeros(-(-length // mmap.PAGESIZE), np.uint8)
+        # Only the lowest bit has a meaning.
+        if _MINCORE(chunk, length, pages.ctypes.data) or not (pages & 1).all():
+            return False
+    return True
 
 
 def _advise(start: int, size: int, advice: int) -> None:

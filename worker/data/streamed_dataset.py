@@ -49,6 +49,7 @@ class Streamed(Resident):
         self._announced: Tensor | list[slice] | None = None
         self._coming: Iterator[tuple[_Key, Tensor | slice]] = iter(())
         self._pending: deque[tuple[_Key, Future[Tensor]]] = deque()
+        self._in_memory = False
 
     def _place(self, images: Tensor) -> Tensor:
         images = images.contiguous()
@@ -59,7 +60,7 @@ class Streamed(Resident):
         """The split's raw images, uint8 [B, C, H, W], as a copy; indices: int64 [B], or a slice without a step."""
         gathered = self._gathered_ahead(part, indices)
         if gathered is None:
-            gathered = _gather(self._images[part], _on_cpu(indices), self._buffer(part, indices))
+            gathered = _gather(self._images[part], _on_cpu(indices), self._buffer(part, indices), announce=True)
         return gathered.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
 
     def ahead(self, part: Part, batches: Batches) -> Batches:
@@ -67,6 +68,7 @@ class Streamed(Resident):
         self._drop()
         # Batches of indices are recognized by their address, which is theirs alone as long as this exists.
         self._announced = batches
+        self._in_memory = read_ahead.in_memory(self._images[part])
         self._coming = self._each(part, batches)
         self._fill()
         return batches
@@ -116,7 +118,9 @@ class Streamed(Resident):
             key, batch = following
             part, buffer = key[0], self._buffer(key[0], batch)
             depth = max(1, min(AHEAD, AHEAD_BYTES // max(1, buffer.nbytes)))
-            self._pending.append((key, self._pool.submit(_gather, self._images[part], batch, buffer)))
+            announce = not self._in_memory
+            gathered = self._pool.submit(_gather, self._images[part], batch, buffer, announce=announce)
+            self._pending.append((key, gathered))
 
     def _drop(self) -> None:
         while self._pending:
@@ -129,15 +133,17 @@ def _on_cpu(indices: Tensor | slice) -> Tensor | slice:
     return indices if isinstance(indices, slice) else indices.cpu()
 
 
-def _gather(images: Tensor, batch: Tensor | slice, buffer: Tensor) -> Tensor:
-    """Copy images into the buffer; other threads can run meanwhile."""
+def _gather(images: Tensor, batch: Tensor | slice, buffer: Tensor, *, announce: bool) -> Tensor:
+    """Copy images into the buffer; other threads can run meanwhile. announce: have the system read them first."""
     rows = images.numpy().reshape(len(images), -1)
     found = buffer.numpy().reshape(len(buffer), -1)
     if isinstance(batch, slice):
-        read_ahead.read_all(images[batch])
+        if announce:
+            read_ahead.read_all(images[batch])
         np.copyto(found, rows[batch])
     else:
-        read_ahead.read_images(images, batch.tolist())
+        if announce:
+            read_ahead.read_images(images, batch.tolist())
         # Without a mode, the result would be copied once more.
         np.take(rows, batch.numpy(), axis=0, out=found, mode="clip")
     return buffer

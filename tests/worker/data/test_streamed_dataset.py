@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.contract.datasets import DATASETS
 from tests.worker.own_dataset import make_own_dataset
-from worker.data import streamed_dataset
+from worker.data import read_ahead, streamed_dataset
 from worker.data.datasets import PARTS, Data, load
 from worker.data.device_dataset import Augment, Resident, order
 from worker.data.streamed_dataset import Streamed
@@ -33,9 +33,9 @@ def gathered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     gather = streamed_dataset._gather
 
-    def watched(*arguments: Any) -> Tensor:
+    def watched(*arguments: Any, **options: Any) -> Tensor:
         names.append(threading.current_thread().name)
-        return gather(*arguments)
+        return gather(*arguments, **options)
 
     monkeypatch.setattr(streamed_dataset, "_gather", watched)
     return names
@@ -115,6 +115,20 @@ def test_no_more_batches_are_gathered_ahead_than_memory_allows(
             streamed.images("train", indices)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_images_are_announced_to_the_system_unless_it_has_all_of_them_in_memory(
+    data: Data, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    announced: list[list[int]] = []
+    monkeypatch.setattr(read_ahead, "in_memory", lambda images: known)
+    monkeypatch.setattr(read_ahead, "read_images", lambda images, rows: announced.append(rows))
+    with Streamed(data, CPU) as streamed:
+        batches = streamed.ahead("train", order(1, 0, streamed.size("train"), 4, CPU))
+        for batch in batches:
+            streamed.images("train", batch)
+    assert sorted(announced) == ([] if known else sorted(batches.tolist()))
+
+
 def test_the_threads_end_when_it_is_closed_in_the_middle_of_an_epoch_or_by_an_error(data: Data) -> None:
     streamed = Streamed(data, CPU)
     assert threads() == []
@@ -134,7 +148,7 @@ def test_the_threads_end_when_it_is_closed_in_the_middle_of_an_epoch_or_by_an_er
 def test_an_error_while_gathering_is_raised_where_the_batch_is_requested(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(*_: Any) -> Tensor:
+    def failing(*_: Any, announce: bool) -> Tensor:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(streamed_dataset, "_gather", failing)
