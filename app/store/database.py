@@ -113,20 +113,28 @@ def reading(engine: Engine) -> Iterator[Connection]:
 class Words:
     """Where the SQL of the two databases differs. ``like``: the operator that ignores case.
 
-    ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false.
+    ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false. ``trigrams``: whether
+    queries have to use ``searched_trigram`` by themselves.
     """
 
     like: str
     json_number: str
+    trigrams: bool = False
 
 
 def words_of(connection: Connection) -> Words:
     """The words of a connection's database."""
-    return _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
+    if connection.dialect.name != "sqlite":
+        return _POSTGRESQL
+    if "trigrams" not in connection.info:
+        connection.info["trigrams"] = bool(connection.execute(_HAS_TRIGRAMS).scalar())
+    return _SQLITE_WITH_TRIGRAMS if connection.info["trigrams"] else _SQLITE
 
 
 _SQLITE = Words(like="LIKE", json_number="json_extract")
+_SQLITE_WITH_TRIGRAMS = Words(like="LIKE", json_number="json_extract", trigrams=True)
 _POSTGRESQL = Words(like="ILIKE", json_number="json_number")
+_HAS_TRIGRAMS = text("SELECT count(*) FROM sqlite_master WHERE name = 'searched_trigram'")
 
 
 _NEXT_COMMIT = text("UPDATE commit_counter SET value = value + 1 RETURNING value")

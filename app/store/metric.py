@@ -47,7 +47,11 @@ class MetricSeries(SQLModel, table=True):
     """
 
     __tablename__ = "metric_series"
-    __table_args__ = (UniqueConstraint("run", "name"), Index("ix_metric_series_best", "name", "best", "run_number"))
+    __table_args__ = (
+        UniqueConstraint("run", "name"),
+        Index("ix_metric_series_best", "name", "best", "run_number"),
+        Index("ix_metric_series_number", "run_number", "name", "best"),
+    )
 
     id: int | None = Field(None, primary_key=True)
     run: str = Field(foreign_key="run.id", ondelete="CASCADE")

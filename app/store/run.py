@@ -42,6 +42,11 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _filtered(*columns: str) -> Index:
+    """An index from which runs are counted by the columns of filters, and along which a listing is read."""
+    return Index(f"ix_run_listed_{columns[0]}", *columns)
+
+
 def _listed(*columns: str) -> Index:
     """An index that a listing of the run table reads along."""
     condition = text("deleted_at IS NULL")
@@ -63,12 +68,14 @@ class Run(SQLModel, table=True):
     """
 
     __tablename__ = "run"
-    # Each index includes the other filter columns, so that SQLite counts matching runs from the index alone.
+    # Each of the first includes the other filter columns, so that SQLite counts and sorts matching runs from the index
+    # alone. For the same reason they have the runs in the trash too: a condition would need a look at each row.
     __table_args__ = (
-        _listed("status", "number", "family", "size", "dataset"),
-        _listed("family", "number", "status", "size", "dataset"),
-        _listed("size", "number", "status", "family", "dataset"),
-        _listed("dataset", "number", "status", "family", "size"),
+        _filtered("status", "number", "family", "size", "dataset"),
+        _filtered("family", "number", "status", "size", "dataset"),
+        _filtered("size", "number", "status", "family", "dataset"),
+        _filtered("dataset", "number", "status", "family", "size"),
+        Index("ix_run_number_of_id", "id", "number"),
         *(_listed(column, "number") for column in ("name", "recipe", "seed", "epochs", "batch_size", "lr", "params")),
         *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at")),
         _listed("trained_seconds", "number"),
@@ -94,7 +101,7 @@ class Run(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     number: int = Field(unique=True)
-    status: str = Field(index=True)
+    status: str
     reason: str = ""
     family: str
     size: str
@@ -156,9 +163,10 @@ class RunTag(SQLModel, table=True):
     """A tag of a run."""
 
     __tablename__ = "run_tag"
+    __table_args__ = (Index("ix_run_tag_tag", "tag", "run"),)
 
     run: str = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
-    tag: str = Field(primary_key=True, index=True)
+    tag: str = Field(primary_key=True)
 
 
 class CommitCounter(SQLModel, table=True):

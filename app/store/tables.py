@@ -6,7 +6,10 @@ from sqlmodel import SQLModel
 
 from app.store import (  # noqa: F401  each defines its tables
     alias,
+    api_token,
+    audit_event,
     command,
+    experiment,
     imported_entry,
     lineage,
     live_change,
@@ -20,11 +23,17 @@ from app.store import (  # noqa: F401  each defines its tables
     queue,
     received_points,
     registered_model,
+    run,
     run_file,
     saved_view,
+    sign_in_failure,
+    sign_in_session,
     step_record,
     sweep,
+    tracked_run,
     undo,
+    user,
+    welcome_code,
     worker,
 )
 

@@ -75,16 +75,16 @@ def _from_source(
     if not order.indexed:
         return _sorted_source(connection, order, source, values, limit, after)
     value, values = source.value, values | {"limit": limit}
-    select = f"SELECT run.id, run.number, {value} AS value FROM {source.tables} WHERE {source.known} AND {matching}"
+    select = f"SELECT run.id, run.number, {value} AS value FROM {source.tables} WHERE {source.scope} AND {matching}"
     newest = f" ORDER BY {source.number} DESC LIMIT :limit"
-    parts, rest = [], ""
+    parts, rest = [], f" AND {value} IS NOT NULL"
     if after is not None:
         values |= {"last": after.value, "last_number": after.number}
         parts.append(f"{select} AND {value} = :last AND {source.number} < :last_number{newest}")
         rest = f" AND {value} {order.beyond} :last"
     # Thousands of runs may share the value at which the page ends; only the newest of them are read.
     ahead = (
-        f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.known}{rest}"
+        f"SELECT {value} AS value, {matching} AS matches FROM {source.tables} WHERE {source.scope}{rest}"
         f" ORDER BY {value} {order.direction}{'' if steps is None else ' LIMIT :steps'}"
     )
     edge = _edge(connection.execute(text(ahead), values | {"steps": steps}), limit, steps)
@@ -93,7 +93,8 @@ def _from_source(
     else:
         values |= {"edge": edge}
         before = ">" if order.descending else "<"
-        parts.append(f"{select}{rest} AND {value} {before} :edge")
+        beyond = "" if after is None else rest
+        parts.append(f"{select}{beyond} AND {value} {before} :edge")
         parts.append(f"{select} AND {value} = :edge{newest}")
     whole = " UNION ALL ".join(f"SELECT * FROM ({part}) AS part{i}" for i, part in enumerate(parts))
     return _places(connection, f"{whole} ORDER BY value {order.direction}, number DESC LIMIT :limit", values)
@@ -216,9 +217,13 @@ def sort_all(
     chosen = "".join(f", {then.value} AS {name}" for name, then in zip(names, order.then, strict=True))
     joins = order.join + "".join(then.join for then in order.then)
     statement = (
-        f"WITH matching AS MATERIALIZED (SELECT run.id, run.number, {order.value} AS value{chosen} FROM run{joins}"
-        f" WHERE {matching}) SELECT *, (SELECT count(*) FROM matching) AS total FROM matching{behind}"
-        f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}number DESC LIMIT :limit"
+        # Without the id, an index may have all of this.
+        f"WITH matching AS MATERIALIZED (SELECT run.number, {order.value} AS value{chosen} FROM run{joins}"
+        f" WHERE {matching}), page AS (SELECT * FROM matching{behind}"
+        f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}number DESC LIMIT :limit)"
+        " SELECT run.id, page.*, (SELECT count(*) FROM matching) AS total"
+        " FROM page JOIN run ON run.number = page.number"
+        f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}page.number DESC"
     )
     result = rows(connection.execute(text(statement), values))
     places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in result]

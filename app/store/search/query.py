@@ -15,12 +15,15 @@ from app.store.metric import Summary, read_summaries
 from app.store.page_cursor import comparing, read_cursor, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
 from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
-from app.store.search.query_language import parse_filter
+from app.store.search.query_language import SqlFilter, in_turn_tags, indexed_tags, parse_filter
 from app.store.search.sorting import NOT_DELETED, read_order
 
 # Up to this many matches, sorting is faster than walking an index; a walk gives up after so many rows.
-SORTED_AT_ONCE = 2000
+SORTED_AT_ONCE = 6000
 LOOKED_AHEAD = 2000
+# As conditions for rows that are read anyway, and for what an index has without them.
+TRASHED = "run.deleted_at IS NOT NULL"
+NOT_TRASHED = f"run.number NOT IN (SELECT number FROM run WHERE {TRASHED})"
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,16 @@ def list_runs(
     """
     order = read_order(sort, now)
     behind = read_cursor(after, len(order.then)) if after else None
-    # A text query scans every run, so sort_all counts the matches in the same pass.
-    total = None if where.q else count_runs(connection, where, now)
+    # Where counting looks into every run, sort_all counts the matches in the same pass.
+    costly = _parsed(connection, where, now).costly
+    total = None if costly else count_runs(connection, where, now)
     places: list[Place] | None = None
     with comparing(behind):
         if not where.narrows and (order.along or not order.then):
             places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
         elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
             with suppress(TooSparse):
-                matching, values = conditions(connection, where, now, unindexed=True)
+                matching, values = conditions(connection, where, now, walking=True)
                 places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
         if places is None:
             places, counted = sort_all(connection, order, *conditions(connection, where, now), limit + 1, behind)
@@ -96,8 +100,16 @@ def count_runs(connection: Connection, where: RunFilter, now: float | None = Non
     if not where.narrows:
         # Subtracting the trash lets SQLite count the table without reading its rows.
         return int(connection.execute(_COUNT_ALL).scalar_one())
-    matching, values = conditions(connection, where, time.time() if now is None else now)
-    return int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
+    now = time.time() if now is None else now
+    covered = _parsed(connection, where, now).covered
+    matching, values = conditions(connection, where, now, trash=covered)
+    found = int(connection.execute(text(f"SELECT count(*) FROM run WHERE {matching}"), values).scalar_one())
+    if not covered:
+        return found
+    # An index has all that the conditions need, but not who is in the trash: those few are counted by themselves.
+    matching, values = conditions(connection, where, now, walking=True, trash=True)
+    statement = f"SELECT count(*) FROM run WHERE {TRASHED} AND {matching}"
+    return found - int(connection.execute(text(statement), values).scalar_one())
 
 
 _COUNT_ALL = text("SELECT (SELECT count(*) FROM run) - (SELECT count(*) FROM run WHERE deleted_at IS NOT NULL)")
@@ -124,25 +136,31 @@ _CHANGED = text(
 ).bindparams(bindparam("runs", expanding=True))
 
 
+def _parsed(connection: Connection, where: RunFilter, now: float, walking: bool = False) -> SqlFilter:
+    return parse_filter(where.q, now, words_of(connection), walking)
+
+
 def conditions(
-    connection: Connection, where: RunFilter, now: float, unindexed: bool = False
+    connection: Connection, where: RunFilter, now: float, *, walking: bool = False, trash: bool = False
 ) -> tuple[str, dict[str, Any]]:
     """The SQL conditions of a filter.
 
-    ``unindexed``: worded so that SQLite uses no index for them, since it is to read along the index of the sort order.
+    ``walking``: worded so that SQLite uses no index for them, since it is to read along another. ``trash``: including
+    runs in the trash.
     """
     for status in where.status:
         if status not in STATES:
             raise QueryError("status", f"no status '{status[:40]}'; statuses: {', '.join(STATES)}")
-    query = parse_filter(where.q, now, words_of(connection))
-    # An expression is not indexed, so a text search scans the table in storage order.
-    conditions = ["run.deleted_at || '' IS NULL" if query.texts else NOT_DELETED, *query.conditions]
+    query = _parsed(connection, where, now, walking)
+    conditions = list(query.conditions)
+    if not trash:
+        conditions.append(NOT_TRASHED if query.covered and where.narrows and not walking else NOT_DELETED)
     values = dict(query.values)
     for column in ("status", "family", "size", "dataset"):
         wanted = getattr(where, column)
         if wanted:
             names = {f"{column}{i}": value for i, value in enumerate(wanted)}
-            value = f"run.{column} || ''" if unindexed else f"run.{column}"
+            value = f"run.{column} || ''" if walking else f"run.{column}"
             conditions.append(f"{value} IN ({', '.join(f':{name}' for name in names)})")
             values |= names
     if where.number:
@@ -150,13 +168,9 @@ def conditions(
         conditions.append(f"run.number IN ({', '.join(f':{name}' for name in names)})")
         values |= names
     for i, tag in enumerate(where.tag):
-        conditions.append(
-            f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND t.tag = :tag{i})"
-            if unindexed
-            else f"run.id IN (SELECT run FROM run_tag WHERE tag = :tag{i})"
-        )
+        conditions.append((in_turn_tags if walking else indexed_tags)(f"t.tag = :tag{i}"))
         values[f"tag{i}"] = tag
-    return " AND ".join(conditions), values
+    return " AND ".join(conditions) or "TRUE", values
 
 
 def distinct_values(connection: Connection, column: str) -> list[str]:

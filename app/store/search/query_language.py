@@ -79,7 +79,12 @@ KINDS = {
     "ended": f"run.status IN {TERMINAL}",
 }
 METRIC_FIGURES = {which: f"s.{column}" for which, column in METRIC_COLUMNS.items()}
-TEXT_COLUMNS = ("run.id", "run.name", "run.notes", "run.family || ' ' || run.size || ' ' || run.dataset")
+COUNTED = ("status", "family", "size", "dataset", "number")
+"""The columns that indexes of the run table have together, with the runs in the trash."""
+SHORTEST = 3
+"""The fewest characters that the index of searched texts can find."""
+MOST_TRIGRAMS = 30
+"""More would hardly narrow a search down any further."""
 PARAMETER = "param."
 """Prefix of the parameters that scripts log."""
 FIELD_NAMES = ("is", "tag", *TEXT_FIELDS, *NUMBER_FIELDS, *TIME_FIELDS, *CONFIG_FIELDS)
@@ -89,12 +94,19 @@ _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "k": 1e3
 
 @dataclass
 class SqlFilter:
-    """A query as SQL over ``run``; ``texts``: whether it searches the text of every run."""
+    """A query as SQL over ``run``.
+
+    ``walking``: worded so that no index serves it, for runs that are read one by one along another index. ``covered``:
+    whether indexes alone answer it; ``costly``: whether it looks into every run, so that counting costs as much as
+    reading all matches.
+    """
 
     words: Words
+    walking: bool = False
     conditions: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
-    texts: bool = False
+    covered: bool = True
+    costly: bool = False
 
     def bind(self, value: Any) -> str:
         """Bind a value and return its placeholder."""
@@ -103,9 +115,9 @@ class SqlFilter:
         return f":{name}"
 
 
-def parse_filter(text: str, now: float, words: Words) -> SqlFilter:
+def parse_filter(text: str, now: float, words: Words, walking: bool = False) -> SqlFilter:
     """Translate a query into SQL conditions. Raises QueryError with a sentence that lists the choices."""
-    query = SqlFilter(words)
+    query = SqlFilter(words, walking)
     whole = parse_query(text)
     if len(whole.choices) == 1:
         query.conditions = [_part(query, part, now) for part in whole.choices[0]]
@@ -130,10 +142,11 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
         return _text(query, term.value)
     if not term.value:
         raise QueryError("q", f"{term.source} needs a value")
+    query.covered = query.covered and name in (*COUNTED, "is", "tag")
     if name == "is":
         return _kind(term)
     if name == "tag":
-        return _any_of(query, term, "t.tag", _tags)
+        return _any_of(query, term, "t.tag", in_turn_tags if query.walking else indexed_tags)
     if name in TEXT_FIELDS:
         if name == "status":
             _known("status", term.values, STATES)
@@ -141,13 +154,16 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
             # Who asks; while nobody has to sign in, runs that nobody is known to have created.
             values = tuple(AUTHOR.get() if value == "me" else value.lower() for value in term.values)
             return _any_of(query, replace(term, values=values), TEXT_FIELDS[name])
-        return _any_of(query, term, TEXT_FIELDS[name])
-    if name in NUMBER_FIELDS:
+        value = TEXT_FIELDS[name]
+        return _any_of(query, term, f"{value} || ''" if query.walking else value)
+    if name in NUMBER_FIELDS or name in TIME_FIELDS:
         if name == "duration":
             query.values["now"] = now
-        return _compared(query, term, NUMBER_FIELDS[name], _figure)
-    if name in TIME_FIELDS:
-        return _compared(query, term, TIME_FIELDS[name], _moment)
+        value = NUMBER_FIELDS.get(name) or TIME_FIELDS[name]
+        return _compared(
+            query, term, f"{value} + 0" if query.walking else value, _figure if name in NUMBER_FIELDS else _moment
+        )
+    query.costly = True
     if name in CONFIG_FIELDS:
         return _setting(query, term)
     if name.startswith(PARAMETER):
@@ -159,10 +175,25 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
 
 
 def _text(query: SqlFilter, value: str) -> str:
-    query.texts = True
+    # This character separates a run's texts.
+    value = value.replace("\x1f", " ")
     escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    bound = query.bind(f"%{escaped}%")
-    return "(" + " OR ".join(f"{column} {query.words.like} {bound} ESCAPE '\\'" for column in TEXT_COLUMNS) + ")"
+    found = f"x.text {query.words.like} {query.bind(f'%{escaped}%')} ESCAPE '\\'"
+    if query.walking:
+        return f"EXISTS (SELECT 1 FROM searched_text x WHERE x.number = run.number AND {found})"
+    if query.words.trigrams and (sought := _trigrams(value)):
+        narrowed = f"SELECT rowid FROM searched_trigram WHERE searched_trigram MATCH {query.bind(sought)}"
+        found = f"x.number IN ({narrowed}) AND {found}"
+    return f"run.number IN (SELECT x.number FROM searched_text x WHERE {found})"
+
+
+def _trigrams(value: str) -> str:
+    """An FTS5 query for the sequences of three characters in a text; "" if there are none to look for."""
+    # SQLite's own functions end a text at NUL.
+    value = value.split("\0")[0]
+    parts = dict.fromkeys(value[i : i + SHORTEST] for i in range(len(value) - SHORTEST + 1))
+    quoted = (part.replace('"', '""') for part in list(parts)[:MOST_TRIGRAMS])
+    return " AND ".join(f'"{part}"' for part in quoted)
 
 
 def _kind(term: Term) -> str:
@@ -179,8 +210,17 @@ def _known(name: str, values: Sequence[str], exist: Any) -> None:
             raise QueryError("q", f"no status '{value[:40]}'; statuses: {choices}")
 
 
-def _tags(condition: str) -> str:
+def in_turn_tags(condition: str) -> str:
+    """The condition for a run with such a tag ``t.tag``, for runs that are read one by one."""
     return f"EXISTS (SELECT 1 FROM run_tag t WHERE t.run = run.id AND {condition})"
+
+
+def indexed_tags(condition: str) -> str:
+    """The same, from indexes alone."""
+    # CROSS JOIN makes SQLite read the index of tags first. It then takes the index that has the number, because of the
+    # condition for it.
+    numbers = f"SELECT n.number FROM run_tag t CROSS JOIN run n WHERE n.id = t.run AND n.number > 0 AND {condition}"
+    return f"run.number IN ({numbers})"
 
 
 def _any_of(query: SqlFilter, term: Term, value: str, within: Callable[[str], str] = str) -> str:

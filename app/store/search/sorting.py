@@ -45,12 +45,21 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Runs that have a value, as one index yields them: tables, value, and the condition for having a value."""
+    """Runs that have a value, as one index yields them: tables, value, and which of their rows are meant."""
 
     tables: str
     value: str
-    known: str
+    scope: str
     number: str = "run.number"
+
+    @property
+    def known(self) -> str:
+        """The condition for having a value.
+
+        Where the value is compared, only ``scope`` belongs beside it: SQLite could take this for the lower bound, and
+        read everything below the other one.
+        """
+        return f"{self.scope} AND {self.value} IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ def _first_key(sort: str, now: float) -> Order:
     descending, key = sort.startswith("-"), sort.lstrip("-")
     if key == "duration":
         # Ended runs have a stored duration; running ones, whose duration still grows, are few.
-        ended = Source("run", "run.trained_seconds", f"run.trained_seconds IS NOT NULL AND {NOT_DELETED}")
+        ended = Source("run", "run.trained_seconds", NOT_DELETED)
         running = Source(
             "run",
             ":now - run.started_at - run.asleep_seconds",
@@ -149,9 +158,7 @@ def _first_key(sort: str, now: float) -> Order:
     if key in COLUMNS:
         value = COLUMNS[key]
         missing = f"{value} IS NULL" if key in NULLABLE else ""
-        return Order(
-            value, "", (Source("run", value, f"{value} IS NOT NULL AND {NOT_DELETED}"),), missing, descending, {}
-        )
+        return Order(value, "", (Source("run", value, NOT_DELETED),), missing, descending, {})
     if "/" not in key:
         raise QueryError(
             "sort", f"cannot sort by '{key[:40]}'; columns: {', '.join(COLUMNS)}, or a metric such as test/acc"
@@ -162,14 +169,14 @@ def _first_key(sort: str, now: float) -> Order:
     source = Source(
         "metric_series s CROSS JOIN run",
         f"s.{column}",
-        f"s.name = :metric AND s.{column} IS NOT NULL AND run.number = s.run_number",
+        "s.name = :metric AND run.number = s.run_number",
         "s.run_number",
     )
     missing = (
         "NOT EXISTS (SELECT 1 FROM metric_series s"
         f" WHERE s.run = run.id AND s.name = :metric AND s.{column} IS NOT NULL)"
     )
-    join = " LEFT JOIN metric_series s ON s.run = run.id AND s.name = :metric"
+    join = " LEFT JOIN metric_series s ON s.name = :metric AND s.run_number = run.number"
     return Order(f"s.{column}", join, (source,), missing, descending, {"metric": metric}, column == "best")
 
 
