@@ -6,6 +6,8 @@ from sqlmodel import SQLModel
 
 from app.store import (  # noqa: F401  each defines its tables
     alias,
+    api_token,
+    audit_event,
     command,
     imported_entry,
     lineage,
@@ -22,9 +24,15 @@ from app.store import (  # noqa: F401  each defines its tables
     registered_model,
     run_file,
     saved_view,
+    sign_in_attempt,
+    sign_in_failure,
+    sign_in_session,
     step_record,
     sweep,
     undo,
+    user,
+    user_identity,
+    welcome_code,
     worker,
 )
 
