@@ -80,7 +80,8 @@ def finish(
     with writing(parts.engine) as connection:
         attempt = take_attempt(connection, query.get("state", ""), browser, time.time())
     if attempt is None:
-        raise Unauthorized(EXPIRED)
+        # Some providers forget the state when they refuse somebody; nothing but the sentence depends on it.
+        raise denied(query["error"]) if "error" in query and "state" not in query else Unauthorized(EXPIRED)
     if query.get("iss", provider.issuer) != provider.issuer:
         raise Unauthorized("the answer comes from another provider; start again")
     if "code" not in query:

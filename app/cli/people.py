@@ -29,7 +29,7 @@ def add_user(
     name: Person,
     role: Role = None,
     no_password: Annotated[
-        bool, typer.Option("--no-password", help="Only tokens sign this account in, as for a program.")
+        bool, typer.Option("--no-password", help="Only tokens, a provider or a proxy sign this account in.")
     ] = False,
     as_json: AsJson = False,
     url: Url = None,

@@ -19,7 +19,7 @@ api = APIRouter(tags=["people"])
 
 
 class UserIn(BaseModel):
-    """A new person; ``role``: default member. Without a password, only tokens sign the account in."""
+    """A new person; ``role``: default member. Without a password, tokens, a provider or a proxy sign in."""
 
     model_config = ConfigDict(extra="forbid")
 

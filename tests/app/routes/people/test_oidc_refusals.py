@@ -147,7 +147,7 @@ def test_an_old_sign_in_has_expired(
     assert refusal(come_back(client, query)) == USED
 
 
-@pytest.mark.parametrize("query", ["", "code=x", "state=", "state=x&code=y", "error=access_denied"])
+@pytest.mark.parametrize("query", ["", "code=x", "state=", "state=x&code=y", "error=access_denied&state=x"])
 def test_an_answer_that_nobody_asked_for_is_refused(
     parts: Parts, idp: Provider, client: TestClient, query: str
 ) -> None:
@@ -177,6 +177,16 @@ def test_many_started_sign_ins_leave_little_behind(parts: Parts, idp: Provider, 
 def test_a_denied_sign_in_says_so(parts: Parts, idp: Provider, client: TestClient, query: str, sentence: str) -> None:
     state = parse_qs(urlsplit(leave(client)).query)["state"][0]
     assert refusal(come_back(client, f"state={state}&{query}")) == (403, sentence)
+
+
+def test_a_provider_that_denies_without_the_state_is_understood(
+    parts: Parts, idp: Provider, client: TestClient, runs: Runs
+) -> None:
+    leave(client)
+    answer = come_back(client, "error=access_denied&code=x")
+    assert refusal(answer) == (403, "The provider did not let you in, or you have canceled.")
+    # It is no answer to what is under way.
+    assert runs.sql("SELECT count(*) FROM sign_in_attempt") == [(1,)]
 
 
 def test_an_answer_in_the_name_of_another_provider_is_refused(parts: Parts, idp: Provider, client: TestClient) -> None:
