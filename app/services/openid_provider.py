@@ -188,7 +188,7 @@ class OpenIDProvider:
             self._free.release()
         try:
             found = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = {}
         return status, found if isinstance(found, dict) else {}
 
@@ -215,7 +215,7 @@ class OpenIDProvider:
             claim = str(getattr(error, "claim", None) or "exp")
             logger.warning("an ID token of %s is not valid: %s", self.issuer, error)
             raise Unauthorized(_unverified(CLAIMS.get(claim, f"its claim {claim[:40]} is wrong"))) from error
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
             logger.warning("an ID token of %s is not valid: %s", self.issuer, error)
             raise Unauthorized(_unverified("its signature is not one of the provider's")) from error
         if not is_subject(claims["sub"]):

@@ -86,8 +86,8 @@ def test_addresses_of_other_machines_are_taken_as_they_are() -> None:
 
 # Others who sign people in --------------------------------------------------------------------------------------------
 
-PROVIDER = {"oidc_issuer": "https://login.example.org", "oidc_client_id": "yard"}
-PROXY = {"proxy_user_header": "X-Remote-User", "trusted_proxies": "127.0.0.1"}
+PROVIDER: dict[str, Any] = {"oidc_issuer": "https://login.example.org", "oidc_client_id": "yard"}
+PROXY: dict[str, Any] = {"proxy_user_header": "X-Remote-User", "trusted_proxies": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(

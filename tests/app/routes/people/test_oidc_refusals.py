@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import urlsafe_b64encode
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,6 +78,7 @@ def test_a_token_that_the_provider_has_not_signed_is_refused(parts: Parts, idp: 
         lambda claims: idp.sign(claims)[:-8] + "AAAAAAAA",
         lambda claims: idp.leave_unsigned(claims).replace(".", "..", 1),
         lambda _: "x",
+        lambda _: urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=") + ".e30.AAAA",
         lambda _: "a.b.c",
         lambda _: "",
         lambda _: "é.é.é",
@@ -211,7 +213,7 @@ def test_a_configuration_without_encrypted_addresses_is_refused(
     assert (status, "has no authorization_endpoint with https" in sentence) == (503, True)
 
 
-@pytest.mark.parametrize("answer", [(500, b"{}"), (200, b"<html>"), (200, b"[]"), (302, b"{}")])
+@pytest.mark.parametrize("answer", [(500, b"{}"), (200, b"<html>"), (200, b"[]"), (302, b"{}"), (200, b"[" * 100_000)])
 def test_what_is_no_configuration_is_named(
     parts: Parts, idp: Provider, client: TestClient, answer: tuple[int, bytes]
 ) -> None:
