@@ -29,6 +29,7 @@ from app.services.inference import Inference
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.services.model_jobs import ModelJobs
+from app.services.openid_provider import OpenIDProvider
 from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
 from app.store.database import migrate, open_database
@@ -83,6 +84,7 @@ def open_parts(settings: Settings, inspector: Inspector | None = None) -> Parts:
         imports=DatasetImports(settings.datasets, settings.import_folders),
         templates=Templates(),
         credentials=Credentials(engine, settings),
+        provider=OpenIDProvider(settings) if settings.oidc_issuer else None,
     )
 
 

@@ -33,10 +33,18 @@ def sign_in(
     return user, start_session(parts, user, address, agent, kind, before)
 
 
-def start_session(parts: Parts, user: UserRecord, address: str, agent: str, kind: Kind, before: str = "") -> str:
-    """Start a session of a person who has just proven who they are, and return its secret."""
+def start_session(
+    parts: Parts,
+    user: UserRecord,
+    address: str,
+    agent: str,
+    kind: Kind,
+    before: str = "",
+    credential: str = "password",
+) -> str:
+    """Start a session of a person who has just proven by a credential who they are, and return its secret."""
     now = time.time()
-    caller = Caller(frozenset(), "password", user.name, user.id, user.role, address=address)
+    caller = Caller(frozenset(), credential, user.name, user.id, user.role, address=address)
     with writing(parts.engine) as connection:
         old = sign_in_session.find_session(connection, before, kind, now) if before else None
         if old is not None:

@@ -68,7 +68,7 @@ def list_people(parts: Parts) -> list[UserRecord]:
 def add_person(parts: Parts, caller: Caller, name: str, role: Role | None, password: str | None) -> UserRecord:
     """Add a person; the first must be an administrator, which is also the first one's default role.
 
-    Without a password, only tokens sign the account in. Raises Invalid and Conflict.
+    Without a password, only tokens, a provider or a proxy sign the account in. Raises Invalid and Conflict.
     """
     name = name.strip().lower()
     if problem := name_problem(name):

@@ -29,7 +29,7 @@ def add_user(
     name: Person,
     role: Role = None,
     no_password: Annotated[
-        bool, typer.Option("--no-password", help="Only tokens sign this account in, as for a program.")
+        bool, typer.Option("--no-password", help="Only tokens, a provider or a proxy sign this account in.")
     ] = False,
     as_json: AsJson = False,
     url: Url = None,
@@ -53,7 +53,7 @@ def list_users(as_json: AsJson = False, url: Url = None) -> None:
             (
                 each["name"],
                 each["role"],
-                "disabled" if each["disabled"] else "enabled" if each["has_password"] else "tokens only",
+                _state(each),
                 local_time(each["created"]),
             )
             for each in found["users"]
@@ -93,6 +93,24 @@ def set_password(name: Person, as_json: AsJson = False, url: Url = None) -> None
     with connected(url) as yard:
         changed = yard.ask("PATCH", _path(name), {"password": read_password(f"New password of {name}", twice=True)})
         _print(changed, as_json, f"password of {changed['name']} changed")
+
+
+@user.command("link")
+def link(
+    name: Person,
+    subject: Annotated[
+        str | None, typer.Argument(metavar="SUBJECT", help="The claim sub of the OpenID Connect provider.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Unlink the person again; their sessions end.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Say who a person is at the OpenID Connect provider, so that it can sign them in."""
+    if undo == (subject is not None):
+        raise typer.BadParameter("give either a subject or --undo")
+    with connected(url) as yard:
+        changed = yard.ask("PATCH", _path(name), {"subject": subject or ""})
+        _print(changed, as_json, f"{changed['name']} is {'unlinked' if undo else f'linked to {subject}'}")
 
 
 @user.command("rm")
@@ -191,6 +209,12 @@ def audit(
             for each in found["events"]
         ]
         print_table(("time", "who", "action", "target", "by", "from", "detail"), rows)
+
+
+def _state(person: dict[str, Any]) -> str:
+    if person["disabled"]:
+        return "disabled"
+    return "enabled" if person["has_password"] or person["subject"] else "tokens only"
 
 
 def _a(role: str) -> str:

@@ -60,6 +60,17 @@ def _check_database(settings: Settings) -> None:
         raise typer.Exit(1) from error
 
 
+def _check_provider(settings: Settings) -> None:
+    """Exit with a sentence if people shall sign in at a provider, and the library for it is missing."""
+    if not settings.oidc_issuer:
+        return
+    from app.services.openid_provider import MISSING, is_installed
+
+    if not is_installed():
+        print(f"runyard: {MISSING}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, the server, the recorder and a worker on this machine. Press Ctrl-C to stop them."""
     from app.services.data_folder import StartError
@@ -68,6 +79,7 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _check_host(settings)
     _check_database(settings)
+    _check_provider(settings)
     try:
         status = LocalStack(settings).up()
     except StartError as error:
@@ -92,6 +104,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
     _check_host(settings)
     _check_data_folder(settings)
     _check_database(settings)
+    _check_provider(settings)
     log_to_stderr()
     # `runyard up` prints the link itself: the log file of its server is no place for it.
     alone = PARENT_PIPE not in os.environ

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, get_args
 
 Role = Literal["viewer", "member", "administrator"]
@@ -42,6 +42,35 @@ _COMMON: Final = (
     *("password", "passwort", "qwerty", "qwertz", "azerty", "letmein", "welcome", "administrator", "runyard"),
     *("iloveyou", "changeme", "trustno1", "abcdefghij", "0123456789", "1234567890", "9876543210"),
 )
+
+
+class RoleRulesError(ValueError):
+    """Rules that say which role a group gives cannot be read."""
+
+
+def read_role_rules(rules: str) -> dict[str, Role]:
+    """Read rules such as ``admins=administrator, *=viewer``: roles by group. Raises RoleRulesError."""
+    found: dict[str, Role] = {}
+    for rule in filter(None, map(str.strip, rules.split(","))):
+        group, given, role = (part.strip() for part in rule.rpartition("="))
+        named = next((each for each in ROLES if each == role), None)
+        if not (group and given) or named is None:
+            raise RoleRulesError(f"must have rules such as staff=member, *=viewer; roles: {', '.join(ROLES)}")
+        if group in found:
+            raise RoleRulesError(f"must have one rule for '{group[:40]}'")
+        found[group] = named
+    return found
+
+
+def highest_role(rules: Mapping[str, Role], groups: Iterable[str]) -> Role | None:
+    """Return the highest role that the rules give to somebody in these groups; None if they give none.
+
+    ``*`` is the group of everyone, whatever a provider calls a group of its own.
+    """
+    given = {rules[group] for group in {*groups} - {"*"} if group in rules}
+    if "*" in rules:
+        given.add(rules["*"])
+    return max(given, key=ROLES.index, default=None)
 
 
 def name_problem(name: str) -> str | None:

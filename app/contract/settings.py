@@ -5,17 +5,29 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.contract.people import RoleRulesError, read_role_rules
 from app.contract.spec import DEVICE
 
 MAX_SOCKET_PATH_BYTES = 103
 """Maximum path length of a Unix socket on all systems, in bytes: 107 on Linux, 103 on macOS."""
+
+HEADER = re.compile(r"[A-Za-z0-9-]{1,60}")
+TAKEN_HEADERS = frozenset(
+    (
+        *("authorization", "connection", "content-length", "content-type", "cookie", "forwarded", "host", "origin"),
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"),
+    )
+)
+"""Headers that mean something else, and that clients may send."""
 
 
 def is_loopback(host: str) -> bool:
@@ -67,12 +79,44 @@ class Settings(BaseSettings):
     sign_in: Literal["auto", "always"] = Field(
         "auto",
         description="Whether everyone has to sign in: auto, as soon as Runyard listens on an address other than"
-        " loopback or anyone was added; or always, which a reverse proxy on this machine needs.",
+        " loopback, anyone was added, or others sign people in (RUNYARD_OIDC_ISSUER, RUNYARD_PROXY_USER_HEADER); or"
+        " always, which a reverse proxy on this machine needs.",
     )
     trusted_proxies: str = Field(
         "",
         description="Addresses or networks of reverse proxies (comma-separated) whose X-Forwarded-For and"
         " X-Forwarded-Proto headers count.",
+    )
+    proxy_user_header: str = Field(
+        "",
+        description="Header in which a trusted proxy names the person whom it has signed in, such as X-Remote-User;"
+        " from other addresses it means nothing.",
+    )
+    oidc_client_id: str = Field("", description="ID under which an OpenID Connect provider knows Runyard.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Secret of RUNYARD_OIDC_CLIENT_ID; unset for a public client, which has PKCE alone."
+    )
+    oidc_issuer: str = Field(
+        "",
+        description="URL of an OpenID Connect provider at which people sign in, exactly as it calls itself; requires"
+        " runyard[oidc].",
+    )
+    oidc_scopes: str = Field("openid profile email", description="Scopes to ask the provider for.")
+    oidc_name_claim: str = Field(
+        "preferred_username",
+        min_length=1,
+        description="Claim that becomes a person's name here; email counts only if email_verified is true.",
+    )
+    oidc_roles_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="Claim whose values RUNYARD_OIDC_ROLES lists; dots lead into objects, as in realm_access.roles.",
+    )
+    oidc_roles: str = Field(
+        "",
+        description="Who may enter with which role (comma-separated), as in yard-admins=administrator, lab=member,"
+        " *=viewer, where * is everyone whom the provider signs in; if unset, only people whom an administrator has"
+        " linked.",
     )
     webhook_private: bool = Field(
         False,
@@ -147,6 +191,52 @@ class Settings(BaseSettings):
                 ) from error
         return value
 
+    @field_validator("proxy_user_header")
+    @classmethod
+    def _header_of_a_proxy(cls, value: str, info: ValidationInfo) -> str:
+        if value and (not HEADER.fullmatch(value) or value.lower() in TAKEN_HEADERS):
+            raise PydanticCustomError("header", "must be the name of a header of its own, such as X-Remote-User")
+        if value and not info.data.get("trusted_proxies"):
+            raise PydanticCustomError("header", "needs RUNYARD_TRUSTED_PROXIES: it counts only from these addresses")
+        return value
+
+    @field_validator("oidc_client_secret")
+    @classmethod
+    def _secret_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = "" if value is None else value.get_secret_value()
+        if not (secret.isascii() and secret.isprintable()):
+            raise PydanticCustomError("secret", "must have only printable ASCII characters")
+        return value if secret else None
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _encrypted_issuer(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        if not encrypted or not parts.hostname or parts.query or parts.fragment:
+            raise PydanticCustomError("issuer", "must be a URL with https, such as https://login.example.org")
+        if not info.data.get("oidc_client_id"):
+            raise PydanticCustomError("issuer", "needs RUNYARD_OIDC_CLIENT_ID")
+        return value
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _openid(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise PydanticCustomError("scopes", "must contain openid")
+        return " ".join(value.split())
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _roles(cls, value: str) -> str:
+        try:
+            read_role_rules(value)
+        except RoleRulesError as error:
+            raise PydanticCustomError("roles", "{problem}", {"problem": str(error)}) from error
+        return value
+
     @property
     def proxies(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         """Networks of trusted reverse proxies."""
@@ -155,7 +245,8 @@ class Settings(BaseSettings):
     @property
     def everyone_signs_in(self) -> bool:
         """Whether everyone has to sign in, even if nobody was added."""
-        return self.sign_in == "always" or not (is_loopback(self.host) or self.behind_loopback_publish)
+        by_others = bool(self.oidc_issuer or self.proxy_user_header)
+        return self.sign_in == "always" or by_others or not (is_loopback(self.host) or self.behind_loopback_publish)
 
     @property
     def database(self) -> str:

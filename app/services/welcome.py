@@ -18,6 +18,9 @@ def local_url(host: str, port: int) -> str:
 def public_url(settings: Settings, port: int) -> str:
     """The URL under which others most likely reach the server."""
     name = next(filter(None, map(str.strip, settings.allowed_hosts.split(","))), None)
+    if name and settings.trusted_proxies:
+        # The proxy has that name, and listens on a port of its own.
+        return f"https://{name}"
     return _url(name or (own_address(settings.host) if settings.host in ANY else settings.host), port)
 
 

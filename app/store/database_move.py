@@ -54,8 +54,12 @@ def copy_database(source: Engine, target: Engine, told: Callable[[str, int], Non
 
 def _tables(connection: Connection) -> dict[str, Table]:
     """All tables of Runyard, those that others refer to first. Raises DatabaseUnusable if one is missing or unknown."""
-    found = set(inspect(connection).get_table_names()) - {"alembic_version"}
-    return {table.name: table for table in METADATA.sorted_tables if table.name in found}
+    # What searches look into is kept by triggers.
+    names = (name for name in inspect(connection).get_table_names() if not name.startswith("searched_"))
+    found = set(names) - {"alembic_version"}
+    if unknown := found ^ METADATA.tables.keys():
+        raise DatabaseUnusable(f"table {min(unknown)} is missing, or unknown to this version")
+    return {table.name: table for table in METADATA.sorted_tables}
 
 
 def _check_idle(connection: Connection, now: float) -> None:

@@ -26,6 +26,7 @@ from app.store import (  # noqa: F401  each defines its tables
     run,
     run_file,
     saved_view,
+    sign_in_attempt,
     sign_in_failure,
     sign_in_session,
     step_record,
@@ -33,6 +34,7 @@ from app.store import (  # noqa: F401  each defines its tables
     tracked_run,
     undo,
     user,
+    user_identity,
     welcome_code,
     worker,
 )

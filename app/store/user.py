@@ -11,7 +11,7 @@ from app.contract.people import Role
 
 
 class User(SQLModel, table=True):
-    """A person, or a program with an account of its own; without a password hash, only tokens sign it in.
+    """A person, or a program with an account of its own; without a password hash, tokens, a provider or a proxy do.
 
     The name stays: runs and the audit log refer to it.
     """

@@ -32,6 +32,8 @@ from app.web.error_responses import answer_to
 TABLE: Final = Table()
 RECHECK_SECONDS: Final = 15.0
 """How long an event stream goes on after its session has ended."""
+THEMSELVES: Final = ("session", "password", "proxy")
+"""Credentials with which people do what their role says."""
 DOES: Final[Mapping[str, str]] = {
     "read": "read",
     "log": "log runs",
@@ -95,6 +97,10 @@ async def _is_required(credentials: Credentials, listening: str | None) -> bool:
 async def _find_caller(credentials: Credentials, request: Request) -> tuple[Caller, str | None]:
     """Find who sends a request; also a new secret for its cookie. Raises Unauthorized and TooManyAttempts."""
     header = request.headers.get("authorization")
+    named = proxy_names(request, credentials)
+    if named and (header is None or header.lower().startswith("basic ")):
+        # A proxy that asks for passwords itself may pass them on; a token was sent on purpose.
+        return await run_in_threadpool(credentials.from_proxy, named), None
     if header is not None:
         query = request.scope["query_string"].decode("latin-1")
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
@@ -121,7 +127,7 @@ def _check(caller: Caller, entry: Entry | None, request: Request) -> None:
         raise NotFound(f"nothing found at {request.url.path[:200]}")
     assert entry.need != "open"
     if not caller.may(entry.need):
-        subject = f"a {caller.role}" if caller.credential in ("session", "password") else f"the {caller.credential}"
+        subject = f"a {caller.role}" if caller.credential in THEMSELVES else f"the {caller.credential}"
         raise Forbidden(f"{subject} may not {DOES[entry.need]}")
 
 
@@ -151,6 +157,14 @@ def client_address(request: Request, credentials: Credentials) -> str:
     while forwarded and is_trusted(address, credentials):
         address = forwarded.pop()
     return address
+
+
+def proxy_names(request: Request, credentials: Credentials) -> list[str]:
+    """Return whom a trusted proxy names as the sender; what anyone else says about this means nothing."""
+    header = credentials.settings.proxy_user_header
+    if not header or not is_trusted(request.client.host if request.client else "", credentials):
+        return []
+    return [name for name in request.headers.getlist(header) if name.strip()]
 
 
 def is_trusted(address: str, credentials: Credentials) -> bool:

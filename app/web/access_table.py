@@ -22,6 +22,8 @@ PAGES: Final = """
 GET      /healthz                                 open
 GET      /static/**                               open
 GET|POST /sign-in                                 open
+GET      /sign-in/oidc                            open
+GET      /sign-in/oidc/callback                   open
 GET|POST /welcome                                 open
 
 GET      /                                        read

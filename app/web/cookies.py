@@ -1,4 +1,4 @@
-"""The cookie of a session: HttpOnly, SameSite=Lax, and Secure behind TLS."""
+"""The cookies of a session, and of a sign-in at a provider: HttpOnly, SameSite=Lax, and Secure behind TLS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ipaddress
 from fastapi import Request, Response
 
 from app.contract.settings import Settings
+from app.store.sign_in_attempt import VALID_SECONDS
 from app.store.sign_in_session import LONGEST_SECONDS
 
 
@@ -22,9 +23,9 @@ def is_secure(request: Request, settings: Settings) -> bool:
     return forwarded == "https" and any(address in network for network in settings.proxies)
 
 
-def cookie_name(request: Request, settings: Settings) -> str:
-    """Return the cookie's name: browsers do not tell the ports of a host apart, and __Host- binds it to TLS."""
-    name = f"runyard-session-{settings.port}"
+def cookie_name(request: Request, settings: Settings, kind: str = "session") -> str:
+    """Return a cookie's name: browsers do not tell the ports of a host apart, and __Host- binds it to TLS."""
+    name = f"runyard-{kind}-{settings.port}"
     return f"__Host-{name}" if is_secure(request, settings) else name
 
 
@@ -50,4 +51,36 @@ def clear_session(answer: Response, request: Request, settings: Settings) -> Non
     """Remove the cookie."""
     answer.delete_cookie(
         cookie_name(request, settings), path="/", httponly=True, samesite="lax", secure=is_secure(request, settings)
+    )
+
+
+# A sign-in at a provider ----------------------------------------------------------------------------------------------
+
+
+def read_attempt(request: Request, settings: Settings) -> str:
+    """Return the secret of the browser that started a sign-in; blank without one."""
+    return request.cookies.get(cookie_name(request, settings, "sign-in"), "")
+
+
+def set_attempt(answer: Response, request: Request, settings: Settings, secret: str) -> None:
+    """Set the cookie of a sign-in. Lax: the provider's page leads back here."""
+    answer.set_cookie(
+        cookie_name(request, settings, "sign-in"),
+        secret,
+        max_age=int(VALID_SECONDS),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=is_secure(request, settings),
+    )
+
+
+def clear_attempt(answer: Response, request: Request, settings: Settings) -> None:
+    """Remove the cookie of a sign-in."""
+    answer.delete_cookie(
+        cookie_name(request, settings, "sign-in"),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=is_secure(request, settings),
     )

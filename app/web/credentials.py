@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from app.contract.command_key import RUN_TOKEN, KeyFileError, ensure_key, read_key, run_of_token
-from app.contract.errors import TooManyAttempts, Unauthorized
+from app.contract.errors import Forbidden, TooManyAttempts, Unauthorized, printable
 from app.contract.local_key import SCHEME, Verifier
 from app.contract.people import NAME, ROLE_PERMISSIONS, SCOPE_PERMISSIONS
 from app.contract.settings import Settings
@@ -109,6 +109,21 @@ class Credentials:
         return found, replacement
 
     # Headers ----------------------------------------------------------------------------------------------------------
+
+    def from_proxy(self, names: list[str]) -> Caller:
+        """Find the person whom a trusted proxy names. Raises Forbidden."""
+        header = self.settings.proxy_user_header
+        if len(names) > 1:
+            # One of them may come from the client.
+            raise Forbidden(f"{header} was sent more than once; the proxy must replace what clients send")
+        name = names[0].strip().lower()
+        with reading(self.engine) as connection:
+            user = find_user(connection, name) if NAME.fullmatch(name) else None
+        if user is None:
+            raise Forbidden(f"the proxy calls you '{printable(name[:60])}', and nobody here is called that")
+        if not user.enabled:
+            raise Forbidden(f"the account '{user.name}' is disabled here")
+        return Caller(ROLE_PERMISSIONS[user.role], "proxy", user.name, user.id, user.role)
 
     def from_header(self, header: str, method: str, host: str, target: str, address: str) -> Caller:
         """Find who sends an Authorization header. Raises Unauthorized and TooManyAttempts."""

@@ -18,6 +18,7 @@ from app.services.inference import Inference
 from app.services.inspector import Inspector
 from app.services.live import Hub
 from app.services.model_jobs import ModelJobs
+from app.services.openid_provider import OpenIDProvider
 from app.services.predictions import PredictionStore
 from app.services.sample_sheets import SampleSheets
 from app.web.caller import Caller, caller
@@ -43,6 +44,7 @@ class Parts:
     inference: Inference
     templates: Templates
     credentials: Credentials
+    provider: OpenIDProvider | None
 
 
 def parts(request: Request) -> Parts:

@@ -28,6 +28,7 @@ USER_OUT: dict[str, Any] = {
     "created": CREATED,
     "disabled": None,
     "has_password": True,
+    "subject": None,
 }
 SESSION: dict[str, Any] = {
     "id": 4,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions import account, people
+from app.actions import account, people, provider_sign_in
 from app.contract.errors import Conflict, Invalid, RunyardError
 from app.contract.people import ROLES, Role
 from app.store.audit_event import list_events
@@ -119,6 +119,8 @@ def _page(
         "admin.html",
         200 if error is None else error.status,
         people=people.list_people(parts),
+        subjects=provider_sign_in.subjects(parts),
+        by_proxy=bool(parts.settings.proxy_user_header),
         roles=ROLES,
         tokens=account.list_all_tokens(parts),
         events=events,

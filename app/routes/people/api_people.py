@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.actions import account, people
+from app.actions import account, people, provider_sign_in
 from app.contract.errors import Conflict
 from app.contract.people import Role
 from app.contract.timestamps import iso
@@ -17,7 +19,7 @@ api = APIRouter(tags=["people"])
 
 
 class UserIn(BaseModel):
-    """A new person; ``role``: default member. Without a password, only tokens sign the account in."""
+    """A new person; ``role``: default member. Without a password, tokens, a provider or a proxy sign in."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,16 +36,20 @@ class UserChange(BaseModel):
     role: Role | None = None
     password: str | None = Field(None, max_length=1000)
     disabled: bool | None = None
+    subject: str | None = Field(
+        None, max_length=255, description="Who the person is at the OpenID Connect provider; blank unlinks them."
+    )
 
 
 class UserOut(BaseModel):
-    """A person."""
+    """A person; ``subject``: at the OpenID Connect provider, if it signs them in."""
 
     name: str
     role: Role
     created: str
     disabled: str | None
     has_password: bool
+    subject: str | None
 
 
 class UsersOut(BaseModel):
@@ -58,33 +64,37 @@ class WelcomeOut(BaseModel):
     path: str
 
 
-def _as_json(user: UserRecord) -> UserOut:
+def _as_json(user: UserRecord, subjects: Mapping[str, str]) -> UserOut:
     return UserOut(
         name=user.name,
         role=user.role,
         created=iso(user.created_at) or "",
         disabled=iso(user.disabled_at),
         has_password=bool(user.password_hash),
+        subject=subjects.get(user.id),
     )
 
 
 @api.get("/users")
 def get_users(parts: PartsDep) -> UsersOut:
     """List all people."""
-    return UsersOut(users=[_as_json(each) for each in people.list_people(parts)])
+    subjects = provider_sign_in.subjects(parts)
+    return UsersOut(users=[_as_json(each, subjects) for each in people.list_people(parts)])
 
 
 @api.post("/users", status_code=201)
 def post_user(body: UserIn, parts: PartsDep, caller: CallerDep) -> UserOut:
     """Add a person. From the first one on, everyone has to sign in."""
-    return _as_json(people.add_person(parts, caller, body.name, body.role, body.password))
+    return _as_json(people.add_person(parts, caller, body.name, body.role, body.password), {})
 
 
 @api.patch("/users/{name}")
 def patch_user(name: str, body: UserChange, parts: PartsDep, caller: CallerDep) -> UserOut:
-    """Change a person's role, set a password, or disable or enable them."""
+    """Change a person's role, set a password, disable or enable them, or say who they are at the provider."""
+    if body.subject is not None:
+        provider_sign_in.link_person(parts, caller, name, body.subject or None)
     changed = people.change_person(parts, caller, name, role=body.role, password=body.password, disabled=body.disabled)
-    return _as_json(changed)
+    return _as_json(changed, provider_sign_in.subjects(parts))
 
 
 @api.delete("/users/{name}", status_code=204)

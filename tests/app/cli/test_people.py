@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from app.cli import cli
 from app.contract.command_key import ensure_key
 from app.contract.settings import Settings
+from app.services.openid_provider import OpenIDProvider
 from runyard import Runyard, RunyardError
 from tests.app.cli.conftest import Command
 from tests.conftest import Runs
@@ -79,6 +80,19 @@ def test_people_are_listed_changed_and_removed(owner: Any, runyard: Command) -> 
     assert {event["who"] for event in events} == {"this machine"}
     assert [event["action"] for event in events][:3] == ["person.remove", "person.password", "person.enable"]
     assert "person.remove" in runyard("audit", "--target", "grace", "-n", "1").stdout
+
+
+def test_a_person_is_linked_to_a_provider(owner: Any, runyard: Command) -> None:
+    typed("user", "add", "ada", text=f"{PASSWORD}\n")
+    runyard("user", "add", "grace", "--no-password")
+    refused = runyard("user", "link", "grace", "s-1")
+    assert refused.stderr == "runyard: this Runyard has no OpenID Connect provider; set RUNYARD_OIDC_ISSUER\n"
+    owner.provider = OpenIDProvider(Settings(oidc_issuer="https://login.example.org", oidc_client_id="yard"))
+    assert runyard("user", "link", "grace", "s-1").stdout == "grace is linked to s-1\n"
+    assert [row.split()[2] for row in runyard("user", "ls").stdout.splitlines()[2:]] == ["enabled", "enabled"]
+    assert runyard("user", "link", "grace", "--undo").stdout == "grace is unlinked\n"
+    for words in (("grace",), ("grace", "s-1", "--undo")):
+        assert runyard("user", "link", *words).exit_code == 2
 
 
 def test_someone_signs_in_acts_and_signs_out(

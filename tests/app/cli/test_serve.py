@@ -98,3 +98,16 @@ def test_without_the_driver_of_postgresql_one_sentence_says_what_to_install(tmp_
     done = runyard(tmp_path, "up", "--port", "0", RUNYARD_DATABASE_URL="postgresql://localhost/b", PYTHONPATH=path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.endswith("pip install 'runyard[postgres]'\n")
+
+
+def test_without_the_library_of_openid_connect_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text("import sys\nsys.modules['authlib'] = None\n")
+    path = os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")])
+    provider = {"RUNYARD_OIDC_ISSUER": "https://login.example.org", "RUNYARD_OIDC_CLIENT_ID": "yard"}
+    for command in ("up", "server"):
+        done = runyard(tmp_path, command, "--port", "0", PYTHONPATH=path, **provider)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.endswith("pip install 'runyard[oidc]'\n")
+    done = runyard(tmp_path, "up", "--port", "0", RUNYARD_OIDC_ISSUER="https://login.example.org")
+    assert (done.returncode, done.stderr) == (2, "runyard: RUNYARD_OIDC_ISSUER: needs RUNYARD_OIDC_CLIENT_ID\n")

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract.people import LONGEST_PASSWORD, SHORTEST_PASSWORD, name_problem, password_problem
+from app.contract.people import (
+    LONGEST_PASSWORD,
+    ROLES,
+    SHORTEST_PASSWORD,
+    Role,
+    RoleRulesError,
+    highest_role,
+    name_problem,
+    password_problem,
+    read_role_rules,
+)
 
 
 @pytest.mark.parametrize("name", ["ada", "grace.hopper", "e@example.org", "7of9", "a" * 60, "bot_1+x"])
@@ -51,3 +61,36 @@ def test_an_allowed_password_is_never_too_short_too_long_or_the_name(password: s
     if password_problem(password, name) is None:
         assert SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD
         assert password.casefold() != name.casefold() or len(name) <= 2
+
+
+# Roles by group -------------------------------------------------------------------------------------------------------
+
+
+def test_rules_are_read_as_they_stand() -> None:
+    assert read_role_rules(" lab = member,cn=a=viewer ,, *=viewer") == {
+        "lab": "member",
+        "cn=a": "viewer",
+        "*": "viewer",
+    }
+    assert read_role_rules("") == {}
+
+
+@pytest.mark.parametrize("rules", ["lab", "lab=", "=member", "lab=owner", "lab=Member", "a=viewer,a=member"])
+def test_rules_that_cannot_be_read_are_refused(rules: str) -> None:
+    with pytest.raises(RoleRulesError, match="must have"):
+        read_role_rules(rules)
+
+
+GROUPS = st.sampled_from(["a", "b", "c", "*", "A", ""])
+
+
+@given(st.dictionaries(GROUPS, st.sampled_from(ROLES)), st.lists(GROUPS), st.lists(GROUPS))
+def test_more_groups_never_give_less_and_none_give_only_what_everyone_has(
+    rules: dict[str, Role], groups: list[str], more: list[str]
+) -> None:
+    given, with_more = highest_role(rules, groups), highest_role(rules, groups + more)
+    assert ROLES.index(with_more) >= ROLES.index(given) if given and with_more else not given
+    assert highest_role(rules, []) == rules.get("*")
+    # A group that calls itself the star is none.
+    assert highest_role(rules, ["*"]) == rules.get("*")
+    assert given is None or given in {rules.get(group) for group in [*groups, "*"]}

@@ -82,3 +82,58 @@ def test_addresses_of_other_machines_are_taken_as_they_are() -> None:
     text: dict[str, Any] = {"redis_url": "redis://r", "database_url": "postgresql://p", "artifact_url": "s3://b/x/"}
     found = Settings(**text)
     assert (found.redis, found.database, found.artifacts) == ("redis://r", "postgresql://p", "s3://b/x")
+
+
+# Others who sign people in --------------------------------------------------------------------------------------------
+
+PROVIDER: dict[str, Any] = {"oidc_issuer": "https://login.example.org", "oidc_client_id": "yard"}
+PROXY: dict[str, Any] = {"proxy_user_header": "X-Remote-User", "trusted_proxies": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"oidc_issuer": "http://login.example.org"}, "a URL with https"),
+        ({"oidc_issuer": "login.example.org"}, "a URL with https"),
+        ({"oidc_issuer": "https://login.example.org?x=1"}, "a URL with https"),
+        ({"oidc_issuer": "https://"}, "a URL with https"),
+        ({"oidc_client_id": ""}, "needs RUNYARD_OIDC_CLIENT_ID"),
+        ({"oidc_client_secret": "sécret"}, "printable ASCII"),
+        ({"oidc_scopes": "profile email"}, "must contain openid"),
+        ({"oidc_roles": "lab"}, "must have rules"),
+        ({"oidc_name_claim": ""}, "at least 1"),
+    ],
+)
+def test_a_provider_that_cannot_be_used_is_named(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Settings(**(PROVIDER | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"trusted_proxies": ""}, "needs RUNYARD_TRUSTED_PROXIES"),
+        ({"proxy_user_header": "X_User"}, "the name of a header"),
+        ({"proxy_user_header": "X-User\r\nX: y"}, "the name of a header"),
+        *(
+            ({"proxy_user_header": name}, "of its own")
+            for name in ("Host", "COOKIE", "authorization", "X-Forwarded-For")
+        ),
+    ],
+)
+def test_a_header_of_a_proxy_that_cannot_be_used_is_named(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Settings(**(PROXY | changes))
+
+
+def test_whoever_lets_others_sign_people_in_lets_nobody_else_in() -> None:
+    nobody: dict[str, Any] = {}
+    for settings, required in ((nobody, False), (PROVIDER, True), (PROXY, True)):
+        assert Settings(**settings).everyone_signs_in is required
+
+
+def test_the_secret_is_not_printed() -> None:
+    found = Settings(**PROVIDER, oidc_client_secret="s3cret")
+    assert "s3cret" not in f"{found!r} {found} {found.model_dump()}"
+    assert found.oidc_client_secret is not None
+    assert found.oidc_client_secret.get_secret_value() == "s3cret"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from app.store.tables import METADATA
 from app.store.tracked_run import NewLoggedRun, insert_logged
 from tests.conftest import Runs
 from tests.postgresql import MigratedDatabase
+
+ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.sqlite
 
@@ -86,6 +90,20 @@ def test_every_row_is_there_and_new_ones_follow(yard: Runs, target: Engine) -> N
     with writing(target) as connection:
         insert_experiment(connection, "next", {}, 1.0)
         add_points(connection, run, "acc", Curve(before.steps, before.values, before.times), next_commit(connection))
+
+
+def test_the_command_alone_knows_every_table(engine: Engine) -> None:
+    """Tests import everything; the command only what it names."""
+    script = "from app.store.database_move import METADATA; print(*METADATA.tables)"
+    known = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {*known.stdout.split(), "alembic_version"} == set(inspect(engine).get_table_names())
+
+
+def test_a_table_that_is_unknown_is_refused(yard: Runs, target: Engine) -> None:
+    with writing(yard.engine) as connection:
+        connection.execute(text("CREATE TABLE later (id INTEGER PRIMARY KEY)"))
+    with pytest.raises(DatabaseUnusable, match="table later is missing, or unknown to this version"):
+        copy_database(yard.engine, target, lambda *_: None)
 
 
 def test_a_database_with_runs_is_refused(yard: Runs, target: Engine) -> None:

@@ -83,6 +83,8 @@ def test_only_signing_in_is_open() -> None:
         ("GET", "/static/**"),
         ("GET", "/sign-in"),
         ("POST", "/sign-in"),
+        ("GET", "/sign-in/oidc"),
+        ("GET", "/sign-in/oidc/callback"),
         ("GET", "/welcome"),
         ("POST", "/welcome"),
         ("POST", "/api/v1/sign-in"),
@@ -113,7 +115,7 @@ def test_a_log_token_logs_and_does_nothing_else() -> None:
         r"|(/runs/\{\})?/api/2\.0/mlflow/(runs|experiments|logged-models)\b.*"
         r"|(/runs/\{\})?/api/2\.0/mlflow-artifacts/(artifacts|mpu)/.*"
     )
-    opened = r"/healthz|/static/\*\*|(/api/v1)?/(sign-in|welcome)"
+    opened = r"/healthz|/static/\*\*|(/api/v1)?/(sign-in(/oidc(/callback)?)?|welcome)"
     for entry in ENTRIES:
         if may(entry, SCOPE_PERMISSIONS["log"]):
             assert re.fullmatch(f"{logs}|{NOT_SERVED}|{opened}", entry.path), entry
