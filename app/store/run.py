@@ -42,11 +42,6 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _filtered(*columns: str) -> Index:
-    """An index from which runs are counted by the columns of filters, and along which a listing is read."""
-    return Index(f"ix_run_listed_{columns[0]}", *columns)
-
-
 def _listed(*columns: str) -> Index:
     """An index that a listing of the run table reads along."""
     condition = text("deleted_at IS NULL")
@@ -71,10 +66,10 @@ class Run(SQLModel, table=True):
     # Each of the first includes the other filter columns, so that SQLite counts and sorts matching runs from the index
     # alone. For the same reason they have the runs in the trash too: a condition would need a look at each row.
     __table_args__ = (
-        _filtered("status", "number", "family", "size", "dataset"),
-        _filtered("family", "number", "status", "size", "dataset"),
-        _filtered("size", "number", "status", "family", "dataset"),
-        _filtered("dataset", "number", "status", "family", "size"),
+        Index("ix_run_listed_status", "status", "number", "family", "size", "dataset"),
+        Index("ix_run_listed_family", "family", "number", "status", "size", "dataset"),
+        Index("ix_run_listed_size", "size", "number", "status", "family", "dataset"),
+        Index("ix_run_listed_dataset", "dataset", "number", "status", "family", "size"),
         Index("ix_run_number_of_id", "id", "number"),
         *(_listed(column, "number") for column in ("name", "recipe", "seed", "epochs", "batch_size", "lr", "params")),
         *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at")),
