@@ -17,6 +17,7 @@ from app.contract.sweep_label import describe_values
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.author import author_of
 from app.store.database import next_commit
+from app.store.person_limit import take_room
 from app.store.training_time import Intervals, read_intervals
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
@@ -87,6 +88,20 @@ class Run(SQLModel, table=True):
             "number",
             "device_wanted",
             "worker_wanted",
+        ),
+        # People take turns (app/store/turn.py).
+        _partial(
+            "turn",
+            "status = 'queued' AND deleted_at IS NULL",
+            "status",
+            "created_by",
+            text("priority DESC"),
+            "rank",
+            "number",
+            "device_wanted",
+            "worker_wanted",
+            # SQLite looks each run up to check a column of the condition that is not in the index.
+            "deleted_at",
         ),
         _partial("sweep", "sweep IS NOT NULL", "sweep", "number"),
         _partial("parent", "parent IS NOT NULL", "parent", "number"),
@@ -250,6 +265,7 @@ class Origin:
     """Where a run comes from, if not from a plain launch; fields mean the same as the columns of ``run``.
 
     ``checkpoint``: what it starts from. ``rank``: its place in the queue. ``id``: an id generated beforehand.
+    ``created_by``: whose it is, if not of whoever sent the request.
     """
 
     parent: str | None = None
@@ -260,6 +276,12 @@ class Origin:
     sweep_values: dict[str, Any] = field(default_factory=dict)
     rank: float | None = None
     id: str | None = None
+    created_by: str | None = None
+
+    @property
+    def author(self) -> dict[str, str]:
+        """Its author as a column, if it is known."""
+        return {} if self.created_by is None else {"created_by": self.created_by}
 
 
 def new_id(now: float, prefix: str = "r") -> str:
@@ -325,7 +347,7 @@ def insert_run(
         "sweep": origin.sweep,
         "sweep_values": json.dumps(origin.sweep_values),
     }
-    insert_row(connection, values, config.tags)
+    insert_row(connection, values | origin.author, config.tags)
     return run
 
 
@@ -344,8 +366,10 @@ UNTRAINED: Final[dict[str, Any]] = {
 
 
 def insert_row(connection: Connection, values: dict[str, Any], tags: Iterable[str] = ()) -> None:
-    """Add a row to ``run``, and its tags."""
+    """Add a row to ``run``, and its tags. Raises Conflict if too many runs of its author are queued."""
     values = {"created_by": author_of(connection, values.get("sweep")), **values}
+    if values["status"] == "queued":
+        take_room(connection, values["created_by"])
     row = Run(**values).model_dump(exclude={"trained_seconds"})
     connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     for tag in dict.fromkeys(tags):

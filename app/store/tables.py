@@ -24,6 +24,7 @@ from app.store import (  # noqa: F401  each defines its tables
     saved_view,
     step_record,
     sweep,
+    turn,
     undo,
     worker,
 )

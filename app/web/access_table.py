@@ -63,12 +63,18 @@ POST     /account/tokens                          account
 POST     /account/tokens/{}/delete                account
 
 GET      /admin                                   admin
+GET      /admin/audit                             admin
+GET      /admin/people/{}/remove                  admin
+GET      /admin/system                            admin
+GET      /admin/tokens                            admin
 POST     /admin/people                            admin
 POST     /admin/people/{}/role                    admin
 POST     /admin/people/{}/password                admin
 POST     /admin/people/{}/disable                 admin
 POST     /admin/people/{}/enable                  admin
 POST     /admin/people/{}/delete                  admin
+POST     /admin/people/{}/limits                  admin
+POST     /admin/people/{}/restore                 admin
 POST     /admin/tokens/{}/delete                  admin
 
 POST     /architectures/launch                    launch    sweep.launch
@@ -140,7 +146,9 @@ GET      /users                                   admin
 POST     /users                                   admin
 PATCH    /users/{}                                admin
 DELETE   /users/{}                                admin
+POST     /users/{}/restore                        admin
 POST     /users/{}/tokens                         admin
+GET      /system                                  admin
 GET      /tokens                                  admin
 DELETE   /tokens/{}                               admin
 GET      /audit                                   admin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +18,9 @@ from app.web.dependencies import CallerDep, PartsDep
 api = APIRouter(tags=["people"])
 
 
+Limit = Annotated[int, Field(ge=0, le=people.LARGEST_LIMIT)]
+
+
 class UserIn(BaseModel):
     """A new person; ``role``: default member. Without a password, only tokens sign the account in."""
 
@@ -27,29 +32,51 @@ class UserIn(BaseModel):
 
 
 class UserChange(BaseModel):
-    """What to change; what is left out stays."""
+    """What to change; what is left out stays.
+
+    ``most_running`` and ``most_queued``: limits on runs; 0: none, null: those of the settings.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     role: Role | None = None
     password: str | None = Field(None, max_length=1000)
     disabled: bool | None = None
+    most_running: Limit | None = None
+    most_queued: Limit | None = None
 
 
 class UserOut(BaseModel):
-    """A person."""
+    """A person. ``most_running`` and ``most_queued``: their own limits; null: those of the settings, 0: none.
+
+    ``active`` and ``queued``: how many of their runs are.
+    """
 
     name: str
     role: Role
     created: str
     disabled: str | None
     has_password: bool
+    most_running: int | None = None
+    most_queued: int | None = None
+    active: int = 0
+    queued: int = 0
+
+
+class RemovedOut(BaseModel):
+    """Somebody who was removed, and when."""
+
+    name: str
+    removed: str
 
 
 class UsersOut(BaseModel):
-    """People, by name."""
+    """People, by name; ``removed``: those who can be restored. ``most_running``, ``most_queued``: default limits."""
 
     users: list[UserOut]
+    removed: list[RemovedOut] = []
+    most_running: int = 0
+    most_queued: int = 0
 
 
 class WelcomeOut(BaseModel):
@@ -58,20 +85,31 @@ class WelcomeOut(BaseModel):
     path: str
 
 
-def _as_json(user: UserRecord) -> UserOut:
+def _as_json(user: UserRecord, load: people.Load | None = None) -> UserOut:
+    load = load or people.Load()
     return UserOut(
         name=user.name,
         role=user.role,
         created=iso(user.created_at) or "",
         disabled=iso(user.disabled_at),
         has_password=bool(user.password_hash),
+        most_running=user.most_running,
+        most_queued=user.most_queued,
+        active=load.active,
+        queued=load.queued,
     )
 
 
 @api.get("/users")
 def get_users(parts: PartsDep) -> UsersOut:
     """List all people."""
-    return UsersOut(users=[_as_json(each) for each in people.list_people(parts)])
+    loads = people.list_loads(parts)
+    return UsersOut(
+        users=[_as_json(each, loads.get(each.name)) for each in people.list_people(parts)],
+        removed=[RemovedOut(name=name, removed=iso(at) or "") for name, at in people.list_removed(parts)],
+        most_running=parts.settings.most_running,
+        most_queued=parts.settings.most_queued,
+    )
 
 
 @api.post("/users", status_code=201)
@@ -82,15 +120,26 @@ def post_user(body: UserIn, parts: PartsDep, caller: CallerDep) -> UserOut:
 
 @api.patch("/users/{name}")
 def patch_user(name: str, body: UserChange, parts: PartsDep, caller: CallerDep) -> UserOut:
-    """Change a person's role, set a password, or disable or enable them."""
-    changed = people.change_person(parts, caller, name, role=body.role, password=body.password, disabled=body.disabled)
-    return _as_json(changed)
+    """Change a person's role or limits, set a password, or disable or enable them."""
+    limits = people.Limits(
+        **{field: getattr(body, field) for field in ("most_running", "most_queued") if field in body.model_fields_set}
+    )
+    changed = people.change_person(
+        parts, caller, name, role=body.role, password=body.password, disabled=body.disabled, limits=limits
+    )
+    return _as_json(changed, people.list_loads(parts).get(changed.name))
 
 
 @api.delete("/users/{name}", status_code=204)
 def delete_user(name: str, parts: PartsDep, caller: CallerDep) -> None:
-    """Remove a person, with their sessions and tokens. Runs and the audit log keep the name."""
+    """Remove a person: nothing signs in as them any more. Runs and the audit log keep the name."""
     people.remove_person(parts, caller, name)
+
+
+@api.post("/users/{name}/restore")
+def post_restore_user(name: str, parts: PartsDep, caller: CallerDep) -> UserOut:
+    """Restore a person who was removed, with their password, tokens and limits."""
+    return _as_json(people.restore_person(parts, caller, name))
 
 
 @api.post("/users/{name}/tokens", status_code=201)
