@@ -53,6 +53,10 @@ def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
     return Index(f"ix_run_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
+_WAITS = "status = 'queued' AND deleted_at IS NULL"
+_IN_ORDER = (text("priority DESC"), "rank", "number", "device_wanted", "worker_wanted")
+
+
 class Run(SQLModel, table=True):
     """One run. Times are seconds since 1970 (UTC); ``*_commit`` is the commit that last changed that part.
 
@@ -79,30 +83,9 @@ class Run(SQLModel, table=True):
             sqlite_where=text("deleted_at IS NOT NULL"),
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
-        _partial(
-            "queue",
-            "status = 'queued' AND deleted_at IS NULL",
-            "status",
-            text("priority DESC"),
-            "rank",
-            "number",
-            "device_wanted",
-            "worker_wanted",
-        ),
-        # People take turns (app/store/turn.py).
-        _partial(
-            "turn",
-            "status = 'queued' AND deleted_at IS NULL",
-            "status",
-            "created_by",
-            text("priority DESC"),
-            "rank",
-            "number",
-            "device_wanted",
-            "worker_wanted",
-            # SQLite looks each run up to check a column of the condition that is not in the index.
-            "deleted_at",
-        ),
+        _partial("queue", _WAITS, "status", *_IN_ORDER),
+        # People take turns (app/store/turn.py). SQLite looks up a run whose condition the index does not have.
+        _partial("turn", _WAITS, "status", "created_by", *_IN_ORDER, "deleted_at"),
         _partial("sweep", "sweep IS NOT NULL", "sweep", "number"),
         _partial("parent", "parent IS NOT NULL", "parent", "number"),
     )
@@ -265,7 +248,7 @@ class Origin:
     """Where a run comes from, if not from a plain launch; fields mean the same as the columns of ``run``.
 
     ``checkpoint``: what it starts from. ``rank``: its place in the queue. ``id``: an id generated beforehand.
-    ``created_by``: whose it is, if not of whoever sent the request.
+    ``author``: whose it is, as ``created_by``, if not of whoever sent the request.
     """
 
     parent: str | None = None
@@ -276,12 +259,7 @@ class Origin:
     sweep_values: dict[str, Any] = field(default_factory=dict)
     rank: float | None = None
     id: str | None = None
-    created_by: str | None = None
-
-    @property
-    def author(self) -> dict[str, str]:
-        """Its author as a column, if it is known."""
-        return {} if self.created_by is None else {"created_by": self.created_by}
+    author: dict[str, str] = field(default_factory=dict)
 
 
 def new_id(now: float, prefix: str = "r") -> str:
