@@ -75,7 +75,7 @@ class Run(SQLModel, table=True):
         _listed("size", "number", "status", "family", "dataset"),
         _listed("dataset", "number", "status", "family", "size"),
         *(_listed(column, "number") for column in ("name", "recipe", "seed", "epochs", "batch_size", "lr", "params")),
-        *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at")),
+        *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at", "created_by")),
         _listed("trained_seconds", "number"),
         Index(
             "ix_run_trash",

@@ -1,4 +1,4 @@
-"""People take turns in the queue, have limits of their own, and can be restored after they were removed"""
+"""People take turns in the queue, have limits, and can be restored after they were removed; an index by author"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 WAITING = sa.text("status = 'queued' AND deleted_at IS NULL")
+LISTED = sa.text("deleted_at IS NULL")
 LIMITS = ("most_running", "most_queued")
 
 
@@ -31,6 +32,9 @@ def upgrade() -> None:
         "deleted_at",
     ]
     op.create_index("ix_run_turn", "run", columns, sqlite_where=WAITING, postgresql_where=WAITING)
+    op.create_index(
+        "ix_run_listed_created_by", "run", ["created_by", "number"], sqlite_where=LISTED, postgresql_where=LISTED
+    )
     op.add_column("user_account", sa.Column("removed_at", sa.Float(), nullable=True))
     for limit in LIMITS:
         op.add_column("user_account", sa.Column(limit, sa.BigInteger(), nullable=True))
@@ -41,5 +45,6 @@ def downgrade() -> None:
     op.execute("DELETE FROM user_account WHERE removed_at IS NOT NULL")
     for column in (*reversed(LIMITS), "removed_at"):
         op.drop_column("user_account", column)
+    op.drop_index("ix_run_listed_created_by", "run")
     op.drop_index("ix_run_turn", "run")
     op.drop_table("queue_turn")
