@@ -20,10 +20,12 @@ const rowOf = (/** @type {string} */ run) => rows().find((row) => row.dataset.ru
 const checkboxOf = (/** @type {HTMLElement} */ row) => get(row, "input[name=runs]", HTMLInputElement);
 const total = () => document.getElementById("queue-total")?.textContent?.match(/[\d,]+/)?.[0] ?? "0";
 
-/** Show a message below the heading, where screen readers announce it. */
-function report(/** @type {string} */ message) {
+/** Announce a message to screen readers; everyone sees why an action was rejected. */
+function report(/** @type {string} */ message, rejected = false) {
   const output = document.getElementById("queue-said");
-  if (output) output.textContent = message;
+  if (!output) return;
+  output.textContent = message;
+  output.className = rejected ? "notice bad" : "hidden-text";
 }
 
 /** This page's URL without the notices. */
@@ -96,7 +98,7 @@ function send(url, body, onSuccess) {
       pendingActions -= body ? 1 : 0;
       if (!response.ok) {
         const error = new DOMParser().parseFromString(html, "text/html").querySelector("main p")?.textContent;
-        report(error?.trim() || "The server rejected this action.");
+        report(error?.trim() || "The server rejected this action.", true);
         if (body) refresh();
         return;
       }
@@ -105,7 +107,7 @@ function send(url, body, onSuccess) {
       if (body || !isBusy()) update(html);
       onSuccess();
     } catch {
-      report("The server is not responding.");
+      report("The server is not responding.", true);
     }
   });
 }

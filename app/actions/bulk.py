@@ -20,6 +20,7 @@ from app.store.database import next_commit, reading, writing
 from app.store.edit import edit
 from app.store.queue import Move, Place
 from app.store.sweep import settle_sweep
+from app.store.turn import QueueRules, read_turns
 from app.store.worker import list_workers
 from app.web.dependencies import Parts
 
@@ -104,18 +105,33 @@ def set_paused(parts: Parts, paused: bool) -> None:
 
 
 def move_run(parts: Parts, run_id: str, to: Move | None, before: str | None = None, after: str | None = None) -> int:
-    """Move a queued run and return its position. Raises NotFound, and Conflict if either run is not queued."""
+    """Move a queued run and return its position. Raises NotFound, and Conflict if either run is not queued.
+
+    While people take turns, a run moves among those of its person; Conflict for another person's place.
+    """
+    rules = QueueRules.of(parts.settings)
     with writing(parts.engine) as connection:
         place = _queued(connection, run_id)
         commit, now = next_commit(connection), time.time()
+        own = read_turns(connection, rules) is not None
         if to is not None:
-            place = queue_store.move(connection, place, to, commit, now)
+            place = queue_store.move(connection, place, to, commit, now, own)
         else:
             other = _queued(connection, str(before or after))
-            place = queue_store.move_beside(connection, place, other, before is not None, commit, now)
-        position = queue_store.position_of(connection, place)
+            if own and other.created_by != place.created_by:
+                raise Conflict(_take_turns(place, other))
+            place = queue_store.move_beside(connection, place, other, before is not None, commit, now, own)
+        position = queue_store.position_of(connection, place, read_turns(connection, rules))
     announce_runs(parts, commit, [run_id])
     return position
+
+
+def _take_turns(run: Place, other: Place) -> str:
+    one, another = (place.created_by or "whoever has no account" for place in (run, other))
+    return (
+        f"runs of {one} and of {another} start in turn; move it among those of {one}, or give it a higher priority to"
+        " start it before all others"
+    )
 
 
 def _queued(connection: Connection, run_id: str) -> Place:
@@ -132,7 +148,9 @@ def wake(parts: Parts) -> None:
     """Wake as many workers as can take a run now; otherwise the recorder does it half a second later."""
     with reading(parts.engine) as connection:
         wanted = queue_store.claimable(
-            connection, lambda: list_workers(connection, time.time(), parts.settings.lease_seconds)
+            connection,
+            lambda: list_workers(connection, time.time(), parts.settings.lease_seconds),
+            QueueRules.of(parts.settings),
         )
     if wanted:
         pubsub.wake_workers(parts.redis, parts.celery, wanted)

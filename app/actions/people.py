@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
+from app.actions.bulk import wake
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.people import NAME, Role, name_problem, password_problem
 from app.contract.spec import FieldError
 from app.store import user as user_store
 from app.store.audit_event import record_event
 from app.store.database import reading, writing
+from app.store.person_limit import ACTIVE
 from app.store.run import new_id
 from app.store.sign_in_session import end_sessions
+from app.store.turn import WAITS
 from app.store.user import UserRecord
 from app.store.welcome_code import create_code, is_valid_code, use_code
 from app.web.caller import Caller
 from app.web.dependencies import Parts
 
 LAST = "this is the last administrator; give somebody else that role first"
+KEEP: Final = -1
+LARGEST_LIMIT: Final = 1_000_000
 EXPIRED = "this link was used or has expired; restart Runyard, and it prints another"
 
 
@@ -97,6 +103,19 @@ def _insert(connection: Connection, caller: Caller, name: str, role: Role | None
     return added
 
 
+@dataclass(frozen=True)
+class Limits:
+    """New limits of a person; KEEP: as before, None: those of the settings, 0: none."""
+
+    most_running: int | None = KEEP
+    most_queued: int | None = KEEP
+
+    def __post_init__(self) -> None:
+        for field, value in (("most_running", self.most_running), ("most_queued", self.most_queued)):
+            if value is not None and value != KEEP and not 0 <= value <= LARGEST_LIMIT:
+                raise invalid(field, f"a limit must be from 0, which is no limit, to {LARGEST_LIMIT:,}")
+
+
 def change_person(
     parts: Parts,
     caller: Caller,
@@ -105,8 +124,9 @@ def change_person(
     role: Role | None = None,
     password: str | None = None,
     disabled: bool | None = None,
+    limits: Limits | None = None,
 ) -> UserRecord:
-    """Change a person's role, set a new password, or disable or enable them; what is None stays.
+    """Change a person's role or limits, set a new password, or disable or enable them; what is None stays.
 
     A new password, and disabling, end their sessions. Raises NotFound, Invalid and Conflict.
     """
@@ -128,13 +148,33 @@ def change_person(
             if disabled:
                 end_sessions(connection, person.id)
             audit(connection, caller, "person.disable" if disabled else "person.enable", person.name)
-        return find(connection, name)
+        if limits is not None:
+            _set_limits(connection, caller, person, limits)
+        changed = find(connection, name)
+    if changed.most_running != person.most_running:
+        # Runs that waited for the limit may start now.
+        wake(parts)
+    return changed
+
+
+def _set_limits(connection: Connection, caller: Caller, person: UserRecord, limits: Limits) -> None:
+    before = {"most_running": person.most_running, "most_queued": person.most_queued}
+    wanted = {"most_running": limits.most_running, "most_queued": limits.most_queued}
+    after = {name: before[name] if value == KEEP else value for name, value in wanted.items()}
+    if after == before:
+        return
+    user_store.set_limits(connection, person.id, after["most_running"], after["most_queued"])
+    changed = {
+        name: "default" if value is None else value or "none" for name, value in after.items() if value != before[name]
+    }
+    audit(connection, caller, "person.limit", person.name, **changed)
 
 
 def remove_person(parts: Parts, caller: Caller, name: str) -> None:
-    """Remove a person with all sessions and tokens; what they did keeps their name.
+    """Remove a person: sessions end, and neither password nor tokens work; what they did keeps their name.
 
-    The last person can be removed where nobody had to sign in before the first was added. Raises NotFound and Conflict.
+    Until the trash is emptied, they can be restored. The last person can be removed where nobody had to sign in before
+    the first was added. Raises NotFound and Conflict.
     """
     with writing(parts.engine) as connection:
         person = find(connection, name)
@@ -142,9 +182,83 @@ def remove_person(parts: Parts, caller: Caller, name: str) -> None:
             others = len(user_store.list_users(connection)) > 1
             if others or parts.credentials.always:
                 raise Conflict(LAST)
-        user_store.delete_user(connection, person.id)
+        end_sessions(connection, person.id)
+        user_store.remove_user(connection, person.id, time.time())
         audit(connection, caller, "person.remove", person.name)
     parts.credentials.people_changed()
+
+
+def restore_person(parts: Parts, caller: Caller, name: str) -> UserRecord:
+    """Restore a person who was removed, with their password, tokens and limits. Raises NotFound."""
+    name = name.strip().lower()
+    with writing(parts.engine) as connection:
+        if not NAME.fullmatch(name) or not user_store.restore_user(connection, name):
+            raise NotFound(f"nobody called '{name[:60]}' was removed in the last {parts.settings.trash_days:g} days")
+        audit(connection, caller, "person.restore", name)
+        restored = find(connection, name)
+    parts.credentials.people_changed()
+    return restored
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a person has: ``runs`` and ``sweeps`` they launched, ``sessions`` and ``tokens`` that sign them in.
+
+    ``waiting`` and ``active``: those of the runs that are queued, and that train.
+    """
+
+    runs: int
+    sweeps: int
+    waiting: int
+    active: int
+    sessions: int
+    tokens: int
+
+
+def belongings(parts: Parts, name: str) -> tuple[UserRecord, Belongings]:
+    """A person and what they have. Raises NotFound."""
+    with reading(parts.engine) as connection:
+        person = find(connection, name)
+        row = connection.execute(_BELONGINGS, {"name": person.name, "id": person.id}).one()
+    return person, Belongings(*map(int, row))
+
+
+_BELONGINGS = text(
+    "SELECT (SELECT count(*) FROM run WHERE created_by = :name AND deleted_at IS NULL),"
+    " (SELECT count(*) FROM sweep WHERE created_by = :name),"
+    f" (SELECT count(*) FROM run WHERE {WAITS} AND created_by = :name),"
+    f" (SELECT count(*) FROM run WHERE {ACTIVE} AND created_by = :name),"
+    ' (SELECT count(*) FROM sign_in_session WHERE "user" = :id),'
+    ' (SELECT count(*) FROM api_token WHERE "user" = :id)'
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many runs of a person are active and queued."""
+
+    active: int = 0
+    queued: int = 0
+
+
+def list_loads(parts: Parts) -> dict[str, Load]:
+    """Everyone with active or queued runs, and how many."""
+    with reading(parts.engine) as connection:
+        rows = connection.execute(_LOADS).all()
+    return {row.person: Load(int(row.active), int(row.queued)) for row in rows}
+
+
+_LOADS = text(
+    "SELECT person, sum(active) AS active, sum(queued) AS queued FROM ("
+    f"SELECT created_by AS person, count(*) AS active, 0 AS queued FROM run WHERE {ACTIVE} GROUP BY created_by"
+    f" UNION ALL SELECT created_by, 0, count(*) FROM run WHERE {WAITS} GROUP BY created_by) AS load GROUP BY person"
+)
+
+
+def list_removed(parts: Parts) -> list[tuple[str, float]]:
+    """Names of people who can be restored, and when they were removed (seconds since 1970), newest first."""
+    with reading(parts.engine) as connection:
+        return user_store.removed_users(connection)
 
 
 # The first administrator ----------------------------------------------------------------------------------------------

@@ -111,6 +111,8 @@ def _enter(
     role = highest_role(read_role_rules(settings.oidc_roles), groups)
     identity = find_identity(connection, issuer, subject)
     user = None if identity is None else user_store.load_user(connection, identity.user)
+    if identity is not None and user is None:
+        return Forbidden("an administrator removed you here, and can restore you")
     if identity is None or user is None:
         return _add(connection, issuer, subject, claims, settings.oidc_name_claim, role, address)
     if not user.enabled:
@@ -188,7 +190,10 @@ def link_person(parts: Parts, caller: Caller, name: str, subject: str | None) ->
     with writing(parts.engine) as connection:
         person = find(connection, name)
         known = None if subject is None else find_identity(connection, issuer, subject)
-        if known is not None and known.user != person.id:
+        if known is not None and user_store.load_user(connection, known.user) is None:
+            # Of somebody who was removed, and who would come back without it.
+            delete_identity(connection, known.user, issuer)
+        elif known is not None and known.user != person.id:
             raise Conflict("somebody else is linked to this subject; unlink or remove them first")
         was_linked = delete_identity(connection, person.id, issuer)
         if subject is not None:

@@ -72,13 +72,17 @@ class ImportedRun:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: the run, its status, and what is new: numbers of points, histograms and texts."""
+    """What an import did: the run, its status, and what is new: numbers of points, histograms and texts.
+
+    ``begins``: the run was not known before.
+    """
 
     run: str
     status: str
     points: int
     histograms: int
     texts: int
+    begins: bool = False
 
 
 def import_run(parts: Parts, imported: ImportedRun) -> Imported:
@@ -86,7 +90,8 @@ def import_run(parts: Parts, imported: ImportedRun) -> Imported:
     now = time.time()
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        run, changed = _find_or_insert(connection, parts, imported, commit, now), {"progress"}
+        run, begins = _find_or_insert(connection, parts, imported, commit, now)
+        changed = {"progress"}
         known = read_entries(connection, run, imported.file)
         if imported.file:
             known.take("file", "", 0, 0)
@@ -110,10 +115,12 @@ def import_run(parts: Parts, imported: ImportedRun) -> Imported:
     if curves:
         changed.add("metrics")
     pubsub.notify_servers(parts.redis, commit, {run: changed})
-    return Imported(run, status, sum(len(curve.steps) for curve in curves.values()), histograms, texts)
+    return Imported(run, status, sum(len(curve.steps) for curve in curves.values()), histograms, texts, begins)
 
 
-def _find_or_insert(connection: Connection, parts: Parts, imported: ImportedRun, commit: int, now: float) -> str:
+def _find_or_insert(
+    connection: Connection, parts: Parts, imported: ImportedRun, commit: int, now: float
+) -> tuple[str, bool]:
     key = f"{TENSORBOARD}:{imported.key}"
     found = _find_by_key(connection, [imported.key])
     # A file that was created later may be the first by its name.
@@ -121,7 +128,7 @@ def _find_or_insert(connection: Connection, parts: Parts, imported: ImportedRun,
         found = find_imported(connection, imported.files) or _find_by_key(connection, imported.files)
     if found is not None:
         _check_accepts(connection, str(found), imported.name)
-        return str(found)
+        return str(found), False
     new_run = NewLoggedRun(
         experiment=experiment_named(connection, imported.experiment, now),
         family=imported.experiment,
@@ -131,7 +138,7 @@ def _find_or_insert(connection: Connection, parts: Parts, imported: ImportedRun,
         parameters=imported.parameters,
         key=key,
     )
-    return insert_logged(connection, new_run, commit, now, tracking.silence_seconds(parts))
+    return insert_logged(connection, new_run, commit, now, tracking.silence_seconds(parts)), True
 
 
 _BY_KEY = text("SELECT min(id) FROM run WHERE idempotency_key IN :keys").bindparams(bindparam("keys", expanding=True))

@@ -70,15 +70,16 @@ class ScriptRunPart(ScriptPart):
 # A run of its own ----------------------------------------------------------------------------------------------------
 
 
-def log_part(parts: Parts, part: ScriptRunPart) -> tuple[str, int]:
-    """Add what is new in a part of a run, which begins with its first part; returns the run's ID and number.
+def log_part(parts: Parts, part: ScriptRunPart) -> tuple[str, int, bool]:
+    """Add what is new in a part of a run; returns the run's ID and number, and whether it begins with this part.
 
     Raises Conflict, Invalid and then adds nothing.
     """
     now = time.time()
     with writing(parts.engine) as connection:
         commit = next_commit(connection)
-        run, changed = _find_or_begin(connection, parts, part, commit, now), {"progress"}
+        run, begins = _find_or_begin(connection, parts, part, commit, now)
+        changed = {"progress"}
         logged = tracking.writable(connection, run)
         if logged.row["status_commit"] == commit:
             changed.add("status")
@@ -95,14 +96,16 @@ def log_part(parts: Parts, part: ScriptRunPart) -> tuple[str, int]:
             tracking.merge_sometimes(connection, run, commit)
         number = int(logged.row["number"])
     pubsub.notify_servers(parts.redis, commit, {run: changed})
-    return run, number
+    return run, number, begins
 
 
-def _find_or_begin(connection: Connection, parts: Parts, part: ScriptRunPart, commit: int, now: float) -> str:
+def _find_or_begin(
+    connection: Connection, parts: Parts, part: ScriptRunPart, commit: int, now: float
+) -> tuple[str, bool]:
     key = f"{PYTHON}:{part.key}"
     existing = connection.execute(text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": key}).scalar()
     if existing is not None:
-        return str(existing)
+        return str(existing), False
     new_run = NewLoggedRun(
         experiment=experiment_named(connection, part.experiment, now),
         family=part.experiment,
@@ -113,7 +116,7 @@ def _find_or_begin(connection: Connection, parts: Parts, part: ScriptRunPart, co
         tags=part.known_tags,
         key=key,
     )
-    return insert_logged(connection, new_run, commit, now, tracking.silence_seconds(parts))
+    return insert_logged(connection, new_run, commit, now, tracking.silence_seconds(parts)), True
 
 
 def _add(

@@ -55,10 +55,61 @@ def list_users(as_json: AsJson = False, url: Url = None) -> None:
                 each["role"],
                 _state(each),
                 local_time(each["created"]),
+                _share(each["active"], each["most_running"], found["most_running"]),
+                _share(each["queued"], each["most_queued"], found["most_queued"]),
             )
             for each in found["users"]
         ]
-        print_table(("name", "role", "state", "added"), rows)
+        print_table(("name", "role", "state", "added", "active", "queued"), rows)
+
+
+def _share(number: int, own: int | None, default: int) -> str:
+    most = default if own is None else own
+    return f"{number} of {most}" if most else str(number)
+
+
+@user.command("limits")
+def change_limits(
+    name: Person,
+    most_running: Annotated[
+        str,
+        typer.Option(
+            "--most-running",
+            metavar="NUMBER",
+            help="How many runs are active at once; none: any number, default: that of the settings.",
+        ),
+    ] = "",
+    most_queued: Annotated[
+        str, typer.Option("--most-queued", metavar="NUMBER", help="How many runs are queued at once, likewise.")
+    ] = "",
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Limit how many runs of a person are active and queued at once."""
+    chosen = {"most_running": most_running, "most_queued": most_queued}
+    values = {field: _read_limit(field, value) for field, value in chosen.items() if value}
+    if not values:
+        raise typer.BadParameter("needs --most-running, --most-queued or both")
+    with connected(url) as yard:
+        changed = yard.ask("PATCH", _path(name), values)
+        active, queued = (_most(changed[field]) for field in chosen)
+        _print(changed, as_json, f"{changed['name']}: {active} active, {queued} queued")
+
+
+def _read_limit(field: str, typed: str) -> int | None:
+    if typed == "default":
+        return None
+    if typed == "none":
+        return 0
+    if typed.isascii() and typed.isdecimal() and 0 < int(typed[:10]) < 10**9:
+        return int(typed)
+    raise typer.BadParameter(
+        f"must be a whole number from 1, none or default, not '{typed}'", param_hint=f"--{field.replace('_', '-')}"
+    )
+
+
+def _most(limit: int | None) -> str:
+    return "the default" if limit is None else f"at most {limit:,}" if limit else "any number"
 
 
 @user.command("role")
@@ -115,10 +166,18 @@ def link(
 
 @user.command("rm")
 def remove_user(name: Person, as_json: AsJson = False, url: Url = None) -> None:
-    """Remove a person with all sessions and tokens; runs and the audit log keep the name."""
+    """Remove a person: nothing signs in as them any more; runs and the audit log keep the name."""
     with connected(url) as yard:
         yard.ask("DELETE", _path(name))
-        _print({"name": name}, as_json, f"{name} removed")
+        _print({"name": name}, as_json, f"{name} removed; undo with `runyard user restore {name}`")
+
+
+@user.command("restore")
+def restore_user(name: Person, as_json: AsJson = False, url: Url = None) -> None:
+    """Restore a person who was removed, with password, tokens and limits."""
+    with connected(url) as yard:
+        restored = yard.ask("POST", _path(name, "/restore"))
+        _print(restored, as_json, f"{restored['name']} is {_a(restored['role'])}")
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------

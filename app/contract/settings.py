@@ -170,6 +170,23 @@ class Settings(BaseSettings):
     max_run_files_mib: int = Field(
         20480, ge=1, description="Most that all files logged to one run can take together, in MiB."
     )
+    fair_queue: bool = Field(
+        True,
+        description="People whose runs wait with the same priority start one each in turn, once somebody was added;"
+        " if false, all runs of a priority start in the order in which they were launched.",
+    )
+    most_running: int = Field(
+        0,
+        ge=0,
+        description="How many runs of one person are active at once; further ones wait. 0: any number. Administrators"
+        " can set another limit for a person.",
+    )
+    most_queued: int = Field(
+        0,
+        ge=0,
+        description="How many runs one person can have queued at once; a launch of more is rejected as a whole. 0: any"
+        " number. Administrators can set another limit for a person.",
+    )
     trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
 
     @field_validator("device")

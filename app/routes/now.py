@@ -16,6 +16,7 @@ from app.store.bulk import restorable
 from app.store.database import reading
 from app.store.metric import Curve, read_curves
 from app.store.search.query import RunFilter, RunRow, active_runs, count_runs, ended_runs
+from app.store.turn import QueueRules
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp
@@ -54,7 +55,7 @@ def board(parts: Parts) -> dict[str, Any]:
     now = time.time()
     with reading(parts.engine) as connection:
         workers: list[WorkerRecord] = list_workers(connection, now, parts.settings.lease_seconds)
-        waiting, page = queue_rows(connection, workers, QUEUE_ROWS)
+        waiting, page = queue_rows(connection, workers, QUEUE_ROWS, QueueRules.of(parts.settings))
         active = active_runs(connection)
         return {
             "active": [card(connection, row) for row in active],

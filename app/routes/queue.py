@@ -22,6 +22,7 @@ from app.store.database import reading
 from app.store.duration_estimate import NO_WORKER, Estimate, estimate_page
 from app.store.queue import Move, QueuePage, read_queue, why_waiting
 from app.store.run import RunRecord
+from app.store.turn import QueueRules
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp
@@ -36,7 +37,10 @@ PAGE_ROWS = 40
 
 @dataclass(frozen=True)
 class QueueRow:
-    """A queued run with its position, the reason why it waits, and its expected start and duration."""
+    """A queued run with its position, the reason why it waits, and its expected start and duration.
+
+    ``is_first`` and ``is_last``: of the runs among which it moves.
+    """
 
     run: RunRecord
     position: int
@@ -44,6 +48,8 @@ class QueueRow:
     expected: Estimate
     in_seconds: float | None
     parent_number: int | None = None
+    is_first: bool = False
+    is_last: bool = False
 
     @property
     def start(self) -> float | None:
@@ -55,20 +61,25 @@ class QueueRow:
 
 
 def queue_rows(
-    connection: Connection, workers: list[WorkerRecord], limit: int, after: str | None = None
+    connection: Connection, workers: list[WorkerRecord], limit: int, rules: QueueRules, after: str | None = None
 ) -> tuple[list[QueueRow], QueuePage]:
     """Return a page of the queue with reasons and expectations. Raises QueryError."""
     now = time.time()
-    page = read_queue(connection, limit, after)
+    page = read_queue(connection, limit, after, rules)
     paused = page.paused_at is not None
     rows = []
     numbers = _numbers(connection, [run.row["parent"] for run in page.runs if run.row["parent"]])
-    for i, (run, expected) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
-        why = why_waiting(run, page.first + i - 1, workers, paused)
+    estimates = estimate_page(connection, page, workers, now, rules)
+    for i, (run, expected) in enumerate(zip(page.runs, estimates, strict=True)):
+        position = page.first + i
+        why = why_waiting(run, position - 1, workers, paused, expected.held)
         if expected.start_why == NO_WORKER:
             expected = replace(expected, start_why=why)
         in_seconds = None if expected.start is None else max(0.0, expected.start - now)
-        rows.append(QueueRow(run, page.first + i, why, expected, in_seconds, numbers.get(run.row["parent"])))
+        ends = position == 1, position == page.total
+        if page.turns is not None:
+            ends = page.turns.ends(run.row["priority"], run.row["created_by"], position - 1)
+        rows.append(QueueRow(run, position, why, expected, in_seconds, numbers.get(run.row["parent"]), *ends))
     return rows, page
 
 
@@ -103,6 +114,7 @@ class QueuedRunOut(BaseModel):
     relation: str
     sweep: str | None
     created: str
+    created_by: str = ""
 
 
 class WaitingOut(BaseModel):
@@ -121,12 +133,16 @@ class WaitingOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """A page of the queue, in order; pass ``next`` as ``after`` to get the following page."""
+    """A page of the queue, in order; pass ``next`` as ``after`` to get the following page.
+
+    ``in_turn``: runs of several people wait, who take turns.
+    """
 
     paused: bool
     paused_since: str | None
     total: int
     next: str | None
+    in_turn: bool = False
     runs: list[WaitingOut]
 
 
@@ -158,12 +174,13 @@ def get_queue(
     """List the queued runs in the order in which they start."""
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        rows, page = queue_rows(connection, workers, limit, after)
+        rows, page = queue_rows(connection, workers, limit, QueueRules.of(parts.settings), after)
     body = {
         "paused": page.paused_at is not None,
         "paused_since": iso(page.paused_at),
         "total": page.total,
         "next": page.next,
+        "in_turn": page.turns is not None,
         "runs": [_as_json(row) for row in rows],
     }
     return Response(to_json(body), media_type="application/json")
@@ -171,7 +188,7 @@ def get_queue(
 
 COPIED_FIELDS = (
     *("id", "number", "status", "family", "size", "dataset", "epochs", "batch_size", "seed", "priority", "attempt"),
-    *("parent", "relation", "sweep"),
+    *("parent", "relation", "sweep", "created_by"),
 )
 
 
@@ -211,7 +228,10 @@ def post_resume(parts: PartsDep) -> PausedOut:
 
 @api.post("/queue/move")
 def post_move(move: MoveIn, parts: PartsDep) -> PositionOut:
-    """Move a queued run. If its priority does not allow the new position, it takes the priority of its neighbors."""
+    """Move a queued run. If its priority does not allow the new position, it takes the priority of its neighbors.
+
+    While people take turns, it moves among the runs of its person.
+    """
     if sum(position is not None for position in (move.to, move.before, move.after)) != 1:
         sentence = "specify exactly one of to, before and after"
         raise Invalid(sentence, [FieldError("to", sentence)])
@@ -236,7 +256,7 @@ def queue_page(
     """Show the queue; htmx gets only the part that changes."""
     with reading(parts.engine) as connection:
         workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-        rows, page = queue_rows(connection, workers, PAGE_ROWS, after or None)
+        rows, page = queue_rows(connection, workers, PAGE_ROWS, QueueRules.of(parts.settings), after or None)
         undoable = len(restorable(connection, undo)) if undo else 0
     values: dict[str, Any] = {
         "rows": rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.actions.run_imports import CurvePart, ImportedRun, import_run
@@ -13,6 +13,7 @@ from app.actions.tracking import Points
 from app.contract.histogram import checked_histogram
 from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.formats.summary_values import MAX_TEXT
+from app.web.audit import note_begun
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -137,7 +138,7 @@ class ImportOut(BaseModel):
 
 
 @api.post("/import")
-def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
+def post_import(request: Request, requested: ImportIn, parts: PartsDep) -> ImportOut:
     """Import a run that was recorded elsewhere. A repeated import adds only what is new."""
     same = ("key", "experiment", "name", "started", "outcome", "file", "live", "parameters", "damaged", "left_out")
     imported = ImportedRun(
@@ -153,6 +154,8 @@ def post_import(requested: ImportIn, parts: PartsDep) -> ImportOut:
         not_kept=requested.not_kept,
     )
     done = import_run(parts, imported)
+    if done.begins:
+        note_begun(request, done.run)
     return ImportOut.model_validate(
         {
             "id": done.run,

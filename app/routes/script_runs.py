@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.actions.run_imports import CurvePart
@@ -12,6 +12,7 @@ from app.actions.script_runs import ScriptPart, ScriptRunPart, log_part, log_to_
 from app.actions.tracking import Points
 from app.routes.run_imports import Key, Name, PieceIn, RunKey, UnixTime
 from app.store.tracked_run import LONGEST_TAG
+from app.web.audit import note_begun
 from app.web.dependencies import PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -75,9 +76,11 @@ class LogOut(BaseModel):
 
 
 @api.post("/log")
-def post_log(requested: LogIn, parts: PartsDep) -> LogOut:
+def post_log(request: Request, requested: LogIn, parts: PartsDep) -> LogOut:
     """Log a part of a run that a program trains. A part that is sent again adds nothing."""
-    run, number = log_part(parts, requested.to(ScriptRunPart))
+    run, number, begins = log_part(parts, requested.to(ScriptRunPart))
+    if begins:
+        note_begun(request, run)
     return LogOut(id=run, number=number, url=f"/runs/{run}")
 
 

@@ -13,7 +13,7 @@ from app.contract.settings import Settings
 from app.services import artifacts, pubsub
 from app.services.own_dataset_trash import purge_datasets
 from app.services.run_files import key_path
-from app.store import lease, metric, queue, run, run_file, tracked_run, trash, worker
+from app.store import lease, metric, queue, run, run_file, tracked_run, trash, turn, user, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -103,7 +103,8 @@ class Housekeeper:
 
     def _wakes_wanted(self, connection: Connection, now: float) -> int:
         """Number of claims that could be granted now."""
-        return queue.claimable(connection, lambda: worker.list_workers(connection, now, self.settings.lease_seconds))
+        silent, rules = self.settings.lease_seconds, turn.QueueRules.of(self.settings)
+        return queue.claimable(connection, lambda: worker.list_workers(connection, now, silent), rules)
 
     def _merge(self, run_id: str) -> None:
         with writing(self.engine) as connection:
@@ -117,8 +118,11 @@ class Housekeeper:
     def _purge(self, now: float) -> None:
         with writing(self.engine) as connection:
             purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
+            people = user.purge_users(connection, now - self.settings.trash_days * 86400)
         for run_id in purged:
             artifacts.remove(self.settings, run_id)
+        for name in people:
+            logger.info("%s, who was removed, can no longer be restored", name)
         self._remove_loose(now)
         try:
             for entry in purge_datasets(self.settings.datasets, now - self.settings.trash_days * 86400):

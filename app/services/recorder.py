@@ -51,6 +51,7 @@ from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs
 from app.store import command, lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
+from app.store.turn import QueueRules
 
 logger = logging.getLogger("runyard.recorder")
 
@@ -348,7 +349,16 @@ class Recorder:
 
     def _grant(self, connection: Connection, batch: _Batch, claim: Claim) -> None:
         until = batch.now + self.settings.lease_seconds
-        granted = lease.claim_next(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until)
+        granted = lease.claim_next(
+            connection,
+            claim.claim,
+            claim.worker,
+            claim.slot,
+            claim.device,
+            batch.commit,
+            until,
+            QueueRules.of(self.settings),
+        )
         if granted is None:
             batch.replies.append((claim.reply, Grant()))
             return

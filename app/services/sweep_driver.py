@@ -24,9 +24,11 @@ from app.contract.spec import SpecError
 from app.contract.sweep import Choice, Range, SweepSpec
 from app.services import pubsub
 from app.store import sweep as store
+from app.store.author import author_of
 from app.store.database import next_commit, reading, writing
 from app.store.lease import request_cancel
 from app.store.metric import read_one_curve_per_run
+from app.store.person_limit import read_room
 from app.store.sweep import SweepRecord, SweepRun, direction_of, key_of
 from app.store.worker import list_workers
 from app.sweeps.pruning import MOST_VALUES, TrainingCurve, by_dataset, logged_values, runs_to_prune
@@ -124,6 +126,8 @@ class Driver:
         open_ones = sum(not all(run.ended for run in members) for members in configurations.values())
         left = spec.configurations - len(configurations)
         wanted = min(math.ceil((slots + 1) / spec.seeds) - open_ones, left)
+        if wanted > 0 and not self._has_room(sweep, wanted * spec.seeds):
+            return
         planned = self._proposed(spec, trials, configurations, wanted) if wanted > 0 else []
         if not planned and not open_ones and wanted > 0:
             self._settle(sweep, "finished", "every possible configuration has been tried")
@@ -132,6 +136,13 @@ class Driver:
         if not planned:
             return
         self._make(sweep, trials, trials.repeat(planned), len(runs))
+
+    def _has_room(self, sweep: SweepRecord, number: int) -> bool:
+        """Whether the sweep's person may queue more runs; who has none queued may, so that no limit ends a search."""
+        with reading(self.engine) as connection:
+            author = author_of(connection, sweep.id)
+            room = read_room(connection, author, self.settings.most_queued) if author else None
+        return room is None or not room.queued or room.left >= number
 
     def _proposed(
         self, spec: SweepSpec, trials: Trials, configurations: dict[str, list[SweepRun]], wanted: int

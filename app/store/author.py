@@ -1,4 +1,4 @@
-"""Who the current request acts for: runs and sweeps keep it as ``created_by``.
+"""Who the current request acts for: runs and sweeps keep it as ``created_by``, and their limit counts.
 
 A context variable, because it concerns every way in which a run is created, and none of them decides by it.
 """
@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 
 AUTHOR: Final[ContextVar[str]] = ContextVar("author", default="")
 """The person's name; blank while nobody has to sign in, and outside of requests."""
+MOST_QUEUED: Final[ContextVar[int]] = ContextVar("most_queued", default=0)
+"""How many runs whoever has no limit of their own may have queued; 0 for any number."""
 
 
 def author_of(connection: Connection, sweep: str | None) -> str:

@@ -143,6 +143,7 @@ def restore_queued(connection: Connection, runs: list[str], now: float) -> list[
             sweep=row["sweep"],
             sweep_values=from_json(row["sweep_values"]),
             rank=ranks.get(row["id"], row["rank"]),
+            author={"created_by": row["created_by"]},
         )
         if row["origin"] == COMMAND:
             new = copy_command(connection, row["id"], origin, now, tags=tags.get(row["id"], []))

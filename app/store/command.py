@@ -131,7 +131,7 @@ def insert_command(
         "origin": COMMAND,
     }
     # Found and sorted by what pages show.
-    insert_row(connection, values | settings | known | {"name": new.name or title}, new.tags)
+    insert_row(connection, values | settings | known | origin.author | {"name": new.name or title}, new.tags)
     insert_logged_row(connection, run, new.experiment, "")
     connection.execute(
         text("INSERT INTO run_command (run, content, restarts) VALUES (:run, :content, :restarts)"),

@@ -172,6 +172,16 @@ def knows_revision(revision: str) -> bool:
     return revision in _revisions()
 
 
+def newest_revision() -> str:
+    """The revision that this version needs."""
+    return _revisions()[0]
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of a database; None before its first migration."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
 def _upgrade(connection: Connection) -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current == _revisions()[0]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,9 +13,10 @@ from sqlalchemy import Connection, Engine, text
 
 from app.store.database import rows
 from app.store.epoch_time import EpochTimes
-from app.store.lease import QUEUE_ORDER
+from app.store.person_limit import RunningLimit, limits_of
 from app.store.queue import PAUSED, QueuePage
 from app.store.run import ACTIVE, RunRecord
+from app.store.turn import PLAIN, QUEUE_ORDER, QueueRules, Turns, read_slice
 from app.store.worker import WorkerRecord
 
 NO_WORKER = "no connected worker can run it"
@@ -25,13 +27,15 @@ UNKNOWN_COMMAND = "nothing says how long a command takes"
 class Estimate:
     """``start`` in seconds since 1970, UTC, and ``seconds`` of training; None if unknown.
 
-    ``start_why``: why the start is unknown; ``estimate``: what the duration is based on, or why there is none.
+    ``start_why``: why the start is unknown; ``estimate``: what the duration is based on, or why there is none;
+    ``held``: the limit of its person that it waits for.
     """
 
     start: float | None
     start_why: str
     seconds: float | None
     estimate: str
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class _Run:
     epochs: float
     device: str
     worker: str
+    person: str
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     precision: str = "auto"
 
@@ -113,14 +118,20 @@ class _Slot:
     unknown_run: int = 0
 
 
-def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float) -> list[Estimate]:
-    """Estimate each run of a page by simulating the queue, in order, on the existing slots."""
+def estimate_page(
+    connection: Connection, page: QueuePage, workers: list[WorkerRecord], now: float, rules: QueueRules = PLAIN
+) -> list[Estimate]:
+    """Estimate each run of a page by simulating the queue, in order, on the existing slots.
+
+    Runs beyond their person's limit start when one of the person's runs has ended, which is not estimated.
+    """
     if not page.runs:
         return []
     lengths = _lengths(connection)
-    simulation = _Simulation(_slots(connection, workers, lengths, now), lengths, now)
+    limits = limits_of(connection, rules.most_running)
+    simulation = _Simulation(_slots(connection, workers, lengths, now), lengths, now, limits)
     if page.paused_at is None and workers:
-        for run in _ahead(connection, page.first - 1):
+        for run in _ahead(connection, page.first - 1, page.turns):
             simulation.place(run)
     return [simulation.estimate(_of_record(run), page.paused_at is not None) for run in page.runs]
 
@@ -128,10 +139,12 @@ def estimate_page(connection: Connection, page: QueuePage, workers: list[WorkerR
 class _Simulation:
     """Simulated slots that fill up with queued runs."""
 
-    def __init__(self, slots: list[_Slot], lengths: _Lengths, now: float) -> None:
+    def __init__(self, slots: list[_Slot], lengths: _Lengths, now: float, limits: Mapping[str, RunningLimit]) -> None:
         self._slots = slots
         self._lengths = lengths
         self._now = now
+        self._limits = limits
+        self._own: Counter[str] = Counter()
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
     def estimate(self, run: _Run, paused: bool) -> Estimate:
@@ -143,6 +156,9 @@ class _Simulation:
             return Estimate(None, PAUSED, seconds, basis)
         if not slots:
             return Estimate(None, NO_WORKER, seconds, basis)
+        if held := self._held(run):
+            self.place(run)
+            return Estimate(None, held, seconds, basis, held)
         start, unknown_run, taken = self.place(run)
         if taken is not None:
             seconds, basis = self._lengths.of(run, taken.worker.device_name)
@@ -151,8 +167,10 @@ class _Simulation:
 
     def place(self, run: _Run) -> tuple[float | None, int, _Slot | None]:
         """Place a run on the slot that becomes free first; returns its start, or the run whose duration is unknown."""
+        held = self._held(run)
+        self._own[run.person] += 1
         slots = self._for(run)
-        if not slots:
+        if held or not slots:
             return None, 0, None
         unknown = next((slot for slot in slots if slot.free_at is None), None)
         known = [slot for slot in slots if slot.free_at is not None]
@@ -167,6 +185,10 @@ class _Simulation:
         seconds, _ = self._lengths.of(run, first.worker.device_name)
         first.free_at, first.unknown_run = (None, run.number) if seconds is None else (start + seconds, 0)
         return start, 0, first
+
+    def _held(self, run: _Run) -> str:
+        limit = self._limits.get(run.person)
+        return "" if limit is None else limit.why_not(run.person, self._own[run.person])
 
     def _for(self, run: _Run) -> list[_Slot]:
         asks = (run.device, run.worker)
@@ -203,14 +225,18 @@ def _rest(row: dict[str, Any], lengths: _Lengths, now: float) -> tuple[int, floa
     return row["number"], None if seconds is None else max(0.0, seconds - trained)
 
 
-def _ahead(connection: Connection, count: int) -> Iterable[_Run]:
+def _ahead(connection: Connection, count: int, turns: Turns | None) -> Iterable[_Run]:
     """The first runs of the queue; read from columns only, without parsing each configuration."""
-    return [_of_row(row) for row in rows(connection.execute(_AHEAD, {"count": count}))] if count > 0 else []
+    if count <= 0:
+        return []
+    if turns is not None:
+        return [_of_row(row) for row in read_slice(connection, turns, 0, count, _COLUMNS)]
+    return [_of_row(row) for row in rows(connection.execute(_AHEAD, {"count": count}))]
 
 
+_COLUMNS = "number, family, size, dataset, batch_size, epochs, device_wanted, worker_wanted, created_by, priority, rank"
 _AHEAD = text(
-    "SELECT number, family, size, dataset, batch_size, epochs, device_wanted, worker_wanted FROM run"
-    f" WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :count"
+    f"SELECT {_COLUMNS} FROM run WHERE status = 'queued' AND deleted_at IS NULL ORDER BY {QUEUE_ORDER} LIMIT :count"
 )
 
 
@@ -224,6 +250,7 @@ def _of_row(row: dict[str, Any]) -> _Run:
         row["epochs"],
         row.get("device_wanted", ""),
         row.get("worker_wanted", ""),
+        row.get("created_by", ""),
     )
 
 
@@ -239,6 +266,7 @@ def _of_record(run: RunRecord) -> _Run:
         max(0, run.row["epochs"] - done),
         run.device_wanted,
         run.worker_wanted,
+        run.created_by,
         config.options,
         config.precision,
     )

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from app.contract.events import Checkpoint, DeviceInfo, Started
 from app.contract.program import Startable
 from app.contract.spec import RunConfig
 from app.store import training_time
 from app.store.command import load_command, restarts_of
+from app.store.person_limit import limits_of
 from app.store.run import ACTIVE, COMMAND, OWNED, transition
+from app.store.turn import NEXT, NEXT_IN_TURN, PLAIN, QueueRules, take_turn
+from app.store.user import any_user
 
 LOST_SECONDS = 1.0
 """How long a lost run is shown as lost before it is queued again."""
@@ -22,7 +25,6 @@ ENDS_AT_ONCE = f"(status IN ('queued', 'lost') OR (NOT {OWNED} AND status = 'run
 STOPPED_HERE = "cancelled in Runyard; further updates from its script are rejected"
 LOST_CONTACT = "cancelled after contact with its worker was lost"
 NO_RESPONSE = "cancelled; its worker did not respond in time"
-QUEUE_ORDER = "priority DESC, rank, number"
 
 
 @dataclass(frozen=True)
@@ -38,41 +40,36 @@ class Granted:
 
 
 def claim_next(
-    connection: Connection, claim: str, worker: str, slot: int, device: DeviceInfo, commit: int, lease_until: float
+    connection: Connection,
+    claim: str,
+    worker: str,
+    slot: int,
+    device: DeviceInfo,
+    commit: int,
+    lease_until: float,
+    rules: QueueRules = PLAIN,
 ) -> Granted | None:
-    """Grant the first queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
+    """Grant the next queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    Returns None if there is none, and while the queue is paused.
+    Returns None if there is none that may start, and while the queue is paused.
     """
     claimed = connection.execute(
         text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),
         {"claim": claim},
     ).one_or_none()
     if claimed is None:
-        claimed = connection.execute(
-            text(
-                "UPDATE run SET status = 'starting', reason = '', fence = fence + 1, attempt = attempt + 1,"
-                " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
-                " status_commit = :commit"
-                " WHERE id = (SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL"
-                "  AND device_wanted IN (:any, :kind, :one)"
-                "  AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
-                "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL)"
-                f" ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
-                f" RETURNING {_GRANTED}"
-            ),
-            {
-                "claim": claim,
-                "worker": worker,
-                "slot": slot,
-                "device": device.name,
-                "any": device.accepted_devices[0],
-                "kind": device.accepted_devices[1],
-                "one": device.accepted_devices[-1],
-                "lease": lease_until,
-                "commit": commit,
-            },
-        ).one_or_none()
+        values = {
+            "claim": claim,
+            "worker": worker,
+            "slot": slot,
+            "device": device.name,
+            "any": device.accepted_devices[0],
+            "kind": device.accepted_devices[1],
+            "one": device.accepted_devices[-1],
+            "lease": lease_until,
+            "commit": commit,
+        }
+        claimed = _start_next(connection, values, rules)
     if claimed is None:
         return None
     if claimed.origin == COMMAND:
@@ -83,6 +80,38 @@ def claim_next(
 
 
 _GRANTED = "id, fence, attempt, origin, config, checkpoint"
+
+
+def _start_next(connection: Connection, values: dict[str, Any], rules: QueueRules) -> Any:
+    """Set the next run that fits and may start to ``starting``; None if there is none."""
+    if not any_user(connection):
+        return connection.execute(_START, values).one_or_none()
+    held = [person for person, limit in limits_of(connection, rules.most_running).items() if limit.full]
+    started = connection.execute(_STARTS[rules.fair, bool(held)], values | {"held": held}).one_or_none()
+    if started is not None and rules.fair:
+        take_turn(connection, started.priority, started.created_by)
+    return started
+
+
+def _start(next_run: str) -> TextClause:
+    return text(
+        "UPDATE run SET status = 'starting', reason = '', fence = fence + 1, attempt = attempt + 1, applied = 0,"
+        " claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
+        f" status_commit = :commit WHERE id = ({next_run}) AND status = 'queued'"
+        f" RETURNING {_GRANTED}, priority, created_by"
+    )
+
+
+_START = _start(NEXT.format(""))
+_NOT_HELD = " AND created_by NOT IN :held"
+_STARTS = {
+    # Without a list of any length, the statement is ready to be executed.
+    (fair, held): _start(next_run.format(_NOT_HELD)).bindparams(bindparam("held", expanding=True))
+    if held
+    else _start(next_run.format(""))
+    for fair, next_run in ((False, NEXT), (True, NEXT_IN_TURN))
+    for held in (False, True)
+}
 
 
 def renew(connection: Connection, run: str, fence: int, lease_until: float) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, text
@@ -13,9 +14,10 @@ from sqlmodel import Field, SQLModel
 from app.contract.errors import QueryError
 from app.store.database import rows
 from app.store.edit import edit
-from app.store.lease import QUEUE_ORDER
 from app.store.page_cursor import read_cursor, write_cursor
+from app.store.person_limit import limits_of
 from app.store.run import RunRecord, record
+from app.store.turn import PLAIN, QUEUE_ORDER, WAITS, QueueRules, Turns, read_slice, read_turns
 from app.store.worker import WorkerRecord
 
 Move = Literal["first", "last", "up", "down"]
@@ -54,6 +56,7 @@ class QueuePage:
     next: str | None
     total: int
     paused_at: float | None
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,13 @@ class Place:
     priority: int
     rank: float
     number: int
+    created_by: str = ""
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
 
-_WAITS = "status = 'queued' AND deleted_at IS NULL"
+_WAITS = WAITS
+_PLACE = "id, priority, rank, number, created_by"
 # Two range scans of the index, each from its start: runs of the same priority, then runs of the other priorities.
 _BEHIND = (
     f"{_WAITS} AND priority = :priority AND (rank, number) > (:rank, :number)",
@@ -81,16 +86,28 @@ _AHEAD = (
 _BACKWARDS = "priority, rank DESC, number DESC"
 
 
-def queue(connection: Connection, workers: list[WorkerRecord], limit: int = 50) -> tuple[list[Waiting], int]:
+def queue(
+    connection: Connection, workers: list[WorkerRecord], limit: int = 50, rules: QueueRules = PLAIN
+) -> tuple[list[Waiting], int]:
     """The queue in starting order, and its total length."""
-    page = read_queue(connection, limit)
-    paused = page.paused_at is not None
-    return [Waiting(run, i + 1, why_waiting(run, i, workers, paused)) for i, run in enumerate(page.runs)], page.total
+    page = read_queue(connection, limit, rules=rules)
+    paused, limits = page.paused_at is not None, limits_of(connection, rules.most_running)
+    own: Counter[str] = Counter()
+    waiting = []
+    for i, run in enumerate(page.runs):
+        running = limits.get(run.created_by)
+        held = "" if running is None else running.why_not(run.created_by, own[run.created_by])
+        own[run.created_by] += 1
+        waiting.append(Waiting(run, i + 1, why_waiting(run, i, workers, paused, held)))
+    return waiting, page.total
 
 
-def read_queue(connection: Connection, limit: int, after: str | None = None) -> QueuePage:
+def read_queue(connection: Connection, limit: int, after: str | None = None, rules: QueueRules = PLAIN) -> QueuePage:
     """A page of the queue in starting order. Raises QueryError."""
     behind = _read_after(after) if after else None
+    turns = read_turns(connection, rules)
+    if turns is not None:
+        return _read_turns_page(connection, turns, limit, behind)
     if behind is None:
         page = _rows(connection, _WAITS, {}, limit + 1)
     else:
@@ -104,25 +121,41 @@ def read_queue(connection: Connection, limit: int, after: str | None = None) -> 
     return QueuePage(records, first, following, count_queued(connection), paused_at(connection))
 
 
+def _read_turns_page(connection: Connection, turns: Turns, limit: int, behind: Place | None) -> QueuePage:
+    first = 0 if behind is None else position_of(connection, behind, turns)
+    # A run that has left the queue since then is not counted among those before the page.
+    if behind is not None and not _is_there(connection, behind):
+        first -= 1
+    page = read_slice(connection, turns, first, limit + 1, "*")
+    following = _write_after(page[limit - 1]) if len(page) > limit else None
+    records = [record(row, []) for row in page[:limit]]
+    return QueuePage(records, first + 1, following, turns.total, paused_at(connection), turns)
+
+
+def _is_there(connection: Connection, place: Place) -> bool:
+    statement = f"SELECT 1 FROM run WHERE {_WAITS} AND number = :number AND (priority, rank) = (:priority, :rank)"
+    return connection.execute(text(statement), place.__dict__).one_or_none() is not None
+
+
 def _rows(connection: Connection, condition: str, values: dict[str, Any], limit: int) -> list[dict[str, Any]]:
     statement = text(f"SELECT * FROM run WHERE {condition} ORDER BY {QUEUE_ORDER} LIMIT :limit")
     return rows(connection.execute(statement, values | {"limit": limit}))
 
 
 def _place(row: Any) -> Place:
-    return Place(row["id"], row["priority"], row["rank"], row["number"])
+    return Place(row["id"], row["priority"], row["rank"], row["number"], row["created_by"])
 
 
 def _write_after(row: dict[str, Any]) -> str:
-    return write_cursor(f"{row['priority']} {row['rank']!r}", row["number"])
+    return write_cursor(f"{row['priority']} {row['rank']!r} {row['created_by']}".rstrip(), row["number"])
 
 
 def _read_after(after: str) -> Place:
     cursor = read_cursor(after)
     try:
-        priority, rank = str(cursor.value).split()
-        place = Place("", int(priority), float(rank), cursor.number)
-    except ValueError as error:
+        priority, rank, *person = str(cursor.value).split()
+        place = Place("", int(priority), float(rank), cursor.number, *person)
+    except (ValueError, TypeError) as error:
         raise QueryError("after", "invalid cursor; use the 'next' value of the previous page") from error
     if abs(place.priority) >= 2**63 or not math.isfinite(place.rank):
         raise QueryError("after", "invalid cursor; use the 'next' value of the previous page")
@@ -131,7 +164,7 @@ def _read_after(after: str) -> Place:
 
 def find_place(connection: Connection, run: str) -> Place | None:
     """The place of a queued run; None if it is not queued."""
-    statement = text(f"SELECT id, priority, rank, number FROM run WHERE id = :run AND {_WAITS}")
+    statement = text(f"SELECT {_PLACE} FROM run WHERE id = :run AND {_WAITS}")
     row = connection.execute(statement, {"run": run}).mappings().one_or_none()
     return None if row is None else _place(row)
 
@@ -144,23 +177,44 @@ def _count_ahead(connection: Connection, place: Place) -> int:
     return sum(int(count) for count in counts)
 
 
-def position_of(connection: Connection, place: Place) -> int:
-    """The position of a place in the queue; 1 is next."""
-    return 1 + _count_ahead(connection, place)
+def position_of(connection: Connection, place: Place, turns: Turns | None = None) -> int:
+    """The position of a place in the queue; 1 is next. ``turns``: those of `read_turns`."""
+    if turns is None:
+        return 1 + _count_ahead(connection, place)
+    own = connection.execute(_COUNT_OWN[0], place.__dict__).scalar_one()
+    return 1 + turns.count_ahead(place.priority, place.created_by, int(own))
 
 
-def positions_in_queue(connection: Connection, runs: list[str]) -> dict[str, int]:
-    """Positions of those of these runs that are queued; 1 is next."""
+_COUNT_OWN = tuple(text(f"SELECT count(*) FROM run WHERE {where} AND created_by = :created_by") for where in _AHEAD)
+
+
+def positions_in_queue(connection: Connection, runs: list[str], turns: Turns | None = None) -> dict[str, int]:
+    """Positions of those of these runs that are queued; 1 is next. ``turns``: those of `read_turns`."""
     if len(runs) == 1:
         place = find_place(connection, runs[0])
-        return {} if place is None else {runs[0]: position_of(connection, place)}
-    return {run: int(place) for run, place in connection.execute(_FIND_PLACES, {"runs": runs})} if runs else {}
+        return {} if place is None else {runs[0]: position_of(connection, place, turns)}
+    if not runs:
+        return {}
+    if turns is None:
+        return {row.id: int(row.place) for row in connection.execute(_FIND_PLACES, {"runs": runs})}
+    found = connection.execute(_FIND_OWN_PLACES, {"runs": runs})
+    return {row.id: 1 + turns.count_ahead(row.priority, row.created_by, row.place - 1) for row in found}
 
 
-_FIND_PLACES = text(
-    f"WITH waiting AS (SELECT id, row_number() OVER (ORDER BY {QUEUE_ORDER}) AS place FROM run"
-    f" WHERE {_WAITS}) SELECT id, place FROM waiting WHERE id IN :runs"
-).bindparams(bindparam("runs", expanding=True))
+_FIND_PLACES, _FIND_OWN_PLACES = (
+    text(
+        f"WITH waiting AS (SELECT id, priority, created_by, row_number() OVER ({window}) AS place FROM run"
+        f" WHERE {_WAITS}) SELECT id, priority, created_by, place FROM waiting WHERE id IN :runs"
+    ).bindparams(bindparam("runs", expanding=True))
+    for window in (f"ORDER BY {QUEUE_ORDER}", "PARTITION BY created_by, priority ORDER BY rank, number")
+)
+
+
+def count_own_ahead(connection: Connection, run: RunRecord) -> int:
+    """How many queued runs of the same person start before a queued run."""
+    place = _place(run.row).__dict__
+    counts = (connection.execute(statement, place).scalar_one() for statement in _COUNT_OWN)
+    return sum(int(count) for count in counts)
 
 
 def count_queued(connection: Connection) -> int:
@@ -180,8 +234,8 @@ def paused_at(connection: Connection) -> float | None:
 _PAUSED_AT = text("SELECT paused_at FROM queue_state WHERE paused_at IS NOT NULL")
 
 
-def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused: bool = False) -> str:
-    """Why a queued run with ``ahead`` runs before it has not started."""
+def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused: bool = False, held: str = "") -> str:
+    """Why a queued run with ``ahead`` runs before it has not started; ``held``: the limit that it waits for."""
     if not workers:
         return "no worker is connected"
     fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
@@ -189,6 +243,8 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
         return _unmet_request(run.device_wanted, run.worker_wanted, workers)
     if paused:
         return PAUSED
+    if held:
+        return held
     if sum(worker.free_slots for worker in fitting) > ahead:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
@@ -207,19 +263,27 @@ def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
     return f"needs {device}; {owner} {available}"
 
 
-def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]]) -> int:
+def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]], rules: QueueRules = PLAIN) -> int:
     """Number of claims that could be granted now; ``workers`` is called only if runs are queued."""
     queued = connection.execute(_ASKED_FOR).all()
     if not queued or paused_at(connection) is not None:
         return 0
+    limits = limits_of(connection, rules.most_running)
     total = 0
     for worker in workers():
-        fitting = sum(count for device, name, count in queued if worker.takes(device, name))
-        total += min(worker.free_slots, fitting)
+        fitting: Counter[str] = Counter()
+        for device, name, person, count in queued:
+            fitting[person] += count if worker.takes(device, name) else 0
+        for person, limit in limits.items():
+            fitting[person] = min(fitting[person], max(0, limit.most - limit.active))
+        total += min(worker.free_slots, fitting.total())
     return total
 
 
-_ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE {_WAITS} GROUP BY 1, 2")
+_ASKED_FOR = text(
+    "SELECT device_wanted, worker_wanted, created_by, count(*) FROM run"
+    f" WHERE {_WAITS} GROUP BY created_by, device_wanted, worker_wanted"
+)
 
 
 # Changing ------------------------------------------------------------------------------------------------------------
@@ -235,29 +299,32 @@ def resume(connection: Connection) -> None:
     connection.execute(text("UPDATE queue_state SET paused_at = NULL"))
 
 
-def move(connection: Connection, run: Place, to: Move, commit: int, now: float) -> Place:
+def move(connection: Connection, run: Place, to: Move, commit: int, now: float, own: bool = False) -> Place:
     """Move a queued run first, last, or one place up or down; returns its new place.
 
-    The run keeps its priority if the new place allows it; otherwise it takes its new neighbor's.
+    The run keeps its priority if the new place allows it; otherwise it takes its new neighbor's. ``own``: among the
+    runs of its person, who takes turns with others.
     """
     match to:
         case "first":
-            return _put(connection, run, None, _edge(connection, run, QUEUE_ORDER), commit, now)
+            return _put(connection, run, None, _edge(connection, run, QUEUE_ORDER, own), commit, now)
         case "last":
-            return _put(connection, run, _edge(connection, run, _BACKWARDS), None, commit, now)
+            return _put(connection, run, _edge(connection, run, _BACKWARDS, own), None, commit, now)
         case "up":
-            other = _neighbor(connection, run, False, run.run)
-            return run if other is None else move_beside(connection, run, other, True, commit, now)
+            other = _neighbor(connection, run, False, run.run, own)
+            return run if other is None else move_beside(connection, run, other, True, commit, now, own)
         case "down":
-            other = _neighbor(connection, run, True, run.run)
-            return run if other is None else move_beside(connection, run, other, False, commit, now)
+            other = _neighbor(connection, run, True, run.run, own)
+            return run if other is None else move_beside(connection, run, other, False, commit, now, own)
 
 
-def move_beside(connection: Connection, run: Place, other: Place, before: bool, commit: int, now: float) -> Place:
-    """Move a queued run right before or after another; returns its new place."""
+def move_beside(
+    connection: Connection, run: Place, other: Place, before: bool, commit: int, now: float, own: bool = False
+) -> Place:
+    """Move a queued run right before or after another; returns its new place. ``own``: both are of one person."""
     if run.run == other.run:
         return run
-    beyond = _neighbor(connection, other, not before, run.run)
+    beyond = _neighbor(connection, other, not before, run.run, own)
     ahead, behind = (beyond, other) if before else (other, beyond)
     return _put(connection, run, ahead, behind, commit, now)
 
@@ -267,19 +334,20 @@ def set_priority(connection: Connection, run: str, priority: int, commit: int) -
     edit(connection, run, {"priority": priority}, commit)
 
 
-def _edge(connection: Connection, run: Place, order: str) -> Place | None:
-    statement = f"SELECT id, priority, rank, number FROM run WHERE {_WAITS} AND id != :run ORDER BY {order} LIMIT 1"
-    row = connection.execute(text(statement), {"run": run.run}).mappings().one_or_none()
+_OWN = {False: "", True: " AND created_by = :created_by"}
+
+
+def _edge(connection: Connection, run: Place, order: str, own: bool) -> Place | None:
+    statement = f"SELECT {_PLACE} FROM run WHERE {_WAITS}{_OWN[own]} AND id != :run ORDER BY {order} LIMIT 1"
+    row = connection.execute(text(statement), run.__dict__).mappings().one_or_none()
     return None if row is None else _place(row)
 
 
-def _neighbor(connection: Connection, place: Place, forward: bool, without: str) -> Place | None:
-    """The run right after or before ``place``, ignoring ``without``."""
+def _neighbor(connection: Connection, place: Place, forward: bool, without: str, own: bool) -> Place | None:
+    """The run right after or before ``place``, ignoring ``without``; ``own``: of the same person."""
     order = QUEUE_ORDER if forward else _BACKWARDS
     for condition in _BEHIND if forward else _AHEAD:
-        statement = (
-            f"SELECT id, priority, rank, number FROM run WHERE {condition} AND id != :without ORDER BY {order} LIMIT 1"
-        )
+        statement = f"SELECT {_PLACE} FROM run WHERE {condition}{_OWN[own]} AND id != :without ORDER BY {order} LIMIT 1"
         row = connection.execute(text(statement), place.__dict__ | {"without": without}).mappings().one_or_none()
         if row is not None:
             return _place(row)
@@ -303,7 +371,7 @@ def _put(
         low, high = (ranks.get(place.run) if place else None for place in (before, behind))
         rank = _between(low, high, run.rank, now)
     connection.execute(text("UPDATE run SET rank = :rank WHERE id = :run"), {"rank": rank, "run": run.run})
-    return Place(run.run, priority, run.rank if rank is None else rank, run.number)
+    return replace(run, priority=priority, rank=run.rank if rank is None else rank)
 
 
 def _between(low: float | None, high: float | None, own: float, now: float) -> float | None:

@@ -17,6 +17,7 @@ from app.contract.sweep_label import describe_values
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.author import author_of
 from app.store.database import next_commit
+from app.store.person_limit import take_room
 from app.store.training_time import Intervals, read_intervals
 
 ACTIVE = ("starting", "running", "finishing", "cancelling")
@@ -52,6 +53,10 @@ def _partial(name: str, condition: str, *columns: str | TextClause) -> Index:
     return Index(f"ix_run_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
+_WAITS = "status = 'queued' AND deleted_at IS NULL"
+_IN_ORDER = (text("priority DESC"), "rank", "number", "device_wanted", "worker_wanted")
+
+
 class Run(SQLModel, table=True):
     """One run. Times are seconds since 1970 (UTC); ``*_commit`` is the commit that last changed that part.
 
@@ -72,7 +77,7 @@ class Run(SQLModel, table=True):
         Index("ix_run_listed_dataset", "dataset", "number", "status", "family", "size"),
         Index("ix_run_number_of_id", "id", "number"),
         *(_listed(column, "number") for column in ("name", "recipe", "seed", "epochs", "batch_size", "lr", "params")),
-        *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at")),
+        *(_listed(column, "number") for column in ("attempt", "created_at", "started_at", "ended_at", "created_by")),
         _listed("trained_seconds", "number"),
         Index(
             "ix_run_trash",
@@ -80,16 +85,9 @@ class Run(SQLModel, table=True):
             sqlite_where=text("deleted_at IS NOT NULL"),
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
-        _partial(
-            "queue",
-            "status = 'queued' AND deleted_at IS NULL",
-            "status",
-            text("priority DESC"),
-            "rank",
-            "number",
-            "device_wanted",
-            "worker_wanted",
-        ),
+        _partial("queue", _WAITS, "status", *_IN_ORDER),
+        # People take turns (app/store/turn.py). SQLite looks up a run whose condition the index does not have.
+        _partial("turn", _WAITS, "status", "created_by", *_IN_ORDER, "deleted_at"),
         _partial("sweep", "sweep IS NOT NULL", "sweep", "number"),
         _partial("parent", "parent IS NOT NULL", "parent", "number"),
     )
@@ -253,6 +251,7 @@ class Origin:
     """Where a run comes from, if not from a plain launch; fields mean the same as the columns of ``run``.
 
     ``checkpoint``: what it starts from. ``rank``: its place in the queue. ``id``: an id generated beforehand.
+    ``author``: whose it is, as ``created_by``, if not of whoever sent the request.
     """
 
     parent: str | None = None
@@ -263,6 +262,7 @@ class Origin:
     sweep_values: dict[str, Any] = field(default_factory=dict)
     rank: float | None = None
     id: str | None = None
+    author: dict[str, str] = field(default_factory=dict)
 
 
 def new_id(now: float, prefix: str = "r") -> str:
@@ -328,7 +328,7 @@ def insert_run(
         "sweep": origin.sweep,
         "sweep_values": json.dumps(origin.sweep_values),
     }
-    insert_row(connection, values, config.tags)
+    insert_row(connection, values | origin.author, config.tags)
     return run
 
 
@@ -347,8 +347,10 @@ UNTRAINED: Final[dict[str, Any]] = {
 
 
 def insert_row(connection: Connection, values: dict[str, Any], tags: Iterable[str] = ()) -> None:
-    """Add a row to ``run``, and its tags."""
+    """Add a row to ``run``, and its tags. Raises Conflict if too many runs of its author are queued."""
     values = {"created_by": author_of(connection, values.get("sweep")), **values}
+    if values["status"] == "queued":
+        take_room(connection, values["created_by"])
     row = Run(**values).model_dump(exclude={"trained_seconds"})
     connection.execute(text(f"INSERT INTO run ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     for tag in dict.fromkeys(tags):

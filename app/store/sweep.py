@@ -16,8 +16,9 @@ from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store.author import AUTHOR
 from app.store.curve import larger_is_better
 from app.store.database import rows
-from app.store.lease import QUEUE_ORDER
+from app.store.queue import find_place, position_of
 from app.store.run import ACTIVE, OWNED, TERMINAL, new_id
+from app.store.turn import PLAIN, QUEUE_ORDER, WAITS, QueueRules, read_turns
 
 STATES = ("running", "finished", "stopped")
 PRUNED = "pruned"
@@ -269,27 +270,25 @@ def count_runs(connection: Connection, sweeps: list[str]) -> dict[str, Counts]:
     return {sweep: Counts(states[sweep], pruned[sweep]) for sweep in sweeps}
 
 
-def count_ahead(connection: Connection, sweep: str) -> int:
+def count_ahead(connection: Connection, sweep: str, rules: QueueRules = PLAIN) -> int:
     """Number of other runs that are ahead of this sweep's first queued run.
 
     Active runs count too while none of this sweep's is active, since it waits for their slots.
     """
-    first = connection.execute(
-        text(
-            "SELECT priority, rank FROM run WHERE sweep = :sweep AND status = 'queued' AND deleted_at IS NULL"
-            f" ORDER BY {QUEUE_ORDER} LIMIT 1"
-        ),
-        {"sweep": sweep},
-    ).one_or_none()
-    if first is None:
+    first = connection.execute(_FIRST_QUEUED, {"sweep": sweep}).scalar()
+    place = None if first is None else find_place(connection, str(first))
+    if place is None:
         return 0
-    ahead = text(
-        "SELECT count(*) FROM run WHERE deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep) AND ("
-        " (status = 'queued' AND (priority > :priority OR (priority = :priority AND rank < :rank)))"
-        f" OR (status IN {ACTIVE} AND {OWNED}"
-        f" AND NOT EXISTS (SELECT 1 FROM run WHERE sweep = :sweep AND status IN {ACTIVE})))"
-    )
-    return int(connection.execute(ahead, {"sweep": sweep, "priority": first.priority, "rank": first.rank}).scalar_one())
+    # No other run of this sweep is ahead of its first one: they are of one person.
+    ahead = position_of(connection, place, read_turns(connection, rules)) - 1
+    return ahead + int(connection.execute(_BUSY, {"sweep": sweep}).scalar_one())
+
+
+_FIRST_QUEUED = text(f"SELECT id FROM run WHERE sweep = :sweep AND {WAITS} ORDER BY {QUEUE_ORDER} LIMIT 1")
+_BUSY = text(
+    f"SELECT count(*) FROM run WHERE deleted_at IS NULL AND (sweep IS NULL OR sweep <> :sweep) AND status IN {ACTIVE}"
+    f" AND {OWNED} AND NOT EXISTS (SELECT 1 FROM run WHERE sweep = :sweep AND status IN {ACTIVE})"
+)
 
 
 _RUNS = text(

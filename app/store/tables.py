@@ -32,6 +32,7 @@ from app.store import (  # noqa: F401  each defines its tables
     step_record,
     sweep,
     tracked_run,
+    turn,
     undo,
     user,
     user_identity,

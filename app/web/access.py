@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contract.errors import Forbidden, NotFound, RunyardError, Unauthorized
 from app.contract.local_key import SCHEME
-from app.store.author import AUTHOR
+from app.store.author import AUTHOR, MOST_QUEUED
 from app.web.access_table import Entry, Table
 from app.web.audit import Audited
 from app.web.caller import NOBODY, OPEN, Caller
@@ -80,6 +80,7 @@ class Access:
             await _refuse(request, parts, error)(scope, receive, send)
             return
         AUTHOR.set(caller.name)
+        MOST_QUEUED.set(parts.settings.most_queued)
         if replacement is not None:
             send = _with_cookie(send, request, parts, replacement)
         if entry is not None and entry.action:

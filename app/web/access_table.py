@@ -1,8 +1,10 @@
 """What each route needs, and what the audit log calls it: the one place that says who may do what.
 
 A line has methods, a path, what the route needs, and for a change that is written to the audit log the name of the
-action. ``{}`` stands for one segment, ``**`` for the rest of a path; the more specific line counts. Without a line, a
-route is served to nobody who has to sign in (docs/decisions/0056-people-and-permissions.md).
+action; with ``:new``, only if the route notes that something has begun, since a run is logged in many parts. What a run
+logs of itself, points and files, is not written. ``{}`` stands for one segment, ``**`` for the rest of a path; the more
+specific line counts. Without a line, a route is served to nobody who has to sign in
+(docs/decisions/0056-people-and-permissions.md).
 
 ``open`` needs nothing, ``read`` is for everyone who signed in, ``log`` is for programs that log runs, ``log-read`` for
 what these must read, ``launch`` for all changes by members, ``admin`` for administrators, ``account`` for oneself.
@@ -65,12 +67,18 @@ POST     /account/tokens                          account
 POST     /account/tokens/{}/delete                account
 
 GET      /admin                                   admin
+GET      /admin/audit                             admin
+GET      /admin/people/{}/remove                  admin
+GET      /admin/system                            admin
+GET      /admin/tokens                            admin
 POST     /admin/people                            admin
 POST     /admin/people/{}/role                    admin
 POST     /admin/people/{}/password                admin
 POST     /admin/people/{}/disable                 admin
 POST     /admin/people/{}/enable                  admin
 POST     /admin/people/{}/delete                  admin
+POST     /admin/people/{}/limits                  admin
+POST     /admin/people/{}/restore                 admin
 POST     /admin/tokens/{}/delete                  admin
 
 POST     /architectures/launch                    launch    sweep.launch
@@ -142,7 +150,9 @@ GET      /users                                   admin
 POST     /users                                   admin
 PATCH    /users/{}                                admin
 DELETE   /users/{}                                admin
+POST     /users/{}/restore                        admin
 POST     /users/{}/tokens                         admin
+GET      /system                                  admin
 GET      /tokens                                  admin
 DELETE   /tokens/{}                               admin
 GET      /audit                                   admin
@@ -187,9 +197,9 @@ POST     /datasets                                launch    dataset.import
 DELETE   /datasets/{}                             launch    dataset.delete
 POST     /datasets/{}/restore                     launch    dataset.restore
 POST     /datasets/{}/use                         launch    dataset.use
-POST     /import                                  log
+POST     /import                                  log       run.import:new
 DELETE   /jobs/{}                                 launch    job.cancel
-POST     /log                                     log
+POST     /log                                     log       run.log:new
 POST     /log/{}                                  log
 DELETE   /models/{}                               launch    alias.delete
 PUT      /models/{}                               launch    alias.move
@@ -236,22 +246,22 @@ MLFLOW: Final = """
 GET      /mlflow/artifacts/list                   read
 POST     /mlflow/experiments/create               log       experiment.create
 POST     /mlflow/experiments/delete               launch    experiment.delete
-POST     /mlflow/experiments/delete-experiment-tag  log
+POST     /mlflow/experiments/delete-experiment-tag  log  experiment.untag
 GET      /mlflow/experiments/get                  log-read
 GET      /mlflow/experiments/get-by-name          log-read
 POST     /mlflow/experiments/restore              launch    experiment.restore
 GET|POST /mlflow/experiments/search               read
-POST     /mlflow/experiments/set-experiment-tag   log
+POST     /mlflow/experiments/set-experiment-tag   log  experiment.tag
 POST     /mlflow/experiments/update               launch    experiment.rename
-POST     /mlflow/logged-models                    log
+POST     /mlflow/logged-models                    log       logged-model.create
 POST     /mlflow/logged-models/search             read
 DELETE   /mlflow/logged-models/{}                 launch    logged-model.delete
 GET      /mlflow/logged-models/{}                 log-read
-PATCH    /mlflow/logged-models/{}                 log
+PATCH    /mlflow/logged-models/{}                 log       logged-model.edit
 GET      /mlflow/logged-models/{}/artifacts/directories  read
 POST     /mlflow/logged-models/{}/params          log
-PATCH    /mlflow/logged-models/{}/tags            log
-DELETE   /mlflow/logged-models/{}/tags/**         log
+PATCH    /mlflow/logged-models/{}/tags            log       logged-model.tag
+DELETE   /mlflow/logged-models/{}/tags/**         log       logged-model.untag
 GET      /mlflow/metrics/get-history              read
 POST     /mlflow/model-versions/create            launch    model-version.create
 DELETE   /mlflow/model-versions/delete            launch    model-version.delete
@@ -275,7 +285,7 @@ POST     /mlflow/registered-models/set-tag        launch    registered-model.tag
 PATCH    /mlflow/registered-models/update         launch    registered-model.edit
 POST     /mlflow/runs/create                      log       run.log
 POST     /mlflow/runs/delete                      launch    run.delete
-POST     /mlflow/runs/delete-tag                  log
+POST     /mlflow/runs/delete-tag                  log       run.untag
 GET      /mlflow/runs/get                         log-read
 POST     /mlflow/runs/log-batch                   log
 POST     /mlflow/runs/log-inputs                  log
@@ -285,8 +295,8 @@ POST     /mlflow/runs/log-parameter               log
 POST     /mlflow/runs/outputs                     log
 POST     /mlflow/runs/restore                     launch    run.restore
 POST     /mlflow/runs/search                      read
-POST     /mlflow/runs/set-tag                     log
-POST     /mlflow/runs/update                      log
+POST     /mlflow/runs/set-tag                     log       run.tag
+POST     /mlflow/runs/update                      log       run.edit
 GET|POST|PUT|PATCH|DELETE /mlflow/**              log-read
 GET      /mlflow-artifacts/artifacts              read
 GET      /mlflow-artifacts/artifacts/**           read
@@ -303,12 +313,13 @@ GET|POST|PUT|PATCH|DELETE /mlflow-artifacts/**    log-read
 
 @dataclass(frozen=True)
 class Entry:
-    """A line: ``path`` with ``{}`` and ``**``."""
+    """A line: ``path`` with ``{}`` and ``**``; ``only_new``: the action counts if something has begun with it."""
 
     method: str
     path: str
     need: Need
     action: str = ""
+    only_new: bool = False
 
 
 def _read(lines: str, prefix: str = "") -> list[Entry]:
@@ -318,7 +329,11 @@ def _read(lines: str, prefix: str = "") -> list[Entry]:
             methods, path, need, *action = line.split()
             if need not in NEEDS or len(action) > 1:
                 raise ValueError(f"line cannot be read: {line}")
-            entries += [Entry(method, prefix + path, cast(Need, need), *action) for method in methods.split("|")]
+            name, _, mark = "".join(action).partition(":")
+            if mark not in ("", "new"):
+                raise ValueError(f"line cannot be read: {line}")
+            row = (prefix + path, cast(Need, need), name, bool(mark))
+            entries += [Entry(method, *row) for method in methods.split("|")]
     return entries
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from app.store.audit_event import record_event
@@ -32,6 +33,14 @@ KEPT: Final = frozenset(
 _CREATED: Final = re.compile(r"/(?:runs|sweeps|jobs|models)/([^/?#]+)")
 
 
+BEGUN: Final = "begun"
+
+
+def note_begun(request: Request, target: str) -> None:
+    """Note for the audit log that a request has begun something, such as a run that is sent in parts."""
+    setattr(request.state, BEGUN, target)
+
+
 class Audited:
     """One request: ``receive`` notes what it changes, and ``send`` writes it down once it has succeeded."""
 
@@ -42,6 +51,7 @@ class Audited:
         self._caller = caller
         self._entry = entry
         self._path: str = scope["path"]
+        self._state: dict[str, Any] = scope["state"]
         self._query: bytes = scope["query_string"]
         self._type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
         self._receive = receive
@@ -60,7 +70,8 @@ class Audited:
         """Send a part of the response."""
         if message["type"] == "http.response.start" and message["status"] < 400:
             location = Headers(raw=message["headers"]).get("location", "")
-            if "refused" not in dict(parse_qsl(urlsplit(location).query)):
+            begun = BEGUN in self._state or not self._entry.only_new
+            if begun and "refused" not in dict(parse_qsl(urlsplit(location).query)):
                 await run_in_threadpool(self._record, location)
         await self._send(message)
 
@@ -68,7 +79,7 @@ class Audited:
         pairs = zip(self._entry.path.split("/"), self._path.split("/"), strict=False)
         named = [segment for template, segment in pairs if template == "{}"]
         created = _CREATED.search(location)
-        target = named[0] if named else created[1] if created else ""
+        target = named[0] if named else created[1] if created else str(self._state.get(BEGUN, ""))
         with writing(self._engine) as connection:
             record_event(
                 connection,

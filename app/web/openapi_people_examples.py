@@ -29,6 +29,17 @@ USER_OUT: dict[str, Any] = {
     "disabled": None,
     "has_password": True,
     "subject": None,
+    "most_running": 2,
+    "most_queued": None,
+    "active": 1,
+    "queued": 3,
+}
+SYSTEM: dict[str, Any] = {
+    "ok": True,
+    "checks": [{"what": "Redis", "state": "ok", "said": "responds and keeps its data", "advice": ""}],
+    "versions": {"Runyard": "1.0", "Python": "3.11.2", "PyTorch": "2.15.0", "Redis": "7.2.4"},
+    "workers": [{"id": "laptop-4711", "versions": {"torch": "2.15.0"}}],
+    "disk": dict.fromkeys(("checkpoints", "predictions", "exports", "files", "histograms_and_texts", "unknown"), 0),
 }
 SESSION: dict[str, Any] = {
     "id": 4,
@@ -71,12 +82,16 @@ PEOPLE_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/account/tokens"): Operation("list_own_tokens", None, {"tokens": [TOKEN_OUT]}),
     ("POST", "/account/tokens"): Operation("create_own_token", TOKEN, NEW_TOKEN),
     ("DELETE", "/account/tokens/{token_id}"): Operation("delete_own_token"),
-    ("GET", "/users"): Operation("list_users", None, {"users": [USER_OUT]}),
+    ("GET", "/users"): Operation(
+        "list_users", None, {"users": [USER_OUT], "removed": [], "most_running": 0, "most_queued": 0}
+    ),
     ("POST", "/users"): Operation(
         "create_user", {"name": "grace", "role": "member", "password": "correct horse battery"}, USER_OUT
     ),
     ("PATCH", "/users/{name}"): Operation("edit_user", {"role": "viewer"}, USER_OUT | {"role": "viewer"}),
     ("DELETE", "/users/{name}"): Operation("delete_user"),
+    ("POST", "/users/{name}/restore"): Operation("restore_user", None, USER_OUT),
+    ("GET", "/system"): Operation("read_system", None, SYSTEM),
     ("POST", "/users/{name}/tokens"): Operation("create_user_token", TOKEN, NEW_TOKEN),
     ("GET", "/tokens"): Operation("list_tokens", None, {"tokens": [TOKEN_OUT]}),
     ("DELETE", "/tokens/{token_id}"): Operation("delete_token"),

@@ -16,9 +16,11 @@ from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.metric import Summary
-from app.store.queue import paused_at, positions_in_queue, why_waiting
+from app.store.person_limit import limits_of
+from app.store.queue import count_own_ahead, paused_at, positions_in_queue, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.search.query import RunRow
+from app.store.turn import QueueRules, read_turns
 from app.store.worker import WorkerRecord
 
 FIRST = (
@@ -177,15 +179,21 @@ def _further(config: RunConfig, summary: dict[str, Summary]) -> Iterator[Further
 
 
 def summaries_with_positions(
-    connection: Connection, rows: list[RunRow], workers: list[WorkerRecord]
+    connection: Connection, rows: list[RunRow], workers: list[WorkerRecord], rules: QueueRules
 ) -> list[RunSummary]:
     """Return summaries of several runs; queued runs include their position and why they have not started."""
-    positions = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
+    queued = [row.run.id for row in rows if row.run.status == "queued"]
+    positions = positions_in_queue(connection, queued, read_turns(connection, rules)) if queued else {}
+    limits = limits_of(connection, rules.most_running) if queued else {}
     paused = bool(positions) and paused_at(connection) is not None
     result = []
     for row in rows:
         position = positions.get(row.run.id)
-        why = "" if position is None else why_waiting(row.run, position - 1, workers, paused)
+        why = ""
+        if position is not None:
+            limit = limits.get(row.run.created_by)
+            held = "" if limit is None else limit.why_not(row.run.created_by, count_own_ahead(connection, row.run))
+            why = why_waiting(row.run, position - 1, workers, paused, held)
         result.append(summarize_run(row, position, why))
     return result
 

@@ -265,9 +265,9 @@ def own_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """Starts a Runyard for one test; stopped at its end."""
     started: list[RunningYard] = []
 
-    def start(folder: Path | None = None, **settings: str) -> RunningYard:
+    def start(folder: Path | None = None, slots: int = 2, **settings: str) -> RunningYard:
         folder = folder or _folder(inspected(tmp_path_factory))
-        running = RunningYard(folder, "--slots", "2", **settings)
+        running = RunningYard(folder, "--slots", str(slots), **settings)
         started.append(running)
         return running
 

@@ -145,6 +145,10 @@ PAGES = [
     "dataset",
     "dataset-import",
     "notifications",
+    "admin",
+    "admin-tokens",
+    "admin-audit",
+    "admin-system",
     "nowhere",
     "docs",
 ]

@@ -144,7 +144,9 @@ def test_three_people_work_in_one_yard_and_each_may_do_what_their_role_says(
             assert script.ask("GET", "/whoami")["name"] == GRACE
             with pytest.raises(RunyardError, match="the token laptop may not"):
                 script.ask("POST", f"/runs/{run}/cancel")
-        faults += look_at(browser, grace, yard.address + "/account") + look_at(browser, ada, yard.address + "/admin")
+        faults += look_at(browser, grace, yard.address + "/account")
+        for path in ("/admin", "/admin/tokens", "/admin/audit", "/admin/system", f"/admin/people/{GRACE}/remove"):
+            faults += look_at(browser, ada, yard.address + path)
 
         # Signing out everywhere ends the other browser too: its live page leaves by itself.
         sign_in(elsewhere, yard, GRACE)
@@ -163,6 +165,7 @@ def test_three_people_work_in_one_yard_and_each_may_do_what_their_role_says(
         ada.locator("button[id^=stop-]").click()
         expect(ada.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=20_000)
         ada.get_by_role("link", name="Administration").click()
+        ada.get_by_role("link", name="Audit log").click()
         log = ada.locator("#audit tbody tr")
         expect(log.filter(has_text="run.launch").filter(has_text=GRACE).filter(has_text=run)).to_have_count(1)
         expect(log.filter(has_text="run.cancel").filter(has_text=ADA).filter(has_text=run)).to_have_count(1)

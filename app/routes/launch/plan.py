@@ -16,6 +16,7 @@ from app.routes.launch.form import Draft
 from app.routes.launch.lr_preview import RatePicture, draw_rate
 from app.store.database import reading
 from app.store.queue import paused_at, queue
+from app.store.turn import QueueRules
 from app.store.worker import list_workers
 from app.web.dependencies import Parts
 from app.web.formatting import format_duration
@@ -81,7 +82,7 @@ def _duration(prediction: Prediction, epochs: int) -> DurationEstimate:
 
 def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-    waiting, queued = queue(connection, workers, 500)
+    waiting, queued = queue(connection, workers, 500, QueueRules.of(parts.settings))
     if not workers:
         return "when a worker connects"
     fitting = [worker for worker in workers if worker.takes(config.device, config.worker)]

@@ -1,41 +1,35 @@
-"""/admin: people with their roles, all tokens, and the audit log."""
+"""/admin: people with their roles and limits; add, change, remove and restore them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions import account, people, provider_sign_in
+from app.actions import people, provider_sign_in
 from app.contract.errors import Conflict, Invalid, RunyardError
 from app.contract.people import ROLES, Role
-from app.store.audit_event import list_events
-from app.store.database import reading
 from app.web.dependencies import CallerDep, Parts, PartsDep
 from app.web.formatting import upper_first
-from app.web.numbers import Count
 
 pages = APIRouter()
 
 HERE = "/admin"
-EVENTS = 50
 Text = Annotated[str, Form(max_length=1000)]
-Filter = Annotated[str, Query(max_length=300)]
 
 
 @pages.get("/admin")
 def admin_page(
     request: Request,
     parts: PartsDep,
-    who: Filter = "",
-    action: Filter = "",
-    target: Filter = "",
-    before: Count | None = None,
+    removed: Annotated[str, Query(max_length=60)] = "",
+    restored: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
-    """Show the page; the query filters the audit log."""
-    return _page(request, parts, who=who.strip(), action=action.strip(), target=target.strip(), before=before)
+    """Show the page; ``removed`` and ``restored``: who just was."""
+    return _page(request, parts, removed=removed, restored=restored)
 
 
 @pages.post("/admin/people")
@@ -74,17 +68,42 @@ def post_enable(request: Request, name: str, parts: PartsDep, caller: CallerDep)
     return _change(request, parts, lambda: people.change_person(parts, caller, name, disabled=False))
 
 
+@pages.post("/admin/people/{name}/limits")
+def post_limits(
+    request: Request, name: str, parts: PartsDep, caller: CallerDep, running: Text = "", queued: Text = ""
+) -> Response:
+    """Set a person's limits; a blank one is that of the settings."""
+
+    def change() -> None:
+        limits = people.Limits(_limit("most_running", running), _limit("most_queued", queued))
+        people.change_person(parts, caller, name, limits=limits)
+
+    return _change(request, parts, change)
+
+
+@pages.get("/admin/people/{name}/remove")
+def remove_page(request: Request, name: str, parts: PartsDep) -> HTMLResponse:
+    """Ask whether to remove a person, and say what stays."""
+    person, has = people.belongings(parts, name)
+    days = parts.settings.trash_days
+    return parts.templates.page(request, "admin_remove.html", person=person, has=has, trash_days=days)
+
+
 @pages.post("/admin/people/{name}/delete")
 def post_delete(request: Request, name: str, parts: PartsDep, caller: CallerDep) -> Response:
     """Remove a person."""
-    return _change(request, parts, lambda: people.remove_person(parts, caller, name))
+    name = name.strip().lower()
+    return _change(
+        request, parts, lambda: people.remove_person(parts, caller, name), f"?{urlencode({'removed': name})}"
+    )
 
 
-@pages.post("/admin/tokens/{token_id}/delete")
-def post_delete_token(token_id: str, parts: PartsDep, caller: CallerDep) -> Response:
-    """Delete anyone's token."""
-    account.delete_token(parts, caller, token_id, anyones=True)
-    return RedirectResponse(f"{HERE}#tokens", 303)
+@pages.post("/admin/people/{name}/restore")
+def post_restore(request: Request, name: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Restore a person who was removed."""
+    name = name.strip().lower()
+    there = f"?{urlencode({'restored': name})}"
+    return _change(request, parts, lambda: people.restore_person(parts, caller, name), there)
 
 
 def _role(role: str) -> Role:
@@ -93,12 +112,22 @@ def _role(role: str) -> Role:
     return role
 
 
-def _change(request: Request, parts: Parts, change: Callable[[], object]) -> Response:
+def _limit(field: str, typed: str) -> int | None:
+    """Read a limit; None if it is blank. Raises Invalid."""
+    typed = typed.strip()
+    if not typed:
+        return None
+    if not (typed.isascii() and typed.isdecimal() and len(typed) <= 9):
+        raise people.invalid(field, "a limit must be a whole number, 0 for none, or blank for that of the settings")
+    return int(typed)
+
+
+def _change(request: Request, parts: Parts, change: Callable[[], object], query: str = "") -> Response:
     try:
         change()
     except (Invalid, Conflict) as error:
         return _page(request, parts, error=error)
-    return RedirectResponse(HERE, 303)
+    return RedirectResponse(HERE + query, 303)
 
 
 def _page(
@@ -107,27 +136,27 @@ def _page(
     *,
     error: RunyardError | None = None,
     typed: dict[str, Any] | None = None,
-    who: str = "",
-    action: str = "",
-    target: str = "",
-    before: int | None = None,
+    removed: str = "",
+    restored: str = "",
 ) -> HTMLResponse:
-    with reading(parts.engine) as connection:
-        events = list_events(connection, who=who, action=action, target=target, before=before, limit=EVENTS)
+    gone = people.list_removed(parts)
+    there = people.list_people(parts)
     return parts.templates.page(
         request,
         "admin.html",
         200 if error is None else error.status,
-        people=people.list_people(parts),
+        people=there,
         subjects=provider_sign_in.subjects(parts),
         by_proxy=bool(parts.settings.proxy_user_header),
+        loads=people.list_loads(parts),
         roles=ROLES,
-        tokens=account.list_all_tokens(parts),
-        events=events,
-        older=events[-1]["id"] if len(events) == EVENTS else None,
-        before=before,
-        filters={"who": who, "action": action, "target": target},
-        filtered=bool(who or action or target),
+        gone=gone,
+        removed=removed if removed in dict(gone) else "",
+        restored=restored if restored in [person.name for person in there] else "",
+        trash_days=parts.settings.trash_days,
+        default_running=parts.settings.most_running,
+        default_queued=parts.settings.most_queued,
+        fair=parts.settings.fair_queue,
         wrong="" if error is None else upper_first(error.message),
         typed=typed or {},
     )

@@ -30,6 +30,7 @@ from app.store.disk_use import disk_use
 from app.store.log import read_lines
 from app.store.search.query import runs_by_id
 from app.store.sweep import load_sweep
+from app.store.turn import QueueRules
 from app.store.worker import list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp
@@ -50,7 +51,7 @@ def _load_summary(connection: Connection, parts: Parts, run_id: str) -> RunSumma
     if not rows:
         raise NotFound(f"no run '{run_id[:40]}'")
     workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
-    return summaries_with_positions(connection, rows, workers)[0]
+    return summaries_with_positions(connection, rows, workers, QueueRules.of(parts.settings))[0]
 
 
 def _sweep_number(connection: Connection, summary: RunSummary) -> int | None:

@@ -33,6 +33,7 @@ from app.store.search.query import (
     list_runs,
     runs_by_id,
 )
+from app.store.turn import QueueRules
 from app.store.undo import find_act
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
@@ -256,7 +257,7 @@ def table_rows(connection: Connection, parts: Parts, rows: list[RunRow]) -> list
     workers: list[WorkerRecord] = list_workers(connection, time.time(), parts.settings.lease_seconds)
     names = {row.run.id: metric_name(row.summary, row.run.config, "val", "acc") for row in rows}
     curves = read_one_curve_per_run(connection, {run: name for run, name in names.items() if name}, SPARK_POINTS)
-    summaries = summaries_with_positions(connection, rows, workers)
+    summaries = summaries_with_positions(connection, rows, workers, QueueRules.of(parts.settings))
     pairs = zip(summaries, rows, strict=True)
     return [TableRow(summary, spark(curves.get(summary.run.id)), row.summary) for summary, row in pairs]
 

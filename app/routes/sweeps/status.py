@@ -20,6 +20,7 @@ from app.contract.sweep import SEED, Direction, SweepSpec
 from app.store import sweep as store
 from app.store.queue import paused_at
 from app.store.sweep import Counts, SweepRecord, SweepRun
+from app.store.turn import QueueRules
 from app.store.worker import list_workers
 from app.sweeps.duration import forecast
 from app.web.dependencies import Parts
@@ -153,7 +154,7 @@ def read_status(connection: Connection, parts: Parts, sweep: str) -> SweepStatus
         importances=_importances(record, spec, configurations),
         unmeasured=_unmeasured(connection, record, runs),
         seconds_left=_seconds_left(connection, parts, record, runs),
-        ahead=store.count_ahead(connection, sweep),
+        ahead=store.count_ahead(connection, sweep, QueueRules.of(parts.settings)),
         paused=paused_at(connection) is not None,
     )
 

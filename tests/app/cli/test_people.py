@@ -70,7 +70,10 @@ def test_people_are_listed_changed_and_removed(owner: Any, runyard: Command) -> 
     assert rows == {"ada": ["administrator", "enabled"], "ci": ["member", "tokens"], "grace": ["member", "disabled"]}
     assert runyard("user", "disable", "grace", "--undo").stdout == "grace is enabled\n"
     assert typed("user", "password", "grace", text="another horse battery\n").stdout == "password of grace changed\n"
-    assert runyard("user", "rm", "grace").stdout == "grace removed\n"
+    assert runyard("user", "rm", "grace").stdout == "grace removed; undo with `runyard user restore grace`\n"
+    assert runyard("user", "restore", "grace").stdout == "grace is a member\n"
+    assert runyard("user", "restore", "grace").exit_code == 1
+    assert runyard("user", "rm", "grace").exit_code == 0
     refused = runyard("user", "rm", "ada")
     assert (refused.exit_code, refused.stderr) == (
         1,
@@ -78,8 +81,31 @@ def test_people_are_listed_changed_and_removed(owner: Any, runyard: Command) -> 
     )
     events = json.loads(runyard("audit", "--action", "person.", "--json").stdout)["events"]
     assert {event["who"] for event in events} == {"this machine"}
-    assert [event["action"] for event in events][:3] == ["person.remove", "person.password", "person.enable"]
-    assert "person.remove" in runyard("audit", "--target", "grace", "-n", "1").stdout
+    assert [event["action"] for event in events][:4] == [
+        "person.remove",
+        "person.restore",
+        "person.remove",
+        "person.password",
+    ]
+
+
+def test_limits_of_a_person_are_set_and_listed(owner: Any, runyard: Command) -> None:
+    typed("user", "add", "ada", text=f"{PASSWORD}\n")
+    set_to = "ada: at most 2 active, any number queued\n"
+    assert runyard("user", "limits", "ada", "--most-running", "2", "--most-queued", "none").stdout == set_to
+    assert "0 of 2" in runyard("user", "ls").stdout
+    unset = runyard("user", "limits", "ada", "--most-running", "default")
+    assert unset.stdout == "ada: the default active, any number queued\n"
+    for wrong in (["--most-running", "0"], ["--most-queued", "many"], []):
+        assert runyard("user", "limits", "ada", *wrong).exit_code == 2
+
+
+def test_the_doctor_asks_the_server(owner: Any, runyard: Command) -> None:
+    asked = runyard("doctor", "--server")
+    assert asked.exit_code == 1, asked.output
+    assert "fail  Recorder: no recorder has ever read what workers report" in asked.stdout
+    assert "Migration 00" in asked.stdout
+    assert json.loads(runyard("doctor", "--server", "--json").stdout)["versions"]["Python"]
 
 
 def test_a_person_is_linked_to_a_provider(owner: Any, runyard: Command) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.contract.command import Command
 from app.contract.command_key import ensure_key, read_key, sign
@@ -17,8 +17,9 @@ from app.contract.events import Result, Started
 from app.contract.settings import Settings
 from app.services.recorder import Recorder
 from app.services.sweep_driver import Driver
-from app.store.database import reading
+from app.store.database import reading, writing
 from app.store.sweep import load_sweep
+from app.store.user import UserRecord, insert_user
 from tests.conftest import Runs
 from tests.fake_worker import Trainer, Worker
 
@@ -93,6 +94,23 @@ def test_a_restarted_search_proposes_what_it_would_have_proposed(
         made.append(values(runs)[before:])
     assert made[0] == made[1]
     assert len(made[0]) == 6
+
+
+def test_a_search_waits_while_its_person_has_no_room_in_the_queue(
+    client: Any, runs: Runs, recorder: Recorder, worker: Worker, driving: Callable[[], Driver]
+) -> None:
+    sweep = launched(client, **SEARCH, draws=3)
+    other = runs.add()
+    with writing(runs.engine) as connection:
+        insert_user(connection, UserRecord("p_ada", "ada", "member", "", 1.0, None, most_queued=1))
+        connection.execute(text("UPDATE sweep SET created_by = 'ada'"))
+        connection.execute(text("UPDATE run SET created_by = 'ada' WHERE id = :run"), {"run": other})
+    driving().step()
+    assert client.get(f"/api/v1/sweeps/{sweep}").json()["counts"] == {}
+    runs.finish(other)
+    driving().step()
+    assert client.get(f"/api/v1/sweeps/{sweep}").json()["counts"] == {"queued": 1}
+    assert runs.sql("SELECT created_by FROM run WHERE status = 'queued'") == [("ada",)]
 
 
 def test_each_proposal_is_trained_with_every_seed_and_told_their_mean(

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from app.store.database import reading, writing
-from app.store.user import UserRecord, delete_user, insert_user
+from app.store.user import UserRecord, insert_user, purge_users, remove_user
 from app.store.user_identity import (
     IdentityRecord,
     delete_identity,
@@ -55,10 +55,12 @@ def test_the_database_refuses_what_would_be_ambiguous(two: Engine, second: Ident
         insert_identity(connection, second)
 
 
-def test_who_is_removed_leaves_no_link(two: Engine) -> None:
+def test_who_was_removed_for_good_leaves_no_link(two: Engine) -> None:
     with writing(two) as connection:
         insert_identity(connection, identity("s-1", "ada"))
-        delete_user(connection, "ada")
+        remove_user(connection, "ada", 2.0)
+        assert find_identity(connection, ISSUER, "s-1") == identity("s-1", "ada")
+        assert purge_users(connection, 3.0) == ["ada"]
         assert find_identity(connection, ISSUER, "s-1") is None
 
 

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.store.audit_event import list_events
 from app.store.database import reading, writing
+from app.web.access_table import ENTRIES
 from app.web.dependencies import Parts
 from tests.conftest import Runs
 from tests.people import ADMINISTRATOR, NAMES, bearer, people, session
@@ -73,6 +74,44 @@ def test_what_is_refused_or_only_read_is_not_in_the_log(parts: Parts, client: Te
     client.post("/api/v1/runs", headers=bearer(parts, NAMES["viewer"]), json={"family": "vit"})
     assert len(events(parts)) == len(before) + signed_in + 1
     assert events(parts, "run.") == []
+
+
+PART = {"key": "key-of-a-run", "experiment": "mine", "name": "first", "started": 1_700_000_000.0}
+
+
+@pytest.mark.parametrize(
+    ("path", "action", "more"),
+    [("log", "run.log", {}), ("import", "run.import", {"ended": 1_700_000_009.0, "live": True})],
+)
+def test_a_run_that_is_sent_in_parts_is_in_the_log_once(
+    parts: Parts, client: TestClient, path: str, action: str, more: dict[str, Any]
+) -> None:
+    header = bearer(parts, NAMES["member"], "log")
+    for step in range(3):
+        curves = {"loss": {"offset": step, "step": [step], "value": [0.5], "time": [1_700_000_000.0 + step]}}
+        sent = client.post(f"/api/v1/{path}", headers=header, json=PART | more | {"curves": curves})
+        assert sent.status_code == 200, sent.text
+    (event,) = events(parts, action)
+    assert (event["who"], event["target"], event["detail"]) == ("grace", sent.json()["id"], {"name": "first"})
+
+
+OF_ITSELF = ("/files/", "/log/{}", "/log-", "/mlflow-artifacts/", "/runs/outputs", "/logged-models/{}/params")
+"""Parts of paths by which a run logs points and files of itself: that it began is in the log."""
+BY_ACTIONS = ("/account/", "/admin/", "/users", "/tokens/", "/sign-out", "/welcome")
+"""Paths whose actions write to the log themselves, with the change (app/actions/people.py, app/actions/account.py)."""
+NO_CHANGE = ("/launch/check", "/launch/fields", "/programs/{}/check", "/api/2.0/mlflow/**")
+"""Paths that change nothing: forms as they are filled in, and what MLflow's clients may ask for in vain."""
+
+
+def test_every_route_that_changes_something_has_an_action() -> None:
+    without = [
+        f"{entry.method} {entry.path}"
+        for entry in ENTRIES
+        if entry.method != "GET" and entry.need not in ("read", "open") and not entry.action
+    ]
+    known = (*OF_ITSELF, *BY_ACTIONS, *NO_CHANGE)
+    assert [each for each in without if not any(part in each for part in known)] == []
+    assert [part for part in known if not any(part in each for each in without)] == []
 
 
 def test_secrets_are_not_in_the_log(parts: Parts, client: TestClient) -> None:

@@ -125,7 +125,7 @@ def test_an_administrator_adds_changes_and_removes_people(parts: Parts, client: 
     assert not can_sign_in(client, "barbara", PASSWORD)
     client.post("/admin/people/barbara/enable")
     assert can_sign_in(client, "barbara", PASSWORD)
-    page = client.get("/admin", params={"target": "barbara", "action": "person."}).text
+    page = client.get("/admin/audit", params={"target": "barbara", "action": "person."}).text
     for action in ("person.add", "person.role", "person.password", "person.disable", "person.enable"):
         assert f"<td>{action}</td>" in page
     client.post("/admin/people/barbara/delete")
@@ -177,7 +177,7 @@ def test_names_and_clients_are_text_and_never_markup(parts: Parts, client: TestC
     enter(parts, client, NAMES["viewer"])
     client.post("/account/tokens", data={"name": markup, "scope": "read", "days": "30"})
     enter(parts, client, ADMINISTRATOR)
-    for page in (client.get("/admin"), client.get("/admin", params={"who": markup})):
+    for page in (client.get("/admin"), client.get("/admin/tokens"), client.get("/admin/audit", params={"who": markup})):
         assert page.status_code == 200
         assert markup not in page.text
     enter(parts, client, NAMES["viewer"])

@@ -85,7 +85,7 @@ def test_whatever_an_event_says_no_cell_begins_as_a_formula_does(event: dict[str
 def test_the_page_links_to_what_it_shows(parts: Parts, client: TestClient) -> None:
     client.cookies.update(session(parts, ADMINISTRATOR))
     for query, number in (("", None), ("?who=grace&action=run.t", 2)):
-        (link,) = re.findall(r'href="(/api/v1/audit\.csv[^"]*)"', client.get(f"/admin{query}").text)
+        (link,) = re.findall(r'href="(/api/v1/audit\.csv[^"]*)"', client.get(f"/admin/audit{query}").text)
         found = rows(client.get(link.replace("&amp;", "&")).text)
         assert len(found) == number if number else len(found) > 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -10,9 +11,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.actions.people import change_person, remove_person
+from app.actions.people import add_person, change_person, remove_person, restore_person
+from app.actions.provider_sign_in import link_person
 from app.store.audit_event import list_events
-from app.store.database import reading
+from app.store.database import reading, writing
+from app.store.user import purge_users
 from app.web.caller import LOCAL_KEY
 from app.web.dependencies import Parts
 from tests.conftest import ADDRESS, Runs
@@ -197,16 +200,35 @@ def test_the_name_of_somebody_here_opens_no_door(parts: Parts, idp: Provider, cl
     assert client.get("/admin", follow_redirects=False).status_code == 303
 
 
-def test_disabled_people_stay_out_and_removed_ones_come_back_as_new(
+def test_disabled_and_removed_people_stay_out_until_they_are_restored_or_removed_for_good(
     parts: Parts, idp: Provider, client: TestClient
 ) -> None:
     sign_in(client, idp)
     change_person(parts, LOCAL_KEY, "barbara", disabled=True)
     assert refusal(sign_in(client, idp)) == (403, "The account &#39;barbara&#39; is disabled here.")
     first = user(parts.engine, "barbara").id
+    change_person(parts, LOCAL_KEY, "barbara", disabled=False)
     remove_person(parts, LOCAL_KEY, "barbara")
+    assert refusal(sign_in(client, idp)) == (403, "An administrator removed you here, and can restore you.")
+    restore_person(parts, LOCAL_KEY, "barbara")
+    assert sign_in(client, idp).status_code == 303
+    assert user(parts.engine, "barbara").id == first
+    remove_person(parts, LOCAL_KEY, "barbara")
+    with writing(parts.engine) as connection:
+        assert purge_users(connection, time.time() + 1) == ["barbara"]
     assert sign_in(client, idp).status_code == 303
     assert user(parts.engine, "barbara").id != first
+
+
+def test_the_subject_of_somebody_who_was_removed_can_be_given_to_another(
+    parts: Parts, idp: Provider, client: TestClient
+) -> None:
+    sign_in(client, idp)
+    remove_person(parts, LOCAL_KEY, "barbara")
+    add_person(parts, LOCAL_KEY, "liskov", "member", None)
+    link_person(parts, LOCAL_KEY, "liskov", "s-1")
+    assert sign_in(client, idp).status_code == 303
+    assert client.get("/api/v1/whoami").json()["name"] == "liskov"
 
 
 @pytest.mark.parametrize("name", [None, "", "a b", 7, "x" * 61, "é"])
