@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
-from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
 from tests.app.web.walk import leaves, methods_of, parameters
@@ -64,7 +63,7 @@ def addresses(app: Any, yard: FilledYard) -> Iterator[tuple[str, str]]:
             name = part[1:-1].partition(":")[0] if part.startswith("{") else ""
             values = [quote(each, safe="/") for each in _choices(name, path, yard)] if name else [part]
             filled = [before + value for before in filled for value in values]
-        queries = _queries(route, path, yard) if isinstance(route, APIRoute) else [""]
+        queries = _queries(route, path, yard) if hasattr(route, "dependant") else [""]
         yield from ((path, address + query) for address in filled for query in queries)
 
 
@@ -77,7 +76,7 @@ def fill_address(path: str, yard: FilledYard) -> str:
     return re.sub(r"{([^}:]+)[^}]*}", fill, path)
 
 
-def _queries(route: APIRoute, path: str, yard: FilledYard) -> list[str]:
+def _queries(route: Any, path: str, yard: FilledYard) -> list[str]:
     """Queries for pages that show something only if it is named."""
     names = {name for place, name, _, _ in parameters(route) if place == "query"}
     runs, found = yard.ids["run"], [""]

@@ -11,7 +11,6 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
-from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
 from app.main import API_PREFIX
@@ -182,7 +181,7 @@ def routes(app: Any) -> Iterator[RouteSeeds]:
             continue
         path = str(route.path)
         filled = re.sub(r"{([^}:]+)[^}]*}", _parameter(path), path)
-        wanted = list(parameters(route)) if isinstance(route, APIRoute) else []
+        wanted = list(parameters(route)) if hasattr(route, "dependant") else []
         fields = [(place, name) for place, name, _, _ in wanted if place in ("query", "body")]
         seeds = []
         for method in sorted(methods_of(route) - {"HEAD"}):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from starlette.routing import Match, Mount
@@ -53,8 +52,11 @@ def dependants(dependant: Dependant) -> Iterator[Dependant]:
         yield from dependants(each)
 
 
-def parameters(route: APIRoute) -> Iterator[tuple[str, str, Any, FieldInfo]]:
-    """Place (path, query, header, body), name, type and field of each parameter; a model's fields one by one."""
+def parameters(route: Any) -> Iterator[tuple[str, str, Any, FieldInfo]]:
+    """Place (path, query, header, body), name, type and field of each parameter; a model's fields one by one.
+
+    ``route``: of FastAPI, or as ``leaves`` gives it.
+    """
     for each in dependants(route.dependant):
         yield from own_parameters(each)
 
