@@ -121,7 +121,7 @@ def _trained(yard: FilledYard, outcome: str | None, **fields: Any) -> str:
     checkpoint = Checkpoint(path=f"{run}/1/best.safetensors", epoch=2, step=20, best=True)
     with writing(engine) as connection:
         commit = next_commit(connection)
-        add_points(connection, run, "train/loss", Curve(steps, np.exp(steps / -9.0), times), commit)
+        add_points(connection, run, "train/loss", Curve(steps, np.exp(times / -1e9), times), commit)
         for name in ("val/acc", "val/loss", "test/acc"):
             add_points(connection, run, name, Curve(ends, np.array([0.5, 0.75]), BEGAN + ends), commit)
         add_lines(connection, run, 1, [LogLine(time=BEGAN, level="info", text=say("log line"))], commit)
@@ -227,7 +227,7 @@ def _add_script_runs(yard: FilledYard) -> None:
     records: dict[str, Any] = {"offset": 0, "step": [0], "time": [BEGAN]}
     histogram, text = yard.note("histogram", say("histogram")[:250]), yard.note("text", say("text tag")[:250])
     histograms = {histogram: records | {"edges": [[0, 1, 2]], "counts": [[3, 4]]}}
-    imported = {"histograms": histograms, "texts": {text: records | {"text": [say("text")]}}}
+    imported: dict[str, Any] = {"histograms": histograms, "texts": {text: records | {"text": [say("text")]}}}
     imported |= {"curves": {metric[:250]: part}, "ended": BEGAN + 9, "key": "imported-run-1"}
     yard.note("run", yard.note("imported run", yard.send("POST", "/api/v1/import", head | imported)["id"]))
     logged = {"curves": {metric[:250]: part}, "key": "logged-run-12", "tags": [say("tag").replace(",", ";")[:50]]}

@@ -60,7 +60,9 @@ class Audited:
         """Send a part of the response."""
         if message["type"] == "http.response.start" and message["status"] < 400:
             location = Headers(raw=message["headers"]).get("location", "")
-            if "refused" not in dict(parse_qsl(urlsplit(location).query)):
+            results = dict(parse_qsl(urlsplit(location).query))
+            # Of several runs, some may be refused and others not: then there is an act that can be undone.
+            if "refused" not in results or "act" in results:
                 await run_in_threadpool(self._record, location)
         await self._send(message)
 

@@ -12,28 +12,14 @@ from app.main import API_PREFIX
 from tests.app.web.walk import address, leaves, methods_of
 
 FOREIGN: Final = (
-    *("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example.", "a"),
-    *(
-        "127.0.0.1@evil.example",
-        "evil.example@evil.example",
-        "127.0.0.1:8000@evil.example",
-        "[::2]",
-        "[::ffff:127.0.0.1]",
-    ),
-    *("0.0.0.0", "127.0.0.2", "10.0.0.1:8000", "169.254.169.254", "2130706433", "0x7f000001", "127.1", "017700000001"),
-    *("", " ", ":8000", "[::1", "::2", "[", "]", "*", "localhost.", "127.0.0.1.", "127.0.0.1 evil.example"),
-    *("evil.example/127.0.0.1", "evil.example?127.0.0.1", "evil.example#@127.0.0.1", "evil.example\\@127.0.0.1"),
-    *("ｌｏｃａｌｈｏｓｔ".encode().decode("latin-1"), "xn--localhost-", "localhost%00", "localhost,evil.example"),
+    *("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example."),
+    *("127.0.0.1@evil.example", "evil.example@127.0.0.1", "127.0.0.1:8000@evil.example", "@127.0.0.1", "a"),
+    *("[::2]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.0.0.2", "10.0.0.1:8000", "169.254.169.254", "2130706433"),
+    *("0x7f000001", "127.1", "017700000001", "", " ", ":8000", "[::1", "::2", "[", "]", "*", "127.0.0.1:x"),
+    *("localhost.", "127.0.0.1.", "127.0.0.1 evil.example", "evil.example/127.0.0.1", "evil.example?127.0.0.1"),
+    *("evil.example#@127.0.0.1", "evil.example\\@127.0.0.1", "localhost%00", "localhost,evil.example", "ⓛocalhost"),
 )
-OWN: Final = (
-    "127.0.0.1",
-    "127.0.0.1:8000",
-    "localhost",
-    "LocalHost:1",
-    "[::1]",
-    "[::1]:8000",
-    "[0:0:0:0:0:0:0:1]:8000",
-)
+OWN: Final = ("127.0.0.1", "127.0.0.1:8000", "localhost", "LocalHost:1", "[::1]", "[::1]:8000")
 PROXIED: Final[tuple[dict[str, str], ...]] = (
     {"x-forwarded-host": "127.0.0.1"},
     {"forwarded": "host=127.0.0.1"},
@@ -57,7 +43,7 @@ def test_a_foreign_name_reaches_no_route_whatever_a_proxy_says(server: FastAPI, 
     routes = one_of_each_kind(server)
     assert len(routes) > 60
     for i, (method, path) in enumerate(routes):
-        headers = {"host": host.encode("latin-1"), **{k: v.encode() for k, v in PROXIED[i % len(PROXIED)].items()}}
+        headers = [(b"host", host.encode()), *((k.encode(), v.encode()) for k, v in PROXIED[i % len(PROXIED)].items())]
         assert client.request(method, path, headers=headers).status_code == 421, (method, path)
 
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
@@ -21,35 +20,10 @@ from tests.people import NAMES, bearer
 
 SECRET: Final = "only-the-owner-of-this-machine-may-read-this"
 OUTWARD: Final = (
-    *(
-        "{}",
-        "../{}",
-        "../../{}",
-        "../../../{}",
-        "../../../../{}",
-        "../../../../../{}",
-        "a/../../../../{}",
-        "./../../{}",
-    ),
-    *(
-        "..\\..\\..\\{}",
-        "....//....//{}",
-        "..%2f..%2f..%2f{}",
-        "%2e%2e/%2e%2e/%2e%2e/{}",
-        "..%252f..%252f{}",
-        "..%c0%af{}",
-    ),
-    *(
-        "{absolute}",
-        "/{absolute}",
-        "file://{absolute}",
-        "C:\\{}",
-        "~/{}",
-        "link/{}",
-        "link",
-        "model/../link",
-        "{}\0.txt",
-    ),
+    *("{}", "../{}", "../../{}", "../../../{}", "../../../../{}", "../../../../../{}", "a/../../../../{}"),
+    *("./../../{}", "..\\..\\..\\{}", "....//....//{}", "..%2f..%2f..%2f{}", "%2e%2e/%2e%2e/%2e%2e/{}"),
+    *("..%252f..%252f{}", "..%c0%af{}", "{absolute}", "/{absolute}", "file://{absolute}", "C:\\{}", "~/{}"),
+    *("link/{}", "link", "model/../link", "{}\0.txt"),
 )
 """Ways to a file outside, named ``{}``; ``link`` is a symbolic link to its folder."""
 
@@ -72,14 +46,14 @@ def ways(tmp_path: Path) -> Iterator[str]:
         yield way.replace("{}", "secret.txt").replace("{absolute}", str(tmp_path / "secret.txt"))
 
 
-def requests(app: Any, yard: FilledYard, way: str) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Each route with this name in one of its parameters: method, address, and fields of a form."""
+def requests(app: Any, yard: FilledYard, way: str) -> Iterator[tuple[str, str]]:
+    """Each route with this name in one of its parameters: method and address."""
     for route in leaves(app):
         if isinstance(route, Mount):
-            yield "GET", f"{route.path}/{quote(way)}", {}
-            yield "GET", f"{route.path}/{way}".replace("\0", "%00"), {}
+            yield "GET", f"{route.path}/{quote(way)}"
+            yield "GET", f"{route.path}/{way}".replace("\0", "%00")
             continue
-        if not isinstance(route, APIRoute) or str(route.path).endswith("/events"):
+        if not hasattr(route, "dependant") or str(route.path).endswith("/events"):
             continue
         taken = [(place, name) for place, name, kind, _ in parameters(route)]
         for method in sorted(methods_of(route) - {"HEAD"}):
@@ -87,17 +61,17 @@ def requests(app: Any, yard: FilledYard, way: str) -> Iterator[tuple[str, str, d
                 if place == "path":
                     marked = route.path.replace(f"{{{name}:path}}", "WAY").replace(f"{{{name}}}", "WAY")
                     address = fill_address(marked, yard)
-                    yield method, address.replace("WAY", quote(way, safe="")), {}
-                    yield method, address.replace("WAY", quote(way, safe="/\\%")), {}
+                    yield method, address.replace("WAY", quote(way, safe=""))
+                    yield method, address.replace("WAY", quote(way, safe="/\\%"))
                 elif name in ("file", "path", "under", "source", "picture", "version", "name"):
                     filled = fill_address(route.path, yard)
-                    yield method, filled + (f"?{name}={quote(way)}" if place == "query" else ""), {name: way}
+                    yield method, filled + f"?{name}={quote(way)}"
             if "{path" in route.path or "get-artifact" in route.path or "artifacts" in route.path:
                 script = yard.ids["script run"][0]
                 address = fill_address(route.path.replace("{path:path}", f"0/{script}/artifacts/WAY"), yard)
                 for written in (quote(way, safe=""), quote(way, safe="/\\%")):
                     query = f"?run_id={script}&run_uuid={script}&path={quote(way)}"
-                    yield method, address.replace("WAY", written) + query, {"path": way}
+                    yield method, address.replace("WAY", written) + query
 
 
 def files_outside(tmp_path: Path) -> dict[str, bytes]:
@@ -113,7 +87,7 @@ def test_no_name_leads_out_of_its_folder(server: FastAPI, client: TestClient, ya
     before, sent = files_outside(tmp_path), 0
     # Readers first: what changes something takes away what they could have found.
     every = list(itertools.chain.from_iterable(requests(server, yard, way) for way in ways(tmp_path)))
-    for method, address, fields in sorted(every, key=lambda each: each[0] != "GET"):
+    for method, address in sorted(every, key=lambda each: each[0] != "GET"):
         if method == "GET" or "/files/" in address or "artifacts" in address:
             sending: dict[str, Any] = {} if method == "GET" else {"content": b"overwritten"}
             answer = client.request(method, address, headers=headers, follow_redirects=False, **sending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -20,36 +21,12 @@ from tests.filled_yard import FilledYard, fill
 from tests.people import NAMES, PASSWORD, bearer
 
 ELSEWHERE: Final = (
-    *(
-        "https://evil.example",
-        "//evil.example",
-        "///evil.example",
-        "/\\evil.example",
-        "\\\\evil.example",
-        "https:evil.example",
-    ),
-    *(
-        "http:/evil.example",
-        "/\t/evil.example",
-        "\t//evil.example",
-        " //evil.example",
-        "/\n/evil.example",
-        "javascript:x",
-    ),
-    *(
-        "/%09/evil.example",
-        "//evil.example/%2f..",
-        "/.//evil.example",
-        "/runs\r\nset-cookie: a=b",
-        "/runs\0//evil.example",
-    ),
-    *(
-        "data:text/html,x",
-        "/\u2028/evil.example",
-        "http://127.0.0.1:8000@evil.example",
-        "//127.0.0.1@evil.example",
-        "evil.example",
-    ),
+    *("https://evil.example", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example"),
+    *("https:evil.example", "http:/evil.example", "/\t/evil.example", "\t//evil.example", " //evil.example"),
+    *("/\n/evil.example", "javascript:x", "/%09/evil.example", "//evil.example/%2f..", "/.//evil.example"),
+    *("/runs\r\nset-cookie: a=b", "/runs\0//evil.example", "data:text/html,x", "/\u2028/evil.example"),
+    *("1&refused=9", "1#?refused=9", "/runs?q=a&refused=9", "http://127.0.0.1:8000@evil.example"),
+    *("//127.0.0.1@evil.example", "evil.example"),
 )
 HERE: Final = re.compile(r"/(?![/\\])[!-~]*|http://127\.0\.0\.1:8000/[!-~]*")
 """An address on this server, with nothing in it that cannot be seen."""
@@ -74,13 +51,15 @@ def test_no_redirect_of_any_page_leads_elsewhere(server: FastAPI, client: TestCl
         for evil in ELSEWHERE if named else ELSEWHERE[i % 7 :: 7]:
             query = {name: evil for place, name in fields if place == "query"}
             form = {name: evil for place, name in fields if place == "body"} | {"back": evil, "next": evil}
-            values = {"params": query} | ({} if method == "GET" else {"data": form})
+            values: dict[str, Any] = {"params": query} | ({} if method == "GET" else {"data": form})
             answer = client.request(method, address, headers=headers, follow_redirects=False, **values)
             location = answer.headers.get("location") or answer.headers.get("hx-redirect")
             sent += 1
             if location is not None:
                 redirects += 1
                 assert HERE.fullmatch(location), (method, address, evil, location)
+                # A change whose address says that it was refused would not be in the audit log.
+                assert parse_qs(urlsplit(location).query).get("refused") != ["9"], (method, address, evil)
             assert "set-cookie" not in answer.headers or "a=b" not in answer.headers["set-cookie"]
     assert sent > 500
     assert redirects > 40

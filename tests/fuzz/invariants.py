@@ -181,7 +181,7 @@ class Invariants:
 def is_refusal(received: Received) -> bool:
     """Whether an answer says that nothing was done: an error, or a redirect that carries its sentence."""
     query = dict(parse_qsl(urlsplit(received.header("location")).query))
-    return received.status >= 400 or (received.status in (302, 303) and "refused" in query)
+    return received.status >= 400 or (received.status in (302, 303) and "refused" in query and "act" not in query)
 
 
 def is_denial(received: Received) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -109,7 +110,7 @@ def _value_of(found: RobustnessResult, head: str, corruption: str, strength: int
 def _back(request: Request, parts: Parts, run_id: str, other: str) -> Response:
     if wants_fragment(request):
         return parts.templates.fragment(request, "_robustness.html", **_context(parts, run_id, other))
-    return RedirectResponse(f"/runs/{run_id}/robustness" + (f"?with={other}" if other else ""), 303)
+    return RedirectResponse(f"/runs/{run_id}/robustness" + (f"?with={quote(other, safe='')}" if other else ""), 303)
 
 
 @pages.post("/runs/{run_id}/robustness")
