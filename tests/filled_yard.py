@@ -121,7 +121,7 @@ def _trained(yard: FilledYard, outcome: str | None, **fields: Any) -> str:
     checkpoint = Checkpoint(path=f"{run}/1/best.safetensors", epoch=2, step=20, best=True)
     with writing(engine) as connection:
         commit = next_commit(connection)
-        add_points(connection, run, "train/loss", Curve(steps, np.exp(times / -1e9), times), commit)
+        add_points(connection, run, "train/loss", Curve(steps, times * 0, times), commit)
         for name in ("val/acc", "val/loss", "test/acc"):
             add_points(connection, run, name, Curve(ends, np.array([0.5, 0.75]), BEGAN + ends), commit)
         add_lines(connection, run, 1, [LogLine(time=BEGAN, level="info", text=say("log line"))], commit)

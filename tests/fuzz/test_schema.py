@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.conftest import ADDRESS
 from tests.filled_yard import fill
 
-EXAMPLES = 4
+EXAMPLES = 2
 """Requests for each operation and mode."""
 NOT_ASKED = ("/events", "/predict")
 """The ends of addresses whose answers do not end, or start a process."""
