@@ -123,7 +123,9 @@ def _trained(yard: FilledYard, outcome: str | None, **fields: Any) -> str:
         commit = next_commit(connection)
         add_points(connection, run, "train/loss", Curve(steps, times * 0, times), commit)
         for name in ("val/acc", "val/loss", "test/acc"):
-            add_points(connection, run, name, Curve(ends, np.array([0.5, 0.75]), BEGAN + ends), commit)
+            add_points(
+                connection, run, name, Curve(ends, np.array([0.5, 0.75]), (BEGAN + ends).astype(np.float64)), commit
+            )
         add_lines(connection, run, 1, [LogLine(time=BEGAN, level="info", text=say("log line"))], commit)
         save_checkpoint(connection, run, checkpoint)
         save_capture(
