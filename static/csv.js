@@ -1,8 +1,14 @@
 /** Tables as CSV. No DOM here. */
 
-/** A CSV field, quoted if it contains a comma, a quote or a line break. */
+/** What a text begins with that a spreadsheet may calculate, as app/formats/csv_cells.py has it. */
+const FORMULA = /^[=+\-@\t\n＝＋－＠]/;
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+
+/** A CSV field, quoted if it contains a comma, a quote or a line break; an apostrophe precedes a formula. */
 export function csvField(/** @type {string} */ text) {
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const lines = text.replaceAll(/\r\n?/g, "\n");
+  const safe = FORMULA.test(lines) && !NUMBER.test(lines) ? `'${lines}` : lines;
+  return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 /**

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,9 +106,9 @@ def no_own_architectures() -> Iterator[None]:
 # Redis ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """Address of a Redis of this session's own."""
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """Address of a new Redis, which ends with the block."""
     folder = Path(tempfile.mkdtemp(prefix="ry"))
     process = subprocess.Popen(
         redis_command(find_redis(), folder, folder / "s"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -129,6 +130,13 @@ def redis_server() -> Iterator[str]:
         process.terminate()
         process.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """Address of a Redis of this session's own."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -206,13 +205,15 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 
 def _write_runs(file: IO[str], runs: list[Run]) -> None:
     """Write one row per run: general columns, every setting, and the headline value of every metric."""
+    from app.formats.csv_cells import CsvWriter
+
     settings = list(dict.fromkeys(name for run in runs for name in run.spec if name not in ("name", "notes")))
     parameters = list(dict.fromkeys(name for run in runs for name in run.data.get("parameters") or ()))
     metrics = sorted({name for run in runs for name in run.summary})
-    rows = csv.writer(file, lineterminator="\n")
+    rows = CsvWriter(file)
     # The requested device, in contrast to the device that trained the run.
     header = ["device_wanted" if name == "device" else name for name in settings]
-    rows.writerow([*INFO_COLUMNS, *header, *(f"param.{name}" for name in parameters), *metrics])
+    rows.row([*INFO_COLUMNS, *header, *(f"param.{name}" for name in parameters), *metrics])
     for run in runs:
         logged = run.data.get("parameters") or {}
         cells = [
@@ -220,18 +221,7 @@ def _write_runs(file: IO[str], runs: list[Run]) -> None:
             *(run.spec.get(name) for name in settings),
             *(logged.get(name) for name in parameters),
         ]
-        rows.writerow([*map(_cell, cells), *map(run.figure, metrics)])
-
-
-def _cell(value: Any) -> Any:
-    """Format a value for a cell; an apostrophe keeps spreadsheets from reading text as a formula."""
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    if isinstance(value, dict):
-        return json.dumps(value) if value else ""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+        rows.row([*cells, *map(run.figure, metrics)])
 
 
 def _write_curves(file: IO[str], curves: Mapping[str, Curve], format_: Format) -> None:
@@ -243,10 +233,12 @@ def _write_curves(file: IO[str], curves: Mapping[str, Curve], format_: Format) -
     if format_ == "json":
         file.write(json.dumps(lists, allow_nan=False) + "\n")
         return
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(("metric", "step", "value", "time"))
+    from app.formats.csv_cells import CsvWriter
+
+    rows = CsvWriter(file)
+    rows.row(("metric", "step", "value", "time"))
     for name, curve in lists.items():
-        rows.writerows((name, *point) for point in zip(curve["step"], curve["value"], curve["time"], strict=True))
+        rows.rows((name, *point) for point in zip(curve["step"], curve["value"], curve["time"], strict=True))
 
 
 def _number(value: Any) -> int | float | None:

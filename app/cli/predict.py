@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +41,9 @@ def predict(
         if missing is not None:
             raise ValueError(f"{missing} is not a file")
         target = _find(yard, run)
-        rows = csv.writer(sys.stdout, lineterminator="\n")
+        from app.formats.csv_cells import CsvWriter
+
+        rows = CsvWriter(sys.stdout)
         found: list[dict[str, Any]] = []
         for batch in _batches(pictures):
             options: dict[str, Any] = {"center": center, "top": top}
@@ -55,9 +56,9 @@ def predict(
                 found += [_as_json(path, each) for path, each in zip(batch, predictions, strict=True)]
                 continue
             if batch[0] == pictures[0]:
-                rows.writerow(("picture", "head", "class", "probability", *_classes(predictions[0], top)))
+                rows.row(("picture", "head", "class", "probability", *_classes(predictions[0], top)))
             for path, each in zip(batch, predictions, strict=True):
-                rows.writerows(_rows(path, each, top))
+                rows.rows(_rows(path, each, top))
         if as_json:
             print_json({"predictions": found})
 

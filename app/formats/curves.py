@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator
 
 from pydantic_core import to_json
 from sqlalchemy import Engine
 
+from app.formats.csv_cells import CsvChunks, cell
 from app.formats.summary_values import Scalar, Value
 from app.formats.tfevents import write_events
 from app.store.curve import Curve
@@ -30,23 +29,16 @@ def iterate_curves(engine: Engine, run: str, names: list[str]) -> Iterator[tuple
 
 def as_csv(curves: Iterator[tuple[str, Curve]]) -> Iterator[bytes]:
     """Write one row per point; values that are not finite are blank."""
-    buffer = io.StringIO()
-    lines = csv.writer(buffer, lineterminator="\n")
-    lines.writerow(("metric", "step", "value", "time"))
+    lines = CsvChunks()
+    lines.row(("metric", "step", "value", "time"))
     for name, curve in curves:
+        metric = cell(name)
         for start in range(0, len(curve.steps), SLICE):
             part = slice(start, start + SLICE)
             points = zip(*(column[part].tolist() for column in (curve.steps, curve.values, curve.times)), strict=True)
-            lines.writerows((name, step, value if math.isfinite(value) else "", time) for step, value, time in points)
-            yield _drain(buffer)
-    yield _drain(buffer)
-
-
-def _drain(buffer: io.StringIO) -> bytes:
-    content = buffer.getvalue().encode()
-    buffer.seek(0)
-    buffer.truncate()
-    return content
+            lines.numbers((metric, step, value if math.isfinite(value) else "", time) for step, value, time in points)
+            yield lines.drain()
+    yield lines.drain()
 
 
 def as_json(curves: Iterator[tuple[str, Curve]]) -> Iterator[bytes]:

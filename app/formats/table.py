@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from app.contract.spec import RunConfig
 from app.contract.timestamps import iso
+from app.formats.csv_cells import CsvChunks
 from app.store.database import reading
 from app.store.metric import Summary
 from app.store.search.pagination import sort_all
@@ -112,33 +111,12 @@ def headline_value(name: str, summary: Summary) -> float | None:
 
 def as_csv(columns: Sequence[str], slices: Iterator[list[Row]]) -> Iterator[bytes]:
     """Write CSV with a header."""
-    buffer = io.StringIO()
-    lines = csv.writer(buffer, lineterminator="\n")
-    lines.writerow([cell(column) for column in columns])
+    lines = CsvChunks()
+    lines.row(columns)
     for rows in slices:
-        lines.writerows([cell(row.get(column)) for column in columns] for row in rows)
-        yield _drain(buffer)
-    yield _drain(buffer)
-
-
-def _drain(buffer: io.StringIO) -> bytes:
-    content = buffer.getvalue().encode()
-    buffer.seek(0)
-    buffer.truncate()
-    return content
-
-
-def cell(value: Any) -> Any:
-    """Format a value for a cell; an apostrophe keeps spreadsheets from reading text as a formula."""
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
-    elif isinstance(value, dict):
-        return json.dumps(value) if value else ""
-    if isinstance(value, str):
-        # csv does not quote a lone carriage return, which would begin another row.
-        value = value.replace("\r\n", "\n").replace("\r", "\n")
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\n")) else value
-    return value
+        lines.rows([row.get(column) for column in columns] for row in rows)
+        yield lines.drain()
+    yield lines.drain()
 
 
 def as_json(slices: Iterator[list[Row]]) -> Iterator[bytes]:

@@ -32,6 +32,7 @@ from app.web.dependencies import Parts, PartsDep
 pages = APIRouter()
 
 MOST_CHOSEN = 12
+LONGEST_TOKEN = 100
 OFFERED = 40
 SHOWN_CLASSES = 10
 """With more classes than this, only the most probable ones are shown, half as many."""
@@ -88,7 +89,7 @@ class LookIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    runs: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MOST_CHOSEN)] = []
+    runs: Annotated[list[Annotated[str, Field(max_length=LONGEST_TOKEN)]], Field(max_length=MOST_CHOSEN)] = []
     checkpoint: Which = "best"
     content: str = ""
     picture: Annotated[str, Field(max_length=200)] = ""
@@ -99,7 +100,7 @@ class LookIn(BaseModel):
 
 
 def _tokens(runs: list[str]) -> list[str]:
-    found = [part.strip().lstrip("#") for value in runs for part in value.split(",") if part.strip()]
+    found = [part.strip().lstrip("#")[:LONGEST_TOKEN] for value in runs for part in value.split(",") if part.strip()]
     return list(dict.fromkeys(found))[:MOST_CHOSEN]
 
 

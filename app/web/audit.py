@@ -71,7 +71,9 @@ class Audited:
         if message["type"] == "http.response.start" and message["status"] < 400:
             location = Headers(raw=message["headers"]).get("location", "")
             begun = BEGUN in self._state or not self._entry.only_new
-            if begun and "refused" not in dict(parse_qsl(urlsplit(location).query)):
+            results = dict(parse_qsl(urlsplit(location).query))
+            # Of several runs, some may be refused and others not: then there is an act that can be undone.
+            if begun and ("refused" not in results or "act" in results):
                 await run_in_threadpool(self._record, location)
         await self._send(message)
 

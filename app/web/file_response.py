@@ -22,8 +22,8 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 def attachment(name: str, disposition: str = "attachment") -> str:
     """A content-disposition with a name in any script: the plain one for old programs, the exact one for all others."""
-    plain = "".join(each if each.isascii() and each not in '"\\%' else "_" for each in name)
-    return f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\%' else "_" for each in name)
+    return f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
 def file_response(settings: Settings, file: StoredFile, wanted_range: str = "", download: bool = False) -> Response:

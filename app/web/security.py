@@ -27,6 +27,8 @@ UNLIMITED = re.compile(
     re.DOTALL,
 )
 """Requests of any size, which are written to disk while they arrive; files of runs have limits in the settings."""
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]@/\\?#:\s]+)(:[0-9]*)?")
+"""A Host header, without what else an address can have: others might read such a name in another way."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -87,7 +89,8 @@ class Guard:
         await self.app(scope, receive if unlimited else _limited(receive, most), _with_headers(send))
 
     def _refusal(self, method: str, headers: Headers, most: int | None, own: str) -> tuple[int, str] | None:
-        host = _split(f"//{headers.get('host', '')}")[0]
+        given = headers.get("host", "")
+        host = _split(f"//{given}")[0] if HOST.fullmatch(given) else ""
         if host not in self.hosts and not (own and _is_address(host, own)):
             return 421, (
                 "this server does not accept that host name; use 127.0.0.1, or add the name to RUNYARD_ALLOWED_HOSTS"

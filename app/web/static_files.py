@@ -50,7 +50,11 @@ class FilesInMemory(StaticFiles):
 
     def _read(self, path: str) -> _Kept | None:
         """Keep a file; None if there is none."""
-        full, _ = self.lookup_path(path)
+        try:
+            full, _ = self.lookup_path(path)
+        except (OSError, ValueError):
+            # A name that is too long, or has a NUL character.
+            return None
         version = _version(Path(full)) if full else None
         if version is None:
             self._kept.pop(path, None)

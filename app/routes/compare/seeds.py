@@ -51,7 +51,7 @@ async def launch_seeds(
         for name, value in (("by", by or "variant"), ("baseline", baseline))
         if value
     )
-    return RedirectResponse(f"/compare?runs={','.join(run_ids)}{parameters}", 303)
+    return RedirectResponse(f"/compare?runs={quote(','.join(run_ids), safe=',')}{parameters}", 303)
 
 
 def _seed_sweep(parts: Parts, runs: list[str], more: int) -> SweepSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
@@ -15,6 +15,7 @@ from app.contract.dataset_import import Choices, Report, Status
 from app.contract.datasets import DATASETS
 from app.contract.errors import NotFound
 from app.contract.own_datasets import ITEMS, OwnDataset, version_folder
+from app.formats.csv_cells import copied
 from app.services.dataset_imports import DatasetImport
 from app.web.dependencies import Parts, PartsDep
 
@@ -236,12 +237,13 @@ def _version_out(own: OwnDataset) -> VersionOut:
     )
 
 
-@api.get("/datasets/{name}/items.csv", response_class=FileResponse)
-def get_items(name: Name, parts: PartsDep, version: Annotated[str, Query(max_length=40)] = "") -> FileResponse:
+@api.get("/datasets/{name}/items.csv", response_class=StreamingResponse)
+def get_items(name: Name, parts: PartsDep, version: Annotated[str, Query(max_length=40)] = "") -> StreamingResponse:
     """Export the splits of an imported dataset as CSV: split, index, label and path of each image."""
     own = find_own(name, version)
     file = version_folder(parts.settings.datasets, name, own.version) / ITEMS
-    return FileResponse(file, media_type="text/csv; charset=utf-8", filename=f"{name}-{own.version}.csv")
+    headers = {"content-disposition": f'attachment; filename="{name}-{own.version}.csv"'}
+    return StreamingResponse(copied(file), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @api.post("/datasets/{name}/use")

@@ -130,7 +130,8 @@ def _read_choices(form: FormData) -> Choices:
     given = {name: str(form[name]) for name in ("fit", "seed") if form.get(name)}
     fields: dict[str, Any] = dict(given)
     if form.get("side"):
-        fields["side"] = int(str(form["side"])) if str(form["side"]).isdecimal() else str(form["side"])
+        side = str(form["side"])
+        fields["side"] = int(side) if side.isdecimal() and len(side) < 10 else side
     if form.get("color"):
         fields["color"] = str(form["color"])
     for name in ("validation_share", "test_share"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Path, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from app.actions.datasets import delete_dataset, find_own, runs_on, use_version, why_not_deletable
 from app.contract.builtin_datasets import prepared_file
@@ -207,7 +207,7 @@ def _png(picture: bytes, unchanging: bool = False) -> Response:
 
 
 @pages.get("/datasets/{name}/items.csv")
-def items_csv(name: Name, parts: PartsDep, version: Version = "") -> FileResponse:
+def items_csv(name: Name, parts: PartsDep, version: Version = "") -> StreamingResponse:
     """Download the split as CSV."""
     return get_items(name, parts, version)
 

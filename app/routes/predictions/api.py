@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from pydantic import BaseModel
 from app.analysis.calibration import calibration
 from app.analysis.class_scores import class_scores
 from app.analysis.confusion import accuracy, confusion_matrix, top_confusions
+from app.formats.csv_cells import CsvChunks
 from app.routes.predictions.picture_query import PictureQueryDep, Pictures, open_pictures
 from app.routes.predictions.pictures import describe_pictures, sheet_address
 from app.routes.predictions.view import View, ViewDep
@@ -186,23 +185,18 @@ def export_predictions(run_id: str, parts: PartsDep, query: PictureQueryDep) -> 
     return StreamingResponse(_lines(pictures), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _lines(pictures: Pictures) -> Iterator[str]:
+def _lines(pictures: Pictures) -> Iterator[bytes]:
     names, view, answers = pictures.view.names, pictures.view, pictures.answers
     columns = ["split", "index", "true", "predicted", "confidence", "true_probability"]
     columns += [f"run {other.run.number}" for other in pictures.others]
-    yield _line([[*columns, "file"] if pictures.files else columns])
+    lines = CsvChunks()
+    lines.row([*columns, "file"] if pictures.files else columns)
+    yield lines.drain()
     best = view.epoch is None
     for first in range(0, len(pictures.indices), CSV_ROWS):
-        rows = []
         for index in pictures.indices[first : first + CSV_ROWS].tolist():
             row = [view.part, index, names[answers.labels[index]], names[answers.predicted[index]]]
             row += [f"{float(answers.confidence[index]):.4g}", f"{float(view.kept.true[index]):.4g}" if best else ""]
             row += [names[other.answers.predicted[index]] for other in pictures.others]
-            rows.append([*row, pictures.file(index)] if pictures.files else row)
-        yield _line(rows)
-
-
-def _line(rows: Sequence[Sequence[object]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()
+            lines.row([*row, pictures.file(index)] if pictures.files else row)
+        yield lines.drain()

@@ -43,7 +43,8 @@ def histograms_page(
         version = version_of(series)
         if seen and seen == version and run.live:
             return Response(status_code=204)
-        if seen == "0" and wants_fragment(request):
+        # What shows that there are none is no part of which another could be exchanged.
+        if wants_fragment(request) and (seen == "0" or not (series or name)):
             return Response(headers={"HX-Refresh": "true"})
         values: dict[str, Any] = {"run": run, "series": series, "version": version, "kind": "histogram", "chosen": name}
         if series or name:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -13,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.charts.robustness_card import Y_TICKS, draw_cards
 from app.contract.errors import Conflict, NotFound
 from app.contract.model_jobs import RobustnessResult
+from app.formats.csv_cells import CsvChunks
 from app.services.model_jobs import refusal
 from app.store.database import reading
 from app.store.model_job import JobRecord, jobs_of, newest_of, runs_with
@@ -77,18 +77,17 @@ def robustness_csv(run_id: str, parts: PartsDep, other: With = "") -> Response:
     run, found, compared, beside = context["run"], context["found"], context["other"], context["beside"]
     if found is None:
         raise Conflict(f"the robustness of run #{run.number} was not measured")
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    lines = CsvChunks()
     columns = ["target", "corruption", "strength", "parameters", f"run {run.number}"]
-    writer.writerow([*columns, f"run {compared.number}"] if beside is not None else columns)
+    lines.row([*columns, f"run {compared.number}"] if beside is not None else columns)
     for head, corruption, strength, parameters, value in _values(found):
         row = [head, corruption, strength, parameters, value]
-        writer.writerow([*row, _value_of(beside, head, corruption, strength)] if beside is not None else row)
+        lines.row([*row, _value_of(beside, head, corruption, strength)] if beside is not None else row)
     headers = {
         "content-disposition": f'attachment; filename="robustness-{run.number}.csv"',
         "cache-control": "no-store",
     }
-    return Response(file.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(lines.drain(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _values(found: RobustnessResult) -> Iterator[tuple[str, str, int, str, float]]:
@@ -111,7 +110,7 @@ def _value_of(found: RobustnessResult, head: str, corruption: str, strength: int
 def _back(request: Request, parts: Parts, run_id: str, other: str) -> Response:
     if wants_fragment(request):
         return parts.templates.fragment(request, "_robustness.html", **_context(parts, run_id, other))
-    return RedirectResponse(f"/runs/{run_id}/robustness" + (f"?with={other}" if other else ""), 303)
+    return RedirectResponse(f"/runs/{run_id}/robustness" + (f"?with={quote(other, safe='')}" if other else ""), 303)
 
 
 @pages.post("/runs/{run_id}/robustness")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.sweeps import extend_by, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
 from app.contract.command import template_line
+from app.contract.errors import to_field_errors
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.contract.sweep_label import describe_values
@@ -209,10 +212,13 @@ def _more(given: dict[str, str]) -> SweepSpec:
     counts: dict[str, Any] = {}
     for name in ("seeds", "draws"):
         if name in given:
-            if not given[name].isascii() or not given[name].isdigit() or not 0 < int(given[name][:9]) <= 1000:
+            if not re.fullmatch(r"[0-9]{1,9}", given[name]) or not 0 < int(given[name]) <= 1000:
                 raise SpecError([FieldError(name, f"{name} must be a whole number from 1 to 1,000")])
             counts[name] = int(given[name])
     grid = {
         name.removeprefix("grid."): read_values(name[5:], words) for name, words in given.items() if name[:5] == "grid."
     }
-    return SweepSpec(**counts, **({"grid": grid} if grid else {}))
+    try:
+        return SweepSpec(**counts, **({"grid": grid} if grid else {}))
+    except ValidationError as error:
+        raise SpecError(to_field_errors(error.errors())) from error

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.cli.export import _cell
 from app.cli.output import duration, local_time, to_text
 from app.contract.events import Log, LogLine
 from app.services import pubsub
@@ -224,10 +223,3 @@ def test_a_length_of_time_in_words(seconds: float | None, output: str) -> None:
 def test_a_value_in_words(value: Any, output: str) -> None:
     assert to_text(value) == output
     assert local_time(None) == "–"
-
-
-@pytest.mark.parametrize(
-    ("value", "cell"), [(["a", "b"], "a b"), ({}, ""), ({"a": 1}, '{"a": 1}'), ("@x", "'@x"), (-1, -1), ("x", "x")]
-)
-def test_a_cell_of_a_table_is_no_formula(value: Any, cell: Any) -> None:
-    assert _cell(value) == cell

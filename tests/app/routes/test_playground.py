@@ -99,6 +99,13 @@ def voter(path: str, **probabilities: float) -> Vote:
     )
 
 
+def test_a_token_that_is_too_long_is_no_run(client: TestClient, three: list[str]) -> None:
+    answer = client.get("/playground", params={"runs": f"1,{'a' * 300}"})
+    assert answer.status_code == 200
+    assert "a" * 100 in answer.text
+    assert "a" * 101 not in answer.text
+
+
 def test_without_a_majority_the_most_probable_class_leads() -> None:
     votes = [voter("a", x=0.9, y=0.1, z=0), voter("b", x=0.0, y=0.6, z=0.4), voter("c", x=0.1, y=0.3, z=0.6)]
     found = verdict(votes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_form_for_many_runs_says_which(parts: Parts, client: TestClient, runs:
     assert answer.status_code == 303, answer.text
     (event,) = events(parts, "run.cancel")
     assert (event["credential"], event["detail"]) == ("session", {"runs": ids})
+
+
+def test_a_relaunch_of_which_a_part_is_refused_is_in_the_log(parts: Parts, client: TestClient, runs: Runs) -> None:
+    run, unusable = runs.add(family="simple_mlp"), runs.add(family="gone")
+    client.cookies.update(session(parts, NAMES["member"]))
+    answer = client.post("/runs/relaunch", data={"runs": [unusable]}, follow_redirects=False)
+    assert answer.headers["location"] == "/runs?refused=1"
+    assert events(parts, "run.launch") == []
+    answer = client.post("/runs/relaunch", data={"runs": [run, unusable]}, follow_redirects=False)
+    assert re.fullmatch(r"/runs\?act=\w+&refused=1", answer.headers["location"])
+    (event,) = events(parts, "run.launch")
+    assert event["detail"] == {"runs": [run, unusable]}
 
 
 def test_what_is_refused_or_only_read_is_not_in_the_log(parts: Parts, client: TestClient) -> None:

@@ -9,16 +9,14 @@ from typing import Any, get_args
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from starlette.testclient import TestClient
 
 from app.main import API_PREFIX
 from app.routes import routers
 from app.routes.mlflow import mlflow
 from app.web.numbers import LARGEST
+from tests.app.web.walk import parameters
 from tests.conftest import Runs
 
 HOSTILE = (
@@ -47,37 +45,6 @@ def api_routes() -> Iterator[tuple[str, APIRoute]]:
             for route in router.routes if router is not None else ():
                 if isinstance(route, APIRoute) and not route.path.endswith(STREAMS):
                     yield prefix + route.path, route
-
-
-def dependants(dependant: Dependant) -> Iterator[Dependant]:
-    """A route's own parameters, and those of all that it depends on."""
-    yield dependant
-    for each in dependant.dependencies:
-        yield from dependants(each)
-
-
-def parameters(route: APIRoute) -> Iterator[tuple[str, str, Any, FieldInfo]]:
-    """Place (path, query, header, body), name, type and field of each parameter; a model's fields one by one."""
-    for each in dependants(route.dependant):
-        yield from own_parameters(each)
-
-
-def own_parameters(flat: Dependant) -> Iterator[tuple[str, str, Any, FieldInfo]]:
-    """The same of one function."""
-    places = {
-        "path": flat.path_params,
-        "query": flat.query_params,
-        "header": flat.header_params,
-        "body": flat.body_params,
-    }
-    for place, fields in places.items():
-        for field in fields:
-            kind = field.field_info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                for name, inner in kind.model_fields.items():
-                    yield place, inner.alias or name, inner.annotation, inner
-            else:
-                yield place, field.alias, kind, field.field_info
 
 
 def numbers_in(kind: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[type, tuple[Any, ...]]]:

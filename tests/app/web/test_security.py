@@ -23,7 +23,15 @@ OWN = "http://127.0.0.1:8000"
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "10.0.0.1", "", "[::1"],
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "a@127.0.0.1",
+        "10.0.0.1",
+        "[::1",
+    ],
 )
 def test_a_foreign_host_name_is_refused(client: TestClient, host: str) -> None:
     for path in ("/", "/healthz", "/api/v1/runs", "/static/runyard.css"):

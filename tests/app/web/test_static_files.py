@@ -28,6 +28,14 @@ def browser(folder: Path) -> TestClient:
     return TestClient(Starlette(routes=[Mount("/static", FilesInMemory(folder))]))
 
 
+NO_FILES = ("9" * 300, "a/" + "b" * 5000, "a%00b", "%00", "..%2f..%2fsecret.txt", "%2e%2e/secret.txt")
+
+
+@pytest.mark.parametrize("path", NO_FILES)
+def test_a_name_that_no_file_can_have_is_not_found(browser: TestClient, path: str) -> None:
+    assert browser.get(f"/static/{path}").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "content", "kind"),
     [

@@ -1,4 +1,4 @@
-"""All routes of an application, with an address for each."""
+"""All routes of an application, with an address for each, and what each of them takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from starlette.routing import Match, Mount
 
 
@@ -40,3 +43,37 @@ def matched(routes: list[Any], method: str, path: str) -> Any:
     """The route that the router would take; None if there is none."""
     scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
     return next((route for route in routes if route.matches(scope)[0] == Match.FULL), None)
+
+
+def dependants(dependant: Dependant) -> Iterator[Dependant]:
+    """A route's own parameters, and those of all that it depends on."""
+    yield dependant
+    for each in dependant.dependencies:
+        yield from dependants(each)
+
+
+def parameters(route: Any) -> Iterator[tuple[str, str, Any, FieldInfo]]:
+    """Place (path, query, header, body), name, type and field of each parameter; a model's fields one by one.
+
+    ``route``: of FastAPI, or as ``leaves`` gives it.
+    """
+    for each in dependants(route.dependant):
+        yield from own_parameters(each)
+
+
+def own_parameters(flat: Dependant) -> Iterator[tuple[str, str, Any, FieldInfo]]:
+    """The same of one function."""
+    places = {
+        "path": flat.path_params,
+        "query": flat.query_params,
+        "header": flat.header_params,
+        "body": flat.body_params,
+    }
+    for place, fields in places.items():
+        for field in fields:
+            kind = field.field_info.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                for name, inner in kind.model_fields.items():
+                    yield place, inner.alias or name, inner.annotation, inner
+            else:
+                yield place, field.alias, kind, field.field_info

@@ -107,6 +107,10 @@ def test_pages_without_any_say_how_they_come(client: TestClient, runs: Runs) -> 
     run = client.post("/api/v1/import", json=HEAD).json()["id"]
     assert "No histograms yet" in client.get(f"/runs/{run}/histograms").text
     assert "No texts yet" in client.get(f"/runs/{run}/texts").text
+    for kind in ("histograms", "texts"):
+        for query in ("", "?seen=5", "?at=3"):
+            answer = client.get(f"/runs/{run}/{kind}{query}", headers={"hx-request": "true"})
+            assert (answer.status_code, answer.headers["hx-refresh"]) == (200, "true"), (kind, query)
     tabs = client.get(f"/runs/{run}").text
     assert f"/runs/{run}/histograms" in tabs
     assert "/histograms" not in client.get(f"/runs/{runs.add()}").text

@@ -146,6 +146,20 @@ def test_the_form_extends_and_says_what_is_wrong(client: Any, look: Any, runs: A
         assert look(client.post(f"/sweeps/{sweep}/extend", data={"seeds": wrong}), 422).words["extend-error-seeds"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seeds", "000000001" + "9" * 5000),
+        ("grid.lr", ", ".join(str(i / 1e5) for i in range(1, 3000))),
+        ("grid." + "x" * 3000, "1"),
+        ("grid.", "1"),
+    ],
+)
+def test_a_form_that_no_page_has_is_refused_in_a_sentence(client: Any, name: str, value: str) -> None:
+    sweep = launched(client, **GRID)["id"]
+    assert client.post(f"/sweeps/{sweep}/extend", data={name: value}).status_code == 422
+
+
 def test_a_sweep_that_is_not_there_is_said(client: Any) -> None:
     for path in ("/sweeps/s_nothing", "/sweeps/s_nothing/board"):
         assert client.get(path).status_code == 404
