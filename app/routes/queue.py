@@ -60,11 +60,10 @@ def queue_rows(
     """Return a page of the queue with reasons and expectations. Raises QueryError."""
     now = time.time()
     page = read_queue(connection, limit, after)
-    paused = page.paused_at is not None
     rows = []
     numbers = _numbers(connection, [run.row["parent"] for run in page.runs if run.row["parent"]])
     for i, (run, expected) in enumerate(zip(page.runs, estimate_page(connection, page, workers, now), strict=True)):
-        why = why_waiting(run, page.first + i - 1, workers, paused)
+        why = why_waiting(run, page.first + i - 1, workers, page.stopped)
         if expected.start_why == NO_WORKER:
             expected = replace(expected, start_why=why)
         in_seconds = None if expected.start is None else max(0.0, expected.start - now)
@@ -121,10 +120,14 @@ class WaitingOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """A page of the queue, in order; pass ``next`` as ``after`` to get the following page."""
+    """A page of the queue, in order; pass ``next`` as ``after`` to get the following page.
+
+    ``held``: why Runyard itself starts no run, such as a full disk; "" if it does.
+    """
 
     paused: bool
     paused_since: str | None
+    held: str
     total: int
     next: str | None
     runs: list[WaitingOut]
@@ -162,6 +165,7 @@ def get_queue(
     body = {
         "paused": page.paused_at is not None,
         "paused_since": iso(page.paused_at),
+        "held": page.held,
         "total": page.total,
         "next": page.next,
         "runs": [_as_json(row) for row in rows],

@@ -42,7 +42,7 @@ def claim_next(
 ) -> Granted | None:
     """Grant the first queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    Returns None if there is none, and while the queue is paused.
+    Returns None if there is none, while the queue is paused or held, and to a worker whose disk is full.
     """
     claimed = connection.execute(
         text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),
@@ -57,7 +57,8 @@ def claim_next(
                 " WHERE id = (SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL"
                 "  AND device_wanted IN (:any, :kind, :one)"
                 "  AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
-                "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL)"
+                "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL OR held <> '')"
+                "  AND NOT EXISTS (SELECT 1 FROM worker WHERE id = :worker AND disk_state = 'full')"
                 f" ORDER BY {QUEUE_ORDER} LIMIT 1) AND status = 'queued'"
                 f" RETURNING {_GRANTED}"
             ),

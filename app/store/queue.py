@@ -28,12 +28,16 @@ RESTORED_SECONDS = 86_400.0
 
 
 class QueueState(SQLModel, table=True):
-    """One row: when the queue was paused, in seconds since 1970, UTC; NULL while it is not."""
+    """One row: when a user paused the queue, in seconds since 1970, UTC; NULL while it is not paused.
+
+    ``held``: why Runyard itself starts no run, "" if it does. It never changes what a user has paused.
+    """
 
     __tablename__ = "queue_state"
 
     id: int = Field(primary_key=True)
     paused_at: float | None = None
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,22 @@ class Waiting:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """Consecutive queued runs, the position of the first, and the cursor of the next page."""
+    """Consecutive queued runs, the position of the first, and the cursor of the next page.
+
+    ``held``: why Runyard itself starts no run, "" if it does.
+    """
 
     runs: list[RunRecord]
     first: int
     next: str | None
     total: int
     paused_at: float | None
+    held: str = ""
+
+    @property
+    def stopped(self) -> str:
+        """Why no run starts, whoever stopped the queue; "" if runs start."""
+        return PAUSED if self.paused_at is not None else self.held
 
 
 @dataclass(frozen=True)
@@ -84,8 +97,9 @@ _BACKWARDS = "priority, rank DESC, number DESC"
 def queue(connection: Connection, workers: list[WorkerRecord], limit: int = 50) -> tuple[list[Waiting], int]:
     """The queue in starting order, and its total length."""
     page = read_queue(connection, limit)
-    paused = page.paused_at is not None
-    return [Waiting(run, i + 1, why_waiting(run, i, workers, paused)) for i, run in enumerate(page.runs)], page.total
+    return [
+        Waiting(run, i + 1, why_waiting(run, i, workers, page.stopped)) for i, run in enumerate(page.runs)
+    ], page.total
 
 
 def read_queue(connection: Connection, limit: int, after: str | None = None) -> QueuePage:
@@ -101,7 +115,8 @@ def read_queue(connection: Connection, limit: int, after: str | None = None) -> 
     records = [record(row, []) for row in page[:limit]]
     following = _write_after(page[limit - 1]) if len(page) > limit else None
     first = 1 if behind is None or not page else 1 + _count_ahead(connection, _place(page[0]))
-    return QueuePage(records, first, following, count_queued(connection), paused_at(connection))
+    total = count_queued(connection)
+    return QueuePage(records, first, following, total, paused_at(connection), held_for(connection))
 
 
 def _rows(connection: Connection, condition: str, values: dict[str, Any], limit: int) -> list[dict[str, Any]]:
@@ -180,15 +195,31 @@ def paused_at(connection: Connection) -> float | None:
 _PAUSED_AT = text("SELECT paused_at FROM queue_state WHERE paused_at IS NOT NULL")
 
 
-def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused: bool = False) -> str:
-    """Why a queued run with ``ahead`` runs before it has not started."""
+def held_for(connection: Connection) -> str:
+    """Why Runyard itself starts no run; "" if it does."""
+    return str(connection.execute(_HELD).scalar() or "")
+
+
+_HELD = text("SELECT held FROM queue_state WHERE held <> ''")
+
+
+def stopped_for(connection: Connection) -> str:
+    """Why no run starts, whoever stopped the queue; "" if runs start."""
+    return PAUSED if paused_at(connection) is not None else held_for(connection)
+
+
+def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], stopped: str = "") -> str:
+    """Why a queued run with ``ahead`` runs before it has not started; ``stopped``: why no run starts at all."""
     if not workers:
         return "no worker is connected"
     fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
     if not fitting:
         return _unmet_request(run.device_wanted, run.worker_wanted, workers)
-    if paused:
-        return PAUSED
+    if stopped:
+        return stopped
+    if all(worker.lacks_space for worker in fitting):
+        return f"the disk of {', '.join(sorted({worker.host for worker in fitting}))} is full"
+    fitting = [worker for worker in fitting if not worker.lacks_space]
     if sum(worker.free_slots for worker in fitting) > ahead:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
@@ -210,10 +241,10 @@ def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
 def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]]) -> int:
     """Number of claims that could be granted now; ``workers`` is called only if runs are queued."""
     queued = connection.execute(_ASKED_FOR).all()
-    if not queued or paused_at(connection) is not None:
+    if not queued or stopped_for(connection):
         return 0
     total = 0
-    for worker in workers():
+    for worker in (each for each in workers() if not each.lacks_space):
         fitting = sum(count for device, name, count in queued if worker.takes(device, name))
         total += min(worker.free_slots, fitting)
     return total
@@ -228,6 +259,11 @@ _ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE
 def pause(connection: Connection, now: float) -> None:
     """Pause the queue. No more runs start; active runs continue."""
     connection.execute(text("UPDATE queue_state SET paused_at = coalesce(paused_at, :now)"), {"now": now})
+
+
+def hold(connection: Connection, reason: str) -> None:
+    """Start no run for this reason, whether a user has paused the queue or not; "" starts them again."""
+    connection.execute(text("UPDATE queue_state SET held = :held"), {"held": reason})
 
 
 def resume(connection: Connection) -> None:

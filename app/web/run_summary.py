@@ -16,7 +16,7 @@ from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.metric import Summary
-from app.store.queue import paused_at, positions_in_queue, why_waiting
+from app.store.queue import positions_in_queue, stopped_for, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.search.query import RunRow
 from app.store.worker import WorkerRecord
@@ -181,11 +181,11 @@ def summaries_with_positions(
 ) -> list[RunSummary]:
     """Return summaries of several runs; queued runs include their position and why they have not started."""
     positions = positions_in_queue(connection, [row.run.id for row in rows if row.run.status == "queued"])
-    paused = bool(positions) and paused_at(connection) is not None
+    stopped = stopped_for(connection) if positions else ""
     result = []
     for row in rows:
         position = positions.get(row.run.id)
-        why = "" if position is None else why_waiting(row.run, position - 1, workers, paused)
+        why = "" if position is None else why_waiting(row.run, position - 1, workers, stopped)
         result.append(summarize_run(row, position, why))
     return result
 

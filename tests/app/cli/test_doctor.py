@@ -35,7 +35,7 @@ def test_a_machine_that_has_everything_is_well(
 ) -> None:
     monkeypatch.setenv("RUNYARD_DATA_DIR", str(tmp_path / "new"))
     monkeypatch.setenv("RUNYARD_PORT", "0")
-    monkeypatch.setattr(doctor, "ENOUGH_BYTES", 1)
+    monkeypatch.setattr(doctor, "state_of", lambda settings, free, total: "ok")
     done = runyard("doctor")
     assert done.exit_code == 0, done.output
     what = [line[6:].split(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
@@ -134,13 +134,9 @@ def test_a_folder_that_cannot_hold_the_data_is_found_out(tmp_path: Path, monkeyp
     assert found(doctor.data_folder, data_dir=file / "data")[0][0] == "fail"
     states = [each[0] for each in found(doctor.data_folder, data_dir=tmp_path / ("x" * 100))]
     assert states[0] == "ok"
-    usage = namedtuple("usage", "free")
-    for free, state in (
-        (doctor.TOO_FEW_BYTES - 1, "fail"),
-        (doctor.TOO_FEW_BYTES, "warn"),
-        (doctor.ENOUGH_BYTES, "ok"),
-    ):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(free))
+    usage = namedtuple("usage", "free total")
+    for free, state in ((2**30 - 1, "fail"), (2**30, "warn"), (5 * 2**30 - 1, "warn"), (5 * 2**30, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(free, 2**40))
         assert found(doctor.data_folder, data_dir=tmp_path)[-1][0] == state
 
 

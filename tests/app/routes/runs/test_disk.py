@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from app.contract.disk_space import DiskSpace
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
 from tests.app.predicted import keep, predictions_of
@@ -56,3 +58,20 @@ def test_checkpoints_of_earlier_versions_are_said_to_be_of_unknown_size(
     run = runs.add()
     runs.set(run, checkpoint='{"path": "x", "epoch": 1, "step": 9}')
     assert "1 checkpoint of unknown size" in look(client.get(f"/runs/{run}")).words["disk-used"]
+
+
+def test_disks_with_little_room_are_told_on_every_page_and_in_the_api(
+    client: TestClient, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (disk,) = client.get("/api/v1/disks").json()["disks"]
+    assert 0 < disk["free"] <= disk["total"]
+    assert disk["needed"] <= disk["total"]
+    for state, said in (("low", "Disk space on lab is low: 1.4 GiB free."), ("full", "The disk of lab is full:")):
+        space = DiskSpace(host="lab", folder="/srv", free=1_500_000_000, total=10**12, needed=10**9, state=state)
+        monkeypatch.setattr("app.services.disk_warnings.measure", lambda settings, space=space: space)
+        assert client.get("/api/v1/disks").json()["disks"] == [space.model_dump()]
+        for page in ("/", "/runs", "/launch", "/nothing"):
+            assert said in look(client.get(page)).words["disk-banner"]
+        fragment = client.get("/now/yard")
+        assert 'id="disk-banner" hx-swap-oob="true"' in fragment.text
+        assert said in look(fragment).words["disk-banner"]
