@@ -173,6 +173,7 @@ class Supervisor:
             asleep_seconds=asleep_seconds(),
             disk=self._disk,
             waiting=waiting,
+            time=time.time(),
         )
 
     def _apply_renewal(self, message: Any) -> None:

@@ -176,7 +176,7 @@ class Heartbeat(_Event):
     """A worker is alive and still owns these runs; renews their leases.
 
     ``asleep_seconds``: total time that its machine has been suspended since it booted. ``waiting``: those of its runs
-    that stand still until there is room on its ``disk``.
+    that stand still until there is room on its ``disk``. ``time``: by its clock, when it was sent.
     """
 
     worker: str
@@ -190,6 +190,7 @@ class Heartbeat(_Event):
     asleep_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
     disk: DiskSpace | None = None
     waiting: list[str] = []
+    time: Time | None = None
 
 
 class Ended(_Event):

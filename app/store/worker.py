@@ -17,7 +17,8 @@ class Worker(SQLModel, table=True):
     """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected.
 
     ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat. ``disk``: the
-    DiskSpace of its machine as JSON, "" if unknown; ``disk_state``: the state in it.
+    DiskSpace of its machine as JSON, "" if unknown; ``disk_state``: the state in it. ``clock_off``: seconds by which
+    its clock is ahead of the recorder's.
     """
 
     __tablename__ = "worker"
@@ -37,6 +38,7 @@ class Worker(SQLModel, table=True):
     asleep_seconds: float = 0.0
     disk: str = ""
     disk_state: str = "ok"
+    clock_off: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class WorkerRecord:
     asleep_seconds: float = 0.0
     disk: DiskSpace | None = None
     disk_state: str = "ok"
+    clock_off: float = 0.0
 
     @property
     def device(self) -> str:
@@ -80,8 +83,17 @@ class WorkerRecord:
         return max(0, self.slots - len(self.runs))
 
 
+CLOCK_SECONDS = 60.0
+"""Smaller differences between clocks are not told; a heartbeat may also have waited for as long as a lease."""
+
+
+def is_clock_off(seconds: float) -> bool:
+    """Whether a clock differs so much that times of its points mislead."""
+    return abs(seconds) > CLOCK_SECONDS
+
+
 def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
-    """Record a heartbeat; True if the worker was unknown before, or the state of its disk has changed."""
+    """Record a heartbeat; True if the worker was unknown before, or the state of its disk or clock has changed."""
     disk_state = beat.disk.state if beat.disk else "ok"
     values: dict[str, Any] = {
         "id": beat.worker,
@@ -97,14 +109,15 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         "asleep": beat.asleep_seconds,
         "disk": beat.disk.model_dump_json() if beat.disk else "",
         "disk_state": disk_state,
+        "clock_off": 0.0 if beat.time is None else beat.time - now,
         "now": now,
     }
-    before = connection.execute(text("SELECT disk_state FROM worker WHERE id = :id"), values).scalar()
+    before = connection.execute(text("SELECT disk_state, clock_off FROM worker WHERE id = :id"), values).one_or_none()
     if before is not None:
         connection.execute(
             text(
                 "UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep, disk = :disk,"
-                " disk_state = :disk_state WHERE id = :id"
+                " disk_state = :disk_state, clock_off = :clock_off WHERE id = :id"
             ),
             values,
         )
@@ -112,13 +125,15 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index, asleep_seconds, disk, disk_state) VALUES (:id, :host, :pid,"
-                " :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep,"
-                " :disk, :disk_state)"
+                " first_seen, last_seen, device_index, asleep_seconds, disk, disk_state, clock_off) VALUES"
+                " (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now, :now,"
+                " :index, :asleep, :disk, :disk_state, :clock_off)"
             ),
             values,
         )
-    return before != disk_state
+    if before is None or before.disk_state != disk_state:
+        return True
+    return is_clock_off(before.clock_off) != is_clock_off(values["clock_off"])
 
 
 def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from app.contract.timestamps import iso
 from app.services.disk_warnings import scarce_disks
 from app.store.database import reading
 from app.store.queue import count_queued, stopped_for
-from app.store.worker import list_workers
+from app.store.worker import is_clock_off, list_workers
 from app.web.caller import caller, may
 from app.web.formatting import (
     color,
@@ -46,6 +46,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Yard:
     """The header's status chips: workers, devices, slots, active and queued runs; and disks with little room.
 
+    ``clocks``: seconds by which the clock of a worker's machine is ahead, if it is far off.
     ``responds``: False if the database does not, so that only the server's own disk is known.
     """
 
@@ -57,6 +58,7 @@ class Yard:
     active: int
     paused: bool = False
     disks: list[DiskSpace] = field(default_factory=list)
+    clocks: dict[str, float] = field(default_factory=dict)
     responds: bool = True
 
 
@@ -73,7 +75,8 @@ def read_yard(request: Request) -> Yard:
     slots, free = sum(worker.slots for worker in workers), sum(worker.free_slots for worker in workers)
     devices = sorted({worker.device_name for worker in workers})
     disks = scarce_disks(parts.settings, workers)
-    return Yard(len(workers), devices, slots, free, queued, slots - free, paused, disks)
+    clocks = {worker.host: worker.clock_off for worker in workers if is_clock_off(worker.clock_off)}
+    return Yard(len(workers), devices, slots, free, queued, slots - free, paused, disks, clocks)
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------
