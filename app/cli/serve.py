@@ -175,9 +175,9 @@ def recorder(data_dir: DataDir = None) -> None:
     from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
 
     settings = read_settings(data_dir=data_dir)
+    _check_redis(settings)
     _check_data_folder(settings)
     _check_database(settings)
-    _check_redis(settings)
     with imports_without_gc():
         from redis import Redis
 
