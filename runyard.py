@@ -1828,6 +1828,11 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         return _Call("GET", "/queue", _as_is, None, {"limit": limit, "after": after})
 
     @_request
+    def disks(self, /) -> _Call[Json]:
+        """List the disks of the server and of connected workers, with their free space in bytes."""
+        return _Call("GET", "/disks", _as_is)
+
+    @_request
     def pause_queue(self, /) -> _Call[Json]:
         """Pause the queue. No more runs start; active runs continue."""
         return _Call("POST", "/queue/pause", _as_is)

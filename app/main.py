@@ -40,6 +40,7 @@ from app.web.dependencies import Parts, PartsDep
 from app.web.http_metrics import HttpMetrics
 from app.web.openapi import describe
 from app.web.rendering import ROOT, Templates
+from app.web.request_ids import RequestIds
 from app.web.run_numbers import RunNumbers
 from app.web.security import HEADERS, Guard
 from app.web.static_files import FilesInMemory
@@ -124,6 +125,7 @@ def build_app(allowed_hosts: str = "", by_address: bool = False) -> FastAPI:
     app.add_middleware(RunNumbers)
     app.add_middleware(Access)
     app.add_middleware(Guard, allowed_hosts=allowed_hosts, by_address=by_address)
+    app.add_middleware(RequestIds)
     return app
 
 

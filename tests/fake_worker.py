@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from redis import Redis
 
 from app.contract import broker
+from app.contract.disk_space import DiskSpace
 from app.contract.events import (
     Claim,
     DeviceInfo,
@@ -102,6 +103,8 @@ class Worker:
         )
         self.claims = 0
         self.beats = 0
+        self.disk: DiskSpace | None = None
+        self.waiting: list[str] = []
 
     def send(self, kind: str, said: BaseModel, entry_id: str = "*") -> None:
         """Send what a supervisor says."""
@@ -137,6 +140,8 @@ class Worker:
             versions={"torch": "2"},
             runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
             asleep_seconds=asleep,
+            disk=self.disk,
+            waiting=self.waiting,
         )
         self.send("heartbeat", said, entry_id)
         return self.beats

@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+from app.contract.disk_space import disk_full_reason
 from app.contract.events import Outcome, PendingChanges
-from worker.job import Control
+from worker.job import CANCEL, DISK_FULL_EXIT, INTERRUPT, Control
 
 logger = logging.getLogger("runyard.worker")
 
@@ -66,8 +67,16 @@ def out_of_memory_reason(batch_size: int | None) -> str:
     return f"the operating system killed the run because memory ran out; {advice}"
 
 
-def exit_reason(exitcode: int | None, process: str = "the trainer") -> str:
-    """Why a trainer ended without reporting it; ``process``: what to call it."""
+def stopped_outcome(command: int) -> Outcome:
+    """How a run ended that could not report it: as it was told to, otherwise it failed."""
+    outcomes: dict[int, Outcome] = {CANCEL: "cancelled", INTERRUPT: "interrupted"}
+    return outcomes.get(command, "failed")
+
+
+def exit_reason(exitcode: int | None, process: str = "the trainer", full: str = "") -> str:
+    """Why a trainer ended without reporting it; ``process``: what to call it, ``full``: a folder without room."""
+    if exitcode == DISK_FULL_EXIT or (full and exitcode is not None and exitcode > 0):
+        return disk_full_reason(full or "the data folder")
     if exitcode is None:
         return f"{process} ended without an exit code"
     if exitcode == -signal.SIGKILL:

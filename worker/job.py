@@ -6,18 +6,24 @@ The supervisor imports this module without torch; the fork server has already lo
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
-from app.contract.events import Change, Checkpoint
+from app.contract.events import Change, Checkpoint, DeviceInfo
 from app.contract.program import Startable
 from app.contract.settings import Settings
 from app.contract.spec import RunConfig
 
 CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
-COMMAND, PULSE, CHILD = 0, 1, 2
+COMMAND, PULSE, CHILD, WAITING = 0, 1, 2, 3
+NUMBERS = 4
+"""How many numbers a trainer and its supervisor share."""
+DISK_FULL_EXIT = 75
+"""Exit status of a process that could not report its end because the disk is full."""
 
 TRAINER = "worker.training.trainer"
 """A name, not an import: the trainer imports torch and this module."""
@@ -61,7 +67,9 @@ class CommandJob:
 
 
 class Control:
-    """Three shared numbers: the supervisor's command, a pulse that moves with every step, and a command's process.
+    """Shared numbers: the supervisor's command, a pulse that moves with every step, a command's process, and a flag.
+
+    The flag says that the trainer stands still until there is room on the disk.
 
     ``changes`` is the trainer's end of a pipe that delivers changes to the run; a training step reads neither the pipe
     nor waits for it.
@@ -75,6 +83,11 @@ class Control:
     def command(self) -> int:
         """CONTINUE, CANCEL or INTERRUPT."""
         return int(self._shared[COMMAND])
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether any command was sent."""
+        return self.command != CONTINUE
 
     def request(self, command: int) -> bool:
         """Send the trainer a command; only the first one counts. False if there already was one."""
@@ -101,6 +114,15 @@ class Control:
         """Tell the supervisor the process that leads the command's group."""
         self._shared[CHILD] = pid
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the trainer waits for disk space."""
+        return bool(self._shared[WAITING])
+
+    def set_waiting(self, waiting: bool) -> None:
+        """Tell the supervisor whether the trainer waits for disk space."""
+        self._shared[WAITING] = int(waiting)
+
 
 def execute(job: CommandJob, shared: Any, _changes: Connection | None = None) -> None:
     """Run the process beside a command."""
@@ -119,8 +141,6 @@ def probe(connection: Any, device: str = "auto") -> None:
 
     With several GPUs, describes the one that ``device`` names.
     """
-    import os
-
     import lightning
     import torch
 
@@ -136,3 +156,33 @@ def probe(connection: Any, device: str = "auto") -> None:
         info |= {"kind": "cuda", "name": properties.name, "memory_bytes": properties.total_memory, "index": index}
     connection.send(info)
     connection.close()
+
+
+class DeviceError(RuntimeError):
+    """A worker cannot train on this machine, or not on the device of its settings; the message says why."""
+
+
+def probe_device(context: ForkServerContext, requested: str) -> tuple[DeviceInfo, dict[str, str]]:
+    """The device that ``requested`` names, and the versions of torch and Lightning.
+
+    Raises DeviceError if torch does not work on this machine, or finds no such device.
+    """
+    ours, theirs = context.Pipe()
+    process = context.Process(target=probe, args=(theirs, requested), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        device = ours.recv()
+    except EOFError as error:
+        process.join()
+        status = process.exitcode
+        message = f"PyTorch does not work on this machine: the device probe exited with status {status}"
+        raise DeviceError(message) from error
+    process.join()
+    versions: dict[str, str] = device.pop("versions")
+    if requested.startswith("cuda") and device["kind"] != "cuda":
+        missing = "no such GPU" if ":" in requested else "no GPU"
+        raise DeviceError(f"RUNYARD_DEVICE is {requested}, but PyTorch finds {missing} on this machine")
+    if requested == "cpu":
+        device |= {"kind": "cpu", "name": "cpu", "index": 0}
+    return DeviceInfo(cores=len(os.sched_getaffinity(0)), **device), versions

@@ -29,6 +29,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.contract import broker
+from app.contract.disk_space import DiskSpace, is_disk_full, measure
 from app.contract.events import (
     Claim,
     DeviceInfo,
@@ -41,10 +42,23 @@ from app.contract.events import (
     PendingChanges,
     Renewal,
 )
+from app.contract.logs import concerning, set_process_concern
 from app.contract.settings import Settings
-from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
+from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason, stopped_outcome
 from worker.dataset_importer import DatasetImporter
-from worker.job import CANCEL, INTERRUPT, PRELOAD, CommandJob, Control, Job, execute, probe, train
+from worker.job import (
+    CANCEL,
+    DISK_FULL_EXIT,
+    INTERRUPT,
+    NUMBERS,
+    PRELOAD,
+    CommandJob,
+    Control,
+    Job,
+    execute,
+    probe_device,
+    train,
+)
 from worker.memory import out_of_memory_kills
 from worker.process import kill_group, prepare
 from worker.reporting.sender import Sender
@@ -67,6 +81,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.id = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+        set_process_concern(worker=self.id)
         self.redis = self._client()
         self.device: DeviceInfo
         self.versions: dict[str, str] = {}
@@ -80,6 +95,7 @@ class Supervisor:
         self._stopped_at = math.inf
         self._gone = threading.Event()
         self._beats = 0
+        self._disk: DiskSpace | None = None
         self._renewed_at = time.monotonic()
 
     def _client(self) -> Redis:
@@ -92,7 +108,7 @@ class Supervisor:
         self._context.set_forkserver_preload([PRELOAD])
         # Inherited by the fork server, which starts now, and so by every trainer.
         prepare(os.environ)
-        self.device, self.versions = self._probe()
+        self.device, self.versions = probe_device(self._context, self.settings.device)
         for slot in range(self.settings.slots):
             self._slots.put(slot)
         importer = DatasetImporter(self.settings.datasets, self._stopping)
@@ -100,35 +116,12 @@ class Supervisor:
         for task in (self._send_heartbeats, self._listen_for_control, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 
-    def _probe(self) -> tuple[DeviceInfo, dict[str, str]]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=probe, args=(theirs, self.settings.device), daemon=True)
-        process.start()
-        theirs.close()
-        try:
-            device = ours.recv()
-        except EOFError as error:
-            process.join()
-            status = process.exitcode
-            message = f"PyTorch does not work on this machine: the device probe exited with status {status}"
-            raise RuntimeError(message) from error
-        process.join()
-        versions: dict[str, str] = device.pop("versions")
-        if self.settings.device.startswith("cuda") and device["kind"] != "cuda":
-            missing = "no such GPU" if ":" in self.settings.device else "no GPU"
-            raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but PyTorch finds {missing} on this machine")
-        if self.settings.device == "cpu":
-            device |= {"kind": "cpu", "name": "cpu", "index": 0}
-        return DeviceInfo(cores=len(os.sched_getaffinity(0)), **device), versions
-
     def stop(self) -> None:
         """Interrupt all runs, which return to the queue with a checkpoint; does not wait for them."""
         if not self._stopping.is_set():
             self._stopped_at = time.monotonic()
         self._stopping.set()
-        with self._lock:
-            for run in self._active.values():
-                run.command(INTERRUPT)
+        self._interrupt_all()
 
     def leave(self) -> None:
         """Tell the server that this worker is gone; call it when no run is left."""
@@ -145,17 +138,29 @@ class Supervisor:
         while not self._gone.is_set():
             try:
                 self._send(redis, "heartbeat", self._heartbeat())
-                self._apply_renewal(redis.get(broker.renewal_key(self.id)))
+                renewal, disk_full = redis.mget(broker.renewal_key(self.id), broker.DISK_FULL)
+                if disk_full is not None:
+                    # The recorder lives, but can neither renew a lease nor grant the run to another worker.
+                    self._renewed_at = time.monotonic()
+                self._apply_renewal(renewal)
             except (RedisError, OSError) as error:
-                logger.warning("Redis does not respond (%s); training continues", error)
+                self._note_failed_heartbeat(error)
             if time.monotonic() - self._renewed_at > self.settings.orphan_seconds:
                 self._interrupt_all()
             self._gone.wait(self.settings.heartbeat_seconds)
 
+    def _note_failed_heartbeat(self, error: Exception) -> None:
+        if is_disk_full(error):
+            # Redis lives, but takes nothing, so the recorder learns nothing: no lease is renewed, and none expires.
+            self._renewed_at = time.monotonic()
+        logger.warning("Redis does not respond (%s); training continues", error)
+
     def _heartbeat(self) -> Heartbeat:
         self._beats += 1
+        self._disk = measure(self.settings, self._disk.state if self._disk else "ok")
         with self._lock:
             runs = [OwnedRun(run=run.run, fence=run.fence) for run in self._active.values()]
+            waiting = [run.run for run in self._active.values() if run.control.waiting]
         return Heartbeat(
             worker=self.id,
             beat=self._beats,
@@ -166,6 +171,9 @@ class Supervisor:
             versions=self.versions,
             runs=runs,
             asleep_seconds=asleep_seconds(),
+            disk=self._disk,
+            waiting=waiting,
+            time=time.time(),
         )
 
     def _apply_renewal(self, message: Any) -> None:
@@ -249,7 +257,8 @@ class Supervisor:
                 grant = self._claim(redis, slot)
                 if grant is None or (grant.config is None and grant.command is None):
                     return
-                self._train(redis, slot, grant)
+                with concerning(run=grant.run):
+                    self._train(redis, slot, grant)
         except (RedisError, OSError) as error:
             logger.warning("slot %d: Redis does not respond (%s); retrying at the next wake-up", slot, error)
         finally:
@@ -268,7 +277,7 @@ class Supervisor:
         return grant if grant.run else None
 
     def _train(self, redis: Redis, slot: int, grant: Grant) -> None:
-        shared = self._context.RawArray("q", 3)
+        shared = self._context.RawArray("q", NUMBERS)
         changes, inbox = self._context.Pipe(duplex=False)
         delivered = {change.id for change in grant.changes}
         executes = grant.command is not None
@@ -367,13 +376,21 @@ class Supervisor:
 
     def _report_end(self, redis: Redis, run: ActiveRun, exitcode: int | None, batch_size: int | None) -> None:
         """Send what the trainer left in its spool, and its end if it could not report that itself."""
-        if not self._drain(redis, Spool(self.settings.spool, run.run, run.fence)) or run.dropped:
+        try:
+            spool: Spool | None = Spool(self.settings.spool, run.run, run.fence)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            spool = None  # the trainer had no room for one either
+        if (spool is not None and not self._drain(redis, spool)) or run.dropped:
             return
         if exitcode == 0 and not run.kill_reason:
             logger.info("%s ended", run.run)
             return
         process = "the process that watches the command" if run.executes else "the trainer"
-        reason = run.kill_reason or exit_reason(exitcode, process)
+        reason = run.kill_reason or exit_reason(exitcode, process, self._full_folder())
+        if exitcode == DISK_FULL_EXIT:
+            run.outcome = stopped_outcome(run.control.command)
         if run.out_of_memory:
             reason = out_of_memory_reason(batch_size)
         ended = Ended(run=run.run, fence=run.fence, outcome=run.outcome, reason=reason)
@@ -392,6 +409,11 @@ class Supervisor:
                 down = True
                 self._gone.wait(0.5)
         logger.warning("could not report the end of %s; it resumes once its lease has expired", run.run)
+
+    def _full_folder(self) -> str:
+        """The folder that has no room left; empty if there is room."""
+        disk = measure(self.settings)
+        return disk.folder if disk is not None and disk.state == "full" else ""
 
     def _confirmed(self, redis: Redis, field: str) -> bool:
         for _ in range(20):

@@ -21,7 +21,7 @@ from app.services.embedded import check_redis
 from app.services.machine_checks import Finding
 from app.store.database import current_revision, newest_revision, reading
 from app.store.disk_use import DiskUse, disk_use
-from app.store.queue import count_queued, paused_at
+from app.store.queue import count_queued, held_for, paused_at
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts
 
@@ -123,6 +123,8 @@ def _queue(connection: Connection, workers: list[WorkerRecord]) -> Iterator[Find
         yield Finding("Workers", "ok", f"{one} connected, with {slots} slot{'' if slots == 1 else 's'}")
     if paused_at(connection) is not None:
         yield Finding("Queue", "warn", f"is paused; {queued:,} runs wait", "resume it on the page Queue")
+    elif held := held_for(connection):
+        yield Finding("Queue", "fail", f"starts no run: {held}", "free up disk space; it goes on by itself")
     else:
         yield Finding("Queue", "ok", f"{queued:,} run{'' if queued == 1 else 's'} queued")
 

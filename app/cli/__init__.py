@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -90,5 +91,15 @@ def _runyard(
 
 
 def main() -> None:
-    """Run the `runyard` program."""
-    cli()
+    """Run the `runyard` program; a fault of the machine is one sentence and exit status 1."""
+    try:
+        cli()
+    except Exception as error:
+        from app.contract.settings import Settings
+        from app.contract.start_faults import explain
+
+        sentence = explain(error, Settings())
+        if sentence is None:
+            raise
+        print(f"runyard: {sentence}", file=sys.stderr)
+        sys.exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Url, connected, find_run
+from app.cli.disks import warn_about_disks
 from app.cli.output import AsJson, duration, local_time, print_json, print_table
 from app.cli.runs import Name
 
@@ -25,11 +26,14 @@ def list_queue(
         return
     with connected(url) as yard:
         listed = yard.queue(limit)
+        warn_about_disks(yard)
         if as_json:
             print_json(listed)
             return
         if listed["paused"]:
             print("the queue is paused; resume it with `runyard queue resume`")
+        elif listed["held"]:
+            print(f"no runs start: {listed['held']}")
         if not listed["runs"]:
             print("no queued runs")
             return

@@ -9,6 +9,7 @@ import typer
 
 from app.cli import completion
 from app.cli.client import Url, connected, find_run, find_runs, find_sweep
+from app.cli.disks import warn_about_disks
 from app.cli.output import (
     RIGHT_ALIGNED,
     RUN_COLUMNS,
@@ -105,6 +106,7 @@ def ls(
     """List runs, newest first."""
     with connected(url) as yard:
         listed = [run.data for run in yard.runs(limit=limit, **filters(status, family, size, dataset, tag, q, sort))]
+        warn_about_disks(yard)
         if as_json:
             print_json({"runs": listed})
         elif listed:

@@ -47,15 +47,16 @@ def _check_data_folder(settings: Settings) -> None:
 
 
 def _check_database(settings: Settings) -> None:
-    """Exit with a sentence if the database of the settings cannot be used; SQLite in the data folder always can."""
-    if settings.database_url is None:
+    """Exit with a sentence if the database of the settings cannot be used; one in a new data folder can."""
+    if settings.database_url is None and not (settings.data_dir / "runyard.db").exists():
         return
     from app.store.database import check_database
+    from app.store.database_copy import MigrationError
     from app.store.postgresql import DatabaseUnusable
 
     try:
-        check_database(settings.database_url)
-    except DatabaseUnusable as error:
+        check_database(settings.database)
+    except (DatabaseUnusable, MigrationError) as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
 
@@ -71,6 +72,42 @@ def _check_provider(settings: Settings) -> None:
         raise typer.Exit(1)
 
 
+def _check_port(settings: Settings) -> None:
+    from app.services.data_folder import StartError
+    from app.services.embedded import free_port
+
+    try:
+        free_port(settings.host, settings.port)
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _check_redis(settings: Settings) -> None:
+    """Exit with a sentence if Redis cannot be used; one that does not respond yet is awaited."""
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    from app.contract.start_faults import redis_refusal, redis_silent
+    from app.services.data_folder import StartError
+    from app.services.embedded import check_redis
+
+    client = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)
+    try:
+        client.ping()
+        check_redis(client)
+    except StartError as error:
+        print(f"runyard: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except (RedisError, OSError) as error:
+        if refusal := redis_refusal(error, settings):
+            print(f"runyard: {refusal}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        print(f"runyard: {redis_silent(settings)}; waiting", file=sys.stderr)
+    finally:
+        client.close()
+
+
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Slots = None) -> None:
     """Start Redis, the server, the recorder and a worker on this machine. Press Ctrl-C to stop them."""
     from app.services.data_folder import StartError
@@ -78,6 +115,7 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _check_host(settings)
+    _check_data_folder(settings)
     _check_database(settings)
     _check_provider(settings)
     try:
@@ -94,18 +132,20 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 
     from app.contract.process import PARENT_PIPE, end_with_parent, imports_without_gc, log_to_stderr
 
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
+    _check_host(settings)
+    _check_data_folder(settings)
+    _check_database(settings)
+    _check_provider(settings)
+    _check_port(settings)
+    _check_redis(settings)
     with imports_without_gc():
         import uvicorn
 
         from app.main import create_app
         from app.store.database_copy import MigrationError
 
-    settings = read_settings(host=host, port=port, data_dir=data_dir)
-    _check_host(settings)
-    _check_data_folder(settings)
-    _check_database(settings)
-    _check_provider(settings)
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     # `runyard up` prints the link itself: the log file of its server is no place for it.
     alone = PARENT_PIPE not in os.environ
     end_with_parent()
@@ -147,35 +187,26 @@ def recorder(data_dir: DataDir = None) -> None:
 
     from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
 
+    settings = read_settings(data_dir=data_dir)
+    _check_redis(settings)
+    _check_data_folder(settings)
+    _check_database(settings)
     with imports_without_gc():
         from redis import Redis
-        from redis.exceptions import ConnectionError as RedisConnectionError
 
         from app.contract.datasets import DATASETS
-        from app.services.data_folder import StartError
-        from app.services.embedded import check_redis
         from app.services.notifier import Notifier
         from app.services.recorder import Recorder
         from app.services.sweep_driver import Driver
         from app.store.database import migrate, open_database
         from app.store.database_copy import MigrationError
 
-    settings = read_settings(data_dir=data_dir)
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     end_with_parent()
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     redis = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)
-    try:
-        check_redis(redis)
-    except StartError as error:
-        print(f"runyard: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
-    except (RedisConnectionError, OSError):
-        print("runyard: waiting for Redis, which is not responding yet", file=sys.stderr)
-    _check_data_folder(settings)
-    _check_database(settings)
     DATASETS.open(settings.datasets)
     engine = open_database(settings.database)
     try:

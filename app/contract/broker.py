@@ -13,6 +13,9 @@ CONTROL = "runyard:control"
 QUEUE = "runyard"
 WAKE = "runyard.wake"
 REPLY_SECONDS = 15
+DISK_FULL = "runyard:disk-full"
+"""Key that exists while the recorder can commit nothing because its disk is full."""
+DISK_FULL_SECONDS = 10
 
 
 def renewal_key(worker: str) -> str:
@@ -39,6 +42,8 @@ def celery_client(redis_url: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # What Redis answers while its disk is full; without this, a worker would end.
+        broker_channel_error_retry=True,
         broker_transport_options={"socket_keepalive": True, "socket_connect_timeout": 2, "max_retries": 2},
         task_default_queue=QUEUE,
         task_serializer="json",

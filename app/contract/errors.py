@@ -80,6 +80,13 @@ class Unavailable(RunyardError):
     title = "Temporarily unavailable"
 
 
+class DiskFull(RunyardError):
+    """There is no space left to write what was sent."""
+
+    status = 507
+    title = "Disk full"
+
+
 class QueryError(ValueError):
     """A filter or sort order with an unknown name; ``field`` is the query parameter."""
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.contract.disk_space import DiskSpace
 from app.contract.program import Startable
 from app.contract.spec import RunConfig
 from app.contract.steps import NARROW, WIDE
@@ -174,7 +175,8 @@ class OwnedRun(_Event):
 class Heartbeat(_Event):
     """A worker is alive and still owns these runs; renews their leases.
 
-    ``asleep_seconds``: total time that its machine has been suspended since it booted.
+    ``asleep_seconds``: total time that its machine has been suspended since it booted. ``waiting``: those of its runs
+    that stand still until there is room on its ``disk``. ``time``: by its clock, when it was sent.
     """
 
     worker: str
@@ -186,6 +188,9 @@ class Heartbeat(_Event):
     versions: dict[str, str]
     runs: list[OwnedRun]
     asleep_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+    disk: DiskSpace | None = None
+    waiting: list[str] = []
+    time: Time | None = None
 
 
 class Ended(_Event):

@@ -8,19 +8,18 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from app.contract.logs import formatter
 
 PARENT_PIPE = "RUNYARD_PARENT_PIPE"
 
 
-def log_to_stderr() -> None:
-    """Send log records to standard error, with UTC times."""
+def log_to_stderr(log_format: str = "plain") -> None:
+    """Send log records to standard error, as RUNYARD_LOG_FORMAT says."""
     handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(formatter(log_format))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "celery", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -188,6 +188,21 @@ class Settings(BaseSettings):
         " number. Administrators can set another limit for a person.",
     )
     trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
+    log_format: Literal["plain", "json"] = Field(
+        "plain", description="How processes write their logs: plain lines, or json, one object a line."
+    )
+    disk_warn_mib: int = Field(
+        5120,
+        ge=0,
+        description="Pages and commands warn if less than this is free on a disk, in MiB; on a small disk, if less than"
+        " a tenth of it is. 0 never warns.",
+    )
+    disk_pause_mib: int = Field(
+        1024,
+        ge=0,
+        description="If less than this is free, in MiB, no run starts and active runs hold back checkpoints; on a small"
+        " disk, if less than a fiftieth of it is. 0 waits until the disk is full.",
+    )
 
     @field_validator("device")
     @classmethod

@@ -91,5 +91,5 @@ def now_board(request: Request, parts: PartsDep) -> HTMLResponse:
 
 @pages.get("/now/yard")
 def now_yard(request: Request, parts: PartsDep) -> HTMLResponse:
-    """Return the header's status chips."""
-    return parts.templates.page(request, "_status_bar.html")
+    """Return the header's status chips, and what the page says about disks."""
+    return parts.templates.page(request, "_yard.html")

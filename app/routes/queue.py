@@ -66,13 +66,12 @@ def queue_rows(
     """Return a page of the queue with reasons and expectations. Raises QueryError."""
     now = time.time()
     page = read_queue(connection, limit, after, rules)
-    paused = page.paused_at is not None
     rows = []
     numbers = _numbers(connection, [run.row["parent"] for run in page.runs if run.row["parent"]])
     estimates = estimate_page(connection, page, workers, now, rules)
     for i, (run, expected) in enumerate(zip(page.runs, estimates, strict=True)):
         position = page.first + i
-        why = why_waiting(run, position - 1, workers, paused, expected.held)
+        why = why_waiting(run, position - 1, workers, page.stopped, expected.held)
         if expected.start_why == NO_WORKER:
             expected = replace(expected, start_why=why)
         in_seconds = None if expected.start is None else max(0.0, expected.start - now)
@@ -135,11 +134,13 @@ class WaitingOut(BaseModel):
 class QueueOut(BaseModel):
     """A page of the queue, in order; pass ``next`` as ``after`` to get the following page.
 
-    ``in_turn``: runs of several people wait, who take turns.
+    ``in_turn``: runs of several people wait, who take turns. ``held``: why Runyard itself starts no run, such as a full
+    disk; "" if it does.
     """
 
     paused: bool
     paused_since: str | None
+    held: str
     total: int
     next: str | None
     in_turn: bool = False
@@ -178,6 +179,7 @@ def get_queue(
     body = {
         "paused": page.paused_at is not None,
         "paused_since": iso(page.paused_at),
+        "held": page.held,
         "total": page.total,
         "next": page.next,
         "in_turn": page.turns is not None,

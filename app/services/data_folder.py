@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from app.contract.disk_space import is_disk_full
+
 WRITTEN = ("runyard.db", "up.lock")
 """Files that every start opens for writing."""
 FOLDERS = ("redis", "logs", "artifacts", "datasets", "spool")
@@ -18,18 +20,22 @@ class StartError(RuntimeError):
 
 def check_data_folder(folder: Path) -> None:
     """Create the data folder and check that it is writable. Raises StartError if it is not."""
+    where = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, *(folder / name for name in FOLDERS)):
             if place == folder or place.exists():
+                where = place
                 # Not os.access: only an attempt detects a file system that is full or mounted read-only.
-                with tempfile.TemporaryFile(dir=place):
-                    pass
+                with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+                    file.write(b"\0")  # a full disk may have room for an empty file
         for name in WRITTEN:
             if (folder / name).exists():
+                where = folder / name
                 os.close(os.open(folder / name, os.O_RDWR))
     except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else folder
+        if is_disk_full(error):
+            raise StartError(f"the disk of {folder} is full; free some space and start again") from error
         raise StartError(
             f"cannot write to the data folder {folder} ({where}: {error.strerror});"
             " make it writable for this user, or choose another with --data-dir or RUNYARD_DATA_DIR"

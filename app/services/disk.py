@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.contract.errors import RunyardError
-
-
-class DiskFull(RunyardError):
-    """There is no space left for an upload."""
-
-    status = 507
-    title = "Disk full"
+from app.contract.disk_space import is_disk_full
+from app.contract.errors import DiskFull
 
 
 @contextmanager
@@ -22,6 +15,6 @@ def disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise DiskFull("the disk is full; free some space and upload again") from error
         raise

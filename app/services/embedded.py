@@ -29,6 +29,7 @@ from app.contract.command_key import ensure_key, read_key
 from app.contract.local_key import authorization
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
+from app.contract.start_faults import redis_refusal, redis_silent
 from app.services.data_folder import StartError, check_data_folder
 from app.services.gpus import worker_devices
 from app.services.welcome import local_url, public_url, welcome_line
@@ -40,6 +41,8 @@ STEADY_SECONDS = 30.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """The server is on this machine, whatever its address is: no proxy of the environment is asked."""
 LONGEST_PAUSE_SECONDS = 10.0
+REFUSAL = "runyard: "
+"""With which a process begins the sentence that says why it does not start."""
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------
@@ -165,6 +168,11 @@ class Child:
             except (ProcessLookupError, PermissionError):
                 return
 
+    def last_words(self) -> str:
+        """The sentence with which it refused to start; empty if it said none."""
+        last = self.log_tail(1)
+        return last.removeprefix(REFUSAL) if last.startswith(REFUSAL) else ""
+
     def log_tail(self, lines: int = 8) -> str:
         """The last lines of its log."""
         try:
@@ -219,7 +227,7 @@ class LocalStack:
         if self.settings.redis_url is None:
             self._start_redis()
         client = redis.Redis.from_url(self.settings.redis, socket_connect_timeout=2)
-        if not self._until(lambda: self._redis_answers(client), 15.0, "redis"):
+        if not self._until(lambda: self._redis_answers(client), 15.0, "redis", redis_silent(self.settings)):
             return False
         check_redis(client)
         python = [sys.executable, "-m"]
@@ -253,7 +261,9 @@ class LocalStack:
     def _redis_answers(self, client: redis.Redis) -> bool:
         try:
             return bool(client.ping())
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            if refusal := redis_refusal(error, self.settings):
+                raise StartError(refusal) from error
             return False
 
     def _answers(self, path: str) -> bool:
@@ -263,16 +273,21 @@ class LocalStack:
         except (urllib.error.URLError, OSError):
             return False
 
-    def _until(self, ready: Callable[[], bool], seconds: float, name: str) -> bool:
-        """Wait until ``ready()``; raises StartError if the child ``name`` dies or takes too long."""
+    def _until(self, ready: Callable[[], bool], seconds: float, name: str, silent: str = "") -> bool:
+        """Wait until ``ready()``; raises StartError if the child ``name`` dies or takes too long.
+
+        silent: what to say if it takes too long and is no child.
+        """
         until = time.monotonic() + seconds
         while not ready():
             if self._stop.wait(0.05):
                 return False
             child = self._children.get(name)
             if child is not None and child.died():
-                raise StartError(f"could not start {name}:\n{child.log_tail()}")
+                raise StartError(child.last_words() or f"could not start {name}:\n{child.log_tail()}")
             if time.monotonic() > until:
+                if child is None and silent:
+                    raise StartError(silent)
                 where = f"; see {child.log}" if child else ""
                 raise StartError(f"{name} did not respond within {seconds:.0f} s{where}")
         return True

@@ -9,6 +9,7 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
 
+from app.contract.disk_space import DiskSpace, measure
 from app.contract.settings import Settings
 from app.services import artifacts, pubsub
 from app.services.own_dataset_trash import purge_datasets
@@ -45,6 +46,7 @@ class Housekeeper:
         self._next_tick = 0.0
         self._next_merge = 0.0
         self._next_purge = 0.0
+        self._disk: DiskSpace | None = None
 
     def take_over(self) -> None:
         """Give workers time to renew their leases, since no heartbeat was received until now."""
@@ -69,6 +71,7 @@ class Housekeeper:
     def reconcile(self) -> None:
         """Settle lost runs, wake workers for queued ones, and schedule merging and purging."""
         now = self.clock()
+        self._look_at_disk()
         with reading(self.engine) as connection:
             overdue = lease.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
             wanted = self._wakes_wanted(connection, now)
@@ -84,6 +87,24 @@ class Housekeeper:
             self._next_purge = now + PURGE_SECONDS
             self._purge(now)
 
+    def _look_at_disk(self) -> None:
+        """Start no runs while the disk is full; runs that a user has paused stay paused."""
+        self._disk = measure(self.settings, self._disk.state if self._disk else "ok")
+        full = self._disk is not None and self._disk.state == "full"
+        reason = f"the disk of {self._disk.host} is full" if full and self._disk else ""
+        with reading(self.engine) as connection:
+            before = queue.held_for(connection)
+        if reason == before:
+            return
+        with writing(self.engine) as connection:
+            commit = next_commit(connection)
+            queue.hold(connection, reason)
+        if reason:
+            logger.warning("no run starts: %s", reason)
+        else:
+            logger.info("there is room on the disk; runs start again")
+        pubsub.publish_commit(self.redis, commit, {}, True)
+
     def _silent(self, now: float) -> float:
         return now - self.settings.lease_seconds
 
@@ -92,7 +113,7 @@ class Housekeeper:
         with writing(self.engine) as connection:
             commit = next_commit(connection)
             for run_id in lease.expire_leases(connection, commit, now):
-                logger.warning("run %s was lost: its lease expired", run_id)
+                logger.warning("run %s was lost: its lease expired", run_id, extra={"run": run_id})
                 changed[run_id] = {"status"}
             for run_id in lease.settle_lost(connection, commit, now, self.settings.max_attempts):
                 changed[run_id] = {"status"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 from _runyard import __version__
+from app.contract.disk_space import free_space, state_of
 from app.contract.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
-ENOUGH_BYTES = 5 * 2**30
-TOO_FEW_BYTES = 200 * 2**20
 TORCH_SECONDS = 60.0
 
 TORCH_PROBE = (
@@ -179,13 +177,19 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         advice = "give this user write access, or set RUNYARD_DATA_DIR to another folder"
         yield Finding("Data folder", "fail", f"{existing} is not writable ({error.strerror})", advice)
-    free = shutil.disk_usage(existing).free
+    yield _disk_space(settings, existing)
+
+
+def _disk_space(settings: Settings, existing: Path) -> Finding:
+    free, total = free_space(existing)
     summary = f"{free / 2**30:.1f} GiB free"
-    if free < ENOUGH_BYTES:
-        state: Literal["warn", "fail"] = "warn" if free >= TOO_FEW_BYTES else "fail"
-        yield Finding("Disk space", state, summary, "free up disk space; checkpoints and datasets take a few GiB")
-    else:
-        yield Finding("Disk space", "ok", summary)
+    advice = "free up disk space; checkpoints and datasets take a few GiB"
+    match state_of(settings, free, total):
+        case "full":
+            return Finding("Disk space", "fail", f"{summary}, too little to start a run", advice)
+        case "low":
+            return Finding("Disk space", "warn", summary, advice)
+    return Finding("Disk space", "ok", summary)
 
 
 def browser_code(_: Settings) -> Iterator[Finding]:

@@ -67,3 +67,11 @@ def wake_workers(redis: Redis, celery: Celery, wanted: int) -> None:
             celery.send_task(broker.WAKE, queue=broker.QUEUE, retry=False)
     except (RedisError, BrokerError, OSError) as error:
         logger.warning("could not wake workers (%s); the recorder will do it", error)
+
+
+def tell_disk_full(redis: Redis) -> None:
+    """Tell workers that the recorder lives, but can commit nothing for now."""
+    try:
+        redis.set(broker.DISK_FULL, "1", ex=broker.DISK_FULL_SECONDS)
+    except (RedisError, OSError) as error:
+        logger.warning("could not tell workers that the disk is full (%s)", error)

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.exc import OperationalError
 
 from app.contract import broker
+from app.contract.disk_space import is_disk_full
 from app.contract.events import (
     SUPERVISOR_EVENTS,
     TRAINER_EVENTS,
@@ -49,6 +50,7 @@ from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs
+from app.services.waiting_runs import WaitingRuns
 from app.store import command, lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
 from app.store.turn import QueueRules
@@ -100,6 +102,7 @@ class Recorder:
         self.celery = broker.celery_client(settings.redis)
         self.housekeeper = Housekeeper(settings, engine, redis, self.celery, clock)
         self._backlog = True
+        self._waiting = WaitingRuns()
 
     # The loop --------------------------------------------------------------------------------------------------------
 
@@ -121,7 +124,10 @@ class Recorder:
                 stop.wait(0.2)
             except OperationalError as error:
                 logger.error("could not write to the database (%s); no data is lost; retrying", error.orig)
-                self._backlog = True
+                if is_disk_full(error):
+                    pubsub.tell_disk_full(self.redis)
+                # Once it can write again, workers get time to renew their leases.
+                connected = False
                 stop.wait(0.5)
 
     def connect(self) -> None:
@@ -379,6 +385,8 @@ class Recorder:
         asleep, since = worker.time_asleep(connection, beat)
         if worker.record_heartbeat(connection, beat, batch.now):
             batch.workers_changed = True
+        for run_id in self._waiting.note(connection, beat, batch.commit):
+            batch.note(run_id, "status")
         cancel: list[OwnedRun] = []
         drop: list[OwnedRun] = []
         for holding in beat.runs:
@@ -432,12 +440,9 @@ def _first_stream(reply: Any) -> list[Entry]:
     if not reply:
         return []
     streams: Iterable[Any] = reply.values() if isinstance(reply, dict) else (part[1] for part in reply)
-    entries: list[Entry] = []
-    for stream in streams:
-        for part in stream:
-            # RESP3 wraps the entries of a stream in one more list.
-            entries += part if part and isinstance(part[0], list | tuple) else [part]
-    return [(entry_id, fields or {}) for entry_id, fields in entries]
+    # RESP3 wraps the entries of a stream in one more list.
+    wrapped = (part if part and isinstance(part[0], list | tuple) else [part] for stream in streams for part in stream)
+    return [(entry_id, fields or {}) for part in wrapped for entry_id, fields in part]
 
 
 def _milliseconds(entry_id: bytes) -> int:

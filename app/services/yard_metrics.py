@@ -71,8 +71,8 @@ class YardMetrics(Collector):
         ).scalar()
         waited = 0.0 if oldest is None else max(0.0, time.time() - float(oldest))
         yield _one("runyard_queue_oldest_seconds", "How long the oldest queued run has been waiting.", waited)
-        paused = queue.paused_at(connection) is not None
-        yield _one("runyard_queue_paused", "Whether the queue is paused.", paused)
+        paused = bool(queue.stopped_for(connection))
+        yield _one("runyard_queue_paused", "Whether the queue is paused, by a user or because a disk is full.", paused)
         commits = CounterMetricFamily("runyard_commits", "Commits of the recorder and of requests.")
         commits.add_metric([], int(connection.execute(text("SELECT value FROM commit_counter")).scalar_one()))
         yield commits

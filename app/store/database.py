@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from app.store.database_copy import MigrationError, copy_before_migration
@@ -66,16 +66,35 @@ def _configure_sqlite(folder: Path, connection: sqlite3.Connection, _record: obj
 
 
 def check_database(url: str) -> None:
-    """Connect to a database. Raises DatabaseUnusable if that fails."""
+    """Connect to a database. Raises DatabaseUnusable if that fails, and MigrationError if a newer version has used it.
+
+    What SQLite raises for a damaged or unreadable file is passed on.
+    """
     engine = open_database(url)
     try:
-        with reading(engine):
-            pass
+        with reading(engine) as connection:
+            _check_revision(connection)
     except OperationalError as error:
+        if engine.dialect.name == "sqlite":
+            raise
         reason = str(error.orig).strip().splitlines()[0]
         raise DatabaseUnusable(f"cannot connect to the database of RUNYARD_DATABASE_URL: {reason}") from error
     finally:
         engine.dispose()
+
+
+def _check_revision(connection: Connection) -> str | None:
+    """The revision of a database; None if it is empty. Raises DatabaseUnusable and MigrationError."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None and inspect(connection).get_table_names():
+        name = connection.engine.url.database
+        raise DatabaseUnusable(f"{name} is the database of another program; choose another data folder or database")
+    if current is not None and not knows_revision(current):
+        raise MigrationError(
+            f"the database was last used by a newer Runyard (revision {current}); install that version, or restore"
+            " a backup of this one into another data folder"
+        )
+    return current
 
 
 @contextmanager
@@ -183,17 +202,11 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _check_revision(connection)
     if current == _revisions()[0]:
         return
-    if current is not None:
-        if not knows_revision(current):
-            raise MigrationError(
-                f"the database was last used by a newer Runyard (revision {current}); install that version, or restore"
-                " a backup of this one into another data folder"
-            )
-        if connection.dialect.name == "sqlite" and connection.engine.url.database:
-            copy_before_migration(Path(connection.engine.url.database).absolute(), current)
+    if current is not None and connection.dialect.name == "sqlite" and connection.engine.url.database:
+        copy_before_migration(Path(connection.engine.url.database).absolute(), current)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from app.store.database import rows
 from app.store.epoch_time import EpochTimes
 from app.store.person_limit import RunningLimit, limits_of
-from app.store.queue import PAUSED, QueuePage
+from app.store.queue import QueuePage
 from app.store.run import ACTIVE, RunRecord
 from app.store.turn import PLAIN, QUEUE_ORDER, QueueRules, Turns, read_slice
 from app.store.worker import WorkerRecord
@@ -130,10 +130,10 @@ def estimate_page(
     lengths = _lengths(connection)
     limits = limits_of(connection, rules.most_running)
     simulation = _Simulation(_slots(connection, workers, lengths, now), lengths, now, limits)
-    if page.paused_at is None and workers:
+    if not page.stopped and workers:
         for run in _ahead(connection, page.first - 1, page.turns):
             simulation.place(run)
-    return [simulation.estimate(_of_record(run), page.paused_at is not None) for run in page.runs]
+    return [simulation.estimate(_of_record(run), page.stopped) for run in page.runs]
 
 
 class _Simulation:
@@ -147,13 +147,13 @@ class _Simulation:
         self._own: Counter[str] = Counter()
         self._fitting: dict[tuple[str, str], list[_Slot]] = {}
 
-    def estimate(self, run: _Run, paused: bool) -> Estimate:
-        """Estimate a run and place it on a slot."""
+    def estimate(self, run: _Run, stopped: str) -> Estimate:
+        """Estimate a run and place it on a slot; ``stopped``: why no run starts."""
         slots = self._for(run)
         device = slots[0].worker.device_name if slots else self._lengths.usual_device
         seconds, basis = (None, "no run has succeeded yet") if device is None else self._lengths.of(run, device)
-        if paused:
-            return Estimate(None, PAUSED, seconds, basis)
+        if stopped:
+            return Estimate(None, stopped, seconds, basis)
         if not slots:
             return Estimate(None, NO_WORKER, seconds, basis)
         if held := self._held(run):

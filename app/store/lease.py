@@ -51,7 +51,7 @@ def claim_next(
 ) -> Granted | None:
     """Grant the next queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    Returns None if there is none that may start, and while the queue is paused.
+    Returns None if there is none that may start, while the queue is paused or held, and to a worker whose disk is full.
     """
     claimed = connection.execute(
         text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),

@@ -30,12 +30,16 @@ RESTORED_SECONDS = 86_400.0
 
 
 class QueueState(SQLModel, table=True):
-    """One row: when the queue was paused, in seconds since 1970, UTC; NULL while it is not."""
+    """One row: when a user paused the queue, in seconds since 1970, UTC; NULL while it is not paused.
+
+    ``held``: why Runyard itself starts no run, "" if it does. It never changes what a user has paused.
+    """
 
     __tablename__ = "queue_state"
 
     id: int = Field(primary_key=True)
     paused_at: float | None = None
+    held: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,23 @@ class Waiting:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """Consecutive queued runs, the position of the first, and the cursor of the next page."""
+    """Consecutive queued runs, the position of the first, and the cursor of the next page.
+
+    ``held``: why Runyard itself starts no run, "" if it does.
+    """
 
     runs: list[RunRecord]
     first: int
     next: str | None
     total: int
     paused_at: float | None
+    held: str = ""
     turns: Turns | None = None
+
+    @property
+    def stopped(self) -> str:
+        """Why no run starts, whoever stopped the queue; "" if runs start."""
+        return PAUSED if self.paused_at is not None else self.held
 
 
 @dataclass(frozen=True)
@@ -91,14 +104,14 @@ def queue(
 ) -> tuple[list[Waiting], int]:
     """The queue in starting order, and its total length."""
     page = read_queue(connection, limit, rules=rules)
-    paused, limits = page.paused_at is not None, limits_of(connection, rules.most_running)
+    limits = limits_of(connection, rules.most_running)
     own: Counter[str] = Counter()
     waiting = []
     for i, run in enumerate(page.runs):
         running = limits.get(run.created_by)
         held = "" if running is None else running.why_not(run.created_by, own[run.created_by])
         own[run.created_by] += 1
-        waiting.append(Waiting(run, i + 1, why_waiting(run, i, workers, paused, held)))
+        waiting.append(Waiting(run, i + 1, why_waiting(run, i, workers, page.stopped, held)))
     return waiting, page.total
 
 
@@ -118,7 +131,8 @@ def read_queue(connection: Connection, limit: int, after: str | None = None, rul
     records = [record(row, []) for row in page[:limit]]
     following = _write_after(page[limit - 1]) if len(page) > limit else None
     first = 1 if behind is None or not page else 1 + _count_ahead(connection, _place(page[0]))
-    return QueuePage(records, first, following, count_queued(connection), paused_at(connection))
+    total = count_queued(connection)
+    return QueuePage(records, first, following, total, paused_at(connection), held_for(connection))
 
 
 def _read_turns_page(connection: Connection, turns: Turns, limit: int, behind: Place | None) -> QueuePage:
@@ -129,7 +143,7 @@ def _read_turns_page(connection: Connection, turns: Turns, limit: int, behind: P
     page = read_slice(connection, turns, first, limit + 1, "*")
     following = _write_after(page[limit - 1]) if len(page) > limit else None
     records = [record(row, []) for row in page[:limit]]
-    return QueuePage(records, first + 1, following, turns.total, paused_at(connection), turns)
+    return QueuePage(records, first + 1, following, turns.total, paused_at(connection), held_for(connection), turns)
 
 
 def _is_there(connection: Connection, place: Place) -> bool:
@@ -234,17 +248,36 @@ def paused_at(connection: Connection) -> float | None:
 _PAUSED_AT = text("SELECT paused_at FROM queue_state WHERE paused_at IS NOT NULL")
 
 
-def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused: bool = False, held: str = "") -> str:
-    """Why a queued run with ``ahead`` runs before it has not started; ``held``: the limit that it waits for."""
+def held_for(connection: Connection) -> str:
+    """Why Runyard itself starts no run; "" if it does."""
+    return str(connection.execute(_HELD).scalar() or "")
+
+
+_HELD = text("SELECT held FROM queue_state WHERE held <> ''")
+
+
+def stopped_for(connection: Connection) -> str:
+    """Why no run starts, whoever stopped the queue; "" if runs start."""
+    return PAUSED if paused_at(connection) is not None else held_for(connection)
+
+
+def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], stopped: str = "", held: str = "") -> str:
+    """Why a queued run with ``ahead`` runs before it has not started.
+
+    ``stopped``: why no run starts at all; ``held``: the limit that it waits for.
+    """
     if not workers:
         return "no worker is connected"
     fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
     if not fitting:
         return _unmet_request(run.device_wanted, run.worker_wanted, workers)
-    if paused:
-        return PAUSED
+    if stopped:
+        return stopped
     if held:
         return held
+    if all(worker.lacks_space for worker in fitting):
+        return f"the disk of {', '.join(sorted({worker.host for worker in fitting}))} is full"
+    fitting = [worker for worker in fitting if not worker.lacks_space]
     if sum(worker.free_slots for worker in fitting) > ahead:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
@@ -266,11 +299,11 @@ def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
 def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]], rules: QueueRules = PLAIN) -> int:
     """Number of claims that could be granted now; ``workers`` is called only if runs are queued."""
     queued = connection.execute(_ASKED_FOR).all()
-    if not queued or paused_at(connection) is not None:
+    if not queued or stopped_for(connection):
         return 0
     limits = limits_of(connection, rules.most_running)
     total = 0
-    for worker in workers():
+    for worker in (each for each in workers() if not each.lacks_space):
         fitting: Counter[str] = Counter()
         for device, name, person, count in queued:
             fitting[person] += count if worker.takes(device, name) else 0
@@ -292,6 +325,11 @@ _ASKED_FOR = text(
 def pause(connection: Connection, now: float) -> None:
     """Pause the queue. No more runs start; active runs continue."""
     connection.execute(text("UPDATE queue_state SET paused_at = coalesce(paused_at, :now)"), {"now": now})
+
+
+def hold(connection: Connection, reason: str) -> None:
+    """Start no run for this reason, whether a user has paused the queue or not; "" starts them again."""
+    connection.execute(text("UPDATE queue_state SET held = :held"), {"held": reason})
 
 
 def resume(connection: Connection) -> None:

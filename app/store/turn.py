@@ -24,7 +24,9 @@ WAITS = "status = 'queued' AND deleted_at IS NULL"
 QUEUE_ORDER = "priority DESC, rank, number"
 """The order of the runs of one person, or of all while nobody takes turns."""
 FITS = (
-    "NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL) AND device_wanted IN (:any, :kind, :one)"
+    "NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL OR held <> '')"
+    " AND NOT EXISTS (SELECT 1 FROM worker WHERE id = :worker AND disk_state = 'full')"
+    " AND device_wanted IN (:any, :kind, :one)"
     " AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
 )
 """Condition for runs that may start on a claim's device; none may while the queue is paused."""

@@ -9,13 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
+from app.contract.disk_space import DiskSpace
 from app.contract.events import Heartbeat, accepted_devices
 
 
 class Worker(SQLModel, table=True):
     """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected.
 
-    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat.
+    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat. ``disk``: the
+    DiskSpace of its machine as JSON, "" if unknown; ``disk_state``: the state in it. ``clock_off``: seconds by which
+    its clock is ahead of the recorder's.
     """
 
     __tablename__ = "worker"
@@ -33,6 +36,9 @@ class Worker(SQLModel, table=True):
     last_seen: float = Field(index=True)
     device_index: int = 0
     asleep_seconds: float = 0.0
+    disk: str = ""
+    disk_state: str = "ok"
+    clock_off: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class WorkerRecord:
     runs: list[str]
     device_index: int = 0
     asleep_seconds: float = 0.0
+    disk: DiskSpace | None = None
+    disk_state: str = "ok"
+    clock_off: float = 0.0
 
     @property
     def device(self) -> str:
@@ -64,13 +73,28 @@ class WorkerRecord:
         return device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
 
     @property
+    def lacks_space(self) -> bool:
+        """Whether it gets no run because its disk is full; must agree with claim_next."""
+        return self.disk_state == "full"
+
+    @property
     def free_slots(self) -> int:
         """Number of slots without a run."""
         return max(0, self.slots - len(self.runs))
 
 
+CLOCK_SECONDS = 60.0
+"""Smaller differences between clocks are not told; a heartbeat may also have waited for as long as a lease."""
+
+
+def is_clock_off(seconds: float) -> bool:
+    """Whether a clock differs so much that times of its points mislead."""
+    return abs(seconds) > CLOCK_SECONDS
+
+
 def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
-    """Record a heartbeat; True if the worker was unknown before."""
+    """Record a heartbeat; True if the worker was unknown before, or the state of its disk or clock has changed."""
+    disk_state = beat.disk.state if beat.disk else "ok"
     values: dict[str, Any] = {
         "id": beat.worker,
         "host": beat.host,
@@ -83,21 +107,33 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         "index": beat.device.index,
         "versions": json.dumps(beat.versions),
         "asleep": beat.asleep_seconds,
+        "disk": beat.disk.model_dump_json() if beat.disk else "",
+        "disk_state": disk_state,
+        "clock_off": 0.0 if beat.time is None else beat.time - now,
         "now": now,
     }
-    known = connection.execute(
-        text("UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep WHERE id = :id"), values
-    ).rowcount
-    if not known:
+    before = connection.execute(text("SELECT disk_state, clock_off FROM worker WHERE id = :id"), values).one_or_none()
+    if before is not None:
         connection.execute(
             text(
-                "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind,"
-                " :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
+                "UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep, disk = :disk,"
+                " disk_state = :disk_state, clock_off = :clock_off WHERE id = :id"
             ),
             values,
         )
-    return not known
+    else:
+        connection.execute(
+            text(
+                "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
+                " first_seen, last_seen, device_index, asleep_seconds, disk, disk_state, clock_off) VALUES"
+                " (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now, :now,"
+                " :index, :asleep, :disk, :disk_state, :clock_off)"
+            ),
+            values,
+        )
+    if before is None or before.disk_state != disk_state:
+        return True
+    return is_clock_off(before.clock_off) != is_clock_off(values["clock_off"])
 
 
 def time_asleep(connection: Connection, beat: Heartbeat) -> tuple[float, float]:
@@ -141,6 +177,13 @@ def list_workers(connection: Connection, now: float, silent_seconds: float) -> l
         {"since": now - silent_seconds},
     ).mappings()
     return [
-        WorkerRecord(**{**row, "versions": json.loads(row["versions"]), "runs": owned.get(row["id"], [])})
+        WorkerRecord(
+            **{
+                **row,
+                "versions": json.loads(row["versions"]),
+                "runs": owned.get(row["id"], []),
+                "disk": DiskSpace.model_validate_json(row["disk"]) if row["disk"] else None,
+            }
+        )
         for row in result
     ]

@@ -167,6 +167,7 @@ GET      /dataset-imports/{}/report               read
 GET      /datasets                                read
 GET      /datasets/**                             read
 GET      /disk                                    read
+GET      /disks                                   read
 GET      /events                                  read
 GET      /groups                                  read
 GET      /jobs/{}                                 read

@@ -6,6 +6,7 @@ The API responds with problem details (RFC 9457) that name the field; a browser 
 from __future__ import annotations
 
 import logging
+import socket
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,11 +19,24 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.contract.errors import Invalid, NotFound, QueryError, RunyardError, Unavailable, printable, to_field_errors
+from app.contract.disk_space import is_disk_full
+from app.contract.errors import (
+    DiskFull,
+    Invalid,
+    NotFound,
+    QueryError,
+    RunyardError,
+    Unavailable,
+    printable,
+    to_field_errors,
+)
+from app.contract.logs import concern
 from app.contract.spec import FieldError, SpecError
 from app.web.broken_json import describe
 
 logger = logging.getLogger("runyard.server")
+
+UNCHANGED = "nothing was changed; free some space and try again"
 
 
 class FieldProblem(BaseModel):
@@ -75,6 +89,9 @@ async def _handle(request: Request, error: Exception) -> Response:
             if first["type"] == "json_invalid" and isinstance(error.body, str):
                 errors = [describe(error.body, int(first["loc"][-1]), str(first["ctx"]["error"]))]
             return answer_to(request, Invalid("; ".join(field_error.message for field_error in errors), errors))
+        case _ if is_disk_full(error):
+            logger.error("%s %s: the disk is full (%s)", request.method, request.url.path, error)
+            return answer_to(request, DiskFull(f"the disk of {socket.gethostname()} is full; {UNCHANGED}"))
         case OperationalError() if not isinstance(error.orig, sqlite3.Error):
             logger.error("%s %s: the database does not respond (%s)", request.method, request.url.path, error.orig)
             return answer_to(request, Unavailable("the database does not respond; nothing was changed; try again"))
@@ -105,9 +122,17 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
         return Response(status_code=499)
 
     async def unknown(request: Request, error: Exception) -> Response:
+        if is_disk_full(error):
+            answer = await _handle(request, error)
+            answer.headers.update(headers)
+            answer.headers["x-request-id"] = concern("request")
+            return answer
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        answer = answer_to(request, RunyardError("internal error in Runyard; see the server log for details"))
+        request_id = concern("request")
+        where = f"look for request {request_id} in the server's log" if request_id else "see the server's log"
+        answer = answer_to(request, RunyardError(f"internal error in Runyard; {where}"))
         answer.headers.update(headers)
+        answer.headers["x-request-id"] = request_id
         return answer
 
     for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException, OperationalError):

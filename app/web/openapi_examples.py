@@ -292,7 +292,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     **SWEEP_OPERATIONS,
     **command_operations(QUEUED),
     ("GET", "/queue"): Operation(
-        "read_queue", None, {"paused": False, "paused_since": None, "total": 1, "next": None, "runs": [WAITING]}
+        "read_queue",
+        None,
+        {"paused": False, "paused_since": None, "held": "", "total": 1, "next": None, "runs": [WAITING]},
     ),
     ("POST", "/queue/pause"): Operation("pause_queue", None, {"paused": True}),
     ("POST", "/queue/resume"): Operation("resume_queue", None, {"paused": False}),

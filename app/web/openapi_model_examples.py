@@ -109,6 +109,19 @@ DISK_USE = {
     "total": 32_400_000,
 }
 
+DISKS = {
+    "disks": [
+        {
+            "host": "lab",
+            "folder": "/srv/runyard",
+            "free": 3_200_000_000,
+            "total": 500_000_000_000,
+            "needed": 5_368_709_120,
+            "state": "low",
+        }
+    ]
+}
+
 FILES: dict[str, Any] = {
     "files": [
         {
@@ -126,6 +139,7 @@ FILES: dict[str, Any] = {
 MODEL_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{run_id}/disk"): Operation("read_disk_use", None, DISK_USE),
     ("GET", "/disk"): Operation("read_disk_use_of_all_runs", None, DISK_USE),
+    ("GET", "/disks"): Operation("list_disks", None, DISKS),
     ("POST", "/runs/{run_id}/jobs"): Operation("create_job", {"kind": "evaluate"}, QUEUED_JOB),
     ("GET", "/runs/{run_id}/jobs"): Operation("list_jobs", None, {"jobs": [JOB]}),
     ("GET", "/runs/{run_id}/exports"): Operation("list_exports", None, {"exports": [EXPORT]}),

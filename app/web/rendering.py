@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.contract.disk_space import DiskSpace
 from app.contract.timestamps import iso
+from app.services.disk_warnings import scarce_disks
 from app.store.database import reading
-from app.store.queue import count_queued, paused_at
-from app.store.worker import list_workers
+from app.store.queue import count_queued, stopped_for
+from app.store.worker import is_clock_off, list_workers
 from app.web.caller import caller, may
 from app.web.formatting import (
     color,
@@ -42,7 +44,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Yard:
-    """The header's status chips: workers, devices, slots, active and queued runs."""
+    """The header's status chips: workers, devices, slots, active and queued runs; and disks with little room.
+
+    ``clocks``: seconds by which the clock of a worker's machine is ahead, if it is far off.
+    ``responds``: False if the database does not, so that only the server's own disk is known.
+    """
 
     workers: int
     devices: list[str]
@@ -51,21 +57,26 @@ class Yard:
     queued: int
     active: int
     paused: bool = False
+    disks: list[DiskSpace] = field(default_factory=list)
+    clocks: dict[str, float] = field(default_factory=dict)
+    responds: bool = True
 
 
-def read_yard(request: Request) -> Yard | None:
-    """Return the header's data; None if the database does not respond, so that error pages still work."""
+def read_yard(request: Request) -> Yard:
+    """Return the header's data; also if the database does not respond, so that error pages still work."""
     parts = request.app.state.parts
     try:
         with reading(parts.engine) as connection:
             workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
             queued = count_queued(connection)
-            paused = paused_at(connection) is not None
+            paused = bool(stopped_for(connection))
     except SQLAlchemyError:
-        return None
+        return Yard(0, [], 0, 0, 0, 0, disks=scarce_disks(parts.settings, []), responds=False)
     slots, free = sum(worker.slots for worker in workers), sum(worker.free_slots for worker in workers)
     devices = sorted({worker.device_name for worker in workers})
-    return Yard(len(workers), devices, slots, free, queued, slots - free, paused)
+    disks = scarce_disks(parts.settings, workers)
+    clocks = {worker.host: worker.clock_off for worker in workers if is_clock_off(worker.clock_off)}
+    return Yard(len(workers), devices, slots, free, queued, slots - free, paused, disks, clocks)
 
 
 # Pages ---------------------------------------------------------------------------------------------------------------

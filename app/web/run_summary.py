@@ -17,7 +17,7 @@ from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.metric import Summary
 from app.store.person_limit import limits_of
-from app.store.queue import count_own_ahead, paused_at, positions_in_queue, why_waiting
+from app.store.queue import count_own_ahead, positions_in_queue, stopped_for, why_waiting
 from app.store.run import ACTIVE, RunRecord
 from app.store.search.query import RunRow
 from app.store.turn import QueueRules, read_turns
@@ -185,7 +185,7 @@ def summaries_with_positions(
     queued = [row.run.id for row in rows if row.run.status == "queued"]
     positions = positions_in_queue(connection, queued, read_turns(connection, rules)) if queued else {}
     limits = limits_of(connection, rules.most_running) if queued else {}
-    paused = bool(positions) and paused_at(connection) is not None
+    stopped = stopped_for(connection) if positions else ""
     result = []
     for row in rows:
         position = positions.get(row.run.id)
@@ -193,7 +193,7 @@ def summaries_with_positions(
         if position is not None:
             limit = limits.get(row.run.created_by)
             held = "" if limit is None else limit.why_not(row.run.created_by, count_own_ahead(connection, row.run))
-            why = why_waiting(row.run, position - 1, workers, paused, held)
+            why = why_waiting(row.run, position - 1, workers, stopped, held)
         result.append(summarize_run(row, position, why))
     return result
 

@@ -212,6 +212,7 @@ class Collector(Reporter):
         self.events: list[tuple[str, BaseModel]] = []
         self.lines: list[tuple[str, str]] = []
         self.order: list[tuple[str, int]] = []
+        self.full = False
 
     def points(self, names: tuple[str, ...], step: int, values: Sequence[Tensor | float]) -> None:
         self.rows.append((names, step, [float(value) for value in values]))
@@ -227,7 +228,7 @@ class Collector(Reporter):
     def committed_checkpoints(self) -> int:
         return len(self.events_of("checkpoint"))
 
-    def close(self, patience_seconds: float) -> bool:
+    def close(self, patience_seconds: float, wait_for_room: Callable[[], bool] = lambda: False) -> bool:
         return True
 
     @property

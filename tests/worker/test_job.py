@@ -11,7 +11,7 @@ import pytest
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
 from tests.worker.conftest import make_config
-from worker.job import CANCEL, COMMAND, CONTINUE, INTERRUPT, PULSE, Control, Job, probe
+from worker.job import CANCEL, COMMAND, CONTINUE, INTERRUPT, NUMBERS, PULSE, Control, Job, probe
 
 
 def test_the_first_command_stands() -> None:
@@ -24,7 +24,7 @@ def test_the_first_command_stands() -> None:
 
 
 def test_every_beat_moves_the_pulse_and_nothing_else() -> None:
-    shared = [CONTINUE, 0]
+    shared = [CONTINUE, 0, 0, 0]
     control = Control(shared)
     for _ in range(3):
         control.beat()
@@ -35,11 +35,14 @@ def test_every_beat_moves_the_pulse_and_nothing_else() -> None:
 def test_both_sides_of_shared_memory_see_the_same_control() -> None:
     import multiprocessing
 
-    shared = multiprocessing.get_context("forkserver").RawArray("q", 2)
+    shared = multiprocessing.get_context("forkserver").RawArray("q", NUMBERS)
     supervisor, trainer = Control(shared), Control(shared)
     trainer.beat()
     supervisor.request(INTERRUPT)
-    assert (supervisor.pulse, trainer.command) == (1, INTERRUPT)
+    trainer.set_waiting(True)
+    assert (supervisor.pulse, trainer.command, supervisor.waiting) == (1, INTERRUPT, True)
+    trainer.set_waiting(False)
+    assert not supervisor.waiting
 
 
 def test_a_job_reaches_the_fork_server_as_it_was() -> None:

@@ -25,13 +25,13 @@ from worker.commands.environment import command_environment
 from worker.commands.output_lines import LineBudget, OutputLines
 from worker.commands.refusal import Refused, checked_command
 from worker.environment import checkout
-from worker.job import CANCEL, CONTINUE, CommandJob, Control
+from worker.job import CANCEL, CONTINUE, DISK_FULL_EXIT, CommandJob, Control
 from worker.memory import out_of_memory_kills
 from worker.process import kill_group
+from worker.reporting.disk_wait import DiskWait
 from worker.reporting.error_text import reason
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
-from worker.reporting.spool import Spool
 
 POLL_SECONDS = 0.2
 CLOSE_SECONDS = 3.0
@@ -48,13 +48,16 @@ def main(job: CommandJob, control: Control) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     redis = Redis.from_url(job.settings.redis, socket_timeout=2, socket_connect_timeout=2)
-    spool = Spool(job.settings.spool, job.run, job.fence)
+    disk = DiskWait(control)
+    spool = disk.open_spool(job.settings.spool, job.run, job.fence)
+    if spool is None:
+        os._exit(DISK_FULL_EXIT)
     reporter = Reporter(Sender(redis, spool), job.settings.flush_seconds)
     result = _attempt(job, control, reporter)
     reporter.event("result", result)
-    reporter.close(CLOSE_SECONDS)
+    reporter.close(CLOSE_SECONDS, disk.go_on)
     spool.close()
-    os._exit(0)
+    os._exit(DISK_FULL_EXIT if reporter.full else 0)
 
 
 def _attempt(job: CommandJob, control: Control, reporter: Reporter) -> Result:
@@ -132,8 +135,11 @@ class _Execution:
         parent = multiprocessing.parent_process()
         sentinels = [] if parent is None else [parent.sentinel]
         while not self._exited():
-            ready = multiprocessing.connection.wait([*([self._pipe] if self._open else []), *sentinels], POLL_SECONDS)
+            # While the disk is full nothing is read, so that the command waits as soon as its pipe is full.
+            reads = self._open and not self._reporter.full
+            ready = multiprocessing.connection.wait([*([self._pipe] if reads else []), *sentinels], POLL_SECONDS)
             self._control.beat()
+            self._control.set_waiting(self._reporter.full)
             if any(each in sentinels for each in ready):
                 # The worker was killed; another attempt may start soon.
                 kill_group(self._process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, compress
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from app.contract.disk_space import is_disk_full
 from app.contract.events import Log, LogLine, Points, pack_points
 from app.contract.packed_steps import pack_steps
 from worker.reporting.sender import Sender
@@ -46,6 +47,9 @@ class Reporter:
         self._sequence = sender.recover()
         self._checkpoints: deque[int] = deque()
         self._committed_checkpoints = 0
+        self.full = False
+        """Whether the disk has no room for what was reported, which waits in memory: report no more until it has."""
+        self._spooled = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
@@ -76,18 +80,26 @@ class Reporter:
             self._committed_checkpoints += 1
         return self._committed_checkpoints
 
-    def close(self, patience_seconds: float) -> bool:
-        """Send the remaining entries; True when all are committed. The rest stays in the spool for the supervisor."""
+    def close(self, patience_seconds: float, wait_for_room: Callable[[], bool] = lambda: False) -> bool:
+        """Send the remaining entries; True when all are committed. The rest stays in the spool for the supervisor.
+
+        wait_for_room: called while the disk is full; as soon as it returns False, what has no room on the disk is only
+        sent. If that is not committed in time, it is lost, and ``full`` stays True.
+        """
         self._closing.set()
         self._thread.join()
         until = time.monotonic() + patience_seconds
         done = False
         while not done and time.monotonic() < until:
-            self._collect()
-            done = self._sender.push()
+            self._collect_if_possible()
+            if self.full:
+                self._spooled = wait_for_room()
+                until = time.monotonic() + patience_seconds
+            done = self._sender.push() and not self._cells
             if not done:
                 # This process learns of a commit only by polling.
                 threading.Event().wait(0.01)
+        self.full = not done and not self._spooled
         return done
 
     def _run(self) -> None:
@@ -99,23 +111,29 @@ class Reporter:
     def _collect_if_possible(self) -> None:
         try:
             self._collect()
+            self.full = False
         except OSError as error:
-            logger.error("lost some reports that could not be written to disk (%s)", error)
+            if not is_disk_full(error):
+                logger.error("lost some reports that could not be written to disk (%s)", error)
+            elif not self.full:
+                self.full = True
+                logger.warning("the disk is full; waiting for room for reports")
 
     def _collect(self) -> None:
         take = self._cells.popleft
         cells = [take() for _ in range(len(self._cells))]
-        done = 0
+        done = tried = 0
         try:
             for at in [CELLS * call for call, names in enumerate(cells[::CELLS]) if names is None]:
-                points, done = cells[done:at], at
-                self._put_points(points)
-                done = at + CELLS
+                done, tried = tried, at
+                self._put_points(cells[done:at])
+                done, tried = at, at + CELLS
                 self._put(cells[at + 1], cells[at + 2])
-            points, done = cells[done:], len(cells)
-            self._put_points(points)
-        except OSError:
-            self._cells.extendleft(reversed(cells[done:]))  # the entry that failed is lost, not those after it
+            done, tried = tried, len(cells)
+            self._put_points(cells[done:])
+        except OSError as error:
+            # What a full disk did not take is tried again; otherwise, only the entry that failed is lost.
+            self._cells.extendleft(reversed(cells[done if is_disk_full(error) else tried :]))
             raise
 
     def _put_points(self, cells: list[Any]) -> None:
@@ -130,7 +148,8 @@ class Reporter:
         self._put("metrics", body)
 
     def _put(self, kind: str, body: bytes) -> None:
-        self._sender.put(SpoolEntry(self._sequence + 1, kind, body))
+        put = self._sender.put if self._spooled else self._sender.put_unspooled
+        put(SpoolEntry(self._sequence + 1, kind, body))
         self._sequence += 1
         if kind == "checkpoint":
             self._checkpoints.append(self._sequence)

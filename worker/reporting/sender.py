@@ -47,6 +47,10 @@ class Sender:
     def put(self, item: SpoolEntry) -> None:
         """Spool an entry and send it with the next push."""
         self.spool.append(item)
+        self.put_unspooled(item)
+
+    def put_unspooled(self, item: SpoolEntry) -> None:
+        """Only send an entry with the next push."""
         if not self._waiting:
             self._progress_at = time.monotonic()
         self._waiting.append(item)

@@ -6,9 +6,11 @@ what its successor wrote.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,17 +43,25 @@ class State:
     history: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Store:
-    """The artifact store; paths are relative to its root."""
+Reserve = Callable[[int], int]
+"""How many bytes of a disk must stay free, by its size in bytes."""
 
-    def __init__(self, address: str) -> None:
+
+class Store:
+    """The artifact store; paths are relative to its root.
+
+    reserve: what writing must leave free on a local disk, for the reports of runs and the database.
+    """
+
+    def __init__(self, address: str, reserve: Reserve = lambda total: 0) -> None:
         self._files, self._root = fsspec.core.url_to_fs(address)
+        self.reserve = reserve
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file completely or not at all."""
+        """Write a file completely or not at all. Raises OSError (ENOSPC) if the disk has no room for it."""
         target = f"{self._root}/{path}"
         if isinstance(self._files, LocalFileSystem):
-            _write_local(Path(target), content)
+            _write_local(Path(target), content, self.reserve)
         else:
             self._files.pipe_file(target, content)
 
@@ -71,14 +81,22 @@ class Store:
         return content
 
 
-def _write_local(path: Path, content: bytes) -> None:
+def _write_local(path: Path, content: bytes, reserve: Reserve) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    disk = shutil.disk_usage(path.parent)
+    # Before writing: a file that fills the disk half way would take the room of all others.
+    if disk.free < len(content) + reserve(disk.total):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    try:
+        with open(fresh, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,14 +10,16 @@ from typing import Any, Self
 
 import torch
 
+from app.contract.disk_space import pause_limit
 from app.contract.events import Checkpoint
 from app.contract.spec import RunConfig
 from worker.job import Job
+from worker.reporting.disk_wait import DiskWait
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file
 from worker.training.checkpoint_file import Snapshot, State, Store, snapshot
 from worker.training.checkpoint_writer import CheckpointWriter
-from worker.training.module import Classifier
+from worker.training.module import Classifier, Stopped
 from worker.training.nonfinite_guard import all_finite
 from worker.training.position import Best, Course, Position
 
@@ -35,7 +38,9 @@ class Checkpointer:
     ``<run>/0/``, where the server put it.
     """
 
-    def __init__(self, job: Job, store: Store, module: Classifier, reporter: Reporter) -> None:
+    def __init__(
+        self, job: Job, store: Store, module: Classifier, reporter: Reporter, disk: DiskWait | None = None
+    ) -> None:
         self._run = job.run
         self._folder = f"{job.run}/{job.fence}"
         self._is_fork = job.resume is not None and job.resume.path.startswith(f"{job.run}/0/")
@@ -47,7 +52,10 @@ class Checkpointer:
         self._saved_at = time.monotonic()
         self._warned = False
         self._keeps_all = True
-        self._writer = CheckpointWriter()
+        if disk is not None:
+            # What is left is for reports, so that they go on for a while.
+            store.reserve = lambda total: pause_limit(job.settings, total)
+        self._writer = CheckpointWriter(disk, self._tell_full, self._use_reserve, self._tell_given_up)
         self.waiting_history: Callable[[], dict[str, torch.Tensor]] = dict
         """What else belongs into a checkpoint to resume from: predictions that are in no file yet."""
         # Used only by the writer's jobs.
@@ -60,6 +68,20 @@ class Checkpointer:
     def __exit__(self, *error: Any) -> None:
         """Wait until everything is written."""
         self._writer.__exit__(*error)
+
+    def _tell_full(self, full: bool) -> None:
+        host = socket.gethostname()
+        if full:
+            self._reporter.log(f"the disk of {host} is full; holding back checkpoints until there is room", "warning")
+        else:
+            self._reporter.log(f"there is room on the disk of {host}; writing the checkpoints that were held back")
+
+    def _use_reserve(self) -> None:
+        self._store.reserve = lambda total: 0
+
+    def _tell_given_up(self) -> None:
+        host = socket.gethostname()
+        self._reporter.log(f"could not write a checkpoint: the disk of {host} is full; the one before stays", "warning")
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job in the thread that writes, unless an earlier one has failed: then nothing more is written."""
@@ -117,7 +139,7 @@ class Checkpointer:
     def _write_last(self) -> Snapshot:
         state = snapshot(self._state())
         event = self._event(f"{self._folder}/last-{self._module.position.step}.safetensors")
-        self._writer.submit(lambda: self._put_last(state, event))
+        self._writer.submit(lambda: self._put_last(state, event), replaced_by="last")
         return state
 
     def _put_last(self, state: Snapshot, event: Checkpoint) -> None:
@@ -269,8 +291,13 @@ class Checkpointer:
                     slots[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def load_best(self) -> None:
-        """Load the best weights into the network that is tested; if none were saved, its current weights are tested."""
+        """Load the best weights into the network that is tested; if none were saved, its current weights are tested.
+
+        Raises Stopped, if told to stop while they wait for room on the disk.
+        """
         self._writer.wait()
+        if self._writer.hurried:
+            raise Stopped
         if self._module.best.path:
             self._module.evaluated.load_state_dict(self._read(self._module.best.path).network)
 

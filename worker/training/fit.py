@@ -22,6 +22,7 @@ from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
 from worker.data.residence import Residence
 from worker.job import CANCEL, CONTINUE, Control, Job
+from worker.reporting.disk_wait import DiskWait
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file
 from worker.training.autotune import Autotuner
@@ -45,8 +46,12 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     device = torch.device(job.device)
     _seed(config)
 
+    disk = DiskWait(control)
+
     def must_stop() -> bool:
         control.beat()  # a download that makes progress is not stalled, nor is an evaluation
+        if reporter.full:
+            disk.until(lambda: not reporter.full)
         return control.command != CONTINUE
 
     def log(text: str) -> None:
@@ -100,7 +105,7 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     module = Classifier(network, images, config, reporter, must_stop, tuning)
     with (
         images,
-        Checkpointer(job, store, module, reporter) as checkpointer,
+        Checkpointer(job, store, module, reporter, disk) as checkpointer,
         PredictionKeeper(job, store, module, reporter, checkpointer.submit) as keeper,
     ):
         if saved is not None:

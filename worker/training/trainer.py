@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 import warnings
+from contextlib import suppress
 
 import sklearn.datasets  # noqa: F401  the offline default: imported here, it costs the fork server a second, not a run
 import torch
@@ -19,14 +20,15 @@ from redis import Redis
 
 import models
 from app.contract.datasets import dataset
+from app.contract.disk_space import disk_full_reason, is_disk_full
 from app.contract.events import Result
 from worker.data.datasets import DatasetError
 from worker.data.device_dataset import BatchSizeError
-from worker.job import Control, Job
+from worker.job import DISK_FULL_EXIT, Control, Job
 from worker.memory import is_host_out_of_memory
+from worker.reporting.disk_wait import DiskWait
 from worker.reporting.reporter import Reporter
 from worker.reporting.sender import Sender
-from worker.reporting.spool import Spool
 from worker.training.fit import fit
 from worker.training.memory_fit import out_of_memory_reason
 from worker.training.network import build_network
@@ -43,16 +45,20 @@ def main(job: Job, control: Control) -> None:
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     torch.set_num_threads(job.threads)
     redis = Redis.from_url(job.settings.redis, socket_timeout=2, socket_connect_timeout=2)
-    spool = Spool(job.settings.spool, job.run, job.fence)
+    disk = DiskWait(control)
+    spool = disk.open_spool(job.settings.spool, job.run, job.fence)
+    if spool is None:
+        os._exit(DISK_FULL_EXIT)
     reporter = Reporter(Sender(redis, spool), job.settings.flush_seconds)
     _forward_logs(reporter)
     result = _attempt(job, reporter, control)
     reporter.event("result", result)
-    reporter.close(CLOSE_SECONDS)
+    reporter.close(CLOSE_SECONDS, disk.go_on)
     spool.close()
     # Exit at once: nothing that a library left running may occupy the slot or the GPU's memory.
-    sys.stdout.flush()
-    os._exit(0)
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(DISK_FULL_EXIT if reporter.full else 0)
 
 
 def _end_with_parent() -> None:
@@ -90,6 +96,10 @@ def _attempt(job: Job, reporter: Reporter, control: Control) -> Result:
         reporter.log(str(error), "error")
         return Result(outcome="failed", reason=str(error))
     except Exception as error:  # any error is reported to the user, with the traceback in the log
+        if is_disk_full(error):
+            reason = disk_full_reason(getattr(error, "filename", None) or job.settings.data_dir)
+            reporter.log(reason, "error")
+            return Result(outcome="failed", reason=reason)
         on_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
         if not on_gpu and not is_host_out_of_memory(error):
             reporter.log(traceback.format_exc(), "error")

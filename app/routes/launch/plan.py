@@ -15,7 +15,7 @@ from app.routes.launch.cost import Cost
 from app.routes.launch.form import Draft
 from app.routes.launch.lr_preview import RatePicture, draw_rate
 from app.store.database import reading
-from app.store.queue import paused_at, queue
+from app.store.queue import held_for, paused_at, queue
 from app.store.turn import QueueRules
 from app.store.worker import list_workers
 from app.web.dependencies import Parts
@@ -91,6 +91,8 @@ def _starts(connection: Connection, parts: Parts, config: RunConfig) -> str:
         return f"when {worker}{'' if config.device == 'auto' else f' with {config.device}'} connects"
     if paused_at(connection) is not None:
         return "when the queue is resumed"
+    if held_for(connection) or all(worker.lacks_space for worker in fitting):
+        return "when there is room on the disk"
     # A queued run that none of these workers can take does not delay this one.
     before = [
         queued_run

@@ -17,8 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from app.actions.model_registry import NameTaken
-from app.contract.errors import Conflict, Invalid, NotFound, RunyardError
-from app.services.disk import DiskFull
+from app.contract.errors import Conflict, DiskFull, Invalid, NotFound, RunyardError
 from app.web.dependencies import Parts, parts
 
 logger = logging.getLogger("runyard.server")

@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from app.cli.output import duration, local_time, to_text
+from app.contract.disk_space import DiskSpace
 from app.contract.events import Log, LogLine
 from app.services import pubsub
 from app.services.recorder import Recorder
@@ -223,3 +224,25 @@ def test_a_length_of_time_in_words(seconds: float | None, output: str) -> None:
 def test_a_value_in_words(value: Any, output: str) -> None:
     assert to_text(value) == output
     assert local_time(None) == "–"
+
+
+def test_a_disk_with_little_room_is_told_on_standard_error_and_never_in_the_output(
+    three: list[str], runyard: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = DiskSpace(host="lab", folder="/srv", free=2**30, total=2**40, needed=2**31, state="low")
+    for state, said in (
+        ("low", "disk space on lab is low (1.0 GiB free in /srv)"),
+        (
+            "full",
+            "the disk of lab is full (1.0 GiB free in /srv); no run starts and active runs wait until 2.0 GiB are",
+        ),
+    ):
+        told = space.model_copy(update={"state": state})
+        monkeypatch.setattr("app.services.disk_warnings.measure", lambda settings, told=told: told)
+        for command in (("ls",), ("queue",)):
+            done = runyard(*command)
+            assert said in done.stderr
+            assert said not in done.stdout
+        assert json.loads(runyard("ls", "--json").stdout)["runs"]
+    monkeypatch.setattr("app.services.disk_warnings.measure", lambda settings: None)
+    assert runyard("ls").stderr == ""

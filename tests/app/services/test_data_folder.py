@@ -63,7 +63,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_is_full_or_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for code, words in ((errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")):
+    for code, words in ((errno.EROFS, "Read-only file system"), (errno.ENOSPC, "is full; free some space")):
 
         def refuse(*_: Any, code: int = code, **__: Any) -> None:
             raise OSError(code, os.strerror(code))

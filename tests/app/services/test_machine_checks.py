@@ -88,13 +88,9 @@ def test_a_folder_that_cannot_hold_the_data_is_found_out(tmp_path: Path, monkeyp
     assert found(machine_checks.data_folder, data_dir=file / "data")[0][0] == "fail"
     states = [each[0] for each in found(machine_checks.data_folder, data_dir=tmp_path / ("x" * 100))]
     assert states[0] == "ok"
-    usage = namedtuple("usage", "free")
-    for free, state in (
-        (machine_checks.TOO_FEW_BYTES - 1, "fail"),
-        (machine_checks.TOO_FEW_BYTES, "warn"),
-        (machine_checks.ENOUGH_BYTES, "ok"),
-    ):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(free))
+    usage = namedtuple("usage", "free total")
+    for free, state in ((2**30 - 1, "fail"), (2**30, "warn"), (5 * 2**30 - 1, "warn"), (5 * 2**30, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(free, 2**40))
         assert found(machine_checks.data_folder, data_dir=tmp_path)[-1][0] == state
 
 

@@ -270,7 +270,7 @@ def test_a_waiting_run_says_why_it_waits(
     run = runs.get(runs.add(device=wanted, worker=name))
     assert why_waiting(run, ahead, workers) == why
     cannot = why.startswith(("no worker", "needs "))
-    assert why_waiting(run, ahead, workers, paused=True) == (why if cannot else "the queue is paused")
+    assert why_waiting(run, ahead, workers, stopped="the queue is paused") == (why if cannot else "the queue is paused")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from app.store.worker import any_silent, forget, forget_silent, list_workers, re
 from tests.conftest import Runs
 
 
-def beat(worker: str, host: str = "here", slots: int = 1) -> Heartbeat:
+def beat(worker: str, host: str = "here", slots: int = 1, time: float | None = None) -> Heartbeat:
     device = DeviceInfo(kind="cpu", name="a CPU", memory_bytes=2**34, cores=2)
     said: dict[str, Any] = {"worker": worker, "beat": 1, "host": host, "pid": 7, "slots": slots}
-    return Heartbeat(**said, device=device, versions={"torch": "2"}, runs=[])
+    return Heartbeat(**said, device=device, versions={"torch": "2"}, runs=[], time=time)
 
 
 def test_a_worker_is_listed_with_the_runs_it_holds(runs: Runs) -> None:
@@ -53,3 +53,14 @@ def test_a_worker_that_says_goodbye_is_gone_at_once(runs: Runs) -> None:
         forget(connection, "nobody")
     with reading(runs.engine) as connection:
         assert list_workers(connection, 100.0, 10.0) == []
+
+
+def test_a_clock_that_is_far_off_is_kept_and_told_once(runs: Runs) -> None:
+    with writing(runs.engine) as connection:
+        assert record_heartbeat(connection, beat("w1", time=1000.0), 1000.0)
+        assert not record_heartbeat(connection, beat("w1", time=1050.0), 1002.0)
+        assert record_heartbeat(connection, beat("w1", time=4604.0), 1004.0)
+        assert not record_heartbeat(connection, beat("w1", time=4606.0), 1006.0)
+        assert [worker.clock_off for worker in list_workers(connection, 1006.0, 10.0)] == [3600.0]
+        assert record_heartbeat(connection, beat("w1"), 1008.0)
+        assert [worker.clock_off for worker in list_workers(connection, 1008.0, 10.0)] == [0.0]

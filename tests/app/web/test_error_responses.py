@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis.exceptions import ResponseError
 from starlette.testclient import TestClient
 
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable, to_field_errors
@@ -99,6 +101,8 @@ def test_a_method_that_a_path_does_not_take_is_said(client: TestClient) -> None:
         (Conflict("still running"), 409),
         (Invalid("wrong", [FieldError("lr", "lr is wrong")]), 422),
         (Unavailable("Redis is away"), 503),
+        (OSError(errno.ENOSPC, "No space left on device"), 507),
+        (ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), 507),
         (RunyardError("oh"), 500),
         (ZeroDivisionError("the password is hunter2"), 500),
         (ExceptionGroup("two", [ValueError("hunter2")]), 500),

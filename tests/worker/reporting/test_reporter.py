@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -234,34 +236,55 @@ def test_a_device_that_gives_nothing_back_does_not_silence_the_reason(caplog: py
     assert "illegal memory access" in caplog.text
 
 
-def test_a_disk_that_was_full_for_a_while_leaves_no_gap_in_the_numbers(caplog: pytest.LogCaptureFixture) -> None:
-    class FullOnce(Kept):
-        full = True
+class FullDisk(Kept):
+    """A sender whose spool has no room while ``full``; entries that are only sent get through."""
 
-        def put(self, said: SpoolEntry) -> None:
-            if self.full:
-                self.full = False
-                raise OSError(28, "No space left on device")
-            super().put(said)
+    full = True
 
-    sender = FullOnce()
-    reporter = Reporter(cast(Sender, sender), 0.01)
-    reporter.points(("a",), 1, (1.0,))
-    until(lambda: not sender.full, "the first flush")
-    reporter.log("room again")
+    def __init__(self, kind: str = "", number: int = errno.ENOSPC) -> None:
+        super().__init__()
+        self.error = OSError(number, os.strerror(number))
+        self.kind = kind
+        self.refused = 0
+        self.unspooled: list[SpoolEntry] = []
+
+    def put(self, said: SpoolEntry) -> None:
+        if self.full and self.kind in ("", said.kind):
+            self.refused += 1
+            raise self.error
+        super().put(said)
+
+    def put_unspooled(self, said: SpoolEntry) -> None:
+        self.unspooled.append(said)
+
+
+@given(st.lists(st.sampled_from(["points", "event"]), min_size=1, max_size=20), st.integers(0, 20))
+@settings(max_examples=30, deadline=None)
+def test_what_a_full_disk_does_not_take_is_kept_in_order_until_there_is_room(said: list[str], before: int) -> None:
+    sender = FullDisk()
+    reporter = Reporter(cast(Sender, sender), 0.001)
+    for number, kind in enumerate(said):
+        if kind == "points":
+            reporter.points(("a",), number, (float(number),))
+        else:
+            reporter.event("finishing", Finishing())
+        if number == before:
+            until(lambda: reporter.full, "the reporter has found the disk full")
+    until(lambda: reporter.full, "the reporter has found the disk full")
+    sender.full = False
+    until(lambda: not reporter.full, "the reporter has found room")
     assert reporter.close(1.0)
-    assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log")]
-    assert "No space left on device" in caplog.text
+    assert not reporter.full
+    assert [entry.sequence for entry in sender.entries] == list(range(1, len(sender.entries) + 1))
+    expected = [(number, float(number)) for number, kind in enumerate(said) if kind == "points"]
+    assert points_of([entry for entry in sender.entries if entry.kind == "metrics"]).get("a", []) == expected
+    assert sum(entry.kind == "finishing" for entry in sender.entries) == said.count("event")
 
 
-def test_what_follows_an_entry_that_a_full_disk_did_not_take_is_kept() -> None:
-    class FullForPoints(Kept):
-        def put(self, said: SpoolEntry) -> None:
-            if said.kind == "metrics":
-                raise OSError(28, "No space left on device")
-            super().put(said)
-
-    sender = FullForPoints()
+def test_an_entry_that_cannot_be_written_for_another_reason_is_lost_but_nothing_after_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender = FullDisk("metrics", errno.EIO)
     reporter = Reporter(cast(Sender, sender), 60.0)
     reporter.log("before")
     reporter.points(("a",), 1, (1.0,))
@@ -269,6 +292,35 @@ def test_what_follows_an_entry_that_a_full_disk_did_not_take_is_kept() -> None:
     reporter.event("finishing", Finishing())
     assert reporter.close(1.0)
     assert [(said.sequence, said.kind) for said in sender.entries] == [(1, "log"), (2, "log"), (3, "finishing")]
+    assert "lost some reports" in caplog.text
+
+
+def test_a_reporter_that_closes_waits_for_room_only_as_long_as_it_is_told_to() -> None:
+    sender = FullDisk()
+    reporter = Reporter(cast(Sender, sender), 60.0)
+    reporter.points(("a",), 1, (1.0,))
+    reporter.event("finishing", Finishing())
+    asked: list[int] = []
+
+    def wait_for_room() -> bool:
+        asked.append(sender.refused)
+        return len(asked) < 3
+
+    assert reporter.close(1.0, wait_for_room)
+    assert asked == [2, 3, 4]
+    assert [(said.sequence, said.kind) for said in sender.unspooled] == [(1, "metrics"), (2, "finishing")]
+    assert not reporter.full
+
+
+def test_reports_that_fit_nowhere_leave_the_reporter_full() -> None:
+    class Unheard(FullDisk):
+        def push(self) -> bool:
+            return False
+
+    reporter = Reporter(cast(Sender, Unheard()), 60.0)
+    reporter.event("finishing", Finishing())
+    assert not reporter.close(0.05)
+    assert reporter.full
 
 
 def test_many_threads_report_at_once_and_none_of_their_points_is_torn() -> None:

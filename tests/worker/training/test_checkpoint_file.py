@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import math
 import os
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +235,25 @@ def test_no_checkpoint_is_ever_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert not modules & {"pickle", "cloudpickle", "dill", "joblib"}, source
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
                 assert node.attr not in ("load", "save"), source
+
+
+def test_a_file_without_room_leaves_nothing_and_keeps_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path), lambda total: total // 10)
+    usage = namedtuple("usage", "free total")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(150, 1000))
+    store.write("r/1/last", b"x" * 50)
+    with pytest.raises(OSError, match="No space left"):
+        store.write("r/1/last", b"y" * 51)
+    assert store.read("r/1/last") == b"x" * 50
+    store.reserve = lambda total: 0
+    store.write("r/1/last", b"y" * 51)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        store.write("r/1/next", b"z")
+    assert [path.name for path in (tmp_path / "r" / "1").iterdir()] == ["last"]

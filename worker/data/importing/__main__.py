@@ -11,6 +11,8 @@ from types import FrameType
 
 from PIL import Image
 
+from app.contract.logs import formatter
+from app.contract.settings import Settings
 from worker.data.importing.job import run_import
 
 
@@ -23,7 +25,9 @@ def main() -> None:
     """Run the import that the command line names."""
     if len(sys.argv) != 3:
         raise SystemExit("usage: python -m worker.data.importing DATASETS_FOLDER IMPORT_ID")
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(Settings().log_format))
+    logging.basicConfig(handlers=[handler])
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     Image.MAX_IMAGE_PIXELS = None  # `decode` has its own limit

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
+from app.contract.disk_space import DiskSpace
 from app.contract.events import Checkpoint
 from app.contract.settings import Settings
+from app.store.database import writing
 from tests.app.predicted import keep, predictions_of
 from tests.conftest import Runs
 
@@ -56,3 +60,33 @@ def test_checkpoints_of_earlier_versions_are_said_to_be_of_unknown_size(
     run = runs.add()
     runs.set(run, checkpoint='{"path": "x", "epoch": 1, "step": 9}')
     assert "1 checkpoint of unknown size" in look(client.get(f"/runs/{run}")).words["disk-used"]
+
+
+def test_disks_with_little_room_are_told_on_every_page_and_in_the_api(
+    client: TestClient, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (disk,) = client.get("/api/v1/disks").json()["disks"]
+    assert 0 < disk["free"] <= disk["total"]
+    assert disk["needed"] <= disk["total"]
+    for state, said in (("low", "Disk space on lab is low: 1.4 GiB free."), ("full", "The disk of lab is full:")):
+        space = DiskSpace(host="lab", folder="/srv", free=1_500_000_000, total=10**12, needed=10**9, state=state)
+        monkeypatch.setattr("app.services.disk_warnings.measure", lambda settings, space=space: space)
+        assert client.get("/api/v1/disks").json()["disks"] == [space.model_dump()]
+        for page in ("/", "/runs", "/launch"):
+            assert said in look(client.get(page)).words["disk-banner"]
+        assert said.split(":")[0] in client.get("/nothing").text
+        fragment = client.get("/now/yard")
+        assert 'id="disk-banner" hx-swap-oob="true"' in fragment.text
+        assert said in look(fragment).words["disk-banner"]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(7200.0, "2 h ahead of"), (-7200.0, "2 h behind")])
+def test_a_clock_that_is_far_off_is_told_on_every_page(
+    client: TestClient, runs: Runs, present: Any, look: Any, seconds: float, said: str
+) -> None:
+    present(time.time())
+    with writing(runs.engine) as connection:
+        connection.execute(text("UPDATE worker SET clock_off = :off"), {"off": seconds})
+    words = " ".join(look(client.get("/runs")).words["disk-banner"].split())
+    assert words.startswith("The clock of trainbox is 2 h")
+    assert said in words
