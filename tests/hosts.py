@@ -38,18 +38,9 @@ def why_no_hosts() -> str:
     """Why there can be no hosts here; "" if there can."""
     if os.getuid() != 0 or any(shutil.which(name) is None for name in ("ip", "unshare", "nsenter", "hostname")):
         return "hosts of their own need root, iproute2 and util-linux"
-    tried = subprocess.run(
-        [
-            *UNSHARE,
-            "--net",
-            "sh",
-            "-ec",
-            "mount -t tmpfs none /mnt; ip link add ry0 type bridge; ip link add ry1 type veth",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    needed = "mount -t tmpfs none /mnt; ip link add ry0 type bridge; ip link add ry1 type veth"
+    words = [*UNSHARE, "--net", "sh", "-ec", needed]
+    tried = subprocess.run(words, capture_output=True, text=True, check=False)
     return f"this machine has no namespaces: {tried.stderr.strip()}" if tried.returncode else ""
 
 
@@ -88,7 +79,8 @@ class Host:
         for pid in self._pids():
             if int(_status(pid)["NSpid"].split()[-1]) == 1:
                 os.kill(pid, signal.SIGKILL)
-        for each in (self._init, *self._started):
+        self._init.wait(20)
+        for each in self._started:
             each.wait(20)
         self._started.clear()
         assert self._init.stdout is not None

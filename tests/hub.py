@@ -31,6 +31,27 @@ from tests.system.conftest import NOWHERE, ROOT, RunningYard
 PASSWORD = "a password of Redis"
 PERSON, PERSON_PASSWORD = "ada", "correct horse battery staple"
 BUCKET = "yard"
+ARCHITECTURE = """
+from torch import nn
+
+from models import Family, Heads, Shape, Size, register
+
+
+class TwoConvs(nn.Module):
+    def __init__(self, shape: Shape, width: int) -> None:
+        super().__init__()
+        first = nn.Conv2d(shape.channels, width, 3, stride=2)
+        second = nn.Conv2d(width, 2 * width, 3, stride=2)
+        self.body = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.heads = Heads(2 * width, shape.heads)
+
+    def forward(self, images, auxiliary=None):
+        return self.heads(self.body(images))
+
+
+sizes = (Size("tiny", {"width": 8}, (1418, 1562, 3092)),)
+register(Family("two_convs", "Two convolutions.", "A first example.", TwoConvs, sizes, default="tiny"))
+"""
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
@@ -86,7 +107,15 @@ class Hub(RunningYard):
             "AWS_ENDPOINT_URL": f"http://{self.host.address}:5000",
             **KEYS,
         }
-        self.settings = {"RUNYARD_DATABASE_URL": database, "RUNYARD_HOST": self.host.address, **settings}
+        architectures = self.folder / "architectures"
+        architectures.mkdir()
+        (architectures / "two_convs.py").write_text(ARCHITECTURE)
+        self.settings = {
+            "RUNYARD_DATABASE_URL": database,
+            "RUNYARD_HOST": self.host.address,
+            "RUNYARD_MODELS_PATH": str(architectures),
+            **settings,
+        }
         self._start_stores()
         self._know(self.data_dir(self.host), known)
         for part in ("recorder", "server"):
@@ -151,28 +180,35 @@ class Hub(RunningYard):
         self._outputs.append(output)
         self.host.start(*words, output=output, env=self._hub_environment(), cwd=self.folder)
 
+    @staticmethod
+    def cli(*words: str) -> list[str]:
+        """The command line of a `runyard` command."""
+        return [sys.executable, "-m", "app.cli", *words]
+
     def _hub_environment(self) -> dict[str, str]:
         redis = {"RUNYARD_REDIS_URL": self.redis_url(self.host)}
         return self.environment | self.stores | self.settings | redis
 
     def command(self, *words: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """A `runyard` command of the owner of the hub, on the hub."""
-        env = self._hub_environment() | {"RUNYARD_DATA_DIR": str(self.data_dir(self.host)), **environment}
+        address = {"RUNYARD_DATA_DIR": str(self.data_dir(self.host)), "RUNYARD_URL": self.address}
+        env = self._hub_environment() | address | environment
         return self.host.run(sys.executable, "-m", "app.cli", *words, env=env, text=text, seconds=240)
 
     # Workers ----------------------------------------------------------------------------------------------------------
 
     def start_worker(self, host: Host, *words: str, **settings: str) -> Worker:
         """Start a worker on a host, with what its user sets by hand; or another command, by ``words``."""
-        if host is not self.host:
+        if host is not self.host and not words:
             shutil.copy(self.folder / "ca.pem", host.folder)
         by_hand = {"RUNYARD_REDIS_URL": self.redis_url(host), **self.stores}
         ours = {"RUNYARD_DATA_DIR": str(self.data_dir(host)), **({} if words else by_hand), **settings}
         path = host.folder / f"worker{len(self.workers)}.out"
         output = open(path, "wb")
         self._outputs.append(output)
-        line = [sys.executable, "-m", "app.cli", *(words or ("worker",))]
-        process = host.start(*line, output=output, env=self.environment | ours, cwd=host.folder)
+        process = host.start(
+            *self.cli(*(words or ("worker",))), output=output, env=self.environment | ours, cwd=host.folder
+        )
         self.workers.append(Worker(host, process, path))
         return self.workers[-1]
 
@@ -232,6 +268,13 @@ def _boto_keys() -> dict[str, str]:
         "aws_secret_access_key": KEYS["AWS_SECRET_ACCESS_KEY"],
         "region_name": KEYS["AWS_DEFAULT_REGION"],
     }
+
+
+def losses(hub: Hub, run: str) -> list[tuple[int, float]]:
+    """Every point of the training loss, after the run has succeeded."""
+    hub.wait_for(run, "succeeded", seconds=120)
+    curve = hub.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
+    return list(zip(curve["step"], curve["value"], strict=True))
 
 
 @contextmanager

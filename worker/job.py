@@ -14,6 +14,7 @@ from typing import Any
 from app.contract.events import Change, Checkpoint
 from app.contract.program import Startable
 from app.contract.settings import Settings
+from app.contract.shared_files import SharedFolder
 from app.contract.spec import RunConfig
 
 CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
@@ -41,6 +42,7 @@ class Job:
     threads: int
     command: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    architectures: SharedFolder | None = None
 
 
 @dataclass(frozen=True)

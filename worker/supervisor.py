@@ -28,7 +28,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from _runyard import __version__
 from app.contract import broker
+from app.contract.command_key import key_id
 from app.contract.events import (
     Claim,
     DeviceInfo,
@@ -41,6 +43,7 @@ from app.contract.events import (
     PendingChanges,
     Renewal,
 )
+from app.contract.protocol import PROTOCOL, Speaker, skew
 from app.contract.settings import Settings
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason
 from worker.dataset_importer import DatasetImporter
@@ -80,6 +83,7 @@ class Supervisor:
         self._stopped_at = math.inf
         self._gone = threading.Event()
         self._beats = 0
+        self._refused = ""
         self._renewed_at = time.monotonic()
 
     def _client(self) -> Redis:
@@ -113,7 +117,7 @@ class Supervisor:
             message = f"PyTorch does not work on this machine: the device probe exited with status {status}"
             raise RuntimeError(message) from error
         process.join()
-        versions: dict[str, str] = device.pop("versions")
+        versions: dict[str, str] = {"runyard": __version__} | device.pop("versions")
         if self.settings.device.startswith("cuda") and device["kind"] != "cuda":
             missing = "no such GPU" if ":" in self.settings.device else "no GPU"
             raise RuntimeError(f"RUNYARD_DEVICE is {self.settings.device}, but PyTorch finds {missing} on this machine")
@@ -166,12 +170,21 @@ class Supervisor:
             versions=self.versions,
             runs=runs,
             asleep_seconds=asleep_seconds(),
+            **self._identity(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides which runs this worker gets. The key of commands is created with the first one."""
+        return {"protocol": PROTOCOL, "command_key": key_id(self.settings.data_dir)}
 
     def _apply_renewal(self, message: Any) -> None:
         if message is None:
             return
         renewal = Renewal.model_validate_json(message)
+        refused = skew(Speaker(renewal.version, renewal.protocol), Speaker(__version__))
+        if refused != self._refused and refused:
+            logger.error("%s", refused)
+        self._refused = refused
         if self._beats - renewal.beat <= self.settings.lease_seconds / self.settings.heartbeat_seconds:
             self._renewed_at = time.monotonic()
         with self._lock:
@@ -239,6 +252,8 @@ class Supervisor:
 
     def work(self) -> None:
         """Train one run after another in a free slot until no run is queued; returns at once if no slot is free."""
+        if self._refused:
+            return
         try:
             slot = self._slots.get_nowait()
         except queue.Empty:
@@ -259,7 +274,7 @@ class Supervisor:
     def _claim(self, redis: Redis, slot: int) -> Grant | None:
         claim = secrets.token_hex(8)
         reply = f"runyard:reply:{claim}"
-        request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
+        request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply, **self._identity())
         self._send(redis, "claim", request)
         response: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
         if response is None:
@@ -309,6 +324,7 @@ class Supervisor:
             threads=self._threads_per_slot(),
             command=tuple(sys.orig_argv),
             changes=tuple(grant.changes),
+            architectures=grant.architectures,
         )
 
     def _command_job(self, grant: Grant) -> CommandJob:

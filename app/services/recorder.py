@@ -22,7 +22,8 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.exc import OperationalError
 
-from app.contract import broker
+from _runyard import __version__
+from app.contract import broker, command_key
 from app.contract.events import (
     SUPERVISOR_EVENTS,
     TRAINER_EVENTS,
@@ -45,10 +46,12 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.packed_steps import unpack_steps
+from app.contract.protocol import PROTOCOL
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs
+from app.services.sharing import SharedArchitectures
 from app.store import command, lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
 
@@ -97,6 +100,7 @@ class Recorder:
         self.redis = redis
         self.clock = clock
         self.celery = broker.celery_client(settings.redis)
+        self.architectures = SharedArchitectures(settings)
         self.housekeeper = Housekeeper(settings, engine, redis, self.celery, clock)
         self._backlog = True
 
@@ -348,7 +352,12 @@ class Recorder:
 
     def _grant(self, connection: Connection, batch: _Batch, claim: Claim) -> None:
         until = batch.now + self.settings.lease_seconds
-        granted = lease.claim_next(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until)
+        granted = None
+        if claim.protocol == PROTOCOL:
+            granted = lease.claim_next(
+                *(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until),
+                commands=self._has_command_key(claim.command_key),
+            )
         if granted is None:
             batch.replies.append((claim.reply, Grant()))
             return
@@ -362,12 +371,17 @@ class Recorder:
             command=granted.command,
             resume=granted.resume,
             changes=live_change.changes_for_attempt(connection, granted.run),
+            architectures=self.architectures.now() if granted.config else None,
         )
         batch.replies.append((claim.reply, grant))
 
+    def _has_command_key(self, name: str | None) -> bool:
+        """Whether a worker checks commands with this server's key. One that does not say might."""
+        return name is None or (name != "" and name == command_key.key_id(self.settings.data_dir))
+
     def _renew_leases(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
         asleep, since = worker.time_asleep(connection, beat)
-        if worker.record_heartbeat(connection, beat, batch.now):
+        if worker.record_heartbeat(connection, beat, batch.now, self._has_command_key(beat.command_key)):
             batch.workers_changed = True
         cancel: list[OwnedRun] = []
         drop: list[OwnedRun] = []
@@ -384,7 +398,9 @@ class Recorder:
         requested = live_change.pending_changes(
             connection, [holding.run for holding in beat.runs if holding.run not in lost]
         )
-        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=requested)
+        batch.renewals[beat.worker] = Renewal(
+            beat=beat.beat, protocol=PROTOCOL, version=__version__, cancel=cancel, drop=drop, asked=requested
+        )
 
     # After the commit ------------------------------------------------------------------------------------------------
 

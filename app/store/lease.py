@@ -38,11 +38,19 @@ class Granted:
 
 
 def claim_next(
-    connection: Connection, claim: str, worker: str, slot: int, device: DeviceInfo, commit: int, lease_until: float
+    connection: Connection,
+    claim: str,
+    worker: str,
+    slot: int,
+    device: DeviceInfo,
+    commit: int,
+    lease_until: float,
+    commands: bool = True,
 ) -> Granted | None:
     """Grant the first queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    Returns None if there is none, and while the queue is paused.
+    ``commands``: whether the worker has the key of commands; without it, commands wait for another worker. Returns None
+    if there is none, and while the queue is paused.
     """
     claimed = connection.execute(
         text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),
@@ -55,6 +63,7 @@ def claim_next(
                 " applied = 0, claim = :claim, worker = :worker, slot = :slot, device = :device, lease_until = :lease,"
                 " status_commit = :commit"
                 " WHERE id = (SELECT id FROM run WHERE status = 'queued' AND deleted_at IS NULL"
+                f"  AND (:commands = 1 OR origin <> '{COMMAND}')"
                 "  AND device_wanted IN (:any, :kind, :one)"
                 "  AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
                 "  AND NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL)"
@@ -71,6 +80,7 @@ def claim_next(
                 "one": device.accepted_devices[-1],
                 "lease": lease_until,
                 "commit": commit,
+                "commands": int(commands),
             },
         ).one_or_none()
     if claimed is None:

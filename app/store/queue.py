@@ -15,7 +15,7 @@ from app.store.database import rows
 from app.store.edit import edit
 from app.store.lease import QUEUE_ORDER
 from app.store.page_cursor import read_cursor, write_cursor
-from app.store.run import RunRecord, record
+from app.store.run import COMMAND, RunRecord, record
 from app.store.worker import WorkerRecord
 
 Move = Literal["first", "last", "up", "down"]
@@ -184,9 +184,9 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
     """Why a queued run with ``ahead`` runs before it has not started."""
     if not workers:
         return "no worker is connected"
-    fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
+    fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted, run.executed)]
     if not fitting:
-        return _unmet_request(run.device_wanted, run.worker_wanted, workers)
+        return _unmet_request(run.device_wanted, run.worker_wanted, workers, run.executed)
     if paused:
         return PAUSED
     if sum(worker.free_slots for worker in fitting) > ahead:
@@ -196,8 +196,13 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], paused:
     return busy if not ahead else f"{busy}; {ahead:,} run{'s' if ahead != 1 else ''} ahead in the queue"
 
 
-def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
+def _unmet_request(device: str, name: str, workers: list[WorkerRecord], executes: bool = False) -> str:
     """What a run needs that no connected worker has, and what there is instead."""
+    if not any(worker.compatible for worker in workers):
+        return "no connected worker understands this server; install the same version of Runyard on them"
+    workers = [worker for worker in workers if worker.compatible]
+    if executes and any(worker.takes(device, name) for worker in workers):
+        return "needs a worker with the key in the server's data folder; commands start on no other"
     named = [worker for worker in workers if worker.id.startswith(name)]
     if not named:
         available = ", ".join(sorted({worker.host for worker in workers}))
@@ -214,12 +219,15 @@ def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]])
         return 0
     total = 0
     for worker in workers():
-        fitting = sum(count for device, name, count in queued if worker.takes(device, name))
+        fitting = sum(count for device, name, command, count in queued if worker.takes(device, name, bool(command)))
         total += min(worker.free_slots, fitting)
     return total
 
 
-_ASKED_FOR = text(f"SELECT device_wanted, worker_wanted, count(*) FROM run WHERE {_WAITS} GROUP BY 1, 2")
+_ASKED_FOR = text(
+    f"SELECT device_wanted, worker_wanted, CASE WHEN origin = '{COMMAND}' THEN 1 ELSE 0 END, count(*) FROM run"
+    f" WHERE {_WAITS} GROUP BY 1, 2, 3"
+)
 
 
 # Changing ------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from app.store import (  # noqa: F401  each defines its tables
     sweep,
     undo,
     worker,
+    worker_token,
 )
 
 METADATA = SQLModel.metadata

@@ -9,13 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
+from _runyard import __version__
 from app.contract.events import Heartbeat, accepted_devices
+from app.contract.protocol import PROTOCOL, Speaker, skew
 
 
 class Worker(SQLModel, table=True):
     """One worker process; ``last_seen`` (seconds since 1970, UTC) alone decides whether it counts as connected.
 
-    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat.
+    ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat. ``commands``: 1 if
+    it has the key of commands, 0 if not.
     """
 
     __tablename__ = "worker"
@@ -33,6 +36,8 @@ class Worker(SQLModel, table=True):
     last_seen: float = Field(index=True)
     device_index: int = 0
     asleep_seconds: float = 0.0
+    protocol: int = PROTOCOL
+    commands: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,24 +58,45 @@ class WorkerRecord:
     runs: list[str]
     device_index: int = 0
     asleep_seconds: float = 0.0
+    protocol: int = PROTOCOL
+    commands: int = 1
+
+    @property
+    def compatible(self) -> bool:
+        """Whether it understands this server; otherwise it gets no runs."""
+        return self.protocol == PROTOCOL
+
+    @property
+    def refusal(self) -> str:
+        """Why it gets no runs, and what to do; "" if it is compatible."""
+        return skew(Speaker(__version__), Speaker(self.versions.get("runyard", ""), self.protocol))
+
+    @property
+    def differs(self) -> bool:
+        """Whether it says that it has another version of Runyard than this server."""
+        return self.versions.get("runyard", __version__) != __version__
 
     @property
     def device(self) -> str:
         """The worker's device as a run requests it: cpu, or cuda:1."""
         return accepted_devices(self.device_kind, self.device_index)[-1]
 
-    def takes(self, device: str, worker: str) -> bool:
-        """Whether a run that requests this device and worker can run here; must agree with claim_next."""
-        return device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
+    def takes(self, device: str, worker: str, executes: bool = False) -> bool:
+        """Whether a run that requests this device and worker can run here; must agree with claim_next.
+
+        ``executes``: it executes a command, for which a worker needs the key.
+        """
+        fits = device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
+        return fits and self.compatible and (not executes or bool(self.commands))
 
     @property
     def free_slots(self) -> int:
-        """Number of slots without a run."""
-        return max(0, self.slots - len(self.runs))
+        """Number of slots in which a run could start."""
+        return max(0, self.slots - len(self.runs)) if self.compatible else 0
 
 
-def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
-    """Record a heartbeat; True if the worker was unknown before."""
+def record_heartbeat(connection: Connection, beat: Heartbeat, now: float, commands: bool = True) -> bool:
+    """Record a heartbeat; True if the worker was unknown before. ``commands``: whether it has the key of commands."""
     values: dict[str, Any] = {
         "id": beat.worker,
         "host": beat.host,
@@ -83,17 +109,24 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         "index": beat.device.index,
         "versions": json.dumps(beat.versions),
         "asleep": beat.asleep_seconds,
+        "protocol": beat.protocol,
+        "commands": int(commands),
         "now": now,
     }
     known = connection.execute(
-        text("UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep WHERE id = :id"), values
+        text(
+            "UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep, commands = :commands"
+            " WHERE id = :id"
+        ),
+        values,
     ).rowcount
     if not known:
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index, asleep_seconds) VALUES (:id, :host, :pid, :slots, :device_kind,"
-                " :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep)"
+                " first_seen, last_seen, device_index, asleep_seconds, protocol, commands) VALUES (:id, :host, :pid,"
+                " :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now, :now, :index, :asleep,"
+                " :protocol, :commands)"
             ),
             values,
         )

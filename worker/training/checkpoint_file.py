@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -69,6 +69,12 @@ class Store:
         """Return the content of a file."""
         content: bytes = self._files.cat_file(f"{self._root}/{path}")
         return content
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Return the content of a file in parts of at most 4 MiB."""
+        with self._files.open(f"{self._root}/{path}", "rb") as file:
+            while chunk := file.read(2**22):
+                yield chunk
 
 
 def _write_local(path: Path, content: bytes) -> None:

@@ -1,14 +1,15 @@
-"""/admin: people with their roles, all tokens, and the audit log."""
+"""/admin: people with their roles, all tokens, worker machines, and the audit log."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions import account, people
+from app.actions import account, people, worker_tokens
 from app.contract.errors import Conflict, Invalid, RunyardError
 from app.contract.people import ROLES, Role
 from app.store.audit_event import list_events
@@ -87,6 +88,35 @@ def post_delete_token(token_id: str, parts: PartsDep, caller: CallerDep) -> Resp
     return RedirectResponse(f"{HERE}#tokens", 303)
 
 
+@pages.post("/admin/worker-tokens")
+def post_worker_token(
+    request: Request, parts: PartsDep, caller: CallerDep, hours: Text = "", uses: Text = ""
+) -> Response:
+    """Create a token for worker machines, and show the command for them this once."""
+    typed = {"hours": hours, "uses": uses}
+    try:
+        numbers = {name: _whole(name, text) for name, text in typed.items()}
+        _, token = worker_tokens.create_token(
+            parts, caller, str(request.base_url), numbers["hours"], numbers["uses"] or None
+        )
+    except (Invalid, Conflict) as error:
+        return _page(request, parts, machine_error=error, machine=typed)
+    return _page(request, parts, command=f"runyard join {token}")
+
+
+@pages.post("/admin/worker-tokens/{token_id}/delete")
+def post_delete_worker_token(token_id: str, parts: PartsDep, caller: CallerDep) -> Response:
+    """Delete a token for worker machines."""
+    worker_tokens.delete_token(parts, caller, token_id)
+    return RedirectResponse(f"{HERE}#machines", 303)
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise Invalid(f"{name} must be a whole number")
+    return int(text)
+
+
 def _role(role: str) -> Role:
     if role not in ROLES:
         raise Invalid(f"no role '{role[:40]}'; roles: {', '.join(ROLES)}")
@@ -107,6 +137,9 @@ def _page(
     *,
     error: RunyardError | None = None,
     typed: dict[str, Any] | None = None,
+    machine_error: RunyardError | None = None,
+    machine: dict[str, str] | None = None,
+    command: str = "",
     who: str = "",
     action: str = "",
     target: str = "",
@@ -117,10 +150,15 @@ def _page(
     return parts.templates.page(
         request,
         "admin.html",
-        200 if error is None else error.status,
+        next((each.status for each in (error, machine_error) if each is not None), 200),
         people=people.list_people(parts),
         roles=ROLES,
         tokens=account.list_all_tokens(parts),
+        machine_tokens=worker_tokens.list_tokens(parts),
+        machine_wrong="" if machine_error is None else upper_first(machine_error.message),
+        machine=machine or {"hours": "1", "uses": "1"},
+        command=command,
+        now=time.time(),
         events=events,
         older=events[-1]["id"] if len(events) == EVENTS else None,
         before=before,
