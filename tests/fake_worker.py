@@ -23,6 +23,7 @@ from app.contract.events import (
     pack_points,
 )
 from app.contract.packed_steps import pack_steps
+from app.contract.protocol import PROTOCOL
 from app.services.recorder import Recorder
 
 
@@ -102,6 +103,9 @@ class Worker:
         )
         self.claims = 0
         self.beats = 0
+        self.protocol = PROTOCOL
+        # As earlier versions, it does not say which.
+        self.command_key: str | None = None
 
     def send(self, kind: str, said: BaseModel, entry_id: str = "*") -> None:
         """Send what a supervisor says."""
@@ -111,7 +115,12 @@ class Worker:
         """A claim of a free slot."""
         self.claims += 1
         claim = claim or f"{self.name}-{self.claims}"
-        return Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
+        said = Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
+        return said.model_copy(update=self._identity)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "command_key": self.command_key}
 
     def ask(self, claim: str = "", slot: int = 0) -> str:
         """Send a claim; returns where the answer will lie."""
@@ -137,6 +146,7 @@ class Worker:
             versions={"torch": "2"},
             runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
             asleep_seconds=asleep,
+            **self._identity,
         )
         self.send("heartbeat", said, entry_id)
         return self.beats

@@ -7,6 +7,7 @@ nothing but the network can bring anything from one host to another.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,9 @@ UNSHARE = ("unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--
 
 def why_no_hosts() -> str:
     """Why there can be no hosts here; "" if there can."""
-    if os.getuid() != 0 or any(shutil.which(name) is None for name in ("ip", "unshare", "nsenter", "hostname")):
+    if os.getuid() != 0 or any(
+        shutil.which(name) is None for name in ("ip", "unshare", "nsenter", "setpriv", "hostname")
+    ):
         return "hosts of their own need root, iproute2 and util-linux"
     needed = "mount -t tmpfs none /mnt; ip link add ry0 type bridge; ip link add ry1 type veth"
     words = [*UNSHARE, "--net", "sh", "-ec", needed]
@@ -63,8 +66,10 @@ class Host:
         """Start its first process; those that it had before must be gone."""
         assert self._init is None
         hidden = [str(each.folder) for each in self._network.hosts.values() if each is not self]
+        # Tests that are killed leave no host behind.
+        line = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self._namespace, *UNSHARE]
         self._init = subprocess.Popen(
-            ["ip", "netns", "exec", self._namespace, *UNSHARE, sys.executable, "-c", INIT, self.name, *hidden],
+            [*line, sys.executable, "-c", INIT, self.name, *hidden],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -175,6 +180,7 @@ class Network:
 
     def up(self) -> None:
         """Create it and boot its hosts."""
+        _remove_leftovers()
         _ip("link", "add", self.bridge, "type", "bridge")
         _ip("addr", "add", f"{self.subnet}.254/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
@@ -203,6 +209,15 @@ def network(*names: str) -> Iterator[Network]:
     finally:
         found.down()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """Remove networks of tests that were killed."""
+    for line in subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines():
+        if (found := re.match(rf"{PREFIX}([0-9a-f]+)\s", line)) and not Path(f"/proc/{int(found[1], 16)}").exists():
+            for path in Path("/run/netns").glob(f"{PREFIX}{found[1]}[0-9]"):
+                subprocess.run(["ip", "netns", "del", path.name], check=False)
+            subprocess.run(["ip", "link", "del", f"{PREFIX}{found[1]}"], check=False)
 
 
 def _ip(*words: str) -> None:

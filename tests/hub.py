@@ -120,7 +120,7 @@ class Hub(RunningYard):
         self._know(self.data_dir(self.host), known)
         for part in ("recorder", "server"):
             self._part(part, sys.executable, "-m", "app.cli", part, "--data-dir", str(self.data_dir(self.host)))
-        until(lambda: self._answers("/healthz"), 60, "the server has started")
+        until(lambda: self._answers("/healthz"), 180, "the server has started")
         self._sign_in()
 
     @staticmethod
@@ -212,7 +212,7 @@ class Hub(RunningYard):
         self.workers.append(Worker(host, process, path))
         return self.workers[-1]
 
-    def wait_for_workers(self, *hosts: Host, seconds: float = 90.0) -> None:
+    def wait_for_workers(self, *hosts: Host, seconds: float = 240.0) -> None:
         """Until each of these hosts has a worker, and no other has."""
         wanted = sorted(host.name for host in hosts)
 

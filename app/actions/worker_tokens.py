@@ -11,6 +11,7 @@ from app.actions.people import audit, invalid
 from app.contract.errors import Conflict, Forbidden, NotFound, Unavailable
 from app.contract.joining import JoinAnswer, JoinRequest, make_token
 from app.contract.protocol import Speaker, skew
+from app.contract.settings import is_loopback
 from app.services import joining
 from app.store import worker_token
 from app.store.audit_event import record_event
@@ -44,6 +45,9 @@ def create_token(
         raise Conflict(problem)
     now = time.time()
     address = url.rstrip("/") or joining.server_url(parts.settings, requested)
+    # Whoever has a tunnel gives such an address.
+    if not url and is_loopback(urlsplit(address).hostname or ""):
+        raise invalid("url", f"other machines do not reach this server at {address}; give its address for them as url")
     with writing(parts.engine) as connection:
         if len(worker_token.list_tokens(connection)) >= worker_token.MOST_TOKENS:
             raise Conflict(f"limit of {worker_token.MOST_TOKENS} tokens for workers reached; delete one first")

@@ -90,15 +90,13 @@ def post_delete_token(token_id: str, parts: PartsDep, caller: CallerDep) -> Resp
 
 @pages.post("/admin/worker-tokens")
 def post_worker_token(
-    request: Request, parts: PartsDep, caller: CallerDep, hours: Text = "", uses: Text = ""
+    request: Request, parts: PartsDep, caller: CallerDep, hours: Text = "", uses: Text = "", url: Text = ""
 ) -> Response:
     """Create a token for worker machines, and show the command for them this once."""
-    typed = {"hours": hours, "uses": uses}
+    typed = {"hours": hours, "uses": uses, "url": url}
     try:
-        numbers = {name: _whole(name, text) for name, text in typed.items()}
-        _, token = worker_tokens.create_token(
-            parts, caller, str(request.base_url), numbers["hours"], numbers["uses"] or None
-        )
+        requested, count = str(request.base_url), _whole("uses", uses) or None
+        _, token = worker_tokens.create_token(parts, caller, requested, _whole("hours", hours), count, url.strip())
     except (Invalid, Conflict) as error:
         return _page(request, parts, machine_error=error, machine=typed)
     return _page(request, parts, command=f"runyard join {token}")
@@ -156,7 +154,7 @@ def _page(
         tokens=account.list_all_tokens(parts),
         machine_tokens=worker_tokens.list_tokens(parts),
         machine_wrong="" if machine_error is None else upper_first(machine_error.message),
-        machine=machine or {"hours": "1", "uses": "1"},
+        machine=machine or {"hours": "1", "uses": "1", "url": ""},
         command=command,
         now=time.time(),
         events=events,

@@ -87,7 +87,7 @@ def test_a_store_that_fails_a_few_times_delays_a_run_only(tmp_path: Path) -> Non
     shelf.errors = [OSError(5, "Input/output error"), RuntimeError("Could not connect to the endpoint URL")]
     fetch_folder(shelf, shelf.shared, tmp_path / "v1", reporter())
     shelf.errors = [RuntimeError("Could not connect to the endpoint URL")] * shared_files.ATTEMPTS
-    with pytest.raises(NotFetched, match="could not fetch a.py from the artifact store .Could not connect"):
+    with pytest.raises(NotFetched, match=r"could not fetch a\.py from the artifact store \(Could not connect"):
         fetch_folder(shelf, shelf.shared, tmp_path / "v2", reporter())
 
 
