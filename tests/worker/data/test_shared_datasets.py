@@ -60,9 +60,9 @@ def test_a_dataset_is_fetched_when_it_is_first_needed(server: Settings, folder: 
 
 def test_a_worker_with_the_servers_data_folder_fetches_nothing(server: Settings) -> None:
     key = share(server, "flowers")
-    ensure_dataset(key, server.datasets, Store(server.artifacts), MUCH, [].append)
+    ensure_dataset(key, server.datasets, Store(server.artifacts), MUCH, list[str]().append)
     assert copies(server.datasets) == set()
-    ensure_dataset("digits", server.datasets, Store("memory://none"), MUCH, [].append)
+    ensure_dataset("digits", server.datasets, Store("memory://none"), MUCH, list[str]().append)
 
 
 def test_the_least_recently_used_copies_make_room(server: Settings, folder: Path) -> None:
@@ -70,15 +70,15 @@ def test_the_least_recently_used_copies_make_room(server: Settings, folder: Path
     store, sentences = Store(server.artifacts), list[str]()
     size = sum(path.stat().st_size for path in (server.datasets / "own" / "set0" / "aaaaaaaaaaaa").iterdir())
     for number, key in enumerate(keys[:3]):
-        ensure_dataset(key, folder, store, MUCH, [].append)
+        ensure_dataset(key, folder, store, MUCH, list[str]().append)
         age(folder, key, 10 * IN_USE_SECONDS - number)
     # A run uses the oldest one again.
-    ensure_dataset(keys[0], folder, store, MUCH, [].append)
+    ensure_dataset(keys[0], folder, store, MUCH, list[str]().append)
     ensure_dataset(keys[3], folder, store, 2.5 * size, sentences.append)
     assert copies(folder) == {keys[0], keys[3]}
     assert f"removed the copy of {keys[1]}, which no run has used for longest" in sentences
     # A copy in use stays, even if it takes more than it may.
-    ensure_dataset(share(server, "more"), folder, store, 1.0, [].append)
+    ensure_dataset(share(server, "more"), folder, store, 1.0, list[str]().append)
     assert copies(folder) == {keys[0], keys[3], "more@aaaaaaaaaaaa"}
 
 
@@ -89,18 +89,18 @@ def test_what_cannot_be_fetched_ends_the_run_with_a_sentence(
     monkeypatch.setattr("worker.data.shared_files.LOOK_SECONDS", 0.001)
     store = Store(server.artifacts)
     with pytest.raises(DatasetError, match="flowers@bbb is not on this machine: the server has not put flowers@bbb"):
-        ensure_dataset("flowers@bbb", folder, store, MUCH, [].append)
+        ensure_dataset("flowers@bbb", folder, store, MUCH, list[str]().append)
     other: SharedFolder = describe_contents({"net.py": b""})
     store.write(dataset_manifest("flowers", "bbb"), other.model_dump_json().encode())
     with pytest.raises(DatasetError, match="describes no dataset"):
-        ensure_dataset("flowers@bbb", folder, store, MUCH, [].append)
+        ensure_dataset("flowers@bbb", folder, store, MUCH, list[str]().append)
 
 
 def test_a_folder_that_cannot_be_written_to_ends_the_run_with_a_sentence(server: Settings, tmp_path: Path) -> None:
     key = share(server, "flowers")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="could not write flowers@aaaaaaaaaaaa to"):
-        ensure_dataset(key, tmp_path / "file", Store(server.artifacts), MUCH, [].append)
+        ensure_dataset(key, tmp_path / "file", Store(server.artifacts), MUCH, list[str]().append)
 
 
 def test_stopping_reaches_a_run_that_waits(server: Settings, folder: Path) -> None:
@@ -111,4 +111,4 @@ def test_stopping_reaches_a_run_that_waits(server: Settings, folder: Path) -> No
         raise Stopped
 
     with pytest.raises(Stopped):
-        ensure_dataset("flowers@bbb", folder, Store(server.artifacts), MUCH, [].append, stop)
+        ensure_dataset("flowers@bbb", folder, Store(server.artifacts), MUCH, list[str]().append, stop)

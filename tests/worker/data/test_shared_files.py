@@ -45,7 +45,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reporter(sentences: list[str] | None = None) -> ProgressReporter:
-    return ProgressReporter([].append if sentences is None else sentences.append)
+    return ProgressReporter(list[str]().append if sentences is None else sentences.append)
 
 
 def test_a_folder_is_fetched_once(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_run_that_is_stopped_stops_fetching(tmp_path: Path) -> None:
 
     shelf = Shelf(CONTENTS)
     with pytest.raises(Stopped):
-        fetch_folder(shelf, shelf.shared, tmp_path / "v1", ProgressReporter([].append, stop))
+        fetch_folder(shelf, shelf.shared, tmp_path / "v1", ProgressReporter(list[str]().append, stop))
     fetch_folder(shelf, shelf.shared, tmp_path / "v1", reporter())
 
 

@@ -17,7 +17,7 @@ from worker.reporting.progress import ProgressReporter
 from worker.training.checkpoint_file import Store
 from worker.training.shared_architectures import with_architectures
 
-REPORTER = ProgressReporter([].append)
+REPORTER = ProgressReporter(list[str]().append)
 
 
 @pytest.fixture
