@@ -104,6 +104,7 @@ class Worker:
         self.claims = 0
         self.beats = 0
         self.protocol = PROTOCOL
+        self.versions = {"torch": "2"}
         # As earlier versions, it does not say which.
         self.command_key: str | None = None
 
@@ -143,7 +144,7 @@ class Worker:
             pid=1,
             slots=self.slots,
             device=self.device,
-            versions={"torch": "2"},
+            versions=self.versions,
             runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
             asleep_seconds=asleep,
             **self._identity,
