@@ -273,6 +273,11 @@ def _boto_keys() -> dict[str, str]:
 def losses(hub: Hub, run: str) -> list[tuple[int, float]]:
     """Every point of the training loss, after the run has succeeded."""
     hub.wait_for(run, "succeeded", seconds=120)
+    return points(hub, run)
+
+
+def points(hub: Hub, run: str) -> list[tuple[int, float]]:
+    """Every point of the training loss so far."""
     curve = hub.call(f"/runs/{run}/metrics?points=0&names=train/loss")["train/loss"]
     return list(zip(curve["step"], curve["value"], strict=True))
 
