@@ -99,6 +99,10 @@ class Host:
     def thaw(self) -> None:
         """Continue every process."""
         self._signal(signal.SIGCONT)
+        # What started them from outside stops with them, and would never hear of their end.
+        for each in self._started:
+            if each.poll() is None:
+                each.send_signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
         for pid in self._pids():
