@@ -104,8 +104,10 @@ def test_a_run_whose_link_is_cut_for_30_seconds_goes_on_elsewhere(
         hub.until(lambda: time.monotonic() - began > 30, 40)
     finally:
         host.mend()
-    # The one that was cut off had gone on training. Nothing of it counts, and it is told to stop.
-    hub.until(lambda: "another attempt now owns this run" in words(hub, host), 30)
+    # The one that was cut off had gone on training. Nothing of it counts: it is told to stop, unless it has given up
+    # because it could not save a checkpoint.
+    ends = ("another attempt now owns this run", f"{run} ended")
+    hub.until(lambda: any(each in words(hub, host) for each in ends), 30)
     goes_on(hub, run, undisturbed)
     hub.wait_for_workers(host, other)
 
