@@ -577,9 +577,12 @@ class _RunBase(Generic[RunT]):
         return _Call("POST", f"/runs/{self.id}/retry", self._new_run)
 
     @_request
-    def resume(self, /, epochs: int | None = None) -> _Call[RunT]:
-        """Continue from the last checkpoint as a new run; ``epochs``: new total number (default: unchanged)."""
-        return _Call("POST", f"/runs/{self.id}/resume", self._new_run, _not_none(epochs=epochs))
+    def resume(self, /, epochs: int | None = None, worker: str | None = None) -> _Call[RunT]:
+        """Continue from the last checkpoint as a new run, by default with the same number of epochs and worker.
+
+        ``epochs``: new total number. ``worker``: train only there, or with "" anywhere.
+        """
+        return _Call("POST", f"/runs/{self.id}/resume", self._new_run, _not_none(epochs=epochs, worker=worker))
 
     @_request
     def clone(self, /, **changes: Any) -> _Call[RunT]:

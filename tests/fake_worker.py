@@ -24,6 +24,7 @@ from app.contract.events import (
     pack_points,
 )
 from app.contract.packed_steps import pack_steps
+from app.contract.protocol import PROTOCOL
 from app.services.recorder import Recorder
 
 
@@ -105,6 +106,10 @@ class Worker:
         self.beats = 0
         self.disk: DiskSpace | None = None
         self.waiting: list[str] = []
+        self.protocol = PROTOCOL
+        self.versions = {"torch": "2"}
+        # As earlier versions, it does not say which.
+        self.command_key: str | None = None
 
     def send(self, kind: str, said: BaseModel, entry_id: str = "*") -> None:
         """Send what a supervisor says."""
@@ -114,7 +119,12 @@ class Worker:
         """A claim of a free slot."""
         self.claims += 1
         claim = claim or f"{self.name}-{self.claims}"
-        return Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
+        said = Claim(claim=claim, worker=self.name, slot=slot, device=self.device, reply=f"reply:{claim}")
+        return said.model_copy(update=self._identity)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "command_key": self.command_key}
 
     def ask(self, claim: str = "", slot: int = 0) -> str:
         """Send a claim; returns where the answer will lie."""
@@ -137,11 +147,12 @@ class Worker:
             pid=1,
             slots=self.slots,
             device=self.device,
-            versions={"torch": "2"},
+            versions=self.versions,
             runs=[OwnedRun(run=run, fence=fence) for run, fence in held],
             asleep_seconds=asleep,
             disk=self.disk,
             waiting=self.waiting,
+            **self._identity,
         )
         self.send("heartbeat", said, entry_id)
         return self.beats

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from app.contract.command import hide_secrets
 from app.contract.datasets import dataset
+from app.contract.shared_files import describe_contents, read_architectures
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GIT_SECONDS: Final = 2.0
@@ -63,8 +64,16 @@ def capture(
     }
     if models_path is not None:
         outside = {"folder": _valid_utf8(str(models_path)), "note": "not in a Git repository"}
-        captured["models"] = checkout(models_path) or outside
+        captured["models"] = (checkout(models_path) or outside) | _version(models_path)
     return captured
+
+
+def _version(models_path: Path) -> dict[str, str]:
+    """The version of a folder of architectures: SHA-256 over its files."""
+    try:
+        return {"sha256": describe_contents(read_architectures(models_path)).digest}
+    except OSError:
+        return {}
 
 
 def highlights(captured: dict[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-from app.contract.events import Change, Checkpoint, DeviceInfo
+from app.contract.events import Change, Checkpoint, DeviceInfo, Grant
 from app.contract.program import Startable
 from app.contract.settings import Settings
+from app.contract.shared_files import SharedFolder
 from app.contract.spec import RunConfig
 
 CONTINUE, CANCEL, INTERRUPT = 0, 1, 2
@@ -47,6 +49,7 @@ class Job:
     threads: int
     command: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    architectures: SharedFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,43 @@ class CommandJob:
     gpu: int | None
     threads: int
     environment: dict[str, str]
+
+
+def training_job(grant: Grant, settings: Settings, device: DeviceInfo) -> Job:
+    """The job of a run that was granted with a configuration."""
+    assert grant.config is not None
+    return Job(
+        run=grant.run,
+        fence=grant.fence,
+        attempt=grant.attempt,
+        config=grant.config,
+        resume=grant.resume,
+        settings=settings,
+        device=f"cuda:{device.index}" if device.kind == "cuda" else "cpu",
+        threads=_threads_per_slot(settings, device),
+        command=tuple(sys.orig_argv),
+        changes=tuple(grant.changes),
+        architectures=grant.architectures,
+    )
+
+
+def command_job(grant: Grant, settings: Settings, device: DeviceInfo, environment: dict[str, str]) -> CommandJob:
+    """The job of a run that was granted with a command."""
+    assert grant.command is not None
+    return CommandJob(
+        run=grant.run,
+        fence=grant.fence,
+        attempt=grant.attempt,
+        command=grant.command,
+        settings=settings,
+        gpu=device.index if device.kind == "cuda" else None,
+        threads=_threads_per_slot(settings, device),
+        environment=environment,
+    )
+
+
+def _threads_per_slot(settings: Settings, device: DeviceInfo) -> int:
+    return max(1, device.cores // settings.slots)
 
 
 class Control:

@@ -19,7 +19,6 @@ import queue
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -28,7 +27,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from _runyard import __version__
 from app.contract import broker
+from app.contract.command_key import key_id
 from app.contract.disk_space import DiskSpace, is_disk_full, measure
 from app.contract.events import (
     Claim,
@@ -43,6 +44,7 @@ from app.contract.events import (
     Renewal,
 )
 from app.contract.logs import concerning, set_process_concern
+from app.contract.protocol import PROTOCOL, Speaker, skew
 from app.contract.settings import Settings
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason, stopped_outcome
 from worker.dataset_importer import DatasetImporter
@@ -55,9 +57,11 @@ from worker.job import (
     CommandJob,
     Control,
     Job,
+    command_job,
     execute,
     probe_device,
     train,
+    training_job,
 )
 from worker.memory import out_of_memory_kills
 from worker.process import kill_group, prepare
@@ -96,6 +100,7 @@ class Supervisor:
         self._gone = threading.Event()
         self._beats = 0
         self._disk: DiskSpace | None = None
+        self._refused = ""
         self._renewed_at = time.monotonic()
 
     def _client(self) -> Redis:
@@ -108,7 +113,8 @@ class Supervisor:
         self._context.set_forkserver_preload([PRELOAD])
         # Inherited by the fork server, which starts now, and so by every trainer.
         prepare(os.environ)
-        self.device, self.versions = probe_device(self._context, self.settings.device)
+        self.device, versions = probe_device(self._context, self.settings.device)
+        self.versions = {"runyard": __version__} | versions
         for slot in range(self.settings.slots):
             self._slots.put(slot)
         importer = DatasetImporter(self.settings.datasets, self._stopping)
@@ -174,12 +180,21 @@ class Supervisor:
             disk=self._disk,
             waiting=waiting,
             time=time.time(),
+            **self._identity(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides which runs this worker gets. The key of commands is created with the first one."""
+        return {"protocol": PROTOCOL, "command_key": key_id(self.settings.data_dir)}
 
     def _apply_renewal(self, message: Any) -> None:
         if message is None:
             return
         renewal = Renewal.model_validate_json(message)
+        refused = skew(Speaker(renewal.version, renewal.protocol), Speaker(__version__))
+        if refused != self._refused and refused:
+            logger.error("%s", refused)
+        self._refused = refused
         if self._beats - renewal.beat <= self.settings.lease_seconds / self.settings.heartbeat_seconds:
             self._renewed_at = time.monotonic()
         with self._lock:
@@ -247,6 +262,8 @@ class Supervisor:
 
     def work(self) -> None:
         """Train one run after another in a free slot until no run is queued; returns at once if no slot is free."""
+        if self._refused:
+            return
         try:
             slot = self._slots.get_nowait()
         except queue.Empty:
@@ -268,7 +285,7 @@ class Supervisor:
     def _claim(self, redis: Redis, slot: int) -> Grant | None:
         claim = secrets.token_hex(8)
         reply = f"runyard:reply:{claim}"
-        request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply)
+        request = Claim(claim=claim, worker=self.id, slot=slot, device=self.device, reply=reply, **self._identity())
         self._send(redis, "claim", request)
         response: Any = redis.blpop([reply], timeout=CLAIM_SECONDS)
         if response is None:
@@ -287,7 +304,10 @@ class Supervisor:
         if self._stopping.is_set():
             run.command(INTERRUPT)
         target = execute if executes else train
-        job = self._command_job(grant) if executes else self._job(grant)
+        if executes:
+            job: Job | CommandJob = command_job(grant, self.settings, self.device, self._environment)
+        else:
+            job = training_job(grant, self.settings, self.device)
         process = self._context.Process(target=target, args=(job, shared, changes), name=grant.run, daemon=True)
         logger.info("starting %s in slot %d (attempt %d)", grant.run, slot, grant.attempt)
         kills = out_of_memory_kills()
@@ -304,37 +324,6 @@ class Supervisor:
             with self._lock:
                 self._active.pop((run.run, run.fence), None)
                 inbox.close()
-
-    def _job(self, grant: Grant) -> Job:
-        assert grant.config is not None
-        return Job(
-            run=grant.run,
-            fence=grant.fence,
-            attempt=grant.attempt,
-            config=grant.config,
-            resume=grant.resume,
-            settings=self.settings,
-            device=f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu",
-            threads=self._threads_per_slot(),
-            command=tuple(sys.orig_argv),
-            changes=tuple(grant.changes),
-        )
-
-    def _command_job(self, grant: Grant) -> CommandJob:
-        assert grant.command is not None
-        return CommandJob(
-            run=grant.run,
-            fence=grant.fence,
-            attempt=grant.attempt,
-            command=grant.command,
-            settings=self.settings,
-            gpu=self.device.index if self.device.kind == "cuda" else None,
-            threads=self._threads_per_slot(),
-            environment=self._environment,
-        )
-
-    def _threads_per_slot(self) -> int:
-        return max(1, self.device.cores // self.settings.slots)
 
     def _watch(self, process: ForkServerProcess, run: ActiveRun) -> None:
         """Wait until the trainer ends; kill it when it stalls, ignores a stop, or lost its lease."""

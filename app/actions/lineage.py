@@ -88,12 +88,13 @@ def launch_clone(parts: Parts, catalog: Catalog, run_id: str, spec: RunSpec, con
     return _queue(parts, run, config, "clone", asked=asked, params=_params(catalog, config))
 
 
-def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
+def resume(parts: Parts, run_id: str, epochs: int | None = None, worker: str | None = None) -> str:
     """Queue a run that continues from an ended run's last checkpoint, bit for bit as if it had never stopped.
 
     More ``epochs`` than the original extend it. A schedule that depends on the number of steps then follows the new
     total: cosine and one_cycle continue at the rate that a run of that length has at this point, which is above the
     parent's last rate; constant stays the same, and plateau continues at the rate that it had reached.
+    ``worker``: where to train, which needs not be where the original run was trained.
     Raises NotFound, Conflict, Invalid.
     """
     run = _ended(parts, run_id)
@@ -113,11 +114,14 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None) -> str:
         )
     if run.status == "succeeded" and (epochs is None or epochs == config.epochs) and not as_planned:
         raise Conflict(f"this run has completed all of its epochs ({config.epochs}); set more epochs to extend it")
+    asked = run.requested_spec
+    if worker is not None:
+        config, asked = config.model_copy(update={"worker": worker}), asked | {"worker": worker}
     if epochs is None or epochs == config.epochs:
-        asked = run.requested_spec if planned == run.config.epochs else run.requested_spec | {"epochs": planned}
+        asked = asked if planned == run.config.epochs else asked | {"epochs": planned}
         return _queue(parts, run, config, "resume", last, asked=asked)
     changed = config.model_copy(update={"epochs": epochs})
-    return _queue(parts, run, changed, "extend", last, asked=run.requested_spec | {"epochs": epochs})
+    return _queue(parts, run, changed, "extend", last, asked=asked | {"epochs": epochs})
 
 
 def course(connection: Connection, run: RunRecord) -> tuple[int, int]:

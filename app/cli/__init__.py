@@ -19,6 +19,7 @@ from app.cli import (
     export,
     export_model,
     files,
+    join,
     launch,
     manage,
     move_database,
@@ -39,6 +40,7 @@ INSPECT = "Inspect runs"
 MANAGE = "Manage runs"
 CATALOG = "Catalog and system"
 PEOPLE = "People"
+MACHINES = "Other machines"
 COMPONENTS = "Components of `runyard up`"
 
 cli = typer.Typer(
@@ -70,6 +72,8 @@ for command in (sign_in.login, sign_in.logout, sign_in.whoami, people.audit):
     cli.command(rich_help_panel=PEOPLE)(command)
 cli.add_typer(people.user, name="user", rich_help_panel=PEOPLE)
 cli.add_typer(people.token, name="token", rich_help_panel=PEOPLE)
+cli.command(rich_help_panel=MACHINES)(join.join)
+cli.add_typer(join.worker_token, name="worker-token", rich_help_panel=MACHINES)
 for command in (serve.server, serve.recorder, serve.worker):
     cli.command(rich_help_panel=COMPONENTS)(command)
 cli.command("move-database", rich_help_panel=COMPONENTS)(move_database.move_database)

@@ -39,13 +39,13 @@ def workers(as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json({"workers": listed})
         elif listed:
-            print_table(("worker", "device", "memory", "slots", "runs"), map(_worker_row, listed))
+            print_table(("worker", "device", "memory", "slots", "version", "runs"), map(_worker_row, listed))
         else:
             print("no worker is connected; start one with `runyard worker`")
 
 
 def _worker_row(worker: dict[str, Any]) -> list[str]:
-    busy = worker["slots"] - worker["free_slots"]
+    busy = len(worker["runs"])
     memory = f"{worker['memory_bytes'] / 2**30:.1f} GiB" if worker["memory_bytes"] else "–"
     location = f"{worker['host']} (process {worker['pid']})"
     return [
@@ -53,5 +53,6 @@ def _worker_row(worker: dict[str, Any]) -> list[str]:
         worker["device"],
         memory,
         f"{busy} of {worker['slots']} busy",
-        ", ".join(worker["runs"]) or "none",
+        worker["versions"].get("runyard", "–"),
+        worker["refusal"] or ", ".join(worker["runs"]) or "none",
     ]

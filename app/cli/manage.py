@@ -69,11 +69,14 @@ def resume(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="New total number of epochs (default: that of the original run).")
     ] = None,
+    worker: Annotated[
+        str | None, typer.Option(help='Train only there; "" is any worker (default: as the original run).')
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Continue an ended run from its last checkpoint, as a new run."""
-    _make(url, as_json, run, lambda original: original.resume(epochs))
+    _make(url, as_json, run, lambda original: original.resume(epochs, worker))
 
 
 def clone(run: Name, changes: Changes = None, as_json: AsJson = False, url: Url = None) -> None:

@@ -36,11 +36,13 @@ def _check_host(settings: Settings) -> None:
         raise typer.Exit(2) from error
 
 
-def _check_data_folder(settings: Settings) -> None:
-    from app.services.data_folder import StartError, check_data_folder
+def check_data_folder(settings: Settings) -> None:
+    """Exit with a sentence unless the data folder can be written to."""
+    from app.services import data_folder
+    from app.services.data_folder import StartError
 
     try:
-        check_data_folder(settings.data_dir.absolute())
+        data_folder.check_data_folder(settings.data_dir.absolute())
     except StartError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
@@ -115,7 +117,7 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, slots: Sl
 
     settings = read_settings(host=host, port=port, data_dir=data_dir, slots=slots)
     _check_host(settings)
-    _check_data_folder(settings)
+    check_data_folder(settings)
     _check_database(settings)
     _check_provider(settings)
     try:
@@ -134,7 +136,7 @@ def server(host: Host = None, port: Port = None, data_dir: DataDir = None) -> No
 
     settings = read_settings(host=host, port=port, data_dir=data_dir)
     _check_host(settings)
-    _check_data_folder(settings)
+    check_data_folder(settings)
     _check_database(settings)
     _check_provider(settings)
     _check_port(settings)
@@ -189,7 +191,7 @@ def recorder(data_dir: DataDir = None) -> None:
 
     settings = read_settings(data_dir=data_dir)
     _check_redis(settings)
-    _check_data_folder(settings)
+    check_data_folder(settings)
     _check_database(settings)
     with imports_without_gc():
         from redis import Redis
@@ -197,6 +199,7 @@ def recorder(data_dir: DataDir = None) -> None:
         from app.contract.datasets import DATASETS
         from app.services.notifier import Notifier
         from app.services.recorder import Recorder
+        from app.services.sharing import Sharing
         from app.services.sweep_driver import Driver
         from app.store.database import migrate, open_database
         from app.store.database_copy import MigrationError
@@ -219,11 +222,15 @@ def recorder(data_dir: DataDir = None) -> None:
     Thread(target=notifier.run, args=(stop,), name="notifier", daemon=True).start()
     # In a separate thread, so that a slow search algorithm does not delay points.
     Thread(target=Driver(settings, engine, redis).run, args=(stop,), name="sweeps", daemon=True).start()
-    Recorder(settings, engine, redis).run(stop)
+    # In a separate thread, so that a large dataset does not delay points.
+    recording = Recorder(settings, engine, redis)
+    sharing = Sharing(settings, recording.architectures)
+    Thread(target=sharing.run, args=(stop,), name="sharing", daemon=True).start()
+    recording.run(stop)
 
 
 def worker(slots: Slots = None, data_dir: DataDir = None) -> None:
     """Train runs on this machine."""
-    _check_data_folder(read_settings(slots=slots, data_dir=data_dir))
+    check_data_folder(read_settings(slots=slots, data_dir=data_dir))
     # A fresh interpreter keeps the command line's modules out of the trainers' fork server.
     os.execv(sys.executable, [sys.executable, "-m", "worker"])

@@ -30,7 +30,12 @@ def committed_field(run: str, fence: int) -> str:
 
 def celery_address(redis_url: str) -> str:
     """Convert a Redis URL to Celery's notation."""
-    return "redis+socket://" + redis_url.removeprefix("unix://") if redis_url.startswith("unix://") else redis_url
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://")
+    # Without this, Celery would accept any certificate; redis-py verifies it by default.
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
+        return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
+    return redis_url
 
 
 def celery_client(redis_url: str) -> Celery:

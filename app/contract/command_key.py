@@ -54,9 +54,12 @@ def ensure_key(data_dir: Path) -> Path:
     return path
 
 
-def read_key(path: Path) -> bytes:
-    """Read a key. Raises KeyFileError unless the file is a key that belongs to this user and no other can read."""
-    if path.name != NAME:
+def read_key(path: Path, name: str = NAME) -> bytes:
+    """Read a key from a file with this name.
+
+    Raises KeyFileError unless the file is a key that belongs to this user and no other can read.
+    """
+    if path.name != name:
         raise KeyFileError(f"{path} is not a key of Runyard")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -119,6 +122,20 @@ def _signature(key: bytes, content: dict[str, Any]) -> str:
 def _same(expected: str, given: str) -> bool:
     # Only bytes: `compare_digest` refuses text with other characters than ASCII.
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
+
+
+def key_id(data_dir: Path) -> str:
+    """A name for the key of a data folder that tells nothing about it; "" if the folder has none that can be used."""
+    try:
+        key = read_key(key_path(data_dir))
+    except KeyFileError:
+        return ""
+    return hmac.new(key, b"name of the key", hashlib.sha256).hexdigest()[:16]
+
+
+def architecture_key(key: bytes) -> bytes:
+    """The key with which the server signs its own architectures for workers. It signs no command."""
+    return hmac.new(key, b"architectures", hashlib.sha256).digest()
 
 
 # Tokens of commands ---------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.disk_space import DiskSpace
 from app.contract.program import Startable
+from app.contract.shared_files import SharedFolder
 from app.contract.spec import RunConfig
 from app.contract.steps import NARROW, WIDE
 
@@ -156,13 +157,19 @@ def accepted_devices(kind: str, index: int) -> tuple[str, ...]:
 
 
 class Claim(_Event):
-    """A free slot requests a run; the reply goes to the Redis list ``reply``."""
+    """A free slot requests a run; the reply goes to the Redis list ``reply``.
+
+    ``protocol``: that of the worker, which earlier versions do not say. ``command_key``: the ID of the key with which
+    it checks commands, "" without one; a worker of an earlier version may be sent any command, and checks it itself.
+    """
 
     claim: str
     worker: str
     slot: Whole
     device: DeviceInfo
     reply: str
+    protocol: Whole = 1
+    command_key: str | None = None
 
 
 class OwnedRun(_Event):
@@ -176,7 +183,8 @@ class Heartbeat(_Event):
     """A worker is alive and still owns these runs; renews their leases.
 
     ``asleep_seconds``: total time that its machine has been suspended since it booted. ``waiting``: those of its runs
-    that stand still until there is room on its ``disk``. ``time``: by its clock, when it was sent.
+    that stand still until there is room on its ``disk``. ``time``: by its clock, when it was sent. ``protocol``,
+    ``command_key``: as in a Claim.
     """
 
     worker: str
@@ -191,6 +199,8 @@ class Heartbeat(_Event):
     disk: DiskSpace | None = None
     waiting: list[str] = []
     time: Time | None = None
+    protocol: Whole = 1
+    command_key: str | None = None
 
 
 class Ended(_Event):
@@ -257,7 +267,8 @@ class PendingChanges(_Event):
 class Grant(_Event):
     """Reply to a Claim: a run, or none (``run`` empty), with what to train or the command to execute.
 
-    ``changes``: applied and pending changes of a run in training.
+    ``changes``: applied and pending changes of a run in training. ``architectures``: the user's own, as they are on the
+    server now, if workers get them from the artifact store.
     """
 
     run: str = ""
@@ -267,15 +278,18 @@ class Grant(_Event):
     command: Startable | None = None
     resume: Checkpoint | None = None
     changes: list[Change] = []
+    architectures: SharedFolder | None = None
 
 
 class Renewal(_Event):
     """Reply to a Heartbeat: which of the worker's runs to cancel, and which it no longer owns (``drop``).
 
-    ``asked``: pending changes of its runs, repeated until they are applied.
+    ``asked``: pending changes of its runs, repeated until they are applied. ``protocol``, ``version``: of the server.
     """
 
     beat: int
+    protocol: int = 1
+    version: str = ""
     cancel: list[OwnedRun] = []
     drop: list[OwnedRun] = []
     asked: list[PendingChanges] = []

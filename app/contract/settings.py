@@ -131,6 +131,12 @@ class Settings(BaseSettings):
         description="Folders on the server's machine (separated by colons) from which datasets may be imported by path;"
         " uploads need none.",
     )
+    fetched_gib: float = Field(
+        100.0,
+        gt=0,
+        description="Space that a worker on another machine than the server gives to copies of your own datasets, in"
+        " GiB; those that no run has used for longest are removed first.",
+    )
     resident_share: float = Field(
         0.5,
         ge=0,

@@ -20,9 +20,10 @@ from app.contract.timestamps import iso
 from app.store.bulk import RunSelection, restorable
 from app.store.database import reading
 from app.store.duration_estimate import NO_WORKER, Estimate, estimate_page
-from app.store.queue import Move, QueuePage, read_queue, why_waiting
+from app.store.queue import Move, QueuePage, read_queue
 from app.store.run import RunRecord
 from app.store.turn import QueueRules
+from app.store.waiting_reason import why_waiting
 from app.store.worker import WorkerRecord, list_workers
 from app.web.dependencies import Parts, PartsDep
 from app.web.numbers import Count, Timestamp

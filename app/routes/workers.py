@@ -16,7 +16,10 @@ api = APIRouter(tags=["workers"])
 
 
 class WorkerOut(BaseModel):
-    """A worker that sent a heartbeat within its lease. Memory in bytes; times in ISO 8601, UTC."""
+    """A worker that sent a heartbeat within its lease. Memory in bytes; times in ISO 8601, UTC.
+
+    ``refusal``: why it gets no runs; "" if it does. ``commands``: whether it has the key of commands.
+    """
 
     id: str
     host: str
@@ -32,6 +35,9 @@ class WorkerOut(BaseModel):
     first_seen: str
     last_seen: str
     runs: list[str]
+    protocol: int
+    refusal: str
+    commands: bool
 
 
 class WorkersOut(BaseModel):
@@ -60,6 +66,9 @@ def get_workers(parts: PartsDep) -> WorkersOut:
                 first_seen=iso(worker.first_seen) or "",
                 last_seen=iso(worker.last_seen) or "",
                 runs=worker.runs,
+                protocol=worker.protocol,
+                refusal=worker.refusal,
+                commands=bool(worker.commands),
             )
             for worker in records
         ]

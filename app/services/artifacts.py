@@ -100,6 +100,29 @@ def sizes(settings: Settings, folder: str) -> dict[str, int]:
     return {str(each["name"]).rsplit("/", 1)[-1]: int(each["size"]) for each in found if each["type"] == "file"}
 
 
+def size(settings: Settings, path: str) -> int | None:
+    """The bytes of a file; None if it does not exist."""
+    files, root = _store(settings)
+    try:
+        # Another process may have written it.
+        files.invalidate_cache(f"{root}/{path}".rpartition("/")[0])
+        return int(files.info(f"{root}/{path}")["size"])
+    except FileNotFoundError:
+        return None
+
+
+def exists(settings: Settings, path: str) -> bool:
+    """Whether there is such a file."""
+    return size(settings, path) is not None
+
+
+def find(settings: Settings, pattern: str) -> list[str]:
+    """The paths of files that match a pattern such as ``shared/datasets/*/*.json``, in no order."""
+    files, root = _store(settings)
+    files.invalidate_cache()
+    return [str(path).removeprefix(f"{root}/") for path in files.glob(f"{root}/{pattern}")]
+
+
 def write(settings: Settings, path: str, content: bytes) -> None:
     """Write a file that nobody reads yet."""
     files, root = _store(settings)

@@ -51,5 +51,11 @@ def trashed(datasets: Path) -> list[str]:
     return sorted(entries, key=lambda entry: -_deleted_at(entry))
 
 
+def trashed_versions(datasets: Path) -> list[tuple[str, str]]:
+    """Name and version of every dataset in the trash."""
+    folders = [(entry.partition("@")[0], datasets / "own" / TRASH / entry) for entry in trashed(datasets)]
+    return [(name, each.name) for name, folder in folders if folder.exists() for each in folder.iterdir()]
+
+
 def _deleted_at(entry: str) -> int:
     return int(entry.partition("@")[2] or 0)

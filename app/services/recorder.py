@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -22,7 +22,8 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.exc import OperationalError
 
-from app.contract import broker
+from _runyard import __version__
+from app.contract import broker, command_key
 from app.contract.disk_space import is_disk_full
 from app.contract.events import (
     SUPERVISOR_EVENTS,
@@ -46,10 +47,13 @@ from app.contract.events import (
     unpack_points,
 )
 from app.contract.packed_steps import unpack_steps
+from app.contract.protocol import PROTOCOL
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.services.housekeeper import Housekeeper
 from app.services.jobs_at_end import queue_jobs
+from app.services.sharing import SharedArchitectures
+from app.services.stream_reply import Entry, first_stream, milliseconds
 from app.services.waiting_runs import WaitingRuns
 from app.store import command, lease, lineage, live_change, log, metric, prediction_file, run, training_time, worker
 from app.store.database import next_commit, writing
@@ -62,7 +66,6 @@ BATCH = 2000
 GATHER_SECONDS = 0.02
 # The two clocks are read one after the other, so a shorter difference is not a suspension.
 SHORTEST_SLEEP_SECONDS = 1.0
-Entry = tuple[bytes, dict[bytes, bytes]]
 
 _HEADS = text("SELECT id, fence, applied, attempt FROM run WHERE id IN :runs").bindparams(
     bindparam("runs", expanding=True)
@@ -100,6 +103,7 @@ class Recorder:
         self.redis = redis
         self.clock = clock
         self.celery = broker.celery_client(settings.redis)
+        self.architectures = SharedArchitectures(settings)
         self.housekeeper = Housekeeper(settings, engine, redis, self.celery, clock)
         self._backlog = True
         self._waiting = WaitingRuns()
@@ -159,7 +163,7 @@ class Recorder:
             if "NOGROUP" in str(error):
                 raise RedisConnectionError("the event stream no longer exists; Redis was flushed") from error
             raise
-        entries: list[Entry] = _first_stream(reply)
+        entries: list[Entry] = first_stream(reply)
         if self._backlog and not entries:
             self._backlog = False
             return self._read(block_milliseconds)
@@ -175,7 +179,7 @@ class Recorder:
             self._load_heads(connection, batch, entries)
             for entry_id, fields in entries:
                 try:
-                    self._apply_one(connection, batch, fields, server_now - _milliseconds(entry_id) / 1000)
+                    self._apply_one(connection, batch, fields, server_now - milliseconds(entry_id) / 1000)
                 except (ValidationError, ValueError, KeyError) as error:
                     self._set_aside(fields, entry_id.decode(), error)
             self._write_points(connection, batch, list(batch.points))
@@ -187,7 +191,7 @@ class Recorder:
         if all(b"r" in fields for _, fields in entries):
             return 0.0
         seconds, microseconds = self.redis.time()
-        newest = max(_milliseconds(entry_id) for entry_id, _ in entries) / 1000
+        newest = max(milliseconds(entry_id) for entry_id, _ in entries) / 1000
         return max(newest, float(seconds) + float(microseconds) / 1e6)
 
     def _apply_one(self, connection: Connection, batch: _Batch, fields: dict[bytes, bytes], age: float) -> None:
@@ -355,16 +359,13 @@ class Recorder:
 
     def _grant(self, connection: Connection, batch: _Batch, claim: Claim) -> None:
         until = batch.now + self.settings.lease_seconds
-        granted = lease.claim_next(
-            connection,
-            claim.claim,
-            claim.worker,
-            claim.slot,
-            claim.device,
-            batch.commit,
-            until,
-            QueueRules.of(self.settings),
-        )
+        granted = None
+        if claim.protocol == PROTOCOL:
+            granted = lease.claim_next(
+                *(connection, claim.claim, claim.worker, claim.slot, claim.device, batch.commit, until),
+                rules=QueueRules.of(self.settings),
+                commands=self._has_command_key(claim.command_key),
+            )
         if granted is None:
             batch.replies.append((claim.reply, Grant()))
             return
@@ -378,12 +379,17 @@ class Recorder:
             command=granted.command,
             resume=granted.resume,
             changes=live_change.changes_for_attempt(connection, granted.run),
+            architectures=self.architectures.now() if granted.config else None,
         )
         batch.replies.append((claim.reply, grant))
 
+    def _has_command_key(self, name: str | None) -> bool:
+        """Whether a worker checks commands with this server's key. One that does not say might."""
+        return name is None or (name != "" and name == command_key.key_id(self.settings.data_dir))
+
     def _renew_leases(self, connection: Connection, batch: _Batch, beat: Heartbeat) -> None:
         asleep, since = worker.time_asleep(connection, beat)
-        if worker.record_heartbeat(connection, beat, batch.now):
+        if worker.record_heartbeat(connection, beat, batch.now, self._has_command_key(beat.command_key)):
             batch.workers_changed = True
         for run_id in self._waiting.note(connection, beat, batch.commit):
             batch.note(run_id, "status")
@@ -402,7 +408,9 @@ class Recorder:
         requested = live_change.pending_changes(
             connection, [holding.run for holding in beat.runs if holding.run not in lost]
         )
-        batch.renewals[beat.worker] = Renewal(beat=beat.beat, cancel=cancel, drop=drop, asked=requested)
+        batch.renewals[beat.worker] = Renewal(
+            beat=beat.beat, protocol=PROTOCOL, version=__version__, cancel=cancel, drop=drop, asked=requested
+        )
 
     # After the commit ------------------------------------------------------------------------------------------------
 
@@ -434,16 +442,3 @@ def _curve(parts: list[tuple[float, Points]]) -> metric.Curve:
         np.frombuffer(b"".join(points.values for _, points in parts), "<f8"),
         np.concatenate([np.frombuffer(points.offsets, "<f4").astype("<f8") + base for base, points in parts]),
     )
-
-
-def _first_stream(reply: Any) -> list[Entry]:
-    if not reply:
-        return []
-    streams: Iterable[Any] = reply.values() if isinstance(reply, dict) else (part[1] for part in reply)
-    # RESP3 wraps the entries of a stream in one more list.
-    wrapped = (part if part and isinstance(part[0], list | tuple) else [part] for stream in streams for part in stream)
-    return [(entry_id, fields or {}) for part in wrapped for entry_id, fields in part]
-
-
-def _milliseconds(entry_id: bytes) -> int:
-    return int(entry_id.split(b"-")[0])

@@ -48,10 +48,12 @@ def claim_next(
     commit: int,
     lease_until: float,
     rules: QueueRules = PLAIN,
+    commands: bool = True,
 ) -> Granted | None:
     """Grant the next queued run that fits ``device`` to ``claim``; repeating a claim returns the same run.
 
-    Returns None if there is none that may start, while the queue is paused or held, and to a worker whose disk is full.
+    ``commands``: whether the worker has the key of commands; without it, commands wait for another worker. Returns None
+    if there is none that may start, while the queue is paused or held, and to a worker whose disk is full.
     """
     claimed = connection.execute(
         text(f"SELECT {_GRANTED} FROM run WHERE claim = :claim AND status = 'starting'"),
@@ -68,6 +70,7 @@ def claim_next(
             "one": device.accepted_devices[-1],
             "lease": lease_until,
             "commit": commit,
+            "commands": int(commands),
         }
         claimed = _start_next(connection, values, rules)
     if claimed is None:

@@ -16,8 +16,9 @@ from app.store.database import rows
 from app.store.edit import edit
 from app.store.page_cursor import read_cursor, write_cursor
 from app.store.person_limit import limits_of
-from app.store.run import RunRecord, record
+from app.store.run import COMMAND, RunRecord, record
 from app.store.turn import PLAIN, QUEUE_ORDER, WAITS, QueueRules, Turns, read_slice, read_turns
+from app.store.waiting_reason import why_waiting
 from app.store.worker import WorkerRecord
 
 Move = Literal["first", "last", "up", "down"]
@@ -261,41 +262,6 @@ def stopped_for(connection: Connection) -> str:
     return PAUSED if paused_at(connection) is not None else held_for(connection)
 
 
-def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], stopped: str = "", held: str = "") -> str:
-    """Why a queued run with ``ahead`` runs before it has not started.
-
-    ``stopped``: why no run starts at all; ``held``: the limit that it waits for.
-    """
-    if not workers:
-        return "no worker is connected"
-    fitting = [worker for worker in workers if worker.takes(run.device_wanted, run.worker_wanted)]
-    if not fitting:
-        return _unmet_request(run.device_wanted, run.worker_wanted, workers)
-    if stopped:
-        return stopped
-    if held:
-        return held
-    if all(worker.lacks_space for worker in fitting):
-        return f"the disk of {', '.join(sorted({worker.host for worker in fitting}))} is full"
-    fitting = [worker for worker in fitting if not worker.lacks_space]
-    if sum(worker.free_slots for worker in fitting) > ahead:
-        return "starting"
-    slots = sum(worker.slots for worker in fitting)
-    busy = "the only slot is busy" if slots == 1 else f"all {slots} slots are busy"
-    return busy if not ahead else f"{busy}; {ahead:,} run{'s' if ahead != 1 else ''} ahead in the queue"
-
-
-def _unmet_request(device: str, name: str, workers: list[WorkerRecord]) -> str:
-    """What a run needs that no connected worker has, and what there is instead."""
-    named = [worker for worker in workers if worker.id.startswith(name)]
-    if not named:
-        available = ", ".join(sorted({worker.host for worker in workers}))
-        return f"needs worker {name.rstrip('-')}; connected workers: {available}"
-    available = ", ".join(sorted({worker.device for worker in named}))
-    owner = f"worker {name.rstrip('-')} has" if name else "connected workers have"
-    return f"needs {device}; {owner} {available}"
-
-
 def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]], rules: QueueRules = PLAIN) -> int:
     """Number of claims that could be granted now; ``workers`` is called only if runs are queued."""
     queued = connection.execute(_ASKED_FOR).all()
@@ -305,8 +271,8 @@ def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]],
     total = 0
     for worker in (each for each in workers() if not each.lacks_space):
         fitting: Counter[str] = Counter()
-        for device, name, person, count in queued:
-            fitting[person] += count if worker.takes(device, name) else 0
+        for device, name, command, person, count in queued:
+            fitting[person] += count if worker.takes(device, name, bool(command)) else 0
         for person, limit in limits.items():
             fitting[person] = min(fitting[person], max(0, limit.most - limit.active))
         total += min(worker.free_slots, fitting.total())
@@ -314,8 +280,8 @@ def claimable(connection: Connection, workers: Callable[[], list[WorkerRecord]],
 
 
 _ASKED_FOR = text(
-    "SELECT device_wanted, worker_wanted, created_by, count(*) FROM run"
-    f" WHERE {_WAITS} GROUP BY created_by, device_wanted, worker_wanted"
+    f"SELECT device_wanted, worker_wanted, CASE WHEN origin = '{COMMAND}' THEN 1 ELSE 0 END, created_by, count(*)"
+    f" FROM run WHERE {_WAITS} GROUP BY 1, 2, 3, 4"
 )
 
 

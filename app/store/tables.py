@@ -38,6 +38,7 @@ from app.store import (  # noqa: F401  each defines its tables
     user_identity,
     welcome_code,
     worker,
+    worker_token,
 )
 
 METADATA = SQLModel.metadata

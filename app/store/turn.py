@@ -26,7 +26,7 @@ QUEUE_ORDER = "priority DESC, rank, number"
 FITS = (
     "NOT EXISTS (SELECT 1 FROM queue_state WHERE paused_at IS NOT NULL OR held <> '')"
     " AND NOT EXISTS (SELECT 1 FROM worker WHERE id = :worker AND disk_state = 'full')"
-    " AND device_wanted IN (:any, :kind, :one)"
+    " AND (:commands = 1 OR origin <> 'command') AND device_wanted IN (:any, :kind, :one)"
     " AND (worker_wanted = '' OR substr(:worker, 1, length(worker_wanted)) = worker_wanted)"
 )
 """Condition for runs that may start on a claim's device; none may while the queue is paused."""

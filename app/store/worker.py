@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlmodel import Field, SQLModel
 
+from _runyard import __version__
 from app.contract.disk_space import DiskSpace
 from app.contract.events import Heartbeat, accepted_devices
+from app.contract.protocol import PROTOCOL, Speaker, skew
 
 
 class Worker(SQLModel, table=True):
@@ -18,7 +20,8 @@ class Worker(SQLModel, table=True):
 
     ``asleep_seconds``: how long its machine had been suspended since boot, as of the last heartbeat. ``disk``: the
     DiskSpace of its machine as JSON, "" if unknown; ``disk_state``: the state in it. ``clock_off``: seconds by which
-    its clock is ahead of the recorder's.
+    its clock is ahead of the recorder's. ``commands``: 1 if it
+    has the key of commands, 0 if not.
     """
 
     __tablename__ = "worker"
@@ -39,6 +42,8 @@ class Worker(SQLModel, table=True):
     disk: str = ""
     disk_state: str = "ok"
     clock_off: float = 0.0
+    protocol: int = PROTOCOL
+    commands: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,36 @@ class WorkerRecord:
     disk: DiskSpace | None = None
     disk_state: str = "ok"
     clock_off: float = 0.0
+    protocol: int = PROTOCOL
+    commands: int = 1
+
+    @property
+    def compatible(self) -> bool:
+        """Whether it understands this server; otherwise it gets no runs."""
+        return self.protocol == PROTOCOL
+
+    @property
+    def refusal(self) -> str:
+        """Why it gets no runs, and what to do; "" if it is compatible."""
+        return skew(Speaker(__version__), Speaker(self.versions.get("runyard", ""), self.protocol))
+
+    @property
+    def differs(self) -> bool:
+        """Whether it says that it has another version of Runyard than this server."""
+        return self.versions.get("runyard", __version__) != __version__
 
     @property
     def device(self) -> str:
         """The worker's device as a run requests it: cpu, or cuda:1."""
         return accepted_devices(self.device_kind, self.device_index)[-1]
 
-    def takes(self, device: str, worker: str) -> bool:
-        """Whether a run that requests this device and worker can run here; must agree with claim_next."""
-        return device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
+    def takes(self, device: str, worker: str, executes: bool = False) -> bool:
+        """Whether a run that requests this device and worker can run here; must agree with claim_next.
+
+        ``executes``: it executes a command, for which a worker needs the key.
+        """
+        fits = device in accepted_devices(self.device_kind, self.device_index) and self.id.startswith(worker)
+        return fits and self.compatible and (not executes or bool(self.commands))
 
     @property
     def lacks_space(self) -> bool:
@@ -79,8 +105,8 @@ class WorkerRecord:
 
     @property
     def free_slots(self) -> int:
-        """Number of slots without a run."""
-        return max(0, self.slots - len(self.runs))
+        """Number of slots in which a run could start."""
+        return max(0, self.slots - len(self.runs)) if self.compatible else 0
 
 
 CLOCK_SECONDS = 60.0
@@ -92,8 +118,11 @@ def is_clock_off(seconds: float) -> bool:
     return abs(seconds) > CLOCK_SECONDS
 
 
-def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> bool:
-    """Record a heartbeat; True if the worker was unknown before, or the state of its disk or clock has changed."""
+def record_heartbeat(connection: Connection, beat: Heartbeat, now: float, commands: bool = True) -> bool:
+    """Record a heartbeat; True if the worker was unknown before, or the state of its disk or clock has changed.
+
+    ``commands``: whether it has the key of commands.
+    """
     disk_state = beat.disk.state if beat.disk else "ok"
     values: dict[str, Any] = {
         "id": beat.worker,
@@ -110,6 +139,8 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         "disk": beat.disk.model_dump_json() if beat.disk else "",
         "disk_state": disk_state,
         "clock_off": 0.0 if beat.time is None else beat.time - now,
+        "protocol": beat.protocol,
+        "commands": int(commands),
         "now": now,
     }
     before = connection.execute(text("SELECT disk_state, clock_off FROM worker WHERE id = :id"), values).one_or_none()
@@ -117,7 +148,7 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         connection.execute(
             text(
                 "UPDATE worker SET last_seen = :now, slots = :slots, asleep_seconds = :asleep, disk = :disk,"
-                " disk_state = :disk_state, clock_off = :clock_off WHERE id = :id"
+                " disk_state = :disk_state, clock_off = :clock_off, commands = :commands WHERE id = :id"
             ),
             values,
         )
@@ -125,9 +156,9 @@ def record_heartbeat(connection: Connection, beat: Heartbeat, now: float) -> boo
         connection.execute(
             text(
                 "INSERT INTO worker (id, host, pid, slots, device_kind, device_name, memory_bytes, cores, versions,"
-                " first_seen, last_seen, device_index, asleep_seconds, disk, disk_state, clock_off) VALUES"
-                " (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now, :now,"
-                " :index, :asleep, :disk, :disk_state, :clock_off)"
+                " first_seen, last_seen, device_index, asleep_seconds, disk, disk_state, clock_off, protocol, commands)"
+                " VALUES (:id, :host, :pid, :slots, :device_kind, :device_name, :memory_bytes, :cores, :versions, :now,"
+                " :now, :index, :asleep, :disk, :disk_state, :clock_off, :protocol, :commands)"
             ),
             values,
         )

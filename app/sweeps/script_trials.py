@@ -194,7 +194,9 @@ class CommandTrials(ScriptTrials):
 
     def slots(self, workers: Sequence[WorkerRecord]) -> int:
         """See Trials."""
-        return sum(each.slots for each in workers if each.takes(self.request.device, self.request.worker))
+        return sum(
+            each.slots for each in workers if each.takes(self.request.device, self.request.worker, executes=True)
+        )
 
     def _accepted(self, values: Values) -> PlannedScript:
         try:
@@ -263,7 +265,11 @@ class ProgramTrials(ScriptTrials):
 
     def slots(self, workers: Sequence[WorkerRecord]) -> int:
         """See Trials."""
-        return sum(each.slots for each in workers if each.takes(self.template.device, self.template.program.worker))
+        return sum(
+            each.slots
+            for each in workers
+            if each.takes(self.template.device, self.template.program.worker, executes=True)
+        )
 
     def _check(self) -> None:
         space = self.space

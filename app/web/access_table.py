@@ -80,6 +80,8 @@ POST     /admin/people/{}/delete                  admin
 POST     /admin/people/{}/limits                  admin
 POST     /admin/people/{}/restore                 admin
 POST     /admin/tokens/{}/delete                  admin
+POST     /admin/worker-tokens                     admin
+POST     /admin/worker-tokens/{}/delete           admin
 
 POST     /architectures/launch                    launch    sweep.launch
 POST     /compare/seeds                           launch    run.launch
@@ -158,6 +160,10 @@ DELETE   /tokens/{}                               admin
 GET      /audit                                   admin
 GET      /audit.csv                               admin
 POST     /welcome                                 admin
+GET      /worker-tokens                           admin
+POST     /worker-tokens                           admin
+DELETE   /worker-tokens/{}                        admin
+POST     /join                                    open
 
 GET      /architectures                           read
 GET      /commands/key                            launch

@@ -186,10 +186,13 @@ WORKER: dict[str, Any] = {
     "device_index": 0,
     "memory_bytes": 85899345920,
     "cores": 16,
-    "versions": {"torch": "2.14.1"},
+    "versions": {"runyard": "0.2.0", "torch": "2.14.1"},
     "first_seen": CREATED,
     "last_seen": ENDED,
     "runs": [RUN_ID],
+    "protocol": 1,
+    "refusal": "",
+    "commands": True,
 }
 SPREAD = {"mean": 0.9861, "half": 0.0025, "median": 0.986, "min": 0.985, "max": 0.9873, "n": 2}
 RUN_GROUP: dict[str, Any] = {

@@ -60,6 +60,15 @@ EVENT: dict[str, Any] = {
     "target": "r_1kf3t8v0a2mzq4c",
     "detail": {},
 }
+WORKER_TOKEN: dict[str, Any] = {
+    "id": "w_1kf3t8v0a2mzq4c",
+    "created": CREATED,
+    "created_by": "ada",
+    "expires": "2026-11-20T10:30:00Z",
+    "uses_left": 0,
+    "host": "gpu-box",
+    "used": USED,
+}
 
 PEOPLE_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/sign-in"): Operation(
@@ -97,5 +106,24 @@ PEOPLE_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", "/tokens/{token_id}"): Operation("delete_token"),
     ("GET", "/audit"): Operation("list_audit_events", None, {"events": [EVENT], "next": 31}),
     ("GET", "/audit.csv"): Operation("export_audit_events"),
+    ("GET", "/worker-tokens"): Operation("list_worker_tokens", None, {"tokens": [WORKER_TOKEN]}),
+    ("POST", "/worker-tokens"): Operation(
+        "create_worker_token",
+        {"hours": 1, "uses": 1},
+        {"secret": "ryj_…", "command": "runyard join ryj_…", "token": WORKER_TOKEN | {"host": "", "used": None}},
+    ),
+    ("DELETE", "/worker-tokens/{token_id}"): Operation("delete_worker_token"),
+    ("POST", "/join"): Operation(
+        "create_worker",
+        {"secret": "Gm3pQ…", "host": "gpu-box", "version": "0.2.0", "protocol": 1},
+        {
+            "version": "0.2.0",
+            "protocol": 1,
+            "environment": {"RUNYARD_REDIS_URL": "rediss://…", "RUNYARD_ARTIFACT_URL": "s3://yard/runyard"},
+            "redis_certificate": "",
+            "store_certificate": "",
+            "architecture_key": "",
+        },
+    ),
     ("POST", "/welcome"): Operation("create_welcome_address", None, {"path": "/welcome?code=…"}),
 }

@@ -17,10 +17,11 @@ from app.contract.spec import RunConfig, default_settings
 from app.contract.tracked_run import CommandConfig, LoggedConfig
 from app.store.metric import Summary
 from app.store.person_limit import limits_of
-from app.store.queue import count_own_ahead, positions_in_queue, stopped_for, why_waiting
+from app.store.queue import count_own_ahead, positions_in_queue, stopped_for
 from app.store.run import ACTIVE, RunRecord
 from app.store.search.query import RunRow
 from app.store.turn import QueueRules, read_turns
+from app.store.waiting_reason import why_waiting
 from app.store.worker import WorkerRecord
 
 FIRST = (

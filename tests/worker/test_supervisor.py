@@ -14,7 +14,8 @@ import torch
 from redis import Redis
 
 from app.contract import broker
-from app.contract.events import Checkpoint, DeviceInfo
+from app.contract.events import Checkpoint, DeviceInfo, Renewal
+from app.contract.protocol import PROTOCOL
 from app.contract.settings import Settings
 from app.services import pubsub
 from app.store.database import writing
@@ -243,7 +244,7 @@ def test_a_heartbeat_tells_what_the_worker_has_and_holds(yard: Yard, worker: Wor
     assert [(each.run, each.fence) for each in beat.runs] == [(run_id, 1)]
     assert (beat.worker, beat.pid, beat.slots) == (worker.supervisor.id, os.getpid(), 2)
     assert beat.device.kind == "cpu"
-    assert set(beat.versions) == {"torch", "lightning"}
+    assert set(beat.versions) == {"runyard", "torch", "lightning"}
 
 
 def test_a_redis_that_is_not_there_gives_the_slot_back(
@@ -256,3 +257,22 @@ def test_a_redis_that_is_not_there_gives_the_slot_back(
         supervisor.work()
         supervisor.work()
     assert len([each for each in caplog.records if "retrying at the next wake-up" in each.message]) == 2
+
+
+def test_a_worker_asks_a_server_with_another_protocol_for_nothing_and_says_so_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor(settings)
+    supervisor._slots.put(0)
+    newer = Renewal(beat=1, protocol=PROTOCOL + 1, version="9.0").model_dump_json()
+    with caplog.at_level(logging.ERROR):
+        supervisor._apply_renewal(newer)
+        supervisor._apply_renewal(newer)
+    (said,) = [each.message for each in caplog.records]
+    assert said.endswith("so it gets no runs; install version 9.0 for the worker")
+    # It does not even take a slot, and so asks for nothing.
+    supervisor.work()
+    assert supervisor._slots.qsize() == 1
+    # A server of an earlier version says neither, and speaks the first protocol.
+    supervisor._apply_renewal(Renewal(beat=2).model_dump_json())
+    assert supervisor._refused == ""

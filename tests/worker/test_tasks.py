@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 from functools import partial
@@ -41,7 +42,18 @@ def test_the_settings_of_celery_that_must_not_be_left_to_its_defaults(setting: s
 def test_celery_is_given_the_same_redis_in_its_own_spelling() -> None:
     assert broker.celery_address("unix:///tmp/a/redis.sock") == "redis+socket:///tmp/a/redis.sock"
     assert broker.celery_address("redis://localhost:6379/0") == "redis://localhost:6379/0"
-    assert broker.celery_address("rediss://user:word@example:6380/1") == "rediss://user:word@example:6380/1"
+
+
+def test_celery_verifies_the_certificate_of_redis_unless_it_is_told_otherwise() -> None:
+    """Celery's own default with TLS is to accept any certificate."""
+    address = broker.celery_address("rediss://user:word@example:6380/1")
+    assert address == "rediss://user:word@example:6380/1?ssl_cert_reqs=required"
+    address = broker.celery_address("rediss://example/1?ssl_ca_certs=/ca.pem")
+    assert address == "rediss://example/1?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"
+    lax = "rediss://example/1?ssl_cert_reqs=none"
+    assert broker.celery_address(lax) == lax
+    with broker.celery_client("rediss://example/1").connection_for_write() as connection:
+        assert connection.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
 def said(redis: Redis, kind: str) -> list[bytes]:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,6 +79,12 @@ class Store:
         """Return the content of a file."""
         content: bytes = self._files.cat_file(f"{self._root}/{path}")
         return content
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Return the content of a file in parts of at most 4 MiB."""
+        with self._files.open(f"{self._root}/{path}", "rb") as file:
+            while chunk := file.read(2**22):
+                yield chunk
 
 
 def _write_local(path: Path, content: bytes, reserve: Reserve) -> None:

@@ -21,8 +21,10 @@ from worker import environment
 from worker.data.datasets import Data, load
 from worker.data.inputs import Inputs
 from worker.data.residence import Residence
+from worker.data.shared_datasets import ensure_dataset
 from worker.job import CANCEL, CONTINUE, Control, Job
 from worker.reporting.disk_wait import DiskWait
+from worker.reporting.progress import ProgressReporter
 from worker.reporting.reporter import Reporter
 from worker.training import checkpoint_file
 from worker.training.autotune import Autotuner
@@ -33,6 +35,7 @@ from worker.training.memory_fit import largest_batch
 from worker.training.module import Classifier, Stopped
 from worker.training.network import build_network
 from worker.training.prediction_keeper import PredictionKeeper
+from worker.training.shared_architectures import with_architectures
 from worker.training.system_metrics import monitored
 from worker.training.tuning import Tuning
 
@@ -72,7 +75,12 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
             raise Stopped
 
     DATASETS.open(job.settings.datasets)
+    store = Store(job.settings.artifacts)
     try:
+        if job.settings.artifact_url is not None:
+            most_bytes = job.settings.fetched_gib * 2**30
+            ensure_dataset(config.dataset, job.settings.datasets, store, most_bytes, log, progress)
+        job = with_architectures(job, store, ProgressReporter(log, progress))
         data = load(
             config.dataset,
             config.targets,
@@ -84,7 +92,6 @@ def fit(job: Job, reporter: Reporter, control: Control) -> Result:
     except Stopped:
         return _stopped(control, "while loading data", start)
     residence = Residence.choose(data, device, job.settings.resident_share)
-    store = Store(job.settings.artifacts)
     saved = checkpoint_file.from_bytes(store.read(job.resume.path)) if job.resume else None
     # A resumed run keeps its input scaling, even if the dataset's files have changed since.
     same_inputs = saved is not None and "inputs" in saved.metadata and not _differs(saved, config, "normalization")

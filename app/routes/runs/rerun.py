@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.commands import repeat_command
@@ -47,11 +47,15 @@ Changes = Annotated[
 
 
 class ResumeIn(BaseModel):
-    """Total ``epochs`` of the resumed run; more than the original run had extend it."""
+    """Total ``epochs`` of the resumed run; more than the original run had extend it.
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"epochs": 20}]})
+    ``worker``: train only there, given by host name or the start of its id; "" is any (default: as the original run).
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"epochs": 20}, {"worker": "gpu-box"}]})
 
     epochs: Epochs | None = None
+    worker: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] | None = None
 
 
 class ForkIn(BaseModel):
@@ -111,12 +115,12 @@ def post_retry(run_id: str, parts: PartsDep, response: Response) -> RunOut:
 
 @api.post("/runs/{run_id}/resume", status_code=201)
 def post_resume(run_id: str, parts: PartsDep, response: Response, body: ResumeIn | None = None) -> RunOut:
-    """Start a new run from the last checkpoint of an ended run, optionally with more epochs.
+    """Start a new run from the last checkpoint of an ended run, optionally with more epochs or on another worker.
 
     Without more epochs, the run continues as if it had never stopped. With more, the schedule covers the new total:
     cosine and one_cycle continue at the learning rate that a run of this length has at this step.
     """
-    return _created(parts, resume(parts, run_id, body.epochs if body else None), response)
+    return _created(parts, resume(parts, run_id, **(body.model_dump() if body else {})), response)
 
 
 @api.post("/runs/{run_id}/clone", status_code=201)

@@ -19,7 +19,8 @@ from app.services import housekeeper
 from app.services.recorder import Recorder
 from app.store.database import reading, writing
 from app.store.lease import claim_next
-from app.store.queue import claimable, held_for, pause, paused_at, why_waiting
+from app.store.queue import claimable, held_for, pause, paused_at
+from app.store.waiting_reason import why_waiting
 from app.store.worker import list_workers
 from tests.app.services.test_recorder_trouble import Waits
 from tests.conftest import Runs

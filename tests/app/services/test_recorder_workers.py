@@ -6,11 +6,15 @@ from typing import Any, cast
 
 from redis import Redis
 
+from _runyard import __version__
 from app.contract import broker
+from app.contract.command_key import ensure_key, key_id
+from app.contract.protocol import PROTOCOL
 from app.services.recorder import Recorder
 from app.store.database import reading
 from app.store.worker import list_workers
 from tests.app.services.recording import tick
+from tests.command_runs import command_run
 from tests.conftest import Clock, Runs
 from tests.fake_worker import Worker
 
@@ -89,3 +93,66 @@ def test_a_heartbeat_of_long_ago_renews_nothing(
     recorder.step()
     assert worker.renewal is None
     assert runs.get(run).row["lease_until"] == lease
+
+
+def test_a_worker_with_another_protocol_gets_no_run_and_is_told_the_servers(
+    runs: Runs, recorder: Recorder, worker: Worker, clock: Clock
+) -> None:
+    run = runs.add()
+    worker.protocol = PROTOCOL + 1
+    worker.beat()
+    reply = worker.ask()
+    recorder.step()
+    grant, renewal = worker.answer(reply), worker.renewal
+    assert grant is not None
+    assert renewal is not None
+    assert grant.run == ""
+    assert (renewal.protocol, renewal.version) == (PROTOCOL, __version__)
+    assert runs.status(run) == "queued"
+    with reading(runs.engine) as connection:
+        (found,) = list_workers(connection, clock.now, 10)
+    assert (found.compatible, found.free_slots, found.takes("auto", "")) == (False, 0, False)
+    assert f"install version {__version__} for the server" not in found.refusal
+    assert "so it gets no runs" in found.refusal
+    worker.protocol = PROTOCOL
+    reply = worker.ask()
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    assert grant.run == run
+
+
+def test_a_command_waits_for_a_worker_with_the_servers_key(
+    runs: Runs, recorder: Recorder, worker: Worker, clock: Clock
+) -> None:
+    folder = recorder.settings.data_dir
+    # A command that was launched first does not keep others from a worker that may not start it.
+    command, trained = command_run(runs.engine, "queued"), runs.add()
+    worker.command_key = ""
+    reply = worker.ask()
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    assert grant.run == trained
+    for key in ("", "another"):
+        worker.command_key = key
+        worker.beat()
+        reply = worker.ask()
+        recorder.step()
+        grant = worker.answer(reply)
+        assert grant is not None
+        assert grant.run == ""
+    ensure_key(folder)
+    with reading(runs.engine) as connection:
+        (found,) = list_workers(connection, clock.now, 10)
+    assert (found.takes("auto", ""), found.takes("auto", "", executes=True)) == (True, False)
+    worker.command_key = key_id(folder)
+    worker.beat()
+    reply = worker.ask()
+    recorder.step()
+    grant = worker.answer(reply)
+    assert grant is not None
+    assert (grant.run, grant.architectures) == (command, None)
+    with reading(runs.engine) as connection:
+        (found,) = list_workers(connection, clock.now, 10)
+    assert found.takes("auto", "", executes=True)

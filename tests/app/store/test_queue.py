@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from app.contract.errors import QueryError
 from app.contract.events import DeviceInfo
+from app.contract.protocol import PROTOCOL
 from app.services.recorder import Recorder
 from app.store.database import next_commit, reading, writing
 from app.store.lease import claim_next
@@ -28,9 +30,10 @@ from app.store.queue import (
     resume,
     set_priority,
     spread_ranks,
-    why_waiting,
 )
+from app.store.waiting_reason import why_waiting
 from app.store.worker import WorkerRecord
+from tests.command_runs import command_run
 from tests.conftest import Runs
 from tests.fake_worker import Worker
 
@@ -271,6 +274,27 @@ def test_a_waiting_run_says_why_it_waits(
     assert why_waiting(run, ahead, workers) == why
     cannot = why.startswith(("no worker", "needs "))
     assert why_waiting(run, ahead, workers, stopped="the queue is paused") == (why if cannot else "the queue is paused")
+
+
+def test_a_command_says_that_it_waits_for_the_key(runs: Runs) -> None:
+    run = runs.get(command_run(runs.engine, "queued"))
+    keyless = replace(worker(), commands=0)
+    said = "needs a worker with the key in the server's data folder; commands start on no other"
+    assert why_waiting(run, 0, [keyless]) == said
+    assert why_waiting(run, 0, [keyless, worker()]) == "starting"
+    with reading(runs.engine) as connection:
+        assert claimable(connection, lambda: [keyless]) == 0
+        assert claimable(connection, lambda: [keyless, worker()]) == 1
+
+
+def test_workers_that_do_not_understand_the_server_do_not_count(runs: Runs) -> None:
+    run = runs.get(runs.add())
+    newer = replace(worker(), protocol=PROTOCOL + 1)
+    said = "no connected worker understands this server; install the same version of Runyard on them"
+    assert why_waiting(run, 0, [newer]) == said
+    assert why_waiting(run, 0, [newer, worker()]) == "starting"
+    with reading(runs.engine) as connection:
+        assert claimable(connection, lambda: [newer]) == 0
 
 
 @pytest.mark.parametrize(

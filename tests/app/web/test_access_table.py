@@ -77,7 +77,7 @@ def test_the_table_never_gives_less_than_the_route_that_the_router_takes(
     assert found == need(method, address(route)), (method, path, route.path)
 
 
-def test_only_signing_in_is_open() -> None:
+def test_only_signing_in_and_joining_with_a_token_are_open() -> None:
     assert {(entry.method, entry.path) for entry in ENTRIES if entry.need == "open"} == {
         ("GET", "/healthz"),
         ("GET", "/static/**"),
@@ -88,6 +88,7 @@ def test_only_signing_in_is_open() -> None:
         ("GET", "/welcome"),
         ("POST", "/welcome"),
         ("POST", "/api/v1/sign-in"),
+        ("POST", "/api/v1/join"),
     }
 
 
@@ -99,7 +100,7 @@ CHANGES_NOTHING = (
     r"/runs/compare|/playground/look|/api/v1/(preview|sweeps/preview|(runs|models)/\{\}/predict)|.*/search"
 )
 NOT_SERVED = r".*/mlflow(-artifacts)?/\*\*"
-OWN = r"(/api/v1)?/(account/.*|account|sign-in|sign-out|welcome)"
+OWN = r"(/api/v1)?/(account/.*|account|sign-in|sign-out|welcome|join)"
 
 
 def test_a_viewer_changes_nothing_but_the_own_account() -> None:
@@ -115,7 +116,7 @@ def test_a_log_token_logs_and_does_nothing_else() -> None:
         r"|(/runs/\{\})?/api/2\.0/mlflow/(runs|experiments|logged-models)\b.*"
         r"|(/runs/\{\})?/api/2\.0/mlflow-artifacts/(artifacts|mpu)/.*"
     )
-    opened = r"/healthz|/static/\*\*|(/api/v1)?/(sign-in(/oidc(/callback)?)?|welcome)"
+    opened = r"/healthz|/static/\*\*|(/api/v1)?/(sign-in(/oidc(/callback)?)?|welcome|join)"
     for entry in ENTRIES:
         if may(entry, SCOPE_PERMISSIONS["log"]):
             assert re.fullmatch(f"{logs}|{NOT_SERVED}|{opened}", entry.path), entry

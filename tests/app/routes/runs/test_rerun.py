@@ -131,6 +131,16 @@ def test_a_stopped_run_goes_on_in_a_new_one_that_has_all_it_needs(
     assert (folder / "best.safetensors").read_text() == f"{run} best"
 
 
+def test_a_run_is_resumed_on_another_worker_or_on_any(client: TestClient, stopped: Callable[..., str]) -> None:
+    run = stopped()
+    elsewhere = made(client.post(f"/api/v1/runs/{run}/resume", json={"worker": " west "}))
+    assert elsewhere["spec"]["worker"] == "west"
+    again = made(client.post(f"/api/v1/runs/{run}/resume", json={"worker": "west", "epochs": 9}))
+    assert (again["spec"]["worker"], again["spec"]["epochs"]) == ("west", 9)
+    assert made(client.post(f"/api/v1/runs/{run}/resume", json={"worker": ""}))["spec"]["worker"] == ""
+    assert client.post(f"/api/v1/runs/{run}/resume", json={"worker": "w" * 81}).status_code == 422
+
+
 def test_purging_a_parent_leaves_its_child_intact(
     client: TestClient, stopped: Callable[..., str], settings: Settings, runs: Runs, recorder: Recorder
 ) -> None:
