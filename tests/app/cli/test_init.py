@@ -27,11 +27,12 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
         *("architectures", "datasets", "workers", "doctor"),
         *("backup", "restore"),
         *("login", "logout", "whoami", "audit"),
+        "join",
         *("server", "recorder", "worker", "move-database"),
     )
     commands = [each for each in cli.registered_commands if each.callback]
     assert [each.name or each.callback.__name__ for each in commands if each.callback] == list(names)
-    groups = ["sweep", "program", "queue", "alias", "dataset", "user", "token"]
+    groups = ["sweep", "program", "queue", "alias", "dataset", "user", "token", "worker-token"]
     assert [each.name for each in cli.registered_groups] == groups
     for words in (["--help"], []):
         said = runyard(*words).output
@@ -47,12 +48,12 @@ def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], An
 
 
 def test_whatever_talks_to_a_server_prints_json_and_can_be_pointed_at_another_server() -> None:
-    groups = ("sweep", "program", "dataset", "alias", "user", "token")
+    groups = ("sweep", "program", "dataset", "alias", "user", "token", "worker-token")
     # The first two look at this machine, the next two name a server, and the others read the data folder.
     without_url = ("architectures", "doctor", "login", "logout", "backup", "restore", "move-database")
     for words, command in every_command(get_command(cli)):
         options = {option for parameter in command.params for option in parameter.opts}
-        if words[0] in ("up", "server", "recorder", "worker") or (len(words) == 1 and words[0] in groups):
+        if words[0] in ("up", "server", "recorder", "worker", "join") or (len(words) == 1 and words[0] in groups):
             continue
         assert "--json" in options, words
         assert "--url" in options or words[0] in without_url, words

@@ -21,7 +21,7 @@ from app.actions.live_changes import meaning
 from app.analysis.importance import METHOD
 from app.contract.spec import RunConfig
 from app.routes import routers
-from app.store import epoch_time, queue
+from app.store import epoch_time, waiting_reason
 from app.web.openapi_examples import CONFIG, OPERATIONS
 from tests.conftest import Runs
 from tests.served import serving
@@ -176,5 +176,5 @@ def test_texts_in_the_examples_are_those_of_the_code() -> None:
     change = OPERATIONS["POST", "/runs/{run_id}/changes"].answer
     assert change["sentence"] == meaning("lr_factor", RunConfig.model_construct(**CONFIG, warmup=0.0))
     assert preview["predictions"][0]["basis"] in inspect.getsource(epoch_time)
-    assert OPERATIONS["GET", "/queue"].answer["runs"][0]["why"] in inspect.getsource(queue)
+    assert OPERATIONS["GET", "/queue"].answer["runs"][0]["why"] in inspect.getsource(waiting_reason)
     assert OPERATIONS["GET", "/notices"].answer["notices"][0]["sentence"].endswith(" finished")
