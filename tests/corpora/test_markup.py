@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -105,21 +106,26 @@ def test_no_page_has_an_element_or_an_attribute_from_a_text(
     assert len(routes) > 60
 
 
-def pages_of(server: FastAPI, client: TestClient, yard: FilledYard) -> list[str]:
-    """An address of each complete page that shows something of the yard."""
+def pages_of(server: FastAPI, client: TestClient, yard: FilledYard, folder: Path) -> list[str]:
+    """An address of each complete page that shows something of the yard; of a report, the file that it is saved as."""
     found: dict[str, str] = {}
     for route, address in addresses(server, yard):
         answer = client.get(address)
         if answer.status_code == 200 and "<html" in answer.text and "xss" in answer.text:
             found[route] = address
+            if answer.headers.get("content-disposition", "").startswith("attachment"):
+                saved = folder / f"{len(found)}.html"
+                saved.write_bytes(answer.content)
+                found[route] = saved.as_uri()
+    assert any(address.startswith("file:") for address in found.values())
     return list(found.values())
 
 
 def test_no_script_from_a_text_runs_and_the_policy_has_nothing_to_refuse(
-    server: FastAPI, client: TestClient, browser: Browser
+    server: FastAPI, client: TestClient, browser: Browser, tmp_path: Path
 ) -> None:
     yard = fill(server, client, rotated(0), with_people=False)
-    pages = pages_of(server, client, yard)
+    pages = pages_of(server, client, yard, tmp_path)
     assert len(pages) > 15
     with serving(server) as address:
         context = browser.new_context()
@@ -129,7 +135,7 @@ def test_no_script_from_a_text_runs_and_the_policy_has_nothing_to_refuse(
         )
         page = context.new_page()
         for path in pages:
-            page.goto(address + path, wait_until="load")
+            page.goto(path if path.startswith("file:") else address + path, wait_until="load")
             page.locator("body").wait_for()
             assert page.evaluate("window.refused") == [], path
             # Also what scripts have made of the data: charts, legends, lists; they may set styles.
