@@ -173,7 +173,7 @@ def written(engine: Engine, runs: Runs) -> Path:
     for first in range(0, 300, 10):
         with writing(engine) as connection:
             steps = np.arange(first, first + 10)
-            add_points(connection, run, "loss", Curve(steps, steps / 7, steps * 1.0), first + 1)
+            add_points(connection, run, "loss", Curve(steps, steps / np.float64(7), steps * np.float64(1)), first + 1)
             if first == 200:
                 merge_chunks(connection, run, first + 1, ended=True)
     path = engine.url.database
