@@ -87,6 +87,7 @@ def carry_out(campaign: Campaign) -> Result:
         history.close()
         yard.close()
     findings = [str(each) for each in check(history, observed)]
+    (campaign.folder / "findings.txt").write_text("\n".join(findings))
     findings += [f"error: {error}" for error in workload.errors]
     runs = observed.runs.values()
     return Result(

@@ -104,12 +104,24 @@ class Striker:
         wait_until(runs, PATIENCE_SECONDS)
         return found
 
+    def _start_redis(self) -> None:
+        """Start Redis; on a disk that is full now, as soon as it no longer is."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.yard.start_redis()
+                return
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                self.rest(0.2)
+
     # Kinds -----------------------------------------------------------------------------------------------------------
 
     def _kill(self, fault: Fault) -> Seen:
         if fault.target == "redis":
             status = self.yard.kill_redis()
-            self.yard.start_redis()
+            self._start_redis()
             return status == -9, f"exit status {status}"
         if fault.target == "postgresql":
             assert self.yard.postgresql is not None
@@ -195,8 +207,8 @@ class Striker:
             with open(newest, "ab") as file:
                 file.write(record[: fault.amount])
             return True, f"{newest.name} ends with {fault.amount} bytes of {len(record)}"
-        except (psutil.NoSuchProcess, FileNotFoundError):
-            return False, "had ended"
+        except (psutil.NoSuchProcess, OSError) as error:
+            return False, f"had ended, or no byte was written ({error})"
         finally:
             if not _is_gone(worker):
                 worker.resume()
@@ -207,7 +219,7 @@ class Striker:
         size = sum(path.stat().st_size for path in files)
         shutil.rmtree(self.yard.redis_folder)
         os.mkdir(self.yard.redis_folder)
-        self.yard.start_redis()
+        self._start_redis()
         return status == -9 and size > 0, f"{size:,} bytes in {len(files)} files"
 
     def _set_clock(self, fault: Fault) -> Callable[[], Seen]:

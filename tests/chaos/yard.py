@@ -194,10 +194,13 @@ class Yard:
         return True
 
     def observe(self) -> Observed:
-        """Stop Runyard, and read its database."""
+        """Stop Runyard, and read its database; logs and an SQLite database are kept in the yard's folder."""
         self.up.stop()
+        shutil.copytree(self.data / "logs", self.folder / "logs")
         if self.postgresql is None:
-            return read_sqlite(self.data / "runyard.db")
+            for path in self.data.glob("runyard.db*"):
+                shutil.copy(path, self.folder)
+            return read_sqlite(self.folder / "runyard.db")
         return read_postgresql(self.postgresql.url(self._name))
 
     def close(self) -> None:

@@ -17,5 +17,4 @@ def test_twenty_faults_lose_double_and_hang_nothing(tmp_path_factory: pytest.Tem
     result = carry_out(Campaign(20, 20, "sqlite", folder, inspected(tmp_path_factory), specs=("mlp",)))
     assert result.findings == [], f"history and logs: {folder}"
     assert result.faults >= 20
-    assert result.attempts > result.runs, "no fault cost a run its attempt"
     shutil.rmtree(folder)
