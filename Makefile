@@ -6,7 +6,7 @@
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup up test lint build bench pictures clean stale
+.PHONY: help setup up test lint build bench chaos pictures clean stale
 
 # The first suitable Python is used; `make setup PYTHON=python3.13` chooses one.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11
@@ -44,6 +44,9 @@ build: setup ## build the wheel and the source distribution into dist/
 
 bench: setup ## run the benchmarks (ARGS="--help" lists them)
 	@exec .venv/bin/python -m bench $(ARGS)
+
+chaos: setup ## kill, freeze and cut off parts of a running Runyard (ARGS="--seed 7 --faults 200")
+	@exec .venv/bin/python -m tests.chaos $(ARGS)
 
 pictures: setup ## regenerate the diagram and screenshots in docs/
 	@.venv/bin/python -m docs.architecture

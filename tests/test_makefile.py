@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["help", "setup", "up", "test", "lint", "build", "bench", "pictures", "clean"]
+TARGETS = ["help", "setup", "up", "test", "lint", "build", "bench", "chaos", "pictures", "clean"]
 PACKAGING = [
     "Makefile",
     "package.json",

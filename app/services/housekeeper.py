@@ -62,6 +62,9 @@ class Housekeeper:
     def step(self) -> None:
         """Do what is due, and merge at most one run."""
         now = self.clock()
+        if self._next_tick > now + TICK_SECONDS:
+            logger.warning("the clock was set back by at least %.0f s", self._next_tick - TICK_SECONDS - now)
+            self._next_tick = self._next_merge = self._next_purge = now
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
             self.reconcile()
@@ -74,7 +77,11 @@ class Housekeeper:
         self._look_at_disk()
         with reading(self.engine) as connection:
             overdue = lease.anything_overdue(connection, now) or worker.any_silent(connection, self._silent(now))
+            ahead = lease.anything_ahead(connection, now, self.settings.lease_seconds, self._grace)
             wanted = self._wakes_wanted(connection, now)
+        if ahead:
+            with writing(self.engine) as connection:
+                lease.bring_back(connection, now, self.settings.lease_seconds, self._grace)
         if overdue:
             self._settle(now)
         if wanted:
@@ -104,6 +111,11 @@ class Housekeeper:
         else:
             logger.info("there is room on the disk; runs start again")
         pubsub.publish_commit(self.redis, commit, {}, True)
+
+    @property
+    def _grace(self) -> float:
+        """Seconds within which a run that is to stop has ended."""
+        return self.settings.cancel_seconds + self.settings.lease_seconds
 
     def _silent(self, now: float) -> float:
         return now - self.settings.lease_seconds

@@ -296,6 +296,40 @@ def _settle_command(connection: Connection, row: Any, restarts: int, commit: int
     transition(connection, row.id, "failed", commit, reason=f"{row.reason}; not started again{after}", ended_at=now)
 
 
+_BEYOND = (
+    ("run", "lease_until", f"status IN {ACTIVE}", "lease"),
+    ("run", "lease_until", "status = 'lost'", "now"),
+    ("run", "deadline", "status = 'cancelling'", "grace"),
+    ("worker", "last_seen", "1 = 1", "now"),
+)
+# Server and recorder read the clock one after the other.
+_TOLERANCE_SECONDS = 1.0
+
+
+def anything_ahead(connection: Connection, now: float, lease_seconds: float, grace_seconds: float) -> bool:
+    """Whether a lease, deadline or sign of life lies further ahead than it can: the clock has been set back since."""
+    conditions = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} WHERE {condition} AND {column} > :{limit})"
+        for table, column, condition, limit in _BEYOND
+    )
+    return bool(
+        connection.execute(text(f"SELECT {conditions}"), _limits(now, lease_seconds, grace_seconds)).scalar_one()
+    )
+
+
+def bring_back(connection: Connection, now: float, lease_seconds: float, grace_seconds: float) -> None:
+    """Shorten what lies too far ahead to the longest that it could be if it were granted now."""
+    limits = _limits(now, lease_seconds, grace_seconds)
+    for table, column, condition, limit in _BEYOND:
+        values = {"limit": limits[limit], "to": limits[limit] - _TOLERANCE_SECONDS}
+        connection.execute(text(f"UPDATE {table} SET {column} = :to WHERE {condition} AND {column} > :limit"), values)
+
+
+def _limits(now: float, lease_seconds: float, grace_seconds: float) -> dict[str, float]:
+    latest = now + _TOLERANCE_SECONDS
+    return {"now": latest, "lease": latest + lease_seconds, "grace": latest + grace_seconds}
+
+
 def postpone_leases(connection: Connection, until: float) -> None:
     """Extend the leases of all owned runs until ``until``, after a time in which no heartbeat could be received."""
     connection.execute(

@@ -13,7 +13,8 @@ from app.contract.events import (
 )
 from app.contract.settings import Settings
 from app.services.recorder import Recorder
-from app.store.database import reading
+from app.store import lease
+from app.store.database import reading, writing
 from app.store.worker import list_workers
 from tests.app.services.recording import curve, tick
 from tests.conftest import Clock, Runs
@@ -52,6 +53,45 @@ def test_a_recorder_that_was_away_gives_workers_time_before_it_calls_runs_lost(
     tick(successor, clock, 11)
     assert runs.status(run) == "lost"
     successor.celery.close()
+
+
+@pytest.mark.parametrize("back", [2.0, 3600.0])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_is_set_back_delays_nothing(
+    settings: Settings,
+    engine: Engine,
+    runs: Runs,
+    recorder: Recorder,
+    worker: Worker,
+    clock: Clock,
+    redis: Redis,
+    back: float,
+    restarted: bool,
+) -> None:
+    lost, stopped = runs.add(), runs.add()
+    worker.beat()
+    worker.train(recorder)
+    tick(recorder, clock, 11)
+    assert runs.status(lost) == "lost"
+    silent = Worker(redis, "w2")
+    silent.beat()
+    silent.train(recorder)
+    with writing(engine) as connection:
+        lease.request_cancel(connection, stopped, runs.commit(), clock.now, 25.0)
+    clock.now -= back
+    if restarted:
+        recorder = Recorder(settings, engine, redis, clock)
+        recorder.connect()
+    tick(recorder, clock, 0)
+    tick(recorder, clock, 1.5)
+    assert runs.status(lost) == "queued"
+    assert runs.status(stopped) == "cancelling"
+    tick(recorder, clock, 11)
+    assert runs.status(stopped) == "cancelled"
+    with reading(engine) as connection:
+        assert list_workers(connection, clock.now, 1000) == []
+    if restarted:
+        recorder.celery.close()
 
 
 def test_a_worker_that_says_goodbye_is_gone(runs: Runs, recorder: Recorder, worker: Worker, clock: Clock) -> None:

@@ -1,0 +1,124 @@
+"""One campaign: a yard, references, a workload and so many faults; then what the checker says."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.checker import check
+from tests.chaos.fault import plan
+from tests.chaos.history import History
+from tests.chaos.striking import Striker
+from tests.chaos.workload import SPECS, Workload
+from tests.chaos.yard import Yard, wait_until
+
+CALM_SECONDS = 240.0
+"""How long after the last fault every request may take to be answered, and then every run to end."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What to do. ``known``: a folder with what an inspector keeps about the networks, to spare its making."""
+
+    seed: int
+    faults: int
+    database: str
+    folder: Path
+    known: Path | None = None
+    specs: tuple[str, ...] = tuple(SPECS)
+
+
+@dataclass
+class Result:
+    """What happened. ``fired``: faults seen, by kind and target; ``missing``: why kinds had no chance."""
+
+    seed: int
+    database: str
+    tried: int
+    fired: dict[str, int]
+    missing: dict[str, str]
+    runs: int
+    points: int
+    attempts: int
+    statuses: dict[str, int]
+    seconds: float
+    findings: list[str]
+
+    @property
+    def faults(self) -> int:
+        """How many faults fired."""
+        return sum(self.fired.values())
+
+    @property
+    def passed(self) -> bool:
+        """Whether faults fired, and nothing was found."""
+        return self.faults > 0 and not self.findings
+
+    def row(self) -> dict[str, Any]:
+        """The result for a report."""
+        return asdict(self) | {"faults": self.faults}
+
+
+def carry_out(campaign: Campaign) -> Result:
+    """Carry a campaign out. Files that explain findings stay in its folder."""
+    began = time.monotonic()
+    history = History(campaign.folder / "history.jsonl")
+    yard = Yard(campaign.folder, campaign.database, campaign.known)
+    try:
+        workload = Workload(yard, history, campaign.seed, campaign.specs)
+        workload.make_references()
+        striker = Striker(yard, history)
+        workload.start()
+        try:
+            tried = _strike(campaign, yard, striker)
+        finally:
+            history.calm()
+            workload.stop(CALM_SECONDS)
+        wait_until(yard.is_idle, CALM_SECONDS)
+        observed = yard.observe()
+    except BaseException:
+        _keep_words(yard, campaign.folder)
+        raise
+    finally:
+        history.close()
+        yard.close()
+    findings = [str(each) for each in check(history, observed)]
+    (campaign.folder / "findings.txt").write_text("\n".join(findings))
+    findings += [f"error: {error}" for error in workload.errors]
+    runs = observed.runs.values()
+    return Result(
+        seed=campaign.seed,
+        database=campaign.database,
+        tried=tried,
+        fired=dict(sorted(striker.fired.items())),
+        missing=yard.missing,
+        runs=len(runs),
+        points=sum(len(points) for run in runs for points in run.curves.values()),
+        attempts=sum(run.attempt for run in runs),
+        statuses=dict(Counter(run.status for run in runs)),
+        seconds=round(time.monotonic() - began, 1),
+        findings=findings,
+    )
+
+
+def _strike(campaign: Campaign, yard: Yard, striker: Striker) -> int:
+    """Let faults strike until so many fired, at most twice as many; returns how many were tried."""
+    tried = 0
+    for fault in islice(plan(campaign.seed, campaign.database, tuple(yard.missing)), 2 * campaign.faults):
+        if sum(striker.fired.values()) >= campaign.faults:
+            break
+        striker.strike(fault)
+        tried += 1
+        striker.rest(fault.pause)
+        if tried >= campaign.faults:
+            striker.end_all()
+    striker.end_all()
+    return tried
+
+
+def _keep_words(yard: Yard, folder: Path) -> None:
+    (folder / "words.txt").write_text(yard.up.words())
