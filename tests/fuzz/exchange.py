@@ -93,9 +93,13 @@ async def exchange_by_port(port: int, sent: Sent) -> Received:
     try:
         writer.write(b"\r\n".join([*lines, b"connection: close", b"", sent.body]))
         async with asyncio.timeout(ANSWER_SECONDS):
-            head = await reader.readuntil(b"\r\n\r\n")
-            first, *rest = head[:-4].split(b"\r\n")
-            received.status = int(first.split()[1])
+            status = 100
+            while status < 200:
+                # An interim answer says that the body is welcome; the answer follows.
+                head = await reader.readuntil(b"\r\n\r\n")
+                first, *rest = head[:-4].split(b"\r\n")
+                status = int(first.split()[1])
+            received.status = status
             received.headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in rest)]
             # Of an event stream, and after a length that was a lie, there is no end.
             async with asyncio.timeout(STREAM_SECONDS if received.streams else ANSWER_SECONDS):
