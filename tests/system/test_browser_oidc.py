@@ -116,11 +116,12 @@ def test_people_sign_in_at_a_provider_and_get_the_role_of_their_group(
     faults += faults_of(page)
 
     # The audit log has all of it, and a person who is disabled stays out.
-    sign_in(page, yard, "sub-1", "/admin")
+    sign_in(page, yard, "sub-1", "/admin/audit")
     log = page.locator("#audit tbody tr")
     for action, who in (("person.add", "ada"), ("person.add", "grace"), ("sign-in", "grace")):
         found = log.filter(has_text=action).filter(has_text=who).filter(has_text="OpenID Connect")
         expect(found).to_have_count(1)
+    page.get_by_role("link", name="People", exact=True).click()
     page.get_by_role("button", name="Disable grace").click()
     sign_in(page, yard, "sub-2")
     expect(page.get_by_role("alert")).to_have_text("The account 'grace' is disabled here.")
