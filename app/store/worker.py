@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, text
 from sqlmodel import Field, SQLModel
 
 from _runyard import __version__
@@ -42,8 +42,8 @@ class Worker(SQLModel, table=True):
     disk: str = ""
     disk_state: str = "ok"
     clock_off: float = 0.0
-    protocol: int = PROTOCOL
-    commands: int = 1
+    protocol: int = Field(PROTOCOL, sa_type=BigInteger)
+    commands: int = Field(1, sa_type=BigInteger)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, text
 from sqlmodel import Field, SQLModel
 
 from app.store.sign_in_session import digest
@@ -26,7 +26,7 @@ class WorkerToken(SQLModel, table=True):
     created_by: str
     created_at: float
     expires_at: float
-    uses_left: int | None = None
+    uses_left: int | None = Field(None, sa_type=BigInteger)
     last_host: str = ""
     used_at: float | None = None
 

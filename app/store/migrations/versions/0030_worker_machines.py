@@ -17,14 +17,14 @@ def upgrade() -> None:
         sa.Column("created_by", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
-        sa.Column("uses_left", sa.Integer(), nullable=True),
+        sa.Column("uses_left", sa.BigInteger(), nullable=True),
         sa.Column("last_host", sa.String(), nullable=False),
         sa.Column("used_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("hash"),
     )
-    op.add_column("worker", sa.Column("protocol", sa.Integer(), nullable=False, server_default="1"))
-    op.add_column("worker", sa.Column("commands", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("worker", sa.Column("protocol", sa.BigInteger(), nullable=False, server_default="1"))
+    op.add_column("worker", sa.Column("commands", sa.BigInteger(), nullable=False, server_default="1"))
 
 
 def downgrade() -> None:
