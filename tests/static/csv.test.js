@@ -9,7 +9,8 @@ describe("CSV", () => {
     assert.equal(csvField("a\nb"), '"a\nb"');
   });
   test("puts an apostrophe before what a spreadsheet would calculate", () => {
-    for (const text of ["=1+1", "+1+1", "-a", "@sum(a1)", "\t=1", "＝1", "--1", "+"]) assert.equal(csvField(text), `'${text}`);
+    for (const text of ["=1+1", "+1+1", "-a", "@sum(a1)", "\t=1", "＝1", "--1", "+"])
+      assert.equal(csvField(text), `'${text}`);
     assert.equal(csvField("\r=1"), `"'\n=1"`);
     for (const text of ["-1", "+.5e-3", "1-1", "", "a=1"]) assert.equal(csvField(text), text);
   });
