@@ -48,7 +48,7 @@ def read_table(connection: Connection, where: RunFilter, sort: str) -> Table:
     """Find all matching runs and their columns. Raises QueryError."""
     now = time.time()
     matching, values = conditions(connection, where, now)
-    places, _ = sort_all(connection, read_order(sort, now), matching, values, NO_LIMIT, None)
+    places, _ = sort_all(connection, read_order(sort, now), matching, values, NO_LIMIT, None, counting=False)
     runs = [place.run for place in places]
     in_matching = f"IN (SELECT run.id FROM run WHERE {matching})"
     if where.narrows:

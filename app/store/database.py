@@ -133,11 +133,14 @@ class Words:
     """Where the SQL of the two databases differs. ``like``: the operator that ignores case.
 
     ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false. ``trigrams``: whether
-    queries have to use ``searched_trigram`` by themselves.
+    queries have to use ``searched_trigram`` by themselves. ``json_list``: the aggregate that makes a JSON list;
+    ``elements``: selects the elements of :found, a JSON list of whole numbers.
     """
 
     like: str
     json_number: str
+    json_list: str
+    elements: str
     trigrams: bool = False
 
 
@@ -150,9 +153,17 @@ def words_of(connection: Connection) -> Words:
     return _SQLITE_WITH_TRIGRAMS if connection.info["trigrams"] else _SQLITE
 
 
-_SQLITE = Words(like="LIKE", json_number="json_extract")
-_SQLITE_WITH_TRIGRAMS = Words(like="LIKE", json_number="json_extract", trigrams=True)
-_POSTGRESQL = Words(like="ILIKE", json_number="json_number")
+_JSON_EACH = "SELECT value FROM json_each(:found)"
+_SQLITE = Words(like="LIKE", json_number="json_extract", json_list="json_group_array", elements=_JSON_EACH)
+_SQLITE_WITH_TRIGRAMS = Words(
+    like="LIKE", json_number="json_extract", json_list="json_group_array", elements=_JSON_EACH, trigrams=True
+)
+_POSTGRESQL = Words(
+    like="ILIKE",
+    json_number="json_number",
+    json_list="json_agg",
+    elements="SELECT value::bigint FROM json_array_elements_text(CAST(:found AS json))",
+)
 _HAS_TRIGRAMS = text("SELECT count(*) FROM sqlite_master WHERE name = 'searched_trigram'")
 
 

@@ -50,7 +50,7 @@ class MetricSeries(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("run", "name"),
         Index("ix_metric_series_best", "name", "best", "run_number"),
-        Index("ix_metric_series_number", "run_number", "name", "best"),
+        Index("ix_metric_series_number", "name", "run_number", "best"),
     )
 
     id: int | None = Field(None, primary_key=True)

@@ -203,9 +203,19 @@ def _ties_behind(order: Order, after: Cursor, columns: list[str], number: str) -
 
 
 def sort_all(
-    connection: Connection, order: Order, matching: str, values: Values, limit: int, after: Cursor | None
+    connection: Connection,
+    order: Order,
+    matching: str,
+    values: Values,
+    limit: int,
+    after: Cursor | None,
+    *,
+    counting: bool,
 ) -> tuple[list[Place], int | None]:
-    """Read a page by sorting all matches; also returns their count, None if nothing follows ``after``."""
+    """Read a page by sorting all matches.
+
+    ``counting``: also returns their count, None if nothing follows ``after``, which makes the database keep them all.
+    """
     values = values | _all_values(order, after) | {"limit": limit}
     names = [f"then{i}" for i in range(len(order.then))]
     behind = ""
@@ -218,16 +228,16 @@ def sort_all(
     joins = order.join + "".join(then.join for then in order.then)
     statement = (
         # Without the id, an index may have all of this.
-        f"WITH matching AS MATERIALIZED (SELECT run.number, {order.value} AS value{chosen} FROM run{joins}"
-        f" WHERE {matching}), page AS (SELECT * FROM matching{behind}"
+        f"WITH matching AS {'MATERIALIZED ' if counting else ''}(SELECT run.number, {order.value} AS value{chosen}"
+        f" FROM run{joins} WHERE {matching}), page AS (SELECT * FROM matching{behind}"
         f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}number DESC LIMIT :limit)"
-        " SELECT run.id, page.*, (SELECT count(*) FROM matching) AS total"
+        f" SELECT run.id, page.*, {'(SELECT count(*) FROM matching)' if counting else 'NULL'} AS total"
         " FROM page JOIN run ON run.number = page.number"
         f" ORDER BY value IS NULL, value {order.direction}, {_further(order, names)}page.number DESC"
     )
     result = rows(connection.execute(text(statement), values))
     places = [Place(row["id"], row["number"], row["value"], tuple(row[name] for name in names)) for row in result]
-    return places, int(result[0]["total"]) if result else None
+    return places, int(result[0]["total"]) if counting and result else None
 
 
 def _places(connection: Connection, statement: str, values: Values) -> list[Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,16 +13,19 @@ from sqlalchemy import Connection, bindparam, text
 from app.contract.errors import QueryError
 from app.store.database import rows, words_of
 from app.store.metric import Summary, read_summaries
-from app.store.page_cursor import comparing, read_cursor, write_cursor
+from app.store.page_cursor import Cursor, comparing, read_cursor, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
 from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
 from app.store.search.query_language import SqlFilter, in_turn_tags, indexed_tags, parse_filter
-from app.store.search.sorting import NOT_DELETED, read_order
+from app.store.search.sorting import NOT_DELETED, Order, read_order
 
-# Up to this many matches, sorting is faster than walking an index; a walk gives up after so many rows.
+# Up to this many matches, sorting is faster than walking an index; fewer if their numbers are known. A walk gives up
+# after so many rows.
 SORTED_AT_ONCE = 6000
+FOUND_AT_ONCE = 2000
 LOOKED_AHEAD = 2000
 # As conditions for rows that are read anyway, and for what an index has without them.
+NUMBER = "run.number"
 TRASHED = "run.deleted_at IS NOT NULL"
 NOT_TRASHED = f"run.number NOT IN (SELECT number FROM run WHERE {TRASHED})"
 
@@ -75,24 +79,68 @@ def list_runs(
     """
     order = read_order(sort, now)
     behind = read_cursor(after, len(order.then)) if after else None
+    query = _parsed(connection, where, now)
+    found = _search(connection, where, now) if query.searched and not query.costly else None
     # Where counting looks into every run, sort_all counts the matches in the same pass.
-    costly = _parsed(connection, where, now).costly
-    total = None if costly else count_runs(connection, where, now)
+    total = found.total if found else None if query.costly else count_runs(connection, where, now)
     places: list[Place] | None = None
     with comparing(behind):
         if not where.narrows and (order.along or not order.then):
             places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
-        elif where.narrows and order.indexed and not order.then and total is not None and total > SORTED_AT_ONCE:
+        elif where.narrows and total is not None and _walks(order, total, found):
             with suppress(TooSparse):
-                matching, values = conditions(connection, where, now, walking=True)
+                matching, values = found.walking() if found else conditions(connection, where, now, walking=True)
                 places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
         if places is None:
-            places, counted = sort_all(connection, order, *conditions(connection, where, now), limit + 1, behind)
+            if found:
+                matching, values = found.conditions(order, limit + 1, behind)
+            else:
+                matching, values = conditions(connection, where, now)
+            places, counted = sort_all(connection, order, matching, values, limit + 1, behind, counting=total is None)
             total = counted if total is None else total
     last = places[limit - 1] if len(places) > limit else None
     cursor = write_cursor(last.value, last.number, last.then) if last is not None else None
     shown = runs_by_id(connection, [place.run for place in places[:limit]])
     return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The matches of a search: their count, their numbers as a JSON list, and SQL that selects its elements."""
+
+    total: int
+    numbers: str
+    elements: str
+
+    def walking(self) -> tuple[str, dict[str, Any]]:
+        """The SQL conditions for what was found, worded as those of ``conditions(..., walking=True)``."""
+        return f"+{NUMBER} IN ({self.elements})", {"found": self.numbers}
+
+    def conditions(self, order: Order, limit: int, after: Cursor | None) -> tuple[str, dict[str, Any]]:
+        """The SQL conditions for what was found; in an order by number, for the ``limit`` runs after ``after``."""
+        numbers = self.numbers
+        if order.value == NUMBER:
+            each = sorted(json.loads(numbers), reverse=order.descending)
+            if after is not None:
+                each = [one for one in each if (one < after.number) == order.descending and one != after.number]
+            numbers = json.dumps(each[:limit])
+        return f"{NUMBER} IN ({self.elements})", {"found": numbers}
+
+
+def _search(connection: Connection, where: RunFilter, now: float) -> _Found:
+    """Find the runs of a search once, to count and to sort them: finding them is most of its cost."""
+    words = words_of(connection)
+    matching, values = conditions(connection, where, now)
+    statement = f"SELECT count(*), CAST({words.json_list}({NUMBER}) AS TEXT) FROM run WHERE {matching}"
+    total, numbers = connection.execute(text(statement), values).one()
+    return _Found(total, numbers or "[]", words.elements)
+
+
+def _walks(order: Order, total: int, found: _Found | None) -> bool:
+    """Whether a page of so many matches is read along the index of its order."""
+    if found and order.value == NUMBER:
+        return False
+    return order.indexed and not order.then and total > (FOUND_AT_ONCE if found else SORTED_AT_ONCE)
 
 
 def count_runs(connection: Connection, where: RunFilter, now: float | None = None) -> int:

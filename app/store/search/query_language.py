@@ -98,7 +98,7 @@ class SqlFilter:
 
     ``walking``: worded so that no index serves it, for runs that are read one by one along another index. ``covered``:
     whether indexes alone answer it; ``costly``: whether it looks into every run, so that counting costs as much as
-    reading all matches.
+    reading all matches; ``searched``: whether it searches texts, where finding the matches is most of the work.
     """
 
     words: Words
@@ -107,6 +107,7 @@ class SqlFilter:
     values: dict[str, Any] = field(default_factory=dict)
     covered: bool = True
     costly: bool = False
+    searched: bool = False
 
     def bind(self, value: Any) -> str:
         """Bind a value and return its placeholder."""
@@ -175,6 +176,7 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
 
 
 def _text(query: SqlFilter, value: str) -> str:
+    query.searched = True
     # This character separates a run's texts.
     value = value.replace("\x1f", " ")
     escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -118,7 +118,7 @@ FILTERS = st.just(RunFilter()) | st.builds(
     size=st.lists(few("tiny", "none"), max_size=1),
     dataset=st.lists(few("mnist", "digits"), max_size=1),
     tag=st.lists(few("one", "two"), max_size=2, unique=True),
-    q=few("", "", "", "a", "%", "_", "VIT tiny", "r_"),
+    q=few("", "", "a", "i", "-vit", "%", "_", "VIT tiny", "r_"),
 )
 
 
@@ -182,6 +182,7 @@ def test_the_pages_are_those_of_a_table_that_was_sorted_by_hand(
     after: str | None = None
     with pytest.MonkeyPatch.context() as patch, reading(runs.engine) as connection:
         patch.setattr(query, "SORTED_AT_ONCE", at_once)
+        patch.setattr(query, "FOUND_AT_ONCE", at_once)
         patch.setattr(query, "LOOKED_AHEAD", ahead)
         assert count_runs(connection, where) == len(expected)
         for _ in range(len(expected) // limit + 1):
@@ -273,11 +274,12 @@ def test_all_matches_are_sorted_by_several_keys_where_no_index_serves(engine: En
         runs.set(run, params=params, lr=lr)
     with reading(engine) as connection:
         order = read_order("lr,-params,number", NOW)
-        places, total = sort_all(connection, order, "run.deleted_at IS NULL", {}, 10, None)
+        there = "run.deleted_at IS NULL"
+        places, total = sort_all(connection, order, there, {}, 10, None, counting=True)
         assert [place.run for place in places] == [made[0], made[3], made[2], made[1]]
         assert total == 4
+        assert sort_all(connection, order, there, {}, 10, None, counting=False) == (places, None)
         first = places[1]
-        rest, _ = sort_all(
-            connection, order, "run.deleted_at IS NULL", {}, 10, Cursor(first.value, first.number, first.then)
-        )
+        after = Cursor(first.value, first.number, first.then)
+        rest, _ = sort_all(connection, order, there, {}, 10, after, counting=True)
         assert [place.run for place in rest] == [made[2], made[1]]

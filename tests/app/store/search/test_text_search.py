@@ -73,6 +73,7 @@ def test_a_search_finds_what_reading_every_run_finds(
     words = words + [part[1:5] for name, notes, _ in drawn for part in (name, notes) if part[1:5].strip()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query, "SORTED_AT_ONCE", at_once)
+        patch.setattr(query, "FOUND_AT_ONCE", at_once)
         for word in words:
             assert found(runs, f'"{word}"') == reading_every_run(runs, word)
             there = reading_every_run(runs, "")

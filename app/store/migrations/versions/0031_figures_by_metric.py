@@ -1,0 +1,18 @@
+"""The index for sorting found runs by a metric has the runs of each metric together"""
+
+from alembic import op
+
+revision = "0031"
+down_revision = "0030"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.drop_index("ix_metric_series_number", "metric_series")
+    op.create_index("ix_metric_series_number", "metric_series", ["name", "run_number", "best"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_metric_series_number", "metric_series")
+    op.create_index("ix_metric_series_number", "metric_series", ["run_number", "name", "best"])
