@@ -22,7 +22,8 @@ from app.services.embedded import find_redis, redis_command
 from app.store import lease, run
 from app.store.database import migrate, next_commit, open_database, writing
 
-FOREVER = 1e9
+# Longer than any benchmark: the runs' leases are not renewed, and the recorder shortens those that are longer.
+LEASE_SECONDS = 86_400.0
 
 
 class Backend:
@@ -42,6 +43,7 @@ class Backend:
             if time.monotonic() > deadline:
                 raise RuntimeError("Redis does not respond")
         environment = {**os.environ, "RUNYARD_REDIS_URL": self.settings.redis, "RUNYARD_DATA_DIR": str(self.folder)}
+        environment["RUNYARD_LEASE_SECONDS"] = str(LEASE_SECONDS)
         command = [sys.executable, "-m", "app.cli", "recorder"]
         self.recorder = subprocess.Popen(command, env=environment)
         return self
@@ -64,7 +66,7 @@ class Backend:
         device = DeviceInfo(kind="cpu", name="cpu", memory_bytes=0, cores=1)
         with writing(self.engine) as connection:
             run_id = run.insert_run(connection, config, {}, None, time.time())
-            expires = time.time() + FOREVER
+            expires = time.time() + LEASE_SECONDS
             granted = lease.claim_next(connection, run_id, worker, 0, device, next_commit(connection), expires)
         assert granted is not None
         if granted.run != run_id:
