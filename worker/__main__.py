@@ -25,7 +25,7 @@ def main() -> int:
         run_worker(settings)
     except DeviceError as error:
         return _refuse(str(error))
-    except Exception as error:
+    except Exception as error:  # what `explain` does not know is raised again
         sentence = explain(error, settings)
         if sentence is None:
             raise

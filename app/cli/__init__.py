@@ -98,7 +98,7 @@ def main() -> None:
     """Run the `runyard` program; a fault of the machine is one sentence and exit status 1."""
     try:
         cli()
-    except Exception as error:
+    except Exception as error:  # what `explain` does not know is raised again
         from app.contract.settings import Settings
         from app.contract.start_faults import explain
 

@@ -99,6 +99,10 @@ def connected(url: str | None, status: int = 1, interrupted: str = "interrupted"
 # Lookup by name ------------------------------------------------------------------------------------------------------
 
 
+# What has more digits than this is no number of anything.
+LONGEST_NUMBER = 16
+
+
 def find_run(yard: Runyard, name: str) -> Run:
     """Find a run by its number ("12", "#12"), its id, or the start of its id."""
     from runyard import RunyardError
@@ -106,8 +110,8 @@ def find_run(yard: Runyard, name: str) -> Run:
     name = name.strip()
     number = name.removeprefix("#")
     if number.isdecimal():
-        matches = list(yard.runs(limit=2, number=int(number)))
-        missing = f"no run {int(number)}"
+        matches = list(yard.runs(limit=2, number=int(number))) if len(number) < LONGEST_NUMBER else []
+        missing = f"no run {number[:40]}"
     else:
         matches = [run for run in yard.runs(q=name, limit=500) if run.id.startswith(name)] if name else []
         matches = [run for run in matches if run.id == name] or matches
@@ -132,8 +136,9 @@ def find_sweep(yard: Runyard, name: str) -> Sweep:
     name = name.strip()
     number = name.removeprefix("#")
     if number.isdecimal():
-        matches = [sweep for sweep in yard.sweeps(1, after=int(number) + 1) if sweep.number == int(number)]
-        missing = f"no sweep {int(number)}"
+        found = yard.sweeps(1, after=int(number) + 1) if len(number) < LONGEST_NUMBER else []
+        matches = [sweep for sweep in found if sweep.number == int(number)]
+        missing = f"no sweep {number[:40]}"
     else:
         matches = [sweep for sweep in yard.sweeps(200) if name and sweep.id.startswith(name)]
         missing = f"no sweep whose id starts with '{name[:40]}'"

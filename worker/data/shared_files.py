@@ -125,5 +125,5 @@ def _guarded(read: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
         yield from read()
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except Exception as error:  # each kind of store has errors of its own
         raise _CutOff(reason(error) if isinstance(error, OSError) else str(error)) from error

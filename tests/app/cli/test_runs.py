@@ -83,7 +83,8 @@ def test_a_run_is_named_by_its_number_its_id_or_the_beginning_of_its_id(
         ("r_zz", "no run whose id starts with 'r_zz'; list runs with `runyard ls`"),
         (" ", "no run whose id starts with ''; list runs with `runyard ls`"),
         ("r_", "2 runs have ids that start with 'r_': #2 r_"),
-        ("9999999999999999999999", "Input should be less than 9223372036854775808"),
+        ("9" * 22, f"no run {'9' * 22}; list runs with `runyard ls`"),
+        ("9" * 5000, f"no run {'9' * 40}; list runs with `runyard ls`"),
     ],
 )
 def test_what_names_no_run_or_several_is_said_in_one_sentence(
@@ -94,7 +95,7 @@ def test_what_names_no_run_or_several_is_said_in_one_sentence(
     done = runyard("show", name)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert sentence.lower() in done.stderr.lower() or "number" in done.stderr
+    assert sentence in done.stderr
     assert "…" not in done.stderr, "both runs are named"
 
 

@@ -185,6 +185,18 @@ def test_a_wrong_choice_is_told_beside_its_field(
     assert not (folder_of(settings, number) / CHOICES).exists()
 
 
+@pytest.mark.parametrize("side", ["33", "9" * 5000])
+def test_a_size_of_images_that_does_not_exist_is_answered_with_those_that_do(
+    client: TestClient, settings: Settings, side: str
+) -> None:
+    number = upload(client, "1.zip", name="flowers", keep="false").json()["id"]
+    read(settings, number)
+    answer = client.post(f"/datasets/imports/{number}/choices", data={"side": side})
+    assert answer.status_code == 422
+    assert "28, 32, 48" in answer.text
+    assert not (folder_of(settings, number) / CHOICES).exists()
+
+
 def test_an_import_that_ended_says_how(client: TestClient, settings: Settings) -> None:
     number = upload(client, "1.zip", name="flowers").json()["id"]
     read(settings, number, status="failed", reason="no images found in 1.zip")
