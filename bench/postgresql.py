@@ -6,6 +6,7 @@ at each commit. Its CPU time counts, since SQLite works inside the processes of 
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
@@ -34,11 +35,12 @@ def main() -> None:
     """Measure bursts, twenty runs at normal speed, and pages of 10,000 runs. Raises RuntimeError without PostgreSQL."""
     if reason := why_not():
         raise RuntimeError(reason)
+    load = os.getloadavg()[0]
     with running(durable=True) as database:
         cpus: dict[str, Cpu] = {SQLITE: lambda: 0.0, POSTGRESQL: lambda: _cpu_seconds(database)}
         rows = _recorder(database, cpus) + _table(database)
         version = (database.folder / "data" / "PG_VERSION").read_text().strip()
-    save("postgresql", rows, postgresql=version)
+    save("postgresql", rows, postgresql=version, load_average=[round(load, 1), round(os.getloadavg()[0], 1)])
 
 
 def _cpu_seconds(database: PostgreSQL) -> float:
