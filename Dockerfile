@@ -19,10 +19,10 @@ FROM python:3.12-slim-bookworm
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 # PyTorch's wheels for Linux on x86-64 carry CUDA: about 5 GB, so they are installed from these two files alone, and a change of Runyard's
-# own code does not fetch them again.
+# own code does not fetch them again. PostgreSQL, stores that speak S3 and sign-in by OpenID Connect are small beside them.
 WORKDIR /srv/runyard
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; extras = p['optional-dependencies']; print(*p['dependencies'], *extras['postgres'], *extras['s3'], *extras['oidc'], sep='\n')" > /tmp/requirements.txt \
     && pip install -c constraints.txt -r /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
@@ -43,5 +43,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 
-# Without RUNYARD_BEHIND_LOOPBACK_PUBLISH=1 this refuses to start: see docker-compose.yml.
+# Everyone has to sign in, unless RUNYARD_BEHIND_LOOPBACK_PUBLISH=1 says that only this machine reaches it: see docker-compose.yml.
 CMD ["runyard", "server", "--host", "0.0.0.0", "--port", "8000"]

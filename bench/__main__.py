@@ -12,6 +12,7 @@ BENCHES = {
     "latency": "time from the log call in the trainer to an event-stream client and to a browser's pixels",
     "startup": "time from the start of the server to its first page, and from a launch to the first training step",
     "table": "the run table with 10,000 and 100,000 runs: sorted, filtered, first and deep pages",
+    "postgresql": "the recorder and the run table on PostgreSQL compared with SQLite",
     "queue": "the queue's page and API with 1,000 queued runs compared with ten; cancelling all of them",
     "training": "an epoch compared with a plain PyTorch loop and with Lightning, torchmetrics and torchvision",
     "epochs": "150 short epochs with validation, compared with a plain loop that validates as often",

@@ -27,11 +27,15 @@ LEASE_SECONDS = 86_400.0
 
 
 class Backend:
-    """Starts on entry and stops on exit; ``settings`` has its addresses."""
+    """Starts on entry and stops on exit; ``settings`` has its addresses. ``database_url``: if unset, SQLite."""
+
+    def __init__(self, database_url: str | None = None) -> None:
+        self.database_url = database_url
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-        self.settings = Settings(data_dir=self.folder, redis_url=f"unix://{self.folder}/redis.sock")
+        redis_url = f"unix://{self.folder}/redis.sock"
+        self.settings = Settings(data_dir=self.folder, redis_url=redis_url, database_url=self.database_url)
         self.engine = open_database(self.settings.database)
         migrate(self.engine)
         (self.folder / "redis").mkdir()
@@ -44,6 +48,8 @@ class Backend:
                 raise RuntimeError("Redis does not respond")
         environment = {**os.environ, "RUNYARD_REDIS_URL": self.settings.redis, "RUNYARD_DATA_DIR": str(self.folder)}
         environment["RUNYARD_LEASE_SECONDS"] = str(LEASE_SECONDS)
+        if self.database_url is not None:
+            environment["RUNYARD_DATABASE_URL"] = self.database_url
         command = [sys.executable, "-m", "app.cli", "recorder"]
         self.recorder = subprocess.Popen(command, env=environment)
         return self

@@ -33,6 +33,7 @@ RUNS = 20
 # Points per flush of networks that make 20, 100, … 10,000 steps per second.
 SIZES = (1, 5, 20, 100, 500)
 LIVE_SECONDS = 5
+LIVE = f"{RUNS} runs at 100 steps per second, 4 metrics, 20 flushes per second"
 MLFLOW_SCALARS = 4000
 TARGET = ">= 200000"
 
@@ -61,7 +62,7 @@ BURSTS: dict[str, Callable[[Backend], list[RunEntries]]] = {
 def main() -> None:
     """Measure bursts of three kinds and their alternatives, then twenty runs at normal speed."""
     with Backend() as backend:
-        _join(backend)
+        join(backend)
         theirs = TrackerProcess("log_batch", str(backend.folder / "mlflow"))
         try:
             rows = _bursts(backend, theirs) + _live(backend)
@@ -70,7 +71,7 @@ def main() -> None:
     save("recorder", rows, alternatives=versions())
 
 
-def _join(backend: Backend) -> None:
+def join(backend: Backend) -> None:
     """Warm up: wait until the recorder has committed a first run."""
     runs = [RunEntries(*backend.claim_run(any_config()), points=1, metrics=1, entries=1)]
     feed(backend, runs)
@@ -85,7 +86,7 @@ def _bursts(backend: Backend, theirs: TrackerProcess) -> list[Row]:
         for name, make in BURSTS.items():
             runs = make(backend)
             counts[name] = (sum(each.scalars for each in runs), sum(each.entries for each in runs))
-            _burst(backend, runs, ours[name])
+            burst(backend, runs, ours[name])
         _insert_rows(backend.folder / "rows.db", _twenty_runs(backend), by_row)
         answer = theirs.request({"scalars": MLFLOW_SCALARS, "names": NAMES})
         mlflow.cpu.append(answer["cpu"])
@@ -113,13 +114,16 @@ def _bursts(backend: Backend, theirs: TrackerProcess) -> list[Row]:
     ]
 
 
-def _burst(backend: Backend, runs: list[RunEntries], times: Times) -> None:
+def burst(
+    backend: Backend, runs: list[RunEntries], times: Times, database_cpu: Callable[[], float] = lambda: 0.0
+) -> None:
+    """Let the recorder write runs that wait in the stream; ``database_cpu``: CPU seconds of a database's processes."""
     with paused_recorder(backend):
         feed(backend, runs)
-        cpu, wall = recorder_cpu(backend), time.perf_counter()
+        cpu, wall = recorder_cpu(backend) + database_cpu(), time.perf_counter()
     wait_until_committed(backend, runs)
     times.wall.append(time.perf_counter() - wall)
-    times.cpu.append(recorder_cpu(backend) - cpu)
+    times.cpu.append(recorder_cpu(backend) + database_cpu() - cpu)
     check(backend, runs)
 
 
@@ -155,19 +159,22 @@ def _points(runs: Sequence[RunEntries]) -> Iterable[tuple[Any, ...]]:
 
 
 def _live(backend: Backend) -> list[Row]:
-    shares, lags = [], []
-    entries = int(LIVE_SECONDS * 20)
-    for _ in range(REPEATS):
-        runs = [RunEntries(*backend.claim_run(any_config()), points=5, metrics=4, entries=entries) for _ in range(RUNS)]
-        cpu, wall = recorder_cpu(backend), time.perf_counter()
-        feed_at_pace(backend, runs)
-        sent = time.perf_counter()
-        wait_until_committed(backend, runs)
-        lags.append(1000 * (time.perf_counter() - sent))
-        shares.append(100 * (recorder_cpu(backend) - cpu) / (time.perf_counter() - wall))
-        check(backend, runs)
-    what = f"{RUNS} runs at 100 steps per second, 4 metrics, 20 flushes per second"
+    shares, lags = zip(*(live(backend) for _ in range(REPEATS)), strict=True)
     return [
-        row(f"{what}: % of a core", shares),
-        row(f"{what}: last entry sent -> committed, ms", lags),
+        row(f"{LIVE}: % of a core", shares),
+        row(f"{LIVE}: last entry sent -> committed, ms", lags),
     ]
+
+
+def live(backend: Backend, database_cpu: Callable[[], float] = lambda: 0.0) -> tuple[float, float]:
+    """Send what twenty runs report at normal speed; % of a core, and ms until the last entry is committed."""
+    entries = int(LIVE_SECONDS * 20)
+    runs = [RunEntries(*backend.claim_run(any_config()), points=5, metrics=4, entries=entries) for _ in range(RUNS)]
+    cpu, wall = recorder_cpu(backend) + database_cpu(), time.perf_counter()
+    feed_at_pace(backend, runs)
+    sent = time.perf_counter()
+    wait_until_committed(backend, runs)
+    ended = time.perf_counter()
+    share = 100 * (recorder_cpu(backend) + database_cpu() - cpu) / (ended - wall)
+    check(backend, runs)
+    return share, 1000 * (ended - sent)

@@ -23,11 +23,15 @@ from app.store.database import migrate, open_database
 
 
 class ServerProcess:
-    """Creates a migrated database at once; serves it from entry to exit, then removes its folder."""
+    """Creates a migrated database at once; serves it from entry to exit, then removes its folder.
 
-    def __init__(self) -> None:
+    ``database_url``: if unset, SQLite.
+    """
+
+    def __init__(self, database_url: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-        self.settings = Settings(data_dir=self.folder, redis_url=f"unix://{self.folder}/redis.sock")
+        redis_url = f"unix://{self.folder}/redis.sock"
+        self.settings = Settings(data_dir=self.folder, redis_url=redis_url, database_url=database_url)
         self.engine = open_database(self.settings.database)
         migrate(self.engine)
 
@@ -40,6 +44,8 @@ class ServerProcess:
         self.port = port = free_port("127.0.0.1", 0)
         command = [sys.executable, "-m", "app.cli", "server", "--port", str(port), "--data-dir", str(self.folder)]
         environment = os.environ | {"RUNYARD_REDIS_URL": self.settings.redis}
+        if self.settings.database_url is not None:
+            environment["RUNYARD_DATABASE_URL"] = self.settings.database_url
         self._server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         _wait(self._is_listening, "the server")

@@ -77,7 +77,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ry", dir="/tmp")))
         tracker = TrackerProcess("search_runs", str(servers[FEW].folder / "runyard.db"), str(folder))
         stack.callback(tracker.close)
-        requests = {runs: list(_requests(server)) for runs, server in servers.items()}
+        requests = {runs: list(requests_of(server)) for runs, server in servers.items()}
         order = _expected(servers[FEW], "-test/acc")
         if tracker.request({"by": "test/acc", "pages": 2})["values"] != [best for _, best, _ in order[: 2 * PAGE]]:
             raise RuntimeError("MLflow does not have the same runs")
@@ -96,7 +96,8 @@ def main() -> None:
 # Requests -------------------------------------------------------------------------------------------------------
 
 
-def _requests(server: ServerProcess) -> Iterator[Request]:
+def requests_of(server: ServerProcess) -> Iterator[Request]:
+    """All measured requests, with the runs that a sort of all runs in its SQLite file expects."""
     for sort in SORTS:
         order = _expected(server, sort)
         last = (len(order) - 1) // PAGE * PAGE
@@ -190,7 +191,7 @@ def _measure(
         for i in range(len(pairs)):
             pair = pairs[(i + turn * 7) % len(pairs)]
             for runs, request in zip((FEW, MANY), pair, strict=True):
-                timings[runs][request].append(_time(servers[runs], request))
+                timings[runs][request].append(timed(servers[runs], request))
         page = tracker.request({"by": "test/acc", "pages": 2})
         # The first page after a pause warms up.
         mlflow["wall"].append(1000 * page["wall"][1])
@@ -218,7 +219,8 @@ def _updates(server: ServerProcess) -> tuple[list[float], list[float]]:
     return found
 
 
-def _time(server: ServerProcess, request: Request) -> Timing:
+def timed(server: ServerProcess, request: Request) -> Timing:
+    """Send a request. Raises RuntimeError if its answer does not have the right runs."""
     cpu, wall = server.cpu_seconds(), time.perf_counter()
     body = server.get(request.path)
     wall = time.perf_counter() - wall

@@ -44,10 +44,11 @@ def _user() -> str | None:
 
 
 class PostgreSQL:
-    """A running server. ``address``: what a URL has behind the name of a database."""
+    """A running server. ``durable``: it waits for the disk at each commit, as with its own defaults."""
 
-    def __init__(self, folder: Path, port: int = 5432) -> None:
+    def __init__(self, folder: Path, port: int = 5432, durable: bool = False) -> None:
         self.folder = folder
+        self.durable = durable
         self._as: dict[str, Any] = {}
         if os.getuid() == 0:
             user = _user()
@@ -70,7 +71,8 @@ class PostgreSQL:
         """Start it, and wait until it answers."""
         program = _program("postgres")
         assert program is not None
-        settings = ("listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=200")
+        careless = () if self.durable else ("fsync=off", "full_page_writes=off")
+        settings = ("listen_addresses=", "max_connections=200", *careless)
         options = [word for setting in settings for word in ("-c", setting)]
         command = [program, "-D", str(self.folder / "data"), "-k", str(self.folder), "-p", str(self._port), *options]
         with open(self.folder / "postgres.log", "ab") as log:
@@ -142,11 +144,11 @@ class MigratedDatabase:
 
 
 @contextmanager
-def running() -> Iterator[PostgreSQL]:
-    """A server without any data."""
+def running(durable: bool = False) -> Iterator[PostgreSQL]:
+    """A server without any data; ``durable``: as in PostgreSQL."""
     folder = Path(tempfile.mkdtemp(prefix="rypg", dir="/tmp"))
     try:
-        server = PostgreSQL(folder)
+        server = PostgreSQL(folder, durable=durable)
         server.start()
         try:
             yield server

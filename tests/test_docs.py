@@ -32,7 +32,7 @@ PAGES = [
 ]
 README_LINES = 200
 DECISION_LINES = 60
-FOLDERS = "app|worker|models|tests|bench|docs|static|templates"
+FOLDERS = "app|worker|models|tests|bench|deploy|docs|static|templates"
 
 
 SECTIONS = ["Decision", "Why", "Consequences", "Verification"]
