@@ -98,6 +98,7 @@ class Worker:
     def __init__(self, redis: Redis, name: str = "w1", kind: str = "cpu", slots: int = 1) -> None:
         self.redis = redis
         self.name = name
+        self.host = "here"
         self.slots = slots
         self.device = DeviceInfo.model_validate(
             {"kind": kind, "name": f"made-up {kind}", "memory_bytes": 2**34, "cores": 2}
@@ -143,7 +144,7 @@ class Worker:
         said = Heartbeat(
             worker=self.name,
             beat=self.beats,
-            host="here",
+            host=self.host,
             pid=1,
             slots=self.slots,
             device=self.device,

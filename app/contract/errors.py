@@ -23,6 +23,11 @@ class RunyardError(Exception):
         self.message = message
         self.errors = list(errors)
 
+    @property
+    def sentence(self) -> str:
+        """The message as pages show it."""
+        return f"{self.message[:1].upper()}{self.message[1:]}."
+
 
 class Forbidden(RunyardError):
     """The sender has not proven that it may do this."""

@@ -18,7 +18,7 @@ from app.actions.programs import find_program, launch_program, launchable, list_
 from app.actions.runs import find_run
 from app.contract.command import command_line, command_title, hide_secrets, template_line
 from app.contract.command_template import Value
-from app.contract.errors import NotFound
+from app.contract.errors import Conflict, NotFound
 from app.contract.program import Program, ProgramCall
 from app.contract.program_sweep import VARIED_TYPES
 from app.contract.program_values import command_of, template_arguments
@@ -112,8 +112,12 @@ def _line(draft: ProgramDraft) -> str:
     return template_line(hide_secrets(template_arguments(draft.program, draft.values[0], draft.varied.fields)))
 
 
-def _page(request: Request, parts: Parts, draft: ProgramDraft, status: int = 200) -> HTMLResponse:
-    return parts.templates.page(request, "program.html", status, **_values(request, parts, draft))
+def _page(request: Request, parts: Parts, draft: ProgramDraft, status: int = 200, refusal: str = "") -> HTMLResponse:
+    """The page; ``refusal``: why a valid form was not launched."""
+    values = _values(request, parts, draft)
+    if refusal:
+        values["unplaced"] = [refusal, *values["unplaced"]]
+    return parts.templates.page(request, "program.html", status, **values)
 
 
 @pages.get("/programs/{name}")
@@ -153,7 +157,7 @@ async def program_check(name: str, request: Request, parts: PartsDep) -> HTMLRes
 
 @pages.post("/programs/{name}")
 async def post_program(name: str, request: Request, parts: PartsDep) -> Response:
-    """Launch a program, or show the form again with an error next to each invalid field."""
+    """Launch a program, or show the form again with an error next to each invalid field, or why it was not launched."""
     form = await _posted(request)
     return await run_in_threadpool(_launch, request, parts, launchable(parts, name), form)
 
@@ -167,8 +171,12 @@ def _launch(request: Request, parts: Parts, program: Program, form: Form) -> Res
     # Pressing the button twice launches the same runs or sweep; filling in the same form again launches others.
     content = json.dumps([key, program.name, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
-    if draft.sweep is not None and draft.sweep.request is not None:
-        return RedirectResponse(f"/sweeps/{launch_program_sweep(parts, program.name, draft.sweep.request, token)}", 303)
-    asked = draft.request if _source(parts, draft) else draft.request.model_copy(update={"source": ""})
-    runs = launch_program(parts, program.name, asked, token)
+    try:
+        if draft.sweep is not None and draft.sweep.request is not None:
+            sweep = launch_program_sweep(parts, program.name, draft.sweep.request, token)
+            return RedirectResponse(f"/sweeps/{sweep}", 303)
+        asked = draft.request if _source(parts, draft) else draft.request.model_copy(update={"source": ""})
+        runs = launch_program(parts, program.name, asked, token)
+    except Conflict as error:
+        return _page(request, parts, draft, error.status, error.sentence)
     return RedirectResponse(f"/runs/{runs[0]}" if len(runs) == 1 else f"/runs?q=program:{program.name}", 303)

@@ -26,7 +26,8 @@ def why_waiting(run: RunRecord, ahead: int, workers: list[WorkerRecord], stopped
     if sum(worker.free_slots for worker in fitting) > ahead:
         return "starting"
     slots = sum(worker.slots for worker in fitting)
-    busy = "the only slot is busy" if slots == 1 else f"all {slots} slots are busy"
+    on = f" on {', '.join(sorted({worker.host for worker in fitting}))}" if run.worker_wanted else ""
+    busy = f"the only slot{on} is busy" if slots == 1 else f"all {slots} slots{on} are busy"
     return busy if not ahead else f"{busy}; {ahead:,} run{'s' if ahead != 1 else ''} ahead in the queue"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,6 +99,14 @@ class RunSummary:
     def name(self) -> str:
         """Its number and title, with distinguishing settings if needed."""
         return f"#{self.number} {self.run.title}{' · ' if self.suffix else ''}{self.suffix}"
+
+    @property
+    def place(self) -> str:
+        """Where its attempt runs: the device, after the host of its worker if that is not the server's."""
+        host = self.run.worker.rpartition("-")[0]
+        if host in ("", socket.gethostname()):
+            return self.run.device or "its worker"
+        return f"{host} ({self.run.device})"
 
     def further_metric(self, last: str) -> Further | None:
         """Return a metric besides the accuracy: the one of all heads together, else that of its first head."""
@@ -232,6 +241,8 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
         dataset = {"dataset": config.dataset} if config.dataset else {}
         return {"experiment": config.family} | dataset | config.options
     settings = config.model_dump(exclude=set(HIDDEN_SETTINGS))
+    # The hyphen after a host keeps gpu10 apart from gpu1, and tells a reader nothing.
+    settings["worker"] = config.worker.rstrip("-")
     first = {name: settings.pop(name) for name in FIRST}
     return first | {f"option {name}": value for name, value in config.options.items()} | settings
 

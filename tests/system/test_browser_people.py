@@ -25,14 +25,14 @@ READING = ("/", "/runs", "/queue", "/sweeps", "/datasets", "/models", "/architec
 
 
 @contextmanager
-def someone(browser: Browser) -> Iterator[Page]:
-    """A page in a browser of its own; it may only complain of answers that refuse something."""
+def someone(browser: Browser, expected: str = r"status of (401|403|409|410|422)") -> Iterator[Page]:
+    """A page in a browser of its own; it may only complain of what is expected: answers that refuse something."""
     context = browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
     page = context.new_page()
     heard = complaints_of(page)
     yield page
     context.close()
-    assert [each for each in heard if not re.search(r"status of (401|403|409|410|422)", each)] == []
+    assert [each for each in heard if not re.search(expected, each)] == []
 
 
 def sign_in(page: Page, yard: RunningYard, name: str, path: str = "/") -> None:

@@ -17,6 +17,7 @@ from app.actions.runs import launch
 from app.actions.sweeps import check_expansion, launch_sweep
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
+from app.contract.errors import Conflict
 from app.contract.presets import PRESETS
 from app.contract.recipes import RECIPES
 from app.contract.spec import SpecError
@@ -128,11 +129,16 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
     }
 
 
-async def _page(request: Request, parts: Parts, catalog: Catalog, draft: Draft, status: int = 200) -> HTMLResponse:
+async def _page(
+    request: Request, parts: Parts, catalog: Catalog, draft: Draft, status: int = 200, refusal: str = ""
+) -> HTMLResponse:
+    """The page; ``refusal``: why a valid form was not launched."""
     cost = await look_at_cost(parts, catalog, draft, PATIENCE_SECONDS)
 
     def rendered() -> HTMLResponse:
         values = _values(request, parts, catalog, draft, cost)
+        if refusal:
+            values["unplaced"] = [refusal, *values["unplaced"]]
         return parts.templates.page(request, "launch.html", status, message="", **values)
 
     return await run_in_threadpool(rendered)
@@ -198,7 +204,7 @@ async def launch_check(request: Request, parts: PartsDep, catalog: CatalogDep, w
 
 @pages.post("/launch")
 async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) -> Response:
-    """Launch, or show the form again with an error next to each invalid field."""
+    """Launch, or show the form again with an error next to each invalid field, or why nothing was launched."""
     form = await _posted(request)
     key = form.pop("key", [""])[0]
     form = _own_size(form, catalog)
@@ -220,10 +226,14 @@ async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) ->
     # Pressing the button twice launches one run; filling in the same form again launches another.
     content = json.dumps([key, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None
-    if sweep is not None and expansion is not None:
-        sweep_id = await run_in_threadpool(launch_sweep, parts, catalog, sweep, expansion, token)
-        return RedirectResponse(f"/sweeps/{sweep_id}", 303)
-    source = await run_in_threadpool(source_of, parts, draft)
-    origin = Origin(parent=source.id, relation="clone") if source else None
-    run_id = await run_in_threadpool(launch, parts, catalog, draft.spec, token, origin)
-    return RedirectResponse(f"/runs/{run_id}", 303)
+    try:
+        if sweep is not None and expansion is not None:
+            sweep_id = await run_in_threadpool(launch_sweep, parts, catalog, sweep, expansion, token)
+            return RedirectResponse(f"/sweeps/{sweep_id}", 303)
+        source = await run_in_threadpool(source_of, parts, draft)
+        origin = Origin(parent=source.id, relation="clone") if source else None
+        run_id = await run_in_threadpool(launch, parts, catalog, draft.spec, token, origin)
+        return RedirectResponse(f"/runs/{run_id}", 303)
+    except Conflict as error:
+        typed = read_draft(with_family(form, catalog), catalog)
+        return await _page(request, parts, catalog, typed, error.status, error.sentence)

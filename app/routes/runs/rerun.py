@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.commands import repeat_command
@@ -30,6 +32,7 @@ from app.routes.runs.api import RunOut, as_json
 from app.store import lineage
 from app.store.database import reading
 from app.store.run import RunRecord
+from app.store.worker import list_workers
 from app.web.dependencies import CatalogDep, Parts, PartsDep
 
 api = APIRouter(tags=["runs"])
@@ -193,9 +196,14 @@ def retry_run(run_id: str, parts: PartsDep) -> RedirectResponse:
 
 
 @pages.post("/runs/{run_id}/resume")
-def resume_run(run_id: str, parts: PartsDep, epochs: Annotated[str, Form(max_length=20)] = "") -> RedirectResponse:
-    """Resume a run, or extend it to more epochs."""
-    return _redirect(resume(parts, run_id, _parse_int("epochs", epochs)))
+def resume_run(
+    run_id: str,
+    parts: PartsDep,
+    epochs: Annotated[str, Form(max_length=20)] = "",
+    worker: Annotated[str, Form(max_length=80)] = "",
+) -> RedirectResponse:
+    """Resume a run, or extend it to more epochs; ``worker``: where, blank: as the original run."""
+    return _redirect(resume(parts, run_id, _parse_int("epochs", epochs), worker.strip() or None))
 
 
 @pages.post("/runs/{run_id}/fork")
@@ -244,13 +252,22 @@ def rerun_context(parts: Parts, run: RunRecord, with_environment: bool = True) -
         relatives = lineage.family(connection, run.id)
         captured = lineage.read_capture(connection, run.id) if with_environment else None
         rerun = run.relation == "verify" or lineage.newest_rerun(connection, run.id) is not None
+        hosts = _hosts(connection, parts, run) if actions.resume else []
     verification: Verdict | None = verdict(parts, run.id) if rerun else None
     return {
         "possible": actions,
+        "hosts": hosts,
         "family": lineage_rows(relatives, run.id),
         "captured": captured,
         "verdict": verification,
     }
+
+
+def _hosts(connection: Connection, parts: Parts, run: RunRecord) -> list[str]:
+    """Return the hosts on which a run can be resumed, if there is a choice: several, or others than it was bound to."""
+    workers = list_workers(connection, time.time(), parts.settings.lease_seconds)
+    hosts = sorted({worker.host for worker in workers if worker.takes(run.device_wanted, "")})
+    return hosts if len(hosts) > 1 or run.worker_wanted else []
 
 
 def lineage_rows(relatives: list[lineage.Relative], own_id: str) -> list[dict[str, Any]]:

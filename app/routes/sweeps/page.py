@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app.actions.sweeps import extend_by, restore_stopped, stop_sweep
 from app.analysis.importance import METHOD
 from app.contract.command import template_line
-from app.contract.errors import to_field_errors
+from app.contract.errors import Conflict, to_field_errors
 from app.contract.spec import FieldError, SpecError
 from app.contract.sweep import SweepSpec
 from app.contract.sweep_label import describe_values
@@ -197,12 +197,15 @@ async def extend(sweep_id: str, request: Request, parts: PartsDep, catalog: Cata
         more = {name: value.strip() for name, value in posted.items() if isinstance(value, str) and value.strip()}
     try:
         await extend_by(parts, catalog, sweep_id, _more(more))
-    except SpecError as error:
-        wrong = {problem.field: f"{upper_first(problem.message)}." for problem in error.errors}
+    except (SpecError, Conflict) as error:
+        if isinstance(error, SpecError):
+            status, wrong = 422, {problem.field: f"{upper_first(problem.message)}." for problem in error.errors}
+        else:
+            status, wrong = error.status, {"": error.sentence}
         values = await run_in_threadpool(_read, parts, sweep_id, False)
         nothing = {"undo": None, "undoable": 0, "stopped": 0, "back_again": 0}
         return await run_in_threadpool(
-            lambda: parts.templates.page(request, "sweep.html", 422, wrong=wrong, more=more, **nothing, **values)
+            lambda: parts.templates.page(request, "sweep.html", status, wrong=wrong, more=more, **nothing, **values)
         )
     return RedirectResponse(f"/sweeps/{sweep_id}", 303)
 

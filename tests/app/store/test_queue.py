@@ -253,7 +253,7 @@ def test_nobody_is_woken_for_a_paused_queue(runs: Runs) -> None:
         ("cuda:2", "", 0, [worker("cuda", index=1), worker()], "needs cuda:2; connected workers have cpu, cuda:1"),
         ("auto", "far", 0, [worker(name="near-1")], "needs worker far; connected workers: near"),
         ("cuda", "near", 0, [worker(name="near-1")], "needs cuda; worker near has cpu"),
-        ("auto", "near", 0, [worker(busy=1, name="near-1"), worker(name="far-1")], "the only slot is busy"),
+        ("auto", "near", 0, [worker(busy=1, name="near-1"), worker(name="far-1")], "the only slot on near is busy"),
         ("cuda:1", "", 0, [worker("cuda", busy=1), worker("cuda", index=1)], "starting"),
         ("auto", "", 0, [worker()], "starting"),
         ("auto", "", 0, [worker(busy=1)], "the only slot is busy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from typing import Any
 
 import numpy as np
@@ -245,6 +246,17 @@ def test_a_long_start_shows_its_phase_and_progress(client: Any, look: Any, runs:
     page = look(client.get(f"/runs/{run}"))
     assert "fetching mnist, 42% done" in page.html
     assert page.one("progress")["value"] == "0.4250"
+
+
+@pytest.mark.parametrize(
+    ("worker", "place"), [("", "cpu"), (f"{socket.gethostname()}-1a2b3c", "cpu"), ("gpu-box-1a2b3c", "gpu-box (cpu)")]
+)
+def test_a_run_on_another_host_than_the_server_names_it(client: Any, runs: Any, worker: str, place: str) -> None:
+    run = runs.add(worker="gpu-box-")
+    runs.set(run, status="running", worker=worker, device="cpu")
+    page = client.get(f"/runs/{run}").text
+    assert f"<b>Running</b> on {place}: the first validation" in page
+    assert re.findall("<dt>worker</dt><dd>(.*?)</dd>", page)[-1] == "gpu-box"
 
 
 def test_peak_memory_is_a_figure_and_no_curve(client: Any, look: Any, runs: Any, engine: Engine) -> None:

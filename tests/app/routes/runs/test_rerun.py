@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from redis import Redis
 from sqlalchemy import Engine
 
 from app.contract.events import Checkpoint
@@ -17,6 +19,7 @@ from app.store.curve import Curve
 from app.store.database import next_commit, writing
 from app.store.metric import add_points
 from tests.conftest import errors_of
+from tests.fake_worker import Worker
 
 if TYPE_CHECKING:
     from tests.conftest import Runs
@@ -139,6 +142,28 @@ def test_a_run_is_resumed_on_another_worker_or_on_any(client: TestClient, stoppe
     assert (again["spec"]["worker"], again["spec"]["epochs"]) == ("west", 9)
     assert made(client.post(f"/api/v1/runs/{run}/resume", json={"worker": ""}))["spec"]["worker"] == ""
     assert client.post(f"/api/v1/runs/{run}/resume", json={"worker": "w" * 81}).status_code == 422
+
+
+def test_a_page_offers_the_other_hosts_on_which_a_stopped_run_can_be_resumed(
+    client: TestClient, stopped: Callable[..., str], redis: Redis, recorder: Recorder
+) -> None:
+    run, bound = stopped(device="cpu"), stopped(worker="south")
+
+    def offered(path: str, name: str, kind: str = "cpu") -> list[str]:
+        worker = Worker(redis, f"{name}-1", kind)
+        worker.host = name
+        worker.beat()
+        recorder.step()
+        return re.findall('<option value="(.*?)-"', client.get(path).text)
+
+    assert offered(f"/runs/{run}", "east") == []
+    assert offered(f"/runs/{bound}", "east") == ["east"]
+    assert offered(f"/runs/{run}", "west") == ["east", "west"]
+    assert offered(f"/runs/{run}/head", "north", "cuda") == ["east", "west"]
+    assert offered(f"/runs/{bound}", "north", "cuda") == ["east", "north", "west"]
+    to = client.post(f"/runs/{run}/resume", data={"worker": "west-"}, follow_redirects=False).headers["location"]
+    assert client.get(f"/api/v1{to}").json()["spec"]["worker"] == "west-"
+    assert offered(to, "west") == []
 
 
 def test_purging_a_parent_leaves_its_child_intact(
