@@ -28,6 +28,7 @@ from app.store import lineage, live_change, prediction_file, training_time
 from app.store import run as run_store
 from app.store.database import next_commit, reading, writing
 from app.store.metric import read_curves
+from app.store.removal import why_removed
 from app.store.run import Origin, RunRecord
 from app.web.dependencies import Parts
 
@@ -99,7 +100,8 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None, worker: str | N
     """
     run = _ended(parts, run_id)
     if not run.checkpoint:
-        raise Conflict("this run ended before its first checkpoint, so it cannot be resumed; retry it instead")
+        why = why_removed(run, "checkpoints", "best_checkpoints") or "it ended before its first checkpoint"
+        raise Conflict(f"this run cannot be resumed: {why}; retry it instead")
     last, config = Checkpoint.model_validate_json(run.checkpoint), _with_found_batch(run)
     with reading(parts.engine) as connection:
         ends, planned = course(connection, run)
@@ -151,6 +153,8 @@ def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[
 def _no_checkpoint(run: RunRecord, epoch: int, epochs: list[int]) -> str:
     if epochs:
         return f"no checkpoint at epoch {epoch}; epochs with a checkpoint: {', '.join(str(saved) for saved in epochs)}"
+    if why := why_removed(run, "checkpoints"):
+        return f"this run cannot be forked: {why}; clone it instead"
     if not run.config.keep_checkpoints:
         return "this run has no checkpoints: it was launched with keep_checkpoints=0"
     return "this run has no checkpoint to fork from; the first one is saved at the end of an epoch"

@@ -15,6 +15,7 @@ from app.contract.spec import FieldError
 from app.services.inference import Batch, Upload, Weights
 from app.store.alias import ALIAS, find_alias, list_aliases
 from app.store.database import reading
+from app.store.removal import why_removed
 from app.store.run import RunRecord, load_run
 from app.web.dependencies import Parts
 
@@ -41,6 +42,8 @@ def checkpoint_of(run: RunRecord, which: Which) -> Checkpoint:
         return Checkpoint.model_validate_json(written)
     if run.logged:
         raise Conflict(f"run #{run.number} was logged by a script, so there is no checkpoint to predict with")
+    if why := why_removed(run, "best_checkpoints" if which == "best" else "checkpoints"):
+        raise Conflict(f"run #{run.number} has no {which} checkpoint any more: {why}")
     if which == "best" and run.checkpoint:
         raise Conflict(
             f"run #{run.number} has no best checkpoint yet; use checkpoint=last, or wait for the first epoch"

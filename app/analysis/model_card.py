@@ -22,8 +22,9 @@ from app.contract.datasets import DATASETS
 from app.contract.predictions import HeadPredictions, Predictions
 from app.contract.timestamps import iso
 from app.store.metric import Summary
+from app.store.removal import why_removed
 from app.store.run import RunRecord
-from app.web.formatting import count, format_flops, format_setting, metric_value
+from app.web.formatting import count, format_flops, format_setting, metric_value, upper_first
 
 WEAKEST: Final = 3
 """How many of the classes that are recognized worst are named."""
@@ -131,7 +132,8 @@ def _details(facts: Facts) -> Section:
         known += times.items()
     sentences = []
     if not best:
-        sentences.append("No best checkpoint yet." if run.live else "No best checkpoint of this run was kept.")
+        none = "No best checkpoint yet" if run.live else "No best checkpoint of this run was kept"
+        sentences.append(f"{upper_first(why_removed(run, 'best_checkpoints')) or none}.")
     return Section("Model Details", known, sentences, times=frozenset((STARTED, ENDED)))
 
 

@@ -26,6 +26,7 @@ from app.cli import (
     people,
     predict,
     program,
+    prune,
     queue,
     run_imports,
     runs,
@@ -66,7 +67,7 @@ cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
 for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=CATALOG)(command)
-for command in (backup.backup, backup.restore):
+for command in (backup.backup, backup.restore, prune.prune):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (sign_in.login, sign_in.logout, sign_in.whoami, people.audit):
     cli.command(rich_help_panel=PEOPLE)(command)

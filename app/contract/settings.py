@@ -194,6 +194,44 @@ class Settings(BaseSettings):
         " number. Administrators can set another limit for a person.",
     )
     trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
+    checkpoints_days: float | None = Field(
+        None,
+        ge=0,
+        description="Number of days after the end of a run for which its checkpoints are kept, except the best one; if"
+        " unset, for ever.",
+    )
+    best_checkpoints_days: float | None = Field(
+        None,
+        ge=0,
+        description="Number of days after the end of a run for which its best checkpoint is kept; if unset, for ever.",
+    )
+    predictions_days: float | None = Field(
+        None,
+        ge=0,
+        description="Number of days after the end of a run, or its evaluation, for which its predictions are kept; if"
+        " unset, for ever.",
+    )
+    logs_days: float | None = Field(
+        None, ge=0, description="Number of days after the end of a run for which its log is kept; if unset, for ever."
+    )
+    spools_days: float | None = Field(
+        None,
+        ge=0,
+        description="Number of days for which reports of ended runs that no worker has sent are kept in the data"
+        " folder; if unset, for ever.",
+    )
+    keep_free_gib: float | None = Field(
+        None,
+        ge=0,
+        description="If less than this is free on the disk of the artifact store, in GiB, checkpoints and predictions"
+        " of the runs that ended first are removed, except best checkpoints.",
+    )
+    most_stored_gib: float | None = Field(
+        None,
+        ge=0,
+        description="If the files of all runs take more than this, in GiB, checkpoints and predictions of the runs that"
+        " ended first are removed, except best checkpoints.",
+    )
     log_format: Literal["plain", "json"] = Field(
         "plain", description="How processes write their logs: plain lines, or json, one object a line."
     )

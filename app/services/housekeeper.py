@@ -1,4 +1,4 @@
-"""Housekeeping of the recorder's process: expire leases, wake workers, merge metric chunks, empty the trash."""
+"""Housekeeping of the recorder's process: expire leases, wake workers, merge metric chunks, remove what is too old."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Engine, text
 from app.contract.disk_space import DiskSpace, measure
 from app.contract.settings import Settings
 from app.services import artifacts, pubsub
+from app.services.cleaner import Cleaner
 from app.services.own_dataset_trash import purge_datasets
 from app.services.run_files import key_path
-from app.store import lease, metric, queue, run, run_file, tracked_run, trash, turn, user, worker
+from app.store import lease, metric, queue, run, run_file, tracked_run, turn, user, worker
 from app.store.database import next_commit, reading, writing
 
 logger = logging.getLogger("runyard.recorder")
@@ -46,6 +47,7 @@ class Housekeeper:
         self._next_tick = 0.0
         self._next_merge = 0.0
         self._next_purge = 0.0
+        self._cleaner = Cleaner(settings, engine, redis)
         self._disk: DiskSpace | None = None
 
     def take_over(self) -> None:
@@ -70,6 +72,7 @@ class Housekeeper:
             self.reconcile()
         if self._to_merge:
             self._merge(self._to_merge.pop())
+        self._cleaner.step(now)
 
     def reconcile(self) -> None:
         """Settle lost runs, wake workers for queued ones, and schedule merging and purging."""
@@ -93,6 +96,7 @@ class Housekeeper:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_SECONDS
             self._purge(now)
+            self._cleaner.look(now)
 
     def _look_at_disk(self) -> None:
         """Start no runs while the disk is full; runs that a user has paused stay paused."""
@@ -150,10 +154,7 @@ class Housekeeper:
 
     def _purge(self, now: float) -> None:
         with writing(self.engine) as connection:
-            purged = trash.purge_runs(connection, now - self.settings.trash_days * 86400)
             people = user.purge_users(connection, now - self.settings.trash_days * 86400)
-        for run_id in purged:
-            artifacts.remove(self.settings, run_id)
         for name in people:
             logger.info("%s, who was removed, can no longer be restored", name)
         self._remove_loose(now)

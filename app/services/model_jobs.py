@@ -26,6 +26,7 @@ from app.services.job_results import EFFECTS
 from app.store import model_job
 from app.store.database import next_commit, reading, writing
 from app.store.model_job import JobRecord
+from app.store.removal import why_removed
 from app.store.run import RunRecord, load_run
 
 logger = logging.getLogger("runyard.jobs")
@@ -258,7 +259,8 @@ def refusal(run: RunRecord, kind: str) -> str:
     if run.live and kind not in WHILE_TRAINING:
         return f"this run has not ended yet (status: {run.status})"
     if not run.best_checkpoint and not run.checkpoint:
-        return "this run has no checkpoint; retry it"
+        why = why_removed(run, "best_checkpoints", "checkpoints")
+        return f"this run has no checkpoint{f' any more: {why}' if why else ''}; retry it"
     return ""
 
 

@@ -64,7 +64,7 @@ class Run(SQLModel, table=True):
     stopped it. ``relation``: its relation to ``parent``, one of RELATIONS; ``parent_step``: the parent's step from
     which it continues. ``sweep_values``: the values its sweep chose, by field. ``losses``: how often it was lost since
     it last made progress, which reached ``lost_at_step``. ``origin``: "" for a run that Runyard trains itself, COMMAND,
-    or how it got here, if it was not launched here (app/store/tracked_run.py).
+    or how it got here (app/store/tracked_run.py). ``removed``: when what of it was removed (app/store/removal.py).
     """
 
     __tablename__ = "run"
@@ -150,6 +150,7 @@ class Run(SQLModel, table=True):
     stretches: str = Field("[]", sa_column_kwargs={"server_default": "[]"})
     asleep_seconds: float = Field(0.0, sa_column_kwargs={"server_default": "0"})
     created_by: str = Field("", sa_column_kwargs={"server_default": ""})
+    removed: str = Field("{}", sa_column_kwargs={"server_default": "{}"})
 
 
 class RunTag(SQLModel, table=True):
@@ -287,9 +288,8 @@ def insert_run(
 ) -> str:
     """Add a queued run and return its id; a repeated ``idempotency_key`` returns the run created before."""
     if idempotency_key is not None:
-        existing = connection.execute(
-            text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": idempotency_key}
-        ).scalar()
+        same = text("SELECT id FROM run WHERE idempotency_key = :key")
+        existing = connection.execute(same, {"key": idempotency_key}).scalar()
         if existing is not None:
             return str(existing)
     commit = next_commit(connection)

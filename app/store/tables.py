@@ -23,6 +23,7 @@ from app.store import (  # noqa: F401  each defines its tables
     queue,
     received_points,
     registered_model,
+    removal,
     run,
     run_file,
     saved_view,

@@ -34,9 +34,10 @@ def restore_run(connection: Connection, run: str, commit: int) -> bool:
     return changed.rowcount == 1
 
 
-def purge_runs(connection: Connection, before: float) -> list[str]:
-    """Permanently remove runs that were deleted before ``before``; returns their ids."""
-    old = connection.execute(text("SELECT id FROM run WHERE deleted_at < :before"), {"before": before}).scalars().all()
-    for run in old:
-        connection.execute(text("DELETE FROM run WHERE id = :run"), {"run": run})
-    return [str(run) for run in old]
+def purge_runs(connection: Connection, before: float, run: str = "") -> list[str]:
+    """Permanently remove runs that were deleted before ``before``, or only this one of them; returns their ids."""
+    old = text(f"SELECT id FROM run WHERE deleted_at < :before AND (:run = '' OR id = :run) AND {NOT_NAMED}")
+    purged = [str(each) for each in connection.execute(old, {"before": before, "run": run}).scalars()]
+    for each in purged:
+        connection.execute(text("DELETE FROM run WHERE id = :run"), {"run": each})
+    return purged

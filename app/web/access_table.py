@@ -70,7 +70,9 @@ GET      /admin                                   admin
 GET      /admin/audit                             admin
 GET      /admin/people/{}/remove                  admin
 GET      /admin/system                            admin
+GET      /admin/system/retention                  admin
 GET      /admin/tokens                            admin
+POST     /admin/system/retention                  admin
 POST     /admin/people                            admin
 POST     /admin/people/{}/role                    admin
 POST     /admin/people/{}/password                admin
@@ -154,6 +156,8 @@ PATCH    /users/{}                                admin
 DELETE   /users/{}                                admin
 POST     /users/{}/restore                        admin
 POST     /users/{}/tokens                         admin
+GET      /retention                               admin
+POST     /retention                               admin
 GET      /system                                  admin
 GET      /tokens                                  admin
 DELETE   /tokens/{}                               admin

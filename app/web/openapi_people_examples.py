@@ -41,6 +41,26 @@ SYSTEM: dict[str, Any] = {
     "workers": [{"id": "laptop-4711", "versions": {"torch": "2.15.0"}}],
     "disk": dict.fromkeys(("checkpoints", "predictions", "exports", "files", "histograms_and_texts", "unknown"), 0),
 }
+RETENTION: dict[str, Any] = {
+    "rules": [{"setting": "RUNYARD_CHECKPOINTS_DAYS", "value": 30, "unit": "days"}],
+    "entries": [
+        {
+            "kind": "checkpoints",
+            "run": "r_1kf3t8v0a2mzq4c",
+            "number": 12,
+            "title": "vit tiny · digits",
+            "since": CREATED,
+            "why": "ended 41.0 days ago, kept for 30",
+            "files": 4,
+            "bytes": 412_000_000,
+        }
+    ],
+    "count": 1,
+    "bytes": 412_000_000,
+    "missing": 0,
+    "deleting_files": 0,
+    "deleting_bytes": 0,
+}
 SESSION: dict[str, Any] = {
     "id": 4,
     "kind": "command",
@@ -101,6 +121,8 @@ PEOPLE_OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", "/users/{name}"): Operation("delete_user"),
     ("POST", "/users/{name}/restore"): Operation("restore_user", None, USER_OUT),
     ("GET", "/system"): Operation("read_system", None, SYSTEM),
+    ("GET", "/retention"): Operation("read_retention", None, RETENTION),
+    ("POST", "/retention"): Operation("apply_retention", None, {"count": 1, "bytes": 412_000_000, "left": 0}),
     ("POST", "/users/{name}/tokens"): Operation("create_user_token", TOKEN, NEW_TOKEN),
     ("GET", "/tokens"): Operation("list_tokens", None, {"tokens": [TOKEN_OUT]}),
     ("DELETE", "/tokens/{token_id}"): Operation("delete_token"),

@@ -18,6 +18,7 @@ from app.contract.timestamps import iso
 from app.services.disk_warnings import scarce_disks
 from app.store.database import reading
 from app.store.queue import count_queued, stopped_for
+from app.store.removal import why_removed
 from app.store.worker import is_clock_off, list_workers
 from app.web.caller import caller, may
 from app.web.formatting import (
@@ -134,6 +135,7 @@ def _environment(folder: Path) -> Environment:
         data_block,
         may,
         caller,
+        why_removed,
     ):
         environment.globals[function.__name__] = function
     environment.filters["upper_first"] = upper_first

@@ -8,6 +8,7 @@ from app.routes.people import (
     admin_sections,
     api_audit,
     api_people,
+    api_retention,
     api_system,
     api_worker_tokens,
     sign_in_page,
@@ -17,7 +18,7 @@ from app.routes.people.api_account import api
 __all__ = ["api", "pages"]
 
 # One flat list, so that code that walks the routes of this package finds each of them.
-for part in (api_people, api_audit, api_system, api_worker_tokens):
+for part in (api_people, api_audit, api_system, api_retention, api_worker_tokens):
     api.routes.extend(part.api.routes)
 pages = APIRouter()
 for module in (sign_in_page, account_page, admin_page, admin_sections):

@@ -1,16 +1,18 @@
-"""/admin/tokens, /admin/audit and /admin/system: all tokens, who did what, and how the system is."""
+"""/admin/tokens, /admin/audit and /admin/system: all tokens, who did what, how the system is and what it keeps."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.actions import account, worker_tokens
+from app.actions.retention import Retention, apply_retention, read_retention
 from app.actions.system_health import read_system
 from app.contract.errors import Conflict, Invalid, RunyardError
+from app.contract.retention import LABELS
 from app.store.audit_event import list_events
 from app.store.database import reading
 from app.web.dependencies import CallerDep, Parts, PartsDep
@@ -20,6 +22,7 @@ from app.web.numbers import Count
 pages = APIRouter()
 
 EVENTS = 50
+RETENTION_ENTRIES = 50
 Text = Annotated[str, Form(max_length=1000)]
 Filter = Annotated[str, Query(max_length=300)]
 
@@ -110,6 +113,31 @@ def audit_page(
 
 @pages.get("/admin/system")
 def system_page(request: Request, parts: PartsDep) -> HTMLResponse:
-    """Show the system's health, its versions, the workers and what takes disk space."""
-    trash_days = parts.settings.trash_days
-    return parts.templates.page(request, "admin_system.html", system=read_system(parts), trash_days=trash_days)
+    """Show the system's health, its versions, the workers, what takes disk space and what would be removed."""
+    system = read_system(parts)
+    retention = None if system.disk is None else read_retention(parts)
+    return parts.templates.page(
+        request,
+        "admin_system.html",
+        system=system,
+        trash_days=parts.settings.trash_days,
+        **_retention_values(retention),
+    )
+
+
+def _retention_values(retention: Retention | None, doomed: int = 0) -> dict[str, Any]:
+    return {"retention": retention, "doomed": doomed, "labels": LABELS, "most": RETENTION_ENTRIES}
+
+
+@pages.get("/admin/system/retention")
+def retention_part(request: Request, parts: PartsDep, doomed: Count = 0) -> HTMLResponse:
+    """Show what would be removed and what is being deleted; ``doomed``: bytes to delete when that began."""
+    values = _retention_values(read_retention(parts), doomed)
+    return parts.templates.fragment(request, "_admin_retention.html", **values)
+
+
+@pages.post("/admin/system/retention")
+def post_retention(parts: PartsDep, caller: CallerDep) -> Response:
+    """Remove what the settings no longer keep."""
+    apply_retention(parts, caller)
+    return RedirectResponse("/admin/system#retention", 303)

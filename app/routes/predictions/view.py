@@ -18,6 +18,7 @@ from app.analysis.picture_history import right_by_epoch
 from app.analysis.picture_selection import Answers
 from app.contract.errors import Conflict, NotFound
 from app.contract.predictions import HeadPredictions, Predictions
+from app.store.removal import why_removed
 from app.store.run import RunRecord
 from app.web.dependencies import Parts, PartsDep
 
@@ -187,7 +188,12 @@ def why_none(run: RunRecord) -> str:
         if not run.config.keep_predictions:
             return "this run keeps no predictions (keep_predictions is false); it can be evaluated when it has ended"
         return "predictions are there a few seconds after the first epoch"
+    if why := why_removed(run, "predictions"):
+        again = "evaluate it again" if run.best_checkpoint or run.checkpoint else "its checkpoints are gone too"
+        return f"this run has no predictions any more: {why}; {again}"
     if not run.best_checkpoint and not run.checkpoint:
+        if why := why_removed(run, "best_checkpoints", "checkpoints"):
+            return f"there is nothing to predict with: {why}; retry the run"
         return "this run ended before its first checkpoint, so there is nothing to predict with; retry it"
     if not run.config.keep_predictions:
         return "this run kept no predictions (keep_predictions is false); evaluate it"
@@ -203,6 +209,8 @@ def why_not_predicted(run: RunRecord, found: Predictions | None) -> str:
     if run.live:
         return "its best checkpoint predicts the images when it has ended"
     if not run.best_checkpoint and not run.checkpoint:
+        if why := why_removed(run, "best_checkpoints", "checkpoints"):
+            return f"only the history of its validation images is kept: {why}"
         return "it ended without a checkpoint, so only the history of its validation images is kept"
     return "it ended before its best checkpoint predicted the images; evaluate it"
 

@@ -22,6 +22,7 @@ from app.services.live import Cursor, curve_as_json
 from app.store.database import reading
 from app.store.log import read_lines
 from app.store.metric import Summary, read_curves, read_summaries
+from app.store.removal import removals_of
 from app.store.run import RunRecord
 from app.store.search.query import RunFilter, list_runs
 from app.web.dependencies import CatalogDep, PartsDep
@@ -67,7 +68,7 @@ class RunOut(BaseModel):
 
     ``relation`` to its ``parent``: clone, retry, resume, extend, fork or verify. ``parent_step``: the step of the
     parent at which this run starts. ``sweep_values``: the values that its sweep set. ``created_by``: blank if nobody
-    had to sign in.
+    had to sign in. ``removed``: when retention removed its checkpoints, best_checkpoints, predictions or logs.
     """
 
     id: str
@@ -100,6 +101,7 @@ class RunOut(BaseModel):
     started: str | None
     ended: str | None
     seconds: float | None
+    removed: dict[str, str] = {}
 
 
 class RunsOut(BaseModel):
@@ -210,6 +212,7 @@ def run_fields(record: RunRecord, summary: dict[str, Summary]) -> dict[str, Any]
         "started": iso(row["started_at"]),
         "ended": iso(row["ended_at"]),
         "seconds": elapsed_seconds(record),
+        "removed": removals_of(record),
     }
 
 

@@ -25,7 +25,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
         *("ls", "show", "watch", "logs", "compare", "export", "files", "predict", "export-model"),
         *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
         *("architectures", "datasets", "workers", "doctor"),
-        *("backup", "restore"),
+        *("backup", "restore", "prune"),
         *("login", "logout", "whoami", "audit"),
         "join",
         *("server", "recorder", "worker", "move-database"),

@@ -1,6 +1,8 @@
-"""Lost runs are queued again, workers are woken, chunks are merged and the trash is emptied."""
+"""Lost runs are queued again, workers are woken, chunks are merged and what is too old is removed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 from redis import Redis
@@ -8,10 +10,12 @@ from sqlalchemy import Engine
 
 from app.contract import broker
 from app.contract.events import (
+    Checkpoint,
     Goodbye,
     Result,
 )
 from app.contract.settings import Settings
+from app.services import artifacts, cleaner, retention
 from app.services.recorder import Recorder
 from app.store import lease
 from app.store.database import reading, writing
@@ -177,3 +181,74 @@ def test_an_ended_run_is_merged_to_the_last_point_by_whoever_records_then(
             tick(recorder, clock, 6)
         assert runs.sql("SELECT count(*) FROM metric_chunk WHERE tier = 0") == [(0,)]
         assert len(curve(runs, run)) == 5
+
+
+@pytest.fixture
+def long_ended(settings: Settings, runs: Runs, clock: Clock) -> list[str]:
+    """Three runs that ended four days ago, each with a best checkpoint and one to resume from."""
+    found = []
+    for _ in range(3):
+        found.append(run := runs.add())
+        runs.finish(run, now=clock.now - 4 * 86400)
+        for column in ("checkpoint", "best_checkpoint"):
+            path = f"{run}/1/{column}.safetensors"
+            artifacts.write(settings, path, b"x")
+            runs.set(run, **{column: Checkpoint(path=path, epoch=1, step=1, bytes=1).model_dump_json()})
+    return found
+
+
+@pytest.fixture
+def cleaning(settings: Settings, engine: Engine, clock: Clock, redis: Redis) -> Iterator[Recorder]:
+    """A recorder that keeps checkpoints for three days."""
+    found = Recorder(settings.model_copy(update={"checkpoints_days": 3.0}), engine, redis, clock)
+    found.connect()
+    yield found
+    found.celery.close()
+
+
+def test_what_the_settings_no_longer_keep_goes_a_little_at_a_time(
+    settings: Settings,
+    runs: Runs,
+    long_ended: list[str],
+    cleaning: Recorder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "PER_COMMIT", 2)
+    monkeypatch.setattr(cleaner, "STEP_SECONDS", 0.0)
+    left = []
+    for _ in range(4):
+        tick(cleaning, clock)
+        known = runs.sql("SELECT count(*) FROM run WHERE checkpoint <> ''")[0][0]
+        left.append((known, len(artifacts.find(settings, "*/*/*"))))
+    assert left == [(1, 5), (0, 4), (0, 3), (0, 3)]
+    assert all(artifacts.exists(settings, f"{run}/1/best_checkpoint.safetensors") for run in long_ended)
+
+
+def test_a_file_that_cannot_be_deleted_delays_no_other_and_is_tried_again(
+    settings: Settings,
+    runs: Runs,
+    long_ended: list[str],
+    cleaning: Recorder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stuck, remove = f"{long_ended[0]}/1/checkpoint.safetensors", artifacts.remove
+
+    def refuse(settings: Settings, path: str) -> None:
+        if path == stuck:
+            raise PermissionError(13, "Permission denied", path)
+        remove(settings, path)
+
+    monkeypatch.setattr(artifacts, "remove", refuse)
+    tick(cleaning, clock)
+    assert len(artifacts.find(settings, "*/*/*")) == 4
+    assert "could not delete" in caplog.text
+    assert runs.sql("SELECT path FROM removal") == [(stuck,)]
+    monkeypatch.setattr(artifacts, "remove", remove)
+    tick(cleaning, clock, 30)
+    assert artifacts.exists(settings, stuck)
+    tick(cleaning, clock, 31)
+    assert not artifacts.exists(settings, stuck)
+    assert runs.sql("SELECT path FROM removal") == []

@@ -110,7 +110,7 @@ def test_a_run_that_is_sent_in_parts_is_in_the_log_once(
 
 OF_ITSELF = ("/files/", "/log/{}", "/log-", "/mlflow-artifacts/", "/runs/outputs", "/logged-models/{}/params")
 """Parts of paths by which a run logs points and files of itself: that it began is in the log."""
-BY_ACTIONS = ("/account/", "/admin/", "/users", "/tokens/", "/worker-tokens", "/sign-out", "/welcome")
+BY_ACTIONS = ("/account/", "/admin/", "/users", "/tokens/", "/worker-tokens", "/sign-out", "/welcome", "/retention")
 """Paths whose actions in app/actions write to the log themselves, with the change."""
 NO_CHANGE = ("/launch/check", "/launch/fields", "/programs/{}/check", "/api/2.0/mlflow/**")
 """Paths that change nothing: forms as they are filled in, and what MLflow's clients may ask for in vain."""
