@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from app.actions.live_changes import meaning
 from app.analysis.importance import METHOD
 from app.contract.spec import RunConfig
 from app.routes import routers
-from app.store import epoch_time, waiting_reason
+from app.store import epoch_time
+from app.store.waiting_reason import why_waiting
 from app.web.openapi_examples import CONFIG, OPERATIONS
 from tests.conftest import Runs
 from tests.served import serving
@@ -37,6 +39,7 @@ VERBS = (
         "move",
         "compare",
         "create",
+        "apply",
         "try",
         "export",
         "import",
@@ -176,5 +179,8 @@ def test_texts_in_the_examples_are_those_of_the_code() -> None:
     change = OPERATIONS["POST", "/runs/{run_id}/changes"].answer
     assert change["sentence"] == meaning("lr_factor", RunConfig.model_construct(**CONFIG, warmup=0.0))
     assert preview["predictions"][0]["basis"] in inspect.getsource(epoch_time)
-    assert OPERATIONS["GET", "/queue"].answer["runs"][0]["why"] in inspect.getsource(waiting_reason)
+    worker = SimpleNamespace(takes=lambda *_: True, lacks_space=False, free_slots=0, slots=1)
+    run = SimpleNamespace(device_wanted="auto", worker_wanted="", executed=False)
+    why: Any = why_waiting
+    assert OPERATIONS["GET", "/queue"].answer["runs"][0]["why"] == why(run, 0, [worker])
     assert OPERATIONS["GET", "/notices"].answer["notices"][0]["sentence"].endswith(" finished")
