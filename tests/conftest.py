@@ -57,14 +57,21 @@ for profile, examples, repeatable in (("runyard", 25, True), ("explore", 500, Fa
     )
 hypothesis_settings.load_profile("runyard")
 
+DATABASES = ("sqlite", "postgresql")
 ADDRESS = "http://127.0.0.1:8000"
 
 Found = TypeVar("Found")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--database postgresql`` runs the tests of everything but the store, which has both, on PostgreSQL."""
-    parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    """``--database postgresql`` runs everything on PostgreSQL but the tests of the store, which run on both."""
+    parser.addoption("--database", choices=DATABASES, default="sqlite")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test with the mark on both databases."""
+    if "database_url" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database_url", DATABASES, indirect=True)
 
 
 def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
@@ -181,7 +188,8 @@ def postgresql_database(postgresql: PostgreSQL) -> MigratedDatabase:
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """The URL of the test's database; None for SQLite in its data folder. The store's tests choose it by parameter."""
-    if getattr(request, "param", request.config.getoption("database")) == "sqlite":
+    chosen = "sqlite" if request.node.get_closest_marker("sqlite") else request.config.getoption("database")
+    if getattr(request, "param", chosen) == "sqlite":
         yield None
         return
     database: MigratedDatabase = request.getfixturevalue("postgresql_database")

@@ -47,7 +47,8 @@ def create_token(
     address = url.rstrip("/") or joining.server_url(parts.settings, requested)
     # Whoever has a tunnel gives such an address.
     if not url and is_loopback(urlsplit(address).hostname or ""):
-        raise invalid("url", f"other machines do not reach this server at {address}; give its address for them as url")
+        how = "give its address for them (--server-url of the command, url in the API)"
+        raise invalid("url", f"other machines do not reach this server at {address}; {how}")
     with writing(parts.engine) as connection:
         if len(worker_token.list_tokens(connection)) >= worker_token.MOST_TOKENS:
             raise Conflict(f"limit of {worker_token.MOST_TOKENS} tokens for workers reached; delete one first")

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from app.store.database_copy import MigrationError, copy_before_migration
-from app.store.postgresql import DatabaseUnusable, is_postgresql, open_postgresql
+from app.store.postgresql import DatabaseUnusable, check_right_to_create, is_postgresql, open_postgresql
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
@@ -73,7 +73,8 @@ def check_database(url: str) -> None:
     engine = open_database(url)
     try:
         with reading(engine) as connection:
-            _check_revision(connection)
+            if _check_revision(connection) is None and engine.dialect.name == "postgresql":
+                check_right_to_create(connection)
     except OperationalError as error:
         if engine.dialect.name == "sqlite":
             raise

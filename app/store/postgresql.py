@@ -63,6 +63,19 @@ def is_postgresql(url: str) -> bool:
     return make_url(url).get_backend_name() in ("postgresql", "postgres")
 
 
+def check_right_to_create(connection: Connection) -> None:
+    """Raise DatabaseUnusable if the user may not create tables; since version 15, only the owner of a database may."""
+    if not connection.execute(_MAY_CREATE).scalar():
+        user, name = connection.execute(text("SELECT current_user, current_database()")).one()
+        raise DatabaseUnusable(
+            f"user {user} may not create tables in the database of RUNYARD_DATABASE_URL; run, as its owner or as the"
+            f" superuser: ALTER DATABASE {name} OWNER TO {user}"
+        )
+
+
+_MAY_CREATE = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+
+
 def _begin(connection: Connection) -> None:
     # All writers wait for each other, as with SQLite: what one of them has read stays true until it commits, and
     # commits become visible in the order of their numbers. A writer has no snapshot: it could be older than its lock.

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import opened_page
 from tests.conftest import inspected
+from tests.postgresql import PostgreSQL
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,12 +38,14 @@ class RunningYard:
     """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder.
 
     ``settings`` are further environment variables; ``prefix``: what starts the command, such as in a network namespace.
+    ``database``: the URL of its database.
     """
 
     prefix: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
         self.folder = folder
+        self.database = settings.get("RUNYARD_DATABASE_URL", f"sqlite:///{folder / 'data' / 'runyard.db'}")
         self.output = folder / "up.out"
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
@@ -64,7 +67,7 @@ class RunningYard:
                 start_new_session=True,
                 env={**os.environ, **OFFLINE, **settings},
             )
-        self.address = str(self.until(self._address, 60))
+        self.address = str(self.until(self._address, 180))
 
     def _address(self) -> str | None:
         assert self.process.poll() is None, self.output.read_text()
@@ -221,13 +224,31 @@ def _folder(inspected: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningYard]:
+def database_of(request: pytest.FixtureRequest) -> Callable[[Path], dict[str, str]]:
+    """The setting of the database of a yard in a folder: none for SQLite, which is in the folder itself."""
+    urls: dict[Path, str] = {}
+
+    def setting(folder: Path) -> dict[str, str]:
+        if request.config.getoption("database") == "sqlite":
+            return {}
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        if folder not in urls:
+            urls[folder] = server.url(server.create())
+        return {"RUNYARD_DATABASE_URL": urls[folder]}
+
+    return setting
+
+
+@pytest.fixture(scope="session")
+def yard(
+    tmp_path_factory: pytest.TempPathFactory, database_of: Callable[[Path], dict[str, str]]
+) -> Iterator[RunningYard]:
     """One Runyard for all tests that leave it as it was: running, and empty-handed."""
     # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
     # Some tests look at a trainer that stands still for as long as they take.
-    running = RunningYard(
-        _folder(inspected(tmp_path_factory)), "--slots", "2", RUNYARD_STALL_SECONDS="1800", RUNYARD_WEBHOOK_PRIVATE="1"
-    )
+    folder = _folder(inspected(tmp_path_factory))
+    settings = {"RUNYARD_STALL_SECONDS": "1800", "RUNYARD_WEBHOOK_PRIVATE": "1"}
+    running = RunningYard(folder, "--slots", "2", **settings, **database_of(folder))
     running.wait_for_worker()
     yield running
     running.stop()
@@ -261,13 +282,19 @@ def left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningYard]]:
+def own_yard(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    database_of: Callable[[Path], dict[str, str]],
+) -> Iterator[Callable[..., RunningYard]]:
     """Starts a Runyard for one test; stopped at its end."""
+    on_sqlite = request.node.get_closest_marker("sqlite") is not None
     started: list[RunningYard] = []
 
     def start(folder: Path | None = None, slots: int = 2, **settings: str) -> RunningYard:
         folder = folder or _folder(inspected(tmp_path_factory))
-        running = RunningYard(folder, "--slots", str(slots), **settings)
+        database = {} if on_sqlite else database_of(folder)
+        running = RunningYard(folder, "--slots", str(slots), **(database | settings))
         started.append(running)
         return running
 

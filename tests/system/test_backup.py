@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.system.conftest import ROOT
 from tests.system.test_resume import SPEC, curves, until_it_trains
 
@@ -45,6 +47,7 @@ def killed_somewhere(seconds: float, *words: str) -> None:
         process.communicate()
 
 
+@pytest.mark.sqlite
 def test_a_backup_under_load_restores_elsewhere_with_every_point_and_its_runs_resume(own_yard: Any) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"moments of seed {seed}")

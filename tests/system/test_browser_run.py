@@ -91,7 +91,7 @@ def long_run(yard: Any) -> str:
     """An ended run of 200,000 steps whose points were written past the trainer."""
     run: str = yard.launch(family="simple_mlp", size="tiny", epochs=1, dataset="digits", seed=77)
     yard.wait_for(run, "succeeded")
-    engine = open_database(f"sqlite:///{yard.folder / 'data' / 'runyard.db'}")
+    engine = open_database(yard.database)
     steps = np.arange(10, 200_010, dtype=np.int64)
     values = np.random.default_rng(5).normal(size=len(steps)) + np.linspace(8, 1, len(steps))
     values[70_000] = 99.0

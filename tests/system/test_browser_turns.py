@@ -30,7 +30,7 @@ def form(page: Page, yard: RunningYard, seeds: int) -> Iterator[Page]:
 
 def started(yard: RunningYard) -> list[tuple[str, str, int]]:
     """Person, ID and number of attempts of each run, in the order of their starts, once all have succeeded."""
-    engine = open_database(f"sqlite:///{yard.folder / 'data' / 'runyard.db'}")
+    engine = open_database(yard.database)
     with reading(engine) as connection:
         found = connection.execute(
             text("SELECT created_by, id, attempt, status FROM run ORDER BY started_at, number")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
+from sqlalchemy import text
 
+from app.store.database import open_database, writing
 from tests.system.test_commands import gone, pids_of, said_by, script, submit
 from tests.system.test_mlflow import QUIET
 from tests.system.test_sweeps import ended
@@ -147,19 +148,27 @@ def test_a_worker_killed_in_the_middle_of_a_sweep_costs_one_attempt_and_no_trial
     assert found["best"]["value"] == max(tried)
 
 
+def forge_value(yard: Any, run: str, name: str, value: Any) -> None:
+    """Change a value of a queued run in the database."""
+    engine = open_database(yard.database)
+    with writing(engine) as connection:
+        read = text("SELECT content FROM run_command WHERE run = :run")
+        content = json.loads(connection.execute(read, {"run": run}).scalar_one())
+        content["values"][name] = value
+        written = text("UPDATE run_command SET content = :content WHERE run = :run")
+        connection.execute(written, {"content": json.dumps(content), "run": run})
+    engine.dispose()
+
+
 def test_a_forged_value_in_the_database_starts_nothing(own_yard: Any, tmp_path: Path) -> None:
     yard = own_yard()
     yard.wait_for_worker()
     yard.call("/queue/pause", {})
     marker = tmp_path / "forged"
     made = sweep(yard, tmp_path, "touch", "{name}", options=("--sweep", "name=a,b"))
-    with closing(sqlite3.connect(yard.folder / "data" / "runyard.db")) as database, database:
-        forged = "json_extract(content, '$.values.name') = 'b'"
-        database.execute(
-            f"UPDATE run_command SET content = json_set(content, '$.values.name', ?) WHERE {forged}", (str(marker),)
-        )
-    yard.call("/queue/resume", {})
     good, forged = yard.call(f"/sweeps/{made}")["runs"]
+    forge_value(yard, forged, "name", str(marker))
+    yard.call("/queue/resume", {})
     assert yard.wait_for(good, "succeeded", "failed")["status"] == "succeeded"
     found = yard.wait_for(forged, "succeeded", "failed")
     assert found["status"] == "failed"

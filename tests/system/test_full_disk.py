@@ -83,6 +83,7 @@ def page(yard: RunningYard, path: str) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.sqlite
 def test_a_disk_that_fills_in_mid_run_pauses_everything_and_loses_nothing(
     small_disk: Path, own_yard: Callable[..., RunningYard]
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.system.test_command_sweeps import runs_of
+from sqlalchemy import text
+
+from app.store.database import open_database, writing
+from tests.system.test_command_sweeps import forge_value, runs_of
 from tests.system.test_commands import said_by
 from tests.system.test_programs import add, cli
 
@@ -64,21 +65,21 @@ def test_what_is_forged_in_the_database_starts_nothing(own_yard: Any, tmp_path: 
     yard.call("/queue/pause", {})
     asked = {"grid": {"lr": [0.1, 0.5, 0.7], "fast": [False]}, "metric": "score"}
     sweep = yard.call("/programs/rates/sweeps", {"sweep": asked})
-    good, high, text = sweep["runs"]
-    with closing(sqlite3.connect(yard.folder / "data" / "runyard.db")) as database, database:
-        for run, value in ((high, 7.0), (text, "0.7; touch started")):
-            database.execute(
-                "UPDATE run_command SET content = json_set(content, '$.values.lr', ?) WHERE run = ?", (value, run)
-            )
-        # What the driver and an extension take their runs from.
-        database.execute("UPDATE sweep SET spec = replace(spec, 'show.py', 'started.py')")
+    good, high, words = sweep["runs"]
+    for run, value in ((high, 7.0), (words, "0.7; touch started")):
+        forge_value(yard, run, "lr", value)
+    # What the driver and an extension take their runs from.
+    engine = open_database(yard.database)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE sweep SET spec = replace(spec, 'show.py', 'started.py')"))
+    engine.dispose()
     more = yard.call(f"/sweeps/{sweep['id']}/extend", {"seeds": 2})
     assert len(more["runs"]) == 6
     yard.call("/queue/resume", {})
     ended = {run: yard.wait_for(run, "succeeded", "failed") for run in more["runs"]}
     assert {run for run, each in ended.items() if each["status"] == "succeeded"} == {good}
     assert "lr must be at most 1, not 7.0" in ended[high]["reason"]
-    assert "lr must be a number, not '0.7; touch started'" in ended[text]["reason"]
+    assert "lr must be a number, not '0.7; touch started'" in ended[words]["reason"]
     for run in more["runs"][3:]:
         assert "program 'rates': it is not signed with the key" in ended[run]["reason"]
     assert not (tmp_path / "started").exists()

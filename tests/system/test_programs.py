@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
+from app.store.database import open_database, writing
 from tests.system.conftest import OFFLINE, ROOT
 from tests.system.test_commands import ended, said_by
 
@@ -130,8 +131,8 @@ def test_the_worker_starts_nothing_that_was_forged_in_the_database(own_yard: Any
     }
     (tmp_path / "started.py").write_text("open('started', 'w')")
     runs = {old: launch(yard) for old in forgeries}
-    engine = create_engine(f"sqlite:///{yard.folder / 'data' / 'runyard.db'}")
-    with engine.begin() as connection:
+    engine = open_database(yard.database)
+    with writing(engine) as connection:
         for old, run in runs.items():
             content = connection.execute(_READ, {"run": run}).scalar_one()
             # The values come last, after the defaults of the fields.

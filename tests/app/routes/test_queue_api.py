@@ -13,6 +13,8 @@ from redis import Redis
 from app.contract import broker
 from tests.conftest import Runs, errors_of
 
+pytestmark = pytest.mark.both_databases
+
 
 def ids(client: Any) -> list[str]:
     return [each["run"]["id"] for each in client.get("/api/v1/queue?limit=500").json()["runs"]]

@@ -27,6 +27,8 @@ from app.store.database import writing
 from app.store.database_copy import copy_database
 from tests.conftest import Runs
 
+pytestmark = pytest.mark.sqlite
+
 
 def fill(folder: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():

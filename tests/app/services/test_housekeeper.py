@@ -24,6 +24,8 @@ from tests.app.services.recording import curve, tick
 from tests.conftest import Clock, Runs
 from tests.fake_worker import Worker
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_a_run_whose_worker_is_silent_is_lost_and_starts_again_elsewhere(
     runs: Runs, recorder: Recorder, worker: Worker, clock: Clock

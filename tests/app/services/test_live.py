@@ -33,6 +33,8 @@ from tests.app.services.viewers import (
 from tests.conftest import Clock, Runs, run_apart
 from tests.fake_worker import Trainer, Worker
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ from tests.app.store.curves import STEPS
 from tests.conftest import Clock, Runs, until
 from tests.fake_worker import Trainer, Worker, packed
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_a_run_is_recorded_from_its_claim_to_its_end(runs: Runs, recorder: Recorder, worker: Worker) -> None:
     run = runs.add()

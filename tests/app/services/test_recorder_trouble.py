@@ -24,6 +24,8 @@ from tests.app.services.recording import curve, dead, pending
 from tests.conftest import Runs, until
 from tests.fake_worker import Trainer, Worker, packed
 
+pytestmark = pytest.mark.both_databases
+
 POISON: dict[str, tuple[str, bytes]] = {
     "cut off points": ("metrics", packed({"train/loss": [(1, 1.0)]})[:-3]),
     "no points at all": ("metrics", b""),

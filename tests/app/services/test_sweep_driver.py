@@ -23,6 +23,8 @@ from app.store.user import UserRecord, insert_user
 from tests.conftest import Runs
 from tests.fake_worker import Trainer, Worker
 
+pytestmark = pytest.mark.both_databases
+
 SPACE = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "optimizer": {"choice": ["adam", "sgd"]}}
 SEARCH = {"base": {"family": "simple_mlp", "epochs": 9}, "method": "tpe", "space": SPACE}
 

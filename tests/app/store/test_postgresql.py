@@ -55,6 +55,17 @@ def test_a_server_that_does_not_respond_is_named(tmp_path: Path) -> None:
         check_database(f"postgresql://a:secret@/b?host={tmp_path}")
 
 
+def test_a_user_who_may_not_create_tables_is_told_the_remedy(postgresql: PostgreSQL) -> None:
+    name = postgresql.create()
+    postgresql.sql("CREATE ROLE guest LOGIN")
+    url = postgresql.url(name).replace("runyard@", "guest@")
+    remedy = f"ALTER DATABASE {name} OWNER TO guest"
+    with pytest.raises(DatabaseUnusable, match=f"user guest may not create tables in the .*: {remedy}$"):
+        check_database(url)
+    postgresql.sql(remedy)
+    check_database(url)
+
+
 def test_several_processes_may_migrate_at_once(postgresql: PostgreSQL) -> None:
     url = postgresql.url(postgresql.create())
     started = [
