@@ -35,7 +35,12 @@ class WebhookSpec(BaseModel):
     url: str = Field(
         max_length=2000, description="URL (http or https) that receives each notice as a POST request with JSON."
     )
-    kinds: list[notification.Kind] = Field(["succeeded", "failed", "cancelled", "rule"], max_length=5)
+    kinds: list[notification.Kind] = Field(
+        ["succeeded", "failed", "cancelled", "rule", "disk"],
+        max_length=6,
+        description="When to call it: a run succeeds, fails, is cancelled or matches a rule, or a disk becomes low or"
+        " full, or has room again.",
+    )
     secret: str = Field(
         "", max_length=200, description="Key with which the requests are signed (HMAC-SHA256); generated if blank."
     )
@@ -57,7 +62,7 @@ class WebhookSpec(BaseModel):
     @classmethod
     def _some(cls, value: list[notification.Kind]) -> list[notification.Kind]:
         if not value:
-            raise ValueError("specify at least one kind; kinds: succeeded, failed, cancelled, rule")
+            raise ValueError("specify at least one kind; kinds: succeeded, failed, cancelled, rule, disk")
         return list(dict.fromkeys(value))
 
 

@@ -40,8 +40,11 @@ class Cleaner:
         try:
             with reading(self._engine) as connection:
                 plan = retention.plan(self._settings, connection, now)
-        except OSError as error:
-            logger.warning("cannot see what to remove: %s", error)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            # Of a store elsewhere, any kind of error; reports must not wait for it.
+            logger.warning("cannot see what to remove (%s); trying again in an hour", error)
             return
         # The oldest is the last.
         self._planned = list(reversed(plan.entries))

@@ -13,6 +13,7 @@ from app.contract.disk_space import DiskSpace, measure
 from app.contract.settings import Settings
 from app.services import artifacts, pubsub
 from app.services.cleaner import Cleaner
+from app.services.disk_notices import changed_disks, note_disk
 from app.services.own_dataset_trash import purge_datasets
 from app.services.run_files import key_path
 from app.store import lease, metric, queue, run, run_file, tracked_run, turn, user, worker
@@ -93,6 +94,7 @@ class Housekeeper:
             self._next_merge = now + MERGE_SECONDS
             # One per step, so that new points do not wait for all of them.
             self._to_merge = sorted(self.unmerged)
+            self._notify_of_disks(now)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_SECONDS
             self._purge(now)
@@ -114,6 +116,20 @@ class Housekeeper:
             logger.warning("no run starts: %s", reason)
         else:
             logger.info("there is room on the disk; runs start again")
+        pubsub.publish_commit(self.redis, commit, {}, True)
+
+    def _notify_of_disks(self, now: float) -> None:
+        own = [] if self._disk is None else [self._disk]
+        with reading(self.engine) as connection:
+            workers = worker.list_workers(connection, now, self.settings.lease_seconds)
+            disks = {(disk.host, disk.total): disk for disk in (*(each.disk for each in workers if each.disk), *own)}
+            changed = changed_disks(connection, disks.values())
+        if not changed:
+            return
+        with writing(self.engine) as connection:
+            commit = next_commit(connection)
+            for disk, before in changed:
+                note_disk(connection, disk, before, disk is self._disk, now)
         pubsub.publish_commit(self.redis, commit, {}, True)
 
     @property

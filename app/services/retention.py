@@ -6,6 +6,7 @@ in one transaction; then they are deleted one by one, by whichever recorder runs
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import math
@@ -23,7 +24,7 @@ from app.contract.settings import Settings
 from app.services import artifacts
 from app.store import retention
 from app.store.audit_event import record_event
-from app.store.database import next_commit, writing
+from app.store.database import next_commit, reading, writing
 from app.store.disk_use import disk_use
 from app.store.removal import Doomed, count_removals, finish_removal
 from app.store.retention import Removable
@@ -34,7 +35,8 @@ DAY: Final = 86_400.0
 GIB: Final = 2**30
 BY_DISK: Final[tuple[RunKind, ...]] = ("checkpoints", "predictions")
 """What goes if space is needed. Logs are in the database, whose file does not shrink."""
-PER_COMMIT: Final = 100
+PER_COMMIT: Final = 25
+"""How many things go in one transaction: others wait for it."""
 
 
 @dataclass(frozen=True)
@@ -221,13 +223,17 @@ def apply(
 
 
 def delete_file(settings: Settings, engine: Engine, doomed: Doomed) -> None:
-    """Delete a file that a run no longer has. Raises OSError, also BlockingIOError for one that is being read.
+    """Delete a file that a run no longer has. Raises OSError, also BlockingIOError for one that is in use.
 
-    Nothing happens if it is gone; after a crash, it is deleted again.
+    Nothing happens if it is gone, as after a crash, or if an evaluation has written it again.
     """
+    with reading(engine) as connection:
+        if retention.is_about_to_change(connection, doomed.run):
+            raise BlockingIOError(errno.EAGAIN, "a job on its run has not ended")
+        again = retention.is_written_again(connection, doomed.path)
     if doomed.kind == "spools":
         _delete_spool(settings.spool / Path(doomed.path).name)
-    else:
+    elif not again:
         artifacts.remove(settings, doomed.path)
     with writing(engine) as connection:
         finish_removal(connection, doomed.path)

@@ -11,8 +11,8 @@ from sqlmodel import Field, SQLModel
 
 from app.store.run import ACTIVE, TERMINAL
 
-Kind = Literal["succeeded", "failed", "cancelled", "rule", "test"]
-KINDS: tuple[Kind, ...] = ("succeeded", "failed", "cancelled", "rule", "test")
+Kind = Literal["succeeded", "failed", "cancelled", "rule", "disk", "test"]
+KINDS: tuple[Kind, ...] = ("succeeded", "failed", "cancelled", "rule", "disk", "test")
 # A run that ended just before the last check may be committed after it.
 MARGIN_SECONDS = 60.0
 RETENTION_SECONDS = 30 * 86_400.0
@@ -21,7 +21,7 @@ RETRY_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 class Notice(SQLModel, table=True):
-    """An event of a run; ``rule`` is the rule that matched, "" for the end of the run."""
+    """An event of a run; ``rule`` is the rule that matched, "" for the end of the run. Of a disk, ``run`` is NULL."""
 
     __tablename__ = "notice"
     __table_args__ = (UniqueConstraint("run", "rule"), Index("ix_notice_created_at", "created_at"))
@@ -177,8 +177,8 @@ def add(connection: Connection, run: str | None, rule: str, kind: str, sentence:
 
 
 def newest(connection: Connection) -> float | None:
-    """When the newest notice was created."""
-    timestamp = connection.execute(text("SELECT max(created_at) FROM notice")).scalar()
+    """When the newest notice about a run was created."""
+    timestamp = connection.execute(text("SELECT max(created_at) FROM notice WHERE kind <> 'disk'")).scalar()
     return None if timestamp is None else float(timestamp)
 
 

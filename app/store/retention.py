@@ -110,6 +110,20 @@ def is_live(connection: Connection, run: str) -> bool:
     return status is not None and status not in TERMINAL
 
 
+def is_about_to_change(connection: Connection, run: str) -> bool:
+    """Whether a job on this run has not ended, which may read or write its files."""
+    statement = text(f"SELECT 1 FROM model_job WHERE run = :run AND status IN {UNFINISHED} LIMIT 1")
+    return connection.execute(statement, {"run": run}).scalar() is not None
+
+
+def is_written_again(connection: Connection, path: str) -> bool:
+    """Whether a run has kept predictions under this path since they were removed."""
+    return (
+        connection.execute(text("SELECT 1 FROM prediction_file WHERE path = :path"), {"path": path}).scalar()
+        is not None
+    )
+
+
 def titles(connection: Connection, runs: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Number and title of those of these runs that exist."""
     statement = text(f"SELECT {_TITLE} FROM run WHERE id IN :runs").bindparams(bindparam("runs", expanding=True))

@@ -9,6 +9,7 @@ from app.store import (  # noqa: F401  each defines its tables
     api_token,
     audit_event,
     command,
+    disk_state,
     experiment,
     imported_entry,
     lineage,

@@ -50,7 +50,7 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     page.add_init_script(DESKTOP)
     page.goto(f"{yard.address}/notifications")
     page.get_by_label("URL").fill(address)
-    page.get_by_label("is cancelled").uncheck()
+    page.get_by_label("a run is cancelled").uncheck()
     page.get_by_role("button", name="Add webhook").click()
     expect(page.get_by_role("cell", name=address)).to_be_visible()
     expect(page.get_by_role("cell", name="succeeds, fails, matches a rule")).to_be_visible()

@@ -58,7 +58,7 @@ class RulesOut(BaseModel):
 
 
 class NoticeOut(BaseModel):
-    """A notification. ``kind``: succeeded, failed, cancelled, rule, test."""
+    """A notification. ``kind``: succeeded, failed, cancelled, rule, disk, test; ``run`` is null for the last two."""
 
     id: int
     kind: str

@@ -27,7 +27,13 @@ from app.web.formatting import upper_first
 
 pages = APIRouter()
 
-KINDS = (("succeeded", "succeeds"), ("failed", "fails"), ("cancelled", "is cancelled"), ("rule", "matches a rule"))
+KINDS = (
+    ("succeeded", "a run succeeds"),
+    ("failed", "a run fails"),
+    ("cancelled", "a run is cancelled"),
+    ("rule", "a run matches a rule"),
+    ("disk", "a disk fills up or has room again"),
+)
 HERE = "/notifications"
 
 

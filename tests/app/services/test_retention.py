@@ -337,6 +337,26 @@ def test_after_a_crash_between_database_and_disk_the_files_still_go(
     assert artifacts.find(settings, f"{run}/*/*.safetensors") == [f"{run}/1/last-9.safetensors"]
 
 
+def test_predictions_that_are_made_again_before_the_old_ones_are_deleted_stay(
+    settings: Settings, engine: Engine, runs: Runs
+) -> None:
+    run = add(settings, engine, runs, Past())
+    settings = settings.model_copy(update={"predictions_days": 30.0})
+    retention.apply(settings, engine, planned(settings, engine).entries, NOW)
+    with writing(engine) as connection:
+        job = model_job.add_job(connection, run, "evaluate", {}, NOW)
+    with pytest.raises(BlockingIOError, match="has not ended"):
+        finish(settings, engine)
+    with writing(engine) as connection:
+        model_job.end_job(connection, job.id, "succeeded", NOW)
+        path = write(settings, f"{run}/1/predictions")
+        record_file(connection, run, 1, PredictionsKept(path=path, kind="final", epoch=1, step=9, bytes=BYTES), NOW)
+    finish(settings, engine)
+    assert artifacts.exists(settings, path)
+    assert runs.sql("SELECT count(*) FROM removal") == [(0,)]
+    assert planned(settings, engine).entries == ()
+
+
 def test_the_oldest_go_first_until_there_is_room(settings: Settings, engine: Engine, runs: Runs) -> None:
     old = add(settings, engine, runs, Past(ended=50))
     older = add(settings, engine, runs, Past(ended=60))

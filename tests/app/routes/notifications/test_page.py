@@ -90,7 +90,7 @@ def test_the_page_works_without_a_script(client: Any, look: Any) -> None:
     (secret,) = re.findall(r'<code class="secret">([\w-]{32})</code>', page.html)
     assert added.headers["cache-control"] == "no-store"
     assert secret not in client.get("/notifications").text
-    assert "fails, matches a rule" in page.html
+    assert "a run fails, a run matches a rule" in page.html
     page = look(client.post("/notifications/rules", data={"comparison": "silent", "value": "5", "metric": "x/y"}))
     assert "no new data for 5 min" in page.html
     rule = client.get("/api/v1/rules").json()["rules"][0]["id"]
