@@ -171,7 +171,7 @@ class Yard:
         return None
 
     def trainers(self) -> list[psutil.Process]:
-        """The processes that train."""
+        """The processes that train, or that watch a command."""
         worker = self.find("worker")
         found = []
         for process in worker.children(recursive=True) if worker else []:
@@ -185,13 +185,14 @@ class Yard:
     # End -------------------------------------------------------------------------------------------------------------
 
     def is_idle(self) -> bool:
-        """Whether every run has ended; False while the server does not answer."""
+        """Whether every run has ended, and every sweep; False while the server does not answer."""
         states = ("queued", "starting", "running", "finishing", "cancelling", "lost")
         for state in states:
             found = self.up.try_call(f"/runs?status={state}&limit=1")
             if found is None or found["runs"]:
                 return False
-        return True
+        found = self.up.try_call("/sweeps?limit=200")
+        return found is not None and all(sweep["status"] != "running" for sweep in found["sweeps"])
 
     def observe(self) -> Observed:
         """Stop Runyard, and read its database; logs and an SQLite database are kept in the yard's folder."""
